@@ -1,0 +1,40 @@
+# Each target is complete: it makes what it needs. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test lint format types bench server vectors clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(READY) ## Hello Secure World: a server, two receivers, one message that one of them can read
+	@$(BIN)/python examples/hello.py
+
+test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
+	$(BIN)/python -m pytest $(T)
+
+lint: $(READY) ## Check style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+format: $(READY) ## Put code in style
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+types: $(READY) ## Check types, strictly
+	$(BIN)/mypy
+
+bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, or a file
+	$(BIN)/pip install -q -e '.[bench]' && $(BIN)/python -m benchmarks $(B)
+
+server: $(READY) ## Run a nats-server on loopback with nats-server.conf
+	@mkdir -p /tmp/xkeymsg-nats && $(BIN)/nats-server -c nats-server.conf
+
+vectors: $(READY) ## Make the test vectors again; what differs is a change of the format
+	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
+
+clean: ## Remove the virtual environment and what tools left
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv && $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' && touch $@

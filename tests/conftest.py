@@ -1,0 +1,43 @@
+"""Every test that needs a NATS server has a real one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from xkeymsg.testing import NATSServer
+
+
+@pytest.fixture
+def server() -> Iterator[NATSServer]:
+    with NATSServer() as running:
+        yield running
+
+
+@pytest.fixture
+def jetstream_server() -> Iterator[NATSServer]:
+    with NATSServer(jetstream=True) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A developer's own NATS contexts and variables must not reach a test."""
+    for name in (
+        "URL",
+        "CONTEXT",
+        "CREDS",
+        "NKEY",
+        "USER",
+        "PASSWORD",
+        "TOKEN",
+        "CERT",
+        "KEY",
+        "CA",
+        "TIMEOUT",
+    ):
+        monkeypatch.delenv(f"NATS_{name}", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))

@@ -1,0 +1,151 @@
+"""The dependency rule, as a test: imports only ever point down the list.
+
+The pure layers have no I/O, so that everything an auditor has to read can be tested by bytes: no
+async, no clock, no environment, no files, not even through a builtin or a method.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = [
+    {"xkeymsg.errors", "xkeymsg.limits"},
+    {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
+    {"xkeymsg.keys"},
+    {"xkeymsg.envelope"},
+    {"xkeymsg.fields"},
+    {"xkeymsg.trust"},
+    {"xkeymsg.transport"},
+    {"xkeymsg.daemon"},
+    {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
+]
+PURE_BELOW = 6  # layers 0-5
+IMPURE_BY_DUTY = ("xkeymsg.trust.stores", "xkeymsg.ambient")
+IMPURE_MODULES = {
+    "anyio", "asyncio", "builtins", "datetime", "importlib", "io", "nats", "os", "pathlib",
+    "random", "secrets", "select", "shutil", "signal", "socket", "subprocess", "sys", "tempfile",
+    "threading", "time", "tomllib", "urllib",
+}  # fmt: skip
+ALLOWED_FROM = {
+    "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
+    "threading": {"Lock"},
+}
+IMPURE_CALLS = {"breakpoint", "eval", "exec", "input", "open", "print", "__import__"}
+CLOCK_CALLS = {"now", "utcnow", "today", "monotonic", "perf_counter", "time_ns"}
+FILE_CALLS = {"read_bytes", "read_text", "write_bytes", "write_text", "unlink", "mkdir", "urandom"}
+OWNERS = {
+    "nacl": "xkeymsg.primitives",
+    "cryptography": "xkeymsg.primitives",
+    "nkeys": "xkeymsg.nkey",
+    "msgpack": "xkeymsg.wire",
+}
+
+
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+FILES = {
+    dotted(file): ast.parse(file.read_text())
+    for top in ("xkeymsg", "sender", "receiver")
+    for file in sorted((ROOT / top).rglob("*.py"))
+}
+PACKAGES = {dotted(file) for file in ROOT.rglob("__init__.py")}
+
+
+def layer(name: str) -> int | None:
+    for depth, members in enumerate(LAYERS):
+        if any((name + ".").startswith(member + ".") for member in members):
+            return depth
+    return None
+
+
+def imports(name: str) -> Iterator[str]:
+    """Every name that a module imports, absolute, with the name taken from it."""
+    package = name.split(".") if name in PACKAGES else name.split(".")[:-1]
+    for node in ast.walk(FILES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def impurities(tree: ast.AST) -> Iterator[str]:
+    """What a syntax tree does that a pure module must not do, imports aside."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.AsyncFunctionDef(name=name):
+                yield f"async def {name}"
+            case ast.Call(func=ast.Name(id=name)) if name in IMPURE_CALLS:
+                yield f"{name}()"
+            case ast.Attribute(attr=name) if name in CLOCK_CALLS | FILE_CALLS:
+                yield f".{name}"
+
+
+def is_pure(name: str) -> bool:
+    depth = layer(name)
+    return depth is not None and depth < PURE_BELOW and not name.startswith(IMPURE_BY_DUTY)
+
+
+def test_there_is_something_to_look_at() -> None:
+    assert {"xkeymsg", "xkeymsg.keys", "sender.__main__", "receiver.__main__"} <= FILES.keys()
+    assert is_pure("xkeymsg.keys")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_point_down(name: str) -> None:
+    me = layer(name)
+    if me is None:
+        assert name == "xkeymsg", f"{name} belongs to no layer"
+        return
+    [mine] = (member for member in LAYERS[me] if (name + ".").startswith(member + "."))
+    for imported in imports(name):
+        theirs = layer(imported)
+        if theirs is None:
+            facade = imported.split(".")[0] == "xkeymsg" and not name.startswith("xkeymsg.cli.")
+            assert not facade, f"{imported}: import the module, not the facade"
+            continue
+        same = (imported + ".").startswith(mine + ".")
+        assert theirs < me or same, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_dependency_has_one_owner(name: str) -> None:
+    for imported in imports(name):
+        owner = OWNERS.get(imported.split(".")[0], name)
+        assert owner == name, f"only {owner} may import {imported}"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if is_pure(name)])
+def test_pure_layers_stay_pure(name: str) -> None:
+    for imported in imports(name):
+        module, _, member = imported.partition(".")
+        allowed = member in ALLOWED_FROM.get(module, ())
+        assert module not in IMPURE_MODULES or allowed, f"{name} imports {imported}"
+    assert list(impurities(FILES[name])) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open('f')",
+        "datetime.now(UTC)",
+        "date.today()",
+        "time.monotonic()",
+        "Path('f').read_text()",
+        "print('x')",
+        "eval('1')",
+        "async def f(): pass",
+        "clock = datetime.now",
+        "os.urandom(8)",
+    ],
+)
+def test_the_rule_sees_what_it_is_there_to_see(line: str) -> None:
+    assert list(impurities(ast.parse(line)))

@@ -1,0 +1,21 @@
+"""End-to-end message encryption for NATS: only the receivers that are named can read.
+
+    >>> from xkeymsg import XKeyPair
+    >>> alice, bob, eve = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()
+    >>> sealed = alice.seal(b"Hello Secure World", bob.public)
+    >>> bob.open(sealed, alice.public)
+    b'Hello Secure World'
+    >>> eve.open(sealed, alice.public)
+    Traceback (most recent call last):
+    ...
+    xkeymsg.errors.AuthenticationError: does not authenticate: altered, or not from this sender, …
+
+`str(bob.public)` is an `X…` key of NATS; `bob.seed()` the `SX…` that every nkeys library reads.
+"""
+
+from xkeymsg import errors
+from xkeymsg.errors import *
+from xkeymsg.keys import XKey, XKeyPair
+
+__version__ = "0.1.0"
+__all__ = ("XKey", "XKeyPair", *errors.__all__)
