@@ -1,0 +1,220 @@
+"""Curve keys, and xkv1: NATS' own box from one key to another.
+
+A curve key ("xkey") is an X25519 key in the string form of nkeys: `X…` public, `SX…` secret.
+
+`xkv1` is what `Seal` and `Open` of every nkeys library make and read:
+
+    sealed = "xkv1" || nonce (24 random bytes) || XSalsa20-Poly1305(pair key, nonce, data)
+
+with the pair key of NaCl's `crypto_box`. 44 bytes are added. (Source: github.com/nats-io/nkeys,
+xkeys.go.)
+
+What xkv1 gives: nobody but the two holders of the pair's secret keys can read or alter the data.
+What it does not give, by its construction:
+
+- The subject, the time and the recipient are not bound: a broker can deliver the bytes under
+  another subject, again, or years later.
+- It reflects: the pair key has no direction, so Alice's box to Bob opens as Bob's box to Alice.
+- It is no signature: Bob can make a box "from Alice", and so can a thief of Bob's key.
+- Theft of either secret key opens everything that was ever sealed between the two.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final, NoReturn
+
+from xkeymsg import nkey, primitives
+from xkeymsg.ambient import random_bytes
+from xkeymsg.errors import (
+    AuthenticationError,
+    KeyFormatError,
+    MalformedError,
+    UnsupportedVersionError,
+)
+
+__all__ = ("XKV1_OVERHEAD", "XKey", "XKeyPair")
+
+_XKV1: Final = b"xkv1"
+_NONCE_END: Final = len(_XKV1) + primitives.BOX_NONCE_SIZE
+
+XKV1_OVERHEAD: Final = _NONCE_END + primitives.BOX_TAG_SIZE
+"""How many bytes xkv1 adds to what it seals: 44."""
+
+_PAIR_KEYS: Final = 1024
+"""How many pair keys a key pair keeps (32 bytes each and the cache's own): a hostile sender who
+changes its key with every message costs one X25519 each time, and never more memory."""
+
+
+class XKey:
+    """A public curve key: whom to seal to, and who sealed.
+
+    `str()` is its string `X…`, `bytes()` its 32 raw bytes. Equal keys are equal objects and hash
+    alike; there is no order. Immutable.
+    """
+
+    __slots__ = ("_raw",)
+    _raw: bytes
+
+    def __init__(self, raw: bytes) -> None:
+        """Take the 32 raw bytes.
+
+        Raises:
+            KeyFormatError: If they are not 32 bytes, not the canonical form of a point, or a point
+                of small order, with which everybody shares the same secret.
+            TypeError: If `raw` is not bytes.
+        """
+        if type(raw) is not bytes:
+            raise TypeError(f"a raw key is bytes, not {type(raw).__name__}")
+        if len(raw) != primitives.KEY_SIZE:
+            raise KeyFormatError(f"a raw key has 32 bytes, not {len(raw)}")
+        if not primitives.is_safe_point(raw):
+            raise KeyFormatError("the key is not a canonical point, or one of small order")
+        object.__setattr__(self, "_raw", raw)
+
+    @classmethod
+    def parse(cls, text: str) -> XKey:
+        """Read a public key string `X…`.
+
+        Raises:
+            KeyFormatError: If it is not the one canonical string of a usable key: wrong length,
+                prefix or checksum, lower case, white space, a point of small order.
+            TypeError: If `text` is not a str.
+        """
+        return cls(nkey.decode_public(nkey.Prefix.CURVE, text))
+
+    @property
+    def fingerprint(self) -> str:
+        """Five groups of four characters that two people can read to each other.
+
+        100 bits of a hash of the key: enough that nobody finds a second key with the same ones.
+        """
+        bits = (
+            int.from_bytes(primitives.digest(b"xkm1/fingerprint", self._raw, size=16), "big") >> 28
+        )
+        text = "".join(nkey.ALPHABET[bits >> shift & 31] for shift in range(95, -1, -5))
+        return "-".join(text[i : i + 4] for i in range(0, 20, 4))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a key cannot be changed")
+
+    def __bytes__(self) -> bytes:
+        return self._raw
+
+    def __str__(self) -> str:
+        return nkey.encode_public(nkey.Prefix.CURVE, self._raw)
+
+    def __repr__(self) -> str:
+        return f"XKey({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return self._raw == other._raw if isinstance(other, XKey) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._raw)
+
+    def __reduce__(self) -> tuple[type[XKey], tuple[bytes]]:
+        return XKey, (self._raw,)
+
+
+class XKeyPair:
+    """A secret curve key with its public half; seals and opens xkv1.
+
+    The secret leaves only through `seed()`: `repr`, `str`, errors and logs show the public key, and
+    pickling or copying is refused. Keys of pairs are cached (bounded, thread-safe), so that the
+    first message between two keys costs an X25519 and the later ones do not. Python cannot wipe
+    memory: see SECURITY.md.
+    """
+
+    __slots__ = ("_pair_key", "_secret", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        """Take the 32 secret bytes; users have `generate` and `from_seed`.
+
+        Raises:
+            KeyFormatError: If they are not 32 bytes.
+            TypeError: If `secret` is not bytes.
+        """
+        if type(secret) is not bytes:
+            raise TypeError(f"a raw secret key is bytes, not {type(secret).__name__}")
+        if len(secret) != primitives.KEY_SIZE:
+            raise KeyFormatError(f"a raw secret key has 32 bytes, not {len(secret)}")
+        self._secret = secret
+        self.public = XKey(primitives.x25519_public(secret))
+        """The public key."""
+
+        @lru_cache(maxsize=_PAIR_KEYS)
+        def pair_key(peer: bytes) -> bytes:
+            return primitives.box_pair_key(peer, secret)
+
+        self._pair_key = pair_key
+
+    @classmethod
+    def generate(cls) -> XKeyPair:
+        """Make a new pair from the operating system's randomness."""
+        return cls(random_bytes(primitives.KEY_SIZE))
+
+    @classmethod
+    def from_seed(cls, seed: str) -> XKeyPair:
+        """Read a seed string `SX…`.
+
+        Raises:
+            KeyFormatError: If it is not the one canonical string of a seed. The message shows
+                nothing of it.
+            TypeError: If `seed` is not a str.
+        """
+        return cls(nkey.decode_seed(nkey.Prefix.CURVE, seed))
+
+    def seed(self) -> str:
+        """Return the secret as a seed string `SX…`: the only way by which it leaves."""
+        return nkey.encode_seed(nkey.Prefix.CURVE, self._secret)
+
+    def seal(self, data: bytes, recipient: XKey) -> bytes:
+        """Seal `data` to one recipient as xkv1; 44 bytes longer.
+
+        See the module's docstring for what xkv1 does not give.
+
+        Raises:
+            TypeError: If `data` is not bytes or `recipient` not an XKey.
+        """
+        return self._seal_with(data, recipient, random_bytes(primitives.BOX_NONCE_SIZE))
+
+    def _seal_with(self, data: bytes, recipient: XKey, nonce: bytes) -> bytes:
+        """Seal with a given nonce: only for test vectors, a nonce must never serve twice."""
+        if type(data) is not bytes:
+            raise TypeError(f"data is bytes, not {type(data).__name__}")
+        if not isinstance(recipient, XKey):
+            raise TypeError(f"recipient is an XKey, not {type(recipient).__name__}")
+        pair_key = self._pair_key(recipient._raw)  # noqa: SLF001 - one module, two halves of a pair
+        return _XKV1 + nonce + primitives.box_seal(data, nonce, pair_key)
+
+    def open(self, sealed: bytes, sender: XKey) -> bytes:
+        """Open what `sender` sealed to this pair as xkv1.
+
+        Raises:
+            AuthenticationError: If the bytes were altered, or are not between these two keys.
+            MalformedError: If the bytes are not xkv1.
+            UnsupportedVersionError: If they are another version of it, or xkm1.
+            TypeError: If `sealed` is not bytes or `sender` not an XKey.
+        """
+        if type(sealed) is not bytes:
+            raise TypeError(f"sealed is bytes, not {type(sealed).__name__}")
+        if not isinstance(sender, XKey):
+            raise TypeError(f"sender is an XKey, not {type(sender).__name__}")
+        if sealed[:4] != _XKV1:
+            if sealed[:2] == b"xk" and len(sealed) >= XKV1_OVERHEAD:
+                raise UnsupportedVersionError("not xkv1, though it looks like a relative of it")
+            raise MalformedError("not xkv1: the first four bytes are others")
+        if len(sealed) < XKV1_OVERHEAD:
+            raise MalformedError(f"xkv1 has at least {XKV1_OVERHEAD} bytes, not {len(sealed)}")
+        pair_key = self._pair_key(sender._raw)  # noqa: SLF001 - one module, two halves of a pair
+        data = primitives.box_open(sealed[_NONCE_END:], sealed[4:_NONCE_END], pair_key)
+        if data is None:
+            raise AuthenticationError
+        return data
+
+    def __repr__(self) -> str:
+        return f"<XKeyPair {self.public}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret key cannot be pickled or copied")

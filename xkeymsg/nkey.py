@@ -1,0 +1,158 @@
+"""Nkey strings: base32 of a prefix, a key and a checksum; the only module that imports `nkeys`.
+
+A public key is `base32(prefix || key || crc16)`, 56 characters. A seed is
+`base32(18 << 3 | prefix >> 5, (prefix & 31) << 3, key, crc16)`, 58 characters, whose last one has
+two bits to spare. The checksum is CRC-16/XMODEM, little-endian, over all that stands before it.
+(Source: github.com/nats-io/nkeys, strkey.go.)
+
+Decoding is strict, so that a key has exactly one string: upper case only, no white space, no
+padding, exact length, spare bits zero, checksum right. The `nkeys` package on PyPI does not check
+a seed's checksum, where one mistyped character then gives another, valid key; seeds therefore go
+through here before they go there.
+"""
+
+from __future__ import annotations
+
+import binascii
+from enum import IntEnum
+from typing import Final
+
+import nkeys
+
+from xkeymsg.errors import KeyFormatError
+
+__all__ = (
+    "ALPHABET",
+    "Prefix",
+    "UserKey",
+    "decode_public",
+    "decode_seed",
+    "encode_public",
+    "encode_seed",
+)
+
+
+class Prefix(IntEnum):
+    """What kind of key a string holds: its first byte, which decides its first letter."""
+
+    ACCOUNT = 0
+    OPERATOR = 14 << 3
+    USER = 20 << 3
+    CURVE = 23 << 3
+
+    @property
+    def letter(self) -> str:
+        """The first letter of a public key of this kind."""
+        return ALPHABET[self >> 3]
+
+
+_SEED: Final = 18 << 3
+ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+_PUBLIC_LENGTH: Final = 56
+_SEED_LENGTH: Final = 58
+
+# `int(…, 32)` is the fastest base32 decoder of the standard library, by a factor of ten; its digits
+# are 0-9 a-v. Every byte outside our alphabet becomes "!", which `int` refuses, so that none of the
+# white space, signs and underscores that it would take gets through.
+_DIGITS: Final = b"0123456789abcdefghijklmnopqrstuv"
+_TO_DIGITS: Final = bytes(
+    _DIGITS[ALPHABET.index(chr(byte))] if chr(byte) in ALPHABET else ord("!") for byte in range(256)
+)
+
+
+def _decode(text: str, length: int, what: str) -> int:
+    """Return the characters of `text` as one number, five bits each."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} is a str, not {type(text).__name__}")
+    if len(text) != length:
+        raise KeyFormatError(f"{what} has {length} characters, not {len(text)}")
+    try:
+        return int(text.encode("ascii").translate(_TO_DIGITS), 32)
+    except ValueError:
+        # `from None`: the exception that it replaces quotes the text, which may be a secret.
+        raise KeyFormatError(f"{what} consists of A-Z and 2-7 only") from None
+
+
+def _check(body: bytes, what: str) -> bytes:
+    """Return `body` without its checksum, which has to be right."""
+    if binascii.crc_hqx(body[:-2], 0) != body[-2] | body[-1] << 8:
+        raise KeyFormatError(f"the checksum of {what} is wrong: mistyped or cut off")
+    return body[:-2]
+
+
+def _encode(body: bytes, length: int) -> str:
+    body += binascii.crc_hqx(body, 0).to_bytes(2, "little")
+    number = int.from_bytes(body, "big") << (length * 5 - len(body) * 8)
+    return "".join(ALPHABET[number >> shift & 31] for shift in range(length * 5 - 5, -1, -5))
+
+
+def decode_public(prefix: Prefix, text: str) -> bytes:
+    """Return the 32 bytes of a public key string of the kind `prefix`.
+
+    Raises:
+        KeyFormatError: If it is anything but the one canonical string of such a key.
+        TypeError: If `text` is not a str.
+    """
+    what = f"a public key {prefix.letter}…"
+    body = _check(_decode(text, _PUBLIC_LENGTH, what).to_bytes(35, "big"), what)
+    if body[0] != prefix:
+        raise KeyFormatError(f"{what} begins with {prefix.letter}")
+    return body[1:]
+
+
+def encode_public(prefix: Prefix, raw: bytes) -> str:
+    """Return the public key string of 32 bytes."""
+    return _encode(bytes([prefix]) + raw, _PUBLIC_LENGTH)
+
+
+def decode_seed(prefix: Prefix, text: str) -> bytes:
+    """Return the 32 secret bytes of a seed string of the kind `prefix`.
+
+    Raises:
+        KeyFormatError: If it is anything but the one canonical string of such a seed. The message
+            holds nothing of the text.
+        TypeError: If `text` is not a str.
+    """
+    what = f"a seed S{prefix.letter}…"
+    number = _decode(text, _SEED_LENGTH, what)
+    if number & 3:
+        raise KeyFormatError(f"the last character of {what} has bits set that carry nothing")
+    body = _check((number >> 2).to_bytes(36, "big"), what)
+    if body[:2] != bytes([_SEED | prefix >> 5, (prefix & 31) << 3]):
+        raise KeyFormatError(f"{what} begins with S{prefix.letter}")
+    return body[2:]
+
+
+def encode_seed(prefix: Prefix, raw: bytes) -> str:
+    """Return the seed string of 32 secret bytes."""
+    return _encode(bytes([_SEED | prefix >> 5, (prefix & 31) << 3]) + raw, _SEED_LENGTH)
+
+
+class UserKey:
+    """A user's Ed25519 nkey: what a program logs in to NATS with.
+
+    Made from a seed that has been checked; signs through the `nkeys` package.
+    """
+
+    __slots__ = ("_pair", "public")
+
+    def __init__(self, seed: str) -> None:
+        """Take a seed `SU…`.
+
+        Raises:
+            KeyFormatError: If it is not one.
+        """
+        decode_seed(Prefix.USER, seed)
+        self._pair = nkeys.from_seed(bytearray(seed, "ascii"))
+        self.public = str(self._pair.public_key.decode("ascii"))
+        """The public key, `U…`."""
+
+    def __repr__(self) -> str:
+        return f"<UserKey {self.public}>"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret key cannot be pickled or copied")
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64 bytes of the Ed25519 signature (RFC 8032) over `data`."""
+        return bytes(self._pair.sign(data))

@@ -1,0 +1,90 @@
+"""The cryptographic primitives; the only module that imports PyNaCl or `cryptography`.
+
+Arguments are `bytes` of the right length by the time they come here; a failure to authenticate is
+`None`, never an exception, so that the caller decides which error of ours it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from nacl import bindings
+from nacl.exceptions import CryptoError
+
+__all__ = (
+    "BOX_NONCE_SIZE",
+    "BOX_TAG_SIZE",
+    "KEY_SIZE",
+    "box_open",
+    "box_pair_key",
+    "box_seal",
+    "digest",
+    "is_safe_point",
+    "x25519_public",
+)
+
+KEY_SIZE: Final = 32
+BOX_NONCE_SIZE: Final = 24
+BOX_TAG_SIZE: Final = 16
+
+_P: Final = 2**255 - 19
+
+# The points of small order on Curve25519 that are canonical u-coordinates: 0, 1, the two of
+# order 8, and p - 1. A shared secret with one of them does not depend on the other side's key.
+_SMALL_ORDER: Final = frozenset(
+    u.to_bytes(KEY_SIZE, "little")
+    for u in (
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        _P - 1,
+    )
+)
+
+
+def is_safe_point(raw: bytes) -> bool:
+    """Tell whether 32 bytes are a canonical X25519 public key that is not of small order.
+
+    RFC 7748 lets implementations take non-canonical u-coordinates (>= p, or with the high bit
+    set) and small-order points. Both are refused here: the first gives one key several names,
+    the second gives everybody the same shared secret.
+    """
+    # Only p .. 2^255 - 1 and the high bit are not canonical: the last byte mostly decides.
+    canonical = raw[31] < 0x7F or int.from_bytes(raw, "little") < _P
+    return canonical and raw not in _SMALL_ORDER
+
+
+def x25519_public(secret: bytes) -> bytes:
+    """Return the public key of an X25519 secret key (RFC 7748, section 5)."""
+    return bindings.crypto_scalarmult_base(secret)
+
+
+def box_pair_key(public: bytes, secret: bytes) -> bytes:
+    """Return the key that NaCl's box shares between a pair: HSalsa20 over one X25519.
+
+    `public` has passed `is_safe_point`, so libsodium's check for an all-zero secret cannot fire.
+    """
+    return bindings.crypto_box_beforenm(public, secret)
+
+
+def box_seal(data: bytes, nonce: bytes, pair_key: bytes) -> bytes:
+    """Seal `data` as XSalsa20-Poly1305 under a pair's key: the tag, then the ciphertext."""
+    return bindings.crypto_box_easy_afternm(data, nonce, pair_key)
+
+
+def box_open(sealed: bytes, nonce: bytes, pair_key: bytes) -> bytes | None:
+    """Open what `box_seal` made, or return None where it does not authenticate."""
+    try:
+        return bindings.crypto_box_open_easy_afternm(sealed, nonce, pair_key)
+    except CryptoError:
+        return None
+
+
+def digest(label: bytes, data: bytes, *, key: bytes = b"", size: int) -> bytes:
+    """Return BLAKE2b (RFC 7693) of `size` bytes over the label, zero-padded to 16, and the data.
+
+    The label separates this use of a key or hash from every other one.
+    """
+    return hashlib.blake2b(label.ljust(16, b"\0") + data, key=key, digest_size=size).digest()
