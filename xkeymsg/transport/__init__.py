@@ -1,0 +1,1 @@
+"""Everything between a program and its NATS server."""

@@ -1,0 +1,188 @@
+"""nats-py's client, made to survive what anybody may publish, and to refuse what a broker may ask.
+
+What a publisher does to nats-py 2.16, and what this subclass does about it. Each line is a test
+against a real server (`tests/transport/test_hostile_publishers.py`), which fails with the stock
+client. Stored in a stream, each of these would otherwise be a poison pill for ever.
+
+- A subject or reply that is not UTF-8, a header block of exactly `NATS/1.0`, or a status line that
+  is not UTF-8, raises in the read loop, which ends and is not restarted, while `is_connected` stays
+  true. Here: the subject and reply are decoded with `surrogateescape`, headers that cannot be
+  parsed are none, and the message is delivered.
+- A vertical tab or form feed in a subject, which the server lets through, is white space to
+  nats-py's parser: it reads another subject and takes part of the subject for the subscription's
+  number. Here: the separator of the protocol is the space.
+- A PONG after a `flush` that timed out sets a future that is done, which raises in the read loop.
+  Here: such a future is passed over.
+- A `flush` sends its PING ahead of what is still buffered, so that it returns before the server
+  has seen, or refused, what was published just before. Here: the PING queues behind it.
+- Headers count for the server's `max_payload`, and nats-py compares the payload alone; the server
+  then closes the connection, and nats-py for good. Here: both are compared before anything is sent.
+- Whatever else raises in the read loop ends it silently. Here: it leads to a reconnection.
+
+What a broker, or somebody in between, does:
+
+- It does not offer TLS, and nats-py, given a TLS context, goes on in plaintext and sends the
+  credentials. Here: the CONNECT line is not sent where TLS was asked for and is not in use.
+- It sends, as the login nonce, bytes that mean something elsewhere, and gets them signed by the
+  user's key. Here: only what nats-server sends, up to 64 characters of base64url, is signed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+from nats import errors
+from nats.aio.client import PING_PROTO, Client
+from nats.aio.msg import Msg
+
+from xkeymsg.transport.parser import StrictParser
+
+__all__ = ("HardenedClient", "NonceRefusedError", "PlaintextRefusedError", "header_size")
+
+_NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def header_size(headers: dict[str, str]) -> int:
+    """Return how many bytes a message's headers take on the wire (ADR-4), 0 for none."""
+    if not headers:
+        return 0
+    lines = (len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
+    return len(b"NATS/1.0\r\n") + sum(lines) + len(b"\r\n")
+
+
+class PlaintextRefusedError(errors.Error):
+    """The server did not offer the TLS that was asked for; no credentials were sent."""
+
+    def __str__(self) -> str:
+        return "the server offers no TLS, and TLS was asked for: nothing was sent to it"
+
+
+class NonceRefusedError(errors.Error):
+    """The server's login nonce is none; nothing was signed."""
+
+    def __str__(self) -> str:
+        return "the server's login nonce is not one: it was not signed"
+
+
+def _disown(headers: dict[str, str], reply: bytes) -> None:
+    """Take the status from headers with which only a publisher can have written it.
+
+    The dictionary is the one that nats-py goes on to look at, so it is changed in place.
+    """
+    status = headers.get("Status")
+    if status is None:
+        return
+    # A message out of a stream has a reply to acknowledge it with, and the server's own statuses
+    # have none, but for flow control. nats-py answers that wherever it is told to.
+    answers = (reply, headers.get("Nats-Consumer-Stalled", "").encode("utf-8", "replace"))
+    forged = status == "100" and any(a and not a.startswith(b"$JS.FC.") for a in answers)
+    if forged or reply.startswith(b"$JS.ACK."):
+        del headers["Status"]
+
+
+class HardenedClient(Client):
+    """A nats-py client that no publisher can silence; see the module for what it changes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = StrictParser(self)
+        self._tls_required = False
+
+    async def connect(self, *args: Any, **options: Any) -> None:
+        """Connect as nats-py does, with two more options.
+
+        Args:
+            *args: As in nats-py.
+            **options: As in nats-py; `tls_required` (bool) refuses a server that offers no TLS, and
+                `public_nkey` (str) is the key that `signature_cb` signs with, where no JWT names
+                it: nats-py has no public way to say so.
+        """
+        self._tls_required = bool(options.pop("tls_required", False))
+        self._public_nkey = options.pop("public_nkey", None)
+        # nats-py marks a connection as one with credentials only for the forms it knows.
+        self._auth_configured = "signature_cb" in options
+        await super().connect(*args, **options)
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        reply: str = "",
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        """Publish as nats-py does, within the server's `max_payload`, headers included.
+
+        Raises:
+            nats.errors.MaxPayloadError: If it would be larger; the server would hang up.
+            nats.errors.Error: As nats-py.
+        """
+        if headers and len(payload) + header_size(headers) > self.max_payload > 0:
+            raise errors.MaxPayloadError
+        await super().publish(subject, payload, reply, headers)
+
+    def _connect_command(self) -> bytes:
+        """Build the CONNECT line: the moment before credentials leave, on every (re)connection."""
+        if self._tls_required and not self._is_encrypted():
+            raise PlaintextRefusedError
+        if self._signature_cb is not None and "nonce" in self._server_info:
+            nonce = self._server_info["nonce"]
+            if not (isinstance(nonce, str) and _NONCE.fullmatch(nonce)):
+                raise NonceRefusedError
+        return super()._connect_command()
+
+    def _is_encrypted(self) -> bool:
+        """Tell whether the bytes written from now on go through TLS."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            return writer.get_extra_info("ssl_object") is not None
+        server = self._current_server  # a WebSocket: its scheme decides, before it connects
+        return server is not None and server.uri.scheme == "wss"
+
+    async def _read_loop(self) -> None:
+        """Run nats-py's loop, and reconnect where it gave up over something it did not expect."""
+        await super()._read_loop()
+        if self._reading_task is asyncio.current_task() and self.is_connected:
+            await self._process_op_err(errors.Error("the read loop ended unexpectedly"))
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except Exception as error:  # noqa: BLE001 - one message's fault is not the connection's
+            await self._error_cb(error)
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            return await super()._process_headers(headers)
+        except (IndexError, ValueError):  # cut short, or a status line that is not UTF-8
+            return None
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        if headers:
+            _disown(headers, reply)
+        return self.msg_class(
+            _client=self,
+            subject=subject.decode("utf-8", "surrogateescape"),
+            reply=reply.decode("utf-8", "surrogateescape"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
+
+    async def _send_ping(self, future: asyncio.Future[bool] | None = None) -> None:
+        self._pongs.append(asyncio.Future() if future is None else future)
+        await self._send_command(PING_PROTO)
+        await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        while self._pongs and self._pongs[0].done():
+            # Its waiter gave up; the PONG still is the answer to that PING.
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+            return
+        await super()._process_pong()

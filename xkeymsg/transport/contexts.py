@@ -1,0 +1,96 @@
+"""NATS contexts: named connection settings that the nats CLI keeps (ADR-21).
+
+`$XDG_CONFIG_HOME/nats/context/NAME.json`, and `nats/context.txt` with the name of the selected one.
+Settings that cannot be honoured (an nsc lookup, a proxy) are errors, not silently left out: the
+connection would be another one than was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.options import ConnectOptions
+
+__all__ = ("load_context", "selected_context")
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
+_UNSUPPORTED: Final = ("nsc", "socks_proxy", "user_jwt", "windows_cert_store")
+_STRINGS: Final = ("user", "password", "token")
+_PATHS: Final = {
+    "creds": "creds",
+    "nkey": "nkey",
+    "cert": "tls_cert",
+    "key": "tls_key",
+    "ca": "tls_ca",
+}
+_MAX_FILE: Final = 1 << 16
+
+
+def _folder(environment: Mapping[str, str]) -> Path:
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "nats"
+
+
+def selected_context(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the name of the context that `nats context select` chose, or None."""
+    try:
+        return (_folder(environment) / "context.txt").read_text(encoding="utf-8").strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def load_context(name: str, environment: Mapping[str, str] = os.environ) -> ConnectOptions:
+    """Read a context as connection settings.
+
+    Args:
+        name: Its name, as in `nats context ls`.
+        environment: Where `XDG_CONFIG_HOME` is looked up.
+
+    Raises:
+        ConfigurationError: If there is none of that name, it cannot be read, or it asks for
+            something that is not supported. No value of it is repeated: it may hold a password.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} is not the name of a NATS context")
+    path = _folder(environment) / "context" / f"{name}.json"
+    settings = _read(name, path)
+    for key in _UNSUPPORTED:
+        if settings.get(key):
+            raise ConfigurationError(f"context {name!r}: {key!r} is not supported")
+    chosen: dict[str, Any] = {
+        key: settings[key] for key in (*_STRINGS, "inbox_prefix") if settings.get(key)
+    }
+    chosen |= {ours: _path(settings[key]) for key, ours in _PATHS.items() if settings.get(key)}
+    if url := settings.get("url"):
+        chosen["servers"] = tuple(part.strip() for part in str(url).split(","))
+    try:
+        return ConnectOptions(**chosen, tls_first=bool(settings.get("tls_first")))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"context {name!r}: {error}") from error
+
+
+def _read(name: str, path: Path) -> dict[str, object]:
+    try:
+        with path.open("rb") as file:
+            settings = json.loads(file.read(_MAX_FILE))
+    except OSError as error:
+        raise ConfigurationError(f"no NATS context {name!r} at {path}: {error.strerror}") from error
+    except ValueError as error:
+        # Not the parser's own message: a part of the file can be in it.
+        raise ConfigurationError(f"the NATS context {path} is not JSON") from error
+    if not isinstance(settings, dict):
+        raise ConfigurationError(f"the NATS context {path} is not a JSON object")
+    for key in (*_STRINGS, *_PATHS, "url", "inbox_prefix"):
+        if not isinstance(settings.get(key, ""), str):
+            raise ConfigurationError(f"the NATS context {path}: {key!r} is not a string")
+    return settings
+
+
+def _path(text: object) -> Path:
+    return Path(str(text)).expanduser()

@@ -1,0 +1,92 @@
+"""What a program logs in with: read anew at each connection, so that a renewed file is used.
+
+Seeds go through our own decoder first: the `nkeys` package would take a mistyped one for another
+key. Nothing read here is in an error.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
+from xkeymsg.nkey import UserKey
+from xkeymsg.transport.options import ConnectOptions
+
+__all__ = ("login",)
+
+_MAX_FILE: Final = 1 << 20
+_JWT: Final = ("-----BEGIN NATS USER JWT-----", "USER JWT")
+_SEED: Final = ("-----BEGIN USER NKEY SEED-----", "USER NKEY SEED")
+
+
+def login(options: ConnectOptions) -> dict[str, Any]:
+    """Return the arguments of nats-py's `connect` that log in as `options` say.
+
+    Raises:
+        ConfigurationError: If a file does not hold what it should.
+        KeyStoreError: If a file cannot be read.
+    """
+    if options.creds is not None:
+        creds = _Credentials(options.creds)
+        creds.read()  # a fault shows now, not in the middle of a connection
+        return {"user_jwt_cb": creds.jwt, "signature_cb": creds.sign}
+    if options.nkey is not None:
+        path = options.nkey
+        signer = _Signer(lambda: _user_key(path, _read(path).strip()))
+        return {"public_nkey": signer.key().public, "signature_cb": signer.sign}
+    given = {"user": options.user, "password": options.password, "token": options.token}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Signer:
+    key: Callable[[], UserKey]
+
+    def sign(self, nonce: str) -> bytes:
+        """Sign a login nonce; `HardenedClient` has checked that it is one."""
+        return base64.b64encode(self.key().sign(nonce.encode()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    """A `.creds` file: a user JWT and a seed, each between two marker lines."""
+
+    path: Path
+
+    def read(self) -> tuple[str, UserKey]:
+        text = _read(self.path)
+        return self._block(text, *_JWT), _user_key(self.path, self._block(text, *_SEED))
+
+    def _block(self, text: str, marker: str, what: str) -> str:
+        lines = iter(text.splitlines())
+        for line in lines:
+            if line.strip() == marker and (content := next(lines, "").strip()):
+                return content
+        raise ConfigurationError(f"{self.path}: no {what} in it")
+
+    def jwt(self) -> bytes:
+        return self.read()[0].encode()
+
+    def sign(self, nonce: str) -> bytes:
+        return base64.b64encode(self.read()[1].sign(nonce.encode()))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_FILE).decode("ascii")
+    except OSError as error:
+        raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError:
+        raise ConfigurationError(f"{path} is not a text file of credentials") from None
+
+
+def _user_key(path: Path, seed: str) -> UserKey:
+    try:
+        return UserKey(seed)
+    except KeyFormatError as error:
+        raise ConfigurationError(f"{path}: {error}") from None

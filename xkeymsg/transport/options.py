@@ -1,0 +1,125 @@
+"""How to reach a NATS server and as whom: the connection flags of the nats CLI, as one value."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("DEFAULT_SERVER", "ConnectOptions")
+
+DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
+_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectOptions:
+    """Where to connect and as whom.
+
+    At most one way to log in may be given; TLS is required as soon as anything asks for it: a
+    `tls://` or `wss://` address, `tls_first`, or any of the TLS files.
+
+    Raises:
+        ConfigurationError: If the settings contradict each other or an address cannot be used.
+    """
+
+    servers: tuple[str, ...] = field(default=(DEFAULT_SERVER,), repr=False)
+    """Addresses, `nats://`, `tls://`, `ws://` or `wss://`; not shown: they may hold a password."""
+    creds: Path | None = None
+    """A `.creds` file: a user JWT and the seed of its nkey."""
+    nkey: Path | None = None
+    """A file with the seed `SU…` of a user nkey."""
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    tls_cert: Path | None = None
+    """A PEM file with the client's certificate chain, with `tls_key`."""
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    """A PEM file with the authorities to believe in the place of the system's."""
+    tls_first: bool = False
+    """Shake hands before the server says anything (its `handshake_first`)."""
+    inbox_prefix: str = "_INBOX"
+    name: str = "xkeymsg"
+    """What `nats server report connections` calls this program."""
+    timeout: float = 5.0
+    """How long the first connection, and a flush, may take, in seconds."""
+
+    def __post_init__(self) -> None:
+        if not self.servers:
+            raise ConfigurationError("no server to connect to")
+        for server in self.servers:
+            self._check_server(server)
+        logins = [n for n in ("creds", "nkey", "user", "token") if getattr(self, n) is not None]
+        if len(logins) > 1:
+            raise ConfigurationError(f"only one of {' and '.join(logins)} can be used to log in")
+        if self.password is not None and self.user is None:
+            raise ConfigurationError("a password needs a user")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ConfigurationError("tls_cert and tls_key go together")
+        if not self.timeout > 0:
+            raise ConfigurationError("timeout is a number of seconds above 0")
+
+    @staticmethod
+    def _check_server(server: str) -> None:
+        """Refuse an address that nats-py would misread; say nothing of its user and password."""
+        try:
+            parts = urlsplit(server if "://" in server else f"nats://{server}")
+            usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
+        except ValueError:  # urlsplit, and its port
+            usable = False
+        if not usable:
+            raise ConfigurationError("a server is an address like nats://host:4222")
+
+    @property
+    def tls_required(self) -> bool:
+        """Whether plaintext is refused."""
+        files = (self.tls_cert, self.tls_key, self.tls_ca)
+        schemes = {server.partition("://")[0].lower() for server in self.servers if "://" in server}
+        return self.tls_first or any(files) or not schemes.isdisjoint({"tls", "wss"})
+
+    @property
+    def addresses(self) -> str:
+        """The servers for people: without user and password."""
+        parsed = (urlsplit(s if "://" in s else f"nats://{s}") for s in self.servers)
+        return ", ".join(f"{p.scheme}://{p.hostname}:{p.port or 4222}" for p in parsed)
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Build the TLS context, or None where TLS is not asked for.
+
+        Raises:
+            ConfigurationError: If a file cannot be read or used.
+        """
+        if not self.tls_required:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.tls_ca)
+            if self.tls_cert is not None:
+                # An empty password: a key that needs one is an error, not a prompt.
+                context.load_cert_chain(self.tls_cert, self.tls_key, password="")
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            raise ConfigurationError(f"a TLS file cannot be used: {error}") from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    def merged(self, over: Mapping[str, Any]) -> ConnectOptions:
+        """Return these settings with some replaced, by name.
+
+        A way to log in replaces the whole one below it: a user name from a flag is not joined by a
+        password from a context.
+
+        Raises:
+            ConfigurationError: If the result contradicts itself.
+        """
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        if over.keys() & _LOGIN:
+            own = {name: value for name, value in own.items() if name not in _LOGIN}
+        return ConnectOptions(**(own | dict(over)))
+
+
+_LOGIN: Final = frozenset({"creds", "nkey", "user", "password", "token"})
