@@ -64,7 +64,8 @@ class NATSServer:
     @property
     def log(self) -> str:
         """What the server has logged so far."""
-        return (self.directory / "server.log").read_text(errors="replace")
+        path = self.directory / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     def __enter__(self) -> Self:
         try:
@@ -102,9 +103,10 @@ class NATSServer:
             command += ["-c", str(path)]
         if self.jetstream:
             command += ["-js", "-sd", str(self.directory / "jetstream")]
-        self.process = subprocess.Popen(  # noqa: S603 - our own arguments
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with (self.directory / "stderr").open("wb") as stderr:
+            self.process = subprocess.Popen(  # noqa: S603 - our own arguments
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
+            )
         self.port = self._wait_for_port(self.process)
 
     def _wait_for_port(self, process: subprocess.Popen[bytes]) -> int:
@@ -113,9 +115,8 @@ class NATSServer:
         ports = self.directory / f"nats-server_{process.pid}.ports"
         while time.monotonic() < deadline:
             if process.poll() is not None:
-                raise ConfigurationError(
-                    f"nats-server ended with {process.returncode}:\n{self.log}"
-                )
+                said = self.log or (self.directory / "stderr").read_text(errors="replace")
+                raise ConfigurationError(f"nats-server ended with {process.returncode}: {said}")
             try:
                 [url, *_] = json.loads(ports.read_text())["nats"]
             except (OSError, ValueError):  # not there, or not whole, yet

@@ -1,0 +1,1 @@
+"""The receiver: opens what arrives and hands it on."""

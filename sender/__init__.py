@@ -1,0 +1,1 @@
+"""The sender: seals a message and publishes it."""

@@ -1,0 +1,163 @@
+"""`xkeymsg keygen | pub | seal | open | completion`, as processes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.running import DEADLINE, run
+from xkeymsg import XKey, XKeyPair
+
+CLI = "xkeymsg.cli"
+
+
+@pytest.fixture
+def seeds(tmp_path: Path) -> dict[str, Path]:
+    for name in ("alice", "bob"):
+        assert run(CLI, "keygen", "--out", str(tmp_path / name)).returncode == 0
+    return {name: tmp_path / name for name in ("alice", "bob")}
+
+
+def public(seed: Path) -> str:
+    return run(CLI, "pub", str(seed)).stdout.decode().strip()
+
+
+def test_keygen_writes_a_seed_of_its_owner_and_prints_the_public_key(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    done = run(CLI, "keygen", "--out", str(path))
+    assert done.returncode == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert str(XKey.parse(done.stdout.decode().strip())) == public(path)
+    assert XKeyPair.from_seed(path.read_text().splitlines()[1]).seed() not in done.stdout.decode()
+
+
+def test_keygen_never_overwrites(seeds: dict[str, Path]) -> None:
+    before = seeds["bob"].read_bytes()
+    done = run(CLI, "keygen", "--out", str(seeds["bob"]))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode().startswith("xkeymsg: key_store: ")
+    assert seeds["bob"].read_bytes() == before
+
+
+def test_a_seed_goes_through_pipes() -> None:
+    made = run(CLI, "keygen")
+    pair = XKeyPair.from_seed(made.stdout.decode().strip())
+    assert pair.seed() not in made.stderr.decode()
+    assert run(CLI, "pub", data=made.stdout).stdout.decode() == f"{pair.public}\n"
+    shown = run(CLI, "pub", "--fingerprint", data=made.stdout).stdout.decode()
+    assert shown == f"{pair.public.fingerprint}\n"
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256)) * 400])
+def test_what_is_sealed_in_a_pipe_is_opened_in_a_pipe(seeds: dict[str, Path], data: bytes) -> None:
+    alice, bob = public(seeds["alice"]), public(seeds["bob"])
+    sealed = run(CLI, "seal", "--to", bob, "--seed", str(seeds["alice"]), data=data)
+    assert (sealed.returncode, sealed.stderr) == (0, b"")
+    assert sealed.stdout[:4] == b"xkv1"
+    opened = run(CLI, "open", "--from", alice, "--seed", str(seeds["bob"]), data=sealed.stdout)
+    assert (opened.returncode, opened.stdout, opened.stderr) == (0, data, b"")
+
+
+def test_files_work_like_pipes_and_opened_ones_are_private(
+    seeds: dict[str, Path], tmp_path: Path
+) -> None:
+    plain, sealed, opened = (tmp_path / name for name in ("plain", "sealed", "opened"))
+    plain.write_bytes(b"hello")
+    alice, bob = public(seeds["alice"]), public(seeds["bob"])
+    seal = ("seal", "--to", bob, "--seed", str(seeds["alice"]), "-o", str(sealed), str(plain))
+    assert run(CLI, *seal).returncode == 0
+    open_ = ("open", "--from", alice, "--seed", str(seeds["bob"]), "-o", str(opened), str(sealed))
+    assert run(CLI, *open_).returncode == 0
+    assert opened.read_bytes() == b"hello"
+    assert stat.S_IMODE(opened.stat().st_mode) & 0o077 == 0
+
+
+def test_sealing_without_a_seed_says_whose_key_it_was(seeds: dict[str, Path]) -> None:
+    sealed = run(CLI, "seal", "--to", public(seeds["bob"]), data=b"hello")
+    sender = sealed.stderr.decode().split()[-1]
+    opened = run(CLI, "open", "--from", sender, "--seed", str(seeds["bob"]), data=sealed.stdout)
+    assert opened.stdout == b"hello"
+
+
+def test_what_does_not_open_is_exit_3_and_no_byte_of_output(
+    seeds: dict[str, Path], tmp_path: Path
+) -> None:
+    alice, bob = public(seeds["alice"]), public(seeds["bob"])
+    sealed = run(CLI, "seal", "--to", bob, "--seed", str(seeds["alice"]), data=b"hello").stdout
+    target = tmp_path / "out"
+    for data, code in (
+        (sealed[:-1], "authentication"),
+        (sealed[:20], "malformed"),
+        (b"", "malformed"),
+        (b"xkv9" + sealed[4:], "unsupported_version"),
+    ):
+        opened = run(
+            CLI, "open", "--from", alice, "--seed", str(seeds["bob"]), "-o", str(target), data=data
+        )
+        assert (opened.returncode, opened.stdout) == (3, b"")
+        assert opened.stderr.decode().startswith(f"xkeymsg: {code}: ")
+        assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("seal",),
+        ("seal", "--to", "XABC"),
+        ("seal", "--to", "SXAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H74KM"),
+        ("open", "--from", "x"),
+        ("nonsense",),
+        ("keygen", "--frob"),
+    ],
+)
+def test_being_called_wrongly_is_exit_2(arguments: tuple[str, ...]) -> None:
+    done = run(CLI, *arguments)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"Error: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("pub", "/does/not/exist"),
+        ("keygen", "--out", "/does/not/exist/key"),
+    ],
+)
+def test_failing_is_exit_1_in_one_line(arguments: tuple[str, ...]) -> None:
+    done = run(CLI, *arguments)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_went_away_is_not_a_traceback(seeds: dict[str, Path]) -> None:
+    command = [sys.executable, "-m", CLI, "seal", "--to", public(seeds["bob"])]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None
+        _, complaint = process.communicate(bytes(1_000_000), DEADLINE)
+    assert process.returncode == 1
+    assert b"Traceback" not in complaint
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_get_a_completion_script(shell: str) -> None:
+    done = run(CLI, "completion", shell)
+    assert done.returncode == 0
+    assert b"_XKEYMSG_COMPLETE" in done.stdout
+
+
+def test_completion_knows_the_verbs() -> None:
+    env = os.environ | {
+        "_XKEYMSG_COMPLETE": "bash_complete",
+        "COMP_WORDS": "xkeymsg s",
+        "COMP_CWORD": "1",
+    }
+    assert run(CLI, env=env).stdout.decode().split() == ["plain,seal"]

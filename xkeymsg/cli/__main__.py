@@ -1,0 +1,34 @@
+"""`xkeymsg VERB`: keys, and sealing and opening files and pipes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+import xkeymsg
+from xkeymsg.cli.completion import completion
+from xkeymsg.cli.keys import keygen, pub
+from xkeymsg.cli.messages import open_, seal
+from xkeymsg.daemon.terminal import run
+
+__all__ = ("main",)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
+def _command() -> None:
+    """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
+
+
+for verb in (keygen, pub, seal, open_, completion):
+    _command.add_command(verb)
+
+
+def main() -> None:
+    """Run the command and end the process."""
+    sys.exit(run(_command, "xkeymsg"))
+
+
+if __name__ == "__main__":
+    main()

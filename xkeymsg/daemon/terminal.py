@@ -1,0 +1,92 @@
+"""How every program here talks to the person, or the script, that runs it.
+
+- Data goes to stdout; everything else goes to stderr, as `program: text`, in lower case and without
+  a full stop.
+- Exit 0: done. 1: failed. 2: called wrongly. 3: could not open a message. Interrupted: 130.
+- What others have sent is shown quoted: control characters, escape sequences and whatever else a
+  terminal might act on are written as escapes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from xkeymsg.errors import EnvelopeError, OpenError, XKeyMsgError
+
+__all__ = ("EXIT_FAILED", "EXIT_NOT_OPENED", "describe", "quote", "run", "say")
+
+EXIT_FAILED: Final = 1
+EXIT_NOT_OPENED: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def quote(data: bytes | str) -> str:
+    r"""Quote text from outside for a terminal or a log, in the manner of Go's `%q`.
+
+    Valid UTF-8 that is printable stays; everything else becomes an escape: a byte that is not
+    UTF-8 `\xff`, another character `\u202e` or `\U000e0001`.
+    """
+    text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+    return '"' + "".join(_escape(character) for character in text) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x80:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def say(program: str, text: str) -> None:
+    """Tell the person something that is not data."""
+    click.echo(f"{program}: {text}", err=True)
+
+
+def describe(error: XKeyMsgError) -> str:
+    """Say an error in one line: its code, which scripts can look for, then its text."""
+    return f"{error.code}: {error}" if str(error) else error.code
+
+
+def run(command: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
+    """Run a click command and return the exit code of the process.
+
+    Everything that users have to see is one line on stderr: no traceback leaves a program for an
+    error that the package knows.
+    """
+    try:
+        result = command.main(args=arguments, prog_name=program, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    except (XKeyMsgError, OSError) as error:
+        return _fail(program, error)
+    return result if isinstance(result, int) else 0  # an int is --help's, or the command's own
+
+
+def _fail(program: str, error: XKeyMsgError | OSError) -> int:
+    """Say an error and return its exit code."""
+    if isinstance(error, XKeyMsgError):
+        say(program, describe(error))
+        return EXIT_NOT_OPENED if isinstance(error, (OpenError, EnvelopeError)) else EXIT_FAILED
+    if isinstance(error, BrokenPipeError):
+        # The reader of our stdout is gone; keep the interpreter from writing to it once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    where = f"{error.filename}: " if error.filename else ""
+    say(program, f"{where}{error.strerror or error}")
+    return EXIT_FAILED

@@ -1,0 +1,74 @@
+"""A curve key's seed in a file that only its owner can read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from xkeymsg.errors import KeyFormatError, KeyStoreError
+from xkeymsg.keys import XKeyPair
+
+__all__ = ("read_seed", "write_seed")
+
+_MAX_FILE: Final = 4096
+
+
+def read_seed(path: Path) -> XKeyPair:
+    """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
+
+    A regular file that its group or others may access is refused; a pipe (`/dev/stdin`, a process
+    substitution) has no such rights to look at.
+
+    Raises:
+        KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
+            message shows nothing of its contents.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+                mode = stat.S_IMODE(status.st_mode)
+                raise KeyStoreError(f"{path} has mode {mode:04o}: others can read it; chmod 600 it")
+            content = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
+    return _parse(content, str(path))
+
+
+def _parse(content: bytes, where: str) -> XKeyPair:
+    """Read a seed from the text of a file; `where` names it in errors."""
+    if len(content) > _MAX_FILE:
+        raise KeyStoreError(f"{where} is too large for a seed file")
+    lines = [line.strip() for line in content.decode("ascii", "replace").splitlines()]
+    seeds = [line for line in lines if line and not line.startswith("#")]
+    if len(seeds) != 1:
+        raise KeyStoreError(f"{where} holds {len(seeds)} lines where one seed SX… is expected")
+    try:
+        return XKeyPair.from_seed(seeds[0])
+    except KeyFormatError as error:
+        raise KeyStoreError(f"{where}: {error}") from None
+
+
+def write_seed(path: Path, pair: XKeyPair) -> None:
+    """Write a new seed file: mode 0600 from its first moment, and never over another file.
+
+    Raises:
+        KeyStoreError: If there already is something at `path`, or it cannot be written; nothing is
+            left behind then.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError as error:
+        raise KeyStoreError(f"{path} is there already, and a key is never overwritten") from error
+    except OSError as error:
+        raise KeyStoreError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"# public key: {pair.public}\n{pair.seed()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise KeyStoreError(f"cannot write {path}: {error.strerror}") from error
