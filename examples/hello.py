@@ -1,0 +1,90 @@
+"""Hello Secure World: a NATS server, two receivers, and a message that one of them can read.
+
+Runs the programs as a user would, each in its own process, and ends all of them.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from types import FrameType
+from typing import NoReturn
+
+from xkeymsg.testing import NATSServer
+
+TIMEOUT = 20
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """Start a program of this project; both of its streams arrive as one."""
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    )
+
+
+def wait_for_key(receiver: subprocess.Popen[str]) -> str:
+    """Read a receiver's output up to its public key: it listens then."""
+    assert receiver.stdout is not None
+    for line in receiver.stdout:
+        if line.startswith("Receiver Public Key: "):
+            return line.split()[-1]
+    raise SystemExit("a receiver did not start")
+
+
+def show(name: str, text: str) -> None:
+    """Print what a program said behind its name."""
+    for line in text.splitlines():
+        print(f"{name:>7} | {line}")
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process, whatever it does, and wait for it."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def main() -> int:
+    """Run the story; return 0 if the one could read and the other could not."""
+    with ExitStack() as stack:
+        server = stack.enter_context(NATSServer())
+        print(f"A nats-server listens on {server.url}. Two receivers start, Bob and Eve:\n")
+        receivers: dict[str, subprocess.Popen[str]] = {}
+        for name in ("bob", "eve"):
+            program = start("receiver", "--server", server.url, "--count", "1", "--wait", "15s")
+            stack.callback(stop, program)
+            receivers[name] = program
+        keys = {name: wait_for_key(program) for name, program in receivers.items()}
+        for name, key in keys.items():
+            show(name, f"Receiver Public Key: {key}")
+        print("\nThe sender seals one message to Bob's key; the server hands it to both:\n")
+        sender = start("sender", keys["bob"], "Hello Secure World", "--server", server.url)
+        stack.callback(stop, sender)
+        show("sender", sender.communicate(timeout=TIMEOUT)[0])
+        for name, program in receivers.items():
+            show(name, program.communicate(timeout=TIMEOUT)[0])
+        codes = {name: program.returncode for name, program in receivers.items()}
+    if codes == {"bob": 0, "eve": 3}:
+        print("\nBob read it. Eve received the same bytes and could not.")
+        return 0
+    print(f"\nThis is not how it should have gone: {codes}", file=sys.stderr)
+    return 1
+
+
+def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """Turn the first signal into an exception, so that everything that was started is ended."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    for number in SIGNALS:
+        signal.signal(number, interrupted)
+    sys.exit(main())

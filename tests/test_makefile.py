@@ -1,0 +1,101 @@
+"""`make` on machines that lack something, and a demonstration that is interrupted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.running import DEADLINE
+
+ROOT = Path(__file__).parent.parent
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+@needs_make
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('[ "$1" = --version ] && echo Python 3.10.13 && exit; exit 1', "Python 3.10.13"),
+        ("exit 127", "missing"),
+    ],
+)
+def test_a_python_that_will_not_do_is_said_in_one_line(
+    tmp_path: Path, script: str, said: str
+) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o700)
+    for target in ("demo", "test"):
+        done = subprocess.run(
+            ["make", "-s", target, f"PYTHON={python}"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE, check=False,
+            env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+        )  # fmt: skip
+        assert done.returncode != 0
+        first, *rest = done.stderr.splitlines()
+        assert "needs Python 3.11 or newer with venv" in first
+        assert said in first
+        assert all(line.startswith("make") for line in rest), "nothing else but make's own word"
+    assert not (tmp_path / ".venv").exists()
+
+
+@needs_make
+def test_help_lists_the_targets() -> None:
+    done = subprocess.run(
+        ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    listed = {line.split()[0] for line in done.stdout.splitlines()}
+    assert {"demo", "test", "lint", "format", "types", "bench", "server", "vectors"} <= listed
+
+
+def children(pid: int) -> set[int]:
+    """Every process that descends from `pid`."""
+    found: set[int] = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = entry.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            child = int(entry.parent.name)
+            found |= {child} | children(child)
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "(zombie)" not in (Path("/proc") / str(pid) / "status").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_demo_leaves_no_process_behind(number: signal.Signals) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "examples/hello.py"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + DEADLINE
+        started: set[int] = set()
+        while len(started) < 3 and time.monotonic() < deadline:  # a server and two receivers
+            started = children(demo.pid)
+            time.sleep(0.01)
+        assert len(started) >= 3
+        demo.send_signal(number)
+        assert demo.wait(DEADLINE) == 128 + number
+    finally:
+        demo.kill()
+        demo.communicate()
+    assert [pid for pid in started if alive(pid)] == []
