@@ -1,0 +1,1 @@
+"""Benchmarks of xkeymsg: `python -m benchmarks`; see README.md."""

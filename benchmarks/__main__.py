@@ -1,0 +1,56 @@
+"""Run benchmark suites: `python -m benchmarks [SUITE …]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks import wire, xkv1
+from benchmarks.harness import Pace
+from benchmarks.machine import machine
+from benchmarks.report import Report, Suite
+
+SUITES: dict[str, Suite] = {"xkv1": xkv1.suite, "wire": wire.suite}
+PROMISES = (*xkv1.PROMISES, *wire.PROMISES)
+
+_FULL = Pace(batches=30, milliseconds=10)
+_QUICK = Pace(batches=8, milliseconds=5)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure xkeymsg.")
+    parser.add_argument("suites", metavar="SUITE", nargs="*", help=f"{', '.join(SUITES)} (all)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write all raw figures there")
+    parser.add_argument("--batches", metavar="N", type=int, help="of each contender (30)")
+    parser.add_argument("--quick", action="store_true", help="few and short batches: a first look")
+    arguments = parser.parse_args()
+    for name in arguments.suites:
+        if name not in SUITES:
+            parser.error(f"no suite {name!r}; there are {', '.join(SUITES)}")
+    if arguments.batches is not None and arguments.batches < 1:
+        parser.error("--batches is at least 1")
+    return arguments
+
+
+def main() -> None:
+    """Measure, print, and write the JSON file."""
+    arguments = _arguments()
+    pace = _QUICK if arguments.quick else _FULL
+    if arguments.batches is not None:
+        pace = replace(pace, batches=arguments.batches)
+    about = machine()
+    print(f"{about['python']}, {about['system']}, {about['cpus']} CPUs, load {about['load']}")
+    print(f"{pace.batches} batches of about {pace.milliseconds:g} ms each\n", flush=True)
+    report = Report(pace)
+    for name in arguments.suites or SUITES:
+        SUITES[name](report)
+    report.print_ratios(PROMISES)
+    if arguments.json is not None:
+        result = {"machine": about, **report.as_json(PROMISES)}
+        arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
