@@ -27,7 +27,7 @@ bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, o
 	$(BIN)/pip install -q -e '.[bench]' && $(BIN)/python -m benchmarks $(B)
 
 server: $(READY) ## Run a nats-server on loopback with nats-server.conf
-	@mkdir -p /tmp/xkeymsg-nats && $(BIN)/nats-server -c nats-server.conf
+	@mkdir -m 700 -p .nats && $(BIN)/nats-server -c nats-server.conf
 
 vectors: $(READY) ## Make the test vectors again; what differs is a change of the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
@@ -36,5 +36,5 @@ clean: ## Remove the virtual environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv && $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' && touch $@

@@ -5,6 +5,7 @@ Runs the programs as a user would, each in its own process, and ends all of them
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -29,10 +30,12 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 def wait_for_key(receiver: subprocess.Popen[str]) -> str:
     """Read a receiver's output up to its public key: it listens then."""
     assert receiver.stdout is not None
+    said = []
     for line in receiver.stdout:
+        said.append(line)
         if line.startswith("Receiver Public Key: "):
             return line.split()[-1]
-    raise SystemExit("a receiver did not start")
+    raise SystemExit(f"a receiver did not start:\n{''.join(said)}")
 
 
 def show(name: str, text: str) -> None:
@@ -87,4 +90,8 @@ def interrupted(number: int, frame: FrameType | None) -> NoReturn:
 if __name__ == "__main__":
     for number in SIGNALS:
         signal.signal(number, interrupted)
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # nobody reads on; everything that was started has been ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -27,11 +27,16 @@ def run(
 class Program:
     """A program that runs while a `with` block does; its output is read line by line."""
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+    ) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             env=env,
         )
@@ -45,8 +50,7 @@ class Program:
             reader.start()
 
     def _read(self, name: str, stream: IO[bytes] | None) -> None:
-        assert stream is not None
-        for line in stream:
+        for line in stream or ():
             self._lines.put((name, line.decode("utf-8", "backslashreplace").rstrip("\n")))
 
     def wait_for(self, text: str, stream: str = "out") -> str:
@@ -62,9 +66,12 @@ class Program:
             if line[0] == stream and text in line[1]:
                 return line[1]
 
-    def wait(self) -> int:
+    def wait(self, deadline: float = DEADLINE) -> int:
         """Return the exit code."""
-        code = self.process.wait(DEADLINE)
+        try:
+            code = self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("it still runs") from None
         for reader in self._readers:
             reader.join(DEADLINE)
         return code

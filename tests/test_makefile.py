@@ -25,16 +25,19 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
     [
         ('[ "$1" = --version ] && echo Python 3.10.13 && exit; exit 1', "Python 3.10.13"),
         ("exit 127", "missing"),
+        ("echo one >&2; echo two >&2; exit 1", "missing"),
+        (None, "missing"),
     ],
 )
 def test_a_python_that_will_not_do_is_said_in_one_line(
-    tmp_path: Path, script: str, said: str
+    tmp_path: Path, script: str | None, said: str
 ) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / "pyproject.toml").touch()
     python = tmp_path / "python3"
-    python.write_text(f"#!/bin/sh\n{script}\n")
-    python.chmod(0o700)
+    if script is not None:
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o700)
     for target in ("demo", "test"):
         done = subprocess.run(
             ["make", "-s", target, f"PYTHON={python}"],

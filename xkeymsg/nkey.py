@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import binascii
 from enum import IntEnum
-from typing import Final
+from typing import Final, NoReturn, Protocol
 
 import nkeys
 
@@ -24,11 +24,13 @@ from xkeymsg.errors import KeyFormatError
 __all__ = (
     "ALPHABET",
     "Prefix",
+    "Signer",
     "UserKey",
     "decode_public",
     "decode_seed",
     "encode_public",
     "encode_seed",
+    "is_seed",
 )
 
 
@@ -66,11 +68,25 @@ def _decode(text: str, length: int, what: str) -> int:
         raise TypeError(f"{what} is a str, not {type(text).__name__}")
     if len(text) != length:
         raise KeyFormatError(f"{what} has {length} characters, not {len(text)}")
+    number = _number(text)
+    if number is None:
+        raise KeyFormatError(f"{what} consists of A-Z and 2-7 only")
+    return number
+
+
+def _number(text: str) -> int | None:
+    """Return base32 text as a number, or None: what Python raises would quote the text."""
+    if not text.isascii():
+        return None
     try:
-        return int(text.encode("ascii").translate(_TO_DIGITS), 32)
+        return int(text.encode().translate(_TO_DIGITS), 32)
     except ValueError:
-        # `from None`: the exception that it replaces quotes the text, which may be a secret.
-        raise KeyFormatError(f"{what} consists of A-Z and 2-7 only") from None
+        return None
+
+
+def is_seed(text: str) -> bool:
+    """Tell whether a text has the form of a seed: whatever it was meant as, hide it."""
+    return len(text) == _SEED_LENGTH and text[0] == "S" and _number(text) is not None
 
 
 def _check(body: bytes, what: str) -> bytes:
@@ -128,6 +144,17 @@ def encode_seed(prefix: Prefix, raw: bytes) -> str:
     return _encode(bytes([_SEED | prefix >> 5, (prefix & 31) << 3]) + raw, _SEED_LENGTH)
 
 
+class Signer(Protocol):
+    """Whoever signs as a user: a `UserKey`, a pair of the `nkeys` package, a token."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The public key, `U…`, as ASCII."""
+
+    def sign(self, data: bytes, /) -> bytes:
+        """Return the 64 bytes of the Ed25519 signature over `data`."""
+
+
 class UserKey:
     """A user's Ed25519 nkey: what a program logs in to NATS with.
 
@@ -147,10 +174,18 @@ class UserKey:
         self.public = str(self._pair.public_key.decode("ascii"))
         """The public key, `U…`."""
 
+    @property
+    def public_key(self) -> bytes:
+        """The public key as ASCII."""
+        return self.public.encode()
+
     def __repr__(self) -> str:
         return f"<UserKey {self.public}>"
 
-    def __reduce__(self) -> str:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a secret key cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
         raise TypeError("a secret key cannot be pickled or copied")
 
     def sign(self, data: bytes) -> bytes:

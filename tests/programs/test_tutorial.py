@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.running import Program, run
-from xkeymsg import XKey, XKeyPair
+from xkeymsg import Sealer, XKey, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -78,6 +78,24 @@ def test_the_wire_is_the_tutorials(server: NATSServer, seed: str) -> None:
         publish(server, b"HPUB secure.data " + sizes, header + sealed)
         line = json.loads(bob.wait_for("secure.data"))
     assert line == {"subject": "secure.data", "sender": str(alice.public), "data": "by hand"}
+
+
+def test_xkm1_reaches_several_and_is_bound_to_its_subject(server: NATSServer, seed: str) -> None:
+    with receiver(server, "--json", "--seed", seed) as bob, receiver(server) as carol:
+        bob.wait_for("public key", "err")
+        said = send(server, str(BOB.public), "for both", "--to", key_of(carol))
+        line = json.loads(bob.wait_for("for both"))
+        assert line["sender"] in said
+        assert carol.wait_for("The sender") == 'The sender sent us "for both"'
+        replayed = XKeyPair.generate()
+        envelope = Sealer(replayed).seal(b"x", to=[BOB.public], subject="secure.data")
+        moved = Sealer(replayed).seal(b"x", to=[BOB.public], subject="secure.other")
+        for data, code in ((envelope, None), (envelope, "replay"), (moved, "subject_mismatch")):
+            publish(server, b"PUB secure.data %d" % len(data), data)
+            if code is None:
+                assert json.loads(bob.wait_for("secure.data"))["sender"] == str(replayed.public)
+            else:
+                assert f": {code}: " in bob.wait_for("could not open", "err")
 
 
 def test_json_shows_what_is_not_text_in_base64(server: NATSServer, seed: str) -> None:

@@ -1,20 +1,23 @@
 """The connection flags of the nats CLI, the same on every program here.
 
-A flag counts before its environment variable, that before the context, and that before the default.
-Without `--context` the context that `nats context select` chose is used, but only while neither a
-server nor a login is given otherwise: its credentials are never sent to another server by accident.
+A flag counts before its environment variable, and that before the default. A context's credentials
+are never sent to another server by accident: with `--context` only the command line is looked at
+besides it; `NATS_CONTEXT` together with a server or a login from elsewhere is an error; and the
+context that `nats context select` chose is used only while neither is given otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from xkeymsg.daemon.parameters import DURATION
 from xkeymsg.daemon.terminal import say
+from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.transport.contexts import load_context, selected_context
 from xkeymsg.transport.options import ConnectOptions
@@ -82,16 +85,26 @@ def connection_options(program: str, flags: dict[str, Any]) -> ConnectOptions:
         ConfigurationError: If they contradict each other, or the context cannot be used.
     """
     given = {name: value for name, value in flags.items() if value not in (None, False)}
+    sources = {name: click.get_current_context().get_parameter_source(name) for name in given}
+    typed = {name for name, source in sources.items() if source is ParameterSource.COMMANDLINE}
+    if "context" in typed:
+        # Named on the command line, it counts before everything in the environment.
+        given = {name: value for name, value in given.items() if name in typed | {"timeout"}}
+    elif "context" in given and given.keys() & _PLACE:
+        raise ConfigurationError("NATS_CONTEXT and a server or login beside it: use --context")
     context = given.pop("context", None)
-    if servers := given.pop("servers", None):
-        given["servers"] = tuple(part.strip() for part in servers.split(","))
+    if "servers" in given:
+        given["servers"] = tuple(part.strip() for part in given["servers"].split(","))
     if "user" in given and "password" not in given:
         given["token"] = given.pop("user")  # as the nats CLI has it
-    if context is None and not given.keys() & {"servers", "creds", "nkey", "user", "token"}:
+    if context is None and not given.keys() & (_PLACE | {"token"}):
         context = selected_context()
     base = load_context(context) if context else ConnectOptions()
     return base.merged(given | {"name": program})
 
+
+_PLACE: Final = frozenset({"servers", "creds", "nkey", "user", "password"})
+"""Where to connect and as whom: of two sources, not one from each."""
 
 seed_flag = click.option(
     "--seed",

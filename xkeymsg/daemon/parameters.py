@@ -10,7 +10,7 @@ import click
 from xkeymsg.errors import KeyFormatError
 from xkeymsg.keys import XKey
 
-__all__ = ("DURATION", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
+__all__ = ("DURATION", "SENDER", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
 
 
 class _Duration(click.ParamType[float]):
@@ -40,6 +40,20 @@ class _XKey(click.ParamType[XKey]):
             self.fail(str(error), param, ctx)
 
 
+XKEY = _XKey()
+
+
+class _Sender(click.ParamType[XKey | None]):
+    """A public key `X…`, or the word `anyone`, which is None."""
+
+    name = "X…"
+
+    def convert(
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> XKey | None:
+        return None if value == "anyone" else XKEY.convert(value, param, ctx)
+
+
 class _Subject(click.ParamType[str]):
     """A NATS subject (ADR-6): tokens of printable ASCII between dots."""
 
@@ -58,6 +72,6 @@ class _Subject(click.ParamType[str]):
 
 
 DURATION = _Duration()
-XKEY = _XKey()
+SENDER = _Sender()
 SUBJECT = _Subject(wildcards=False)
 SUBJECT_PATTERN = _Subject(wildcards=True)

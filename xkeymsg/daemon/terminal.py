@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -34,15 +36,15 @@ def quote(data: bytes | str) -> str:
     UTF-8 `\xff`, another character `\u202e` or `\U000e0001`.
     """
     text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
-    return '"' + "".join(_escape(character) for character in text) + '"'
+    return '"' + "".join(_ESCAPES.get(each) or _printable(each) for each in text) + '"'
 
 
-def _escape(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
+def _printable(character: str) -> str:
     if character.isprintable():
         return character
     code = ord(character)
+    if character in _ESCAPES:
+        return _ESCAPES[character]
     if 0xDC80 <= code <= 0xDCFF:
         return f"\\x{code - 0xDC00:02x}"
     if code < 0x80:
@@ -51,8 +53,12 @@ def _escape(character: str) -> str:
 
 
 def say(program: str, text: str) -> None:
-    """Tell the person something that is not data."""
-    click.echo(f"{program}: {text}", err=True)
+    """Tell the person something that is not data, in one line.
+
+    Whatever is in it, a server's words or the name of a file, cannot act on the terminal or look
+    like another line.
+    """
+    click.echo(f"{program}: {''.join(map(_printable, text))}", err=True)
 
 
 def describe(error: XKeyMsgError) -> str:
@@ -66,6 +72,13 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     Everything that users have to see is one line on stderr: no traceback leaves a program for an
     error that the package knows.
     """
+    if sys.stdout is None or sys.stderr is None:
+        return EXIT_FAILED  # closed before we began: what we say would be lost
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale that lacks a character
+    # What libraries log is for programs that ask for it; people are told by `say`.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = command.main(args=arguments, prog_name=program, standalone_mode=False)
     except click.ClickException as error:

@@ -15,6 +15,10 @@ client. Stored in a stream, each of these would otherwise be a poison pill for e
   Here: such a future is passed over.
 - A `flush` sends its PING ahead of what is still buffered, so that it returns before the server
   has seen, or refused, what was published just before. Here: the PING queues behind it.
+- A header `Status` is taken for the server's own: stored in a stream, it raises in a `fetch`, hides
+  the message from the program or resets an ordered consumer (a watcher of keys, too) for ever, and
+  `Nats-Consumer-Stalled` beside it says where the client publishes. Here: it is taken away where
+  only a publisher can have written it.
 - Headers count for the server's `max_payload`, and nats-py compares the payload alone; the server
   then closes the connection, and nats-py for good. Here: both are compared before anything is sent.
 - Whatever else raises in the read loop ends it silently. Here: it leads to a reconnection.
@@ -22,26 +26,37 @@ client. Stored in a stream, each of these would otherwise be a poison pill for e
 What a broker, or somebody in between, does:
 
 - It does not offer TLS, and nats-py, given a TLS context, goes on in plaintext and sends the
-  credentials. Here: the CONNECT line is not sent where TLS was asked for and is not in use.
+  credentials. Here: the CONNECT line is not sent where TLS was asked for and is not in use, and
+  servers that are named before the handshake are not believed.
 - It sends, as the login nonce, bytes that mean something elsewhere, and gets them signed by the
   user's key. Here: only what nats-server sends, up to 64 characters of base64url, is signed.
+- Its greeting is garbage, and nats-py's reconnection ends, silently and for good; as it does when a
+  login file is away for a moment. Here: the next attempt follows.
+- It stops reading, and nats-py waits for it before it connects to another. Here: for a second.
+
+And a cancellation that nats-py, or Python 3.11's `wait_for` below it, drops is not dropped here.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import ParseResult, unquote
 
 from nats import errors
-from nats.aio.client import PING_PROTO, Client
+from nats.aio.client import PING_PROTO, Client, Srv
 from nats.aio.msg import Msg
 
+from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.parser import StrictParser
 
 __all__ = ("HardenedClient", "NonceRefusedError", "PlaintextRefusedError", "header_size")
 
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_LINGER: Final = 1.0
+"""Seconds that a connection which is given up has for what was written to it."""
 
 
 def header_size(headers: dict[str, str]) -> int:
@@ -89,6 +104,8 @@ class HardenedClient(Client):
         super().__init__()
         self._ps = StrictParser(self)
         self._tls_required = False
+        self._public_nkey_cb: Callable[[], str] | None = None
+        self._cancelled_before = 0
 
     async def connect(self, *args: Any, **options: Any) -> None:
         """Connect as nats-py does, with two more options.
@@ -96,13 +113,15 @@ class HardenedClient(Client):
         Args:
             *args: As in nats-py.
             **options: As in nats-py; `tls_required` (bool) refuses a server that offers no TLS, and
-                `public_nkey` (str) is the key that `signature_cb` signs with, where no JWT names
-                it: nats-py has no public way to say so.
+                `public_nkey` returns the key (str) that `signature_cb` signs with, where no JWT
+                names it: nats-py has no public way to say so.
         """
         self._tls_required = bool(options.pop("tls_required", False))
-        self._public_nkey = options.pop("public_nkey", None)
+        self._public_nkey_cb = options.pop("public_nkey", None)
         # nats-py marks a connection as one with credentials only for the forms it knows.
         self._auth_configured = "signature_cb" in options
+        task = asyncio.current_task()
+        self._cancelled_before = 0 if task is None else task.cancelling()
         await super().connect(*args, **options)
 
     async def publish(
@@ -116,34 +135,150 @@ class HardenedClient(Client):
 
         Raises:
             nats.errors.MaxPayloadError: If it would be larger; the server would hang up.
+            nats.errors.BadSubjectError: If the subject or reply has no bytes on the wire, as that
+                of a received message may.
             nats.errors.Error: As nats-py.
         """
+        try:
+            subject.encode(), reply.encode()
+        except UnicodeEncodeError:
+            raise errors.BadSubjectError from None
+        headers = headers or None  # nats-py sends an empty block, which counts as any other
         if headers and len(payload) + header_size(headers) > self.max_payload > 0:
             raise errors.MaxPayloadError
         await super().publish(subject, payload, reply, headers)
 
     def _connect_command(self) -> bytes:
         """Build the CONNECT line: the moment before credentials leave, on every (re)connection."""
+        self._heed_cancellation()
         if self._tls_required and not self._is_encrypted():
             raise PlaintextRefusedError
         if self._signature_cb is not None and "nonce" in self._server_info:
             nonce = self._server_info["nonce"]
             if not (isinstance(nonce, str) and _NONCE.fullmatch(nonce)):
                 raise NonceRefusedError
-        return super()._connect_command()
+        try:
+            if self._public_nkey_cb is not None:
+                self._public_nkey = self._public_nkey_cb()
+            return super()._connect_command()
+        except XKeyMsgError as error:
+            # A login file that is being replaced: nats-py's reconnection goes on only after an
+            # error of its own.
+            raise errors.Error(str(error)) from error
 
     def _is_encrypted(self) -> bool:
         """Tell whether the bytes written from now on go through TLS."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             return writer.get_extra_info("ssl_object") is not None
-        server = self._current_server  # a WebSocket: its scheme decides, before it connects
-        return server is not None and server.uri.scheme == "wss"
+        return False
+
+    @staticmethod
+    def _parse_server_uri(connect_url: str) -> ParseResult:
+        uri = Client._parse_server_uri(connect_url)  # noqa: SLF001 - what this one extends
+        # nats-py sends user and password as they stand in the address, percent-encoded.
+        userinfo, at, host = uri.netloc.rpartition("@")
+        return uri._replace(netloc=unquote(userinfo) + at + host)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        try:
+            await super()._connect_to_server(s)
+        finally:
+            self._heed_cancellation()
+
+    def _heed_cancellation(self) -> None:
+        """Raise CancelledError if the task that connects was cancelled, and it got lost.
+
+        Python 3.11's `wait_for`, which nats-py calls, drops a cancellation that comes together with
+        its result, or with its failure: nats-py then goes on trying for ever.
+        """
+        task = asyncio.current_task()
+        reconnecting = task is self._reconnection_task
+        before = 0 if reconnecting else self._cancelled_before
+        if task is not None and task.cancelling() > before:
+            if reconnecting:  # only closing cancels it, whatever nats-py has noted since
+                self._status = Client.CLOSED
+            raise asyncio.CancelledError
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:
+        # nats-py drops a cancellation here: a publisher that the server keeps waiting could not be
+        # stopped.
+        task = asyncio.current_task()
+        before = 0 if task is None else task.cancelling()
+        flushed = await super()._flush_pending(force_flush)
+        if task is not None and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return flushed
+
+    async def _process_connect_init(self) -> None:
+        """Greet the server; whatever it answers that is no greeting is an error of nats-py's.
+
+        At any other exception nats-py's reconnection would end, silently and for good.
+        """
+        try:
+            await super()._process_connect_init()
+            # Nobody waits for the PONGs of PINGs that did not get through on the last connection:
+            # the next flush would take them for its own.
+            pending = [command for command in self._pending if command != PING_PROTO]
+            self._pending_data_size -= len(PING_PROTO) * (len(self._pending) - len(pending))
+            self._pending = pending
+            self._heed_cancellation()
+            if not (self.is_connected and isinstance(self.max_payload, int)):
+                raise errors.ProtocolError("nats: the server did not answer as one")  # noqa: TRY301
+        except BaseException as error:
+            for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
+                if task is not None:
+                    task.cancel()
+            # Or each attempt would leave a socket behind; and after a handshake that failed nats-py
+            # would wait for ever for the end of a connection that has ended.
+            self.abort()
+            self._heed_cancellation()
+            if isinstance(error, Exception) and not isinstance(error, (OSError, errors.Error)):
+                raise errors.ProtocolError("nats: the server did not answer as one") from error
+            raise
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        if initial_connection:
+            self._heed_cancellation()
+        if self._tls_required and not self._is_encrypted():
+            # Before the handshake anybody in between can name servers to log in to later.
+            info = {name: value for name, value in info.items() if name != "connect_urls"}
+        try:
+            await super()._process_info(info, initial_connection)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise errors.ProtocolError("nats: malformed INFO") from error
+
+    async def _process_op_err(self, e: Exception) -> None:
+        # nats-py tells of an end of the connection, but not of a reset; what was on its way is lost
+        # with either.
+        try:
+            if self.is_connected and not isinstance(e, errors.UnexpectedEOF):
+                await self._error_cb(e)
+        finally:
+            await super()._process_op_err(e)
+
+    async def _attempt_reconnect(self) -> None:
+        # nats-py waits until the old connection has taken what was written to it, which one that
+        # is dead, or does not read, never does.
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            asyncio.get_running_loop().call_later(_LINGER, writer.transport.abort)
+        await super()._attempt_reconnect()
+
+    def abort(self) -> None:
+        """Drop the socket, if there is one, with what is still to be written to it."""
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+            self._transport = None
 
     async def _read_loop(self) -> None:
         """Run nats-py's loop, and reconnect where it gave up over something it did not expect."""
         await super()._read_loop()
-        if self._reading_task is asyncio.current_task() and self.is_connected:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            return  # the program ends: a connection begun now would outlive its event loop
+        if self._reading_task is task and self.is_connected:
             await self._process_op_err(errors.Error("the read loop ended unexpectedly"))
 
     async def _process_msg(

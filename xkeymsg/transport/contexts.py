@@ -30,11 +30,12 @@ _PATHS: Final = {
     "ca": "tls_ca",
 }
 _MAX_FILE: Final = 1 << 16
+_BROKEN: Final = object()
 
 
 def _folder(environment: Mapping[str, str]) -> Path:
     base = environment.get("XDG_CONFIG_HOME")
-    return (Path(base) if base else Path.home() / ".config") / "nats"
+    return (Path(base) if base else _path("~/.config")) / "nats"
 
 
 def selected_context(environment: Mapping[str, str] = os.environ) -> str | None:
@@ -78,12 +79,11 @@ def load_context(name: str, environment: Mapping[str, str] = os.environ) -> Conn
 def _read(name: str, path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
-            settings = json.loads(file.read(_MAX_FILE))
+            settings = _json(file.read(_MAX_FILE))
     except OSError as error:
         raise ConfigurationError(f"no NATS context {name!r} at {path}: {error.strerror}") from error
-    except ValueError as error:
-        # Not the parser's own message: a part of the file can be in it.
-        raise ConfigurationError(f"the NATS context {path} is not JSON") from error
+    if settings is _BROKEN:
+        raise ConfigurationError(f"the NATS context {path} is not JSON")
     if not isinstance(settings, dict):
         raise ConfigurationError(f"the NATS context {path} is not a JSON object")
     for key in (*_STRINGS, *_PATHS, "url", "inbox_prefix"):
@@ -92,5 +92,16 @@ def _read(name: str, path: Path) -> dict[str, object]:
     return settings
 
 
+def _json(text: bytes) -> object:
+    """Parse JSON, or return `_BROKEN`: what the parser raises holds the text, with passwords."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _BROKEN
+
+
 def _path(text: object) -> Path:
-    return Path(str(text)).expanduser()
+    try:
+        return Path(str(text)).expanduser()
+    except RuntimeError as error:  # ~ of nobody
+        raise ConfigurationError(f"no home folder for {str(text)!r}") from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
-from xkeymsg.nkey import UserKey
+from xkeymsg.nkey import UserKey, is_seed
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("login",)
@@ -37,14 +37,22 @@ def login(options: ConnectOptions) -> dict[str, Any]:
     if options.nkey is not None:
         path = options.nkey
         signer = _Signer(lambda: _user_key(path, _read(path).strip()))
-        return {"public_nkey": signer.key().public, "signature_cb": signer.sign}
-    given = {"user": options.user, "password": options.password, "token": options.token}
+        signer.public()  # a fault shows now
+        return {"public_nkey": signer.public, "signature_cb": signer.sign}
+    password = options.password
+    if options.user is not None and password is None:
+        password = ""  # without one nats-py would not send the name either
+    given = {"user": options.user, "password": password, "token": options.token}
     return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Signer:
     key: Callable[[], UserKey]
+
+    def public(self) -> str:
+        """Return the key that signs, as it is in the file now."""
+        return self.key().public
 
     def sign(self, nonce: str) -> bytes:
         """Sign a login nonce; `HardenedClient` has checked that it is one."""
@@ -76,13 +84,17 @@ class _Credentials:
 
 
 def _read(path: Path) -> str:
+    """Read a file of credentials."""
+    if is_seed(str(path)):
+        raise KeyStoreError("that is a seed, and a file with one is wanted")
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_FILE).decode("ascii")
+            content = file.read(_MAX_FILE)
     except OSError as error:
         raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError:
-        raise ConfigurationError(f"{path} is not a text file of credentials") from None
+    if not content.isascii():  # asked first: what decoding raises would hold the content
+        raise ConfigurationError(f"{path} is not a text file of credentials")
+    return content.decode()
 
 
 def _user_key(path: Path, seed: str) -> UserKey:

@@ -14,7 +14,7 @@ from xkeymsg.errors import ConfigurationError
 __all__ = ("DEFAULT_SERVER", "ConnectOptions")
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
-_SCHEMES: Final = ("nats", "tls", "ws", "wss")
+_SCHEMES: Final = ("nats", "tls")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,14 +22,14 @@ class ConnectOptions:
     """Where to connect and as whom.
 
     At most one way to log in may be given; TLS is required as soon as anything asks for it: a
-    `tls://` or `wss://` address, `tls_first`, or any of the TLS files.
+    `tls://` address, `tls_first`, or any of the TLS files.
 
     Raises:
         ConfigurationError: If the settings contradict each other or an address cannot be used.
     """
 
     servers: tuple[str, ...] = field(default=(DEFAULT_SERVER,), repr=False)
-    """Addresses, `nats://`, `tls://`, `ws://` or `wss://`; not shown: they may hold a password."""
+    """Addresses, `nats://` or `tls://`; not shown: they may hold a password."""
     creds: Path | None = None
     """A `.creds` file: a user JWT and the seed of its nkey."""
     nkey: Path | None = None
@@ -81,13 +81,12 @@ class ConnectOptions:
         """Whether plaintext is refused."""
         files = (self.tls_cert, self.tls_key, self.tls_ca)
         schemes = {server.partition("://")[0].lower() for server in self.servers if "://" in server}
-        return self.tls_first or any(files) or not schemes.isdisjoint({"tls", "wss"})
+        return self.tls_first or any(files) or "tls" in schemes
 
     @property
     def addresses(self) -> str:
         """The servers for people: without user and password."""
-        parsed = (urlsplit(s if "://" in s else f"nats://{s}") for s in self.servers)
-        return ", ".join(f"{p.scheme}://{p.hostname}:{p.port or 4222}" for p in parsed)
+        return ", ".join(map(_address, self.servers))
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Build the TLS context, or None where TLS is not asked for.
@@ -97,7 +96,10 @@ class ConnectOptions:
         """
         if not self.tls_required:
             return None
+        files = [path for path in (self.tls_ca, self.tls_cert, self.tls_key) if path is not None]
         try:
+            for path in files:
+                path.open("rb").close()  # its error names the file, and that of `ssl` does not
             context = ssl.create_default_context(cafile=self.tls_ca)
             if self.tls_cert is not None:
                 # An empty password: a key that needs one is an error, not a prompt.
@@ -114,12 +116,24 @@ class ConnectOptions:
         password from a context.
 
         Raises:
-            ConfigurationError: If the result contradicts itself.
+            ConfigurationError: If the result contradicts itself, or no longer asks for the TLS that
+                these settings ask for.
         """
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         if over.keys() & _LOGIN:
             own = {name: value for name, value in own.items() if name not in _LOGIN}
-        return ConnectOptions(**(own | dict(over)))
+        result = ConnectOptions(**(own | dict(over)))
+        if self.tls_required and not result.tls_required:
+            raise ConfigurationError("TLS is asked for, and not for this server: write tls://")
+        return result
+
+
+def _address(server: str) -> str:
+    """Return a server's address without user and password, and with NATS's port if it has none."""
+    parts = urlsplit(server if "://" in server else f"nats://{server}")
+    host = parts.netloc.rpartition("@")[2]
+    port = ":4222" if parts.port is None else ""
+    return f"{parts.scheme}://{host.rstrip(':')}{port}"
 
 
 _LOGIN: Final = frozenset({"creds", "nkey", "user", "password", "token"})

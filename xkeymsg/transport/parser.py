@@ -19,6 +19,16 @@ __all__ = ("StrictParser",)
 _MAX_LINE: Final = 1 << 20
 """An INFO line of a large cluster is some ten KiB; no line is kept for ever."""
 
+_MAX_MESSAGE: Final = 64 << 20
+"""nats-server's own limit to `max_payload`."""
+
+
+def _number(digits: bytes) -> int:
+    """Read a number; `int` would take signs, underscores and white space too."""
+    if not digits.isdigit():
+        raise ValueError
+    return int(digits)
+
 
 class StrictParser(Parser):
     """Takes bytes as they come and calls the client for each message and each order."""
@@ -33,10 +43,10 @@ class StrictParser(Parser):
         while self.buf:
             if self.state == AWAITING_CONTROL_LINE:
                 end = self.buf.find(b"\r\n")
-                if end < 0:
-                    if len(self.buf) > _MAX_LINE:
-                        raise ProtocolError("nats: a control line that does not end")
+                if end < 0 and len(self.buf) <= _MAX_LINE + 1:  # its CR may be there already
                     return
+                if not 0 <= end <= _MAX_LINE:
+                    raise ProtocolError("nats: a control line that does not end")
                 line = bytes(self.buf[:end])
                 del self.buf[: end + 2]
                 await self._control(line)
@@ -82,20 +92,20 @@ class StrictParser(Parser):
             raise ProtocolError("nats: malformed message line")
         try:
             self.msg_arg["subject"] = fields[0]
-            self.msg_arg["sid"] = int(fields[1])
+            self.msg_arg["sid"] = _number(fields[1])
             self.msg_arg["reply"] = fields[2] if len(fields) == 3 + sizes else b""
-            self.needed = int(fields[-1])
-            self.header_needed = int(fields[-2]) if operation == b"HMSG" else 0
+            self.needed = _number(fields[-1])
+            self.header_needed = _number(fields[-2]) if operation == b"HMSG" else 0
         except ValueError as error:
             raise ProtocolError("nats: malformed message line") from error
-        if not 0 <= self.header_needed <= self.needed:
+        if not self.header_needed <= self.needed <= _MAX_MESSAGE:
             raise ProtocolError("nats: malformed message line")
         self.state = AWAITING_MSG_PAYLOAD
 
     async def _info(self, text: bytes) -> None:
         try:
             info = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ProtocolError("nats: malformed INFO") from error
         if not isinstance(info, dict):
             raise ProtocolError("nats: malformed INFO")

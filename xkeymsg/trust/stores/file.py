@@ -9,6 +9,7 @@ from typing import Final
 
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
+from xkeymsg.nkey import is_seed
 
 __all__ = ("read_seed", "write_seed")
 
@@ -25,6 +26,8 @@ def read_seed(path: Path) -> XKeyPair:
         KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
             message shows nothing of its contents.
     """
+    if is_seed(str(path)):
+        raise KeyStoreError("that is a seed, and a file with one is wanted")
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())

@@ -1,0 +1,138 @@
+"""Programs where something around them is not as it should be."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.programs.test_tutorial import BOB, key_of, receiver, send
+from tests.running import DEADLINE, Program, run
+from tests.transport.authority import Nkey, Operator
+from xkeymsg import XKeyPair
+from xkeymsg.daemon.terminal import say
+from xkeymsg.testing import NATSServer
+from xkeymsg.trust.stores.file import write_seed
+
+
+@pytest.fixture
+def seed(tmp_path: Path) -> str:
+    write_seed(tmp_path / "bob.seed", BOB)
+    return str(tmp_path / "bob.seed")
+
+
+def test_a_receiver_that_the_server_ends_for_good_says_so(tmp_path: Path) -> None:
+    operator = Operator()
+    creds = tmp_path / "user.creds"
+    creds.write_text(operator.creds(Nkey(), exp=int(time.time()) + 2))
+    with NATSServer(operator.config) as server, receiver(server, "--creds", str(creds)) as bob:
+        key_of(bob)
+        assert bob.wait() == 1
+        last = bob.output("err")[-1]
+    assert last.startswith("receiver: connection: the server closed the connection: ")
+    assert "expired" in last
+
+
+def test_a_terminal_without_the_characters_of_a_message_gets_escapes(
+    server: NATSServer, seed: str
+) -> None:
+    env = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    with Program("receiver", "-s", server.url, "--seed", seed, "--count", "2", env=env) as bob:
+        key_of(bob)
+        send(server, str(BOB.public), "世界")
+        assert bob.wait_for("The sender") == 'The sender sent us "\\u4e16\\u754c"'
+        send(server, str(BOB.public), "again")
+        assert bob.wait() == 0
+
+
+def waiting_in(pipe: int) -> int:
+    """Return how many bytes nobody has read yet."""
+    size = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(size, sys.byteorder)
+
+
+def test_a_second_signal_ends_a_receiver_whose_output_nobody_reads(
+    server: NATSServer, seed: str
+) -> None:
+    reading, writing = os.pipe()
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    flags = ("-s", server.url, "--raw", "--seed", seed)
+    try:
+        with Program("receiver", *flags, env=env, stdout=writing) as bob:
+            bob.wait_for("public key", "err")
+            done = run("sender", str(BOB.public), "-s", server.url, data=bytes(500_000))
+            assert done.returncode == 0
+            while not waiting_in(reading):  # more than a pipe holds: it is in the middle of writing
+                time.sleep(0.01)
+            bob.process.send_signal(signal.SIGTERM)
+            with pytest.raises(AssertionError, match="still runs"):
+                bob.wait(0.5)
+            bob.process.send_signal(signal.SIGTERM)
+            assert bob.wait() == -signal.SIGTERM
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_what_a_server_or_a_file_says_cannot_act_on_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("receiver", "-ERR '\x1b]0;owned\x07'\nsender: sent 1 byte")
+    assert capsys.readouterr().err == "receiver: -ERR '\\x1b]0;owned\\x07'\\nsender: sent 1 byte\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("xkeymsg.cli", "pub", "SEED"),
+        ("receiver", "--seed", "SEED"),
+        ("sender", str(BOB.public), "x", "--seed", "SEED"),
+        ("receiver", "--nkey", "SEED"),
+    ],
+)
+def test_a_seed_in_the_place_of_a_file_is_not_repeated(arguments: tuple[str, ...]) -> None:
+    seed = XKeyPair.generate().seed()
+    done = run(*(seed if each == "SEED" else each for each in arguments))
+    assert done.returncode == 1
+    assert b"that is a seed" in done.stderr
+    assert seed[5:20].encode() not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("before", ["nothing", "open file", "link"])
+def test_an_opened_file_is_its_owners_alone_whatever_was_there(
+    tmp_path: Path, seed: str, before: str
+) -> None:
+    target, other = tmp_path / "opened", tmp_path / "other"
+    other.write_text("untouched")
+    if before == "open file":
+        target.write_text("old")
+        target.chmod(0o644)
+    elif before == "link":
+        target.symlink_to(other)
+    sealed = BOB.seal(b"secret", BOB.public)
+    open_ = ("open", "--from", str(BOB.public), "--seed", seed, "-o", str(target))
+    assert run("xkeymsg.cli", *open_, data=sealed).returncode == 0
+    assert target.read_bytes() == b"secret"
+    assert stat.S_IMODE(target.lstat().st_mode) == 0o600
+    assert other.read_text() == "untouched"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bob.seed", "opened", "other"]
+
+
+def test_a_device_is_written_to_and_not_replaced(seed: str) -> None:
+    sealed = BOB.seal(b"secret", BOB.public)
+    open_ = ("open", "--from", str(BOB.public), "--seed", seed, "-o", "/dev/null")
+    assert run("xkeymsg.cli", *open_, data=sealed).returncode == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_a_closed_stdout_is_a_failure_and_not_a_lost_key() -> None:
+    command = f"{sys.executable} -m xkeymsg.cli keygen >&-"
+    assert subprocess.run(["sh", "-c", command], check=False, timeout=DEADLINE).returncode == 1

@@ -1,0 +1,524 @@
+"""The first connection is bounded and its errors say what to do; a block leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats import errors
+from nats.aio.client import Client
+
+from tests.transport.authority import CertificateAuthority
+from tests.transport.raw import Session, broker, frozen, pub, publisher
+from xkeymsg.errors import ConnectionFailedError, DeliveryError
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.connect import Connection, connect
+from xkeymsg.transport.options import ConnectOptions
+
+SECRET = "hunter2"
+
+
+@pytest.fixture(autouse=True)
+async def nothing_is_left_behind() -> AsyncIterator[None]:
+    """No test here may leave a task; a socket left would be a ResourceWarning, and so an error."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before == {asyncio.current_task()}
+    gc.collect(1)  # what is this young
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A loopback port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A loopback port on which connections are not even accepted."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+def local(port: int, **settings: Any) -> ConnectOptions:
+    return ConnectOptions(servers=(f"nats://127.0.0.1:{port}",), **settings)
+
+
+async def refusal(options: ConnectOptions, *, within: float) -> str:
+    """Connect where it has to fail, in time, and return what the error says."""
+    begun = time.monotonic()
+    with pytest.raises(ConnectionFailedError) as caught:
+        async with connect(options):
+            pass
+    assert time.monotonic() - begun < within
+    return str(caught.value)
+
+
+# --- the first connection -----------------------------------------------------------------------
+
+
+async def test_a_port_nobody_listens_on_is_given_up_in_time(closed_port: int) -> None:
+    text = await refusal(local(closed_port, timeout=0.3), within=0.8)
+
+    assert text == (
+        f"cannot connect to nats://127.0.0.1:{closed_port}: connection refused; "
+        "is the address right, and the server up?"
+    )
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
+    async with broker(Session.listen) as server:
+        text = await refusal(local(server.port, timeout=0.3), within=0.8)
+
+        assert (await server.session()).received == b""
+    assert f"cannot connect to {server.url}: no answer within 0.3 s;" in text
+
+
+async def test_a_port_that_accepts_nothing_is_given_up_in_time(full_port: int) -> None:
+    text = await refusal(local(full_port, timeout=0.3), within=0.8)
+
+    assert f"nats://127.0.0.1:{full_port}: no answer within 0.3 s;" in text
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> CertificateAuthority:
+    return CertificateAuthority(tmp_path)
+
+
+@pytest.fixture
+def server_tls(authority: CertificateAuthority) -> ssl.SSLContext:
+    certificate = authority.issue("server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.cert, certificate.key)
+    return context
+
+
+async def test_a_server_that_does_not_shake_hands_is_given_up_in_time() -> None:
+    async with broker(Session.listen) as server:
+        text = await refusal(local(server.port, timeout=0.3, tls_first=True), within=0.8)
+
+    assert "no answer within 0.3 s" in text
+
+
+async def test_a_server_that_says_nothing_after_its_handshake_is_given_up_in_time(
+    authority: CertificateAuthority, server_tls: ssl.SSLContext
+) -> None:
+    async with broker(Session.listen, tls=server_tls) as server:
+        options = local(server.port, timeout=0.3, tls_first=True, tls_ca=authority.path)
+        text = await refusal(options, within=0.8)
+
+    assert "no answer within 0.3 s" in text
+
+
+async def test_a_server_that_hangs_up_is_given_up_in_time() -> None:
+    async def hang_up(session: Session) -> None:
+        await session.info()
+
+    async with broker(hang_up) as server:
+        await refusal(local(server.port, timeout=0.3), within=0.8)
+
+        assert len(server.sessions) > 1
+
+
+async def test_an_error_names_every_address_and_no_password(closed_port: int) -> None:
+    servers = (f"nats://ada:{SECRET}@127.0.0.1:{closed_port}", f"127.0.0.1:{closed_port}")
+    text = await refusal(ConnectOptions(servers=servers, timeout=0.2), within=0.8)
+
+    address = f"nats://127.0.0.1:{closed_port}"
+    assert f"cannot connect to {address}, {address}: " in text
+    assert SECRET not in text
+    assert "ada" not in text
+
+
+async def test_an_error_is_marked_as_one_that_may_pass(closed_port: int) -> None:
+    with pytest.raises(ConnectionFailedError) as caught:
+        async with connect(local(closed_port, timeout=0.1)):
+            pass
+
+    assert caught.value.code == "connection"
+    assert caught.value.retryable
+    assert isinstance(caught.value.__cause__, Exception)
+
+
+async def test_a_server_that_comes_up_in_time_is_found() -> None:
+    first = broker(Session.info)  # shows that the client has tried before the server is up
+    async with first as early:
+        port = early.port
+        waiting = asyncio.create_task(_connect_and_flush(local(port)))
+        await early.session()
+    with NATSServer(port=port):
+        await asyncio.wait_for(waiting, 5)
+
+
+async def _connect_and_flush(options: ConnectOptions) -> None:
+    async with connect(options) as connection:
+        await connection.confirm()
+
+
+async def test_the_next_address_is_tried_when_one_is_down(
+    closed_port: int, server: NATSServer
+) -> None:
+    options = ConnectOptions(servers=(f"nats://127.0.0.1:{closed_port}", server.url))
+    await asyncio.wait_for(_connect_and_flush(options), 3)
+
+
+@pytest.mark.parametrize("form", ["{0}", "nats://{0}", "NATS://{0}", "Nats://{0}", "nats://{0}/"])
+async def test_an_address_may_be_written_as(form: str, server: NATSServer) -> None:
+    await _connect_and_flush(ConnectOptions(servers=(form.format(f"127.0.0.1:{server.port}"),)))
+
+
+async def test_the_server_is_told_the_name_of_the_program() -> None:
+    async with broker(Session.welcome) as server:
+        async with connect(local(server.port, name="a program")):
+            pass
+        assert (await server.session()).connect["name"] == "a program"
+
+
+async def test_inboxes_have_the_prefix_that_was_asked_for(server: NATSServer) -> None:
+    async with connect(local(server.port, inbox_prefix="_ADA")) as connection:
+        assert connection.client.new_inbox().startswith("_ADA.")
+
+
+# --- cancellation -------------------------------------------------------------------------------
+
+
+async def _say_nothing(session: Session) -> None:
+    await session.listen()
+
+
+async def _say_who(session: Session) -> None:
+    await session.info()
+    await session.listen()
+
+
+async def _want_tls(session: Session) -> None:
+    await session.info(tls_required=True)
+    await session.listen()
+
+
+@pytest.mark.parametrize("script", [_say_nothing, _say_who, _want_tls])
+@pytest.mark.parametrize("wait_for", ["accepted", "line"])
+async def test_a_cancelled_connection_closes_its_socket(
+    script: Callable[[Session], Any], wait_for: str
+) -> None:
+    met = asyncio.Event()
+
+    async def meet(session: Session) -> None:
+        met.set()
+        await script(session)
+
+    async with broker(meet) as server:
+        connecting = asyncio.create_task(_connect_and_flush(local(server.port)))
+        await asyncio.wait_for(met.wait(), 2)
+        if wait_for == "line":
+            for _ in range(5):  # so far that the client has read what the server said
+                await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(connecting, 1)
+
+        await server.session()  # its script ends when the client has hung up
+
+
+async def test_a_connection_is_cancelled_between_two_attempts(closed_port: int) -> None:
+    connecting = asyncio.create_task(_connect_and_flush(local(closed_port)))
+    done, _ = await asyncio.wait({connecting}, timeout=0.1)
+    assert not done
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+
+
+def _coincide(monkeypatch: pytest.MonkeyPatch, *, fail: bool) -> asyncio.Event:
+    """Let cancellation arrive together with the result of nats-py's wait, which then drops it.
+
+    Python 3.11's `wait_for` does so, now and then; here it happens always.
+    """
+    reached = asyncio.Event()
+
+    async def greet(client: Client) -> None:
+        reached.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        if fail:
+            raise errors.Error("at the same moment")
+        client._status = Client.CONNECTED
+
+    monkeypatch.setattr(Client, "_process_connect_init", greet)
+    return reached
+
+
+@pytest.mark.parametrize("fail", [True, False])
+async def test_a_deadline_that_coincides_with_an_answer_is_kept(
+    fail: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _coincide(monkeypatch, fail=fail)
+    async with broker(Session.listen) as server:
+        await refusal(local(server.port, timeout=0.1), within=0.8)
+
+
+@pytest.mark.parametrize("fail", [True, False])
+async def test_a_cancellation_that_coincides_with_an_answer_is_kept(
+    fail: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = _coincide(monkeypatch, fail=fail)
+    async with broker(Session.listen) as server:
+        connecting = asyncio.create_task(_connect_and_flush(local(server.port)))
+        await asyncio.wait_for(reached.wait(), 1)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(connecting, 1)
+
+
+@pytest.mark.parametrize("fail", [True, False])
+async def test_closing_ends_a_reconnection_that_coincides_with_an_answer(
+    fail: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with broker(Session.welcome) as server:
+        async with connect(local(server.port)) as connection:
+            reached = _coincide(monkeypatch, fail=fail)
+            await asyncio.wait_for(reached.wait(), 2)
+        task = connection.client._reconnection_task
+        assert task is not None
+        await asyncio.wait({task}, timeout=1)
+
+        assert task.done()
+        assert connection.client.is_closed
+
+
+async def test_a_second_try_in_a_task_that_was_cancelled_before_may_succeed(
+    server: NATSServer,
+) -> None:
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await _connect_and_flush(local(server.port))
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait_for(task, 2)
+
+
+# --- the end of the block -----------------------------------------------------------------------
+
+
+async def test_what_was_published_in_the_block_arrives(server: NATSServer) -> None:
+    async with connect(local(server.port)) as receiver:
+        subscription = await receiver.client.subscribe("a")
+        await receiver.confirm()
+        async with connect(local(server.port)) as sender:
+            for number in range(100):
+                await sender.client.publish("a", b"%d" % number)
+
+        assert [(await subscription.next_msg()).data for _ in range(100)] == [
+            b"%d" % number for number in range(100)
+        ]
+
+
+async def test_an_error_of_the_block_is_raised_as_it_is(server: NATSServer) -> None:
+    with pytest.raises(LookupError, match="mine"):
+        async with connect(local(server.port)):
+            raise LookupError("mine")
+
+
+async def test_a_block_is_left_in_time_while_there_is_no_connection(server: NATSServer) -> None:
+    lost = asyncio.Event()
+    async with connect(local(server.port), lambda _: lost.set()) as connection:
+        await asyncio.to_thread(server.kill)
+        await asyncio.wait_for(lost.wait(), 2)
+        assert connection.client.is_reconnecting
+        begun = time.monotonic()
+
+    assert time.monotonic() - begun < 1
+    assert connection.closed.is_set()
+
+
+async def test_a_block_is_left_in_time_when_the_server_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("xkeymsg.transport.connect._CLOSE_TIMEOUT", 0.2)
+
+    async def frozen(session: Session) -> None:
+        await session.welcome()
+        await asyncio.Event().wait()
+
+    async with broker(frozen) as server:
+        async with connect(local(server.port)) as connection:
+            with pytest.raises(TimeoutError):  # as a publisher that is kept waiting can be stopped
+                await asyncio.wait_for(_publish_for_ever(connection), 0.2)
+            begun = time.monotonic()
+
+        assert time.monotonic() - begun < 1
+
+
+async def _publish_for_ever(connection: Connection) -> None:
+    while True:
+        await connection.client.publish("a", bytes(1 << 19))
+
+
+def test_a_program_that_does_not_close_its_client_ends_quietly(server: NATSServer) -> None:
+    program = f"""
+import asyncio
+from xkeymsg.transport.client import HardenedClient
+
+async def main():
+    client = HardenedClient()
+    await client.connect("{server.url}")
+    await client.flush()
+
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+
+    assert b"Task" not in ended.stderr
+
+
+# --- what goes wrong on a connection ------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded_server() -> Iterator[NATSServer]:
+    """A server that permits its user all but one subject."""
+    permissions = "{ publish: { deny: closed }, subscribe: { deny: closed } }"
+    user = f"{{ user: ada, password: {SECRET}, permissions: {permissions} }}"
+    with NATSServer(f"authorization {{ users: [ {user} ] }}") as running:
+        yield running
+
+
+async def test_confirm_tells_what_the_server_refused_once(guarded_server: NATSServer) -> None:
+    told: list[Exception] = []
+    options = local(guarded_server.port, user="ada", password=SECRET)
+    async with connect(options, told.append) as connection:
+        await connection.client.publish("closed", b"x")
+        with pytest.raises(DeliveryError, match="permissions violation"):
+            await connection.confirm()
+
+        await connection.client.publish("open", b"x")
+        await connection.confirm()
+    assert len(told) == 1
+
+
+async def test_confirm_tells_the_first_of_many_errors(guarded_server: NATSServer) -> None:
+    options = local(guarded_server.port, user="ada", password=SECRET)
+    async with connect(options) as connection:
+        await connection.client.subscribe("closed")
+        for _ in range(100):
+            await connection.client.publish("closed", b"x")
+        with pytest.raises(DeliveryError, match="subscription"):
+            await connection.confirm()
+        await connection.confirm()
+
+
+async def test_confirm_tells_that_the_connection_was_lost_on_the_way() -> None:
+    async def reset(session: Session) -> None:
+        await session.welcome()
+        await session.line()
+        # A reset, as of a server that was killed: nats-py tells nobody of it, unlike of an end.
+        reset_on_close = struct.pack("ii", 1, 0)
+        session.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, reset_on_close
+        )
+
+    async def again(session: Session) -> None:
+        await session.welcome()
+        await session.serve()
+
+    lost = asyncio.Event()
+    async with (
+        broker(reset, again) as server,
+        connect(local(server.port), lambda _: lost.set()) as connection,
+    ):
+        await connection.client.publish("a", b"x")
+        await asyncio.wait_for(lost.wait(), 2)
+        with pytest.raises(DeliveryError, match="reset"):
+            await connection.confirm()
+
+
+async def test_confirm_is_bounded_by_the_timeout(server: NATSServer) -> None:
+    async with connect(local(server.port, timeout=0.5)) as connection:
+        with frozen(server):
+            begun = time.monotonic()
+            with pytest.raises(DeliveryError, match=r"no answer from the server within 0\.5 s"):
+                await connection.confirm()
+            assert time.monotonic() - begun < 2
+
+
+async def test_a_connection_that_the_server_ends_for_good_says_why() -> None:
+    async def expire(session: Session) -> None:
+        await session.welcome()
+        await session.say(b"-ERR 'User Authentication Expired'\r\n")
+        await session.listen()
+
+    async with broker(expire) as server, connect(local(server.port)) as connection:
+        await asyncio.wait_for(connection.closed.wait(), 2)
+
+        assert "user authentication expired" in str(connection.failure())
+        with pytest.raises(ConnectionFailedError, match="user authentication expired"):
+            await connection.confirm()
+
+
+async def test_an_error_handler_that_raises_costs_no_subscription(server: NATSServer) -> None:
+    faults: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    handled: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def handle(message: Any) -> None:
+        handled.put_nowait(message.data)
+        raise LookupError(message.data)
+
+    def on_error(error: Exception) -> None:
+        raise ValueError("on_error") from error
+
+    async with connect(local(server.port), on_error) as connection:
+        await connection.client.subscribe("a", cb=handle)
+        await connection.confirm()
+        async with publisher(server.url) as sender:
+            await sender.send(pub(b"a", b"1"), pub(b"a", b"2"))
+        async with asyncio.timeout(2):
+            assert [await handled.get(), await handled.get()] == [b"1", b"2"]
+    assert [str(fault) for fault in faults] == ["on_error"] * 2
+
+
+async def test_what_has_gone_wrong_before_the_connection_stood_is_not_told() -> None:
+    told: list[Exception] = []
+
+    async def serve(session: Session) -> None:
+        await session.welcome()
+        await session.serve()
+
+    async with (
+        broker(Session.info, serve) as server,
+        connect(local(server.port), told.append) as connection,
+    ):
+        await connection.confirm()
+    assert not told
+
+
+async def test_options_are_not_changed_by_connecting(server: NATSServer) -> None:
+    options = local(server.port)
+    copy = replace(options)
+    await _connect_and_flush(options)
+
+    assert options == copy
