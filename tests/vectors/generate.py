@@ -1,0 +1,77 @@
+"""Makes the vectors again: `python -m tests.vectors.generate`.
+
+All randomness comes from the names of the vectors, so that making them again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from tests.vectors.builder import Case, make
+from tests.vectors.vector import Vector
+from tests.vectors.worked import EXAMPLES, example
+
+HERE: Final = Path(__file__).parent
+FOLDER: Final = HERE / "envelope"
+JSON: Final = HERE.parent.parent / "docs/spec/vectors.json"
+LARGE: Final = "cases_large"
+
+
+def cases_in(module: ModuleType) -> Iterator[Case]:
+    """Public functions defined in a module that take a scene, and the lists that `each` made."""
+    for name, value in vars(module).items():
+        if isinstance(value, list) and all(hasattr(case, "__name__") for case in value):
+            yield from value
+        elif callable(value) and getattr(value, "__module__", "") == module.__name__:
+            hints = getattr(value, "__annotations__", {})
+            if hints == {"scene": "Scene", "return": "Vector"} and not name.startswith("_"):
+                yield value
+
+
+def collect(*names: str) -> tuple[Vector, ...]:
+    cases = [case for name in names for case in cases_in(import_module(f"tests.vectors.{name}"))]
+    vectors = {case.__name__: make(case) for case in cases}
+    assert len(vectors) == len(cases), "two vectors have one name"
+    return tuple(vectors[name] for name in sorted(vectors))
+
+
+@cache
+def small() -> tuple[Vector, ...]:
+    """The vectors that have files."""
+    return collect(*(path.stem for path in sorted(HERE.glob("cases_*.py")) if path.stem != LARGE))
+
+
+@cache
+def large() -> tuple[Vector, ...]:
+    """Those too big for one."""
+    return collect(LARGE)
+
+
+def as_json() -> str:
+    """docs/spec/vectors.json, with the secrets of the worked examples."""
+    objects = [
+        vector.json() | (example(vector) if vector.name in EXAMPLES else {}) for vector in small()
+    ]
+    return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    wanted = {vector.name: vector.text() for vector in small()}
+    for path in FOLDER.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (FOLDER / name).write_text(text)
+    JSON.write_text(as_json())
+    print(f"{len(wanted)} vectors, {sum(map(len, wanted.values())):,} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Runs vectors through an implementation.
+
+An implementation is plugged in by one function, `open_with`. It gets the vectors to open, in
+order: those that `after` names, then the one under test. It opens each with the reader that *its
+own* header describes, all of them in one new memory (scope), and returns one `Outcome` each:
+
+    def open_with(vectors: Sequence[Vector]) -> Sequence[Outcome]:
+        memory = Memory.for_policy(vectors[-1].policy)     # one scope for all of them
+        outcomes = []
+        for vector in vectors:
+            opener = Opener(vector.identity, vector.user, vector.sender, ...)
+            try:
+                opened = opener.open(vector.envelope, now=vector.now, memory=memory)
+            except EnvelopeError as refused:
+                outcomes.append(Outcome(code=refused.code, outside=refused.outside))
+            else:
+                outcomes.append(Outcome(content=opened.content, message_id=opened.id))
+        return outcomes
+
+    @pytest.mark.parametrize("vector", everything(), ids=lambda vector: vector.name)
+    def test_vector(vector):
+        run(vector, open_with)
+
+`everything()` is all vectors: those in files, and the few that are too big for one. Only the
+refusal that an implementation documents may be caught: any other exception has to reach the test.
+`tests.vectors.reference_opener.open_with` is the adapter of the reference, and an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from tests.vectors import generate
+from tests.vectors.vector import Vector, parse
+
+FOLDER: Final = Path(__file__).parent / "envelope"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an implementation made of one envelope: content and message id, or two codes."""
+
+    code: str = "success"
+    outside: str | None = None
+    content: bytes | None = None
+    message_id: bytes | None = None
+
+
+OpenWith = Callable[[Sequence[Vector]], Sequence[Outcome]]
+
+
+@cache
+def in_files() -> tuple[Vector, ...]:
+    """The vectors in the folder, which must not be empty."""
+    vectors = tuple(parse(path.name, path.read_text()) for path in sorted(FOLDER.iterdir()))
+    assert vectors, f"no vectors in {FOLDER}"
+    return vectors
+
+
+@cache
+def everything() -> tuple[Vector, ...]:
+    return (*in_files(), *generate.large())
+
+
+def chain(vector: Vector) -> list[Vector]:
+    """What has to be opened: the vectors that `after` names, then the vector."""
+    known = {one.name: one for one in everything()}
+    return [*(known[name] for name in vector.after), vector]
+
+
+def expected(vector: Vector) -> Outcome:
+    return Outcome(
+        code=vector.expect,
+        outside=vector.outside,
+        content=vector.content,
+        message_id=vector.message_id,
+    )
+
+
+def run(vector: Vector, open_with: OpenWith) -> None:
+    """Open a vector, and assert code, outside code, content and message id.
+
+    Those that are opened before have to give what their own files say, too.
+    """
+    vectors = chain(vector)
+    outcomes = open_with(vectors)
+    assert len(outcomes) == len(vectors)
+    for one, outcome in zip(vectors, outcomes, strict=True):
+        assert outcome == expected(one), f"{one.name}: {one.comment}"

@@ -1,0 +1,176 @@
+"""The vectors are what their cases make, say what the reference does, and cover the document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from tests.reference import CODES, Limits
+from tests.reference.body import read_body
+from tests.reference.encoding import array, binary
+from tests.reference.head import read_head
+from tests.reference.open import read_tags
+from tests.vectors import coverage, generate
+from tests.vectors.reference_opener import memory_of, open_with, refusal
+from tests.vectors.runner import Outcome, chain, everything, in_files, run
+from tests.vectors.vector import Vector, parse
+
+VECTORS = everything()
+REFUSED = [vector for vector in VECTORS if not vector.is_success]
+each_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+
+
+def encode_again(envelope: bytes) -> bytes:
+    """From the values of an envelope back to its bytes."""
+    limits = Limits()
+    head, at = read_head(envelope, limits)
+    wraps = read_tags(envelope, at, limits)
+    body = read_body(envelope, wraps.p, wraps.q, head, limits)
+    return (
+        b"xkm1\x96"
+        + binary(head.encode())
+        + binary(b"".join(wraps.tags))
+        + array(map(binary, body.views))
+        + array(map(binary, body.parts))
+        + binary(body.signature)
+        + binary(envelope[wraps.c :])
+    )
+
+
+@each_vector
+def test_the_reference_does_what_a_vector_says(vector: Vector) -> None:
+    run(vector, open_with)
+
+
+@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector.name)
+def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
+    memory = memory_of(vector)
+    for before in chain(vector)[:-1]:
+        refusal(before, memory)
+    refused = refusal(vector, memory)
+    assert refused is not None
+    assert refused.rule in vector.spec
+
+
+@pytest.mark.parametrize(
+    "vector", [one for one in VECTORS if one.is_success], ids=lambda vector: vector.name
+)
+def test_what_opens_encodes_again_to_the_same_bytes(vector: Vector) -> None:
+    assert encode_again(vector.envelope) == vector.envelope
+
+
+def test_the_files_are_what_the_cases_make() -> None:
+    on_disk = {path.name: path.read_bytes() for path in generate.FOLDER.iterdir()}
+    assert on_disk == {vector.name: vector.text().encode() for vector in generate.small()}
+
+
+def test_the_json_holds_the_same_vectors() -> None:
+    text = generate.JSON.read_text()
+    assert text == generate.as_json()
+    listed = json.loads(text)
+    assert [one["name"] for one in listed] == [vector.name for vector in in_files()]
+    for one, vector in zip(listed, in_files(), strict=True):
+        assert {**one, **vector.json()} == one
+
+
+def test_making_the_vectors_twice_gives_the_same() -> None:
+    names = [path.stem for path in generate.HERE.glob("cases_t*.py")]
+    assert generate.collect(*names) == generate.collect(*names)
+
+
+def test_names_are_unique_and_files_are_small() -> None:
+    names = [vector.name for vector in VECTORS]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]+", name) for name in names)
+    sizes = [path.stat().st_size for path in generate.FOLDER.iterdir()]
+    assert max(sizes) < 100_000
+    assert sum(sizes) < 3_000_000
+
+
+@each_vector
+def test_a_vector_makes_sense(vector: Vector) -> None:
+    assert vector.is_success or vector.expect in CODES
+    assert len({" " in line for line in vector.sender}) <= 1, "a set or a mapping"
+    for before in chain(vector)[:-1]:
+        assert not before.after, "one list, which is complete"
+        assert before.policy.kind == vector.policy.kind, "one memory"
+        assert before.policy.started == vector.policy.started, "one memory"
+
+
+def test_every_code_has_a_vector() -> None:
+    assert coverage.codes() == list(CODES)
+    assert {vector.expect for vector in REFUSED} == set(CODES)
+
+
+def test_every_requirement_has_a_vector_or_a_reason() -> None:
+    required = coverage.requirements()
+    assert list(required) == [f"E-{n}" for n in range(1, len(required) + 1)]
+    assert len(required) == coverage.SPEC.count("[E-")
+    named = {rule for vector in VECTORS for rule in vector.spec}
+    assert named <= required.keys()
+    assert named | coverage.NO_VECTOR.keys() == required.keys()
+    assert not named & coverage.NO_VECTOR.keys()
+
+
+def test_every_code_behind_a_requirement_has_a_vector() -> None:
+    tested = {(rule, vector.expect) for vector in REFUSED for rule in vector.spec}
+    missing = {
+        (rule, code)
+        for rule, codes in coverage.requirements().items()
+        for code in codes
+        if rule not in coverage.NO_VECTOR and (rule, code) not in tested
+    }
+    assert not missing
+
+
+def test_the_runner_notices_what_is_wrong() -> None:
+    known = {vector.name: vector for vector in VECTORS}
+    right = open_with([known["smallest"]])[0]
+    assert right.message_id is not None
+    wrong = [
+        Outcome(content=b"x", message_id=right.message_id),
+        Outcome(content=b"", message_id=bytes(16)),
+        Outcome(code="malformed", outside="refused"),
+    ]
+    for name, outcome in [*(("smallest", one) for one in wrong), ("part_type_n_4", right)]:
+        with pytest.raises(AssertionError, match=name):
+            run(known[name], partial(always, outcome))
+
+
+def always(outcome: Outcome, vectors: Sequence[Vector]) -> list[Outcome]:
+    return [outcome for _ in vectors]
+
+
+GOOD = in_files()[0].text()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "colour: blue\n" + text,
+        lambda text: "comment: again\n" + text,
+        lambda text: text.replace("comment: ", "comment:"),
+        lambda text: text.replace("comment: ", "Comment: "),
+        lambda text: re.sub("spec: .*\n", "", text),
+        lambda text: re.sub("expect: .*\n", "expect: success\n", text),
+        lambda text: "content: 00\n" + text,
+        lambda text: "open: both\n" + text,
+        lambda text: "zero-user: maybe\n" + text,
+        lambda text: "policy: live\n" + text,
+        lambda text: "policy: live 05\n" + text,
+        lambda text: "policy: stream ORDERS 5\n" + text,
+        lambda text: text.replace("\n\n", "\n"),
+        lambda text: text + "zz\n",
+        lambda text: text.rstrip("\n"),
+    ],
+)
+def test_parsing_is_strict(edit: object) -> None:
+    assert callable(edit)
+    assert not in_files()[0].is_success
+    parse("good", GOOD)
+    with pytest.raises(ValueError):  # noqa: PT011 - int and hex have texts of their own
+        parse("bad", edit(GOOD))
