@@ -18,7 +18,7 @@ from xkeymsg.daemon.flags import (
     load_pair,
     seed_flag,
 )
-from xkeymsg.daemon.parameters import DURATION, SUBJECT_PATTERN
+from xkeymsg.daemon.parameters import DURATION, SUBJECT, SUBJECT_PATTERN
 from xkeymsg.daemon.terminal import EXIT_NOT_OPENED, run, say
 
 __all__ = ("main",)
@@ -34,7 +34,7 @@ _PROGRAM = "receiver"
     show_default=True,
     help="What to listen on; * and > as in NATS.",
 )
-@click.option("--queue", default="", metavar="NAME", help="Share the messages with a queue group.")
+@click.option("--queue", type=SUBJECT, metavar="NAME", help="Share messages with a queue group.")
 @click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages.")
 @click.option("--wait", type=DURATION, help="Stop after so long; fail if --count is not reached.")
 @click.option("--json", "mode", flag_value="json", help="One JSON object a line.")
@@ -44,7 +44,7 @@ _PROGRAM = "receiver"
 def _command(
     *,
     subject: str,
-    queue: str,
+    queue: str | None,
     count: int | None,
     wait: float | None,
     mode: str | None,
@@ -54,8 +54,8 @@ def _command(
     """Listen on a NATS subject and show what is sealed to this receiver's key."""
     options = connection_options(_PROGRAM, flags)
     pair = load_pair(_PROGRAM, seed_file)
-    say(_PROGRAM, "any sender is admitted; xkv1 protects neither the subject nor against replay")
-    listen = partial(receive, subject=subject, queue=queue, count=count, wait=wait)
+    say(_PROGRAM, "any sender is admitted, and xkv1 too: it binds no subject and can be replayed")
+    listen = partial(receive, subject=subject, queue=queue or "", count=count, wait=wait)
     all_opened = anyio.run(listen, options, pair, OUTPUTS[mode or "text"]())
     return EXIT_NOT_OPENED if count is not None and not all_opened else 0
 

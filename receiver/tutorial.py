@@ -6,18 +6,27 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import Final
 
 import anyio
 from nats.aio.msg import Msg
 
 from receiver.output import Output
 from xkeymsg.daemon.terminal import describe, quote, say
+from xkeymsg.envelope.admission import ANYONE
+from xkeymsg.envelope.frame import MAGIC
+from xkeymsg.envelope.opening import Opener
 from xkeymsg.errors import DeliveryError, MalformedError, XKeyMsgError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.transport.connect import connect
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("receive",)
+
+_WAITING: Final = 8192
+_WAITING_BYTES: Final = 8 * 1024 * 1024
+"""What may wait to be opened; more than that is dropped, which core NATS allows, and said."""
 
 
 async def receive(
@@ -33,7 +42,7 @@ async def receive(
     """Listen on `subject` until `count` messages came, `wait` seconds are over, SIGINT or SIGTERM.
 
     A message that cannot be opened is one line on stderr, and listening goes on. Any sender is
-    admitted: this is the tutorial, and the header says whose key to open with.
+    admitted, in both formats: xkm1 names its sender, and for xkv1 the header does.
 
     Returns:
         Whether every message could be opened.
@@ -43,49 +52,76 @@ async def receive(
         DeliveryError: If the server refused the subscription, or fewer than `count` messages came.
     """
     received = opened = 0
+    reader = _Reader(pair, subject)
     async with connect(options, _unless_repeated()) as connection:
-        subscription = await connection.client.subscribe(subject, queue=queue)
+        subscription = await connection.client.subscribe(
+            subject, queue=queue, pending_msgs_limit=_WAITING, pending_bytes_limit=_WAITING_BYTES
+        )
         await connection.confirm()
         with anyio.move_on_after(wait) as time_left, _cancelled_by_signal(time_left):
             output.start(pair.public)
             async for message in subscription.messages:
                 received += 1
-                opened += _show(message, pair, output)
+                try:
+                    output.show(*reader.open(message))
+                    opened += 1
+                except XKeyMsgError as error:
+                    _report(message, error)
                 if received == count:
                     break
-        if connection.closed.is_set():
-            raise connection.failure()
+            else:  # the server ended it, and the subscription with it
+                raise connection.failure()
     if count is not None and received < count:
         raise DeliveryError(f"{received} of {count} messages came")
     return opened == received
 
 
-def _show(message: Msg, pair: XKeyPair, output: Output) -> bool:
-    """Open a message and show it, or say on stderr why not; return whether it was opened."""
-    hint = (message.headers or {}).get("sender")
-    try:
+def _report(message: Msg, error: XKeyMsgError) -> None:
+    say("receiver", f"could not open a message on {quote(message.subject)}: {describe(error)}")
+
+
+class _Reader:
+    """Opens both formats for one key, from anybody: the first four bytes say which."""
+
+    def __init__(self, pair: XKeyPair, subject: str) -> None:
+        self._pair = pair
+        self._subject = subject
+        self._opener = Opener(pair, ANYONE)
+
+    def open(self, message: Msg) -> tuple[str, XKey, bytes]:
+        """Return the subject, the key that sealed it, and the data.
+
+        Raises:
+            XKeyMsgError: If it cannot be opened.
+        """
+        if message.data[:4] == MAGIC:
+            opened = self._opener.open(message.data, subject=self._subject)
+            return opened.subject, opened.sender, opened.data
+        hint = (message.headers or {}).get("sender")
         if hint is None:
             raise MalformedError("no header 'sender' says whose key it was sealed with")
         sender = XKey.parse(hint)
-        data = pair.open(message.data, sender)
-    except XKeyMsgError as error:
-        say("receiver", f"could not open a message on {quote(message.subject)}: {describe(error)}")
-        return False
-    output.show(message.subject, sender, data)
-    return True
+        return message.subject, sender, self._pair.open(message.data, sender)
 
 
 @contextmanager
 def _cancelled_by_signal(scope: anyio.CancelScope) -> Iterator[None]:
-    """Let SIGINT and SIGTERM cancel `scope`: the way in which a receiver is told to stop."""
+    """Let the first SIGINT or SIGTERM cancel `scope`; a second one ends the process.
+
+    Not through the event loop alone: that may be blocked in a write that nobody reads.
+    """
     loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, scope.cancel)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        loop.call_soon_threadsafe(scope.cancel)
+
+    before = [(number, signal.signal(number, stop)) for number in signals]
     try:
         yield
     finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _unless_repeated() -> Callable[[Exception], None]:

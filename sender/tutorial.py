@@ -1,9 +1,12 @@
-"""Without a configuration the sender is the tutorial's: one message, sealed to one key."""
+"""Without a configuration the sender is the tutorial's: one message, sealed by hand."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from xkeymsg.envelope.sealing import Sealer
 from xkeymsg.errors import PayloadTooLargeError
-from xkeymsg.keys import XKV1_OVERHEAD, XKey, XKeyPair
+from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.transport.client import header_size
 from xkeymsg.transport.connect import connect
 from xkeymsg.transport.options import ConnectOptions
@@ -12,24 +15,41 @@ __all__ = ("send",)
 
 
 async def send(
-    options: ConnectOptions, pair: XKeyPair, recipient: XKey, subject: str, data: bytes
+    options: ConnectOptions,
+    pair: XKeyPair,
+    recipients: Sequence[XKey],
+    subject: str,
+    data: bytes,
+    *,
+    xkm1: bool,
 ) -> int:
-    """Seal `data` as xkv1, publish it and return its size on the wire, in bytes.
+    """Seal `data`, publish it and return its size on the wire, in bytes.
 
-    The header `sender` names our key, as in the tutorial: a hint by which the receiver picks the
-    key to open with.
+    The header `sender` names our key, as in the tutorial: a hint by which a receiver of xkv1 picks
+    the key to open with.
+
+    Args:
+        options: Where to connect and as whom.
+        pair: Our key.
+        recipients: Who is to read it; for xkv1, one.
+        subject: Where to publish, and with xkm1 what it is sealed for.
+        data: The message.
+        xkm1: Whether to use xkm1 in the place of the tutorial's xkv1.
 
     Raises:
-        PayloadTooLargeError: If the server would not take it; nothing was sealed.
+        PayloadTooLargeError: If the server would not take it; nothing was sent.
         DeliveryError: If the server refused it, or gave no answer in time.
         ConnectionFailedError: If there is no connection.
     """
     headers = {"sender": str(pair.public)}
-    size = len(data) + XKV1_OVERHEAD + header_size(headers)
+    if xkm1:
+        sealed = Sealer(pair).seal(data, to=recipients, subject=subject)
+    else:
+        sealed = pair.seal(data, recipients[0])
+    size = len(sealed) + header_size(headers)
     async with connect(options) as connection:
         if size > connection.client.max_payload:
             raise PayloadTooLargeError(size, connection.client.max_payload)
-        sealed = pair.seal(data, recipient)
         await connection.client.publish(subject, sealed, headers=headers)
         await connection.confirm()
     return size

@@ -14,8 +14,33 @@
 """
 
 from xkeymsg import errors
+from xkeymsg.envelope.admission import ANYONE, Admission, Trust
+from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.opening import Opener
+from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.sealing import Sealer
 from xkeymsg.errors import *
-from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer, UserKey
 
 __version__ = "0.1.0"
-__all__ = ("XKey", "XKeyPair", *errors.__all__)
+__all__ = (
+    "ANYONE",
+    "Admission",
+    "Headers",
+    "Keyring",
+    "Limits",
+    "Message",
+    "Opener",
+    "Recipient",
+    "Sealer",
+    "Signer",
+    "StreamPosition",
+    "Trust",
+    "UserKey",
+    "XKey",
+    "XKeyPair",
+    *errors.__all__,
+)

@@ -104,6 +104,10 @@ class XKeyMsgError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same input may succeed later without anyone changing it."""
 
+    outside: str = "undecryptable"
+    """What anybody outside the process may learn of it: `undecryptable` where no wrap of a message
+    has verified, else `refused` (docs/spec/envelope.md, E-90)."""
+
 
 class KeyFormatError(XKeyMsgError):
     """A string or byte string is not a key of the wanted kind; the text says what is wrong."""
@@ -216,6 +220,11 @@ class ReplayError(OpenError):
     """The message was opened here before."""
 
     code = "replay"
+
+    def __init__(self, reason: str, *, pending: bool = False) -> None:
+        super().__init__(reason)
+        self.pending = pending
+        """Whether the first one, of a stream, is not acknowledged yet (E-83, E-84)."""
 
 
 class SessionClonedError(ReplayError):

@@ -21,6 +21,7 @@ What it does not give, by its construction:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -33,7 +34,7 @@ from xkeymsg.errors import (
     UnsupportedVersionError,
 )
 
-__all__ = ("XKV1_OVERHEAD", "XKey", "XKeyPair")
+__all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair")
 
 _XKV1: Final = b"xkv1"
 _NONCE_END: Final = len(_XKV1) + primitives.BOX_NONCE_SIZE
@@ -213,8 +214,95 @@ class XKeyPair:
             raise AuthenticationError
         return data
 
+    def dh(self, peer: XKey) -> bytes | None:
+        """Return the 32 bytes that X25519 shares with `peer`, or None where they are all zero.
+
+        For key derivation inside this package: never a key by themselves.
+        """
+        return primitives.x25519(self._secret, peer._raw)  # noqa: SLF001 - as above
+
     def __repr__(self) -> str:
         return f"<XKeyPair {self.public}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a secret key cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("a secret key cannot be pickled or copied")
+
+
+class Recipient:
+    """A public key, and the user under whom it was resolved.
+
+    The user's nkey is mixed into the keys of the envelope (spec, "Pair keys"): what was meant for
+    user M under a key that M has certified does not open as meant for somebody else who holds it.
+    """
+
+    __slots__ = ("_hash", "key", "user")
+
+    def __init__(self, key: XKey, user: str | None = None) -> None:
+        """Take a key, and the user's public nkey `U…` where a directory gave one.
+
+        Raises:
+            KeyFormatError: If `user` is not a public user key.
+            TypeError: If `key` is not an XKey.
+        """
+        if not isinstance(key, XKey):
+            raise TypeError(f"a recipient's key is an XKey, not {type(key).__name__}")
+        self.key = key
+        self.user = bytes(32) if user is None else nkey.decode_public(nkey.Prefix.USER, user)
+        """The raw user key, or 32 zero bytes for a key without one."""
+        self._hash = hash((bytes(key), self.user))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Recipient):
+            return NotImplemented
+        return self.key == other.key and self.user == other.user
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        user = nkey.encode_public(nkey.Prefix.USER, self.user) if any(self.user) else None
+        return f"Recipient({self.key!r}, user={user!r})"
+
+
+class Keyring:
+    """A reader's keys: the active one, and retired ones that still open what was sealed to them."""
+
+    __slots__ = ("active", "retired", "user", "without_user")
+
+    def __init__(
+        self,
+        active: XKeyPair,
+        *,
+        retired: Iterable[XKeyPair] = (),
+        user: str | None = None,
+        without_user: bool = True,
+    ) -> None:
+        """Take the keys, and the user whose they are.
+
+        Args:
+            active: The key that senders are to use.
+            retired: Keys that were used before, newest first.
+            user: The public nkey `U…` under which a directory lists the keys.
+            without_user: Whether to open, with a user, also what was sealed to the bare key.
+
+        Raises:
+            KeyFormatError: If `user` is not a public user key.
+        """
+        self.active = active
+        self.retired = tuple(retired)
+        self.user = None if user is None else nkey.decode_public(nkey.Prefix.USER, user)
+        self.without_user = without_user
+
+    @property
+    def combinations(self) -> tuple[tuple[XKeyPair, bytes], ...]:
+        """Each own key with each user it may be addressed under, in the order to try them."""
+        users = [] if self.user is None else [self.user]
+        if self.user is None or self.without_user:
+            users.append(bytes(32))
+        return tuple((pair, user) for pair in (self.active, *self.retired) for user in users)
+
+    def __repr__(self) -> str:
+        return f"<Keyring {self.active.public} and {len(self.retired)} retired>"

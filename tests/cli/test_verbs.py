@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -53,12 +54,15 @@ def test_a_seed_goes_through_pipes() -> None:
     assert shown == f"{pair.public.fingerprint}\n"
 
 
+@pytest.mark.parametrize("flags", [(), ("--xkv1",)], ids=["xkm1", "xkv1"])
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256)) * 400])
-def test_what_is_sealed_in_a_pipe_is_opened_in_a_pipe(seeds: dict[str, Path], data: bytes) -> None:
+def test_what_is_sealed_in_a_pipe_is_opened_in_a_pipe(
+    seeds: dict[str, Path], data: bytes, flags: tuple[str, ...]
+) -> None:
     alice, bob = public(seeds["alice"]), public(seeds["bob"])
-    sealed = run(CLI, "seal", "--to", bob, "--seed", str(seeds["alice"]), data=data)
+    sealed = run(CLI, "seal", "--to", bob, "--seed", str(seeds["alice"]), *flags, data=data)
     assert (sealed.returncode, sealed.stderr) == (0, b"")
-    assert sealed.stdout[:4] == b"xkv1"
+    assert sealed.stdout[:4] == (b"xkv1" if flags else b"xkm1")
     opened = run(CLI, "open", "--from", alice, "--seed", str(seeds["bob"]), data=sealed.stdout)
     assert (opened.returncode, opened.stdout, opened.stderr) == (0, data, b"")
 
@@ -84,17 +88,19 @@ def test_sealing_without_a_seed_says_whose_key_it_was(seeds: dict[str, Path]) ->
     assert opened.stdout == b"hello"
 
 
+@pytest.mark.parametrize("flags", [(), ("--xkv1",)], ids=["xkm1", "xkv1"])
 def test_what_does_not_open_is_exit_3_and_no_byte_of_output(
-    seeds: dict[str, Path], tmp_path: Path
+    seeds: dict[str, Path], tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     alice, bob = public(seeds["alice"]), public(seeds["bob"])
-    sealed = run(CLI, "seal", "--to", bob, "--seed", str(seeds["alice"]), data=b"hello").stdout
+    seal = ("seal", "--to", bob, "--seed", str(seeds["alice"]), *flags)
+    sealed = run(CLI, *seal, data=b"hello").stdout
     target = tmp_path / "out"
     for data, code in (
-        (sealed[:-1], "authentication"),
+        (sealed[:-1] + bytes([sealed[-1] ^ 1]), "authentication"),
         (sealed[:20], "malformed"),
         (b"", "malformed"),
-        (b"xkv9" + sealed[4:], "unsupported_version"),
+        (sealed[:3] + b"9" + sealed[4:], "unsupported_version" if not flags else "malformed"),
     ):
         opened = run(
             CLI, "open", "--from", alice, "--seed", str(seeds["bob"]), "-o", str(target), data=data
@@ -102,6 +108,67 @@ def test_what_does_not_open_is_exit_3_and_no_byte_of_output(
         assert (opened.returncode, opened.stdout) == (3, b"")
         assert opened.stderr.decode().startswith(f"xkeymsg: {code}: ")
         assert not target.exists()
+
+
+def test_a_message_for_several_opens_for_each_and_for_nobody_else(
+    seeds: dict[str, Path], tmp_path: Path
+) -> None:
+    alice, bob = public(seeds["alice"]), public(seeds["bob"])
+    assert run(CLI, "keygen", "--out", str(tmp_path / "eve")).returncode == 0
+    seal = ("seal", "--to", bob, "--to", alice, "--seed", str(seeds["alice"]))
+    sealed = run(CLI, *seal, "--subject", "a.b", data=b"hello").stdout
+
+    def opened(name: str, *flags: str) -> tuple[int, bytes, str]:
+        done = run(CLI, "open", "--seed", str(tmp_path / name), *flags, data=sealed)
+        return done.returncode, done.stdout, done.stderr.decode().removeprefix("xkeymsg: ")
+
+    for subject in ("a.b", "a.*", ">"):
+        assert opened("bob", "--from", alice, "--subject", subject)[:2] == (0, b"hello")
+    assert opened("alice", "--from", bob, "--from", alice, "--subject", ">")[:2] == (0, b"hello")
+    assert opened("bob", "--from", "anyone", "--subject", ">")[:2] == (0, b"hello")
+    for code, flags in (
+        ("not_a_recipient", ("eve", "--from", alice, "--subject", ">")),
+        ("sender_not_admitted", ("bob", "--from", bob, "--subject", ">")),
+        ("subject_mismatch", ("bob", "--from", alice)),
+    ):
+        status, output, said = opened(*flags)
+        assert (status, output) == (3, b"")
+        assert said.startswith(f"{code}: ")
+
+
+def test_xkv1_has_one_recipient_and_one_sender_by_name(seeds: dict[str, Path]) -> None:
+    alice, bob = public(seeds["alice"]), public(seeds["bob"])
+    assert run(CLI, "seal", "--xkv1", "--to", bob, "--to", alice, data=b"x").returncode == 2
+    seal = ("seal", "--xkv1", "--to", bob, "--seed", str(seeds["alice"]))
+    sealed = run(CLI, *seal, data=b"x").stdout
+    for senders in (("--from", "anyone"), ("--from", alice, "--from", bob)):
+        assert run(CLI, "open", *senders, "--seed", str(seeds["bob"]), data=sealed).returncode == 2
+
+
+def test_inspect_shows_what_an_outsider_sees_and_needs_no_key(seeds: dict[str, Path]) -> None:
+    alice, bob = public(seeds["alice"]), public(seeds["bob"])
+    seal = ("seal", "--to", bob, "--to", alice, "--subject", "a.b", "--seed", str(seeds["alice"]))
+    sealed = run(CLI, *seal, data=b"secret").stdout
+    seen = json.loads(run(CLI, "inspect", "--json", data=sealed).stdout)
+    assert seen["format"] == "xkm1"
+    assert seen["bytes"] == len(sealed)
+    assert (seen["sender"], seen["subject"], seen["recipients"]) == (alice, "a.b", 2)
+    assert seen["tags"] == sorted(seen["tags"])
+    assert seen["parts"] == [{"type": "payload", "bytes": 6, "padded": "no"}]
+    table = run(CLI, "inspect", data=sealed).stdout.decode()
+    for value in (alice, "a.b", seen["message id"], *seen["tags"]):
+        assert value in table
+    assert bob not in table, "recipients are not in an envelope"
+
+
+def test_inspect_shows_xkv1_and_refuses_what_is_neither(seeds: dict[str, Path]) -> None:
+    sealed = run(CLI, "seal", "--xkv1", "--to", public(seeds["bob"]), data=b"secret").stdout
+    seen = json.loads(run(CLI, "inspect", "--json", data=sealed).stdout)
+    assert (seen["format"], seen["sealed bytes"]) == ("xkv1", 6)
+    for data in (b"", b"xkv1", b"hello", b"xkm1", sealed[:30]):
+        done = run(CLI, "inspect", data=data)
+        assert (done.returncode, done.stdout) == (3, b"")
+        assert done.stderr.startswith(b"xkeymsg: malformed: ")
 
 
 @pytest.mark.parametrize(

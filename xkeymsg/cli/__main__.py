@@ -8,6 +8,7 @@ import click
 
 import xkeymsg
 from xkeymsg.cli.completion import completion
+from xkeymsg.cli.inspect import inspect
 from xkeymsg.cli.keys import keygen, pub
 from xkeymsg.cli.messages import open_, seal
 from xkeymsg.daemon.terminal import run
@@ -21,7 +22,7 @@ def _command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
 
 
-for verb in (keygen, pub, seal, open_, completion):
+for verb in (keygen, pub, seal, open_, inspect, completion):
     _command.add_command(verb)
 
 

@@ -1,0 +1,61 @@
+"""The reference and the package side by side: what one makes the other opens, or both refuse."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.envelope.cast import ALICE, BOB, NOW
+from tests.reference import Only, Opened, Reader, RefusalError, open_envelope
+from xkeymsg import Opener, XKeyMsgError
+
+
+class Outcome(NamedTuple):
+    """A code and what is said outside; or what was opened."""
+
+    code: str
+    outside: str = ""
+    content: object = None
+
+
+def reference(envelope: bytes, *, document: bool = False) -> Outcome:
+    reader = Reader(
+        keys=(BOB._secret,),
+        admission=Only({bytes(ALICE.public)}),
+        kind="document" if document else "payload",
+    )
+    try:
+        opened = open_envelope(envelope, reader, now=NOW)
+    except RefusalError as refused:
+        return Outcome(refused.code, refused.outside)
+    return Outcome("opened", content=content_of(opened))
+
+
+def content_of(opened: Opened) -> object:
+    content = opened.payload if opened.payload is not None else dict(opened.fields)
+    return content, opened.content_type, opened.headers
+
+
+def package(envelope: bytes, *, document: bool = False) -> Outcome:
+    opener = Opener(BOB, {ALICE.public}, replay="file")
+    try:
+        if document:
+            data, content_type, headers = opener._open_at(
+                NOW, envelope, opener._fields, ">", None, None, None
+            ).content
+            return Outcome("opened", content=(data, content_type, headers.pairs))
+        payload, content_type, headers = opener._open_at(
+            NOW, envelope, opener._payload, ">", None, None, None
+        ).content
+    except XKeyMsgError as error:
+        return Outcome(error.code, error.outside)
+    return Outcome("opened", content=(payload, content_type, headers.pairs))
+
+
+def agreed(envelope: bytes) -> str:
+    """What both say of an envelope, asked for a payload and for a document."""
+    codes = []
+    for document in (False, True):
+        ours, theirs = package(envelope, document=document), reference(envelope, document=document)
+        assert ours == theirs, envelope.hex()
+        codes.append(ours.code)
+    return "/".join(codes)

@@ -1,0 +1,96 @@
+"""10,000 random envelopes, byte for byte those of the specification (spec, "Accumulated test")."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.reference.accumulated import CASES, cases
+from tests.reference.content import METADATA, PADDED
+from tests.reference.seal import Inputs, view_grants
+from xkeymsg import Opener, Recipient, XKey, XKeyPair, wire
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.assembly import assemble, seal_part, seal_view
+from xkeymsg.envelope.head import Attributes, encode_rest
+from xkeymsg.envelope.session import Session
+from xkeymsg.envelope.subject import encode_subject
+from xkeymsg.keys import Keyring
+from xkeymsg.nkey import Prefix, UserKey, encode_public, encode_seed
+
+SPEC = Path(__file__).parent.parent.parent / "docs" / "spec" / "envelope.md"
+
+
+def user_of(raw: bytes) -> str | None:
+    return encode_public(Prefix.USER, raw) if any(raw) else None
+
+
+def seal(inputs: Inputs) -> bytes:
+    """Seal with given numbers through the package's own assembly."""
+    pair = XKeyPair(inputs.s)
+    public = bytes(pair.public)
+
+    def pairs(recipient: Recipient) -> derive.PairKeys:
+        shared = pair.dh(recipient.key)
+        return derive.pair_keys(shared, public, bytes(recipient.key), recipient.user)
+
+    session = Session(pair, pairs, secret=inputs.e)
+    readers = {Recipient(XKey(one.R), user_of(one.U)): one.grants for one in inputs.recipients}
+    audience = session.audience(tuple(readers))
+    views = view_grants(inputs.recipients) if len(inputs.parts) > 1 else []
+    body = [wire.array_header(len(views))]
+    for index, granted in enumerate(views):
+        keys = inputs.content_keys, inputs.view_keys[index]
+        body.append(seal_view(session.public, inputs.nonce, index, granted, *keys))
+    body.append(wire.array_header(len(inputs.parts)))
+    for index, (kind, content) in enumerate(inputs.parts):
+        key = inputs.content_keys[index]
+        body += seal_part(session.public, inputs.nonce, index, kind, content, key)
+    grants = [
+        bytes((at := views.index(readers[one]),)) + inputs.view_keys[at]
+        if views
+        else b"\0" + inputs.content_keys[0]
+        for one in audience.recipients
+    ]
+    attributes = Attributes(inputs.revision, inputs.identity, inputs.expires_ms).encode()
+    subject = encode_subject(inputs.subject)
+    head = session.prefix + encode_rest(inputs.nonce, inputs.created_ms, subject, attributes)
+    seed = inputs.signing_seed
+    signer = None if seed is None else UserKey(encode_seed(Prefix.USER, seed))
+    return assemble(head, inputs.nonce, audience, body, grants, signer)
+
+
+def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None:
+    """Open as one of the recipients and compare with what it was granted."""
+    recipient = inputs.recipients[reader]
+    keyring = Keyring(XKeyPair(secret), user=user_of(recipient.U), without_user=False)
+    if not any(recipient.U):
+        keyring = Keyring(XKeyPair(secret))
+    opener = Opener(keyring, {XKeyPair(inputs.s).public}, replay="file")
+    kinds = [kind % PADDED for kind, _ in inputs.parts]
+    document = len(kinds) > 1 or kinds[0] in (1, METADATA)
+    parse = opener._fields if document else opener._payload
+    now = inputs.created_ms
+    opened = opener._open_at(now, envelope, parse, ">", None, None, None)  # type: ignore[arg-type]
+    assert opened.head.subject == inputs.subject
+    if document:
+        assert set(opened.content[0]) == {n for n in recipient.grants if kinds[n] == 1}
+
+
+@pytest.mark.timeout(240)
+def test_ten_thousand_envelopes_have_the_hash_of_the_specification() -> None:
+    state, opened = hashlib.sha256(), 0
+    for number, (world, inputs) in enumerate(cases()):
+        envelope = seal(inputs)
+        state.update(envelope)
+        if number % 20 == 0:
+            reader = number // 20 % len(inputs.recipients)
+            secret = next(r for r, public in zip(world.r, world.R, strict=True)
+                          if public == inputs.recipients[reader].R)  # fmt: skip
+            open_as(inputs, secret, reader, envelope)
+            opened += 1
+    assert opened == CASES // 20
+    [expected] = re.findall(r"accumulated-sha256: ([0-9a-f]{64})", SPEC.read_text())
+    assert state.hexdigest() == expected

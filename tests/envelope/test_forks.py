@@ -1,0 +1,217 @@
+"""What a fork does to sealers and openers.
+
+Each story is a program of its own: a fork copies the memory of the test's process with it, and from
+Python 3.12 on warns where that has threads.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DEADLINE = 30.0
+
+PROLOGUE = """
+import os, sys, threading, time
+from tests.envelope.cast import ALICE, BOB, SUBJECT, reader
+from tests.envelope.forge import Pieces
+from tests.reference.head import decode_head
+from tests.reference.limits import Limits
+from xkeymsg import Opener, ReplayError, Sealer, ambient
+
+sealer = Sealer(ALICE)
+
+def seal(data=b"x"):
+    return sealer.seal(data, to=[BOB.public], subject=SUBJECT)
+
+def head_of(envelope):
+    return decode_head(Pieces.of(envelope).head, Limits())
+
+def in_child(work):
+    # Runs work in a child and returns the bytes that it returned; a child that hangs is killed.
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        watch = threading.Timer(20, os._exit, [9])
+        watch.daemon = True
+        watch.start()
+        try:
+            with os.fdopen(writing, "wb") as pipe:
+                pipe.write(work())
+            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        result = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return result
+"""
+
+
+def tell(story: str) -> None:
+    """Run a program to its end; from Python 3.12 on a fork in one with threads warns."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROLOGUE + story],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_child_seals_in_a_session_of_its_own() -> None:
+    # E-24: with the parent's counter and key, both would seal different messages under one nonce.
+    tell(
+        """
+seal()
+there = head_of(in_child(seal))
+here = head_of(seal())
+assert here.counter == 2
+assert there.counter == 1
+assert there.E != here.E
+"""
+    )
+
+
+def test_children_of_one_parent_have_different_sessions() -> None:
+    tell(
+        """
+seal()
+heads = [head_of(in_child(seal)) for _ in range(5)]
+assert len({head.E for head in heads}) == 5
+"""
+    )
+
+
+def test_a_child_of_a_child_has_a_session_of_its_own() -> None:
+    tell(
+        """
+seal()
+def work():
+    mine = seal()
+    theirs = in_child(seal)
+    assert head_of(mine).E != head_of(theirs).E
+    return theirs
+assert head_of(in_child(work)).E != head_of(seal()).E
+"""
+    )
+
+
+def test_a_childs_messages_open() -> None:
+    tell('seal(); assert reader().open(in_child(seal), subject=SUBJECT).data == b"x"')
+
+
+def test_a_parents_session_is_not_in_the_childs_sealer() -> None:
+    tell('seal(); in_child(lambda: b"" if sealer._session is None else 1/0)')
+
+
+@pytest.mark.parametrize(
+    "lock",
+    ["sealer._lock", "opener._live._lock", "opener._stream._lock", "ambient._alarm._condition"],
+)
+def test_a_lock_that_another_thread_held_at_the_fork_does_not_stop_the_child(lock: str) -> None:
+    tell(
+        f"""
+opener = Opener(BOB, {{ALICE.public}})
+first, second = seal(), seal()
+held, done = threading.Event(), threading.Event()
+def hold():
+    with {lock}:
+        held.set()
+        done.wait(20)
+threading.Thread(target=hold, daemon=True).start()
+held.wait(20)
+def work():
+    opener.open(first, subject=SUBJECT)
+    return seal()
+child = in_child(work)
+done.set()
+opener.open(second, subject=SUBJECT)
+opener.open(child, subject=SUBJECT)
+"""
+    )
+
+
+def test_the_locks_of_the_caches_are_made_anew_in_the_child() -> None:
+    tell(
+        """
+opener = Opener(BOB, {ALICE.public})
+caches = [opener._unlocker._admitted, opener._unlocker._others]
+envelope = seal()
+with caches[0]._lock, caches[1]._lock:
+    in_child(lambda: opener.open(envelope, subject=SUBJECT).data)
+"""
+    )
+
+
+def test_an_opener_remembers_in_the_child_what_was_opened_before_the_fork() -> None:
+    tell(
+        """
+opener = Opener(BOB, {ALICE.public})
+envelope = seal()
+opener.open(envelope, subject=SUBJECT)
+def work():
+    try:
+        opener.open(envelope, subject=SUBJECT)
+    except ReplayError:
+        return b"refused"
+assert in_child(work) == b"refused"
+"""
+    )
+
+
+def test_after_a_fork_each_process_remembers_for_itself() -> None:
+    # The limit that the documents state: workers that share no state see no marks of each other.
+    tell(
+        """
+opener = Opener(BOB, {ALICE.public})
+envelope = seal()
+assert in_child(lambda: opener.open(envelope, subject=SUBJECT).data) == b"x"
+assert opener.open(envelope, subject=SUBJECT).data == b"x"
+"""
+    )
+
+
+def test_the_timer_works_in_the_child_as_well() -> None:
+    # The parent's thread is not there in the child: a new session needs a new one.
+    tell(
+        """
+from xkeymsg.envelope import sealing
+seal()
+sealing.LIFETIME = 0.05
+def work():
+    seal()
+    end = time.monotonic() + 15
+    while sealer._session._ephemeral is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    return b"dropped" if sealer._session._ephemeral is None else b"kept"
+assert in_child(work) == b"dropped"
+"""
+    )
+
+
+def test_a_fork_amid_sealing_threads_leaves_a_child_that_seals() -> None:
+    tell(
+        """
+stop = threading.Event()
+def work():
+    while not stop.is_set():
+        seal()
+        sealer.close()
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+heads = [head_of(in_child(seal)) for _ in range(20)]
+stop.set()
+assert len({head.E for head in heads}) == 20
+"""
+    )

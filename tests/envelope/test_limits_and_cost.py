@@ -1,0 +1,258 @@
+"""What a stranger, or the whole world, can make a reader spend: counted, not measured."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+
+from tests.envelope.cast import (
+    ALICE,
+    BOB,
+    NOW,
+    SUBJECT,
+    Clock,
+    code_of,
+    pair,
+    reader,
+)
+from tests.envelope.forge import Pieces, Rogue
+from tests.reference.encoding import header
+from xkeymsg import (
+    ANYONE,
+    Limits,
+    Opener,
+    Sealer,
+    StreamPosition,
+    XKeyMsgError,
+    primitives,
+)
+from xkeymsg.envelope import frame, unlocking
+from xkeymsg.envelope.head import Head
+from xkeymsg.envelope.replay import LiveMemory, StreamMemory
+
+MIB = 1024 * 1024
+
+
+def strangers(count: int, first: int = 0) -> Iterator[bytes]:
+    """Messages of as many senders, each of a session of its own, one a millisecond."""
+    for number in range(first, first + count):
+        one = pair(100_000 + number)
+        rogue = Rogue(S=one.public, secret=one, ephemeral=one, created_ms=NOW + number)
+        yield rogue.envelope()
+
+
+class Memory:
+    """How much more Python holds behind a `with` block than before it."""
+
+    grown = 0
+
+    def __enter__(self) -> Self:
+        tracemalloc.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        gc.collect()
+        self.grown, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+
+def test_an_envelope_beyond_the_limit_is_refused_before_it_is_looked_at() -> None:
+    # E-10
+    for data in (bytes(8 * MIB + 1), b"xkm2" + bytes(8 * MIB)):
+        assert code_of(reader(), data) == "limit_exceeded"
+    envelope = Rogue().envelope()
+    small = Opener(BOB, {ALICE.public}, limits=Limits(envelope=len(envelope) - 1))
+    assert code_of(small, envelope) == "limit_exceeded"
+    fits = Opener(BOB, {ALICE.public}, limits=Limits(envelope=len(envelope)), replay="file")
+    assert fits.open(envelope, subject=">").data == b""
+
+
+@pytest.mark.parametrize("size", [1025, 65_536, 10_000_000, 2**32 - 1])
+def test_a_head_that_announces_too_much_is_refused_before_it_is_looked_for(size: int) -> None:
+    # E-8, E-14: also where the bytes are there.
+    announced = b"xkm1\x96" + header("bin", size)
+    assert code_of(reader(), announced) == "limit_exceeded"
+    assert code_of(reader(), announced + bytes(min(size, 7 * MIB))) == "limit_exceeded"
+
+
+def test_a_head_of_1024_bytes_is_looked_at() -> None:
+    assert code_of(reader(), b"xkm1\x96" + header("bin", 1024) + bytes(1024)) == "malformed"
+
+
+def test_a_hundred_thousand_recipients_are_refused_before_anything_is_hashed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # E-30: the attacker appends tags to a genuine head, and as many wraps.
+    def never(*pieces: object) -> bytes:
+        raise AssertionError("hashed")
+
+    pieces = Pieces.of(Rogue().envelope())
+    tags = b"".join(number.to_bytes(8, "big") for number in range(100_000))
+    many = pieces._replace(tags=tags, wraps=bytes(4_900_000)).join()
+    monkeypatch.setattr(primitives, "sha256", never)
+    assert code_of(reader(), many) == "limit_exceeded"
+
+
+def test_the_limit_of_recipients_may_be_lowered() -> None:
+    pieces = Pieces.of(Rogue().envelope())
+    two = pieces._replace(tags=pieces.tags + b"\xff" * 8, wraps=pieces.wraps * 2).join()
+    opener = Opener(BOB, {ALICE.public}, limits=Limits(recipients=1), replay="file")
+    assert code_of(opener, two) == "limit_exceeded"
+
+
+def test_the_last_of_1024_recipients_opens() -> None:
+    keys = [pair(number) for number in range(1024)]
+    envelope = Sealer(ALICE).seal(b"x", to=[one.public for one in keys], subject=SUBJECT)
+    assert reader(keys[-1]).open(envelope, subject=SUBJECT).data == b"x"
+
+
+def test_a_tag_that_stands_across_two_others_is_not_found() -> None:
+    # It would move the wrap of somebody else to us.
+    tags = b"".join(n.to_bytes(8, "big") for n in (1, 2, 3))
+    assert frame.find_tag(tags, (2).to_bytes(8, "big")) == 1
+    assert frame.find_tag(tags, tags[4:12]) is None
+    assert frame.find_tag(bytes(8) + b"\0" * 7 + b"\1", bytes(7) + b"\1") == 1
+
+
+def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
+    # E-39, E-79: where anyone may send, each message is of a new sender and a new session.
+    opener = Opener(BOB, ANYONE)
+    for envelope in strangers(300):
+        opener.open(envelope, subject=">")
+    envelopes = list(strangers(2000, first=300))
+    with Memory() as memory:
+        for envelope in envelopes:
+            opener.open(envelope, subject=">")
+    assert memory.grown < 2 * MIB
+    unlocker = opener._unlocker
+    assert len(unlocker._others.senders) <= unlocking._OTHER_SENDERS
+    assert len(unlocker._others.sessions) <= unlocking._OTHER_SESSIONS
+    assert (unlocker._admitted.senders, unlocker._admitted.sessions) == ({}, {})
+
+
+def marked(counter: int, clock: Clock) -> LiveMemory:
+    """What is remembered of 20,000 strangers; made without sealing, which would take minutes."""
+    live, head = LiveMemory(Limits(), NOW - 10**6), opened_head(clock)
+    nonce = counter.to_bytes(4, "big") + b"random.."
+    for number in range(20_000):
+        name = number.to_bytes(32, "big")
+        mark = head._replace(sender=name, ephemeral=name, created_ms=NOW + number, nonce=nonce)
+        live.mark(mark, admitted=False, now_ms=NOW)
+    return live
+
+
+def opened_head(clock: Clock) -> Head:
+    return Opener(BOB, ANYONE).open(Rogue().envelope(), subject=">")._head
+
+
+@pytest.mark.parametrize("counter", [1, 2**20])
+def test_what_is_remembered_of_strangers_stays_within_its_budget(
+    clock: Clock, counter: int
+) -> None:
+    with Memory() as memory:
+        live = marked(counter, clock)
+    assert memory.grown < 1.5 * MIB
+    assert live._strangers.cost <= MIB
+
+
+def test_the_last_counter_costs_no_more_than_the_first(clock: Clock) -> None:
+    # A bitmap up to 2^20 would be 128 KiB: eight strangers would fill the budget of all.
+    near, far = (marked(counter, clock) for counter in (1, 2**20))
+    assert len(far._strangers.sessions) == len(near._strangers.sessions) > 500
+
+
+def test_a_busy_session_takes_a_bit_a_message(clock: Clock) -> None:
+    live = LiveMemory(Limits(), NOW - 10**6)
+    head = opened_head(clock)
+    with Memory() as memory:
+        for counter in range(1, 40_001):
+            nonce = counter.to_bytes(4, "big") + b"random.."
+            live.mark(head._replace(nonce=nonce), admitted=True, now_ms=NOW)
+    assert memory.grown < 300_000, "most of it the random bytes of the last 1,024"
+
+
+def test_an_admitted_sender_cannot_take_more_than_its_budget(clock: Clock) -> None:
+    live = LiveMemory(Limits(), NOW - 10**6)
+    head = opened_head(clock)
+    with Memory() as memory:
+        for number in range(20_000):
+            session = head._replace(ephemeral=number.to_bytes(32, "big"), created_ms=NOW + number)
+            live.mark(session, admitted=True, now_ms=NOW)
+    assert memory.grown < 5 * MIB
+
+
+def test_the_marks_of_streams_are_bounded(clock: Clock) -> None:
+    # E-85
+    stream = StreamMemory(Limits(stream_marks=1000))
+    head = opened_head(clock)
+    with Memory() as memory:
+        for number in range(20_000):
+            name, time = number.to_bytes(32, "big"), NOW + number
+            position = StreamPosition("ORDERS", number, time)
+            stream.mark(head._replace(ephemeral=name, created_ms=time), position)
+    assert memory.grown < MIB
+
+
+def test_strangers_do_not_displace_the_keys_of_admitted_senders(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    # E-39: one opener takes Alice by name, and on another subject anyone.
+    opener = Opener(BOB, {ALICE.public}, replay="file")
+    opener.open(Rogue().envelope(), subject=">")
+    for envelope in strangers(300):
+        opener.open(envelope, subject=">", senders=ANYONE)
+    count, x25519 = 0, primitives.x25519
+
+    def counted(secret: bytes, public: bytes) -> bytes | None:
+        nonlocal count
+        count += 1
+        return x25519(secret, public)
+
+    envelope = Rogue(counter=2).envelope()
+    monkeypatch.setattr(primitives, "x25519", counted)
+    opener.open(envelope, subject=">")
+    assert count == 0
+
+
+def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    # An admitted sender may begin as many sessions as it likes.
+    monkeypatch.setattr(unlocking, "_ADMITTED_SENDERS", 4)
+    monkeypatch.setattr(unlocking, "_ADMITTED_SESSIONS", 4)
+    names = [pair(100_000 + number).public for number in range(20)]
+    opener = Opener(BOB, names, replay="file")
+    for _ in range(2):
+        for envelope in strangers(20):
+            assert opener.open(envelope, subject=">").admitted
+            cache = opener._unlocker._admitted
+            assert len(cache.senders) <= 4
+            assert len(cache.sessions) <= 4
+
+
+def test_opening_does_not_look_at_every_sender_that_was_ever_marked(clock: Clock) -> None:
+    # What is admitted grows; what a message costs must not grow with it.
+    live = LiveMemory(Limits(), NOW - 10**6)
+    head = opened_head(clock)
+
+    class Counting(dict[bytes, object]):
+        walks = 0
+
+        def values(self) -> object:  # type: ignore[override]
+            Counting.walks += 1
+            return super().values()
+
+    live._admitted = Counting()  # type: ignore[assignment]
+    for number in range(100):
+        live.mark(head._replace(sender=number.to_bytes(32, "big")), admitted=True, now_ms=NOW)
+    assert Counting.walks == 0
+
+
+def test_garbage_of_every_size_is_refused_with_an_error_of_ours() -> None:
+    opener = reader()
+    for size in (0, 1, 4, 5, 6, 7, 100, 221, 1000, 65_536, MIB):
+        for front in (b"", b"xkm1", b"xkm1\x96", b"xkm1\x96\xc4", b"xkm1\x96\xc5\x04\x00"):
+            with pytest.raises(XKeyMsgError):
+                opener.open(front + bytes(size), subject=">")

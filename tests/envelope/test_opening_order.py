@@ -1,0 +1,311 @@
+"""The order of opening is the defence: what is refused early costs, and tells, little."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.envelope.cast import (
+    ALICE,
+    ALICE_USER,
+    BOB,
+    BOB_USER,
+    CAROL,
+    DAVE,
+    EVE,
+    MALLORY,
+    NOW,
+    SUBJECT,
+    Clock,
+    code_of,
+    pair,
+    raw_user,
+    reader,
+    to,
+    user_seed,
+)
+from tests.envelope.forge import FIELDS, Pieces, Rogue, session_of, thief_of
+from xkeymsg import (
+    ANYONE,
+    Admission,
+    AuthenticationError,
+    BadKeyError,
+    Keyring,
+    Limits,
+    NotARecipientError,
+    Opener,
+    Sealer,
+    SenderNotAdmittedError,
+    XKey,
+    XKeyMsgError,
+    primitives,
+)
+from xkeymsg.envelope import frame
+
+
+class Calls:
+    """What is called, and how often."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.x25519 = self.parsed = self.hashed = 0
+        x25519, sha256, parse = primitives.x25519, primitives.sha256, frame.parse_body
+
+        def multiplied(secret: bytes, public: bytes) -> bytes | None:
+            self.x25519 += 1
+            return x25519(secret, public)
+
+        def hashed(*pieces: bytes | memoryview) -> bytes:
+            self.hashed += 1
+            return sha256(*pieces)
+
+        def parsed(data: bytes, start: int, end: int, limits: Limits) -> frame.Body:
+            self.parsed += 1
+            return parse(data, start, end, limits)
+
+        monkeypatch.setattr(primitives, "x25519", multiplied)
+        monkeypatch.setattr(primitives, "sha256", hashed)
+        monkeypatch.setattr(frame, "parse_body", parsed)
+
+    def of(self, work: Callable[[], object]) -> tuple[int, int, int]:
+        """X25519, bodies parsed and hashes in one call."""
+        before = self.x25519, self.parsed, self.hashed
+        with contextlib.suppress(XKeyMsgError):
+            work()
+        return (
+            self.x25519 - before[0],
+            self.parsed - before[1],
+            self.hashed - before[2],
+        )
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    return Calls(monkeypatch)
+
+
+def attempt(opener: Opener, envelope: bytes) -> Callable[[], object]:
+    return lambda: opener.open(envelope, subject=">")
+
+
+def test_what_is_no_envelope_costs_nothing(calls: Calls) -> None:
+    for garbage in (b"", b"garbage", b"xkm1\x96", b"xkm2" + bytes(999), b"xkm1\x96\xc6\xff"):
+        assert calls.of(attempt(reader(), garbage)) == (0, 0, 0)
+
+
+def test_a_sender_that_is_not_admitted_costs_no_x25519_and_no_hash(calls: Calls) -> None:
+    # E-62
+    envelope = Rogue(S=MALLORY.public, secret=MALLORY).envelope()
+    assert calls.of(attempt(reader(), envelope)) == (0, 0, 0)
+
+
+def test_a_wrong_identity_costs_no_x25519_and_no_hash(calls: Calls) -> None:
+    opener = Opener(BOB, {ALICE.public: ALICE_USER.public})
+    assert calls.of(attempt(opener, Rogue().envelope())) == (0, 0, 0)
+
+
+def test_the_first_message_costs_one_x25519_for_each_of_the_senders_keys(calls: Calls) -> None:
+    assert calls.of(attempt(reader(), Rogue().envelope())) == (2, 1, 1)
+
+
+def test_further_messages_of_a_session_cost_none(calls: Calls) -> None:
+    opener = reader()
+    opener.open(Rogue().envelope(), subject=">")
+    for counter in (2, 3):
+        assert calls.of(attempt(opener, Rogue(counter=counter).envelope())) == (0, 1, 1)
+
+
+def test_a_new_session_of_a_known_sender_costs_one(calls: Calls) -> None:
+    opener = reader()
+    opener.open(Rogue().envelope(), subject=">")
+    assert calls.of(attempt(opener, Rogue(ephemeral=pair(1)).envelope())) == (1, 1, 1)
+
+
+def test_a_user_does_not_double_the_cost_of_a_key(calls: Calls) -> None:
+    # dh_s is computed once per own key and S, though there are two U to try.
+    keyring = Keyring(BOB, user=BOB_USER.public)
+    opener = Opener(keyring, {ALICE.public}, replay="file")
+    assert calls.of(attempt(opener, Rogue().envelope())) == (2, 1, 1)
+
+
+def test_each_retired_key_costs_one_x25519_with_a_new_sender_and_none_after(calls: Calls) -> None:
+    keyring = Keyring(BOB, retired=[CAROL, DAVE], user=BOB_USER.public)
+    opener = Opener(keyring, {ALICE.public}, replay="file")
+    assert calls.of(attempt(opener, Rogue(to=to(DAVE)).envelope())) == (3 + 1, 1, 1)
+    assert calls.of(attempt(opener, Rogue(to=to(DAVE), counter=2).envelope())) == (0, 1, 1)
+
+
+def test_somebody_elses_session_under_an_admitted_name_costs_no_x25519(calls: Calls) -> None:
+    # E-36: the attacker writes Alice's key into the head, and an E and tags of its own.
+    opener = reader()
+    opener.open(Rogue().envelope(), subject=">")
+    for number in range(5):
+        forged = Rogue(secret=EVE, ephemeral=pair(number), to=to(CAROL)).envelope()
+        assert calls.of(attempt(opener, forged)) == (0, 0, 0)
+
+
+def test_a_message_for_others_costs_no_x25519_and_no_hash(calls: Calls) -> None:
+    opener = reader()
+    opener.open(Rogue().envelope(), subject=">")
+    assert calls.of(attempt(opener, Rogue(to=to(CAROL, DAVE)).envelope())) == (0, 0, 0)
+
+
+def test_behind_genuine_head_and_tags_nothing_is_parsed(calls: Calls) -> None:
+    # E-40: the attacker has seen a genuine message, and puts a megabyte of nested arrays behind
+    # its head and tags. They are hashed, and nothing else happens to them.
+    opener = reader()
+    pieces = Pieces.of(Rogue().envelope())
+    front = b"xkm1\x96" + b"\xc4" + bytes([len(pieces.head)]) + pieces.head + b"\xc4\x08"
+    hostile = front + pieces.tags + b"\x91" * 1_000_000 + b"\xc4\x31" + pieces.wraps
+    with pytest.raises(AuthenticationError):
+        opener.open(hostile, subject=">")
+    assert (calls.parsed, calls.hashed) == (0, 1)
+    opener.open(Rogue().envelope(), subject=">")
+    assert calls.of(attempt(opener, hostile)) == (0, 0, 1)
+
+
+def test_the_body_is_parsed_only_behind_a_verified_wrap(calls: Calls) -> None:
+    pieces = Pieces.of(Rogue().envelope())
+    for changed in (
+        pieces._replace(wraps=bytes(49)),
+        pieces._replace(parts=(b"",)),
+        pieces._replace(views=(b"",) * 300),
+        pieces._replace(signature=b"1"),
+    ):
+        assert calls.of(attempt(reader(), changed.join()))[1] == 0
+
+
+def test_the_envelope_is_hashed_once_for_all_keys_of_a_reader(calls: Calls) -> None:
+    keyring = Keyring(BOB, retired=[CAROL, DAVE])
+    opener = Opener(keyring, {ALICE.public}, replay="file")
+    envelope = Rogue(to=to(BOB, CAROL, DAVE)).envelope()
+    damaged = envelope[:-147] + bytes(147)
+    assert calls.of(attempt(opener, damaged)) == (6, 0, 1)
+
+
+def caches(opener: Opener) -> list[dict[bytes, object]]:
+    unlocker = opener._unlocker
+    return [dict(unlocker._admitted.sessions), dict(unlocker._others.sessions)]
+
+
+def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
+    # E-38: the attacker replays genuine heads and tags with another body.
+    pieces = Pieces.of(Rogue().envelope())
+    for senders in ({ALICE.public}, ANYONE):
+        opener = Opener(BOB, senders, replay="file")
+        assert code_of(opener, pieces._replace(wraps=bytes(49)).join()) == "authentication"
+        assert code_of(opener, Rogue(to=to(CAROL)).envelope()) == "not_a_recipient"
+        assert caches(opener) == [{}, {}]
+        opener.open(pieces.join(), subject=">")
+        assert sum(map(len, caches(opener))) == 1
+
+
+def test_a_bad_body_behind_a_good_wrap_does_not_matter_to_the_cache() -> None:
+    # The key is right: it is the sender who sent nonsense, and nobody else could have.
+    opener = reader()
+    assert code_of(opener, Rogue().envelope(parts=[])) == "malformed"
+    assert len(caches(opener)[0]) == 1
+
+
+def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # E-2: static, then ephemeral; the check stands, even though sound keys cannot cause it.
+    envelope, opener = Rogue().envelope(), reader()
+    x25519 = primitives.x25519
+    for zero in (bytes(ALICE.public), Rogue().E):
+        monkeypatch.setattr(
+            primitives, "x25519", lambda s, p, zero=zero: None if p == zero else x25519(s, p)
+        )
+        with pytest.raises(BadKeyError) as caught:
+            opener.open(envelope, subject=">")
+        assert caught.value.outside == "undecryptable"
+    assert caches(opener) == [{}, {}]
+
+
+class _Nobody:
+    def admit(self, sender: XKey, subject: str) -> Admission | None:
+        return None
+
+
+def stories() -> Iterator[tuple[str, str, Opener, bytes]]:
+    """Envelopes in which everything from some step on is wrong: step by step one thing less."""
+    signing = Opener(BOB, {ALICE.public: ALICE_USER.public}, require_signature=True)
+    rogue = Rogue(identity=raw_user(ALICE_USER), created_ms=2**33, expires_ms=2**34)
+    two = [rogue.part(j, b"x", FIELDS, key=b"\xee" * 32) for j in (0, 1)]
+    wrong = rogue.envelope(parts=two, views=[rogue.view(0, b"\5" + bytes(32))])
+    tiny = Opener(BOB, _Nobody(), limits=Limits(envelope=100))
+    yield "limit_exceeded", "undecryptable", tiny, b"xkm2" + wrong
+    yield "unsupported_version", "undecryptable", Opener(BOB, _Nobody()), b"xkm2" + wrong
+    yield "malformed", "undecryptable", Opener(BOB, _Nobody()), b"xkm1\x96\xc4\2\x96\xc0" + wrong
+    yield "sender_not_admitted", "undecryptable", Opener(BOB, _Nobody()), wrong[:300]
+    yield "malformed", "undecryptable", signing, wrong[:300]
+    for_carol = rogue.but(to=to(CAROL)).envelope(parts=two)
+    yield "not_a_recipient", "undecryptable", signing, for_carol
+    yield "authentication", "undecryptable", signing, wrong[:-1] + bytes([wrong[-1] ^ 1])
+    yield "malformed", "refused", signing, wrong
+    no_key = rogue.envelope(parts=two, views=[rogue.view(0, b"\0" + bytes(32))])
+    yield "commitment", "refused", signing, no_key
+    good = [rogue.part(j, b"x", FIELDS) for j in (0, 1)]
+    document = rogue.envelope(parts=good, views=[rogue.view(0, b"\0" + b"\xc0\0" * 16)])
+    yield "subject_mismatch", "refused", signing, document
+
+
+@pytest.mark.parametrize(
+    ("code", "outside", "opener", "envelope"), list(stories()), ids=lambda value: str(value)[:20]
+)
+def test_the_first_check_that_fails_counts(
+    code: str, outside: str, opener: Opener, envelope: bytes
+) -> None:
+    # E-88, E-90
+    with pytest.raises(XKeyMsgError) as caught:
+        opener.open(envelope, subject="something.else")
+    assert (caught.value.code, caught.value.outside) == (code, outside)
+
+
+def test_the_checks_of_the_content_come_in_order_too(clock: Clock) -> None:
+    # E-88, steps 12 to 15, each with all later ones wrong as well.
+    senders = {ALICE.public: ALICE_USER.public}
+    opener = Opener(BOB, senders, require_signature=True)
+    thief = thief_of(BOB).but(identity=raw_user(ALICE_USER))
+    late = thief.but(created_ms=NOW - 10**6, expires_ms=NOW - 10**5)
+    fields = [late.part(0, b"", FIELDS)]
+    assert code_of(opener, late.envelope(parts=fields, signature=bytes(64))) == "content_type"
+    assert code_of(opener, late.envelope(parts=[late.part(0, b"", 16)])) == "malformed"
+    assert code_of(opener, late.envelope(signature=bytes(64))) == "expired"
+    stale = late.but(expires_ms=None)
+    assert code_of(opener, stale.envelope(signature=bytes(64))) == "stale"
+    assert code_of(opener, thief.envelope()) == "signature_missing"
+    assert code_of(opener, thief.envelope(signature=bytes(64))) == "signature_invalid"
+    signed = thief.signed(user_seed(ALICE_USER))
+    opener.open(signed, subject=">")
+    assert code_of(opener, thief.envelope(signature=bytes(64))) == "signature_invalid"
+    assert code_of(opener, signed) == "replay"
+
+
+def test_the_step_and_not_the_class_decides_what_is_said_outside() -> None:
+    # E-90: `authentication` of a wrap is anybody's doing, that of a part the sender's.
+    envelope = Rogue().envelope()
+    broken = bytearray(Rogue().part(0, b"x"))
+    broken[-1] ^= 1
+    behind = Rogue().envelope(parts=[bytes(broken)])
+    for data, outside in ((envelope[:-1] + b"\0", "undecryptable"), (behind, "refused")):
+        with pytest.raises(AuthenticationError) as caught:
+            reader().open(data, subject=">")
+        assert caught.value.outside == outside
+    assert AuthenticationError().outside == "undecryptable", "of the next error, too"
+
+
+def test_a_sealers_own_session_is_warm_for_its_reader(calls: Calls) -> None:
+    opener, sealer = reader(), Sealer(ALICE)
+    sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
+    cost = calls.of(lambda: sealer.seal(b"", to=[BOB.public], subject=SUBJECT))
+    assert cost == (0, 0, 1)
+    opener.open(sealer.seal(b"", to=[BOB.public], subject=SUBJECT), subject=">")
+    rogue = Rogue(ephemeral=session_of(sealer), counter=9)
+    assert calls.of(attempt(opener, rogue.envelope())) == (0, 1, 1)
+
+
+def test_not_admitted_is_worth_another_try_and_not_a_recipient_is_not() -> None:
+    # A directory may learn of the sender later.
+    assert SenderNotAdmittedError.retryable
+    assert not NotARecipientError.retryable

@@ -1,0 +1,77 @@
+"""`xkeymsg inspect`: what an outsider sees of a sealed message."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, BinaryIO
+
+import click
+
+from xkeymsg.daemon.terminal import quote
+from xkeymsg.envelope.inspecting import Inspection
+from xkeymsg.envelope.inspecting import inspect as inspect_envelope
+from xkeymsg.errors import MalformedError
+from xkeymsg.keys import XKV1_OVERHEAD
+
+__all__ = ("inspect",)
+
+
+@click.command()
+@click.argument("source", metavar="[FILE]", default="-", type=click.File("rb"))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def inspect(source: BinaryIO, *, as_json: bool) -> None:
+    """Print what anybody can see of FILE, or stdin, without a key. Nothing of it is verified."""
+    data = source.read()
+    shown = _xkv1(data) if data[:4] == b"xkv1" else _xkm1(inspect_envelope(data))
+    if as_json:
+        click.echo(json.dumps(shown, indent=2))
+        return
+    width = max(map(len, shown))
+    for name, value in shown.items():
+        for line in _lines(value):
+            click.echo(f"{name:{width}}  {line}")
+            name = ""  # noqa: PLW2901 - once, before the first of several
+
+
+def _lines(value: object) -> list[str]:
+    """Return a value as lines for people."""
+    if isinstance(value, list):
+        return [", ".join(_lines(each)) for each in value] or ["none"]
+    if isinstance(value, dict):
+        return [f"{key} {each}" for key, each in value.items()]
+    return ["no" if value is None else str(value)]
+
+
+def _xkv1(data: bytes) -> dict[str, Any]:
+    if len(data) < XKV1_OVERHEAD:
+        raise MalformedError(f"xkv1 has at least {XKV1_OVERHEAD} bytes, not {len(data)}")
+    return {
+        "format": "xkv1",
+        "bytes": len(data),
+        "nonce": data[4:28].hex(),
+        "sealed bytes": len(data) - XKV1_OVERHEAD,
+    }
+
+
+def _xkm1(seen: Inspection) -> dict[str, Any]:
+    return {
+        "format": "xkm1",
+        "bytes": seen.size,
+        "message id": seen.message_id,
+        "sender": str(seen.sender),
+        "session": str(seen.session),
+        "counter": seen.counter,
+        "created": seen.created.isoformat(),
+        "expires": seen.expires and seen.expires.isoformat(),
+        "subject": quote(seen.subject)[1:-1],
+        "identity": seen.identity,
+        "revision": seen.revision,
+        "signed": "yes" if seen.signed else "no",
+        "recipients": len(seen.tags),
+        "tags": seen.tags,
+        "parts": [
+            {"type": part.kind, "bytes": part.size, "padded": "yes" if part.padded else "no"}
+            for part in seen.parts
+        ],
+        "parts in each view": seen.views,
+    }

@@ -1,0 +1,88 @@
+"""Putting an envelope together from numbers that are given (spec, "Parts", "Signature", "Wraps").
+
+Nothing here is drawn or remembered: the same arguments make the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from xkeymsg import nkey, primitives, wire
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.frame import COMMIT_SIZE, MAGIC
+from xkeymsg.envelope.session import Audience
+from xkeymsg.errors import SignatureInvalidError
+
+__all__ = ("NO_VIEWS", "ONE_PART", "assemble", "seal_part", "seal_view")
+
+NO_VIEWS: Final = wire.array_header(0)
+ONE_PART: Final = wire.array_header(1)
+
+_START: Final = MAGIC + wire.array_header(6)
+_UNSIGNED: Final = wire.bin_header(0)
+
+
+def seal_part(
+    ephemeral: bytes, nonce: bytes, index: int, kind: int, content: bytes, content_key: bytes
+) -> tuple[bytes, bytes]:
+    """Encrypt one part under its own, fresh key, and commit to that key.
+
+    Returns:
+        The encoding of the part in two pieces, so that a large one is copied once, at the end.
+    """
+    keys = derive.part_keys(content_key, ephemeral, nonce, index)
+    # The nonce can be fixed: this key is of this part of this message alone.
+    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
+    size = wire.bin_header(1 + COMMIT_SIZE + len(sealed))
+    return b"%b%c%b" % (size, kind, keys[32:]), sealed
+
+
+def seal_view(
+    ephemeral: bytes,
+    nonce: bytes,
+    index: int,
+    granted: Iterable[int],
+    content_keys: Sequence[bytes],
+    view_key: bytes,
+) -> bytes:
+    """Encrypt the content keys of the parts that one group of readers may open.
+
+    Returns:
+        The encoding of the view.
+    """
+    keys = derive.view_keys(view_key, ephemeral, nonce, index)
+    grants = b"".join(bytes((part,)) + content_keys[part] for part in sorted(granted))
+    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, grants, None)
+    return wire.encode_bin(keys[32:] + sealed)
+
+
+def assemble(
+    head: bytes,
+    nonce: bytes,
+    audience: Audience,
+    body: Sequence[bytes],
+    grants: Iterable[bytes],
+    signer: nkey.Signer | None,
+) -> bytes:
+    """Put an envelope together around `body`, the pieces of the encoded views and parts.
+
+    `grants` are what the wraps hold, in the order of the audience: an index, and a key.
+    """
+    front = b"%b%b%b%b" % (_START, wire.bin_header(len(head)), head, audience.tags)
+    signature = _UNSIGNED
+    if signer is not None:
+        signature = wire.encode_bin(_sign(signer, primitives.sha256(front, *body)))
+    tail = signature + audience.wraps_header
+    # One hash over everything before the wraps: each of them authenticates all of it.
+    transcript = primitives.sha256(front, *body, tail)
+    pairs = zip(audience.wraps, grants, strict=False)
+    wraps = [wrap(nonce, grant, transcript) for wrap, grant in pairs]
+    return b"".join((front, *body, tail, *wraps))
+
+
+def _sign(signer: nkey.Signer, digest: bytes) -> bytes:
+    signature = signer.sign(derive.signed_bytes(digest))
+    if len(signature) != 64:
+        raise SignatureInvalidError("the signer did not return an Ed25519 signature")
+    return signature

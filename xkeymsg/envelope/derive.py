@@ -1,0 +1,102 @@
+"""Every key derivation of the format (spec, "Pair keys", "Views", "Parts", "Signature").
+
+Each has a label of its own, and a fixed length of what is hashed, so that no two can collide.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from xkeymsg import primitives
+from xkeymsg.errors import BadKeyError
+from xkeymsg.keys import XKey, XKeyPair
+
+__all__ = (
+    "ZERO_NONCE",
+    "PairKeys",
+    "message_id",
+    "pair_keys",
+    "part_keys",
+    "signed_bytes",
+    "view_keys",
+    "wrap_key",
+)
+
+ZERO_NONCE: Final = bytes(12)
+"""The nonce under a key that encrypts once."""
+
+_SIGN: Final = b"\xffxkm1/sign\x00"
+
+
+class PairKeys(NamedTuple):
+    """What a sender's static key shares with one recipient, in one direction."""
+
+    tag_key: bytes
+    auth_key: bytes
+
+    def __repr__(self) -> str:
+        return "<PairKeys>"  # a NamedTuple would show them to whoever logs local variables
+
+    def tag(self, ephemeral: bytes) -> bytes:
+        """Return the 8 bytes by which the recipient finds its wrap in a session."""
+        return primitives.digest(b"xkm1/tag", ephemeral, key=self.tag_key, size=8)
+
+
+def pair_keys(dh_s: bytes | None, sender: bytes, recipient: bytes, user: bytes) -> PairKeys:
+    """Derive the keys of a pair from its static shared secret.
+
+    The sender stands before the recipient, on both sides: what A sealed to B does not come back
+    to A as B's (no reflection).
+
+    Raises:
+        BadKeyError: If the shared secret is all zeros (E-2).
+    """
+    if dh_s is None:
+        raise BadKeyError("a shared secret is all zeros")
+    both = primitives.digest(b"xkm1/pair", dh_s + sender + recipient + user, size=64)
+    return PairKeys(both[:32], both[32:])
+
+
+def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth: bytes) -> bytes:
+    """Derive K, the key of a wrap: X25519 of the ephemeral and the recipient's key.
+
+    Args:
+        own: The ephemeral pair (sealing) or the recipient's (opening).
+        peer: The other of the two.
+        ephemeral: E.
+        recipient: R.
+        auth: The pair's `auth_key`: without the static secret there is no K, so that K
+            authenticates the sender.
+
+    Raises:
+        BadKeyError: If the shared secret is all zeros (E-2).
+    """
+    dh_e = own.dh(peer)
+    if dh_e is None:
+        raise BadKeyError("a shared secret is all zeros")
+    return primitives.digest(b"xkm1/wrap", dh_e + ephemeral + recipient, key=auth, size=32)
+
+
+def part_keys(content_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
+    """Derive the encryption key of a part, and behind it its commitment: 64 bytes."""
+    data = ephemeral + nonce + bytes((index,))
+    return primitives.digest(b"xkm1/part", data, key=content_key, size=64)
+
+
+def view_keys(view_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
+    """Derive the encryption key of a view, and behind it its commitment: 64 bytes."""
+    data = ephemeral + nonce + bytes((index,))
+    return primitives.digest(b"xkm1/view", data, key=view_key, size=64)
+
+
+def signed_bytes(digest: bytes) -> bytes:
+    """Return what is signed for an envelope whose bytes before the signature have this SHA-256.
+
+    A nkey also signs, at login, whatever text a broker sends; no text begins with 0xFF.
+    """
+    return _SIGN + digest
+
+
+def message_id(sender: bytes, ephemeral: bytes, nonce: bytes) -> bytes:
+    """Return the 16 bytes that name a message."""
+    return primitives.digest(b"xkm1/id", sender + ephemeral + nonce, size=16)

@@ -1,0 +1,195 @@
+"""The outer form of an envelope: where its elements are (spec, "Envelope").
+
+    "xkm1" || 0x96 || bin(head) || bin(tags) || array(views) || array(parts)
+           || bin(signature) || bin(wraps)
+
+A reader takes it in two steps: first head, tags and the place of the wraps, which is all it needs
+to verify its wrap; only behind a verified wrap are views, parts and signature looked at (E-40).
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from xkeymsg import wire
+from xkeymsg.envelope.content import PADDED, PartType
+from xkeymsg.errors import LimitExceededError, MalformedError, UnsupportedVersionError
+from xkeymsg.limits import MAX_HEAD, Limits
+
+__all__ = (
+    "COMMIT_SIZE",
+    "GRANT_SIZE",
+    "MAGIC",
+    "PART_OVERHEAD",
+    "TAG_SIZE",
+    "VIEW_OVERHEAD",
+    "WRAP_SIZE",
+    "Body",
+    "Part",
+    "Span",
+    "Wraps",
+    "find_tag",
+    "locate_head",
+    "locate_wraps",
+    "parse_body",
+)
+
+MAGIC: Final = b"xkm1"
+_START: Final = MAGIC + b"\x96"
+TAG_SIZE: Final = 8
+WRAP_SIZE: Final = 49
+COMMIT_SIZE: Final = 32
+PART_OVERHEAD: Final = 49
+"""Type, commitment and tag of a part."""
+VIEW_OVERHEAD: Final = 48
+"""Commitment and tag of a view."""
+GRANT_SIZE: Final = 33
+"""Index and content key of one part in a view."""
+
+Span = tuple[int, int]
+"""Where something begins and ends in the envelope."""
+
+_PAYLOADS: Final = (PartType.PAYLOAD, PartType.MESSAGE)
+_KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
+
+
+def locate_head(data: bytes, limits: Limits) -> Span:
+    """Return where the head is.
+
+    Raises:
+        LimitExceededError: If the envelope, or the head, is too long (E-10, E-14).
+        UnsupportedVersionError: If it is another version of the format (E-11).
+        MalformedError: If it is no envelope (E-12).
+    """
+    if len(data) > limits.envelope:
+        raise LimitExceededError("bytes of the envelope", len(data), limits.envelope)
+    if data[:5] != _START:
+        if data[:3] == MAGIC[:3] and len(data) >= 4 and data[3:4] != MAGIC[3:]:
+            raise UnsupportedVersionError("another version of xkm1")
+        raise MalformedError("not xkm1: it begins otherwise")
+    return wire.Reader(data, len(_START), len(data)).read_bin("the head", MAX_HEAD)
+
+
+class Wraps(NamedTuple):
+    """What a reader needs to verify its wrap."""
+
+    tags: bytes
+    body_start: int
+    """Where the tags end."""
+    body_end: int
+    """Where the header of the wraps begins."""
+    start: int
+    """Where the content of the wraps begins: they authenticate all that is before it."""
+
+
+def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
+    """Read the tags, which follow the head at `at`, and find the wraps from the end.
+
+    Raises:
+        LimitExceededError: If there are too many recipients (E-30).
+        MalformedError: If the tags are none (E-31), or the wraps are not where they have to be
+            (E-33, E-34).
+    """
+    reader = wire.Reader(data, at, len(data))
+    start, end = reader.read_bin("the tags", TAG_SIZE * limits.recipients)
+    count, rest = divmod(end - start, TAG_SIZE)
+    if rest or not count:
+        raise MalformedError("the tags are not one or more of 8 bytes")
+    tags = data[start:end]
+    if not _is_ascending(tags):
+        raise MalformedError("the tags are not in strictly ascending order")
+    header = wire.bin_header(WRAP_SIZE * count)
+    wraps = len(data) - WRAP_SIZE * count
+    body_end = wraps - len(header)
+    if body_end < end or data[body_end:wraps] != header:
+        raise MalformedError("the wraps do not fit the tags")
+    return Wraps(tags, end, body_end, wraps)
+
+
+@lru_cache(maxsize=256)
+def _is_ascending(tags: bytes) -> bool:
+    """Tell whether tags are strictly ascending (E-32); the same ones come with every message.
+
+    Two equal ones would be two wraps under one key and nonce, and the order hides who was named
+    first.
+    """
+    numbers = list(struct.unpack(f">{len(tags) // TAG_SIZE}Q", tags))
+    return numbers == sorted(set(numbers))
+
+
+def find_tag(tags: bytes, tag: bytes) -> int | None:
+    """Return the number of a tag among all of them, or None."""
+    at = tags.find(tag)
+    while at >= 0:
+        if at % TAG_SIZE == 0:
+            return at // TAG_SIZE
+        at = tags.find(tag, at + 1)  # it stood across two others
+    return None
+
+
+class Part(NamedTuple):
+    """Where a part is, and what."""
+
+    kind: PartType
+    padded: bool
+    start: int
+    """Where its commitment begins."""
+    end: int
+
+
+class Body(NamedTuple):
+    """What stands between the tags and the wraps."""
+
+    views: list[Span]
+    parts: list[Part]
+    signature: Span
+    signed_end: int
+    """Where the signature element begins: what it covers ends there."""
+
+
+def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
+    """Parse what is between the end of the tags and the header of the wraps.
+
+    Raises:
+        MalformedError: If its form is wrong (E-41, E-43, E-44, E-46, E-48, E-49).
+        LimitExceededError: If there are too many views or parts (E-42, E-45).
+        UnsupportedVersionError: If a part is of an unknown type (E-47).
+    """
+    reader = wire.Reader(data, start, end)
+    count = reader.read_array("views", limits.views)
+    views = [reader.read_bin("a view") for _ in range(count)]
+    count = reader.read_array("parts", limits.parts)
+    parts = [_read_part(data, reader) for _ in range(count)]
+    signed_end = reader.at
+    signature = reader.read_bin("the signature")
+    if signature[1] - signature[0] not in (0, 64) or reader.at != end:
+        raise MalformedError("the signature is not 0 or 64 bytes before the wraps")
+    _check_together(views, [part.kind for part in parts])
+    return Body(views, parts, signature, signed_end)
+
+
+def _read_part(data: bytes, reader: wire.Reader) -> Part:
+    first, last = reader.read_bin("a part")
+    if last - first < PART_OVERHEAD:
+        raise MalformedError("a part that is too short")
+    kind = _KINDS.get(data[first])
+    if kind is None:
+        raise UnsupportedVersionError("a part of a type that this release does not know")
+    return Part(kind, data[first] >= PADDED, first + 1, last)
+
+
+def _check_together(views: list[Span], kinds: list[PartType]) -> None:
+    """Check what concerns several elements: every reader has to agree on it."""
+    for first, last in views:
+        count, rest = divmod(last - first - VIEW_OVERHEAD, GRANT_SIZE)
+        if rest or not 1 <= count <= len(kinds):
+            raise MalformedError("a view of a length that no list of parts has")
+    if bool(views) != (len(kinds) > 1):
+        raise MalformedError("views belong to several parts, and several parts have views")
+    if len(kinds) == 1 and kinds[0] in _PAYLOADS:
+        return
+    fields, metadata = kinds.count(PartType.FIELDS), kinds.count(PartType.METADATA)
+    if not fields or metadata > 1 or fields + metadata != len(kinds):
+        raise MalformedError("the parts are neither one payload nor one document")

@@ -1,0 +1,200 @@
+"""The head: who sealed, in which session, when, for which subject (spec, "Head")."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from xkeymsg import primitives, wire
+from xkeymsg.envelope.subject import is_subject
+from xkeymsg.errors import BadKeyError, MalformedError, UnsupportedVersionError
+from xkeymsg.limits import MAX_SUBJECT
+
+__all__ = (
+    "FIRST_MS",
+    "MAX_COUNTER",
+    "PAST_MS",
+    "Attributes",
+    "Head",
+    "decode_head",
+    "encode_prefix",
+    "encode_rest",
+    "from_milliseconds",
+    "milliseconds",
+)
+
+FIRST_MS: Final = 2**32
+"""The least time, in 1970: every time takes the same nine bytes."""
+PAST_MS: Final = 2**53
+"""Times and revisions are below this, so that every language holds them exactly."""
+MAX_COUNTER: Final = 2**20
+"""Messages of a session."""
+
+# The headers of the fields, at their fixed places: array of 6, then bin 32, bin 32, bin 12, and a
+# uint of eight bytes.
+_ARRAY: Final = b"\x96\xc4\x20"
+_BIN_32: Final = b"\xc4\x20"
+_BIN_12: Final = b"\xc4\x0c"
+_UINT_64: Final = 0xCF
+_TIME: Final = 83
+_FIXED: Final = 92
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return an aware datetime as milliseconds since 1970, rounded down."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_milliseconds(value: int) -> datetime:
+    """Return milliseconds since 1970 as an aware datetime; the last one for years past 9999."""
+    try:
+        return _EPOCH + timedelta(milliseconds=value)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+class Attributes(NamedTuple):
+    """What may be said of a message besides; each is None where it is not."""
+
+    revision: int | None = None
+    """The directory's revision at which the sender resolved the recipients."""
+    identity: bytes | None = None
+    """The sender's raw user key."""
+    expires_ms: int | None = None
+    """The message is refused from then on."""
+
+    def encode(self) -> bytes:
+        """Return the bytes of the array of three."""
+        revision, identity, expires = self
+        return b"".join(
+            (
+                wire.array_header(3),
+                wire.NIL if revision is None else wire.encode_uint(revision),
+                wire.NIL if identity is None else wire.encode_bin(identity),
+                wire.NIL if expires is None else wire.encode_uint(expires),
+            )
+        )
+
+
+class Head(NamedTuple):
+    """A head; `subject` is text, everything else as it is on the wire."""
+
+    sender: bytes
+    ephemeral: bytes
+    nonce: bytes
+    created_ms: int
+    subject: str
+    revision: int | None
+    identity: bytes | None
+    expires_ms: int | None
+
+    @property
+    def counter(self) -> int:
+        """The number of the message in its session."""
+        return int.from_bytes(self.nonce[:4], "big")
+
+
+def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
+    """Return what the heads of a session have in common: all before the nonce's bytes."""
+    return _ARRAY + sender + _BIN_32 + ephemeral + _BIN_12
+
+
+def encode_rest(nonce: bytes, created_ms: int, subject: bytes, attributes: bytes) -> bytes:
+    """Return what follows the prefix; `subject` and `attributes` are encoded."""
+    return b"%b\xcf%b%b%b" % (nonce, created_ms.to_bytes(8, "big"), subject, attributes)
+
+
+def decode_head(data: bytes, start: int, end: int) -> Head:
+    """Read the head that is `data[start:end]`: first its form, left to right, then its values.
+
+    Raises:
+        MalformedError: If it is not a head in its one encoding (E-15), or a value is out of its
+            range (E-19, E-20).
+        LimitExceededError: If the subject has more than 255 bytes (E-16).
+        UnsupportedVersionError: If there are more than three attributes (E-17).
+        BadKeyError: If S or E is not a sound key (E-18).
+    """
+    # What is before the nonce is the same for all messages of a session, and what is behind the
+    # time mostly for all of a subject: both are remembered, by their bytes.
+    keys = _decode_keys(data[start : start + 71])
+    if keys is None or end - start < _TIME:
+        raise MalformedError("the head is not that of an envelope")
+    nonce = data[start + 71 : start + _TIME]
+    created_ms = int.from_bytes(data[start + 84 : start + _FIXED], "big")
+    rest = start + _FIXED
+    if rest > end or data[start + _TIME] != _UINT_64 or created_ms < FIRST_MS:
+        # No time in nine bytes. As a uint in another form that is its value's fault, which is
+        # judged only behind the form of all that follows, and behind S and E (E-88).
+        reader = wire.Reader(data, start + _TIME, end)
+        created_ms, rest = reader.read_uint(), reader.at
+    subject, attributes, in_range = _decode_rest(data[rest:end])
+    if not keys.sound:
+        raise BadKeyError("a key that is of small order or not canonical")
+    counter = int.from_bytes(nonce[:4], "big")
+    if not (in_range and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS):
+        raise MalformedError("a number in the head is out of its range, or the subject is none")
+    return Head(keys.sender, keys.ephemeral, nonce, created_ms, subject, *attributes)
+
+
+class _Keys(NamedTuple):
+    sender: bytes
+    ephemeral: bytes
+    sound: bool
+
+
+@lru_cache(maxsize=1024)
+def _decode_keys(prefix: bytes) -> _Keys | None:
+    """Read the front of a head, up to the nonce's bytes: None if it has another form."""
+    sender, ephemeral = prefix[3:35], prefix[37:69]
+    if len(prefix) != 71 or prefix != encode_prefix(sender, ephemeral):
+        return None
+    sound = primitives.is_safe_point(sender) and primitives.is_safe_point(ephemeral)
+    return _Keys(sender, ephemeral, sound)
+
+
+@lru_cache(maxsize=1024)
+def _decode_rest(rest: bytes) -> tuple[str, Attributes, bool]:
+    """Read the end of a head, subject and attributes; and whether their values are in range."""
+    reader = wire.Reader(rest, 0, len(rest))
+    subject = reader.read_str("the subject", MAX_SUBJECT)
+    attributes = _decode_attributes(reader)
+    in_range = attributes.expires_ms in _TIMES and attributes.revision in _REVISIONS
+    return subject.decode(), attributes, in_range and is_subject(subject)
+
+
+class _Range:
+    """The numbers from `first` to below 2^53, and None."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __contains__(self, value: int | None) -> bool:
+        return value is None or self._first <= value < PAST_MS
+
+
+_TIMES: Final = _Range(FIRST_MS)
+_REVISIONS: Final = _Range(0)
+
+
+def _decode_attributes(reader: wire.Reader) -> Attributes:
+    count = reader.read_array("attributes")
+    if count > 3:
+        raise UnsupportedVersionError("an attribute that this release does not know")
+    if count < 3:
+        raise MalformedError("an attribute is missing")
+    revision = None if reader.read_nil() else reader.read_uint()
+    identity = None if reader.read_nil() else _decode_identity(reader)
+    expires = None if reader.read_nil() else reader.read_uint()
+    if reader.at != reader.end:
+        raise MalformedError("something follows the attributes")
+    return Attributes(revision, identity, expires)
+
+
+def _decode_identity(reader: wire.Reader) -> bytes:
+    start, end = reader.read_bin("the identity")
+    if end - start != 32:
+        raise MalformedError("an identity that is not 32 bytes")
+    return reader.raw(start, end)

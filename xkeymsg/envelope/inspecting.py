@@ -1,0 +1,84 @@
+"""What an envelope shows to everybody: no key is needed, and nothing is verified."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from xkeymsg import nkey
+from xkeymsg.envelope import derive, frame
+from xkeymsg.envelope.head import decode_head, from_milliseconds
+from xkeymsg.keys import XKey
+from xkeymsg.limits import Limits
+
+__all__ = ("Inspection", "Part", "inspect")
+
+
+class Part(NamedTuple):
+    """One encrypted part."""
+
+    kind: str
+    padded: bool
+    size: int
+    """Bytes of what is encrypted, padding included."""
+
+
+class Inspection(NamedTuple):
+    """All that an outsider can read. It is what the envelope says, not what is true."""
+
+    size: int
+    message_id: str
+    """Hexadecimal."""
+    sender: XKey
+    session: XKey
+    """The ephemeral key: messages with the same one are of one session."""
+    counter: int
+    created: datetime
+    subject: str
+    revision: int | None
+    identity: str | None
+    expires: datetime | None
+    tags: list[str]
+    """One a recipient, hexadecimal: whose they are, only the recipients can tell."""
+    parts: list[Part]
+    views: list[int]
+    """How many parts each group of readers may open."""
+    signed: bool
+
+
+def inspect(envelope: bytes, limits: Limits | None = None) -> Inspection:
+    """Read what an xkm1 envelope shows without any key.
+
+    Raises:
+        EnvelopeError: If it is no well-formed envelope.
+        TypeError: If `envelope` is not bytes.
+    """
+    if type(envelope) is not bytes:
+        raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
+    limits = limits or Limits()
+    head = decode_head(envelope, *(span := frame.locate_head(envelope, limits)))
+    wraps = frame.locate_wraps(envelope, span[1], limits)
+    body = frame.parse_body(envelope, wraps.body_start, wraps.body_end, limits)
+    tags = wraps.tags
+    identity, expires = head.identity, head.expires_ms
+    return Inspection(
+        size=len(envelope),
+        message_id=derive.message_id(head.sender, head.ephemeral, head.nonce).hex(),
+        sender=XKey(head.sender),
+        session=XKey(head.ephemeral),
+        counter=head.counter,
+        created=from_milliseconds(head.created_ms),
+        subject=head.subject,
+        revision=head.revision,
+        identity=None if identity is None else nkey.encode_public(nkey.Prefix.USER, identity),
+        expires=None if expires is None else from_milliseconds(expires),
+        tags=[tags[at : at + frame.TAG_SIZE].hex() for at in range(0, len(tags), frame.TAG_SIZE)],
+        parts=[
+            Part(kind.name.lower(), padded, end + 1 - start - frame.PART_OVERHEAD)
+            for kind, padded, start, end in body.parts
+        ],
+        views=[
+            (last - first - frame.VIEW_OVERHEAD) // frame.GRANT_SIZE for first, last in body.views
+        ],
+        signed=body.signature[0] != body.signature[1],
+    )

@@ -1,0 +1,73 @@
+"""What an opened message tells."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.head import Head, from_milliseconds
+from xkeymsg.keys import XKey
+
+__all__ = ("Message",)
+
+
+class Message:
+    """An opened message. All of it is the sender's word, authenticated as such."""
+
+    __slots__ = ("_head", "admitted", "content_type", "data", "headers", "signer")
+
+    def __init__(
+        self,
+        head: Head,
+        data: bytes,
+        *,
+        admitted: bool,
+        signer: str | None,
+        content_type: str | None,
+        headers: Headers,
+    ) -> None:
+        self._head = head
+        self.data = data
+        """What was sealed."""
+        self.admitted = admitted
+        """Whether the sender is one that was admitted by name; False under `ANYONE`."""
+        self.signer = signer
+        """The user nkey `U…` whose signature over the message has verified, or None."""
+        self.content_type = content_type
+        self.headers = headers
+        """The sealed headers: a mapping, with all of them in `pairs`."""
+
+    @property
+    def sender(self) -> XKey:
+        """The key that sealed the message."""
+        return XKey(self._head.sender)
+
+    @property
+    def subject(self) -> str:
+        """The subject it was sealed for, which may differ from that on the wire."""
+        return self._head.subject
+
+    @property
+    def created(self) -> datetime:
+        """When it was sealed, by the sender's clock."""
+        return from_milliseconds(self._head.created_ms)
+
+    @property
+    def expires(self) -> datetime | None:
+        """From when on it is refused, if the sender said so."""
+        expires = self._head.expires_ms
+        return None if expires is None else from_milliseconds(expires)
+
+    @property
+    def revision(self) -> int | None:
+        """The directory's revision at which the sender resolved the recipients, if it said so."""
+        return self._head.revision
+
+    @property
+    def message_id(self) -> bytes:
+        """16 bytes that name the message; a malicious sender can give two messages one name."""
+        return derive.message_id(self._head.sender, self._head.ephemeral, self._head.nonce)
+
+    def __repr__(self) -> str:
+        return f"<Message {self.message_id.hex()} of {len(self.data)} bytes>"

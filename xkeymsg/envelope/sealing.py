@@ -1,0 +1,412 @@
+"""Sealing (spec, "Sealing order")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from functools import lru_cache
+from itertools import repeat
+from threading import Lock
+from typing import Final, NoReturn, TypeVar
+
+from xkeymsg import nkey, wire
+from xkeymsg.ambient import after_fork, call_later, now_ns
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.assembly import NO_VIEWS, ONE_PART, assemble, seal_part, seal_view
+from xkeymsg.envelope.content import (
+    PADDED,
+    PartType,
+    encode_message_array,
+    padded,
+)
+from xkeymsg.envelope.content import Headers as OpenedHeaders
+from xkeymsg.envelope.head import FIRST_MS, PAST_MS, Attributes, encode_rest
+from xkeymsg.envelope.session import (
+    LIFETIME,
+    Session,
+    SessionEndedError,
+    TagCollisionError,
+)
+from xkeymsg.envelope.subject import encode_subject
+from xkeymsg.errors import (
+    ConfigurationError,
+    ExpiredError,
+    LimitExceededError,
+    MalformedError,
+)
+from xkeymsg.keys import Recipient, XKey, XKeyPair
+from xkeymsg.limits import Limits
+
+__all__ = ("Sealer",)
+
+_PAIRS: Final = 4096
+"""How many recipients' static keys a sealer keeps."""
+
+_RESERVED: Final = "xkm-"
+"""Header names that begin so belong to the transport."""
+
+
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+_T = TypeVar("_T")
+
+
+class Sealer:
+    """Seals messages from one key, for one to 1,024 recipients each.
+
+        sealer = Sealer(alice)
+        envelope = sealer.seal(b"…", to=[bob.public, carol.public], subject="orders.new")
+
+    One sealer serves a whole process: it is thread-safe, and the keys it shares with recipients are
+    kept in a session, so that only the first message to somebody costs an X25519. The session ends
+    by itself after an hour or 2^20 messages, when a process is forked, and with `close`.
+    """
+
+    def __init__(
+        self,
+        pair: XKeyPair,
+        *,
+        signer: nkey.Signer | None = None,
+        identity: str | None = None,
+        limits: Limits | None = None,
+        padding: bool = False,
+        always_to: Iterable[XKey | Recipient] = (),
+    ) -> None:
+        """Take the sender's key.
+
+        Args:
+            pair: Whose messages these are.
+            signer: The sender's user nkey, which signs each message: readers who know the sender
+                by it can prove the message to others, and nobody who has stolen a reader's key can
+                make one in the sender's name.
+            identity: The sender's public user nkey `U…`, for messages that are not signed.
+            limits: What is made at most.
+            padding: Whether to hide the exact length of the data, for at most 12 % more.
+            always_to: Recipients of every message (escrow).
+
+        Raises:
+            KeyFormatError: If `identity`, or the signer's key, is not a user key.
+            ConfigurationError: If `identity` is not the signer's.
+            TypeError: If an argument has the wrong type.
+        """
+        if not isinstance(pair, XKeyPair):
+            raise TypeError(f"a sealer's key is an XKeyPair, not {type(pair).__name__}")
+        if signer is not None and not hasattr(signer, "public_key"):
+            raise TypeError(f"a signer is a UserKey, or like one, not {type(signer).__name__}")
+        self._pair = pair
+        self._signer = signer
+        own = None if signer is None else signer.public_key.decode("ascii", "replace")
+        if identity is not None and own is not None and identity != own:
+            raise ConfigurationError("the identity is not that of the signer")
+        known = identity if own is None else own
+        self._identity = None if known is None else nkey.decode_public(nkey.Prefix.USER, known)
+        self._limits = limits or Limits()
+        self._padding = padding
+        self._always_to = tuple(map(_recipient, always_to))
+        public = bytes(pair.public)
+
+        @lru_cache(maxsize=_PAIRS)
+        def pairs(recipient: Recipient) -> derive.PairKeys:
+            dh_s = pair.dh(recipient.key)
+            return derive.pair_keys(dh_s, public, bytes(recipient.key), recipient.user)
+
+        self._pairs = pairs
+        self._session: Session | None = None
+        self._lock = Lock()
+        after_fork(self)
+
+    @property
+    def public(self) -> XKey:
+        """The sender's public key."""
+        return self._pair.public
+
+    def seal(
+        self,
+        data: bytes,
+        *,
+        to: Iterable[XKey | Recipient],
+        subject: str,
+        headers: Headers = (),
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+        revision: int | None = None,
+    ) -> bytes:
+        """Seal a payload.
+
+        Args:
+            data: What the recipients get.
+            to: Who can open it, besides `always_to`; equal ones count once.
+            subject: The subject it is for, which readers compare with what they expect.
+            headers: Sealed headers; names may repeat in a sequence of pairs. They arrive in order.
+            content_type: A media type, or nothing.
+            expires: How long from now readers may open it.
+            revision: The directory's revision at which `to` was resolved.
+
+        Raises:
+            LimitExceededError: If there are too many recipients, or too much of anything.
+            MalformedError: If the subject is none, nobody is to read it, a text is not Unicode, or
+                a header name is reserved.
+            ExpiredError: If `expires` is not in the future.
+            TypeError: If an argument has the wrong type.
+        """
+        if type(data) is not bytes:
+            raise TypeError(f"data is bytes, not {type(data).__name__}")
+        kind: int = PartType.PAYLOAD
+        pairs = _pairs_of(headers)
+        # By what is in them: an iterator without headers is true, and they are no message array.
+        if pairs or content_type is not None:
+            kind = PartType.MESSAGE
+            data = encode_message_array(content_type, pairs, self._limits) + data
+        return self._seal_at(now_ns(), kind, data, tuple(to), subject, expires, revision)
+
+    def close(self) -> None:
+        """End the session and drop its secrets; the next message begins another."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.end()
+
+    def _seal_at(
+        self,
+        now: int,
+        kind: int,
+        content: bytes,
+        to: tuple[XKey | Recipient, ...],
+        subject: str,
+        expires: timedelta | None,
+        revision: int | None,
+    ) -> bytes:
+        """Seal one part at a given time, in nanoseconds."""
+        created_ms = now // 1_000_000
+        raw_subject = encode_subject(subject)
+        attributes = self._attributes(created_ms, expires, revision)
+        if self._padding:
+            kind, content = kind + PADDED, padded(content)
+        if self._always_to:
+            to += self._always_to
+        if not 0 < len(to) <= self._limits.recipients:
+            self._check_number(to)
+
+        def attempt(session: Session) -> bytes:
+            nonce, content_key = session.next_nonce(now)
+            audience = session.audience(to)
+            part = seal_part(session.public, nonce, 0, kind, content, content_key)
+            return assemble(
+                session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes),
+                nonce,
+                audience,
+                (NO_VIEWS + ONE_PART, *part),
+                repeat(b"\0" + content_key),
+                self._signer,
+            )
+
+        return self._check_size(self._in_session(attempt))
+
+    def seal_parts(
+        self,
+        parts: Sequence[bytes],
+        *,
+        grants: Mapping[XKey | Recipient, Iterable[int]],
+        subject: str,
+        headers: Headers = (),
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+        revision: int | None = None,
+    ) -> bytes:
+        """Seal the parts of a document, each for the readers to whom it is granted.
+
+        What the parts hold is for the layer above. Recipients of `always_to` get all of them, and
+        one to whom nothing is granted gets no wrap.
+
+        Args:
+            parts: The contents, at least one.
+            grants: For each reader the numbers of the parts that it may open.
+            subject: As for `seal`.
+            headers: As for `seal`; every reader gets them.
+            content_type: As for `seal`.
+            expires: As for `seal`.
+            revision: As for `seal`.
+
+        Raises:
+            LimitExceededError: If there are too many recipients, parts, or sets of parts.
+            MalformedError: As for `seal`, and if there are no parts, or one is granted that is not
+                there.
+            ExpiredError: If `expires` is not in the future.
+            TypeError: If an argument has the wrong type.
+        """
+        if not all(type(part) is bytes for part in parts):
+            raise TypeError("parts are bytes")
+        if not isinstance(grants, Mapping):
+            raise TypeError(f"grants are a mapping, not {type(grants).__name__}")
+        contents = [(int(PartType.FIELDS), part) for part in parts]
+        pairs = _pairs_of(headers)
+        metadata = bool(pairs) or content_type is not None
+        if metadata:
+            array = encode_message_array(content_type, pairs, self._limits)
+            contents.append((int(PartType.METADATA), array))
+        if self._padding:
+            contents = [(kind + PADDED, padded(content)) for kind, content in contents]
+        readers = self._readers(grants, len(parts), metadata=metadata)
+        return self._seal_parts_at(now_ns(), contents, readers, subject, expires, revision)
+
+    def _readers(
+        self,
+        grants: Mapping[XKey | Recipient, Iterable[int]],
+        fields: int,
+        *,
+        metadata: bool,
+    ) -> dict[Recipient, frozenset[int]]:
+        """Merge equal recipients (E-28), and leave out those to whom nothing is granted."""
+        merged: dict[Recipient, frozenset[int]] = {}
+        for one, indices in (*grants.items(), *((one, range(fields)) for one in self._always_to)):
+            reader, granted = _recipient(one), frozenset(indices)
+            if granted and not 0 <= min(granted) <= max(granted) < fields:
+                raise MalformedError("a part is granted that is not there")
+            merged[reader] = merged.get(reader, frozenset()) | granted
+        also = frozenset({fields} if metadata else ())
+        readers = {one: granted | also for one, granted in merged.items() if granted}
+        self._check_number(tuple(readers))
+        return readers
+
+    def _seal_parts_at(
+        self,
+        now: int,
+        contents: Sequence[tuple[int, bytes]],
+        readers: Mapping[Recipient, frozenset[int]],
+        subject: str,
+        expires: timedelta | None,
+        revision: int | None,
+    ) -> bytes:
+        """Seal the parts of a document at a given time, in nanoseconds."""
+        created_ms = now // 1_000_000
+        raw_subject = encode_subject(subject)
+        attributes = self._attributes(created_ms, expires, revision)
+        # One view for each distinct set of parts; a document of one part has none.
+        views = list(dict.fromkeys(readers.values())) if len(contents) > 1 else []
+        for what, count, limit in (
+            ("parts", len(contents), self._limits.parts),
+            ("views", len(views), self._limits.views),
+        ):
+            if count > limit:
+                raise LimitExceededError(f"number of {what}", count, limit)
+
+        def attempt(session: Session) -> bytes:
+            nonce, first_key = session.next_nonce(now)
+            drawn = [session.draw(32, now, at) for at in range(1, len(contents) + len(views))]
+            keys = [first_key, *drawn]
+            content_keys, view_keys = keys[: len(contents)], keys[len(contents) :]
+            audience = session.audience(tuple(readers))
+            body = [wire.array_header(len(views))]
+            for index, granted in enumerate(views):
+                key = view_keys[index]
+                view = seal_view(session.public, nonce, index, granted, content_keys, key)
+                body.append(view)
+            body.append(wire.array_header(len(contents)))
+            for index, (kind, content) in enumerate(contents):
+                key = content_keys[index]
+                body += seal_part(session.public, nonce, index, kind, content, key)
+            grant = {
+                granted: bytes((index,)) + view_keys[index] for index, granted in enumerate(views)
+            }
+            only = b"\0" + first_key
+            return assemble(
+                session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes),
+                nonce,
+                audience,
+                body,
+                [grant.get(readers[one], only) for one in audience.recipients],
+                self._signer,
+            )
+
+        return self._check_size(self._in_session(attempt))
+
+    def _attributes(
+        self, created_ms: int, expires: timedelta | None, revision: int | None
+    ) -> bytes:
+        if not FIRST_MS <= created_ms < PAST_MS:
+            raise MalformedError("the clock is outside of what an envelope can say")
+        if revision is not None and type(revision) is not int:  # True and 7.0 would pass for one
+            raise TypeError(f"a revision is an int, not {type(revision).__name__}")
+        if revision is not None and not 0 <= revision < PAST_MS:
+            raise MalformedError("a revision is between 0 and 2^53")
+        expires_ms = None
+        if expires is not None:
+            expires_ms = created_ms + expires // timedelta(milliseconds=1)
+            if expires_ms <= created_ms:
+                raise ExpiredError("the message would expire before it is sealed")
+            if expires_ms >= PAST_MS:
+                raise MalformedError("an expiry beyond what an envelope can say")
+        if self._identity is None and revision is None and expires_ms is None:
+            return _NO_ATTRIBUTES
+        return Attributes(revision, self._identity, expires_ms).encode()
+
+    def _check_number(self, to: Sequence[XKey | Recipient]) -> None:
+        """Refuse no recipients, and too many different ones."""
+        if not to:
+            raise MalformedError("a message for nobody")
+        different = len(set(map(_recipient, to)))
+        if different > self._limits.recipients:
+            raise LimitExceededError("number of recipients", different, self._limits.recipients)
+
+    def _check_size(self, envelope: bytes) -> bytes:
+        if len(envelope) > self._limits.envelope:
+            raise LimitExceededError("bytes of the envelope", len(envelope), self._limits.envelope)
+        return envelope
+
+    def _in_session(self, attempt: Callable[[Session], _T]) -> _T:
+        """Call with the session; again with a new one where it is over, or has a tag twice."""
+        while True:
+            session = self._session or self._begin(None)
+            try:
+                return attempt(session)
+            except (SessionEndedError, TagCollisionError):
+                self._begin(session)
+
+    def _begin(self, old: Session | None) -> Session:
+        """Begin a session in the place of `old`, unless another thread has."""
+        with self._lock:
+            if self._session is None or self._session is old:
+                if old is not None:
+                    old.end()
+                self._session = Session(self._pair, self._pairs)
+                call_later(LIFETIME, self._session.end)
+            return self._session
+
+    def _after_fork(self) -> None:
+        """Forget, in a child, the session that the parent goes on with (E-24)."""
+        self._lock = Lock()
+        self._session = None
+
+    def __repr__(self) -> str:
+        return f"<Sealer {self._pair.public}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a sealer cannot be pickled or copied: its counter would repeat")
+
+
+_NO_ATTRIBUTES: Final = Attributes().encode()
+
+
+def _recipient(one: XKey | Recipient) -> Recipient:
+    return one if isinstance(one, Recipient) else Recipient(one)
+
+
+def _pairs_of(headers: Headers) -> list[tuple[str, str]]:
+    """Return headers as pairs of name and value.
+
+    Raises:
+        MalformedError: If a name is reserved.
+        TypeError: If they are not pairs of str.
+    """
+    if isinstance(headers, OpenedHeaders):
+        pairs = list(headers.pairs)  # as a mapping it shows but the first value of a name
+    else:
+        pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+    each: object
+    for each in pairs:
+        match each:
+            case (str(name), str()):
+                if name.lower().startswith(_RESERVED):
+                    raise MalformedError(f"header names that begin with {_RESERVED} are reserved")
+            case _:
+                raise TypeError("headers are a mapping, or pairs, of name and value, both str")
+    return pairs

@@ -1,0 +1,174 @@
+"""A sender's session: one ephemeral key, and what it shares with each recipient (spec, "Sessions").
+
+A session makes a message cost microseconds: the X25519 with a recipient is paid once, and what is
+kept is the very AEAD object that wraps for it. The price is that whoever reads this process's
+memory opens the session's messages, so that it is bounded by count and time, its secret is dropped
+when it ends, and no other process ever has it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, NoReturn
+
+from xkeymsg import primitives, wire
+from xkeymsg.ambient import monotonic, random_bytes
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.frame import WRAP_SIZE
+from xkeymsg.envelope.head import MAX_COUNTER, encode_prefix
+from xkeymsg.keys import Recipient, XKey, XKeyPair
+
+__all__ = ("LIFETIME", "Audience", "Session", "SessionEndedError", "TagCollisionError")
+
+LIFETIME: Final = 3600.0
+"""Seconds after which a session ends (E-22)."""
+
+_AUDIENCES: Final = 256
+_RECIPIENTS: Final = 16_384
+"""How many sets of recipients, and recipients, a session remembers; beyond, it forgets all of them
+and computes the same again."""
+
+Wrap = Callable[[bytes, bytes, bytes], bytes]
+"""The encryption under K: nonce, index and key, T."""
+
+
+class SessionEndedError(Exception):
+    """The session is over: the sealer begins another one. Never leaves the sealer."""
+
+
+class TagCollisionError(Exception):
+    """Two recipients have one tag in this session (E-29). Never leaves the sealer."""
+
+
+class Audience(NamedTuple):
+    """A set of recipients in a session, in the order of their tags."""
+
+    tags: bytes
+    """The tags element, as it stands in the envelope."""
+    wraps_header: bytes
+    """What precedes the wraps."""
+    wraps: tuple[Wrap, ...]
+    recipients: tuple[Recipient, ...]
+
+
+class Session:
+    """One ephemeral key with its counter; thread-safe, never copied."""
+
+    def __init__(
+        self,
+        pair: XKeyPair,
+        pairs: Callable[[Recipient], derive.PairKeys],
+        *,
+        secret: bytes | None = None,
+    ) -> None:
+        """Begin a session.
+
+        Args:
+            pair: The sender's static pair.
+            pairs: The static keys with a recipient; they outlive the session.
+            secret: The ephemeral secret, for test vectors only.
+        """
+        ephemeral = XKeyPair(random_bytes(primitives.KEY_SIZE) if secret is None else secret)
+        self.public = bytes(ephemeral.public)
+        self.prefix = encode_prefix(bytes(pair.public), self.public)
+        """What every head of this session begins with."""
+        self._ephemeral: XKeyPair | None = ephemeral
+        self._pairs = pairs
+        self._hedge = random_bytes(32)
+        self._counter = itertools.count(1)
+        self._ends = monotonic() + LIFETIME
+        self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
+        self._audiences: dict[tuple[XKey | Recipient, ...], Audience] = {}
+
+    def end(self) -> None:
+        """Drop every secret of the session; what is being sealed with them goes on."""
+        self._ephemeral = None
+        self._recipients = {}
+        self._audiences = {}
+        self._hedge = b""
+
+    def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
+        """Take the next counter, for ever, and draw what one message needs (E-23, E-26).
+
+        Returns:
+            The nonce, and 32 bytes for a content key.
+
+        Raises:
+            SessionEndedError: If the session is over (E-22).
+        """
+        counter = next(self._counter)  # atomic: one call into C
+        if counter > MAX_COUNTER or self._ephemeral is None or monotonic() >= self._ends:
+            raise SessionEndedError
+        drawn = self.draw(40, now_ns, 0)
+        return counter.to_bytes(4, "big") + drawn[:8], drawn[8:]
+
+    def draw(self, size: int, now_ns: int, position: int) -> bytes:
+        """Draw at most 64 random bytes, mixed with a secret of the session and the clock (E-27).
+
+        A virtual machine that is restored from a snapshot may get the same randomness twice, and
+        then only the clock differs.
+        """
+        data = random_bytes(size) + now_ns.to_bytes(8, "big") + position.to_bytes(4, "big")
+        hedge = self._hedge
+        if not hedge:  # ended by another thread just now: without the secret nothing is mixed
+            raise SessionEndedError
+        return primitives.digest(b"xkm1/hedge", data, key=hedge, size=size)
+
+    def audience(self, to: tuple[XKey | Recipient, ...]) -> Audience:
+        """Return recipients with tags and wraps; kept, as it mostly is the same again.
+
+        Equal recipients are one (E-28).
+
+        Raises:
+            TagCollisionError: If two of them have one tag here.
+            SessionEndedError: If the session is over.
+            BadKeyError: If a shared secret is all zeros.
+        """
+        # Into the very dictionary that was looked into: if the session ends meanwhile, its keys are
+        # dropped together with that one (E-21), and not put into the new one.
+        audiences = self._audiences
+        known = audiences.get(to)
+        if known is None:
+            recipients = (one if isinstance(one, Recipient) else Recipient(one) for one in to)
+            known = self._new_audience(dict.fromkeys(recipients))
+            if len(audiences) >= _AUDIENCES:
+                audiences.clear()
+            audiences[to] = known
+        return known
+
+    def _new_audience(self, recipients: Iterable[Recipient]) -> Audience:
+        entries = sorted(
+            ((*self._recipient(recipient), recipient) for recipient in recipients),
+            key=lambda entry: entry[0],
+        )
+        tags = [tag for tag, _, _ in entries]
+        if len(set(tags)) != len(tags):
+            raise TagCollisionError
+        return Audience(
+            wire.encode_bin(b"".join(tags)),
+            wire.bin_header(WRAP_SIZE * len(tags)),
+            tuple(wrap for _, wrap, _ in entries),
+            tuple(recipient for _, _, recipient in entries),
+        )
+
+    def _recipient(self, recipient: Recipient) -> tuple[bytes, Wrap]:
+        """Return the tag of a recipient and how to wrap for it; one X25519 the first time."""
+        of_session = self._recipients  # as in `audience`
+        known = of_session.get(recipient)
+        if known is None:
+            ephemeral = self._ephemeral
+            if ephemeral is None:
+                raise SessionEndedError
+            keys = self._pairs(recipient)
+            key = derive.wrap_key(
+                ephemeral, recipient.key, self.public, bytes(recipient.key), keys.auth_key
+            )
+            known = keys.tag(self.public), primitives.AEAD(key).encrypt
+            if len(of_session) >= _RECIPIENTS:
+                of_session.clear()
+            of_session[recipient] = known
+        return known
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a session cannot be pickled or copied")

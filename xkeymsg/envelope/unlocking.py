@@ -1,0 +1,171 @@
+"""Opening up to the wrap: whose message it is (spec, "Opening order", steps 1 to 7).
+
+Until the end of this the bytes may be anybody's. The order is the defence: limits first; a sender
+that is not admitted costs no X25519 with its key; an ephemeral key costs none unless a keyed hash
+says that the message is for us; and nothing between the tags and the wraps is looked at, but
+hashed.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Final, NamedTuple
+
+from xkeymsg import primitives
+from xkeymsg.ambient import after_fork
+from xkeymsg.envelope import derive, frame
+from xkeymsg.envelope.admission import Admission, Admit
+from xkeymsg.envelope.head import Head, decode_head
+from xkeymsg.errors import (
+    AuthenticationError,
+    NotARecipientError,
+    SenderNotAdmittedError,
+)
+from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.limits import Limits
+
+__all__ = ("Unlocked", "Unlocker")
+
+_ADMITTED_SENDERS: Final = 4096
+_ADMITTED_SESSIONS: Final = 16_384
+_OTHER_SENDERS: Final = 64
+_OTHER_SESSIONS: Final = 256
+"""How many keys are kept of senders and sessions, of admitted ones and of all others (E-39)."""
+
+
+class Unlocked(NamedTuple):
+    """An envelope in which a wrap for us has verified: every byte is the sender's."""
+
+    head: Head
+    admission: Admission
+    wraps: frame.Wraps
+    grant: bytes
+    """What the wrap holds: an index, and a key."""
+
+    def __repr__(self) -> str:
+        return "<Unlocked>"  # a NamedTuple would show the key
+
+
+class _Own(NamedTuple):
+    """One of our keys, and a user it may be addressed under."""
+
+    pair: XKeyPair
+    public: bytes
+    user: bytes
+
+
+_SessionKeys = dict[int, tuple[bytes, primitives.AEAD]]
+"""By the number of our combination: the tag in the session, and the AEAD under K."""
+
+_NOTHING: Final[_SessionKeys] = {}
+
+
+class _Cache:
+    """Keys of senders and of their sessions, bounded; the oldest entry goes first."""
+
+    def __init__(self, senders: int, sessions: int) -> None:
+        self._most_senders = senders
+        self._most_sessions = sessions
+        self.senders: dict[bytes, tuple[derive.PairKeys, ...]] = {}
+        self.sessions: dict[bytes, _SessionKeys] = {}
+        self._lock = Lock()
+        after_fork(self)
+
+    def add_sender(self, sender: bytes, keys: tuple[derive.PairKeys, ...]) -> None:
+        with self._lock:
+            self.senders[sender] = keys
+            if len(self.senders) > self._most_senders:
+                del self.senders[next(iter(self.senders))]
+
+    def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
+        """Keep what a wrap has verified under, and nothing else (E-38)."""
+        with self._lock:
+            self.sessions[name] = self.sessions.get(name, {}) | {number: (tag, aead)}
+            if len(self.sessions) > self._most_sessions:
+                del self.sessions[next(iter(self.sessions))]
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+
+
+class Unlocker:
+    """Finds and opens the wrap for one of a reader's keys."""
+
+    def __init__(self, keyring: Keyring, limits: Limits) -> None:
+        self._own = tuple(
+            _Own(pair, bytes(pair.public), user) for pair, user in keyring.combinations
+        )
+        self._limits = limits
+        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS)
+        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
+
+    def unlock(self, envelope: bytes, admit: Admit) -> Unlocked:
+        """Take the steps up to the wrap.
+
+        Raises:
+            EnvelopeError: If the bytes are not an envelope up to its tags.
+            SenderNotAdmittedError: If the sender, or the user it names, is not admitted (E-62,
+                E-63).
+            NotARecipientError: If no tag is ours (E-35).
+            AuthenticationError: If no wrap under a tag of ours opens (E-37).
+        """
+        start, end = frame.locate_head(envelope, self._limits)
+        head = decode_head(envelope, start, end)
+        admission = admit(head.sender, head.subject)
+        if admission is None:
+            raise SenderNotAdmittedError("this key may not send on this subject")
+        if admission.users and head.identity not in admission.users:
+            raise SenderNotAdmittedError("the message names another user than the key's")
+        wraps = frame.locate_wraps(envelope, end, self._limits)
+        cache = self._admitted if admission.admitted else self._others
+        return Unlocked(head, admission, wraps, self._unwrap(envelope, head, wraps, cache))
+
+    def _unwrap(self, envelope: bytes, head: Head, wraps: frame.Wraps, cache: _Cache) -> bytes:
+        """Open the first wrap that is for one of our combinations, in their order (E-37)."""
+        name = head.sender + head.ephemeral
+        known = cache.sessions.get(name, _NOTHING)
+        transcript = b""
+        for number, own in enumerate(self._own):
+            tag, aead = known.get(number) or (self._tag(cache, number, head), None)
+            place = frame.find_tag(wraps.tags, tag)
+            if place is None:
+                continue
+            if aead is None:
+                aead = self._wrap_aead(cache, number, own, head)
+            transcript = transcript or primitives.sha256(memoryview(envelope)[: wraps.start])
+            at = wraps.start + frame.WRAP_SIZE * place
+            wrap = envelope[at : at + frame.WRAP_SIZE]
+            grant = primitives.aead_open(aead, head.nonce, wrap, transcript)
+            if grant is not None:
+                if number not in known:
+                    cache.add_session(name, number, tag, aead)
+                return grant
+        if transcript:
+            raise AuthenticationError
+        raise NotARecipientError(len(wraps.tags) // frame.TAG_SIZE)
+
+    def _pairs(self, cache: _Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
+        """Return what we share with a sender: one X25519 for each own key, the first time."""
+        keys = cache.senders.get(sender)
+        if keys is None:
+            peer = XKey(sender)
+            # By key: with a user, each stands twice in `_own`, and costs one X25519 all the same.
+            pairs = {own.public: own.pair for own in self._own}
+            shared = {public: pair.dh(peer) for public, pair in pairs.items()}
+            keys = tuple(
+                derive.pair_keys(shared[own.public], sender, own.public, own.user)
+                for own in self._own
+            )
+            cache.add_sender(sender, keys)
+        return keys
+
+    def _tag(self, cache: _Cache, number: int, head: Head) -> bytes:
+        return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
+
+    def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
+        """Derive K: the one X25519 with a key that anybody can choose, behind a matching tag."""
+        auth_key = self._pairs(cache, head.sender)[number].auth_key
+        ephemeral = XKey(head.ephemeral)
+        return primitives.AEAD(
+            derive.wrap_key(own.pair, ephemeral, head.ephemeral, own.public, auth_key)
+        )

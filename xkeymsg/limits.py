@@ -1,0 +1,71 @@
+"""Every bound in one place; each is checked before anything is allocated for what it bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("MAX_HEAD", "MAX_SUBJECT", "Limits")
+
+MAX_HEAD: Final = 1024
+"""Bytes of an envelope's head; of the format (spec, "Limits")."""
+
+MAX_SUBJECT: Final = 255
+"""Bytes of a subject; of the format."""
+
+_OF_THE_FORMAT: Final = {
+    "recipients": 1024,
+    "parts": 64,
+    "views": 256,
+    "message_array": 65_536,
+    "headers": 1000,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a sealer makes and an opener takes at most.
+
+    The first group are limits of the format (docs/spec/envelope.md, "Limits"), which can be lowered
+    and not raised; the others are local.
+
+    Raises:
+        ConfigurationError: If a value is not positive, or above the format's.
+    """
+
+    recipients: int = 1024
+    """Recipients of one envelope."""
+    parts: int = 64
+    """Separately encrypted parts of one envelope."""
+    views: int = 256
+    """Distinct sets of parts that are granted in one envelope."""
+    message_array: int = 65_536
+    """Bytes of the encoded content type and headers."""
+    headers: int = 1000
+    """Sealed headers of one message."""
+
+    envelope: int = 8 * 1024 * 1024
+    """Bytes of a whole envelope."""
+    max_age: timedelta = timedelta(minutes=5)
+    """How old a message may be when it comes."""
+    skew: timedelta = timedelta(seconds=30)
+    """How far the clocks of two machines may differ."""
+    live_sender: int = 4 * 1024 * 1024
+    """Bytes of replay memory for one admitted sender."""
+    live_total: int = 64 * 1024 * 1024
+    """Bytes of replay memory for all admitted senders."""
+    live_unadmitted: int = 1024 * 1024
+    """Bytes of replay memory for all other senders together."""
+    stream_marks: int = 100_000
+    """Messages of streams that an opener remembers."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not value > type(value)(0):
+                raise ConfigurationError(f"limit {name} has to be above 0")
+            if value > type(value)(0) and value != min(value, _OF_THE_FORMAT.get(name, value)):
+                raise ConfigurationError(f"limit {name} cannot be above {_OF_THE_FORMAT[name]}")

@@ -1,0 +1,205 @@
+"""The five msgpack kinds of an envelope, each in its one shortest form (spec, "Encoding").
+
+Reading is left to right with a position, over bytes that may be hostile: on each header the form is
+checked first, then the limit, then that what it announces is there, all before anything is
+allocated for it (E-6, E-7, E-8). What is accepted here encodes again to the same bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xkeymsg.errors import LimitExceededError, MalformedError
+
+__all__ = (
+    "NIL",
+    "Reader",
+    "array_header",
+    "bin_header",
+    "encode_bin",
+    "encode_str",
+    "encode_uint",
+)
+
+NIL: Final = b"\xc0"
+
+
+def encode_uint(value: int) -> bytes:
+    """Encode an unsigned integer below 2^64."""
+    if value < 0x80:
+        return bytes([value])
+    for tag, size in ((0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8)):
+        if value < 1 << 8 * size:
+            return bytes([tag]) + value.to_bytes(size, "big")
+    raise LimitExceededError("an unsigned integer", value, 2**64 - 1)
+
+
+def _header(size: int, tags: tuple[tuple[int, int], ...]) -> bytes:
+    for tag, width in tags:
+        if size < 1 << 8 * width:
+            return bytes([tag]) + size.to_bytes(width, "big")
+    raise LimitExceededError("bytes or items of one value", size, 2**32 - 1)
+
+
+_SHORT_BINS: Final = tuple(bytes((0xC4, size)) for size in range(256))
+
+
+def bin_header(size: int) -> bytes:
+    """Return what precedes the `size` bytes of a bin."""
+    return _SHORT_BINS[size] if size < 256 else _header(size, ((0xC5, 2), (0xC6, 4)))
+
+
+def array_header(count: int) -> bytes:
+    """Return what precedes the `count` items of an array."""
+    return bytes([0x90 | count]) if count < 16 else _header(count, ((0xDC, 2), (0xDD, 4)))
+
+
+def encode_bin(data: bytes) -> bytes:
+    """Encode bytes."""
+    return bin_header(len(data)) + data
+
+
+def encode_str(data: bytes) -> bytes:
+    """Encode text that is UTF-8 already."""
+    size = len(data)
+    if size < 32:
+        return bytes([0xA0 | size]) + data
+    return _header(size, ((0xD9, 1), (0xDA, 2), (0xDB, 4))) + data
+
+
+_Forms = dict[int, tuple[int, int]]
+"""By its first byte: how many bytes of length or value follow, and the least that needs them."""
+
+_UNKNOWN: Final = (0, 0)
+_BIN: Final[_Forms] = {0xC4: (1, 0), 0xC5: (2, 1 << 8), 0xC6: (4, 1 << 16)}
+_STR: Final[_Forms] = {0xD9: (1, 32), 0xDA: (2, 1 << 8), 0xDB: (4, 1 << 16)}
+_ARRAY: Final[_Forms] = {0xDC: (2, 16), 0xDD: (4, 1 << 16)}
+_UINT: Final[_Forms] = {
+    0xCC: (1, 1 << 7),
+    0xCD: (2, 1 << 8),
+    0xCE: (4, 1 << 16),
+    0xCF: (8, 1 << 32),
+}
+
+
+class Reader:
+    """Reads values from `data[at:end]`, one after the other."""
+
+    __slots__ = ("_data", "at", "end")
+
+    def __init__(self, data: bytes, at: int, end: int) -> None:
+        self._data = data
+        self.at = at
+        self.end = end
+
+    def _take(self, size: int) -> int:
+        """Step over `size` bytes and return where they begin."""
+        start = self.at
+        if size > self.end - start:
+            raise MalformedError("cut short")
+        self.at = start + size
+        return start
+
+    def _announced(self, size: int) -> int:
+        """Step over what a header has announced; whoever has a limit for it, checks it here."""
+        return self._take(size)
+
+    def _next(self) -> int:
+        """Look at the next byte."""
+        if self.at >= self.end:
+            raise MalformedError("cut short")
+        return self._data[self.at]
+
+    def _number(self, forms: _Forms, kind: str) -> int:
+        """Read the number of a header, or of a uint, which has to need its form."""
+        width, least = forms.get(self._next(), _UNKNOWN)
+        if not width:
+            raise MalformedError(f"not a {kind} in its shortest form")
+        start = self._take(1 + width) + 1
+        value = int.from_bytes(self._data[start : start + width], "big")
+        if value < least:
+            raise MalformedError(f"not a {kind} in its shortest form")
+        return value
+
+    def read_bin(self, what: str, limit: int | None = None) -> tuple[int, int]:
+        """Step over a bin and return where its bytes begin and end.
+
+        Raises:
+            MalformedError: If there is no bin in its shortest form, or it reaches past the end.
+            LimitExceededError: If it announces more than `limit` bytes.
+        """
+        # Written out, without the helpers below: every envelope has five of these.
+        at, end = self.at, self.end
+        width, least = _BIN.get(self._data[at], _UNKNOWN) if at < end else _UNKNOWN
+        start = at + 1 + width
+        size = int.from_bytes(self._data[at + 1 : start], "big")
+        if not width or start > end or size < least:
+            raise MalformedError("not a bin in its shortest form")
+        if limit is not None and size > limit:
+            raise LimitExceededError(f"bytes of {what}", size, limit)
+        if size > end - start:
+            raise MalformedError("cut short")
+        self.at = start + size
+        return start, self.at
+
+    def read_array(self, what: str, limit: int | None = None) -> int:
+        """Read the header of an array and return how many items follow.
+
+        Raises:
+            MalformedError: If there is no array header in its shortest form.
+            LimitExceededError: If it announces more than `limit` items.
+        """
+        tag = self._next()
+        if tag & 0xF0 == 0x90:
+            self.at += 1
+            count = tag & 15
+        else:
+            count = self._number(_ARRAY, "array")
+        if limit is not None and count > limit:
+            raise LimitExceededError(f"number of {what}", count, limit)
+        return count
+
+    def read_str(self, what: str, limit: int | None = None) -> bytes:
+        """Read a str and return its bytes, which are well-formed UTF-8.
+
+        Raises:
+            MalformedError: If there is no str in its shortest form, it is not UTF-8 or reaches past
+                the end.
+            LimitExceededError: If it announces more than `limit` bytes.
+        """
+        tag = self._next()
+        if tag & 0xE0 == 0xA0:
+            self.at += 1
+            size = tag & 31
+        else:
+            size = self._number(_STR, "str")
+        if limit is not None and size > limit:
+            raise LimitExceededError(f"bytes of {what}", size, limit)
+        text = self.raw(self._announced(size), self.at)
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            raise MalformedError("text that is not UTF-8") from None
+        return text
+
+    def read_uint(self) -> int:
+        """Read an unsigned integer in its shortest form.
+
+        Raises:
+            MalformedError: If there is none.
+        """
+        if (tag := self._next()) < 0x80:
+            self.at += 1
+            return tag
+        return self._number(_UINT, "uint")
+
+    def read_nil(self) -> bool:
+        """Step over nil, if that is next, and tell whether it was."""
+        if self.at < self.end and self._data[self.at] == 0xC0:
+            self.at += 1
+            return True
+        return False
+
+    def raw(self, start: int, end: int) -> bytes:
+        """Return bytes that have been stepped over."""
+        return self._data[start:end]
