@@ -13,7 +13,7 @@ from tests.reference.content import METADATA, PADDED
 from tests.reference.seal import Inputs, view_grants
 from xkeymsg import Opener, Recipient, XKey, XKeyPair, wire
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.assembly import assemble, seal_part, seal_view
+from xkeymsg.envelope.assembly import assemble, seal_large, seal_part, seal_view
 from xkeymsg.envelope.head import Attributes, encode_rest
 from xkeymsg.envelope.session import Session
 from xkeymsg.envelope.subject import encode_subject
@@ -27,7 +27,7 @@ def user_of(raw: bytes) -> str | None:
     return encode_public(Prefix.USER, raw) if any(raw) else None
 
 
-def seal(inputs: Inputs) -> bytes:
+def seal(inputs: Inputs, *, large: bool) -> bytes:
     """Seal with given numbers through the package's own assembly."""
     pair = XKeyPair(inputs.s)
     public = bytes(pair.public)
@@ -39,7 +39,15 @@ def seal(inputs: Inputs) -> bytes:
     session = Session(pair, pairs, secret=inputs.e)
     readers = {Recipient(XKey(one.R), user_of(one.U)): one.grants for one in inputs.recipients}
     audience = session.audience(tuple(readers))
-    views = view_grants(inputs.recipients) if len(inputs.parts) > 1 else []
+    views = view_grants(list(inputs.recipients)) if len(inputs.parts) > 1 else []
+    attributes = Attributes(inputs.revision, inputs.identity, inputs.expires_ms).encode()
+    subject = encode_subject(inputs.subject)
+    head = session.prefix + encode_rest(inputs.nonce, inputs.created_ms, subject, attributes)
+    seed = inputs.signing_seed
+    signer = None if seed is None else UserKey(encode_seed(Prefix.USER, seed))
+    if large:
+        [(kind, content)], [key] = inputs.parts, inputs.content_keys
+        return seal_large(head, inputs.nonce, audience, session.public, kind, content, key, signer)
     body = [wire.array_header(len(views))]
     for index, granted in enumerate(views):
         keys = inputs.content_keys, inputs.view_keys[index]
@@ -54,11 +62,6 @@ def seal(inputs: Inputs) -> bytes:
         else b"\0" + inputs.content_keys[0]
         for one in audience.recipients
     ]
-    attributes = Attributes(inputs.revision, inputs.identity, inputs.expires_ms).encode()
-    subject = encode_subject(inputs.subject)
-    head = session.prefix + encode_rest(inputs.nonce, inputs.created_ms, subject, attributes)
-    seed = inputs.signing_seed
-    signer = None if seed is None else UserKey(encode_seed(Prefix.USER, seed))
     return assemble(head, inputs.nonce, audience, body, grants, signer)
 
 
@@ -73,7 +76,7 @@ def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None
     document = len(kinds) > 1 or kinds[0] in (1, METADATA)
     parse = opener._fields if document else opener._payload
     now = inputs.created_ms
-    opened = opener._open_at(now, envelope, parse, ">", None, None, None)  # type: ignore[arg-type]
+    opened = opener._open_at(now, envelope, parse, ">", None, None, None)
     assert opened.head.subject == inputs.subject
     if document:
         assert set(opened.content[0]) == {n for n in recipient.grants if kinds[n] == 1}
@@ -83,7 +86,8 @@ def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None
 def test_ten_thousand_envelopes_have_the_hash_of_the_specification() -> None:
     state, opened = hashlib.sha256(), 0
     for number, (world, inputs) in enumerate(cases()):
-        envelope = seal(inputs)
+        # What is sealed in place, and what is put together, has to be the same.
+        envelope = seal(inputs, large=len(inputs.parts) == 1 and number % 2 == 0)
         state.update(envelope)
         if number % 20 == 0:
             reader = number // 20 % len(inputs.recipients)

@@ -184,7 +184,9 @@ def test_a_name_that_could_leave_the_folder_is_refused(
         load_context(name, environment)
 
 
-@pytest.mark.parametrize("key", ["nsc", "socks_proxy", "user_jwt", "windows_cert_store"])
+@pytest.mark.parametrize(
+    "key", ["nsc", "socks_proxy", "user_jwt", "windows_cert_store", "jetstream_domain"]
+)
 def test_a_setting_that_cannot_be_honoured_is_refused(
     key: str, environment: dict[str, str]
 ) -> None:

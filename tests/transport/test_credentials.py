@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nkeys
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.transport.authority import Nkey, Operator
@@ -115,6 +115,7 @@ def test_a_renewed_file_is_read_at_the_next_login(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("of", [of_creds, of_nkey])
+@settings(deadline=None)
 @given(position=st.integers(0, 57), other=st.sampled_from(ALPHABET))
 def test_one_mistyped_character_of_a_seed_is_refused_and_nothing_of_it_shown(
     of: Callable[[Path, str], ConnectOptions],
@@ -214,6 +215,7 @@ def test_a_file_that_cannot_be_read_is_refused_at_once(
         login(options)
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=200))
 def test_any_file_is_refused_with_an_error_of_ours(
     content: bytes, tmp_path_factory: pytest.TempPathFactory

@@ -28,25 +28,14 @@ from xkeymsg.transport.options import ConnectOptions
 SECRET = "hunter2"
 
 
+pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
+
+
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is spared here by the time between two attempts."""
     monkeypatch.setattr("xkeymsg.transport.connect._RETRY", 0.01)
     monkeypatch.setattr("xkeymsg.transport.client._LINGER", 0.1)
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> CertificateAuthority:
-    return CertificateAuthority(tmp_path)
-
-
-@pytest.fixture
-def server_tls(authority: CertificateAuthority) -> ssl.SSLContext:
-    """What a scripted broker shows a client that believes the authority."""
-    certificate = authority.issue("server")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.cert, certificate.key)
-    return context
 
 
 @contextlib.asynccontextmanager
@@ -457,6 +446,7 @@ async def test_a_login_file_that_is_gone_for_a_while_is_tried_again(
     options, _ = login(tmp_path)
     path = options.creds or options.nkey or tmp_path
     elsewhere = tmp_path / "elsewhere"
+    told: list[Exception] = []
 
     async def first(session: Session) -> None:
         await session.welcome(nonce="AAAA", auth_required=True)
@@ -473,10 +463,11 @@ async def test_a_login_file_that_is_gone_for_a_while_is_tried_again(
 
     async with broker(first, second, third) as server:
         options = replace(options, servers=(server.url,))
-        async with connection(options) as client:
-            await asyncio.wait_for(reconnection(client).wait(), 2)
+        async with connect(options, told.append) as connected:
+            await asyncio.wait_for(reconnection(connected.client).wait(), 2)
 
     assert server.sessions[1].received == b""
+    assert any(f"cannot read {path}" in str(error) for error in told)
 
 
 async def test_a_login_that_is_refused_for_a_while_is_tried_again() -> None:
@@ -568,6 +559,7 @@ async def test_a_client_without_a_certificate_of_the_authority_is_told_so(
         text = await refusal(options)
 
     assert "certificate" in text
+    assert "--tlscert" in text
 
 
 # --- what is no NATS ----------------------------------------------------------------------------
@@ -602,6 +594,29 @@ async def test_garbage_from_the_server_leads_to_a_reconnection(garbage: bytes) -
         await session.welcome()
         await session.serve()
 
+    async with broker(first, second) as server:
+        options = ConnectOptions(servers=(server.url,))
+        async with connection(options) as client:
+            await asyncio.wait_for(reconnection(client).wait(), 2)
+            await client.flush()
+
+
+async def test_whatever_else_raises_while_reading_leads_to_a_reconnection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def raise_it(_: Client) -> None:
+        raise LookupError("a fault of nats-py's")
+
+    async def first(session: Session) -> None:
+        await session.welcome()
+        await session.say(b"PING\r\n")
+        await session.listen()
+
+    async def second(session: Session) -> None:
+        await session.welcome()
+        await session.serve()
+
+    monkeypatch.setattr(Client, "_process_ping", raise_it)
     async with broker(first, second) as server:
         options = ConnectOptions(servers=(server.url,))
         async with connection(options) as client:

@@ -237,3 +237,9 @@ def test_a_password_alone_does_not_join_the_user_below() -> None:
 def test_merging_checks_the_result() -> None:
     with pytest.raises(ConfigurationError, match="tls_cert and tls_key go together"):
         ConnectOptions().merged({"tls_cert": Path("c")})
+
+
+@pytest.mark.parametrize("prefix", ["", "a b", "*", "a.>", "a..b", ".", "é"])
+def test_an_inbox_prefix_that_is_no_subject_is_refused(prefix: str) -> None:
+    with pytest.raises(ConfigurationError, match="inbox_prefix"):
+        ConnectOptions(inbox_prefix=prefix)

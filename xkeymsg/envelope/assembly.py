@@ -6,21 +6,23 @@ Nothing here is drawn or remembered: the same arguments make the same bytes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from typing import Final
 
 from xkeymsg import nkey, primitives, wire
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.frame import COMMIT_SIZE, MAGIC
+from xkeymsg.envelope.frame import COMMIT_SIZE, MAGIC, WRAP_SIZE
 from xkeymsg.envelope.session import Audience
 from xkeymsg.errors import SignatureInvalidError
 
-__all__ = ("NO_VIEWS", "ONE_PART", "assemble", "seal_part", "seal_view")
+__all__ = ("LARGE", "NO_VIEWS", "ONE_PART", "assemble", "seal_large", "seal_part", "seal_view")
 
 NO_VIEWS: Final = wire.array_header(0)
 ONE_PART: Final = wire.array_header(1)
 
 _START: Final = MAGIC + wire.array_header(6)
-_UNSIGNED: Final = wire.bin_header(0)
+LARGE: Final = 1 << 18
+"""From how many bytes on a single part is sealed by `seal_large`; below, its fixed costs count."""
 
 
 def seal_part(
@@ -69,16 +71,56 @@ def assemble(
 
     `grants` are what the wraps hold, in the order of the audience: an index, and a key.
     """
-    front = b"%b%b%b%b" % (_START, wire.bin_header(len(head)), head, audience.tags)
-    signature = _UNSIGNED
-    if signer is not None:
-        signature = wire.encode_bin(_sign(signer, primitives.sha256(front, *body)))
-    tail = signature + audience.wraps_header
+    front = _front(head, audience)
+    signature = b"" if signer is None else _sign(signer, primitives.sha256(front, *body))
+    tail = wire.encode_bin(signature) + audience.wraps_header
     # One hash over everything before the wraps: each of them authenticates all of it.
     transcript = primitives.sha256(front, *body, tail)
     pairs = zip(audience.wraps, grants, strict=False)
     wraps = [wrap(nonce, grant, transcript) for wrap, grant in pairs]
     return b"".join((front, *body, tail, *wraps))
+
+
+def seal_large(
+    head: bytes,
+    nonce: bytes,
+    audience: Audience,
+    ephemeral: bytes,
+    kind: int,
+    content: bytes,
+    content_key: bytes,
+    signer: nkey.Signer | None,
+) -> bytes:
+    """Seal one large part where it stands in the envelope: the same bytes as `assemble` makes.
+
+    A ciphertext of its own, to be copied later, is a second allocation of that size, which at a
+    megabyte costs as much as encrypting and hashing: the C library gives such memory back to the
+    kernel after each message and gets it anew, page by page.
+    """
+    keys = derive.part_keys(content_key, ephemeral, nonce, 0)
+    sealed_size = len(content) + primitives.AEAD_TAG_SIZE
+    size = wire.bin_header(1 + COMMIT_SIZE + sealed_size)
+    lead = b"%b%b%b%b%c%b" % (_front(head, audience), NO_VIEWS, ONE_PART, size, kind, keys[32:])
+    sealed_end = len(lead) + sealed_size
+    tail_size = 2 + (0 if signer is None else 64) + len(audience.wraps_header)
+    wraps_start = sealed_end + tail_size
+    envelope = BytesIO(bytes(wraps_start + WRAP_SIZE * len(audience.wraps)))
+    with envelope.getbuffer() as view:
+        view[: len(lead)] = lead
+        aead = primitives.AEAD(keys[:32])
+        aead.encrypt_into(derive.ZERO_NONCE, content, None, view[len(lead) : sealed_end])
+        signature = b"" if signer is None else _sign(signer, primitives.sha256(view[:sealed_end]))
+        view[sealed_end:wraps_start] = wire.encode_bin(signature) + audience.wraps_header
+        transcript = primitives.sha256(view[:wraps_start])
+        for number, wrap in enumerate(audience.wraps):
+            at = wraps_start + WRAP_SIZE * number
+            view[at : at + WRAP_SIZE] = wrap(nonce, b"\0" + content_key, transcript)
+    return envelope.getvalue()
+
+
+def _front(head: bytes, audience: Audience) -> bytes:
+    """Return everything before the views."""
+    return b"%b%b%b%b" % (_START, wire.bin_header(len(head)), head, audience.tags)
 
 
 def _sign(signer: nkey.Signer, digest: bytes) -> bytes:

@@ -51,16 +51,13 @@ class _Session:
     would fill the budget of all.
     """
 
-    __slots__ = ("bits", "newest_ms", "tails")
+    __slots__ = ("bits", "cost", "newest_ms", "tails")
 
     def __init__(self) -> None:
         self.bits = bytearray()
+        self.cost = _SESSION_COST
         self.newest_ms = 0
         self.tails: dict[int, bytes] = {}
-
-    @property
-    def cost(self) -> int:
-        return _SESSION_COST + len(self.bits) + _TAIL_COST * len(self.tails)
 
     def add(self, counter: int, tail: bytes, created_ms: int) -> None:
         """Mark a counter; in any order and at any distance (E-77).
@@ -77,7 +74,9 @@ class _Session:
             _refuse(known, tail)
         self.newest_ms = max(self.newest_ms, created_ms)
         self.tails[counter] = tail
-        if len(self.tails) > _TAILS:
+        if len(self.tails) <= _TAILS:
+            self.cost += _TAIL_COST
+        else:
             oldest = next(iter(self.tails))
             del self.tails[oldest]
             self._set_bit(oldest)
@@ -86,7 +85,9 @@ class _Session:
         place = counter >> 3
         if place >= len(self.bits):
             # In steps, so that a session that counts up does not grow with every eighth message.
-            self.bits.extend(bytes((place | 63) + 1 - len(self.bits)))
+            more = (place | 63) + 1 - len(self.bits)
+            self.bits.extend(bytes(more))
+            self.cost += more
         self.bits[place] |= 1 << (counter & 7)
 
 

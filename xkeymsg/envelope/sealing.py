@@ -12,7 +12,15 @@ from typing import Final, NoReturn, TypeVar
 from xkeymsg import nkey, wire
 from xkeymsg.ambient import after_fork, call_later, now_ns
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.assembly import NO_VIEWS, ONE_PART, assemble, seal_part, seal_view
+from xkeymsg.envelope.assembly import (
+    LARGE,
+    NO_VIEWS,
+    ONE_PART,
+    assemble,
+    seal_large,
+    seal_part,
+    seal_view,
+)
 from xkeymsg.envelope.content import (
     PADDED,
     PartType,
@@ -189,9 +197,15 @@ class Sealer:
         def attempt(session: Session) -> bytes:
             nonce, content_key = session.next_nonce(now)
             audience = session.audience(to)
+            head = session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes)
+            if len(content) >= LARGE:
+                ephemeral, signer = session.public, self._signer
+                return seal_large(
+                    head, nonce, audience, ephemeral, kind, content, content_key, signer
+                )
             part = seal_part(session.public, nonce, 0, kind, content, content_key)
             return assemble(
-                session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes),
+                head,
                 nonce,
                 audience,
                 (NO_VIEWS + ONE_PART, *part),

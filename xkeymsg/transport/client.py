@@ -150,7 +150,6 @@ class HardenedClient(Client):
 
     def _connect_command(self) -> bytes:
         """Build the CONNECT line: the moment before credentials leave, on every (re)connection."""
-        self._heed_cancellation()
         if self._tls_required and not self._is_encrypted():
             raise PlaintextRefusedError
         if self._signature_cb is not None and "nonce" in self._server_info:

@@ -20,7 +20,15 @@ from xkeymsg.transport.options import ConnectOptions
 __all__ = ("load_context", "selected_context")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
-_UNSUPPORTED: Final = ("nsc", "socks_proxy", "user_jwt", "windows_cert_store")
+_UNSUPPORTED: Final = (
+    "nsc",
+    "socks_proxy",
+    "user_jwt",
+    "windows_cert_store",
+    "jetstream_domain",
+    "jetstream_api_prefix",
+    "jetstream_event_prefix",
+)
 _STRINGS: Final = ("user", "password", "token")
 _PATHS: Final = {
     "creds": "creds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -14,6 +15,7 @@ from xkeymsg.errors import ConfigurationError
 __all__ = ("DEFAULT_SERVER", "ConnectOptions")
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
+_PREFIX: Final = re.compile(r"[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*")
 _SCHEMES: Final = ("nats", "tls")
 
 
@@ -62,6 +64,8 @@ class ConnectOptions:
             raise ConfigurationError("a password needs a user")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("tls_cert and tls_key go together")
+        if not _PREFIX.fullmatch(self.inbox_prefix):
+            raise ConfigurationError("inbox_prefix is a subject without wildcards")
         if not self.timeout > 0:
             raise ConfigurationError("timeout is a number of seconds above 0")
 
