@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from xkeymsg.testing import NATSServer
+
+# A busy machine is not a failure.
+settings.register_profile("xkeymsg", deadline=None)
+settings.load_profile("xkeymsg")
 
 
 @pytest.fixture

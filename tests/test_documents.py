@@ -87,5 +87,15 @@ def test_files_that_are_named_exist(path: Path) -> None:
 
 def test_every_make_target_of_the_readme_exists() -> None:
     made = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {word for line in re.findall(r"make ([a-z ]+)", README) for word in line.split()}
-    assert named & made >= {"demo", "test", "server", "bench", "lint", "types", "help"}
+    named = {
+        word for line in re.findall(r"(?:`|\$ )make ([a-z ]+)", README) for word in line.split()
+    }
+    assert named >= {"demo", "test", "server", "bench", "lint", "types", "help"}
+    assert named <= made
+
+
+def test_the_servers_configuration_is_one() -> None:
+    server = Path(sys.executable).parent / "nats-server"
+    command = [str(server if server.exists() else "nats-server"), "-t", "-c", "nats-server.conf"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -44,12 +44,19 @@ class _Alarm:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._due: list[tuple[float, int, weakref.WeakMethod[Callable[[], None]]]] = []
+        self._most = 1024
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
 
     def add(self, seconds: float, method: Callable[[], None]) -> None:
         with self._condition:
             entry = (monotonic() + seconds, next(self._numbers), weakref.WeakMethod(method))
+            if len(self._due) >= self._most:
+                # What is gone by now would stay for its whole time: an hour of a program that makes
+                # a sealer for each message.
+                self._due = [each for each in self._due if each[2]() is not None]
+                heapq.heapify(self._due)
+                self._most = max(1024, 2 * len(self._due))
             heapq.heappush(self._due, entry)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="xkeymsg", daemon=True)

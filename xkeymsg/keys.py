@@ -231,6 +231,18 @@ class XKeyPair:
         raise TypeError("a secret key cannot be pickled or copied")
 
 
+def _user(text: str) -> bytes:
+    """Return a raw user key, which is not that of nobody.
+
+    32 zero bytes stand for a key without a user. Whoever got them certified as a user's, with
+    somebody else's xkey, would have that one open what was meant for this user.
+    """
+    raw = nkey.decode_public(nkey.Prefix.USER, text)
+    if not any(raw):
+        raise KeyFormatError("a user key of zeros, which stands for no user")
+    return raw
+
+
 class Recipient:
     """A public key, and the user under whom it was resolved.
 
@@ -250,7 +262,7 @@ class Recipient:
         if not isinstance(key, XKey):
             raise TypeError(f"a recipient's key is an XKey, not {type(key).__name__}")
         self.key = key
-        self.user = bytes(32) if user is None else nkey.decode_public(nkey.Prefix.USER, user)
+        self.user = bytes(32) if user is None else _user(user)
         """The raw user key, or 32 zero bytes for a key without one."""
         self._hash = hash((bytes(key), self.user))
 
@@ -293,7 +305,7 @@ class Keyring:
         """
         self.active = active
         self.retired = tuple(retired)
-        self.user = None if user is None else nkey.decode_public(nkey.Prefix.USER, user)
+        self.user = None if user is None else _user(user)
         self.without_user = without_user
 
     @property

@@ -29,6 +29,7 @@ __all__ = (
     "ed25519_verify",
     "equal",
     "is_safe_point",
+    "label",
     "sha256",
     "x25519",
     "x25519_public",
@@ -107,12 +108,17 @@ def box_open(sealed: bytes, nonce: bytes, pair_key: bytes) -> bytes | None:
         return None
 
 
+def label(text: bytes) -> bytes:
+    """Return a label for `digest`: zero-padded to 16 bytes, so that none is another's beginning."""
+    return text.ljust(16, b"\0")
+
+
 def digest(label: bytes, data: bytes, *, key: bytes = b"", size: int) -> bytes:
-    """Return BLAKE2b (RFC 7693) of `size` bytes over the label, zero-padded to 16, and the data.
+    """Return BLAKE2b (RFC 7693) of `size` bytes over a `label` and the data.
 
     The label separates this use of a key or hash from every other one.
     """
-    return hashlib.blake2b(label.ljust(16, b"\0") + data, key=key, digest_size=size).digest()
+    return hashlib.blake2b(label + data, key=key, digest_size=size).digest()
 
 
 def sha256(*pieces: bytes | memoryview) -> bytes:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 from tests.envelope.cast import ALICE, BOB, NOW, SUBJECT, pair, to
 from tests.reference import crypto
 from tests.reference.encoding import NIL, Cursor, array, binary, header, string, uint
-from tests.reference.head import decode_head
+from tests.reference.head import Head, decode_head
 from tests.reference.limits import Limits
 from tests.reference.seal import sign
 from xkeymsg import Recipient, Sealer, XKey, XKeyPair
@@ -219,9 +219,13 @@ def thief_of(own: XKeyPair, of: XKey = ALICE.public) -> Rogue:
     return Rogue(S=of, secret=own, to=(Recipient(own.public),))
 
 
+def head_of(envelope: bytes) -> Head:
+    return decode_head(Pieces.of(envelope).head, Limits())
+
+
 def key_of(own: XKeyPair, envelope: bytes, user: bytes = bytes(32)) -> Key:
     """What a recipient, and nobody else but the sender, can compute of an envelope."""
-    head = decode_head(Pieces.of(envelope).head, Limits())
+    head = head_of(envelope)
     r_public = bytes(own.public)
     tag_key, auth_key = crypto.pair_keys(crypto.x25519(own._secret, head.S), head.S, r_public, user)
     dh_e = crypto.x25519(own._secret, head.E)
@@ -238,7 +242,7 @@ def grant_of(own: XKeyPair, envelope: bytes) -> bytes:
 
 
 def nonce_of(envelope: bytes) -> bytes:
-    return decode_head(Pieces.of(envelope).head, Limits()).nonce
+    return head_of(envelope).nonce
 
 
 def transcript_of(envelope: bytes) -> bytes:

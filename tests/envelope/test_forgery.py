@@ -23,14 +23,13 @@ from tests.envelope.forge import (
     Pieces,
     Rogue,
     grant_of,
+    head_of,
     key_of,
     nonce_of,
     thief_of,
     transcript_of,
 )
 from tests.reference import crypto
-from tests.reference.head import decode_head
-from tests.reference.limits import Limits
 from xkeymsg import (
     AuthenticationError,
     CommitmentError,
@@ -51,7 +50,7 @@ def to_both() -> bytes:
 
 def rewritten_by_bob(envelope: bytes, data: bytes) -> Pieces:
     """Bob knows CK, so that he can encrypt another payload under it, commitment and all."""
-    head = decode_head(Pieces.of(envelope).head, Limits())
+    head = head_of(envelope)
     content_key = grant_of(BOB, envelope)[1:]
     keys = crypto.part_keys(content_key, head.E, head.nonce, 0)
     part = b"\0" + keys[1] + crypto.seal(keys[0], crypto.ZERO12, data, b"")
@@ -171,7 +170,7 @@ def test_whoever_steals_a_senders_key_later_does_not_open_what_it_sealed() -> No
     # The thief has s, and everything that was ever sent; e is gone. It can tell who the recipients
     # were, and finds no K: the ephemeral half is missing.
     envelope = Sealer(ALICE).seal(b"secret", to=[BOB.public], subject=SUBJECT)
-    pieces, head = Pieces.of(envelope), decode_head(Pieces.of(envelope).head, Limits())
+    pieces, head = Pieces.of(envelope), head_of(envelope)
     dh_s = crypto.x25519(ALICE._secret, bytes(BOB.public))
     tag_key, auth_key = crypto.pair_keys(dh_s, head.S, bytes(BOB.public), bytes(32))
     assert crypto.tag_of(tag_key, head.E) == pieces.tags
@@ -216,7 +215,7 @@ def test_a_thief_cannot_burn_the_counters_of_a_sender_who_signs() -> None:
     opener = Opener(BOB, senders, require_signature=True)
     sealer = Sealer(ALICE, signer=ALICE_USER)
     first = sealer.seal(b"1", to=[BOB.public], subject=SUBJECT)
-    head = decode_head(Pieces.of(first).head, Limits())
+    head = head_of(first)
     thief = thief_of(BOB).but(created_ms=head.created_ms, identity=raw_user(ALICE_USER))
     for counter in (1, 2):
         assert code_of(opener, thief.but(counter=counter).envelope()) == "signature_missing"

@@ -19,18 +19,13 @@ DEADLINE = 30.0
 PROLOGUE = """
 import os, sys, threading, time
 from tests.envelope.cast import ALICE, BOB, SUBJECT, reader
-from tests.envelope.forge import Pieces
-from tests.reference.head import decode_head
-from tests.reference.limits import Limits
+from tests.envelope.forge import head_of
 from xkeymsg import Opener, ReplayError, Sealer, ambient
 
 sealer = Sealer(ALICE)
 
 def seal(data=b"x"):
     return sealer.seal(data, to=[BOB.public], subject=SUBJECT)
-
-def head_of(envelope):
-    return decode_head(Pieces.of(envelope).head, Limits())
 
 def in_child(work):
     # Runs work in a child and returns the bytes that it returned; a child that hangs is killed.

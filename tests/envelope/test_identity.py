@@ -22,6 +22,7 @@ from tests.envelope.forge import Rogue, thief_of
 from xkeymsg import (
     ANYONE,
     Admission,
+    KeyFormatError,
     Keyring,
     Opener,
     Recipient,
@@ -29,6 +30,7 @@ from xkeymsg import (
     SenderNotAdmittedError,
     SignatureMissingError,
     XKey,
+    nkey,
 )
 
 Verdict = Callable[[XKey, str], Admission | None]
@@ -129,6 +131,16 @@ def test_mallory_cannot_open_it_either() -> None:
     )
     keyring = Keyring(MALLORY, user=MALLORY_USER.public)
     assert code_of(Opener(keyring, {ALICE.public}), for_mallory) == "not_a_recipient"
+
+
+def test_a_user_key_of_zeros_does_not_stand_for_no_user() -> None:
+    # Mallory is a user under the key of 32 zeros, which is what U is for a key without a user, and
+    # certifies Bob's xkey: what Alice seals to her would open at Bob as sealed to his bare key.
+    nobody = nkey.encode_public(nkey.Prefix.USER, bytes(32))
+    with pytest.raises(KeyFormatError, match="zeros"):
+        Recipient(BOB.public, nobody)
+    with pytest.raises(KeyFormatError, match="zeros"):
+        Keyring(BOB, user=nobody)
 
 
 def test_a_message_to_a_user_opens_for_that_user() -> None:

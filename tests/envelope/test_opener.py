@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,7 +24,6 @@ from tests.envelope.cast import (
 from tests.envelope.forge import Pieces, Rogue
 from xkeymsg import (
     ANYONE,
-    Admission,
     AuthenticationError,
     ExpiredError,
     Keyring,
@@ -39,9 +37,7 @@ from xkeymsg import (
     SenderNotAdmittedError,
     StaleError,
     StreamPosition,
-    SubjectMismatchError,
     UnsupportedVersionError,
-    XKey,
 )
 
 
@@ -85,79 +81,6 @@ def test_the_last_second_of_the_calendar_stands_for_all_behind_it() -> None:
     assert reader().open(rogue.envelope(), subject=">").expires == datetime.max.replace(tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("expected", "subject"),
-    [
-        (SUBJECT, SUBJECT),
-        ("orders.*", "orders.new"),
-        ("*.new", "orders.new"),
-        ("*.*", "orders.new"),
-        ("*", "orders"),
-        (">", "orders"),
-        (">", "orders.new.eu"),
-        ("orders.>", "orders.new"),
-        ("orders.>", "orders.new.eu"),
-        ("orders.*.>", "orders.new.eu.west"),
-        ("*.new.>", "orders.new.eu"),
-        (["nothing", "orders.*"], "orders.new"),
-        (("orders.new",), "orders.new"),
-        ("_XKM.reply.7", "_XKM.reply.7"),
-        ("_XKM", "_XKM"),
-        ("*", "_XKMx"),
-        (">", "a._XKM"),
-        ("ordérs.*", "ordérs.new"),
-    ],
-)
-def test_a_subject_that_is_expected_is_taken(expected: str | Sequence[str], subject: str) -> None:
-    assert reader().open(sealed(subject), subject=expected).subject == subject
-
-
-@pytest.mark.parametrize(
-    ("expected", "subject"),
-    [
-        ("orders.new", "orders.New"),
-        ("orders.new", "orders.new.eu"),
-        ("orders.*", "orders"),
-        ("orders.*", "orders.new.eu"),
-        ("orders.>", "orders"),
-        ("orders.>", "order.new"),
-        ("*.new", "new"),
-        ("*", "orders.new"),
-        ("*.*.>", "orders.new"),
-        (["a", "b.>"], "orders.new"),
-        ([], "orders.new"),
-        ("café", "cafe\u0301"),
-    ],
-)
-def test_a_subject_that_is_not_expected_is_refused(
-    expected: str | Sequence[str], subject: str
-) -> None:
-    # E-67
-    with pytest.raises(SubjectMismatchError):
-        reader().open(sealed(subject), subject=expected)
-
-
-@pytest.mark.parametrize("pattern", [">", "*.>", "*.*.*", "_XKM.>", "_XKM.*.*", "_XKM.reply.*"])
-def test_no_pattern_takes_a_reply(pattern: str) -> None:
-    # E-68: a reply belongs to the request that waits for it, and not to whoever listens to `>`.
-    with pytest.raises(SubjectMismatchError):
-        reader().open(sealed("_XKM.reply.7"), subject=pattern)
-
-
-def test_the_wire_subject_has_to_be_the_sealed_one_where_it_is_given() -> None:
-    # A broker that remaps `orders.*` delivers under another subject than was sealed.
-    opener, envelope = reader(), sealed("orders.new")
-    assert opener.open(envelope, subject="orders.*", wire_subject="orders.new").data == b"data"
-    for wire in ("orders.old", "", "orders.new ", "ORDERS.NEW"):
-        with pytest.raises(SubjectMismatchError):
-            opener.open(envelope, subject="orders.*", wire_subject=wire)
-
-
-def test_without_a_wire_subject_the_sealed_one_decides() -> None:
-    with pytest.raises(SubjectMismatchError):
-        reader().open(sealed("orders.new"), subject="orders.old")
-
-
 def test_senders_of_the_call_take_the_place_of_the_openers() -> None:
     opener, envelope = reader(senders={EVE.public}), sealed()
     with pytest.raises(SenderNotAdmittedError):
@@ -187,26 +110,6 @@ def test_anyone_is_said_aloud_and_shows() -> None:
     assert message.admitted is False
     assert message.sender == ALICE.public
     assert repr(ANYONE) == "ANYONE"
-
-
-class _Trust:
-    """Admits Alice for orders, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[XKey, str]] = []
-
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
-        self.asked.append((sender, subject))
-        return Admission() if subject.startswith("orders.") else None
-
-
-def test_trust_is_asked_about_the_sealed_subject_not_that_on_the_wire() -> None:
-    trust = _Trust()
-    opener = Opener(BOB, trust)
-    opener.open(sealed("orders.new"), subject=">")
-    with pytest.raises(SenderNotAdmittedError):
-        opener.open(sealed("wages.new"), subject=">", wire_subject="orders.new")
-    assert trust.asked == [(ALICE.public, "orders.new"), (ALICE.public, "wages.new")]
 
 
 def test_a_retired_key_still_opens_what_was_sealed_to_it() -> None:
@@ -285,6 +188,7 @@ def test_a_position_makes_it_the_policy_of_streams(clock: Clock) -> None:
 
 
 def test_who_is_not_a_recipient_learns_how_many_there_are() -> None:
+    # E-35
     keys = [pair(number).public for number in range(1, 8)]
     envelope = Sealer(ALICE).seal(b"", to=keys, subject=SUBJECT)
     with pytest.raises(NotARecipientError) as caught:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
-from tests.envelope.cast import ALICE, BOB, NOW, Clock, pair
+from tests.envelope.cast import ALICE, BOB, NOW, SUBJECT, Clock, pair
 from tests.envelope.forge import Rogue
+from tests.envelope.together import together
 from xkeymsg import (
     Limits,
     Message,
@@ -215,22 +214,12 @@ def test_the_policies_remember_apart(opener: Opener) -> None:
 
 def test_of_eight_threads_with_copies_of_one_message_one_gets_it(opener: Opener) -> None:
     # E-72: eight positions, one message.
-    envelope, barrier, results = Rogue().envelope(), threading.Barrier(8), list[str]()
+    envelope = Rogue().envelope()
 
-    def work(sequence: int) -> None:
-        barrier.wait(20)
-        try:
-            opener.open(envelope, subject=">", position=at(sequence))
-            results.append("opened")
-        except XKeyMsgError as error:
-            results.append(error.code)
+    def work(sequence: int) -> str:
+        return opener.open(envelope, subject=">", position=at(sequence)).subject
 
-    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-    assert sorted(results) == ["opened", *["replay"] * 7]
+    assert sorted(together(8, work)) == [SUBJECT, *["replay"] * 7]
 
 
 def test_sessions_and_senders_do_not_disturb_each_other(opener: Opener) -> None:

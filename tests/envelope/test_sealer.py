@@ -22,9 +22,7 @@ from tests.envelope.cast import (
     raw_user,
     reader,
 )
-from tests.envelope.forge import Pieces
-from tests.reference.head import decode_head
-from tests.reference.limits import Limits as ReferenceLimits
+from tests.envelope.forge import Pieces, head_of
 from xkeymsg import (
     BadKeyError,
     ConfigurationError,
@@ -170,7 +168,7 @@ def test_the_attributes_arrive(clock: Clock) -> None:
     envelope = sealer.seal(
         b"", to=[BOB.public], subject=SUBJECT, expires=timedelta(hours=1), revision=77
     )
-    head = decode_head(Pieces.of(envelope).head, ReferenceLimits())
+    head = head_of(envelope)
     assert head.identity == raw_user(ALICE_USER)
     assert head.expires_ms == NOW + 3_600_000
     message = reader().open(envelope, subject=SUBJECT)
@@ -250,7 +248,7 @@ def test_a_signer_that_fails_costs_a_counter_and_no_more() -> None:
         sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
     fail = False
     envelope = sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
-    assert decode_head(Pieces.of(envelope).head, ReferenceLimits()).counter == 2
+    assert head_of(envelope).counter == 2
     opener = Opener(BOB, senders={ALICE.public: ALICE_USER.public}, replay="file")
     assert opener.open(envelope, subject=SUBJECT).signer == ALICE_USER.public
 

@@ -150,6 +150,7 @@ def seals() -> Iterator[Callable[[], object]]:
 def test_no_error_shows_anything(
     provoke: Callable[[], object], clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # E-89
     with caplog.at_level(logging.DEBUG), pytest.raises(XKeyMsgError) as caught:
         provoke()
     error = caught.value

@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import gc
 import itertools
-import pickle  # noqa: TID251 - to show that a sealer does not go in
-import sys
-import threading
-import time
-import weakref
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 
 from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, Clock, pair, reader
-from tests.envelope.forge import Pieces, session_of
-from tests.reference.head import Head, decode_head
-from tests.reference.limits import Limits
-from xkeymsg import Recipient, Sealer, XKey, ambient
-from xkeymsg.envelope import derive, sealing, session
-from xkeymsg.envelope.session import Session, SessionEndedError
-
-DEADLINE = 20.0
-
-
-def head_of(envelope: bytes) -> Head:
-    return decode_head(Pieces.of(envelope).head, Limits())
-
-
-def seal(sealer: Sealer, data: bytes = b"") -> Head:
-    return head_of(sealer.seal(data, to=[BOB.public], subject=SUBJECT))
-
-
-def running(sealer: Sealer) -> Session:
-    assert sealer._session is not None
-    return sealer._session
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait for what another thread does; the deadline only ends a test that has failed."""
-    end = time.monotonic() + DEADLINE
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
+from tests.envelope.forge import Pieces, head_of
+from tests.envelope.inside import is_empty, running, seal
+from tests.envelope.together import together
+from tests.reference.head import Head
+from xkeymsg import Recipient, Sealer, XKey
+from xkeymsg.envelope import derive, session
 
 
 def test_a_session_serves_many_messages_and_counts_them() -> None:
@@ -135,118 +103,6 @@ def test_what_was_sealed_before_the_end_opens_behind_it() -> None:
     assert reader().open(envelope, subject=SUBJECT).data == b"late"
 
 
-def is_empty(ended: Session) -> bool:
-    """Whether a session holds no secret any more."""
-    return (ended._ephemeral, ended._hedge, ended._recipients, ended._audiences) == (
-        None, b"", {}, {},
-    )  # fmt: skip
-
-
-def test_the_timer_drops_the_secrets_of_a_sealer_that_has_nothing_to_send(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # E-21: the last message of the day must not leave its keys in memory all night.
-    monkeypatch.setattr(sealing, "LIFETIME", 0.05)
-    sealer = Sealer(ALICE)
-    first = seal(sealer)
-    assert until(lambda: is_empty(running(sealer)))
-    assert seal(sealer).E != first.E
-
-
-def test_the_ephemeral_secret_is_released_with_the_session() -> None:
-    sealer = Sealer(ALICE)
-    seal(sealer)
-    secret = session_of(sealer)._secret
-    held = sys.getrefcount(secret)
-    sealer.close()
-    gc.collect()
-    assert sys.getrefcount(secret) <= 2 < held, "nobody but this test has it"
-
-
-def test_neither_the_timer_nor_a_cache_keeps_a_closed_session_alive() -> None:
-    sealer = Sealer(ALICE)
-    seal(sealer)
-    alive = weakref.ref(running(sealer))
-    sealer.close()
-    gc.collect()
-    assert alive() is None
-
-
-def test_a_sealer_that_is_let_go_takes_its_session_along() -> None:
-    sealer = Sealer(ALICE)
-    seal(sealer)
-    alive = weakref.ref(running(sealer))
-    del sealer
-    gc.collect()
-    assert alive() is None
-
-
-def test_keys_that_are_computed_while_the_session_ends_are_not_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # The timer comes from another thread, at any moment: here, amid the X25519 with a recipient.
-    sealer = Sealer(ALICE)
-    seal(sealer)
-    ended = running(sealer)
-    wrap_key = derive.wrap_key
-
-    def ending(*arguments: object) -> bytes:
-        ended.end()
-        return wrap_key(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(derive, "wrap_key", ending)
-    sealer.seal(b"", to=[CAROL.public], subject=SUBJECT)
-    assert is_empty(ended)
-
-
-def test_nothing_is_drawn_without_the_sessions_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    # E-27: the session ends between the check and the draw; an empty key would mix nothing in.
-    sealer = Sealer(ALICE)
-    first = seal(sealer)
-    ended = running(sealer)
-    random_bytes = ambient.random_bytes
-
-    def ending(size: int) -> bytes:
-        ended.end()
-        return random_bytes(size)
-
-    monkeypatch.setattr(session, "random_bytes", ending)
-    with pytest.raises(SessionEndedError):
-        ended.next_nonce(0)
-    assert seal(sealer).E != first.E
-
-
-def test_a_generator_that_repeats_still_gives_other_nonces_and_keys(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    # E-27: a virtual machine is restored from a snapshot, and the kernel's randomness repeats.
-    # The clock is all that differs.
-    sealer = Sealer(ALICE)
-    seal(sealer)
-    restored = running(sealer)
-    monkeypatch.setattr(session, "random_bytes", bytes)
-    drawn = []
-    for ms in (1, 2):
-        monkeypatch.setattr(restored, "_counter", itertools.count(7))
-        clock.ms += ms
-        drawn.append(restored.next_nonce(clock()))
-    assert drawn[0][0][:4] == drawn[1][0][:4]
-    assert drawn[0][0] != drawn[1][0]
-    assert drawn[0][1] != drawn[1][1]
-
-
-def test_what_the_clock_says_alone_does_not_give_the_keys(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
-) -> None:
-    # E-27: the secret of the session is mixed in as well.
-    sealers = [Sealer(ALICE), Sealer(ALICE)]
-    for sealer in sealers:
-        seal(sealer)
-    monkeypatch.setattr(session, "random_bytes", bytes)
-    drawn = {running(sealer).next_nonce(clock())[1] for sealer in sealers}
-    assert len(drawn) == 2
-
-
 def test_two_recipients_with_one_tag_begin_a_new_session(monkeypatch: pytest.MonkeyPatch) -> None:
     # E-29
     sealer = Sealer(ALICE)
@@ -279,33 +135,17 @@ def test_a_session_remembers_a_bounded_number_of_recipients(
         assert remembered[keep] <= 3
 
 
-PICKLES = [partial(pickle.dumps, protocol=each) for each in range(pickle.HIGHEST_PROTOCOL + 1)]
-
-
-@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, *PICKLES])
-def test_a_sealer_and_its_session_cannot_be_copied_or_pickled(
-    take: Callable[[object], object],
-) -> None:
-    # E-25: two of them would count on from the same number, under the same keys.
-    sealer = Sealer(ALICE)
-    seal(sealer)
-    for thing in (sealer, running(sealer)):
-        with pytest.raises(TypeError, match="cannot be pickled or copied"):
-            take(thing)
-
-
 def test_eight_threads_take_4000_different_nonces() -> None:
     # E-23
     sealer = Sealer(ALICE)
     readers = [pair(number).public for number in range(8)]
-    barrier, heads = threading.Barrier(8), list[Head]()
+    heads = list[Head]()
 
     def work(number: int) -> None:
-        barrier.wait()
         to: list[XKey | Recipient] = [readers[number], Recipient(readers[(number + 1) % 8])]
         heads.extend(head_of(sealer.seal(b"", to=to, subject=SUBJECT)) for _ in range(500))
 
-    run_threads(work, 8)
+    together(8, work)
     assert len(heads) == len({head.nonce for head in heads}) == 4000
     assert len({(head.E, head.counter) for head in heads}) == 4000
     assert len({head.E for head in heads}) == 1
@@ -313,38 +153,17 @@ def test_eight_threads_take_4000_different_nonces() -> None:
 
 def test_threads_that_seal_while_sessions_end_lose_nothing_and_repeat_nothing() -> None:
     sealer = Sealer(ALICE)
-    envelopes, stop = list[bytes](), threading.Event()
+    envelopes = list[bytes]()
 
     def work(number: int) -> None:
-        if number == 0:
-            while not stop.is_set():
-                sealer.close()
-            return
         for _ in range(100):
-            envelopes.append(sealer.seal(b"x", to=[BOB.public], subject=SUBJECT))
-        if number == 1:
-            stop.set()
+            if number == 0:
+                sealer.close()
+            else:
+                envelopes.append(sealer.seal(b"x", to=[BOB.public], subject=SUBJECT))
 
-    run_threads(work, 4)
+    together(4, work)
     heads = [head_of(envelope) for envelope in envelopes]
     assert len({(head.E, head.counter) for head in heads}) == len(heads) == 300
     opener = reader()
     assert {opener.open(envelope, subject=SUBJECT).data for envelope in envelopes} == {b"x"}
-
-
-def run_threads(work: Callable[[int], None], count: int) -> None:
-    failures = list[BaseException]()
-
-    def guarded(number: int) -> None:
-        try:
-            work(number)
-        except BaseException as error:  # noqa: BLE001 - reported by the test's thread
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=(n,), daemon=True) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(DEADLINE)
-        assert not thread.is_alive()
-    assert failures == []

@@ -226,6 +226,30 @@ def test_a_first_half_of_small_order_is_refused(point: bytes) -> None:
     assert code_of(demanding(), THIEF.envelope(b"x", signature=changed)) == "signature_invalid"
 
 
+def test_a_signature_that_only_holds_eight_times_over_is_refused() -> None:
+    # E-5: Alice herself, who wants one reader to accept and another to refuse, adds a point of
+    # order 8 to the first half. Verifiers that multiply by the cofactor do not see it.
+    scalar, _ = ed25519.expand(SEED)
+    torsion = ed25519.decode(ed25519.SMALL_ORDER[-1])
+    assert torsion is not None
+    first = ed25519.add(ed25519.multiply(12_345, ed25519.B), torsion)
+    parts = [THIEF.part(0, b"x")]
+    message = crypto.signed_message(THIEF.digest(parts))
+    challenge = ed25519.challenge(ed25519.encode(first), IDENTITY, message)
+    second = (12_345 + challenge * scalar) % L
+    public = ed25519.decode(IDENTITY)
+    assert public is not None
+    both = ed25519.add(first, ed25519.multiply(challenge, public))
+    sides = ed25519.multiply(second, ed25519.B), both
+    once, eight_times = (
+        len({ed25519.encode(ed25519.multiply(times, side)) for side in sides}) for times in (1, 8)
+    )
+    assert (once, eight_times) == (2, 1)
+    signature = ed25519.encode(first) + second.to_bytes(32, "little")
+    forged = THIEF.envelope(parts=parts, signature=signature)
+    assert code_of(demanding(), forged) == "signature_invalid"
+
+
 def test_a_key_that_is_not_canonical_signs_nothing() -> None:
     # E-4: y = p + 1 is the point with y = 1 in other bytes, and 2^255 - 1 is none.
     p = 2**255 - 19

@@ -279,7 +279,7 @@ def test_a_context_that_is_a_folder_is_refused(environment: dict[str, str]) -> N
 
 @pytest.mark.parametrize(
     ("content", "name"),
-    [(b"ada", "ada"), (b" ada\n", "ada"), (b"", None), (b"\n", None), (b"\xff", None)],
+    [(b"ada", "ada"), (b" ada\n", "ada"), (b"", None), (b"\n", None), (b"\xff", "\ufffd")],
 )
 def test_the_selected_context_is_the_one_of_the_file(
     content: bytes, name: str | None, environment: dict[str, str]

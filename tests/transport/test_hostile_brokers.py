@@ -664,8 +664,8 @@ GREETINGS = {
 
 def greet(greeting: bytes) -> Script:
     async def script(session: Session) -> None:
-        await session.say(greeting)
         if greeting:
+            await session.say(greeting)
             await session.listen()
 
     return script

@@ -60,7 +60,7 @@ class _Subject(click.ParamType[str]):
     name = "subject"
 
     def __init__(self, *, wildcards: bool) -> None:
-        self._token = re.compile(r"[!-)+\--=?-~]+" + (r"|\*" if wildcards else ""))
+        self._token = re.compile(r"[!-)+,\-/-=?-~]+" + (r"|\*" if wildcards else ""))
         self._wildcards = wildcards
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:

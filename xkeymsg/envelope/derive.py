@@ -25,6 +25,14 @@ __all__ = (
 ZERO_NONCE: Final = bytes(12)
 """The nonce under a key that encrypts once."""
 
+_PAIR: Final = primitives.label(b"xkm1/pair")
+_TAG: Final = primitives.label(b"xkm1/tag")
+_WRAP: Final = primitives.label(b"xkm1/wrap")
+_PART: Final = primitives.label(b"xkm1/part")
+_VIEW: Final = primitives.label(b"xkm1/view")
+_ID: Final = primitives.label(b"xkm1/id")
+_INDEX: Final = tuple(bytes((index,)) for index in range(256))
+
 _SIGN: Final = b"\xffxkm1/sign\x00"
 
 
@@ -39,7 +47,7 @@ class PairKeys(NamedTuple):
 
     def tag(self, ephemeral: bytes) -> bytes:
         """Return the 8 bytes by which the recipient finds its wrap in a session."""
-        return primitives.digest(b"xkm1/tag", ephemeral, key=self.tag_key, size=8)
+        return primitives.digest(_TAG, ephemeral, key=self.tag_key, size=8)
 
 
 def pair_keys(dh_s: bytes | None, sender: bytes, recipient: bytes, user: bytes) -> PairKeys:
@@ -53,7 +61,7 @@ def pair_keys(dh_s: bytes | None, sender: bytes, recipient: bytes, user: bytes) 
     """
     if dh_s is None:
         raise BadKeyError("a shared secret is all zeros")
-    both = primitives.digest(b"xkm1/pair", dh_s + sender + recipient + user, size=64)
+    both = primitives.digest(_PAIR, dh_s + sender + recipient + user, size=64)
     return PairKeys(both[:32], both[32:])
 
 
@@ -74,19 +82,19 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
     dh_e = own.dh(peer)
     if dh_e is None:
         raise BadKeyError("a shared secret is all zeros")
-    return primitives.digest(b"xkm1/wrap", dh_e + ephemeral + recipient, key=auth, size=32)
+    return primitives.digest(_WRAP, dh_e + ephemeral + recipient, key=auth, size=32)
 
 
 def part_keys(content_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a part, and behind it its commitment: 64 bytes."""
-    data = ephemeral + nonce + bytes((index,))
-    return primitives.digest(b"xkm1/part", data, key=content_key, size=64)
+    data = ephemeral + nonce + _INDEX[index]
+    return primitives.digest(_PART, data, key=content_key, size=64)
 
 
 def view_keys(view_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a view, and behind it its commitment: 64 bytes."""
-    data = ephemeral + nonce + bytes((index,))
-    return primitives.digest(b"xkm1/view", data, key=view_key, size=64)
+    data = ephemeral + nonce + _INDEX[index]
+    return primitives.digest(_VIEW, data, key=view_key, size=64)
 
 
 def signed_bytes(digest: bytes) -> bytes:
@@ -99,4 +107,4 @@ def signed_bytes(digest: bytes) -> bytes:
 
 def message_id(sender: bytes, ephemeral: bytes, nonce: bytes) -> bytes:
     """Return the 16 bytes that name a message."""
-    return primitives.digest(b"xkm1/id", sender + ephemeral + nonce, size=16)
+    return primitives.digest(_ID, sender + ephemeral + nonce, size=16)

@@ -159,7 +159,7 @@ class Sealer:
         if type(data) is not bytes:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
         kind: int = PartType.PAYLOAD
-        pairs = _pairs_of(headers)
+        pairs = _pairs_of(headers) if headers else []
         # By what is in them: an iterator without headers is true, and they are no message array.
         if pairs or content_type is not None:
             kind = PartType.MESSAGE

@@ -52,6 +52,10 @@ class Audience(NamedTuple):
     recipients: tuple[Recipient, ...]
 
 
+_HEDGE: Final = primitives.label(b"xkm1/hedge")
+_NOBODY: Final = Audience(b"", b"", (), ())
+
+
 class Session:
     """One ephemeral key with its counter; thread-safe, never copied."""
 
@@ -80,12 +84,14 @@ class Session:
         self._ends = monotonic() + LIFETIME
         self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
         self._audiences: dict[tuple[XKey | Recipient, ...], Audience] = {}
+        self._last: list[tuple[tuple[XKey | Recipient, ...], Audience]] = [((), _NOBODY)]
 
     def end(self) -> None:
         """Drop every secret of the session; what is being sealed with them goes on."""
         self._ephemeral = None
         self._recipients = {}
         self._audiences = {}
+        self._last = [((), _NOBODY)]
         self._hedge = b""
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
@@ -113,7 +119,7 @@ class Session:
         hedge = self._hedge
         if not hedge:  # ended by another thread just now: without the secret nothing is mixed
             raise SessionEndedError
-        return primitives.digest(b"xkm1/hedge", data, key=hedge, size=size)
+        return primitives.digest(_HEDGE, data, key=hedge, size=size)
 
     def audience(self, to: tuple[XKey | Recipient, ...]) -> Audience:
         """Return recipients with tags and wraps; kept, as it mostly is the same again.
@@ -125,9 +131,11 @@ class Session:
             SessionEndedError: If the session is over.
             BadKeyError: If a shared secret is all zeros.
         """
-        # Into the very dictionary that was looked into: if the session ends meanwhile, its keys are
-        # dropped together with that one (E-21), and not put into the new one.
-        audiences = self._audiences
+        # Into the very objects that were looked into: if the session ends meanwhile, its keys are
+        # dropped together with those (E-21), and not put into the new ones.
+        audiences, last = self._audiences, self._last
+        if last[0][0] == to:  # mostly so; where the keys are the same objects, nothing is hashed
+            return last[0][1]
         known = audiences.get(to)
         if known is None:
             recipients = (one if isinstance(one, Recipient) else Recipient(one) for one in to)
@@ -135,6 +143,7 @@ class Session:
             if len(audiences) >= _AUDIENCES:
                 audiences.clear()
             audiences[to] = known
+        last[0] = to, known
         return known
 
     def _new_audience(self, recipients: Iterable[Recipient]) -> Audience:

@@ -314,7 +314,7 @@ class HardenedClient(Client):
         await self._flush_pending()
 
     async def _process_pong(self) -> None:
-        while self._pongs and self._pongs[0].done():
+        if self._pongs and self._pongs[0].done():
             # Its waiter gave up; the PONG still is the answer to that PING.
             self._pongs.pop(0)
             self._pings_outstanding = 0

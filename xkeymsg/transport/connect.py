@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import socket
 import ssl
 import threading
@@ -50,7 +49,7 @@ class Connection:
         """
         before = self.client.last_error
         try:
-            await self.client.flush(timeout=math.ceil(self._timeout))
+            await self.client.flush(self._timeout)  # type: ignore[arg-type]  # it takes fractions
         except errors.Error as error:
             if self.client.is_closed:
                 raise self.failure() from error
@@ -211,7 +210,10 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
     elif _is_alert(cause):
         check = "does the server want a certificate (--tlscert), and know this one's authority?"
     elif isinstance(cause, ssl.SSLError):
-        check = "does the certificate name this host, and does --tlsca name its authority?"
+        check = (
+            "does the certificate name this host, does --tlsca name its authority, and (for Python"
+            " 3.13) has the authority a KeyUsage?"
+        )
     elif "authorization violation" in reason.lower():
         reason, check = "the server refused the login", "are the credentials for this server?"
     return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}; {check}")

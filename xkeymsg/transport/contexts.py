@@ -47,11 +47,19 @@ def _folder(environment: Mapping[str, str]) -> Path:
 
 
 def selected_context(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Return the name of the context that `nats context select` chose, or None."""
+    """Return the name of the context that `nats context select` chose, or None.
+
+    Raises:
+        ConfigurationError: If one may be chosen and it cannot be read: without it the connection
+            would be another one.
+    """
+    path = _folder(environment) / "context.txt"
     try:
-        return (_folder(environment) / "context.txt").read_text(encoding="utf-8").strip() or None
-    except (OSError, ValueError):
+        return path.read_text(encoding="utf-8", errors="replace").strip() or None
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
 def load_context(name: str, environment: Mapping[str, str] = os.environ) -> ConnectOptions:

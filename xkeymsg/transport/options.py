@@ -15,7 +15,7 @@ from xkeymsg.errors import ConfigurationError
 __all__ = ("DEFAULT_SERVER", "ConnectOptions")
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
-_PREFIX: Final = re.compile(r"[!-)+\-/-=?-~]+(?:\.[!-)+\-/-=?-~]+)*")
+_PREFIX: Final = re.compile(r"[!-)+,\-/-=?-~]+(?:\.[!-)+,\-/-=?-~]+)*")
 _SCHEMES: Final = ("nats", "tls")
 
 

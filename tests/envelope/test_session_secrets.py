@@ -1,0 +1,169 @@
+"""The secrets of a session: mixed into all that is drawn, dropped when it ends, never copied."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import itertools
+import pickle  # noqa: TID251 - to show that a sealer does not go in
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from tests.envelope.cast import ALICE, CAROL, SUBJECT, Clock
+from tests.envelope.forge import session_of
+from tests.envelope.inside import is_empty, running, seal
+from tests.envelope.together import DEADLINE
+from xkeymsg import Sealer, ambient
+from xkeymsg.envelope import derive, sealing, session
+from xkeymsg.envelope.session import SessionEndedError
+
+
+def until(condition: Callable[[], bool]) -> bool:
+    """Wait for what another thread does; the deadline only ends a test that has failed."""
+    end = time.monotonic() + DEADLINE
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_the_timer_drops_the_secrets_of_a_sealer_that_has_nothing_to_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # E-21: the last message of the day must not leave its keys in memory all night.
+    monkeypatch.setattr(sealing, "LIFETIME", 0.05)
+    sealer = Sealer(ALICE)
+    first = seal(sealer)
+    assert until(lambda: is_empty(running(sealer)))
+    assert seal(sealer).E != first.E
+
+
+def test_the_ephemeral_secret_is_released_with_the_session() -> None:
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    secret = session_of(sealer)._secret
+    held = sys.getrefcount(secret)
+    sealer.close()
+    gc.collect()
+    assert sys.getrefcount(secret) <= 2 < held, "nobody but this test has it"
+
+
+def test_neither_the_timer_nor_a_cache_keeps_a_closed_session_alive() -> None:
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    alive = weakref.ref(running(sealer))
+    sealer.close()
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_sealer_that_is_let_go_takes_its_session_along() -> None:
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    alive = weakref.ref(running(sealer))
+    del sealer
+    gc.collect()
+    assert alive() is None
+
+
+def test_keys_that_are_computed_while_the_session_ends_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The timer comes from another thread, at any moment: here, amid the X25519 with a recipient.
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    ended = running(sealer)
+    wrap_key = derive.wrap_key
+
+    def ending(*arguments: object) -> bytes:
+        ended.end()
+        return wrap_key(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(derive, "wrap_key", ending)
+    sealer.seal(b"", to=[CAROL.public], subject=SUBJECT)
+    assert is_empty(ended)
+
+
+def test_nothing_is_drawn_without_the_sessions_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    # E-27: the session ends between the check and the draw; an empty key would mix nothing in.
+    sealer = Sealer(ALICE)
+    first = seal(sealer)
+    ended = running(sealer)
+    random_bytes = ambient.random_bytes
+
+    def ending(size: int) -> bytes:
+        ended.end()
+        return random_bytes(size)
+
+    monkeypatch.setattr(session, "random_bytes", ending)
+    with pytest.raises(SessionEndedError):
+        ended.next_nonce(0)
+    assert seal(sealer).E != first.E
+
+
+def test_a_generator_that_repeats_still_gives_other_nonces_and_keys(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    # E-27: a virtual machine is restored from a snapshot, and the kernel's randomness repeats.
+    # The clock is all that differs.
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    restored = running(sealer)
+    monkeypatch.setattr(session, "random_bytes", bytes)
+    drawn = []
+    for ms in (1, 2):
+        monkeypatch.setattr(restored, "_counter", itertools.count(7))
+        clock.ms += ms
+        drawn.append(restored.next_nonce(clock()))
+    assert drawn[0][0][:4] == drawn[1][0][:4]
+    assert drawn[0][0] != drawn[1][0]
+    assert drawn[0][1] != drawn[1][1]
+
+
+def test_what_the_clock_says_alone_does_not_give_the_keys(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    # E-27: the secret of the session is mixed in as well.
+    sealers = [Sealer(ALICE), Sealer(ALICE)]
+    for sealer in sealers:
+        seal(sealer)
+    monkeypatch.setattr(session, "random_bytes", bytes)
+    drawn = {running(sealer).next_nonce(clock())[1] for sealer in sealers}
+    assert len(drawn) == 2
+
+
+PICKLES = [partial(pickle.dumps, protocol=each) for each in range(pickle.HIGHEST_PROTOCOL + 1)]
+
+
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, *PICKLES])
+def test_a_sealer_and_its_session_cannot_be_copied_or_pickled(
+    take: Callable[[object], object],
+) -> None:
+    # E-25: two of them would count on from the same number, under the same keys.
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    for thing in (sealer, running(sealer)):
+        with pytest.raises(TypeError, match="cannot be pickled or copied"):
+            take(thing)
+
+
+def test_a_sealer_for_each_message_does_not_fill_the_timer() -> None:
+    # Each session is to end in an hour; most are gone long before.
+    kept = Sealer(ALICE)
+    seal(kept)
+    for _ in range(3000):
+        seal(Sealer(ALICE))
+    assert len(ambient._alarm._due) < 2000
+    assert any(each[2]() == running(kept).end for each in ambient._alarm._due)
+
+
+def test_a_sealer_that_closes_after_each_message_does_not_fill_the_timer() -> None:
+    sealer = Sealer(ALICE)
+    for _ in range(3000):
+        seal(sealer)
+        sealer.close()
+    assert len(ambient._alarm._due) < 2000
