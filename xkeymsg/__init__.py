@@ -17,10 +17,11 @@ from xkeymsg import errors
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.opening import Opener
 from xkeymsg.envelope.replay import StreamPosition
-from xkeymsg.envelope.sealing import Sealer
 from xkeymsg.errors import *
+from xkeymsg.fields.documents import Opener, Sealer, View
+from xkeymsg.fields.files import Policy
+from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer, UserKey
@@ -28,18 +29,21 @@ from xkeymsg.nkey import Signer, UserKey
 __version__ = "0.1.0"
 __all__ = (
     "ANYONE",
+    "WITHHELD",
     "Admission",
     "Headers",
     "Keyring",
     "Limits",
     "Message",
     "Opener",
+    "Policy",
     "Recipient",
     "Sealer",
     "Signer",
     "StreamPosition",
     "Trust",
     "UserKey",
+    "View",
     "XKey",
     "XKeyPair",
     *errors.__all__,

@@ -59,6 +59,14 @@ class Limits:
     """Bytes of replay memory for all admitted senders."""
     live_unadmitted: int = 1024 * 1024
     """Bytes of replay memory for all other senders together."""
+    depth: int = 32
+    """Containers of a document one in another."""
+    nodes: int = 1_000_000
+    """Values of a document, with all that describes where they are."""
+    fields: int = 10_000
+    """Pairs of path and value of a document."""
+    holes: int = 10_000
+    """Positions of lists that a reader may not see."""
     stream_marks: int = 100_000
     """Messages of streams that an opener remembers."""
 
