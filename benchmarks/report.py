@@ -1,42 +1,38 @@
 """What a call of the benchmarks gathers: tables for people, one JSON file for programs.
 
-A table has a line per contender. The ratios say how many times as long as the baseline it took: the
-ratio of the minima, and the median of the ratios within a round.
+A table of a run has a line per contender. The ratios say how many times as long as the baseline it
+took: the ratio of the minima, and the median of the ratios within a round.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
-from benchmarks.harness import Contender, Pace, Ratio, Run, measure
+from benchmarks.harness import Contender, Pace, Run, measure
+from benchmarks.promises import Bound, Figure, Outcome, Promise, Table, is_met
 
-__all__ = ("Promise", "Report", "Suite", "human")
+__all__ = ("AnyPromise", "Promise", "Report", "Suite", "human")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
-    """A ratio that the project promises: between two contenders' times in the run `title`."""
-
-    title: str
-    of: str
-    against: str
-    target: str
-
-    def __str__(self) -> str:
-        return f"{self.title}: {self.of} / {self.against}"
+AnyPromise: TypeAlias = Promise | Bound | Figure
 
 
 class Report:
-    """Runs, and what was left out of them."""
+    """Runs, tables of what is not timed, and what was left out."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
-        self._runs: dict[str, Run] = {}
+        self.runs: dict[str, Run] = {}
+        self.tables: dict[str, Table] = {}
         self._peers: dict[str, str] = {}
         self._left_out: dict[str, str] = {}
+
+    @property
+    def quick(self) -> bool:
+        """Whether suites may leave out what takes long."""
+        return self._pace.quick
 
     def measure(
         self,
@@ -50,9 +46,14 @@ class Report:
         """Let contenders take turns, with batches so many times `longer`, and print the tables."""
         pace = replace(self._pace, milliseconds=self._pace.milliseconds * longer)
         run = measure(title, contenders, baseline=baseline, pace=pace, measures=measures)
-        self._runs[title] = run
+        self.runs[title] = run
         for index in range(len(measures)):
             print(*_table(run, index), sep="\n", end="\n\n", flush=True)
+
+    def add_table(self, title: str, table: Table) -> None:
+        """Take figures that are counted and not timed, and print them."""
+        self.tables[title] = table
+        print(*_counted(title, table), sep="\n", end="\n\n", flush=True)
 
     def take_part(self, name: str, version: str) -> None:
         """Note that a peer of another language takes part, and what it says it is."""
@@ -64,30 +65,35 @@ class Report:
         self._left_out[name] = why
         print(f"{name}: left out: {why}\n", flush=True)
 
-    def ratio(self, promise: Promise) -> Ratio | None:
-        """Return the ratio of a promise, if both sides took part."""
-        run = self._runs.get(promise.title)
-        if run is None or not {promise.of, promise.against} <= run.series.keys():
-            return None
-        return run.ratio(promise.of, promise.against)
+    def print_promises(self, promises: Sequence[AnyPromise]) -> None:
+        """Print the closing sections."""
+        ratios = [promise for promise in promises if isinstance(promise, Promise)]
+        bounds = [promise for promise in promises if not isinstance(promise, Promise)]
+        self._print_section("Ratios", ratios, ("min ratio", "median ratio"))
+        self._print_section("Bounds", bounds, ("minimum", "median"))
 
-    def print_ratios(self, promises: Sequence[Promise]) -> None:
-        """Print the closing section."""
-        line = "{:<56}{:>12}{:>12}{:>14}".format
-        print(line("Ratios", "promised", "min ratio", "median ratio"))
+    def _print_section(
+        self, title: str, promises: Sequence[AnyPromise], columns: tuple[str, str]
+    ) -> None:
+        line = "{:<72}{:>9}{:>12}{:>14}{:>9}".format
+        if promises:
+            print(line(title, "promised", *columns, ""))
         for promise in promises:
-            ratio = self.ratio(promise)
-            figures = ("not", "measured") if ratio is None else (f"{x:.2f}" for x in ratio)
-            print(line(f"  {promise}", promise.target, *figures))
+            outcome = promise.outcome(self)
+            print(line(f"  {promise}", promise.target, *_outcome(promise.target, outcome)).rstrip())
 
-    def as_json(self, promises: Sequence[Promise]) -> dict[str, Any]:
+    def as_json(self, promises: Sequence[AnyPromise]) -> dict[str, Any]:
         """Return everything, raw figures included, for a JSON file."""
-        ratios = {str(promise): self.ratio(promise) for promise in promises}
+        outcomes = [(promise, promise.outcome(self)) for promise in promises]
         return {
             "peers": self._peers,
             "left_out": self._left_out,
-            "ratios": {text: ratio and ratio._asdict() for text, ratio in ratios.items()},
-            "runs": [_run_as_json(run) for run in self._runs.values()],
+            "promises": {
+                str(promise): {"promised": promise.target} | (outcome._asdict() if outcome else {})
+                for promise, outcome in outcomes
+            },
+            "tables": self.tables,
+            "runs": [_run_as_json(run) for run in self.runs.values()],
         }
 
 
@@ -102,9 +108,24 @@ def human(size: int) -> str:
     return f"{size} B"
 
 
+def _outcome(target: str, outcome: Outcome | None) -> tuple[str, str, str]:
+    if outcome is None:
+        return "not", "measured", ""
+    minimum, median = outcome
+    verdict = "met" if is_met(target, minimum) else "missed"
+    return _number(minimum), "" if median is None else _number(median), verdict
+
+
+def _number(value: float) -> str:
+    """Write what is whole without decimals, and what is large without too many."""
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
 def _table(run: Run, index: int) -> Iterator[str]:
     """Lay out one measure of a run; a rate only for the first, which is the time on the clock."""
-    line = "{:<46}{:>12}{:>12}{:>14}{:>12}{:>14}".format
+    line = "{:<46}{:>14}{:>14}{:>14}{:>12}{:>14}".format
     title = run.title if len(run.measures) == 1 else f"{run.title}: {run.measures[index]}"
     rate = "" if index else "per second"
     yield line(title, "min µs", "median µs", rate, "min ratio", "median ratio").rstrip()
@@ -122,6 +143,16 @@ def _table(run: Run, index: int) -> Iterator[str]:
         )
 
 
+def _counted(title: str, table: Table) -> Iterator[str]:
+    columns = list(dict.fromkeys(column for line in table.values() for column in line))
+    width = max(14, *(len(column) + 2 for column in columns))
+    yield f"{title:<46}" + "".join(f"{column:>{width}}" for column in columns)
+    for name, line in table.items():
+        figures = (line.get(column) for column in columns)
+        texts = ("" if figure is None else _number(figure) for figure in figures)
+        yield f"  {name:<44}" + "".join(f"{text:>{width}}" for text in texts)
+
+
 def _run_as_json(run: Run) -> dict[str, Any]:
     return {
         "title": run.title,
@@ -130,6 +161,7 @@ def _run_as_json(run: Run) -> dict[str, Any]:
             {
                 "name": name,
                 "operations_per_batch": series.operations,
+                "rounds": series.rounds,
                 "nanoseconds_per_batch": {
                     measure: [batch[index] for batch in series.batches]
                     for index, measure in enumerate(run.measures)

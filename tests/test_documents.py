@@ -26,9 +26,9 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/xkm1.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/xkm1.md", "docs/documents.md"])
 def test_the_python_sessions_run(name: str) -> None:
-    [session] = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+    session = "".join(re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL))
     test = doctest.DocTestParser().get_doctest(session, {}, name, name, 0)
     assert len(test.examples) >= 6
     assert doctest.DocTestRunner(optionflags=OPTIONS).run(test).failed == 0

@@ -33,6 +33,7 @@ PURE_MODULES = {
 }  # fmt: skip
 ALLOWED_FROM = {
     "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
+    "sys": {"modules"},  # what an application has imported, without importing it
     "threading": {"Lock"},
     "tomllib": {"TOMLDecodeError", "loads"},
 }

@@ -19,8 +19,10 @@ from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import *
+from xkeymsg.fields.annotations import Readers
 from xkeymsg.fields.documents import Opener, Sealer, View
 from xkeymsg.fields.files import Policy
+from xkeymsg.fields.models import document_of
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
@@ -37,6 +39,7 @@ __all__ = (
     "Message",
     "Opener",
     "Policy",
+    "Readers",
     "Recipient",
     "Sealer",
     "Signer",
@@ -46,5 +49,6 @@ __all__ = (
     "View",
     "XKey",
     "XKeyPair",
+    "document_of",
     *errors.__all__,
 )

@@ -205,7 +205,7 @@ class Sealer:
         self,
         parts: Sequence[bytes],
         *,
-        grants: Mapping[XKey | Recipient, Iterable[int]],
+        grants: Mapping[XKey, Iterable[int]] | Mapping[Recipient, Iterable[int]],
         subject: str,
         headers: Headers = (),
         content_type: str | None = None,
@@ -250,7 +250,7 @@ class Sealer:
 
     def _readers(
         self,
-        grants: Mapping[XKey | Recipient, Iterable[int]],
+        grants: Mapping[XKey, Iterable[int]] | Mapping[Recipient, Iterable[int]],
         fields: int,
         *,
         metadata: bool,

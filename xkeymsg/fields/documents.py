@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.envelope import frame, opening, sealing
@@ -13,12 +13,16 @@ from xkeymsg.envelope.content import Headers, PartType
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import PolicyError
+from xkeymsg.fields import models
 from xkeymsg.fields.joining import join
 from xkeymsg.fields.policy import Policy
-from xkeymsg.fields.splitting import check_holes, split
+from xkeymsg.fields.splitting import Part, check_holes, split
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.limits import Limits
 
-__all__ = ("Opener", "Sealer", "View")
+__all__ = ("Opener", "Sealer", "View", "plan")
+
+_Model = TypeVar("_Model")
 
 Readers = Mapping[str, Iterable[XKey | Recipient]]
 """Who holds each permission."""
@@ -69,17 +73,7 @@ class Sealer(sealing.Sealer):
             LimitExceededError: If it is too deep or too large; and as for `seal`.
             ExpiredError: If `expires` is not in the future.
         """
-        holders = _holders(policy, readers)
-        parts = split(document, policy, self._limits)
-        # A part is granted to whoever holds one of its permissions (F-45).
-        grants: dict[XKey | Recipient, set[int]] = {}
-        for number, part in enumerate(parts):
-            for permission in part.permissions:
-                for reader in holders.get(permission, ()):
-                    grants.setdefault(reader, set()).add(number)
-        for granted in {frozenset(numbers) for numbers in grants.values()}:
-            if len(granted) < len(parts):  # who may see everything finds no holes
-                check_holes([parts[number] for number in granted], self._limits)
+        parts, grants = plan(document, policy, readers, self._limits)
         return self.seal_parts(
             [part.plaintext for part in parts],
             grants=grants,
@@ -91,9 +85,40 @@ class Sealer(sealing.Sealer):
         )
 
 
-def _holders(policy: Policy, readers: Readers) -> dict[str, tuple[XKey | Recipient, ...]]:
+def plan(
+    document: Any, policy: Policy, readers: Readers, limits: Limits
+) -> tuple[list[Part], dict[Recipient, set[int]]]:
+    """Split a document, and say which parts each reader is granted, by their numbers.
+
+    Raises:
+        PolicyError: If a permission of the policy has no readers (F-35).
+        FieldDeniedError: If no rule matches a field (F-32).
+        MalformedError: If the document holds what it cannot hold (F-2 to F-4).
+        LimitExceededError: If it is too deep or too large, or one of its readers would find too
+            many holes in lists (F-5, F-6).
+    """
+    holders = _holders(policy, readers)
+    parts = split(document, policy, limits)
+    grants: dict[Recipient, set[int]] = {}
+    for number, part in enumerate(parts):
+        # To whoever holds one of its permissions (F-45).
+        for permission in part.permissions:
+            for reader in holders[permission]:
+                grants.setdefault(reader, set()).add(number)
+    for granted in {frozenset(numbers) for numbers in grants.values()}:
+        if len(granted) < len(parts):  # who may see everything finds no holes
+            check_holes([parts[number] for number in granted], limits)
+    return parts, grants
+
+
+def _holders(policy: Policy, readers: Readers) -> dict[str, tuple[Recipient, ...]]:
     """Return who holds each permission of the policy; each has to have somebody (F-35)."""
-    holders = {name: tuple(readers.get(name, ())) for name in policy.permissions}
+    holders = {
+        name: tuple(
+            one if isinstance(one, Recipient) else Recipient(one) for one in readers.get(name, ())
+        )
+        for name in policy.permissions
+    }
     unread = sorted(
         name for name, keys in holders.items() if not keys and name not in policy.allow_unread
     )
@@ -127,6 +152,21 @@ class View(Message):
         """The fields that this reader may see; lists hold `WITHHELD` in the place of others."""
         self.withheld = withheld
         """How many parts of the document this reader may not see."""
+
+    def into(self, model: type[_Model]) -> _Model:
+        """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
+
+        What this reader may not see has to have a default in the model, and is not to be told from
+        it there. A list may be shorter than it was, and is refused with an item withheld unless its
+        items can be anything. The model need not be the sender's, nor be annotated with `Readers`.
+
+        Raises:
+            PolicyError: If the model has no default for what this reader may not see; names every
+                such place.
+            MalformedError: If the document does not fit the model; names the places, and no value.
+            TypeError: If it is no such model.
+        """
+        return models.into(model, self.document, self.withheld)
 
     def __repr__(self) -> str:
         return f"<View {self.message_id.hex()}, {self.withheld} parts withheld>"

@@ -13,8 +13,7 @@ from xkeymsg.keys import Recipient, XKey
 
 __all__ = ("Policy", "load_readers", "parse_readers")
 
-_RULE: Final = re.compile(r"^\s*\[\[\s*rule\s*\]\]", re.MULTILINE)
-_UNREAD: Final = re.compile(r"^\s*allow_unread\b", re.MULTILINE)
+_RULE: Final = re.compile(r"""^\s*\[\[\s*["']?rule["']?\s*\]\]""", re.MULTILINE)
 _LINE: Final = re.compile(r"at line (\d+)")
 _PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 
@@ -46,16 +45,19 @@ class Policy(policy.Policy):
         """
         settings = _toml(text, source)
         lines = [text.count("\n", 0, match.end()) + 1 for match in _RULE.finditer(text)]
-        unread = _UNREAD.search(text)
-        line = 1 if unread is None else text.count("\n", 0, unread.end()) + 1
+        line = _line_of(text, "allow_unread")
         unknown = sorted(settings.keys() - {"rule", "allow_unread"})
         if unknown:
-            raise PolicyError(f"{source}: {unknown[0]!r} is no setting of a policy")
+            at = _line_of(text, unknown[0])
+            raise PolicyError(f"{source}, line {at}: {unknown[0]!r} is no setting of a policy")
         rules = settings.get("rule")
         if not isinstance(rules, list) or not rules:
-            raise PolicyError(f"{source}: a policy has one [[rule]] at least")
+            at = _line_of(text, "rule")
+            raise PolicyError(f"{source}, line {at}: a policy has one [[rule]] at least")
+        if len(lines) != len(rules):  # written in another way, which TOML has
+            lines = [_line_of(text, "rule")] * len(rules)
         pairs = []
-        for number, (rule, at) in enumerate(zip(rules, lines, strict=False), 1):
+        for number, (rule, at) in enumerate(zip(rules, lines, strict=True), 1):
             where = f"{source}, line {at}, rule {number}"
             pairs.append(_rule(rule, where))
             try:
@@ -118,6 +120,12 @@ def _recipient(text: str, where: str) -> Recipient:
         return Recipient(XKey.parse(key), user if space else None)
     except KeyFormatError as error:
         raise KeyFormatError(f"{where}: {error}") from None
+
+
+def _line_of(text: str, key: str) -> int:
+    """Return the line that a key of a file, or a table, begins; 1 where it is not to be found."""
+    found = re.search(rf"""^\s*\[*\s*["']?{re.escape(key)}\b""", text, re.MULTILINE)
+    return 1 if found is None else text.count("\n", 0, found.end()) + 1
 
 
 def _is_texts(value: Any) -> bool:

@@ -24,15 +24,14 @@ __all__ = ("Pair", "pack", "unpack")
 Pair = tuple[Sequence[str | int], Any]
 """A path and the value at its end."""
 
-_SHORT: Final = 16_384
-_FEW: Final = 60
+_PER_BYTE: Final = 30
+"""How many nodes one byte announces at most, if it is no header of a long container."""
 _LONG: Final = 4096
-"""A plaintext of at most `_SHORT` bytes, with at most `_FEW` headers of long containers of at most
-`_LONG` items each, announces less than 1,000,000 nodes."""
+"""How many items a long container has at most, in what is built without a scan."""
 
 _LONG_HEADERS: Final = re.compile(rb"[\xdc-\xdf]")
-_NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
-"""What might be a float that is not finite."""
+_NO_VALUE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|[\xd6\xd7]\xff|\xc7\x0c\xff")
+"""What might be a float that is not finite, or a timestamp of msgpack, which is no value (F-8)."""
 _BIN: Final = re.compile(rb"[\xc4-\xc6]")
 """What might be a bin, which cannot be a name."""
 _TEXT: Final = {str}
@@ -93,11 +92,11 @@ def unpack(plaintexts: Sequence[bytes], limits: Limits) -> list[list[Pair]]:
 
 def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
     """Build at once what is small and plainly right; None where that is not certain."""
-    if (
-        len(plaintext) > _SHORT
-        or len(_LONG_HEADERS.findall(plaintext)) > _FEW
-        or _NOT_FINITE.search(plaintext)
-    ):
+    announced = _PER_BYTE * len(plaintext)
+    if announced > limits.nodes:
+        return None
+    announced += 2 * _LONG * len(_LONG_HEADERS.findall(plaintext))
+    if announced > limits.nodes or _NO_VALUE.search(plaintext):
         return None
     try:
         pairs: Any = _build(plaintext, _LONG)
@@ -109,7 +108,8 @@ def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
         return None
     # One byte is one container at most, so that few of these bytes are no deep nesting.
     containers = len(plaintext) - len(plaintext.translate(None, _CONTAINERS))
-    if containers <= limits.depth and not _BIN.search(plaintext):
+    longest = max(len(path) for path, _ in pairs)
+    if containers + longest <= limits.depth and not _BIN.search(plaintext):
         return list(pairs)
     return list(pairs) if _is_sound(pairs, limits.depth) else None
 
@@ -133,7 +133,8 @@ def _is_pair(pair: object) -> bool:
     if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not list:
         return False
     return all(
-        type(segment) is str or (type(segment) is int and segment >= 0) for segment in pair[0]
+        type(segment) is str or (type(segment) is int and 0 <= segment < 1 << 64)
+        for segment in pair[0]
     )
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
-from xkeymsg.errors import PolicyError
+from xkeymsg.errors import LimitExceededError, PolicyError
+from xkeymsg.fields.annotations import rules_of
 from xkeymsg.fields.pattern import ANY, BELOW, parse_pattern, pointer
+from xkeymsg.limits import Limits
 
 __all__ = ("NO_RULE", "Decision", "Policy", "Rule", "State")
 
@@ -22,6 +24,7 @@ NO_RULE: Final = 1 << 30
 
 _PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 _STATES: Final = 10_000
+_CONTAINERS: Final = {dict, list}
 
 
 class Rule(NamedTuple):
@@ -164,6 +167,15 @@ class Policy:
         self.start = _States().make([root], NO_RULE)
         """The state of a document's root."""
 
+    @classmethod
+    def of(cls, model: type, *, allow_unread: Iterable[str] = ()) -> Self:
+        """Return what the `Readers` in the annotations of a model say.
+
+        Raises:
+            PolicyError: If a field has none, or the model cannot be used; names the field.
+        """
+        return cls(rules_of(model), allow_unread=allow_unread)
+
     def readers_of(self, pointer: str) -> tuple[str, ...]:
         """Return the permissions that may read the field at a pointer, or none.
 
@@ -177,12 +189,16 @@ class Policy:
             state = state.child(name)
         return () if state.leaf == NO_RULE else self.rules[state.leaf].permissions
 
-    def explain(self, document: Any) -> list[Decision]:
+    def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
         """Say for each field of a document, in its order, which rule decides, and for whom.
 
         A field that no rule matches has rule 0, and nobody.
+
+        Raises:
+            LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
         """
-        decisions = []
+        limits = limits or Limits()
+        decisions, nodes = [], 0
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
@@ -191,6 +207,11 @@ class Policy:
                 items = list(value.items())
             elif type(value) is list:
                 items = list(enumerate(value))
+            nodes += len(items)
+            if nodes > limits.nodes:
+                raise LimitExceededError("number of values", nodes, limits.nodes)
+            if len(path) >= limits.depth and type(value) in _CONTAINERS:
+                raise LimitExceededError("depth of a document", len(path) + 1, limits.depth)
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
@@ -202,8 +223,8 @@ class Policy:
             return Decision(pointer(path), 0, "", ())
         return Decision(pointer(path), rule + 1, *self.rules[rule])
 
-    def lint(self, readers: Mapping[str, object] | None = None) -> list[str]:
-        """Return what is questionable: rules that no field can reach, permissions nobody holds.
+    def unreachable(self) -> tuple[int, ...]:
+        """Return the rules, counted from 1, that can never match: rules before them do.
 
         Exact: every state that any document can lead to is looked at.
         """
@@ -218,10 +239,14 @@ class Policy:
                     seen.add(id(each))
                     keep.append(each)
                     open_.append(each)
+        return tuple(number + 1 for number in range(len(self.rules)) if number not in reached)
+
+    def lint(self, readers: Mapping[str, object] | None = None) -> list[str]:
+        """Return what is questionable: rules that no field can reach, permissions nobody holds."""
         said = [
-            f"rule {number + 1} ({rule.pattern!r}) can never match: rules before it do"
-            for number, rule in enumerate(self.rules)
-            if number not in reached
+            f"rule {number} ({self.rules[number - 1].pattern!r}) can never match: "
+            "rules before it do"
+            for number in self.unreachable()
         ]
         if readers is not None:
             held = {name for name, keys in readers.items() if keys}
@@ -243,9 +268,9 @@ def _rule(number: int, rule: tuple[str, Iterable[str]]) -> Rule:
         raise PolicyError(f"rule {number}: {error}") from None
     if isinstance(permissions, str):
         raise PolicyError(f"rule {number}: permissions are a list of texts")
-    names = tuple(dict.fromkeys(permissions))
+    names: tuple[Any, ...] = tuple(dict.fromkeys(permissions))
     for name in names:
-        if not _PERMISSION.fullmatch(str(name)):
+        if not isinstance(name, str) or not _PERMISSION.fullmatch(name):
             raise PolicyError(f"rule {number}: {name!r} is no permission: a-z 0-9 . _ -")
     if not names:
         raise PolicyError(f"rule {number}: a rule without permissions")

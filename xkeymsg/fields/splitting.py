@@ -40,7 +40,7 @@ def split(document: Any, policy: Policy, limits: Limits) -> list[Part]:
     splitter = _Splitter(policy, limits)
     result = splitter.visit(document, policy.start, ())
     if splitter.denied:
-        raise FieldDeniedError(f"no rule for {', '.join(splitter.denied)}")
+        raise FieldDeniedError(tuple(splitter.denied))
     placed = result if isinstance(result, list) else [(result, (), document)]
     groups: dict[int, list[Pair]] = {}
     for number, path, value in placed:
@@ -88,13 +88,14 @@ class _Splitter:
 
     def __init__(self, policy: Policy, limits: Limits) -> None:
         self._set_of = policy.set_of
-        self._depth = limits.depth
+        self._limits = limits
+        self._nodes = 0
         self.denied: list[str] = []
 
     def visit(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
         """Return the set of everything in `value`, or where it differs the pieces."""
         kind = type(value)
-        if not value or (kind is not dict and kind is not list):
+        if (kind is not dict and kind is not list) or not value:
             self._check(value, len(path))
             return self._set(state.leaf, path)
         if state.below is not None:
@@ -102,17 +103,15 @@ class _Splitter:
             if state.below == NO_RULE:
                 self._deny(value, path)
             return self._set_of[state.below] if state.below != NO_RULE else _DENIED
-        self._enter(len(path))
+        self._enter(value, len(path))
         return self._children(value, state, path)
 
     def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
+        items: list[Any] = []
         if type(value) is dict:
-            for name in value:
+            for name, item in value.items():
                 _check_name(name)
-            items: list[Any] = [
-                (name, item, self.visit(item, state.child(name), (*path, name)))
-                for name, item in value.items()
-            ]
+                items.append((name, item, self.visit(item, state.child(name), (*path, name))))
         else:
             digits = any(map(str.isdigit, state.names))
             items = [
@@ -160,23 +159,27 @@ class _Splitter:
         """Check a value with everything in it."""
         kind = type(value)
         if kind is dict:
-            self._enter(depth)
+            self._enter(value, depth)
             for name, item in value.items():
                 if type(name) is not str or not name.isascii():
                     _check_name(name)
                 if type(item) is not str or not item.isascii():
                     self._check(item, depth + 1)
         elif kind is list:
-            self._enter(depth)
+            self._enter(value, depth)
             for item in value:
                 if type(item) is not str or not item.isascii():
                     self._check(item, depth + 1)
         else:
             _check_scalar(value)
 
-    def _enter(self, depth: int) -> None:
-        if depth >= self._depth:
-            raise LimitExceededError("depth of a document", depth + 1, self._depth)
+    def _enter(self, value: dict[str, Any] | list[Any], depth: int) -> None:
+        """Count what is in a container: one that stands at many places may be small in memory."""
+        if depth >= self._limits.depth:
+            raise LimitExceededError("depth of a document", depth + 1, self._limits.depth)
+        self._nodes += 2 * len(value) if type(value) is dict else len(value)
+        if self._nodes > self._limits.nodes:
+            raise LimitExceededError("number of values", self._nodes, self._limits.nodes)
 
 
 def _check_scalar(value: Any) -> None:
