@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import envelope, recipients_plot, wire, xkv1
+from benchmarks import documents, envelope, recipients_plot, wire, xkv1
 from benchmarks.harness import Pace
 from benchmarks.machine import machine
 from benchmarks.report import AnyPromise, Report, Suite
@@ -15,6 +15,7 @@ from benchmarks.report import AnyPromise, Report, Suite
 SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "xkv1": (xkv1.suite, xkv1.PROMISES),
     "envelope": (envelope.suite, envelope.PROMISES),
+    "documents": (documents.suite, documents.PROMISES),
     "wire": (wire.suite, wire.PROMISES),
 }
 

@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/xkm1.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/xkm1.md", "docs/documents.md"])
 def test_the_python_sessions_run(name: str) -> None:
     session = "".join(re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL))
     test = doctest.DocTestParser().get_doctest(session, {}, name, name, 0)

@@ -48,6 +48,7 @@ def test_every_error_says_something_and_survives_a_queue() -> None:
         "NotARecipientError": (3,),
         "PayloadTooLargeError": (2_000_000, 1_048_576),
         "AuthenticationError": (),
+        "FieldDeniedError": (("/a", "/b/0"),),
     }
     for name in errors.__all__:
         error = getattr(errors, name)(*arguments.get(name, ("why",)))

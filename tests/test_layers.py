@@ -26,14 +26,15 @@ LAYERS = [
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
 ]
 PURE_BELOW = 7  # up to and with trust
-IMPURE_BY_DUTY = ("xkeymsg.trust.stores.", "xkeymsg.ambient.")
+IMPURE_BY_DUTY = ("xkeymsg.trust.stores.", "xkeymsg.ambient.", "xkeymsg.fields.files.")
 PURE_MODULES = {
     "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
-    "hashlib", "hmac", "itertools", "re", "struct", "typing", "uuid",
+    "hashlib", "hmac", "itertools", "math", "re", "struct", "typing", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
     "io": {"BytesIO"},  # memory
+    "sys": {"modules"},  # what an application has imported, without importing it
     "threading": {"Lock"},
     "tomllib": {"TOMLDecodeError", "loads"},
 }
@@ -44,7 +45,7 @@ OWNERS = {
     "nacl": "xkeymsg.primitives",
     "cryptography": "xkeymsg.primitives",
     "nkeys": "xkeymsg.nkey",
-    "msgpack": "xkeymsg.wire",
+    "msgpack": "xkeymsg.fields.plaintext",
 }
 
 

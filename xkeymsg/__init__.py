@@ -17,10 +17,13 @@ from xkeymsg import errors
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.opening import Opener
 from xkeymsg.envelope.replay import StreamPosition
-from xkeymsg.envelope.sealing import Sealer
 from xkeymsg.errors import *
+from xkeymsg.fields.annotations import Readers
+from xkeymsg.fields.documents import Opener, Sealer, View
+from xkeymsg.fields.files import Policy
+from xkeymsg.fields.models import document_of
+from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer, UserKey
@@ -28,19 +31,24 @@ from xkeymsg.nkey import Signer, UserKey
 __version__ = "0.1.0"
 __all__ = (
     "ANYONE",
+    "WITHHELD",
     "Admission",
     "Headers",
     "Keyring",
     "Limits",
     "Message",
     "Opener",
+    "Policy",
+    "Readers",
     "Recipient",
     "Sealer",
     "Signer",
     "StreamPosition",
     "Trust",
     "UserKey",
+    "View",
     "XKey",
     "XKeyPair",
+    "document_of",
     *errors.__all__,
 )

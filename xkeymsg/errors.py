@@ -256,6 +256,14 @@ class FieldDeniedError(PolicyError):
 
     code = "field_denied"
 
+    def __init__(self, pointers: tuple[str, ...]) -> None:
+        super().__init__(pointers)
+        self.pointers = pointers
+        """The patterns that match these fields, and no others, in document order."""
+
+    def __str__(self) -> str:
+        return f"no rule for {', '.join(self.pointers)}"
+
 
 class TrustError(XKeyMsgError):
     """A chain of claims does not hold."""

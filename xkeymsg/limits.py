@@ -23,6 +23,7 @@ _OF_THE_FORMAT: Final = {
     "message_array": 65_536,
     "headers": 1000,
 }
+_AT_MOST: Final = {**_OF_THE_FORMAT, "depth": 256}  # Python's own stack has to hold a document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +60,21 @@ class Limits:
     """Bytes of replay memory for all admitted senders."""
     live_unadmitted: int = 1024 * 1024
     """Bytes of replay memory for all other senders together."""
+    depth: int = 32
+    """Containers of a document one in another."""
+    nodes: int = 1_000_000
+    """Values of a document, with all that describes where they are."""
+    fields: int = 10_000
+    """Pairs of path and value of a document."""
+    holes: int = 10_000
+    """Positions of lists that a reader may not see."""
     stream_marks: int = 100_000
     """Messages of streams that an opener remembers."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if not value > type(value)(0):
+            if value < type(value)(0) or (not value and name != "holes"):
                 raise ConfigurationError(f"limit {name} has to be above 0")
-            if value > type(value)(0) and value != min(value, _OF_THE_FORMAT.get(name, value)):
-                raise ConfigurationError(f"limit {name} cannot be above {_OF_THE_FORMAT[name]}")
+            if value != min(value, _AT_MOST.get(name, value)):
+                raise ConfigurationError(f"limit {name} cannot be above {_AT_MOST[name]}")

@@ -1,4 +1,4 @@
-"""Makes the vectors again: `python -m tests.vectors.generate`.
+"""Makes the vectors again, also those of fields: `python -m tests.vectors.generate`.
 
 All randomness comes from the names of the vectors, so that making them again changes nothing.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from tests.vectors import fields_generate
 from tests.vectors.builder import Case, make
 from tests.vectors.vector import Vector
 from tests.vectors.worked import EXAMPLES, example
@@ -71,6 +72,7 @@ def main() -> None:
         (FOLDER / name).write_text(text)
     JSON.write_text(as_json())
     print(f"{len(wanted)} vectors, {sum(map(len, wanted.values())):,} bytes")
+    fields_generate.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`xkeymsg VERB`: keys, and sealing and opening files and pipes."""
+"""`xkeymsg VERB`: keys, sealing and opening files and pipes, and policies of documents."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from xkeymsg.cli.completion import completion
 from xkeymsg.cli.inspect import inspect
 from xkeymsg.cli.keys import keygen, pub
 from xkeymsg.cli.messages import open_, seal
+from xkeymsg.cli.policy import policy
 from xkeymsg.daemon.terminal import run
 
 __all__ = ("main",)
@@ -22,7 +23,7 @@ def _command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
 
 
-for verb in (keygen, pub, seal, open_, inspect, completion):
+for verb in (keygen, pub, seal, open_, inspect, policy, completion):
     _command.add_command(verb)
 
 

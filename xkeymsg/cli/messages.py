@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import BinaryIO
 
 import click
 
+from xkeymsg.cli.documents import failing, is_utf8_terminal, read_document, to_json
+from xkeymsg.cli.output import OUTPUT, PRIVATE, write
 from xkeymsg.daemon.flags import load_pair, seed_flag
 from xkeymsg.daemon.parameters import SENDER, SUBJECT, SUBJECT_PATTERN, XKEY
+from xkeymsg.daemon.terminal import say
 from xkeymsg.envelope.admission import ANYONE
-from xkeymsg.envelope.opening import Opener
-from xkeymsg.envelope.sealing import Sealer
-from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.errors import ContentTypeError
+from xkeymsg.fields.documents import Opener, Sealer, View
+from xkeymsg.fields.files import Policy, load_readers
+from xkeymsg.keys import Keyring, XKey
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = ("open_", "seal")
 
 _INPUT = click.argument("source", metavar="[FILE]", default="-", type=click.File("rb"))
-_OUTPUT = click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; else stdout."
-)
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
+@click.option("--to", "recipients", type=XKEY, multiple=True, help="Whose key; repeatable.")
 @click.option(
-    "--to", "recipients", type=XKEY, required=True, multiple=True, help="Whose key; repeatable."
+    "--policy",
+    type=_FILE,
+    metavar="TOML",
+    help="FILE is a document in JSON: who may read which of its fields.",
 )
+@click.option("--readers", type=_FILE, metavar="TOML", help="With --policy: who holds which right.")
 @click.option(
     "--subject", type=SUBJECT, default="file", show_default=True, help="What it is sealed for."
 )
@@ -36,30 +42,55 @@ _OUTPUT = click.option(
     "--xkv1", is_flag=True, help="For one recipient, in the format of nkeys in every language."
 )
 @seed_flag
-@_OUTPUT
+@OUTPUT
 @_INPUT
+@failing()
 def seal(
     *,
     recipients: tuple[XKey, ...],
+    policy: Path | None,
+    readers: Path | None,
     subject: str,
     xkv1: bool,
     seed_file: Path | None,
     output: Path | None,
     source: BinaryIO,
 ) -> None:
-    """Seal FILE, or stdin, to one or more public keys, as xkm1."""
+    """Seal FILE, or stdin, as xkm1: to public keys, or a document by a policy.
+
+    With --policy and --readers every reader sees only the fields that the policy gives it. A field
+    that no rule matches stops the sealing.
+    """
     if output is None and sys.stdout.isatty():
         raise click.UsageError("what is sealed is binary: use -o, or redirect stdout")
-    if xkv1 and len(recipients) != 1:
+    _check_recipients(len(recipients), policy, readers, xkv1=xkv1)
+    if policy is not None and readers is not None:
+        rules, holders, document = Policy.load(policy), load_readers(readers), read_document(source)
+        sealer = Sealer(load_pair("xkeymsg", seed_file))
+        sealed = sealer.seal_document(document, policy=rules, readers=holders, subject=subject)
+    else:
+        pair = load_pair("xkeymsg", seed_file)
+        data = source.read()
+        sealed = (
+            pair.seal(data, recipients[0])
+            if xkv1
+            else Sealer(pair).seal(data, to=recipients, subject=subject)
+        )
+    write(output, sealed, mode=0o666)
+
+
+def _check_recipients(
+    recipients: int, policy: Path | None, readers: Path | None, *, xkv1: bool
+) -> None:
+    """Check that it is said once for whom to seal."""
+    if (policy is None) != (readers is None):
+        raise click.UsageError("--policy and --readers go together")
+    if policy is not None and (recipients or xkv1):
+        raise click.UsageError("with --policy, --readers says for whom: neither --to nor --xkv1")
+    if policy is None and not recipients:
+        raise click.UsageError("for whom? give --to, or --policy and --readers")
+    if xkv1 and recipients != 1:
         raise click.UsageError("xkv1 is for one recipient")
-    pair = load_pair("xkeymsg", seed_file)
-    data = source.read()
-    sealed = (
-        pair.seal(data, recipients[0])
-        if xkv1
-        else Sealer(pair).seal(data, to=recipients, subject=subject)
-    )
-    _write(output, sealed, mode=0o666)
 
 
 @click.command("open")
@@ -82,20 +113,35 @@ def seal(
     "--seed",
     "seed_file",
     required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=_FILE,
     help="The seed SX… of your key; mode 0600.",
 )
-@_OUTPUT
+@click.option("--user", metavar="U…", help="Your user nkey, where readers are listed with theirs.")
+@click.option("--pretty", is_flag=True, help="Indent a document.")
+@click.option(
+    "--show-withheld",
+    is_flag=True,
+    help='Show items of lists that you may not see as {"$withheld": true}, and not as null; and '
+    "say how many parts of the document are withheld.",
+)
+@OUTPUT
 @_INPUT
 def open_(
     *,
     senders: tuple[XKey | None, ...],
     subject: str,
     seed_file: Path,
+    user: str | None,
+    pretty: bool,
+    show_withheld: bool,
     output: Path | None,
     source: BinaryIO,
 ) -> None:
-    """Open FILE, or stdin, that was sealed to you. Nothing is written unless it authenticates."""
+    """Open FILE, or stdin, that was sealed to you. Nothing is written unless it authenticates.
+
+    A document is printed as JSON, with the fields that you may see. Decimals, times, UUIDs and
+    bytes (in base64) are texts in it.
+    """
     pair, sealed = read_seed(seed_file), source.read()
     known = [sender for sender in senders if sender is not None]
     anyone = len(known) < len(senders)
@@ -104,35 +150,28 @@ def open_(
             raise click.UsageError("xkv1 does not say who sealed it: give one key with --from")
         data = pair.open(sealed, known[0])
     else:
-        data = _open_xkm1(pair, sealed, None if anyone else set(known), subject)
-    _write(output, data, mode=0o600)
+        keys = Keyring(pair, user=user)
+        opened = _open_xkm1(keys, sealed, None if anyone else set(known), subject)
+        if isinstance(opened, View):
+            data = to_json(
+                opened.document,
+                pretty=pretty,
+                show_withheld=show_withheld,
+                ascii_only=output is None and not is_utf8_terminal(),
+            ).encode()
+            if show_withheld:
+                say("xkeymsg", f"parts of the document withheld: {opened.withheld}")
+        else:
+            data = opened
+    write(output, data, mode=PRIVATE)
 
 
-def _open_xkm1(pair: XKeyPair, sealed: bytes, senders: set[XKey] | None, subject: str) -> bytes:
-    opener = Opener(pair, ANYONE if senders is None else senders, replay="file")
-    return opener.open(sealed, subject=subject).data
-
-
-def _write(output: Path | None, data: bytes, *, mode: int) -> None:
-    """Write the result, all of it or nothing; a file with opened data is its owner's alone."""
-    if output is None:
-        click.echo(data, nl=False)
-    elif output.exists() and not output.is_file():  # a pipe or a device: nothing to replace
-        output.write_bytes(data)
-    else:
-        _replace(output, data, mode)
-
-
-def _replace(output: Path, data: bytes, mode: int) -> None:
-    """Write a new file beside the old one and put it in its place."""
-    new = output.with_name(f".{output.name}.{os.getpid()}")
+def _open_xkm1(
+    keys: Keyring, sealed: bytes, senders: set[XKey] | None, subject: str
+) -> bytes | View:
+    """Return the data of a payload, or what may be seen of a document."""
+    opener = Opener(keys, ANYONE if senders is None else senders, replay="file")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(new, flags, mode), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(output)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise
+        return opener.open(sealed, subject=subject).data
+    except ContentTypeError:
+        return opener.open_document(sealed, subject=subject)

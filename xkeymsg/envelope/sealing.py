@@ -55,6 +55,13 @@ _RESERVED: Final = "xkm-"
 
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+Grants = (
+    Mapping[XKey, Iterable[int]]
+    | Mapping[Recipient, Iterable[int]]
+    | Mapping[XKey | Recipient, Iterable[int]]
+)
+"""For each reader the numbers of the parts that it may open."""
+
 _T = TypeVar("_T")
 
 
@@ -219,7 +226,7 @@ class Sealer:
         self,
         parts: Sequence[bytes],
         *,
-        grants: Mapping[XKey | Recipient, Iterable[int]],
+        grants: Grants,
         subject: str,
         headers: Headers = (),
         content_type: str | None = None,
@@ -264,7 +271,7 @@ class Sealer:
 
     def _readers(
         self,
-        grants: Mapping[XKey | Recipient, Iterable[int]],
+        grants: Grants,
         fields: int,
         *,
         metadata: bool,

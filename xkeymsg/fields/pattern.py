@@ -26,12 +26,12 @@ Segment = tuple[str, bool]
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """Return the pointer of a place, given as names and list indices."""
+    """Return the pattern that matches a place, given as names and indices, and no other (F-33)."""
     return "".join(f"/{_escape(segment)}" for segment in path)
 
 
 def _escape(segment: str | int) -> str:
-    return str(segment).replace("~", "~0").replace("/", "~1")
+    return str(segment).replace("~", "~0").replace("/", "~1").replace("*", "~2")
 
 
 def parse_pattern(text: str) -> tuple[Segment, ...]:
@@ -44,6 +44,8 @@ def parse_pattern(text: str) -> tuple[Segment, ...]:
         raise PolicyError(f"a pattern is text, not {type(text).__name__}")
     if not text:
         return ()
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise PolicyError("a pattern that is not Unicode text")
     if not text.startswith("/"):
         raise PolicyError(f"pattern {text!r} does not begin with /")
     segments = tuple(_segment(text, segment) for segment in text[1:].split("/"))

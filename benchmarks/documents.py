@@ -1,0 +1,224 @@
+"""Documents split by permission: the hospital's FHIR resources, for 20 readers in 4 roles.
+
+- *xkeymsg* seals one message for all readers; each opens what it may see.
+- *xkv1 boxes*: what one does without it. The document is filtered and dumped once for each role,
+  and sealed to each reader of the role in a box of its own, with warm keys.
+- *joserfc*: one JWE for each role, with its readers as recipients.
+- *json.dumps* and *json.loads* of the whole documents, without any cryptography.
+
+One operation is the whole set, or its resources of 2.5 to 3.5 KB. Filtering uses the compiled
+policy, so that all contenders match alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Contender, repeated
+from benchmarks.promises import Figure, Table
+from benchmarks.report import AnyPromise, Promise, Report
+from benchmarks.schemes.jose import JOSERFC
+from xkeymsg import Opener, Policy, Sealer, XKeyPair, primitives
+from xkeymsg.fields.documents import plan
+from xkeymsg.fields.plaintext import pack
+from xkeymsg.fields.policy import NO_RULE, State
+from xkeymsg.limits import Limits
+
+__all__ = ("PROMISES", "suite")
+
+_HOSPITAL = Path(__file__).parent.parent / "examples" / "hospital"
+_ROLES = ("clinic", "billing", "research", "audit")
+_EACH = 5
+_SUBJECT = "ehr.resources"
+_WITHHELD = object()
+
+_OURS, _BOXES, _JWE, _PLAIN = "xkeymsg", "xkv1 boxes", "joserfc", "json.dumps"
+_BOUND = "4 times json.loads, and bare decrypts"
+_BYTES = "bytes for 20 readers"
+
+Document = dict[str, Any]
+
+PROMISES: tuple[AnyPromise, ...] = (
+    Promise(title="seal the set", of=_BOXES, against=_OURS, target="≥ 1.3"),
+    Promise(title="seal 2.5 to 3.5 KB", of=_BOXES, against=_OURS, target="≥ 1.3"),
+    Promise(title="seal a sample", of=_JWE, against=_OURS, target="≥ 15"),
+    *(
+        Promise(title=f"open the set as {role}", of=_OURS, against=_BOUND, target="≤ 1")
+        for role in _ROLES
+    ),
+    Figure(title=_BYTES, of="times as many in boxes", column="the set", target="≥ 5"),
+    Figure(title=_BYTES, of="times as many in boxes", column="2.5 to 3.5 KB", target="≥ 5"),
+)
+
+
+class _World:
+    """Keys, policy and documents."""
+
+    def __init__(self) -> None:
+        lines = (_HOSPITAL / "patients.ndjson").read_text().splitlines()
+        self.texts = {
+            "the set": lines,
+            "2.5 to 3.5 KB": [line for line in lines if 2500 <= len(line) <= 3500],
+        }
+        self.documents = {
+            name: [_document(line) for line in texts] for name, texts in self.texts.items()
+        }
+        self.policy = Policy.load(_HOSPITAL / "policy.toml")
+        self.sender = XKeyPair.generate()
+        self.pairs = {role: [XKeyPair.generate() for _ in range(_EACH)] for role in _ROLES}
+        self.readers = {role: [pair.public for pair in pairs] for role, pairs in self.pairs.items()}
+        self.sealer = Sealer(self.sender)
+
+    def seal(self, document: Document) -> bytes:
+        return self.sealer.seal_document(
+            document, policy=self.policy, readers=self.readers, subject=_SUBJECT
+        )
+
+    def boxes(self, document: Document) -> list[bytes]:
+        return [
+            self.sender.seal(data, reader)
+            for role in _ROLES
+            if (data := self.dumped(document, role))
+            for reader in self.readers[role]
+        ]
+
+    def dumped(self, document: Document, role: str) -> bytes:
+        """Return what a role may see as JSON, or nothing."""
+        held = [role in rule.permissions for rule in self.policy.rules]
+        seen = _filtered(document, self.policy.start, held)
+        return b"" if seen is _WITHHELD else json.dumps(seen).encode()
+
+
+def _document(line: str) -> Document:
+    resource = json.loads(line)
+    return {resource["resourceType"]: resource}
+
+
+def _filtered(value: Any, state: State, held: list[bool]) -> Any:
+    """Return what those rules show of a value, as a program without documents would."""
+    if not value or type(value) not in (dict, list):
+        return value if state.leaf != NO_RULE and held[state.leaf] else _WITHHELD
+    if state.below is not None:
+        return value if state.below != NO_RULE and held[state.below] else _WITHHELD
+    if type(value) is dict:
+        members = ((name, _filtered(each, state.child(name), held)) for name, each in value.items())
+        seen: Any = {name: each for name, each in members if each is not _WITHHELD}
+    else:
+        items = (_filtered(each, state.child(str(n)), held) for n, each in enumerate(value))
+        seen = [each for each in items if each is not _WITHHELD]
+    return seen or _WITHHELD
+
+
+def suite(report: Report) -> None:
+    """Measure sealing, opening by role, the stages of sealing, and bytes."""
+    world = _World()
+    for name in world.texts:
+        report.measure(_title(name), list(_sealing(world, name)), baseline=_OURS)
+    if JOSERFC.is_installed:
+        report.measure("seal a sample", list(_sample(world)), baseline=_OURS)
+    else:
+        report.leave_out(JOSERFC.needs, "it is not installed (extra `bench`)")
+    for role in _ROLES:
+        report.measure(f"open the set as {role}", list(_opening(world, role)), baseline=_BOUND)
+    report.measure("stages of sealing the set", list(_stages(world)), baseline="all")
+    report.add_table(_BYTES, _bytes(world))
+
+
+def _title(name: str) -> str:
+    return f"seal {name}"
+
+
+def _each(operation: Callable[[Any], object], things: list[Any]) -> Callable[[], None]:
+    def run() -> None:
+        for thing in things:
+            operation(thing)
+
+    return run
+
+
+def _sealing(world: _World, name: str) -> Iterator[Contender]:
+    documents = world.documents[name]
+    for label, operation in ((_OURS, world.seal), (_BOXES, world.boxes), (_PLAIN, json.dumps)):
+        yield Contender(name=label, batch=repeated(_each(operation, documents)), warm_up=1)
+
+
+def _sample(world: _World) -> Iterator[Contender]:
+    """Take every fiftieth document: a JWE takes milliseconds."""
+    documents = world.documents["the set"][::50]
+    yield Contender(name=_OURS, batch=repeated(_each(world.seal, documents)), warm_up=1)
+    jobs = [
+        JOSERFC.prepare(_EACH, data).seal
+        for document in documents
+        for role in _ROLES
+        if (data := world.dumped(document, role))
+    ]
+    yield Contender(name=_JWE, batch=repeated(_each(lambda seal: seal(), jobs)), warm_up=0)
+
+
+def _opening(world: _World, role: str) -> Iterator[Contender]:
+    opener = Opener(world.pairs[role][0], senders={world.sender.public}, replay="file")
+    open_ = partial(opener.open_document, subject=_SUBJECT)
+    texts, envelopes, sealed = [], [], []
+    aead, nonce = primitives.AEAD(bytes(32)), bytes(12)
+    for text, document in zip(world.texts["the set"], world.documents["the set"], strict=True):
+        parts, grants = plan(document, world.policy, world.readers, Limits())
+        granted = [numbers for one, numbers in grants.items() if one.key == opener_key(world, role)]
+        if granted:
+            texts.append(text)
+            envelopes.append(world.seal(document))
+            plain = [bytes(33), bytes(33 * len(granted[0]))]
+            plain += [parts[number].plaintext for number in granted[0]]
+            sealed += [aead.encrypt(nonce, each, None) for each in plain]
+
+    def bound() -> None:
+        for _ in range(4):
+            for text in texts:
+                json.loads(text)
+        for each in sealed:
+            aead.decrypt(nonce, each, None)
+
+    yield Contender(name=_OURS, batch=repeated(_each(open_, envelopes)), warm_up=1)
+    yield Contender(name=_BOUND, batch=repeated(bound), warm_up=1)
+    yield Contender(name="json.loads", batch=repeated(_each(json.loads, texts)), warm_up=1)
+
+
+def opener_key(world: _World, role: str) -> object:
+    """Return the key of a role's first reader."""
+    return world.readers[role][0]
+
+
+def _stages(world: _World) -> Iterator[Contender]:
+    """Time the stages alone; what is between them is in none."""
+    documents = world.documents["the set"]
+    planned = [plan(document, world.policy, world.readers, Limits()) for document in documents]
+    packed = [part.pairs for parts, _ in planned for part in parts]
+    ready = [([part.plaintext for part in parts], grants) for parts, grants in planned]
+
+    def encrypt(one: tuple[list[bytes], Any]) -> object:
+        return world.sealer.seal_parts(one[0], grants=one[1], subject=_SUBJECT)
+
+    split = partial(plan, policy=world.policy, readers=world.readers, limits=Limits())
+    yield Contender(name="all", batch=repeated(_each(world.seal, documents)), warm_up=1)
+    yield Contender(name="match, split, pack", batch=repeated(_each(split, documents)), warm_up=1)
+    yield Contender(name="of it, pack", batch=repeated(_each(pack, packed)), warm_up=1)
+    yield Contender(name="encrypt and wrap", batch=repeated(_each(encrypt, ready)), warm_up=1)
+
+
+def _bytes(world: _World) -> Table:
+    rows: dict[str, dict[str, float | None]] = {}
+    for name, documents in world.documents.items():
+        ours = sum(len(world.seal(document)) for document in documents)
+        boxes = sum(len(box) for document in documents for box in world.boxes(document))
+        plain = sum(map(len, world.texts[name]))
+        for row, figure in (
+            (_OURS, ours),
+            (_BOXES, boxes),
+            ("plain JSON, once", plain),
+            ("times as many in boxes", boxes / ours),
+        ):
+            rows.setdefault(row, {})[name] = figure
+    return rows

@@ -1,0 +1,83 @@
+"""What a policy means, field by field and slowly: nothing here is shared with the package."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from xkeymsg import WITHHELD
+
+Path = tuple[str | int, ...]
+Rules = Sequence[tuple[str, Sequence[str]]]
+
+MISSING: Final = object()
+"""In the place of a value of which nothing may be seen."""
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every field of a document, in its order; what is withheld is none."""
+    if value and isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for segment, item in items:
+            yield from leaves(item, (*path, segment))
+    elif value is not WITHHELD:
+        yield path, value
+
+
+def segments(pattern: str) -> list[str]:
+    return pattern.split("/")[1:]
+
+
+def matches(pattern: str, path: Path) -> bool:
+    """Whether a pattern, which is one, matches a path."""
+    wanted, names = segments(pattern), [str(segment) for segment in path]
+    if wanted[-1:] == ["**"]:
+        wanted = wanted[:-1]
+        names = names[: len(wanted)] if len(names) >= len(wanted) else names
+    return len(wanted) == len(names) and all(
+        one in ("*", name.replace("~", "~0").replace("/", "~1").replace("*", "~2"))
+        for one, name in zip(wanted, names, strict=True)
+    )
+
+
+def first(rules: Rules, path: Path) -> int | None:
+    """The number, from 0, of the first rule that matches."""
+    return next((n for n, (pattern, _) in enumerate(rules) if matches(pattern, path)), None)
+
+
+def readers(rules: Rules, path: Path) -> frozenset[str]:
+    number = first(rules, path)
+    return frozenset() if number is None else frozenset(rules[number][1])
+
+
+def view(value: Any, allowed: Callable[[Path], bool], path: Path = ()) -> Any:
+    """What is to be seen of a value: the fields that are allowed at their places, or `MISSING`."""
+    if not value or not isinstance(value, dict | list):
+        return value if allowed(path) else MISSING
+    if isinstance(value, dict):
+        members = {name: view(item, allowed, (*path, name)) for name, item in value.items()}
+        return {name: item for name, item in members.items() if item is not MISSING} or MISSING
+    items = [view(item, allowed, (*path, index)) for index, item in enumerate(value)]
+    while items and items[-1] is MISSING:
+        items.pop()
+    return [WITHHELD if item is MISSING else item for item in items] or MISSING
+
+
+def exact(value: Any, *, ordered: bool = False) -> Any:
+    """A form in which values are equal only if their kinds are, and the last bit of a number."""
+    match value:
+        case dict():
+            members = [(name, exact(item, ordered=ordered)) for name, item in value.items()]
+            return "map", members if ordered else sorted(members)
+        case list():
+            return "list", [exact(item, ordered=ordered) for item in value]
+        case float():
+            return "float", struct.pack(">d", value).hex()
+        case Decimal():
+            return "Decimal", repr(value.as_tuple())
+        case datetime():
+            return "time", repr((value.replace(tzinfo=None, fold=0), value.utcoffset()))
+    return type(value).__name__, repr(value)

@@ -1,0 +1,128 @@
+"""Policies and readers in files: what is wrong is told with file, line and rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.envelope.cast import ALICE, BOB, BOB_USER
+from xkeymsg import KeyFormatError, Policy, PolicyError, Recipient
+from xkeymsg.fields.files import load_readers, parse_readers
+
+GOOD = """\
+allow_unread = ["archive"]
+
+[[rule]]
+pattern = "/patient/name"
+readers = ["billing", "clinic"]
+
+[[rule]]
+pattern = "/**"
+readers = ["clinic", "archive"]
+"""
+
+
+def test_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(GOOD)
+    policy = Policy.load(path)
+    assert policy.rules == (
+        ("/patient/name", ("billing", "clinic")),
+        ("/**", ("clinic", "archive")),
+    )
+    assert policy.allow_unread == {"archive"}
+    assert isinstance(policy, Policy)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'rule = [{pattern = "/a", readers = ["x"]}, {pattern = "/b", readers = ["y"]}]',
+        '[["rule"]]\npattern="/a"\nreaders=["x"]\n[[ rule ]]\npattern="/b"\nreaders=["y"]',
+        "[['rule']]\npattern='/a'\nreaders=['x']\n  [[rule]] # b\n'pattern'='/b'\nreaders=['y']",
+        '[[rule]]\r\npattern="/a"\r\nreaders=["x"]\r\n[[rule]]\r\npattern="/b"\r\nreaders=["y"]',
+        '[[rule]]\nreaders=["""x""",]\npattern="/a"\n[["\\u0072ule"]]\npattern="/b"\nreaders=["y"]',
+    ],
+)
+def test_no_rule_is_lost_however_toml_is_written(text: str) -> None:
+    """F-37"""
+    assert Policy.parse(text).rules == (("/a", ("x",)), ("/b", ("y",)))
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[[rule]\n", "line 1: not TOML"),
+        (GOOD + "x = = 1", "line 10: not TOML"),
+        (GOOD + 'x = """', "line 10: not TOML"),
+        ("", "line 1: a policy has one"),
+        ("# nothing\nrule = []", "line 2: a policy has one"),
+        ("\n[rule]\npattern='/a'\nreaders=['x']", "line 2: a policy has one"),
+        ("rule = 1", "line 1: a policy has one"),
+        ("rule = [1]", "line 1, rule 1: "),
+        ("rules = []\n" + GOOD, "line 1: 'rules' is no"),
+        ("\nallow-unread = []\n" + GOOD, "line 2: 'allow-unread' is no"),
+        (GOOD + "[[rules]]\npattern = '/x'\n", "line 10: 'rules' is no"),
+        (GOOD + "[[rule]]\npattern = '/x'\n", "line 10, rule 3: a rule has a pattern and"),
+        (GOOD + "\n[[rule]]\nreaders = ['x']\n", "line 11, rule 3: a rule has"),
+        (GOOD.replace("readers", "reader", 1), "line 3, rule 1: a rule has"),
+        (GOOD + "allow_unread = []", "line 7, rule 2: a rule has"),
+        (GOOD.replace('["billing", "clinic"]', '"billing"'), "line 3, rule 1: a pattern is"),
+        (GOOD.replace('["billing", "clinic"]', "[1]"), "line 3, rule 1: a pattern is"),
+        (GOOD.replace('"/**"', "7"), "line 7, rule 2: a pattern is"),
+        (GOOD.replace("/**", "/na*"), "line 7, rule 2: pattern '/na\\*'"),
+        (GOOD.replace("/**", "/**/name"), "line 7, rule 2: pattern"),
+        (GOOD.replace("/patient/name", "patient/name"), "line 3, rule 1: pattern"),
+        (GOOD.replace('"clinic", "archive"', '"Clinic"'), "line 7, rule 2: 'Clinic' is no"),
+        (GOOD.replace('"clinic", "archive"', ""), "line 7, rule 2: a rule without"),
+        ("\n" + GOOD.replace('["archive"]', '["achive"]'), "line 2: allow_unread names 'achive'"),
+        (GOOD.replace('["archive"]', '"archive"'), "line 1: allow_unread is an array"),
+        ("allow_unread = " + "[" * 5000 + "]" * 5000, "line 1: nested too deeply"),
+    ],
+)
+def test_what_is_wrong_with_a_policy_is_told_with_its_place(text: str, where: str) -> None:
+    """F-36, F-37, F-39"""
+    with pytest.raises(PolicyError, match=f"^policy.toml, {where}"):
+        Policy.parse(text, source="policy.toml")
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match=f"cannot read {tmp_path}"):
+        Policy.load(tmp_path)
+    with pytest.raises(PolicyError, match="cannot read"):
+        load_readers(tmp_path / "missing.toml")
+    latin = tmp_path / "latin.toml"
+    latin.write_bytes(b"# one\n# two \xe9\n")
+    with pytest.raises(PolicyError, match=f"{latin}, line 2: not UTF-8"):
+        Policy.load(latin)
+
+
+def test_readers_are_keys_or_keys_of_users(tmp_path: Path) -> None:
+    path = tmp_path / "readers.toml"
+    path.write_text(
+        f'[readers]\nclinic = ["{ALICE.public}", "{BOB.public} {BOB_USER.public}"]\nempty = []\n'
+    )
+    assert load_readers(path) == {
+        "clinic": [Recipient(ALICE.public), Recipient(BOB.public, BOB_USER.public)],
+        "empty": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "readers = 1", "[reader]", "[readers]\n[other]", "[readers]\nA = []", "[readers]\na = 'X'",
+     "[readers]\na = [1]", "[readers]\n'a b' = []", "[readers", "[readers.a]\nb = []"],
+)  # fmt: skip
+def test_what_is_no_file_of_readers_is_refused(text: str) -> None:
+    """F-38"""
+    with pytest.raises(PolicyError, match=r"^readers"):
+        parse_readers(text)
+
+
+@pytest.mark.parametrize("text", ["", "X", "U", f"{ALICE.public} ", f"{ALICE.public}  U", " "])
+def test_a_reader_that_is_no_key_is_refused(text: str) -> None:
+    """F-38"""
+    with pytest.raises(KeyFormatError, match=r"^readers, clinic: ") as caught:
+        parse_readers(f'[readers]\nclinic = ["{text}"]')
+    assert caught.value.code == "key_format"

@@ -1,0 +1,253 @@
+"""Parts whose sender is malicious: refused, and neither time nor memory is spent on them."""
+
+from __future__ import annotations
+
+import struct
+import time
+import tracemalloc
+from typing import Any, Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.fields.model import exact
+from tests.fields.people import SEALER
+from tests.fields.strategies import ALMOST, PATIENT, damaged
+from xkeymsg import LimitExceededError, Limits, MalformedError, Policy, XKeyMsgError
+from xkeymsg.fields import plaintext
+from xkeymsg.fields.joining import join
+from xkeymsg.fields.plaintext import unpack
+from xkeymsg.fields.scan import Counts, scan
+from xkeymsg.fields.splitting import split
+
+LIMITS: Final = Limits()
+LONG: Final = b"1" * 4301 + b"E0"
+SECONDS: Final = 2.0
+"""More than any of these takes, by far: on a slow machine, too."""
+
+
+def pairs(*texts: str) -> bytes:
+    """A part with these pairs, each in hexadecimal."""
+    return bytes((0x90 + len(texts),)) + b"".join(b"\x92" + bytes.fromhex(one) for one in texts)
+
+
+def value(encoded: bytes) -> bytes:
+    return b"\x91\x92\x90" + encoded
+
+
+def path_of(count: int, segment: bytes = b"\0") -> bytes:
+    header = bytes((0x90 + count,)) if count < 16 else b"\xdc" + struct.pack(">H", count)
+    return b"\x91\x92" + header + segment * count + b"\xc0"
+
+
+def gaps(lists: int, index: int) -> bytes:
+    """So many lists, each with one item at this index."""
+    paths = b"".join(
+        b"\x92\x92\xcd" + struct.pack(">H", at) + b"\xcd" + struct.pack(">H", index) + b"\xc0"
+        for at in range(lists)
+    )
+    return b"\xdc" + struct.pack(">H", lists) + paths
+
+
+def member(text: bytes) -> bytes:
+    """A member, which is 0."""
+    return bytes((0xA0 + len(text),)) + text + b"\0"
+
+
+OVERLAPPING: Final = {
+    "a path twice": [pairs("91a161 01", "91a161 02")],
+    "a path twice with one value": [pairs("91a161 01", "91a161 01")],
+    "a path in two parts": [pairs("91a161 01"), pairs("91a161 01")],
+    "a longer path behind": [pairs("91a161 80", "92a161a162 01")],
+    "a longer path before": [pairs("92a161a162 01", "91a161 80")],
+    "a longer path in a part before": [pairs("92a161a162 01"), pairs("91a161 c0")],
+    "a longer path that a value has": [pairs("91a161 81a16201", "92a161a162 01")],
+    "everything twice": [pairs("90 01"), pairs("90 01")],
+    "everything behind a field": [pairs("91a161 01", "90 80")],
+    "a field behind everything": [pairs("90 80", "91a161 01")],
+    "names and indices": [pairs("91a130 01", "9100 01")],
+    "names and indices below": [pairs("92a16100 01", "92a161a130 01")],
+    "an index in two widths": [pairs("9100 01", "91cc00 01")],
+}
+
+HOSTILE: Final = {
+    "a list of 2^64 items": (pairs("91cfffffffffffffffff c0"), "limit_exceeded"),
+    "a list of 10,002 items": (pairs("91cd2711 c0"), "limit_exceeded"),
+    "many lists with gaps": (gaps(1000, 65_535), "limit_exceeded"),
+    "many lists with small gaps": (gaps(5_001, 2), "limit_exceeded"),
+    "nested lists": (value(b"\x91" * 200_000 + b"\xc0"), "limit_exceeded"),
+    "nested lists without end": (value(b"\x91" * 200_000), "limit_exceeded"),
+    "nested maps": (value(b"\x81\xa0" * 100_000 + b"\xc0"), "limit_exceeded"),
+    "33 lists": (value(b"\x91" * 32 + b"\x90"), "limit_exceeded"),
+    "33 lists in few bytes": (path_of(15)[:-1] + b"\x91" * 18 + b"\x01", "limit_exceeded"),
+    "a path of 33 indices": (path_of(33), "limit_exceeded"),
+    "a path of 60,000 indices": (path_of(60_000), "limit_exceeded"),
+    "a path of 60,000 names": (path_of(60_000, b"\xa0"), "limit_exceeded"),
+    "a name twice": (value(b"\x82\xa1a\x01\xa1a\x01"), "malformed"),
+    "a name twice in two widths": (value(b"\x82\xa1a\x01\xd9\x01a\x01"), "malformed"),
+    "a name twice far apart": (
+        value(b"\xde\x03\xe9" + b"".join(member(b"%d" % n) for n in (*range(1000), 0))),
+        "malformed",
+    ),
+    "4 GB of text": (value(b"\xdb\xff\xff\xff\xff"), "malformed"),
+    "4 GB of bytes": (value(b"\xc6\xff\xff\xff\xff"), "malformed"),
+    "4 GB of an integer": (value(b"\xc9\xff\xff\xff\xff\x01"), "limit_exceeded"),
+    "4 GB of an unknown type": (value(b"\xc9\xff\xff\xff\xff\x09"), "malformed"),
+    "2^32 items": (value(b"\xdd\xff\xff\xff\xff"), "limit_exceeded"),
+    "2^32 members": (value(b"\xdf\xff\xff\xff\xff"), "limit_exceeded"),
+    "2^32 pairs": (b"\xdd\xff\xff\xff\xff", "limit_exceeded"),
+    "10,001 pairs": (b"\xdc\x27\x11" + b"\x92\x90\xc0" * 10_001, "limit_exceeded"),
+    "2^32 segments": (b"\x91\x92\xdd\xff\xff\xff\xff", "limit_exceeded"),
+    "a million items": (value(b"\xdd\x00\x0f\x42\x40" + b"\xc0" * 1_000_000), "limit_exceeded"),
+    "900,000 items that are not there": (value(b"\xdd\x00\x0d\xbb\xa0"), "malformed"),
+    "headers of 4,096 in each other": (value(b"\xdc\x10\x00" * 20_000), "limit_exceeded"),
+    "headers of 65,535 in each other": (value(b"\xdc\xff\xff" * 15), "malformed"),
+    "maps of 65,535 in each other": (value(b"\xde\xff\xff\xa0" * 8), "malformed"),
+    "headers of 15 in each other": (value(b"\x9f" * 16_000), "limit_exceeded"),
+    "headers of 15 side by side": (value(b"\x9f" + b"\x9f" * 16_000), "limit_exceeded"),
+    "an integer of 1,787 bytes": (value(b"\xc8\x06\xfb\x01\x7f" + b"\0" * 1786), "limit_exceeded"),
+    "a Decimal of 4,301 digits": (value(b"\xc8\x10\xcf\x02" + LONG), "limit_exceeded"),
+    "a Decimal of 10^9 digits": (value(b"\xc7\x0c\x02" + b"1E1000000000"), "limit_exceeded"),
+    "a timestamp of msgpack": (value(b"\xd6\xff\0\0\0\1"), "malformed"),
+    "a longer timestamp of msgpack": (value(b"\xd7\xff" + bytes(8)), "malformed"),
+    "the longest timestamp of msgpack": (value(b"\xc7\x0c\xff" + bytes(12)), "malformed"),
+    "not a number": (value(b"\xcb\x7f\xf8" + bytes(6)), "malformed"),
+    "a name of bytes": (value(b"\x81\xc4\x01a\x01"), "malformed"),
+    "nothing": (b"", "malformed"),
+    "no pairs": (b"\x90", "malformed"),
+    "something behind": (value(b"\xc0\xc0"), "malformed"),
+}  # fmt: skip
+
+
+def refused(parts: list[bytes]) -> str:
+    """The code with which parts are refused, at little cost."""
+    size = sum(map(len, parts))
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        with pytest.raises(XKeyMsgError) as caught:
+            join(dict(enumerate(parts)), LIMITS)
+        assert time.process_time() - start < SECONDS
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000 + 10 * size
+    finally:
+        tracemalloc.stop()
+    return caught.value.code
+
+
+@pytest.mark.parametrize("what", OVERLAPPING)
+def test_what_contradicts_itself_is_refused(what: str) -> None:
+    """F-51, F-52, F-53."""
+    assert refused(OVERLAPPING[what]) == "malformed"
+    assert refused(OVERLAPPING[what][::-1]) == "malformed"
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_what_is_hostile_is_refused_at_little_cost(what: str) -> None:
+    """F-8 to F-28, F-55."""
+    data, code = HOSTILE[what]
+    assert refused([data]) == code
+    assert refused([pairs("91a17a 01"), data]) in (code, "malformed")
+
+
+def test_limits_are_for_all_parts_together() -> None:
+    """F-24, F-25, F-55."""
+    one = {0: gaps(1, 3000)}
+    assert len(join(one, LIMITS)[0]) == 3001
+    lists = [pairs(f"92a1{0x61 + n:02x}cd0bb8 c0") for n in range(4)]
+    assert refused(lists) == "limit_exceeded"
+    many = [b"\xdc\x0b\xb8" + b"".join(b"\x92\x92" + bytes((n,)) + b"\xcd" + struct.pack(">H", at)
+            + b"\xc0" for at in range(3000)) for n in range(4)]  # fmt: skip
+    assert refused(many) == "limit_exceeded"
+    assert len(join(dict(enumerate(many[:3])), LIMITS)) == 3
+    few = Limits(nodes=29)
+    assert join({0: value(b"\x9f" + b"\0" * 15)}, few) == [0] * 15
+    with pytest.raises(XKeyMsgError, match="values"):
+        join({0: pairs("91a161 9a" + "00" * 10), 1: pairs("91a162 9a" + "00" * 10)}, few)
+
+
+def test_a_document_that_is_small_in_memory_only_is_refused_at_once() -> None:
+    """F-6: a container counts wherever it stands, 2^30 times here."""
+    document: Any = [1]
+    for _ in range(30):
+        document = [document, document]
+    for pattern in ("/**", "/0/**"):
+        policy = Policy([(pattern, ["a"]), ("/**", ["b"])])
+        start = time.process_time()
+        with pytest.raises(XKeyMsgError, match="number of values"):
+            split(document, policy, LIMITS)
+        with pytest.raises(XKeyMsgError, match="number of values"):
+            policy.explain(document, Limits(nodes=10_000))
+        assert time.process_time() - start < 10 * SECONDS
+
+
+def scanned(parts: list[bytes], limits: Limits) -> Any:
+    """What unpacking gives without its shorter way."""
+    counts = Counts()
+    try:
+        for part in parts:
+            scan(part, limits, counts)
+    except XKeyMsgError as error:
+        return error.code
+    return [exact(plaintext._build(part, len(part)), ordered=True) for part in parts]
+
+
+def unpacked(parts: list[bytes], limits: Limits) -> Any:
+    try:
+        return [
+            exact([list(pair) for pair in part], ordered=True) for part in unpack(parts, limits)
+        ]
+    except XKeyMsgError as error:
+        return error.code
+
+
+TIGHT: Final = Limits(depth=3, nodes=40, fields=4)
+
+
+@settings(PATIENT, max_examples=400)
+@given(st.lists(ALMOST | damaged() | st.binary(max_size=30), min_size=1, max_size=2))
+@example([value(b"\xd6\xff\0\0\0\1")])
+@example([path_of(40)])
+@example([value(b"\xca\x3f\x80\0\0")])
+@example([value(b"\x82\xa1a\x01\xa1a\x01")])
+def test_the_shorter_way_takes_what_the_scan_takes(parts: list[bytes]) -> None:
+    """F-29: and refuses with the same code."""
+    for limits in (LIMITS, TIGHT):
+        assert unpacked(parts, limits) == scanned(parts, limits)
+
+
+@settings(PATIENT, max_examples=300)
+@given(ALMOST | damaged() | st.binary(max_size=100))
+def test_arbitrary_bytes_are_a_document_or_an_error_of_ours(data: bytes) -> None:
+    try:
+        document = join({0: data}, LIMITS)
+    except (MalformedError, LimitExceededError):
+        return
+    repr(document)
+
+
+@pytest.mark.parametrize("text", ["", "short", "long" * 100])
+def test_a_part_that_is_cut_short_is_refused(text: str) -> None:
+    """F-22: a part is all that it says, to the last byte."""
+    document = {"a": [1, 2.5, text, b"x"], "b": {"c": None, "d": [True, {}]}}
+    [part] = split(document, Policy([("/**", ["p"])]), LIMITS)
+    for end in range(len(part.plaintext)):
+        with pytest.raises(MalformedError):
+            join({0: part.plaintext[:end]}, LIMITS)
+
+
+def test_what_is_sealed_never_costs_a_counter_where_it_is_refused() -> None:
+    """F-50: the session of the sealer does not move."""
+    SEALER.seal(b"", to=[SEALER.public], subject="a")
+    session = SEALER._session
+    assert session is not None
+    before = session.next_nonce(time.time_ns())
+    with pytest.raises(MalformedError):
+        SEALER.seal_document(
+            {"a": {1, 2}},
+            policy=Policy([("/**", ["p"])]),
+            readers={"p": [SEALER.public]},
+            subject="a",
+        )
+    after = session.next_nonce(time.time_ns())
+    assert int.from_bytes(after[0][:4], "big") - int.from_bytes(before[0][:4], "big") == 1

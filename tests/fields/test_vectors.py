@@ -1,0 +1,94 @@
+"""Every vector of the fields specification, through the package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from tests.reference.fields_model import FieldLimits
+from tests.vectors.fields_runner import (
+    Joined,
+    Order,
+    PolicyFile,
+    RefusedError,
+    Split,
+    everything,
+    run,
+)
+from tests.vectors.fields_vector import Vector
+from xkeymsg import WITHHELD, FieldDeniedError, Limits, Sealer, XKeyMsgError, XKeyPair
+from xkeymsg.fields.documents import plan
+from xkeymsg.fields.files import Policy, parse_readers
+from xkeymsg.fields.joining import join
+
+KEYS = [XKeyPair(bytes(10) + number.to_bytes(22, "little")).public for number in range(1, 600)]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    try:
+        yield
+    except XKeyMsgError as error:
+        text = str(error)
+        line, number = re.search(r"line (\d+)", text), re.search(r"rule (\d+)", text)
+        raise RefusedError(
+            error.code,
+            pointers=error.pointers if isinstance(error, FieldDeniedError) else (),
+            line=int(line[1]) if line else None,
+            number=int(number[1]) if number else None,
+        ) from error
+
+
+def limits_of(limits: FieldLimits) -> Limits:
+    return Limits(depth=limits.depth, nodes=limits.nodes, fields=limits.fields, holes=limits.holes)
+
+
+class Package:
+    withheld = WITHHELD
+
+    def join(self, parts: Sequence[bytes], total: int, limits: FieldLimits) -> Joined:
+        with refusals():
+            return Joined(join(dict(enumerate(parts)), limits_of(limits)), total - len(parts))
+
+    def split(self, order: Order) -> Split:
+        keys = dict(zip(order.readers, KEYS, strict=False))
+        with refusals():
+            policy = Policy(
+                [(pattern, sorted(held)) for held, pattern in order.rules],
+                allow_unread=order.allow_unread,
+            )
+            readers = {
+                permission: [
+                    keys[name] for name, held in order.readers.items() if permission in held
+                ]
+                for permission in policy.permissions
+            }
+            limits = limits_of(order.limits)
+            parts, grants = plan(order.document, policy, readers, limits)
+            # What the layer below refuses: no reader, too many parts or views.
+            sealer = Sealer(XKeyPair.generate(), limits=limits)
+            headers = {"A": "b"} if order.metadata else {}
+            sealer.seal_parts(
+                [part.plaintext for part in parts], grants=grants, subject="a", headers=headers
+            )
+        names = {bytes(key): name for name, key in keys.items()}
+        granted = {names[bytes(one.key)]: positions for one, positions in grants.items()}
+        return Split([(part.permissions, part.plaintext) for part in parts], granted)
+
+    def read_policy(self, file: bytes) -> PolicyFile:
+        with refusals():
+            policy = Policy.parse(file.decode(), source="policy.toml")
+        rules = [(frozenset(rule.permissions), rule.pattern) for rule in policy.rules]
+        return PolicyFile(rules, policy.allow_unread)
+
+    def read_readers(self, file: bytes) -> object:
+        with refusals():
+            return parse_readers(file.decode())
+
+
+@pytest.mark.parametrize("vector", everything(), ids=lambda vector: vector.name)
+def test_vector(vector: Vector) -> None:
+    run(vector, Package())

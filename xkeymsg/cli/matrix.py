@@ -1,0 +1,129 @@
+"""Who sees what: the rules of a policy, or the fields of a document, against those who read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from xkeymsg.cli.table import aligned, bare
+from xkeymsg.fields.policy import Decision, Policy
+from xkeymsg.keys import Recipient
+from xkeymsg.nkey import Prefix, encode_public
+
+__all__ = ("Column", "Matrix", "Row", "as_text", "make_matrix", "reader_texts")
+
+
+class Column(NamedTuple):
+    """Those who see the same."""
+
+    label: str
+    """A permission, or the name of a group of readers."""
+    permissions: tuple[str, ...]
+    """What they hold."""
+    readers: tuple[Recipient, ...]
+    """Who they are; empty in a matrix of permissions."""
+
+
+class Row(NamedTuple):
+    """A rule, or a field of a document."""
+
+    place: str
+    """The pattern, or the pointer."""
+    rule: int
+    """The rule that decides, counted from 1; 0 where none does."""
+    permissions: tuple[str, ...]
+    """Who may read it; nobody where the rule can never match."""
+    dead: bool = False
+    """Whether it is a rule that can never match."""
+
+    def seen_by(self, column: Column) -> bool:
+        """Tell whether those of a column see it."""
+        return not set(self.permissions).isdisjoint(column.permissions)
+
+
+class Matrix(NamedTuple):
+    """Rows against columns, with what is wrong with them."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    of_document: bool
+    of_readers: bool
+    findings: tuple[str, ...]
+    """What `lint` says of the policy, and of who holds its permissions."""
+
+    @property
+    def denied(self) -> list[Row]:
+        """The fields of the document that no rule matches, so that it cannot be sealed."""
+        return [row for row in self.rows if not row.rule]
+
+
+def make_matrix(
+    policy: Policy,
+    decisions: Sequence[Decision] | None = None,
+    readers: Mapping[str, Sequence[Recipient]] | None = None,
+) -> Matrix:
+    """Make the matrix of a policy.
+
+    Args:
+        policy: The policy.
+        decisions: What it says of each field of a document; without it the rows are the rules.
+        readers: Who holds each permission; without it the columns are the permissions.
+    """
+    if decisions is None:
+        dead = policy.unreachable()
+        rows = [
+            Row(pattern, number, () if number in dead else permissions, number in dead)
+            for number, (pattern, permissions) in enumerate(policy.rules, 1)
+        ]
+    else:
+        rows = [Row(each.pointer, each.rule, each.permissions) for each in decisions]
+    if readers is None:
+        columns = [Column(name, (name,), ()) for name in sorted(policy.permissions)]
+    else:
+        columns = _groups(policy, readers)
+    findings = tuple(policy.lint(readers))
+    return Matrix(tuple(columns), tuple(rows), decisions is not None, readers is not None, findings)
+
+
+def _groups(policy: Policy, readers: Mapping[str, Sequence[Recipient]]) -> list[Column]:
+    """Put together the readers who hold the same of the permissions that the policy names."""
+    held: dict[Recipient, set[str]] = {}
+    for permission, recipients in readers.items():
+        for recipient in recipients if permission in policy.permissions else ():
+            held.setdefault(recipient, set()).add(permission)
+    groups: dict[tuple[str, ...], list[Recipient]] = {}
+    for recipient, permissions in held.items():
+        groups.setdefault(tuple(sorted(permissions)), []).append(recipient)
+    return [
+        Column(f"R{number}", permissions, tuple(recipients))
+        for number, (permissions, recipients) in enumerate(groups.items(), 1)
+    ]
+
+
+def as_text(matrix: Matrix) -> list[str]:
+    """Return a matrix as the lines of a table, and below it who the readers are."""
+    head = ["FIELD", "RULE"] if matrix.of_document else ["RULE", "PATTERN"]
+    table = [[*head, *(column.label for column in matrix.columns)]]
+    for row in matrix.rows:
+        rule = str(row.rule or "none")
+        table.append(
+            [bare(row.place), rule] if matrix.of_document else [rule, bare(row.place)],
+        )
+        table[-1] += ["yes" if row.seen_by(column) else "-" for column in matrix.columns]
+    lines = aligned(table)
+    who = [
+        [
+            column.label if not number else "",
+            ", ".join(column.permissions) if not number else "",
+            *reader_texts(reader),
+        ]
+        for column in matrix.columns
+        for number, reader in enumerate(column.readers)
+    ]
+    return [*lines, "", *aligned(who)] if who else lines
+
+
+def reader_texts(reader: Recipient) -> tuple[str, str]:
+    """Return a reader's key, and its user or nothing."""
+    user = encode_public(Prefix.USER, reader.user) if any(reader.user) else ""
+    return str(reader.key), user

@@ -1,0 +1,154 @@
+"""`xkeymsg policy explain | lint | matrix`: what a policy means, before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from xkeymsg.cli.documents import failing, is_utf8_terminal, read_document, to_json
+from xkeymsg.cli.matrix import as_text, make_matrix
+from xkeymsg.cli.output import PRIVATE, write
+from xkeymsg.cli.page import Source, page
+from xkeymsg.cli.table import aligned, bare
+from xkeymsg.daemon.terminal import EXIT_FAILED, say
+from xkeymsg.errors import PolicyError
+from xkeymsg.fields.files import Policy, load_readers, parse_readers
+
+__all__ = ("explain", "lint", "matrix", "policy")
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_POLICY = click.argument("policy_file", metavar="POLICY", type=_FILE)
+_READERS = click.option(
+    "--readers", "readers_file", type=_FILE, metavar="TOML", help="Who holds which permission."
+)
+
+
+@click.group()
+def policy() -> None:
+    """See what a policy means: which rule decides, who reads what, what can never happen."""
+
+
+@policy.command()
+@_POLICY
+@click.argument("document", metavar="[FILE]", default="-", type=click.File("rb"))
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a field.")
+@failing()
+def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
+    """Say for each field of FILE, a document in JSON, which rule decides and who may read it.
+
+    Exit 1 if there is a field that no rule matches: the document could not be sealed.
+    """
+    decisions = Policy.load(policy_file).explain(read_document(document))
+    if as_json:
+        shown = [
+            {
+                "field": each.pointer,
+                "rule": each.rule or None,
+                "pattern": each.pattern if each.rule else None,
+                "readers": list(each.permissions),
+            }
+            for each in decisions
+        ]
+        click.echo(to_json(shown, pretty=True, ascii_only=not is_utf8_terminal()), nl=False)
+    else:
+        rows = [
+            [
+                bare(each.pointer),
+                str(each.rule or "none"),
+                bare(each.pattern) if each.rule else "-",
+                ", ".join(each.permissions) or "nobody",
+            ]
+            for each in decisions
+        ]
+        _echo(aligned([["FIELD", "RULE", "PATTERN", "READERS"], *rows]))
+    return _denied(sum(not each.rule for each in decisions))
+
+
+@policy.command()
+@_POLICY
+@_READERS
+def lint(policy_file: Path, readers_file: Path | None) -> int:
+    """Print what is questionable: rules that can never match, permissions that nobody holds.
+
+    Exit 1 if there is anything.
+    """
+    readers = None if readers_file is None else load_readers(readers_file)
+    findings = Policy.load(policy_file).lint(readers)
+    _echo(findings)
+    return EXIT_FAILED if findings else 0
+
+
+@policy.command()
+@_POLICY
+@click.argument("document", metavar="[FILE]", required=False, type=click.File("rb"))
+@_READERS
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    metavar="OUT",
+    help="Write a page for a browser, or paper, in the place of the table; - is stdout.",
+)
+@failing()
+def matrix(
+    policy_file: Path, document: BinaryIO | None, readers_file: Path | None, html: Path | None
+) -> int:
+    """Show who sees what: rules against permissions.
+
+    With FILE, a document in JSON, there is a row for each of its fields; with --readers a column
+    for all readers who hold the same. No value of the document is shown. Exit 1 if there is a field
+    that no rule matches.
+    """
+    text = _read(policy_file)
+    rules = Policy.parse(text, source=str(policy_file))
+    sources = [Source("Policy", str(policy_file), _digest(text))]
+    readers = None
+    if readers_file is not None:
+        text = _read(readers_file)
+        readers = parse_readers(text, source=str(readers_file))
+        sources.append(Source("Readers", str(readers_file), _digest(text)))
+    decisions = None
+    if document is not None:
+        decisions = rules.explain(read_document(document))
+        # No hash: of a document with few possible values, it would tell which.
+        sources.append(Source("Document", document.name, None))
+    made = make_matrix(rules, decisions, readers)
+    if html is None:
+        _echo(as_text(made))
+        for finding in made.findings:
+            say("xkeymsg", finding)
+    else:
+        data = page(made, rules, sources, datetime.now(UTC)).encode()
+        write(None if str(html) == "-" else html, data, mode=PRIVATE)
+    return _denied(len(made.denied))
+
+
+def _denied(fields: int) -> int:
+    """Say that a document could not be sealed, if so, and return the exit code."""
+    if not fields:
+        return 0
+    say("xkeymsg", f"field_denied: no rule matches {fields} of its fields: it cannot be sealed")
+    return EXIT_FAILED
+
+
+def _echo(lines: Sequence[str]) -> None:
+    for line in lines:
+        click.echo(line)
+
+
+def _read(path: Path) -> str:
+    """Read a file once: what is shown is what its hash is of."""
+    try:
+        return path.read_bytes().decode()
+    except OSError as error:
+        raise PolicyError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise PolicyError(f"{path}: not UTF-8") from None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
