@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import pytest
 
@@ -167,3 +168,38 @@ def test_threads_that_seal_while_sessions_end_lose_nothing_and_repeat_nothing() 
     assert len({(head.E, head.counter) for head in heads}) == len(heads) == 300
     opener = reader()
     assert {opener.open(envelope, subject=SUBJECT).data for envelope in envelopes} == {b"x"}
+
+
+def test_a_message_goes_to_its_own_readers_whatever_other_threads_seal_meanwhile() -> None:
+    # Another thread seals to Carol between two looks at what this one is about to use: Bob's
+    # message must not go to her.
+    sealer = Sealer(ALICE)
+
+    class Meanwhile(Recipient):
+        def __eq__(self, other: object) -> bool:
+            sealer.seal(b"for Carol", to=[CAROL.public], subject=SUBJECT)
+            return super().__eq__(other)
+
+        __hash__ = Recipient.__hash__
+
+    sealer.seal(b"1", to=[Recipient(BOB.public)], subject=SUBJECT)
+    for _ in range(2):
+        envelope = sealer.seal(b"2", to=[Meanwhile(BOB.public)], subject=SUBJECT)
+        assert reader(BOB).open(envelope, subject=SUBJECT).data == b"2"
+
+
+def test_threads_with_readers_of_their_own_do_not_mix_them_up() -> None:
+    sealer, readers = Sealer(ALICE), [pair(number) for number in range(4)]
+    openers = [reader(own) for own in readers]
+
+    def work(number: int) -> set[bytes]:
+        to = [readers[number].public]
+        sealed = [sealer.seal(b"x", to=to, subject=SUBJECT) for _ in range(1000)]
+        return {openers[number].open(envelope, subject=SUBJECT).data for envelope in sealed}
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        assert together(4, work) == [{b"x"}] * 4
+    finally:
+        sys.setswitchinterval(interval)

@@ -134,8 +134,9 @@ class Session:
         # Into the very objects that were looked into: if the session ends meanwhile, its keys are
         # dropped together with those (E-21), and not put into the new ones.
         audiences, last = self._audiences, self._last
-        if last[0][0] == to:  # mostly so; where the keys are the same objects, nothing is hashed
-            return last[0][1]
+        same, audience = last[0]  # in one look: another thread may put another audience there
+        if same == to:  # mostly so; where the keys are the same objects, nothing is hashed
+            return audience
         known = audiences.get(to)
         if known is None:
             recipients = (one if isinstance(one, Recipient) else Recipient(one) for one in to)
