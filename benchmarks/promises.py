@@ -1,7 +1,7 @@
 """What the project promises of a measured figure, beside the figure.
 
-Nothing is asserted: a shared machine must not fail a build. "met" is by the minimum, which a
-disturbance can only raise.
+Nothing is asserted: a shared machine must not fail a build. Where the minimum and the median say
+different things, the machine was too busy to tell: "unclear".
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from benchmarks.harness import Run
 
-__all__ = ("Bound", "Figure", "Measured", "Outcome", "Promise", "Table", "is_met")
+__all__ = ("Bound", "Figure", "Measured", "Outcome", "Promise", "Table", "verdict")
 
 Table: TypeAlias = Mapping[str, Mapping[str, float | None]]
 """Figures that are counted and not timed: line by line, column by column."""
@@ -113,7 +113,9 @@ class Figure:
 _COMPARE = {"≤": operator.le, "<": operator.lt, "≥": operator.ge, ">": operator.gt}
 
 
-def is_met(target: str, value: float) -> bool:
-    """Tell whether a value is within a target like `≥ 6`."""
+def verdict(target: str, outcome: Outcome) -> str:
+    """Tell whether a target like `≥ 6` is met, by both figures or by none."""
     sign, number = target.split()
-    return bool(_COMPARE[sign](value, float(number.replace(",", ""))))
+    limit = float(number.replace(",", ""))
+    met = {_COMPARE[sign](value, limit) for value in outcome if value is not None}
+    return "unclear" if len(met) > 1 else "met" if met == {True} else "missed"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from benchmarks.harness import Contender, Pace, Run, measure
-from benchmarks.promises import Bound, Figure, Outcome, Promise, Table, is_met
+from benchmarks.promises import Bound, Figure, Outcome, Promise, Table, verdict
 
 __all__ = ("AnyPromise", "Promise", "Report", "Suite", "human")
 
@@ -112,8 +112,7 @@ def _outcome(target: str, outcome: Outcome | None) -> tuple[str, str, str]:
     if outcome is None:
         return "not", "measured", ""
     minimum, median = outcome
-    verdict = "met" if is_met(target, minimum) else "missed"
-    return _number(minimum), "" if median is None else _number(median), verdict
+    return _number(minimum), "" if median is None else _number(median), verdict(target, outcome)
 
 
 def _number(value: float) -> str:

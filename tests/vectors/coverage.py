@@ -35,6 +35,7 @@ NO_VECTOR: Final = {
     "E-85": "needs a bound to be exceeded; tests/reference/test_replay.py",
     "E-86": "a floor needs a bound to be exceeded; tests/reference/test_replay.py",
     "E-87": "binds the sender",
+    "E-91": "no key of a reader can be this one, so that there is nothing to open",
     "E-89": "how an implementation refuses is its interface: a refusal has no content to give",
 }
 

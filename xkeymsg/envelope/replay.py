@@ -120,7 +120,7 @@ class LiveMemory:
     """The policy for core NATS: fresh messages, each once.
 
     All that are not admitted share one budget and one floor: they can make each other's messages
-    stale, never those of an admitted sender (E-79).
+    stale, not those of an admitted sender that was met before (E-79).
     """
 
     def __init__(self, limits: Limits, started_ms: int) -> None:
