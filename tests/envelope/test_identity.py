@@ -134,8 +134,8 @@ def test_mallory_cannot_open_it_either() -> None:
 
 
 def test_a_user_key_of_zeros_does_not_stand_for_no_user() -> None:
-    # E-91. Mallory is a user under the key of 32 zeros, which is what U is for a key without a user,
-    # and certifies Bob's xkey: what Alice seals to her would open at Bob as sealed to his bare key.
+    # E-91. Mallory is a user under the key of 32 zeros, which is what U is for no user, and
+    # certifies Bob's xkey: what Alice seals to her would open at Bob as sealed to his bare key.
     nobody = nkey.encode_public(nkey.Prefix.USER, bytes(32))
     with pytest.raises(KeyFormatError, match="zeros"):
         Recipient(BOB.public, nobody)

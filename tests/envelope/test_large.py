@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import repeat
-
 import pytest
 
 from tests.envelope.cast import (
@@ -42,7 +40,7 @@ def test_in_place_or_not_the_bytes_are_the_same(signer: UserKey | None, readers:
     head = session.prefix + encode_rest(nonce, 2**40, encode_subject("a"), b"\x93\xc0\xc0\xc0")
     part = assembly.seal_part(session.public, nonce, 0, 0, data, key)
     body = (assembly.NO_VIEWS + assembly.ONE_PART, *part)
-    whole = assembly.assemble(head, nonce, audience, body, repeat(b"\0" + key), signer)
+    whole = assembly.assemble(head, nonce, audience, body, b"\0" + key, signer)
     placed = assembly.seal_large(head, nonce, audience, session.public, 0, data, key, signer)
     assert whole == placed
 

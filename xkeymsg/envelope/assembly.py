@@ -64,21 +64,28 @@ def assemble(
     nonce: bytes,
     audience: Audience,
     body: Sequence[bytes],
-    grants: Iterable[bytes],
+    grants: bytes | Iterable[bytes],
     signer: nkey.Signer | None,
 ) -> bytes:
     """Put an envelope together around `body`, the pieces of the encoded views and parts.
 
-    `grants` are what the wraps hold, in the order of the audience: an index, and a key.
+    `grants` are what the wraps hold, an index and a key: one for all, or in the audience's order.
     """
-    front = _front(head, audience)
-    signature = b"" if signer is None else _sign(signer, primitives.sha256(front, *body))
-    tail = wire.encode_bin(signature) + audience.wraps_header
+    first, *others = body
+    pieces = [_front(head, audience) + first, *others]
+    if signer is None:
+        pieces.append(audience.unsigned)
+    else:
+        signature = wire.encode_bin(_sign(signer, primitives.sha256(*pieces)))
+        pieces.append(signature + audience.wraps_header)
     # One hash over everything before the wraps: each of them authenticates all of it.
-    transcript = primitives.sha256(front, *body, tail)
-    pairs = zip(audience.wraps, grants, strict=False)
-    wraps = [wrap(nonce, grant, transcript) for wrap, grant in pairs]
-    return b"".join((front, *body, tail, *wraps))
+    transcript = primitives.sha256(*pieces)
+    if isinstance(grants, bytes):
+        pieces += [wrap(nonce, grants, transcript) for wrap in audience.wraps]
+    else:
+        wraps = zip(audience.wraps, grants, strict=True)
+        pieces += [wrap(nonce, grant, transcript) for wrap, grant in wraps]
+    return b"".join(pieces)
 
 
 def seal_large(

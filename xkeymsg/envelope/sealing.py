@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from itertools import repeat
 from threading import Lock
 from typing import Final, NoReturn, TypeVar
 
@@ -215,8 +214,8 @@ class Sealer:
                 head,
                 nonce,
                 audience,
-                (NO_VIEWS + ONE_PART, *part),
-                repeat(b"\0" + content_key),
+                (NO_VIEWS + ONE_PART + part[0], part[1]),
+                b"\0" + content_key,
                 self._signer,
             )
 

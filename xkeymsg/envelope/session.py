@@ -48,12 +48,14 @@ class Audience(NamedTuple):
     """The tags element, as it stands in the envelope."""
     wraps_header: bytes
     """What precedes the wraps."""
+    unsigned: bytes
+    """The signature element of an unsigned message, and the header of the wraps."""
     wraps: tuple[Wrap, ...]
     recipients: tuple[Recipient, ...]
 
 
 _HEDGE: Final = primitives.label(b"xkm1/hedge")
-_NOBODY: Final = Audience(b"", b"", (), ())
+_NOBODY: Final = Audience(b"", b"", b"", (), ())
 
 
 class Session:
@@ -157,7 +159,8 @@ class Session:
             raise TagCollisionError
         return Audience(
             wire.encode_bin(b"".join(tags)),
-            wire.bin_header(WRAP_SIZE * len(tags)),
+            (header := wire.bin_header(WRAP_SIZE * len(tags))),
+            wire.encode_bin(b"") + header,
             tuple(wrap for _, wrap, _ in entries),
             tuple(recipient for _, _, recipient in entries),
         )
