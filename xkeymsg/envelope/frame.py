@@ -51,6 +51,8 @@ GRANT_SIZE: Final = 33
 Span = tuple[int, int]
 """Where something begins and ends in the envelope."""
 
+_ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
+"""No views, and one part."""
 _PAYLOADS: Final = (PartType.PAYLOAD, PartType.MESSAGE)
 _KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
 
@@ -158,15 +160,21 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
         UnsupportedVersionError: If a part is of an unknown type (E-47).
     """
     reader = wire.Reader(data, start, end)
-    count = reader.read_array("views", limits.views)
-    views = [reader.read_bin("a view") for _ in range(count)]
-    count = reader.read_array("parts", limits.parts)
-    parts = [_read_part(data, reader) for _ in range(count)]
+    views: list[Span] = []
+    if data[start : start + 2] == _ONE_PART:  # as most messages have it
+        reader.at = start + 2
+        parts = [_read_part(data, reader)]
+    else:
+        count = reader.read_array("views", limits.views)
+        views = [reader.read_bin("a view") for _ in range(count)]
+        count = reader.read_array("parts", limits.parts)
+        parts = [_read_part(data, reader) for _ in range(count)]
     signed_end = reader.at
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
         raise MalformedError("the signature is not 0 or 64 bytes before the wraps")
-    _check_together(views, [part.kind for part in parts])
+    if views or len(parts) != 1 or parts[0].kind not in _PAYLOADS:
+        _check_together(views, [part.kind for part in parts])
     return Body(views, parts, signature, signed_end)
 
 
@@ -188,8 +196,6 @@ def _check_together(views: list[Span], kinds: list[PartType]) -> None:
             raise MalformedError("a view of a length that no list of parts has")
     if bool(views) != (len(kinds) > 1):
         raise MalformedError("views belong to several parts, and several parts have views")
-    if len(kinds) == 1 and kinds[0] in _PAYLOADS:
-        return
     fields, metadata = kinds.count(PartType.FIELDS), kinds.count(PartType.METADATA)
     if not fields or metadata > 1 or fields + metadata != len(kinds):
         raise MalformedError("the parts are neither one payload nor one document")

@@ -193,9 +193,9 @@ class Opener:
         if type(envelope) is not bytes:
             raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
         # What is no str would be unlike every subject: a wrong call, and no wrong message.
-        if not isinstance(wire_subject, str | None):
+        if wire_subject is not None and not isinstance(wire_subject, str):
             raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
-        if not isinstance(position, StreamPosition | None):
+        if position is not None and not isinstance(position, StreamPosition):
             raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
         admit = self._admit if senders is None else self._admission(senders)
         if admit is None:
