@@ -10,6 +10,7 @@ hand, from a genuine envelope:
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from functools import partial
 from unittest import mock
@@ -90,7 +91,7 @@ def _contenders() -> Iterator[Contender]:
     for name, envelope in _hostile(genuine, other).items():
         yield Contender(name=name, batch=repeated(partial(_refuse, file, envelope)))
 
-    others = itertools.cycle([_to_others(genuine, number) for number in range(_NEW)])
+    others = itertools.cycle([_to_others(genuine) for _ in range(_NEW)])
     yield Contender(name=_OTHERS, batch=repeated(lambda: _refuse(file, next(others))))
 
     live = Opener(bob, senders={alice.public})
@@ -127,9 +128,9 @@ def _hostile(genuine: bytes, other: bytes) -> dict[str, bytes]:
     }
 
 
-def _to_others(genuine: bytes, number: int) -> bytes:
+def _to_others(genuine: bytes) -> bytes:
     """Make an envelope of the genuine sender, in a session of nobody's, for 1,000 others."""
-    tags = b"".join((number << 32 | each).to_bytes(8, "big") for each in range(1000))
+    tags = b"".join(sorted(os.urandom(8) for _ in range(1000)))
     ephemeral = bytes(XKeyPair.generate().public)
     head, body = (
         genuine[7:44] + ephemeral + genuine[76 : 7 + genuine[6]],

@@ -29,7 +29,7 @@ PURE_BELOW = 7  # up to and with trust
 IMPURE_BY_DUTY = ("xkeymsg.trust.stores.", "xkeymsg.ambient.", "xkeymsg.fields.files.")
 PURE_MODULES = {
     "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
-    "hashlib", "hmac", "itertools", "math", "re", "struct", "typing", "uuid",
+    "hashlib", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below

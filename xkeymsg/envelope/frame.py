@@ -9,6 +9,7 @@ to verify its wrap; only behind a verified wrap are views, parts and signature l
 
 from __future__ import annotations
 
+import operator
 import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -117,8 +118,8 @@ def _is_ascending(tags: bytes) -> bool:
     Two equal ones would be two wraps under one key and nonce, and the order hides who was named
     first.
     """
-    numbers = list(struct.unpack(f">{len(tags) // TAG_SIZE}Q", tags))
-    return numbers == sorted(set(numbers))
+    numbers = struct.unpack(f">{len(tags) // TAG_SIZE}Q", tags)
+    return all(map(operator.lt, numbers, numbers[1:]))
 
 
 def find_tag(tags: bytes, tag: bytes) -> int | None:
