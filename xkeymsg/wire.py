@@ -7,6 +7,7 @@ allocated for it (E-6, E-7, E-8). What is accepted here encodes again to the sam
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from xkeymsg.errors import LimitExceededError, MalformedError
@@ -42,11 +43,14 @@ def _header(size: int, tags: tuple[tuple[int, int], ...]) -> bytes:
 
 
 _SHORT_BINS: Final = tuple(bytes((0xC4, size)) for size in range(256))
+_bin_16: Final = Struct(">BH").pack
 
 
 def bin_header(size: int) -> bytes:
     """Return what precedes the `size` bytes of a bin."""
-    return _SHORT_BINS[size] if size < 256 else _header(size, ((0xC5, 2), (0xC6, 4)))
+    if size < 256:
+        return _SHORT_BINS[size]
+    return _bin_16(0xC5, size) if size < 65536 else _header(size, ((0xC6, 4),))
 
 
 def array_header(count: int) -> bytes:

@@ -31,7 +31,7 @@ def is_empty(ended: Session) -> bool:
     wraps = [audience.wraps for _, audience in left.pop("_last")]
     expected: dict[str, object] = {
         "_ephemeral": None,
-        "_hedge": b"",
+        "_hedge": None,
         "_recipients": {},
         "_audiences": {},
     }

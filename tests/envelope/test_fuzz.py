@@ -28,9 +28,10 @@ from tests.envelope.forge import (
     grant_list,
     key_of,
 )
-from tests.envelope.peer import agreed, package
+from tests.envelope.peer import SEASONED, agreed, package
 from tests.reference.encoding import Cursor, array
-from xkeymsg import ANYONE, Opener, Recipient, XKeyMsgError
+from xkeymsg import ANYONE, Limits, Opener, Recipient, XKeyMsgError
+from xkeymsg.envelope.frame import front_of
 
 quietly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -42,6 +43,11 @@ SEEDS = [GENUINE, DOCUMENT, b"xkm1\x96", b"xkm2", b""]
 def test_there_are_seeds_that_open() -> None:
     assert package(GENUINE).code == "opened"
     assert package(DOCUMENT, document=True).code == "opened"
+
+
+def test_one_of_the_openers_remembers_what_begins_as_the_seeds_do() -> None:
+    assert agreed(GENUINE) == "opened/content_type"
+    assert front_of(GENUINE, Limits()) in SEASONED._unlocker._admitted.fronts
 
 
 @quietly

@@ -178,7 +178,8 @@ def test_the_envelope_is_hashed_once_for_all_keys_of_a_reader(calls: Calls) -> N
 
 def caches(opener: Opener) -> list[dict[bytes, object]]:
     unlocker = opener._unlocker
-    return [dict(unlocker._admitted.sessions), dict(unlocker._others.sessions)]
+    kept = unlocker._admitted, unlocker._others
+    return [dict(cache.sessions) | dict(cache.fronts) for cache in kept]
 
 
 def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
@@ -190,14 +191,14 @@ def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
         assert code_of(opener, Rogue(to=to(CAROL)).envelope()) == "not_a_recipient"
         assert caches(opener) == [{}, {}]
         opener.open(pieces.join(), subject=">")
-        assert sum(map(len, caches(opener))) == 1
+        assert sum(map(len, caches(opener))) == 2, "a session, and how its messages begin"
 
 
 def test_a_bad_body_behind_a_good_wrap_does_not_matter_to_the_cache() -> None:
     # The key is right: it is the sender who sent nonsense, and nobody else could have.
     opener = reader()
     assert code_of(opener, Rogue().envelope(parts=[])) == "malformed"
-    assert len(caches(opener)[0]) == 1
+    assert len(caches(opener)[0]) == 2
 
 
 def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

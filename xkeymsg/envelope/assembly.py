@@ -71,21 +71,23 @@ def assemble(
 
     `grants` are what the wraps hold, an index and a key: one for all, or in the audience's order.
     """
-    first, *others = body
-    pieces = [_front(head, audience) + first, *others]
+    front = (_START, wire.bin_header(len(head)), head, audience.tags, *body)
     if signer is None:
-        pieces.append(audience.unsigned)
+        covered = b"".join((*front, audience.unsigned))
     else:
-        signature = wire.encode_bin(_sign(signer, primitives.sha256(*pieces)))
-        pieces.append(signature + audience.wraps_header)
+        signed = b"".join(front)
+        signature = wire.encode_bin(_sign(signer, primitives.sha256(signed)))
+        covered = b"".join((signed, signature, audience.wraps_header))
     # One hash over everything before the wraps: each of them authenticates all of it.
-    transcript = primitives.sha256(*pieces)
-    if isinstance(grants, bytes):
-        pieces += [wrap(nonce, grants, transcript) for wrap in audience.wraps]
+    transcript = primitives.sha256(covered)
+    if not isinstance(grants, bytes):
+        pairs = zip(audience.wraps, grants, strict=True)
+        wraps = [wrap(nonce, grant, transcript) for wrap, grant in pairs]
+    elif len(audience.wraps) == 1:  # so often that the list of one is worth saving
+        return covered + audience.wraps[0](nonce, grants, transcript)
     else:
-        wraps = zip(audience.wraps, grants, strict=True)
-        pieces += [wrap(nonce, grant, transcript) for wrap, grant in wraps]
-    return b"".join(pieces)
+        wraps = [wrap(nonce, grants, transcript) for wrap in audience.wraps]
+    return b"".join((covered, *wraps))
 
 
 def seal_large(
@@ -107,7 +109,8 @@ def seal_large(
     keys = derive.part_keys(content_key, ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
     size = wire.bin_header(1 + COMMIT_SIZE + sealed_size)
-    lead = b"%b%b%b%b%c%b" % (_front(head, audience), NO_VIEWS, ONE_PART, size, kind, keys[32:])
+    front = (_START, wire.bin_header(len(head)), head, audience.tags, NO_VIEWS, ONE_PART)
+    lead = b"".join((*front, size, bytes((kind,)), keys[32:]))
     sealed_end = len(lead) + sealed_size
     tail_size = 2 + (0 if signer is None else 64) + len(audience.wraps_header)
     wraps_start = sealed_end + tail_size
@@ -123,11 +126,6 @@ def seal_large(
             at = wraps_start + WRAP_SIZE * number
             view[at : at + WRAP_SIZE] = wrap(nonce, b"\0" + content_key, transcript)
     return envelope.getvalue()
-
-
-def _front(head: bytes, audience: Audience) -> bytes:
-    """Return everything before the views."""
-    return b"%b%b%b%b" % (_START, wire.bin_header(len(head)), head, audience.tags)
 
 
 def _sign(signer: nkey.Signer, digest: bytes) -> bytes:

@@ -22,6 +22,7 @@ from xkeymsg.limits import MAX_HEAD, Limits
 __all__ = (
     "COMMIT_SIZE",
     "GRANT_SIZE",
+    "HEAD",
     "MAGIC",
     "PART_OVERHEAD",
     "TAG_SIZE",
@@ -32,8 +33,10 @@ __all__ = (
     "Span",
     "Wraps",
     "find_tag",
+    "front_of",
     "locate_head",
     "locate_wraps",
+    "locate_wraps_behind",
     "parse_body",
 )
 
@@ -54,8 +57,11 @@ Span = tuple[int, int]
 
 _ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
 """No views, and one part."""
-_PAYLOADS: Final = (PartType.PAYLOAD, PartType.MESSAGE)
+_UNSIGNED: Final = wire.encode_bin(b"")
 _KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
+_PAYLOADS: Final = {
+    byte: kind for byte, kind in _KINDS.items() if kind in (PartType.PAYLOAD, PartType.MESSAGE)
+}
 
 
 def locate_head(data: bytes, limits: Limits) -> Span:
@@ -73,6 +79,36 @@ def locate_head(data: bytes, limits: Limits) -> Span:
             raise UnsupportedVersionError("another version of xkm1")
         raise MalformedError("not xkm1: it begins otherwise")
     return wire.Reader(data, len(_START), len(data)).read_bin("the head", MAX_HEAD)
+
+
+HEAD: Final = len(_START) + 2
+"""Where a head of up to 255 bytes begins."""
+_NEW: Final = slice(HEAD + 71, HEAD + 92)
+"""Where its nonce and time are."""
+
+
+def front_of(data: bytes, limits: Limits) -> bytes | None:
+    """Return what is before the views, but for nonce and time, without judging it.
+
+    It is the same in all messages of a session for one subject and the same recipients. What
+    `locate_head`, `decode_head` and the tags' part of `locate_wraps` look at is this and those two:
+    whoever has had them accept an envelope with this front has only the two left to look at.
+
+    Returns:
+        The bytes, or None where the head or the tags have a rarer form.
+    """
+    size = len(data)
+    if not _NEW.stop < size <= limits.envelope or data[5] != 0xC4:
+        return None
+    at = HEAD + data[6]
+    kind, *length = data[at : at + 3] if at + 3 <= size else b"?"
+    if kind == 0xC4:
+        end = at + 2 + length[0]
+    elif kind == 0xC5:
+        end = at + 3 + (length[0] << 8 | length[1])
+    else:
+        return None
+    return data[: _NEW.start] + data[_NEW.stop : end]
 
 
 class Wraps(NamedTuple):
@@ -95,6 +131,12 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
         MalformedError: If the tags are none (E-31), or the wraps are not where they have to be
             (E-33, E-34).
     """
+    tags, end = _read_tags(data, at, limits)
+    return locate_wraps_behind(data, tags, end)
+
+
+def _read_tags(data: bytes, at: int, limits: Limits) -> tuple[bytes, int]:
+    """Return the tags, and where they end."""
     reader = wire.Reader(data, at, len(data))
     start, end = reader.read_bin("the tags", TAG_SIZE * limits.recipients)
     count, rest = divmod(end - start, TAG_SIZE)
@@ -103,8 +145,18 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
     tags = data[start:end]
     if not _is_ascending(tags):
         raise MalformedError("the tags are not in strictly ascending order")
-    header = wire.bin_header(WRAP_SIZE * count)
-    wraps = len(data) - WRAP_SIZE * count
+    return tags, end
+
+
+def locate_wraps_behind(data: bytes, tags: bytes, end: int) -> Wraps:
+    """Find the wraps from the end, as many as there are tags; those end at `end`.
+
+    Raises:
+        MalformedError: If they are not where they have to be (E-33, E-34).
+    """
+    size = len(tags) // TAG_SIZE * WRAP_SIZE
+    header = wire.bin_header(size)
+    wraps = len(data) - size
     body_end = wraps - len(header)
     if body_end < end or data[body_end:wraps] != header:
         raise MalformedError("the wraps do not fit the tags")
@@ -152,6 +204,26 @@ class Body(NamedTuple):
     """Where the signature element begins: what it covers ends there."""
 
 
+def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
+    """Parse no view, one payload and no signature, as most messages have it; None for all else.
+
+    With the end given, there is one length, and one header, that the part can have.
+    """
+    rest = end - start - 4
+    size = rest - (2 if rest < 258 else 3 if rest < 65_539 else 5)
+    if size < PART_OVERHEAD:
+        return None
+    lead = _ONE_PART + wire.bin_header(size)
+    first = start + len(lead)
+    kind = _PAYLOADS.get(data[first])
+    if data[start:first] != lead or first + size != end - 2 or data[end - 2 : end] != _UNSIGNED:
+        return None
+    if kind is None:
+        return None
+    part = Part(kind, data[first] >= PADDED, first + 1, end - 2)
+    return Body([], [part], (end, end), end - 2)
+
+
 def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     """Parse what is between the end of the tags and the header of the wraps.
 
@@ -160,21 +232,18 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
         LimitExceededError: If there are too many views or parts (E-42, E-45).
         UnsupportedVersionError: If a part is of an unknown type (E-47).
     """
+    if (ordinary := _parse_ordinary(data, start, end)) is not None:
+        return ordinary
     reader = wire.Reader(data, start, end)
-    views: list[Span] = []
-    if data[start : start + 2] == _ONE_PART:  # as most messages have it
-        reader.at = start + 2
-        parts = [_read_part(data, reader)]
-    else:
-        count = reader.read_array("views", limits.views)
-        views = [reader.read_bin("a view") for _ in range(count)]
-        count = reader.read_array("parts", limits.parts)
-        parts = [_read_part(data, reader) for _ in range(count)]
+    count = reader.read_array("views", limits.views)
+    views = [reader.read_bin("a view") for _ in range(count)]
+    count = reader.read_array("parts", limits.parts)
+    parts = [_read_part(data, reader) for _ in range(count)]
     signed_end = reader.at
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
         raise MalformedError("the signature is not 0 or 64 bytes before the wraps")
-    if views or len(parts) != 1 or parts[0].kind not in _PAYLOADS:
+    if views or len(parts) != 1 or parts[0].kind not in _PAYLOADS.values():
         _check_together(views, [part.kind for part in parts])
     return Body(views, parts, signature, signed_end)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -22,6 +23,7 @@ __all__ = (
     "encode_rest",
     "from_milliseconds",
     "milliseconds",
+    "read_new",
 )
 
 FIRST_MS: Final = 2**32
@@ -91,6 +93,11 @@ class Head(NamedTuple):
     identity: bytes | None
     expires_ms: int | None
 
+    def again(self, nonce: bytes, created_ms: int) -> Head:
+        """Return the head of another message of the session, with the same subject and so on."""
+        sender, ephemeral, _, _, subject, revision, identity, expires_ms = self
+        return Head(sender, ephemeral, nonce, created_ms, subject, revision, identity, expires_ms)
+
     @property
     def counter(self) -> int:
         """The number of the message in its session."""
@@ -105,6 +112,22 @@ def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
 def encode_rest(nonce: bytes, created_ms: int, subject: bytes, attributes: bytes) -> bytes:
     """Return what follows the prefix; `subject` and `attributes` are encoded."""
     return b"%b\xcf%b%b%b" % (nonce, created_ms.to_bytes(8, "big"), subject, attributes)
+
+
+_new_in_each: Final = struct.Struct(">I8xBQ").unpack_from
+
+
+def read_new(data: bytes, start: int) -> tuple[bytes, int] | None:
+    """Read what is new in each head of a session, of a head that begins at `start`.
+
+    Returns:
+        The nonce and the time of sealing, or None where one is out of its range or in another form:
+        which it is, `decode_head` says.
+    """
+    counter, kind, created_ms = _new_in_each(data, start + 71)
+    if kind == _UINT_64 and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS:
+        return data[start + 71 : start + _TIME], created_ms
+    return None
 
 
 def decode_head(data: bytes, start: int, end: int) -> Head:

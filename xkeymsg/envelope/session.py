@@ -9,6 +9,7 @@ when it ends, and no other process ever has it.
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, NoReturn
 
@@ -55,6 +56,7 @@ class Audience(NamedTuple):
 
 
 _HEDGE: Final = primitives.label(b"xkm1/hedge")
+_when: Final = struct.Struct(">QI").pack
 _NOBODY: Final = Audience(b"", b"", b"", (), ())
 
 
@@ -81,7 +83,9 @@ class Session:
         """What every head of this session begins with."""
         self._ephemeral: XKeyPair | None = ephemeral
         self._pairs = pairs
-        self._hedge = random_bytes(32)
+        self._hedge: Callable[[bytes], bytes] | None = primitives.keyed_digest(
+            _HEDGE, random_bytes(32)
+        )
         self._counter = itertools.count(1)
         self._ends = monotonic() + LIFETIME
         self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
@@ -94,7 +98,7 @@ class Session:
         self._recipients = {}
         self._audiences = {}
         self._last = [((), _NOBODY)]
-        self._hedge = b""
+        self._hedge = None
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
         """Take the next counter, for ever, and draw what one message needs (E-23, E-26).
@@ -117,11 +121,11 @@ class Session:
         A virtual machine that is restored from a snapshot may get the same randomness twice, and
         then only the clock differs.
         """
-        data = random_bytes(size) + now_ns.to_bytes(8, "big") + position.to_bytes(4, "big")
+        data = random_bytes(size) + _when(now_ns, position)
         hedge = self._hedge
-        if not hedge:  # ended by another thread just now: without the secret nothing is mixed
+        if hedge is None:  # ended by another thread just now: without the secret nothing is mixed
             raise SessionEndedError
-        return primitives.digest(_HEDGE, data, key=hedge, size=size)
+        return hedge(data)[:size]
 
     def audience(self, to: tuple[XKey | Recipient, ...]) -> Audience:
         """Return recipients with tags and wraps; kept, as it mostly is the same again.

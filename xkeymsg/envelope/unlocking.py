@@ -15,7 +15,7 @@ from xkeymsg import primitives
 from xkeymsg.ambient import after_fork
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import Admission, Admit
-from xkeymsg.envelope.head import Head, decode_head
+from xkeymsg.envelope.head import Head, decode_head, read_new
 from xkeymsg.errors import (
     AuthenticationError,
     NotARecipientError,
@@ -31,6 +31,10 @@ _ADMITTED_SESSIONS: Final = 16_384
 _OTHER_SENDERS: Final = 64
 _OTHER_SESSIONS: Final = 256
 """How many keys are kept of senders and sessions, of admitted ones and of all others (E-39)."""
+
+_ADMITTED_FRONTS: Final = 1024
+_OTHER_FRONTS: Final = 64
+"""How many beginnings of envelopes are kept, of up to 8 KiB each."""
 
 
 class Unlocked(NamedTuple):
@@ -60,14 +64,32 @@ _SessionKeys = dict[int, tuple[bytes, primitives.AEAD]]
 _NOTHING: Final[_SessionKeys] = {}
 
 
+class _Known(NamedTuple):
+    """What a front says, and where in the wraps ours is, by an envelope in which it verified."""
+
+    head: Head
+    """With the nonce and time of that envelope."""
+    tags: bytes
+    end: int
+    """Where they end."""
+    place: int
+    """How many other wraps precede ours, the first one for us (E-37)."""
+    aead: primitives.AEAD
+
+    def __repr__(self) -> str:
+        return "<Known>"  # the key is in the AEAD
+
+
 class _Cache:
     """Keys of senders and of their sessions, bounded; the oldest entry goes first."""
 
-    def __init__(self, senders: int, sessions: int) -> None:
+    def __init__(self, senders: int, sessions: int, fronts: int) -> None:
         self._most_senders = senders
         self._most_sessions = sessions
+        self._most_fronts = fronts
         self.senders: dict[bytes, tuple[derive.PairKeys, ...]] = {}
         self.sessions: dict[bytes, _SessionKeys] = {}
+        self.fronts: dict[bytes, _Known] = {}
         self._lock = Lock()
         after_fork(self)
 
@@ -84,8 +106,28 @@ class _Cache:
             if len(self.sessions) > self._most_sessions:
                 del self.sessions[next(iter(self.sessions))]
 
+    def add_front(self, front: bytes, known: _Known) -> None:
+        """Keep how an envelope was read whose wrap has verified, and no other (E-38)."""
+        with self._lock:
+            self.fronts[front] = known
+            if len(self.fronts) > self._most_fronts:
+                del self.fronts[next(iter(self.fronts))]
+
     def _after_fork(self) -> None:
         self._lock = Lock()
+
+
+def _open_wrap(
+    envelope: bytes,
+    head: Head,
+    wraps: frame.Wraps,
+    place: int,
+    aead: primitives.AEAD,
+    transcript: bytes,
+) -> bytes | None:
+    at = wraps.start + frame.WRAP_SIZE * place
+    wrap = envelope[at : at + frame.WRAP_SIZE]
+    return primitives.aead_open(aead, head.nonce, wrap, transcript)
 
 
 class Unlocker:
@@ -96,8 +138,8 @@ class Unlocker:
             _Own(pair, bytes(pair.public), user) for pair, user in keyring.combinations
         )
         self._limits = limits
-        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS)
-        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
+        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS, _ADMITTED_FRONTS)
+        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS, _OTHER_FRONTS)
 
     def unlock(self, envelope: bytes, admit: Admit) -> Unlocked:
         """Take the steps up to the wrap.
@@ -109,37 +151,70 @@ class Unlocker:
             NotARecipientError: If no tag is ours (E-35).
             AuthenticationError: If no wrap under a tag of ours opens (E-37).
         """
-        start, end = frame.locate_head(envelope, self._limits)
-        head = decode_head(envelope, start, end)
+        front = frame.front_of(envelope, self._limits)
+        known = None if front is None else self._known(front)
+        new = None if known is None else read_new(envelope, frame.HEAD)
+        if known is None or new is None:
+            start, end = frame.locate_head(envelope, self._limits)
+            head = decode_head(envelope, start, end)
+            admission = self._admission(admit, head)
+            wraps = frame.locate_wraps(envelope, end, self._limits)
+            grant, transcript = None, b""
+        else:
+            head = known.head.again(*new)
+            admission = self._admission(admit, head)
+            wraps = frame.locate_wraps_behind(envelope, known.tags, known.end)
+            transcript = primitives.sha256(memoryview(envelope)[: wraps.start])
+            grant = _open_wrap(envelope, head, wraps, known.place, known.aead, transcript)
+        if grant is None:
+            cache = self._admitted if admission.admitted else self._others
+            grant = self._unwrap(envelope, head, wraps, cache, front, transcript)
+        return Unlocked(head, admission, wraps, grant)
+
+    def _known(self, front: bytes) -> _Known | None:
+        return self._admitted.fronts.get(front) or self._others.fronts.get(front)
+
+    def _admission(self, admit: Admit, head: Head) -> Admission:
         admission = admit(head.sender, head.subject)
         if admission is None:
             raise SenderNotAdmittedError("this key may not send on this subject")
         if admission.users and head.identity not in admission.users:
             raise SenderNotAdmittedError("the message names another user than the key's")
-        wraps = frame.locate_wraps(envelope, end, self._limits)
-        cache = self._admitted if admission.admitted else self._others
-        return Unlocked(head, admission, wraps, self._unwrap(envelope, head, wraps, cache))
+        return admission
 
-    def _unwrap(self, envelope: bytes, head: Head, wraps: frame.Wraps, cache: _Cache) -> bytes:
-        """Open the first wrap that is for one of our combinations, in their order (E-37)."""
+    def _unwrap(
+        self,
+        envelope: bytes,
+        head: Head,
+        wraps: frame.Wraps,
+        cache: _Cache,
+        front: bytes | None,
+        transcript: bytes,
+    ) -> bytes:
+        """Open the first wrap that is for one of our combinations, in their order (E-37).
+
+        `transcript` is T, or empty where it was not needed yet.
+        """
         name = head.sender + head.ephemeral
-        known = cache.sessions.get(name, _NOTHING)
-        transcript = b""
+        session = cache.sessions.get(name, _NOTHING)
+        first = True
         for number, own in enumerate(self._own):
-            tag, aead = known.get(number) or (self._tag(cache, number, head), None)
+            tag, aead = session.get(number) or (self._tag(cache, number, head), None)
             place = frame.find_tag(wraps.tags, tag)
             if place is None:
                 continue
             if aead is None:
                 aead = self._wrap_aead(cache, number, own, head)
             transcript = transcript or primitives.sha256(memoryview(envelope)[: wraps.start])
-            at = wraps.start + frame.WRAP_SIZE * place
-            wrap = envelope[at : at + frame.WRAP_SIZE]
-            grant = primitives.aead_open(aead, head.nonce, wrap, transcript)
+            grant = _open_wrap(envelope, head, wraps, place, aead, transcript)
             if grant is not None:
-                if number not in known:
+                if number not in session:
                     cache.add_session(name, number, tag, aead)
+                if front is not None and first:
+                    known = _Known(head, wraps.tags, wraps.body_start, place, aead)
+                    cache.add_front(front, known)
                 return grant
+            first = False
         if transcript:
             raise AuthenticationError
         raise NotARecipientError(len(wraps.tags) // frame.TAG_SIZE)
