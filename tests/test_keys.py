@@ -81,6 +81,16 @@ def test_a_raw_key_has_32_bytes(raw: bytes) -> None:
         XKeyPair(raw)
 
 
+def test_what_is_derived_is_of_the_secret_and_of_the_use() -> None:
+    one, other = XKeyPair.generate(), XKeyPair.generate()
+    seen = {pair.derive(label) for pair in (one, other) for label in (b"a", b"b", b"a\0b", b"")}
+    assert len(seen) == 8
+    assert {len(each) for each in seen} == {32}
+    assert one.derive(b"a") == XKeyPair.from_seed(one.seed()).derive(b"a")
+    assert one.dh(one.public) not in seen  # what it is made of does not leave
+    assert not any(secret in seen for secret in (bytes(one.public), one.dh(other.public)))
+
+
 @pytest.mark.parametrize("value", ["x" * 32, bytearray(32), memoryview(bytes(32)), None])
 def test_a_raw_key_of_another_type_is_the_callers_bug(value: object) -> None:
     for make in (XKey, XKeyPair):

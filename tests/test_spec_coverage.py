@@ -12,6 +12,10 @@ SPECS = sorted((ROOT.parent / "docs" / "spec").glob("*.md"))
 ID = re.compile(r"\b[EF]-[1-9][0-9]*\b")
 
 
+EXCUSES = ("coverage.py", "fields_coverage.py", Path(__file__).name)
+"""What names requirements to say that no vector tests them, which tests nothing."""
+
+
 def defined(spec: Path) -> list[str]:
     return re.findall(r"^- \[([A-Z]-[0-9]+)\]", spec.read_text(), re.MULTILINE)
 
@@ -20,6 +24,8 @@ def named() -> dict[str, set[str]]:
     """Every id that tests and vectors name, with where."""
     found: dict[str, set[str]] = {}
     for path in ROOT.rglob("*"):
+        if path.name in EXCUSES:
+            continue
         code = path.suffix == ".py" and "reference" not in path.parts
         vector = not path.suffix and path.is_file() and "vectors" in path.parts
         if code or vector:
@@ -44,7 +50,8 @@ def test_ids_are_consecutive_and_every_must_has_one(spec: Path) -> None:
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_every_requirement_is_named_by_a_test_or_a_vector(spec: Path) -> None:
-    assert sorted(set(defined(spec)) - named().keys()) == []
+    missing = sorted(set(defined(spec)) - named().keys())
+    assert missing == []
 
 
 def test_no_test_names_a_requirement_that_is_not_there() -> None:

@@ -29,6 +29,7 @@ from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import (
     AuthenticationError,
+    BadKeyError,
     KeyFormatError,
     MalformedError,
     UnsupportedVersionError,
@@ -220,6 +221,23 @@ class XKeyPair:
         For key derivation inside this package: never a key by themselves.
         """
         return primitives.x25519(self._secret, peer._raw)  # noqa: SLF001 - as above
+
+    def derive(self, label: bytes) -> bytes:
+        """Return 32 bytes for a use of one's own, such as names that nobody else can guess.
+
+        They are of what the pair shares with itself, so that a key which only computes can give
+        them too, and say nothing of the secret nor of what another label gives.
+
+        Args:
+            label: The use, unlike every other one; at most 16 bytes.
+
+        Raises:
+            BadKeyError: If the pair shares nothing with itself, which no sound key does.
+        """
+        shared = self.dh(self.public)
+        if shared is None:
+            raise BadKeyError("a shared secret is all zeros")
+        return primitives.digest(primitives.label(label), b"", key=shared, size=32)
 
     def __repr__(self) -> str:
         return f"<XKeyPair {self.public}>"

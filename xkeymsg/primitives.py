@@ -22,6 +22,7 @@ __all__ = (
     "BOX_NONCE_SIZE",
     "BOX_TAG_SIZE",
     "KEY_SIZE",
+    "InvalidTag",
     "aead_open",
     "box_open",
     "box_pair_key",

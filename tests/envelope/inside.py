@@ -34,5 +34,6 @@ def is_empty(ended: Session) -> bool:
         "_hedge": None,
         "_recipients": {},
         "_audiences": {},
+        "_shared": {},
     }
     return left == expected and not any(wraps)

@@ -51,7 +51,7 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
     body = [wire.array_header(len(views))]
     for index, granted in enumerate(views):
         keys = inputs.content_keys, inputs.view_keys[index]
-        body.append(seal_view(session.public, inputs.nonce, index, granted, *keys))
+        body.append(seal_view(session.public, inputs.nonce, index, sorted(granted), *keys))
     body.append(wire.array_header(len(inputs.parts)))
     for index, (kind, content) in enumerate(inputs.parts):
         key = inputs.content_keys[index]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 
 from tests.envelope.cast import (
     ALICE,
+    ALICE_USER,
     BOB,
     BOB_USER,
     CAROL,
     MALLORY,
     SUBJECT,
+    Clock,
     code_of,
     pair,
+    raw_user,
     reader,
     to,
 )
-from tests.envelope.forge import Pieces, Rogue
+from tests.envelope.forge import MESSAGE, PADDED, Pieces, Rogue
 from xkeymsg import (
     ANYONE,
     Admission,
@@ -26,18 +30,23 @@ from xkeymsg import (
     Limits,
     Opener,
     Recipient,
+    ReplayError,
+    Sealer,
     SenderNotAdmittedError,
+    StaleError,
+    SubjectMismatchError,
     XKey,
     primitives,
 )
-from xkeymsg.envelope import frame, head
+from xkeymsg.envelope import frame, head, opening, swift
 from xkeymsg.envelope.head import FIRST_MS, MAX_COUNTER, PAST_MS
 
 
 def seasoned(senders: object = frozenset({ALICE.public}), own: object = BOB) -> Opener:
     """An opener that knows how messages of the rogue's session begin."""
     opener = Opener(own, senders, replay="file")  # type: ignore[arg-type]
-    opener.open(Rogue().envelope(b"first"), subject=SUBJECT)
+    identity = raw_user(ALICE_USER) if isinstance(senders, dict) else None
+    opener.open(Rogue(identity=identity).envelope(b"first"), subject=SUBJECT)
     return opener
 
 
@@ -110,15 +119,20 @@ def test_whoever_is_no_longer_admitted_is_refused_behind_a_known_beginning() -> 
         seasoned().open(Rogue(counter=2).envelope(), subject=SUBJECT, senders={MALLORY.public})
 
 
-def test_what_strangers_send_is_remembered_apart() -> None:
+def test_what_strangers_send_is_remembered_apart(unparsed: Callable[[], int]) -> None:
     opener = seasoned(ANYONE)
     assert not opener._unlocker._admitted.fronts
     assert len(opener._unlocker._others.fronts) == 1
+    before = unparsed()
+    opener.open(Rogue(counter=2).envelope(), subject=SUBJECT)
+    assert unparsed() == before
 
 
-def test_an_altered_message_behind_a_known_beginning_is_hashed_once(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("size", "times"), [(1, 2), (swift.MOST, 1)])
+def test_an_altered_message_behind_a_known_beginning_is_hashed_once_if_it_is_large(
+    monkeypatch: pytest.MonkeyPatch, size: int, times: int
 ) -> None:
+    # And a small one twice: by the short way, and by the one that judges.
     opener, hashed, sha256 = seasoned(), 0, primitives.sha256
 
     def counted(data: bytes | memoryview) -> bytes:
@@ -126,10 +140,10 @@ def test_an_altered_message_behind_a_known_beginning_is_hashed_once(
         hashed += 1
         return sha256(data)
 
-    pieces = Pieces.of(Rogue(counter=2).envelope(b"x"))
+    pieces = Pieces.of(Rogue(counter=2).envelope(bytes(size)))
     monkeypatch.setattr(primitives, "sha256", counted)
     assert code_of(opener, pieces._replace(wraps=bytes(49)).join()) == "authentication"
-    assert hashed == 1
+    assert hashed == times
 
 
 def test_the_keys_of_a_reader_are_tried_in_their_order_behind_a_known_beginning() -> None:
@@ -161,7 +175,7 @@ def test_a_wrap_that_opens_only_behind_a_failing_one_is_not_remembered() -> None
     assert not opener._unlocker._admitted.fronts
 
 
-def test_a_beginning_is_all_before_the_views_but_nonce_and_time() -> None:
+def test_a_beginning_is_head_and_first_tag_but_nonce_and_time() -> None:
     many = to(*map(pair, range(40)))
     for rogue in (Rogue(), Rogue(to=many), Rogue(subject="s" * 100, revision=300)):
         envelope = rogue.envelope()
@@ -172,10 +186,31 @@ def test_a_beginning_is_all_before_the_views_but_nonce_and_time() -> None:
             Rogue(**(vars(rogue) | {"counter": 9, "created_ms": 2**40})).envelope(b"other"),
             Limits(),
         )
-        end = len(front) + 21
-        assert envelope[end:].startswith(b"\x90\x91")
-        for longer in range(end):
+        pieces = Pieces.of(envelope)
+        assert len(front) == 7 + len(pieces.head) - 21 + 10
+        assert pieces.tags[:7] in front
+        for longer in range(len(front) + 21):
             frame.front_of(envelope[:longer], Limits())  # says something, or nothing
+
+
+def test_tags_of_two_audiences_that_begin_alike_are_not_confused() -> None:
+    # As many, the first of them the same: what is known of one says nothing of the other.
+    readers = sorted(to(*map(pair, range(40))), key=lambda one: Rogue().key(one).tag)
+    first, other = (
+        Rogue(to=(*readers[:5], *to(BOB))),
+        Rogue(to=(*readers[:4], *readers[5:6], *to(BOB))),
+    )
+    assert first.rows()[0] == other.rows()[0]
+    assert first.rows() != other.rows()
+    opener = reader()
+    for counter in range(1, 5):
+        for rogue in (first, other):
+            envelope = rogue.but(counter=counter).envelope(b"x")
+            assert opener.open(envelope, subject=SUBJECT).data == b"x"
+            tags = Pieces.of((other if rogue is first else first).but(counter=9).envelope()).tags
+            swapped = Pieces.of(envelope)._replace(tags=tags).join()
+            assert code_of(opener, swapped) == code_of(reader(), swapped) == "authentication"
+    assert len(opener._unlocker._admitted.fronts) == 1
 
 
 def test_the_rarer_forms_have_no_beginning_that_is_remembered() -> None:
@@ -185,3 +220,116 @@ def test_the_rarer_forms_have_no_beginning_that_is_remembered() -> None:
     for _ in range(2):
         assert opener.open(long_head, subject=">").subject == "s" * 200
     assert frame.front_of(Rogue().envelope(), Limits(envelope=100)) is None
+
+
+@pytest.fixture
+def general(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many messages were judged in the general way."""
+    count = 0
+    read = opening.Opener._read
+
+    def counted(self: Opener, *arguments: object) -> object:
+        nonlocal count
+        count += 1
+        return read(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(opening.Opener, "_read", counted)
+    return lambda: count
+
+
+def test_an_ordinary_message_takes_the_short_way(general: Callable[[], int]) -> None:
+    opener = seasoned()
+    assert general() == 1
+    for size in (0, 1, 206, 207, 208, 209, 1000, 65_000):
+        assert opener.open(Rogue(counter=2).envelope(bytes(size)), subject=SUBJECT).data == bytes(
+            size
+        )
+    assert general() == 1
+
+
+def test_what_is_out_of_the_ordinary_does_not(general: Callable[[], int]) -> None:
+    opener = seasoned({ALICE.public: ALICE_USER.public})
+    rogue = Rogue(counter=2, identity=raw_user(ALICE_USER))
+    opener.open(rogue.envelope(b""), subject=SUBJECT)
+    before = general()
+    for envelope in (
+        rogue.envelope(bytes(swift.MOST)),
+        rogue.envelope(parts=[rogue.part(0, b"\x92\xc0\x90", MESSAGE)]),
+        rogue.envelope(parts=[rogue.part(0, b"\x80", PADDED)]),
+        Rogue(identity=raw_user(ALICE_USER), expires_ms=2**50).envelope(b""),
+    ):
+        opener.open(envelope, subject=SUBJECT)
+    assert general() == before + 4
+
+
+@pytest.mark.parametrize("replay", ["live", "file"])
+def test_the_short_way_demands_all_that_the_general_way_does(
+    replay: Literal["live", "file"], clock: Clock
+) -> None:
+    sealer = Sealer(ALICE)
+    opener = Opener(BOB, {ALICE.public}, replay=replay)
+
+    def sealed() -> bytes:
+        return sealer.seal(b"x", to=[BOB.public], subject=SUBJECT)
+
+    opener.open(sealed(), subject=SUBJECT, wire_subject=SUBJECT)
+    with pytest.raises(SubjectMismatchError):
+        opener.open(sealed(), subject="orders.other")
+    with pytest.raises(SubjectMismatchError):
+        opener.open(sealed(), subject=SUBJECT, wire_subject="orders.other")
+    with pytest.raises(TypeError):
+        opener.open(sealed(), subject=SUBJECT, wire_subject=7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        opener.open(bytearray(sealed()), subject=SUBJECT)  # type: ignore[arg-type]
+    late = sealed()
+    twice = sealed()
+    opener.open(twice, subject=SUBJECT)
+    if replay == "live":
+        with pytest.raises(ReplayError) as caught:
+            opener.open(twice, subject=SUBJECT)
+        assert caught.value.outside == "refused"
+        clock.ms += 10 * 60_000
+        with pytest.raises(StaleError) as stale:
+            opener.open(late, subject=SUBJECT)
+        assert stale.value.outside == "refused"
+    else:
+        assert opener.open(twice, subject=SUBJECT).data == b"x"
+
+
+def test_a_signature_that_is_demanded_is_not_forgotten_on_the_short_way() -> None:
+    class Trust:
+        signs = False
+
+        def admit(self, sender: XKey, subject: str) -> Admission:
+            return Admission(frozenset({raw_user(ALICE_USER)}), always_signs=self.signs)
+
+    trust = Trust()
+    opener = Opener(BOB, trust, replay="file")
+    rogue = Rogue(identity=raw_user(ALICE_USER))
+    opener.open(rogue.envelope(b"x"), subject=SUBJECT)
+    trust.signs = True
+    assert code_of(opener, rogue.but(counter=2).envelope(b"x")) == "signature_missing"
+
+
+def test_another_user_is_not_admitted_on_the_short_way() -> None:
+    users = {raw_user(ALICE_USER)}
+
+    class Trust:
+        def admit(self, sender: XKey, subject: str) -> Admission:
+            return Admission(frozenset(users))
+
+    opener = Opener(BOB, Trust(), replay="file")
+    rogue = Rogue(identity=raw_user(ALICE_USER))
+    opener.open(rogue.envelope(b"x"), subject=SUBJECT)
+    users.clear()
+    users.add(raw_user(BOB_USER))
+    assert code_of(opener, rogue.but(counter=2).envelope(b"x")) == "sender_not_admitted"
+
+
+def test_a_wrong_commitment_is_refused_on_the_short_way() -> None:
+    opener = seasoned()
+    pieces = Pieces.of(Rogue(counter=2).envelope(b"fine"))
+    zeroed = pieces.parts[0][:1] + bytes(32) + pieces.parts[0][33:]
+    assert code_of(opener, Rogue(counter=2).envelope(parts=[zeroed])) == "commitment"
+    altered = pieces.parts[0][:-1] + bytes([pieces.parts[0][-1] ^ 1])
+    assert code_of(opener, Rogue(counter=2).envelope(parts=[altered])) == "authentication"

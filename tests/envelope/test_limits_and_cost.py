@@ -12,6 +12,7 @@ import pytest
 from tests.envelope.cast import (
     ALICE,
     BOB,
+    MALLORY,
     NOW,
     SUBJECT,
     Clock,
@@ -48,13 +49,14 @@ def strangers(count: int, first: int = 0) -> Iterator[bytes]:
 class Memory:
     """How much more Python holds behind a `with` block than before it."""
 
-    grown = 0
+    grown = most = 0
 
     def __enter__(self) -> Self:
         tracemalloc.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
+        _, self.most = tracemalloc.get_traced_memory()
         gc.collect()
         self.grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -95,6 +97,19 @@ def test_a_hundred_thousand_recipients_are_refused_before_anything_is_hashed(
     many = pieces._replace(tags=tags, wraps=bytes(4_900_000)).join()
     monkeypatch.setattr(primitives, "sha256", never)
     assert code_of(reader(), many) == "limit_exceeded"
+
+
+@pytest.mark.parametrize("size", [8 * 1024, 65_535])
+def test_a_stranger_makes_a_reader_look_at_some_hundred_bytes(size: int) -> None:
+    # Its head is refused; how many tags it says there are does not matter.
+    opener = reader()
+    pieces = Pieces.of(Rogue(S=MALLORY.public, secret=MALLORY).envelope())
+    front = b"xkm1\x96" + header("bin", len(pieces.head)) + pieces.head
+    envelope = front + header("bin", size) + bytes(size + 99)
+    assert code_of(opener, envelope) == "sender_not_admitted"
+    with Memory() as memory:
+        assert code_of(opener, envelope) == "sender_not_admitted"
+    assert memory.most < 8 * 1024
 
 
 def test_the_limit_of_recipients_may_be_lowered() -> None:

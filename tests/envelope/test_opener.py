@@ -231,3 +231,18 @@ def test_the_opener_of_a_mapping_tells_the_signer() -> None:
     opener = Opener(BOB, {ALICE.public: ALICE_USER.public})
     envelope = Sealer(ALICE, signer=ALICE_USER).seal(b"", to=[BOB.public], subject=SUBJECT)
     assert opener.open(envelope, subject=SUBJECT).signer == ALICE_USER.public
+
+
+def test_other_keys_of_the_same_reader_keep_its_memory() -> None:
+    opener = Opener(BOB, senders={ALICE.public})
+    once = Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT)
+    opener.open(once, subject=SUBJECT)
+    opener.rekey(Keyring(CAROL, retired=[BOB]))
+    with pytest.raises(ReplayError):
+        opener.open(once, subject=SUBJECT)
+    opener.open(Sealer(ALICE).seal(b"", to=[CAROL.public], subject=SUBJECT), subject=SUBJECT)
+    opener.rekey(DAVE)
+    with pytest.raises(NotARecipientError):
+        opener.open(Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT), subject=SUBJECT)
+    with pytest.raises(TypeError):
+        opener.rekey(DAVE.public)  # type: ignore[arg-type]

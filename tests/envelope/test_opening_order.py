@@ -105,7 +105,9 @@ def test_further_messages_of_a_session_cost_none(calls: Calls) -> None:
     opener = reader()
     opener.open(Rogue().envelope(), subject=">")
     for counter in (2, 3):
-        assert calls.of(attempt(opener, Rogue(counter=counter).envelope())) == (0, 1, 1)
+        assert calls.of(attempt(opener, Rogue(counter=counter).envelope())) == (0, 0, 1), (
+            "the short way"
+        )
 
 
 def test_a_new_session_of_a_known_sender_costs_one(calls: Calls) -> None:
@@ -125,7 +127,7 @@ def test_each_retired_key_costs_one_x25519_with_a_new_sender_and_none_after(call
     keyring = Keyring(BOB, retired=[CAROL, DAVE], user=BOB_USER.public)
     opener = Opener(keyring, {ALICE.public}, replay="file")
     assert calls.of(attempt(opener, Rogue(to=to(DAVE)).envelope())) == (3 + 1, 1, 1)
-    assert calls.of(attempt(opener, Rogue(to=to(DAVE), counter=2).envelope())) == (0, 1, 1)
+    assert calls.of(attempt(opener, Rogue(to=to(DAVE), counter=2).envelope())) == (0, 0, 1)
 
 
 def test_somebody_elses_session_under_an_admitted_name_costs_no_x25519(calls: Calls) -> None:
@@ -222,4 +224,4 @@ def test_a_sealers_own_session_is_warm_for_its_reader(calls: Calls) -> None:
     assert cost == (0, 0, 1)
     opener.open(sealer.seal(b"", to=[BOB.public], subject=SUBJECT), subject=">")
     rogue = Rogue(ephemeral=session_of(sealer), counter=9)
-    assert calls.of(attempt(opener, rogue.envelope())) == (0, 1, 1)
+    assert calls.of(attempt(opener, rogue.envelope())) == (0, 0, 1)

@@ -17,8 +17,8 @@ import pytest
 from tests.envelope.cast import ALICE, CAROL, SUBJECT, Clock
 from tests.envelope.forge import session_of
 from tests.envelope.inside import is_empty, running, seal
-from tests.envelope.together import DEADLINE
-from xkeymsg import Sealer, ambient
+from tests.envelope.together import DEADLINE, together
+from xkeymsg import Sealer, ambient, primitives
 from xkeymsg.envelope import derive, sealing, session
 from xkeymsg.envelope.session import SessionEndedError
 
@@ -134,6 +134,26 @@ def test_what_the_clock_says_alone_does_not_give_the_keys(
     monkeypatch.setattr(session, "random_bytes", bytes)
     drawn = {running(sealer).next_nonce(clock())[1] for sealer in sealers}
     assert len(drawn) == 2
+
+
+def test_a_generator_that_is_stuck_still_gives_each_key_of_a_message_other_bytes(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    # Two parts under one key would be two keys less to steal: the position is mixed in.
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    monkeypatch.setattr(session, "random_bytes", bytes)
+    drawn = [running(sealer).draw(32, clock(), position) for position in range(320)]
+    assert len(set(drawn)) == 320
+
+
+def test_what_is_mixed_does_not_depend_on_what_was_mixed_before() -> None:
+    # Neither on what other threads mix meanwhile: each works on a copy of its own.
+    mix, label = primitives.keyed_digest(b"label", b"k" * 32), b"label"
+    data = [bytes([number]) * 52 for number in range(200)]
+    expected = [primitives.digest(label, each, key=b"k" * 32, size=64) for each in data]
+    assert [mix(each) for each in data] == expected
+    assert together(4, lambda _: [mix(each) for each in data]) == [expected] * 4
 
 
 PICKLES = [partial(pickle.dumps, protocol=each) for each in range(pickle.HIGHEST_PROTOCOL + 1)]

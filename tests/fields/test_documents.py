@@ -198,3 +198,38 @@ def test_more_parts_and_views_than_the_format_has_are_refused() -> None:
         seal(dict.fromkeys(names, 1), policy, readers)
     with pytest.raises(LimitExceededError, match="number of parts"):
         seal(dict.fromkeys(names[:64], 1), policy, readers, content_type="a/b")
+
+
+def test_who_holds_a_permission_now_counts_and_not_who_did() -> None:
+    """What is kept of readers from message to message never outlives a change of theirs."""
+    sealer, policy = Sealer(ALICE), Policy([("/a", ["x"]), ("/**", ["x", "y"])])
+    holders = {"x": [BOB.public], "y": [CAROL.public]}
+    document = {"a": 1, "b": 2}
+
+    def views() -> list[Any]:
+        envelope = seal(document, policy, holders, sealer)
+        return [view(own, envelope) for own in (BOB, CAROL, DAVE)]
+
+    assert views() == views() == [document, {"b": 2}, None]
+    holders["x"].append(DAVE.public)
+    assert views() == [document, {"b": 2}, document]
+    del holders["x"][0]
+    assert views() == [None, {"b": 2}, document]
+    holders["x"], holders["y"] = holders["y"], holders["x"]
+    assert views() == [None, document, {"b": 2}]
+    holders["x"] = iter([CAROL.public])  # type: ignore[assignment]
+    assert views() == [None, document, {"b": 2}]
+    holders["x"] = []
+    with pytest.raises(PolicyError, match="no readers for permission x"):
+        views()
+
+
+def test_documents_of_one_shape_may_have_headers_or_not() -> None:
+    sealer, policy = Sealer(ALICE), Policy([("/a", ["x"]), ("/**", ["x", "y"])])
+    holders = {"x": [BOB.public], "y": [CAROL.public]}
+    for headers in ({}, {"A": "b"}, {}, {"A": "c"}):
+        envelope = seal({"a": 1, "b": 2}, policy, holders, sealer, headers=headers)
+        found = seen(opener(CAROL), envelope)
+        assert found is not None
+        assert dict(found.headers) == headers
+        assert (found.document, found.withheld) == ({"b": 2}, 1)

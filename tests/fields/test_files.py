@@ -79,6 +79,10 @@ def test_no_rule_is_lost_however_toml_is_written(text: str) -> None:
         ("\n" + GOOD.replace('["archive"]', '["achive"]'), "line 2: allow_unread names 'achive'"),
         (GOOD.replace('["archive"]', '"archive"'), "line 1: allow_unread is an array"),
         ("allow_unread = " + "[" * 5000 + "]" * 5000, "line 1: nested too deeply"),
+        (GOOD + "x = " + "1" * 5000, "line 1: not TOML: an integer of too many digits"),
+        ("\n" * 50_000 + "x = 1", "line 50001: 'x' is no"),
+        (" " * 50_000 + "x = 1", "line 1: 'x' is no"),
+        ("[[\n" * 20_000, "line 1: not TOML"),
     ],
 )
 def test_what_is_wrong_with_a_policy_is_told_with_its_place(text: str, where: str) -> None:

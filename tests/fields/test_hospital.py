@@ -16,14 +16,14 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from examples.hospital import demo
+from examples.hospital import roles
 from tests.envelope.cast import pair
 from tests.fields.model import MISSING, Path, exact, leaves, readers, view
 from tests.fields.people import SEALER, SUBJECT, opener, plaintexts, seen
 from xkeymsg import FieldDeniedError, Policy
 
-ROLES: Final = demo.ROLES
-FILE: Final = demo.HERE / "policy.toml"
+ROLES: Final = roles.ROLES
+FILE: Final = roles.HERE / "policy.toml"
 POLICY: Final = Policy.load(FILE)
 RULES: Final = [
     (rule["pattern"], rule["readers"]) for rule in tomllib.loads(FILE.read_text())["rule"]
@@ -68,8 +68,8 @@ def messages() -> list[Message]:
     """All resources, sealed for the four roles and opened by them."""
     openers = {role: opener(own) for role, own in KEYS.items()}
     made = []
-    for resource in demo.resources():
-        document = demo.document_of(resource)
+    for resource in roles.resources():
+        document = roles.document_of(resource)
         envelope = SEALER.seal_document(document, policy=POLICY, readers=READERS, subject=SUBJECT)
         found = {role: seen(openers[role], envelope) for role in ROLES}
         views = {role: MISSING if one is None else one.document for role, one in found.items()}
@@ -214,7 +214,7 @@ def test_the_policy_has_no_rule_too_many_and_audit_in_each() -> None:
 def test_a_resource_of_another_type_does_not_leave() -> None:
     with pytest.raises(FieldDeniedError) as caught:
         SEALER.seal_document(
-            demo.document_of({"resourceType": "Device", "id": "1", "note": [{"text": "x"}]}),
+            roles.document_of({"resourceType": "Device", "id": "1", "note": [{"text": "x"}]}),
             policy=POLICY,
             readers=READERS,
             subject=SUBJECT,
@@ -234,11 +234,11 @@ def test_what_is_added_to_a_resource_does_not_reach_research(pointer: str) -> No
 
 
 def test_the_demo_prints_what_each_role_saw(capsys: pytest.CaptureFixture[str]) -> None:
-    demo.main([])
+    roles.main([])
     printed = capsys.readouterr().out
     assert "1,066 resources sealed" in printed
     assert re.search(r"^Claim +121 +0 +[\d,]+ +0 +[\d,]+$", printed, re.MULTILINE)
     assert re.search(r"^/Observation/code/text .*✓ +· +· +✓$", printed, re.MULTILINE)
     assert re.search(r"^/Observation/status .*✓ +· +✓ +✓$", printed, re.MULTILINE)
     with pytest.raises(SystemExit, match="no resource has the id"):
-        demo.main(["none"])
+        roles.main(["none"])

@@ -189,7 +189,7 @@ def scanned(parts: list[bytes], limits: Limits) -> Any:
             scan(part, limits, counts)
     except XKeyMsgError as error:
         return error.code
-    return [exact(plaintext._build(part, len(part)), ordered=True) for part in parts]
+    return [exact(plaintext._build(part), ordered=True) for part in parts]
 
 
 def unpacked(parts: list[bytes], limits: Limits) -> Any:
@@ -230,10 +230,39 @@ def test_arbitrary_bytes_are_a_document_or_an_error_of_ours(data: bytes) -> None
 def test_a_part_that_is_cut_short_is_refused(text: str) -> None:
     """F-22: a part is all that it says, to the last byte."""
     document = {"a": [1, 2.5, text, b"x"], "b": {"c": None, "d": [True, {}]}}
-    [part] = split(document, Policy([("/**", ["p"])]), LIMITS)
+    [part] = split(document, Policy([("/**", ["p"])]), LIMITS).parts
     for end in range(len(part.plaintext)):
         with pytest.raises(MalformedError):
             join({0: part.plaintext[:end]}, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        value(b"\xa9SECRET\xed\xa0\x80"),
+        value(b"\x81\xa9SECRET\xff\xff\xff\x01"),
+        value(b"\x82\xa6SECRET\x01\xa6SECRET\x01"),
+        value(b"\x81\xa6SECRET\xc4\x06SECRET\x00"),
+        value(b"\x81\xc4\x06SECRET\x00"),
+        value(b"\xc7\x06\x02SECRET"),
+        pairs("a6534543524554 01"),
+        pairs("91a6534543524554 01", "91a6534543524554 02"),
+        pairs("91a6534543524554 01", "92a653454352455400 02"),
+    ],
+)
+def test_no_error_has_a_byte_of_the_document_in_it(data: bytes) -> None:
+    """Neither in its text nor in any error behind it, which some loggers show."""
+    with pytest.raises(XKeyMsgError) as caught:
+        join({0: data}, LIMITS)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "SECRET" not in f"{error!r} {vars(error)} {error.args}"
+        error = error.__cause__ or error.__context__
+
+
+def test_a_split_document_shows_nothing_of_it() -> None:
+    found = split({"SECRET": "SECRET"}, Policy([("/**", ["p"])]), LIMITS)
+    assert "SECRET" not in f"{found!r} {found} {found.parts}"
 
 
 def test_what_is_sealed_never_costs_a_counter_where_it_is_refused() -> None:

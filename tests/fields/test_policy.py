@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,9 @@ from hypothesis import given, settings
 from tests.fields.model import Rules, first, leaves, readers, segments
 from tests.fields.strategies import DOCUMENTS, PATIENT, RULES
 from xkeymsg import LimitExceededError, Limits, Policy, PolicyError
+from xkeymsg.fields import matching
 from xkeymsg.fields.pattern import pointer
+from xkeymsg.fields.splitting import split
 
 MATCHES = [
     ("", [], True),
@@ -195,6 +198,42 @@ def test_lint_tells_a_rule_that_others_shadow_together() -> None:
     assert policy.lint() == ["rule 4 ('/a/**') can never match: rules before it do"]
     assert Policy([("/a", ["x"]), ("/a", ["x"])]).lint() != []
     assert Policy([("/a/b", ["x"]), ("/*/b", ["y"]), ("/**", ["z"])]).lint() == []
+
+
+def test_lint_is_quick_whatever_the_rules_are() -> None:
+    """Each of these names one segment of 60: that is 2^60 sets of rules that can match."""
+    length = 60
+    rules = [
+        ("/" + "/".join("x" if at == number else "*" for at in range(length)), ["p"])
+        for number in range(length)
+    ]
+    start = time.process_time()
+    assert Policy([*rules, ("/**", ["q"])]).lint() == []
+    told = Policy([("/" + "/".join("*" * length), ["p"]), *rules]).lint()
+    assert len(told) == length
+    long = Policy([*[("/*/**", ["p"])] * 200, ("/*" * 5_000, ["p"])])
+    assert long.lint()[-1].startswith("rule 201 ")
+    assert time.process_time() - start < 5
+
+
+def test_what_a_policy_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names may be anybody's: neither many of them nor long ones stay."""
+    monkeypatch.setattr(matching, "_STATES", 20)
+    policy = Policy([("/*/x/a", ["p"]), ("/*/*/b", ["q"]), ("/**", ["r"])])
+    for number in range(200):
+        document = {f"{number}": {"x": {"a": 1, "b": 2, f"{number}": 3}, "y": {"b": 4}}}
+        found = split(document, policy, Limits())
+        assert [sorted(part.permissions) for part in found.parts] == [["p"], ["q"], ["r"]]
+        assert [len(part.pairs) for part in found.parts] == [1, 2, 1]
+        states, kept = [policy.start], 0
+        for state in states:
+            kept += len(state.members)
+            states += {id(each): each for each in state._paths.values()}.values()
+            states += [state._other] if state._other else []
+        assert len(states) <= 60
+        assert kept <= 25
+    split({"x" * 2000: {"x": {"a": 1}}}, policy, Limits())
+    assert not any(len(name) == 2000 for names in policy.start.members for name in names)
 
 
 def test_lint_names_permissions_without_readers() -> None:

@@ -20,9 +20,10 @@ from tests.vectors.fields_runner import (
 )
 from tests.vectors.fields_vector import Vector
 from xkeymsg import WITHHELD, FieldDeniedError, Limits, Sealer, XKeyMsgError, XKeyPair
-from xkeymsg.fields.documents import plan
 from xkeymsg.fields.files import Policy, parse_readers
+from xkeymsg.fields.holders import KnownHolders
 from xkeymsg.fields.joining import join
+from xkeymsg.fields.splitting import split
 
 KEYS = [XKeyPair(bytes(10) + number.to_bytes(22, "little")).public for number in range(1, 600)]
 
@@ -67,13 +68,13 @@ class Package:
                 for permission in policy.permissions
             }
             limits = limits_of(order.limits)
-            parts, grants = plan(order.document, policy, readers, limits)
-            # What the layer below refuses: no reader, too many parts or views.
             sealer = Sealer(XKeyPair.generate(), limits=limits)
             headers = {"A": "b"} if order.metadata else {}
-            sealer.seal_parts(
-                [part.plaintext for part in parts], grants=grants, subject="a", headers=headers
+            sealer.seal_document(
+                order.document, policy=policy, readers=readers, subject="a", headers=headers
             )
+            parts, sets, _ = split(order.document, policy, limits)
+            grants = KnownHolders().of(policy, readers).grants(sets)
         names = {bytes(key): name for name, key in keys.items()}
         granted = {names[bytes(one.key)]: positions for one, positions in grants.items()}
         return Split([(part.permissions, part.plaintext) for part in parts], granted)

@@ -15,7 +15,15 @@ from xkeymsg.envelope.frame import COMMIT_SIZE, MAGIC, WRAP_SIZE
 from xkeymsg.envelope.session import Audience
 from xkeymsg.errors import SignatureInvalidError
 
-__all__ = ("LARGE", "NO_VIEWS", "ONE_PART", "assemble", "seal_large", "seal_part", "seal_view")
+__all__ = (
+    "LARGE",
+    "NO_VIEWS",
+    "ONE_PART",
+    "assemble",
+    "seal_large",
+    "seal_part",
+    "seal_view",
+)
 
 NO_VIEWS: Final = wire.array_header(0)
 ONE_PART: Final = wire.array_header(1)
@@ -48,13 +56,13 @@ def seal_view(
     content_keys: Sequence[bytes],
     view_key: bytes,
 ) -> bytes:
-    """Encrypt the content keys of the parts that one group of readers may open.
+    """Encrypt the content keys of the parts that one group of readers may open, ascending.
 
     Returns:
         The encoding of the view.
     """
     keys = derive.view_keys(view_key, ephemeral, nonce, index)
-    grants = b"".join(bytes((part,)) + content_keys[part] for part in sorted(granted))
+    grants = b"".join(bytes((part,)) + content_keys[part] for part in granted)
     sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, grants, None)
     return wire.encode_bin(keys[32:] + sealed)
 

@@ -13,9 +13,11 @@ from xkeymsg.limits import Limits
 __all__ = (
     "Headers",
     "PartType",
+    "TransportHeaders",
     "decode_message_array",
     "encode_message_array",
     "padded",
+    "padded_size",
     "unpadded",
 )
 
@@ -63,16 +65,31 @@ class Headers(Mapping[str, str]):
         return f"<Headers {len(self.pairs)} pairs>"
 
 
+class TransportHeaders(Headers):
+    """Headers of a transport: those that are reserved for it may be among them.
+
+    An application's are looked at before they become some of these (`xkeymsg.client`).
+    """
+
+    __slots__ = ()
+
+
 def padded(content: bytes) -> bytes:
     """Pad to the length that Padmé recommends: at most 12 % more, and few lengths are left.
 
     (Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with
     PURBs", 2019, section 4.)
     """
-    least = len(content) + 1
+    size = len(content)
+    return content + b"\x80" + bytes(padded_size(size) - size - 1)
+
+
+def padded_size(size: int) -> int:
+    """Return the length that `padded` gives to a content of this one."""
+    least = size + 1
     exponent = least.bit_length() - 1
     step = 1 << exponent - exponent.bit_length()
-    return content + b"\x80" + bytes(-least % step)
+    return least + -least % step
 
 
 def unpadded(plaintext: bytes) -> bytes:

@@ -85,30 +85,25 @@ HEAD: Final = len(_START) + 2
 """Where a head of up to 255 bytes begins."""
 _NEW: Final = slice(HEAD + 71, HEAD + 92)
 """Where its nonce and time are."""
+_TAGS_BEGIN: Final = 10
+"""The header of the tags, and the first of them where they are no more than 31."""
 
 
 def front_of(data: bytes, limits: Limits) -> bytes | None:
-    """Return what is before the views, but for nonce and time, without judging it.
+    """Return the head but for nonce and time, and how the tags begin, without judging either.
 
-    It is the same in all messages of a session for one subject and the same recipients. What
-    `locate_head`, `decode_head` and the tags' part of `locate_wraps` look at is this and those two:
-    whoever has had them accept an envelope with this front has only the two left to look at.
+    It is the same in all messages of a session for one subject and the same recipients. With nonce,
+    time and the bytes of the tags it is all that `locate_head`, `decode_head` and the tags' part of
+    `locate_wraps` look at: whoever has had them accept an envelope with this front and these tags
+    has only the two left to look at. The header of the tags is in it, and no more than a tag: the
+    envelope may be anybody's, and copying them would cost more than to refuse it.
 
     Returns:
-        The bytes, or None where the head or the tags have a rarer form.
+        The bytes, or None where the head has more than 255.
     """
-    size = len(data)
-    if not _NEW.stop < size <= limits.envelope or data[5] != 0xC4:
+    if not _NEW.stop < len(data) <= limits.envelope or data[5] != 0xC4:
         return None
-    at = HEAD + data[6]
-    kind, *length = data[at : at + 3] if at + 3 <= size else b"?"
-    if kind == 0xC4:
-        end = at + 2 + length[0]
-    elif kind == 0xC5:
-        end = at + 3 + (length[0] << 8 | length[1])
-    else:
-        return None
-    return data[: _NEW.start] + data[_NEW.stop : end]
+    return data[: _NEW.start] + data[_NEW.stop : HEAD + data[6] + _TAGS_BEGIN]
 
 
 class Wraps(NamedTuple):
@@ -131,12 +126,6 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
         MalformedError: If the tags are none (E-31), or the wraps are not where they have to be
             (E-33, E-34).
     """
-    tags, end = _read_tags(data, at, limits)
-    return locate_wraps_behind(data, tags, end)
-
-
-def _read_tags(data: bytes, at: int, limits: Limits) -> tuple[bytes, int]:
-    """Return the tags, and where they end."""
     reader = wire.Reader(data, at, len(data))
     start, end = reader.read_bin("the tags", TAG_SIZE * limits.recipients)
     count, rest = divmod(end - start, TAG_SIZE)
@@ -145,17 +134,18 @@ def _read_tags(data: bytes, at: int, limits: Limits) -> tuple[bytes, int]:
     tags = data[start:end]
     if not _is_ascending(tags):
         raise MalformedError("the tags are not in strictly ascending order")
-    return tags, end
+    size = WRAP_SIZE * count
+    return locate_wraps_behind(data, end, wire.bin_header(size), size, tags)
 
 
-def locate_wraps_behind(data: bytes, tags: bytes, end: int) -> Wraps:
-    """Find the wraps from the end, as many as there are tags; those end at `end`.
+def locate_wraps_behind(
+    data: bytes, end: int, header: bytes, size: int, tags: bytes = b""
+) -> Wraps:
+    """Find the wraps from the end, `size` bytes with their `header`; the tags end at `end`.
 
     Raises:
         MalformedError: If they are not where they have to be (E-33, E-34).
     """
-    size = len(tags) // TAG_SIZE * WRAP_SIZE
-    header = wire.bin_header(size)
     wraps = len(data) - size
     body_end = wraps - len(header)
     if body_end < end or data[body_end:wraps] != header:
@@ -202,6 +192,8 @@ class Body(NamedTuple):
     signature: Span
     signed_end: int
     """Where the signature element begins: what it covers ends there."""
+    metadata: bool = False
+    """Whether there is a part of the document's metadata."""
 
 
 def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
@@ -209,9 +201,11 @@ def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
 
     With the end given, there is one length, and one header, that the part can have.
     """
+    if data[start : start + 2] != _ONE_PART:
+        return None
     rest = end - start - 4
     size = rest - (2 if rest < 258 else 3 if rest < 65_539 else 5)
-    if size < PART_OVERHEAD:
+    if not PART_OVERHEAD <= size < 1 << 32:
         return None
     lead = _ONE_PART + wire.bin_header(size)
     first = start + len(lead)
@@ -243,9 +237,10 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
         raise MalformedError("the signature is not 0 or 64 bytes before the wraps")
-    if views or len(parts) != 1 or parts[0].kind not in _PAYLOADS.values():
-        _check_together(views, [part.kind for part in parts])
-    return Body(views, parts, signature, signed_end)
+    kinds = [part.kind for part in parts]
+    if views or len(parts) != 1 or kinds[0] not in _PAYLOADS.values():
+        _check_together(views, kinds)
+    return Body(views, parts, signature, signed_end, PartType.METADATA in kinds)
 
 
 def _read_part(data: bytes, reader: wire.Reader) -> Part:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from xkeymsg import nkey
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.head import decode_head, from_milliseconds
+from xkeymsg.errors import MalformedError
 from xkeymsg.keys import XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Inspection", "Part", "inspect")
+__all__ = ("Inspection", "Part", "inspect", "message_id")
 
 
 class Part(NamedTuple):
@@ -82,3 +83,19 @@ def inspect(envelope: bytes, limits: Limits | None = None) -> Inspection:
         ],
         signed=body.signature[0] != body.signature[1],
     )
+
+
+_ANY_SIZE: Final = Limits(envelope=2**62)
+
+
+def message_id(envelope: bytes) -> bytes:
+    """Return the 16 bytes that name the message in an envelope; nothing else of it is looked at.
+
+    Raises:
+        EnvelopeError: If it does not begin as an envelope.
+    """
+    start, end = frame.locate_head(envelope, _ANY_SIZE)
+    keys, nonce = envelope[start : start + 71], envelope[start + 71 : start + 83]
+    if end - start < 83:
+        raise MalformedError("a head that is cut short")
+    return derive.message_id(keys[3:35], keys[37:69], nonce)

@@ -15,7 +15,16 @@ __all__ = ("Message",)
 class Message:
     """An opened message. All of it is the sender's word, authenticated as such."""
 
-    __slots__ = ("_head", "admitted", "content_type", "data", "headers", "signer")
+    __slots__ = (
+        "_head",
+        "_origin",
+        "admitted",
+        "content_type",
+        "data",
+        "headers",
+        "signer",
+        "wire_subject",
+    )
 
     def __init__(
         self,
@@ -37,6 +46,10 @@ class Message:
         self.content_type = content_type
         self.headers = headers
         """The sealed headers: a mapping, with all of them in `pairs`."""
+        self.wire_subject: str | None = None
+        """On which subject the broker delivered it: its word, unlike everything else here. None
+        for an envelope that was opened by hand."""
+        self._origin: object = None  # what a client has to know to answer it
 
     @property
     def sender(self) -> XKey:

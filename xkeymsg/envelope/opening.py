@@ -15,7 +15,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import now_ns
-from xkeymsg.envelope import derive, frame
+from xkeymsg.envelope import derive, frame, swift
 from xkeymsg.envelope.admission import (
     Admission,
     Admit,
@@ -107,10 +107,7 @@ class Opener:
             KeyFormatError: If a user is not a public user key.
             TypeError: If an argument has the wrong type.
         """
-        keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
-        for pair in (keyring.active, *keyring.retired):
-            if not isinstance(pair, XKeyPair):
-                raise TypeError(f"a reader's key is an XKeyPair, not {type(pair).__name__}")
+        keyring = _keyring(keys)
         self._limits = limits or Limits()
         if max_age is not None:
             self._limits = dataclasses.replace(self._limits, max_age=max_age)
@@ -150,6 +147,10 @@ class Opener:
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
+        if senders is None and position is None:
+            message = self._open_swiftly(now_ms, envelope, subject, wire_subject)
+            if message is not None:
+                return message
         opened = self._open_at(
             now_ms, envelope, self._payload, subject, senders, wire_subject, position
         )
@@ -162,6 +163,46 @@ class Opener:
             content_type=content_type,
             headers=headers,
         )
+
+    def _open_swiftly(
+        self, now_ms: int, envelope: bytes, subject: str | Iterable[str], wire: str | None
+    ) -> Message | None:
+        """Open an ordinary message; None for whatever the general way has to judge."""
+        if (
+            type(envelope) is not bytes
+            or len(envelope) > swift.MOST
+            or self._admit is None
+            or self._require_signature
+        ):
+            return None
+        opened = swift.open_ordinary(
+            envelope, self._unlocker.fronts, self._admit, matcher(subject), self._limits
+        )
+        if opened is None:
+            return None
+        head, data = opened
+        if wire is not None and wire != head.subject:
+            return None
+        if self._replay == "live":
+            try:
+                self._live.check_fresh(head, now_ms=now_ms)
+                self._live.mark(head, admitted=True, now_ms=now_ms)
+            except XKeyMsgError as error:
+                error.outside = "refused"
+                raise
+        return Message(
+            head, data, admitted=True, signer=None, content_type=None, headers=_NO_HEADERS
+        )
+
+    def rekey(self, keys: XKeyPair | Keyring) -> None:
+        """Take other keys of the same reader, and keep what was remembered against replay.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        keyring = _keyring(keys)
+        self._public = keyring.active.public
+        self._unlocker = Unlocker(keyring, self._limits)
 
     def settle(self, message: Message) -> None:
         """Say that a message of a stream was acknowledged or terminated: its mark is final."""
@@ -263,20 +304,19 @@ class Opener:
         """Return the contents of a document's parts, by number, which the layer above joins."""
         if body.parts[0].kind in (PartType.PAYLOAD, PartType.MESSAGE):
             raise ContentTypeError("a payload, which open opens")
-        contents = {
-            number: _content(body.parts[number], plaintext) for number, plaintext in granted.items()
-        }
-        content_type, headers = None, _NO_HEADERS
-        for number, content in contents.items():
-            if body.parts[number].kind is PartType.METADATA:
-                content_type, headers, end = decode_message_array(content, self._limits)
-                if end != len(content):
-                    raise MalformedError("something follows the document's metadata")
-        fields = {
-            number: content
-            for number, content in contents.items()
-            if body.parts[number].kind is PartType.FIELDS
-        }
+        fields, array = {}, None
+        for number, plaintext in granted.items():
+            part = body.parts[number]
+            content = unpadded(plaintext) if part.padded else plaintext
+            if part.kind is PartType.FIELDS:
+                fields[number] = content
+            else:
+                array = content
+        if array is None:
+            return fields, None, _NO_HEADERS
+        content_type, headers, end = decode_message_array(array, self._limits)
+        if end != len(array):
+            raise MalformedError("something follows the document's metadata")
         return fields, content_type, headers
 
     def _check_time(self, head: Head, position: StreamPosition | None, now_ms: int) -> None:
@@ -332,16 +372,22 @@ def _open_view(
     start, end = body.views[index]
     keys = derive.view_keys(key, head.ephemeral, head.nonce, index)
     grants = _open_committed(envelope, start, end, keys)
-    size = frame.GRANT_SIZE
-    granted = {grants[at]: grants[at + 1 : at + size] for at in range(0, len(grants), size)}
-    indices = list(grants[::size])
-    if indices != sorted(set(indices)) or indices[-1] >= len(body.parts):
-        raise MalformedError("a view whose parts are not in strictly ascending order, or not there")
-    kinds = [body.parts[part].kind for part in indices]
-    if PartType.FIELDS not in kinds:
+    granted, last, fields, metadata = dict[int, bytes](), -1, False, False
+    for at in range(0, len(grants), frame.GRANT_SIZE):
+        part = grants[at]
+        if not last < part < len(body.parts):
+            raise MalformedError(
+                "a view whose parts are not in strictly ascending order, or not there"
+            )
+        granted[part] = grants[at + 1 : at + frame.GRANT_SIZE]
+        last = part
+        if body.parts[part].kind is PartType.FIELDS:
+            fields = True
+        else:
+            metadata = True
+    if not fields:
         raise MalformedError("a view without fields")
-    metadata = sum(part.kind is PartType.METADATA for part in body.parts)
-    if metadata > kinds.count(PartType.METADATA):
+    if body.metadata and not metadata:
         raise MalformedError("a view without the document's metadata")
     return granted
 
@@ -365,3 +411,11 @@ def _open_committed(envelope: bytes, start: int, end: int, keys: bytes) -> bytes
     if plaintext is None:
         raise AuthenticationError
     return plaintext
+
+
+def _keyring(keys: XKeyPair | Keyring) -> Keyring:
+    keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
+    for pair in (keyring.active, *keyring.retired):
+        if not isinstance(pair, XKeyPair):
+            raise TypeError(f"a reader's key is an XKeyPair, not {type(pair).__name__}")
+    return keyring

@@ -29,6 +29,7 @@ _TAIL_COST: Final = 130
 """What CPython takes for an entry, measured; budgets are in bytes."""
 
 _ADVICE: Final = "a position in a stream, or the replay policy 'file', would open it"
+_FORGOTTEN: Final = f"sealed before what had to be forgotten; {_ADVICE}"
 
 _Key = tuple[bytes, bytes]
 """A session: S and E."""
@@ -66,19 +67,19 @@ class _Session:
             SessionClonedError: If it was marked with other random bytes (E-71).
             ReplayError: If it was marked (E-76).
         """
-        place = counter >> 3
-        known = self.tails.get(counter)
+        tails, place = self.tails, counter >> 3
+        known = tails.get(counter)
         if known is None and place < len(self.bits) and self.bits[place] >> (counter & 7) & 1:
             known = tail  # no longer kept: it counts as the same message
         if known is not None:
             _refuse(known, tail)
         self.newest_ms = max(self.newest_ms, created_ms)
-        self.tails[counter] = tail
-        if len(self.tails) <= _TAILS:
+        tails[counter] = tail
+        if len(tails) <= _TAILS:
             self.cost += _TAIL_COST
         else:
-            oldest = next(iter(self.tails))
-            del self.tails[oldest]
+            oldest = next(iter(tails))
+            del tails[oldest]
             self._set_bit(oldest)
 
     def _set_bit(self, counter: int) -> None:
@@ -146,14 +147,8 @@ class LiveMemory:
             raise StaleError(f"sealed too long ago, or in the future; {_ADVICE}")
         if created < self._started_ms - self._skew:
             raise StaleError(f"sealed before this reader began; {_ADVICE}")
-        self._check_floor(head)
-
-    def _check_floor(self, head: Head) -> None:
-        # The same budget in which it would be marked: a sender that was admitted before keeps its
-        # own floor where anyone may send, or what was forgotten of it would open there again.
-        budget = self._admitted.get(head.sender, self._strangers)
-        if head.created_ms <= budget.floor:
-            raise StaleError(f"sealed before what had to be forgotten; {_ADVICE}")
+        if created <= self._admitted.get(head.sender, self._strangers).floor:
+            raise StaleError(_FORGOTTEN)
 
     def mark(self, head: Head, *, admitted: bool, now_ms: int) -> None:
         """Remember a message, as the last thing before it is released.
@@ -163,19 +158,26 @@ class LiveMemory:
             SessionClonedError: If another message has its number (E-71).
             StaleError: If the floor has risen above it meanwhile (E-75).
         """
-        key = head.sender, head.ephemeral
+        sender, ephemeral, nonce, created_ms, *_ = head
+        key = sender, ephemeral
         with self._lock:
-            self._check_floor(head)
-            budget = self._budget(head.sender, admitted=admitted)
+            budget = self._admitted.get(sender)
+            # The same budget in which it is marked: a sender that was admitted before keeps its own
+            # floor where anyone may send, or what was forgotten of it would open there again.
+            if created_ms <= (budget or self._strangers).floor:
+                raise StaleError(_FORGOTTEN)
+            budget = budget or self._budget(sender, admitted=admitted)
             session = budget.sessions.get(key)
             before = 0 if session is None else session.cost
             if session is None:
                 session = budget.sessions[key] = _Session()
-            session.add(head.counter, head.nonce[4:], head.created_ms)
-            budget.cost += session.cost - before
-            if budget is not self._strangers:
-                self._total += session.cost - before
-            self._shrink(key, budget, now_ms - self._max_age - self._skew)
+            session.add(int.from_bytes(nonce[:4], "big"), nonce[4:], created_ms)
+            grown = session.cost - before
+            if grown:  # mostly it is one bit, of a byte that is there
+                budget.cost += grown
+                if budget is not self._strangers:
+                    self._total += grown
+                self._shrink(key, budget, now_ms - self._max_age - self._skew)
 
     def _budget(self, sender: bytes, *, admitted: bool) -> _Budget:
         """Return where a sender's sessions are kept.

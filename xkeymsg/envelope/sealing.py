@@ -23,8 +23,10 @@ from xkeymsg.envelope.assembly import (
 from xkeymsg.envelope.content import (
     PADDED,
     PartType,
+    TransportHeaders,
     encode_message_array,
     padded,
+    padded_size,
 )
 from xkeymsg.envelope.content import Headers as OpenedHeaders
 from xkeymsg.envelope.head import FIRST_MS, PAST_MS, Attributes, encode_rest
@@ -34,6 +36,8 @@ from xkeymsg.envelope.session import (
     SessionEndedError,
     TagCollisionError,
 )
+from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.envelope.size import envelope_size
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.errors import (
     ConfigurationError,
@@ -44,10 +48,13 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 
-__all__ = ("Sealer",)
+__all__ = ("Headers", "Sealer", "pairs_of")
 
 _PAIRS: Final = 4096
 """How many recipients' static keys a sealer keeps."""
+
+_FIELDS: Final = int(PartType.FIELDS)
+_METADATA: Final = int(PartType.METADATA)
 
 _RESERVED: Final = "xkm-"
 """Header names that begin so belong to the transport."""
@@ -162,15 +169,126 @@ class Sealer:
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
+        pairs = pairs_of(headers) if headers else []
+        kind, content = self._payload(data, pairs, content_type)
+        return self._seal_at(now_ns(), kind, content, tuple(to), subject, expires, revision)
+
+    def _payload(
+        self, data: bytes, pairs: list[tuple[str, str]], content_type: str | None
+    ) -> tuple[int, bytes]:
+        """Return the type and content of the one part of a payload."""
         if type(data) is not bytes:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
-        kind: int = PartType.PAYLOAD
-        pairs = _pairs_of(headers) if headers else []
         # By what is in them: an iterator without headers is true, and they are no message array.
         if pairs or content_type is not None:
-            kind = PartType.MESSAGE
-            data = encode_message_array(content_type, pairs, self._limits) + data
-        return self._seal_at(now_ns(), kind, data, tuple(to), subject, expires, revision)
+            array = encode_message_array(content_type, pairs, self._limits)
+            return PartType.MESSAGE, array + data
+        return PartType.PAYLOAD, data
+
+    def sealed_size(
+        self,
+        size: int,
+        *,
+        to: Iterable[XKey | Recipient],
+        subject: str,
+        headers: Headers = (),
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+        revision: int | None = None,
+    ) -> int:
+        """Return how many bytes `seal` makes of a payload of `size` bytes, without sealing it.
+
+        Args:
+            size: Bytes of the payload.
+            to: As for `seal`.
+            subject: As for `seal`.
+            headers: As for `seal`.
+            content_type: As for `seal`.
+            expires: As for `seal`.
+            revision: As for `seal`.
+
+        Raises:
+            XKeyMsgError: As `seal`, but for the limit of a whole envelope.
+        """
+        pairs = pairs_of(headers)
+        if pairs or content_type is not None:
+            size += len(encode_message_array(content_type, pairs, self._limits))
+        recipients = (*to, *self._always_to)
+        self._check_number(recipients)
+        return self._size(
+            [self._padded_size(size)],
+            [],
+            len(set(map(_recipient, recipients))),
+            subject,
+            expires,
+            revision,
+        )
+
+    def sealed_parts_size(
+        self,
+        sizes: Iterable[int],
+        *,
+        grants: Grants,
+        subject: str,
+        headers: Headers = (),
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+        revision: int | None = None,
+    ) -> int:
+        """Return how many bytes `seal_parts` makes of parts of these sizes, without sealing them.
+
+        Args:
+            sizes: Bytes of each part.
+            grants: As for `seal_parts`.
+            subject: As for `seal`.
+            headers: As for `seal`.
+            content_type: As for `seal`.
+            expires: As for `seal`.
+            revision: As for `seal`.
+
+        Raises:
+            XKeyMsgError: As `seal_parts`, but for the limit of a whole envelope.
+        """
+        contents = list(sizes)
+        pairs = pairs_of(headers)
+        metadata = bool(pairs) or content_type is not None
+        sharing = self._sharing(grants, len(contents), metadata=metadata)
+        if metadata:
+            contents.append(len(encode_message_array(content_type, pairs, self._limits)))
+        padded = map(self._padded_size, contents)
+        return self._shared_size(padded, sharing, subject, expires, revision)
+
+    def _shared_size(
+        self,
+        contents: Iterable[int],
+        sharing: Sharing,
+        subject: str,
+        expires: timedelta | None,
+        revision: int | None,
+    ) -> int:
+        views, recipients = map(len, sharing.views), len(sharing.recipients)
+        return self._size(contents, views, recipients, subject, expires, revision)
+
+    def _padded_size(self, size: int) -> int:
+        return padded_size(size) if self._padding else size
+
+    def _size(
+        self,
+        contents: Iterable[int],
+        views: Iterable[int],
+        recipients: int,
+        subject: str,
+        expires: timedelta | None,
+        revision: int | None,
+    ) -> int:
+        return envelope_size(
+            contents,
+            views,
+            recipients=recipients,
+            subject=encode_subject(subject),
+            attributes=self._attributes(now_ns() // 1_000_000, expires, revision),
+            signed=self._signer is not None,
+        )
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -257,24 +375,24 @@ class Sealer:
             raise TypeError("parts are bytes")
         if not isinstance(grants, Mapping):
             raise TypeError(f"grants are a mapping, not {type(grants).__name__}")
-        contents = [(int(PartType.FIELDS), part) for part in parts]
-        pairs = _pairs_of(headers)
-        metadata = bool(pairs) or content_type is not None
-        if metadata:
+        contents = self._contents(parts, headers, content_type)
+        sharing = self._sharing(grants, len(parts), metadata=len(contents) > len(parts))
+        return self._seal_parts_at(now_ns(), contents, sharing, subject, expires, revision)
+
+    def _contents(
+        self, parts: Sequence[bytes], headers: Headers, content_type: str | None
+    ) -> list[tuple[int, bytes]]:
+        """Return the type and content of each part, and behind them of the metadata if any."""
+        contents = [(_FIELDS, part) for part in parts]
+        pairs = pairs_of(headers) if headers else []
+        if pairs or content_type is not None:
             array = encode_message_array(content_type, pairs, self._limits)
-            contents.append((int(PartType.METADATA), array))
+            contents.append((_METADATA, array))
         if self._padding:
             contents = [(kind + PADDED, padded(content)) for kind, content in contents]
-        readers = self._readers(grants, len(parts), metadata=metadata)
-        return self._seal_parts_at(now_ns(), contents, readers, subject, expires, revision)
+        return contents
 
-    def _readers(
-        self,
-        grants: Grants,
-        fields: int,
-        *,
-        metadata: bool,
-    ) -> dict[Recipient, frozenset[int]]:
+    def _sharing(self, grants: Grants, fields: int, *, metadata: bool) -> Sharing:
         """Merge equal recipients (E-28), and leave out those to whom nothing is granted."""
         merged: dict[Recipient, frozenset[int]] = {}
         for one, indices in (*grants.items(), *((one, range(fields)) for one in self._always_to)):
@@ -285,13 +403,13 @@ class Sealer:
         also = frozenset({fields} if metadata else ())
         readers = {one: granted | also for one, granted in merged.items() if granted}
         self._check_number(tuple(readers))
-        return readers
+        return Sharing(readers, fields + metadata)
 
     def _seal_parts_at(
         self,
         now: int,
         contents: Sequence[tuple[int, bytes]],
-        readers: Mapping[Recipient, frozenset[int]],
+        sharing: Sharing,
         subject: str,
         expires: timedelta | None,
         revision: int | None,
@@ -300,40 +418,29 @@ class Sealer:
         created_ms = now // 1_000_000
         raw_subject = encode_subject(subject)
         attributes = self._attributes(created_ms, expires, revision)
-        # One view for each distinct set of parts; a document of one part has none.
-        views = list(dict.fromkeys(readers.values())) if len(contents) > 1 else []
-        for what, count, limit in (
-            ("parts", len(contents), self._limits.parts),
-            ("views", len(views), self._limits.views),
-        ):
-            if count > limit:
-                raise LimitExceededError(f"number of {what}", count, limit)
+        parts, views = len(contents), sharing.views
+        if parts > self._limits.parts:
+            raise LimitExceededError("number of parts", parts, self._limits.parts)
+        if len(views) > self._limits.views:
+            raise LimitExceededError("number of views", len(views), self._limits.views)
 
         def attempt(session: Session) -> bytes:
             nonce, first_key = session.next_nonce(now)
-            drawn = [session.draw(32, now, at) for at in range(1, len(contents) + len(views))]
-            keys = [first_key, *drawn]
-            content_keys, view_keys = keys[: len(contents)], keys[len(contents) :]
-            audience = session.audience(tuple(readers))
-            body = [wire.array_header(len(views))]
+            keys = [first_key, *session.draw_keys(parts + len(views) - 1, now)]
+            audience, order = session.shared(sharing)
+            ephemeral, body = session.public, [wire.array_header(len(views))]
             for index, granted in enumerate(views):
-                key = view_keys[index]
-                view = seal_view(session.public, nonce, index, granted, content_keys, key)
-                body.append(view)
-            body.append(wire.array_header(len(contents)))
+                body.append(seal_view(ephemeral, nonce, index, granted, keys, keys[parts + index]))
+            body.append(wire.array_header(parts))
             for index, (kind, content) in enumerate(contents):
-                key = content_keys[index]
-                body += seal_part(session.public, nonce, index, kind, content, key)
-            grant = {
-                granted: bytes((index,)) + view_keys[index] for index, granted in enumerate(views)
-            }
-            only = b"\0" + first_key
+                body += seal_part(ephemeral, nonce, index, kind, content, keys[index])
+            of_view = [bytes((index,)) + keys[parts + index] for index in range(len(views))]
             return assemble(
                 session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes),
                 nonce,
                 audience,
                 body,
-                [grant.get(readers[one], only) for one in audience.recipients],
+                [of_view[index] for index in order] if views else b"\0" + first_key,
                 self._signer,
             )
 
@@ -410,7 +517,7 @@ def _recipient(one: XKey | Recipient) -> Recipient:
     return one if isinstance(one, Recipient) else Recipient(one)
 
 
-def _pairs_of(headers: Headers) -> list[tuple[str, str]]:
+def pairs_of(headers: Headers) -> list[tuple[str, str]]:
     """Return headers as pairs of name and value.
 
     Raises:
@@ -419,6 +526,8 @@ def _pairs_of(headers: Headers) -> list[tuple[str, str]]:
     """
     if isinstance(headers, OpenedHeaders):
         pairs = list(headers.pairs)  # as a mapping it shows but the first value of a name
+        if isinstance(headers, TransportHeaders):
+            return pairs  # looked at already, and the reserved ones are its own
     else:
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     each: object

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives, wire
@@ -18,6 +18,7 @@ from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import WRAP_SIZE
 from xkeymsg.envelope.head import MAX_COUNTER, encode_prefix
+from xkeymsg.envelope.sharing import Sharing
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 
 __all__ = ("LIFETIME", "Audience", "Session", "SessionEndedError", "TagCollisionError")
@@ -90,6 +91,7 @@ class Session:
         self._ends = monotonic() + LIFETIME
         self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
         self._audiences: dict[tuple[XKey | Recipient, ...], Audience] = {}
+        self._shared: dict[Sharing, tuple[Audience, tuple[int, ...]]] = {}
         self._last: list[tuple[tuple[XKey | Recipient, ...], Audience]] = [((), _NOBODY)]
 
     def end(self) -> None:
@@ -97,6 +99,7 @@ class Session:
         self._ephemeral = None
         self._recipients = {}
         self._audiences = {}
+        self._shared = {}
         self._last = [((), _NOBODY)]
         self._hedge = None
 
@@ -126,6 +129,30 @@ class Session:
         if hedge is None:  # ended by another thread just now: without the secret nothing is mixed
             raise SessionEndedError
         return hedge(data)[:size]
+
+    def draw_keys(self, count: int, now_ns: int) -> Iterator[bytes]:
+        """Draw keys besides the first of a message, two at a time."""
+        for at in range(0, count, 2):
+            drawn = self.draw(64, now_ns, 1 + at)
+            yield drawn[:32]
+            if at + 1 < count:
+                yield drawn[32:]
+
+    def shared(self, sharing: Sharing) -> tuple[Audience, tuple[int, ...]]:
+        """Return the recipients of a document, and the numbers of their views in that order.
+
+        Raises:
+            As for `audience`.
+        """
+        shared = self._shared  # as in `audience`
+        known = shared.get(sharing)
+        if known is None:
+            audience = self.audience(sharing.recipients)
+            known = audience, sharing.order(audience.recipients)
+            if len(shared) >= _AUDIENCES:
+                shared.clear()
+            shared[sharing] = known
+        return known
 
     def audience(self, to: tuple[XKey | Recipient, ...]) -> Audience:
         """Return recipients with tags and wraps; kept, as it mostly is the same again.

@@ -8,6 +8,7 @@ hashed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -24,7 +25,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import Limits
 
-__all__ = ("Unlocked", "Unlocker")
+__all__ = ("Known", "Unlocked", "Unlocker")
 
 _ADMITTED_SENDERS: Final = 4096
 _ADMITTED_SESSIONS: Final = 16_384
@@ -34,7 +35,7 @@ _OTHER_SESSIONS: Final = 256
 
 _ADMITTED_FRONTS: Final = 1024
 _OTHER_FRONTS: Final = 64
-"""How many beginnings of envelopes are kept, of up to 8 KiB each."""
+"""How many beginnings of envelopes are kept, of up to 9 KiB each, nearly all of it tags."""
 
 
 class Unlocked(NamedTuple):
@@ -64,16 +65,17 @@ _SessionKeys = dict[int, tuple[bytes, primitives.AEAD]]
 _NOTHING: Final[_SessionKeys] = {}
 
 
-class _Known(NamedTuple):
-    """What a front says, and where in the wraps ours is, by an envelope in which it verified."""
+class Known(NamedTuple):
+    """What a front says, the tags behind it, and where ours is: of an envelope that verified."""
 
     head: Head
     """With the nonce and time of that envelope."""
     tags: bytes
-    end: int
-    """Where they end."""
+    tags_end: int
+    wraps_header: bytes
+    wraps_size: int
     place: int
-    """How many other wraps precede ours, the first one for us (E-37)."""
+    """How many bytes of other wraps precede ours, the first one for us (E-37)."""
     aead: primitives.AEAD
 
     def __repr__(self) -> str:
@@ -89,7 +91,7 @@ class _Cache:
         self._most_fronts = fronts
         self.senders: dict[bytes, tuple[derive.PairKeys, ...]] = {}
         self.sessions: dict[bytes, _SessionKeys] = {}
-        self.fronts: dict[bytes, _Known] = {}
+        self.fronts: dict[bytes, Known] = {}
         self._lock = Lock()
         after_fork(self)
 
@@ -106,7 +108,7 @@ class _Cache:
             if len(self.sessions) > self._most_sessions:
                 del self.sessions[next(iter(self.sessions))]
 
-    def add_front(self, front: bytes, known: _Known) -> None:
+    def add_front(self, front: bytes, known: Known) -> None:
         """Keep how an envelope was read whose wrap has verified, and no other (E-38)."""
         with self._lock:
             self.fronts[front] = known
@@ -118,14 +120,8 @@ class _Cache:
 
 
 def _open_wrap(
-    envelope: bytes,
-    head: Head,
-    wraps: frame.Wraps,
-    place: int,
-    aead: primitives.AEAD,
-    transcript: bytes,
+    envelope: bytes, head: Head, at: int, aead: primitives.AEAD, transcript: bytes
 ) -> bytes | None:
-    at = wraps.start + frame.WRAP_SIZE * place
     wrap = envelope[at : at + frame.WRAP_SIZE]
     return primitives.aead_open(aead, head.nonce, wrap, transcript)
 
@@ -152,7 +148,7 @@ class Unlocker:
             AuthenticationError: If no wrap under a tag of ours opens (E-37).
         """
         front = frame.front_of(envelope, self._limits)
-        known = None if front is None else self._known(front)
+        known = None if front is None else self._known(front, envelope)
         new = None if known is None else read_new(envelope, frame.HEAD)
         if known is None or new is None:
             start, end = frame.locate_head(envelope, self._limits)
@@ -163,16 +159,30 @@ class Unlocker:
         else:
             head = known.head.again(*new)
             admission = self._admission(admit, head)
-            wraps = frame.locate_wraps_behind(envelope, known.tags, known.end)
+            wraps = frame.locate_wraps_behind(
+                envelope, known.tags_end, known.wraps_header, known.wraps_size
+            )
             transcript = primitives.sha256(memoryview(envelope)[: wraps.start])
-            grant = _open_wrap(envelope, head, wraps, known.place, known.aead, transcript)
+            at = wraps.start + known.place
+            grant = _open_wrap(envelope, head, at, known.aead, transcript)
+            if grant is None:  # not as before: all tags are looked at
+                wraps = frame.locate_wraps(envelope, frame.HEAD + envelope[6], self._limits)
         if grant is None:
             cache = self._admitted if admission.admitted else self._others
             grant = self._unwrap(envelope, head, wraps, cache, front, transcript)
         return Unlocked(head, admission, wraps, grant)
 
-    def _known(self, front: bytes) -> _Known | None:
-        return self._admitted.fronts.get(front) or self._others.fronts.get(front)
+    @property
+    def fronts(self) -> Mapping[bytes, Known]:
+        """How envelopes of admitted senders began that have verified."""
+        return self._admitted.fronts
+
+    def _known(self, front: bytes, envelope: bytes) -> Known | None:
+        """Return what is known of a front, if the envelope has the same tags, too."""
+        known = self._admitted.fronts.get(front) or self._others.fronts.get(front)
+        if known is None or not envelope.startswith(known.tags, known.tags_end - len(known.tags)):
+            return None
+        return known
 
     def _admission(self, admit: Admit, head: Head) -> Admission:
         admission = admit(head.sender, head.subject)
@@ -206,12 +216,16 @@ class Unlocker:
             if aead is None:
                 aead = self._wrap_aead(cache, number, own, head)
             transcript = transcript or primitives.sha256(memoryview(envelope)[: wraps.start])
-            grant = _open_wrap(envelope, head, wraps, place, aead, transcript)
+            at = wraps.start + frame.WRAP_SIZE * place
+            grant = _open_wrap(envelope, head, at, aead, transcript)
             if grant is not None:
                 if number not in session:
                     cache.add_session(name, number, tag, aead)
                 if front is not None and first:
-                    known = _Known(head, wraps.tags, wraps.body_start, place, aead)
+                    size = len(envelope) - wraps.start
+                    header = envelope[wraps.body_end : wraps.start]
+                    at = frame.WRAP_SIZE * place
+                    known = Known(head, wraps.tags, wraps.body_start, header, size, at, aead)
                     cache.add_front(front, known)
                 return grant
             first = False

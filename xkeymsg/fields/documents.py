@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, TypeVar
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.envelope import frame, opening, sealing
 from xkeymsg.envelope.admission import Senders
-from xkeymsg.envelope.content import Headers, PartType
+from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
-from xkeymsg.errors import PolicyError
-from xkeymsg.fields import models
+from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.fields import models, splitting
+from xkeymsg.fields.holders import KnownHolders, Readers
 from xkeymsg.fields.joining import join
 from xkeymsg.fields.policy import Policy
-from xkeymsg.fields.splitting import Part, check_holes, split
-from xkeymsg.keys import Recipient, XKey
-from xkeymsg.limits import Limits
 
-__all__ = ("Opener", "Sealer", "View", "plan")
+__all__ = ("Opener", "Sealer", "View")
 
 _Model = TypeVar("_Model")
-
-Readers = Mapping[str, Iterable[XKey | Recipient]]
-"""Who holds each permission."""
 
 
 class Sealer(sealing.Sealer):
@@ -39,6 +35,10 @@ class Sealer(sealing.Sealer):
     by itself after an hour or 2^20 messages, when a process is forked, and with `close`.
     """
 
+    @cached_property
+    def _holders(self) -> KnownHolders:
+        return KnownHolders()
+
     def seal_document(
         self,
         document: Any,
@@ -50,12 +50,14 @@ class Sealer(sealing.Sealer):
         content_type: str | None = None,
         expires: timedelta | None = None,
         revision: int | None = None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal a document of which every reader sees only what its permissions allow.
 
         Args:
             document: `None`, `bool`, `int`, `float`, `str`, `bytes`, `Decimal`, aware `datetime`,
-                `UUID`, and `list` and `dict` of these, with text as names.
+                `UUID`, and `list` and `dict` of these, with text as names; nothing may change it
+                meanwhile.
             policy: Which permissions may read which field.
             readers: The keys that hold each permission; one that stands under several is one
                 recipient with the union. Those of `always_to` hold all.
@@ -64,6 +66,8 @@ class Sealer(sealing.Sealer):
             content_type: As for `seal`.
             expires: As for `seal`.
             revision: As for `seal`.
+            check_size: Called with the length of the envelope before anything is encrypted; what it
+                raises ends this.
 
         Raises:
             FieldDeniedError: If no rule matches a field; names every such field. Nothing is sealed.
@@ -73,58 +77,63 @@ class Sealer(sealing.Sealer):
             LimitExceededError: If it is too deep or too large; and as for `seal`.
             ExpiredError: If `expires` is not in the future.
         """
-        parts, grants = plan(document, policy, readers, self._limits)
-        return self.seal_parts(
-            [part.plaintext for part in parts],
-            grants=grants,
-            subject=subject,
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-            revision=revision,
+        contents, sharing = self._planned(document, policy, readers, headers, content_type)
+        if check_size is not None:
+            sizes = [len(content) for _, content in contents]
+            check_size(self._shared_size(sizes, sharing, subject, expires, revision))
+        return self._seal_parts_at(now_ns(), contents, sharing, subject, expires, revision)
+
+    def _planned(
+        self,
+        document: Any,
+        policy: Policy,
+        readers: Readers,
+        headers: sealing.Headers,
+        content_type: str | None,
+    ) -> tuple[list[tuple[int, bytes]], Sharing]:
+        """Return the parts of a document, ready to be sealed, and who gets which."""
+        holders = self._holders.of(policy, readers)
+        split = splitting.split(document, policy, self._limits)
+        parts = len(split.parts)
+        contents = self._contents([part.plaintext for part in split.parts], headers, content_type)
+        metadata = len(contents) > parts
+        sharing = holders.sharing(
+            (split.sets, metadata),
+            lambda: self._sharing(holders.grants(split.sets), parts, metadata=metadata),
         )
+        splitting.check_size(split, sharing.views, self._limits)
+        return contents, sharing
 
+    def sealed_document_size(
+        self,
+        document: Any,
+        *,
+        policy: Policy,
+        readers: Readers,
+        subject: str,
+        headers: sealing.Headers = (),
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+        revision: int | None = None,
+    ) -> int:
+        """Return how many bytes `seal_document` makes of a document, without sealing it.
 
-def plan(
-    document: Any, policy: Policy, readers: Readers, limits: Limits
-) -> tuple[list[Part], dict[Recipient, set[int]]]:
-    """Split a document, and say which parts each reader is granted, by their numbers.
+        Args:
+            document: As for `seal_document`.
+            policy: As for `seal_document`.
+            readers: As for `seal_document`.
+            subject: As for `seal`.
+            headers: As for `seal`.
+            content_type: As for `seal`.
+            expires: As for `seal`.
+            revision: As for `seal`.
 
-    Raises:
-        PolicyError: If a permission of the policy has no readers (F-35).
-        FieldDeniedError: If no rule matches a field (F-32).
-        MalformedError: If the document holds what it cannot hold (F-2 to F-4).
-        LimitExceededError: If it is too deep or too large, or one of its readers would find too
-            many holes in lists (F-5, F-6).
-    """
-    holders = _holders(policy, readers)
-    parts = split(document, policy, limits)
-    grants: dict[Recipient, set[int]] = {}
-    for number, part in enumerate(parts):
-        # To whoever holds one of its permissions (F-45).
-        for permission in part.permissions:
-            for reader in holders[permission]:
-                grants.setdefault(reader, set()).add(number)
-    for granted in {frozenset(numbers) for numbers in grants.values()}:
-        if len(granted) < len(parts):  # who may see everything finds no holes
-            check_holes([parts[number] for number in granted], limits)
-    return parts, grants
-
-
-def _holders(policy: Policy, readers: Readers) -> dict[str, tuple[Recipient, ...]]:
-    """Return who holds each permission of the policy; each has to have somebody (F-35)."""
-    holders = {
-        name: tuple(
-            one if isinstance(one, Recipient) else Recipient(one) for one in readers.get(name, ())
-        )
-        for name in policy.permissions
-    }
-    unread = sorted(
-        name for name, keys in holders.items() if not keys and name not in policy.allow_unread
-    )
-    if unread:
-        raise PolicyError(f"no readers for permission {', '.join(unread)}")
-    return holders
+        Raises:
+            XKeyMsgError: As `seal_document`, but for the limit of a whole envelope.
+        """
+        contents, sharing = self._planned(document, policy, readers, headers, content_type)
+        sizes = [len(content) for _, content in contents]
+        return self._shared_size(sizes, sharing, subject, expires, revision)
 
 
 class View(Message):
@@ -220,5 +229,6 @@ class Opener(opening.Opener):
         self, body: frame.Body, granted: dict[int, bytes]
     ) -> tuple[Any, int, str | None, Headers]:
         fields, content_type, headers = self._fields(body, granted)
-        parts = sum(part.kind is PartType.FIELDS for part in body.parts)
-        return join(fields, self._limits), parts - len(fields), content_type, headers
+        # The metadata, if there is any, is granted to everybody.
+        withheld = len(body.parts) - len(granted)
+        return join(fields, self._limits), withheld, content_type, headers

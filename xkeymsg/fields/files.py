@@ -13,7 +13,7 @@ from xkeymsg.keys import Recipient, XKey
 
 __all__ = ("Policy", "load_readers", "parse_readers")
 
-_RULE: Final = re.compile(r"""^\s*\[\[\s*["']?rule["']?\s*\]\]""", re.MULTILINE)
+_RULE: Final = re.compile(r"""^[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
 _LINE: Final = re.compile(r"at line (\d+)")
 _PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 
@@ -44,7 +44,7 @@ class Policy(policy.Policy):
             PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
         """
         settings = _toml(text, source)
-        lines = [text.count("\n", 0, match.end()) + 1 for match in _RULE.finditer(text)]
+        lines = _rule_lines(text)
         line = _line_of(text, "allow_unread")
         unknown = sorted(settings.keys() - {"rule", "allow_unread"})
         if unknown:
@@ -122,9 +122,19 @@ def _recipient(text: str, where: str) -> Recipient:
         raise KeyFormatError(f"{where}: {error}") from None
 
 
+def _rule_lines(text: str) -> list[int]:
+    """Return the lines on which rules begin."""
+    lines, line, at = [], 1, 0
+    for match in _RULE.finditer(text):
+        line += text.count("\n", at, match.start())
+        at = match.start()
+        lines.append(line)
+    return lines
+
+
 def _line_of(text: str, key: str) -> int:
     """Return the line that a key of a file, or a table, begins; 1 where it is not to be found."""
-    found = re.search(rf"""^\s*\[*\s*["']?{re.escape(key)}\b""", text, re.MULTILINE)
+    found = re.search(rf"""^[ \t\[]*["']?{re.escape(key)}\b""", text, re.MULTILINE)
     return 1 if found is None else text.count("\n", 0, found.end()) + 1
 
 
@@ -141,6 +151,8 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         raise PolicyError(f"{source}, line {at}: not TOML: {error}") from None
     except RecursionError:
         raise PolicyError(f"{source}, line 1: nested too deeply") from None
+    except ValueError:  # of Python itself, which reads no integer so long
+        raise PolicyError(f"{source}, line 1: not TOML: an integer of too many digits") from None
 
 
 def _read(path: Path) -> str:

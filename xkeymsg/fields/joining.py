@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any, Final
 
 from xkeymsg.errors import LimitExceededError, MalformedError
-from xkeymsg.fields.plaintext import unpack
+from xkeymsg.fields.plaintext import Pair, unpack
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.limits import Limits
 
 __all__ = ("join",)
 
+_NEW: Final = object()
+_ROOT: Final = ""
 
-class _Open:
-    """A container that several pairs fill: its children by name, or by index."""
-
-    __slots__ = ("children", "kind")
-
-    def __init__(self, kind: type[str | int]) -> None:
-        self.kind = kind
-        self.children: dict[Any, _Open | _Value] = {}
-
-    @property
-    def holes(self) -> int:
-        """How many positions of a list have no item."""
-        return 0 if self.kind is str else max(self.children) + 1 - len(self.children)
-
-    def build(self, built: dict[_Open, Any]) -> Any:
-        """Return the container, of which all that is in it is built."""
-        children = {
-            segment: child.value if isinstance(child, _Value) else built[child]
-            for segment, child in self.children.items()
-        }
-        if self.kind is str:
-            return children
-        items: list[Any] = [WITHHELD] * (max(children) + 1)
-        for index, item in children.items():
-            items[index] = item
-        return items
-
-
-class _Value:
-    """A value at its place."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
+_Container = dict[Any, Any]
 
 
 def join(parts: dict[int, bytes], limits: Limits) -> Any:
@@ -58,48 +27,65 @@ def join(parts: dict[int, bytes], limits: Limits) -> Any:
             (F-51 to F-53).
         LimitExceededError: If they are more than the limits allow (F-55).
     """
-    pairs = [pair for part in unpack([parts[n] for n in sorted(parts)], limits) for pair in part]
-    first, value = pairs[0]
-    if len(pairs) == 1 and not first:
+    unpacked = unpack([parts[number] for number in sorted(parts)], limits)
+    path, value = unpacked[0][0]
+    if not path and len(unpacked) == len(unpacked[0]) == 1:
         return value
-    root = _Open(type(first[0]) if first else str)
-    for path, value in pairs:
-        _place(root, path, value)
-    opened = _opened(root)
-    holes = sum(container.holes for container in opened)
-    if holes > limits.holes:
-        raise LimitExceededError("positions that a reader may not see", holes, limits.holes)
-    # From the innermost: what is in a container is built before it.
-    built: dict[_Open, Any] = {}
-    for container in reversed(opened):
-        built[container] = container.build(built)
-    return built[root]
+    joining = _Joining()
+    joining.place(chain(*unpacked))
+    return joining.document(limits.holes)
 
 
-def _place(root: _Open, path: Sequence[str | int], value: Any) -> None:
-    """Put a value at the end of a path; every step has to be a new or a fitting container."""
-    if not path:
-        raise MalformedError("the whole document beside a part of it")
-    node, last = root, len(path) - 1
-    for number, segment in enumerate(path):
-        if type(segment) is not node.kind:
-            raise MalformedError("a container that is a map and a list")
-        child = node.children.get(segment)
-        if number == last:
-            if child is not None:
+class _Joining:
+    """A document that is put together: maps as they will be, lists as items by their index."""
+
+    def __init__(self) -> None:
+        self._top: _Container = {}
+        self._kinds: dict[int, type] = {}
+        """By the id of a container that pairs fill: what its segments are, `str` or `int`."""
+        self._lists: list[tuple[_Container, Any, _Container]] = []
+        """Each list, behind the one that it is in: its container, its segment there, its items."""
+
+    def place(self, pairs: Iterable[Pair]) -> None:
+        """Put each value at the end of its path."""
+        kinds = self._kinds
+        last: Any = None
+        kind: type = str
+        container: _Container = {}
+        for path, value in pairs:
+            segment = path[-1] if path else None
+            above = path[:-1]
+            if above != last or type(segment) is not kind:  # mostly they are side by side
+                last, kind = above, type(segment)
+                container, name = self._top, _ROOT
+                for following in path:
+                    found = container.get(name, _NEW)
+                    if found is _NEW:
+                        found = self._open(container, name, type(following))
+                    elif kinds.get(id(found)) is not type(following):
+                        raise MalformedError("a container of two kinds, or below a value")
+                    container, name = found, following
+            if segment in container or not path:
                 raise MalformedError("two values for one place, or one above another")
-            node.children[segment] = _Value(value)
-            return
-        if child is None:
-            child = node.children[segment] = _Open(type(path[number + 1]))
-        if not isinstance(child, _Open):
-            raise MalformedError("a value with something below it")
-        node = child
+            container[segment] = value
 
+    def _open(self, above: _Container, name: Any, kind: type) -> _Container:
+        """Put an empty container into another."""
+        new: _Container = {}
+        above[name] = new
+        self._kinds[id(new)] = kind
+        if kind is int:
+            self._lists.append((above, name, new))
+        return new
 
-def _opened(root: _Open) -> list[_Open]:
-    """Return every container that pairs fill, each before what is in it."""
-    found = [root]
-    for node in found:
-        found.extend(child for child in node.children.values() if isinstance(child, _Open))
-    return found
+    def document(self, most_holes: int) -> Any:
+        """Return the document, of which everything is at its place."""
+        holes = sum([max(items) + 1 - len(items) for _, _, items in self._lists])
+        if holes > most_holes:
+            raise LimitExceededError("positions that a reader may not see", holes, most_holes)
+        for above, name, items in reversed(self._lists):  # what is in a list is ready before it
+            listed: list[Any] = [WITHHELD] * (max(items) + 1)
+            for index, item in items.items():
+                listed[index] = item
+            above[name] = listed
+        return self._top[_ROOT]

@@ -10,7 +10,7 @@ has a value in it, or another error that does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -111,16 +111,37 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
         TypeError: If it is no dataclass, pydantic model or msgspec Struct.
     """
     filler = _Filler()
-    instance: _Model = filler.visit(plan_of(model), document, (), own=True)
+    plan = plan_of(model)
+    instance: _Model = filler.visit(plan, document, (), own=True)
     if filler.missing:
-        needs = f"{model.__qualname__} cannot do without {', '.join(filler.missing)}"
+        places = _places(plan, filler.missing)
+        needs = f"{model.__qualname__} cannot do without {places}"
         if withheld:
             raise PolicyError(f"{needs}: withheld, or not in the document")
         raise MalformedError(f"{needs}: not in the document")
     if filler.misfits:
-        places = ", ".join(dict.fromkeys(filler.misfits))
+        places = _places(plan, filler.misfits)
         raise MalformedError(f"does not fit {model.__qualname__}: {places}")
     return instance
+
+
+def _places(plan: Node, paths: Iterable[_Path]) -> str:
+    """Name places in a document that somebody else made."""
+    return ", ".join(dict.fromkeys(_place(plan, path) for path in paths))
+
+
+def _place(node: Node | None, path: _Path) -> str:
+    """Name a place: names that the model does not have are the sender's, and shown as `*`."""
+    shown = ""
+    for segment in path:
+        known = type(segment) is int
+        if node is not None and node.library:
+            node = next((each.node for each in node.fields if each.key == segment), None)
+            known = node is not None
+        elif node is not None:
+            node = node.fields[0].node if node.fields else None
+        shown += pointer([segment]) if known else "/*"
+    return shown or "the document"
 
 
 class _Filler:
@@ -129,8 +150,8 @@ class _Filler:
     __slots__ = ("misfits", "missing")
 
     def __init__(self) -> None:
-        self.missing: list[str] = []
-        self.misfits: list[str] = []
+        self.missing: list[_Path] = []
+        self.misfits: list[_Path] = []
 
     def visit(self, node: Node, value: Any, path: _Path, *, own: bool) -> Any:
         """Return the value for a place.
@@ -139,7 +160,7 @@ class _Filler:
         looked for.
         """
         if value is WITHHELD and not _is_open(node.hint):
-            self.missing.append(pointer(path))
+            self.missing.append(path)
             return _BAD
         if node.kind is None or (value is None and node.nullable):
             return self._leaf(node, value, path, own=own)
@@ -153,9 +174,7 @@ class _Filler:
         if not node.library:
             return list(built.values()) if node.kind is list else built
         self.missing += [
-            pointer((*path, field.key))
-            for field in node.fields
-            if field.required and field.key not in value
+            (*path, field.key) for field in node.fields if field.required and field.key not in value
         ]
         return self._make(node, value, built, path) if own else value
 
@@ -169,14 +188,14 @@ class _Filler:
 
     def _withheld(self, value: Any, path: _Path) -> None:
         if value is WITHHELD:
-            self.missing.append(pointer(path))
+            self.missing.append(path)
         elif type(value) is list or type(value) is dict:
             items = value.items() if type(value) is dict else enumerate(value)
             for segment, item in items:
                 self._withheld(item, (*path, segment))
 
     def _misfit(self, path: _Path) -> Any:
-        self.misfits.append(_at(path))
+        self.misfits.append(path)
         return _BAD
 
     def _make(self, node: Node, value: Any, built: dict[Any, Any], path: _Path) -> Any:
@@ -186,7 +205,7 @@ class _Filler:
         try:
             return _MAKE[node.library](node.kind, value, built)
         except _refusals(node.library) as error:
-            self.misfits += [_at(each) for each in _PLACES[node.library](node, value, path, error)]
+            self.misfits += _PLACES[node.library](node, value, path, error)
         return _BAD
 
 

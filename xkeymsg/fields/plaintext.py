@@ -2,73 +2,76 @@
 
 The only module that imports msgpack. What is read may be hostile, though its sender is proven:
 `scan` goes over the bytes and builds nothing, so that what is built afterwards is bounded (F-27). A
-short plaintext whose headers cannot announce much is built at once; what is wrong with it, if
-anything, is then found by the scan, in the order that the specification gives (F-29).
+plaintext whose headers cannot announce much is built at once; where anything is odd about it,
+what is wrong, if anything, is found by the scan, in the order that the specification gives (F-29).
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgpack
 
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields.scan import Counts, scan
-from xkeymsg.fields.values import DECODERS, check_ext, encode_ext, is_native
+from xkeymsg.fields.values import DECODERS, check_ext, encode_ext
 from xkeymsg.limits import Limits
 
 __all__ = ("Pair", "pack", "unpack")
 
-Pair = tuple[Sequence[str | int], Any]
-"""A path and the value at its end."""
+Pair = list[Any]
+"""Two items: a path, which is a list of names and indices, and the value at its end."""
 
 _PER_BYTE: Final = 30
-"""How many nodes one byte announces at most, if it is no header of a long container."""
+"""How many nodes a byte announces at most that may be the header of a container, no long one."""
 _LONG: Final = 4096
 """How many items a long container has at most, in what is built without a scan."""
 
-_LONG_HEADERS: Final = re.compile(rb"[\xdc-\xdf]")
-_NO_VALUE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]|[\xd6\xd7]\xff|\xc7\x0c\xff")
-"""What might be a float that is not finite, or a timestamp of msgpack, which is no value (F-8)."""
-_BIN: Final = re.compile(rb"[\xc4-\xc6]")
-"""What might be a bin, which cannot be a name."""
-_TEXT: Final = {str}
-_NESTED: Final = {dict, list}
 _CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
+_ODD: Final = b"\x7f\xff\xdc\xdd\xde\xdf"
+"""Without these bytes there is no long container, no float that is not finite, and no timestamp of
+msgpack."""
+_LONG_HEADERS: Final = (b"\xdc", b"\xdd", b"\xde", b"\xdf")
+_EMPTY_BIN: Final = b"\xc4\x00"
+_TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
+"""What might be a timestamp of msgpack, which is no value (F-8)."""
+_NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
+_LISTS: Final = {list}
+_TWO: Final = {2}
+_TEXTS: Final = {str}
+_PAST_INDEX: Final = 1 << 64
+
+_MOST_KEPT: Final = 1 << 18
+
+_packers: list[msgpack.Packer] = []
+"""Those that nobody uses just now: a packer serves one thread at a time."""
 
 
 def pack(pairs: Sequence[Pair]) -> bytes:
-    """Encode the pairs of a part; their values have been checked.
+    """Encode the pairs of a part, of which containers and floats have been checked.
 
     Raises:
         MalformedError: If a value is of no kind that a document can hold.
         LimitExceededError: If a number has too many digits.
+        UnicodeEncodeError: If a text or a name has a lone surrogate.
     """
     try:
-        packed = msgpack.packb(pairs, default=_pack_ext, strict_types=False)
-    except OverflowError:  # an integer beyond 64 bits, which msgpack does not ask about
-        packed = msgpack.packb(_with_ext(list(pairs)), default=_pack_ext)
-    return bytes(packed)
+        packer = _packers.pop()
+    except IndexError:
+        packer = msgpack.Packer(default=_pack_ext, strict_types=True)
+    packed: bytes = packer.pack(pairs)
+    if len(packed) <= _MOST_KEPT:  # its buffer stays as large as its largest plaintext
+        _packers.append(packer)
+    return packed
 
 
 def _pack_ext(value: object) -> msgpack.ExtType:
+    """Encode what msgpack has no type for: integers beyond 64 bits among it."""
     return msgpack.ExtType(*encode_ext(value))
-
-
-def _with_ext(value: Any) -> Any:
-    """Copy a value with what msgpack cannot hold as ext."""
-    match value:
-        case dict():
-            return {name: _with_ext(member) for name, member in value.items()}
-        case list() | tuple():
-            return [_with_ext(item) for item in value]
-        case bool():
-            return value
-        case int() if not is_native(value):
-            return _pack_ext(value)
-    return value
 
 
 def unpack(plaintexts: Sequence[bytes], limits: Limits) -> list[list[Pair]]:
@@ -87,41 +90,93 @@ def unpack(plaintexts: Sequence[bytes], limits: Limits) -> list[list[Pair]]:
     counts = Counts()
     for plaintext in plaintexts:
         scan(plaintext, limits, counts)
-    return [_build(plaintext, len(plaintext)) for plaintext in plaintexts]
+    return [_build(plaintext) for plaintext in plaintexts]
 
 
 def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
     """Build at once what is small and plainly right; None where that is not certain."""
-    announced = _PER_BYTE * len(plaintext)
-    if announced > limits.nodes:
-        return None
-    announced += 2 * _LONG * len(_LONG_HEADERS.findall(plaintext))
-    if announced > limits.nodes or _NO_VALUE.search(plaintext):
+    size = len(plaintext)
+    odd = size - len(plaintext.translate(None, _ODD))
+    containers = size - len(plaintext.translate(None, _CONTAINERS))
+    if not _is_bounded(plaintext, containers, odd, limits.nodes):
         return None
     try:
-        pairs: Any = _build(plaintext, _LONG)
+        pairs, bins = _read_short(plaintext)
         # What encodes to the same bytes has no name twice: one of the two would be gone.
-        same = type(pairs) is list and bool(pairs) and pack(pairs) == plaintext
+        same = type(pairs) is list and pack(pairs) == plaintext
     except (XKeyMsgError, ValueError, RecursionError):
         return None
-    if not same or not all(map(_is_pair, pairs)):
+    if not same or not _are_pairs(pairs):
         return None
-    # One byte is one container at most, so that few of these bytes are no deep nesting.
-    containers = len(plaintext) - len(plaintext.translate(None, _CONTAINERS))
-    longest = max(len(path) for path, _ in pairs)
-    if containers + longest <= limits.depth and not _BIN.search(plaintext):
-        return list(pairs)
-    return list(pairs) if _is_sound(pairs, limits.depth) else None
+    # One byte is one container at most; the outer array, pairs and paths are not in values.
+    containers -= 1 + 2 * len(pairs)
+    longest = max([len(path) for path, _ in pairs])
+    if longest + containers > limits.depth and not all(
+        _is_shallow([value], limits.depth + 1 - len(path)) for path, value in pairs
+    ):
+        return None
+    suspect = bins or (odd and _is_suspect(plaintext))
+    return list(pairs) if not suspect or _is_sound(pairs) else None
 
 
-def _build(plaintext: bytes, longest: int) -> Any:
-    return msgpack.unpackb(
-        plaintext,
-        strict_map_key=True,
-        ext_hook=_unpack_ext,
-        max_array_len=longest,
-        max_map_len=longest,
-    )
+def _read_short(plaintext: bytes) -> tuple[Any, bool]:
+    """Build a plaintext, and tell whether bytes are in it, which cannot be names."""
+    try:
+        return _build_without_bins(plaintext), _EMPTY_BIN in plaintext
+    except ValueError:
+        return _build_short(plaintext), True
+
+
+def _is_bounded(plaintext: bytes, containers: int, odd: int, nodes: int) -> bool:
+    """Tell whether the headers, whatever they announce, announce no more than so many nodes."""
+    left = nodes - _PER_BYTE * containers
+    # Of the odd bytes, all might be headers of long containers; only if that is too much, count.
+    return 2 * _LONG * odd <= left or 2 * _LONG * sum(map(plaintext.count, _LONG_HEADERS)) <= left
+
+
+def _is_suspect(plaintext: bytes) -> bool:
+    """Tell whether there might be what is built, but is no value."""
+    if b"\xff" not in plaintext and b"\x7f" not in plaintext:
+        return False
+    times = any(map(plaintext.__contains__, _TIMESTAMPS))
+    return times or _NOT_FINITE.search(plaintext) is not None
+
+
+def _are_pairs(pairs: list[Any]) -> bool:
+    """Tell whether there are pairs, and nothing else, with a path of names and indices each."""
+    # By sets, and with loops written out: a document may have dozens of pairs.
+    if {*map(type, pairs)} != _LISTS or {*map(len, pairs)} != _TWO:
+        return False
+    paths = [path for path, _ in pairs]
+    return {*map(type, paths)} == _LISTS and all(map(_is_path, paths))
+
+
+def _is_path(path: list[Any]) -> bool:
+    for segment in path:
+        if type(segment) is not str and not (type(segment) is int and 0 <= segment < _PAST_INDEX):
+            return False
+    return True
+
+
+def _is_shallow(container: Any, left: int) -> bool:
+    """Tell whether at most `left` containers are one in another."""
+    if left <= 0:
+        return False
+    for each in container.values() if type(container) is dict else container:
+        kind = type(each)
+        if (kind is dict or kind is list) and not _is_shallow(each, left - 1):
+            return False
+    return True
+
+
+def _is_sound(value: Any) -> bool:
+    """Tell whether names are text, and values values, where nothing is too deep."""
+    kind = type(value)
+    if kind is dict:
+        return _TEXTS.issuperset(map(type, value)) and all(map(_is_sound, value.values()))
+    if kind is list:
+        return all(map(_is_sound, value))
+    return math.isfinite(value) if kind is float else kind is not msgpack.Timestamp
 
 
 def _unpack_ext(code: int, data: bytes) -> Any:
@@ -129,27 +184,7 @@ def _unpack_ext(code: int, data: bytes) -> Any:
     return DECODERS[code](data)
 
 
-def _is_pair(pair: object) -> bool:
-    if type(pair) is not list or len(pair) != 2 or type(pair[0]) is not list:
-        return False
-    return all(
-        type(segment) is str or (type(segment) is int and 0 <= segment < 1 << 64)
-        for segment in pair[0]
-    )
-
-
-def _is_sound(pairs: list[Pair], depth: int) -> bool:
-    """Tell whether nothing is deeper than the limit, and every name is text; level by level."""
-    for path, value in pairs:
-        level, left = [value], depth - len(path)
-        while level := [each for each in level if type(each) in _NESTED]:
-            left -= 1
-            names = [name for each in level if type(each) is dict for name in each]
-            if left < 0 or not {*map(type, names)} <= _TEXT:
-                return False
-            level = [
-                item for each in level for item in (each.values() if type(each) is dict else each)
-            ]
-        if len(path) > depth:
-            return False
-    return True
+_build: Final = partial(msgpack.unpackb, strict_map_key=True, ext_hook=_unpack_ext)
+_build_short: Final = partial(_build, max_array_len=_LONG, max_map_len=_LONG)
+_build_without_bins: Final = partial(_build_short, max_bin_len=0)
+"""Raises ValueError where bytes are in it that are not empty."""

@@ -1,29 +1,20 @@
-"""Policies: which permissions may read which field (spec, "Policy").
-
-A policy is compiled once into a tree of patterns, and while documents are split, step by step, into
-states: a state is all the patterns that can still match below a place. There are few, they are
-remembered, and each says at once what a name leads to; so that matching does not grow with the
-number of rules, and a subtree about which all patterns agree is not looked into at all.
-"""
+"""Policies: which permissions may read which field (spec, "Policy")."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Self
 
 from xkeymsg.errors import LimitExceededError, PolicyError
 from xkeymsg.fields.annotations import rules_of
-from xkeymsg.fields.pattern import ANY, BELOW, parse_pattern, pointer
+from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
+from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
 from xkeymsg.limits import Limits
 
-__all__ = ("NO_RULE", "Decision", "Policy", "Rule", "State")
-
-NO_RULE: Final = 1 << 30
-"""In the place of a rule's number where none matches."""
+__all__ = ("Decision", "Policy", "Rule")
 
 _PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
-_STATES: Final = 10_000
 _CONTAINERS: Final = {dict, list}
 
 
@@ -42,88 +33,6 @@ class Decision(NamedTuple):
     """Counted from 1."""
     pattern: str
     permissions: tuple[str, ...]
-
-
-class _Node:
-    """A place in the tree of patterns."""
-
-    __slots__ = ("any", "below", "here", "least", "named", "number")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.named: dict[str, _Node] = {}
-        self.any: _Node | None = None
-        self.here = NO_RULE
-        """The first rule whose pattern ends here."""
-        self.below = NO_RULE
-        """The first rule whose pattern is this place and everything below."""
-        self.least = NO_RULE
-        """The first rule that ends here or anywhere below."""
-
-
-class State:
-    """All that patterns can still say at one place of a document."""
-
-    __slots__ = ("_make", "_nodes", "_other", "_paths", "below", "best", "leaf")
-
-    def __init__(self, make: _States, nodes: tuple[_Node, ...], best: int) -> None:
-        self._make = make
-        self._nodes = nodes
-        self._paths: dict[str, State] = {}
-        self._other: State | None = None
-        self.best = best
-        """The first rule that holds for everything here and below."""
-        self.leaf = min([best, *(node.here for node in nodes)])
-        """The rule for a field that is here."""
-        live = any(node.least < best and (node.named or node.any) for node in nodes)
-        self.below = None if live else best
-        """The rule for every field below, or None where that depends."""
-
-    def child(self, name: str) -> State:
-        """Return the state of a member, or of an item by its index as text."""
-        known = self._paths.get(name)
-        if known is None:
-            if any(name in node.named for node in self._nodes):
-                known = self._paths[name] = self._make.step(self._nodes, self.best, name)
-            else:
-                known = self.other
-        return known
-
-    @property
-    def other(self) -> State:
-        """The state of whatever no pattern names."""
-        if self._other is None:
-            self._other = self._make.step(self._nodes, self.best, None)
-        return self._other
-
-    @property
-    def names(self) -> set[str]:
-        """The names that patterns have for what is below."""
-        return {name for node in self._nodes for name in node.named}
-
-
-class _States:
-    """Makes states, each once."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[tuple[int, ...], int], State] = {}
-
-    def make(self, nodes: Iterable[_Node], best: int) -> State:
-        live = tuple(nodes)
-        best = min([best, *(node.below for node in live)])
-        live = tuple(node for node in live if node.least < best)
-        key = tuple(node.number for node in live), best
-        state = self._known.get(key)
-        if state is None:
-            if len(self._known) >= _STATES:  # forgotten and made again: never unbounded
-                self._known = {}
-            state = self._known[key] = State(self, live, best)
-        return state
-
-    def step(self, nodes: tuple[_Node, ...], best: int, name: str | None) -> State:
-        following = [node.named[name] for node in nodes if name is not None and name in node.named]
-        following += [node.any for node in nodes if node.any is not None]
-        return self.make(following, best)
 
 
 class Policy:
@@ -158,13 +67,13 @@ class Policy:
         unknown = sorted(self.allow_unread - self.permissions)
         if unknown:
             raise PolicyError(f"allow_unread names {unknown[0]!r}, which no rule does")
-        sets = {frozenset(rule.permissions): None for rule in self.rules}
-        self.sets = tuple(sets)
+        held = [frozenset(rule.permissions) for rule in self.rules]
+        numbers = {each: number for number, each in enumerate(dict.fromkeys(held))}
+        self.sets = tuple(numbers)
         """The distinct sets of permissions."""
-        self.set_of = tuple(self.sets.index(frozenset(rule.permissions)) for rule in self.rules)
+        self.set_of = tuple(numbers[each] for each in held)
         """By rule, from 0: the number of its set."""
-        root = _compile(self.rules)
-        self.start = _States().make([root], NO_RULE)
+        self.start = compile_patterns([rule.pattern for rule in self.rules], self.set_of)
         """The state of a document's root."""
 
     @classmethod
@@ -226,20 +135,35 @@ class Policy:
     def unreachable(self) -> tuple[int, ...]:
         """Return the rules, counted from 1, that can never match: rules before them do.
 
-        Exact: every state that any document can lead to is looked at.
+        Exact: where no field with a name of its own in the place of each `*` reaches a rule, none
+        does. A rule that takes such a field has `*` or `**` there itself, and takes all others.
         """
-        reached, seen, open_ = set[int](), {id(self.start)}, [self.start]
-        keep = [self.start]
-        while open_:
-            state = open_.pop()
-            reached.add(state.leaf)
-            following = [*map(state.child, sorted(state.names)), state.other]
-            for each in following:
-                if id(each) not in seen:
-                    seen.add(id(each))
-                    keep.append(each)
-                    open_.append(each)
-        return tuple(number + 1 for number in range(len(self.rules)) if number not in reached)
+        longest = 1 + max(len(parse_pattern(rule.pattern)) for rule in self.rules)
+        return tuple(
+            number
+            for number, rule in enumerate(self.rules, 1)
+            if number - 1 not in self._leaves(parse_pattern(rule.pattern), longest)
+        )
+
+    def _leaves(self, pattern: tuple[tuple[str, bool], ...], longest: int) -> Iterator[int]:
+        """Yield, for each length up to `longest`, the rule for a field that a pattern matches.
+
+        Its name is one that no pattern has wherever the pattern leaves that open.
+        """
+        state = self.start
+        for name, wildcard in pattern:
+            if wildcard and name == BELOW:
+                break
+            state = state.other if wildcard else state.child(name)
+        else:
+            yield state.leaf
+            return
+        for _ in range(longest):
+            yield state.leaf
+            if state.below is not None:
+                yield state.below
+                return
+            state = state.other
 
     def lint(self, readers: Mapping[str, object] | None = None) -> list[str]:
         """Return what is questionable: rules that no field can reach, permissions nobody holds."""
@@ -275,32 +199,3 @@ def _rule(number: int, rule: tuple[str, Iterable[str]]) -> Rule:
     if not names:
         raise PolicyError(f"rule {number}: a rule without permissions")
     return Rule(pattern, names)
-
-
-def _compile(rules: tuple[Rule, ...]) -> _Node:
-    """Build the tree of patterns."""
-    root, count = _Node(0), 1
-    for number, rule in enumerate(rules):
-        node, path = root, [root]
-        below = False
-        for name, wildcard in parse_pattern(rule.pattern):
-            if wildcard and name == BELOW:
-                below = True
-                break
-            following = node.any if wildcard and name == ANY else node.named.get(name)
-            if following is None:
-                following = _Node(count)
-                count += 1
-                if wildcard:
-                    node.any = following
-                else:
-                    node.named[name] = following
-            node = following
-            path.append(node)
-        if below:
-            node.below = min(node.below, number)
-        else:
-            node.here = min(node.here, number)
-        for each in path:
-            each.least = min(each.least, number)
-    return root

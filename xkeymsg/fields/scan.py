@@ -195,7 +195,11 @@ class _Scanner:
         try:
             text.decode()
         except UnicodeDecodeError:
-            raise MalformedError("text that is not UTF-8") from None
+            broken = True
+        else:
+            broken = False
+        if broken:  # raised out here: what Python raises would hold the text
+            raise MalformedError("text that is not UTF-8")
         return text
 
     def _float(self, size: int) -> None:

@@ -1,24 +1,32 @@
-"""Splitting a document into parts, one for each set of permissions (spec, "Splitting")."""
+"""Splitting a document into one part for each set of permissions (spec, "Splitting").
+
+One visit finds the set of every field and checks what the encoder does not. Where anything is odd,
+it stops, and `checking` says what is wrong, in the order of the document.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
+from contextlib import suppress
+from datetime import datetime
+from decimal import Decimal
+from math import isfinite
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from xkeymsg.errors import FieldDeniedError, LimitExceededError, MalformedError
-from xkeymsg.fields.pattern import pointer
+from xkeymsg.fields.checking import check
+from xkeymsg.fields.matching import DENIED, State
 from xkeymsg.fields.plaintext import Pair, pack
-from xkeymsg.fields.policy import NO_RULE, Policy, State
+from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.scan import Counts, scan
-from xkeymsg.fields.values import encode_ext, is_native
 from xkeymsg.limits import Limits
 
-__all__ = ("Part", "check_holes", "split")
+__all__ = ("Part", "Split", "check_size", "split")
 
-_DENIED: Final = -1
-"""In the place of a set's number where no rule matches."""
-_SCALARS: Final = frozenset({type(None), bool, bytes})
+_ENCODED: Final = frozenset({type(None), bool, int, bytes, Decimal, datetime, UUID})
+"""What the encoder checks by itself, as it does text."""
+_CONTAINERS: Final = {dict, list}
 
 
 class Part(NamedTuple):
@@ -28,46 +36,184 @@ class Part(NamedTuple):
     plaintext: bytes
     pairs: list[Pair]
 
+    def __repr__(self) -> str:
+        return "<Part>"  # a NamedTuple would show the plaintext
 
-def split(document: Any, policy: Policy, limits: Limits) -> list[Part]:
-    """Split a document.
+
+class Split(NamedTuple):
+    """A document in parts."""
+
+    parts: list[Part]
+    sets: tuple[int, ...]
+    """By part: the number of its set of permissions in the policy."""
+    positions: int
+    """In the lists whose items are in several parts: nobody finds more holes than that."""
+
+
+def split(document: Any, policy: Policy, limits: Limits) -> Split:
+    """Split a document; `check_size` has to follow.
 
     Raises:
         MalformedError: If it holds what a document cannot hold (F-2 to F-4).
         LimitExceededError: If it is too deep or too large (F-5, F-6).
         FieldDeniedError: If no rule matches a field (F-32).
     """
-    splitter = _Splitter(policy, limits)
-    result = splitter.visit(document, policy.start, ())
-    if splitter.denied:
-        raise FieldDeniedError(tuple(splitter.denied))
-    placed = result if isinstance(result, list) else [(result, (), document)]
+    # Whatever goes wrong is looked for again by what reports it: the first fault of the document.
+    with suppress(Exception):
+        return _split(document, policy, limits)
+    check(document, limits)
+    denied = [each.pointer for each in policy.explain(document, limits) if not each.rule]
+    if denied:
+        raise FieldDeniedError(tuple(denied))
+    return _split(document, policy, limits)
+
+
+def _split(document: Any, policy: Policy, limits: Limits) -> Split:
+    splitter = _Splitter(limits)
     groups: dict[int, list[Pair]] = {}
-    for number, path, value in placed:
-        groups.setdefault(number, []).append((path, value))
+    for number, pair in splitter.visit(document, policy.start):
+        group = groups.get(number)
+        if group is None:
+            group = groups[number] = []
+        group.append(pair)
     parts = [Part(policy.sets[number], pack(pairs), pairs) for number, pairs in groups.items()]
-    _check_size(parts, limits)
-    return parts
+    return Split(parts, tuple(groups), splitter.positions)
 
 
-def _check_size(parts: Sequence[Part], limits: Limits) -> None:
-    """Check what a reader of everything would count."""
-    fields = sum(len(part.pairs) for part in parts)
+class _OddError(MalformedError):
+    """A field that no rule matches, or something that a document cannot hold."""
+
+
+_Placed = list[tuple[int, Pair]]
+"""For each largest subtree: the number of its set, and the subtree at its path."""
+
+
+class _Splitter:
+    """Visits a document once, along with the states of a policy."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._depth = limits.depth
+        self._left = limits.nodes
+        self.positions = 0
+
+    def visit(self, document: Any, start: State) -> _Placed:
+        """Return the pieces of a document."""
+        if type(document) in _CONTAINERS and document and start.below_set is None:
+            result = self._children(document, start, ())
+        else:
+            result = self._whole(document, start, 0)
+        return result if isinstance(result, list) else [(result, [[], document])]
+
+    def _whole(self, value: Any, state: State, depth: int) -> int:
+        """Return the set of everything in a value about which the policy is decided."""
+        kind = type(value)
+        number = state.leaf_set
+        if kind is dict or kind is list:
+            if value and state.below_set is not None:
+                number = state.below_set
+            self._check(value, depth)
+        elif kind is not str and kind not in _ENCODED:
+            _check_float(value)
+        if number == DENIED:
+            raise _OddError
+        return number
+
+    def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
+        """Return the set of everything in a container, or where it differs the pieces."""
+        depth = len(path) + 1
+        self._enter(value, depth)
+        segments: Any = range(len(value))
+        states: Iterable[State]
+        if type(value) is dict:
+            segments = tuple(value)
+            states = state.members.get(segments) or state.learn(segments)
+            items: Any = value.values()
+        else:
+            states, items = state.items(len(value)), value
+        results: list[int | _Placed] = []
+        for segment, item, child in zip(segments, items, states):  # noqa: B905 - of one length
+            kind = type(item)
+            if kind is str:
+                results.append(child.leaf_set)
+            elif (kind is dict or kind is list) and item and child.below_set is None:
+                results.append(self._children(item, child, (*path, segment)))
+            else:
+                results.append(self._whole(item, child, depth))
+        first = results[0]
+        if not isinstance(first, list) and first != DENIED and results.count(first) == len(results):
+            return first
+        if items is value:
+            self.positions += len(value)
+        return _placed(segments, items, results, path)
+
+    def _check(self, value: Any, depth: int) -> None:
+        """Check a container that is one field's, with everything in it."""
+        depth += 1
+        self._left -= len(value)
+        if depth > self._depth or self._left < 0:  # `_enter`, written out: of most there are many
+            raise _OddError
+        if type(value) is dict:
+            "".join(value)  # raises where a name is not text
+            value = value.values()
+        for item in value:
+            kind = type(item)
+            if kind is not str:
+                if kind is dict or kind is list:
+                    self._check(item, depth)
+                elif kind not in _ENCODED:
+                    _check_float(item)
+
+    def _enter(self, container: Sized, depth: int) -> None:
+        """Count what is in a container: one that stands at many places may be small in memory."""
+        self._left -= len(container)
+        if depth > self._depth or self._left < 0:
+            raise _OddError
+
+
+def _check_float(value: Any) -> None:
+    if type(value) is not float or not isfinite(value):
+        raise _OddError
+
+
+def _placed(
+    segments: Iterable[str | int],
+    items: Iterable[Any],
+    results: list[int | _Placed],
+    path: tuple[str | int, ...],
+) -> _Placed:
+    """Return the pieces of a container from those of what is in it."""
+    if DENIED in results:
+        raise _OddError
+    placed: _Placed = []
+    for segment, item, result in zip(segments, items, results, strict=True):
+        if isinstance(result, list):
+            placed += result
+        else:
+            placed.append((result, [[*path, segment], item]))
+    return placed
+
+
+def check_size(split: Split, views: Sequence[Sequence[int]], limits: Limits) -> None:
+    """Check what readers would count: one of everything, and those of the parts in each view.
+
+    Raises:
+        LimitExceededError: If there are too many fields or nodes, or holes in lists (F-6).
+    """
+    parts = split.parts
+    fields = sum([len(part.pairs) for part in parts])
     if fields > limits.fields:
         raise LimitExceededError("number of fields", fields, limits.fields)
     # Every node has a byte of its own at least.
-    if sum(len(part.plaintext) for part in parts) > limits.nodes:
+    if sum([len(part.plaintext) for part in parts]) > limits.nodes:
         counts = Counts()
         for part in parts:
             scan(part.plaintext, limits, counts)
+    if split.positions > limits.holes:
+        for view in views:
+            _check_holes([parts[number] for number in view if number < len(parts)], limits)
 
 
-def check_holes(parts: Iterable[Part], limits: Limits) -> None:
-    """Check that a reader of these parts would find no more holes in lists than it takes.
-
-    Raises:
-        LimitExceededError: If there are more (F-6).
-    """
+def _check_holes(parts: Iterable[Part], limits: Limits) -> None:
     lists: dict[tuple[str | int, ...], set[int]] = {}
     for part in parts:
         for path, _ in part.pairs:
@@ -77,135 +223,3 @@ def check_holes(parts: Iterable[Part], limits: Limits) -> None:
     holes = sum(max(indices) + 1 - len(indices) for indices in lists.values())
     if holes > limits.holes:
         raise LimitExceededError("positions that a reader may not see", holes, limits.holes)
-
-
-_Placed = list[tuple[int, Sequence[str | int], Any]]
-"""For each largest subtree: the number of its set, its path, and the subtree."""
-
-
-class _Splitter:
-    """Visits a document once, along with the states of a policy."""
-
-    def __init__(self, policy: Policy, limits: Limits) -> None:
-        self._set_of = policy.set_of
-        self._limits = limits
-        self._nodes = 0
-        self.denied: list[str] = []
-
-    def visit(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
-        """Return the set of everything in `value`, or where it differs the pieces."""
-        kind = type(value)
-        if (kind is not dict and kind is not list) or not value:
-            self._check(value, len(path))
-            return self._set(state.leaf, path)
-        if state.below is not None:
-            self._check(value, len(path))
-            if state.below == NO_RULE:
-                self._deny(value, path)
-            return self._set_of[state.below] if state.below != NO_RULE else _DENIED
-        self._enter(value, len(path))
-        return self._children(value, state, path)
-
-    def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
-        items: list[Any] = []
-        if type(value) is dict:
-            for name, item in value.items():
-                _check_name(name)
-                items.append((name, item, self.visit(item, state.child(name), (*path, name))))
-        else:
-            digits = any(map(str.isdigit, state.names))
-            items = [
-                (
-                    index,
-                    item,
-                    self.visit(
-                        item, state.child(str(index)) if digits else state.other, (*path, index)
-                    ),
-                )
-                for index, item in enumerate(value)
-            ]
-        first: int | _Placed = items[0][2]
-        if not isinstance(first, list) and all(result == first for _, _, result in items):
-            return first
-        placed: _Placed = []
-        for segment, item, result in items:
-            if isinstance(result, list):
-                placed += result
-            else:
-                placed.append((result, (*path, segment), item))
-        return placed
-
-    def _set(self, rule: int, path: tuple[str | int, ...]) -> int:
-        if rule == NO_RULE:
-            self.denied.append(pointer(path))
-            return _DENIED
-        return self._set_of[rule]
-
-    def _deny(self, value: Any, path: tuple[str | int, ...]) -> None:
-        """Note every field of a subtree that no rule matches."""
-        items: Iterable[tuple[str | int, Any]] = ()
-        if type(value) is dict:
-            items = value.items()
-        elif type(value) is list:
-            items = enumerate(value)
-        empty = True
-        for segment, item in items:
-            empty = False
-            self._deny(item, (*path, segment))
-        if empty:
-            self.denied.append(pointer(path))
-
-    def _check(self, value: Any, depth: int) -> None:
-        """Check a value with everything in it."""
-        kind = type(value)
-        if kind is dict:
-            self._enter(value, depth)
-            for name, item in value.items():
-                if type(name) is not str or not name.isascii():
-                    _check_name(name)
-                if type(item) is not str or not item.isascii():
-                    self._check(item, depth + 1)
-        elif kind is list:
-            self._enter(value, depth)
-            for item in value:
-                if type(item) is not str or not item.isascii():
-                    self._check(item, depth + 1)
-        else:
-            _check_scalar(value)
-
-    def _enter(self, value: dict[str, Any] | list[Any], depth: int) -> None:
-        """Count what is in a container: one that stands at many places may be small in memory."""
-        if depth >= self._limits.depth:
-            raise LimitExceededError("depth of a document", depth + 1, self._limits.depth)
-        self._nodes += 2 * len(value) if type(value) is dict else len(value)
-        if self._nodes > self._limits.nodes:
-            raise LimitExceededError("number of values", self._nodes, self._limits.nodes)
-
-
-def _check_scalar(value: Any) -> None:
-    kind = type(value)
-    if kind is str:
-        _check_text(value)
-    elif kind is float:
-        if not math.isfinite(value):
-            raise MalformedError("a float that is not finite")
-    elif kind not in _SCALARS and not (kind is int and is_native(value)):
-        encode_ext(value)
-
-
-def _check_name(name: object) -> None:
-    if type(name) is not str:
-        raise MalformedError(f"a map with a name that is a {type(name).__name__}")
-    _check_text(name)
-
-
-def _check_text(text: str) -> None:
-    """Refuse lone surrogates, which no UTF-8 can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        broken = True
-    else:
-        broken = False
-    if broken:  # raised out here: what Python raises would hold the text
-        raise MalformedError("text with a lone surrogate")

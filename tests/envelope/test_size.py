@@ -1,0 +1,104 @@
+"""The length of an envelope is known before anything is encrypted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xkeymsg import MalformedError, Policy, Recipient, Sealer, XKey, XKeyPair
+
+from .cast import ALICE, BOB, CAROL, DAVE, EVE, user
+
+USER = user(0)
+KEYS = [each.public for each in (BOB, CAROL, DAVE, EVE)]
+SHAPES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "signed": {"signer": USER},
+    "named": {"identity": USER.public},
+    "padded": {"padding": True},
+    "with an escrow": {"always_to": [ALICE.public, Recipient(BOB.public, USER.public)]},
+    "all": {"signer": USER, "padding": True, "always_to": [BOB.public]},
+}
+EXTRAS = st.fixed_dictionaries(
+    {},
+    optional={
+        "headers": st.lists(st.tuples(st.text(max_size=40), st.text(max_size=300)), max_size=4),
+        "content_type": st.text(max_size=40),
+        "expires": st.just(timedelta(seconds=5)),
+        "revision": st.integers(0, 2**53 - 1),
+    },
+)
+SUBJECTS = st.sampled_from(["a", "orders.new", "ü" * 20, "x" * 255])
+
+
+def usable(extras: dict[str, Any]) -> bool:
+    try:
+        for name, value in [*extras.get("headers", ()), (extras.get("content_type") or "", "")]:
+            name.encode(), value.encode()
+    except UnicodeEncodeError:
+        return False
+    return not any(n.lower().startswith("xkm-") for n, _ in extras.get("headers", ()))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(
+    size=st.one_of(st.integers(0, 1000), st.integers(64_900, 66_000), st.just(1 << 18)),
+    to=st.lists(st.sampled_from(KEYS), min_size=1, max_size=6),
+    subject=SUBJECTS,
+    extras=EXTRAS.filter(usable),
+)
+def test_of_a_payload(
+    shape: str, size: int, to: list[XKey], subject: str, extras: dict[str, Any]
+) -> None:
+    sealer = Sealer(ALICE, **SHAPES[shape])
+    envelope = sealer.seal(bytes(size), to=to, subject=subject, **extras)
+    assert len(envelope) == sealer.sealed_size(size, to=to, subject=subject, **extras)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(
+    texts=st.lists(st.text(st.characters(codec="ascii"), max_size=400), min_size=1, max_size=5),
+    holders=st.lists(st.lists(st.sampled_from(KEYS), max_size=4), min_size=5, max_size=5),
+    subject=SUBJECTS,
+    extras=EXTRAS.filter(usable),
+)
+def test_of_a_document(
+    shape: str,
+    texts: list[str],
+    holders: list[list[XKey]],
+    subject: str,
+    extras: dict[str, Any],
+) -> None:
+    sealer = Sealer(ALICE, **SHAPES[shape])
+    document = {f"f{number}": text for number, text in enumerate(texts)}
+    policy = Policy([(f"/f{number}", [f"p{number}"]) for number in range(len(texts))])
+    readers = {f"p{number}": keys or KEYS[:1] for number, keys in enumerate(holders)}
+    arguments: dict[str, Any] = {"policy": policy, "readers": readers, "subject": subject}
+    envelope = sealer.seal_document(document, **arguments, **extras)
+    assert len(envelope) == sealer.sealed_document_size(document, **arguments, **extras)
+
+
+def many(count: int) -> Iterable[XKey]:
+    return (XKeyPair.generate().public for _ in range(count))
+
+
+@pytest.mark.parametrize("count", [31, 32, 33, 200, 1024])
+def test_of_many_recipients(count: int) -> None:
+    sealer, to = Sealer(ALICE), list(many(count))
+    envelope = sealer.seal(b"x", to=to, subject="a.b")
+    assert len(envelope) == sealer.sealed_size(1, to=to, subject="a.b")
+
+
+def test_what_cannot_be_sealed_has_no_size() -> None:
+    sealer = Sealer(ALICE)
+    with pytest.raises(MalformedError):
+        sealer.sealed_size(1, to=[], subject="a")
+    with pytest.raises(MalformedError):
+        sealer.sealed_size(1, to=KEYS, subject="a.*")
+    with pytest.raises(MalformedError):
+        sealer.sealed_size(1, to=KEYS, subject="a", headers={"xkm-reply-to": "x"})

@@ -1,0 +1,95 @@
+"""Who holds each permission of a policy, and what that makes of a document's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.errors import PolicyError
+from xkeymsg.fields.policy import Policy
+from xkeymsg.keys import Recipient, XKey
+
+__all__ = ("Holders", "KnownHolders", "Readers")
+
+Readers = Mapping[str, Iterable[XKey | Recipient]]
+"""Who holds each permission."""
+
+_Keys = tuple[tuple[XKey | Recipient, ...], ...]
+_Shape = tuple[tuple[int, ...], bool]
+"""The sets of permissions of a document's parts, and whether there is metadata."""
+
+_SHARINGS: Final = 256
+_POLICIES: Final = 64
+"""How many are remembered; beyond, all are forgotten and made again."""
+
+
+class Holders:
+    """The recipients that hold each permission of a policy."""
+
+    def __init__(self, policy: Policy, keys: _Keys) -> None:
+        """Take the keys for each of the policy's permissions, in the order that they have there.
+
+        Raises:
+            PolicyError: If a permission has no readers, and may not be without (F-35).
+            TypeError: If a key is none.
+        """
+        self.keys = keys
+        self._sets = policy.sets
+        self._of: dict[str, tuple[Recipient, ...]] = {
+            name: tuple(one if isinstance(one, Recipient) else Recipient(one) for one in some)
+            for name, some in zip(policy.permissions, keys, strict=True)
+        }
+        unread = sorted(
+            name for name, some in self._of.items() if not some and name not in policy.allow_unread
+        )
+        if unread:
+            raise PolicyError(f"no readers for permission {', '.join(unread)}")
+        self._sharings: dict[_Shape, Sharing] = {}
+
+    def grants(self, sets: Iterable[int]) -> dict[Recipient, set[int]]:
+        """Return the numbers of the parts that each recipient may open.
+
+        Args:
+            sets: For each part the number of its set of permissions, one of which it has to hold
+                (F-45).
+        """
+        grants: dict[Recipient, set[int]] = {}
+        for part, number in enumerate(sets):
+            for permission in self._sets[number]:
+                for reader in self._of[permission]:
+                    grants.setdefault(reader, set()).add(part)
+        return grants
+
+    def sharing(self, shape: _Shape, make: Callable[[], Sharing]) -> Sharing:
+        """Return what is the same for all documents of one shape; made once."""
+        known = self._sharings.get(shape)
+        if known is None:
+            known = make()
+            if len(self._sharings) >= _SHARINGS:
+                self._sharings.clear()
+            self._sharings[shape] = known
+        return known
+
+
+class KnownHolders:
+    """The holders of policies' permissions that were asked for before, as long as they are they."""
+
+    def __init__(self) -> None:
+        self._known: dict[Policy, Holders] = {}
+
+    def of(self, policy: Policy, readers: Readers) -> Holders:
+        """Return who holds the permissions of a policy now.
+
+        Raises:
+            PolicyError: As for `Holders`.
+            TypeError: As for `Holders`.
+        """
+        keys = tuple([tuple(readers.get(name, ())) for name in policy.permissions])
+        known = self._known.get(policy)
+        if known is None or known.keys != keys:
+            known = Holders(policy, keys)
+            if len(self._known) >= _POLICIES:
+                self._known.clear()
+            self._known[policy] = known
+        return known
