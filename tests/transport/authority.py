@@ -7,14 +7,19 @@ import datetime
 import ipaddress
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import nats
 import nkeys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from nats.aio.client import RawCredentials
+
+from xkeymsg.testing import NATSServer
 
 __all__ = ("CertificateAuthority", "Nkey", "Operator")
 
@@ -31,7 +36,7 @@ class Nkey:
         """Check a signature as it stands in a CONNECT line."""
         self._pair.verify(data, base64.b64decode(signature))
 
-    def claims(self, subject: str, nats: dict[str, object], **times: int) -> str:
+    def claims(self, subject: str, about: dict[str, object], **times: int) -> str:
         """Sign claims about another key as a NATS JWT (ADR-14)."""
 
         def part(content: object) -> str:
@@ -39,7 +44,7 @@ class Nkey:
 
         body = {"iss": self.public, "sub": subject, "iat": 1_700_000_000, "name": subject[:8]}
         text = (
-            part({"typ": "JWT", "alg": "ed25519-nkey"}) + "." + part(body | times | {"nats": nats})
+            part({"typ": "JWT", "alg": "ed25519-nkey"}) + "." + part(body | times | {"nats": about})
         )
         return f"{text}.{_base64url(self._pair.sign(text.encode()))}"
 
@@ -55,22 +60,52 @@ class Operator:
         self._account = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
         operator = Nkey(nkeys.PREFIX_BYTE_OPERATOR)
         every = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
-        limits = {**every, "wildcards": True}
-        account = operator.claims(
-            self._account.public, {"type": "account", "version": 2, "limits": limits}
-        )
+        self._limits = {**every, "wildcards": True}
+        self._operator = operator
+        account = self._claims(self._account)
         itself = operator.claims(operator.public, {"type": "operator", "version": 2})
         self.config = (
             f"operator: {itself}\nresolver: MEMORY\n"
             f"resolver_preload: {{ {self._account.public}: {account} }}\n"
         )
         """What a server is told."""
+        self._itself = itself
+        self._system = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
+
+    def _claims(self, account: Nkey, **more: object) -> str:
+        about = {"type": "account", "version": 2, "limits": self._limits}
+        return self._operator.claims(account.public, about | more)
+
+    @property
+    def managed(self) -> str:
+        """What a server is told that takes new claims about accounts while it runs."""
+        accounts = {each.public: self._claims(each) for each in (self._account, self._system)}
+        preload = ", ".join(f"{public}: {claims}" for public, claims in accounts.items())
+        return (
+            f"operator: {self._itself}\nsystem_account: {self._system.public}\n"
+            'resolver: { type: full, dir: "{dir}/accounts" }\n'
+            f"resolver_preload: {{ {preload} }}\n"
+        )
+
+    async def revoke(self, server: NATSServer, user: Nkey) -> None:
+        """Tell a managed server that a user is none any more."""
+        claims = self._claims(self._account, revocations={user.public: int(time.time()) + 1})
+        client = await nats.connect(
+            server.url, user_credentials=RawCredentials(self._user(self._system, Nkey()))
+        )
+        await client.request(
+            f"$SYS.REQ.ACCOUNT.{self._account.public}.CLAIMS.UPDATE", claims.encode(), timeout=5
+        )
+        await client.close()
 
     def creds(self, user: Nkey, **times: int) -> str:
         """Return the text of a credentials file for a user; `exp` is when it ends, in seconds."""
+        return self._user(self._account, user, **times)
+
+    def _user(self, account: Nkey, user: Nkey, **times: int) -> str:
         limits = {"subs": -1, "data": -1, "payload": -1}
-        nats = {"type": "user", "version": 2, **limits}
-        jwt = self._account.claims(user.public, nats, **times)
+        claims = {"type": "user", "version": 2, **limits}
+        jwt = account.claims(user.public, claims, **times)
         return (
             f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
             "************************* IMPORTANT *************************\n"

@@ -354,7 +354,7 @@ async def test_a_block_is_left_in_time_while_there_is_no_connection(server: NATS
 async def test_a_block_is_left_in_time_when_the_server_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("xkeymsg.transport.connect._CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("xkeymsg.transport.dial._CLOSE_TIMEOUT", 0.2)
 
     async def freeze(session: Session) -> None:
         await session.welcome()

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is spared here by the time between two attempts."""
-    monkeypatch.setattr("xkeymsg.transport.connect._RETRY", 0.01)
+    monkeypatch.setattr("xkeymsg.transport.dial._RETRY", 0.01)
     monkeypatch.setattr("xkeymsg.transport.client._LINGER", 0.1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -256,3 +257,58 @@ def test_a_large_payload_is_taken_in_pieces() -> None:
     calls = parse([b"MSG a 1 %d\r\n" % len(payload), *pieces(1 << 20, 1 << 15), b"\r\n"])
 
     assert calls == [message(b"a", payload=payload)]
+
+
+# --- messages for a sink ------------------------------------------------------------------------
+
+
+class _Sinks:
+    """Takes the messages of some subscriptions, and gives those of the others to the client."""
+
+    def __init__(self, *sids: bytes) -> None:
+        self.client = Recorder()
+        self.parser = StrictParser(self.client)
+        self.calls = self.client.calls
+        self.waits: list[tuple[Any, ...]] = []
+        for sid in sids:
+            self.parser.sinks[sid] = partial(self._take, int(sid))
+
+    def _take(
+        self, sid: int, subject: bytes, reply: bytes, headers: bytes, data: bytes
+    ) -> Awaitable[None] | None:
+        self.calls.append(("message", sid, subject, reply, data, headers or None))
+        return self._wait(sid) if sid % 2 else None
+
+    async def _wait(self, sid: int) -> None:
+        self.waits.append((sid, len(self.calls)))
+
+
+@settings(deadline=None)
+@given(chunks=cut(st.lists(frames(), max_size=6).map(b"".join)))
+def test_a_sink_gets_what_a_subscription_of_the_client_would(chunks: list[bytes]) -> None:
+    sinks = _Sinks(*(b"%d" % number for number in range(0, 100, 3)))
+    for chunk in chunks:
+        _run(sinks.parser.parse(chunk))
+
+    assert sinks.calls == parse(chunks)
+
+
+def test_what_a_sink_returns_is_awaited_before_the_next_message() -> None:
+    sinks = _Sinks(b"1", b"2")
+    _run(sinks.parser.parse(b"MSG a 1 0\r\n\r\nMSG a 2 0\r\n\r\nMSG a 1 0\r\n\r\nPING\r\n"))
+
+    assert sinks.waits == [(1, 1), (1, 3)]
+    assert len(sinks.calls) == 4
+
+
+def test_nothing_is_taken_of_a_connection_that_was_given_up_meanwhile() -> None:
+    sinks = _Sinks(b"2")
+
+    async def give_up() -> None:
+        sinks.parser.reset()
+
+    sinks.parser.sinks[b"1"] = lambda *_: give_up()
+    _run(sinks.parser.parse(b"MSG a 1 0\r\n\r\nMSG a 2 0\r\n\r\nMSG a 2 5\r\nhe"))
+    assert sinks.calls == []
+    _run(sinks.parser.parse(b"PING\r\n"))
+    assert sinks.calls == [("ping",)]

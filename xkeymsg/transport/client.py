@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 from urllib.parse import ParseResult, unquote
@@ -104,19 +105,22 @@ class HardenedClient(Client):
         super().__init__()
         self._ps = StrictParser(self)
         self._tls_required = False
+        self._discovers = True
         self._public_nkey_cb: Callable[[], str] | None = None
         self._cancelled_before = 0
 
     async def connect(self, *args: Any, **options: Any) -> None:
-        """Connect as nats-py does, with two more options.
+        """Connect as nats-py does, with three more options.
 
         Args:
             *args: As in nats-py.
-            **options: As in nats-py; `tls_required` (bool) refuses a server that offers no TLS, and
-                `public_nkey` returns the key (str) that `signature_cb` signs with, where no JWT
-                names it: nats-py has no public way to say so.
+            **options: As in nats-py; `tls_required` (bool) refuses a server that offers no TLS;
+                without `discover` (bool) no server counts that another names; and `public_nkey`
+                returns the key (str) that `signature_cb` signs with, where no JWT names it: nats-py
+                has no public way to say so.
         """
         self._tls_required = bool(options.pop("tls_required", False))
+        self._discovers = bool(options.pop("discover", True))
         self._public_nkey_cb = options.pop("public_nkey", None)
         # nats-py marks a connection as one with credentials only for the forms it knows.
         self._auth_configured = "signature_cb" in options
@@ -165,12 +169,14 @@ class HardenedClient(Client):
             # error of its own.
             raise errors.Error(str(error)) from error
 
-    def _is_encrypted(self) -> bool:
-        """Tell whether the bytes written from now on go through TLS."""
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        """The TLS that the bytes written from now on go through, or None."""
         writer = getattr(self._transport, "_io_writer", None)
-        if writer is not None:
-            return writer.get_extra_info("ssl_object") is not None
-        return False
+        return None if writer is None else writer.get_extra_info("ssl_object")
+
+    def _is_encrypted(self) -> bool:
+        return self.ssl_object is not None
 
     @staticmethod
     def _parse_server_uri(connect_url: str) -> ParseResult:
@@ -239,7 +245,7 @@ class HardenedClient(Client):
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
             self._heed_cancellation()
-        if self._tls_required and not self._is_encrypted():
+        if not self._discovers or (self._tls_required and not self._is_encrypted()):
             # Before the handshake anybody in between can name servers to log in to later.
             info = {name: value for name, value in info.items() if name != "connect_urls"}
         try:

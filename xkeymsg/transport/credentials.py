@@ -16,7 +16,7 @@ from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import UserKey, is_seed
 from xkeymsg.transport.options import ConnectOptions
 
-__all__ = ("login",)
+__all__ = ("login", "read_user_key")
 
 _MAX_FILE: Final = 1 << 20
 _JWT: Final = ("-----BEGIN NATS USER JWT-----", "USER JWT")
@@ -44,6 +44,19 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         password = ""  # without one nats-py would not send the name either
     given = {"user": options.user, "password": password, "token": options.token}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def read_user_key(path: Path) -> UserKey:
+    """Read a user's nkey from a file with its seed `SU…`, or from a `.creds` file.
+
+    Raises:
+        ConfigurationError: If it does not hold one.
+        KeyStoreError: If it cannot be read.
+    """
+    text = _read(path)
+    if _SEED[0] in text:
+        return _Credentials(path).read()[1]
+    return _user_key(path, text.strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.subjects import is_written_subject
 
-__all__ = ("DEFAULT_SERVER", "ConnectOptions")
+__all__ = ("DEFAULT_SERVER", "ConnectOptions", "split_address")
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
-_PREFIX: Final = re.compile(r"[!-)+,\-/-=?-~]+(?:\.[!-)+,\-/-=?-~]+)*")
 _SCHEMES: Final = ("nats", "tls")
 
 
@@ -46,6 +45,8 @@ class ConnectOptions:
     """A PEM file with the authorities to believe in the place of the system's."""
     tls_first: bool = False
     """Shake hands before the server says anything (its `handshake_first`)."""
+    discover: bool = True
+    """Whether other servers are connected to that a server has named: those of its cluster."""
     inbox_prefix: str = "_INBOX"
     name: str = "xkeymsg"
     """What `nats server report connections` calls this program."""
@@ -64,7 +65,7 @@ class ConnectOptions:
             raise ConfigurationError("a password needs a user")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigurationError("tls_cert and tls_key go together")
-        if not _PREFIX.fullmatch(self.inbox_prefix):
+        if not is_written_subject(self.inbox_prefix):
             raise ConfigurationError("inbox_prefix is a subject without wildcards")
         if not self.timeout > 0:
             raise ConfigurationError("timeout is a number of seconds above 0")
@@ -73,7 +74,7 @@ class ConnectOptions:
     def _check_server(server: str) -> None:
         """Refuse an address that nats-py would misread; say nothing of its user and password."""
         try:
-            parts = urlsplit(server if "://" in server else f"nats://{server}")
+            parts = split_address(server)
             usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
         except ValueError:  # urlsplit, and its port
             usable = False
@@ -132,9 +133,18 @@ class ConnectOptions:
         return result
 
 
+def split_address(server: str) -> SplitResult:
+    """Return the parts of a server's address, which may be written without `nats://`.
+
+    Raises:
+        ValueError: If it is none, as that of `urlsplit`.
+    """
+    return urlsplit(server if "://" in server else f"nats://{server}")
+
+
 def _address(server: str) -> str:
     """Return a server's address without user and password, and with NATS's port if it has none."""
-    parts = urlsplit(server if "://" in server else f"nats://{server}")
+    parts = split_address(server)
     host = parts.netloc.rpartition("@")[2]
     port = ":4222" if parts.port is None else ""
     return f"{parts.scheme}://{host.rstrip(':')}{port}"

@@ -1,0 +1,73 @@
+"""The header block of a message (ADR-4): encoded once, and read only where it is wanted.
+
+Nothing in it is to be trusted: any publisher writes any headers, the server's status line included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from xkeymsg.errors import MalformedError
+
+__all__ = ("Status", "encode_block", "parse_block", "parse_status")
+
+_LINE: Final = b"NATS/1.0"
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_STATUS: Final = re.compile(rb"NATS/1\.0 ([0-9]{3})(?: ([^\r\n]*))?\r\n")
+_MOST: Final = 128
+"""So many headers are looked at; the server bounds the block only by `max_payload`."""
+
+
+def encode_block(headers: Mapping[str, str]) -> bytes:
+    """Return the block for some headers, `b""` for none.
+
+    Raises:
+        MalformedError: If a name is no token, or a value has a line break or is not Unicode text.
+    """
+    if not headers:
+        return b""
+    lines = [_LINE]
+    for name, value in headers.items():
+        if not _NAME.fullmatch(name) or "\r" in value or "\n" in value:
+            raise MalformedError("a header with a name that is no token, or with a line break")
+        try:
+            lines.append(f"{name}: {value}".encode())
+        except UnicodeEncodeError:
+            raise MalformedError("a header that is not Unicode text") from None
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def parse_block(block: bytes) -> list[tuple[str, str]]:
+    """Return the headers of a block as they stand in it, whoever wrote it: never raises.
+
+    Names keep their case and may repeat. What is no header is left out; bytes that are not UTF-8
+    are surrogate escapes; of more than 128 headers the rest is ignored.
+    """
+    found = []
+    for line in block.split(b"\r\n", _MOST + 1)[1 : _MOST + 1]:
+        name, colon, value = line.partition(b":")
+        text = name.decode("utf-8", "surrogateescape")
+        if colon and _NAME.fullmatch(text):
+            found.append((text, value.strip(b" \t").decode("utf-8", "surrogateescape")))
+    return found
+
+
+class Status(NamedTuple):
+    """What a server says in the first line of a block."""
+
+    code: int
+    text: str
+
+
+def parse_status(block: bytes) -> Status | None:
+    """Return the status of a block, or None.
+
+    A publisher can write one too. The server's own have no payload, and no reply but for flow
+    control (`$JS.FC.`); a message out of a stream always has a reply.
+    """
+    match = _STATUS.match(block)
+    if match is None:
+        return None
+    return Status(int(match[1]), (match[2] or b"").strip().decode("utf-8", "surrogateescape"))
