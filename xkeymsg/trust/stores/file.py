@@ -16,11 +16,15 @@ __all__ = ("read_seed", "write_seed")
 _MAX_FILE: Final = 4096
 
 
-def read_seed(path: Path) -> XKeyPair:
+def read_seed(path: Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
     A regular file that its group or others may access is refused; a pipe (`/dev/stdin`, a process
     substitution) has no such rights to look at.
+
+    Args:
+        path: The file.
+        group_may_read: Whether its group may read it, as where an access list stands behind that.
 
     Raises:
         KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
@@ -31,7 +35,8 @@ def read_seed(path: Path) -> XKeyPair:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+            refused = 0o037 if group_may_read else 0o077
+            if stat.S_ISREG(status.st_mode) and status.st_mode & refused:
                 mode = stat.S_IMODE(status.st_mode)
                 raise KeyStoreError(f"{path} has mode {mode:04o}: others can read it; chmod 600 it")
             content = file.read(_MAX_FILE + 1)

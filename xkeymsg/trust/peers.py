@@ -1,0 +1,188 @@
+"""Peers with pinned keys: who may send what, and whom a name stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Self
+
+from xkeymsg import nkey
+from xkeymsg.envelope.admission import Admission
+from xkeymsg.envelope.subject import matcher
+from xkeymsg.errors import ConfigurationError, UnknownKeyError
+from xkeymsg.keys import Recipient, XKey
+from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
+from xkeymsg.trust.resolver import PERMISSION
+
+__all__ = ("Peers",)
+
+
+class _Claim(NamedTuple):
+    """What a peer says of a key: on which subjects, and as whom, it sends."""
+
+    sends_on: Callable[[str], bool]
+    admission: Admission
+
+
+class Peers:
+    """Peers with pinned keys.
+
+        peers = Peers.parse(text)
+        opener = Opener(bob, senders=peers)
+
+    Immutable and thread-safe.
+    """
+
+    def __init__(self, peers: Iterable[Peer], *, always_to: Iterable[str] = ()) -> None:
+        """Take peers that have been checked; users have `parse` and `load`.
+
+        Raises:
+            ConfigurationError: If `always_to` names nobody.
+        """
+        self.peers: Mapping[str, Peer] = MappingProxyType({peer.name: peer for peer in peers})
+        """The peers by name, in the order of the file."""
+        self.always_to_names = tuple(always_to)
+        """Whom every message is sealed to besides, as the file names them."""
+        self._names = {name: peer.recipients for name, peer in self.peers.items()}
+        for peer in self.peers.values():
+            for permission in peer.permissions:
+                held = self._names.get(PERMISSION + permission, ())
+                self._names[PERMISSION + permission] = _merged(held, peer.recipients)
+        self._claims: dict[XKey, tuple[_Claim, ...]] = {}
+        for peer in self.peers.values():
+            claim = _Claim(matcher(peer.subjects), _admission(peer))
+            for xkey in peer.xkeys:
+                self._claims[xkey] = (*self._claims.get(xkey, ()), claim)
+        try:
+            self._always_to = _merged(*map(self.resolve, self.always_to_names))
+        except UnknownKeyError as error:
+            raise ConfigurationError(f"always_to: {error}") from None
+
+    @classmethod
+    def parse(cls, text: str, source: str = "peers") -> Self:
+        """Read peers in TOML.
+
+        Raises:
+            ConfigurationError: If something in it is not as it should be; names `source`, the
+                table, the key and what was expected.
+            TypeError: If `text` is not a str.
+        """
+        peers, always_to = parse_peers(text, source)
+        try:
+            return cls(peers, always_to=always_to)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{source}: {error}") from None
+
+    @property
+    def revision(self) -> int | None:
+        """None: a file does not count its versions."""
+        return None
+
+    def admit(self, sender: XKey, subject: str) -> Admission | None:
+        """Return the verdict on a sender for a sealed subject, or None to refuse it.
+
+        Several peers may claim one key (`warnings` tells): refusing that would let whoever adds a
+        peer silence another by claiming its public key. What counts then is the strictest of all
+        claims for this subject:
+
+        - With a user in any of them, a message has to name one of the users. A claim without a
+          user is of no use there: let it stand for itself, and whoever holds the key leaves the
+          user away, and with it the binding, and the signature, that the other claim promises.
+        - With `always_signs` in any of them, unsigned messages are refused, whichever of the users
+          they name: an unsigned one can name any.
+        """
+        known = self._claims.get(sender, ())
+        return _strictest([each.admission for each in known if each.sends_on(subject)])
+
+    def vouch(self, sender: XKey) -> Admission | None:
+        """Return the verdict on a key whatever the subject: what its answers have to show."""
+        return _strictest([each.admission for each in self._claims.get(sender, ())])
+
+    def admits_xkv1(self, sender: XKey, subject: str) -> bool:
+        """Tell whether a key may send xkv1 on a subject, which is the broker's word there.
+
+        Not the key of a user: its messages have to name the user, and xkv1 cannot.
+        """
+        admission = self.admit(sender, subject)
+        return admission is not None and not admission.users
+
+    def resolve(self, name: str) -> tuple[Recipient, ...]:
+        """Return all keys of a peer, `bob`, or of all who hold a permission, `perm:audit`.
+
+        Raises:
+            UnknownKeyError: If there is no such peer, or nobody holds the permission.
+            TypeError: If `name` is not a str.
+        """
+        if not isinstance(name, str):
+            raise TypeError(f"a name is a str, not {type(name).__name__}")
+        found = self._names.get(name)
+        if found is None:
+            what = "peer holds" if name.startswith(PERMISSION) else "peer is called"
+            raise UnknownKeyError(f"no {what} {shown(name.removeprefix(PERMISSION))}")
+        return found
+
+    def always_to(self) -> tuple[Recipient, ...]:
+        """Return whom every message is sealed to besides."""
+        return self._always_to
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed and looks like a mistake, or worse, each in a line."""
+        holders: dict[XKey, list[Peer]] = {}
+        spellings: dict[str, list[str]] = {}
+        for peer in self.peers.values():
+            spellings.setdefault(peer.name.lower(), []).append(peer.name)
+            for xkey in peer.xkeys:
+                holders.setdefault(xkey, []).append(peer)
+        said = [_shared(xkey, peers) for xkey, peers in holders.items() if len(peers) > 1]
+        said += [
+            f"{_listed(names)} differ in upper and lower case alone"
+            for names in spellings.values()
+            if len(names) > 1
+        ]
+        return tuple(said)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Peers):
+            return NotImplemented
+        return (dict(self.peers), self.always_to_names) == (
+            dict(other.peers),
+            other.always_to_names,
+        )
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.peers.values()), self.always_to_names))
+
+    def __repr__(self) -> str:
+        return f"<Peers: {len(self.peers)}>"
+
+
+def _merged(*several: Iterable[Recipient]) -> tuple[Recipient, ...]:
+    return tuple(dict.fromkeys(each for some in several for each in some))
+
+
+def _admission(peer: Peer) -> Admission:
+    if peer.user is None:
+        return Admission()
+    user = nkey.decode_public(nkey.Prefix.USER, peer.user)
+    return Admission(frozenset({user}), always_signs=peer.always_signs)
+
+
+def _shared(xkey: XKey, peers: list[Peer]) -> str:
+    said = f"{_listed([peer.name for peer in peers])} have the same key, {xkey}"
+    if len({peer.user is None for peer in peers}) > 1:
+        said += "; where both may send, those without a user may not"
+    return said
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _strictest(claims: list[Admission]) -> Admission | None:
+    if len(claims) < 2:
+        return claims[0] if claims else None
+    return Admission(
+        users=frozenset().union(*(each.users for each in claims)),
+        always_signs=any(each.always_signs for each in claims),
+    )

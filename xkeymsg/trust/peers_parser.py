@@ -1,0 +1,196 @@
+"""The form of a file of peers, in TOML: who may send what, and whom a name stands for.
+
+    always_to = ["escrow"]          # names, or perm:…: every message is sealed to these besides
+
+    [peers.bob]
+    xkey = "X…"                     # or xkeys = ["X…", "X…"]
+    user = "U…"                     # the identity that messages of this peer have to name
+    permissions = ["clinic"]        # perm:clinic stands for bob, too
+    subjects = ["ehr.>"]            # what may be sealed by bob; without it, nothing
+    always_signs = true             # what is not signed by the user is refused
+
+What is not understood is an error: a setting with a typing mistake would else be one that is not
+made. A seed anywhere in the file is one, too, which is told without showing it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from tomllib import loads
+from typing import Any, Final
+
+from xkeymsg import nkey
+from xkeymsg.envelope.subject import matcher
+from xkeymsg.errors import ConfigurationError, KeyFormatError
+from xkeymsg.keys import Recipient, XKey
+
+__all__ = ("Peer", "parse_peers", "shown")
+
+_SEED: Final = re.compile(r"(?<![A-Za-z0-9])S[A-Z2-7]{57}(?![A-Za-z0-9])")
+_SECRETIVE: Final = re.compile(r"[A-Z2-7]{20}|[A-Za-z0-9]{40}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
+_REPLIES: Final = "_XKM"
+_SETTINGS: Final = ("peers", "always_to")
+_PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_signs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """What the file says of one peer."""
+
+    name: str
+    xkeys: tuple[XKey, ...]
+    user: str | None = None
+    """The public nkey `U…` that its messages have to name."""
+    permissions: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    """Subjects, and NATS patterns of them, on which it may send."""
+    always_signs: bool = False
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """Its keys, to seal to."""
+        return tuple(Recipient(xkey, self.user) for xkey in self.xkeys)
+
+
+def parse_peers(text: str, source: str) -> tuple[list[Peer], list[str]]:
+    """Return the peers of a text, in their order, and the names in `always_to`.
+
+    Raises:
+        ConfigurationError: If something in it is not as it should be; names `source`, the table,
+            the key and what was expected.
+        TypeError: If `text` is not a str.
+    """
+    settings = _toml(text, source)
+    _check_keys(settings, _SETTINGS, source)
+    tables = settings.get("peers")
+    if not isinstance(tables, dict) or not tables:
+        raise ConfigurationError(f"{source}: there has to be a table [peers.NAME] at least")
+    peers = [_peer(name, table, source) for name, table in tables.items()]
+    return peers, _texts(settings, "always_to", source)
+
+
+# `where` is what an error begins with.
+
+
+def _toml(text: str, source: str) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise TypeError(f"peers are read from a str, not {type(text).__name__}")
+    if seed := _SEED.search(text):
+        line = text.count("\n", 0, seed.start()) + 1
+        raise ConfigurationError(
+            f"{source}, line {line}: this is a seed, a secret; what belongs here is a public key:"
+            " take it away, and make a new one if others could read this file"
+        )
+    try:
+        return loads(text)
+    except ValueError as error:  # tomllib's own is one; so is that of an integer of 5,000 digits
+        reason = str(error)
+        if _SECRETIVE.search(reason):  # it names keys
+            reason = reason[reason.rfind("(at ") :]
+        raise ConfigurationError(f"{source}: not TOML: {reason}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{source}: nested too deeply") from None
+
+
+def _peer(name: str, table: object, source: str) -> Peer:
+    if not _NAME.fullmatch(name) or _SECRETIVE.search(name):
+        raise ConfigurationError(
+            f"{source}, [peers]: {shown(name)} is no name of a peer: letters, digits, . _ - and"
+            " at most 64 of them; nor may it look like a key"
+        )
+    where = f"{source}, [peers.{name}]"
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: expected is a table with the peer's settings")
+    _check_keys(table, _PEER, where)
+    user = _user(table.get("user"), where)
+    always_signs = table.get("always_signs", False)
+    if not isinstance(always_signs, bool):
+        raise ConfigurationError(f"{where}, always_signs: expected is true or false")
+    if always_signs and user is None:
+        raise ConfigurationError(f"{where}, always_signs: expected beside it is a user, who signs")
+    return Peer(
+        name=name,
+        xkeys=_xkeys(table, where),
+        user=user,
+        permissions=_permissions(table, where),
+        subjects=_subjects(table, where),
+        always_signs=always_signs,
+    )
+
+
+def _xkeys(table: dict[str, Any], where: str) -> tuple[XKey, ...]:
+    if ("xkey" in table) == ("xkeys" in table):
+        raise ConfigurationError(f"{where}: expected is one of xkey and xkeys")
+    key = "xkey" if "xkey" in table else "xkeys"
+    texts = [table["xkey"]] if key == "xkey" else _texts(table, "xkeys", where)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        expected = "a public key X…" if key == "xkey" else "an array of public keys X…"
+        raise ConfigurationError(f"{where}, {key}: expected is {expected}")
+    try:
+        xkeys = tuple(XKey.parse(text) for text in texts)
+    except KeyFormatError as error:
+        raise ConfigurationError(f"{where}, {key}: {error}") from None
+    if len(set(xkeys)) < len(xkeys):
+        raise ConfigurationError(f"{where}, {key}: expected is each key once")
+    return xkeys
+
+
+def _user(user: object, where: str) -> str | None:
+    if user is None:
+        return None
+    if not isinstance(user, str):
+        raise ConfigurationError(f"{where}, user: expected is a public key U…")
+    try:
+        raw = nkey.decode_public(nkey.Prefix.USER, user)
+    except KeyFormatError as error:
+        raise ConfigurationError(f"{where}, user: {error}") from None
+    if not any(raw):
+        raise ConfigurationError(f"{where}, user: a key of zeros, which stands for no user")
+    return user
+
+
+def _permissions(table: dict[str, Any], where: str) -> tuple[str, ...]:
+    permissions = _texts(table, "permissions", where)
+    for name in permissions:
+        if not _PERMISSION.fullmatch(name):
+            raise ConfigurationError(f"{where}, permissions: {shown(name)} is none: a-z 0-9 . _ -")
+    return tuple(dict.fromkeys(permissions))
+
+
+def _subjects(table: dict[str, Any], where: str) -> tuple[str, ...]:
+    subjects = _texts(table, "subjects", where)
+    for subject in subjects:
+        try:
+            matcher(subject)
+        except ConfigurationError:
+            raise ConfigurationError(
+                f"{where}, subjects: {shown(subject)} is no subject, and no NATS pattern of one"
+            ) from None
+        if subject.split(".")[0] == _REPLIES:
+            raise ConfigurationError(f"{where}, subjects: {_REPLIES} is for replies, and not here")
+    return tuple(dict.fromkeys(subjects))
+
+
+def _texts(table: dict[str, Any], key: str, where: str) -> list[str]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ConfigurationError(f"{where}, {key}: expected is an array of texts")
+    return value
+
+
+def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigurationError(
+                f"{where}: {shown(key)} is no setting; expected are {', '.join(known)}"
+            )
+
+
+def shown(text: str) -> str:
+    """Quote a text for an error; only its length where it could be a secret, or part of one."""
+    if len(text) > 64 or _SECRETIVE.search(text):
+        return f"a text of {len(text)} characters"
+    return repr(text)
