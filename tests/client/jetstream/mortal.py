@@ -1,0 +1,51 @@
+"""A worker that dies at the worst moment: its message is in quarantine, and not terminated."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.consuming import Consumer
+from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.opening import openings
+from xkeymsg.client.jetstream.quarantine import Quarantine
+from xkeymsg.envelope.message import Message
+from xkeymsg.keys import XKeyPair
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
+
+
+class Mortal(Consumer[Message]):
+    """Dies where it would terminate a message."""
+
+    async def _answer(self, item: object, what: bytes) -> bool:
+        if what.startswith(b"+TERM"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super()._answer(item, what)  # type: ignore[arg-type]
+
+
+async def fail(message: Message) -> None:
+    raise ValueError
+
+
+async def main(url: str, seed: str, sender: str) -> None:
+    async with open_link(ConnectOptions(servers=(url,))) as link:
+        api, senders = API(link), {XKeyPair.from_seed(sender).public}
+        await Mortal(
+            api,
+            "S",
+            "d",
+            fail,
+            new_opening=openings(XKeyPair.from_seed(seed), senders, subjects="h.>"),
+            new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
+            create=DurableOptions(ack_wait=0.5),
+            policy=FailurePolicy(deliveries=2, backoff=0.05),
+        ).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,98 @@
+"""What anybody could answer in JetStream's place is an error, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.client.jetstream.conftest import Stage
+from xkeymsg.client.jetstream.api import API, check_name, parse_answer, parse_puback
+from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=9,
+)
+FIELDS = st.dictionaries(
+    st.sampled_from(["stream", "seq", "duplicate", "error", "err_code", "description"]), JSON
+)
+
+
+@given(st.binary(max_size=200) | FIELDS.map(lambda fields: json.dumps(fields).encode()))
+def test_no_answer_raises_anything_but_our_errors(data: bytes) -> None:
+    for parse in (parse_answer, parse_puback):
+        with contextlib.suppress(DeliveryError):
+            parse(data)
+
+
+MESSAGE = {"subject": "h.a", "seq": 1, "data": "aGk=", "time": "2026-01-02T03:04:05.678901234Z"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seq": 2},
+        {"seq": True},
+        {"seq": "1"},
+        {"subject": 1},
+        {"data": "*"},
+        {"data": 7},
+        {"data": "é"},
+        {"hdrs": "="},
+        {"time": "yesterday"},
+        {"time": "9999-99-99T99:99:99Z"},
+        {"time": 5},
+    ],
+)
+async def test_a_message_that_is_none_is_an_error(stage: Stage, change: dict[str, Any]) -> None:
+    class Liar(API):
+        async def request(self, what: str, body: Any = None) -> dict[str, Any]:
+            return {"message": MESSAGE | change}
+
+    with pytest.raises(DeliveryError):
+        await Liar(stage.link).message("S", 1)
+
+
+async def test_a_message_is_read_as_it_is_kept(stage: Stage) -> None:
+    await stage.send(b"\x00\xff", headers={"A": "1", "B": "ü"})
+    stored = await stage.api.message("S", 1)
+
+    assert (stored.data, stored.headers) == (b"\x00\xff", [("A", "1"), ("B", "ü")])
+    with pytest.raises(DeliveryError) as caught:
+        await stage.api.message("S", 2)
+    assert caught.value.err_code == 10037
+
+
+@pytest.mark.parametrize("answer", [{}, {"config": 1}, {"config": {"ack_wait": "x"}}])
+async def test_a_consumer_that_is_none_is_an_error(stage: Stage, answer: dict[str, Any]) -> None:
+    class Liar(API):
+        async def request(self, what: str, body: Any = None) -> dict[str, Any]:
+            return answer
+
+    with pytest.raises(XKeyMsgError):
+        await find_durable(Liar(stage.link), "S", "d", None)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "*", ">", "a b", "a\n", "ä", "a" * 256])
+def test_a_name_is_one_token(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        check_name("stream", name)
+
+
+@pytest.mark.parametrize("wrong", [{"ack_wait": 0}, {"max_ack_pending": 0}, {"deliver": "some"}])
+def test_a_durable_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        DurableOptions(**wrong)
+
+
+def test_several_subjects_are_several_filters() -> None:
+    assert "filter_subject" not in DurableOptions().config("d")
+    assert DurableOptions(filter_subjects=["a"]).config("d")["filter_subject"] == "a"
+    assert DurableOptions(filter_subjects=["a", "b"]).config("d")["filter_subjects"] == ["a", "b"]

@@ -1,0 +1,273 @@
+"""Consuming: each message opened, handled once where nothing fails, and acknowledged after that."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+
+import pytest
+
+from tests.client.jetstream.conftest import Stage, on_stage, options
+from tests.transport.raw import frozen
+from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.envelope.message import Message
+from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
+
+
+async def test_messages_are_handled_in_order_and_acknowledged(stage: Stage) -> None:
+    await stage.publish(*(b"%d" % number for number in range(300)))
+    async with stage.consumer() as consumer:
+        await stage.until(lambda: len(stage.handled) == 300)
+        await stage.settled()
+
+    assert stage.handled == [b"%d" % number for number in range(300)]
+    assert consumer.held == 0
+    assert consumer.counts["handled"] == 300
+
+
+@pytest.mark.parametrize("ack_sync", [False, True])
+async def test_a_message_is_acknowledged_only_after_its_handler(
+    stage: Stage, ack_sync: bool
+) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        begun.set()
+        await go.wait()
+
+    await stage.publish(b"one")
+    async with stage.consumer(handle, ack_sync=ack_sync):
+        await begun.wait()
+        assert await stage.pending() == (1, 0)
+        go.set()
+        await stage.settled()
+
+
+async def test_a_large_message_is_opened_too(stage: Stage) -> None:
+    large = bytes(900_000)
+    await stage.publish(b"before", large, b"after")
+    async with stage.consumer(prefetch_bytes=1000):
+        await stage.until(lambda: len(stage.handled) == 3)
+        await stage.settled()
+
+    assert stage.handled == [b"before", large, b"after"]
+
+
+async def test_a_redelivery_is_no_replay(stage: Stage) -> None:
+    failures = 2
+
+    async def handle(message: Message) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise ValueError
+        await stage.handle(message)
+
+    await stage.publish(b"one")
+    async with stage.consumer(handle):
+        await stage.until(lambda: stage.handled)
+        await stage.settled()
+
+    assert stage.handled == [b"one"]
+    assert stage.kinds("retry") == ["handler", "handler"]
+    assert await stage.messages("XKM_PROVEN") == 0
+
+
+async def test_a_slow_handler_gets_its_time(stage: Stage) -> None:
+    calls = 0
+
+    async def handle(message: Message) -> None:
+        nonlocal calls
+        calls += 1
+        await asyncio.sleep(0.6)  # three times what the server waits
+
+    await stage.publish(b"one", b"two")
+    async with stage.consumer(handle, create=DurableOptions(ack_wait=0.2)) as consumer:
+        await stage.until(lambda: consumer.counts["handled"] == 2)
+        await stage.settled()
+
+    assert calls == 2
+    assert not consumer.counts["redelivered"]
+
+
+async def test_the_order_of_a_subject_is_kept_among_many_workers(stage: Stage) -> None:
+    seen: dict[str, list[int]] = {}
+    running: set[str] = set()
+    most = 0
+
+    async def handle(message: Message) -> None:
+        nonlocal most
+        assert message.subject not in running
+        running.add(message.subject)
+        most = max(most, len(running))
+        await asyncio.sleep(0.001 * (len(message.data) % 3))
+        running.discard(message.subject)
+        number = int(message.data)
+        if number % 17 == 3 and number not in failed:
+            failed.add(number)
+            raise ValueError  # what is behind it in its lane has to wait
+        seen.setdefault(message.subject, []).append(number)
+
+    failed: set[int] = set()
+    for number in range(200):
+        await stage.publish(b"%d" % number, subject=f"h.{number % 7}")
+    async with stage.consumer(handle, workers=8, ordered=True) as consumer:
+        await stage.until(lambda: consumer.counts["handled"] == 200)
+
+    assert failed
+    assert most > 1
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+    assert sorted(itertools.chain(*seen.values())) == list(range(200))
+
+
+async def test_two_workers_share_a_durable(stage: Stage, jetstream_server: NATSServer) -> None:
+    await stage.publish(*(b"%d" % number for number in range(400)))
+    async with (
+        open_link(options(jetstream_server)) as link,
+        stage.consumer(prefetch=16) as one,
+        stage.consumer(prefetch=16, link=link) as two,
+    ):
+        await stage.until(lambda: len(stage.handled) == 400)
+        await stage.settled()
+
+    assert sorted(stage.handled) == sorted(b"%d" % number for number in range(400))
+    assert one.counts["handled"]
+    assert two.counts["handled"]
+
+
+async def test_a_server_that_is_killed_and_comes_back_costs_no_message(
+    stage: Stage, jetstream_server: NATSServer
+) -> None:
+    async def handle(message: Message) -> None:
+        await asyncio.sleep(0.002)
+        await stage.handle(message)
+
+    await stage.publish(*(b"%d" % number for number in range(200)))
+    create = DurableOptions(ack_wait=1.0)
+    async with stage.consumer(handle, create=create, prefetch=32):
+        await stage.until(lambda: len(stage.handled) >= 50)
+        jetstream_server.kill()
+        await asyncio.to_thread(jetstream_server.start)
+        await stage.until(lambda: stage.link.state == "connected")
+        await stage.publish(b"after")
+        await stage.until(lambda: b"after" in stage.handled, 15)
+        await stage.settled(seconds=15)
+
+    assert {b"%d" % number for number in range(200)} <= set(stage.handled)
+    assert await stage.messages("XKM_PROVEN") == await stage.messages("XKM_UNPROVEN") == 0
+
+
+async def test_a_server_that_stands_still_for_a_while_is_asked_again(
+    stage: Stage, jetstream_server: NATSServer
+) -> None:
+    async with stage.consumer():
+        await stage.publish(b"one")
+        await stage.until(lambda: stage.handled)
+        with frozen(jetstream_server):
+            await asyncio.sleep(1.2)  # some heartbeats' time
+        await stage.publish(b"two")
+        await stage.until(lambda: len(stage.handled) == 2)
+
+
+async def test_an_idle_consumer_asks_again_when_its_request_is_over(stage: Stage) -> None:
+    async with stage.consumer(expires=0.5, heartbeat=0.2):
+        await asyncio.sleep(1.2)
+        await stage.publish(b"one")
+        await stage.until(lambda: stage.handled, 0.5)
+
+
+async def test_a_deleted_consumer_is_an_error(stage: Stage) -> None:
+    consumer = stage.consumer()
+    task = asyncio.create_task(consumer.run())
+    await stage.publish(b"one")
+    await stage.until(lambda: stage.handled)
+    await stage.api.request("CONSUMER.DELETE.S.d")
+
+    with pytest.raises(DeliveryError) as caught:
+        await asyncio.wait_for(task, 10)
+    assert caught.value.err_code == 10014
+
+
+async def test_a_deleted_consumer_can_be_made_again(stage: Stage) -> None:
+    async with stage.consumer(on_missing="recreate"):
+        await stage.publish(b"one")
+        await stage.until(lambda: stage.handled)
+        await stage.api.request("CONSUMER.DELETE.S.d")
+        await stage.until(lambda: stage.kinds("recreated"))
+        await stage.publish(b"two")
+        await stage.until(lambda: b"two" in stage.handled)
+
+    # From the beginning, in a new scope: what was handled before is no replay.
+    assert stage.handled == [b"one", b"one", b"two"]
+
+
+async def test_stopping_handles_what_is_here_and_leaves_the_rest_to_others(stage: Stage) -> None:
+    begun = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        begun.set()
+        await asyncio.sleep(0.4)
+        await stage.handle(message)
+
+    await stage.publish(*(b"%d" % number for number in range(10)))
+    async with stage.consumer(handle, stop_timeout=0.9):
+        await begun.wait()
+    handled = len(stage.handled)
+    assert 1 <= handled < 10
+    async with stage.consumer():
+        await stage.until(lambda: len(set(stage.handled)) == 10, 2)  # not after 30 s of ack_wait
+
+
+@pytest.mark.usefixtures("nothing_is_left_behind")
+async def test_a_cancelled_consumer_leaves_nothing_running(jetstream_server: NATSServer) -> None:
+    async with on_stage(jetstream_server) as stage:
+        started = asyncio.Event()
+
+        async def handle(message: Message) -> None:
+            started.set()
+            await asyncio.sleep(60)
+
+        await stage.publish(b"one")
+        task = asyncio.create_task(stage.consumer(handle).run())
+        await started.wait()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert await stage.pending() == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "config", [{"ack_policy": "none"}, {"deliver_subject": "x", "ack_policy": "explicit"}]
+)
+async def test_a_durable_that_cannot_serve_is_refused(stage: Stage, config: dict[str, str]) -> None:
+    body = {"stream_name": "S", "config": {"durable_name": "d", **config}}
+    await stage.api.request("CONSUMER.DURABLE.CREATE.S.d", body)
+
+    with pytest.raises(ConfigurationError):
+        await stage.consumer().run()
+
+
+async def test_a_stream_that_is_not_there_is_an_error(stage: Stage) -> None:
+    await stage.api.request("STREAM.DELETE.S")
+
+    with pytest.raises(DeliveryError) as caught:
+        await stage.consumer().run()
+    assert caught.value.err_code == 10059
+
+
+async def test_what_a_handler_cancels_is_not_the_worker(stage: Stage) -> None:
+    calls = 0
+
+    async def handle(message: Message) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise asyncio.CancelledError
+        await stage.handle(message)
+
+    await stage.publish(b"one")
+    async with stage.consumer(handle):
+        await stage.until(lambda: stage.handled)

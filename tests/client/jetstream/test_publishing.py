@@ -1,0 +1,295 @@
+"""Publishing into streams: acknowledged, in flight together, sent again as it was, never fooled."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
+from xkeymsg.client.jetstream.api import API, PubAck
+from xkeymsg.client.jetstream.consuming import Opening
+from xkeymsg.client.jetstream.context import JetStream
+from xkeymsg.client.jetstream.opening import openings
+from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.errors import (
+    ConflictError,
+    ConnectionFailedError,
+    DeliveryError,
+    MalformedError,
+    PayloadTooLargeError,
+    XKeyMsgError,
+)
+from xkeymsg.fields.documents import Sealer
+from xkeymsg.fields.policy import Policy
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.headers import encode_block
+from xkeymsg.transport.link import open_link
+
+
+class Core:
+    """Alice, who seals for Bob, and Bob."""
+
+    def __init__(self) -> None:
+        self.wire_headers = {"sender": str(ALICE.public)}
+        self.sealer = Sealer(ALICE)
+
+    def seal(self, subject: str, data: bytes, *, to: Any = None, **more: Any) -> bytes:
+        return self.sealer.seal(data, subject=subject, to=to or [BOB.public], **more)
+
+    def seal_document(self, subject: str, document: Any, *, policy: Policy, **more: Any) -> bytes:
+        return self.sealer.seal_document(document, policy=policy, subject=subject, **more)
+
+    def openings(self, **arguments: Any) -> Callable[[], Opening[Any]]:
+        return openings(BOB, {ALICE.public}, **arguments)
+
+    def record_key(self) -> bytes:
+        return b"k" * 32
+
+
+@pytest.fixture
+async def js(stage: Stage) -> AsyncIterator[JetStream]:
+    context = JetStream(stage.link, Core())
+    yield context
+    await context.close()
+
+
+async def test_an_acknowledged_message_is_in_the_stream(stage: Stage, js: JetStream) -> None:
+    ack = await js.publish("h.a", b"hello", clear_headers={"Nats-Expected-Stream": "S"})
+
+    assert ack == PubAck("S", 1, False)
+    stored = await stage.api.message("S", 1)
+    name = base64.urlsafe_b64encode(bytes.fromhex(inspect(stored.data).message_id))[:22].decode()
+    assert stored.headers == [
+        ("sender", str(ALICE.public)),
+        ("Nats-Expected-Stream", "S"),
+        ("Nats-Msg-Id", name),
+    ]
+
+
+async def test_what_is_published_is_consumed(stage: Stage, js: JetStream) -> None:
+    await js.publish("h.a", b"hello", headers={"Trace": "1"})
+    async with js.consume("S", "d", stage.handle, create=stage.durable(), subjects="h.>"):
+        await stage.until(lambda: stage.handled == [b"hello"])
+
+
+async def test_documents_go_the_same_way(stage: Stage, js: JetStream) -> None:
+    seen = []
+
+    async def handle(view: Any) -> None:
+        seen.append((view.document, view.withheld))
+
+    policy = Policy([("/name", ["clinic"]), ("/**", ["billing"])])
+    readers = {"clinic": [BOB.public], "billing": [EVE.public]}
+    document = {"name": "Ann", "sum": 3}
+    await js.publish_document("h.a", document, policy=policy, readers=readers)
+    async with js.consume("S", "d", handle, create=stage.durable(), documents=True):
+        await stage.until(lambda: seen)
+
+    assert seen == [({"name": "Ann"}, 1)]
+
+
+async def test_many_are_in_flight_and_no_more_than_may_be(stage: Stage) -> None:
+    js = JetStream(stage.link, Core(), in_flight=50)
+    most, futures = 0, []
+    for number in range(1000):
+        futures.append(await js.publish_async("h.a", b"%d" % number))
+        most = max(most, js._publisher.in_flight)
+    await js.flush()
+
+    assert [future.result().sequence for future in futures] == list(range(1, 1001))
+    assert most == 50
+    assert js._publisher.retries == 0
+    await js.close()
+
+
+async def test_no_stream_is_an_error_soon(js: JetStream) -> None:
+    async with asyncio.timeout(4):
+        with pytest.raises(DeliveryError, match="no stream takes elsewhere"):
+            await js.publish("elsewhere", b"")
+
+
+async def test_what_the_stream_refuses_is_an_error_with_its_number(js: JetStream) -> None:
+    await js.publish("h.a", b"one")
+    with pytest.raises(DeliveryError) as caught:
+        await js.publish("h.a", b"two", clear_headers={"Nats-Expected-Last-Sequence": "7"})
+
+    assert caught.value.err_code == 10071
+    assert caught.value.code == "delivery"
+
+
+@pytest.mark.parametrize("name", ["Nats-Msg-Id", "nats-msg-id", "Sender"])
+async def test_headers_that_are_ours_are_refused(js: JetStream, name: str) -> None:
+    with pytest.raises(MalformedError):
+        await js.publish("h.a", b"", clear_headers={name: "x"})
+
+
+async def test_a_message_that_is_too_large_is_an_error_and_takes_no_place(js: JetStream) -> None:
+    with pytest.raises(PayloadTooLargeError):
+        await js.publish("h.a", bytes(2 << 20))
+    assert js._publisher.in_flight == 0
+
+
+async def test_a_killed_server_costs_no_message_and_doubles_none(
+    stage: Stage, js: JetStream, jetstream_server: NATSServer
+) -> None:
+    async def publish() -> list[PubAck]:
+        futures = []
+        for number in range(600):
+            futures.append(await js.publish_async("h.a", b"%d" % number, timeout=30))
+            await asyncio.sleep(0.001)
+        return await asyncio.gather(*futures)
+
+    task = asyncio.create_task(publish())
+    await asyncio.sleep(0.2)
+    jetstream_server.kill()
+    await asyncio.to_thread(jetstream_server.start)
+    acks = await asyncio.wait_for(task, 30)
+
+    assert js._publisher.retries > 0
+    # Each once, whatever was sent twice; and what was acknowledged is there.
+    assert len({ack.sequence for ack in acks}) == 600
+    assert await stage.messages() == 600
+
+
+class _Deaf(StreamPublisher):
+    """Does not hear the first answer to each message."""
+
+    def __init__(self, api: API) -> None:
+        super().__init__(api)
+        self.unheard: set[bytes] = set()
+
+    def _take(self, raw: Any) -> None:
+        if raw.subject not in self.unheard:
+            self.unheard.add(raw.subject)
+            token = raw.subject[self._tokens_at :]
+            self._flying[token].due = 0.0
+            return
+        super()._take(raw)
+
+
+async def test_a_retry_sends_the_same_bytes_and_is_known_for_one(stage: Stage) -> None:
+    # E-87; that the id is that of the message shows below, in what is in the stream.
+    publisher = _Deaf(stage.api)
+    headers = encode_block({"Nats-Msg-Id": "one"})
+    ack = await (await publisher.submit("h.a", b"bytes", headers, timeout=5))
+
+    assert ack.duplicate
+    assert publisher.duplicates == publisher.retries == 1
+    assert await stage.messages() == 1
+    await publisher.close()
+
+
+@pytest.mark.parametrize("direct", [False, True])
+async def test_another_message_under_our_id_is_an_alarm(
+    jetstream_server: NATSServer, direct: bool
+) -> None:
+    async with on_stage(jetstream_server, allow_direct=direct) as stage:
+        publisher = StreamPublisher(stage.api)
+        headers = {"Nats-Msg-Id": "one"}
+        await stage.send(b"put there by somebody who saw the id", "h.other", headers)
+
+        future = await publisher.submit("h.a", b"honest", encode_block(headers), timeout=5)
+        with pytest.raises(ConflictError) as caught:
+            await future
+        assert caught.value.code == "conflict"
+        await publisher.close()
+
+
+FORBIDDEN = """
+jetstream { store_dir: "{dir}/js" }
+no_auth_user: admin
+authorization { users [
+    { user: admin, password: x }
+    { user: sender, password: x, permissions: {
+        publish: { deny: ["$JS.API.STREAM.MSG.>", "$JS.API.DIRECT.>"] } } }
+] }
+"""
+
+
+async def test_who_may_not_read_the_stream_is_warned_of_an_id_that_was_there_before() -> None:
+    with NATSServer(FORBIDDEN) as server:
+        async with (
+            on_stage(server, quarantine=False) as stage,
+            open_link(options(server, user="sender", password="x")) as link,
+        ):
+            publisher = StreamPublisher(API(link, timeout=0.3))
+            headers = {"Nats-Msg-Id": "one"}
+            await stage.send(b"another's", "h.other", headers)
+            block = encode_block(headers)
+            with pytest.raises(ConflictError):
+                await (await publisher.submit("h.a", b"honest", block, timeout=5))
+
+            # One that was sent twice can be our own: what it is cannot be told.
+            deaf = _Deaf(API(link, timeout=0.3))
+            block = encode_block({"Nats-Msg-Id": "two"})
+            ack = await (await deaf.submit("h.a", b"honest", block, timeout=5))
+            assert ack.duplicate
+            await publisher.close()
+            await deaf.close()
+
+
+async def test_no_answer_in_time_is_an_error(stage: Stage) -> None:
+    publisher = StreamPublisher(stage.api)
+    await stage.link.subscribe("silence")  # somebody listens, and says nothing
+    with pytest.raises(DeliveryError, match="it may be stored, or not"):
+        await (await publisher.submit("silence", b"", b"", timeout=0.2))
+    assert publisher.in_flight == 0
+    await publisher.close()
+
+
+async def test_a_publisher_that_is_cancelled_gives_its_place_back(stage: Stage) -> None:
+    publisher = StreamPublisher(stage.api, in_flight=1)
+    await stage.link.subscribe("silence")
+    future = await publisher.submit("silence", b"", b"", timeout=30)
+    waiting = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=30))
+    given_up = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=30))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    future.cancel()
+    await asyncio.wait_for(waiting, 2)
+    await publisher.close()
+    with pytest.raises(ConnectionFailedError):
+        await waiting.result()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"", b"{", b"[]", b"null", b"\xff\xfe", b"1" * 5000, b"[" * 100_000,
+        b'{"stream":"S"}',
+        b'{"stream":"S","seq":-1}',
+        b'{"stream":1,"seq":1}',
+        b'{"stream":"S","seq":1.5}',
+        b'{"stream":"S","seq":true}',
+        b'{"stream":"S","seq":1' + b"0" * 5000 + b"}",
+        b'{"error":1}',
+        b'{"error":{"err_code":"x","description":3}}',
+    ],
+)  # fmt: skip
+async def test_a_hostile_answer_is_an_error(stage: Stage, answer: bytes) -> None:
+    listener = await stage.link.subscribe("service")
+    publisher = StreamPublisher(stage.api)
+    future = await publisher.submit("service", b"", b"", timeout=5)
+    raw = await listener.next(5)
+    await stage.link.publish(raw.reply_text, answer)
+    with pytest.raises(XKeyMsgError):
+        await future
+    await publisher.close()
+
+
+@pytest.mark.usefixtures("nothing_is_left_behind")
+async def test_closing_fails_what_is_in_flight_and_leaves_nothing(
+    jetstream_server: NATSServer,
+) -> None:
+    async with on_stage(jetstream_server) as stage:
+        publisher = StreamPublisher(stage.api)
+        await stage.link.subscribe("silence")
+        future = await publisher.submit("silence", b"", b"", timeout=30)
+        await publisher.close()
+        with pytest.raises(ConnectionFailedError):
+            await future

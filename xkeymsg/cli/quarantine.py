@@ -1,0 +1,344 @@
+"""`xkeymsg quarantine`: what consumers have given up: look at it, open it later, drop it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from xkeymsg.cli.documents import to_json
+from xkeymsg.cli.inspect import describe_envelope, print_fields
+from xkeymsg.cli.table import aligned, bare
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarantine
+from xkeymsg.client.jetstream.replaying import Replay
+from xkeymsg.client.jetstream.shelf import Entry, drop, entries, entry_at
+from xkeymsg.daemon.flags import connection_flags, connection_options
+from xkeymsg.daemon.parameters import SENDER, SUBJECT_PATTERN
+from xkeymsg.daemon.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
+from xkeymsg.envelope.admission import ANYONE, Senders
+from xkeymsg.envelope.head import from_milliseconds
+from xkeymsg.envelope.message import Message
+from xkeymsg.errors import (
+    EnvelopeError,
+    MalformedError,
+    OpenError,
+    ReplayError,
+    SessionClonedError,
+    TrustError,
+    XKeyMsgError,
+)
+from xkeymsg.fields.documents import View
+from xkeymsg.keys import Keyring, XKey
+from xkeymsg.transport.link import open_link
+from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.stores.file import read_seed
+
+__all__ = ("drop_", "init", "list_", "quarantine", "replay", "show")
+
+_T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_WHICH: Final = click.argument("which", type=click.Choice(("unproven", "proven")))
+_NUMBER: Final = click.IntRange(1, 2**63 - 1)
+
+
+def _flags(command: _Command) -> _Command:
+    """Give a command the names of the streams, and the flags of the connection."""
+    for name, default in (("--proven", PROVEN), ("--unproven", UNPROVEN)):
+        option = click.option(
+            f"{name}-stream", default=default, show_default=True, metavar="NAME", help="Its stream."
+        )
+        command = option(connection_flags(command) if name == "--proven" else command)
+    return command
+
+
+def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
+    """Connect, and do something with the server's JetStream."""
+    options = connection_options("xkeymsg", flags)
+
+    async def connected() -> _T:
+        async with open_link(options) as link:
+            return await work(API(link, timeout=options.timeout))
+
+    return asyncio.run(connected())
+
+
+@click.group()
+def quarantine() -> None:
+    """What consumers of streams could not open, or not handle: sealed, as it was."""
+
+
+@quarantine.command()
+@click.option("--replicas", type=click.IntRange(1, 5), default=1, show_default=True)
+@_flags
+def init(*, replicas: int, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
+    """Create both streams, unless they are there. Only receivers should publish to them."""
+
+    async def work(api: API) -> list[str]:
+        return await create_quarantine(api, unproven_stream, proven_stream, replicas=replicas)
+
+    made = _run(flags, work)
+    for name in (unproven_stream, proven_stream):
+        click.echo(f"{name} {'created' if name in made else 'is there'}")
+
+
+@quarantine.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@_flags
+def list_(*, as_json: bool, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
+    """List what is there, the oldest first. Nothing is opened."""
+
+    async def work(api: API) -> list[tuple[str, Entry]]:
+        return [
+            (which, entry)
+            for which, stream in (("unproven", unproven_stream), ("proven", proven_stream))
+            async for entry in entries(api, stream)
+        ]
+
+    found = _run(flags, work)
+    if as_json:
+        for which, entry in found:
+            click.echo(json.dumps(_fields(which, entry)))
+    elif found:
+        head = ("WHICH", "NUMBER", "KEPT", "REASON", "STREAM", "SEQUENCE", "SUBJECT", "BYTES")
+        rows = [_row(which, entry) for which, entry in found]
+        for line in aligned([head, *rows]):
+            click.echo(line)
+
+
+def _row(which: str, entry: Entry) -> tuple[str, ...]:
+    record, kept = entry.record, from_milliseconds(entry.kept_ms).isoformat(timespec="seconds")
+    if record is None:
+        return which, str(entry.number), kept, "no whole record", "", "", "", ""
+    return (
+        which,
+        str(entry.number),
+        kept,
+        record.reason,
+        record.stream,
+        str(record.sequence),
+        bare(record.subject.decode("utf-8", "surrogateescape")),
+        str(len(record.data)),
+    )
+
+
+def _fields(which: str, entry: Entry) -> dict[str, Any]:
+    """Return what is known of an entry; nothing of it is verified."""
+    fields: dict[str, Any] = {
+        "which": which,
+        "number": entry.number,
+        "kept": from_milliseconds(entry.kept_ms).isoformat(),
+    }
+    record = entry.record
+    if record is None:
+        return fields | {"reason": "no whole record"}
+    return fields | {
+        "reason": record.reason,
+        "stream": record.stream,
+        "consumer": record.consumer,
+        "sequence": record.sequence,
+        "stored": from_milliseconds(record.stored_ms).isoformat(),
+        "wire subject": quote(record.subject)[1:-1],
+        "wire bytes": len(record.data),
+    }
+
+
+@quarantine.command()
+@_WHICH
+@click.argument("number", type=_NUMBER)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_flags
+def show(
+    *,
+    which: str,
+    number: int,
+    as_json: bool,
+    unproven_stream: str,
+    proven_stream: str,
+    **flags: Any,
+) -> None:
+    """Print what anybody can see of one, and where it comes from. Nothing of it is verified."""
+    stream = proven_stream if which == "proven" else unproven_stream
+    entry = _run(flags, lambda api: entry_at(api, stream, number))
+    fields = _fields(which, entry)
+    if entry.record is not None:
+        try:
+            fields |= describe_envelope(entry.record.data)
+        except XKeyMsgError as error:
+            fields["format"] = f"none that is known: {describe(error)}"
+    if as_json:
+        click.echo(json.dumps(fields, indent=2))
+    else:
+        print_fields(fields)
+
+
+@quarantine.command("drop")
+@_WHICH
+@click.argument("numbers", type=_NUMBER, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Drop all of that kind.")
+@_flags
+def drop_(
+    *,
+    which: str,
+    numbers: tuple[int, ...],
+    everything: bool,
+    unproven_stream: str,
+    proven_stream: str,
+    **flags: Any,
+) -> None:
+    """Delete some, by their numbers, for good."""
+    stream = proven_stream if which == "proven" else unproven_stream
+    _check_choice(numbers, everything=everything)
+
+    async def work(api: API) -> int:
+        chosen = await _choose(api, stream, numbers)
+        for entry in chosen:
+            await drop(api, stream, entry)
+        return len(chosen)
+
+    say("xkeymsg", f"dropped {_run(flags, work)}")
+
+
+def _check_choice(numbers: tuple[int, ...], *, everything: bool) -> None:
+    if bool(numbers) == everything:
+        raise click.UsageError("which? give their numbers, or --all")
+
+
+async def _choose(api: API, stream: str, numbers: Iterable[int]) -> list[Entry]:
+    if numbers:
+        return [await entry_at(api, stream, number) for number in numbers]
+    return [entry async for entry in entries(api, stream)]
+
+
+@quarantine.command()
+@_WHICH
+@click.argument("numbers", type=_NUMBER, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All of that kind.")
+@click.option("--seed", "seed_file", required=True, type=_FILE, help="The seed SX… of your key.")
+@click.option("--as", "identity", metavar="U…", help="Your user nkey, if readers name yours.")
+@click.option(
+    "--from",
+    "senders",
+    type=SENDER,
+    multiple=True,
+    help="Whose key may have sealed it; repeatable; or the word anyone.",
+)
+@click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="In its place: your peers.")
+@click.option(
+    "--subject",
+    "subjects",
+    type=SUBJECT_PATTERN,
+    required=True,
+    multiple=True,
+    help="What it has to be sealed for; repeatable; > is anything.",
+)
+@click.option(
+    "--max-age", type=click.IntRange(1), metavar="SECONDS", help="As the consumer has it."
+)
+@click.option("--command", metavar="PROGRAM", help="Give each line to a program's stdin instead.")
+@_flags
+def replay(
+    *,
+    which: str,
+    numbers: tuple[int, ...],
+    everything: bool,
+    seed_file: Path,
+    identity: str | None,
+    senders: tuple[XKey | None, ...],
+    peers_file: Path | None,
+    subjects: tuple[str, ...],
+    max_age: int | None,
+    command: str | None,
+    unproven_stream: str,
+    proven_stream: str,
+    **flags: Any,
+) -> int:
+    """Open some, now that the key is here, and print each as a line of JSON.
+
+    What is printed, or taken by the program (exit 0), is deleted from the quarantine. What does not
+    open stays. Nothing is published.
+    """
+    _check_choice(numbers, everything=everything)
+    stream = proven_stream if which == "proven" else unproven_stream
+    opener = Replay(
+        Keyring(read_seed(seed_file), user=identity),
+        _senders(senders, peers_file),
+        subjects,
+        max_age=None if max_age is None else timedelta(seconds=max_age),
+    )
+
+    async def work(api: API) -> int:
+        refused = 0
+        for entry in await _choose(api, stream, numbers):
+            try:
+                message = _open(opener, entry)
+            except (EnvelopeError, OpenError, TrustError) as error:
+                say("xkeymsg", f"{which} {entry.number}: {describe(error)}")
+                if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):
+                    say("xkeymsg", "the same message as one before: dropped")
+                    await drop(api, stream, entry)
+                    continue
+                refused += 1
+            else:
+                await asyncio.to_thread(_hand_over, _line(message), command)
+                await drop(api, stream, entry)
+        return refused
+
+    return EXIT_NOT_OPENED if _run(flags, work) else 0
+
+
+def _senders(senders: tuple[XKey | None, ...], peers_file: Path | None) -> Senders:
+    if bool(senders) == (peers_file is not None):
+        raise click.UsageError("who may have sealed it? give --from, or --peers")
+    if peers_file is not None:
+        return Peers.load(peers_file)
+    known = {sender for sender in senders if sender is not None}
+    return ANYONE if len(known) < len(set(senders)) else known
+
+
+def _open(opener: Replay, entry: Entry) -> Message:
+    if entry.record is None:
+        raise MalformedError("no whole record")
+    return opener.open(entry.record)
+
+
+def _line(message: Message) -> str:
+    """Return what is handed over for a message: an object of JSON, and a line feed."""
+    fields: dict[str, Any] = {
+        "subject": message.subject,
+        "sender": str(message.sender),
+        "created": message.created,
+        "message_id": message.message_id.hex(),
+        "content_type": message.content_type,
+        "headers": [list(pair) for pair in message.headers.pairs],
+    }
+    if isinstance(message, View):
+        fields["document"] = message.document
+    else:
+        try:
+            fields["data"] = message.data.decode()
+        except UnicodeDecodeError:
+            fields["base64"] = message.data
+    return to_json(fields, ascii_only=True)
+
+
+def _hand_over(text: str, command: str | None) -> None:
+    """Give a line away for good; until that is done it stays in the quarantine."""
+    if command is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    done = subprocess.run(  # noqa: S602 - the operator's own words
+        command, shell=True, input=text.encode(), check=False
+    )
+    if done.returncode:
+        say("xkeymsg", f"the program ended with {done.returncode}: nothing more is given to it")
+        raise click.exceptions.Exit(EXIT_FAILED)

@@ -1,0 +1,1 @@
+"""Sealed messages in JetStream: acknowledged publishing, consuming, quarantine."""

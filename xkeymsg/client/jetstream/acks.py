@@ -1,0 +1,77 @@
+"""Where JetStream keeps a message, from the subject that acknowledges it, and what to answer there.
+
+A server writes that subject, and no publisher can: it is the one place that a position may come
+from (docs/spec/envelope.md, E-80). Two forms are in use, and nothing looser is taken:
+
+    $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer's>.<stored>.<pending>
+    $JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>. … .<pending>[.<random>]
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from xkeymsg.envelope.replay import StreamPosition
+
+__all__ = ("ACK", "IN_PROGRESS", "Delivery", "nak", "parse_ack", "term")
+
+ACK: Final = b"+ACK"
+IN_PROGRESS: Final = b"+WPI"
+
+_NAME: Final = rb"([^\x00-\x20\x7f.*>]{1,255})"
+_COUNTS: Final = (
+    rb"([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.[0-9]{1,19}\.([1-9][0-9]{0,18})\.[0-9]{1,19}"
+)
+_SHORT: Final = re.compile(rb"\$JS\.ACK\.%b\.%b\.%b" % (_NAME, _NAME, _COUNTS))
+_LONG: Final = re.compile(
+    rb"\$JS\.ACK\.[^\x00-\x20.*>]+\.[^\x00-\x20.*>]+\.%b\.%b\.%b(?:\.[^\x00-\x20.*>]+)?"
+    % (_NAME, _NAME, _COUNTS)
+)
+_MAX: Final = 2**63
+"""Sequences and times are below: the server's are uint64 and int64."""
+
+
+class Delivery(NamedTuple):
+    """One delivery of a message of a stream."""
+
+    stream: bytes
+    consumer: bytes
+    delivered: int
+    """How many times the consumer has delivered it, this one included."""
+    sequence: int
+    stored_ns: int
+    """When the stream took it, in nanoseconds since 1970."""
+
+    @property
+    def position(self) -> StreamPosition:
+        """The place in the stream, for the opener."""
+        return StreamPosition(
+            self.stream.decode("utf-8", "surrogateescape"),
+            self.sequence,
+            self.stored_ns // 1_000_000,
+        )
+
+
+def parse_ack(reply: bytes) -> Delivery | None:
+    """Read the reply subject of a message; None if it does not come from a consumer."""
+    match = _SHORT.fullmatch(reply) or _LONG.fullmatch(reply)
+    if match is None:
+        return None
+    stream, consumer, delivered, sequence, stored = match.groups()
+    delivery = Delivery(stream, consumer, int(delivered), int(sequence), int(stored))
+    return delivery if delivery.sequence < _MAX and delivery.stored_ns < _MAX else None
+
+
+def nak(delay: float) -> bytes:
+    """Return the answer that wants a message again, after so many seconds."""
+    return b'-NAK {"delay":%d}' % max(1, int(delay * 1e9))
+
+
+def term(reason: str) -> bytes:
+    """Return the answer that ends the delivery of a message.
+
+    On work-queue and interest streams this deletes the message: it has to be in a quarantine
+    before. The server puts the reason into an advisory, which others read.
+    """
+    return b"+TERM " + reason.encode()

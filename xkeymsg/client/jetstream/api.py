@@ -1,0 +1,211 @@
+"""JetStream's API: requests in JSON, and answers that are read with suspicion.
+
+Who may publish to an inbox, or runs the broker, can answer anything: an answer is bounded, has to
+be an object of the expected shape, and everything else is a `DeliveryError`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.transport.headers import parse_block
+from xkeymsg.transport.link import Link
+from xkeymsg.transport.raw import Raw
+
+__all__ = (
+    "API",
+    "CONSUMER_NOT_FOUND",
+    "MESSAGE_NOT_FOUND",
+    "STREAM_NOT_FOUND",
+    "PubAck",
+    "Stored",
+    "check_name",
+    "parse_answer",
+    "parse_puback",
+)
+
+CONSUMER_NOT_FOUND: Final = 10014
+MESSAGE_NOT_FOUND: Final = 10037
+STREAM_NOT_FOUND: Final = 10059
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_MAX: Final = 2**63
+_LONGEST: Final = 64 << 20
+_SECONDS: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+
+
+def check_name(kind: str, name: str) -> str:
+    """Return the name of a stream or consumer, which becomes a token of a subject.
+
+    Raises:
+        ConfigurationError: If it could be more than one, or no, token.
+        TypeError: If it is not a str.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a {kind} is a str, not {type(name).__name__}")
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"the name of a {kind} is of letters, digits, '-' and '_'")
+    return name
+
+
+class PubAck(NamedTuple):
+    """A stream's word that it keeps a message."""
+
+    stream: str
+    sequence: int
+    duplicate: bool
+    """Whether it had one of that id before, which is then at `sequence`."""
+
+
+class Stored(NamedTuple):
+    """A message as a stream keeps it."""
+
+    subject: str
+    sequence: int
+    headers: list[tuple[str, str]]
+    data: bytes
+    stored_ms: int
+    """When the stream took it, in milliseconds since 1970."""
+
+
+def parse_answer(data: bytes) -> dict[str, Any]:
+    """Read an answer of the API, or to a publication.
+
+    Raises:
+        DeliveryError: If it says that something failed, with JetStream's own number of the error
+            as `err_code`; or if it is no such answer.
+    """
+    try:
+        answer = json.loads(data) if len(data) <= _LONGEST else None
+    except (ValueError, RecursionError):
+        answer = None
+    if not isinstance(answer, dict):
+        raise DeliveryError("what JetStream answered is not JSON")
+    error = answer.get("error")
+    if error is None:
+        return answer
+    if not isinstance(error, dict):
+        raise DeliveryError("JetStream refused, and does not say why")
+    number, text = error.get("err_code"), error.get("description")
+    number = number if type(number) is int and 0 <= number < _MAX else None
+    text = text[:200] if isinstance(text, str) else "no reason"
+    raise DeliveryError(f"JetStream refused: {text} ({number})", err_code=number)
+
+
+def parse_puback(data: bytes) -> PubAck:
+    """Read the answer to a publication.
+
+    Raises:
+        DeliveryError: As `parse_answer`.
+    """
+    answer = parse_answer(data)
+    match answer:
+        case {"stream": str(stream), "seq": sequence} if _is_sequence(sequence):
+            return PubAck(stream, sequence, answer.get("duplicate") is True)
+    raise DeliveryError("JetStream's answer is no acknowledgement")
+
+
+def _is_sequence(value: object) -> bool:
+    return type(value) is int and 0 < value < _MAX  # True is an int too
+
+
+def _parse_stored(message: object) -> Stored:
+    match message:
+        case {"subject": str(subject), "seq": int(sequence), "time": str(time), **rest}:
+            try:
+                block = base64.b64decode(str(rest.get("hdrs", "")), validate=True)
+                content = base64.b64decode(str(rest.get("data", "")), validate=True)
+                stored_ms = _milliseconds(time)
+            except (binascii.Error, ValueError):
+                pass
+            else:
+                if _is_sequence(sequence):
+                    return Stored(subject, sequence, parse_block(block), content, stored_ms)
+    raise DeliveryError("JetStream's answer is no stored message")
+
+
+def _milliseconds(time: str) -> int:
+    """Read a time of RFC 3339 with up to nanoseconds, which `fromisoformat` of 3.11 may not."""
+    match = _SECONDS.fullmatch(time)
+    if match is None:
+        raise ValueError
+    seconds = datetime.fromisoformat(match[1] + match[3]).timestamp()
+    return int(seconds) * 1000 + int((match[2] or "0").ljust(9, "0")[:3])
+
+
+class API:
+    """Requests to JetStream over a link."""
+
+    def __init__(self, link: Link, *, domain: str | None = None, timeout: float = 5.0) -> None:
+        """Take the link.
+
+        Args:
+            link: The connection.
+            domain: The JetStream domain, where it is not the server's own.
+            timeout: How long an answer may take, in seconds.
+        """
+        self.link = link
+        self.timeout = timeout
+        self.prefix = "$JS.API" if domain is None else f"$JS.{check_name('domain', domain)}.API"
+
+    async def request(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Ask, and return the answer.
+
+        Raises:
+            DeliveryError: If it is refused (`err_code` says why), not answered, or no answer.
+        """
+        raw = await self.ask(what, body)
+        return parse_answer(raw.data)
+
+    async def ask(self, what: str, body: Mapping[str, Any] | None = None) -> Raw:
+        """Ask, and return the answer as it came."""
+        data = b"" if body is None else json.dumps(body).encode()
+        return await self.link.request(f"{self.prefix}.{what}", data, timeout=self.timeout)
+
+    async def message(self, stream: str, sequence: int) -> Stored:
+        """Fetch one message of a stream.
+
+        Raises:
+            DeliveryError: If it is not there (`MESSAGE_NOT_FOUND`), or may not be read.
+        """
+        check_name("stream", stream)
+        answer = await self.request(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
+        stored = _parse_stored(answer.get("message"))
+        if stored.sequence != sequence:
+            raise DeliveryError("JetStream answered with another message")
+        return stored
+
+    async def next_message(self, stream: str, sequence: int, subject: str) -> Stored | None:
+        """Fetch the first message from a sequence on with a subject; None if there is none.
+
+        Raises:
+            DeliveryError: If the stream is not there, or may not be read.
+        """
+        check_name("stream", stream)
+        body = {"seq": sequence, "next_by_subj": subject}
+        try:
+            answer = await self.request(f"STREAM.MSG.GET.{stream}", body)
+        except DeliveryError as error:
+            if error.err_code == MESSAGE_NOT_FOUND:
+                return None
+            raise
+        stored = _parse_stored(answer.get("message"))
+        if stored.sequence < sequence:
+            raise DeliveryError("JetStream answered with another message")
+        return stored
+
+    async def delete_message(self, stream: str, sequence: int) -> None:
+        """Delete one message of a stream.
+
+        Raises:
+            DeliveryError: If it is not there, or may not be deleted.
+        """
+        check_name("stream", stream)
+        await self.request(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})

@@ -1,0 +1,576 @@
+"""Consuming a stream: open, handle, acknowledge; and no message that stops it.
+
+One task takes what comes and opens it, so many workers handle it, and one looks at the clock: it
+asks for more time for what takes long, and notices what did not come. A message is acknowledged
+when its handler has returned. What fails is judged by `failing`, and kept by `quarantine` before it
+is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from types import TracebackType
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
+
+from xkeymsg.client.jetstream.acks import ACK, IN_PROGRESS, Delivery, nak, term
+from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND
+from xkeymsg.client.jetstream.durables import (
+    Durable,
+    DurableOptions,
+    create_durable,
+    find_durable,
+)
+from xkeymsg.client.jetstream.failing import FailurePolicy, Failures, Reason, Verdict
+from xkeymsg.client.jetstream.lanes import Lanes
+from xkeymsg.client.jetstream.pulling import Puller
+from xkeymsg.client.jetstream.quarantine import Quarantine
+from xkeymsg.client.jetstream.records import Record
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    DeliveryError,
+    ReplayError,
+    XKeyMsgError,
+)
+from xkeymsg.transport.raw import Raw, RawSubscription
+
+__all__ = ("Consumer", "ConsumerEvent", "Opening", "Rejected")
+
+_log = logging.getLogger(__name__)
+
+_TICK: Final = 0.25
+_CHECK: Final = 1.0
+"""Seconds between two looks whether the consumer is there."""
+_MISSING: Final = 2
+"""So many looks in a row, and it is not: a server that has just started may say so once."""
+_LARGE: Final = 128 * 1024
+"""Bytes from which a message is opened in a thread: it takes longer than the way there."""
+
+_M = TypeVar("_M", bound=Message)
+
+
+class Opening(Protocol[_M]):
+    """What opens the messages of a durable, and remembers them: one scope."""
+
+    def open(self, raw: Raw, position: StreamPosition) -> _M:
+        """Open a message at its place in the stream.
+
+        Raises:
+            XKeyMsgError: If it cannot be opened.
+        """
+
+    def settle(self, message: _M) -> None:
+        """Take note that it is done with."""
+
+
+class Rejected(Exception):  # noqa: N818 - a handler's answer, and no fault
+    """Raised by a handler that never wants a message again: it is terminated, and kept nowhere.
+
+    On work-queue and interest streams that deletes it.
+    """
+
+    def __init__(self, reason: str) -> None:
+        """Take what the advisory says, to whoever reads it: a code."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+class ConsumerEvent(NamedTuple):
+    """Something that a person, or a metric, may want to know. Nothing of a message is in it."""
+
+    kind: Literal[
+        "retry", "drop", "quarantined", "lost", "blocked", "unblocked", "recreated", "delivery"
+    ]
+    """`retry`: a message comes again later. `drop`: a replay was acknowledged and dropped.
+    `quarantined`: kept, and terminated. `lost`: an unproven message was terminated without a
+    record. `blocked`: a proven message cannot be kept, and consuming stands still; an alarm.
+    `unblocked`: it was kept. `recreated`: the consumer was gone and is made again. `delivery`: an
+    answer to JetStream could not be sent; the message comes again."""
+    code: str = ""
+    """The code of the failure; `handler` for one of the handler's."""
+    sequence: int = 0
+    """The message's place in the stream."""
+    error: Exception | None = None
+
+
+class _Held(Generic[_M]):
+    """A message that was delivered and is not answered for."""
+
+    __slots__ = ("code", "delivered", "message", "raw", "reply", "touched", "where")
+
+    def __init__(self, raw: Raw, where: Delivery, now: float) -> None:
+        self.raw = raw
+        self.where = where
+        self.reply = raw.reply_text
+        self.delivered = where.delivered
+        self.touched = now
+        self.message: _M | None = None
+        self.code = ""
+
+
+class Consumer(Generic[_M]):
+    """Workers of one durable; made by `client.js.consume`.
+
+        async with client.js.consume("ORDERS", "billing", handle) as consumer:
+            await consumer.wait()
+
+    A process that dies leaves what it had not acknowledged to the others, or to itself later:
+    handlers are called at least once for each message, and have to bear a second time.
+    """
+
+    def __init__(
+        self,
+        api: API,
+        stream: str,
+        durable: str,
+        handler: Callable[[_M], Awaitable[object]],
+        *,
+        new_opening: Callable[[], Opening[_M]],
+        new_quarantine: Callable[[Callable[[XKeyMsgError | None], None]], Quarantine],
+        policy: FailurePolicy | None = None,
+        create: DurableOptions | None = None,
+        on_missing: Literal["error", "recreate"] = "error",
+        workers: int = 1,
+        ordered: bool = False,
+        ack_sync: bool = False,
+        prefetch: int = 256,
+        prefetch_bytes: int = 8 << 20,
+        expires: float = 30.0,
+        heartbeat: float = 5.0,
+        stop_timeout: float = 10.0,
+        on_event: Callable[[ConsumerEvent], None] = lambda _: None,
+    ) -> None:
+        if workers < 1 or prefetch < 1 or prefetch_bytes < 1:
+            raise ConfigurationError("workers, prefetch and prefetch_bytes are at least 1")
+        if not 0.1 <= heartbeat <= expires / 2:
+            raise ConfigurationError("heartbeat is at least 0.1 and at most half of expires")
+        if on_missing not in ("error", "recreate"):
+            raise ConfigurationError("on_missing is 'error' or 'recreate'")
+        self.counts: Counter[str] = Counter()
+        """How often: `handled`, `redelivered`, `retry`, `drop`, `quarantined`, `lost`, …; and
+        `refused.<code>` for each code."""
+        self._api, self._link = api, api.link
+        self._stream, self._durable = stream, durable
+        self._handler = handler
+        self._new_opening = new_opening
+        self._opening = new_opening()
+        self._policy = policy or FailurePolicy()
+        self._create = create
+        self._on_missing = on_missing
+        self._workers = workers
+        self._ordered = ordered
+        self._ack_sync = ack_sync
+        self._stop_timeout = stop_timeout
+        self._on_event = on_event
+        self._quarantine = new_quarantine(self._on_blocked)
+        self._puller = Puller(
+            api,
+            stream,
+            durable,
+            prefetch=prefetch,
+            prefetch_bytes=prefetch_bytes,
+            expires=expires,
+            heartbeat=heartbeat,
+        )
+        self._prefetch = prefetch
+        self._prefetch_bytes = prefetch_bytes
+        self._failures = Failures(self._policy, max_ack_pending=0, max_deliver=0)
+        self._config: dict[str, Any] = {}
+        self._ack_wait = 30.0
+        self._held: dict[int, _Held[_M]] = {}
+        self._held_bytes = 0
+        self._leaving = 0
+        self._lanes: Lanes[_Held[_M]] = Lanes()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether consuming stands still because a proven message cannot be kept."""
+        return self._quarantine.is_blocked
+
+    @property
+    def held(self) -> int:
+        """How many messages were delivered and are not answered for."""
+        return len(self._held)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Begin, in the background."""
+        self._running = asyncio.create_task(self.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, and wait until it has."""
+        assert self._running is not None  # noqa: S101 - what `__aenter__` made
+        self.stop()
+        try:
+            await self._running
+        except BaseException:
+            self._running.cancel()
+            if error is None:
+                raise
+
+    async def wait(self) -> None:
+        """Wait for the end, which is that of `run`."""
+        assert self._running is not None  # noqa: S101
+        await asyncio.shield(self._running)
+
+    def stop(self) -> None:
+        """Ask for no more, handle what is here, within `stop_timeout`, and end."""
+        self._puller.paused = True
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Consume until `stop`, or for ever.
+
+        Raises:
+            ConfigurationError: If the durable cannot serve.
+            DeliveryError: If there is no such stream or durable, or it went, and is not to be made.
+            ConnectionFailedError: If the link is closed.
+
+        Cancellation ends it at once: what was not acknowledged is delivered again in time.
+        """
+        subscription: RawSubscription | None = None
+        try:
+            self._learn(await find_durable(self._api, self._stream, self._durable, self._create))
+            subscription = await self._link.subscribe(
+                f"{self._puller.inbox}.*",
+                max_messages=2 * self._prefetch + 256,
+                max_bytes=2 * self._prefetch_bytes + self._link.max_payload,
+            )
+            await self._run(subscription)
+        finally:
+            tasks, self._tasks = self._tasks, set()
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+            if subscription is not None:
+                await subscription.unsubscribe()
+            await self._quarantine.close()
+
+    async def _run(self, subscription: RawSubscription) -> None:
+        ends = {
+            asyncio.create_task(self._take(subscription)),
+            asyncio.create_task(self._watch()),
+            *(asyncio.create_task(self._work()) for _ in range(self._workers)),
+        }
+        stopping = asyncio.create_task(self._stop())
+        try:
+            await self._puller.pull(0, 0)
+            done, _ = await asyncio.wait({*ends, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in {*ends, stopping}:
+                task.cancel()
+            await asyncio.wait({*ends, stopping})
+
+    async def _stop(self) -> None:
+        await self._stopping.wait()
+        self._note_empty()
+        try:
+            async with asyncio.timeout(self._stop_timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            pass
+        # What is not handled is for others, now and not after its time.
+        for item in list(self._held.values()):
+            await self._answer(item, nak(0))
+        try:
+            await self._link.confirm()  # with what was acknowledged last
+        except DeliveryError as error:
+            self._tell("delivery", error.code, error=error)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _learn(self, durable: Durable) -> None:
+        self._config = durable.config
+        self._ack_wait = durable.ack_wait
+        self._failures = Failures(
+            self._policy,
+            max_ack_pending=durable.max_ack_pending,
+            max_deliver=durable.max_deliver,
+        )
+
+    def _tell(
+        self, kind: str, code: str = "", sequence: int = 0, error: Exception | None = None
+    ) -> None:
+        self.counts[kind] += 1
+        try:
+            self._on_event(ConsumerEvent(kind, code, sequence, error))  # type: ignore[arg-type]
+        except Exception as fault:  # noqa: BLE001 - the caller's, told as asyncio tells such
+            context = {"message": "on_event raised", "exception": fault}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    # --- taking and opening -----------------------------------------------------------------------
+
+    async def _take(self, subscription: RawSubscription) -> None:
+        """Take what comes, open it, and ask for more."""
+        loop, puller, held = asyncio.get_running_loop(), self._puller, self._held
+        async for raw in subscription:
+            where = puller.take(raw)
+            if where is not None:
+                known = held.get(where.sequence)
+                if known is None:
+                    item: _Held[_M] = _Held(raw, where, loop.time())
+                    held[where.sequence] = item
+                    self._held_bytes += len(raw.data)
+                    await self._open(item)
+                else:  # its time was over on the server, and it is still here
+                    known.delivered, known.reply = where.delivered, raw.reply_text
+                    self.counts["redelivered"] += 1
+            if puller.is_low:
+                await self._pull()
+        raise ConnectionFailedError("the connection is closed")
+
+    async def _pull(self) -> None:
+        held = len(self._held) - self._leaving
+        if self._puller.room(held, self._held_bytes):
+            # Where the server is away, the clock comes back to it.
+            with contextlib.suppress(DeliveryError):
+                await self._puller.pull(held, self._held_bytes)
+
+    async def _open(self, item: _Held[_M]) -> None:
+        raw, where = item.raw, item.where
+        try:
+            if len(raw.data) < _LARGE:
+                message = self._opening.open(raw, where.position)
+            else:
+                message = await asyncio.to_thread(self._opening.open, raw, where.position)
+        except Exception as error:  # noqa: BLE001 - trust is the application's; nothing ends this
+            await self._refuse(item, error)
+            return
+        item.message = message
+        self._lanes.put(item, message.subject if self._ordered else None)
+
+    async def _refuse(self, item: _Held[_M], error: Exception) -> None:
+        """Do with a message that was not opened what the policy says."""
+        item.code = error.code if isinstance(error, XKeyMsgError) else "error"
+        self.counts[f"refused.{item.code}"] += 1
+        now = asyncio.get_running_loop().time()
+        verdict = self._failures.refused(error, item.where.sequence, item.delivered, now)
+        if isinstance(error, ReplayError) and verdict.action == "drop":
+            _log.warning("a replay in %s at %d", self._stream, item.where.sequence)
+        await self._carry_out(item, verdict, error)
+
+    async def _carry_out(self, item: _Held[_M], verdict: Verdict, error: Exception | None) -> None:
+        sequence = item.where.sequence
+        if verdict.action == "quarantine":
+            if not verdict.proven:
+                self._leaving += 1  # strangers' messages take no room from honest ones
+            self._spawn(self._give_up(item, verdict.reason))
+            return
+        await self._answer(item, nak(verdict.delay) if verdict.action == "retry" else ACK)
+        if verdict.action == "drop":
+            self._failures.settle(sequence)
+        self._release(item)
+        self._tell(verdict.action, item.code, sequence, error)
+
+    # --- handling ---------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        while True:
+            item = await self._lanes.get()
+            if item.message is None:
+                continue
+            key = item.message.subject if self._ordered else None
+            if await self._handle(item, item.message):
+                self._lanes.done(key)
+            if self._puller.is_low:
+                await self._pull()
+
+    async def _handle(self, item: _Held[_M], message: _M) -> bool:
+        """Handle a message; False if it is to be handled again, in its lane."""
+        sequence = item.where.sequence
+        item.code = "handler"
+        if self._failures.is_exhausted(item.delivered):
+            verdict = Verdict("quarantine", reason="handler")
+            await self._carry_out(item, verdict, None)
+            return True
+        try:
+            await self._handler(message)
+        except Rejected as answer:
+            if await self._answer(item, term(answer.reason)):
+                self._opening.settle(message)
+            self._failures.settle(sequence)
+            self._release(item)
+            self.counts["rejected"] += 1
+            return True
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return await self._fail(item, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the message was not handled
+            return await self._fail(item, error)
+        self.counts["handled"] += 1
+        if await self._acknowledge(item):
+            self._opening.settle(message)
+        self._failures.settle(sequence)
+        self._release(item)
+        return True
+
+    async def _fail(self, item: _Held[_M], error: BaseException) -> bool:
+        sequence = item.where.sequence
+        # The exception's text may repeat what was in the message: only its class is logged.
+        _log.warning(
+            "the handler of %s failed at %d: %s", self._stream, sequence, type(error).__name__
+        )
+        verdict = self._failures.failed(sequence, item.delivered)
+        cause = error if isinstance(error, Exception) else None
+        if verdict.action == "retry" and self._ordered and not self._stopping.is_set():
+            # What is behind it in its lane waits, and so the message stays here.
+            self._tell("retry", "handler", sequence, cause)
+            loop = asyncio.get_running_loop()
+            loop.call_later(verdict.delay, self._lanes.again, item)
+            return False
+        await self._carry_out(item, verdict, cause)
+        return True
+
+    async def _acknowledge(self, item: _Held[_M]) -> bool:
+        if not self._ack_sync:
+            return await self._answer(item, ACK)
+        try:
+            await self._link.request(item.reply, ACK, timeout=self._api.timeout)
+        except DeliveryError as error:
+            self._tell("delivery", error.code, item.where.sequence, error)
+            return False
+        return True
+
+    # --- answering --------------------------------------------------------------------------------
+
+    async def _answer(self, item: _Held[_M], what: bytes) -> bool:
+        """Answer JetStream; what does not get there makes the message come again."""
+        try:
+            await self._link.publish(item.reply, what)
+        except DeliveryError as error:
+            self._tell("delivery", error.code, item.where.sequence, error)
+            return False
+        return True
+
+    def _release(self, item: _Held[_M]) -> None:
+        if self._held.pop(item.where.sequence, None) is not None:
+            self._held_bytes -= len(item.raw.data)
+        if self._stopping.is_set():
+            self._note_empty()
+
+    def _note_empty(self) -> None:
+        if not self._held:
+            self._empty.set()
+
+    # --- giving up --------------------------------------------------------------------------------
+
+    async def _give_up(self, item: _Held[_M], reason: Reason) -> None:
+        """Keep a message, then terminate it; if we end in between, it comes again."""
+        unproven = reason == "undecryptable"
+        sequence = item.where.sequence
+        record = Record(
+            self._stream,
+            self._durable,
+            sequence,
+            item.where.stored_ns // 1_000_000,
+            item.raw.subject,
+            reason,
+            item.raw.headers,
+            item.raw.data,
+        )
+        try:
+            if unproven:
+                kept = await self._quarantine.keep_unproven(record)
+            else:
+                kept = await self._quarantine.keep_proven(record)
+            # Outside there are two words (docs/spec/envelope.md, E-90).
+            await self._answer(item, term("undecryptable" if unproven else "refused"))
+            if item.message is not None:
+                self._opening.settle(item.message)
+            self._failures.settle(sequence)
+        except ConnectionFailedError:
+            return  # `run` ends with it, and the message comes again
+        finally:
+            self._leaving -= unproven
+            self._release(item)
+        self._tell("quarantined" if kept else "lost", item.code, sequence)
+        await self._pull()
+
+    def _on_blocked(self, error: XKeyMsgError | None) -> None:
+        self._puller.paused = error is not None or self._stopping.is_set()
+        if error is None:
+            _log.warning("the proven quarantine takes messages again")
+            self._tell("unblocked")
+            return
+        _log.error("consuming %s stands still: the quarantine: %s", self._stream, error)
+        self._tell("blocked", error.code, error=error)
+
+    # --- the clock --------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Ask for time, for more messages, and whether the consumer is there."""
+        loop = asyncio.get_running_loop()
+        missing, check_at = 0, 0.0
+        while True:
+            await asyncio.sleep(min(_TICK, self._ack_wait / 6))
+            now = loop.time()
+            await self._ask_for_time(now)
+            self._puller.look()
+            if self._puller.suspect and now >= check_at and self._link.state == "connected":
+                self._puller.suspect = False
+                check_at = now + _CHECK
+                if await self._is_missing():
+                    missing += 1
+                    self._puller.suspect = True
+                    if missing >= _MISSING:
+                        await self._recreate()
+                        missing = 0
+                else:
+                    missing = 0
+            await self._pull()
+
+    async def _ask_for_time(self, now: float) -> None:
+        """Keep what is here from being delivered again, here or to another worker."""
+        late = now - self._ack_wait / 3
+        for item in [each for each in self._held.values() if each.touched <= late]:
+            item.touched = now
+            if not await self._answer(item, IN_PROGRESS):
+                return
+
+    async def _is_missing(self) -> bool:
+        try:
+            await find_durable(self._api, self._stream, self._durable, None)
+        except DeliveryError as error:
+            return error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
+        return False
+
+    async def _recreate(self) -> None:
+        """Make the consumer again; its messages come from the beginning, in a new scope.
+
+        Raises:
+            DeliveryError: If that is not wanted, or not possible.
+        """
+        if self._on_missing == "error":
+            raise DeliveryError(
+                f"consumer {self._durable} of {self._stream} is gone", CONSUMER_NOT_FOUND
+            )
+        durable = await create_durable(self._api, self._stream, self._durable, self._config)
+        self._learn(durable)
+        self._opening = self._new_opening()
+        self._puller.forget()
+        self._tell("recreated")

@@ -1,0 +1,125 @@
+"""Durable consumers: what a worker needs one to be, and making it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, check_name
+from xkeymsg.errors import ConfigurationError, DeliveryError
+
+__all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
+
+_NS: Final = 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableOptions:
+    """How a durable is made that is not there yet.
+
+    Raises:
+        ConfigurationError: If a value makes no sense.
+    """
+
+    filter_subjects: Iterable[str] = ()
+    """What it takes of the stream; nothing is all of it."""
+    ack_wait: float = 30.0
+    """Seconds until a message that nobody answers for comes again."""
+    max_ack_pending: int = 1000
+    """Messages that may be out at a time, with all its workers."""
+    deliver: Literal["all", "new"] = "all"
+    """Where it begins."""
+
+    def __post_init__(self) -> None:
+        if not self.ack_wait >= 0.1:
+            raise ConfigurationError("ack_wait is at least 0.1 seconds")
+        if not self.max_ack_pending >= 1:
+            raise ConfigurationError("max_ack_pending is at least 1")
+        if self.deliver not in ("all", "new"):
+            raise ConfigurationError("deliver is 'all' or 'new'")
+        object.__setattr__(self, "filter_subjects", tuple(self.filter_subjects))
+
+    def config(self, durable: str) -> dict[str, Any]:
+        """Return the consumer's configuration, as JetStream has it."""
+        config: dict[str, Any] = {
+            "name": durable,
+            "durable_name": durable,
+            "ack_policy": "explicit",
+            "ack_wait": int(self.ack_wait * _NS),
+            "max_ack_pending": self.max_ack_pending,
+            "max_deliver": -1,  # who fails too often goes to quarantine, which is ours to do
+            "deliver_policy": self.deliver,
+            "replay_policy": "instant",
+        }
+        filters = list(self.filter_subjects)
+        if len(filters) == 1:
+            config["filter_subject"] = filters[0]
+        elif filters:
+            config["filter_subjects"] = filters
+        return config
+
+
+class Durable(NamedTuple):
+    """What a consumer on the server is."""
+
+    ack_wait: float
+    """The shortest time until a message that nobody answers for comes again, in seconds."""
+    max_ack_pending: int
+    max_deliver: int
+    config: dict[str, Any]
+    """All of it, to make it again."""
+
+
+async def find_durable(
+    api: API, stream: str, durable: str, options: DurableOptions | None
+) -> Durable:
+    """Look a durable up; make it, if it is not there and there are options.
+
+    Raises:
+        ConfigurationError: If it cannot serve: not a pull consumer, or without acknowledgements.
+        DeliveryError: If it is not there, or the server refuses or does not answer.
+    """
+    check_name("stream", stream)
+    check_name("consumer", durable)
+    try:
+        answer = await api.request(f"CONSUMER.INFO.{stream}.{durable}")
+    except DeliveryError as error:
+        if error.err_code != CONSUMER_NOT_FOUND or options is None:
+            raise
+        return await create_durable(api, stream, durable, options.config(durable))
+    return _parse(answer.get("config"))
+
+
+async def create_durable(api: API, stream: str, durable: str, config: dict[str, Any]) -> Durable:
+    """Make a durable, or find one that is just so.
+
+    Raises:
+        ConfigurationError: As `find_durable`.
+        DeliveryError: If the server refuses or does not answer.
+    """
+    body = {"stream_name": stream, "config": config, "action": ""}
+    answer = await api.request(f"CONSUMER.CREATE.{stream}.{durable}", body)
+    return _parse(answer.get("config"))
+
+
+def _parse(config: object) -> Durable:
+    if not isinstance(config, dict):
+        raise DeliveryError("JetStream's answer is no consumer")
+    if config.get("deliver_subject"):
+        raise ConfigurationError("the consumer pushes: workers need one to pull from")
+    if config.get("ack_policy") != "explicit":
+        raise ConfigurationError("the consumer needs the acknowledgement policy 'explicit'")
+    backoff = config.get("backoff")
+    waits = [config.get("ack_wait"), *(backoff if isinstance(backoff, list) else [])]
+    known = [wait for wait in waits if type(wait) is int and wait > 0]
+    return Durable(
+        min(known, default=30 * _NS) / _NS,
+        _number(config.get("max_ack_pending")),
+        _number(config.get("max_deliver")),
+        config,
+    )
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else 0

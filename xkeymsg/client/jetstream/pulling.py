@@ -1,0 +1,218 @@
+"""Pulling from a durable without a pause: requests that overlap, and what ends them.
+
+Each request has an inbox of its own below one that nobody can guess. That tells apart what the
+server says, which comes on the inbox, from what a stream holds, which comes on its own subject with
+a reply that only a server writes: a publisher's headers cannot pass for a status, nor a message
+that was sent to the inbox for one of the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Final
+
+from xkeymsg.client.jetstream.acks import Delivery, parse_ack
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.transport.headers import Status, parse_status
+from xkeymsg.transport.raw import Raw
+
+__all__ = ("Puller",)
+
+_log = logging.getLogger(__name__)
+
+_HEARTBEAT: Final = 100
+_USUAL: Final = (404, 408)
+"""No messages, request timeout."""
+_CONFLICT: Final = 409
+_MISSED: Final = 2.5
+"""So many heartbeats' time without a word: the consumer, or its leader, is gone."""
+_GRACE: Final = 2.0
+_PAUSE: Final = 0.25
+"""Seconds before the next request where one was refused."""
+_REQUESTS: Final = 2
+"""Requests at a time."""
+_ENDED: Final = "consumer deleted", "consumer is push based"
+_TOO_LARGE: Final = "message size exceeds maxbytes"
+_HARMLESS: Final = "batch completed", _TOO_LARGE
+
+
+class _Request:
+    """One request that the server still works on."""
+
+    __slots__ = ("ends", "left")
+
+    def __init__(self, left: int, ends: float) -> None:
+        self.left = left
+        self.ends = ends
+
+
+class Puller:
+    """Asks a durable for messages, so that some are always on their way while there is room."""
+
+    def __init__(
+        self,
+        api: API,
+        stream: str,
+        durable: str,
+        *,
+        prefetch: int,
+        prefetch_bytes: int,
+        expires: float,
+        heartbeat: float,
+    ) -> None:
+        """Take what to ask, and how much.
+
+        Args:
+            api: The connection.
+            stream: Whose messages.
+            durable: The consumer.
+            prefetch: Messages that may be held, or on their way.
+            prefetch_bytes: Bytes that they may have, roughly.
+            expires: How long the server keeps a request, in seconds.
+            heartbeat: How often it says that it does, in seconds; at most half of `expires`.
+        """
+        self.inbox = api.link.new_inbox()
+        self.paused = False
+        """Whether to ask for nothing."""
+        self.suspect = False
+        """Whether to look if the consumer is still there."""
+        self.strays = 0
+        """Messages on the inbox, or with a reply, that are not this consumer's."""
+        self._link = api.link
+        self._next = f"{api.prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._from = stream.encode(), durable.encode()
+        self._prefix = self.inbox.encode() + b"."
+        self._prefetch = prefetch
+        self._quarter = prefetch // 4
+        self._prefetch_bytes = prefetch_bytes
+        self._expires = expires
+        self._heartbeat = heartbeat
+        self._requests: dict[int, _Request] = {}
+        self._outstanding = 0
+        self._number = 0
+        self._one_of_any_size = False
+        self._reconnects = self._link.reconnects
+        self._heard = self._now()
+        self._not_before = 0.0
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    # --- what comes -------------------------------------------------------------------------------
+
+    def take(self, raw: Raw) -> Delivery | None:
+        """Look at what came: the delivery of a message, or None for what is not for the program."""
+        self._heard = self._now()
+        if raw.subject.startswith(self._prefix):
+            self._take_status(raw)
+            return None
+        delivery = parse_ack(raw.reply)
+        if delivery is None or delivery[:2] != self._from:
+            self.strays += 1
+            return None
+        for number, request in self._requests.items():
+            self._outstanding -= 1
+            request.left -= 1
+            if not request.left:
+                del self._requests[number]
+            break
+        return delivery
+
+    def _take_status(self, raw: Raw) -> None:
+        status = parse_status(raw.headers)
+        number = raw.subject[len(self._prefix) :]
+        if status is None or not number.isdigit() or len(number) > 18:
+            self.strays += 1
+        elif status.code != _HEARTBEAT:
+            self._drop(int(number))
+            if status.code not in _USUAL:
+                self._take_refusal(status)
+
+    def _take_refusal(self, status: Status) -> None:
+        """Ask again, after a moment, and first look whether there is still a consumer."""
+        text = status.text.lower()
+        if status.code == _CONFLICT and text in _HARMLESS:
+            self._one_of_any_size = text == _TOO_LARGE
+            return
+        _log.info("pull refused: %d %s", status.code, text[:100].encode("ascii", "replace"))
+        self._not_before = self._now() + _PAUSE
+        self.suspect = True
+        if text in _ENDED:
+            self.forget()
+
+    def _drop(self, number: int) -> None:
+        request = self._requests.pop(number, None)
+        if request is not None:
+            self._outstanding -= request.left
+
+    def forget(self) -> None:
+        """Take all requests for lost."""
+        self._requests.clear()
+        self._outstanding = 0
+        self._heard = self._now()
+
+    # --- what is asked ----------------------------------------------------------------------------
+
+    @property
+    def is_low(self) -> bool:
+        """Whether so few are on their way that it is worth asking for room."""
+        return self._outstanding <= self._quarter
+
+    def room(self, held: int, held_bytes: int) -> int:
+        """Return how many messages to ask for now; mostly 0."""
+        if not self.is_low or self.paused or len(self._requests) >= _REQUESTS:
+            return 0
+        room = self._prefetch - held - self._outstanding
+        if room < max(1, self._quarter) and held:
+            return 0
+        if held_bytes * 2 > self._prefetch_bytes:
+            return 0
+        return max(room, 0)
+
+    async def pull(self, held: int, held_bytes: int) -> None:
+        """Ask for more if there is room.
+
+        Raises:
+            DeliveryError: If the server takes nothing for some time.
+            ConnectionFailedError: If the link is closed.
+        """
+        batch = self.room(held, held_bytes)
+        if not batch:
+            return
+        now = self._now()
+        if now < self._not_before or self._link.state == "reconnecting":
+            return  # the clock comes back to it
+        body = {"batch": batch, "expires": int(self._expires * 1e9)}
+        body["idle_heartbeat"] = int(self._heartbeat * 1e9)
+        if self._one_of_any_size:
+            self._one_of_any_size, batch = False, 1
+            body["batch"] = 1
+        else:
+            body["max_bytes"] = max(self._prefetch_bytes // _REQUESTS, self._link.max_payload)
+        self._number += 1
+        if not self._requests:
+            self._heard = now
+        self._requests[self._number] = _Request(batch, now + self._expires + _GRACE)
+        self._outstanding += batch
+        reply = f"{self.inbox}.{self._number}"
+        try:
+            await self._link.publish(self._next, json.dumps(body).encode(), reply=reply)
+        except BaseException:
+            self._drop(self._number)
+            raise
+
+    def look(self) -> None:
+        """Take note of what did not come: with each tick of the clock."""
+        now = self._now()
+        if self._link.reconnects != self._reconnects:
+            self._reconnects = self._link.reconnects
+            self.forget()  # the server forgot them with the connection
+            self.suspect = True
+        elif self._requests and now - self._heard > _MISSED * self._heartbeat:
+            _log.info("no heartbeat from the consumer")
+            self.forget()
+            self.suspect = True
+        for number in [n for n, request in self._requests.items() if request.ends < now]:
+            self._drop(number)
