@@ -1,5 +1,6 @@
-"""For tests and demonstrations: a real nats-server on a free loopback port."""
+"""For tests and demonstrations: a real nats-server on a free loopback port; NATS in memory."""
 
+from xkeymsg.testing.memory import MemoryNATS
 from xkeymsg.testing.server import NATSServer
 
-__all__ = ("NATSServer",)
+__all__ = ("MemoryNATS", "NATSServer")

@@ -1,0 +1,528 @@
+"""Requests and answers, and what others make of them.
+
+Mallory, in these stories, sees everything that is on the wire and publishes what it likes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from xkeymsg import (
+    ANYONE,
+    ConfigurationError,
+    ConnectionFailedError,
+    DeliveryError,
+    KeyFormatError,
+    MalformedError,
+    Message,
+    PayloadTooLargeError,
+    Peers,
+    Recipient,
+    Reply,
+    Sealer,
+    SenderNotAdmittedError,
+    ServiceError,
+    SubjectMismatchError,
+    UserKey,
+    XKey,
+    XKeyPair,
+    nkey,
+)
+from xkeymsg.client.asking import reply_subject
+from xkeymsg.client.opening import LARGE
+from xkeymsg.envelope.content import TransportHeaders
+from xkeymsg.envelope.inspecting import inspect, message_id
+
+from .conftest import ALICE, BOB, CAROL, ESCROW, EVE, Told, Town, until
+
+
+async def echo(message: Message) -> bytes:
+    return message.data
+
+
+async def test_an_answer_comes_back_sealed(town: Town) -> None:
+    async def handle(message: Message) -> Reply:
+        assert message.headers.pairs == (("Trace", "1"),)  # ours are not among them
+        return Reply(message.data.upper(), {"Trace": "2"}, "text/plain")
+
+    async with town.connect() as alice, town.connect(BOB) as bob, town.link() as mallory:
+        wire = await mallory.subscribe(">")
+        await mallory.confirm()
+        async with bob.serve("svc", handle):
+            await bob.flush()
+            reply = await alice.request(
+                "svc", b"secret", to="bob", timeout=5, headers={"Trace": "1"}
+            )
+        assert (reply.data, reply.content_type) == (b"SECRET", "text/plain")
+        assert reply.headers.pairs == (("Trace", "2"),)
+        assert (reply.sender, reply.admitted) == (BOB.public, True)
+        request, answer = [await wire.next(5) for _ in range(2)]
+    assert reply.subject == reply_subject(message_id(request.data))
+    assert request.reply == answer.subject
+    assert b"secret" not in request.data + request.headers
+    assert b"SECRET" not in answer.data + answer.headers
+
+
+async def test_large_ones_and_many_at_once(town: Town) -> None:
+    async with (
+        town.connect() as alice,
+        town.connect(BOB) as bob,
+        bob.serve("svc", echo, concurrency=7),
+    ):
+        await bob.flush()
+        sizes = [LARGE * 2 if number % 10 == 0 else number for number in range(50)]
+        replies = await asyncio.gather(
+            *(alice.request("svc", bytes(size), to="bob", timeout=10) for size in sizes)
+        )
+        assert [len(reply.data) for reply in replies] == sizes
+        assert (alice._asking._waiting, alice.stats.opened) == ({}, 50)
+
+
+async def test_respond_answers_by_hand_and_once(town: Town) -> None:
+    async with (
+        town.connect() as alice,
+        town.connect(BOB) as bob,
+        bob.subscribe("svc") as messages,
+    ):
+        await bob.flush()
+        asked = asyncio.create_task(alice.request("svc", b"?", to="bob", timeout=5))
+        request = await anext(messages)
+        with pytest.raises(PayloadTooLargeError):
+            await bob.respond(request, bytes(2 << 20))
+        await bob.respond(request, b"!")
+        with pytest.raises(ConfigurationError):
+            await bob.respond(request, b"!!")
+        assert (await asked).data == b"!"
+
+
+async def test_what_is_no_request_has_no_answer(town: Town) -> None:
+    async with (
+        town.connect() as alice,
+        town.connect(BOB) as bob,
+        bob.subscribe("svc") as messages,
+    ):
+        await bob.flush()
+        await alice.publish("svc", b"", to="bob")
+        with pytest.raises(MalformedError):
+            await bob.respond(await anext(messages), b"!")
+        with pytest.raises(TypeError):
+            await bob.respond(b"svc", b"!")  # type: ignore[arg-type]
+
+
+async def test_nobody_listens(town: Town) -> None:
+    async with town.connect() as alice:
+        with pytest.raises(DeliveryError, match="nobody listens"):
+            await alice.request("svc", b"", to="bob", timeout=5)
+        with pytest.raises(DeliveryError, match="nobody listens"):
+            await alice.request_many("svc", b"", to="bob", timeout=5)
+
+
+async def test_nobody_answers(town: Town) -> None:
+    async with town.connect() as alice, town.link() as link:
+        await link.subscribe("svc")
+        await link.confirm()
+        with pytest.raises(DeliveryError, match="no answer within"):
+            await alice.request("svc", b"", to="bob", timeout=0.05)
+        assert await alice.request_many("svc", b"", to="bob", timeout=0.05) == []
+        assert alice._asking._waiting == {}
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e20])
+async def test_a_time_that_is_none(timeout: float, town: Town) -> None:
+    async with town.connect() as alice:
+        with pytest.raises(ConfigurationError):
+            await alice.request("svc", b"", to="bob", timeout=timeout)
+
+
+async def test_a_request_that_is_cancelled_waits_no_more(town: Town) -> None:
+    async with town.connect() as alice, town.link() as link:
+        await link.subscribe("svc")
+        await link.confirm()
+        for delay in (0, 0.001, 0.02):
+            task = asyncio.create_task(alice.request("svc", b"", to="bob", timeout=60))
+            await asyncio.sleep(delay)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert alice._asking._waiting == {}
+
+
+async def test_a_client_that_closes_ends_its_requests(town: Town) -> None:
+    async with town.link() as link:
+        await link.subscribe("svc")
+        await link.confirm()
+        async with town.connect() as alice:
+            task = asyncio.create_task(alice.request("svc", b"", to="bob", timeout=60))
+            await until(lambda: alice._asking._waiting)
+        with pytest.raises(ConnectionFailedError):
+            await task
+        with pytest.raises(ConnectionFailedError):
+            await alice.request("svc", b"", to="bob")
+
+
+async def test_a_request_expires_when_nobody_waits_any_more(town: Town) -> None:
+    async with town.connect() as alice, town.link() as link:
+        raw = await link.subscribe("svc")
+        await link.confirm()
+        await alice.request_many("svc", b"", to="bob", timeout=0.01)
+        seen = inspect((await raw.next(5)).data)
+    assert seen.expires is not None
+    assert 30 <= (seen.expires - seen.created).total_seconds() <= 30.1  # and the clocks' difference
+
+
+async def test_answers_of_several(town: Town) -> None:
+    async def refuse(_message: Message) -> bytes:
+        raise ServiceError("busy")
+
+    async with (
+        town.connect() as alice,
+        town.connect(BOB) as bob,
+        town.connect(CAROL) as carol,
+        bob.serve("svc", echo),
+        carol.serve("svc", refuse),
+    ):
+        await bob.flush()
+        await carol.flush()
+        answers = await alice.request_many("svc", b"x", to=["bob", "carol"], timeout=5)
+        assert {
+            answer.data if isinstance(answer, Message) else answer.reason for answer in answers
+        } == {b"x", "busy"}
+        assert len(await alice.request_many("svc", b"x", to=["bob", "carol"], replies=1)) == 1
+
+
+# --- forged answers -------------------------------------------------------------------------------
+
+
+class Wiretap:
+    """A service's place, taken by somebody who has the requests and answers as he likes."""
+
+    def __init__(self, link: Any, raw: Any) -> None:
+        self._link = link
+        self._raw = raw
+        self.request: Any = None
+
+    async def next(self) -> None:
+        self.request = await self._raw.next(5)
+
+    async def send(
+        self, by: XKeyPair, to: XKey, subject: str, data: bytes = b"forged", **headers: str
+    ) -> bytes:
+        pairs = TransportHeaders((name.replace("_", "-"), text) for name, text in headers.items())
+        envelope = Sealer(by).seal(data, to=[to], subject=subject, headers=pairs)
+        await self.raw(envelope)
+        return envelope
+
+    async def raw(self, data: bytes, headers: bytes = b"") -> None:
+        await self._link.publish(self.request.reply.decode(), data, headers=headers)
+
+
+async def ask(
+    town: Town,
+    story: Callable[[Wiretap, XKey, str], Awaitable[None]],
+    told: Told,
+    to: Any = "bob",
+    trust: Any = None,
+    timeout: float = 0.15,
+) -> Message | None:
+    """Have Alice ask, and the story go on with her request; return what she takes for an answer."""
+    more = {} if trust is None else {"trust": trust}
+    async with town.connect(on_error=told, **more) as alice, town.link() as link:
+        raw = await link.subscribe("svc")
+        await link.confirm()
+        tap = Wiretap(link, raw)
+        asked = asyncio.create_task(alice.request("svc", b"?", to=to, timeout=timeout))
+        await tap.next()
+        await story(tap, alice._asking._pair.public, reply_subject(message_id(tap.request.data)))
+        try:
+            return await asked
+        except DeliveryError:
+            return None
+
+
+async def test_the_honest_answer_comes_through_all_of_this(town: Town, told: Told) -> None:
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        for data in (b"", b"garbage", tap.request.data, bytes(LARGE)):
+            await tap.raw(data)
+        await tap.send(EVE, key, subject)
+        await tap.send(BOB, key, subject, b"honest")
+
+    answer = await ask(town, story, told, timeout=5)
+    assert answer is not None
+    assert answer.data == b"honest"
+    assert told.codes == ["malformed", "malformed", "sender_not_admitted", "malformed",
+                          "sender_not_admitted"]  # fmt: skip
+
+
+async def test_another_recipient_of_the_request_cannot_answer_for_bob(
+    town: Town, told: Told
+) -> None:
+    """Carol reads the request, and so knows all that an answer needs, but for Bob's key."""
+
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(EVE, key, subject)
+
+    assert await ask(town, story, told, to=["bob", "carol"]) is None
+    assert told.codes == ["sender_not_admitted"]
+
+
+async def test_escrow_reads_the_request_and_cannot_answer(town: Town, told: Told) -> None:
+    trust = Peers.parse(
+        f'always_to = ["escrow"]\n[peers.bob]\nxkey = "{BOB.public}"\n'
+        f'[peers.escrow]\nxkey = "{ESCROW.public}"\nsubjects = [">"]'
+    )
+
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(ESCROW, key, subject)
+
+    assert await ask(town, story, told, trust=trust) is None
+    assert told.codes == ["sender_not_admitted"]
+
+
+async def test_an_admitted_peer_that_was_not_asked_cannot_answer(town: Town, told: Told) -> None:
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(CAROL, key, subject)
+
+    assert await ask(town, story, told) is None
+    assert told.codes == ["sender_not_admitted"]
+
+
+async def test_an_answer_to_another_request_is_none(town: Town, told: Told) -> None:
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(BOB, key, reply_subject(bytes(16)))
+        await tap.send(BOB, key, "svc")
+        await tap.send(BOB, key, subject[:-1])
+        await tap.send(BOB, key, f"{subject}.x")
+
+    assert await ask(town, story, told) is None
+    assert told.codes == ["subject_mismatch"] * 4
+
+
+async def test_an_answer_sealed_to_alices_own_key_is_none(town: Town, told: Told) -> None:
+    """Who stole Alice's key cannot answer her, as anybody could by its means."""
+
+    async def story(tap: Wiretap, _key: XKey, subject: str) -> None:
+        await tap.send(BOB, ALICE.public, subject)
+
+    assert await ask(town, story, told) is None
+    assert told.codes == ["not_a_recipient"]
+
+
+async def test_an_answer_replayed_and_a_second_one(town: Town, told: Told) -> None:
+    async with town.connect(on_error=told) as alice, town.link() as link:
+        raw = await link.subscribe("svc")
+        await link.confirm()
+        tap = Wiretap(link, raw)
+        question = alice.request_many("svc", b"?", to=["bob", "carol"], timeout=0.3)
+        asked = asyncio.create_task(question)
+        await tap.next()
+        key, subject = alice._asking._pair.public, reply_subject(message_id(tap.request.data))
+        envelope = await tap.send(BOB, key, subject, b"1")
+        await tap.raw(envelope)
+        await tap.send(BOB, key, subject, b"2")
+        answers = await asked
+        assert [each.data for each in answers if isinstance(each, Message)] == [b"1"]
+        assert told.codes == ["replay"] * 2
+        # And for the next request, to which the same key and the same inbox belong.
+        asked = asyncio.create_task(alice.request_many("svc", b"?", to="bob", timeout=0.1))
+        await tap.next()
+        await tap.raw(envelope)
+        assert await asked == []
+        assert told.codes == ["replay", "replay", "subject_mismatch"]
+
+
+async def test_the_user_that_a_name_stands_for_has_to_answer(town: Town, told: Told) -> None:
+    user, other = (UserKey(nkey.encode_seed(nkey.Prefix.USER, bytes([n]) * 32)) for n in (1, 2))
+    to = Recipient(BOB.public, user.public)
+
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(BOB, key, subject)
+        for identity in (other.public, user.public):
+            sealer = Sealer(BOB, identity=identity)
+            await tap.raw(sealer.seal(identity.encode(), to=[key], subject=subject))
+
+    answer = await ask(town, story, told, to=to, timeout=5)
+    assert answer is not None
+    assert answer.data.decode() == user.public
+    assert told.codes == ["sender_not_admitted"] * 2
+
+
+async def test_a_status_of_anybody_is_the_word_of_the_server(town: Town, told: Told) -> None:
+    """Whoever can write it could as well have kept the request from arriving."""
+
+    async def story(tap: Wiretap, _key: XKey, _subject: str) -> None:
+        await tap.raw(b"not empty", b"NATS/1.0 503\r\n\r\n")
+        await tap.raw(b"", b"NATS/1.0 100 Idle\r\n\r\n")
+        await tap.raw(b"", b"NATS/1.0 503\r\n\r\n")
+
+    assert await ask(town, story, told, timeout=60) is None
+
+
+async def test_an_error_is_the_answer_only_of_who_was_asked(town: Town, told: Told) -> None:
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(EVE, key, subject, b"no", xkm_error="denied")
+        await tap.send(BOB, key, subject, b"\xff" * 5000, xkm_error="denied\n" + "x" * 5000)
+
+    with pytest.raises(ServiceError) as caught:
+        await ask(town, story, told, timeout=5)
+    assert caught.value.reason.startswith("denied\n")
+    assert len(str(caught.value)) < 20_000
+    assert "\n" not in str(caught.value)
+    assert told.codes == ["sender_not_admitted"]
+
+
+# --- what a request makes a service do ------------------------------------------------------------
+
+
+async def send_request(
+    link: Any,
+    by: XKeyPair = ALICE,
+    subject: str = "svc",
+    wire_reply: str = "",
+    **headers: str,
+) -> None:
+    pairs = TransportHeaders((name.replace("_", "-"), text) for name, text in headers.items())
+    envelope = Sealer(by).seal(b"?", to=[BOB.public], subject=subject, headers=pairs)
+    await link.publish(subject, envelope, reply=wire_reply)
+
+
+@pytest.mark.parametrize(
+    ("reply_to", "error"),
+    [
+        ("orders.new", SubjectMismatchError),
+        ("_INBOX", SubjectMismatchError),
+        ("_INBOXES.x", SubjectMismatchError),
+        ("$JS.API.STREAM.DELETE.ORDERS", SubjectMismatchError),
+        ("_INBOX.x y", MalformedError),
+        ("_INBOX.>", MalformedError),
+        ("_INBOX.", MalformedError),
+        ("_INBOX.x\r\nPUB orders.new", MalformedError),
+        ("", MalformedError),
+        ("_INBOX." + "x" * 3000, MalformedError),
+    ],
+)
+async def test_a_service_publishes_to_no_subject_but_an_inbox(
+    reply_to: str, error: type[Exception], town: Town
+) -> None:
+    """The confused deputy: the service's content, sealed by its key, on somebody's work subject."""
+    async with (
+        town.connect(BOB) as bob,
+        town.link() as mallory,
+        bob.subscribe("svc") as messages,
+    ):
+        wire = await mallory.subscribe(">")
+        await bob.flush()
+        await mallory.confirm()
+        await send_request(mallory, xkm_reply_key=str(ALICE.public), xkm_reply_to=reply_to)
+        with pytest.raises(error):
+            await bob.respond(await anext(messages), b"content")
+        await wire.next(5)
+        await bob.flush()
+        await mallory.confirm()
+        assert wire.pending == 0
+
+
+async def test_the_subject_on_the_wire_is_not_where_an_answer_goes(town: Town) -> None:
+    async with town.connect(BOB) as bob, town.link() as mallory, bob.serve("svc", echo):
+        wire = await mallory.subscribe("*.*")
+        await bob.flush()
+        await mallory.confirm()
+        key = str(XKeyPair.generate().public)
+        await send_request(
+            mallory, wire_reply="orders.new", xkm_reply_key=key, xkm_reply_to="_INBOX.x"
+        )
+        assert (await wire.next(5)).subject == b"_INBOX.x"
+
+
+async def test_each_sender_has_its_own_inboxes(town: Town, told: Told) -> None:
+    inboxes = {ALICE.public: "_INBOX_alice", CAROL.public: "_INBOX_carol"}
+
+    def prefix(message: Message) -> str:
+        return inboxes[message.sender]
+
+    async with (
+        town.connect(BOB, reply_prefix=prefix, on_error=told) as bob,
+        town.connect(inbox_prefix="_INBOX_alice") as alice,
+        town.connect(CAROL, inbox_prefix="_INBOX_alice") as carol,
+        bob.serve("svc", echo),
+    ):
+        await bob.flush()
+        assert (await alice.request("svc", b"x", to="bob")).data == b"x"
+        with pytest.raises(DeliveryError):  # Carol would have Alice's inboxes filled
+            await carol.request("svc", b"x", to="bob", timeout=0.1)
+    assert told.codes == ["subject_mismatch"]
+
+
+async def test_a_request_that_names_anothers_key_gets_nothing_by_it(town: Town, told: Told) -> None:
+    """Alice has Bob seal an answer to Carol: Carol waits for no such one, and Alice cannot read it.
+
+    Neither can she have Carol take it for something else: what is sealed is a subject below `_XKM`.
+    """
+    async with (
+        town.connect(BOB) as bob,
+        town.connect(CAROL, {BOB.public}, on_error=told) as carol,
+        town.link() as mallory,
+        bob.serve("svc", echo),
+        carol.subscribe("_INBOX.>", subjects=">") as everything,
+    ):
+        await bob.flush()
+        await carol.flush()
+        await send_request(mallory, xkm_reply_key=str(CAROL.public), xkm_reply_to="_INBOX.carol")
+        taker = asyncio.create_task(anext(everything))
+        await until(lambda: told)
+        taker.cancel()
+    assert told.codes == ["subject_mismatch"]
+
+
+async def test_strangers_are_not_answered_unless_that_is_said(town: Town, told: Told) -> None:
+    async with (
+        town.connect(EVE, {BOB.public}) as eve,
+        town.connect(BOB, ANYONE, on_error=told) as bob,
+        bob.serve("svc", echo),
+        bob.serve("open", echo, answer_anyone=True),
+        bob.subscribe("hand") as messages,
+    ):
+        await bob.flush()
+        with pytest.raises(DeliveryError):
+            await eve.request("svc", b"x", to=BOB.public, timeout=0.1)
+        assert told.codes == ["sender_not_admitted"]
+        assert (await eve.request("open", b"x", to=BOB.public)).data == b"x"
+        asked = asyncio.create_task(eve.request("hand", b"x", to=BOB.public))
+        request = await anext(messages)
+        with pytest.raises(SenderNotAdmittedError):
+            await bob.respond(request, b"!")
+        await bob.respond(request, b"!", answer_anyone=True)
+        assert (await asked).data == b"!"
+
+
+async def test_a_key_that_is_none(town: Town) -> None:
+    async with town.connect(BOB) as bob, town.link() as link, bob.subscribe("svc") as messages:
+        await bob.flush()
+        for key in ("", "X", str(ALICE.public)[:-1], ALICE.seed(), "\ud7ff"):
+            await send_request(link, xkm_reply_key=key, xkm_reply_to="_INBOX.x")
+            with pytest.raises(KeyFormatError):
+                await bob.respond(await anext(messages), b"!")
+        await send_request(link, xkm_reply_to="_INBOX.x")
+        with pytest.raises(MalformedError):
+            await bob.respond(await anext(messages), b"!")
+
+
+async def test_our_headers_are_not_among_those_of_the_application(town: Town) -> None:
+    """What came can be published on as it came, without asking for answers to somebody else."""
+    async with (
+        town.connect() as alice,
+        town.connect(BOB) as bob,
+        bob.subscribe("svc") as messages,
+    ):
+        await bob.flush()
+        headers = [("a", "1"), ("A", "2"), ("a", "1")]
+        task = asyncio.create_task(
+            alice.request_many("svc", b"", to="bob", headers=headers, timeout=0.1)
+        )
+        request = await anext(messages)
+        assert request.headers.pairs == tuple(headers)
+        await bob.publish("other", request.data, to="carol", headers=request.headers)
+        await task

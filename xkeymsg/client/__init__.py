@@ -1,0 +1,1 @@
+"""Sealed messages over NATS: publish, subscribe, request, and streams."""

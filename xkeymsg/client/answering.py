@@ -1,0 +1,134 @@
+"""Answers: to whom and where a request asks for them, and whether it may.
+
+Who asks chooses a key and a subject, and the answer holds what the service knows: so the sender has
+to be admitted; the subject has to be an inbox that is allowed for that sender, or the service would
+publish its own content wherever it is told to; and what is sealed is a subject that nothing accepts
+but the request with that message id. A request that names another's key gains nothing: its holder
+waits for no such answer, and the asker cannot read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from xkeymsg.client.asking import MOST_TEXT, reply_subject
+from xkeymsg.client.opening import Request
+from xkeymsg.client.port import Port
+from xkeymsg.client.sealing import Outgoing, Room
+from xkeymsg.client.stats import Stats
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.sealing import Headers
+from xkeymsg.errors import (
+    ConfigurationError,
+    MalformedError,
+    SenderNotAdmittedError,
+    ServiceError,
+    SubjectMismatchError,
+)
+from xkeymsg.keys import XKey
+from xkeymsg.transport.subjects import encode_subject
+
+__all__ = ("Answering", "Prefix", "Reply")
+
+Prefix = str | Callable[[Message], str]
+"""What an inbox begins with, for everybody or for the sender of a request: `_INBOX_bob`."""
+
+
+class Reply(NamedTuple):
+    """What a handler returns that answers with more than bytes."""
+
+    data: bytes = b""
+    headers: Headers = ()
+    content_type: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Reply of {len(self.data)} bytes>"  # a NamedTuple would show them
+
+
+class _Address(NamedTuple):
+    request: Request
+    key: XKey
+    to: str
+
+
+class Answering:
+    """Answers the requests that one client gets."""
+
+    def __init__(self, port: Port, outgoing: Outgoing, stats: Stats, prefix: Prefix) -> None:
+        self._port = port
+        self._outgoing = outgoing
+        self._stats = stats
+        self._prefix = prefix
+
+    def address(self, message: Message, *, anyone: bool = False) -> _Address:
+        """Return where an answer goes.
+
+        Raises:
+            MalformedError: If the message is no request.
+            KeyFormatError: If the key it names is none.
+            SubjectMismatchError: If the subject it names is no inbox that is allowed for it.
+            SenderNotAdmittedError: If its sender is not admitted by name, unless `anyone` is.
+            ConfigurationError: If it was answered before.
+            TypeError: If it is no message.
+        """
+        if not isinstance(message, Message):
+            raise TypeError(f"what is answered is a Message, not {type(message).__name__}")
+        request = message._origin  # noqa: SLF001 - the client's own note on it
+        if not isinstance(request, Request) or request.key is None or request.reply_to is None:
+            raise MalformedError("no request: it does not say where an answer goes")
+        if request.answered:
+            raise ConfigurationError("the request was answered before")
+        if not (message.admitted or anyone):
+            raise SenderNotAdmittedError("answers go to senders who are admitted by name")
+        encode_subject(request.reply_to)
+        prefix = self._prefix if isinstance(self._prefix, str) else self._prefix(message)
+        if not prefix or not request.reply_to.startswith(f"{prefix}."):
+            raise SubjectMismatchError("asks for an answer where this sender has no inbox")
+        return _Address(request, XKey.parse(request.key), request.reply_to)
+
+    async def answer(
+        self,
+        message: Message,
+        data: bytes,
+        *,
+        headers: Headers = (),
+        content_type: str | None = None,
+        anyone: bool = False,
+        own: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        """Seal an answer and send it.
+
+        Raises:
+            XKeyMsgError: As `address`; PayloadTooLargeError if it would be too long, and another
+                one can be sent; as sealing and publishing raise.
+        """
+        request, key, to = self.address(message, anyone=anyone)
+        block = self._outgoing.block
+        envelope = self._outgoing.payload(
+            reply_subject(message.message_id),
+            data,
+            (key,),
+            room=Room(self._port.max_payload, len(block)),
+            headers=headers,
+            own=own,
+            content_type=content_type,
+        )
+        request.answered = True
+        try:
+            await self._port.publish(to, envelope, headers=block)
+        except BaseException:
+            request.answered = False  # nothing has left
+            raise
+        self._stats.published += 1
+
+    async def fail(self, message: Message, error: ServiceError, *, anyone: bool = False) -> None:
+        """Answer with an error: its two texts, and nothing else of it.
+
+        Raises:
+            XKeyMsgError: As `answer`.
+        """
+        text = error.text[:MOST_TEXT].encode("utf-8", "replace")
+        reason = error.reason[:MOST_TEXT].encode("utf-8", "replace").decode()
+        own = (("xkm-error", reason),)
+        await self.answer(message, text, anyone=anyone, own=own)

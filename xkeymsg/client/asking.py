@@ -1,0 +1,227 @@
+"""Requests: sealed questions, and the answers that are accepted for them.
+
+A request carries, sealed, a key to seal the answer to, that this process made when it began, and
+the inbox to send it to. An answer is accepted
+
+- by the request that waits, and no other: its sealed subject is `_XKM.REPLY.<message id>`;
+- from a key that the caller named in `to`, not from escrow: who reads all requests could else
+  answer each; where trust knows the key's user, the answer has to name that user;
+- once from each of them.
+
+Anybody who sees the inbox can send anything there. What is no answer is counted, told of and passed
+over, and the request goes on waiting. That nobody listens is the server's word, and not
+authenticated: whoever can say it can as well keep the request from arriving.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+from xkeymsg.client.background import Background
+from xkeymsg.client.opening import LARGE, OWN
+from xkeymsg.client.port import Port
+from xkeymsg.client.sealing import REPLIES, Outgoing, Room
+from xkeymsg.client.stats import Where, Witness
+from xkeymsg.envelope.admission import Admission
+from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.envelope.message import Message
+from xkeymsg.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    DeliveryError,
+    ReplayError,
+    ServiceError,
+    XKeyMsgError,
+)
+from xkeymsg.fields.documents import Opener
+from xkeymsg.keys import Recipient, XKey, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.transport.headers import parse_status
+from xkeymsg.transport.raw import Raw, RawSubscription
+
+__all__ = ("MOST_TEXT", "Asking", "first", "reply_subject")
+
+_NO_RESPONDERS: Final = 503
+_LONGEST: Final = 86_400.0
+MOST_TEXT: Final = 1000
+"""Characters of an error that an answer is."""
+
+
+def reply_subject(name: bytes) -> str:
+    """Return the sealed subject of answers to the request with this message id."""
+    return f"{REPLIES}REPLY.{base64.urlsafe_b64encode(name).decode().rstrip('=')}"
+
+
+class _Question:
+    """A request that waits."""
+
+    def __init__(self, to: Iterable[XKey | Recipient]) -> None:
+        self.subject = ""
+        """What its answers are sealed for; empty until it is sealed, and nothing is for that."""
+        self.answers: asyncio.Queue[Message | XKeyMsgError] = asyncio.Queue()
+        self._asked: dict[XKey, Admission] = {}
+        for one in to:
+            key, user = (one.key, one.user) if isinstance(one, Recipient) else (one, bytes(32))
+            users = self._asked.get(key, Admission()).users | ({user} if any(user) else set())
+            self._asked[key] = Admission(frozenset(users))
+        self._answered: set[XKey] = set()
+
+    def admit(self, sender: XKey, _subject: str) -> Admission | None:
+        """Return the verdict on who answers."""
+        return self._asked.get(sender)
+
+    def take(self, answer: Message) -> None:
+        """Take an opened answer.
+
+        Raises:
+            ReplayError: If there is one of this key.
+        """
+        if answer.sender in self._answered:
+            raise ReplayError("this key has answered before")
+        self._answered.add(answer.sender)
+        own = Headers(pair for pair in answer.headers.pairs if pair[0].lower().startswith(OWN))
+        answer.headers = Headers(pair for pair in answer.headers.pairs if pair not in own.pairs)
+        reason = own.get("xkm-error")
+        if reason is None:
+            self.answers.put_nowait(answer)
+        else:
+            text = answer.data[:MOST_TEXT].decode("utf-8", "replace")
+            self.answers.put_nowait(ServiceError(reason[:MOST_TEXT], text))
+
+    @property
+    def complete(self) -> bool:
+        """Whether everybody has answered."""
+        return len(self._answered) == len(self._asked)
+
+
+class Asking:
+    """The requests of one client, and its inbox."""
+
+    def __init__(
+        self, port: Port, outgoing: Outgoing, witness: Witness, limits: Limits | None
+    ) -> None:
+        self._port = port
+        self._outgoing = outgoing
+        self._witness = witness
+        self._skew = (limits or Limits()).skew
+        self._pair = XKeyPair.generate()  # of this process alone: nobody can have stolen it before
+        self._opener = Opener(self._pair, limits=limits)
+        self._inbox = port.new_inbox()
+        self._waiting: dict[bytes, _Question] = {}
+        self._background = Background()
+        self._subscription: RawSubscription | None = None
+        self._starting = asyncio.Lock()
+        self._closed = False
+
+    @asynccontextmanager
+    async def ask(
+        self,
+        subject: str,
+        data: bytes,
+        to: tuple[XKey | Recipient, ...],
+        *,
+        timeout: float,
+        headers: Any = (),
+        content_type: str | None = None,
+    ) -> AsyncIterator[_Question]:
+        """Send a request; its answers come while the block lasts."""
+        if not 0 < timeout <= _LONGEST:
+            raise ConfigurationError("timeout is a number of seconds above 0, and at most a day")
+        await self._start()
+        token = secrets.token_urlsafe(16)
+        reply_to = f"{self._inbox}.{token}"
+        question = _Question(to)
+        room = Room(self._port.max_payload, len(self._outgoing.block))
+        envelope = self._outgoing.payload(
+            subject,
+            data,
+            to,
+            room=room,
+            headers=headers,
+            own=(("xkm-reply-key", str(self._pair.public)), ("xkm-reply-to", reply_to)),
+            content_type=content_type,
+            # Nobody waits any more then; a service whose clock is ahead still answers.
+            expires=timedelta(seconds=timeout) + self._skew,
+        )
+        question.subject = reply_subject(message_id(envelope))
+        self._waiting[token.encode()] = question
+        try:
+            with self._port.asking():
+                await self._port.publish(
+                    subject, envelope, headers=self._outgoing.block, reply=reply_to
+                )
+                self._witness.stats.published += 1
+                yield question
+        finally:
+            del self._waiting[token.encode()]
+
+    async def close(self) -> None:
+        """End: whoever waits is told."""
+        self._closed = True
+        await self._background.close()
+        self._give_up()
+        if self._subscription is not None:
+            await self._subscription.unsubscribe()
+
+    async def _start(self) -> None:
+        async with self._starting:
+            if self._closed:
+                raise ConnectionFailedError("the client is closed")
+            if self._subscription is None or self._subscription.ended:
+                subscription = await self._port.subscribe(f"{self._inbox}.*")
+                self._subscription = subscription
+                self._background.spawn(self._read(subscription))
+
+    async def _read(self, subscription: RawSubscription) -> None:
+        async for raw in subscription:
+            question = self._waiting.get(raw.subject[len(self._inbox) + 1 :])
+            if question is None:
+                continue  # too late, or a guess
+            try:
+                await self._take(question, raw)
+            except Exception as error:  # noqa: BLE001 - nothing that comes ends this
+                self._witness.refused(error, Where("reply", raw.subject_text))
+        self._give_up()
+
+    def _give_up(self) -> None:
+        for question in self._waiting.values():
+            question.answers.put_nowait(ConnectionFailedError("the client is closed"))
+
+    async def _take(self, question: _Question, raw: Raw) -> None:
+        if raw.headers and not raw.data:
+            status = parse_status(raw.headers)
+            if status is not None and status.code == _NO_RESPONDERS:
+                question.answers.put_nowait(DeliveryError("nobody listens there who could answer"))
+                return
+        if len(raw.data) < LARGE:
+            message = self._open(question, raw)
+        else:
+            message = await asyncio.to_thread(self._open, question, raw)
+        question.take(message)
+        self._witness.stats.opened += 1
+
+    def _open(self, question: _Question, raw: Raw) -> Message:
+        message = self._opener.open(raw.data, subject=question.subject, senders=question)
+        message.wire_subject = raw.subject_text
+        return message
+
+
+async def first(question: _Question) -> Message:
+    """Wait for the first answer.
+
+    Raises:
+        ServiceError: If it is an error.
+        DeliveryError: If the server says that nobody listens.
+        ConnectionFailedError: If the client is closed meanwhile.
+    """
+    answer = await question.answers.get()
+    if isinstance(answer, Message):
+        return answer
+    raise answer

@@ -1,0 +1,628 @@
+"""`Client`: sealed messages over a connection to NATS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal, TypedDict, Unpack, overload
+
+from xkeymsg import nkey
+from xkeymsg.client.answering import Answering, Prefix
+from xkeymsg.client.asking import Asking, first
+from xkeymsg.client.background import Background
+from xkeymsg.client.jetstream.context import JetStream
+from xkeymsg.client.jetstream.quarantine import record_key
+from xkeymsg.client.opening import Format, Scope
+from xkeymsg.client.port import Port
+from xkeymsg.client.sealing import Outgoing, Room, check_subject, clear_block
+from xkeymsg.client.serving import Handler, Service
+from xkeymsg.client.stats import OnError, Stats, Where, Witness
+from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
+from xkeymsg.client.whom import Reloadable, To, Whom
+from xkeymsg.envelope.admission import Senders
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.sealing import Headers
+from xkeymsg.errors import (
+    ConfigurationError,
+    DeliveryError,
+    ServiceError,
+)
+from xkeymsg.fields.documents import View
+from xkeymsg.fields.policy import Policy
+from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer
+from xkeymsg.transport.link import Event, Link
+
+__all__ = ("Client", "ClientOptions", "parts_of")
+
+_RELOAD: Final = 1.0
+"""Seconds between two looks at whether trust's source has changed."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """How a client seals and opens, besides its key and its trust."""
+
+    signer: Signer | None
+    """The user nkey that signs each message."""
+    identity: str | None
+    """The public user nkey `U…` of messages that are not signed; a keyring's user by default."""
+    limits: Limits | None
+    """What is made and taken at most."""
+    padding: bool
+    """Whether to hide the exact length of messages."""
+    on_error: OnError | None
+    """Told of what was refused or failed, and where."""
+    on_event: Callable[[Event], None] | None
+    """Told of what happens to the connection."""
+    reply_prefix: Prefix | None
+    """What the inboxes begin with to which requests are answered: one for all, or a function from
+    a request to that of its sender; by default this client's own `inbox_prefix`."""
+
+
+class Client:
+    """Publishes, takes, asks and answers sealed messages; made by `connect`.
+
+    For use in the event loop it was made in. A task that is cancelled in one of its calls leaves
+    the client as it was: `publish` then has sent the message or not, `request` does not wait any
+    more, and an iteration has taken nothing.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        key: XKeyPair | Keyring,
+        trust: Senders,
+        *,
+        inbox_prefix: str = "_INBOX",
+        **options: Unpack[ClientOptions],
+    ) -> None:
+        """Take a connection; users have `connect`.
+
+        Raises:
+            ConfigurationError: If trust is none, or a value makes no sense.
+            KeyFormatError: If a user key is none.
+            TypeError: If an argument has the wrong type.
+        """
+        self._keyring, self._whom, self._outgoing = parts_of(key, trust, options)
+        self._limits = options.get("limits")
+        self._port = port
+        self._trust = trust
+        self._stats = Stats()
+        self._witness = Witness(self._stats, options.get("on_error"))
+        self._on_event = options.get("on_event")
+        prefix = options.get("reply_prefix") or inbox_prefix
+        self._asking = Asking(port, self._outgoing, self._witness, self._limits)
+        self._answering = Answering(port, self._outgoing, self._stats, prefix)
+        self._background = Background()
+        self._js: JetStream | None = None
+
+    @property
+    def public(self) -> XKey:
+        """The key that its messages are sealed by."""
+        return self._keyring.active.public
+
+    @property
+    def stats(self) -> Stats:
+        """What it has done, and refused, so far."""
+        self._stats.dropped = self._port.dropped
+        return self._stats
+
+    @property
+    def state(self) -> Literal["connected", "reconnecting", "closed"]:
+        """Whether there is a connection, or will be one."""
+        return self._port.state
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        to: To,
+        headers: Headers = (),
+        clear_headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+    ) -> None:
+        """Seal a message and hand it to the connection; `flush` tells whether the server has it.
+
+        While there is no connection it waits, but no longer than the connection's `timeout`.
+
+        Args:
+            subject: Where to; it is sealed, too.
+            data: What the recipients get.
+            to: Whom it is for: names and permissions that trust resolves (`"bob"`, `"perm:audit"`),
+                keys, or several of these. Whom trust names for every message gets it besides.
+            headers: Headers, sealed.
+            clear_headers: Headers that everybody sees.
+            content_type: A media type, sealed.
+            expires: How long from now it may be opened.
+
+        Raises:
+            UnknownKeyError: If a name stands for nobody; nothing is sealed.
+            AmbiguousNameError: If it stands for more than one.
+            PayloadTooLargeError: If the server would not take it; nothing is sealed.
+            MalformedError: If the subject, or a header, cannot be used.
+            LimitExceededError: If there are too many recipients, or too much of anything.
+            DeliveryError: If it could not be sent in time.
+            ConnectionFailedError: If the client is closed.
+            TypeError: If an argument has the wrong type.
+        """
+        block = self._block(clear_headers)
+        check_subject(subject)
+        envelope = self._outgoing.payload(
+            subject,
+            data,
+            self._whom.recipients(to),
+            room=Room(self._port.max_payload, len(block)),
+            headers=headers,
+            content_type=content_type,
+            expires=expires,
+        )
+        await self._port.publish(subject, envelope, headers=block)
+        self._stats.published += 1
+
+    async def publish_document(
+        self,
+        subject: str,
+        document: Any,
+        *,
+        policy: Policy,
+        readers: Mapping[str, To] | None = None,
+        headers: Headers = (),
+        clear_headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+    ) -> None:
+        """Seal a document, of which each reader sees its part, and hand it to the connection.
+
+        Args:
+            subject: As for `publish`.
+            document: As for `Sealer.seal_document`.
+            policy: Which permissions may read which field.
+            readers: Who holds each permission; without it, whom trust has for `perm:<permission>`.
+                Whom trust names for every message sees everything.
+            headers: As for `publish`; every reader gets them.
+            clear_headers: As for `publish`.
+            content_type: As for `publish`.
+            expires: As for `publish`.
+
+        Raises:
+            FieldDeniedError: If no rule matches a field; nothing is sealed.
+            PolicyError: If a permission has no readers, and is not in `allow_unread`.
+            XKeyMsgError: As `publish`.
+        """
+        block = self._block(clear_headers)
+        check_subject(subject)
+        envelope = self._outgoing.document(
+            subject,
+            document,
+            policy=policy,
+            readers=readers,
+            room=Room(self._port.max_payload, len(block)),
+            headers=headers,
+            content_type=content_type,
+            expires=expires,
+        )
+        await self._port.publish(subject, envelope, headers=block)
+        self._stats.published += 1
+
+    async def flush(self) -> None:
+        """Wait until the server has taken, or refused, everything that was sent to it.
+
+        Raises:
+            DeliveryError: If it refused something since the last call, a connection was lost before
+                it had confirmed, or it gave no answer in time.
+            ConnectionFailedError: If the client is closed.
+        """
+        await self._port.confirm()
+
+    def _block(self, clear_headers: Mapping[str, str] | None) -> bytes:
+        if not clear_headers:
+            return self._outgoing.block
+        return clear_block(self._outgoing.wire_headers, clear_headers)
+
+    # --- subscribing ------------------------------------------------------------------------------
+
+    @overload
+    def subscribe(
+        self,
+        subject: str,
+        *,
+        queue: str = ...,
+        documents: Literal[False] = ...,
+        subjects: str | Iterable[str] | None = ...,
+        match_wire: bool = ...,
+        formats: Iterable[Format] = ...,
+        replay: Literal["live", "file"] = ...,
+        max_age: timedelta | None = ...,
+        require_signature: bool = ...,
+        max_messages: int = ...,
+        max_bytes: int = ...,
+        on_error: OnError | None = ...,
+    ) -> Subscription[Message]: ...
+
+    @overload
+    def subscribe(
+        self,
+        subject: str,
+        *,
+        queue: str = ...,
+        documents: Literal[True],
+        subjects: str | Iterable[str] | None = ...,
+        match_wire: bool = ...,
+        formats: Iterable[Format] = ...,
+        replay: Literal["live", "file"] = ...,
+        max_age: timedelta | None = ...,
+        require_signature: bool = ...,
+        max_messages: int = ...,
+        max_bytes: int = ...,
+        on_error: OnError | None = ...,
+    ) -> Subscription[View]: ...
+
+    def subscribe(
+        self,
+        subject: str,
+        *,
+        queue: str = "",
+        documents: bool = False,
+        subjects: str | Iterable[str] | None = None,
+        match_wire: bool = False,
+        formats: Iterable[Format] = ("xkm1",),
+        replay: Literal["live", "file"] = "live",
+        max_age: timedelta | None = None,
+        require_signature: bool = False,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        on_error: OnError | None = None,
+    ) -> Subscription[Any]:
+        """Return the messages of a subject, which begin to come with `async with`.
+
+        What cannot be opened is skipped, counted in `stats.refused` and told of. Each subscription
+        remembers for itself what it has opened; two on one subject both get a message. What was
+        sealed before it began, more than `Limits.skew` ago, is refused: after a restart nothing
+        comes twice.
+
+        Args:
+            subject: What to listen on: a subject, or a NATS pattern.
+            queue: A group whose members share the messages.
+            documents: Whether they are documents: Views come.
+            subjects: What messages may be *sealed* for, subjects or patterns; by default what is
+                listened on. To be said where the server maps subjects.
+            match_wire: Whether the subject on the wire has to be the sealed one.
+            formats: Which formats: `"xkm1"`; `"xkv1"` only if it is named, for keys that trust
+                admits to it: it has no subject, time or replay protection, and `message.subject` is
+                the broker's word.
+            replay: `"live"`; or `"file"`, which checks neither age nor repetition.
+            max_age: How old a message may be when it comes; `Limits.max_age` by default.
+            require_signature: Whether to refuse what is not signed by the sender's user.
+            max_messages: How many messages may wait.
+            max_bytes: How many bytes they may have.
+            on_error: Told of what this subscription refuses, in the place of the client's.
+
+        Raises:
+            ConfigurationError: If a value makes no sense.
+            TypeError: If an argument has the wrong type.
+        """
+        scope = self._scope(
+            subjects=subject if subjects is None else subjects,
+            documents=documents,
+            match_wire=match_wire,
+            formats=formats,
+            replay=replay,
+            max_age=max_age,
+            require_signature=require_signature,
+        )
+        return Subscription(
+            self._port,
+            scope,
+            self._witness.also(on_error),
+            subject,
+            queue=queue,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+        )
+
+    def _scope(self, **arguments: Any) -> Scope:
+        return Scope(self._keyring, self._whom, limits=self._limits, **arguments)
+
+    # --- asking and answering ---------------------------------------------------------------------
+
+    async def request(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        to: To,
+        timeout: float = 5.0,
+        headers: Headers = (),
+        content_type: str | None = None,
+    ) -> Message:
+        """Seal a request, and return the first answer of one of those it is for.
+
+        Args:
+            subject: Where to.
+            data: What they get.
+            to: As for `publish`; only they can answer.
+            timeout: How long to wait, in seconds; the request expires a little later.
+            headers: As for `publish`.
+            content_type: As for `publish`.
+
+        Raises:
+            ServiceError: If the answer is an error.
+            DeliveryError: If there was no answer in time; or the server says that nobody listens,
+                which is its word alone.
+            XKeyMsgError: As `publish`.
+        """
+        check_subject(subject)
+        more: dict[str, Any] = {"headers": headers, "content_type": content_type}
+        recipients = self._whom.recipients(to)
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._asking.ask(subject, data, recipients, timeout=timeout, **more) as question,
+            ):
+                return await first(question)
+        except TimeoutError:
+            raise DeliveryError(f"no answer within {timeout:g} s") from None
+
+    async def request_many(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        to: To,
+        timeout: float = 5.0,
+        replies: int | None = None,
+        headers: Headers = (),
+        content_type: str | None = None,
+    ) -> list[Message | ServiceError]:
+        """Seal a request, and return the answers of all who answer in time, one of each key.
+
+        Args:
+            subject: As for `request`.
+            data: As for `request`.
+            to: As for `request`.
+            timeout: How long to wait, in seconds.
+            replies: How many are enough; without it, one of every key that was asked.
+            headers: As for `request`.
+            content_type: As for `request`.
+
+        Raises:
+            DeliveryError: If the server says that nobody listens. That fewer answer than could is
+                no error: the list is shorter.
+            XKeyMsgError: As `publish`.
+        """
+        check_subject(subject)
+        more: dict[str, Any] = {"headers": headers, "content_type": content_type}
+        recipients = self._whom.recipients(to)
+        found: list[Message | ServiceError] = []
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._asking.ask(subject, data, recipients, timeout=timeout, **more) as question,
+            ):
+                while len(found) != replies and not (
+                    question.complete and question.answers.empty()
+                ):
+                    answer = await question.answers.get()
+                    if not isinstance(answer, Message | ServiceError):
+                        raise answer
+                    found.append(answer)
+        except TimeoutError:
+            pass
+        return found
+
+    async def respond(
+        self,
+        message: Message,
+        data: bytes,
+        *,
+        headers: Headers = (),
+        content_type: str | None = None,
+        answer_anyone: bool = False,
+    ) -> None:
+        """Answer a request, once: sealed to the key that it names.
+
+        Args:
+            message: The request.
+            data: The answer.
+            headers: As for `publish`.
+            content_type: As for `publish`.
+            answer_anyone: Whether to answer senders who are not admitted by name, under `ANYONE`.
+
+        Raises:
+            MalformedError: If the message is no request.
+            KeyFormatError: If the key that it names is none.
+            SubjectMismatchError: If it asks for an answer where its sender has no inbox.
+            SenderNotAdmittedError: If its sender is not admitted by name.
+            ConfigurationError: If it was answered before.
+            PayloadTooLargeError: If the answer is too long; a shorter one can be sent.
+            XKeyMsgError: As `publish`.
+        """
+        await self._answering.answer(
+            message, data, headers=headers, content_type=content_type, anyone=answer_anyone
+        )
+
+    def serve(
+        self,
+        subject: str,
+        handler: Handler,
+        *,
+        queue: str = "",
+        concurrency: int = 64,
+        grace: float = 5.0,
+        answer_anyone: bool = False,
+        subjects: str | Iterable[str] | None = None,
+        match_wire: bool = False,
+        require_signature: bool = False,
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+        on_error: OnError | None = None,
+    ) -> Service:
+        """Return a service that answers requests while its `async with` block lasts.
+
+        A handler that raises `ServiceError` answers with that error; with any other exception, the
+        answer is an error `internal` that says nothing else. Either is counted in `stats.failed`
+        and told of, and the service goes on. KeyboardInterrupt alone goes through.
+
+        Args:
+            subject: What to listen on.
+            handler: Called with each request that can be answered; returns bytes, a `Reply`, or
+                None for an empty answer. It may as well answer by `respond`.
+            queue: A group whose members share the requests.
+            concurrency: How many handlers run at a time; more requests wait, as messages do.
+            grace: How long what came may take on leaving the block, in seconds.
+            answer_anyone: As for `respond`.
+            subjects: As for `subscribe`.
+            match_wire: As for `subscribe`.
+            require_signature: As for `subscribe`.
+            max_messages: As for `subscribe`.
+            max_bytes: As for `subscribe`.
+            on_error: Told of what this service refuses, and of handlers that fail.
+
+        Raises:
+            ConfigurationError: If a value makes no sense.
+            TypeError: If an argument has the wrong type.
+        """
+        subscription = self.subscribe(
+            subject,
+            queue=queue,
+            subjects=subjects,
+            match_wire=match_wire,
+            require_signature=require_signature,
+            max_messages=max_messages,
+            max_bytes=max_bytes,
+            on_error=on_error,
+        )
+        return Service(
+            subscription,
+            self._answering,
+            self._witness.also(on_error),
+            handler,
+            concurrency=concurrency,
+            grace=grace,
+            anyone=answer_anyone,
+        )
+
+    # --- streams ----------------------------------------------------------------------------------
+
+    @property
+    def js(self) -> JetStream:
+        """JetStream: acknowledged publishing, and consuming.
+
+        Raises:
+            ConfigurationError: If the connection is one of tests, in memory.
+        """
+        if self._js is None:
+            if not isinstance(self._port, Link):
+                raise ConfigurationError("there is no JetStream in memory: use a server")
+            self._js = JetStream(self._port, _Core(self))
+        return self._js
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def drain(self, timeout: float = 5.0) -> None:
+        """Take no more messages, let those that came be taken, send what is to be sent; then close.
+
+        Iterations come to their end. It takes no longer than `timeout` seconds.
+        """
+        await self._port.drain(timeout)
+
+    def start(self) -> None:
+        """Begin to look at what trust reads; `connect` calls it."""
+        if isinstance(self._trust, Reloadable):
+            self._background.spawn(self._reload(self._trust))
+
+    async def close(self) -> None:
+        """End what runs, and drop the secrets of the session; `connect` calls it on leaving."""
+        await self._background.close()
+        if self._js is not None:
+            await self._js.close()
+        await self._asking.close()
+        self._outgoing.close()
+
+    async def _reload(self, trust: Reloadable) -> None:
+        path = str(getattr(trust, "path", ""))
+        while True:
+            await asyncio.sleep(_RELOAD)
+            try:
+                await asyncio.to_thread(trust.reload)
+            except Exception as error:  # noqa: BLE001 - what was in use before stays in use
+                self._witness.tell(error, Where("trust", path))
+
+    def happened(self, event: Event) -> None:
+        """Take note of what happens to the connection."""
+        if self._on_event is not None:
+            self._on_event(event)
+        if event.kind == "slow":
+            error = DeliveryError(f"{event.dropped} messages so far found no room, and are lost")
+            self._witness.tell(error, Where("connection", event.subject))
+        elif event.error is not None:
+            self._witness.tell(event.error, Where("connection"))
+
+    def __repr__(self) -> str:
+        return f"<Client {self.public}, {self.state}>"
+
+
+def parts_of(
+    key: XKeyPair | Keyring, trust: Senders, options: ClientOptions
+) -> tuple[Keyring, Whom, Outgoing]:
+    """Return what a client consists of, its connection aside; what is wrong with it shows here.
+
+    Raises:
+        ConfigurationError: If trust is none, or a value makes no sense.
+        KeyFormatError: If a user key is none.
+        TypeError: If an argument has the wrong type.
+    """
+    if not isinstance(key, XKeyPair | Keyring):
+        raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
+    keyring = key if isinstance(key, Keyring) else Keyring(key)
+    whom = Whom(trust)
+    signer, identity = options.get("signer"), options.get("identity")
+    if signer is None and identity is None and keyring.user is not None:
+        identity = nkey.encode_public(nkey.Prefix.USER, keyring.user)
+    outgoing = Outgoing(
+        keyring.active,
+        whom,
+        signer=signer,
+        identity=identity,
+        limits=options.get("limits"),
+        padding=options.get("padding", False),
+    )
+    return keyring, whom, outgoing
+
+
+class _Core:
+    """What streams need to seal and open for a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.wire_headers = client._outgoing.wire_headers  # noqa: SLF001 - one module
+
+    def seal(self, subject: str, data: bytes, *, to: To, **more: Any) -> bytes:
+        client = self._client
+        check_subject(subject)
+        recipients = client._whom.recipients(to)  # noqa: SLF001 - one module
+        room = self._room()
+        return client._outgoing.payload(subject, data, recipients, room=room, **more)  # noqa: SLF001
+
+    def seal_document(self, subject: str, document: Any, *, policy: Policy, **more: Any) -> bytes:
+        check_subject(subject)
+        outgoing = self._client._outgoing  # noqa: SLF001 - one module
+        return outgoing.document(subject, document, policy=policy, room=self._room(), **more)
+
+    def openings(self, **arguments: Any) -> Callable[[], Scope]:
+        self._client._scope(**arguments)  # noqa: SLF001 - what is wrong with them shows here
+        return lambda: self._client._scope(**arguments)  # noqa: SLF001
+
+    def record_key(self) -> bytes:
+        return record_key(self._client._keyring.active)  # noqa: SLF001 - one module
+
+    def _room(self) -> Room:
+        block = self._client._outgoing.block  # noqa: SLF001 - one module
+        # And a Nats-Msg-Id; the connection counts exactly, again.
+        return Room(self._client._port.max_payload, len(block) + 37)  # noqa: SLF001

@@ -1,0 +1,127 @@
+"""`connect`: a client for the life of a block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from xkeymsg.client.answering import Prefix
+from xkeymsg.client.client import Client, ClientOptions, parts_of
+from xkeymsg.client.port import Port
+from xkeymsg.client.stats import OnError
+from xkeymsg.envelope.admission import Senders
+from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer
+from xkeymsg.transport.link import Event, open_link
+from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
+
+__all__ = ("client_on", "connect")
+
+_PATHS: Final = ("creds", "nkey", "tls_cert", "tls_key", "tls_ca")
+
+
+def connect(
+    servers: str | Sequence[str] | ConnectOptions = DEFAULT_SERVER,
+    *,
+    key: XKeyPair | Keyring,
+    trust: Senders,
+    signer: Signer | None = None,
+    identity: str | None = None,
+    limits: Limits | None = None,
+    padding: bool = False,
+    on_error: OnError | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    reply_prefix: Prefix | None = None,
+    **connection: Any,
+) -> AbstractAsyncContextManager[Client]:
+    """Connect to NATS for the life of a block.
+
+        async with connect(url, key=alice, trust=Peers.load("peers.toml")) as client:
+            await client.publish("orders.new", b"…", to=["bob", "perm:audit"])
+
+    The connection comes back by itself, whatever ends it. On leaving the block what was published
+    is flushed, and the connection closed, in bounded time. A source of trust that can be read again
+    is looked at once a second; what has changed counts for the next message.
+
+    Args:
+        servers: An address, several, or all the options of a connection.
+        key: The client's own key pair, or a keyring.
+        trust: Who may send, and whom names stand for: `Peers`, or another Resolver; a set of keys
+            or a mapping from key to user, which know no names; or `ANYONE`, said aloud.
+        signer: The user nkey that signs each message.
+        identity: The public user nkey of messages that are not signed; by default the keyring's.
+        limits: What is made and taken at most.
+        padding: Whether to hide the exact length of messages, for at most 12 % more.
+        on_error: Told of what was refused or failed, and where; from within the event loop.
+        on_event: Told of what happens to the connection.
+        reply_prefix: What the inboxes begin with to which requests are answered, or a function from
+            a request to that of its sender; by default `inbox_prefix`.
+        **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `user`, `password`, `token`,
+            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `inbox_prefix`, `name`, `timeout`.
+
+    Raises:
+        ConfigurationError: If a setting, or a file of the options, cannot be used.
+        KeyStoreError: If a file cannot be read.
+        ConnectionFailedError: If there is no connection in time.
+        TypeError: If an argument has the wrong type.
+    """
+    options = _options(servers, connection)
+    more: ClientOptions = {
+        "signer": signer,
+        "identity": identity,
+        "limits": limits,
+        "padding": padding,
+        "on_error": on_error,
+        "on_event": on_event,
+        "reply_prefix": reply_prefix,
+    }
+    # What is wrong with them shows before anything is connected.
+    _, whom, _ = parts_of(key, trust, more)
+    return _connected(options, key, whom.senders, more)
+
+
+def _options(
+    servers: str | Sequence[str] | ConnectOptions, connection: dict[str, Any]
+) -> ConnectOptions:
+    fields: dict[str, Any] = {
+        name: Path(value) if name in _PATHS and isinstance(value, str) else value
+        for name, value in connection.items()
+    }
+    if isinstance(servers, ConnectOptions):
+        return servers.merged(fields) if fields else servers
+    several = (servers,) if isinstance(servers, str) else tuple(servers)
+    return ConnectOptions(servers=several, **fields)
+
+
+@asynccontextmanager
+async def _connected(
+    options: ConnectOptions, key: XKeyPair | Keyring, trust: Senders, more: ClientOptions
+) -> AsyncIterator[Client]:
+    clients: list[Client] = []
+
+    def happened(event: Event) -> None:
+        for each in clients:
+            each.happened(event)
+
+    async with (
+        open_link(options, happened) as link,
+        client_on(link, key, trust, options.inbox_prefix, more) as client,
+    ):
+        clients.append(client)
+        yield client
+
+
+@asynccontextmanager
+async def client_on(
+    port: Port, key: XKeyPair | Keyring, trust: Senders, inbox_prefix: str, more: ClientOptions
+) -> AsyncIterator[Client]:
+    """Run a client on a connection, for the life of a block; `connect` and tests build on it."""
+    client = Client(port, key, trust, inbox_prefix=inbox_prefix, **more)
+    client.start()
+    try:
+        yield client
+    finally:
+        await client.close()

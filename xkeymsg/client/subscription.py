@@ -1,0 +1,154 @@
+"""Sealed messages of one subject, opened one after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
+
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.port import Port
+from xkeymsg.client.stats import Where, Witness
+from xkeymsg.envelope.message import Message
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.raw import Raw, RawSubscription
+
+__all__ = ("MAX_BYTES", "MAX_MESSAGES", "Subscription")
+
+MAX_MESSAGES: Final = 8192
+MAX_BYTES: Final = 8 << 20
+"""What may wait to be opened."""
+
+_M = TypeVar("_M", bound=Message)
+
+
+class Subscription(Generic[_M]):
+    """Opened messages, in the order in which they came; made by `Client.subscribe`.
+
+        async with client.subscribe("orders.>") as messages:
+            async for message in messages: ...
+
+    What cannot be opened is skipped, counted and told of, and ends nothing. The iteration ends with
+    the block, with `drain`, or with the client; not when a connection is lost and comes back.
+
+    A task that is cancelled while it waits for a message has taken none: the next one to ask gets
+    it. Several tasks may iterate; each message goes to one of them.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        scope: Scope,
+        witness: Witness,
+        subject: str,
+        *,
+        queue: str = "",
+        max_messages: int = MAX_MESSAGES,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self.subject = subject
+        """What it listens on."""
+        self._port = port
+        self._scope = scope
+        self._witness = witness
+        self._queue = queue
+        self._bounds = {"max_messages": max_messages, "max_bytes": max_bytes}
+        self._raw: RawSubscription | None = None
+        self._held: deque[Raw] = deque()  # large ones, in their order
+        self._opening: asyncio.Task[_M | None] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many messages found no room to wait."""
+        return 0 if self._raw is None else self._raw.dropped
+
+    async def __aenter__(self) -> Self:
+        """Listen: what is published from now on comes.
+
+        The server knows of it when it has read what was sent so far, as `Client.confirm` waits for.
+
+        Raises:
+            MalformedError: If subject or queue is none.
+            ConnectionFailedError: If the client is closed.
+        """
+        if self._raw is not None:
+            raise ConfigurationError("a subscription is begun once: its memory is its own")
+        self._raw = await self._port.subscribe(self.subject, queue=self._queue, **self._bounds)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        opening, self._opening = self._opening, None
+        self._held.clear()
+        try:
+            if self._raw is not None:
+                await self._raw.unsubscribe()
+        finally:
+            if opening is not None:
+                opening.cancel()
+                await asyncio.wait([opening])
+
+    async def drain(self) -> None:
+        """Take no more from the server; the iteration ends with what has come."""
+        await self._started().drain()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> _M:
+        while True:
+            if self._opening is not None or self._held:
+                message = await self._next_large()
+            else:
+                raw = await anext(self._started())
+                if len(raw.data) >= self._scope.large or self._opening is not None:
+                    self._held.append(raw)
+                    continue
+                message = self._open(raw)
+            if message is not None:
+                return message
+
+    def _started(self) -> RawSubscription:
+        if self._raw is None:
+            raise ConfigurationError("a subscription begins with `async with`")
+        return self._raw
+
+    async def _next_large(self) -> _M | None:
+        """Open the first that is held, in a thread; it stays here if this task is cancelled."""
+        task = self._opening
+        if task is None:
+            raw = self._held.popleft()
+            task = self._opening = asyncio.create_task(self._open_in_thread(raw))
+        await asyncio.wait([task])
+        if self._opening is not task:
+            return None  # another task has taken it
+        self._opening = None
+        return None if task.cancelled() else task.result()
+
+    async def _open_in_thread(self, raw: Raw) -> _M | None:
+        try:
+            opened: Any = await asyncio.to_thread(self._scope.open, raw)
+        except Exception as error:  # noqa: BLE001 - no message ends the loop
+            self._refuse(error, raw)
+            return None
+        return self._took(opened)
+
+    def _open(self, raw: Raw) -> _M | None:
+        try:
+            opened: Any = self._scope.open(raw)
+        except Exception as error:  # noqa: BLE001 - no message ends the loop
+            self._refuse(error, raw)
+            return None
+        return self._took(opened)
+
+    def _took(self, opened: _M) -> _M:
+        self._witness.stats.opened += 1
+        return opened
+
+    def _refuse(self, error: Exception, raw: Raw) -> None:
+        self._witness.refused(error, Where("message", raw.subject_text))
