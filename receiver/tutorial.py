@@ -7,10 +7,8 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final
 
 import anyio
-from nats.aio.msg import Msg
 
 from receiver.output import Output
 from xkeymsg.daemon.terminal import describe, quote, say
@@ -19,14 +17,12 @@ from xkeymsg.envelope.frame import MAGIC
 from xkeymsg.envelope.opening import Opener
 from xkeymsg.errors import DeliveryError, MalformedError, XKeyMsgError
 from xkeymsg.keys import XKey, XKeyPair
-from xkeymsg.transport.connect import connect
+from xkeymsg.transport.headers import parse_block
+from xkeymsg.transport.link import Event, open_link
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.raw import Raw
 
 __all__ = ("receive",)
-
-_WAITING: Final = 8192
-_WAITING_BYTES: Final = 8 * 1024 * 1024
-"""What may wait to be opened; more than that is dropped, which core NATS allows, and said."""
 
 
 async def receive(
@@ -48,19 +44,18 @@ async def receive(
         Whether every message could be opened.
 
     Raises:
-        ConnectionFailedError: If there is no connection, or the server ended it for good.
+        ConnectionFailedError: If there is no connection to begin with; one that is lost later is
+            made again.
         DeliveryError: If the server refused the subscription, or fewer than `count` messages came.
     """
     received = opened = 0
     reader = _Reader(pair, subject)
-    async with connect(options, _unless_repeated()) as connection:
-        subscription = await connection.client.subscribe(
-            subject, queue=queue, pending_msgs_limit=_WAITING, pending_bytes_limit=_WAITING_BYTES
-        )
-        await connection.confirm()
+    async with open_link(options, _unless_repeated()) as link:
+        subscription = await link.subscribe(subject, queue=queue)
+        await link.confirm()
         with anyio.move_on_after(wait) as time_left, _cancelled_by_signal(time_left):
             output.start(pair.public)
-            async for message in subscription.messages:
+            async for message in subscription:
                 received += 1
                 try:
                     output.show(*reader.open(message))
@@ -69,14 +64,12 @@ async def receive(
                     _report(message, error)
                 if received == count:
                     break
-            else:  # the server ended it, and the subscription with it
-                raise connection.failure()
     if count is not None and received < count:
         raise DeliveryError(f"{received} of {count} messages came")
     return opened == received
 
 
-def _report(message: Msg, error: XKeyMsgError) -> None:
+def _report(message: Raw, error: XKeyMsgError) -> None:
     say("receiver", f"could not open a message on {quote(message.subject)}: {describe(error)}")
 
 
@@ -88,7 +81,7 @@ class _Reader:
         self._subject = subject
         self._opener = Opener(pair, ANYONE)
 
-    def open(self, message: Msg) -> tuple[str, XKey, bytes]:
+    def open(self, message: Raw) -> tuple[str, XKey, bytes]:
         """Return the subject, the key that sealed it, and the data.
 
         Raises:
@@ -97,11 +90,11 @@ class _Reader:
         if message.data[:4] == MAGIC:
             opened = self._opener.open(message.data, subject=self._subject)
             return opened.subject, opened.sender, opened.data
-        hint = (message.headers or {}).get("sender")
+        hint = dict(reversed(parse_block(message.headers))).get("sender")  # the first of several
         if hint is None:
             raise MalformedError("no header 'sender' says whose key it was sealed with")
         sender = XKey.parse(hint)
-        return message.subject, sender, self._pair.open(message.data, sender)
+        return message.subject_text, sender, self._pair.open(message.data, sender)
 
 
 @contextmanager
@@ -124,15 +117,20 @@ def _cancelled_by_signal(scope: anyio.CancelScope) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _unless_repeated() -> Callable[[Exception], None]:
-    """Report the connection's errors on stderr, the same one in a row only once."""
+def _unless_repeated() -> Callable[[Event], None]:
+    """Report the connection's troubles on stderr, the same one in a row only once."""
     last = ""
 
-    def report(error: Exception) -> None:
+    def report(event: Event) -> None:
         nonlocal last
-        text = f"{type(error).__name__}: {quote(str(error))}"
+        if event.kind == "slow":
+            text = f"messages come faster than they are opened: {event.dropped} dropped"
+        elif event.error is not None:
+            text = f"connection: {type(event.error).__name__}: {quote(str(event.error))}"
+        else:
+            text = "connection: there again"
         if text != last:
-            say("receiver", f"connection: {text}")
+            say("receiver", text)
         last = text
 
     return report

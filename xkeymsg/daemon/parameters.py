@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import types
+from collections.abc import Callable
 
 import click
 
 from xkeymsg.errors import KeyFormatError
 from xkeymsg.keys import XKey
+from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 
 __all__ = ("DURATION", "SENDER", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
 
@@ -59,19 +61,16 @@ class _Subject(click.ParamType[str]):
 
     name = "subject"
 
-    def __init__(self, *, wildcards: bool) -> None:
-        self._token = re.compile(r"[!-)+,\-/-=?-~]+" + (r"|\*" if wildcards else ""))
-        self._wildcards = wildcards
+    def __init__(self, is_one: Callable[[str], bool]) -> None:
+        self._is_one = is_one
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        tokens = value.split(".")
-        body = tokens[:-1] if self._wildcards and tokens[-1] == ">" else tokens
-        if not all(self._token.fullmatch(token) for token in body):
+        if not self._is_one(value):
             self.fail(f"{value!r} is not a NATS subject", param, ctx)
         return value
 
 
 DURATION = _Duration()
 SENDER = _Sender()
-SUBJECT = _Subject(wildcards=False)
-SUBJECT_PATTERN = _Subject(wildcards=True)
+SUBJECT = _Subject(is_written_subject)
+SUBJECT_PATTERN = _Subject(is_written_pattern)

@@ -20,7 +20,7 @@ import click
 
 from xkeymsg.errors import EnvelopeError, OpenError, XKeyMsgError
 
-__all__ = ("EXIT_FAILED", "EXIT_NOT_OPENED", "describe", "quote", "run", "say")
+__all__ = ("EXIT_FAILED", "EXIT_NOT_OPENED", "describe", "one_line", "quote", "run", "say")
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
@@ -52,13 +52,18 @@ def _printable(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def say(program: str, text: str) -> None:
-    """Tell the person something that is not data, in one line.
+def one_line(text: str) -> str:
+    """Return a text for one line of a terminal.
 
     Whatever is in it, a server's words or the name of a file, cannot act on the terminal or look
     like another line.
     """
-    click.echo(f"{program}: {''.join(map(_printable, text))}", err=True)
+    return "".join(map(_printable, text))
+
+
+def say(program: str, text: str) -> None:
+    """Tell the person something that is not data, in one line."""
+    click.echo(f"{program}: {one_line(text)}", err=True)
 
 
 def describe(error: XKeyMsgError) -> str:

@@ -1,0 +1,224 @@
+"""The receiver as a daemon: everything that its file names, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import Any
+
+from receiver.config import (
+    CommandSink,
+    Config,
+    FilesSink,
+    HTTPSink,
+    NATSSink,
+    Route,
+    StdoutSink,
+)
+from receiver.core import CoreRoute
+from receiver.opening import Opening
+from receiver.outlet import Outlet
+from receiver.reporting import Reporter
+from receiver.sinks.command import Command
+from receiver.sinks.files import Files
+from receiver.sinks.nats import open_nats
+from receiver.sinks.sink import Sink
+from receiver.sinks.stdout import Stdout
+from receiver.streaming import StreamRoute, prepare_quarantine
+from xkeymsg.daemon import lifecycle
+from xkeymsg.daemon.health import Health, serving
+from xkeymsg.daemon.identity import Identity, load_senders, self_test
+from xkeymsg.daemon.lifecycle import Lifecycle
+from xkeymsg.daemon.logs import Log, set_up
+from xkeymsg.daemon.metrics import Metrics
+from xkeymsg.daemon.service import Endpoint, Service, answering
+from xkeymsg.daemon.upkeep import Upkeep, reload_peers, version
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.link import Link, open_link
+from xkeymsg.trust.peers_file import PeersFile
+
+__all__ = ("run",)
+
+Worker = CoreRoute | StreamRoute
+
+
+def run(config: Config) -> int:
+    """Run the receiver to its end and return the exit code."""
+    set_up(config.observe.log, config.observe.level)
+    log, metrics = Log("receiver"), Metrics()
+    health = Health("connected", "peers", "key", "self-test", "subscribed", "quarantine")
+    receiver = _Receiver(config, log, metrics, health)
+    return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
+
+
+class _Receiver:
+    def __init__(self, config: Config, log: Log, metrics: Metrics, health: Health) -> None:
+        self._config = config
+        self._log = log
+        self._metrics = metrics
+        self._health = health
+        self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
+        self._workers: list[Worker] = []
+        self._openings: list[Opening] = []
+        self._endpoints: list[Endpoint] = []
+
+    async def work(self, life: Lifecycle) -> None:
+        """Set everything up, work until it is time to stop, and finish."""
+        config, log = self._config, self._log
+        self._identity = Identity(config.key)
+        self._senders = load_senders(config.trust)
+        self._health.set("peers", True)
+        self._health.set("key", True)
+        self_test(self._identity.keyring)
+        self._health.set("self-test", True)
+        async with contextlib.AsyncExitStack() as stack:
+            where = stack.enter_context(
+                serving(config.observe.listen, self._health, self._metrics.exposition)
+            )
+            link = await stack.enter_async_context(
+                open_link(config.nats.options(config.name), self._upkeep.note)
+            )
+            await self._begin(link, life, stack)
+            life.on_tick(lambda: self._tick(link))
+            life.on_reload(self._reload)
+            self._tick(link)
+            life.ready()
+            log.info(
+                "ready",
+                key=self._identity.public,
+                servers=config.nats.options(config.name).addresses,
+                routes=",".join(route.name for route in config.route),
+                health=where or "off",
+            )
+            self._warn()
+            await self._run(life)
+            log.info("stopped")
+
+    def _warn(self) -> None:
+        """Say aloud what the file allows."""
+        if self._config.trust.anyone:
+            self._log.warning("any sender is admitted")
+        for route in self._config.route:
+            if "xkv1" in route.formats:
+                why = "it binds no subject and no time, and can be replayed"
+                self._log.warning("xkv1 is taken", route=route.name, why=why)
+
+    async def _begin(self, link: Link, life: Lifecycle, stack: contextlib.AsyncExitStack) -> None:
+        """Open sinks, subscribe, and answer; nothing is taken before all of it stands."""
+        config = self._config
+        outlets = {name: await self._open_sink(name, life, stack) for name in config.sinks}
+        if any(route.stream for route in config.route):
+            await prepare_quarantine(config, link)
+        self._health.set("quarantine", True)
+        for route in config.route:
+            worker = self._worker(route, outlets[route.sink])
+            if isinstance(worker, StreamRoute):
+                await worker.begin(link, self._identity.keyring)
+            else:
+                await worker.begin(link)
+            self._workers.append(worker)
+        await link.confirm()  # or the server does not permit a subscription
+        self._health.set("subscribed", True)
+        if config.observe.micro:
+            service = Service(
+                config.name,
+                version(),
+                "opens sealed messages",
+                self._endpoints,
+            )
+            await stack.enter_async_context(
+                answering(link, service, inbox_prefix=config.nats.inbox_prefix)
+            )
+
+    def _worker(self, route: Route, outlet: Outlet) -> Worker:
+        endpoint = Endpoint(
+            route.name, route.subject or route.accepted[0], route.queue or "", _metadata(route)
+        )
+        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
+        opening = Opening(
+            route,
+            self._identity.keyring,
+            self._senders,
+            require_signature=self._config.trust.require_signature,
+            on_opened=report.opened,
+        )
+        self._endpoints.append(endpoint)
+        self._openings.append(opening)
+        if route.subject is not None:
+            return CoreRoute(route, opening, outlet, report)
+        return StreamRoute(self._config, route, opening, outlet, report)
+
+    async def _open_sink(
+        self, name: str, life: Lifecycle, stack: contextlib.AsyncExitStack
+    ) -> Outlet:
+        section = self._config.sinks[name]
+        sink: Sink
+        batches: dict[str, Any] = {}
+        match section:
+            case StdoutSink():
+                sink, batches = Stdout(), {"batch": 256}
+            case FilesSink():
+                sink, batches = Files(section.folder), {"batch": 64, "parallel": 4}
+            case NATSSink():
+                sink = await stack.enter_async_context(open_nats(section, self._config.name))
+                batches = {"batch": 256}
+            case CommandSink():
+                sink = Command(section, self._log)
+            case HTTPSink():
+                from receiver.sinks.http import HTTP  # noqa: PLC0415 - 10 MB for who needs it
+
+                sink = HTTP(section)
+        if isinstance(section, CommandSink | HTTPSink):
+            batches = {
+                key: getattr(section, key) for key in ("batch", "batch_bytes", "linger", "parallel")
+            }
+        outlet = Outlet(sink, on_gone=life.fail, **batches)
+        stack.push_async_callback(outlet.close)
+        return outlet
+
+    async def _run(self, life: Lifecycle) -> None:
+        """Work until it is time to stop, then until all that was accepted is done with."""
+        tasks = {asyncio.create_task(worker.run()) for worker in self._workers}
+        stopping = asyncio.create_task(life.stopping.wait())
+        try:
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():  # it ends by itself only when it cannot go on
+                    life.fail(task.exception() or ConfigurationError("a route has ended"))
+            if life.error is None:
+                self._log.info("stopping")
+                await asyncio.gather(*(worker.stop() for worker in self._workers))
+                await asyncio.gather(*tasks)
+        finally:
+            stopping.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- what happens meanwhile -------------------------------------------------------------------
+
+    def _tick(self, link: Link) -> None:
+        connected = link.state == "connected"
+        self._health.set("connected", connected)
+        self._metrics.connected.set(connected)
+        self._metrics.key_age.set(self._identity.age())
+        self._metrics.ready.set(self._health.ready)
+        blocked = any(isinstance(w, StreamRoute) and w.is_blocked for w in self._workers)
+        self._health.set("quarantine", not blocked)
+        for worker in self._workers:
+            worker.tick()
+        if isinstance(self._senders, PeersFile):
+            self._upkeep.reloaded("peers", self._senders.reload, quiet=True)
+
+    def _reload(self) -> None:
+        if isinstance(self._senders, PeersFile):
+            self._upkeep.reloaded("peers", partial(reload_peers, self._senders))
+        if self._upkeep.reloaded("key", self._identity.reload):
+            for opening in self._openings:
+                opening.rekey(self._identity.keyring)
+
+
+def _metadata(route: Route) -> dict[str, str]:
+    given = {"stream": route.stream, "durable": route.durable, "sink": route.sink}
+    return {key: value for key, value in given.items() if value is not None}

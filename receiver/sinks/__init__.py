@@ -1,0 +1,1 @@
+"""Where opened messages go, one kind a module."""

@@ -1,0 +1,183 @@
+"""/healthz, /readyz and /metrics, on a port of this machine or a unix socket.
+
+They are answered by a thread with an event loop of its own, so that a daemon that hangs can be told
+from one that works: `/healthz` fails when the daemon's loop has not turned for a while. What is
+read is a request line and headers of 8 KiB at most, within seconds, from few at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("Health", "serving")
+
+_DEADLINE: Final = 5.0
+_MOST: Final = 16
+"""Connections at a time; a further one is closed at once."""
+_HANGS: Final = 15.0
+"""Seconds without a turn of the loop after which the daemon counts as hung."""
+_TEXT: Final = "text/plain; charset=utf-8"
+_EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Health:
+    """What a daemon says of itself; conditions are set by their names, and read from any thread."""
+
+    def __init__(self, *conditions: str) -> None:
+        self._conditions = dict.fromkeys(conditions, False)
+        self._turned = time.monotonic()
+        self.stopping = False
+
+    def turn(self) -> None:
+        """Take note that the daemon's loop turns."""
+        self._turned = time.monotonic()
+
+    def set(self, condition: str, holds: bool) -> None:
+        """Take note that a condition of readiness holds, or does not."""
+        self._conditions[condition] = holds
+
+    @property
+    def alive(self) -> bool:
+        """Whether the daemon's loop turns."""
+        return time.monotonic() - self._turned < _HANGS
+
+    @property
+    def ready(self) -> bool:
+        """Whether it works: every condition holds, and it is not about to end."""
+        return self.alive and not self.stopping and all(self._conditions.values())
+
+    def page(self) -> str:
+        """Return the conditions, one a line."""
+        states = {"alive": self.alive, **self._conditions, "not stopping": not self.stopping}
+        return "".join(f"{'ok' if holds else 'NO'} {name}\n" for name, holds in states.items())
+
+
+class _Server:
+    def __init__(self, health: Health, exposition: Callable[[], bytes]) -> None:
+        self._health = health
+        self._exposition = exposition
+        self._open = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request, and close."""
+        self._open += 1
+        try:
+            if self._open <= _MOST:
+                async with asyncio.timeout(_DEADLINE):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(self._answer(head))
+                    await writer.drain()
+                    writer.close()
+                    await writer.wait_closed()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # theirs to ask again
+        finally:
+            self._open -= 1
+            writer.transport.abort()
+
+    def _answer(self, head: bytes) -> bytes:
+        method, _, rest = head.partition(b" ")
+        path = rest.split(b" ", 1)[0].partition(b"?")[0]
+        status, kind, body = "404 Not Found", _TEXT, "not found\n"
+        if method not in (b"GET", b"HEAD"):
+            status, body = "405 Method Not Allowed", "GET or HEAD\n"
+        elif path == b"/metrics":
+            return _response("200 OK", _EXPOSITION, self._exposition(), method)
+        elif path == b"/healthz":
+            status = "200 OK" if self._health.alive else "503 Service Unavailable"
+            body = "ok\n" if self._health.alive else "the loop does not turn\n"
+        elif path == b"/readyz":
+            status = "200 OK" if self._health.ready else "503 Service Unavailable"
+            body = self._health.page()
+        return _response(status, kind, body.encode(), method)
+
+
+def _response(status: str, kind: str, body: bytes, method: bytes) -> bytes:
+    head = (
+        f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + (b"" if method == b"HEAD" else body)
+
+
+@contextlib.contextmanager
+def serving(
+    listen: str | None, health: Health, exposition: Callable[[], bytes]
+) -> Iterator[str | None]:
+    """Answer while a block runs; give where: the address with the port that was chosen for 0.
+
+    Raises:
+        ConfigurationError: If the address cannot be listened on.
+    """
+    if listen is None:
+        yield None
+        return
+    server, path = _Server(health, exposition), listen.removeprefix("unix:")
+    listener = _unix(Path(path)) if path != listen else _tcp(listen)
+    where = listen if path != listen else _named(listener)
+    started, stop = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def run() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with await asyncio.start_server(server.serve, sock=listener, limit=8192):
+            started.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), name="health", daemon=True)
+    thread.start()
+    started.wait(_DEADLINE)
+    try:
+        yield where
+    finally:
+        for loop in loops:
+            loop.call_soon_threadsafe(stop.set)
+        thread.join(_DEADLINE)
+        if path != listen:
+            Path(path).unlink(missing_ok=True)
+
+
+def _tcp(listen: str) -> socket.socket:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return _bound(listener, (host, int(port)), listen)
+
+
+def _unix(path: Path) -> socket.socket:
+    with contextlib.suppress(OSError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()  # left by one that was killed
+    mask = os.umask(0o117)  # its group may connect
+    try:
+        return _bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path), f"unix:{path}")
+    finally:
+        os.umask(mask)
+
+
+def _bound(listener: socket.socket, address: object, shown: str) -> socket.socket:
+    try:
+        listener.bind(address)  # type: ignore[arg-type]
+        listener.listen(_MOST)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"cannot listen on {shown}: {error.strerror}") from error
+    return listener
+
+
+def _named(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,154 @@
+"""Answering `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` (ADR-32), so that `nats micro` sees us.
+
+Anybody may ask, and whoever asks says where the answer goes. So an answer goes to an inbox and
+nowhere else: a question with the reply subject `$JS.API.STREAM.PURGE.X`, or that of somebody's
+work, would have us publish there with our own rights. They are few a second, and there is nothing
+in one that a stranger may not know: names of our configuration, numbers, and codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import secrets
+import string
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from xkeymsg.errors import XKeyMsgError
+from xkeymsg.transport.link import Link
+from xkeymsg.transport.raw import RawSubscription
+
+__all__ = ("Endpoint", "Service", "answering")
+
+_TYPE: Final = "io.nats.micro.v1."
+_LETTERS: Final = string.ascii_letters + string.digits
+_RATE: Final = 50
+"""Answers a second."""
+_WAITING: Final = 64
+
+
+@dataclass
+class Endpoint:
+    """One route, as others see it."""
+
+    name: str
+    subject: str
+    queue: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    requests: int = 0
+    errors: int = 0
+    last_error: str = ""
+    """A code of ours."""
+    seconds: float = 0.0
+    """Time spent on all of them."""
+
+    def info(self) -> dict[str, Any]:
+        """Return what it is."""
+        return {
+            "name": self.name,
+            "subject": self.subject,
+            "queue_group": self.queue,
+            "metadata": self.metadata,
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Return how it does."""
+        spent = int(self.seconds * 1e9)
+        return {
+            "name": self.name,
+            "subject": self.subject,
+            "queue_group": self.queue,
+            "num_requests": self.requests,
+            "num_errors": self.errors,
+            "last_error": self.last_error,
+            "processing_time": spent,
+            "average_processing_time": spent // self.requests if self.requests else 0,
+        }
+
+
+class Service:
+    """A program as others see it."""
+
+    def __init__(
+        self, name: str, version: str, description: str, endpoints: Sequence[Endpoint]
+    ) -> None:
+        self.name = name
+        self.id = "".join(secrets.choice(_LETTERS) for _ in range(22))
+        self._common = {"name": name, "id": self.id, "version": version, "metadata": {}}
+        self._description = description
+        self._endpoints = endpoints
+        self._started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+    def ping(self) -> dict[str, Any]:
+        """Return the answer to PING."""
+        return {"type": _TYPE + "ping_response", **self._common}
+
+    def info(self) -> dict[str, Any]:
+        """Return the answer to INFO."""
+        return {
+            "type": _TYPE + "info_response",
+            **self._common,
+            "description": self._description,
+            "endpoints": [each.info() for each in self._endpoints],
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """Return the answer to STATS."""
+        return {
+            "type": _TYPE + "stats_response",
+            **self._common,
+            "started": self._started,
+            "endpoints": [each.stats() for each in self._endpoints],
+        }
+
+
+class _Answers:
+    def __init__(self, link: Link, inboxes: tuple[str, ...]) -> None:
+        self._link = link
+        self._inboxes = inboxes
+        self._left, self._second = _RATE, 0
+
+    async def give(self, subscription: RawSubscription, answer: Callable[[], Any]) -> None:
+        async for raw in subscription:
+            reply = raw.reply_text
+            second = int(asyncio.get_running_loop().time())
+            if second != self._second:
+                self._left, self._second = _RATE, second
+            if self._left <= 0 or not reply.startswith(self._inboxes):
+                continue
+            self._left -= 1
+            with contextlib.suppress(XKeyMsgError):  # whoever asked can ask again
+                await self._link.publish(reply, json.dumps(answer()).encode())
+
+
+@contextlib.asynccontextmanager
+async def answering(link: Link, service: Service, *, inbox_prefix: str) -> AsyncIterator[None]:
+    """Answer while a block runs.
+
+    Args:
+        link: The connection.
+        service: What to say.
+        inbox_prefix: What inboxes begin with here, besides `_INBOX`; and `_R_`, which is how those
+            of another account look.
+    """
+    answers = _Answers(link, ("_INBOX.", "_R_.", f"{inbox_prefix}."))
+    calls = {"PING": service.ping, "INFO": service.info, "STATS": service.stats}
+    tasks: list[asyncio.Task[None]] = []
+    subscriptions: list[RawSubscription] = []
+    try:
+        for verb, call in calls.items():
+            for end in ("", f".{service.name}", f".{service.name}.{service.id}"):
+                subscription = await link.subscribe(f"$SRV.{verb}{end}", max_messages=_WAITING)
+                subscriptions.append(subscription)
+                tasks.append(asyncio.create_task(answers.give(subscription, call)))
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for subscription in subscriptions:
+            await subscription.unsubscribe()

@@ -1,0 +1,86 @@
+"""What daemons do while they work: note what happens to a connection, and load things again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+
+from xkeymsg.daemon.health import Health
+from xkeymsg.daemon.logs import Level, Log, reason
+from xkeymsg.daemon.metrics import Metrics
+from xkeymsg.errors import XKeyMsgError
+from xkeymsg.transport.link import Event
+from xkeymsg.trust.peers_file import PeersFile
+
+__all__ = ("Upkeep", "reload_peers", "version")
+
+
+class Upkeep:
+    """Says what becomes of connections and reloads: to the log, to metrics, to readiness."""
+
+    def __init__(
+        self, log: Log, metrics: Metrics, health: Health, *, key: Callable[[], str]
+    ) -> None:
+        """Take where to say it, and how to ask which public key is in use."""
+        self._key = key
+        self._log = log
+        self._metrics = metrics
+        self._health = health
+
+    def note(self, event: Event, *, condition: str = "connected") -> None:
+        """Note what happened to a connection.
+
+        Args:
+            event: What.
+            condition: The condition of readiness that the connection is.
+        """
+        if event.kind in ("connected", "disconnected"):
+            self._health.set(condition, event.kind == "connected")
+        if event.kind == "connected":
+            self._metrics.reconnects.inc()
+        why = {} if event.error is None else {"why": reason(event.error)}
+        level: Level = "info" if event.kind == "connected" else "warning"
+        # Whatever it says: a broker may cause any number of errors, each with another text.
+        self._log.often(level, f"connection {event.kind}", "of", of=condition, **why)
+
+    def reloaded(
+        self, what: str, reload: Callable[[], bool], *, quiet: bool = False, **fields: object
+    ) -> bool:
+        """Load something again; what was there stays in use where that fails.
+
+        Args:
+            what: What it is.
+            reload: Loads it, and tells whether it is another now.
+            quiet: Whether to say nothing where it is not.
+            **fields: What else to say.
+        """
+        try:
+            changed = reload()
+        except XKeyMsgError as error:
+            self._metrics.reloads.labels("failed").inc()
+            self._log.error("reload failed", what=what, why=reason(error), **fields)
+            return False
+        if changed or not quiet:
+            self._metrics.reloads.labels("changed" if changed else "same").inc()
+            self._log.info("reloaded", what=what, changed=changed, key=self._key(), **fields)
+        return changed
+
+
+def reload_peers(peers: PeersFile) -> bool:
+    """Read a file of peers again, and tell whether others are in use now.
+
+    Raises:
+        ConfigurationError: If it cannot be used, also if that was said before.
+    """
+    changed = peers.reload()
+    if peers.error is not None:
+        raise peers.error
+    return changed
+
+
+def version() -> str:
+    """Return the version of this package."""
+    try:
+        return importlib.metadata.version("xkeymsg")
+    except importlib.metadata.PackageNotFoundError:  # run from its source
+        return "0.0.0"

@@ -1,0 +1,100 @@
+"""The kinds of values in the files of daemons, which say what is wrong with one when it is read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+
+from xkeymsg import nkey
+from xkeymsg.errors import XKeyMsgError
+from xkeymsg.fields.files import Policy
+from xkeymsg.transport.credentials import read_user_key
+from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
+from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.stores.file import read_seed
+
+__all__ = (
+    "Count",
+    "FilePath",
+    "Flag",
+    "Folder",
+    "Name",
+    "Pattern",
+    "PeersPath",
+    "PolicyPath",
+    "Seconds",
+    "SeedPath",
+    "SignerPath",
+    "Subject",
+    "Text",
+    "UserName",
+)
+
+
+def _path(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("expected is the name of a file")
+    if nkey.is_seed(value):
+        raise ValueError("that is a seed, a secret; expected is the name of a file with one")
+    return (info.context or {}).get("folder", Path()) / value
+
+
+def _checked(path: Path, check: Any) -> Path:
+    try:
+        check(path)
+    except XKeyMsgError as error:
+        raise ValueError(str(error)) from None
+    return path
+
+
+def _is_folder(path: Path) -> Path:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; expected is a folder that is there") from None
+    if not stat.S_ISDIR(mode):
+        raise ValueError(f"{path}: expected is a folder")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ValueError(f"{path}: expected is a folder that may be written to")
+    return path
+
+
+def _subject(text: str) -> str:
+    if not is_written_subject(text):
+        raise ValueError("expected is a subject: tokens of printable ASCII between dots, no * or >")
+    return text
+
+
+def _pattern(text: str) -> str:
+    if not is_written_pattern(text):
+        raise ValueError("expected is a subject, or a pattern with * and >, as in NATS")
+    return text
+
+
+def _user(text: str) -> str:
+    try:
+        nkey.decode_public(nkey.Prefix.USER, text)
+    except XKeyMsgError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Text = Annotated[str, Field(strict=True, min_length=1)]
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
+Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""A name that becomes the label of a metric."""
+Subject = Annotated[Text, AfterValidator(_subject)]
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+UserName = Annotated[Text, AfterValidator(_user)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Folder = Annotated[FilePath, AfterValidator(_is_folder)]
+SeedPath = Annotated[FilePath, AfterValidator(lambda path: _checked(path, read_seed))]
+SignerPath = Annotated[FilePath, AfterValidator(lambda path: _checked(path, read_user_key))]
+PeersPath = Annotated[FilePath, AfterValidator(lambda path: _checked(path, Peers.load))]
+PolicyPath = Annotated[FilePath, AfterValidator(lambda path: _checked(path, Policy.load))]
