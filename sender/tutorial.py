@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xkeymsg.envelope.sealing import Sealer
-from xkeymsg.errors import PayloadTooLargeError
 from xkeymsg.keys import XKey, XKeyPair
-from xkeymsg.transport.client import header_size
-from xkeymsg.transport.connect import connect
+from xkeymsg.transport.headers import encode_block
+from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("send",)
@@ -41,15 +40,12 @@ async def send(
         DeliveryError: If the server refused it, or gave no answer in time.
         ConnectionFailedError: If there is no connection.
     """
-    headers = {"sender": str(pair.public)}
+    headers = encode_block({"sender": str(pair.public)})
     if xkm1:
         sealed = Sealer(pair).seal(data, to=recipients, subject=subject)
     else:
         sealed = pair.seal(data, recipients[0])
-    size = len(sealed) + header_size(headers)
-    async with connect(options) as connection:
-        if size > connection.client.max_payload:
-            raise PayloadTooLargeError(size, connection.client.max_payload)
-        await connection.client.publish(subject, sealed, headers=headers)
-        await connection.confirm()
-    return size
+    async with open_link(options) as link:
+        await link.publish(subject, sealed, headers=headers)
+        await link.confirm()
+    return len(headers) + len(sealed)

@@ -29,16 +29,21 @@ def seed(tmp_path: Path) -> str:
     return str(tmp_path / "bob.seed")
 
 
-def test_a_receiver_that_the_server_ends_for_good_says_so(tmp_path: Path) -> None:
-    operator = Operator()
-    creds = tmp_path / "user.creds"
+def test_a_receiver_whose_login_expires_says_so_and_returns_with_another(
+    tmp_path: Path, seed: str
+) -> None:
+    operator, creds = Operator(), tmp_path / "user.creds"
     creds.write_text(operator.creds(Nkey(), exp=int(time.time()) + 2))
-    with NATSServer(operator.config) as server, receiver(server, "--creds", str(creds)) as bob:
+    login = ("--creds", str(creds))
+    arguments = (*login, "--seed", seed, "--count", "1")
+    with NATSServer(operator.config) as server, receiver(server, *arguments) as bob:
         key_of(bob)
-        assert bob.wait() == 1
-        last = bob.output("err")[-1]
-    assert last.startswith("receiver: connection: the server closed the connection: ")
-    assert "expired" in last
+        assert "expired" in bob.wait_for("receiver: connection: ", "err")
+        bob.wait_for("refused the login", "err")
+        creds.write_text(operator.creds(Nkey()))
+        bob.wait_for("there again", "err")
+        send(server, str(BOB.public), "hello", *login)
+        assert bob.wait() == 0
 
 
 def test_a_terminal_without_the_characters_of_a_message_gets_escapes(

@@ -1,0 +1,103 @@
+"""Lines of files, pipes and terminals, read as they are wanted and no further.
+
+Nothing is taken out of a pipe that is not given on: when it is time to stop, what was not read is
+still there for whoever reads next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from typing import Final, NamedTuple
+
+from xkeymsg.limits import Limits
+
+__all__ = ("LONGEST", "Line", "Reader")
+
+_CHUNK: Final = 1 << 16
+LONGEST: Final = Limits().envelope
+"""Bytes of a line; more would not be sealed in any case."""
+
+
+class Line(NamedTuple):
+    """One line, without its line feed."""
+
+    number: int
+    """From 1 on."""
+    start: int
+    """Where it begins, in bytes."""
+    end: int
+    """Where the next one does."""
+    data: bytes | None
+    """None if it is longer than `LONGEST`."""
+
+
+class Reader:
+    """Reads the lines of a descriptor; `async for` takes them."""
+
+    def __init__(self, descriptor: int, *, offset: int = 0, number: int = 0) -> None:
+        """Take an open descriptor, which stands at `offset`, behind so many lines."""
+        self._descriptor = descriptor
+        self._offset = offset
+        self._number = number
+        self._stopping = asyncio.Event()
+        self.unfinished = 0
+        """Bytes of a line that was being read when it was time to stop."""
+
+    def stop(self) -> None:
+        """Read no more; whole lines that were read are still given."""
+        self._stopping.set()
+
+    async def __aiter__(self) -> AsyncIterator[Line]:
+        pending: list[bytes] = []
+        size = 0
+        while chunk := await self._read():
+            *lines, rest = chunk.split(b"\n")
+            for line in lines:
+                pending.append(line)
+                yield self._line(pending, size + len(line), 1)
+                pending, size = [], 0
+            size += len(rest)
+            if rest:
+                pending = [] if size > LONGEST else [*pending, rest]
+        if not size:
+            return
+        if self._stopping.is_set():
+            self.unfinished = size
+        else:
+            yield self._line(pending, size, 0)
+
+    def _line(self, pieces: list[bytes], size: int, feed: int) -> Line:
+        start, self._offset = self._offset, self._offset + size + feed
+        self._number += 1
+        data = None if size > LONGEST else b"".join(pieces)
+        return Line(self._number, start, self._offset, data)
+
+    async def _read(self) -> bytes:
+        """Return what is there, `b""` at the end."""
+        await asyncio.sleep(0)
+        if self._stopping.is_set() or not await self._is_readable():
+            return b""
+        return os.read(self._descriptor, _CHUNK)
+
+    async def _is_readable(self) -> bool:
+        """Wait until there is something to read, or it is time to stop."""
+        loop = asyncio.get_running_loop()
+        readable: asyncio.Future[bool] = loop.create_future()
+        try:
+            loop.add_reader(self._descriptor, _set, readable)
+        except PermissionError:  # a regular file, where one never waits
+            return True
+        stopping: asyncio.Future[bool] = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({readable, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            loop.remove_reader(self._descriptor)
+            stopping.cancel()
+        return not self._stopping.is_set()
+
+
+def _set(readable: asyncio.Future[bool]) -> None:
+    if not readable.done():
+        readable.set_result(True)

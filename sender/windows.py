@@ -1,0 +1,34 @@
+"""Whether streams outside know ids for long enough: asked at the start, where that is permitted."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.errors import XKeyMsgError
+
+__all__ = ("short_windows",)
+
+_MOST: Final = 16
+_NS: Final = 1e9
+
+
+async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, float]:
+    """Return the streams that forget an id sooner than that, with after how many seconds.
+
+    Args:
+        api: The server's.
+        pattern: What is published.
+        seconds: When a message that was published may be published again.
+    """
+    found = {}
+    try:
+        names = (await api.request("STREAM.NAMES", {"subject": pattern})).get("streams")
+        for name in names[:_MOST] if isinstance(names, list) else ():
+            config: Any = (await api.request(f"STREAM.INFO.{name}")).get("config")
+            window = config.get("duplicate_window") if isinstance(config, dict) else None
+            if isinstance(window, int) and window / _NS < seconds:
+                found[str(name)] = window / _NS
+    except XKeyMsgError:
+        pass  # we may not ask, or nobody answers: it is advice
+    return found
