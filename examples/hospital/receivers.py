@@ -1,0 +1,114 @@
+"""Receivers as a hospital would run them: each a daemon of its own, with a key of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from examples.hospital.roles import fields
+from xkeymsg import XKeyPair
+from xkeymsg.trust.stores.file import write_seed
+
+PATIENCE = 20.0
+"""Seconds in which a receiver is ready, or ended."""
+LONGEST = 1 << 20
+
+CONFIG = """\
+name = "{role}"
+[key]
+seed_file = "{role}.seed"
+[trust]
+peers = "peers.toml"
+[nats]
+servers = ["{url}"]
+[[route]]
+name = "{role}"
+stream = "{stream}"
+durable = "{role}"
+subjects = ["ehr.>"]
+documents = true
+sink = "out"
+[sinks.out]
+kind = "stdout"
+[quarantine]
+create = true
+"""
+
+
+class Receiver:
+    """One role's daemon, and what it has handed on so far."""
+
+    def __init__(self, role: str, folder: Path, expected: int) -> None:
+        self.role = role
+        self.expected = expected
+        self.key = XKeyPair.generate()
+        self.seen: dict[str, dict[str, Any]] = {}
+        """By message id, the record of each message as the daemon printed it."""
+        self.repeated = 0
+        self.fields = 0
+        self._folder = folder
+        write_seed(folder / f"{role}.seed", self.key)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether everything has come."""
+        return len(self.seen) >= self.expected
+
+    @contextlib.asynccontextmanager
+    async def running(self, url: str, stream: str) -> AsyncIterator[None]:
+        """Run the daemon during a block; it is told to stop, and has to exit with 0."""
+        path = self._folder / f"{self.role}.toml"
+        path.write_text(CONFIG.format(role=self.role, url=url, stream=stream))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "receiver", "--config", str(path),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=LONGEST,
+        )  # fmt: skip
+        reading: list[asyncio.Task[None]] = []
+        try:
+            assert process.stderr is not None
+            async with asyncio.timeout(PATIENCE):
+                said = await _until_ready(process.stderr)
+            if said:
+                raise SystemExit(f"the receiver of {self.role} did not start:\n{said}")
+            reading = [asyncio.create_task(self._read(process.stdout)),
+                       asyncio.create_task(_drop(process.stderr))]  # fmt: skip
+            yield
+            process.terminate()
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*reading)
+                if code := await process.wait():
+                    raise SystemExit(f"the receiver of {self.role} ended with {code}")
+        finally:
+            for task in reading:
+                task.cancel()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _read(self, stream: asyncio.StreamReader | None) -> None:
+        assert stream is not None
+        async for line in stream:
+            record = json.loads(line)
+            self.repeated += record["id"] in self.seen
+            self.seen[record["id"]] = record
+            self.fields += sum(1 for _ in fields(record["document"]))
+
+
+async def _until_ready(stream: asyncio.StreamReader) -> str:
+    """Return nothing when the daemon says that it is ready, or else all that it said."""
+    said = []
+    async for line in stream:
+        if b" ready " in line:
+            return ""
+        said.append(line.decode())
+    return "".join(said) or "nothing was said"
+
+
+async def _drop(stream: asyncio.StreamReader) -> None:
+    async for _ in stream:
+        pass

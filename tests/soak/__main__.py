@@ -1,0 +1,55 @@
+"""Faults while messages flow: `python -m tests.soak --help`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import signal
+import sys
+from dataclasses import replace
+from types import FrameType
+from typing import NoReturn
+
+from tests.soak import scenarios
+from tests.soak.arena import Plan
+from tests.soak.memory import memory
+
+
+def main(arguments: list[str]) -> int:
+    """Run scenarios; return 1 if the books of one do not balance."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--scenario", choices=[*scenarios.ALL], action="append")
+    parser.add_argument("--messages", type=int, help="for each scenario")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
+    parser.add_argument("--short", action="store_true", help="as in the tests")
+    parser.add_argument("--memory", type=float, metavar="SECONDS", help="watch a receiver's memory")
+    parser.add_argument("--rate", type=float, default=5_000, help="a second, with --memory")
+    given = parser.parse_args(arguments)
+    if given.memory:
+        growth = asyncio.run(memory(given.memory, given.rate))
+        print("\n".join(growth.lines()))
+        return 1 if growth.errors() else 0
+    code = 0
+    for name in given.scenario or [*scenarios.ALL]:
+        scenario, long, short = scenarios.ALL[name]
+        plan: Plan = short if given.short else long
+        if given.messages:
+            plan = replace(plan, messages=given.messages)
+        print(f"{name}: seed {given.seed}", flush=True)
+        ledger = asyncio.run(scenario(plan, given.seed))
+        print("\n".join(ledger.lines()), flush=True)
+        code |= bool(ledger.errors())
+    return code
+
+
+def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """End what was started, on the first signal."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+if __name__ == "__main__":
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, interrupted)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,178 @@
+"""What a receiver's memory does under load: `python -m tests.soak --memory 600`.
+
+A receiver daemon opens what comes on a subject and writes it to /dev/null. Its resident memory is
+read once a second; the slope is that of a straight line through what comes after warming up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.soak.pages import read_metrics
+from xkeymsg import Sealer, XKey, XKeyPair
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.headers import encode_block
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.trust.stores.file import read_seed, write_seed
+
+LARGEST: Final = 80 << 20
+"""Bytes that a receiver at work may have resident."""
+STEEPEST: Final = 1 << 20
+"""Bytes a minute: less is what an allocator does."""
+_BURST: Final = 0.01
+_WARM: Final = 0.4
+"""The part of a run after which the slope is taken."""
+
+CONFIG = """\
+[key]
+seed_file = "bob.seed"
+[trust]
+peers = "peers.toml"
+[nats]
+servers = ["{url}"]
+[[route]]
+name = "orders"
+subject = "orders.>"
+max_in_flight = 1024
+sink = "out"
+[sinks.out]
+kind = "stdout"
+[observe]
+listen = "unix:{folder}/metrics"
+"""
+
+
+class Growth(NamedTuple):
+    """What was measured."""
+
+    seconds: float
+    received: int
+    delivered: int
+    dropped: int
+    peak: int
+    """Bytes resident, at most."""
+    slope: float
+    """Bytes a minute, once it was warm."""
+    samples: list[int]
+
+    @property
+    def rate(self) -> float:
+        """Messages a second that were delivered."""
+        return self.delivered / self.seconds
+
+    def errors(self) -> list[str]:
+        """Return what is not as it has to be."""
+        wrong = []
+        if self.peak >= LARGEST:
+            wrong.append(f"{self.peak / 2**20:.1f} MB are resident, and {LARGEST >> 20} may be")
+        if self.slope >= STEEPEST:
+            wrong.append("it grows")
+        return wrong
+
+    def lines(self) -> list[str]:
+        """Return it for people."""
+        shown = self.samples[:: max(1, len(self.samples) // 12)]
+        return [
+            f"memory of a receiver, {self.seconds:.0f} s",
+            f"  delivered      {self.delivered:>12,}  ({self.rate:,.0f} a second)",
+            f"  dropped        {self.dropped:>12,}",
+            f"  resident, peak {self.peak / 2**20:>12.1f} MB",
+            f"  slope, warm    {self.slope / 2**10:>+12.1f} KB a minute",
+            f"  over time      {' '.join(f'{each / 2**20:.1f}' for each in shown)} MB",
+            *(f"  WRONG: {each}" for each in self.errors() or ()),
+        ]
+
+
+async def feed(url: str, folder: str, to: str, rate: float) -> None:
+    """Publish so many a second, until ended."""
+    sealer, recipients = Sealer(read_seed(Path(folder) / "alice.seed")), [XKey.parse(to)]
+    headers = encode_block({"sender": str(sealer.public)})
+    async with open_link(ConnectOptions(servers=(url,))) as link:
+        loop = asyncio.get_running_loop()
+        due, number = loop.time(), 0
+        while True:
+            for _ in range(max(1, int(rate * _BURST))):
+                data = b'{"n": %d, "pad": "%s"}' % (number, b"x" * 250)
+                envelope = sealer.seal(data, to=recipients, subject="orders.new")
+                await link.publish("orders.new", envelope, headers=headers)
+                number += 1
+            due = max(due + max(1, int(rate * _BURST)) / rate, loop.time() - 1)
+            await asyncio.sleep(max(0, due - loop.time()))
+
+
+def resident(pid: int, what: str = "VmRSS") -> int:
+    """Return a process's resident memory in bytes."""
+    for line in (Path("/proc") / str(pid) / "status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def slope(samples: list[int]) -> float:
+    """Return how steep a straight line through samples of every second is, a minute."""
+    count = len(samples)
+    middle, mean = (count - 1) / 2, sum(samples) / count
+    across = sum((at - middle) ** 2 for at in range(count)) or 1.0
+    return 60 * sum((at - middle) * (each - mean) for at, each in enumerate(samples)) / across
+
+
+async def memory(seconds: float, rate: float = 5_000) -> Growth:
+    """Measure a receiver for so long."""
+    with NATSServer() as server, tempfile.TemporaryDirectory(prefix="soak-") as name:
+        folder = Path(name)
+        alice, bob = XKeyPair.generate(), XKeyPair.generate()
+        write_seed(folder / "alice.seed", alice)
+        write_seed(folder / "bob.seed", bob)
+        peers = f'[peers.alice]\nxkey = "{alice.public}"\nsubjects = ["orders.>"]\n'
+        (folder / "peers.toml").write_text(peers)
+        path = folder / "receiver.toml"
+        path.write_text(CONFIG.format(url=server.url, folder=folder))
+        python, quiet = sys.executable, asyncio.subprocess.DEVNULL
+        receiver = await asyncio.create_subprocess_exec(
+            python, "-m", "receiver", "--config", str(path),
+            stdout=quiet, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert receiver.stderr is not None
+        feeder = None
+        try:
+            async with asyncio.timeout(20):
+                while b" ready " not in await receiver.stderr.readline():
+                    pass
+            settings = [server.url, str(folder), str(bob.public), str(rate)]
+            feeder = await asyncio.create_subprocess_exec(
+                python, "-m", "tests.soak.memory", *settings, stderr=quiet
+            )
+            samples, begun = [], time.monotonic()
+            while (took := time.monotonic() - begun) < seconds:
+                await asyncio.sleep(1)
+                samples.append(resident(receiver.pid))
+            counts = await asyncio.to_thread(_counts, folder / "metrics")
+            peak = resident(receiver.pid, "VmHWM")
+            took = time.monotonic() - begun
+        finally:
+            for process in (feeder, receiver):
+                if process is not None and process.returncode is None:
+                    process.kill()
+                    await process.wait()
+    warm = samples[int(len(samples) * _WARM) :]
+    return Growth(took, *counts, peak, slope(warm), samples)
+
+
+def _counts(path: Path) -> tuple[int, int, int]:
+    """Ask the receiver what it has counted."""
+    found = read_metrics(path)
+    names = ("received", "delivered", "dropped")
+    received, delivered, dropped = (
+        int(found[f'xkeymsg_{name}_total{{route="orders"}}']) for name in names
+    )
+    return received, delivered, dropped
+
+
+if __name__ == "__main__":
+    asyncio.run(feed(sys.argv[1], sys.argv[2], sys.argv[3], float(sys.argv[4])))

@@ -1,0 +1,85 @@
+"""Numbers in a stream of plaintext, which a sender daemon seals, and what has become of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+from tests.soak.arena import Plan
+from tests.soak.feeder import SUBJECTS, payload
+from tests.soak.ledger import Ledger
+from xkeymsg.client.jetstream.api import API, PubAck
+from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.errors import DeliveryError, XKeyMsgError
+from xkeymsg.transport.headers import encode_block
+
+
+class Places:
+    """Publishes numbers, and remembers which were under way at a fault."""
+
+    def __init__(self, api: API) -> None:
+        self._api = api
+        self._acked: dict[int, int] = {}  # by its place in the stream, the number
+        self._marks: list[tuple[int, int]] = []
+
+    async def publish(self, plan: Plan) -> None:
+        """Have the source's stream keep all numbers, at the plan's rate, each once."""
+        publisher, loop = StreamPublisher(self._api, in_flight=128), asyncio.get_running_loop()
+        room, begun = asyncio.Semaphore(128), loop.time()
+
+        async def send(number: int) -> None:
+            subject, data = f"plain.{number % SUBJECTS}", payload(number, plan.size)
+            headers = encode_block({"Nats-Msg-Id": str(number)})
+            try:
+                while True:
+                    with contextlib.suppress(DeliveryError):
+                        ack: PubAck = await (
+                            await publisher.submit(subject, data, headers, timeout=10, known=True)
+                        )
+                        self._acked[ack.sequence] = number
+                        return
+                    await asyncio.sleep(0.1)
+            finally:
+                room.release()
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(plan.messages):
+                late = begun + number / plan.rate - loop.time() if plan.rate else 0
+                if late > 0:
+                    await asyncio.sleep(late)
+                await room.acquire()
+                group.create_task(send(number))
+        await publisher.close()
+
+    async def mark(self) -> None:
+        """Take note of what the sender has, at a fault."""
+        with contextlib.suppress(XKeyMsgError):
+            info = await self._api.request("CONSUMER.INFO.PLAIN.sealing")
+            self._marks.append((info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]))
+
+    async def sealed(self, most: int = 0) -> None:
+        """Wait until the sender has no more than so many to do."""
+        while True:
+            with contextlib.suppress(XKeyMsgError):
+                info = await self._api.request("CONSUMER.INFO.PLAIN.sealing")
+                if info["num_pending"] + info["num_ack_pending"] <= most:
+                    return
+            await asyncio.sleep(0.1)
+
+    def read(self, ledger: Ledger, folder: Path, plan: Plan) -> None:
+        """Read the files, by numbers: a message that is sealed again has another id."""
+        ledger.sent = {str(number): number for number in range(plan.messages)}
+        ledger.acked = set(map(str, self._acked.values()))
+        for path in folder.glob("*.json"):
+            record = json.loads(path.read_bytes())
+            number = json.loads(record["data"])["n"]
+            told = record["data"].encode(), record["subject"]
+            ledger.altered += told != (payload(number, plan.size), f"orders.{number % SUBJECTS}")
+            ledger.delivered[str(number)] += 1
+        for first, last in self._marks:
+            # What was asked for, and what was on its way when the server was asked.
+            for sequence in range(max(1, first - 512), last + 512):
+                if sequence in self._acked:
+                    ledger.in_flight.add(str(self._acked[sequence]))

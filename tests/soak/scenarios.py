@@ -1,0 +1,362 @@
+"""What may happen, one function each: it sets the stage, lets it happen, and reads the sink."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import resource
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.soak.arena import Arena, Daemon, Plan, arena, messages
+from tests.soak.ledger import Ledger
+from tests.soak.places import Places
+from tests.soak.sinks import Lines, check, read_files
+from tests.transport.raw import frozen
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.durables import DurableOptions, create_durable
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
+
+FILES = 'kind = "files"\nfolder = "out"'
+LINES = 'kind = "stdout"'
+
+CLUSTER = """
+server_name: n{number}
+jetstream {{ store_dir: "{{dir}}/js" }}
+cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
+"""
+
+
+@contextlib.asynccontextmanager
+async def _stage(
+    scenario: str, plan: Plan, seed: int, servers: list[NATSServer] | None = None
+) -> AsyncIterator[tuple[Arena, Ledger]]:
+    ledger, begun = Ledger(scenario, seed), time.monotonic()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
+        if servers is None:
+            servers = [stack.enter_context(NATSServer(jetstream=True))]
+        async with arena(plan, ledger, folder, servers) as made:
+            await made.make_stream()
+            yield made, ledger
+    ledger.seconds = time.monotonic() - begun
+
+
+async def _through(
+    made: Arena, faults: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Let everything flow, with strangers and faults, until it is all done with."""
+    made.start_feeder()
+    strangers = asyncio.create_task(made.hostile.run(made.plan.hostile))
+    troubles = asyncio.create_task(faults()) if faults is not None else None
+    try:
+        async with asyncio.timeout(made.plan.deadline):
+            await made.finished(most=made.plan.few)
+            for task in (strangers, troubles):
+                if task is not None:
+                    await _end(task)
+            await made.finished()
+    except TimeoutError:
+        made.ledger.problems.append("it did not come to an end in time")
+    finally:
+        for task in (strangers, troubles):
+            if task is not None:
+                await _end(task)
+    await made.settle()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """End a task at a point where nothing is half done, and raise what it raised."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+# --- processes that die ---------------------------------------------------------------------------
+
+
+async def _no_mark() -> None:
+    pass
+
+
+async def _kills(
+    made: Arena,
+    mark: Callable[[], Awaitable[None]] = _no_mark,
+    *,
+    extra: tuple[str, NATSServer] | None = None,
+) -> None:
+    """Kill one of everything, at random, again and again."""
+    assert made.feeder is not None
+    victims: list[tuple[str, NATSServer | Daemon]] = [("server", made.servers[0])]
+    victims += [("sender", made.feeder), *(("receiver", each) for each in made.receivers)]
+    if extra is not None:
+        victims.append(extra)
+    while True:
+        await asyncio.sleep(made.random.uniform(*made.plan.pause))
+        name, victim = made.random.choice(victims)
+        await mark()
+        victim.kill()
+        if isinstance(victim, NATSServer):
+            await _start(victim)
+        made.ledger.faults[f"kill -9 {name}"] += 1
+
+
+async def _start(server: NATSServer) -> None:
+    """Start a server in a thread; also when this is cancelled there has to be one afterwards."""
+    starting = asyncio.create_task(asyncio.to_thread(server.start))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await starting
+        raise
+
+
+async def kills(plan: Plan, seed: int) -> Ledger:
+    """Server, senders and receivers are killed; the sink keeps a message once, by its id."""
+    async with _stage("kills, into files", plan, seed) as (made, ledger):
+        made.start_receivers(FILES)
+        await _through(made, lambda: _kills(made))
+        read_files(ledger, made.out, plan.size)
+    return ledger
+
+
+async def kills_lines(plan: Plan, seed: int) -> Ledger:
+    """The same into lines, where what was under way at a kill may be twice, and nothing else."""
+    async with _stage("kills, into lines", plan, seed) as (made, ledger):
+        ledger.once = False
+        lines = Lines(window=2 * 64)
+        made.start_receivers(LINES)
+
+        def paths() -> list[Path]:
+            return [path for daemon in made.receivers for path in daemon.outputs]
+
+        async def mark() -> None:
+            lines.mark(paths())
+
+        await _through(made, lambda: _kills(made, mark))
+        lines.read(ledger, paths(), plan.size)
+    return ledger
+
+
+async def kills_nats(plan: Plan, seed: int) -> Ledger:
+    """The same into a stream of another server, which is killed too; it keeps a message once."""
+    with NATSServer(jetstream=True) as local:
+        async with (
+            _stage("kills, into a stream", plan, seed) as (made, ledger),
+            open_link(ConnectOptions(servers=(local.url,))) as link,
+        ):
+            api = API(link)
+            await api.request("STREAM.CREATE.OUT", {"name": "OUT", "subjects": ["out.>"]})
+            made.start_receivers(
+                f'kind = "nats"\nservers = ["{local.url}"]\njetstream = true\n'
+                'subject = "out.{subject}"'
+            )
+            await _through(made, lambda: _kills(made, extra=("the sink's server", local)))
+            async for stored in messages(api, "OUT", "out.>"):
+                check(ledger, json.loads(stored.data), plan.size)
+    return ledger
+
+
+async def kills_daemons(plan: Plan, seed: int) -> Ledger:
+    """A sender daemon seals a stream of another server; it, both servers and receivers are killed.
+
+    Sealed again, a message has another id. A stream of work forgets, when its server is killed, the
+    ids of what was taken out of it: what was under way then may come twice, and nothing else.
+    """
+    with NATSServer(jetstream=True) as inside:
+        async with (
+            _stage("kills, both daemons", plan, seed) as (made, ledger),
+            open_link(ConnectOptions(servers=(inside.url,))) as link,
+        ):
+            ledger.once = False
+            api = API(link)
+            await api.request("STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain.*"]})
+            options = DurableOptions(ack_wait=plan.ack_wait)
+            await create_durable(api, "PLAIN", "sealing", options.config("sealing"))
+            made.start_receivers(FILES)
+            sender, places = made.start_sender(inside.url), Places(api)
+            tasks = [
+                asyncio.create_task(
+                    _kills(made, places.mark, extra=("the source's server", inside))
+                ),
+                asyncio.create_task(made.hostile.run(plan.hostile)),
+            ]
+            try:
+                async with asyncio.timeout(plan.deadline):
+                    await places.publish(plan)
+                    await places.sealed(most=plan.few)
+                    for task in tasks:
+                        await _end(task)
+                    await places.sealed()
+                    if await sender.stop():
+                        ledger.problems.append("the sender ended with an error")
+                    await made.finished()
+            except TimeoutError:
+                ledger.problems.append("it did not come to an end in time")
+            finally:
+                for task in tasks:
+                    await _end(task)
+            await made.settle()
+            places.read(ledger, made.out, plan)
+    return ledger
+
+
+# --- sinks that fail ------------------------------------------------------------------------------
+
+
+async def slow_sink(plan: Plan, seed: int) -> Ledger:
+    """Each batch takes longer than a message may stay unanswered; nothing comes twice."""
+    async with _stage("slow sink", plan, seed) as (made, ledger):
+        script = f'sleep {plan.ack_wait * 1.5}; cat > "$(mktemp "$0/XXXXXXXX")"'
+        command = ["/bin/sh", "-c", script, str(made.out)]
+        made.start_receivers(f'kind = "command"\nbatch = 64\ncommand = {json.dumps(command)}')
+        await _through(made)
+        ledger.once = False
+        Lines(window=0).read(ledger, list(made.out.iterdir()), plan.size)
+    return ledger
+
+
+async def full_disk(plan: Plan, seed: int) -> Ledger:
+    """Again and again no file may be as long as a message: nothing is left half there."""
+    async with _stage("full disk", plan, seed) as (made, ledger):
+        made.start_receivers(FILES)
+
+        def limit(size: int) -> None:
+            for daemon in made.receivers:
+                if daemon.alive and daemon.process is not None:
+                    limits = size, resource.RLIM_INFINITY
+                    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, limits)
+
+        async def fill() -> None:
+            while True:
+                await asyncio.sleep(made.random.uniform(*plan.pause))
+                limit(100)
+                ledger.faults["disk full"] += 1
+                try:
+                    await asyncio.sleep(plan.pause[1])
+                finally:
+                    limit(resource.RLIM_INFINITY)
+
+        await _through(made, fill)
+        read_files(ledger, made.out, plan.size)
+        for daemon in made.receivers:
+            if daemon.starts > 1:
+                ledger.problems.append(f"{daemon.name} did not survive a full disk")
+    return ledger
+
+
+# --- servers that fail ----------------------------------------------------------------------------
+
+
+async def full_server(plan: Plan, seed: int) -> Ledger:
+    """The server's disk is full; somebody makes room, and starts it again."""
+    async with _stage("full server", plan, seed) as (made, ledger):
+        made.start_receivers(FILES)
+        server = made.servers[0]
+
+        async def fill() -> None:
+            while True:
+                await asyncio.sleep(made.random.uniform(*plan.pause))
+                assert server.process is not None
+                largest = max(p.stat().st_size for p in server.directory.rglob("*.blk"))
+                limits = largest + 100, resource.RLIM_INFINITY
+                resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, limits)
+                ledger.faults["server full"] += 1
+                try:
+                    await asyncio.sleep(plan.pause[1])
+                finally:
+                    server.kill()
+                    await _start(server)
+
+        await _through(made, fill)
+        read_files(ledger, made.out, plan.size)
+    return ledger
+
+
+async def frozen_server(plan: Plan, seed: int) -> Ledger:
+    """The server stands still, its connections open, and goes on."""
+    async with _stage("frozen server", plan, seed) as (made, ledger):
+        made.start_receivers(FILES)
+
+        async def freeze() -> None:
+            while True:
+                await asyncio.sleep(made.random.uniform(*plan.pause))
+                with frozen(made.servers[0]):
+                    ledger.faults["server frozen"] += 1
+                    await asyncio.sleep(plan.frozen)
+
+        await _through(made, freeze)
+        read_files(ledger, made.out, plan.size)
+    return ledger
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+async def leader_lost(plan: Plan, seed: int) -> Ledger:
+    """Of three servers the one that leads the stream is killed, and comes back."""
+    ports = _free_ports(3)
+    routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(NATSServer(CLUSTER.format(number=n, port=port, routes=routes)))
+            for n, port in enumerate(ports)
+        ]
+        async with _stage("leader lost", plan, seed, servers) as (made, ledger):
+            made.start_receivers(FILES)
+            await _through(made, lambda: _lose_leaders(made))
+            read_files(ledger, made.out, plan.size)
+    return ledger
+
+
+async def _lose_leaders(made: Arena) -> None:
+    while True:
+        await asyncio.sleep(made.random.uniform(*made.plan.pause))
+        leader = await made.leader()
+        if leader is None:
+            continue  # not all of them are there, and up to date: two of three have to be
+        server = made.servers[int(leader[1:])]
+        server.kill()
+        made.ledger.faults["leader killed"] += 1
+        await _start(server)
+
+
+LONG = Plan(100_000, rate=2_000, hostile=20, pause=(0.5, 2.5), patience=10.0)
+SHORT = Plan(1_500, rate=400, pause=(0.3, 0.9), patience=1.0, ack_wait=1.0, deadline=60)
+
+ALL: dict[str, tuple[Callable[[Plan, int], Coroutine[Any, Any, Ledger]], Plan, Plan]] = {
+    "kills": (kills, LONG, SHORT),
+    "kills-lines": (kills_lines, LONG, SHORT),
+    "kills-nats": (kills_nats, LONG, SHORT),
+    "kills-daemons": (kills_daemons, replace(LONG, messages=30_000), SHORT),
+    "slow-sink": (
+        slow_sink,
+        replace(LONG, messages=5_000),
+        replace(SHORT, messages=400, ack_wait=0.5),
+    ),
+    "full-disk": (full_disk, replace(LONG, messages=10_000, rate=500), SHORT),
+    "full-server": (full_server, replace(LONG, messages=10_000, rate=500), SHORT),
+    "frozen": (
+        frozen_server,
+        replace(LONG, messages=10_000, rate=200, frozen=30.0, pause=(5, 10)),
+        replace(SHORT, frozen=3.0),
+    ),
+    "leader": (
+        leader_lost,
+        replace(LONG, messages=10_000, rate=200, pause=(5, 10)),
+        replace(SHORT, pause=(2, 3)),
+    ),
+}

@@ -1,0 +1,52 @@
+"""The soak in short: real servers and daemons that die, freeze and fill up, and books that balance.
+
+`make soak` is the long form, with a cluster that loses its leader, and 100,000 messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from tests.soak import scenarios
+from tests.soak.arena import Plan
+from tests.soak.ledger import Ledger
+from tests.soak.memory import memory
+
+_PLAN = replace(
+    scenarios.SHORT, messages=200, rate=100, hostile=10, receivers=1, frozen=3.0, deadline=45
+)
+_FROZEN = replace(_PLAN, pause=(0.3, 6.0))
+_SLOW = replace(_PLAN, ack_wait=0.5)
+
+Scenario = Callable[[Plan, int], Coroutine[Any, Any, Ledger]]
+
+
+async def run(scenario: Scenario, plan: Plan) -> Ledger:
+    ledger = await scenario(plan, secrets.randbelow(1 << 31))
+    assert ledger.errors() == [], "\n".join(ledger.lines())
+    return ledger
+
+
+async def test_nothing_is_lost_and_nothing_forged() -> None:
+    """All at once: it is waiting that takes its time."""
+    kills, sender, full, slow, frozen, growth = await asyncio.gather(
+        run(scenarios.kills, scenarios.SHORT),
+        run(scenarios.kills_daemons, _PLAN),
+        run(scenarios.full_disk, _PLAN),
+        run(scenarios.slow_sink, _SLOW),
+        run(scenarios.frozen_server, _FROZEN),
+        memory(5, rate=200),
+    )
+    assert len(kills.sent) == 1500
+    assert kills.faults.total() >= 2
+    assert kills.hostile.total() >= 10
+    assert sender.faults.total() >= 1
+    assert full.faults["disk full"] >= 1
+    assert slow.duplicates.keys() <= slow.replayed
+    assert frozen.faults["server frozen"] >= 1
+    assert growth.peak < 80 << 20
+    assert growth.delivered > 0

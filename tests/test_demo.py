@@ -1,0 +1,56 @@
+"""The demonstration finds what is wrong: a message that does not come, and plaintext on a disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from examples.hospital import demo
+from examples.hospital.screen import table
+from examples.hospital.search import search, texts
+from xkeymsg.client.client import Client
+
+
+def test_a_leak_and_a_loss_are_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    send = demo.send
+
+    async def leak(client: Client, records: list[dict[str, Any]]) -> None:
+        await send(client, records[1:])
+        plain = json.dumps(records[0], ensure_ascii=False).encode()
+        await client.js.api.request(
+            "STREAM.CREATE.LEAK", {"name": "LEAK", "subjects": ["leak"]}
+        )  # fmt: skip
+        await client.js.api.link.request("leak", plain, timeout=5)
+
+    monkeypatch.setattr(demo, "send", leak)
+    monkeypatch.setattr(demo, "PATIENCE", 2.0)
+    assert demo.main() == 1
+    printed, said = capsys.readouterr()
+    assert "This is not how it should be: plaintext is on the disk" in said
+    assert "847 of 848 messages came to clinic" in said
+    assert "There is no plaintext" not in printed
+
+
+def test_a_search_finds_texts_wherever_they_are(tmp_path: Path) -> None:
+    document = {"a": [{"name": "Jane Doe Smith"}, "Grüße aus Köln"], "resourceType": "Observation"}
+    wanted = list(texts(document))
+    assert wanted == ["Jane Doe Smith", "Grüße aus Köln"]
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "1.blk").write_bytes("\x00xxGrüße aus Köln".encode() * 2)
+    (tmp_path / "2.blk").write_bytes(b"Jane Doe Smit")
+    found = search(tmp_path, wanted)
+    assert found.texts == {"Grüße aus Köln": 2}
+    assert found.files == 2
+
+
+def test_numbers_stand_to_the_right() -> None:
+    assert table([("", "of"), ("a", "1,066"), ("bb", "9")]) == [
+        "       of",
+        "a   1,066",
+        "bb      9",
+    ]

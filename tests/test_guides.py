@@ -1,0 +1,136 @@
+"""The guides: every command in them runs and prints what is shown, and no error code is missing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.running import DEADLINE
+from xkeymsg import Sealer, XKeyPair, errors
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
+
+ROOT = Path(__file__).parent.parent
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver", "xkeymsg-sender": "sender"}
+CODES = {
+    each.code: each
+    for each in (getattr(errors, name) for name in errors.__all__)
+    if each.code
+}  # fmt: skip
+
+
+def write_files(text: str, folder: Path) -> list[str]:
+    """Write the files of a guide: indented blocks that begin with `# NAME`."""
+    names = []
+    for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE):
+        body = re.sub(r"^    ", "", block.lstrip("\n"), flags=re.MULTILINE)
+        if name := re.match(r"# ([\w.-]+\.\w+)\n", body):
+            (folder / name[1]).write_text(body)
+            names.append(name[1])
+    return names
+
+
+def programs(folder: Path) -> None:
+    """Put the programs of this project where a shell finds them."""
+    folder.mkdir()
+    for name, module in PROGRAMS.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
+        (folder / name).chmod(0o700)
+    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "python").chmod(0o700)
+
+
+async def make_stream(url: str) -> None:
+    """Make what every guide begins with: a stream of orders."""
+    async with open_link(ConnectOptions(servers=(url,))) as link:
+        await API(link).request(
+            "STREAM.CREATE.ORDERS", {"name": "ORDERS", "subjects": ["orders.>"]}
+        )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
+@pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
+async def test_a_guide_does_what_it_says(
+    path: Path, tmp_path: Path, jetstream_server: NATSServer
+) -> None:
+    text = path.read_text()
+    session = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()
+    commands = [line[2:] for line in session if line.startswith(("$ ", "> "))]
+    if not commands:
+        pytest.skip("a guide without commands")
+    folder, binaries = tmp_path / "guide", tmp_path / "bin"
+    folder.mkdir()
+    write_files(text, folder)
+    programs(binaries)
+    url = jetstream_server.url
+    await make_stream(url)
+    environ = os.environ | {
+        "PATH": f"{binaries}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "NATS_URL": url,
+        "XKEYMSG_RECEIVER__NATS__SERVERS": f'["{url}"]',
+        "XKEYMSG_SENDER__NATS__SERVERS": f'["{url}"]',
+        "XKEYMSG_SENDER__SOURCE__SERVERS": f'["{url}"]',
+    }
+    script = "umask 022; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + "\n".join(commands)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder, capture_output=True, text=True, timeout=DEADLINE * 2, check=False, env=environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = [line for line in session if not line.startswith(("$ ", "> "))]
+    printed = done.stdout.splitlines()
+    assert len(printed) == len(shown), done.stdout
+    for line, want in zip(printed, shown, strict=True):
+        pattern = r"\s+".join(re.escape(word).replace("…", ".+") for word in want.split())
+        assert re.fullmatch(pattern, line.strip()), f"{line!r} is shown as {want!r}"
+
+
+def rows() -> dict[str, tuple[str, str, str]]:
+    text = (ROOT / "docs" / "guides" / "errors.md").read_text()
+    found = re.findall(r"^\| `(\w+)` \| (yes|no) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    assert len(found) == len({code for code, *_ in found}), "a code is there twice"
+    return {code: (again, means, do) for code, again, means, do in found}
+
+
+def test_every_code_is_explained_and_no_other() -> None:
+    assert rows().keys() == CODES.keys()
+    assert len(CODES) == 34
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_the_guide_says_whether_a_code_is_worth_another_attempt(code: str) -> None:
+    again, means, do = rows()[code]
+    assert (again == "yes") == CODES[code].retryable
+    assert min(len(means), len(do)) > 8
+
+
+def test_commands_that_the_errors_name_exist() -> None:
+    text = (ROOT / "docs" / "guides" / "errors.md").read_text()
+    named = set(re.findall(r"`xkeymsg ([a-z]+(?: [a-z]+)?)", text))
+    assert named >= {"peers add", "quarantine replay", "policy lint", "doctor"}
+    for words in named:
+        done = subprocess.run(
+            [sys.executable, "-m", "xkeymsg.cli", *words.split(), "--help"],
+            capture_output=True, text=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, words
+
+
+def test_what_a_recipient_costs() -> None:
+    sealer, keys = Sealer(XKeyPair.generate()), [XKeyPair.generate().public for _ in range(3)]
+    one, two = (len(sealer.seal(b"x", to=keys[:count], subject="a")) for count in (1, 2))
+    assert f"Each recipient costs {two - one} bytes" in (
+        ROOT / "docs" / "guides" / "errors.md"
+    ).read_text().replace("\n", " ")
