@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import documents, envelope, recipients_plot, wire, xkv1
+from benchmarks import client, documents, envelope, recipients_plot, wire, xkv1
 from benchmarks.harness import Pace
 from benchmarks.machine import machine
 from benchmarks.report import AnyPromise, Report, Suite
@@ -17,6 +17,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "envelope": (envelope.suite, envelope.PROMISES),
     "documents": (documents.suite, documents.PROMISES),
     "wire": (wire.suite, wire.PROMISES),
+    "client": (client.suite, client.PROMISES),
 }
 
 _FULL = Pace(batches=30, milliseconds=10)

@@ -1,0 +1,201 @@
+"""The client end to end: sealed messages beside plaintext ones of stock nats-py, on one server.
+
+Four processes take part, asked in turn: a *feeder* that has sealed before anything is measured and
+writes whole runs of messages to the server itself; a *receiver* and a *publisher*, each with a
+stock nats-py connection and a client of ours; and a *service* that answers requests.
+
+- *receive*: the feeder's messages, as fast as they go or 5,000 a second, reach the receiver; the
+  processor time it used for each, by stock nats-py for plaintext with one header, and by ours for
+  the same plaintext, sealed, opened. Stock is iterated over, as ours is; its callbacks, which
+  spare a queue, are another contender.
+- *publish*: the same for publishing; sealing included.
+- *the hospital*: documents of the example, published for its four roles, beside the same as JSON.
+- *streams*: acknowledged publishing with 256 in flight, and pulling from a durable with
+  acknowledgements, messages a second.
+- *requests*: one after the other, the median and the 99th percentile of what each took.
+
+The first 1,000 messages of each contender do not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import nats
+from nats.js.api import RetentionPolicy, StorageType
+
+from benchmarks.client_peer import CALLBACK, SEALED, STOCK
+from benchmarks.harness import Batch, Contender
+from benchmarks.peer import Peer
+from benchmarks.promises import Promise, Table
+from benchmarks.report import AnyPromise, Report, human
+from xkeymsg import XKeyPair
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.testing import NATSServer
+
+__all__ = ("PROMISES", "suite")
+
+_SIZES = (128, 1 << 10, 1 << 16)
+_READERS = (1, 20)
+_WARM_UP = 1000
+_MOST_BYTES = 16 << 20
+"""The most that a batch sends: a server cuts off a subscriber for whom it holds 64 MiB."""
+_CPU, _CLOCK = "CPU", "time"
+_ASKED = 200
+"""Requests of a batch."""
+
+_PACED = "receive 1 KiB, 5,000 a second"
+
+PROMISES: tuple[AnyPromise, ...] = (
+    Promise(title="receive 1 KiB", of=SEALED, against=STOCK, target="≤ 2.2"),
+    Promise(title="receive 1 KiB", of=SEALED, against=CALLBACK, target="≤ 2.2"),
+    Promise(title=_PACED, of=SEALED, against=STOCK, target="≤ 2.2"),
+    Promise(title=_PACED, of=SEALED, against=CALLBACK, target="≤ 2.2"),
+    Promise(title="publish 1 KiB", of=SEALED, against=STOCK, target="≤ 4"),
+    Promise(title="publish 1 KiB to a stream", of=STOCK, against=SEALED, target="≥ 0.55"),
+    Promise(title="pull 1 KiB from a stream", of=STOCK, against=SEALED, target="≥ 0.75"),
+)
+
+
+def suite(report: Report) -> None:
+    """Measure everything."""
+    try:
+        with NATSServer(jetstream=True) as server, ExitStack() as stack:
+            asyncio.run(_make_streams(server.url))
+            _measure(report, _Peers(server.url, stack))
+    except ConfigurationError:
+        report.leave_out("nats-server", "there is none that starts (extra `server`)")
+
+
+async def _make_streams(url: str) -> None:
+    client = await nats.connect(url)
+    context = client.jetstream()
+    for how in (STOCK, SEALED):
+        await context.add_stream(
+            name=f"PUBLISH_{how}",
+            subjects=[f"publish.{how}"],
+            storage=StorageType.MEMORY,
+            max_msgs=10_000,
+        )
+        await context.add_stream(
+            name=f"PULL_{how}",
+            subjects=[f"pull.{how}"],
+            storage=StorageType.MEMORY,
+            retention=RetentionPolicy.WORK_QUEUE,
+        )
+    await client.close()
+
+
+class _Peers:
+    """The four processes, and the keys of readers who are not there."""
+
+    def __init__(self, url: str, stack: ExitStack) -> None:
+        def start(*words: str) -> Peer:
+            command = [sys.executable, "-m", "benchmarks.client_peer", *words]
+            return stack.enter_context(Peer(command))
+
+        self.feeder = start("feeder", url)
+        self.receiver = start("receiver", url)
+        self.service = start("service", url)
+        self.publisher = start("publisher", url, self.service.name, self.receiver.name)
+        self.others = [str(XKeyPair.generate().public) for _ in range(max(_READERS) - 1)]
+
+
+def _measure(report: Report, peers: _Peers) -> None:
+    for size in _SIZES:
+        for what, contenders in (("receive", _receiving), ("publish", _publishing)):
+            title = f"{what} {human(size)}"
+            made = list(contenders(peers, size))
+            report.measure(title, made, baseline=STOCK, measures=(_CPU, _CLOCK), longer=10)
+    made = list(_receiving(peers, 1 << 10, 200_000))
+    report.measure(_PACED, made, baseline=STOCK, measures=(_CPU, _CLOCK), longer=10)
+    for what, operation in (("publish 1 KiB to", "store"), ("pull 1 KiB from", "pull")):
+        made = [_of_stream(peers, operation, how) for how in (STOCK, SEALED)]
+        title = f"{what} a stream"
+        report.measure(title, made, baseline=STOCK, measures=(_CLOCK, _CPU), longer=30)
+    made = [_documents(peers, how) for how in (STOCK, SEALED)]
+    report.measure("publish the hospital", made, baseline=STOCK, measures=(_CPU, _CLOCK))
+    report.add_table("request and reply, 128 B, µs", _requests(peers))
+
+
+def _name(how: str, readers: int) -> str:
+    return how if readers == 1 else f"{how}, {readers} readers"
+
+
+def _most(size: int) -> int:
+    return min(_MOST_BYTES // size, 5000)
+
+
+def _receiving(peers: _Peers, size: int, pause_ns: int = 0) -> Iterator[Contender]:
+    def batch(how: str, readers: int) -> Batch:
+        keys = [peers.receiver.name, *peers.others][:readers] if how == SEALED else []
+
+        def run(n: int) -> tuple[int, int]:
+            peers.feeder.ask("prepare", how, size, n, *keys)
+            peers.receiver.ask("expect", n)
+            [start] = peers.feeder.ask("send", pause_ns)
+            end, used = peers.receiver.ask("result")
+            return used, end - start
+
+        return run
+
+    for how, readers in (
+        (STOCK, 1),
+        (CALLBACK, 1),
+        *((SEALED, readers) for readers in _READERS),
+    ):
+        yield Contender(
+            name=_name(how, readers), batch=batch(how, readers), most=_most(size), warm_up=_WARM_UP
+        )
+
+
+def _publishing(peers: _Peers, size: int) -> Iterator[Contender]:
+    def batch(how: str, readers: int) -> Batch:
+        def run(n: int) -> tuple[int, ...]:
+            return peers.publisher.ask("publish", how, size, n, *peers.others[:readers])
+
+        return run
+
+    for how, readers in ((STOCK, 1), *((SEALED, readers) for readers in _READERS)):
+        yield Contender(
+            name=_name(how, readers), batch=batch(how, readers), most=_most(size), warm_up=_WARM_UP
+        )
+
+
+def _of_stream(peers: _Peers, operation: str, how: str) -> Contender:
+    def store(n: int) -> tuple[int, ...]:
+        return peers.publisher.ask("store", how, f"publish.{how}", 1024, n)
+
+    def pull(n: int) -> tuple[int, ...]:
+        peers.publisher.ask("store", how, f"pull.{how}", 1024, n)
+        return peers.receiver.ask("pull", how, n)
+
+    run = store if operation == "store" else pull
+    return Contender(name=how, batch=run, most=5000, warm_up=_WARM_UP)
+
+
+def _documents(peers: _Peers, how: str) -> Contender:
+    def run(n: int) -> tuple[int, ...]:
+        return peers.publisher.ask("documents", how, n)
+
+    return Contender(name=how, batch=run, most=1000, warm_up=_WARM_UP)
+
+
+def _requests(peers: _Peers) -> Table:
+    """Ask in turns, and take what each single request took."""
+    took: dict[str, list[int]] = {STOCK: [], SEALED: []}
+    for _ in range(10):
+        for how in took:
+            took[how] += peers.publisher.ask("request", how, 128, _ASKED)
+    return {
+        how: {"p50": statistics.median(times) / 1000, "p99": _percentile(times, 99) / 1000}
+        for how, times in ((how, times[_ASKED:]) for how, times in took.items())
+    }
+
+
+def _percentile(times: list[int], of: int) -> float:
+    return statistics.quantiles(times, n=100)[of - 1]
