@@ -3,16 +3,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint format types bench server vectors clean
+.PHONY: help demo hello soak test lint format types bench server vectors clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(READY) ## Hello Secure World: a server, two receivers, one message that one of them can read
+demo: $(READY) ## A hospital: a server that cannot read, four receivers that each read their part
+	@$(BIN)/python -m examples.hospital.demo
+
+hello: $(READY) ## Hello Secure World: a server, two receivers, one message that one of them can read
 	@$(BIN)/python examples/hello.py
 
+soak: $(READY) ## Kill, freeze and flood for minutes, and balance the books; S="--scenario kills --seed 1"
+	$(BIN)/python -m tests.soak $(S)
+
 test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
-	$(BIN)/python -m pytest $(T)
+	$(BIN)/python -m pytest -n auto $(T)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import settings
 
-from xkeymsg.testing import NATSServer
+pytest_plugins = ("xkeymsg.testing.pytest_plugin",)
 
 # A busy machine is not a failure.
 settings.register_profile("xkeymsg", deadline=None)
 settings.load_profile("xkeymsg")
-
-
-@pytest.fixture
-def server() -> Iterator[NATSServer]:
-    with NATSServer() as running:
-        yield running
-
-
-@pytest.fixture
-def jetstream_server() -> Iterator[NATSServer]:
-    with NATSServer(jetstream=True) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

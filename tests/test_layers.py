@@ -22,21 +22,29 @@ LAYERS = [
     {"xkeymsg.fields"},
     {"xkeymsg.trust"},
     {"xkeymsg.transport"},
+    {"xkeymsg.client"},
     {"xkeymsg.daemon"},
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
 ]
 PURE_BELOW = 7  # up to and with trust
-IMPURE_BY_DUTY = ("xkeymsg.trust.stores.", "xkeymsg.ambient.", "xkeymsg.fields.files.")
+IMPURE_BY_DUTY = (
+    "xkeymsg.trust.stores.",
+    "xkeymsg.trust.peers_file.",
+    "xkeymsg.ambient.",
+    "xkeymsg.fields.files.",
+)
 PURE_MODULES = {
     "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
     "hashlib", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
+    "contextlib": {"suppress"},
     "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
     "io": {"BytesIO"},  # memory
     "sys": {"modules"},  # what an application has imported, without importing it
     "threading": {"Lock"},
     "tomllib": {"TOMLDecodeError", "loads"},
+    "types": {"MappingProxyType"},
 }
 IMPURE_CALLS = {"breakpoint", "eval", "exec", "input", "open", "print", "__import__"}
 CLOCK_CALLS = {"now", "utcnow", "today", "monotonic", "perf_counter", "time_ns"}

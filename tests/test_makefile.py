@@ -58,7 +58,19 @@ def test_help_lists_the_targets() -> None:
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     listed = {line.split()[0] for line in done.stdout.splitlines()}
-    assert {"demo", "test", "lint", "format", "types", "bench", "server", "vectors"} <= listed
+    every = {
+        "demo",
+        "hello",
+        "soak",
+        "test",
+        "lint",
+        "format",
+        "types",
+        "bench",
+        "server",
+        "vectors",
+    }
+    assert every <= listed
 
 
 def children(pid: int) -> set[int]:
@@ -84,18 +96,28 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_demo_leaves_no_process_behind(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("program", "processes"),
+    [
+        (["examples/hello.py"], 3),  # a server and two receivers
+        (["-m", "examples.hospital.demo"], 5),
+    ],
+    ids=["hello", "demo"],
+)
+def test_an_interrupted_demo_leaves_no_process_behind(
+    program: list[str], processes: int, number: signal.Signals
+) -> None:
     demo = subprocess.Popen(
-        [sys.executable, "examples/hello.py"],
+        [sys.executable, *program],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + DEADLINE
         started: set[int] = set()
-        while len(started) < 3 and time.monotonic() < deadline:  # a server and two receivers
+        while len(started) < processes and time.monotonic() < deadline:
             started = children(demo.pid)
             time.sleep(0.01)
-        assert len(started) >= 3
+        assert len(started) >= processes
         demo.send_signal(number)
         assert demo.wait(DEADLINE) == 128 + number
     finally:

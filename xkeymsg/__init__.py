@@ -13,6 +13,10 @@
 `str(bob.public)` is an `X…` key of NATS; `bob.seed()` the `SX…` that every nkeys library reads.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from xkeymsg import errors
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
@@ -27,28 +31,70 @@ from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer, UserKey
+from xkeymsg.trust.peers_file import Peer, Peers
+from xkeymsg.trust.resolver import Resolver
+
+if TYPE_CHECKING:
+    from xkeymsg.client.answering import Reply
+    from xkeymsg.client.client import Client
+    from xkeymsg.client.connecting import connect
+    from xkeymsg.client.jetstream.durables import DurableOptions
+    from xkeymsg.client.jetstream.failing import FailurePolicy
+    from xkeymsg.client.subscription import Subscription
+    from xkeymsg.transport.options import ConnectOptions
 
 __version__ = "0.1.0"
 __all__ = (
     "ANYONE",
     "WITHHELD",
     "Admission",
+    "Client",
+    "ConnectOptions",
+    "DurableOptions",
+    "FailurePolicy",
     "Headers",
     "Keyring",
     "Limits",
     "Message",
     "Opener",
+    "Peer",
+    "Peers",
     "Policy",
     "Readers",
     "Recipient",
+    "Reply",
+    "Resolver",
     "Sealer",
     "Signer",
     "StreamPosition",
+    "Subscription",
     "Trust",
     "UserKey",
     "View",
     "XKey",
     "XKeyPair",
+    "connect",
     "document_of",
     *errors.__all__,
 )
+
+_OVER_NATS = {
+    "Client": "client.client",
+    "ConnectOptions": "transport.options",
+    "DurableOptions": "client.jetstream.durables",
+    "FailurePolicy": "client.jetstream.failing",
+    "Reply": "client.answering",
+    "Subscription": "client.subscription",
+    "connect": "client.connecting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return what speaks to NATS, and import it only then: nats-py is most of what that costs."""
+    if name not in _OVER_NATS:
+        raise AttributeError(f"module 'xkeymsg' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - most programs need none
+
+    value = getattr(import_module(f"xkeymsg.{_OVER_NATS[name]}"), name)
+    globals()[name] = value
+    return value

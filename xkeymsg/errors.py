@@ -47,6 +47,7 @@ The tree, grouped by who has to act; a class with a code can be raised:
         DeliveryError               delivery
         PayloadTooLargeError        payload_too_large
         ConnectionFailedError       connection
+      ServiceError                  service
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ __all__ = (
     "RevokedError",
     "RollbackError",
     "SenderNotAdmittedError",
+    "ServiceError",
     "SessionClonedError",
     "SignatureInvalidError",
     "SignatureMissingError",
@@ -319,7 +321,7 @@ class AmbiguousNameError(TrustError):
 
 
 class ConflictError(TrustError):
-    """Two claims contradict each other."""
+    """Two claims contradict each other, or a stream keeps another message under this one's id."""
 
     code = "conflict"
 
@@ -346,6 +348,14 @@ class DeliveryError(TransportError):
     code = "delivery"
     retryable = True
 
+    def __init__(self, reason: str, err_code: int | None = None) -> None:
+        super().__init__(*((reason,) if err_code is None else (reason, err_code)))
+        self.err_code = err_code
+        """The number that JetStream gives its errors (10071: wrong last sequence), if it is one."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 class PayloadTooLargeError(TransportError):
     """A message would not fit the server's `max_payload`, headers included."""
@@ -368,3 +378,23 @@ class ConnectionFailedError(TransportError):
 
     code = "connection"
     retryable = True
+
+
+class ServiceError(XKeyMsgError):
+    """A service answered a request with an error; a handler raises one to answer so.
+
+    Both arguments travel to whoever asked, sealed; nothing else of a handler's failure does.
+    """
+
+    code = "service"
+
+    def __init__(self, reason: str, text: str = "") -> None:
+        super().__init__(reason, text)
+        self.reason = reason
+        """A name for the failure, for programs: the service's own, or `internal` where its handler
+        failed without saying why."""
+        self.text = text
+        """What it has to say to people."""
+
+    def __str__(self) -> str:
+        return f"the service answered {self.reason!a}" + (f": {self.text!a}" if self.text else "")

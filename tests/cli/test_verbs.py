@@ -145,6 +145,20 @@ def test_xkv1_has_one_recipient_and_one_sender_by_name(seeds: dict[str, Path]) -
         assert run(CLI, "open", *senders, "--seed", str(seeds["bob"]), data=sealed).returncode == 2
 
 
+def test_who_demands_a_subject_gets_no_box_that_has_none(seeds: dict[str, Path]) -> None:
+    # E-13: otherwise an attacker chooses the weaker format. A box that Bob sealed to Alice opens as
+    # if Alice had sealed it to him, and for whatever subject.
+    alice = public(seeds["alice"])
+    seal = ("seal", "--xkv1", "--to", alice, "--seed", str(seeds["bob"]))
+    sealed = run(CLI, *seal, data=b"pay 10").stdout
+    opened = ("open", "--from", alice, "--seed", str(seeds["bob"]))
+    for subject in ("orders.new", "file", ">"):
+        refused = run(CLI, *opened, "--subject", subject, data=sealed)
+        assert (refused.returncode, refused.stdout) == (2, b"")
+    # By the first four bytes, and then no other format is tried.
+    assert run(CLI, *opened, data=b"xkm1" + sealed[4:]).stderr.startswith(b"xkeymsg: malformed: ")
+
+
 def test_inspect_shows_what_an_outsider_sees_and_needs_no_key(seeds: dict[str, Path]) -> None:
     alice, bob = public(seeds["alice"]), public(seeds["bob"])
     seal = ("seal", "--to", bob, "--to", alice, "--subject", "a.b", "--seed", str(seeds["alice"]))

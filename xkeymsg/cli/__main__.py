@@ -8,10 +8,13 @@ import click
 
 import xkeymsg
 from xkeymsg.cli.completion import completion
+from xkeymsg.cli.doctor import doctor
 from xkeymsg.cli.inspect import inspect
 from xkeymsg.cli.keys import keygen, pub
 from xkeymsg.cli.messages import open_, seal
+from xkeymsg.cli.peers import peers
 from xkeymsg.cli.policy import policy
+from xkeymsg.cli.quarantine import quarantine
 from xkeymsg.daemon.terminal import run
 
 __all__ = ("main",)
@@ -23,7 +26,7 @@ def _command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
 
 
-for verb in (keygen, pub, seal, open_, inspect, policy, completion):
+for verb in (keygen, pub, seal, open_, inspect, policy, peers, quarantine, doctor, completion):
     _command.add_command(verb)
 
 

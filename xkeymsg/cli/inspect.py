@@ -13,7 +13,7 @@ from xkeymsg.envelope.inspecting import inspect as inspect_envelope
 from xkeymsg.errors import MalformedError
 from xkeymsg.keys import XKV1_OVERHEAD
 
-__all__ = ("inspect",)
+__all__ = ("describe_envelope", "inspect", "print_fields")
 
 
 @click.command()
@@ -21,11 +21,24 @@ __all__ = ("inspect",)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(source: BinaryIO, *, as_json: bool) -> None:
     """Print what anybody can see of FILE, or stdin, without a key. Nothing of it is verified."""
-    data = source.read()
-    shown = _xkv1(data) if data[:4] == b"xkv1" else _xkm1(inspect_envelope(data))
+    shown = describe_envelope(source.read())
     if as_json:
         click.echo(json.dumps(shown, indent=2))
-        return
+    else:
+        print_fields(shown)
+
+
+def describe_envelope(data: bytes) -> dict[str, Any]:
+    """Return what anybody can see of a sealed message, by name, in a form that JSON takes.
+
+    Raises:
+        EnvelopeError: If it is none.
+    """
+    return _xkv1(data) if data[:4] == b"xkv1" else _xkm1(inspect_envelope(data))
+
+
+def print_fields(shown: dict[str, Any]) -> None:
+    """Print names and values for people."""
     width = max(map(len, shown))
     for name, value in shown.items():
         for line in _lines(value):

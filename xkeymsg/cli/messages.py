@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from xkeymsg.cli.documents import failing, is_utf8_terminal, read_document, to_json
 from xkeymsg.cli.output import OUTPUT, PRIVATE, write
@@ -107,7 +108,7 @@ def _check_recipients(
     type=SUBJECT_PATTERN,
     default="file",
     show_default=True,
-    help="What it has to be sealed for; > is anything. xkv1 has none.",
+    help="What it has to be sealed for; > is anything. Give none for xkv1, which has none.",
 )
 @click.option(
     "--seed",
@@ -126,7 +127,9 @@ def _check_recipients(
 )
 @OUTPUT
 @_INPUT
+@click.pass_context
 def open_(
+    context: click.Context,
     *,
     senders: tuple[XKey | None, ...],
     subject: str,
@@ -148,6 +151,9 @@ def open_(
     if sealed[:4] == b"xkv1":
         if anyone or len(known) != 1:
             raise click.UsageError("xkv1 does not say who sealed it: give one key with --from")
+        # Whoever demands a subject has said which format it is to be: the other one has none.
+        if context.get_parameter_source("subject") is not ParameterSource.DEFAULT:
+            raise click.UsageError("xkv1 does not say what it was sealed for: leave out --subject")
         data = pair.open(sealed, known[0])
     else:
         keys = Keyring(pair, user=user)

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-__all__ = ("OUTPUT", "PRIVATE", "write")
+__all__ = ("OUTPUT", "PRIVATE", "replace", "write")
 
 PRIVATE: Final = 0o600
 """The mode of a file with what only its owner may read."""
@@ -25,15 +25,24 @@ def write(output: Path | None, data: bytes, *, mode: int) -> None:
     elif output.exists() and not output.is_file():  # a pipe or a device: nothing to replace
         output.write_bytes(data)
     else:
-        _replace(output, data, mode)
+        replace(output, data, mode)
 
 
-def _replace(output: Path, data: bytes, mode: int) -> None:
-    """Write a new file beside the old one and put it in its place."""
+def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> None:
+    """Write a new file beside the old one and put it in its place.
+
+    Args:
+        output: The file.
+        data: What it is to hold.
+        mode: Its mode, less the umask.
+        exact: Whether the mode is that of a file which is replaced: not less anything.
+    """
     new = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with os.fdopen(os.open(new, flags, mode), "wb") as file:
+            if exact:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
