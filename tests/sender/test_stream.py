@@ -323,6 +323,7 @@ async def test_while_a_name_stands_for_nobody_all_of_it_waits(stage: Stage) -> N
         with stage.start(text) as alice:
             where = ready(alice)
             await store(inside, b"one", "ehr.new")
+            await until(lambda: metric(where, 'xkeymsg_delivered_total{route="ehr"}') == 1)
             await settled(api)
             stage.write_peers(bob='"cleaning"')
             stage.reload(alice)
@@ -372,6 +373,11 @@ async def test_servers_that_restart_cost_time_alone(stage: Stage) -> None:
                 server.restart()
                 await until(lambda: inside.state == outside.state == "connected")
                 await store(inside, b"%d" % (2 * number + 1), "ehr.new")
+            async with asyncio.timeout(15):
+                while True:
+                    if len(await stored(outside, "OUT")) == 4:
+                        break
+                    await asyncio.sleep(0.02)
             await settled(api)
             alice.process.send_signal(signal.SIGTERM)
             assert alice.wait() == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 
@@ -22,6 +23,7 @@ from tests.sender.conftest import (
     viewed,
 )
 from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.errors import DeliveryError
 from xkeymsg.fields.documents import Opener
 from xkeymsg.transport.headers import encode_block
 
@@ -198,7 +200,13 @@ async def test_the_fleet_is_seen(stage: Stage) -> None:
     with stage.start(ROUTE) as alice:
         ready(alice)
         async with stage.link() as link:
-            raw = await link.request("$SRV.INFO.sender", b"", timeout=5)
+            inbox = await link.subscribe("_INBOX.fleet")
+            raw = None
+            while raw is None:  # its subscriptions are on their way when it is ready
+                await link.publish("$SRV.INFO.sender", b"", reply="_INBOX.fleet")
+                with contextlib.suppress(DeliveryError):
+                    raw = await inbox.next(0.5)
+                raw = raw if raw is not None and raw.data else None
             assert b'"sealed.ehr.{1}"' in raw.data
             assert str(stage.inside.port).encode() not in raw.data
         alice.process.send_signal(signal.SIGTERM)
