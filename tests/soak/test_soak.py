@@ -19,7 +19,7 @@ from tests.soak.memory import memory
 _PLAN = replace(
     scenarios.SHORT, messages=200, rate=100, hostile=10, receivers=1, frozen=3.0, deadline=45
 )
-_FROZEN = replace(_PLAN, pause=(0.3, 6.0))
+_FROZEN = replace(_PLAN, pause=(0.5, 1.5))  # less than the sending takes: it freezes once at least
 _SLOW = replace(_PLAN, ack_wait=0.5)
 
 Scenario = Callable[[Plan, int], Coroutine[Any, Any, Ledger]]
