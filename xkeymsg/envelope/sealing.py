@@ -318,26 +318,27 @@ class Sealer:
         if not 0 < len(to) <= self._limits.recipients:
             self._check_number(to)
 
-        def attempt(session: Session) -> bytes:
-            nonce, content_key = session.next_nonce(now)
-            audience = session.audience(to)
-            head = session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes)
-            if len(content) >= LARGE:
-                ephemeral, signer = session.public, self._signer
-                return seal_large(
-                    head, nonce, audience, ephemeral, kind, content, content_key, signer
-                )
-            part = seal_part(session.public, nonce, 0, kind, content, content_key)
-            return assemble(
-                head,
-                nonce,
-                audience,
-                (NO_VIEWS + ONE_PART + part[0], part[1]),
-                b"\0" + content_key,
-                self._signer,
+        # What `_in_session` does, written out: most messages come this way.
+        while True:
+            session = self._session or self._begin(None)
+            try:
+                nonce, content_key = session.next_nonce(now)
+                audience = session.audience(to)
+            except (SessionEndedError, TagCollisionError):
+                self._begin(session)
+            else:
+                break
+        ephemeral, signer = session.public, self._signer
+        head = session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes)
+        if len(content) >= LARGE:
+            envelope = seal_large(
+                head, nonce, audience, ephemeral, kind, content, content_key, signer
             )
-
-        return self._check_size(self._in_session(attempt))
+        else:
+            begun, sealed = seal_part(ephemeral, nonce, 0, kind, content, content_key)
+            body = (_NO_VIEWS_ONE_PART, begun, sealed)
+            envelope = assemble(head, nonce, audience, body, b"\0" + content_key, signer)
+        return self._check_size(envelope)
 
     def seal_parts(
         self,
@@ -511,6 +512,7 @@ class Sealer:
 
 
 _NO_ATTRIBUTES: Final = Attributes().encode()
+_NO_VIEWS_ONE_PART: Final = NO_VIEWS + ONE_PART
 
 
 def _recipient(one: XKey | Recipient) -> Recipient:
