@@ -28,6 +28,7 @@ _LONG: Final = re.compile(
     rb"\$JS\.ACK\.[^\x00-\x20.*>]+\.[^\x00-\x20.*>]+\.%b\.%b\.%b(?:\.[^\x00-\x20.*>]+)?"
     % (_NAME, _NAME, _COUNTS)
 )
+_LONGEST_REASON: Final = 200
 _MAX: Final = 2**63
 """Sequences and times are below: the server's are uint64 and int64."""
 
@@ -72,6 +73,9 @@ def term(reason: str) -> bytes:
     """Return the answer that ends the delivery of a message.
 
     On work-queue and interest streams this deletes the message: it has to be in a quarantine
-    before. The server puts the reason into an advisory, which others read.
+    before. The server puts the reason into an advisory, which others read: of whatever it is, one
+    short line in ASCII is left.
     """
-    return b"+TERM " + reason.encode()
+    text = str(reason)[:_LONGEST_REASON]
+    plain = "".join(each if " " <= each <= "~" else "?" for each in text)
+    return f"+TERM {plain}".encode()

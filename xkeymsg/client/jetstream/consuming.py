@@ -76,7 +76,7 @@ class Rejected(Exception):  # noqa: N818 - a handler's answer, and no fault
     """
 
     def __init__(self, reason: str) -> None:
-        """Take what the advisory says, to whoever reads it: a code."""
+        """Take what the advisory says, to whoever reads it: a code, of at most 200 characters."""
         super().__init__(reason)
         self.reason = reason
 
@@ -290,12 +290,25 @@ class Consumer(Generic[_M]):
         except TimeoutError:
             pass
         # What is not handled is for others, now and not after its time.
+        last = []
         for item in list(self._held.values()):
-            await self._answer(item, nak(0))
+            if self._failures.is_last(item.delivered):
+                last.append(item)
+            else:
+                await self._answer(item, nak(0))
+        await self._keep(last)
         try:
             await self._link.confirm()  # with what was acknowledged last
         except DeliveryError as error:
             self._tell("delivery", error.code, error=error)
+
+    async def _keep(self, items: list[_Held[_M]]) -> None:
+        """Keep what the server delivers no more, as long as that takes no longer than an answer."""
+        keeping = [asyncio.create_task(self._give_up(i, "handler")) for i in items if i.message]
+        if keeping:
+            _, late = await asyncio.wait(keeping, timeout=self._api.timeout)
+            for task in late:
+                task.cancel()
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -330,6 +343,9 @@ class Consumer(Generic[_M]):
             where = puller.take(raw)
             if where is not None:
                 known = held.get(where.sequence)
+                if known is not None and known.where.stored_ns != where.stored_ns:
+                    self._forsake(known)
+                    known = None
                 if known is None:
                     item: _Held[_M] = _Held(raw, where, loop.time())
                     held[where.sequence] = item
@@ -415,12 +431,13 @@ class Consumer(Generic[_M]):
             self._release(item)
             self.counts["rejected"] += 1
             return True
-        except asyncio.CancelledError as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit, too: no message ends the program
             task = asyncio.current_task()
-            if task is None or task.cancelling():
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if cancelled and (task is None or task.cancelling()):
                 raise
-            return await self._fail(item, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the message was not handled
             return await self._fail(item, error)
         self.counts["handled"] += 1
         if await self._acknowledge(item):
@@ -437,8 +454,9 @@ class Consumer(Generic[_M]):
         )
         verdict = self._failures.failed(sequence, item.delivered)
         cause = error if isinstance(error, Exception) else None
-        if verdict.action == "retry" and self._ordered and not self._stopping.is_set():
-            # What is behind it in its lane waits, and so the message stays here.
+        if verdict.action == "retry" and self._ordered:
+            # What is behind it in its lane waits, and so the message stays here; at the end, too,
+            # until all of them are given back.
             self._tell("retry", "handler", sequence, cause)
             loop = asyncio.get_running_loop()
             loop.call_later(verdict.delay, self._lanes.again, item)
@@ -447,7 +465,7 @@ class Consumer(Generic[_M]):
         return True
 
     async def _acknowledge(self, item: _Held[_M]) -> bool:
-        if not self._ack_sync:
+        if not self._ack_sync or not item.reply:
             return await self._answer(item, ACK)
         try:
             await self._link.request(item.reply, ACK, timeout=self._api.timeout)
@@ -460,15 +478,28 @@ class Consumer(Generic[_M]):
 
     async def _answer(self, item: _Held[_M], what: bytes) -> bool:
         """Answer JetStream; what does not get there makes the message come again."""
+        if not item.reply:
+            return False
         try:
             await self._link.publish(item.reply, what)
-        except DeliveryError as error:
+        except ConnectionFailedError:
+            raise
+        except XKeyMsgError as error:  # or a subject that no server writes
             self._tell("delivery", error.code, item.where.sequence, error)
             return False
         return True
 
+    def _forsake(self, item: _Held[_M]) -> None:
+        """Leave a message of a stream that was made anew and counts from 1 again.
+
+        Its handler goes on; but an answer, which names the place alone, would be for another one.
+        """
+        item.reply = ""
+        self._release(item)
+
     def _release(self, item: _Held[_M]) -> None:
-        if self._held.pop(item.where.sequence, None) is not None:
+        if self._held.get(item.where.sequence) is item:
+            del self._held[item.where.sequence]
             self._held_bytes -= len(item.raw.data)
         if self._stopping.is_set():
             self._note_empty()

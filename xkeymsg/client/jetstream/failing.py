@@ -113,6 +113,7 @@ class Failures:
         if self._max_deliver:
             self._cap = min(self._cap, self._max_deliver)
         self._waiting: dict[int, tuple[float, float]] = {}  # first and last seen
+        self._looked = -math.inf
         self._failed: dict[int, int] = {}
 
     @property
@@ -153,6 +154,10 @@ class Failures:
         """
         return delivered > self._cap
 
+    def is_last(self, delivered: int) -> bool:
+        """Tell whether the server delivers a message no more, whatever it is answered."""
+        return 0 < self._max_deliver <= delivered
+
     def settle(self, sequence: int) -> None:
         """Forget a message that is done with."""
         self._waiting.pop(sequence, None)
@@ -178,7 +183,8 @@ class Failures:
         crowded: Verdict | None = None,
     ) -> Verdict:
         since, _ = self._waiting.get(sequence, (now, now))
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) >= self._most and now - self._looked >= self._policy.key_delay:
+            self._looked = now  # not for each: strangers decide how often there is no room
             self._forget(now)
         # Deliveries count those to other workers of the durable, which have clocks of their own.
         most = self._policy.deliveries + math.ceil(patience / self._policy.key_delay)
