@@ -142,7 +142,7 @@ class Sealing:
             identity=author.identity,
             padding=self._route.padding,
         )
-        self._pair, self._outgoing = author.pair, outgoing
+        self._author = author.pair, outgoing  # together: another thread may be sealing
 
     @property
     def has_policy(self) -> bool:
@@ -192,10 +192,10 @@ class Sealing:
         to = self._map(subject)
         if to.startswith(REPLIES):
             raise MalformedError("a subject that is for replies")
-        outgoing, policy = self._outgoing, self._policy
+        (pair, outgoing), policy = self._author, self._policy
         if self._route.format == "xkv1":
             [recipient] = self._recipients()
-            envelope = self._pair.seal(data, recipient.key)
+            envelope = pair.seal(data, recipient.key)
             return Sealed(_OURS, to, envelope, outgoing.block, secrets.token_urlsafe(16))
         more: dict[str, Any] = {
             "room": Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE),

@@ -121,6 +121,23 @@ async def test_nobody_listens(town: Town) -> None:
             await alice.request_many("svc", b"", to="bob", timeout=5)
 
 
+async def test_who_says_that_nobody_listens_behind_an_answer_takes_none_away(town: Town) -> None:
+    async with town.connect() as alice, town.connect(BOB) as bob, town.link() as mallory:
+        wire = await mallory.subscribe("svc")
+        await mallory.confirm()
+        async with bob.serve("svc", echo):
+            await bob.flush()
+            to = ["bob", "carol"]
+            asking = asyncio.create_task(alice.request_many("svc", b"x", to=to, timeout=1))
+            request = await wire.next(5)
+            await until(lambda: alice.stats.opened)
+            block = b"NATS/1.0 503\r\n\r\n"
+            await mallory.publish(request.reply_text, b"", headers=block)
+            [answer] = await asking
+    assert isinstance(answer, Message)
+    assert answer.data == b"x"
+
+
 async def test_nobody_answers(town: Town) -> None:
     async with town.connect() as alice, town.link() as link:
         await link.subscribe("svc")

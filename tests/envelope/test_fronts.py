@@ -333,3 +333,35 @@ def test_a_wrong_commitment_is_refused_on_the_short_way() -> None:
     assert code_of(opener, Rogue(counter=2).envelope(parts=[zeroed])) == "commitment"
     altered = pieces.parts[0][:-1] + bytes([pieces.parts[0][-1] ^ 1])
     assert code_of(opener, Rogue(counter=2).envelope(parts=[altered])) == "authentication"
+
+
+def test_subjects_that_can_be_read_once_are_enough_for_both_ways() -> None:
+    opener, sealer = Opener(BOB, {ALICE.public}), Sealer(ALICE)
+    for _ in range(3):
+        envelope = sealer.seal(b"x", to=[BOB.public], subject=SUBJECT)
+        assert opener.open(envelope, subject=iter(("other", SUBJECT))).data == b"x"
+
+
+def test_other_keys_know_no_beginning_of_those_before(general: Callable[[], int]) -> None:
+    """What an opening has begun with before `rekey` it ends with; the next one does not."""
+
+    class Rekeying:
+        due = False
+
+        def admit(self, sender: XKey, subject: str) -> Admission | None:
+            if self.due:
+                opener.rekey(CAROL)
+            return Admission()
+
+    trust, sealer = Rekeying(), Sealer(ALICE)
+    opener = Opener(BOB, trust)
+    several = [sealer.seal(b"x", to=[BOB.public], subject=SUBJECT) for _ in range(4)]
+    for each in several[:2]:
+        opener.open(each, subject=SUBJECT)
+    before, trust.due = general(), True
+    opener.open(several[2], subject=SUBJECT)
+    assert general() == before
+    assert code_of(opener, several[3]) == "not_a_recipient"
+    trust.due = False
+    opener.rekey(BOB)
+    assert code_of(opener, several[2]) == "replay"

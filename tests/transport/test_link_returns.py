@@ -209,6 +209,17 @@ async def test_a_limit_that_the_server_tells_counts_at_once() -> None:
             await link.publish("a", bytes(11))
 
 
+@pytest.mark.parametrize("said", [b"1000000000000000000000", b"67108865"])
+async def test_a_limit_that_no_server_has_does_not_count(said: bytes) -> None:
+    # It bounds buffers, too.
+    info = b'INFO {"max_payload":%b}\r\n' % said
+    async with broker(say(info)) as server, linked(server.url) as (link, _):
+        async with asyncio.timeout(PATIENCE):
+            while link._keeper.client.max_payload != int(said):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert link.max_payload == 64 << 20
+
+
 async def test_a_killed_server_is_returned_to(server: NATSServer) -> None:
     async with linked(server) as (link, events):
         subscription = await link.subscribe("a.*", queue="q")

@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -95,21 +95,20 @@ def init(*, replicas: int, unproven_stream: str, proven_stream: str, **flags: An
 @_flags
 def list_(*, as_json: bool, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
     """List what is there, the oldest first. Nothing is opened."""
+    head = ("WHICH", "NUMBER", "KEPT", "REASON", "STREAM", "SEQUENCE", "SUBJECT", "BYTES")
+    rows: list[tuple[str, ...]] = []
 
-    async def work(api: API) -> list[tuple[str, Entry]]:
-        return [
-            (which, entry)
-            for which, stream in (("unproven", unproven_stream), ("proven", proven_stream))
-            async for entry in entries(api, stream)
-        ]
+    async def work(api: API) -> None:
+        # Of each no more is held than its line: all of them together may be a GiB.
+        for which, stream in (("unproven", unproven_stream), ("proven", proven_stream)):
+            async for entry in entries(api, stream):
+                if as_json:
+                    click.echo(json.dumps(_fields(which, entry)))
+                else:
+                    rows.append(_row(which, entry))
 
-    found = _run(flags, work)
-    if as_json:
-        for which, entry in found:
-            click.echo(json.dumps(_fields(which, entry)))
-    elif found:
-        head = ("WHICH", "NUMBER", "KEPT", "REASON", "STREAM", "SEQUENCE", "SUBJECT", "BYTES")
-        rows = [_row(which, entry) for which, entry in found]
+    _run(flags, work)
+    if rows:
         for line in aligned([head, *rows]):
             click.echo(line)
 
@@ -199,10 +198,11 @@ def drop_(
     _check_choice(numbers, everything=everything)
 
     async def work(api: API) -> int:
-        chosen = await _choose(api, stream, numbers)
-        for entry in chosen:
+        dropped = 0
+        async for entry in _choose(api, stream, numbers):
             await drop(api, stream, entry)
-        return len(chosen)
+            dropped += 1
+        return dropped
 
     say("xkeymsg", f"dropped {_run(flags, work)}")
 
@@ -212,10 +212,13 @@ def _check_choice(numbers: tuple[int, ...], *, everything: bool) -> None:
         raise click.UsageError("which? give their numbers, or --all")
 
 
-async def _choose(api: API, stream: str, numbers: Iterable[int]) -> list[Entry]:
-    if numbers:
-        return [await entry_at(api, stream, number) for number in numbers]
-    return [entry async for entry in entries(api, stream)]
+async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterator[Entry]:
+    """Yield one after another: all of them together may be a GiB."""
+    for number in numbers:
+        yield await entry_at(api, stream, number)
+    if not numbers:
+        async for entry in entries(api, stream):
+            yield entry
 
 
 @quarantine.command()
@@ -277,7 +280,7 @@ def replay(
 
     async def work(api: API) -> int:
         refused = 0
-        for entry in await _choose(api, stream, numbers):
+        async for entry in _choose(api, stream, numbers):
             try:
                 message = _open(opener, entry)
             except (EnvelopeError, OpenError, TrustError) as error:

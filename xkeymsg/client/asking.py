@@ -96,6 +96,11 @@ class _Question:
             self.answers.put_nowait(ServiceError(reason[:MOST_TEXT], text))
 
     @property
+    def begun(self) -> bool:
+        """Whether somebody has answered."""
+        return bool(self._answered)
+
+    @property
     def complete(self) -> bool:
         """Whether everybody has answered."""
         return len(self._answered) == len(self._asked)
@@ -198,7 +203,9 @@ class Asking:
         if raw.headers and not raw.data:
             status = parse_status(raw.headers)
             if status is not None and status.code == _NO_RESPONDERS:
-                question.answers.put_nowait(DeliveryError("nobody listens there who could answer"))
+                if not question.begun:  # behind an answer it is not the server's
+                    error = DeliveryError("nobody listens there who could answer")
+                    question.answers.put_nowait(error)
                 return
         if len(raw.data) < LARGE:
             message = self._open(question, raw)

@@ -186,7 +186,8 @@ class Scope:
 
     def _unbox(self, sealed: bytes, sender: XKey) -> bytes:
         failure: XKeyMsgError | None = None
-        for pair in (self._keyring.active, *self._keyring.retired):
+        keyring = self._keyring  # in one look: another thread may put another one there
+        for pair in (keyring.active, *keyring.retired):
             try:
                 return pair.open(sealed, sender)
             except XKeyMsgError as error:

@@ -147,6 +147,8 @@ class Opener:
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
+        if not isinstance(subject, str):
+            subject = tuple(subject)  # an iterator would have nothing left for the second way
         if senders is None and position is None:
             message = self._open_swiftly(now_ms, envelope, subject, wire_subject)
             if message is not None:

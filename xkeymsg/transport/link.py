@@ -17,6 +17,7 @@ from xkeymsg.transport.headers import parse_status
 from xkeymsg.transport.keeper import CLOSE_TIMEOUT, Event, Keeper
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw, RawSubscription
 from xkeymsg.transport.subjects import encode_pattern, encode_subject
 
@@ -60,8 +61,11 @@ class Link:
 
     @property
     def max_payload(self) -> int:
-        """The server's limit to header block and data together, in bytes."""
-        return self._keeper.client.max_payload
+        """The server's limit to header block and data together, in bytes.
+
+        What it says above 64 MiB is none that a nats-server has, and would be no bound for buffers.
+        """
+        return min(self._keeper.client.max_payload, MAX_MESSAGE)
 
     # --- publishing -------------------------------------------------------------------------------
 

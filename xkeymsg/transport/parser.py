@@ -18,7 +18,7 @@ from typing import Any, Final
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-__all__ = ("Sink", "StrictParser")
+__all__ = ("MAX_MESSAGE", "Sink", "StrictParser")
 
 _MAX_LINE: Final = 1 << 20
 """An INFO line of a large cluster is some ten KiB; no line is kept for ever."""
@@ -26,7 +26,7 @@ _MAX_LINE: Final = 1 << 20
 _DIGITS: Final = 18
 """No number of the protocol has more."""
 
-_MAX_MESSAGE: Final = 64 << 20
+MAX_MESSAGE: Final = 64 << 20
 """nats-server's own limit to `max_payload`."""
 
 
@@ -56,7 +56,7 @@ def _head(line: bytes) -> Head | None:
         raise ProtocolError("nats: malformed message line")
     _number(fields[2])
     headers, total = _number(fields[-2]), _number(fields[-1])
-    if not headers <= total <= _MAX_MESSAGE:
+    if not headers <= total <= MAX_MESSAGE:
         raise ProtocolError("nats: malformed message line")
     return fields[1], fields[2], fields[3] if count == 6 else b"", headers, total
 
