@@ -7,6 +7,7 @@ is looked at. What the server answers is not shown: it may repeat what it was se
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -65,11 +66,15 @@ class HTTP:
         }
         body = b"".join(record.line for record in batch)
         try:
-            async with self._client.stream(
-                "POST", self._section.url, content=body, headers=headers
-            ) as response:
+            # That of httpx begins anew with each byte.
+            async with (
+                asyncio.timeout(self._section.timeout),
+                self._client.stream(
+                    "POST", self._section.url, content=body, headers=headers
+                ) as response,
+            ):
                 await _skim(response)
-        except (httpx.HTTPError, httpx.StreamError) as error:
+        except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
             raise UnavailableError(f"no answer of the server: {type(error).__name__}") from None
         code = response.status_code
         if code >= 500 or code in _NOT_NOW:

@@ -367,6 +367,24 @@ async def test_a_server_that_does_not_answer_is_not_waited_for() -> None:
                 await sink.deliver([record()])
 
 
+async def test_a_server_that_answers_a_byte_at_a_time_is_not_waited_for() -> None:
+    async with endpoint() as slow:
+
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000:
+                    writer.write(bytes((byte,)))
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+            writer.close()
+
+        slow.serve = drip  # type: ignore[method-assign]
+        async with http(f"http://127.0.0.1:{slow.port}/", timeout=0.3) as sink:
+            async with asyncio.timeout(3):
+                with pytest.raises(UnavailableError, match="Timeout"):
+                    await sink.deliver([record()])
+
+
 async def test_a_unix_socket_is_this_machine(tmp_path: Path) -> None:
     async with (
         endpoint(path=tmp_path / "in.sock") as server,
