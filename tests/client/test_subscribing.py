@@ -11,12 +11,14 @@ import pytest
 
 from xkeymsg import (
     ANYONE,
+    Admission,
     ConfigurationError,
     MalformedError,
     Policy,
     Sealer,
     Subscription,
     UserKey,
+    XKey,
     XKeyPair,
     ambient,
     nkey,
@@ -534,3 +536,21 @@ async def test_leaving_the_block_in_the_middle_leaves_nothing(town: Town) -> Non
         with pytest.raises(ZeroDivisionError):
             async with bob.subscribe("a") as messages:
                 raise ZeroDivisionError
+
+
+async def test_trust_that_raises_what_no_future_takes_refuses_one_message(
+    town: Town, told: Told
+) -> None:
+    class Careless:
+        def admit(self, sender: XKey, subject: str) -> Admission | None:
+            return next(Admission() for known in [ALICE.public] if known == sender)
+
+    async with town.link() as link, town.connect(BOB, Careless(), on_error=told) as bob:
+        async with bob.subscribe("a") as messages:
+            await bob.flush()
+            for key in (EVE, ALICE):
+                sealed = Sealer(key).seal(bytes(opening.LARGE), to=TO_BOB, subject="a")
+                await link.publish("a", sealed)
+            async with asyncio.timeout(5):
+                assert (await anext(messages)).sender == ALICE.public
+    assert told.codes == ["RuntimeError"]

@@ -19,6 +19,7 @@ from xkeymsg.client.sealing import Outgoing, Room, check_subject, clear_block
 from xkeymsg.client.serving import Handler, Service
 from xkeymsg.client.stats import OnError, Stats, Where, Witness
 from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
+from xkeymsg.client.threads import in_thread
 from xkeymsg.client.whom import Reloadable, To, Whom
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
@@ -550,7 +551,7 @@ class Client:
         while True:
             await asyncio.sleep(_RELOAD)
             try:
-                await asyncio.to_thread(trust.reload)
+                await in_thread(trust.reload)
             except Exception as error:  # noqa: BLE001 - what was in use before stays in use
                 self._witness.tell(error, Where("trust", path))
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from xkeymsg.client.opening import Scope
 from xkeymsg.client.port import Port
 from xkeymsg.client.stats import Where, Witness
+from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.raw import Raw, RawSubscription
@@ -132,7 +133,7 @@ class Subscription(Generic[_M]):
 
     async def _open_in_thread(self, raw: Raw) -> _M | None:
         try:
-            opened: Any = await asyncio.to_thread(self._scope.open, raw)
+            opened: Any = await in_thread(self._scope.open, raw)
         except Exception as error:  # noqa: BLE001 - no message ends the loop
             self._refuse(error, raw)
             return None

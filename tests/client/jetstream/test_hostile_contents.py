@@ -6,12 +6,15 @@ import asyncio
 
 import pytest
 
-from tests.client.jetstream.conftest import Stage
+from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage
 from xkeymsg.client.jetstream.acks import term
 from xkeymsg.client.jetstream.consuming import Rejected
 from xkeymsg.client.jetstream.failing import FailurePolicy, Failures
+from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import SenderNotAdmittedError
+from xkeymsg.fields.documents import Sealer
+from xkeymsg.keys import XKey
 
 HASTY = FailurePolicy(deliveries=2, backoff=0.02)
 
@@ -151,3 +154,22 @@ def test_refusing_costs_the_same_however_many_wait_for_keys() -> None:
         judge.refused(SenderNotAdmittedError("x"), sequence, 1, sequence / 10_000)
     assert judge.waiting == 5000
     assert looks <= 2
+
+
+class Careless:
+    """Trust that looks somebody up as `next(…)` does: it raises what ends iterations."""
+
+    def admit(self, sender: XKey, subject: str) -> Admission | None:
+        return next(Admission() for known in [ALICE.public] if known == sender)
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "in a thread"])
+async def test_trust_that_raises_what_no_future_takes_does_not_hang_a_consumer(
+    stage: Stage, size: int
+) -> None:
+    await stage.send(Sealer(EVE).seal(bytes(size), to=[BOB.public], subject="h.a"))
+    await stage.publish(b"good")
+    async with stage.consumer(senders=Careless(), policy=HASTY) as consumer:
+        await stage.until(lambda: stage.handled == [b"good"])
+        await stage.until(lambda: stage.kinds("quarantined") == ["error"])
+        assert consumer.counts["refused.error"] == 2

@@ -29,6 +29,7 @@ from xkeymsg.client.jetstream.lanes import Lanes
 from xkeymsg.client.jetstream.pulling import Puller
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import (
@@ -371,7 +372,7 @@ class Consumer(Generic[_M]):
             if len(raw.data) < _LARGE:
                 message = self._opening.open(raw, where.position)
             else:
-                message = await asyncio.to_thread(self._opening.open, raw, where.position)
+                message = await in_thread(self._opening.open, raw, where.position)
         except Exception as error:  # noqa: BLE001 - trust is the application's; nothing ends this
             await self._refuse(item, error)
             return
