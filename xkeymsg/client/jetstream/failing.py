@@ -55,7 +55,7 @@ class FailurePolicy:
     backoff_most: float = 60.0
     patience: float = 30.0
     """Seconds to wait for a key that may yet arrive, from when its message was first seen."""
-    key_delay: float = 2.0
+    key_delay: float = 0.8
     """Seconds between two attempts of such a message."""
     wait_for: frozenset[str] = frozenset(
         (SenderNotAdmittedError.code, UnknownKeyError.code, NotARecipientError.code)
