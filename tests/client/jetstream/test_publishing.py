@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import nats
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
@@ -293,3 +294,31 @@ async def test_closing_fails_what_is_in_flight_and_leaves_nothing(
         await publisher.close()
         with pytest.raises(ConnectionFailedError):
             await future
+
+
+async def test_the_stock_clients_acknowledgements_do_not_come_when_the_server_was_killed(
+    stage: Stage, jetstream_server: NATSServer
+) -> None:
+    # The twin of the test of a killed server: there, each message is acknowledged in the end.
+    returned = asyncio.Event()
+
+    async def on_return() -> None:
+        returned.set()
+
+    client = await nats.connect(
+        jetstream_server.url, reconnect_time_wait=0.1, reconnected_cb=on_return
+    )
+    try:
+        context = client.jetstream()
+        await context.publish("h.a", b"its inbox stands")
+        futures = [await context.publish_async("h.a", b"%d" % number) for number in range(20)]
+        jetstream_server.kill()  # before the event loop has had a turn to read an answer
+        await asyncio.to_thread(jetstream_server.start)
+        await asyncio.wait_for(returned.wait(), 10)
+        await context.publish("h.a", b"it is back")
+        done, _ = await asyncio.wait(futures, timeout=1)
+        assert len(done) < 20
+        for each in futures:
+            each.cancel()
+    finally:
+        await client.close()
