@@ -43,6 +43,7 @@ from xkeymsg import (
     XKeyMsgError,
     XKeyPair,
 )
+from xkeymsg.envelope import swift
 from xkeymsg.envelope.admission import Senders
 
 AS_USER: Final = Recipient(BOB.public, BOB_USER.public)
@@ -175,7 +176,24 @@ class Readers:
             if common.code == "opened":
                 break
         assert common is not None
+        self.check_short_ways(envelope, verdict)
         return common
+
+    def check_short_ways(self, envelope: bytes, verdict: int) -> None:
+        """What either of them opens, the general way opens to the same; they only use the trust."""
+        self.trust.verdict = VERDICTS[verdict]
+        payload = self.old._recognised(swift.open_payload, envelope, ">", None)
+        parts = self.old._recognised(swift.open_parts, envelope, ">", None)
+        if payload is not None:
+            general = judged(self.new(), envelope, document=False, senders=self.trust)
+            assert general.content == (payload[0], True, None, (payload[1], None, ()))
+        if parts is not None:
+            general = judged(self.new(), envelope, document=True, senders=self.trust)
+            head, (plaintexts, _) = parts
+            assert general.code == "opened", envelope.hex()
+            fields = general.content[3][0]  # type: ignore[index]
+            granted = dict(zip(sorted(fields), plaintexts, strict=True))
+            assert general.content == (head, True, None, (granted, None, ()))
 
 
 READERS: Final = [Readers(keys, limits) for keys, limits in itertools.product(KEYRINGS, LIMITS)]

@@ -47,11 +47,14 @@ OPENERS: Final = {group: opener(own) for group, own in PAIRS.items()}
 
 
 def seen(reader: Opener, envelope: bytes) -> View | None:
-    """What a reader sees, or None where that is no field."""
+    """What a reader sees, or None where that is no field; the general way has to see the same."""
     try:
-        return reader.open_document(envelope, subject=SUBJECT)
+        view = reader.open_document(envelope, subject=SUBJECT)
     except NotARecipientError:
         return None
+    general = reader._open_at(NOW, envelope, reader._document, SUBJECT, None, None, None).content
+    assert repr(general) == repr((view.document, view.withheld, view.content_type, view.headers))
+    return view
 
 
 def plaintexts(reader: Opener, envelope: bytes) -> dict[int, bytes]:

@@ -172,7 +172,7 @@ def test_parts_are_joined_and_refused_alike(parts: list[bytes], bounds: FieldLim
     except fields_model.FieldsRefusalError as error:
         expected = error.code
     try:
-        found = dumps(told(join(dict(enumerate(parts)), limits_of(bounds))))
+        found = dumps(told(join(parts, limits_of(bounds))))
     except XKeyMsgError as error:
         found = error.code
     assert found == expected

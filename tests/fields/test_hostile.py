@@ -127,7 +127,7 @@ def refused(parts: list[bytes]) -> str:
     start = time.process_time()
     try:
         with pytest.raises(XKeyMsgError) as caught:
-            join(dict(enumerate(parts)), LIMITS)
+            join(parts, LIMITS)
         assert time.process_time() - start < SECONDS
         assert tracemalloc.get_traced_memory()[1] < 4_000_000 + 10 * size
     finally:
@@ -152,18 +152,18 @@ def test_what_is_hostile_is_refused_at_little_cost(what: str) -> None:
 
 def test_limits_are_for_all_parts_together() -> None:
     """F-24, F-25, F-55."""
-    one = {0: gaps(1, 3000)}
+    one = [gaps(1, 3000)]
     assert len(join(one, LIMITS)[0]) == 3001
     lists = [pairs(f"92a1{0x61 + n:02x}cd0bb8 c0") for n in range(4)]
     assert refused(lists) == "limit_exceeded"
     many = [b"\xdc\x0b\xb8" + b"".join(b"\x92\x92" + bytes((n,)) + b"\xcd" + struct.pack(">H", at)
             + b"\xc0" for at in range(3000)) for n in range(4)]  # fmt: skip
     assert refused(many) == "limit_exceeded"
-    assert len(join(dict(enumerate(many[:3])), LIMITS)) == 3
+    assert len(join(many[:3], LIMITS)) == 3
     few = Limits(nodes=29)
-    assert join({0: value(b"\x9f" + b"\0" * 15)}, few) == [0] * 15
+    assert join([value(b"\x9f" + b"\0" * 15)], few) == [0] * 15
     with pytest.raises(XKeyMsgError, match="values"):
-        join({0: pairs("91a161 9a" + "00" * 10), 1: pairs("91a162 9a" + "00" * 10)}, few)
+        join([pairs("91a161 9a" + "00" * 10), pairs("91a162 9a" + "00" * 10)], few)
 
 
 def test_a_document_that_is_small_in_memory_only_is_refused_at_once() -> None:
@@ -220,7 +220,7 @@ def test_the_shorter_way_takes_what_the_scan_takes(parts: list[bytes]) -> None:
 @given(ALMOST | damaged() | st.binary(max_size=100))
 def test_arbitrary_bytes_are_a_document_or_an_error_of_ours(data: bytes) -> None:
     try:
-        document = join({0: data}, LIMITS)
+        document = join([data], LIMITS)
     except (MalformedError, LimitExceededError):
         return
     repr(document)
@@ -233,7 +233,7 @@ def test_a_part_that_is_cut_short_is_refused(text: str) -> None:
     [part] = split(document, Policy([("/**", ["p"])]), LIMITS).parts
     for end in range(len(part.plaintext)):
         with pytest.raises(MalformedError):
-            join({0: part.plaintext[:end]}, LIMITS)
+            join([part.plaintext[:end]], LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_part_that_is_cut_short_is_refused(text: str) -> None:
 def test_no_error_has_a_byte_of_the_document_in_it(data: bytes) -> None:
     """Neither in its text nor in any error behind it, which some loggers show."""
     with pytest.raises(XKeyMsgError) as caught:
-        join({0: data}, LIMITS)
+        join([data], LIMITS)
     error: BaseException | None = caught.value
     while error is not None:
         assert "SECRET" not in f"{error!r} {vars(error)} {error.args}"

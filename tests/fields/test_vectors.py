@@ -52,7 +52,7 @@ class Package:
 
     def join(self, parts: Sequence[bytes], total: int, limits: FieldLimits) -> Joined:
         with refusals():
-            return Joined(join(dict(enumerate(parts)), limits_of(limits)), total - len(parts))
+            return Joined(join(parts, limits_of(limits)), total - len(parts))
 
     def split(self, order: Order) -> Split:
         keys = dict(zip(order.readers, KEYS, strict=False))

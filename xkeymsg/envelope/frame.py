@@ -85,8 +85,10 @@ HEAD: Final = len(_START) + 2
 """Where a head of up to 255 bytes begins."""
 _NEW: Final = slice(HEAD + 71, HEAD + 92)
 """Where its nonce and time are."""
-_TAGS_BEGIN: Final = 10
-"""The header of the tags, and the first of them where they are no more than 31."""
+_FEW_TAGS: Final = 0xC4
+"""How 31 tags or fewer begin; behind it is a byte for their length."""
+_MANY_TAGS: Final = 11
+"""Bytes of the header of more tags than that, and of the first of them."""
 
 
 def front_of(data: bytes, limits: Limits) -> bytes | None:
@@ -95,15 +97,21 @@ def front_of(data: bytes, limits: Limits) -> bytes | None:
     It is the same in all messages of a session for one subject and the same recipients. With nonce,
     time and the bytes of the tags it is all that `locate_head`, `decode_head` and the tags' part of
     `locate_wraps` look at: whoever has had them accept an envelope with this front and these tags
-    has only the two left to look at. The header of the tags is in it, and no more than a tag: the
-    envelope may be anybody's, and copying them would cost more than to refuse it.
+    has only the two left to look at. The header of the tags is in it, and of the tags themselves
+    all where they are few, so that a session's messages for several sets of recipients are told
+    apart, and else one: the envelope may be anybody's, and to copy them would cost more than to
+    refuse it.
 
     Returns:
-        The bytes, or None where the head has more than 255.
+        The bytes, or None where the head has more than 255, or nothing is behind it.
     """
     if not _NEW.stop < len(data) <= limits.envelope or data[5] != 0xC4:
         return None
-    return data[: _NEW.start] + data[_NEW.stop : HEAD + data[6] + _TAGS_BEGIN]
+    tags = HEAD + data[6]
+    if tags + 2 > len(data):
+        return None
+    size = 2 + data[tags + 1] if data[tags] == _FEW_TAGS else _MANY_TAGS
+    return data[: _NEW.start] + data[_NEW.stop : tags + size]
 
 
 class Wraps(NamedTuple):

@@ -44,7 +44,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 
-__all__ = ("Opened", "Opener")
+__all__ = ("NO_HEADERS", "Opened", "Opener")
 
 Replay = Literal["live", "file"]
 
@@ -150,9 +150,13 @@ class Opener:
         if not isinstance(subject, str):
             subject = tuple(subject)  # an iterator would have nothing left for the second way
         if senders is None and position is None:
-            message = self._open_swiftly(now_ms, envelope, subject, wire_subject)
-            if message is not None:
-                return message
+            ordinary = self._recognised(swift.open_payload, envelope, subject, wire_subject)
+            if ordinary is not None:
+                head, data = ordinary
+                self._take(head, now_ms)
+                return Message(
+                    head, data, admitted=True, signer=None, content_type=None, headers=NO_HEADERS
+                )
         opened = self._open_at(
             now_ms, envelope, self._payload, subject, senders, wire_subject, position
         )
@@ -166,10 +170,18 @@ class Opener:
             headers=headers,
         )
 
-    def _open_swiftly(
-        self, now_ms: int, envelope: bytes, subject: str | Iterable[str], wire: str | None
-    ) -> Message | None:
-        """Open an ordinary message; None for whatever the general way has to judge."""
+    def _recognised(
+        self,
+        way: swift.Way[_T],
+        envelope: bytes,
+        subject: str | Iterable[str],
+        wire_subject: str | None,
+    ) -> tuple[Head, _T] | None:
+        """Open an ordinary message up to its content; None for what the general way has to judge.
+
+        Of an admitted sender, unsigned, and without a time to expire. Not yet looked at is whether
+        it is too old, or came before: `_take`.
+        """
         if (
             type(envelope) is not bytes
             or len(envelope) > swift.MOST
@@ -177,14 +189,13 @@ class Opener:
             or self._require_signature
         ):
             return None
-        opened = swift.open_ordinary(
-            envelope, self._unlocker.fronts, self._admit, matcher(subject), self._limits
-        )
-        if opened is None:
+        opened = way(envelope, self._unlocker.fronts, self._admit, matcher(subject), self._limits)
+        if opened is None or (wire_subject is not None and wire_subject != opened[0].subject):
             return None
-        head, data = opened
-        if wire is not None and wire != head.subject:
-            return None
+        return opened
+
+    def _take(self, head: Head, now_ms: int) -> None:
+        """Take the last steps with an ordinary message: that it is fresh, and the first one."""
         if self._replay == "live":
             try:
                 self._live.check_fresh(head, now_ms=now_ms)
@@ -192,9 +203,6 @@ class Opener:
             except XKeyMsgError as error:
                 error.outside = "refused"
                 raise
-        return Message(
-            head, data, admitted=True, signer=None, content_type=None, headers=_NO_HEADERS
-        )
 
     def rekey(self, keys: XKeyPair | Keyring) -> None:
         """Take other keys of the same reader, and keep what was remembered against replay.
@@ -298,7 +306,7 @@ class Opener:
             raise ContentTypeError("a document, which open_document opens")
         content = _content(body.parts[0], granted[0])
         if kind is PartType.PAYLOAD:
-            return content, None, _NO_HEADERS
+            return content, None, NO_HEADERS
         content_type, headers, at = decode_message_array(content, self._limits)
         return content[at:], content_type, headers
 
@@ -315,7 +323,7 @@ class Opener:
             else:
                 array = content
         if array is None:
-            return fields, None, _NO_HEADERS
+            return fields, None, NO_HEADERS
         content_type, headers, end = decode_message_array(array, self._limits)
         if end != len(array):
             raise MalformedError("something follows the document's metadata")
@@ -360,7 +368,7 @@ class Opener:
         return f"<Opener for {self._public}>"
 
 
-_NO_HEADERS: Final = Headers()
+NO_HEADERS: Final = Headers()
 
 
 def _content(part: frame.Part, plaintext: bytes) -> bytes:

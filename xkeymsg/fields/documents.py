@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from xkeymsg.ambient import now_ns
-from xkeymsg.envelope import frame, opening, sealing
+from xkeymsg.envelope import frame, opening, sealing, swift
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields import models, splitting
 from xkeymsg.fields.holders import KnownHolders, Readers
 from xkeymsg.fields.joining import join
@@ -214,16 +215,33 @@ class Opener(opening.Opener):
         Raises:
             NotARecipientError: If it may see no field; and everything else that `open` raises.
         """
+        now_ms = now_ns() // 1_000_000
+        if not isinstance(subject, str):
+            subject = tuple(subject)  # as in `open`
+        if senders is None and position is None:
+            view = self._recognised_view(now_ms, envelope, subject, wire_subject)
+            if view is not None:
+                return view
         opened = self._open_at(
-            now_ns() // 1_000_000,
-            envelope,
-            self._document,
-            subject,
-            senders,
-            wire_subject,
-            position,
+            now_ms, envelope, self._document, subject, senders, wire_subject, position
         )
         return View(opened, *opened.content)
+
+    def _recognised_view(
+        self, now_ms: int, envelope: bytes, subject: str | Iterable[str], wire_subject: str | None
+    ) -> View | None:
+        """Open an ordinary document; None for whatever the general way has to judge."""
+        ordinary = self._recognised(swift.open_parts, envelope, subject, wire_subject)
+        if ordinary is None:
+            return None
+        head, (plaintexts, withheld) = ordinary
+        try:
+            document = join(plaintexts, self._limits)
+        except XKeyMsgError:
+            return None
+        self._take(head, now_ms)
+        opened = opening.Opened(head, True, None, document)
+        return View(opened, document, withheld, None, opening.NO_HEADERS)
 
     def _document(
         self, body: frame.Body, granted: dict[int, bytes]
@@ -231,4 +249,5 @@ class Opener(opening.Opener):
         fields, content_type, headers = self._fields(body, granted)
         # The metadata, if there is any, is granted to everybody.
         withheld = len(body.parts) - len(granted)
-        return join(fields, self._limits), withheld, content_type, headers
+        plaintexts = [fields[number] for number in sorted(fields)]
+        return join(plaintexts, self._limits), withheld, content_type, headers

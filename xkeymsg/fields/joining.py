@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Any, Final
 
@@ -19,15 +19,15 @@ _ROOT: Final = ""
 _Container = dict[Any, Any]
 
 
-def join(parts: dict[int, bytes], limits: Limits) -> Any:
-    """Build a document from the plaintexts of parts, by their numbers.
+def join(plaintexts: Sequence[bytes], limits: Limits) -> Any:
+    """Build a document from the plaintexts of parts, in the order of their numbers.
 
     Raises:
         MalformedError: If one of them is not the plaintext of a part, or they contradict each other
             (F-51 to F-53).
         LimitExceededError: If they are more than the limits allow (F-55).
     """
-    unpacked = unpack([parts[number] for number in sorted(parts)], limits)
+    unpacked = unpack(plaintexts, limits)
     path, value = unpacked[0][0]
     if not path and len(unpacked) == len(unpacked[0]) == 1:
         return value

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 import msgpack
@@ -106,20 +107,20 @@ def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
         same = type(pairs) is list and pack(pairs) == plaintext
     except (XKeyMsgError, ValueError, RecursionError):
         return None
-    if not same or not _are_pairs(pairs):
+    longest = _longest_path(pairs) if same else None
+    if longest is None or longest > limits.depth:
         return None
     # One byte is one container at most; the outer array, pairs and paths are not in values.
-    containers -= 1 + 2 * len(pairs)
-    longest = max([len(path) for path, _ in pairs])
-    if longest + containers > limits.depth and not all(
-        _is_shallow([value], limits.depth + 1 - len(path)) for path, value in pairs
+    may_be_deep = longest + containers - 1 - 2 * len(pairs) > limits.depth
+    suspect = bins or (odd and _is_suspect(plaintext))
+    if (may_be_deep and not _are_shallow(pairs, limits.depth)) or (
+        suspect and not _is_sound(pairs)
     ):
         return None
-    suspect = bins or (odd and _is_suspect(plaintext))
-    return list(pairs) if not suspect or _is_sound(pairs) else None
+    return pairs
 
 
-def _read_short(plaintext: bytes) -> tuple[Any, bool]:
+def _read_short(plaintext: bytes) -> tuple[list[Pair], bool]:
     """Build a plaintext, and tell whether bytes are in it, which cannot be names."""
     try:
         return _build_without_bins(plaintext), _EMPTY_BIN in plaintext
@@ -142,13 +143,16 @@ def _is_suspect(plaintext: bytes) -> bool:
     return times or _NOT_FINITE.search(plaintext) is not None
 
 
-def _are_pairs(pairs: list[Any]) -> bool:
-    """Tell whether there are pairs, and nothing else, with a path of names and indices each."""
+def _longest_path(pairs: list[Any]) -> int | None:
+    """Return the length of the longest path; None unless there are pairs, each with a path."""
     # By sets, and with loops written out: a document may have dozens of pairs.
     if {*map(type, pairs)} != _LISTS or {*map(len, pairs)} != _TWO:
-        return False
+        return None
     paths = [path for path, _ in pairs]
-    return {*map(type, paths)} == _LISTS and all(map(_is_path, paths))
+    if {*map(type, paths)} != _LISTS:
+        return None
+    names_only = _TEXTS.issuperset(map(type, chain.from_iterable(paths)))
+    return max(map(len, paths)) if names_only or all(map(_is_path, paths)) else None
 
 
 def _is_path(path: list[Any]) -> bool:
@@ -158,14 +162,21 @@ def _is_path(path: list[Any]) -> bool:
     return True
 
 
-def _is_shallow(container: Any, left: int) -> bool:
-    """Tell whether at most `left` containers are one in another."""
-    if left <= 0:
-        return False
-    for each in container.values() if type(container) is dict else container:
-        kind = type(each)
-        if (kind is dict or kind is list) and not _is_shallow(each, left - 1):
-            return False
+def _are_shallow(pairs: list[Pair], depth: int) -> bool:
+    """Tell whether at most `depth` containers are one in another, those of the path included."""
+    for path, value in pairs:
+        left = depth - len(path)
+        level = [value] if type(value) is dict or type(value) is list else []
+        while level:
+            if not left:
+                return False
+            left -= 1
+            level = [
+                each
+                for above in level
+                for each in (above.values() if type(above) is dict else above)
+                if type(each) is dict or type(each) is list
+            ]
     return True
 
 

@@ -1,0 +1,226 @@
+"""Ordinary documents take a short way, on which no check is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+import pytest
+
+from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, Clock
+from tests.envelope.forge import FIELDS, METADATA, PADDED, VIEW_KEYS, Rogue, grant_list
+from tests.fields.people import ALL, opener
+from xkeymsg import (
+    LimitExceededError,
+    Limits,
+    MalformedError,
+    Opener,
+    Policy,
+    ReplayError,
+    Sealer,
+    StaleError,
+    SubjectMismatchError,
+    XKeyMsgError,
+)
+from xkeymsg.envelope import opening, swift
+
+POLICY: Final = Policy([("/name/**", ["a"]), ("/dose/**", ["b"]), ("/**", ["c"])])
+DOCUMENT: Final = {"name": "n" * 300, "dose": [1, {"x": None}], "more": {"y": 2.5}}
+READERS: Final = {"a": [BOB.public, CAROL.public], "b": [BOB.public], "c": [CAROL.public]}
+PLAIN: Final = [b"\x91\x92\x91\xa1%c\x01" % name for name in b"abc"]
+"""Plaintexts of parts: that `a` is 1, and so on."""
+
+
+def part_of(rogue: Rogue, plaintext: bytes = PLAIN[0]) -> bytes:
+    """A document of one part."""
+    return rogue.envelope(parts=[rogue.part(0, plaintext, FIELDS)])
+
+
+@pytest.fixture
+def general(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many messages were judged in the general way."""
+    count = 0
+    read = opening.Opener._read
+
+    def counted(self: Opener, *arguments: Any) -> Any:
+        nonlocal count
+        count += 1
+        return read(self, *arguments)
+
+    monkeypatch.setattr(opening.Opener, "_read", counted)
+    return lambda: count
+
+
+def sealed(sealer: Sealer, document: Any = DOCUMENT, **settings: Any) -> bytes:
+    return sealer.seal_document(
+        document, policy=POLICY, readers=READERS, subject=SUBJECT, **settings
+    )
+
+
+def test_an_ordinary_document_takes_it(general: Callable[[], int]) -> None:
+    sealer, bob, carol = Sealer(ALICE), opener(BOB), opener(CAROL)
+    for reader in (bob, carol):
+        reader.open_document(sealed(sealer), subject=SUBJECT)
+    assert general() == 2
+    for size in (0, 1, 31, 32, 255, 256, 30_000):
+        document = {"name": "n" * size, "dose": list(range(size % 100)), "more": size}
+        envelope = sealed(sealer, document)
+        view = bob.open_document(envelope, subject=SUBJECT, wire_subject=SUBJECT)
+        assert view.document == {"name": document["name"], "dose": document["dose"]}
+        assert (view.withheld, view.sender, view.admitted) == (1, ALICE.public, True)
+        assert carol.open_document(envelope, subject=SUBJECT).document == {
+            "name": document["name"],
+            "more": size,
+        }
+    assert general() == 2
+
+
+def test_a_document_of_one_part_takes_it(general: Callable[[], int]) -> None:
+    sealer, bob = Sealer(ALICE), opener(BOB)
+    for number in range(3):
+        envelope = sealer.seal_document(
+            [number], policy=ALL, readers={"all": [BOB.public]}, subject=SUBJECT
+        )
+        assert bob.open_document(envelope, subject=SUBJECT).document == [number]
+    assert general() == 1
+
+
+def test_audiences_that_alternate_take_it(general: Callable[[], int]) -> None:
+    sealer, bob = Sealer(ALICE), opener(BOB)
+    documents = [{"name": "x"}, {"dose": 1}, {"name": "x", "dose": 1}, DOCUMENT]
+    for _ in range(3):
+        for document in documents:
+            bob.open_document(sealed(sealer, document), subject=SUBJECT)
+    # Audiences, and not documents, are what is new: Bob and Carol, Bob alone.
+    assert general() == 2
+
+
+def test_what_is_out_of_the_ordinary_does_not(general: Callable[[], int]) -> None:
+    sealer, padding, bob = Sealer(ALICE), Sealer(ALICE, padding=True), opener(BOB)
+    for one in (sealer, padding):
+        bob.open_document(sealed(one), subject=SUBJECT)
+    before = general()
+    out_of_it = (
+        sealed(padding),
+        sealed(sealer, headers={"A": "b"}),
+        sealed(sealer, content_type="text/plain"),
+        sealed(sealer, expires=timedelta(hours=1)),
+        sealed(sealer, {"name": "n" * swift.MOST}),
+    )
+    for envelope in out_of_it:
+        assert "name" in bob.open_document(envelope, subject=SUBJECT).document
+    assert general() == before + len(out_of_it)
+
+
+@pytest.mark.parametrize("replay", ["live", "file"])
+def test_it_demands_all_that_the_general_way_does(
+    replay: Literal["live", "file"], clock: Clock
+) -> None:
+    sealer = Sealer(ALICE)
+    bob = Opener(BOB, {ALICE.public}, replay=replay)
+    bob.open_document(sealed(sealer), subject=SUBJECT)
+    with pytest.raises(SubjectMismatchError):
+        bob.open_document(sealed(sealer), subject="orders.other")
+    with pytest.raises(SubjectMismatchError):
+        bob.open_document(sealed(sealer), subject=SUBJECT, wire_subject="orders.other")
+    with pytest.raises(TypeError):
+        bob.open_document(sealed(sealer), subject=SUBJECT, wire_subject=7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        bob.open_document(bytearray(sealed(sealer)), subject=SUBJECT)  # type: ignore[arg-type]
+    late, twice = sealed(sealer), sealed(sealer)
+    bob.open_document(twice, subject=iter([SUBJECT]))
+    if replay == "live":
+        with pytest.raises(ReplayError) as caught:
+            bob.open_document(twice, subject=SUBJECT)
+        assert caught.value.outside == "refused"
+        clock.ms += 10 * 60_000
+        with pytest.raises(StaleError) as stale:
+            bob.open_document(late, subject=SUBJECT)
+        assert stale.value.outside == "refused"
+    else:
+        assert bob.open_document(twice, subject=SUBJECT).document["name"] == DOCUMENT["name"]
+
+
+def test_a_document_that_is_refused_leaves_no_mark(clock: Clock) -> None:
+    # Each is refused for what it is, again and again, and never as a replay.
+    rogue = Rogue(created_ms=clock.ms)
+    bob = Opener(BOB, {ALICE.public})
+    bob.open_document(part_of(rogue), subject=SUBJECT)
+    for counter, plaintext in enumerate((PLAIN[0][:-1], b"", b"\x90", PLAIN[0] * 2), start=2):
+        envelope = part_of(rogue.but(counter=counter), plaintext)
+        for _ in range(3):
+            with pytest.raises(MalformedError):
+                bob.open_document(envelope, subject=SUBJECT)
+
+
+def code_of(reader: Opener, envelope: bytes) -> str:
+    try:
+        view = reader.open_document(envelope, subject=SUBJECT)
+    except XKeyMsgError as error:
+        return error.code
+    return repr(view.document)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "views", "index"),
+    [
+        ([FIELDS], [[0], [0]], 0),  # views for one part
+        ([FIELDS, FIELDS], [], 0),  # none for two
+        ([FIELDS, FIELDS], [[1, 0]], 0),  # not ascending
+        ([FIELDS, FIELDS], [[0, 0]], 0),
+        ([FIELDS, FIELDS], [[2]], 0),  # no such part
+        ([FIELDS, FIELDS], [[0], [1]], 2),  # no such view
+        ([FIELDS, FIELDS], [[0, 1, 0]], 0),  # more grants than parts
+        ([FIELDS, FIELDS], [[0], [0, 1, 1]], 0),  # in another's view
+        ([FIELDS, FIELDS], [[]], 0),
+        ([FIELDS, METADATA], [[0]], 0),  # the metadata not granted
+        ([FIELDS, 4], [[0]], 0),  # a type of the future
+        ([FIELDS, 0], [[0]], 0),  # a payload among them
+        ([FIELDS + PADDED, FIELDS], [[0, 1]], 0),  # padded without padding
+        ([], [], 0),
+    ],
+)
+def test_a_malicious_sender_gains_nothing_by_it(
+    kinds: list[int], views: list[list[int]], index: int
+) -> None:
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=7)
+    envelope = rogue.envelope(
+        parts=[rogue.part(j, PLAIN[j], kind) for j, kind in enumerate(kinds)],
+        views=[rogue.view(v, grant_list(granted)) for v, granted in enumerate(views)],
+        grants=[bytes([index]) + VIEW_KEYS[index]],
+    )
+    code = code_of(seasoned, envelope)
+    assert code == code_of(opener(BOB), envelope)
+    assert code in ("malformed", "unsupported_version", "authentication", "commitment")
+
+
+def test_no_bit_of_a_document_can_be_changed_on_it() -> None:
+    sealer, seasoned = Sealer(ALICE), opener(BOB)
+    seasoned.open_document(sealed(sealer), subject=SUBJECT)
+    envelope = sealed(sealer, {"name": "n", "dose": 1, "more": 2})
+    assert seasoned.open_document(envelope, subject=SUBJECT).document == {"name": "n", "dose": 1}
+    for at in range(len(envelope)):
+        for bit in (1, 128):
+            changed = envelope[:at] + bytes([envelope[at] ^ bit]) + envelope[at + 1 :]
+            # Only the wraps of others are not authenticated.
+            if (code := code_of(seasoned, changed)) == "{'name': 'n', 'dose': 1}":
+                assert at >= len(envelope) - 2 * 49
+            else:
+                assert code == code_of(opener(BOB), changed)
+
+
+@pytest.mark.parametrize(
+    "limits", [Limits(depth=3), Limits(fields=1), Limits(nodes=8), Limits(views=1), Limits(parts=2)]
+)
+def test_limits_hold_on_it(limits: Limits) -> None:
+    sealer, reader = Sealer(ALICE), opener(BOB, limits=limits)
+    one = sealer.seal_document(
+        1, policy=ALL, readers={"all": [BOB.public, CAROL.public]}, subject=SUBJECT
+    )
+    reader.open_document(one, subject=SUBJECT)
+    envelope = sealed(sealer, {"name": [[[1]]], "dose": 2, "more": 1})
+    with pytest.raises(LimitExceededError):
+        reader.open_document(envelope, subject=SUBJECT)
