@@ -9,7 +9,15 @@ from typing import Any, Final, Literal
 import pytest
 
 from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, Clock
-from tests.envelope.forge import FIELDS, METADATA, PADDED, VIEW_KEYS, Rogue, grant_list
+from tests.envelope.forge import (
+    CONTENT_KEYS,
+    FIELDS,
+    METADATA,
+    PADDED,
+    VIEW_KEYS,
+    Rogue,
+    grant_list,
+)
 from tests.fields.people import ALL, opener
 from xkeymsg import (
     LimitExceededError,
@@ -190,7 +198,7 @@ def test_a_malicious_sender_gains_nothing_by_it(
     envelope = rogue.envelope(
         parts=[rogue.part(j, PLAIN[j], kind) for j, kind in enumerate(kinds)],
         views=[rogue.view(v, grant_list(granted)) for v, granted in enumerate(views)],
-        grants=[bytes([index]) + VIEW_KEYS[index]],
+        grants=[bytes([index]) + (VIEW_KEYS if views else CONTENT_KEYS)[index]],
     )
     code = code_of(seasoned, envelope)
     assert code == code_of(opener(BOB), envelope)

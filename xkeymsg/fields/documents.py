@@ -11,6 +11,7 @@ from xkeymsg.ambient import now_ns
 from xkeymsg.envelope import frame, opening, sealing, swift
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.envelope.sharing import Sharing
@@ -144,17 +145,20 @@ class View(Message):
 
     def __init__(
         self,
-        opened: opening.Opened[Any],
+        head: Head,
         document: Any,
         withheld: int,
+        *,
+        admitted: bool,
+        signer: str | None,
         content_type: str | None,
         headers: Headers,
     ) -> None:
         super().__init__(
-            opened.head,
+            head,
             b"",
-            admitted=opened.admitted,
-            signer=opened.signer,
+            admitted=admitted,
+            signer=signer,
             content_type=content_type,
             headers=headers,
         )
@@ -225,7 +229,16 @@ class Opener(opening.Opener):
         opened = self._open_at(
             now_ms, envelope, self._document, subject, senders, wire_subject, position
         )
-        return View(opened, *opened.content)
+        document, withheld, content_type, headers = opened.content
+        return View(
+            opened.head,
+            document,
+            withheld,
+            admitted=opened.admitted,
+            signer=opened.signer,
+            content_type=content_type,
+            headers=headers,
+        )
 
     def _recognised_view(
         self, now_ms: int, envelope: bytes, subject: str | Iterable[str], wire_subject: str | None
@@ -240,8 +253,15 @@ class Opener(opening.Opener):
         except XKeyMsgError:
             return None
         self._take(head, now_ms)
-        opened = opening.Opened(head, True, None, document)
-        return View(opened, document, withheld, None, opening.NO_HEADERS)
+        return View(
+            head,
+            document,
+            withheld,
+            admitted=True,
+            signer=None,
+            content_type=None,
+            headers=opening.NO_HEADERS,
+        )
 
     def _document(
         self, body: frame.Body, granted: dict[int, bytes]
