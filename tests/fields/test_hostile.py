@@ -116,6 +116,8 @@ HOSTILE: Final = {
     "a name of bytes": (value(b"\x81\xc4\x01a\x01"), "malformed"),
     "nothing": (b"", "malformed"),
     "no pairs": (b"\x90", "malformed"),
+    "three in the place of a pair": (b"\x91\x93\x91\xa1a\x01\x02", "malformed"),
+    "one in the place of a pair": (b"\x92\x92\x91\xa1a\x01\x91\x91\xa1b", "malformed"),
     "something behind": (value(b"\xc0\xc0"), "malformed"),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import pytest
 
-from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, Clock
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, SUBJECT, Clock
 from tests.envelope.forge import (
     CONTENT_KEYS,
     FIELDS,
@@ -19,6 +19,7 @@ from tests.envelope.forge import (
     grant_list,
 )
 from tests.fields.people import ALL, opener
+from tests.reference.encoding import array, binary
 from xkeymsg import (
     LimitExceededError,
     Limits,
@@ -27,7 +28,9 @@ from xkeymsg import (
     Policy,
     ReplayError,
     Sealer,
+    SenderNotAdmittedError,
     StaleError,
+    StreamPosition,
     SubjectMismatchError,
     XKeyMsgError,
 )
@@ -203,6 +206,73 @@ def test_a_malicious_sender_gains_nothing_by_it(
     code = code_of(seasoned, envelope)
     assert code == code_of(opener(BOB), envelope)
     assert code in ("malformed", "unsupported_version", "authentication", "commitment")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # What is of no concern to this reader is as it has to be all the same.
+        b"%(views)s\x92%(part)s\xc4\x30" + bytes(48) + b"\xc4\0",  # a part that is too short
+        b"%(views)s\x92%(part)s\xc4\0" + b"\xc4\0",
+        b"%(views)s\x92%(part)s\xc5\0\x31\1" + bytes(48) + b"\xc4\0",  # in a longer form
+        b"%(views)s\x92%(part)s\xc6\0\0\0\x31\1" + bytes(48) + b"\xc4\0",
+        b"%(views)s\x92%(part)s\x92\1\1\xc4\0",  # no bin
+        b"%(views)s\x92%(part)s%(other)s\xc4\1",  # a signature without its byte
+        b"%(views)s\x92%(part)s%(other)s\xa0\0",
+        b"%(views)s\x92%(part)s%(other)s\0\xc4\0",  # something behind
+        b"%(views)s\x92%(part)s\xc4\0",  # one part too few
+        b"%(views)s\xdc\0\2%(part)s%(other)s\xc4\0",
+        b"\x92%(view)s\xc4\x52" + bytes(0x52) + b"\x92%(part)s%(other)s\xc4\0",  # half a grant
+        b"\x92%(view)s\xc4\x30" + bytes(0x30) + b"\x92%(part)s%(other)s\xc4\0",
+        b"\x92%(view)s\xc4\x93" + bytes(0x93) + b"\x92%(part)s%(other)s\xc4\0",  # of three parts
+        b"\x92%(view)s\xc4\0\x92%(part)s%(other)s\xc4\0",
+    ],
+)
+def test_what_a_malicious_sender_writes_beside_it_is_refused(body: bytes) -> None:
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=7)
+    view = binary(rogue.view(0, grant_list([0])))
+    pieces = {
+        b"view": view,
+        b"views": array([view]),
+        b"part": binary(rogue.part(0, PLAIN[0], FIELDS)),
+        b"other": binary(rogue.part(1, PLAIN[1], FIELDS)),
+    }
+    grants = [b"\0" + VIEW_KEYS[0]]
+    genuine = b"%(views)s\x92%(part)s%(other)s\xc4\0" % pieces
+    assert code_of(seasoned, rogue.envelope(body=genuine, grants=grants)) == "{'a': 1}"
+    envelope = rogue.envelope(body=body % pieces, grants=grants)
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "malformed"
+
+
+def test_what_expires_and_what_has_to_be_signed_does_not_take_it(clock: Clock) -> None:
+    sealer, bob = Sealer(ALICE), opener(BOB)
+    first, second = [sealed(sealer, expires=timedelta(minutes=1)) for _ in range(2)]
+    bob.open_document(first, subject=SUBJECT)
+    clock.ms += 60_000
+    assert code_of(bob, second) == "expired"
+    users = {ALICE.public: ALICE_USER.public}
+    careful = Opener(BOB, users, replay="file", require_signature=True)
+    signing = Sealer(ALICE, signer=ALICE_USER)
+    for _ in range(2):
+        assert careful.open_document(sealed(signing), subject=SUBJECT).signer == ALICE_USER.public
+    named = Sealer(ALICE, identity=ALICE_USER.public)
+    for _ in range(2):
+        assert code_of(careful, sealed(named)) == "signature_missing"
+
+
+def test_a_call_with_senders_or_a_position_does_not_take_it(clock: Clock) -> None:
+    sealer, bob = Sealer(ALICE), Opener(BOB, {ALICE.public})
+    bob.open_document(sealed(sealer), subject=SUBJECT)
+    with pytest.raises(SenderNotAdmittedError):
+        bob.open_document(sealed(sealer), subject=SUBJECT, senders={CAROL.public})
+    envelope = sealed(sealer)
+    position = StreamPosition("S", 1, clock.ms)
+    for _ in range(2):  # the same place of a stream again is a redelivery, and no replay
+        bob.open_document(envelope, subject=SUBJECT, position=position)
+    with pytest.raises(ReplayError):
+        bob.open_document(envelope, subject=SUBJECT, position=StreamPosition("S", 2, clock.ms))
 
 
 def test_no_bit_of_a_document_can_be_changed_on_it() -> None:

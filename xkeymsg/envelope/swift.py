@@ -127,7 +127,7 @@ def open_parts(
     # Step 5: the wraps, from the end, and before them no signature.
     wraps = len(envelope) - wraps_size
     end = wraps - len(wraps_header) - _ENDS
-    if end < tags_end or envelope[end:wraps] != _UNSIGNED + wraps_header:
+    if envelope[end:wraps] != _UNSIGNED + wraps_header:
         return None
     # Steps 6 to 10: our wrap, and what it opens.
     grant = _unwrap(envelope, wraps, place, aead, nonce)
