@@ -212,7 +212,7 @@ def test_a_malicious_sender_gains_nothing_by_it(
     "body",
     [
         # What is of no concern to this reader is as it has to be all the same.
-        b"%(views)s\x92%(part)s\xc4\x30" + bytes(48) + b"\xc4\0",  # a part that is too short
+        b"%(views)s\x92%(part)s\xc4\x30\1" + bytes(47) + b"\xc4\0",  # a part that is too short
         b"%(views)s\x92%(part)s\xc4\0" + b"\xc4\0",
         b"%(views)s\x92%(part)s\xc5\0\x31\1" + bytes(48) + b"\xc4\0",  # in a longer form
         b"%(views)s\x92%(part)s\xc6\0\0\0\x31\1" + bytes(48) + b"\xc4\0",
