@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any, Final, Literal
 
 import pytest
 
-from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, SUBJECT, Clock
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, SUBJECT, Clock, pair, to
 from tests.envelope.forge import (
     CONTENT_KEYS,
     FIELDS,
@@ -19,6 +21,7 @@ from tests.envelope.forge import (
     grant_list,
 )
 from tests.fields.people import ALL, opener
+from tests.reference import crypto
 from tests.reference.encoding import array, binary
 from xkeymsg import (
     LimitExceededError,
@@ -26,6 +29,7 @@ from xkeymsg import (
     MalformedError,
     Opener,
     Policy,
+    Recipient,
     ReplayError,
     Sealer,
     SenderNotAdmittedError,
@@ -35,6 +39,8 @@ from xkeymsg import (
     XKeyMsgError,
 )
 from xkeymsg.envelope import opening, swift
+from xkeymsg.fields import documents, joining
+from xkeymsg.fields.plaintext import pack
 
 POLICY: Final = Policy([("/name/**", ["a"]), ("/dose/**", ["b"]), ("/**", ["c"])])
 DOCUMENT: Final = {"name": "n" * 300, "dose": [1, {"x": None}], "more": {"y": 2.5}}
@@ -163,6 +169,31 @@ def test_a_document_that_is_refused_leaves_no_mark(clock: Clock) -> None:
         for _ in range(3):
             with pytest.raises(MalformedError):
                 bob.open_document(envelope, subject=SUBJECT)
+
+
+def test_what_a_document_holds_is_judged_once(
+    general: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It may be all that its sender could think of to take long.
+    joined = 0
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal joined
+        joined += 1
+        return joining.join(*arguments)
+
+    monkeypatch.setattr(documents, "join", counted)
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    before = general(), joined
+    hostile = part_of(rogue.but(counter=2), b"\x92" + PLAIN[0][1:] * 2)
+    with pytest.raises(MalformedError) as swift_one:
+        seasoned.open_document(hostile, subject=SUBJECT)
+    assert (general(), joined) == (before[0], before[1] + 1)
+    with pytest.raises(MalformedError) as general_one:
+        opener(BOB).open_document(hostile, subject=SUBJECT)
+    assert swift_one.value.outside == general_one.value.outside == "refused"
+    assert str(swift_one.value) == str(general_one.value)
 
 
 def code_of(reader: Opener, envelope: bytes) -> str:
@@ -302,3 +333,81 @@ def test_limits_hold_on_it(limits: Limits) -> None:
     envelope = sealed(sealer, {"name": [[[1]]], "dose": 2, "more": 1})
     with pytest.raises(LimitExceededError):
         reader.open_document(envelope, subject=SUBJECT)
+
+
+def chain(depth: int, value: Any) -> Any:
+    """A value in so many lists and maps, one in another."""
+    for level in range(depth):
+        value = [value] if level % 2 else {"k": value}
+    return value
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 32, 256])
+def test_a_path_and_what_is_at_its_end_are_together_as_deep_as_they_may_be(
+    most: int, general: Callable[[], int]
+) -> None:
+    rogue, reader = Rogue(), opener(BOB, limits=Limits(depth=most))
+    reader.open_document(part_of(rogue), subject=SUBJECT)
+    before, counter = general(), 1
+    for path in {0, 1, 2, most - 1, most, most + 1}:
+        for inner in {most - path - 1, most - path, most - path + 1} - {-2, -1}:
+            for beside in ([], [[["z"], chain(most - 1, 1)]]):
+                if not path and beside:
+                    continue  # something beside the whole
+                counter += 1
+                pairs = [[["a"] * path, chain(inner, 1)], *beside]
+                envelope = part_of(rogue.but(counter=counter), pack(pairs))
+                code = code_of(reader, envelope)
+                assert code == code_of(opener(BOB, limits=Limits(depth=most)), envelope)
+                assert (code == "limit_exceeded") is (path + inner > most)
+    assert general() - before == counter - 1  # each once: by the new opener
+
+
+def test_a_beginning_without_its_wraps_is_refused() -> None:
+    # With several recipients, the wraps would begin before the envelope does: positions below 0,
+    # at which Python reads from the end. The wrap for this reader verifies there.
+    several = tuple(Recipient(pair(number).public) for number in range(11)) + to(BOB)
+    rogue, seasoned = Rogue(to=several), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+    whole = part_of(rogue)
+    for size in range(len(whole)):
+        cut = whole[:size]
+        assert code_of(seasoned, cut) == code_of(opener(BOB), cut)
+    size = 49 * len(several)
+    place = 49 * [key.tag for key in rogue.rows()].index(rogue.key(to(BOB)[0]).tag)
+    front = whole[: len(whole) - size]
+    for length in range(size // 2 + len(front) // 2, size):
+        # What `envelope[: length - size]` is there, and what it would authenticate.
+        filled = bytearray((front + bytes(size))[:length])
+        ends = b"\xc4\0" + b"\xc5" + size.to_bytes(2, "big")
+        filled[2 * length - size - len(ends) : 2 * length - size] = ends
+        transcript = bytes(filled[: 2 * length - size])
+        key = rogue.key(to(BOB)[0]).K
+        wrap = crypto.seal(key, rogue.nonce, b"\0" + CONTENT_KEYS[0], crypto.sha256(transcript))
+        at = 2 * length - size + place
+        filled[at : at + 49] = wrap
+        envelope = bytes(filled)
+        assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "malformed"
+
+
+def test_of_many_threads_one_opens_it() -> None:
+    sealer, bob = Sealer(ALICE), Opener(BOB, {ALICE.public})
+    bob.open_document(sealed(sealer), subject=SUBJECT)
+    envelopes = [sealed(sealer) for _ in range(20)]
+    stop = threading.Event()
+
+    def rekey() -> None:
+        while not stop.is_set():
+            bob.rekey(BOB)  # with each, the next document is new, and then ordinary
+
+    other = threading.Thread(target=rekey)
+    other.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            codes = list(pool.map(lambda one: code_of(bob, one), envelopes * 4))
+    finally:
+        stop.set()
+        other.join()
+    assert codes.count("replay") == 3 * len(envelopes)
+    assert len(set(codes)) == 2

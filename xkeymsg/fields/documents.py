@@ -243,15 +243,23 @@ class Opener(opening.Opener):
     def _recognised_view(
         self, now_ms: int, envelope: bytes, subject: str | Iterable[str], wire_subject: str | None
     ) -> View | None:
-        """Open an ordinary document; None for whatever the general way has to judge."""
+        """Open an ordinary document; None for whatever the general way has to judge.
+
+        Raises:
+            XKeyMsgError: If nothing but the last steps refuses it: what its parts hold, that it is
+                too old, or came before.
+        """
         ordinary = self._recognised(swift.open_parts, envelope, subject, wire_subject)
         if ordinary is None:
             return None
         head, (plaintexts, withheld) = ordinary
         try:
             document = join(plaintexts, self._limits)
-        except XKeyMsgError:
-            return None
+        except XKeyMsgError as error:
+            # All steps before this one have passed, so that this is the verdict. The general way
+            # would join the same bytes again, and that is the most that a document costs.
+            error.outside = "refused"
+            raise
         self._take(head, now_ms)
         return View(
             head,
