@@ -264,7 +264,7 @@ def test_opening_does_not_look_at_every_sender_that_was_ever_marked(clock: Clock
     live._admitted = Counting()  # type: ignore[assignment]
     for number in range(100):
         live.mark(head._replace(sender=number.to_bytes(32, "big")), admitted=True, now_ms=NOW)
-    assert Counting.walks == 0
+    assert Counting.walks <= 1, "and that one for the time that has passed"
 
 
 def test_garbage_of_every_size_is_refused_with_an_error_of_ours() -> None:

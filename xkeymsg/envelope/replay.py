@@ -28,6 +28,9 @@ _SESSION_COST: Final = 600
 _TAIL_COST: Final = 130
 """What CPython takes for an entry, measured; budgets are in bytes."""
 
+_SWEEP: Final = 10_000
+"""Milliseconds between two looks for what can be forgotten."""
+
 _ADVICE: Final = "a position in a stream, or the replay policy 'file', would open it"
 _FORGOTTEN: Final = f"sealed before what had to be forgotten; {_ADVICE}"
 
@@ -109,16 +112,22 @@ class _Budget:
         self.cost = 0
         self.sessions: dict[_Key, _Session] = {}
 
-    def drop(self, key: _Key, useful_ms: int) -> None:
-        """Forget a session; if a copy of it could still be fresh, the floor rises (E-78)."""
+    def drop(self, key: _Key) -> None:
+        """Forget a session; the floor rises, so that no copy of it opens (E-78).
+
+        Also where every copy is stale anyway: no honest message is below that floor, and a clock
+        that is set back later makes none of them fresh again.
+        """
         session = self.sessions.pop(key)
         self.cost -= session.cost
-        if session.newest_ms >= useful_ms:
-            self.floor = max(self.floor, session.newest_ms)
+        self.floor = max(self.floor, session.newest_ms)
 
 
 class LiveMemory:
     """The policy for core NATS: fresh messages, each once.
+
+    What every copy of has become stale is forgotten, so that a reader at work keeps the sessions of
+    the last minutes, whatever it has opened before; budgets bound those.
 
     All that are not admitted share one budget and one floor: they can make each other's messages
     stale, not those of an admitted sender that was met before (E-79).
@@ -129,6 +138,7 @@ class LiveMemory:
         self._max_age = limits.max_age // _MILLISECOND
         self._skew = limits.skew // _MILLISECOND
         self._started_ms = started_ms
+        self._swept_ms = started_ms
         self._admitted: dict[bytes, _Budget] = {}
         self._total = 0  # the cost of all admitted: a sum each time would grow with the senders
         self._strangers = _Budget()
@@ -177,7 +187,9 @@ class LiveMemory:
                 budget.cost += grown
                 if budget is not self._strangers:
                     self._total += grown
-                self._shrink(key, budget, now_ms - self._max_age - self._skew)
+                if abs(now_ms - self._swept_ms) >= _SWEEP:  # a clock may be set back
+                    self._sweep(now_ms)
+                self._shrink(key, budget)
 
     def _budget(self, sender: bytes, *, admitted: bool) -> _Budget:
         """Return where a sender's sessions are kept.
@@ -195,22 +207,27 @@ class LiveMemory:
                 self._total += session.cost
         return budget or self._strangers
 
-    def _shrink(self, current: _Key, budget: _Budget, useful_ms: int) -> None:
+    def _sweep(self, now_ms: int) -> None:
+        """Forget the sessions of which every copy is stale (E-78)."""
+        self._swept_ms = now_ms
+        useful_ms = now_ms - self._max_age - self._skew
+        for budget in (self._strangers, *self._admitted.values()):
+            before, sessions = budget.cost, budget.sessions
+            for key in [key for key, each in sessions.items() if each.newest_ms < useful_ms]:
+                budget.drop(key)
+            if budget is not self._strangers:
+                self._total -= before - budget.cost
+
+    def _shrink(self, current: _Key, budget: _Budget) -> None:
         """Forget what is over a budget, the oldest first, and never the session just marked."""
         own = self._limits.live_unadmitted
         if budget is not self._strangers:
-            own = self._limits.live_sender
-            if self._total > self._limits.live_total:
-                self._total = _drop_oldest(
-                    self._admitted.values(),
-                    current,
-                    useful_ms,
-                    self._total,
-                    self._limits.live_total,
-                )
+            own, total = self._limits.live_sender, self._limits.live_total
+            if self._total > total:
+                self._total = _drop_oldest(self._admitted.values(), current, self._total, total)
         if budget.cost > own:
             before = budget.cost
-            after = _drop_oldest([budget], current, useful_ms, before, own)
+            after = _drop_oldest([budget], current, before, own)
             if budget is not self._strangers:
                 self._total -= before - after
 
@@ -218,9 +235,7 @@ class LiveMemory:
         self._lock = Lock()  # another thread may have held it; what is marked stays
 
 
-def _drop_oldest(
-    budgets: Iterable[_Budget], current: _Key, useful_ms: int, cost: int, limit: int
-) -> int:
+def _drop_oldest(budgets: Iterable[_Budget], current: _Key, cost: int, limit: int) -> int:
     """Forget sessions until a quarter of the limit is free, so that this is not done each time.
 
     Returns:
@@ -236,7 +251,7 @@ def _drop_oldest(
         if cost <= limit * 3 // 4:
             break
         cost -= budget.sessions[key].cost
-        budget.drop(key, useful_ms)
+        budget.drop(key)
     return cost
 
 
