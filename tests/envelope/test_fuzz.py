@@ -47,7 +47,7 @@ def test_there_are_seeds_that_open() -> None:
 
 def test_one_of_the_openers_remembers_what_begins_as_the_seeds_do() -> None:
     assert agreed(GENUINE) == "opened/content_type"
-    assert front_of(GENUINE, Limits()) in SEASONED._unlocker._admitted.fronts
+    assert front_of(GENUINE, Limits()) in SEASONED._unlocker.fronts
 
 
 @quietly
