@@ -212,6 +212,18 @@ def test_the_marks_of_streams_are_bounded(clock: Clock) -> None:
     assert memory.grown < MIB
 
 
+def test_a_mark_of_a_stream_takes_some_200_bytes(clock: Clock) -> None:
+    # So that 100,000 are 20 MB, however long it goes on: as many sessions as messages, all settled.
+    stream, head = StreamMemory(Limits(stream_marks=10_000)), opened_head(clock)
+    with Memory() as memory:
+        for number in range(20_000):
+            name, time = number.to_bytes(32, "big"), NOW + number
+            mark = head._replace(ephemeral=name, created_ms=time)
+            stream.mark(mark, StreamPosition("ORDERS", number, time))
+            stream.settle(mark)
+    assert memory.grown < 2.1 * MIB
+
+
 def test_strangers_do_not_displace_the_keys_of_admitted_senders(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:

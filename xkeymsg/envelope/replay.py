@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from heapq import nsmallest
+from struct import Struct
 from threading import Lock
 from typing import Final, NamedTuple, NoReturn
 
+from xkeymsg import primitives
 from xkeymsg.ambient import after_fork
 from xkeymsg.envelope.head import Head
 from xkeymsg.errors import ReplayError, SessionClonedError, StaleError
@@ -255,16 +258,23 @@ def _drop_oldest(budgets: Iterable[_Budget], current: _Key, cost: int, limit: in
     return cost
 
 
-class _Mark:
-    """One message of a stream that was opened."""
+_NAME: Final = primitives.label(b"xkm1/mark")
+_MARK: Final = Struct("!?qq8s")
+"""Whether it is pending, when it was stored and when sealed, and its last random bytes. Where it
+was stored stands behind. As one object of bytes a mark takes 200 bytes, and not 500."""
+_FINAL: Final = Struct("!?").pack(False)
+_ORDER: Final = Struct("!?q").size
+"""So much of a mark decides which one goes first: as bytes they are in the same order."""
 
-    __slots__ = ("created_ms", "pending", "position", "tail")
 
-    def __init__(self, position: StreamPosition, tail: bytes, created_ms: int) -> None:
-        self.position = position
-        self.tail = tail
-        self.created_ms = created_ms
-        self.pending = True
+def _name(head: Head) -> bytes:
+    """Return what stands for S, E and counter; to find another triple for it is 2^128 hashes."""
+    triple = head.sender + head.ephemeral + head.nonce[:4]
+    return primitives.digest(_NAME, triple, size=16)
+
+
+def _where(position: StreamPosition) -> bytes:
+    return b"%x %b" % (position.sequence, position.stream.encode("utf-8", "surrogatepass"))
 
 
 class StreamMemory:
@@ -274,7 +284,7 @@ class StreamMemory:
         self._limit = limits.stream_marks
         self._max_age = limits.max_age // _MILLISECOND
         self._skew = limits.skew // _MILLISECOND
-        self._marks: dict[tuple[bytes, bytes, int], _Mark] = {}
+        self._marks: dict[bytes, bytes] = {}
         self._floor = 0
         self._horizon = 0
         self._lock = Lock()
@@ -299,35 +309,39 @@ class StreamMemory:
             SessionClonedError: If another message has its number (E-71).
             StaleError: If it is below what had to be forgotten (E-86).
         """
-        key, tail = (head.sender, head.ephemeral, head.counter), head.nonce[4:]
+        name, tail, where = _name(head), head.nonce[4:], _where(position)
         with self._lock:
-            known = self._marks.get(key)
+            known = self._marks.get(name)
             if known is None:
                 if head.created_ms <= self._floor:
                     raise StaleError("sealed before what had to be forgotten")
-                self._marks[key] = _Mark(position, tail, head.created_ms)
-                self._horizon = max(self._horizon, position.stored_ms)
+                stored = position.stored_ms
+                self._marks[name] = _MARK.pack(True, stored, head.created_ms, tail) + where
+                self._horizon = max(self._horizon, stored)
                 if len(self._marks) > self._limit:
                     self._shrink()
-            elif known.tail != tail or known.position[:2] != position[:2]:
-                _refuse(known.tail, tail, pending=known.pending)
+                return
+        pending, _, _, kept = _MARK.unpack_from(known)
+        if kept != tail or known[_MARK.size :] != where:
+            _refuse(kept, tail, pending=pending)
 
     def settle(self, head: Head) -> None:
         """Make a mark final: the message was acknowledged or terminated."""
+        name = _name(head)
         with self._lock:
-            mark = self._marks.get((head.sender, head.ephemeral, head.counter))
+            mark = self._marks.get(name)
             if mark is not None:
-                mark.pending = False
+                self._marks[name] = _FINAL + mark[len(_FINAL) :]
 
     def _shrink(self) -> None:
         """Forget a sixteenth, final ones first and the oldest of them first (E-85)."""
-        order = sorted(
-            self._marks, key=lambda k: (self._marks[k].pending, self._marks[k].position.stored_ms)
-        )
-        for key in order[: max(1, self._limit // 16)]:
-            mark = self._marks.pop(key)
-            if mark.created_ms >= self._horizon - self._max_age - self._skew:
-                self._floor = max(self._floor, mark.created_ms)
+        marks = self._marks
+        most = max(1, self._limit // 16)
+        for name in nsmallest(most, marks, key=lambda name: marks[name][:_ORDER]):
+            _, _, created_ms, _ = _MARK.unpack_from(marks.pop(name))
+            if created_ms >= self._horizon - self._max_age - self._skew:
+                self._floor = max(self._floor, created_ms)
+        self._marks = dict(marks)  # one that only forgets and takes grows to twice the size
 
     def _after_fork(self) -> None:
         self._lock = Lock()
