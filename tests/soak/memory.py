@@ -2,8 +2,9 @@
 
 A receiver daemon opens what comes on a subject and writes it to /dev/null. At first it is frozen
 for seconds, so that everything that may wait in it has waited once: what is resident afterwards, a
-pause of the machine cannot explain. Its resident memory is read once a second; the slope is that of
-a straight line through what comes after warming up.
+pause of the machine cannot explain. Its resident memory is read once a second. What comes after
+warming up is judged twice: by the slope of a straight line through all of it, which a busy machine
+moves, and by its floor, which only what is never given back can raise.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ from xkeymsg.trust.stores.file import read_seed, write_seed
 
 LARGEST: Final = 80 << 20
 """Bytes that a receiver at work may have resident."""
-STEEPEST: Final = 1 << 18
-"""Bytes a minute. Marks against replay alone are 75 KB a minute, of 5,000 messages a second, until
-those of the first session are forgotten, after nine minutes."""
+STEEPEST: Final = 1 << 20
+"""Bytes a minute that the slope may be: messages that wait while the machine pauses, at the end."""
+RISING: Final = 1 << 18
+"""Bytes a minute by which the floor may rise, which is less than a byte a message. Marks against
+replay are 75 KB a minute until those of the first session are forgotten, after nine minutes."""
 _BURST: Final = 0.01
 _FREEZE: Final = 5.0
 """Seconds for which the receiver is frozen: more messages than it has room for."""
-_WARM: Final = 0.4
-"""The part of a run after which the slope is taken."""
+_WARM: Final = 0.1
+"""The part of a run that is not judged."""
 
 CONFIG = """\
 [key]
@@ -67,6 +70,8 @@ class Growth(NamedTuple):
     """Bytes resident, at most."""
     slope: float
     """Bytes a minute, once it was warm."""
+    rise: float
+    """The same of its floor."""
     samples: list[int]
 
     @property
@@ -79,7 +84,7 @@ class Growth(NamedTuple):
         wrong = []
         if self.peak >= LARGEST:
             wrong.append(f"{self.peak / 2**20:.1f} MB are resident, and {LARGEST >> 20} may be")
-        if self.slope >= STEEPEST:
+        if self.slope >= STEEPEST or self.rise >= RISING:
             wrong.append("it grows")
         return wrong
 
@@ -94,6 +99,7 @@ class Growth(NamedTuple):
             f"                 {self.peak / 2**20:>12.1f} MB at the peak",
             f"                 {self.samples[-1] / 2**20:>12.1f} MB at the end",
             f"  slope, warm    {self.slope / 2**10:>+12.1f} KB a minute",
+            f"  floor, warm    {self.rise / 2**10:>+12.1f} KB a minute",
             f"  over time      {' '.join(f'{each / 2**20:.1f}' for each in shown)} MB",
             *(f"  WRONG: {each}" for each in self.errors() or ()),
         ]
@@ -130,6 +136,12 @@ def slope(samples: list[int]) -> float:
     middle, mean = (count - 1) / 2, sum(samples) / count
     across = sum((at - middle) ** 2 for at in range(count)) or 1.0
     return 60 * sum((at - middle) * (each - mean) for at, each in enumerate(samples)) / across
+
+
+def rise(samples: list[int]) -> float:
+    """Return by how much the least of the last third is above that of the first, a minute."""
+    third = max(1, len(samples) // 3)
+    return 60 * (min(samples[-third:]) - min(samples[:third])) / max(1, len(samples) - third)
 
 
 async def memory(seconds: float, rate: float = 5_000) -> Growth:
@@ -174,7 +186,7 @@ async def memory(seconds: float, rate: float = 5_000) -> Growth:
                     process.kill()
                     await process.wait()
     warm = samples[int(len(samples) * _WARM) :]
-    return Growth(took, *counts, ready, peak, slope(warm), samples)
+    return Growth(took, *counts, ready, peak, slope(warm), rise(warm), samples)
 
 
 async def _freeze(process: asyncio.subprocess.Process, seconds: float) -> None:
