@@ -35,7 +35,7 @@ IMPURE_BY_DUTY = (
 )
 PURE_MODULES = {
     "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
-    "hashlib", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
+    "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "contextlib": {"suppress"},

@@ -103,6 +103,8 @@ def test_a_sealer_refuses_an_argument_of_the_wrong_type(name: str, value: object
         ("position", ("stream", 7, 7)),
         ("position", StreamPosition("stream", 7, datetime(2026, 1, 1, tzinfo=UTC))),  # type: ignore[arg-type]
         ("position", StreamPosition("stream", 7, "7")),  # type: ignore[arg-type]
+        ("position", StreamPosition("stream", 7.0, 7)),  # type: ignore[arg-type]
+        ("position", StreamPosition(b"stream", 7, 7)),  # type: ignore[arg-type]
     ],
 )
 def test_an_opener_refuses_an_argument_of_the_wrong_type(name: str, value: object) -> None:

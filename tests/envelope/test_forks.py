@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 DEADLINE = 30.0
 
 PROLOGUE = """
-import os, sys, threading, time
+import contextlib, os, sys, threading, time
 from tests.envelope.cast import ALICE, BOB, SUBJECT, reader
 from tests.envelope.forge import head_of
 from xkeymsg import Opener, ReplayError, Sealer, ambient
@@ -141,9 +141,12 @@ def test_the_locks_of_the_caches_are_made_anew_in_the_child() -> None:
     tell(
         """
 opener = Opener(BOB, {ALICE.public})
-caches = [opener._unlocker._admitted, opener._unlocker._others]
+caches = opener._unlocker._admitted, opener._unlocker._others
+kept = [each for cache in caches for each in (cache.senders, cache.sessions, cache.fronts)]
 envelope = seal()
-with caches[0]._lock, caches[1]._lock:
+with contextlib.ExitStack() as held:
+    for each in kept:
+        held.enter_context(each._lock)
     in_child(lambda: opener.open(envelope, subject=SUBJECT).data)
 """
     )

@@ -121,7 +121,7 @@ def test_whoever_is_no_longer_admitted_is_refused_behind_a_known_beginning() -> 
 
 def test_what_strangers_send_is_remembered_apart(unparsed: Callable[[], int]) -> None:
     opener = seasoned(ANYONE)
-    assert not opener._unlocker._admitted.fronts
+    assert len(opener._unlocker._admitted.fronts) == 0
     assert len(opener._unlocker._others.fronts) == 1
     before = unparsed()
     opener.open(Rogue(counter=2).envelope(), subject=SUBJECT)
@@ -172,7 +172,7 @@ def test_a_wrap_that_opens_only_behind_a_failing_one_is_not_remembered() -> None
     wraps = bytearray(pieces.wraps)
     wraps[49 * place] ^= 1
     opener.open(pieces._replace(wraps=bytes(wraps)).join(), subject=SUBJECT)
-    assert not opener._unlocker._admitted.fronts
+    assert len(opener._unlocker._admitted.fronts) == 0
 
 
 def test_a_beginning_is_head_and_first_tag_but_nonce_and_time() -> None:

@@ -50,7 +50,7 @@ def test_one_of_the_openers_remembers_what_begins_as_the_seeds_do() -> None:
     assert agreed(GENUINE) == "opened/content_type"
     assert agreed(DOCUMENT) == "content_type/opened"
     for seed in (GENUINE, DOCUMENT):
-        assert front_of(seed, Limits()) in SEASONED._unlocker._admitted.fronts
+        assert front_of(seed, Limits()) in SEASONED._unlocker.fronts
     assert SEASONED._recognised(swift.open_parts, DOCUMENT, ">", None) is not None
 
 

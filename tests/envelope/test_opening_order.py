@@ -181,7 +181,7 @@ def test_the_envelope_is_hashed_once_for_all_keys_of_a_reader(calls: Calls) -> N
 def caches(opener: Opener) -> list[dict[bytes, object]]:
     unlocker = opener._unlocker
     kept = unlocker._admitted, unlocker._others
-    return [dict(cache.sessions) | dict(cache.fronts) for cache in kept]
+    return [{**cache.sessions.younger, **cache.fronts.younger} for cache in kept]
 
 
 def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:

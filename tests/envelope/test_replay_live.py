@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from struct import Struct
 
 import pytest
 
@@ -180,13 +181,18 @@ def test_test_and_mark_are_one_step_for_the_worst_of_schedulers(
     monkeypatch: pytest.MonkeyPatch, opener: Opener, position: StreamPosition | None
 ) -> None:
     # E-72: each thread is stopped between the look and the mark, for long enough for all others.
-    class Slow:
-        def __init__(self, *arguments: object) -> None:
+    class Session(replay._Session):
+        def __init__(self) -> None:
             time.sleep(0.1)
-            super().__init__(*arguments)
+            super().__init__()
 
-    memory = "_Session" if position is None else "_Mark"
-    monkeypatch.setattr(replay, memory, type("Slow", (Slow, getattr(replay, memory)), {}))
+    class Mark(Struct):
+        def pack(self, *values: object) -> bytes:
+            time.sleep(0.1)
+            return super().pack(*values)
+
+    monkeypatch.setattr(replay, "_Session", Session)
+    monkeypatch.setattr(replay, "_MARK", Mark(replay._MARK.format))
     envelope = Rogue().envelope()
 
     def work(number: int) -> str:

@@ -1,12 +1,16 @@
 """What a receiver's memory does under load: `python -m tests.soak --memory 600`.
 
-A receiver daemon opens what comes on a subject and writes it to /dev/null. Its resident memory is
-read once a second; the slope is that of a straight line through what comes after warming up.
+A receiver daemon opens what comes on a subject and writes it to /dev/null. At first it is frozen
+for seconds, so that everything that may wait in it has waited once: what is resident afterwards, a
+pause of the machine cannot explain. Its resident memory is read once a second. What comes after
+warming up is judged twice: by the slope of a straight line through all of it, which a busy machine
+moves, and by its floor, which only what is never given back can raise.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -24,10 +28,15 @@ from xkeymsg.trust.stores.file import read_seed, write_seed
 LARGEST: Final = 80 << 20
 """Bytes that a receiver at work may have resident."""
 STEEPEST: Final = 1 << 20
-"""Bytes a minute: less is what an allocator does."""
+"""Bytes a minute that the slope may be: messages that wait while the machine pauses, at the end."""
+RISING: Final = 1 << 18
+"""Bytes a minute by which the floor may rise, which is less than a byte a message. Marks against
+replay are 75 KB a minute until those of the first session are forgotten, after nine minutes."""
 _BURST: Final = 0.01
-_WARM: Final = 0.4
-"""The part of a run after which the slope is taken."""
+_FREEZE: Final = 5.0
+"""Seconds for which the receiver is frozen: more messages than it has room for."""
+_WARM: Final = 0.1
+"""The part of a run that is not judged."""
 
 CONFIG = """\
 [key]
@@ -55,10 +64,14 @@ class Growth(NamedTuple):
     received: int
     delivered: int
     dropped: int
+    ready: int
+    """Bytes resident before the first message."""
     peak: int
     """Bytes resident, at most."""
     slope: float
     """Bytes a minute, once it was warm."""
+    rise: float
+    """The same of its floor."""
     samples: list[int]
 
     @property
@@ -71,7 +84,7 @@ class Growth(NamedTuple):
         wrong = []
         if self.peak >= LARGEST:
             wrong.append(f"{self.peak / 2**20:.1f} MB are resident, and {LARGEST >> 20} may be")
-        if self.slope >= STEEPEST:
+        if self.slope >= STEEPEST or self.rise >= RISING:
             wrong.append("it grows")
         return wrong
 
@@ -82,8 +95,11 @@ class Growth(NamedTuple):
             f"memory of a receiver, {self.seconds:.0f} s",
             f"  delivered      {self.delivered:>12,}  ({self.rate:,.0f} a second)",
             f"  dropped        {self.dropped:>12,}",
-            f"  resident, peak {self.peak / 2**20:>12.1f} MB",
+            f"  resident       {self.ready / 2**20:>12.1f} MB when it is ready",
+            f"                 {self.peak / 2**20:>12.1f} MB at the peak",
+            f"                 {self.samples[-1] / 2**20:>12.1f} MB at the end",
             f"  slope, warm    {self.slope / 2**10:>+12.1f} KB a minute",
+            f"  floor, warm    {self.rise / 2**10:>+12.1f} KB a minute",
             f"  over time      {' '.join(f'{each / 2**20:.1f}' for each in shown)} MB",
             *(f"  WRONG: {each}" for each in self.errors() or ()),
         ]
@@ -122,8 +138,14 @@ def slope(samples: list[int]) -> float:
     return 60 * sum((at - middle) * (each - mean) for at, each in enumerate(samples)) / across
 
 
+def rise(samples: list[int]) -> float:
+    """Return by how much the least of the last third is above that of the first, a minute."""
+    third = max(1, len(samples) // 3)
+    return 60 * (min(samples[-third:]) - min(samples[:third])) / max(1, len(samples) - third)
+
+
 async def memory(seconds: float, rate: float = 5_000) -> Growth:
-    """Measure a receiver for so long."""
+    """Measure a receiver for so long; it is frozen for a tenth of that, at most."""
     with NATSServer() as server, tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
         alice, bob = XKeyPair.generate(), XKeyPair.generate()
@@ -144,10 +166,12 @@ async def memory(seconds: float, rate: float = 5_000) -> Growth:
             async with asyncio.timeout(20):
                 while b" ready " not in await receiver.stderr.readline():
                     pass
+            ready = resident(receiver.pid)
             settings = [server.url, str(folder), str(bob.public), str(rate)]
             feeder = await asyncio.create_subprocess_exec(
                 python, "-m", "tests.soak.memory", *settings, stderr=quiet
             )
+            freezing = asyncio.create_task(_freeze(receiver, min(_FREEZE, seconds / 10)))
             samples, begun = [], time.monotonic()
             while (took := time.monotonic() - begun) < seconds:
                 await asyncio.sleep(1)
@@ -155,13 +179,22 @@ async def memory(seconds: float, rate: float = 5_000) -> Growth:
             counts = await asyncio.to_thread(_counts, folder / "metrics")
             peak = resident(receiver.pid, "VmHWM")
             took = time.monotonic() - begun
+            await freezing
         finally:
             for process in (feeder, receiver):
                 if process is not None and process.returncode is None:
                     process.kill()
                     await process.wait()
     warm = samples[int(len(samples) * _WARM) :]
-    return Growth(took, *counts, peak, slope(warm), samples)
+    return Growth(took, *counts, ready, peak, slope(warm), rise(warm), samples)
+
+
+async def _freeze(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Let messages flow, and then wait for a process that does not run."""
+    await asyncio.sleep(seconds)
+    process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    process.send_signal(signal.SIGCONT)
 
 
 def _counts(path: Path) -> tuple[int, int, int]:

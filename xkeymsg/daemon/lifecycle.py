@@ -13,10 +13,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from time import monotonic
 from types import FrameType
 from typing import Any, Final
 
 from xkeymsg.daemon.health import Health
+from xkeymsg.daemon.heap import give_back
 from xkeymsg.daemon.logs import Log, reason, report_to
 from xkeymsg.daemon.notify import notify, watchdog_seconds
 from xkeymsg.errors import XKeyMsgError
@@ -24,6 +26,8 @@ from xkeymsg.errors import XKeyMsgError
 __all__ = ("Lifecycle", "run")
 
 _TICK: Final = 1.0
+_GIVE_BACK: Final = 10.0
+"""Seconds after which memory that is free is given back."""
 _CANCEL: Final = 2.0
 """Seconds that a task has to end in when it was cancelled."""
 _HANGS: Final = 3.0
@@ -92,6 +96,7 @@ class Lifecycle:
         """Do what is due, again and again."""
         watchdog = watchdog_seconds()
         pause = _TICK if watchdog is None else min(_TICK, watchdog / 3)
+        given_back = monotonic()
         while True:
             self.health.turn()
             if watchdog is not None:
@@ -99,6 +104,9 @@ class Lifecycle:
             for each in self._ticks:
                 self._guarded(each)
             self.log.flush()
+            if monotonic() - given_back >= _GIVE_BACK:
+                given_back = monotonic()
+                self._guarded(give_back)
             await asyncio.sleep(pause)
 
     def _guarded(self, call: Callable[[], object]) -> None:

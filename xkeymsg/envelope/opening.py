@@ -248,6 +248,8 @@ class Opener:
             raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
         if position is not None and not isinstance(position, StreamPosition):
             raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
+        if position is not None and [type(each) for each in position] != [str, int, int]:
+            raise TypeError("a position is a str and two of int")
         admit = self._admit if senders is None else self._admission(senders)
         if admit is None:
             raise ConfigurationError("say who may send: senders=…, or ANYONE")

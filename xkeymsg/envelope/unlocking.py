@@ -9,14 +9,13 @@ hashed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from threading import Lock
 from typing import Final, NamedTuple
 
 from xkeymsg import primitives
-from xkeymsg.ambient import after_fork
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import Admission, Admit
 from xkeymsg.envelope.head import Head, decode_head, read_new
+from xkeymsg.envelope.recent import Recent
 from xkeymsg.errors import (
     AuthenticationError,
     NotARecipientError,
@@ -83,40 +82,16 @@ class Known(NamedTuple):
 
 
 class _Cache:
-    """Keys of senders and of their sessions, bounded; the oldest entry goes first."""
+    """Keys of senders and of their sessions, bounded, and forgotten when they are not used."""
 
     def __init__(self, senders: int, sessions: int, fronts: int) -> None:
-        self._most_senders = senders
-        self._most_sessions = sessions
-        self._most_fronts = fronts
-        self.senders: dict[bytes, tuple[derive.PairKeys, ...]] = {}
-        self.sessions: dict[bytes, _SessionKeys] = {}
-        self.fronts: dict[bytes, Known] = {}
-        self._lock = Lock()
-        after_fork(self)
-
-    def add_sender(self, sender: bytes, keys: tuple[derive.PairKeys, ...]) -> None:
-        with self._lock:
-            self.senders[sender] = keys
-            if len(self.senders) > self._most_senders:
-                del self.senders[next(iter(self.senders))]
+        self.senders = Recent[tuple[derive.PairKeys, ...]](senders)
+        self.sessions = Recent[_SessionKeys](sessions)
+        self.fronts = Recent[Known](fronts)
 
     def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
         """Keep what a wrap has verified under, and nothing else (E-38)."""
-        with self._lock:
-            self.sessions[name] = self.sessions.get(name, {}) | {number: (tag, aead)}
-            if len(self.sessions) > self._most_sessions:
-                del self.sessions[next(iter(self.sessions))]
-
-    def add_front(self, front: bytes, known: Known) -> None:
-        """Keep how an envelope was read whose wrap has verified, and no other (E-38)."""
-        with self._lock:
-            self.fronts[front] = known
-            if len(self.fronts) > self._most_fronts:
-                del self.fronts[next(iter(self.fronts))]
-
-    def _after_fork(self) -> None:
-        self._lock = Lock()
+        self.sessions.add(name, (self.sessions.get(name) or _NOTHING) | {number: (tag, aead)})
 
 
 def _open_wrap(
@@ -174,8 +149,8 @@ class Unlocker:
 
     @property
     def fronts(self) -> Mapping[bytes, Known]:
-        """How envelopes of admitted senders began that have verified."""
-        return self._admitted.fronts
+        """How envelopes of admitted senders began that have verified, and are in use."""
+        return self._admitted.fronts.younger
 
     def _known(self, front: bytes, envelope: bytes) -> Known | None:
         """Return what is known of a front, if the envelope has the same tags, too."""
@@ -206,7 +181,7 @@ class Unlocker:
         `transcript` is T, or empty where it was not needed yet.
         """
         name = head.sender + head.ephemeral
-        session = cache.sessions.get(name, _NOTHING)
+        session = cache.sessions.get(name) or _NOTHING
         first = True
         for number, own in enumerate(self._own):
             tag, aead = session.get(number) or (self._tag(cache, number, head), None)
@@ -226,7 +201,7 @@ class Unlocker:
                     header = envelope[wraps.body_end : wraps.start]
                     at = frame.WRAP_SIZE * place
                     known = Known(head, wraps.tags, wraps.body_start, header, size, at, aead)
-                    cache.add_front(front, known)
+                    cache.fronts.add(front, known)  # its wrap has verified (E-38)
                 return grant
             first = False
         if transcript:
@@ -245,7 +220,7 @@ class Unlocker:
                 derive.pair_keys(shared[own.public], sender, own.public, own.user)
                 for own in self._own
             )
-            cache.add_sender(sender, keys)
+            cache.senders.add(sender, keys)
         return keys
 
     def _tag(self, cache: _Cache, number: int, head: Head) -> bytes:
