@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from receiver.sinks.tls import read_token, tls_context
 from xkeymsg.daemon.config import load_config
+from xkeymsg.daemon.extra import INSTALL
 from xkeymsg.daemon.models import (
     DrainSection,
     KeySection,
@@ -206,6 +208,8 @@ class HTTPSink(_Batches):
         """Yield what does not go together."""
         if ("tls_cert" in table) != ("tls_key" in table):
             yield "tls_cert", "tls_cert and tls_key go together"
+        if find_spec("httpx") is None:  # not imported for that: 10 MB, and checking needs none
+            yield "kind", f"httpx is not installed: {INSTALL}"
 
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
