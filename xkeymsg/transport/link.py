@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError
 from xkeymsg.transport.headers import parse_status
@@ -19,6 +19,7 @@ from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.rights import Refusal, parse_refusal
 from xkeymsg.transport.subjects import encode_pattern, encode_subject
 
 __all__ = ("Event", "Link", "open_link")
@@ -32,6 +33,15 @@ _REPORTS: Final = 1.0
 _NO_RESPONDERS: Final = 503
 
 
+class _Asked(NamedTuple):
+    subject: str
+    answer: asyncio.Future[Raw]
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
 class Link:
     """A connection that comes back; made by `open_link`.
 
@@ -43,11 +53,13 @@ class Link:
         self.dropped = 0
         """How many messages found no room in their subscription."""
         self._options = options
-        self._keeper = Keeper(options, on_event, self._subscribe_again)
+        self._on_event = on_event
+        self._keeper = Keeper(options, self._note, self._subscribe_again)
         self._subscriptions: dict[RawSubscription, bytes] = {}  # and its number on the connection
         self._reported: dict[RawSubscription, float] = {}
         self._inbox = self.new_inbox()
-        self._replies: dict[bytes, asyncio.Future[Raw]] = {}
+        self._replies: dict[bytes, _Asked] = {}
+        self._deaf: Refusal | None = None  # the server does not let us hear answers
 
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
@@ -139,12 +151,15 @@ class Link:
         Raises:
             MalformedError: If subject is none.
             PayloadTooLargeError: If the server would not take it; nothing was sent.
-            DeliveryError: If there was no answer in time, or nobody to give one.
+            DeliveryError: If there was no answer in time, or nobody to give one; or if the server
+                does not permit to ask, or to hear answers.
             ConnectionFailedError: If the link is closed.
         """
         token = secrets.token_urlsafe(16)
         answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        self._replies[token.encode()] = answer
+        asked = self._replies[token.encode()] = _Asked(subject, answer)
+        if self._deaf is not None:
+            asked.fail(_unheard(self._deaf))
         reply = f"{self._inbox}.{token}"
         try:
             with self.asking():
@@ -171,9 +186,22 @@ class Link:
             yield
 
     def _take_answer(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
-        answer = self._replies.get(subject[len(self._inbox) + 1 :])
-        if answer is not None and not answer.done():
-            answer.set_result(Raw(subject, reply, headers, data))
+        asked = self._replies.get(subject[len(self._inbox) + 1 :])
+        if asked is not None and not asked.answer.done():
+            asked.answer.set_result(Raw(subject, reply, headers, data))
+
+    def _note(self, event: Event) -> None:
+        """Pass an event on; where it says that there will be no answer, do not wait for one."""
+        refusal = None if event.error is None else parse_refusal(event.error)
+        if refusal is not None and refusal.what == "publish":
+            for asked in self._replies.values():
+                if refusal.is_of(asked.subject):
+                    asked.fail(DeliveryError(str(refusal)))
+        elif refusal is not None and refusal.is_of(f"{self._inbox}.*"):
+            self._deaf = refusal
+            for asked in self._replies.values():
+                asked.fail(_unheard(refusal))
+        self._on_event(event)
 
     # --- listening --------------------------------------------------------------------------------
 
@@ -217,6 +245,7 @@ class Link:
         return self._keeper.client.listen(pattern, queue, subscription.deliver)
 
     def _subscribe_again(self, client: LeanClient) -> None:
+        self._deaf = None
         client.listen(encode_pattern(f"{self._inbox}.*"), b"", self._take_answer)
         for subscription in self._subscriptions:
             self._subscriptions[subscription] = self._listen(subscription)
@@ -286,10 +315,13 @@ class Link:
         for subscription in self._subscriptions:
             subscription.end()
         self._subscriptions.clear()
-        for answer in self._replies.values():
-            if not answer.done():
-                answer.set_exception(ConnectionFailedError("the connection is closed"))
+        for asked in self._replies.values():
+            asked.fail(ConnectionFailedError("the connection is closed"))
         await self._keeper.close(timeout)
+
+
+def _unheard(refusal: Refusal) -> DeliveryError:
+    return DeliveryError(f"{refusal}, where answers come")
 
 
 @contextlib.asynccontextmanager
