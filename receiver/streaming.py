@@ -8,7 +8,6 @@ from typing import Final
 from receiver.config import Config, Route
 from receiver.opening import Opening
 from receiver.outlet import Outlet
-from receiver.records import record_of
 from receiver.reporting import Reporter
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
@@ -16,6 +15,7 @@ from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
 from xkeymsg.daemon.logs import Level
+from xkeymsg.daemon.records import record_of
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError

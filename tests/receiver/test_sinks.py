@@ -20,7 +20,6 @@ from typing import Any, get_args
 import pytest
 
 from receiver.config import CommandSink, HTTPSink, NATSSink
-from receiver.records import Record
 from receiver.sinks.command import Command
 from receiver.sinks.files import Files
 from receiver.sinks.http import HTTP
@@ -32,6 +31,7 @@ from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.daemon.logs import Log
+from xkeymsg.daemon.records import Record
 from xkeymsg.daemon.section import Section
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
