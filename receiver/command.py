@@ -19,7 +19,7 @@ from xkeymsg.daemon.flags import (
     seed_flag,
 )
 from xkeymsg.daemon.parameters import DURATION, SUBJECT, SUBJECT_PATTERN
-from xkeymsg.daemon.terminal import EXIT_FAILED, EXIT_NOT_OPENED, say
+from xkeymsg.daemon.terminal import EXIT_CODES, EXIT_FAILED, EXIT_NOT_OPENED, say
 from xkeymsg.errors import ConfigurationError
 
 __all__ = ("command",)
@@ -27,7 +27,8 @@ __all__ = ("command",)
 _PROGRAM = "receiver"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{_PROGRAM}")
 @click.option(
     "--config",
     "config_file",
@@ -62,7 +63,11 @@ def command(
     seed_file: Path | None,
     **flags: Any,
 ) -> int:
-    """Listen on a NATS subject and show what is sealed to this receiver's key."""
+    """Listen on a NATS subject and show what is sealed to this receiver's key.
+
+    With --config it is a daemon, which opens messages of subjects and streams and hands them on to
+    files, programs and servers: docs/receiver.md explains the file.
+    """
     if config_file is not None or check:
         return _daemon(config_file, check=check)
     options = connection_options(_PROGRAM, flags)
@@ -80,7 +85,9 @@ def _daemon(config_file: Path | None, *, check: bool) -> int:
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    if config_file is None or given - {"config_file", "check"}:
+    if config_file is None:
+        raise click.UsageError("--check looks at a file: --config FILE")
+    if given - {"config_file", "check"}:
         raise click.UsageError("--config FILE goes with --check, and with no other flag")
     # What only a daemon needs is not loaded for the tutorial.
     from receiver import config, daemon  # noqa: PLC0415

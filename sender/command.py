@@ -19,7 +19,7 @@ from xkeymsg.daemon.flags import (
     seed_flag,
 )
 from xkeymsg.daemon.parameters import SUBJECT, XKEY
-from xkeymsg.daemon.terminal import EXIT_FAILED, say
+from xkeymsg.daemon.terminal import EXIT_CODES, EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKey
 
@@ -28,7 +28,8 @@ __all__ = ("command",)
 _PROGRAM = "sender"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{_PROGRAM}")
 @click.argument("recipient", type=XKEY, metavar="RECIPIENT", required=False)
 @click.argument("text", required=False)
 @click.option(
@@ -58,7 +59,11 @@ def command(
     seed_file: Path | None,
     **flags: Any,
 ) -> int:
-    """Seal TEXT to RECIPIENT, a public key X…, and publish it. Without TEXT, seal stdin."""
+    """Seal TEXT to RECIPIENT, a public key X…, and publish it. Without TEXT, seal stdin.
+
+    With --config it is a daemon, or a job, which seals what comes from files or from a trusted
+    server: docs/sender.md explains the file.
+    """
     if config_file is not None or check:
         return _daemon(config_file, check_only=check)
     if recipient is None:
@@ -80,7 +85,9 @@ def _daemon(config_file: Path | None, *, check_only: bool) -> int:
         for name in context.params
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    if config_file is None or given - {"config_file", "check"}:
+    if config_file is None:
+        raise click.UsageError("--check looks at a file: --config FILE")
+    if given - {"config_file", "check"}:
         raise click.UsageError("--config FILE goes with --check, and with nothing else")
     # What only a daemon needs is not loaded for the tutorial.
     from sender import config, daemon  # noqa: PLC0415

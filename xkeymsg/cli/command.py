@@ -13,11 +13,12 @@ from xkeymsg.cli.messages import open_, seal
 from xkeymsg.cli.peers import peers
 from xkeymsg.cli.policy import policy
 from xkeymsg.cli.quarantine import quarantine
+from xkeymsg.daemon.terminal import EXIT_CODES
 
 __all__ = ("command",)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
 def command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""

@@ -81,7 +81,7 @@ def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
         raise DeliveryError(text, error.err_code) from None
 
 
-@click.group()
+@click.group(short_help="See what consumers have given up.")
 def quarantine() -> None:
     """What consumers of streams could not open, or not handle: sealed, as it was."""
 
@@ -231,7 +231,7 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
             yield entry
 
 
-@quarantine.command()
+@quarantine.command(short_help="Open some, now that the key is here.")
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of that kind.")

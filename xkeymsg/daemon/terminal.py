@@ -20,11 +20,22 @@ import click
 
 from xkeymsg.errors import EnvelopeError, OpenError, XKeyMsgError
 
-__all__ = ("EXIT_FAILED", "EXIT_NOT_OPENED", "describe", "one_line", "quote", "run", "say")
+__all__ = (
+    "EXIT_CODES",
+    "EXIT_FAILED",
+    "EXIT_NOT_OPENED",
+    "describe",
+    "one_line",
+    "quote",
+    "run",
+    "say",
+)
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
 EXIT_INTERRUPTED: Final = 130
+EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 called wrongly, 3 could not open a message."
+"""What every --help ends with."""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
