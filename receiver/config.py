@@ -22,7 +22,7 @@ from xkeymsg.daemon.models import (
     TrustSection,
 )
 from xkeymsg.daemon.plaintext import check_address, check_url
-from xkeymsg.daemon.section import Section
+from xkeymsg.daemon.section import Location, Section
 from xkeymsg.daemon.values import (
     Count,
     FilePath,
@@ -285,7 +285,7 @@ class Config(Section):
     drain: DrainSection = DrainSection()
 
     @classmethod
-    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
         """Yield what does not go together: names that are there twice, or not at all."""
         routes, sinks = table.get("route"), table.get("sinks")
         if not isinstance(routes, list) or not isinstance(sinks, Mapping):
@@ -298,12 +298,21 @@ class Config(Section):
         if isinstance(trust, Mapping) and trust.get("require_signature") is True:
             for each in filter(_takes_xkv1, named):
                 yield "route", f"{each.get('name')!r} takes xkv1, which has no signature to require"
-        used = {each["sink"] for each in named if isinstance(each.get("sink"), str)}
-        for name in sorted(used - sinks.keys()):
-            expected = ", ".join(map(str, sinks))
-            yield "route", f"there is no sink {name!r}; expected is one of {expected}"
-        for name in sorted(sinks.keys() - used):
-            yield "sinks", f"no route leads to {name!r}: expected is one that does"
+        yield from _of_sinks(routes, sinks)
+
+
+def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
+    """Yield sinks to which no route leads, and what leads to none."""
+    used = set()
+    for number, route in enumerate(routes):
+        sink = route.get("sink") if isinstance(route, Mapping) else None
+        if isinstance(sink, str):
+            used.add(sink)
+            if sink not in sinks:
+                expected = ", ".join(map(str, sinks))
+                yield ("route", number, "sink"), f"there is no such sink; expected is {expected}"
+    for name in sorted(sinks.keys() - used):
+        yield "sinks", f"no route leads to {name!r}: expected is one that does"
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
