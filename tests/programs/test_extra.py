@@ -16,7 +16,12 @@ from xkeymsg import XKeyPair
 from xkeymsg.trust.stores.file import write_seed
 
 ROOT = Path(__file__).parent.parent.parent
-PROGRAMS = {"xkeymsg.cli": "xkeymsg", "receiver": "receiver", "sender": "sender"}
+PROGRAMS = {
+    "xkeymsg": "xkeymsg",
+    "xkeymsg.cli": "xkeymsg",
+    "receiver": "receiver",
+    "sender": "sender",
+}
 HTTP = """
 key.seed_file = "own.seed"
 trust.anyone = true
