@@ -12,7 +12,7 @@ import receiver.command
 import sender.command
 import xkeymsg
 import xkeymsg.cli.command
-from xkeymsg.daemon.terminal import EXIT_CODES
+from xkeymsg.daemon.terminal import EXIT_CODES, run
 
 PROGRAMS = {
     "xkeymsg": xkeymsg.cli.command.command,
@@ -54,3 +54,18 @@ def test_a_pattern_where_a_subject_belongs_is_called_one() -> None:
     done = CliRunner().invoke(PROGRAMS["receiver"], ["--queue", "a.*"])
     assert done.exit_code == 2
     assert "here it may have no wildcard" in done.output
+
+
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        ("/opt/xkeymsg/bin/xkeymsg-receiver", "xkeymsg-receiver"),
+        ("/src/receiver/__main__.py", "python -m receiver"),
+    ],
+)
+def test_what_one_is_told_to_try_is_what_one_has(
+    started: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [started])
+    assert run(PROGRAMS["receiver"], "receiver", ["--no-such-flag"]) == 2
+    assert f"Try '{shown} --help' for help." in capsys.readouterr().err
