@@ -155,11 +155,12 @@ class Link:
                 does not permit to ask, or to hear answers.
             ConnectionFailedError: If the link is closed.
         """
+        if self._deaf is not None:
+            raise _unheard(self._deaf)
         token = secrets.token_urlsafe(16)
         answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        asked = self._replies[token.encode()] = _Asked(subject, answer)
-        if self._deaf is not None:
-            asked.fail(_unheard(self._deaf))
+        answer.add_done_callback(_seen)
+        self._replies[token.encode()] = _Asked(subject, answer)
         reply = f"{self._inbox}.{token}"
         try:
             with self.asking():
@@ -192,6 +193,8 @@ class Link:
 
     def _note(self, event: Event) -> None:
         """Pass an event on; where it says that there will be no answer, do not wait for one."""
+        if event.kind == "disconnected":
+            self._deaf = None  # the next connection may
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":
             for asked in self._replies.values():
@@ -245,7 +248,6 @@ class Link:
         return self._keeper.client.listen(pattern, queue, subscription.deliver)
 
     def _subscribe_again(self, client: LeanClient) -> None:
-        self._deaf = None
         client.listen(encode_pattern(f"{self._inbox}.*"), b"", self._take_answer)
         for subscription in self._subscriptions:
             self._subscriptions[subscription] = self._listen(subscription)
@@ -318,6 +320,12 @@ class Link:
         for asked in self._replies.values():
             asked.fail(ConnectionFailedError("the connection is closed"))
         await self._keeper.close(timeout)
+
+
+def _seen(answer: asyncio.Future[Raw]) -> None:
+    """Have nobody complain of an error that came when nobody waited for the answer any more."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 def _unheard(refusal: Refusal) -> DeliveryError:

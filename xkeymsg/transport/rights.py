@@ -27,7 +27,7 @@ class Refusal(NamedTuple):
         return f"the server does not permit {doing} on {self.subject}"
 
     def is_of(self, subject: str) -> bool:
-        """Tell whether it is about this subject."""
+        """Tell whether it is about this subject, or one that differs in capitals alone."""
         return self.subject == subject.lower()
 
 
