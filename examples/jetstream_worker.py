@@ -9,11 +9,9 @@ it. Ctrl-C, or SIGTERM, ends it when what has come is handled.
 import asyncio
 import signal
 import sys
-from pathlib import Path
 
 import xkeymsg
-from xkeymsg import DurableOptions, Message, Peers
-from xkeymsg.trust.stores.file import read_seed
+from xkeymsg import DurableOptions, Message, Peers, read_seed
 
 
 async def handle(message: Message) -> None:
@@ -23,7 +21,7 @@ async def handle(message: Message) -> None:
 
 async def main(server: str, seed: str, peers: str) -> None:
     """Consume until a signal comes."""
-    key, trust = read_seed(Path(seed)), Peers.load(peers)
+    key, trust = read_seed(seed), Peers.load(peers)
     async with xkeymsg.connect(server, key=key, trust=trust) as client:
         worker = client.js.consume(
             "ORDERS", "printer", handle, subjects="orders.>", create=DurableOptions()
@@ -33,4 +31,7 @@ async def main(server: str, seed: str, peers: str) -> None:
         await worker.run()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    asyncio.run(main(*sys.argv[1:]))

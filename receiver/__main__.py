@@ -1,106 +1,21 @@
-"""`python -m receiver`."""
+"""`python -m receiver`; what it does is in `command`."""
 
 from __future__ import annotations
 
 import sys
-from functools import partial
-from pathlib import Path
-from typing import Any
 
-import anyio
-import click
-from click.core import ParameterSource
-
-from receiver.output import OUTPUTS
-from receiver.tutorial import receive
-from xkeymsg.daemon.flags import (
-    connection_flags,
-    connection_options,
-    load_pair,
-    seed_flag,
-)
-from xkeymsg.daemon.parameters import DURATION, SUBJECT, SUBJECT_PATTERN
-from xkeymsg.daemon.terminal import EXIT_FAILED, EXIT_NOT_OPENED, run, say
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.daemon.extra import needed
 
 __all__ = ("main",)
-
-_PROGRAM = "receiver"
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Run as a daemon, as FILE says; with --check, and no other flag.",
-)
-@click.option("--check", is_flag=True, help="Look whether --config FILE is right, and end.")
-@click.option(
-    "--subject",
-    type=SUBJECT_PATTERN,
-    default="secure.data",
-    show_default=True,
-    help="What to listen on; * and > as in NATS.",
-)
-@click.option("--queue", type=SUBJECT, metavar="NAME", help="Share messages with a queue group.")
-@click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages.")
-@click.option("--wait", type=DURATION, help="Stop after so long; fail if --count is not reached.")
-@click.option("--json", "mode", flag_value="json", help="One JSON object a line.")
-@click.option("--raw", "mode", flag_value="raw", help="The opened bytes and nothing else.")
-@seed_flag
-@connection_flags
-def _command(
-    *,
-    config_file: Path | None,
-    check: bool,
-    subject: str,
-    queue: str | None,
-    count: int | None,
-    wait: float | None,
-    mode: str | None,
-    seed_file: Path | None,
-    **flags: Any,
-) -> int:
-    """Listen on a NATS subject and show what is sealed to this receiver's key."""
-    if config_file is not None or check:
-        return _daemon(config_file, check=check)
-    options = connection_options(_PROGRAM, flags)
-    pair = load_pair(_PROGRAM, seed_file)
-    say(_PROGRAM, "any sender is admitted, and xkv1 too: it binds no subject and can be replayed")
-    listen = partial(receive, subject=subject, queue=queue or "", count=count, wait=wait)
-    all_opened = anyio.run(listen, options, pair, OUTPUTS[mode or "text"]())
-    return EXIT_NOT_OPENED if count is not None and not all_opened else 0
-
-
-def _daemon(config_file: Path | None, *, check: bool) -> int:
-    context = click.get_current_context()
-    given = {
-        name
-        for name in context.params
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
-    if config_file is None or given - {"config_file", "check"}:
-        raise click.UsageError("--config FILE goes with --check, and with no other flag")
-    # What only a daemon needs is not loaded for the tutorial.
-    from receiver import config, daemon  # noqa: PLC0415
-
-    try:
-        loaded = config.load(config_file)
-    except ConfigurationError as error:
-        for line in str(error).splitlines():
-            say(_PROGRAM, f"configuration: {line}")
-        return EXIT_FAILED
-    if check:
-        say(_PROGRAM, f"{config_file} is right")
-        return 0
-    return daemon.run(loaded)
 
 
 def main() -> None:
     """Run the receiver and end the process."""
-    sys.exit(run(_command, _PROGRAM))
+    with needed("receiver"):
+        from receiver.command import command  # noqa: PLC0415 - it imports what may be missing
+        from xkeymsg.daemon.terminal import run  # noqa: PLC0415
+
+        sys.exit(run(command, "receiver"))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from receiver.sinks.tls import read_token, tls_context
 from xkeymsg.daemon.config import load_config
+from xkeymsg.daemon.extra import INSTALL
 from xkeymsg.daemon.models import (
     DrainSection,
     KeySection,
@@ -20,7 +22,7 @@ from xkeymsg.daemon.models import (
     TrustSection,
 )
 from xkeymsg.daemon.plaintext import check_address, check_url
-from xkeymsg.daemon.section import Section
+from xkeymsg.daemon.section import Location, Section
 from xkeymsg.daemon.values import (
     Count,
     FilePath,
@@ -206,6 +208,8 @@ class HTTPSink(_Batches):
         """Yield what does not go together."""
         if ("tls_cert" in table) != ("tls_key" in table):
             yield "tls_cert", "tls_cert and tls_key go together"
+        if find_spec("httpx") is None:  # not imported for that: 10 MB, and checking needs none
+            yield "kind", f"httpx is not installed: {INSTALL}"
 
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
@@ -281,7 +285,7 @@ class Config(Section):
     drain: DrainSection = DrainSection()
 
     @classmethod
-    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
         """Yield what does not go together: names that are there twice, or not at all."""
         routes, sinks = table.get("route"), table.get("sinks")
         if not isinstance(routes, list) or not isinstance(sinks, Mapping):
@@ -294,12 +298,21 @@ class Config(Section):
         if isinstance(trust, Mapping) and trust.get("require_signature") is True:
             for each in filter(_takes_xkv1, named):
                 yield "route", f"{each.get('name')!r} takes xkv1, which has no signature to require"
-        used = {each["sink"] for each in named if isinstance(each.get("sink"), str)}
-        for name in sorted(used - sinks.keys()):
-            expected = ", ".join(map(str, sinks))
-            yield "route", f"there is no sink {name!r}; expected is one of {expected}"
-        for name in sorted(sinks.keys() - used):
-            yield "sinks", f"no route leads to {name!r}: expected is one that does"
+        yield from _of_sinks(routes, sinks)
+
+
+def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
+    """Yield sinks to which no route leads, and what leads to none."""
+    used = set()
+    for number, route in enumerate(routes):
+        sink = route.get("sink") if isinstance(route, Mapping) else None
+        if isinstance(sink, str):
+            used.add(sink)
+            if sink not in sinks:
+                expected = ", ".join(map(str, sinks))
+                yield ("route", number, "sink"), f"there is no such sink; expected is {expected}"
+    for name in sorted(sinks.keys() - used):
+        yield "sinks", f"no route leads to {name!r}: expected is one that does"
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:

@@ -8,8 +8,8 @@ from time import perf_counter
 from receiver.config import Route
 from receiver.opening import Opening
 from receiver.outlet import Outlet
-from receiver.records import Record
 from receiver.reporting import Reporter
+from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw, RawSubscription

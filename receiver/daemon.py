@@ -203,13 +203,13 @@ class _Receiver:
         self._health.set("connected", connected)
         self._metrics.connected.set(connected)
         self._metrics.key_age.set(self._identity.age())
-        self._metrics.ready.set(self._health.ready)
         blocked = any(isinstance(w, StreamRoute) and w.is_blocked for w in self._workers)
         self._health.set("quarantine", not blocked)
         for worker in self._workers:
             worker.tick()
         if isinstance(self._senders, PeersFile):
             self._upkeep.reloaded("peers", self._senders.reload, quiet=True)
+        self._metrics.ready.set(self._health.ready)  # of all that was found out here
 
     def _reload(self) -> None:
         if isinstance(self._senders, PeersFile):

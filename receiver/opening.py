@@ -8,9 +8,9 @@ from time import perf_counter
 from typing import Final
 
 from receiver.config import Route
-from receiver.records import Record, record_of
 from xkeymsg.client.opening import Scope
 from xkeymsg.client.whom import Whom
+from xkeymsg.daemon.records import Record, record_of
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition

@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from receiver.records import Record
 from receiver.sinks.sink import RefusedError, Sink, SinkGoneError, UnavailableError
 from xkeymsg.daemon.logs import reason
+from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError
 
 __all__ = ("Outlet",)

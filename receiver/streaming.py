@@ -8,14 +8,14 @@ from typing import Final
 from receiver.config import Config, Route
 from receiver.opening import Opening
 from receiver.outlet import Outlet
-from receiver.records import record_of
 from receiver.reporting import Reporter
-from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
 from xkeymsg.daemon.logs import Level
+from xkeymsg.daemon.records import record_of
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
@@ -43,9 +43,8 @@ async def prepare_quarantine(config: Config, link: Link) -> None:
         try:
             await api.request(f"STREAM.INFO.{name}")
         except DeliveryError as error:
-            raise DeliveryError(
-                f"the quarantine stream {name} is not there: {error}; quarantine.create makes it"
-            ) from None
+            hint = "; quarantine.create makes it" if error.err_code == STREAM_NOT_FOUND else ""
+            raise DeliveryError(f"the quarantine stream {name}: {error}{hint}") from None
 
 
 class _Scope:

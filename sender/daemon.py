@@ -263,12 +263,12 @@ class _Sender:
         self._metrics.key_age.set(self._identity.age())
         blocked = any(isinstance(w, StreamRoute) and w.is_blocked for w in self._workers)
         self._health.set("sending", not blocked and self._stuck is None)
-        self._metrics.ready.set(self._health.ready)
         for worker in self._workers:
             worker.tick()
         if self._upkeep.reloaded("peers", self._peers.reload, quiet=True):
             self._mended()
         self._health.set("peers", self._peers.error is None)
+        self._metrics.ready.set(self._health.ready)  # of all that was found out here
 
     def _reload(self) -> None:
         self._upkeep.reloaded("peers", partial(reload_peers, self._peers))

@@ -71,7 +71,10 @@ def test_hello_says_who_could_read() -> None:
 def test_the_shell_session_of_the_readme_runs(tmp_path: Path) -> None:
     [session] = [block for block in blocks("console") if "keygen" in block]
     expected = [line for line in session.splitlines() if not line.startswith("$ ")]
-    assert run_session(session, tmp_path)[-1:] == expected[-1:] == ["hello"]
+    printed = run_session(session, tmp_path)
+    assert [line[:1] + "…" if len(line) == 56 else line for line in printed] == [
+        re.sub("^X.…", "X…", line) for line in expected
+    ]
 
 
 @pytest.mark.parametrize("name", ["docs/peers.md", "docs/doctor.md"])

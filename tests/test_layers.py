@@ -25,6 +25,7 @@ LAYERS = [
     {"xkeymsg.client"},
     {"xkeymsg.daemon"},
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
+    {"xkeymsg.__main__"},
 ]
 PURE_BELOW = 7  # up to and with trust
 IMPURE_BY_DUTY = (

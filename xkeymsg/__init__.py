@@ -33,6 +33,7 @@ from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.trust.peers_file import Peer, Peers
 from xkeymsg.trust.resolver import Resolver
+from xkeymsg.trust.stores.file import read_seed, write_seed
 
 if TYPE_CHECKING:
     from xkeymsg.client.answering import Reply
@@ -75,6 +76,8 @@ __all__ = (
     "XKeyPair",
     "connect",
     "document_of",
+    "read_seed",
+    "write_seed",
     *errors.__all__,
 )
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.hospital.roles import fields
-from xkeymsg import XKeyPair
-from xkeymsg.trust.stores.file import write_seed
+from xkeymsg import XKeyPair, write_seed
 
 PATIENCE = 20.0
 """Seconds in which a receiver is ready, or ended."""

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from receiver.config import CommandSink
-from receiver.records import Record
 from receiver.sinks.sink import RefusedError, UnavailableError
 from xkeymsg.daemon.logs import Log
+from xkeymsg.daemon.records import Record
 
 __all__ = ("Command",)
 

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from receiver.records import Record
 from receiver.sinks.sink import UnavailableError
 from xkeymsg import primitives
+from xkeymsg.daemon.records import Record
 
 __all__ = ("Files",)
 

@@ -15,10 +15,10 @@ from typing import Final
 import httpx
 
 from receiver.config import HTTPSink
-from receiver.records import Record
 from receiver.sinks.sink import RefusedError, UnavailableError
 from receiver.sinks.tls import read_token, tls_context
 from xkeymsg import primitives
+from xkeymsg.daemon.records import Record
 from xkeymsg.errors import ConfigurationError
 
 __all__ = ("HTTP",)

@@ -14,11 +14,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from receiver.config import NATSSink
-from receiver.records import Record
 from receiver.sinks.sink import RefusedError, UnavailableError
 from xkeymsg import primitives
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError, MalformedError, PayloadTooLargeError, XKeyMsgError
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from receiver.records import Record
+from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError
 
 __all__ = ("RefusedError", "Sink", "SinkGoneError", "UnavailableError")

@@ -9,8 +9,8 @@ import select
 import threading
 from collections.abc import Callable, Sequence
 
-from receiver.records import Record
 from receiver.sinks.sink import SinkGoneError, UnavailableError
+from xkeymsg.daemon.records import Record
 
 __all__ = ("Stdout",)
 

@@ -1,4 +1,4 @@
-"""`xkeymsg peers add | list | verify`, as processes."""
+"""`xkeymsg peers add | remove | list | verify`, as processes."""
 
 from __future__ import annotations
 
@@ -55,6 +55,21 @@ def test_add_keeps_mode_comments_and_a_link(path: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o664
     assert path.read_text().startswith("# who\n[peers.alice]  # the ward\n")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.toml", "peers.toml"]
+
+
+def test_remove_takes_one_out_and_is_told_when_there_is_none(path: Path) -> None:
+    before = path.read_text()
+    path.chmod(0o640)
+    assert called("add", path, "bob", B)[0] == 0
+    assert called("remove", path, "bob") == (0, "", "")
+    assert path.read_text().rstrip("\n") == before.rstrip("\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    status, _, said = called("remove", path, "bob")
+    assert (status, said) == (1, f"xkeymsg: unknown_key: {path} has no peer of that name\n")
+    status, _, said = called("remove", path, "alice")
+    assert status == 1
+    assert "would have no peers" in said
+    assert called("remove", path.with_name("other"), "alice")[0] == 1
 
 
 def test_a_name_is_changed_only_with_replace(path: Path) -> None:

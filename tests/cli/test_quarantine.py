@@ -66,6 +66,13 @@ async def test_init_creates_both_streams_once(stage: Stage) -> None:
     assert unproven["discard"] == "old"
 
 
+async def test_where_there_is_none_it_says_what_makes_it(stage: Stage) -> None:
+    for arguments in (("list",), ("show", "proven", "1"), ("drop", "unproven", "--all")):
+        code, _, said = await call(stage, *arguments)
+        assert code == 1
+        assert "`xkeymsg quarantine init` makes it" in said
+
+
 async def test_what_is_there_is_listed_and_shown_and_stays_sealed(stage: Stage) -> None:
     envelope = stage.seal(SECRET.encode(), "elsewhere")
     assert (await call(stage, "init"))[0] == 0
@@ -120,8 +127,9 @@ async def test_what_is_replayed_is_printed_deleted_and_published_nowhere(
     first, second, third = map(json.loads, out.splitlines())
     assert first["data"] == SECRET
     assert first["sender"] == str(ALICE.public)
-    assert base64.b64decode(second["base64"]) == b"\xff\x00"
-    assert third["document"] == {"name": "Ann"}
+    assert set(first) == {"id", "subject", "sender", "admitted", "created", "data"}  # as of a sink
+    assert base64.b64decode(second["data_base64"]) == b"\xff\x00"
+    assert (third["document"], third["withheld"]) == ({"name": "Ann"}, 1)
     assert code == 3  # one was for somebody else
     assert "unproven 4: not_a_recipient" in err
     assert await stage.messages("XKM_UNPROVEN") == 1

@@ -45,6 +45,16 @@ def test_keygen_never_overwrites(seeds: dict[str, Path]) -> None:
     assert seeds["bob"].read_bytes() == before
 
 
+def test_a_file_that_cannot_be_written_is_called_by_its_name(
+    seeds: dict[str, Path], tmp_path: Path
+) -> None:
+    where = str(tmp_path / "no" / "out")
+    seal = (CLI, "seal", "--seed", str(seeds["alice"]), "--to", public(seeds["bob"]))
+    done = run(*seal, "-o", where, data=b"x")
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"xkeymsg: {where}: No such file or directory\n"
+
+
 def test_a_seed_goes_through_pipes() -> None:
     made = run(CLI, "keygen")
     pair = XKeyPair.from_seed(made.stdout.decode().strip())

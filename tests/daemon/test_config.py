@@ -86,7 +86,7 @@ def test_every_error_is_told_at_once_with_its_key_its_value_and_what_was_expecte
             '/daemon.toml: key.created = "2999-01-01": expected is a day that has begun',
             "/daemon.toml: trust: missing",
             "/daemon.toml: nats.timeout = 0: expected is greater than 0",
-            '/daemon.toml: nats.tls_first = "yes": expected is a valid boolean',
+            '/daemon.toml: nats.tls_first = "yes": expected is true or false',
             '/daemon.toml: nats.inbox_prefix = "a b": expected is a subject: tokens of printable '
             "ASCII between dots, no * or >",
             '/daemon.toml: observe.listen = "0.0.0.0:9464": expected is 127.0.0.1:PORT, '

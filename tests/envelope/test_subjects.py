@@ -14,12 +14,14 @@ from tests.envelope.cast import (
 )
 from xkeymsg import (
     Admission,
+    ConfigurationError,
     Opener,
     Sealer,
     SenderNotAdmittedError,
     SubjectMismatchError,
     XKey,
 )
+from xkeymsg.envelope.subject import matcher
 
 
 def sealed(subject: str = SUBJECT, data: bytes = b"data") -> bytes:
@@ -117,3 +119,9 @@ def test_trust_is_asked_about_the_sealed_subject_not_that_on_the_wire() -> None:
     with pytest.raises(SenderNotAdmittedError):
         opener.open(sealed("wages.new"), subject=">", wire_subject="orders.new")
     assert trust.asked == [(ALICE.public, "orders.new"), (ALICE.public, "wages.new")]
+
+
+@pytest.mark.parametrize("expected", ["a..b", "a.>.b", "a b", ""])
+def test_what_is_expected_has_to_be_a_subject_or_a_pattern(expected: str) -> None:
+    with pytest.raises(ConfigurationError, match="neither a subject nor a pattern: a subject "):
+        matcher(expected)

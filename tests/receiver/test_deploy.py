@@ -188,3 +188,14 @@ def test_the_image_runs_as_nobody_and_its_health_is_where_the_example_has_it() -
     copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
     assert copied
     assert all((ROOT / each).exists() for line in copied for each in line.split())
+
+
+def test_a_container_can_write_where_its_volume_is_and_sees_a_file_that_is_replaced() -> None:
+    compose, dockerfile = ((DEPLOY / each).read_text() for each in ("compose.yaml", "Dockerfile"))
+    [folder] = re.findall(r"^      - \"opened:(\S+)\"$", compose, re.MULTILINE)
+    assert f'folder = "{folder}"' in (DEPLOY / "receiver.toml").read_text()
+    made = re.search(r"^RUN install -d -m 0700 -o 65532 -g 65532 (.+)$", dockerfile, re.MULTILINE)
+    assert made is not None, "a new volume would be root's"
+    assert folder in made[1].split()
+    mounted = re.findall(r"^      - \"(\.[^:]*):/etc/xkeymsg", compose, re.MULTILINE)
+    assert [(DEPLOY / each).is_dir() for each in mounted] == [True]

@@ -157,6 +157,6 @@ async def test_it_can_keep_to_itself(stage: Stage) -> None:
 
 
 def test_the_tutorial_loads_nothing_that_only_a_daemon_needs() -> None:
-    code = "import sys, receiver.__main__; print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys, receiver.command; print(*{m.split('.')[0] for m in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"pydantic", "prometheus_client", "httpx"} & set(done.stdout.split())

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from receiver.outlet import Outlet
-from receiver.records import Record
 from receiver.sinks.sink import RefusedError, SinkGoneError, UnavailableError
+from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError
 
 

@@ -20,7 +20,6 @@ from typing import Any, get_args
 import pytest
 
 from receiver.config import CommandSink, HTTPSink, NATSSink
-from receiver.records import Record
 from receiver.sinks.command import Command
 from receiver.sinks.files import Files
 from receiver.sinks.http import HTTP
@@ -32,7 +31,9 @@ from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.daemon.logs import Log
+from xkeymsg.daemon.records import Record
 from xkeymsg.daemon.section import Section
+from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
@@ -468,6 +469,37 @@ async def test_a_line_beyond_what_the_server_takes_is_refused(server: NATSServer
         with pytest.raises(RefusedError, match="max_payload"):
             await sink.deliver([record(1, "x" * 1_100_000)])
         await sink.close()
+
+
+async def test_a_server_elsewhere_gets_them_through_tls_that_verifies_who_is_there(
+    tmp_path: Path,
+) -> None:
+    authority, other = CertificateAuthority(tmp_path), CertificateAuthority(tmp_path, "other")
+    own = authority.issue("server")
+    with NATSServer(f"tls {{ cert_file: '{own.cert}', key_file: '{own.key}' }}") as server:
+        url = f"tls://127.0.0.1:{server.port}"
+        trusting: dict[str, Any] = {"subject": "open", "tls_ca": str(authority.path)}
+        options = ConnectOptions(servers=(url,), tls_ca=authority.path)
+        async with open_link(options) as link:
+            heard = await link.subscribe(">")
+            await link.confirm()
+            async with open_nats(section(NATSSink, servers=[url], **trusting), "receiver") as sink:
+                await sink.deliver([record()])
+                await sink.close()
+            assert (await heard.next(5)).data == record().line
+            for settings in (
+                {**trusting, "servers": [url], "tls_ca": str(other.path)},
+                {"servers": [url], "subject": "open"},  # the system's authorities
+                {**trusting, "servers": [url.replace("127.0.0.1", "localhost")]},
+            ):
+                with pytest.raises(ConnectionFailedError, match="certificate"):
+                    async with open_nats(section(NATSSink, **settings), "receiver"):
+                        pytest.fail("it is believed")
+    with NATSServer() as server:
+        settings = {**trusting, "servers": [f"tls://127.0.0.1:{server.port}"]}
+        with pytest.raises(ConnectionFailedError, match="offers no TLS"):
+            async with open_nats(section(NATSSink, **settings), "receiver"):
+                pytest.fail("it is believed")
 
 
 async def test_without_tls_a_local_server_cannot_send_plaintext_to_another() -> None:

@@ -11,6 +11,7 @@ from tests.receiver.conftest import BOB, EVE, Stage, make_stream, metric, page, 
 from tests.running import Program
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.fields.documents import Sealer
+from xkeymsg.testing import NATSServer
 
 ROUTE = """
 [[route]]
@@ -138,13 +139,36 @@ async def test_without_its_stream_or_quarantine_it_does_not_begin(stream_stage: 
     stage = stream_stage
     (stage.folder / "out").mkdir()
     for text, expected in (
-        (ROUTE + FILES, "the quarantine stream XKM_UNPROVEN is not there"),
-        (ROUTE + FILES + QUARANTINE, "stream not found"),
+        (ROUTE + FILES, "the quarantine stream XKM_UNPROVEN: "),
+        (ROUTE + FILES + QUARANTINE, "there is no stream ORDERS"),
     ):
         path = stage.write(text)
         with Program("receiver", "--config", str(path)) as bob:
             assert bob.wait() == 1
         assert expected in bob.output("err")[-1]
+    async with stage.link() as link:
+        await make_stream(link)
+    path = stage.write(ROUTE.replace("create_durable = true\n", "") + FILES + QUARANTINE)
+    with Program("receiver", "--config", str(path)) as bob:
+        assert bob.wait() == 1
+    assert "ORDERS has no durable workers; create" in bob.output("err")[-1]
+
+
+async def test_what_it_may_not_do_is_said_as_such_and_at_once(tmp_path: Path) -> None:
+    config = """
+    authorization { users = [
+      {user: bob, password: pw, permissions: {publish: {deny: "$JS.API.>"}}} ] }
+    """
+    with NATSServer(config, jetstream=True) as server:
+        stage = Stage(server, tmp_path)
+        (stage.folder / "out").mkdir()
+        path = stage.write('user = "bob"\npassword = "pw"\ntimeout = 60.0\n' + ROUTE + FILES)
+        with Program("receiver", "--config", str(path)) as bob:
+            assert bob.wait() == 1
+        said = bob.output("err")
+    refused = "the server does not permit publishing on $js.api.stream.info.xkm_unproven"
+    assert f'why="{refused}"' in said[-2]
+    assert "permit publishing on $js.api" in said[-1]
 
 
 async def test_a_sink_that_is_down_leaves_everything_in_the_stream(stream_stage: Stage) -> None:

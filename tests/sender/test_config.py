@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sender.__main__ import _command
+from sender.command import command
 from sender.config import load
 from tests.sender.conftest import Stage
 from xkeymsg.daemon import terminal
@@ -113,7 +113,7 @@ def test_a_source_that_nobody_uses_is_a_mistake(paper: Stage) -> None:
 
 def called(*arguments: str) -> int:
     """Call the program, in this process."""
-    return terminal.run(_command, "sender", arguments)
+    return terminal.run(command, "sender", arguments)
 
 
 def test_check_knows_names_and_says_everything_at_once(

@@ -236,6 +236,31 @@ async def test_what_the_server_refuses_is_told_once_and_ends_nothing() -> None:
             assert not events.of("disconnected")
 
 
+async def test_a_question_that_the_server_refuses_is_not_waited_for() -> None:
+    with NATSServer(GUARDED) as server:
+        async with linked(server, user="ada", password="x") as (link, _):
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(DeliveryError, match="does not permit publishing on closed"):
+                    await link.request("closed", b"x", timeout=60)
+                with pytest.raises(DeliveryError, match="nobody listens"):
+                    await link.request("open", b"x", timeout=60)
+
+
+async def test_nor_is_one_whose_answer_the_server_lets_nobody_hear() -> None:
+    mute = GUARDED.replace("subscribe: { deny: closed }", 'subscribe: { deny: "_INBOX.>" }')
+    with NATSServer(mute) as server:
+        async with linked(server, user="ada", password="x") as (link, events):
+            for _ in range(2):  # told while it waits, and known before
+                async with asyncio.timeout(PATIENCE):
+                    with pytest.raises(DeliveryError, match=r"permit listening on .* answers come"):
+                        await link.request("open", b"x", timeout=60)
+            server.config = GUARDED
+            await asyncio.to_thread(server.restart)
+            await events.wait("connected")
+            with pytest.raises(DeliveryError, match="nobody listens"):
+                await link.request("open", b"x", timeout=60)
+
+
 # --- listening ----------------------------------------------------------------------------------
 
 

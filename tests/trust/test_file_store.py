@@ -26,6 +26,18 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert read_seed(tmp_path / "key").public == PAIR.public
 
 
+def test_a_path_is_a_text_as_well_and_nothing_else(tmp_path: Path) -> None:
+    write_seed(str(tmp_path / "key"), PAIR)
+    assert read_seed(str(tmp_path / "key")).public == PAIR.public
+    for path in (b"key", 3, None):
+        with pytest.raises(TypeError, match="is a str or a Path, not"):
+            read_seed(path)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="is a str or a Path, not"):
+            write_seed(path, PAIR)  # type: ignore[arg-type]
+    with pytest.raises(KeyStoreError):
+        read_seed("a\0b")
+
+
 def test_a_new_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

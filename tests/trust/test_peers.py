@@ -316,3 +316,8 @@ def test_peers_are_read_from_text() -> None:
 def test_nothing_in_a_file_raises_anything_else(text: str) -> None:
     with suppress(ConfigurationError):
         Peers.parse(text)
+
+
+def test_a_key_in_the_place_of_a_name_is_told_to_be_one() -> None:
+    with pytest.raises(UnknownKeyError, match=r"a key is no name; in a program XKey\.parse"):
+        Peers.parse(GOOD).resolve(str(ALICE.public))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, pair
 from xkeymsg import ConfigurationError, Peer, Peers
-from xkeymsg.trust.peers_text import with_peer
+from xkeymsg.trust.peers_text import with_peer, without_peer
 
 FILE = f"""\
 # Who is who.
@@ -50,6 +50,27 @@ def test_what_is_replaced_stays_in_its_place_without_what_was_said_of_the_old_ke
     assert changed == FILE[:start] + settings + FILE[end:]
     bob = with_peer(FILE, Peer(name="bob", xkeys=(CAROL.public,)), "f", replace=True)
     assert bob == FILE.replace(f'xkey="{BOB.public}"', f'xkey = "{CAROL.public}"')
+
+
+def test_what_is_taken_out_goes_with_its_table_and_nothing_else() -> None:
+    text = with_peer(FILE, CAROL_PEER, "f")
+    assert without_peer(text, "carol", "f") == FILE + "\n"
+    start, end = FILE.index("[peers.alice]"), FILE.index("# Here begins")
+    assert without_peer(FILE, "alice", "f") == FILE[:start] + FILE[end:]
+    windows = without_peer(FILE.replace("\n", "\r\n"), "alice", "f")
+    assert windows == without_peer(FILE, "alice", "f").replace("\n", "\r\n")
+
+
+def test_what_would_leave_a_file_that_says_something_else_is_not_taken_out() -> None:
+    with pytest.raises(ConfigurationError, match=r"f: .*bob"):  # always_to
+        without_peer(FILE, "bob", "f")
+    alone = f'[peers.alice]\nxkey = "{ALICE.public}"\n'
+    with pytest.raises(ConfigurationError, match="f would have no peers"):
+        without_peer(alone, "alice", "f")
+    inline = alone + f'[peers]\nbob = {{ xkey = "{BOB.public}" }}\n'
+    for text in (inline, f'peers.bob.xkey = "{BOB.public}"\n' + alone):
+        with pytest.raises(ConfigurationError, match=r"edit it by hand|declare"):
+            without_peer(text, "bob", "f")
 
 
 def test_a_name_that_is_taken_is_replaced_only_on_request() -> None:

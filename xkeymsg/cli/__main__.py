@@ -1,38 +1,21 @@
-"""`xkeymsg VERB`: keys, sealing and opening files and pipes, and policies of documents."""
+"""`python -m xkeymsg.cli`; what it does is in `command`."""
 
 from __future__ import annotations
 
 import sys
 
-import click
-
-import xkeymsg
-from xkeymsg.cli.completion import completion
-from xkeymsg.cli.doctor import doctor
-from xkeymsg.cli.inspect import inspect
-from xkeymsg.cli.keys import keygen, pub
-from xkeymsg.cli.messages import open_, seal
-from xkeymsg.cli.peers import peers
-from xkeymsg.cli.policy import policy
-from xkeymsg.cli.quarantine import quarantine
-from xkeymsg.daemon.terminal import run
+from xkeymsg.daemon.extra import needed
 
 __all__ = ("main",)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
-def _command() -> None:
-    """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
-
-
-for verb in (keygen, pub, seal, open_, inspect, policy, peers, quarantine, doctor, completion):
-    _command.add_command(verb)
-
-
 def main() -> None:
     """Run the command and end the process."""
-    sys.exit(run(_command, "xkeymsg"))
+    with needed("xkeymsg"):
+        from xkeymsg.cli.command import command  # noqa: PLC0415 - it imports what may be missing
+        from xkeymsg.daemon.terminal import run  # noqa: PLC0415
+
+        sys.exit(run(command, "xkeymsg"))
 
 
 if __name__ == "__main__":

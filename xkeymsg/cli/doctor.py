@@ -34,7 +34,7 @@ class _Stream(click.ParamType[str]):
         return value
 
 
-@click.command()
+@click.command(short_help="Check key, peers, connection and rights.")
 @click.option("--seed", "seed_file", type=_FILE, help="The seed SX… of your key, to be checked.")
 @click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Your file of peers.")
 @click.option(

@@ -15,7 +15,7 @@ from xkeymsg.daemon.flags import load_pair, seed_flag
 from xkeymsg.daemon.parameters import SENDER, SUBJECT, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.terminal import say
 from xkeymsg.envelope.admission import ANYONE
-from xkeymsg.errors import ContentTypeError
+from xkeymsg.errors import ContentTypeError, SenderNotAdmittedError, SubjectMismatchError
 from xkeymsg.fields.documents import Opener, Sealer, View
 from xkeymsg.fields.files import Policy, load_readers
 from xkeymsg.keys import Keyring, XKey
@@ -27,7 +27,7 @@ _INPUT = click.argument("source", metavar="[FILE]", default="-", type=click.File
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command()
+@click.command(short_help="Seal FILE, or stdin.")
 @click.option("--to", "recipients", type=XKEY, multiple=True, help="Whose key; repeatable.")
 @click.option(
     "--policy",
@@ -94,7 +94,7 @@ def _check_recipients(
         raise click.UsageError("xkv1 is for one recipient")
 
 
-@click.command("open")
+@click.command("open", short_help="Open FILE, or stdin, that was sealed to you.")
 @click.option(
     "--from",
     "senders",
@@ -178,6 +178,13 @@ def _open_xkm1(
     """Return the data of a payload, or what may be seen of a document."""
     opener = Opener(keys, ANYONE if senders is None else senders, replay="file")
     try:
-        return opener.open(sealed, subject=subject).data
-    except ContentTypeError:
-        return opener.open_document(sealed, subject=subject)
+        try:
+            return opener.open(sealed, subject=subject).data
+        except ContentTypeError:
+            return opener.open_document(sealed, subject=subject)
+    except SenderNotAdmittedError:
+        text = "sealed by another key than --from names; `xkeymsg inspect` shows by which"
+        raise SenderNotAdmittedError(text) from None
+    except SubjectMismatchError:
+        text = "sealed for another subject than --subject says; `xkeymsg inspect` shows for which"
+        raise SubjectMismatchError(text) from None

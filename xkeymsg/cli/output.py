@@ -47,6 +47,7 @@ def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> Non
             file.flush()
             os.fsync(file.fileno())
         new.replace(output)
-    except OSError:
+    except OSError as error:
         new.unlink(missing_ok=True)
+        error.filename, error.filename2 = str(output), None  # that which the person has named
         raise

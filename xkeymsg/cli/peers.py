@@ -1,4 +1,4 @@
-"""`xkeymsg peers add | list | verify`: who may send, and whom names stand for."""
+"""`xkeymsg peers add | remove | list | verify`: who may send, and whom names stand for."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.fingerprints import is_fingerprint_of
 from xkeymsg.trust.peers_file import Peer, Peers, decode_peers, read_peers
-from xkeymsg.trust.peers_text import with_peer
+from xkeymsg.trust.peers_text import with_peer, without_peer
 
-__all__ = ("add", "list_", "peers", "verify")
+__all__ = ("add", "list_", "peers", "remove", "verify")
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
-@click.group()
+@click.group(short_help="Keep a file of peers.")
 def peers() -> None:
     """Keep a file of peers: who may send what, and whom a name or a permission stands for."""
 
 
-@peers.command()
+@peers.command(short_help="Add a peer to FILE.")
 @_FILE
 @click.argument("name")
 @click.argument("xkeys", metavar="XKEY…", type=XKEY, nargs=-1, required=True)
@@ -80,12 +80,34 @@ def add(
         text = decode_peers(read_peers(file), file) if there else ""
         text = with_peer(text, peer, str(file), replace=replace)
         if there:
-            replace_file(target, text.encode(), target.stat().st_mode & 0o7777, exact=True)
+            _rewrite(target, text)
         else:
             replace_file(target, text.encode(), 0o666)
     for xkey in xkeys:
         say("xkeymsg", f"{name}: fingerprint {xkey.fingerprint}")
     _warn(Peers.parse(text).warnings)
+
+
+@peers.command(short_help="Take a peer out of FILE.")
+@_FILE
+@click.argument("name")
+def remove(*, file: Path, name: str) -> None:
+    """Take a peer out of FILE: what it sends is refused, and nothing is sealed to it, from then on.
+
+    Who uses the file reads it again by itself. What was sealed to the peer before stays readable to
+    it.
+    """
+    target = Path(os.path.realpath(file))
+    with _alone_in(target.parent):
+        text = decode_peers(read_peers(file), file)
+        if name not in Peers.parse(text, str(file)).peers:
+            raise UnknownKeyError(f"{file} has no peer of that name")
+        _rewrite(target, without_peer(text, name, str(file)))
+
+
+def _rewrite(file: Path, text: str) -> None:
+    """Put a new version in the place of a file, with its mode."""
+    replace_file(file, text.encode(), file.stat().st_mode & 0o7777, exact=True)
 
 
 @contextmanager
@@ -135,7 +157,7 @@ def _words(words: Iterable[str]) -> str:
     return " ".join(map(bare, words)) or "-"
 
 
-@peers.command()
+@peers.command(short_help="Check FILE, and show fingerprints.")
 @_FILE
 @click.argument("name", required=False)
 @click.option("--fingerprint", metavar="TEXT", help="What the owner of the key reads out.")

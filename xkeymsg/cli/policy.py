@@ -28,12 +28,12 @@ _READERS = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="See what a policy means.")
 def policy() -> None:
     """See what a policy means: which rule decides, who reads what, what can never happen."""
 
 
-@policy.command()
+@policy.command(short_help="Say for each field of FILE who may read it.")
 @_POLICY
 @click.argument("document", metavar="[FILE]", default="-", type=click.File("rb"))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a field.")
@@ -69,7 +69,7 @@ def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
     return _denied(sum(not each.rule for each in decisions))
 
 
-@policy.command()
+@policy.command(short_help="Print what is questionable.")
 @_POLICY
 @_READERS
 def lint(policy_file: Path, readers_file: Path | None) -> int:

@@ -13,20 +13,21 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from xkeymsg.cli.documents import to_json
 from xkeymsg.cli.inspect import describe_envelope, print_fields
 from xkeymsg.cli.table import aligned, bare
-from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarantine
 from xkeymsg.client.jetstream.replaying import Replay
 from xkeymsg.client.jetstream.shelf import Entry, drop, entries, entry_at
 from xkeymsg.daemon.flags import connection_flags, connection_options
 from xkeymsg.daemon.parameters import SENDER, SUBJECT_PATTERN
+from xkeymsg.daemon.records import record_of
 from xkeymsg.daemon.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.envelope.head import from_milliseconds
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import (
+    DeliveryError,
     EnvelopeError,
     MalformedError,
     OpenError,
@@ -35,7 +36,6 @@ from xkeymsg.errors import (
     TrustError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import View
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.transport.link import open_link
 from xkeymsg.trust.peers_file import Peers
@@ -54,7 +54,11 @@ def _flags(command: _Command) -> _Command:
     """Give a command the names of the streams, and the flags of the connection."""
     for name, default in (("--proven", PROVEN), ("--unproven", UNPROVEN)):
         option = click.option(
-            f"{name}-stream", default=default, show_default=True, metavar="NAME", help="Its stream."
+            f"{name}-stream",
+            default=default,
+            show_default=True,
+            metavar="NAME",
+            help=f"The stream that keeps what is {name[2:]}.",
         )
         command = option(connection_flags(command) if name == "--proven" else command)
     return command
@@ -68,10 +72,16 @@ def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
         async with open_link(options) as link:
             return await work(API(link, timeout=options.timeout))
 
-    return asyncio.run(connected())
+    try:
+        return asyncio.run(connected())
+    except DeliveryError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        text = "there is no quarantine, or not of that name: `xkeymsg quarantine init` makes it"
+        raise DeliveryError(text, error.err_code) from None
 
 
-@click.group()
+@click.group(short_help="See what consumers have given up.")
 def quarantine() -> None:
     """What consumers of streams could not open, or not handle: sealed, as it was."""
 
@@ -221,7 +231,7 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
             yield entry
 
 
-@quarantine.command()
+@quarantine.command(short_help="Open some, now that the key is here.")
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All of that kind.")
@@ -266,8 +276,8 @@ def replay(
 ) -> int:
     """Open some, now that the key is here, and print each as a line of JSON.
 
-    What is printed, or taken by the program (exit 0), is deleted from the quarantine. What does not
-    open stays. Nothing is published.
+    The line is that which a receiver's sinks get. What is printed, or taken by the program (exit
+    0), is deleted from the quarantine. What does not open stays. Nothing is published.
     """
     _check_choice(numbers, everything=everything)
     stream = proven_stream if which == "proven" else unproven_stream
@@ -282,7 +292,7 @@ def replay(
         refused = 0
         async for entry in _choose(api, stream, numbers):
             try:
-                message = _open(opener, entry)
+                record = record_of(_open(opener, entry))
             except (EnvelopeError, OpenError, TrustError) as error:
                 say("xkeymsg", f"{which} {entry.number}: {describe(error)}")
                 if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):
@@ -291,7 +301,7 @@ def replay(
                     continue
                 refused += 1
             else:
-                await asyncio.to_thread(_hand_over, _line(message), command)
+                await asyncio.to_thread(_hand_over, record.line.decode(), command)
                 await drop(api, stream, entry)
         return refused
 
@@ -311,26 +321,6 @@ def _open(opener: Replay, entry: Entry) -> Message:
     if entry.record is None:
         raise MalformedError("no whole record")
     return opener.open(entry.record)
-
-
-def _line(message: Message) -> str:
-    """Return what is handed over for a message: an object of JSON, and a line feed."""
-    fields: dict[str, Any] = {
-        "subject": message.subject,
-        "sender": str(message.sender),
-        "created": message.created,
-        "message_id": message.message_id.hex(),
-        "content_type": message.content_type,
-        "headers": [list(pair) for pair in message.headers.pairs],
-    }
-    if isinstance(message, View):
-        fields["document"] = message.document
-    else:
-        try:
-            fields["data"] = message.data.decode()
-        except UnicodeDecodeError:
-            fields["base64"] = message.data
-    return to_json(fields, ascii_only=True)
 
 
 def _hand_over(text: str, command: str | None) -> None:

@@ -135,7 +135,9 @@ class Scope:
                 it as well.
         """
         wire = raw.subject_text
-        if raw.data.startswith(_XKV1) and "xkv1" in self._formats:
+        if raw.data.startswith(_XKV1):
+            if "xkv1" not in self._formats:
+                raise UnsupportedVersionError("xkv1 is not accepted here")
             message = self._open_box(raw, wire)
         elif "xkm1" in self._formats:
             message = self._open(

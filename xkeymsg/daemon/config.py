@@ -32,6 +32,17 @@ _MAX_FILE: Final = 1 << 20
 _SECRET: Final = ("password", "token", "secret")
 _SEED: Final = re.compile(r"S[A-Z2-7]{30}")
 _LONGEST: Final = 80
+_EXPECTED: Final = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_pattern_mismatch": "of letters, digits, _ and -, 64 at most",
+    "string_type": "a text, in quotes",
+    "tuple_type": 'an array, ["…"]',
+}
+"""In the words of TOML what pydantic says in those of Python."""
 
 _Config = TypeVar("_Config", bound=Section)
 
@@ -67,8 +78,9 @@ def load_config(
         for key in table.values.keys() - known.keys():
             text = f"no such setting; expected are {', '.join(known)}"
             problems.append(_Problem((*table.place, key), text))
-        for key, why in table.section.contradictions(table.values):
-            problems.append(_Problem((*table.place, key) if key else table.place, why))
+        for where, why in table.section.contradictions(table.values):
+            below = where if isinstance(where, tuple) else (where,) if where else ()
+            problems.append(_Problem((*table.place, *below), why))
     config = None
     try:
         config = section.model_validate(values, context={"folder": path.parent})
@@ -203,18 +215,25 @@ def _problem(error: ErrorDetails, values: Mapping[str, Any]) -> _Problem | None:
         message = "expected is one at least"
     if error["type"] == "missing":
         return _Problem(place, "missing")
+    if error["type"] in _EXPECTED:
+        message = f"expected is {_EXPECTED[error['type']]}"
     if message.startswith("Input should be "):
         message = "expected is " + message.removeprefix("Input should be ")
     if error["type"].startswith("union_tag"):
         expected = error.get("ctx", {}).get("expected_tags", "")
         return _Problem((*place, "kind"), f"expected is one of {expected}")
-    return _Problem(place, message.replace("valid dictionary or instance of", "table of"))
+    return _Problem(place, message)
 
 
 def _place(loc: Location, values: Any) -> Location:
     """Return where an error is in the file: without what pydantic says of the kind of a table."""
     place: Location = ()
+    is_tagged = False
     for number, each in enumerate(loc):
+        if isinstance(values, Mapping) and each == values.get("kind") and not is_tagged:
+            is_tagged = True  # that it says, and a key of the same name may follow
+            continue
+        is_tagged = False
         if isinstance(values, Mapping) and each in values:
             values = values[str(each)]
         elif isinstance(values, list) and isinstance(each, int) and each < len(values):

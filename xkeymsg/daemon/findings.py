@@ -153,7 +153,7 @@ def judge_stream(
                 name,
                 "fail" if demanded else "warn",
                 str(error.get("description")),
-                "make it, or name yours: what cannot be opened is kept there",
+                "xkeymsg quarantine init makes it, for what cannot be opened; or name yours",
             )
         ]
     config, state = table_of(answer, "config"), table_of(answer, "state")

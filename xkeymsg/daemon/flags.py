@@ -40,31 +40,74 @@ _FLAGS = (
         "-s",
         "servers",
         envvar="NATS_URL",
+        show_envvar=True,
         metavar="URL",
-        help="NATS servers, by commas.",
+        help="Where nats-servers are, separated by commas; else nats://127.0.0.1:4222.",
     ),
     click.option(
-        "--context", envvar="NATS_CONTEXT", metavar="NAME", help="A context of the nats CLI."
-    ),
-    click.option("--creds", envvar="NATS_CREDS", type=_FILE, help="A .creds file to log in with."),
-    click.option(
-        "--nkey", envvar="NATS_NKEY", type=_FILE, help="A user nkey's seed to log in with."
-    ),
-    click.option("--user", envvar="NATS_USER", metavar="NAME", help="A user name, or a token."),
-    click.option(
-        "--password", envvar="NATS_PASSWORD", metavar="TEXT", help="That user's password."
+        "--context",
+        envvar="NATS_CONTEXT",
+        show_envvar=True,
+        metavar="NAME",
+        help="A context of the nats CLI.",
     ),
     click.option(
-        "--tlscert", "tls_cert", envvar="NATS_CERT", type=_FILE, help="A client certificate."
+        "--creds",
+        envvar="NATS_CREDS",
+        show_envvar=True,
+        type=_FILE,
+        help="A .creds file to log in with.",
     ),
-    click.option("--tlskey", "tls_key", envvar="NATS_KEY", type=_FILE, help="Its private key."),
     click.option(
-        "--tlsca", "tls_ca", envvar="NATS_CA", type=_FILE, help="The authorities to believe."
+        "--nkey",
+        envvar="NATS_NKEY",
+        show_envvar=True,
+        type=_FILE,
+        help="A user nkey's seed to log in with.",
+    ),
+    click.option(
+        "--user",
+        envvar="NATS_USER",
+        show_envvar=True,
+        metavar="NAME",
+        help="A user name, or a token.",
+    ),
+    click.option(
+        "--password",
+        envvar="NATS_PASSWORD",
+        show_envvar=True,
+        metavar="TEXT",
+        help="That user's password.",
+    ),
+    click.option(
+        "--tlscert",
+        "tls_cert",
+        envvar="NATS_CERT",
+        show_envvar=True,
+        type=_FILE,
+        help="A client certificate.",
+    ),
+    click.option(
+        "--tlskey",
+        "tls_key",
+        envvar="NATS_KEY",
+        show_envvar=True,
+        type=_FILE,
+        help="Its private key.",
+    ),
+    click.option(
+        "--tlsca",
+        "tls_ca",
+        envvar="NATS_CA",
+        show_envvar=True,
+        type=_FILE,
+        help="The authorities to believe.",
     ),
     click.option("--tlsfirst", "tls_first", is_flag=True, help="Shake hands before anything else."),
     click.option(
         "--timeout",
         envvar="NATS_TIMEOUT",
+        show_envvar=True,
         type=DURATION,
         help="How long connecting may take (default 5s).",
     ),

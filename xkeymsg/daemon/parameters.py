@@ -66,7 +66,8 @@ class _Subject(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not self._is_one(value):
-            self.fail(f"{value!r} is not a NATS subject", param, ctx)
+            hint = "; here it may have no wildcard" if is_written_pattern(value) else ""
+            self.fail(f"{value!r} is not a NATS subject{hint}", param, ctx)
         return value
 
 

@@ -24,8 +24,10 @@ class Section(BaseModel):
     )
 
     @classmethod
-    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
         """Yield what is wrong with a table though each value may be right: a key, and why.
+
+        Or the keys that lead to it, where it is in a table of this one.
 
         Looked at whatever else is wrong, so that all errors are told at once: the values are as
         they stand in the file, of any type.

@@ -14,17 +14,29 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
 
 from xkeymsg.errors import EnvelopeError, OpenError, XKeyMsgError
 
-__all__ = ("EXIT_FAILED", "EXIT_NOT_OPENED", "describe", "one_line", "quote", "run", "say")
+__all__ = (
+    "EXIT_CODES",
+    "EXIT_FAILED",
+    "EXIT_NOT_OPENED",
+    "describe",
+    "one_line",
+    "quote",
+    "run",
+    "say",
+)
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
 EXIT_INTERRUPTED: Final = 130
+EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 called wrongly, 3 could not open a message."
+"""What every --help ends with."""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -85,7 +97,7 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     # What libraries log is for programs that ask for it; people are told by `say`.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        result = command.main(args=arguments, prog_name=program, standalone_mode=False)
+        result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -94,6 +106,14 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     except (XKeyMsgError, OSError) as error:
         return _fail(program, error)
     return result if isinstance(result, int) else 0  # an int is --help's, or the command's own
+
+
+def _called(program: str) -> str:
+    """Return what a person has to type for a program, as far as that can be told."""
+    name = Path(sys.argv[0]).name
+    if program in (name, "xkeymsg"):
+        return program
+    return name if name == f"xkeymsg-{program}" else f"python -m {program}"
 
 
 def _fail(program: str, error: XKeyMsgError | OSError) -> int:

@@ -10,6 +10,7 @@ from xkeymsg.daemon.logs import Level, Log, reason
 from xkeymsg.daemon.metrics import Metrics
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.link import Event
+from xkeymsg.transport.rights import parse_refusal
 from xkeymsg.trust.peers_file import PeersFile
 
 __all__ = ("Upkeep", "reload_peers", "version")
@@ -38,7 +39,7 @@ class Upkeep:
             self._health.set(condition, event.kind == "connected")
         if event.kind == "connected":
             self._metrics.reconnects.inc()
-        why = {} if event.error is None else {"why": reason(event.error)}
+        why = {} if event.error is None else {"why": _why(event.error)}
         level: Level = "info" if event.kind == "connected" else "warning"
         # Whatever it says: a broker may cause any number of errors, each with another text.
         self._log.often(level, f"connection {event.kind}", "of", of=condition, **why)
@@ -64,6 +65,12 @@ class Upkeep:
             self._metrics.reloads.labels("changed" if changed else "same").inc()
             self._log.info("reloaded", what=what, changed=changed, key=self._key(), **fields)
         return changed
+
+
+def _why(error: Exception) -> str:
+    # The broker's word, of which no more is said than what it does not permit.
+    refusal = parse_refusal(error)
+    return reason(error) if refusal is None else str(refusal)
 
 
 def reload_peers(peers: PeersFile) -> bool:

@@ -59,7 +59,9 @@ def admission_of(senders: Senders) -> Admit:
     if admit is not None:
         return lambda sender, subject: admit(XKey(sender), subject)
     if not isinstance(senders, Iterable) or isinstance(senders, str | bytes):
-        raise ConfigurationError("senders are XKeys, a mapping of them, trust, or ANYONE")
+        raise ConfigurationError(
+            "senders are XKeys, a mapping of them, ANYONE, or trust, as of Peers.load('peers.toml')"
+        )
     known = {_raw(key): Admission(_user(senders, key)) for key in senders}
     return lambda sender, _subject: known.get(sender)
 

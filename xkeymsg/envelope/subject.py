@@ -76,7 +76,7 @@ def _matcher(expected: str) -> Matcher:
     try:
         return _parse(expected)
     except EnvelopeError as error:
-        raise ConfigurationError(f"expected is {error}") from None
+        raise ConfigurationError(f"neither a subject nor a pattern: {error}") from None
 
 
 def _parse(expected: str) -> Matcher:

@@ -165,11 +165,14 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
     elif isinstance(cause, PlaintextRefusedError):
         check = "does the server have a tls section, or is something in between?"
     elif _is_alert(cause):
-        check = "does the server want a certificate (--tlscert), and know this one's authority?"
+        check = (
+            "does the server want a certificate (tls_cert, --tlscert), and know this one's"
+            " authority?"
+        )
     elif isinstance(cause, ssl.SSLError):
         check = (
-            "does the certificate name this host, does --tlsca name its authority, and (for Python"
-            " 3.13) has the authority a KeyUsage?"
+            "does the certificate name this host, does tls_ca (--tlsca) name its authority, and"
+            " (for Python 3.13) has the authority a KeyUsage?"
         )
     elif "authorization violation" in reason.lower():
         reason, check = "the server refused the login", "are the credentials for this server?"

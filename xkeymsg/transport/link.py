@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError
 from xkeymsg.transport.headers import parse_status
@@ -19,6 +19,7 @@ from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.rights import Refusal, parse_refusal
 from xkeymsg.transport.subjects import encode_pattern, encode_subject
 
 __all__ = ("Event", "Link", "open_link")
@@ -32,6 +33,15 @@ _REPORTS: Final = 1.0
 _NO_RESPONDERS: Final = 503
 
 
+class _Asked(NamedTuple):
+    subject: str
+    answer: asyncio.Future[Raw]
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error)
+
+
 class Link:
     """A connection that comes back; made by `open_link`.
 
@@ -43,11 +53,13 @@ class Link:
         self.dropped = 0
         """How many messages found no room in their subscription."""
         self._options = options
-        self._keeper = Keeper(options, on_event, self._subscribe_again)
+        self._on_event = on_event
+        self._keeper = Keeper(options, self._note, self._subscribe_again)
         self._subscriptions: dict[RawSubscription, bytes] = {}  # and its number on the connection
         self._reported: dict[RawSubscription, float] = {}
         self._inbox = self.new_inbox()
-        self._replies: dict[bytes, asyncio.Future[Raw]] = {}
+        self._replies: dict[bytes, _Asked] = {}
+        self._deaf: Refusal | None = None  # the server does not let us hear answers
 
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
@@ -139,12 +151,16 @@ class Link:
         Raises:
             MalformedError: If subject is none.
             PayloadTooLargeError: If the server would not take it; nothing was sent.
-            DeliveryError: If there was no answer in time, or nobody to give one.
+            DeliveryError: If there was no answer in time, or nobody to give one; or if the server
+                does not permit to ask, or to hear answers.
             ConnectionFailedError: If the link is closed.
         """
+        if self._deaf is not None:
+            raise _unheard(self._deaf)
         token = secrets.token_urlsafe(16)
         answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        self._replies[token.encode()] = answer
+        answer.add_done_callback(_seen)
+        self._replies[token.encode()] = _Asked(subject, answer)
         reply = f"{self._inbox}.{token}"
         try:
             with self.asking():
@@ -171,9 +187,24 @@ class Link:
             yield
 
     def _take_answer(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
-        answer = self._replies.get(subject[len(self._inbox) + 1 :])
-        if answer is not None and not answer.done():
-            answer.set_result(Raw(subject, reply, headers, data))
+        asked = self._replies.get(subject[len(self._inbox) + 1 :])
+        if asked is not None and not asked.answer.done():
+            asked.answer.set_result(Raw(subject, reply, headers, data))
+
+    def _note(self, event: Event) -> None:
+        """Pass an event on; where it says that there will be no answer, do not wait for one."""
+        if event.kind == "disconnected":
+            self._deaf = None  # the next connection may
+        refusal = None if event.error is None else parse_refusal(event.error)
+        if refusal is not None and refusal.what == "publish":
+            for asked in self._replies.values():
+                if refusal.is_of(asked.subject):
+                    asked.fail(DeliveryError(str(refusal)))
+        elif refusal is not None and refusal.is_of(f"{self._inbox}.*"):
+            self._deaf = refusal
+            for asked in self._replies.values():
+                asked.fail(_unheard(refusal))
+        self._on_event(event)
 
     # --- listening --------------------------------------------------------------------------------
 
@@ -286,10 +317,19 @@ class Link:
         for subscription in self._subscriptions:
             subscription.end()
         self._subscriptions.clear()
-        for answer in self._replies.values():
-            if not answer.done():
-                answer.set_exception(ConnectionFailedError("the connection is closed"))
+        for asked in self._replies.values():
+            asked.fail(ConnectionFailedError("the connection is closed"))
         await self._keeper.close(timeout)
+
+
+def _seen(answer: asyncio.Future[Raw]) -> None:
+    """Have nobody complain of an error that came when nobody waited for the answer any more."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _unheard(refusal: Refusal) -> DeliveryError:
+    return DeliveryError(f"{refusal}, where answers come")
 
 
 @contextlib.asynccontextmanager

@@ -118,7 +118,10 @@ class Peers:
         found = self._names.get(name)
         if found is None:
             what = "peer holds" if name.startswith(PERMISSION) else "peer is called"
-            raise UnknownKeyError(f"no {what} {shown(name.removeprefix(PERMISSION))}")
+            said = f"no {what} {shown(name.removeprefix(PERMISSION))}"
+            if len(name) == 56 and name.startswith("X"):
+                said += ": a key is no name; in a program XKey.parse makes one of it"
+            raise UnknownKeyError(said)
         return found
 
     def always_to(self) -> tuple[Recipient, ...]:

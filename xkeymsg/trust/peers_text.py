@@ -1,4 +1,4 @@
-"""Writing a peer into the text of a file of peers, and leaving the rest of it as it is.
+"""Writing a peer into the text of a file of peers, or taking it out; the rest stays as it is.
 
 What is edited is the text, not a model of it: every other byte stays, comments and order with them.
 The result is then read, and has to say what was meant; TOML can be written in ways that are not
@@ -15,7 +15,7 @@ from xkeymsg.errors import ConfigurationError
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 
-__all__ = ("with_peer",)
+__all__ = ("with_peer", "without_peer")
 
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _HEADER: Final = re.compile(r"\s*\[")
@@ -59,6 +59,43 @@ def with_peer(text: str, peer: Peer, source: str, *, replace: bool = False) -> s
     else:
         gap = "" if not text else line_end if text.endswith("\n") else line_end * 2
         new = text + gap + "".join(line + line_end for line in entry)
+    return _checked(new, wanted, source)
+
+
+def without_peer(text: str, name: str, source: str) -> str:
+    """Return the text of a file of peers without one of them.
+
+    Its table goes, with the comments between its settings; those around it stay.
+
+    Args:
+        text: The file as it is.
+        name: The peer, which is in it.
+        source: The name of the file, for errors.
+
+    Raises:
+        ConfigurationError: If the text cannot be used, the peer is the last, `always_to` would
+            stand for nobody, or the file is written in a way that is not edited here.
+    """
+    old = Peers.parse(text, source)
+    rest = [peer for peer in old.peers.values() if peer.name != name]
+    if not rest:
+        raise ConfigurationError(f"{source} would have no peers: add another one before")
+    try:
+        wanted = Peers(rest, always_to=old.always_to_names)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
+    lines = _LINE.findall(text)
+    place = _find(lines, name)
+    if place is not None:
+        start, stop = place
+        if stop < len(lines) and not lines[stop].strip():
+            stop += 1  # the blank line between it and the next
+        del lines[start:stop]
+    return _checked("".join(lines), wanted, source)
+
+
+def _checked(new: str, wanted: Peers, source: str) -> str:
+    """Return the new text, if it says what was meant."""
     if not _says(new, wanted, source):
         raise ConfigurationError(
             f"{source} is not written with a table [peers.NAME] for each peer: edit it by hand"
@@ -75,19 +112,28 @@ def _says(text: str, wanted: Peers, source: str) -> bool:
 
 def _replaced(text: str, name: str, settings: list[str], line_end: str) -> str:
     """Return the text with other settings below the header of a peer."""
-    header = re.compile(rf"\s*\[\s*{_key('peers')}\s*\.\s*{_key(name)}\s*\]\s*(?:#.*)?\n?\Z")
     lines = _LINE.findall(text)
+    place = _find(lines, name)
+    if place is None:
+        return text  # which does not say what was meant, and is refused
+    start, stop = place
+    if not lines[start].endswith("\n"):
+        lines[start] += line_end
+    return "".join([*lines[: start + 1], *(s + line_end for s in settings), *lines[stop:]])
+
+
+def _find(lines: list[str], name: str) -> tuple[int, int] | None:
+    """Return where the table of a peer begins, and what stands behind it."""
+    header = re.compile(rf"\s*\[\s*{_key('peers')}\s*\.\s*{_key(name)}\s*\]\s*(?:#.*)?\n?\Z")
     start = next((n for n, line in enumerate(lines) if header.match(line)), None)
     if start is None:
-        return text  # which does not say what was meant, and is refused
+        return None
     stop = start + 1
     while stop < len(lines) and not _HEADER.match(lines[stop]):
         stop += 1
     while _NOTHING.match(lines[stop - 1]) and stop > start + 1:
         stop -= 1  # blank lines and comments here belong to what follows
-    if not lines[start].endswith("\n"):
-        lines[start] += line_end
-    return "".join([*lines[: start + 1], *(s + line_end for s in settings), *lines[stop:]])
+    return start, stop
 
 
 def _key(name: str) -> str:

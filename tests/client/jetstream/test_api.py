@@ -13,7 +13,11 @@ from hypothesis import strategies as st
 from tests.client.jetstream.conftest import Stage
 from xkeymsg.client.jetstream.api import API, check_name, parse_answer, parse_puback
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -96,3 +100,12 @@ def test_several_subjects_are_several_filters() -> None:
     assert "filter_subject" not in DurableOptions().config("d")
     assert DurableOptions(filter_subjects=["a"]).config("d")["filter_subject"] == "a"
     assert DurableOptions(filter_subjects=["a", "b"]).config("d")["filter_subjects"] == ["a", "b"]
+
+
+async def test_a_quarantine_that_has_no_room_says_how_much_it_wants() -> None:
+    with NATSServer("jetstream { store_dir: '{dir}/js', max_file_store: 256MB }") as server:
+        async with open_link(ConnectOptions(servers=(server.url,))) as link:
+            with pytest.raises(
+                DeliveryError, match=r"XKM_PROVEN reserves 1024 MiB.*max_file_store"
+            ):
+                await create_quarantine(API(link))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, check_name
+from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, check_name
 from xkeymsg.errors import ConfigurationError, DeliveryError
 
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
@@ -85,10 +85,20 @@ async def find_durable(
     try:
         answer = await api.request(f"CONSUMER.INFO.{stream}.{durable}")
     except DeliveryError as error:
-        if error.err_code != CONSUMER_NOT_FOUND or options is None:
-            raise
-        return await create_durable(api, stream, durable, options.config(durable))
+        if error.err_code == CONSUMER_NOT_FOUND and options is not None:
+            return await create_durable(api, stream, durable, options.config(durable))
+        raise _named(error, stream, durable) from None
     return _parse(answer.get("config"))
+
+
+def _named(error: DeliveryError, stream: str, durable: str) -> DeliveryError:
+    """Say what is missing, where that is what JetStream says."""
+    if error.err_code == STREAM_NOT_FOUND:
+        return DeliveryError(f"there is no stream {stream}", error.err_code)
+    if error.err_code == CONSUMER_NOT_FOUND:
+        text = f"{stream} has no durable {durable}; create, or create_durable in a file, makes it"
+        return DeliveryError(text, error.err_code)
+    return error
 
 
 async def create_durable(api: API, stream: str, durable: str, config: dict[str, Any]) -> Durable:

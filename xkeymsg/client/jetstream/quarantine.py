@@ -42,6 +42,8 @@ _BREAK: Final = 10.0
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to keep what is proven; the last for ever."""
 _STORE_FAILED: Final = 10077
+_NO_ROOM: Final = (10002, 10023, 10047)
+"""JetStream's numbers of what is said where an account or a server has not what is reserved."""
 _DAY_NS: Final = 86_400 * 10**9
 
 
@@ -101,9 +103,23 @@ async def create_quarantine(
         except DeliveryError as error:
             if error.err_code != STREAM_NOT_FOUND:
                 raise
-            await api.request(f"STREAM.CREATE.{name}", config)
+            await _create(api, name, config)
             made.append(name)
     return made
+
+
+async def _create(api: API, name: str, config: dict[str, Any]) -> None:
+    try:
+        await api.request(f"STREAM.CREATE.{name}", config)
+    except DeliveryError as error:
+        if error.err_code not in _NO_ROOM:
+            raise
+        room = config["max_bytes"] >> 20
+        raise DeliveryError(
+            f"{name} reserves {room} MiB, and there is not so much: {error}; give the server or the"
+            " account more (max_file_store), or make the stream yourself, smaller",
+            err_code=error.err_code,
+        ) from None
 
 
 class _Bucket:

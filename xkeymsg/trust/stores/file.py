@@ -16,7 +16,7 @@ __all__ = ("read_seed", "write_seed")
 _MAX_FILE: Final = 4096
 
 
-def read_seed(path: Path, *, group_may_read: bool = False) -> XKeyPair:
+def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
     A regular file that its group or others may access is refused; a pipe (`/dev/stdin`, a process
@@ -29,9 +29,11 @@ def read_seed(path: Path, *, group_may_read: bool = False) -> XKeyPair:
     Raises:
         KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
             message shows nothing of its contents.
+        TypeError: If `path` is neither a str nor a Path.
     """
     if is_seed(str(path)):
         raise KeyStoreError("that is a seed, and a file with one is wanted")
+    path = _path(path)
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -43,6 +45,14 @@ def read_seed(path: Path, *, group_may_read: bool = False) -> XKeyPair:
     except OSError as error:
         raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
     return _parse(content, str(path))
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, (str, Path)):
+        raise TypeError(f"the path of a file is a str or a Path, not {type(path).__name__}")
+    if "\0" in str(path):
+        raise KeyStoreError("a NUL is in no name of a file")
+    return Path(path)
 
 
 def _parse(content: bytes, where: str) -> XKeyPair:
@@ -59,13 +69,15 @@ def _parse(content: bytes, where: str) -> XKeyPair:
         raise KeyStoreError(f"{where}: {error}") from None
 
 
-def write_seed(path: Path, pair: XKeyPair) -> None:
+def write_seed(path: str | Path, pair: XKeyPair) -> None:
     """Write a new seed file: mode 0600 from its first moment, and never over another file.
 
     Raises:
         KeyStoreError: If there already is something at `path`, or it cannot be written; nothing is
             left behind then.
+        TypeError: If `path` is neither a str nor a Path.
     """
+    path = _path(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:

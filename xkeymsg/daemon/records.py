@@ -1,4 +1,4 @@
-"""An opened message as sinks get it: a JSON object in a line, and what names it.
+"""An opened message as it is handed on: a JSON object in a line, and what names it.
 
     {"id": "…", "subject": "orders.new", "sender": "X…", "signer": "U…", "admitted": true,
      "created": "2026-03-01T09:30:00.250000+00:00", "expires": …, "content_type": …,

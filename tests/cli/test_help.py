@@ -1,0 +1,71 @@
+"""What --help says is whole, and says how a program ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import receiver.command
+import sender.command
+import xkeymsg
+import xkeymsg.cli.command
+from xkeymsg.daemon.terminal import EXIT_CODES, run
+
+PROGRAMS = {
+    "xkeymsg": xkeymsg.cli.command.command,
+    "receiver": receiver.command.command,
+    "sender": sender.command.command,
+}
+
+
+def groups(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
+    if isinstance(command, click.Group):
+        yield path
+        for name, each in command.commands.items():
+            yield from groups(each, *path, name)
+
+
+@pytest.mark.parametrize("path", [*groups(PROGRAMS["xkeymsg"])], ids=" ".join)
+def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(PROGRAMS["xkeymsg"], [*path, "--help"]).output
+    verbs = shown.partition("Commands:\n")[2]
+    assert verbs
+    assert "..." not in verbs
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None:
+    assert EXIT_CODES in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
+    shown = CliRunner().invoke(PROGRAMS[program], ["--version"]).output
+    assert shown.endswith(f"version {xkeymsg.__version__}\n")
+
+
+@pytest.mark.parametrize("program", ["receiver", "sender"])
+def test_a_look_at_no_file_says_what_is_missing(program: str) -> None:
+    done = CliRunner().invoke(PROGRAMS[program], ["--check"])
+    assert done.exit_code == 2
+    assert "--check looks at a file: --config FILE" in done.output
+
+
+def test_a_pattern_where_a_subject_belongs_is_called_one() -> None:
+    done = CliRunner().invoke(PROGRAMS["receiver"], ["--queue", "a.*"])
+    assert done.exit_code == 2
+    assert "here it may have no wildcard" in done.output
+
+
+@pytest.mark.parametrize(
+    ("started", "shown"),
+    [
+        ("/opt/xkeymsg/bin/xkeymsg-receiver", "xkeymsg-receiver"),
+        ("/src/receiver/__main__.py", "python -m receiver"),
+    ],
+)
+def test_what_one_is_told_to_try_is_what_one_has(
+    started: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [started])
+    assert run(PROGRAMS["receiver"], "receiver", ["--no-such-flag"]) == 2
+    assert f"Try '{shown} --help' for help." in capsys.readouterr().err
