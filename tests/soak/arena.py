@@ -245,9 +245,8 @@ class Arena:
         """Stop the daemons, and fill in the books."""
         ledger = self.ledger
         counted = sum([await self._stop(daemon) for daemon in self.receivers])
-        for daemon in [*self.receivers, *([self.feeder] if self.feeder else [])]:
-            for code in daemon.crashes():
-                ledger.problems.append(f"{daemon.name} ended with {code}, and nobody killed it")
+        for daemon in self.receivers:
+            ledger.watch(daemon.crashes, daemon.in_vain)
         sent = self.journal.sent()
         names = {number: message_id(envelope).hex() for number, envelope in sent.items()}
         ledger.sent = {name: number for number, name in names.items()}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
+
+_NOBODY: Final = re.compile(r" error failed code=(connection|delivery) ")
 
 
 class Daemon:
@@ -23,6 +27,10 @@ class Daemon:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self.codes: list[int] = []
+        self.crashes: list[str] = []
+        """How it ended where nobody killed it, and where it did not say that it is done."""
+        self.in_vain = 0
+        """How often it began while its server was away, and said so."""
         self.kills = 0
 
     def start(self, errors: Path) -> None:
@@ -32,6 +40,7 @@ class Daemon:
     async def _keep(self, errors: Path) -> None:
         while not self._stopping:
             self.starts += 1
+            begun = errors.stat().st_size if errors.exists() else 0
             with errors.open("ab") as log, self._open() as out:
                 self.process = await asyncio.create_subprocess_exec(
                     *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=log
@@ -40,7 +49,17 @@ class Daemon:
             self.codes.append(code)
             if code == 0:
                 return
+            self._note_end(code, errors.read_bytes()[begun:].decode(errors="replace"))
             await asyncio.sleep(0.1)
+
+    def _note_end(self, code: int, log: str) -> None:
+        if code == -signal.SIGKILL and self.codes.count(code) <= self.kills:
+            return
+        last = log.strip().rpartition("\n")[2]
+        if code == 1 and " info ready " not in log and _NOBODY.search(last):
+            self.in_vain += 1
+            return
+        self.crashes.append(f"{self.name} ended with {code}, and nobody killed it: {last}")
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:
@@ -64,13 +83,6 @@ class Daemon:
         self.process.kill()
         self.kills += 1
         return True
-
-    def crashes(self) -> list[int]:
-        """Return how it ended where nobody killed it, and where it did not say that it is done."""
-        killed = [code for code in self.codes if code == -signal.SIGKILL]
-        return [code for code in self.codes if code and code != -signal.SIGKILL] + killed[
-            self.kills :
-        ]
 
     async def ended(self) -> None:
         """Wait until it has ended by itself, with 0."""

@@ -8,6 +8,7 @@ from typing import Final
 
 SERVER_DIED: Final = frozenset(("kill -9 server", "server full", "leader killed"))
 SERVER_AWAY: Final = SERVER_DIED | {"server frozen"}
+ANY_SERVER: Final = SERVER_AWAY | {"kill -9 the sink's server", "kill -9 the source's server"}
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Ledger:
     """Whether the sink is one that keeps a message once."""
     in_flight: Counter[str] = field(default_factory=Counter)
     """At how many faults a message was under way: so often may it come once more."""
+    at_most: int | None = None
+    """How many were under way at all faults together, where that is known."""
     replayed: Counter[str] = field(default_factory=Counter)
     """How often strangers have published an honest message again; and so may this."""
     aside: Counter[str] = field(default_factory=Counter)
@@ -57,6 +60,8 @@ class Ledger:
     """Messages that nobody has answered for, or hostile ones that are in the stream alone."""
     left_behind: int = 0
     """Messages that are in the sink or in quarantine, and that a killed server has all the same."""
+    in_vain: int = 0
+    """How often a daemon began while a server was away, and ended for that."""
     faults: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     """Whatever else went wrong."""
@@ -87,7 +92,10 @@ class Ledger:
         """Duplicates that no fault explains: none may be there in a sink that keeps one."""
         if self.once:
             return self.duplicates.total()
-        return (self.duplicates - (self.in_flight + self.replayed)).total()
+        strange = (self.duplicates - (self.in_flight + self.replayed)).total()
+        if self.at_most is None:
+            return strange
+        return max(strange, self.duplicates.total() - self.at_most)
 
     @property
     def copies(self) -> int:
@@ -98,6 +106,11 @@ class Ledger:
     def strange_copies(self) -> int:
         """Of these, what nobody has published again, where no server has forgotten any id."""
         return 0 if self._happened(SERVER_DIED) else (self.aside - self.replayed).total()
+
+    def watch(self, crashes: list[str], in_vain: int) -> None:
+        """Enter how a daemon has ended where nobody killed it."""
+        self.problems += crashes
+        self.in_vain += in_vain
 
     def _happened(self, what: frozenset[str]) -> bool:
         return any(self.faults[each] for each in what)
@@ -119,6 +132,9 @@ class Ledger:
             "records that are there twice": self.repeated_records,
             "records in quarantine that nobody sent": self.unknown,
             "still in the stream": self.left,
+            "started in vain, with all servers there": (
+                0 if self._happened(ANY_SERVER) else self.in_vain
+            ),
             "left by a server that did not die": 0 if died else self.left_behind,
             "sent and not acknowledged": len(self.sent.keys() - self.acked),
         }
@@ -140,6 +156,7 @@ class Ledger:
             "  copies of honest messages": self.copies,
             "given up, each by name": self.given_up.total(),
             "done with, left by a server": self.left_behind,
+            "daemons started in vain": self.in_vain,
             "lost": len(self.lost),
             "forged": self.forged,
             **{f"fault: {what}": count for what, count in sorted(self.faults.items())},

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
+from typing import Final
 
 from tests.soak.arena import Plan
 from tests.soak.feeder import SUBJECTS, payload
@@ -16,6 +17,9 @@ from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 from xkeymsg.transport.headers import encode_block
 
+_MEANWHILE: Final = 64
+"""How many a sender has under way."""
+
 
 class Places:
     """Publishes numbers, and remembers which were under way at a fault."""
@@ -23,7 +27,7 @@ class Places:
     def __init__(self, api: API) -> None:
         self._api = api
         self._acked: dict[int, int] = {}  # by its place in the stream, the number
-        self._marks: list[tuple[int, int]] = []
+        self._marks: list[tuple[int, int, int]] = []
 
     async def publish(self, plan: Plan) -> None:
         """Have the source's stream keep all numbers, at the plan's rate, each once."""
@@ -58,7 +62,8 @@ class Places:
         """Take note of what the sender has, at a fault."""
         with contextlib.suppress(XKeyMsgError):
             info = await self._api.request("CONSUMER.INFO.PLAIN.sealing")
-            self._marks.append((info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]))
+            floor, last = info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]
+            self._marks.append((floor, last, info["num_ack_pending"]))
 
     async def sealed(self, most: int = 0) -> None:
         """Wait until the sender has no more than so many to do."""
@@ -86,8 +91,9 @@ class Places:
             counts.clear()
             for name, count in by_id.items():
                 counts[numbers.get(name, name)] += count
-        for first, last in self._marks:
-            # What was asked for, and what was on its way when the server was asked.
-            for sequence in range(max(1, first - 512), last + 512):
+        # What was not acknowledged, and what went by between the question and the kill.
+        ledger.at_most = sum(pending + _MEANWHILE for _, _, pending in self._marks)
+        for floor, last, _ in self._marks:
+            for sequence in range(floor + 1 - _MEANWHILE, last + 1 + _MEANWHILE):
                 if sequence in self._acked:
                     ledger.in_flight[str(self._acked[sequence])] += 1

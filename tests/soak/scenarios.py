@@ -140,7 +140,7 @@ async def kills_lines(plan: Plan, seed: int) -> Ledger:
     """The same into lines, where what was under way at a kill may be twice, and nothing else."""
     async with _stage("kills, into lines", plan, seed) as (made, ledger):
         ledger.once = False
-        lines = Lines(window=2 * 64)
+        lines = Lines(window=64)
         made.start_receivers(LINES)
 
         def paths() -> list[Path]:
@@ -220,6 +220,7 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
                     await _end(task)
             if not ledger.faults:
                 ledger.problems.append("nothing happened to it")
+            ledger.watch(sender.crashes, sender.in_vain)
             await made.settle()
             places.read(ledger, made.out, plan)
     return ledger

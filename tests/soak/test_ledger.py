@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import signal
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,7 +99,12 @@ def set_aside(ledger: Ledger) -> None:
 
 
 def crash(ledger: Ledger) -> None:
-    ledger.problems.append("the sink said something")
+    ledger.watch(["receiver0 ended with 1"], 0)
+
+
+def begin_in_vain(ledger: Ledger) -> None:
+    ledger.watch([], 1)
+    ledger.faults["disk full"] = ledger.faults["kill -9 receiver"] = 1
 
 
 def leave_behind(ledger: Ledger) -> None:
@@ -132,7 +138,8 @@ def refuse(ledger: Ledger) -> None:
         (shorten, "1 not sent at all"),
         (withhold, "1 honest messages in quarantine alone"),
         (set_aside, "1 honest messages in quarantine that came once"),
-        (crash, "the sink said something"),
+        (crash, "receiver0 ended with 1"),
+        (begin_in_vain, "1 started in vain, with all servers there"),
         (leave_behind, "1 left by a server that did not die"),
         (give_up, "1 given up while the server was there"),
         (leave, "1 still in the stream"),
@@ -158,6 +165,16 @@ def test_a_server_that_died_may_have_forgotten_ids_and_what_was_done_with(fault:
     ledger.faults[fault] = ledger.aside[NAMES[3]] = ledger.left_behind = 1
     ledger.given_up["garbage"] = 1
     assert ledger.errors() == []
+
+
+def test_no_more_may_come_twice_than_were_under_way() -> None:
+    ledger = balanced()
+    ledger.once, ledger.at_most = False, 1
+    ledger.in_flight.update(NAMES)  # of these, nobody knows which
+    repeat(ledger)
+    assert ledger.errors() == []
+    check(ledger, record(NAMES[4]), 100)
+    assert ledger.errors() == ["1 duplicates that nothing explains"]
 
 
 @pytest.mark.parametrize("once", [True, False])
@@ -274,12 +291,35 @@ def test_a_file_has_the_name_of_what_is_in_it(tmp_path: Path) -> None:
     assert ledger.errors() == ["1 forged"]
 
 
-def test_an_end_that_nobody_brought_about_is_a_crash() -> None:
-    daemon, killed = Daemon("receiver", [], None), -signal.SIGKILL
-    daemon.codes, daemon.kills = [killed, killed, 0], 2
-    assert daemon.crashes() == []
-    daemon.codes = [killed, 1, killed, -signal.SIGSEGV, killed, 0]
-    assert daemon.crashes() == [1, -signal.SIGSEGV, killed]  # by the kernel, where memory is short
+async def test_an_end_that_nobody_brought_about_is_a_crash(tmp_path: Path) -> None:
+    def script(lines: str) -> Daemon:
+        """First as told, then well."""
+        mark = tmp_path / re.sub(r"\W", "", lines)
+        text = f"test -e {mark} && exit 0; touch {mark}; echo why >&2; {lines}"
+        return Daemon("receiver", ["/bin/sh", "-c", text], None)
+
+    away, ready = "echo 1 error failed code=connection e >&2", "echo 0 info ready k >&2"
+    ends = (
+        script("exit 0"), script("exit 3"), script("kill -9 $$"), script("sleep 60"),
+        script(f"{away}; exit 1"), script(f"{ready}; {away}; exit 1"),
+    )  # fmt: skip
+    for number, daemon in enumerate(ends):
+        daemon.start(tmp_path / f"{number}.log")
+    async with asyncio.timeout(5):
+        while not (tmp_path / "sleep60").exists():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert ends[3].kill()
+    for daemon in ends:
+        await daemon.ended()
+    assert [daemon.crashes for daemon in ends] == [
+        [],
+        ["receiver ended with 3, and nobody killed it: why"],
+        ["receiver ended with -9, and nobody killed it: why"],
+        [],
+        [],
+        ["receiver ended with 1, and nobody killed it: 1 error failed code=connection e"],
+    ]
+    assert [daemon.in_vain for daemon in ends] == [0, 0, 0, 0, 1, 0]
 
 
 def test_only_what_is_near_a_fault_was_under_way(tmp_path: Path) -> None:
