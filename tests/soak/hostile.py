@@ -165,7 +165,9 @@ class Hostile:
         if (sealed := self._captured()) is None:
             return None
         at = self._random.randrange(len(sealed))
-        return Shot("altered", sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :])
+        altered = sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :]
+        # The same one twice would be two messages, at two places, that nobody could tell apart.
+        return None if altered in self.shots else Shot("altered", altered)
 
     def _unadmitted(self) -> Shot:
         sealed = self._eve.seal(self._noise(), to=self._to, subject="orders.1")

@@ -7,18 +7,23 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from random import Random  # noqa: TID251 - a run has to be repeatable
+from typing import cast
 
 import pytest
 
 from tests.soak.audit import DURABLE, STREAM, Audit
 from tests.soak.daemons import Daemon
 from tests.soak.feeder import payload
+from tests.soak.hostile import Hostile, Shot
 from tests.soak.journal import Journal
 from tests.soak.ledger import Ledger
 from tests.soak.memory import slope
 from tests.soak.sinks import Lines, check, read_files
+from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.failing import Reason
 from xkeymsg.client.jetstream.records import Record
+from xkeymsg.transport.link import Link
 
 NAMES = [f"{number:032x}" for number in range(10)]
 HONEST = {name.encode(): name for name in NAMES}
@@ -272,6 +277,36 @@ def test_what_is_only_in_the_stream_was_answered_by_nobody() -> None:
     audit, ledger = Audit({}, shots, PLACES), balanced()
     audit.read_stream(ledger, [NAMES[3].encode()], HONEST.__contains__)
     assert ledger.errors() == ["1 still in the stream"]
+
+
+def strangers(folder: Path) -> Hostile:
+    pair, nobody = XKeyPair.generate(), cast(Link, None)
+    return Hostile(Random(1), nobody, "", Journal(folder), pair.public, pair)
+
+
+def test_where_the_stream_has_what_it_says_nothing_of(tmp_path: Path) -> None:
+    hostile = strangers(tmp_path)
+    shot = hostile._bad_reply()
+    assert shot.around is not None
+    hostile._around[shot.data] = shot.around
+    hostile._note_acked(shot.around[0], b'{"stream": "ORDERS", "seq": 7}')
+    assert shot.data not in hostile.places()
+    hostile._note_acked(shot.around[1], b'{"error": {"code": 503}}')
+    assert shot.data not in hostile.places()
+    hostile._note_acked(shot.around[1], b'{"stream": "ORDERS", "seq": 9}')
+    assert hostile.places()[shot.data] == range(8, 9)
+
+
+def test_no_stranger_publishes_the_same_twice(tmp_path: Path) -> None:
+    hostile = strangers(tmp_path)
+    Journal(tmp_path).note_sent(0, bytes(8))
+    shots = [shot for _ in range(200) if (shot := hostile._altered()) and fire(hostile, shot)]
+    assert len(shots) == 8
+
+
+def fire(hostile: Hostile, shot: Shot) -> bool:
+    hostile.shots[shot.data] = shot.kind
+    return True
 
 
 # --- what the books are made of -------------------------------------------------------------------
