@@ -96,6 +96,8 @@ class Plan:
     pause: tuple[float, float] = (0.5, 2.0)
     """Seconds between two faults."""
     receivers: int = 2
+    receiver: str = "tests.soak.receiving"
+    """The module that they run."""
     ack_wait: float = 2.0
     patience: float = 3.0
     attempts: int = 100
@@ -153,7 +155,7 @@ class Arena:
                 [
                     sys.executable,
                     "-m",
-                    "tests.soak.receiving",
+                    plan.receiver,
                     str(self.folder / "given-up"),
                     "--config",
                     str(path),
