@@ -93,9 +93,12 @@ class Ledger:
         if self.once:
             return self.duplicates.total()
         strange = (self.duplicates - (self.in_flight + self.replayed)).total()
-        if self.at_most is None:
-            return strange
-        return max(strange, self.duplicates.total() - self.at_most)
+        return max(strange, self.duplicates.total() - self._explained)
+
+    @property
+    def _explained(self) -> int:
+        named = (self.in_flight + self.replayed).total()
+        return named if self.at_most is None else min(named, self.at_most)
 
     @property
     def copies(self) -> int:
@@ -147,7 +150,7 @@ class Ledger:
             "acknowledged": len(self.acked),
             "delivered": len(self.delivered),
             "duplicates": self.duplicates.total(),
-            **({} if self.once else {"  that may come twice": len(self.in_flight)}),
+            **({} if self.once else {"  may be, at most": self._explained}),
             "hostile, stored": self.hostile.total(),
             **{f"  {kind}": count for kind, count in sorted(self.hostile.items())},
             "honest, published again": self.replayed.total(),
