@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from random import Random  # noqa: TID251 - a run has to be repeatable
 from typing import Any
 
+from tests.soak.audit import DURABLE, STREAM, Audit
+from tests.soak.daemons import Daemon
 from tests.soak.hostile import Hostile
 from tests.soak.journal import Journal
 from tests.soak.ledger import Ledger
@@ -21,15 +23,13 @@ from tests.soak.pages import read_metrics
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.records import parse_record
+from xkeymsg.client.jetstream.records import Record, parse_record
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.errors import DeliveryError, EnvelopeError, XKeyMsgError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import write_seed
-
-STREAM, DURABLE = "ORDERS", "workers"
 
 CONFIG = """\
 [key]
@@ -96,6 +96,8 @@ class Plan:
     pause: tuple[float, float] = (0.5, 2.0)
     """Seconds between two faults."""
     receivers: int = 2
+    receiver: str = "tests.soak.receiving"
+    """The module that they run."""
     ack_wait: float = 2.0
     patience: float = 3.0
     attempts: int = 100
@@ -108,83 +110,6 @@ class Plan:
     def few(self) -> int:
         """So many messages under way that faults may end: strangers' always wait for keys."""
         return self.messages // 30 + int(3 * self.hostile)
-
-
-class Daemon:
-    """A process that is started again whenever it ends, as a service manager would."""
-
-    def __init__(self, name: str, command: list[str], stdout: Callable[[], Path] | None) -> None:
-        self.name = name
-        self.starts = 0
-        self.outputs: list[Path] = []
-        self.process: asyncio.subprocess.Process | None = None
-        self._command = command
-        self._stdout = stdout
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
-        self.codes: list[int] = []
-
-    def start(self, errors: Path) -> None:
-        """Start it, and keep it going."""
-        self._task = asyncio.create_task(self._keep(errors))
-
-    async def _keep(self, errors: Path) -> None:
-        while not self._stopping:
-            self.starts += 1
-            with errors.open("ab") as log, self._open() as out:
-                self.process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=log
-                )
-            code = await self.process.wait()
-            self.codes.append(code)
-            if code == 0:
-                return
-            await asyncio.sleep(0.1)
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[int]:
-        path = self._stdout() if self._stdout else Path(os.devnull)
-        self.outputs.append(path)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    @property
-    def alive(self) -> bool:
-        """Whether there is a process now."""
-        return self.process is not None and self.process.returncode is None
-
-    def kill(self) -> None:
-        """End it as a power cut would; it starts again."""
-        if self.alive and self.process is not None:
-            self.process.kill()
-
-    async def ended(self) -> None:
-        """Wait until it has ended by itself, with 0."""
-        if self._task is not None:
-            await self._task
-
-    async def stop(self) -> int:
-        """Tell it to stop, and return its exit code."""
-        self._stopping = True
-        if self.alive and self.process is not None:
-            self.process.terminate()
-        if self._task is not None:
-            async with asyncio.timeout(20):
-                await self._task
-        return self.codes[-1] if self.codes else 0
-
-    async def end(self) -> None:
-        """End it for good, whatever it does."""
-        self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if self.alive and self.process is not None:
-            self.process.kill()
-            await self.process.wait()
 
 
 @dataclass
@@ -227,7 +152,14 @@ class Arena:
             )
             daemon = Daemon(
                 name,
-                [sys.executable, "-m", "receiver", "--config", str(path)],
+                [
+                    sys.executable,
+                    "-m",
+                    plan.receiver,
+                    str(self.folder / "given-up"),
+                    "--config",
+                    str(path),
+                ],
                 lambda name=name: self.folder / f"{name}.{os.urandom(4).hex()}.lines",  # type: ignore[misc]
             )
             daemon.start(self.folder / f"{name}.log")
@@ -313,58 +245,66 @@ class Arena:
 
     async def settle(self) -> None:
         """Stop the daemons, and fill in the books."""
+        ledger = self.ledger
+        counted = sum([await self._stop(daemon) for daemon in self.receivers])
         for daemon in self.receivers:
-            with contextlib.suppress(OSError, HTTPException):
-                counts = await asyncio.to_thread(read_metrics, self.folder / f"{daemon.name}.pages")
-                lost = 'xkeymsg_quarantined_total{kind="lost",route="orders"}'
-                self.ledger.given_up += int(counts.get(lost, 0))
-            code = await daemon.stop()
-            if code:
-                self.ledger.problems.append(f"{daemon.name} ended with {code} at the end")
-        ledger, sent = self.ledger, self.journal.sent()
+            ledger.watch(daemon.crashes, daemon.in_vain)
+        sent = self.journal.sent()
         names = {number: message_id(envelope).hex() for number, envelope in sent.items()}
         ledger.sent = {name: number for number, name in names.items()}
         ledger.acked = {names[number] for number in self.journal.acked()}
         ledger.replayed = self.hostile.replayed
         honest = {envelope: names[number] for number, envelope in sent.items()}
-        kept = await self._audit_quarantine(honest)
-        # A server that is killed may still have what it was told is done with: nobody will get it.
-        async for stored in messages(self.api, STREAM, "orders.>"):
-            if stored.data in kept:
-                continue
-            name = honest.get(stored.data) or self._in_files(stored.data)
-            if name is not None:
-                ledger.acknowledged_and_left.add(name)
-            else:
-                ledger.left += 1
-        ledger.left += await self.pending() or 0
+        given_up = self._given_up()
+        audit = Audit(
+            honest | self.hostile.copies,
+            self.hostile.shots,
+            self.hostile.places(),
+            frozenset(given_up),
+        )
+        if counted > len(given_up):  # by receivers that were killed there may be more
+            ledger.problems.append(f"{counted} were counted as given up, and not by name")
+        audit.read_quarantine(ledger, [each async for each in self._records()])
+        if not ledger.hostile.total():
+            ledger.problems.append("no stranger was there")
+        stored = [each.data async for each in messages(self.api, STREAM, "orders.>")]
+        audit.read_stream(
+            ledger, stored, lambda data: data in honest if honest else self._in_files(data)
+        )
+        ledger.left += await self._pending_in_the_end()
 
-    def _in_files(self, sealed: bytes) -> str | None:
-        """Return the id of a message that is in the files, where nobody knows what was sealed."""
+    async def _stop(self, daemon: Daemon) -> int:
+        """Stop a receiver; return how many it has counted as given up since it was started."""
+        counts: dict[str, float] = {}
+        with contextlib.suppress(OSError, HTTPException):
+            counts = await asyncio.to_thread(read_metrics, self.folder / f"{daemon.name}.pages")
+        if code := await daemon.stop():
+            self.ledger.problems.append(f"{daemon.name} ended with {code} at the end")
+        return int(counts.get('xkeymsg_quarantined_total{kind="lost",route="orders"}', 0))
+
+    def _given_up(self) -> list[int]:
+        path = self.folder / "given-up"
+        return [*map(int, path.read_text().split())] if path.exists() else []
+
+    async def _pending_in_the_end(self) -> int:
+        for _ in range(100):
+            if (pending := await self.pending()) is not None:
+                return pending
+            await asyncio.sleep(0.1)
+        self.ledger.problems.append("nobody says what waits in the stream")
+        return 0
+
+    def _in_files(self, sealed: bytes) -> bool:
+        """Tell whether a message is in the files, where nobody knows what was sealed."""
         try:
-            name = message_id(sealed).hex()
+            return (self.out / f"{message_id(sealed).hex()}.json").exists()
         except EnvelopeError:
-            return None
-        return name if (self.out / f"{name}.json").exists() else None
+            return False
 
-    async def _audit_quarantine(self, honest: dict[bytes, str]) -> set[bytes]:
-        kept: set[bytes] = set()
+    async def _records(self) -> AsyncIterator[tuple[str, Record]]:
         for stream in ("XKM_UNPROVEN", "XKM_PROVEN"):
-            proof = stream.removeprefix("XKM_").lower()
             async for stored in messages(self.api, stream, f"{stream}.>"):
-                record = parse_record(stored).record
-                self.ledger.quarantined[f"{proof}: {record.reason}"] += 1
-                if (name := honest.get(record.data)) is not None:
-                    self.ledger.proven.add(name)
-                    self.ledger.copies += name in self.hostile.replayed
-                elif record.data not in self.hostile.shots:
-                    self.ledger.unknown += 1
-                kept.add(record.data)
-        for data, kind in self.hostile.shots.items():
-            self.ledger.hostile[kind] += data in kept
-            self.ledger.missing[kind] += data in self.hostile.stored - kept
-        self.ledger.hostile["replay"] = len(self.hostile.replayed)
-        return kept
+                yield stream.removeprefix("XKM_").lower(), parse_record(stored).record
 
 
 async def messages(api: API, stream: str, subject: str) -> AsyncIterator[Stored]:
@@ -390,6 +330,7 @@ async def arena(
     )
     (folder / "out").mkdir()
     journal = Journal(folder)
+    ledger.planned, ledger.sender = plan.messages, str(alice.public)
     options = ConnectOptions(servers=tuple(server.url for server in servers))
     async with open_link(options) as link:
         hostile = Hostile(random, link, servers[0].url, journal, bob.public, alice)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random  # noqa: TID251 - a run has to be repeatable
@@ -14,8 +15,9 @@ from typing import NamedTuple
 from tests.soak.journal import Journal
 from tests.transport.raw import hpub, pub, publisher
 from xkeymsg import Sealer, XKeyPair
+from xkeymsg.client.jetstream.api import parse_puback
 from xkeymsg.envelope.inspecting import message_id
-from xkeymsg.errors import XKeyMsgError
+from xkeymsg.errors import DeliveryError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
@@ -30,6 +32,9 @@ class Shot(NamedTuple):
     frame: bytes | None = None
     """What goes over the wire by hand; without it a client of good manners sends the data."""
     headers: bytes = b""
+    around: tuple[bytes, bytes] | None = None
+    """Garbage in the same frame, before it and behind it, where the stream can say of itself
+    nothing: if it has both, it has what is in between."""
 
 
 class Hostile:
@@ -40,10 +45,14 @@ class Hostile:
     ) -> None:
         self.shots: dict[bytes, str] = {}
         """What may have been stored, replays aside, and of which kind it is."""
-        self.stored: set[bytes] = set()
-        """Of these, what the stream has said that it keeps."""
-        self.replayed: set[str] = set()
+        self.replayed: Counter[str] = Counter()
+        """How often an honest message was published again."""
+        self.copies: dict[bytes, str] = {}
+        """These as they were sealed, and their ids."""
+        self._acked: dict[bytes, int] = {}
+        self._around: dict[bytes, tuple[bytes, bytes]] = {}
         self._by_number: dict[bytes, bytes] = {}
+        self._seen: deque[bytes] | None = None
         self._random = random
         self._link = link
         self._url = url
@@ -53,15 +62,25 @@ class Hostile:
         self._alice = Sealer(alice)
         self._alice_public = alice.public
 
-    async def run(self, rate: float) -> None:
-        """Publish so many a second, until cancelled."""
+    async def run(self, rate: float, *, capture: bool = False) -> None:
+        """Publish so many a second, until cancelled.
+
+        Args:
+            rate: How many.
+            capture: Whether to take what is published again from the wire; else it is from what the
+                sender has written down, and may come before its first.
+        """
         kinds: list[Callable[[], Shot | None]] = [
             self._garbage, self._cut_off, self._altered, self._unadmitted, self._borrowed_header,
             self._replay, self._elsewhere, self._expired, self._bad_subject, self._bare_block,
             self._status, self._bad_reply, self._bad_header,
         ]  # fmt: skip
         acks = await self._link.subscribe("_SHOTS.*")
-        listening = asyncio.create_task(self._listen(acks))
+        listening = [asyncio.create_task(self._listen(acks))]
+        if capture:
+            self._seen = deque(maxlen=64)
+            orders = await self._link.subscribe("orders.>")
+            listening.append(asyncio.create_task(self._watch(orders)))
         try:
             while True:
                 await asyncio.sleep(self._random.expovariate(rate))
@@ -69,14 +88,35 @@ class Hostile:
                     await self._fire(shot)
         finally:
             await asyncio.sleep(0.2)  # what comes later is counted if it is in quarantine
-            listening.cancel()
+            for task in listening:
+                task.cancel()
+            for ended in await asyncio.gather(*listening, return_exceptions=True):
+                assert isinstance(ended, asyncio.CancelledError), "nobody listened any more"
+
+    def places(self) -> dict[bytes, range]:
+        """Return where the stream keeps what it has said that it keeps."""
+        places = {data: range(at, at + 1) for data, at in self._acked.items()}
+        for data, (before, behind) in self._around.items():
+            if before in self._acked and behind in self._acked:
+                places[data] = range(self._acked[before] + 1, self._acked[behind])
+        return places
 
     async def _listen(self, acks: RawSubscription) -> None:
         """Take the stream's word for what was sent by hand."""
         async for raw in acks:
-            data = self._by_number.get(raw.subject)
-            if data is not None and b'"seq"' in raw.data:
-                self.stored.add(data)
+            if (data := self._by_number.get(raw.subject)) is not None:
+                self._note_acked(data, raw.data)
+
+    async def _watch(self, orders: RawSubscription) -> None:
+        """Capture what goes by."""
+        assert self._seen is not None
+        async for raw in orders:
+            if raw.data not in self.shots:
+                self._seen.append(raw.data)
+
+    def _note_acked(self, data: bytes, answer: bytes) -> None:
+        with contextlib.suppress(DeliveryError):  # it does not keep it, and says so
+            self._acked[data] = parse_puback(answer).sequence
 
     def _number(self, data: bytes) -> bytes:
         """Return where the stream's word on something sent by hand will come."""
@@ -86,22 +126,29 @@ class Hostile:
 
     async def _fire(self, shot: Shot) -> None:
         if shot.kind == "replay":
-            self.replayed.add(message_id(shot.data).hex())
+            name = self.copies[shot.data] = message_id(shot.data).hex()
+            self.replayed[name] += 1
         else:
             self.shots[shot.data] = shot.kind
+        if shot.around is not None:
+            self._around[shot.data] = shot.around
+            self.shots |= dict.fromkeys(shot.around, "garbage")
         with contextlib.suppress(XKeyMsgError, OSError, TimeoutError, AssertionError):
             if shot.frame is not None:
                 async with publisher(self._url) as hand:
                     await hand.send(shot.frame)
                 return  # the stream's word comes to `_listen`
-            await self._link.request("orders.1", shot.data, headers=shot.headers, timeout=2)
+            subject, headers = "orders.1", shot.headers
+            answer = await self._link.request(subject, shot.data, headers=headers, timeout=2)
             if shot.kind != "replay":
-                self.stored.add(shot.data)
+                self._note_acked(shot.data, answer.data)
 
     def _noise(self, size: int = 0) -> bytes:
         return self._random.randbytes(size or self._random.randrange(16, 400))
 
     def _captured(self) -> bytes | None:
+        if self._seen is not None:
+            return self._seen[0] if self._seen else None
         return self._journal.last_sent()
 
     # --- what they try ----------------------------------------------------------------------------
@@ -118,7 +165,9 @@ class Hostile:
         if (sealed := self._captured()) is None:
             return None
         at = self._random.randrange(len(sealed))
-        return Shot("altered", sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :])
+        altered = sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :]
+        # The same one twice would be two messages, at two places, that nobody could tell apart.
+        return None if altered in self.shots else Shot("altered", altered)
 
     def _unadmitted(self) -> Shot:
         sealed = self._eve.seal(self._noise(), to=self._to, subject="orders.1")
@@ -166,8 +215,11 @@ class Hostile:
         )
 
     def _bad_reply(self) -> Shot:
-        data = self._noise()
-        return Shot("bad reply", data, pub(b"orders.1", data, b"_INBOX.\xff"))
+        before, data, behind = self._noise(), self._noise(), self._noise()
+        frame = pub(b"orders.1", before, self._number(before))
+        frame += pub(b"orders.1", data, b"_INBOX.\xff")
+        frame += pub(b"orders.1", behind, self._number(behind))
+        return Shot("bad reply", data, frame, around=(before, behind))
 
     def _bad_header(self) -> Shot:
         data = self._noise()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
+
+SERVER_DIED: Final = frozenset(("kill -9 server", "server full", "leader killed"))
+SERVER_AWAY: Final = SERVER_DIED | {"server frozen"}
+ANY_SERVER: Final = SERVER_AWAY | {"kill -9 the sink's server", "kill -9 the source's server"}
 
 
 @dataclass
@@ -12,6 +17,10 @@ class Ledger:
 
     scenario: str
     seed: int
+    planned: int = 0
+    """How many honest messages there had to be."""
+    sender: str = ""
+    """Whose they are."""
     sent: dict[str, int] = field(default_factory=dict)
     """Message ids of honest messages that were sealed, and their numbers."""
     acked: set[str] = field(default_factory=set)
@@ -20,32 +29,39 @@ class Ledger:
     """How often each message id is in the sink."""
     altered: int = 0
     """Records in the sink that do not say what was sent."""
-    in_flight: set[str] = field(default_factory=set)
-    """Messages that were under way at a fault: these alone may come twice."""
     once: bool = True
     """Whether the sink is one that keeps a message once."""
+    in_flight: Counter[str] = field(default_factory=Counter)
+    """At how many faults a message was under way: so often may it come once more."""
+    at_most: int | None = None
+    """How many were under way at all faults together, where that is known."""
+    replayed: Counter[str] = field(default_factory=Counter)
+    """How often strangers have published an honest message again; and so may this."""
+    aside: Counter[str] = field(default_factory=Counter)
+    """How many records in quarantine are an honest message's."""
     hostile: Counter[str] = field(default_factory=Counter)
-    """How many hostile messages the stream keeps, by kind."""
-    replayed: set[str] = field(default_factory=set)
-    """Honest messages that strangers have published again."""
+    """How many hostile messages the stream has kept, by kind."""
     quarantined: Counter[str] = field(default_factory=Counter)
     """Records in quarantine, by their reason."""
-    copies: int = 0
-    """Records of honest messages that a stranger has published again."""
-    proven: set[str] = field(default_factory=set)
-    """Honest messages among these."""
+    given_up: Counter[str] = field(default_factory=Counter)
+    """Hostile messages that are in no quarantine, and a receiver says of each that it gave it up:
+    while the unproven one takes nothing, as when its leader is elected, they are passed."""
     missing: Counter[str] = field(default_factory=Counter)
-    """Hostile messages that are in no quarantine, by kind."""
-    given_up: int = 0
-    """Unproven messages that receivers say they gave up without a record: while that quarantine
-    takes nothing, as when its leader is elected, strangers' messages are counted and passed."""
+    """Hostile messages that are in no quarantine, and nobody says a word."""
+    misjudged: int = 0
+    """Records of hostile messages in the other one of the two quarantines."""
+    misplaced: int = 0
+    """Records that name another place than that which the stream has acknowledged."""
+    repeated_records: int = 0
+    """Records of hostile messages that there is one of already."""
     unknown: int = 0
     """Records in quarantine that nobody sent."""
     left: int = 0
     """Messages that nobody has answered for, or hostile ones that are in the stream alone."""
-    acknowledged_and_left: set[str] = field(default_factory=set)
-    """Honest messages that a killed server still has, though it was told that they are done with:
-    what is lost shows whether they are."""
+    left_behind: int = 0
+    """Messages that are in the sink or in quarantine, and that a killed server has all the same."""
+    in_vain: int = 0
+    """How often a daemon began while a server was away, and ended for that."""
     faults: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     """Whatever else went wrong."""
@@ -54,7 +70,12 @@ class Ledger:
     @property
     def lost(self) -> set[str]:
         """Acknowledged, and neither delivered nor in quarantine."""
-        return self.acked - self.delivered.keys() - self.proven
+        return self.acked - self.delivered.keys() - self.aside.keys()
+
+    @property
+    def withheld(self) -> set[str]:
+        """Honest, and in quarantine alone: only copies of what is delivered may be there."""
+        return self.aside.keys() - self.delivered.keys()
 
     @property
     def forged(self) -> int:
@@ -71,18 +92,53 @@ class Ledger:
         """Duplicates that no fault explains: none may be there in a sink that keeps one."""
         if self.once:
             return self.duplicates.total()
-        known = self.in_flight | self.replayed
-        return sum(count for name, count in self.duplicates.items() if name not in known)
+        strange = (self.duplicates - (self.in_flight + self.replayed)).total()
+        return max(strange, self.duplicates.total() - self._explained)
+
+    @property
+    def _explained(self) -> int:
+        named = (self.in_flight + self.replayed).total()
+        return named if self.at_most is None else min(named, self.at_most)
+
+    @property
+    def copies(self) -> int:
+        """Records in quarantine of honest messages: only what came twice may be there."""
+        return self.aside.total()
+
+    @property
+    def strange_copies(self) -> int:
+        """Of these, what nobody has published again, where no server has forgotten any id."""
+        return 0 if self._happened(SERVER_DIED) else (self.aside - self.replayed).total()
+
+    def watch(self, crashes: list[str], in_vain: int) -> None:
+        """Enter how a daemon has ended where nobody killed it."""
+        self.problems += crashes
+        self.in_vain += in_vain
+
+    def _happened(self, what: frozenset[str]) -> bool:
+        return any(self.faults[each] for each in what)
 
     def errors(self) -> list[str]:
         """Return what does not add up."""
+        away, died = self._happened(SERVER_AWAY), self._happened(SERVER_DIED)
         wrong = {
+            "not sent at all": max(0, self.planned - len(self.sent)),
             "lost": len(self.lost),
+            "honest messages in quarantine alone": len(self.withheld),
+            "honest messages in quarantine that came once": self.strange_copies,
             "forged": self.forged,
             "duplicates that nothing explains": self.unexplained,
-            "hostile messages in no quarantine": max(0, self.missing.total() - self.given_up),
+            "hostile messages in no quarantine": self.missing.total(),
+            "given up while the server was there": 0 if away else self.given_up.total(),
+            "records in the wrong quarantine": self.misjudged,
+            "records that name another place": self.misplaced,
+            "records that are there twice": self.repeated_records,
             "records in quarantine that nobody sent": self.unknown,
             "still in the stream": self.left,
+            "started in vain, with all servers there": (
+                0 if self._happened(ANY_SERVER) else self.in_vain
+            ),
+            "left by a server that did not die": 0 if died else self.left_behind,
             "sent and not acknowledged": len(self.sent.keys() - self.acked),
         }
         return [f"{count} {what}" for what, count in wrong.items() if count] + self.problems
@@ -94,13 +150,16 @@ class Ledger:
             "acknowledged": len(self.acked),
             "delivered": len(self.delivered),
             "duplicates": self.duplicates.total(),
+            **({} if self.once else {"  may be, at most": self._explained}),
             "hostile, stored": self.hostile.total(),
             **{f"  {kind}": count for kind, count in sorted(self.hostile.items())},
+            "honest, published again": self.replayed.total(),
             "quarantined": self.quarantined.total(),
             **{f"  {reason}": count for reason, count in sorted(self.quarantined.items())},
             "  copies of honest messages": self.copies,
-            "given up, and counted": self.given_up,
-            "done with, left by a server": len(self.acknowledged_and_left),
+            "given up, each by name": self.given_up.total(),
+            "done with, left by a server": self.left_behind,
+            "daemons started in vain": self.in_vain,
             "lost": len(self.lost),
             "forged": self.forged,
             **{f"fault: {what}": count for what, count in sorted(self.faults.items())},

@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
+from typing import Final
 
 from tests.soak.arena import Plan
 from tests.soak.feeder import SUBJECTS, payload
 from tests.soak.ledger import Ledger
+from tests.soak.sinks import says
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 from xkeymsg.transport.headers import encode_block
+
+_MEANWHILE: Final = 64
+"""How many a sender has under way."""
 
 
 class Places:
@@ -22,7 +27,7 @@ class Places:
     def __init__(self, api: API) -> None:
         self._api = api
         self._acked: dict[int, int] = {}  # by its place in the stream, the number
-        self._marks: list[tuple[int, int]] = []
+        self._marks: list[tuple[int, int, int]] = []
 
     async def publish(self, plan: Plan) -> None:
         """Have the source's stream keep all numbers, at the plan's rate, each once."""
@@ -57,7 +62,8 @@ class Places:
         """Take note of what the sender has, at a fault."""
         with contextlib.suppress(XKeyMsgError):
             info = await self._api.request("CONSUMER.INFO.PLAIN.sealing")
-            self._marks.append((info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]))
+            floor, last = info["ack_floor"]["stream_seq"], info["delivered"]["stream_seq"]
+            self._marks.append((floor, last, info["num_ack_pending"]))
 
     async def sealed(self, most: int = 0) -> None:
         """Wait until the sender has no more than so many to do."""
@@ -72,14 +78,22 @@ class Places:
         """Read the files, by numbers: a message that is sealed again has another id."""
         ledger.sent = {str(number): number for number in range(plan.messages)}
         ledger.acked = set(map(str, self._acked.values()))
+        numbers: dict[str, str] = {}
         for path in folder.glob("*.json"):
             record = json.loads(path.read_bytes())
             number = json.loads(record["data"])["n"]
-            told = record["data"].encode(), record["subject"]
-            ledger.altered += told != (payload(number, plan.size), f"orders.{number % SUBJECTS}")
+            ledger.altered += not says(ledger, record, number, plan.size)
             ledger.delivered[str(number)] += 1
-        for first, last in self._marks:
-            # What was asked for, and what was on its way when the server was asked.
-            for sequence in range(max(1, first - 512), last + 512):
+            numbers[record["id"]] = str(number)
+        # What was copied is known by its id, and one that nobody delivered stays known by it.
+        for counts in (ledger.aside, ledger.replayed):
+            by_id = dict(counts)
+            counts.clear()
+            for name, count in by_id.items():
+                counts[numbers.get(name, name)] += count
+        # What was not acknowledged, and what went by between the question and the kill.
+        ledger.at_most = sum(pending + _MEANWHILE for _, _, pending in self._marks)
+        for floor, last, _ in self._marks:
+            for sequence in range(floor + 1 - _MEANWHILE, last + 1 + _MEANWHILE):
                 if sequence in self._acked:
-                    ledger.in_flight.add(str(self._acked[sequence]))
+                    ledger.in_flight[str(self._acked[sequence])] += 1

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.soak.arena import Arena, Daemon, Plan, arena, messages
+from tests.soak.arena import Arena, Plan, arena, messages
+from tests.soak.daemons import Daemon
 from tests.soak.ledger import Ledger
 from tests.soak.places import Places
 from tests.soak.sinks import Lines, check, read_files
@@ -70,6 +71,8 @@ async def _through(
         for task in (strangers, troubles):
             if task is not None:
                 await _end(task)
+    if troubles is not None and not made.ledger.faults:
+        made.ledger.problems.append("nothing happened to it")
     await made.settle()
 
 
@@ -83,30 +86,35 @@ async def _end(task: asyncio.Task[None]) -> None:
 # --- processes that die ---------------------------------------------------------------------------
 
 
-async def _no_mark() -> None:
+Victim = NATSServer | Daemon
+
+
+async def _no_mark(victim: Victim) -> None:
     pass
 
 
 async def _kills(
     made: Arena,
-    mark: Callable[[], Awaitable[None]] = _no_mark,
+    mark: Callable[[Victim], Awaitable[None]] = _no_mark,
     *,
     extra: tuple[str, NATSServer] | None = None,
 ) -> None:
     """Kill one of everything, at random, again and again."""
     assert made.feeder is not None
-    victims: list[tuple[str, NATSServer | Daemon]] = [("server", made.servers[0])]
+    victims: list[tuple[str, Victim]] = [("server", made.servers[0])]
     victims += [("sender", made.feeder), *(("receiver", each) for each in made.receivers)]
     if extra is not None:
         victims.append(extra)
     while True:
         await asyncio.sleep(made.random.uniform(*made.plan.pause))
         name, victim = made.random.choice(victims)
-        await mark()
-        victim.kill()
+        await mark(victim)
         if isinstance(victim, NATSServer):
+            victim.kill()
+            made.ledger.faults[f"kill -9 {name}"] += 1
             await _start(victim)
-        made.ledger.faults[f"kill -9 {name}"] += 1
+        elif victim.kill():
+            made.ledger.faults[f"kill -9 {name}"] += 1
 
 
 async def _start(server: NATSServer) -> None:
@@ -132,14 +140,17 @@ async def kills_lines(plan: Plan, seed: int) -> Ledger:
     """The same into lines, where what was under way at a kill may be twice, and nothing else."""
     async with _stage("kills, into lines", plan, seed) as (made, ledger):
         ledger.once = False
-        lines = Lines(window=2 * 64)
+        lines = Lines(window=64)
         made.start_receivers(LINES)
 
         def paths() -> list[Path]:
             return [path for daemon in made.receivers for path in daemon.outputs]
 
-        async def mark() -> None:
-            lines.mark(paths())
+        async def mark(victim: Victim) -> None:
+            if isinstance(victim, NATSServer):
+                lines.mark(paths())
+            elif victim in made.receivers:
+                lines.mark(victim.outputs[-1:])
 
         await _through(made, lambda: _kills(made, mark))
         lines.read(ledger, paths(), plan.size)
@@ -183,11 +194,14 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
             await create_durable(api, "PLAIN", "sealing", options.config("sealing"))
             made.start_receivers(FILES)
             sender, places = made.start_sender(inside.url), Places(api)
+
+            async def mark(victim: Victim) -> None:
+                if victim not in made.receivers:
+                    await places.mark()
+
             tasks = [
-                asyncio.create_task(
-                    _kills(made, places.mark, extra=("the source's server", inside))
-                ),
-                asyncio.create_task(made.hostile.run(plan.hostile)),
+                asyncio.create_task(_kills(made, mark, extra=("the source's server", inside))),
+                asyncio.create_task(made.hostile.run(plan.hostile, capture=True)),
             ]
             try:
                 async with asyncio.timeout(plan.deadline):
@@ -204,6 +218,9 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
             finally:
                 for task in tasks:
                     await _end(task)
+            if not ledger.faults:
+                ledger.problems.append("nothing happened to it")
+            ledger.watch(sender.crashes, sender.in_vain)
             await made.settle()
             places.read(ledger, made.out, plan)
     return ledger

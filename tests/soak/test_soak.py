@@ -20,6 +20,7 @@ _PLAN = replace(
     scenarios.SHORT, messages=200, rate=100, hostile=10, receivers=1, frozen=3.0, deadline=45
 )
 _FROZEN = replace(_PLAN, pause=(0.5, 1.5))  # less than the sending takes: it freezes once at least
+_SABOTAGED = replace(_PLAN, receiver="tests.soak.sabotaged")
 _SLOW = replace(_PLAN, ack_wait=0.5)
 
 Scenario = Callable[[Plan, int], Coroutine[Any, Any, Ledger]]
@@ -31,22 +32,28 @@ async def run(scenario: Scenario, plan: Plan) -> Ledger:
     return ledger
 
 
+async def sabotaged() -> Ledger:
+    return await scenarios.kills(_SABOTAGED, secrets.randbelow(1 << 31))
+
+
 async def test_nothing_is_lost_and_nothing_forged() -> None:
     """All at once: it is waiting that takes its time."""
-    kills, sender, full, slow, frozen, growth = await asyncio.gather(
+    kills, sender, full, slow, frozen, (tampered, growth) = await asyncio.gather(
         run(scenarios.kills, scenarios.SHORT),
         run(scenarios.kills_daemons, _PLAN),
         run(scenarios.full_disk, _PLAN),
         run(scenarios.slow_sink, _SLOW),
         run(scenarios.frozen_server, _FROZEN),
-        memory(5, rate=200),
+        asyncio.gather(sabotaged(), memory(5, rate=200)),
     )
     assert len(kills.sent) == 1500
     assert kills.faults.total() >= 2
     assert kills.hostile.total() >= 10
     assert sender.faults.total() >= 1
     assert full.faults["disk full"] >= 1
-    assert slow.duplicates.keys() <= slow.replayed
+    assert slow.duplicates <= slow.replayed
     assert frozen.faults["server frozen"] >= 1
+    assert tampered.errors()[:2] == ["4 lost", "4 forged"]
+    assert "hostile messages in no quarantine" in " ".join(tampered.errors())
     assert growth.peak < 80 << 20
     assert growth.delivered > 0

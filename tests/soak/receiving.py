@@ -1,0 +1,32 @@
+"""A receiver that writes down what it gave up: `python -m tests.soak.receiving FILE --config …`.
+
+A daemon counts these and logs one a second. Here each has to be told from the others: FILE gets a
+line with its place in the stream, at once, so that a receiver that is killed leaves it so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from receiver.__main__ import main
+from receiver.streaming import StreamRoute
+from xkeymsg.client.jetstream.consuming import ConsumerEvent
+
+
+def write_down(path: str) -> None:
+    """Have every route write down what it gives up."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    note = StreamRoute._note
+
+    def noting(self: StreamRoute, event: ConsumerEvent) -> None:
+        if event.kind == "lost":
+            os.write(descriptor, b"%d\n" % event.sequence)
+        note(self, event)
+
+    StreamRoute._note = noting  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    write_down(sys.argv.pop(1))
+    main()
