@@ -15,11 +15,12 @@ from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.opening import openings
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.fields.documents import Sealer
-from xkeymsg.keys import XKeyPair
+from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -101,15 +102,14 @@ class Stage:
         **more: Any,
     ) -> Consumer[Message]:
         api = API(link or self.link)
+        whom = Whom({ALICE.public} if senders is None else senders)
         settings: dict[str, Any] = {"policy": QUICK, "heartbeat": 0.3, "expires": 2.0} | more
         return Consumer(
             api,
             "S",
             durable,
             handler or self.handle,
-            new_opening=openings(
-                reader, {ALICE.public} if senders is None else senders, subjects="h.>"
-            ),
+            new_opening=lambda: Scope(Keyring(reader), whom, subjects="h.>"),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=create or DurableOptions(),
             on_event=self.note,

@@ -11,10 +11,11 @@ from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.opening import openings
 from xkeymsg.client.jetstream.quarantine import Quarantine
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
-from xkeymsg.keys import XKeyPair
+from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
@@ -34,13 +35,14 @@ async def fail(message: Message) -> None:
 
 async def main(url: str, seed: str, sender: str) -> None:
     async with open_link(ConnectOptions(servers=(url,))) as link:
-        api, senders = API(link), {XKeyPair.from_seed(sender).public}
+        api, whom = API(link), Whom({XKeyPair.from_seed(sender).public})
+        keyring = Keyring(XKeyPair.from_seed(seed))
         await Mortal(
             api,
             "S",
             "d",
             fail,
-            new_opening=openings(XKeyPair.from_seed(seed), senders, subjects="h.>"),
+            new_opening=lambda: Scope(keyring, whom, subjects="h.>"),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=DurableOptions(ack_wait=0.5),
             policy=FailurePolicy(deliveries=2, backoff=0.05),

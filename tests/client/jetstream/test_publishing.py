@@ -14,8 +14,9 @@ from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, op
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.consuming import Opening
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.jetstream.opening import openings
 from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import (
     ConflictError,
@@ -27,6 +28,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
+from xkeymsg.keys import Keyring
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import open_link
@@ -46,7 +48,7 @@ class Core:
         return self.sealer.seal_document(document, policy=policy, subject=subject, **more)
 
     def openings(self, **arguments: Any) -> Callable[[], Opening[Any]]:
-        return openings(BOB, {ALICE.public}, **arguments)
+        return lambda: Scope(Keyring(BOB), Whom({ALICE.public}), **arguments)
 
     def record_key(self) -> bytes:
         return b"k" * 32
