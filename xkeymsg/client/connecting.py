@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.client.answering import Prefix
-from xkeymsg.client.client import Client, ClientOptions, parts_of
+from xkeymsg.client.client import Client
+from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.client.port import Port
 from xkeymsg.client.stats import OnError
 from xkeymsg.envelope.admission import Senders
@@ -79,8 +80,8 @@ def connect(
         "reply_prefix": reply_prefix,
     }
     # What is wrong with them shows before anything is connected.
-    _, whom, _ = parts_of(key, trust, more)
-    return _connected(options, key, whom.senders, more)
+    senders = Core(key, trust, more).whom.senders
+    return _connected(options, key, senders, more)
 
 
 def _options(

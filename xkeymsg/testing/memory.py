@@ -14,8 +14,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from typing import Final, Literal, Unpack
 
-from xkeymsg.client.client import Client, ClientOptions
+from xkeymsg.client.client import Client
 from xkeymsg.client.connecting import client_on
+from xkeymsg.client.core import ClientOptions
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConnectionFailedError, PayloadTooLargeError
 from xkeymsg.keys import Keyring, XKeyPair
