@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, Literal, Unpack, overload
+from typing import Any, Final, Literal, overload
 
-from xkeymsg.client.answering import Answering
-from xkeymsg.client.asking import Asking, first
+from xkeymsg.client.answering import Answering, Prefix
+from xkeymsg.client.asking import Asking
 from xkeymsg.client.background import Background
-from xkeymsg.client.core import ClientOptions, Core
+from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.opening import Format
 from xkeymsg.client.port import Port
@@ -20,7 +20,6 @@ from xkeymsg.client.stats import OnError, Stats, Where, Witness
 from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.whom import Reloadable, To
-from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.sealing import Headers
 from xkeymsg.errors import (
@@ -30,7 +29,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.documents import View
 from xkeymsg.fields.policy import Policy
-from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.keys import XKey
 from xkeymsg.transport.link import Event, Link
 
 __all__ = ("Client",)
@@ -50,29 +49,20 @@ class Client:
     def __init__(
         self,
         port: Port,
-        key: XKeyPair | Keyring,
-        trust: Senders,
+        core: Core,
         *,
-        inbox_prefix: str = "_INBOX",
-        **options: Unpack[ClientOptions],
+        reply_prefix: Prefix = "_INBOX",
+        on_error: OnError | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        """Take a connection; users have `connect`.
-
-        Raises:
-            ConfigurationError: If trust is none, or a value makes no sense.
-            KeyFormatError: If a user key is none.
-            TypeError: If an argument has the wrong type.
-        """
-        self._core = Core(key, trust, options)
-        self._whom, self._outgoing = self._core.whom, self._core.outgoing
-        self._port = port
-        self._trust = trust
+        """Take a connection, and what seals and opens; users have `connect`."""
+        self._core, self._port = core, port
+        self._whom, self._outgoing = core.whom, core.outgoing
         self._stats = Stats()
-        self._witness = Witness(self._stats, options.get("on_error"))
-        self._on_event = options.get("on_event")
-        prefix = options.get("reply_prefix") or inbox_prefix
-        self._asking = Asking(port, self._outgoing, self._witness, self._core.limits)
-        self._answering = Answering(port, self._outgoing, self._stats, prefix)
+        self._witness = Witness(self._stats, on_error)
+        self._on_event = on_event
+        self._asking = Asking(port, self._outgoing, self._witness, core.limits)
+        self._answering = Answering(port, self._outgoing, self._stats, reply_prefix)
         self._background = Background()
         self._js: JetStream | None = None
 
@@ -333,16 +323,14 @@ class Client:
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
-        more: dict[str, Any] = {"headers": headers, "content_type": content_type}
-        recipients = self._whom.recipients(to)
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._asking.ask(subject, data, recipients, timeout=timeout, **more) as question,
-            ):
-                return await first(question)
-        except TimeoutError:
-            raise DeliveryError(f"no answer within {timeout:g} s") from None
+        return await self._asking.first(
+            subject,
+            data,
+            self._whom.recipients(to),
+            timeout=timeout,
+            headers=headers,
+            content_type=content_type,
+        )
 
     async def request_many(
         self,
@@ -372,24 +360,15 @@ class Client:
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
-        more: dict[str, Any] = {"headers": headers, "content_type": content_type}
-        recipients = self._whom.recipients(to)
-        found: list[Message | ServiceError] = []
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._asking.ask(subject, data, recipients, timeout=timeout, **more) as question,
-            ):
-                while len(found) != replies and not (
-                    question.complete and question.answers.empty()
-                ):
-                    answer = await question.answers.get()
-                    if not isinstance(answer, Message | ServiceError):
-                        raise answer
-                    found.append(answer)
-        except TimeoutError:
-            pass
-        return found
+        return await self._asking.several(
+            subject,
+            data,
+            self._whom.recipients(to),
+            timeout=timeout,
+            replies=replies,
+            headers=headers,
+            content_type=content_type,
+        )
 
     async def respond(
         self,
@@ -509,8 +488,9 @@ class Client:
 
     def start(self) -> None:
         """Begin to look at what trust reads; `connect` calls it."""
-        if isinstance(self._trust, Reloadable):
-            self._background.spawn(self._reload(self._trust))
+        trust = self._whom.senders
+        if isinstance(trust, Reloadable):
+            self._background.spawn(self._reload(trust))
 
     async def close(self) -> None:
         """End what runs, and drop the secrets of the session; `connect` calls it on leaving."""

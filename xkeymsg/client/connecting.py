@@ -80,8 +80,7 @@ def connect(
         "reply_prefix": reply_prefix,
     }
     # What is wrong with them shows before anything is connected.
-    senders = Core(key, trust, more).whom.senders
-    return _connected(options, key, senders, more)
+    return _connected(options, Core(key, trust, more), more)
 
 
 def _options(
@@ -99,7 +98,7 @@ def _options(
 
 @asynccontextmanager
 async def _connected(
-    options: ConnectOptions, key: XKeyPair | Keyring, trust: Senders, more: ClientOptions
+    options: ConnectOptions, core: Core, more: ClientOptions
 ) -> AsyncIterator[Client]:
     clients: list[Client] = []
 
@@ -109,7 +108,7 @@ async def _connected(
 
     async with (
         open_link(options, happened) as link,
-        client_on(link, key, trust, options.inbox_prefix, more) as client,
+        client_on(link, core, options.inbox_prefix, more) as client,
     ):
         clients.append(client)
         yield client
@@ -117,10 +116,16 @@ async def _connected(
 
 @asynccontextmanager
 async def client_on(
-    port: Port, key: XKeyPair | Keyring, trust: Senders, inbox_prefix: str, more: ClientOptions
+    port: Port, core: Core, inbox_prefix: str, more: ClientOptions
 ) -> AsyncIterator[Client]:
     """Run a client on a connection, for the life of a block; `connect` and tests build on it."""
-    client = Client(port, key, trust, inbox_prefix=inbox_prefix, **more)
+    client = Client(
+        port,
+        core,
+        reply_prefix=more.get("reply_prefix") or inbox_prefix,
+        on_error=more.get("on_error"),
+        on_event=more.get("on_event"),
+    )
     client.start()
     try:
         yield client

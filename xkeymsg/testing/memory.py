@@ -16,7 +16,7 @@ from typing import Final, Literal, Unpack
 
 from xkeymsg.client.client import Client
 from xkeymsg.client.connecting import client_on
-from xkeymsg.client.core import ClientOptions
+from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConnectionFailedError, PayloadTooLargeError
 from xkeymsg.keys import Keyring, XKeyPair
@@ -62,7 +62,8 @@ class MemoryNATS:
     ) -> AsyncIterator[Client]:
         link = MemoryLink(self, inbox_prefix)
         try:
-            async with client_on(link, key, trust, inbox_prefix, options) as client:
+            core = Core(key, trust, options)
+            async with client_on(link, core, inbox_prefix, options) as client:
                 link.clients.append(client)
                 yield client
         finally:
