@@ -6,11 +6,13 @@ import asyncio
 import os
 import signal
 import sys
+from typing import Any
 
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.held import Answers, Held
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.opening import Scope
 from xkeymsg.client.whom import Whom
@@ -19,14 +21,14 @@ from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
+give = Answers.give
 
-class Mortal(Consumer[Message]):
-    """Dies where it would terminate a message."""
 
-    async def _answer(self, item: object, what: bytes) -> bool:
-        if what.startswith(b"+TERM"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return await super()._answer(item, what)  # type: ignore[arg-type]
+async def die(self: Answers, item: Held[Any], what: bytes) -> bool:
+    """Answer, and die where that would terminate a message."""
+    if what.startswith(b"+TERM"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await give(self, item, what)
 
 
 async def fail(message: Message) -> None:
@@ -37,7 +39,8 @@ async def main(url: str, seed: str, sender: str) -> None:
     async with open_link(ConnectOptions(servers=(url,))) as link:
         api, whom = API(link), Whom({XKeyPair.from_seed(sender).public})
         keyring = Keyring(XKeyPair.from_seed(seed))
-        await Mortal(
+        Answers.give = die  # type: ignore[method-assign]
+        await Consumer(
             api,
             "S",
             "d",
