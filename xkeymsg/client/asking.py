@@ -44,12 +44,10 @@ from xkeymsg.errors import (
 from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
-from xkeymsg.transport.headers import parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription
 
 __all__ = ("MOST_TEXT", "Asking", "reply_subject")
 
-_NO_RESPONDERS: Final = 503
 _LONGEST: Final = 86_400.0
 MOST_TEXT: Final = 1000
 """Characters of an error that an answer is."""
@@ -262,13 +260,11 @@ class Asking:
             question.answers.put_nowait(ConnectionFailedError("the client is closed"))
 
     async def _take(self, question: _Question, raw: Raw) -> None:
-        if raw.headers and not raw.data:
-            status = parse_status(raw.headers)
-            if status is not None and status.code == _NO_RESPONDERS:
-                if not question.begun:  # behind an answer it is not the server's
-                    error = DeliveryError("nobody listens there who could answer")
-                    question.answers.put_nowait(error)
-                return
+        if raw.says_nobody_listens:
+            if not question.begun:  # behind an answer it is not the server's
+                error = DeliveryError("nobody listens there who could answer")
+                question.answers.put_nowait(error)
+            return
         if len(raw.data) < LARGE:
             message = self._open(question, raw)
         else:
