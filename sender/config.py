@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from sender.mapping import SubjectMap, overlap
+from sender.mapping import SubjectMap
 from xkeymsg.daemon.config import load_config
 from xkeymsg.daemon.models import DrainSection, KeySection, NatsSection, ObserveSection
 from xkeymsg.daemon.plaintext import check_address
@@ -33,6 +33,7 @@ from xkeymsg.daemon.values import (
 )
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.subjects import overlap
 
 __all__ = (
     "PREFIX",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.client.whom import To, Whom
+from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.sealing import Headers, pairs_of
 from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
@@ -20,8 +21,8 @@ from xkeymsg.trust.resolver import PERMISSION
 
 __all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "clear_block")
 
-REPLIES: Final = "_XKM."
-"""What the sealed subjects of replies begin with: nothing else is sealed for them."""
+REPLIES: Final = f"{sealed_subject.REPLIES}."
+"""What the sealed subjects of replies begin with."""
 
 _RESERVED: Final = ("nats-", "sender", "xkm-", "status")
 """What no header in the clear may begin with: the server's, ours, and what clients take for the

@@ -85,7 +85,7 @@ class ConnectOptions:
     def tls_required(self) -> bool:
         """Whether plaintext is refused."""
         files = (self.tls_cert, self.tls_key, self.tls_ca)
-        schemes = {server.partition("://")[0].lower() for server in self.servers if "://" in server}
+        schemes = {split_address(server).scheme for server in self.servers}
         return self.tls_first or any(files) or "tls" in schemes
 
     @property
