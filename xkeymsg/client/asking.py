@@ -32,7 +32,7 @@ from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.sealing import Headers
+from xkeymsg.envelope.planning import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,

@@ -21,7 +21,7 @@ from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.whom import Reloadable, To
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.sealing import Headers
+from xkeymsg.envelope.planning import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     DeliveryError,

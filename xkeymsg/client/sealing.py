@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.client.whom import To, Whom
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
-from xkeymsg.envelope.sealing import Headers, pairs_of
+from xkeymsg.envelope.planning import Headers, pairs_of
 from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
