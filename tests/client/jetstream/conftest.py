@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,13 +152,3 @@ async def on_stage(
 async def stage(jetstream_server: NATSServer) -> AsyncIterator[Stage]:
     async with on_stage(jetstream_server) as stage:
         yield stage
-
-
-@pytest.fixture
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """Fail a test that leaves a task, or a socket: its ResourceWarning is an error."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() - before == {asyncio.current_task()}
-    gc.collect(1)  # what is this young
