@@ -17,9 +17,10 @@ import httpx
 from receiver.config import HTTPSink
 from receiver.records import Record
 from receiver.sinks.sink import RefusedError, UnavailableError
-from receiver.sinks.tls import read_token, tls_context
+from receiver.sinks.token import read_token
 from xkeymsg import primitives
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.tls import tls_context
 
 __all__ = ("HTTP",)
 
