@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from receiver.sinks.tls import read_token, tls_context
+from receiver.sinks.token import read_token
 from xkeymsg.daemon.config import load_config
 from xkeymsg.daemon.extra import INSTALL
 from xkeymsg.daemon.models import (
@@ -19,9 +18,10 @@ from xkeymsg.daemon.models import (
     KeySection,
     NatsSection,
     ObserveSection,
+    PlainNatsSection,
     TrustSection,
 )
-from xkeymsg.daemon.plaintext import check_address, check_url
+from xkeymsg.daemon.plaintext import check_url
 from xkeymsg.daemon.section import Location, Section
 from xkeymsg.daemon.values import (
     Count,
@@ -35,8 +35,8 @@ from xkeymsg.daemon.values import (
     Text,
 )
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.subjects import is_written_subject
+from xkeymsg.transport.tls import tls_context
 
 __all__ = (
     "PREFIX",
@@ -231,25 +231,15 @@ def _mapping(text: str) -> str:
     return text
 
 
-Address = Annotated[Text, AfterValidator(check_address)]
-
-
-class NATSSink(NatsSection):
+class NATSSink(PlainNatsSection):
     """A subject on a server that may see plaintext: one of this machine, or through TLS."""
 
     kind: Literal["nats"]
     """`"nats"`"""
-    servers: Annotated[tuple[Address, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
-    """Addresses: `tls://`, or `nats://` with 127.0.0.1 or [::1]."""
     subject: Annotated[Text, AfterValidator(_mapping)]
     """Where to; `{subject}` in it, and not first, stands for the sealed subject."""
     jetstream: Flag = False
     """A stream takes it, and its acknowledgement counts; it keeps a message once, by its id."""
-
-    def options(self, name: str) -> ConnectOptions:
-        """Return the settings; without TLS a server cannot name another, which may be anywhere."""
-        options = super().options(name)
-        return replace(options, discover=options.tls_required)
 
 
 class QuarantineSection(Section):

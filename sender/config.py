@@ -6,16 +6,20 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from sender.mapping import SubjectMap, overlap
+from sender.mapping import SubjectMap
 from xkeymsg.daemon.config import load_config
-from xkeymsg.daemon.models import DrainSection, KeySection, NatsSection, ObserveSection
-from xkeymsg.daemon.plaintext import check_address
+from xkeymsg.daemon.models import (
+    DrainSection,
+    KeySection,
+    NatsSection,
+    ObserveSection,
+    PlainNatsSection,
+)
 from xkeymsg.daemon.section import Section
 from xkeymsg.daemon.values import (
     Count,
@@ -32,7 +36,7 @@ from xkeymsg.daemon.values import (
     Text,
 )
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.subjects import overlap
 
 __all__ = (
     "PREFIX",
@@ -40,7 +44,6 @@ __all__ = (
     "PeersSection",
     "Route",
     "SenderKeySection",
-    "SourceSection",
     "load",
 )
 
@@ -216,21 +219,6 @@ def _of_mapping(table: Mapping[str, Any], source: str | None) -> Iterator[tuple[
         yield "to", str(error)
 
 
-Address = Annotated[Text, AfterValidator(check_address)]
-
-
-class SourceSection(NatsSection):
-    """The server with the plaintext: one of this machine, or one through TLS."""
-
-    servers: Annotated[tuple[Address, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
-    """Addresses: `tls://`, or `nats://` with 127.0.0.1 or [::1]."""
-
-    def options(self, name: str) -> ConnectOptions:
-        """Return the settings; without TLS a server cannot name another, which may be anywhere."""
-        options = super().options(name)
-        return replace(options, discover=options.tls_required)
-
-
 class Config(Section):
     """The file of the sender."""
 
@@ -239,7 +227,7 @@ class Config(Section):
     key: SenderKeySection
     trust: PeersSection
     nats: NatsSection = Field(default_factory=NatsSection)
-    source: SourceSection | None = None
+    source: PlainNatsSection | None = None
     route: Annotated[tuple[Route, ...], Field(min_length=1)]
     observe: ObserveSection = ObserveSection()
     drain: DrainSection = DrainSection()

@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from xkeymsg.envelope.subject import REPLIES
 from xkeymsg.errors import ConfigurationError, MalformedError
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 
-__all__ = ("SubjectMap", "overlap")
+__all__ = ("SubjectMap",)
 
 _REFERENCE: Final = re.compile(r"\{([^{}]*)\}")
-_RESERVED: Final = re.compile(r"\$.*|_XKM|_INBOX|_R_")
+_RESERVED: Final = re.compile(rf"\$.*|{REPLIES}|_INBOX|_R_")
 
 
 class SubjectMap:
@@ -107,14 +108,3 @@ class SubjectMap:
 
 def _expression(token: str) -> str:
     return {"*": r"([^.]+)", ">": r"(.+)"}.get(token) or re.escape(token)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Tell whether a subject can match both of two patterns."""
-    mine, theirs = one.split("."), other.split(".")
-    for a, b in zip(mine, theirs, strict=False):
-        if ">" in (a, b):
-            return True
-        if a != b and "*" not in (a, b):
-            return False
-    return len(mine) == len(theirs)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
 import pytest
 from hypothesis import settings
 
@@ -32,3 +36,13 @@ def no_settings_from_outside(
     ):
         monkeypatch.delenv(f"NATS_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+
+
+@pytest.fixture
+async def nothing_is_left_behind() -> AsyncIterator[None]:
+    """Fail a test that leaves a task, or a socket: its ResourceWarning is an error."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before == {asyncio.current_task()}
+    gc.collect(1)  # what is this young

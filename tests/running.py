@@ -1,17 +1,25 @@
-"""Programs of this project as real processes, with waits that end."""
+"""Programs as real processes: whatever waits has a deadline, and says what they have printed."""
 
 from __future__ import annotations
 
-import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Literal, NoReturn, Self
 
-DEADLINE = 20.0
+import pytest
+
+__all__ = ("DEADLINE", "ROOT", "Process", "Program", "run")
+
+ROOT: Final = Path(__file__).parent.parent
+DEADLINE: Final = 20.0
+"""Seconds for whatever takes milliseconds: only a machine under load comes near it."""
+
+Stream = Literal["out", "err"]
 
 
 def run(
@@ -24,66 +32,68 @@ def run(
     )
 
 
-class Program:
-    """A program that runs while a `with` block does; its output is read line by line."""
+class _Lines:
+    """The lines of one pipe, read by a thread of their own: a full pipe would stop the process."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        self.all: list[str] = []
+        self._pipe = pipe
+        self._taken = 0
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._pipe or ():
+            with self._changed:
+                self.all.append(line.decode(errors="backslashreplace").rstrip("\n"))
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def take(self, deadline: float) -> str | None:
+        """Return the first line not yet taken, or None where no more come in time."""
+        with self._changed:
+            while self._taken == len(self.all):
+                left = deadline - time.monotonic()
+                if self._ended or left <= 0:
+                    return None
+                self._changed.wait(left)
+            self._taken += 1
+            return self.all[self._taken - 1]
+
+    def close(self) -> None:
+        """Read what is left; the process has ended."""
+        self._thread.join(DEADLINE)
+        if self._pipe is not None:
+            self._pipe.close()
+
+
+class Process:
+    """A process that lives as long as a `with` block at most."""
 
     def __init__(
         self,
-        *arguments: str,
+        *command: str | Path,
         env: Mapping[str, str] | None = None,
         stdout: int = subprocess.PIPE,
         stdin: int = subprocess.DEVNULL,
+        cwd: Path | None = None,
     ) -> None:
+        self.command = [str(part) for part in command]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            env=env,
+            self.command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env, cwd=cwd
         )
-        self._lines: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-        self._seen: list[tuple[str, str]] = []
-        self._readers = [
-            threading.Thread(target=self._read, args=(name, stream), daemon=True)
-            for name, stream in (("out", self.process.stdout), ("err", self.process.stderr))
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    def _read(self, name: str, stream: IO[bytes] | None) -> None:
-        for line in stream or ():
-            self._lines.put((name, line.decode("utf-8", "backslashreplace").rstrip("\n")))
-
-    def wait_for(self, text: str, stream: str = "out") -> str:
-        """Return the next line of `stream` that contains `text`."""
-        deadline = time.monotonic() + DEADLINE
-        while True:
-            try:
-                line = self._lines.get(timeout=max(0.01, deadline - time.monotonic()))
-            except queue.Empty:
-                shown = "\n".join(f"{name}: {line}" for name, line in self._seen)
-                raise AssertionError(f"no {text!r} on std{stream}; this came:\n{shown}") from None
-            self._seen.append(line)
-            if line[0] == stream and text in line[1]:
-                return line[1]
-
-    def wait(self, deadline: float = DEADLINE) -> int:
-        """Return the exit code."""
-        try:
-            code = self.process.wait(deadline)
-        except subprocess.TimeoutExpired:
-            raise AssertionError("it still runs") from None
-        for reader in self._readers:
-            reader.join(DEADLINE)
-        return code
-
-    def output(self, stream: str = "out") -> list[str]:
-        """Every line that came on a stream, once the program has ended."""
-        while not self._lines.empty():
-            self._seen.append(self._lines.get())
-        return [line for name, line in self._seen if name == stream]
+        self._lines = {"out": _Lines(self.process.stdout), "err": _Lines(self.process.stderr)}
 
     def __enter__(self) -> Self:
+        try:
+            self._greet()
+        except BaseException:
+            self.end()
+            raise
         return self
 
     def __exit__(
@@ -92,9 +102,70 @@ class Program:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                stream.close()
+        self.end()
+
+    def _greet(self) -> None:
+        """Wait for what the program prints first, where there is such a thing."""
+
+    def end(self) -> None:
+        """End the process where it still runs."""
+        try:
+            self.process.kill()  # does nothing to one that has ended
+            self.process.wait(DEADLINE)
+        finally:
+            for lines in self._lines.values():
+                lines.close()
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
+    def wait_for(self, text: str, stream: Stream = "out") -> str:
+        """Return the next line of `stream` that contains `text`."""
+        deadline = time.monotonic() + DEADLINE
+        while (line := self._lines[stream].take(deadline)) is not None:
+            if text in line:
+                return line
+        return self.fail(f"no line with {text!r} on std{stream}")
+
+    def next_line(self) -> str:
+        """Return the next line of stdout."""
+        return self.wait_for("")
+
+    def has_no_more(self) -> None:
+        """See that no line of stdout is left that was not waited for."""
+        if (line := self._lines["out"].take(0)) is not None:
+            self.fail(f"one line too many: {line!r}")
+
+    def wait(self, deadline: float = DEADLINE) -> int:
+        """Return the exit code."""
+        try:
+            code = self.process.wait(deadline)
+        except subprocess.TimeoutExpired:
+            self.fail("it still runs")
+        for lines in self._lines.values():
+            lines.close()  # what it printed last may still be in the pipes
+        return code
+
+    def output(self, stream: Stream = "out") -> list[str]:
+        """Every line that came on a stream, once the program has ended."""
+        return self._lines[stream].all
+
+    def fail(self, what: str) -> NoReturn:
+        """End the process, and fail the test with all that it has printed."""
+        self.end()
+        printed = [f"  std{name}: {line}" for name, of in self._lines.items() for line in of.all]
+        pytest.fail("\n".join([f"{' '.join(self.command)}: {what}", *printed]))
+
+
+class Program(Process):
+    """One of our own programs, by its module and arguments."""
+
+    def __init__(
+        self,
+        *arguments: str | Path,
+        env: Mapping[str, str] | None = None,
+        stdout: int = subprocess.PIPE,
+        stdin: int = subprocess.DEVNULL,
+        cwd: Path | None = None,
+    ) -> None:
+        command = (sys.executable, "-m", *arguments)
+        super().__init__(*command, env=env, stdout=stdout, stdin=stdin, cwd=cwd)

@@ -16,10 +16,11 @@ import httpx
 
 from receiver.config import HTTPSink
 from receiver.sinks.sink import RefusedError, UnavailableError
-from receiver.sinks.tls import read_token, tls_context
+from receiver.sinks.token import read_token
 from xkeymsg import primitives
 from xkeymsg.daemon.records import Record
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.tls import tls_context
 
 __all__ = ("HTTP",)
 

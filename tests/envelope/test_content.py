@@ -16,7 +16,7 @@ from xkeymsg import (
     Opener,
     Sealer,
 )
-from xkeymsg.envelope.sealing import Headers as SealedHeaders
+from xkeymsg.envelope.planning import Headers as SealedHeaders
 
 RING = 65_536
 

@@ -22,33 +22,9 @@ from tests.envelope.forge import (
     Rogue,
     grant_list,
 )
-from tests.reference.content import MessageArray
+from tests.envelope.rogue import NO_ARRAY, ROGUE, code, parts, view
 from tests.reference.encoding import array, binary, header
-from xkeymsg import ContentTypeError, XKeyMsgError
-
-ROGUE = Rogue()
-
-
-NO_ARRAY = MessageArray().encode()
-
-
-def parts(*kinds: int, content: bytes = b"") -> list[bytes]:
-    return [
-        ROGUE.part(j, content or (NO_ARRAY if kind % PADDED > FIELDS else b""), kind)
-        for j, kind in enumerate(kinds)
-    ]
-
-
-def view(*indices: int, index: int = 0) -> bytes:
-    return ROGUE.view(index, grant_list(indices))
-
-
-def code(envelope: bytes) -> str:
-    """How an opener of documents refuses it, where the error is behind the wrap."""
-    with pytest.raises(XKeyMsgError) as caught:
-        open_fields(reader(), envelope)
-    assert caught.value.outside == "refused"
-    return caught.value.code
+from xkeymsg import ContentTypeError
 
 
 def test_a_document_opens_for_its_reader() -> None:

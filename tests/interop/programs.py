@@ -1,7 +1,4 @@
-"""Programs run as processes of their own, and the tutorial's two in each language.
-
-Whatever waits here has a deadline, and says what the process has printed when it passes.
-"""
+"""The tutorial's two programs in each language."""
 
 from __future__ import annotations
 
@@ -9,24 +6,17 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Final, NoReturn, Protocol, Self
+from typing import Protocol
 
 import pytest
 
+from tests.running import DEADLINE, ROOT, Process, run
 from xkeymsg.keys import XKeyPair
 
-__all__ = ("WITHIN", "Foreign", "Ours", "Peer", "Program", "Receiver", "find_tool")
-
-_ROOT: Final = Path(__file__).parent.parent.parent
-WITHIN: Final = 20.0
-"""Seconds for whatever takes milliseconds: only a machine under load comes near it."""
+__all__ = ("Foreign", "Ours", "Peer", "Receiver", "find_tool")
 
 
 def find_tool(name: str) -> str:
@@ -39,131 +29,7 @@ def find_tool(name: str) -> str:
     pytest.skip(missing)
 
 
-class _Lines:
-    """The lines of one pipe, read by a thread of their own: a full pipe would stop the process."""
-
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self.all: list[str] = []
-        self._pipe = pipe
-        self._taken = 0
-        self._ended = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
-        for line in self._pipe:
-            with self._changed:
-                self.all.append(line.decode(errors="backslashreplace").rstrip("\n"))
-                self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def take(self, deadline: float) -> str | None:
-        """Return the first line not yet taken, or None where no more come in time."""
-        with self._changed:
-            while self._taken == len(self.all):
-                left = deadline - time.monotonic()
-                if self._ended or left <= 0:
-                    return None
-                self._changed.wait(left)
-            self._taken += 1
-            return self.all[self._taken - 1]
-
-    def close(self) -> None:
-        """Read what is left; the process has ended."""
-        self._thread.join(WITHIN)
-        self._pipe.close()
-
-
-class Program:
-    """A process that lives as long as a `with` block at most."""
-
-    def __init__(self, *command: str | Path) -> None:
-        self.command = [str(part) for part in command]
-        # From the repository's root, where our programs are modules whether installed or not.
-        self._process = subprocess.Popen(
-            self.command,
-            cwd=_ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self.out = _Lines(self._process.stdout)
-        self.err = _Lines(self._process.stderr)
-
-    def __enter__(self) -> Self:
-        try:
-            self._greet()
-        except BaseException:
-            self.end()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.end()
-
-    def _greet(self) -> None:
-        """Wait for what the program prints first, where there is such a thing."""
-
-    def end(self) -> None:
-        """End the process where it still runs."""
-        try:
-            self._process.kill()  # does nothing to one that has ended
-            self._process.wait(WITHIN)
-        finally:
-            self.out.close()
-            self.err.close()
-
-    def next_line(self) -> str:
-        """Return the next line of stdout."""
-        line = self.out.take(time.monotonic() + WITHIN)
-        return line if line is not None else self.fail("no more lines on stdout")
-
-    def complaint(self, pattern: str) -> str:
-        """Return the next line of stderr that has `pattern` in it."""
-        deadline = time.monotonic() + WITHIN
-        while (line := self.err.take(deadline)) is not None:
-            if re.search(pattern, line):
-                return line
-        return self.fail(f"no line on stderr with {pattern!r}")
-
-    def interrupt(self) -> None:
-        """Press Ctrl+C."""
-        self._process.send_signal(signal.SIGINT)
-
-    def ends_with(self, code: int) -> None:
-        """Wait for the process to end, with this exit code."""
-        try:
-            actual = self._process.wait(WITHIN)
-        except subprocess.TimeoutExpired:
-            self.fail("still runs")
-        # What it printed last may still be in the pipes.
-        self.out.close()
-        self.err.close()
-        if actual != code:
-            self.fail(f"ended with {actual}, not {code}")
-
-    def fail(self, what: str) -> NoReturn:
-        """End the process, and fail the test with all that it has printed."""
-        self.end()
-        printed = [
-            f"  {name}: {line}"
-            for name, lines in (("stdout", self.out), ("stderr", self.err))
-            for line in lines.all
-        ]
-        pytest.fail("\n".join([f"{' '.join(self.command)}: {what}", *printed]))
-
-
-class Receiver(Program):
+class Receiver(Process):
     """A receiver of the tutorial, of whichever language: subscribed within its `with` block."""
 
     key: str
@@ -190,9 +56,11 @@ class Receiver(Program):
             if (actual := self.next_line()) != line:
                 self.fail(f"not {line!r}, but {actual!r}")
 
-    def _has_no_more(self) -> None:
-        if (line := self.out.take(0)) is not None:
-            self.fail(f"one line too many: {line!r}")
+    def _ends_with(self, code: int) -> None:
+        """Wait for the process to end, with this exit code, and nothing more on stdout."""
+        if (actual := self.wait()) != code:
+            self.fail(f"ended with {actual}, not {code}")
+        self.has_no_more()
 
 
 class _OurReceiver(Receiver):
@@ -202,12 +70,11 @@ class _OurReceiver(Receiver):
 
     def refuses(self, sender: str) -> None:
         del sender  # which the message did not prove, so that ours does not repeat it
-        self.complaint(r"\bauthentication\b")
+        self.wait_for("authentication", "err")
         self._code = 3
 
     def stops(self) -> None:
-        self.ends_with(self._code)
-        self._has_no_more()
+        self._ends_with(self._code)
 
 
 class _ForeignReceiver(Receiver):
@@ -224,9 +91,8 @@ class _ForeignReceiver(Receiver):
         )
 
     def stops(self) -> None:
-        self.interrupt()
-        self.ends_with(0)
-        self._has_no_more()
+        self.process.send_signal(signal.SIGINT)
+        self._ends_with(0)
 
 
 class Peer(Protocol):
@@ -247,16 +113,17 @@ class Ours:
 
     def listen(self, url: str, messages: int) -> Receiver:
         python = (sys.executable, "-m", "receiver", "--server", url)
-        return _OurReceiver(*python, "--count", str(messages), "--wait", str(int(WITHIN)))
+        return _OurReceiver(
+            *python, "--count", str(messages), "--wait", str(int(DEADLINE)), cwd=ROOT
+        )
 
     def send(self, url: str, to: str, text: str) -> str:
         pair = XKeyPair.generate()
         seed = self.folder / f"{pair.public}.seed"
         seed.touch(mode=0o600)
         seed.write_text(pair.seed() + "\n")
-        python = (sys.executable, "-m", "sender", "--server", url)
-        with Program(*python, "--seed", seed, to, text) as program:
-            program.ends_with(0)
+        done = run("sender", "--server", url, "--seed", str(seed), to, text)
+        assert done.returncode == 0, done.stderr
         return str(pair.public)
 
 
@@ -269,11 +136,11 @@ class Foreign:
 
     def listen(self, url: str, messages: int) -> Receiver:
         del messages  # it has no end but Ctrl+C
-        return _ForeignReceiver(*self.receiver, "--server", url)
+        return _ForeignReceiver(*self.receiver, "--server", url, cwd=ROOT)
 
     def send(self, url: str, to: str, text: str) -> str:
-        with Program(*self.sender, "--server", url, to, text) as program:
+        with Process(*self.sender, "--server", url, to, text, cwd=ROOT) as program:
             line = program.next_line()
-            program.ends_with(0)
+            assert program.wait() == 0
             match = re.fullmatch(rf">> SENT \d+ bytes from (X[A-Z2-7]{{55}}) to {to}", line)
             return match[1] if match else program.fail(f"not what it sent: {line!r}")

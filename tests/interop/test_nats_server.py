@@ -24,41 +24,23 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from xkeymsg import nkey
+from tests.transport.authority import Nkey
 from xkeymsg.errors import AuthenticationError
 from xkeymsg.keys import XKV1_OVERHEAD, XKey, XKeyPair
 from xkeymsg.testing import NATSServer
 
 WITHIN: Final = 15.0
 
-ISSUER: Final = nkeys.from_seed(
-    bytearray(nkey.encode_seed(nkey.Prefix.ACCOUNT, bytes(range(32))), "ascii")
-)
-ISSUER_KEY: Final = str(ISSUER.public_key.decode("ascii"))
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+ISSUER: Final = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
 
 
 def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _jwt(audience: str, subject: str, claims: dict[str, object], name: str = "") -> str:
-    """Return a JWT of NATS' kind (ADR-14) from the issuer that the server trusts."""
-    body = {
-        "aud": audience,
-        "iat": int(time.time()),
-        "iss": ISSUER_KEY,
-        "jti": "the-server-does-not-look-at-it",
-        "name": name,
-        "sub": subject,
-        "nats": {**claims, "version": 2},
-    }
-    head = {"typ": "JWT", "alg": "ed25519-nkey"}
-    signed = ".".join(_encode(json.dumps(part).encode()) for part in (head, body))
-    return f"{signed}.{_encode(ISSUER.sign(signed.encode()))}"
+def _claims_of(audience: str, subject: str, about: dict[str, object], name: str = "") -> str:
+    """Sign claims as the issuer that the server trusts."""
+    return ISSUER.claims(subject, {**about, "version": 2}, aud=audience, name=name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +134,7 @@ async def callout() -> AsyncIterator[Callout]:
         authorization {{
             timeout: {WITHIN}
             users: [ {{ user: service, password: pwd }} ]
-            auth_callout {{ issuer: {ISSUER_KEY}, auth_users: [ service ], xkey: {key.public} }}
+            auth_callout {{ issuer: {ISSUER.public}, auth_users: [ service ], xkey: {key.public} }}
         }}
     """
     with NATSServer(config) as server:
@@ -175,8 +157,8 @@ def _admission(claims: dict[str, Any]) -> bytes:
     """Return the answer that lets the client of a request in."""
     asked = claims["nats"]
     unlimited = {"subs": -1, "data": -1, "payload": -1, "pub": {}, "sub": {}}
-    user = _jwt("$G", asked["user_nkey"], {"type": "user", **unlimited}, "admitted")
-    return _jwt(
+    user = _claims_of("$G", asked["user_nkey"], {"type": "user", **unlimited}, "admitted")
+    return _claims_of(
         asked["server_id"]["id"],
         asked["user_nkey"],
         {"type": "authorization_response", "jwt": user},

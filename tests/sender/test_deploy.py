@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sender.config import PeersSection, Route, SenderKeySection, SourceSection
+from sender.config import PeersSection, Route, SenderKeySection
 from tests.running import run
 from tests.sender.conftest import ALICE
-from xkeymsg.daemon.models import DrainSection, NatsSection, ObserveSection
+from xkeymsg.daemon.models import DrainSection, NatsSection, ObserveSection, PlainNatsSection
 from xkeymsg.daemon.section import Section
 from xkeymsg.trust.stores.file import write_seed
 
@@ -22,7 +22,7 @@ SECTIONS: dict[str, type[Section]] = {
     "[key]": SenderKeySection,
     "[trust]": PeersSection,
     "[nats]": NatsSection,
-    "[source]": SourceSection,
+    "[source]": PlainNatsSection,
     "[[route]]": Route,
     "[observe]": ObserveSection,
     "[drain]": DrainSection,
@@ -31,7 +31,7 @@ SECTIONS: dict[str, type[Section]] = {
 
 def fields(section: type[Section]) -> set[str]:
     """The keys of a section; those of [nats] once."""
-    return {"servers"} if section is SourceSection else set(section.model_fields)
+    return {"servers"} if section is PlainNatsSection else set(section.model_fields)
 
 
 @pytest.mark.parametrize("title", SECTIONS)

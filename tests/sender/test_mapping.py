@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sender.mapping import SubjectMap, overlap
+from sender.mapping import SubjectMap
 from xkeymsg.errors import ConfigurationError, MalformedError
 
 
@@ -58,21 +58,3 @@ def test_what_makes_no_sense_is_said_at_the_start(pattern: str | None, to: str, 
 def test_another_subject_goes_nowhere(subject: str) -> None:
     with pytest.raises(MalformedError):
         SubjectMap("ehr.*", "s.{1}")(subject)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "both"),
-    [
-        ("a.b", "a.b", True),
-        ("a.*", "a.b", True),
-        ("a.*", "*.b", True),
-        ("a.>", "a.b.c", True),
-        (">", "x", True),
-        ("a.>", "a", False),
-        ("a.*", "a.b.c", False),
-        ("a.b", "a.c", False),
-        ("a.*.c", "*.b.d", False),
-    ],
-)
-def test_patterns_that_meet(one: str, other: str, both: bool) -> None:
-    assert overlap(one, other) == overlap(other, one) == both

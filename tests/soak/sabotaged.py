@@ -9,8 +9,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from receiver.__main__ import main
 from receiver.records import Record as Line
+
+from receiver.__main__ import main
 from receiver.sinks.files import Files
 from tests.soak.receiving import write_down
 from xkeymsg.client.jetstream.quarantine import Quarantine

@@ -6,48 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from xkeymsg import ConnectionFailedError, MalformedError, PayloadTooLargeError
-from xkeymsg.testing import MemoryNATS, NATSServer
-from xkeymsg.testing.memory import MemoryLink, matches
+from xkeymsg.testing import MemoryNATS
+from xkeymsg.testing.memory import MemoryLink
 from xkeymsg.testing.pytest_plugin import Clients
 from xkeymsg.transport.headers import parse_status
-from xkeymsg.transport.link import open_link
-from xkeymsg.transport.options import ConnectOptions
-
-TOKENS = st.sampled_from(["a", "b", "*"])
-PATTERNS = st.tuples(st.lists(TOKENS, min_size=1, max_size=4), st.booleans()).map(
-    lambda each: ".".join([*each[0], *([">"] if each[1] else [])])
-)
-SUBJECTS = ["a", "b", "a.b", "b.a", "a.a", "a.b.a", "a.b.b", "a.a.a.a", "b.b.b.b.b"]
-
-
-async def test_patterns_are_those_of_a_server(server: NATSServer) -> None:
-    patterns = ["a", "*", ">", "a.*", "a.>", "*.b", "*.b.>", "a.b.*", "*.*.*", "b.*.b.*.>"]
-    async with open_link(ConnectOptions(servers=(server.url,))) as link:
-        subscriptions = {pattern: await link.subscribe(pattern) for pattern in patterns}
-        for subject in SUBJECTS:
-            await link.publish(subject, b"")
-        await link.confirm()
-        for pattern, subscription in subscriptions.items():
-            got = [(await subscription.next(1)).subject_text for _ in range(subscription.pending)]
-            wanted = [each for each in SUBJECTS if matches(pattern.encode(), each.encode())]
-            assert got == wanted, pattern
-
-
-@given(PATTERNS, st.sampled_from(SUBJECTS))
-def test_a_pattern_by_its_definition(pattern: str, subject: str) -> None:
-    def match(wanted: list[str], got: list[str]) -> bool:
-        if not wanted or not got:
-            return wanted == got
-        if wanted == [">"]:
-            return True
-        return wanted[0] in ("*", got[0]) and match(wanted[1:], got[1:])
-
-    expected = match(pattern.split("."), subject.split("."))
-    assert matches(pattern.encode(), subject.encode()) == expected
 
 
 async def test_a_link_in_memory_refuses_what_a_link_refuses() -> None:

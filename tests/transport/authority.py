@@ -36,7 +36,7 @@ class Nkey:
         """Check a signature as it stands in a CONNECT line."""
         self._pair.verify(data, base64.b64decode(signature))
 
-    def claims(self, subject: str, about: dict[str, object], **times: int) -> str:
+    def claims(self, subject: str, about: dict[str, object], **more: object) -> str:
         """Sign claims about another key as a NATS JWT (ADR-14)."""
 
         def part(content: object) -> str:
@@ -44,7 +44,7 @@ class Nkey:
 
         body = {"iss": self.public, "sub": subject, "iat": 1_700_000_000, "name": subject[:8]}
         text = (
-            part({"typ": "JWT", "alg": "ed25519-nkey"}) + "." + part(body | times | {"nats": about})
+            part({"typ": "JWT", "alg": "ed25519-nkey"}) + "." + part(body | more | {"nats": about})
         )
         return f"{text}.{_base64url(self._pair.sign(text.encode()))}"
 

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from tests.transport.authority import CertificateAuthority
-
-
-@pytest.fixture
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """Fail a test that leaves a task, or a socket: its ResourceWarning is an error."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() - before == {asyncio.current_task()}
-    gc.collect(1)  # what is this young
 
 
 @pytest.fixture

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from tests.transport.raw import Script, Session, broker
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.nkey import UserKey
 from xkeymsg.testing import NATSServer
-from xkeymsg.transport.client import HardenedClient
-from xkeymsg.transport.connect import connect
+from xkeymsg.transport.dial import dialled
 from xkeymsg.transport.options import ConnectOptions
 
 SECRET = "hunter2"
@@ -36,12 +34,6 @@ def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is spared here by the time between two attempts."""
     monkeypatch.setattr("xkeymsg.transport.dial._RETRY", 0.01)
     monkeypatch.setattr("xkeymsg.transport.client._LINGER", 0.1)
-
-
-@contextlib.asynccontextmanager
-async def connection(options: ConnectOptions) -> AsyncIterator[HardenedClient]:
-    async with connect(options) as connected:
-        yield connected.client
 
 
 def reconnection(client: Client) -> asyncio.Event:
@@ -59,7 +51,7 @@ async def refusal(options: ConnectOptions) -> str:
     """Connect where it has to fail, before the time is up, and return what the error says."""
     begun = time.monotonic()
     with pytest.raises(ConnectionFailedError) as caught:
-        async with connect(options):
+        async with dialled(options):
             pass
     assert time.monotonic() - begun < options.timeout / 2
     return str(caught.value)
@@ -122,7 +114,7 @@ async def test_only_a_handshake_is_sent_where_tls_comes_first() -> None:
     async with broker(plaintext) as server:
         options = ConnectOptions(servers=(server.url,), token=SECRET, tls_first=True, timeout=0.5)
         with pytest.raises(ConnectionFailedError):
-            async with connect(options):
+            async with dialled(options):
                 pass
         session = await server.session()
 
@@ -147,7 +139,7 @@ async def test_nothing_is_sent_without_tls_on_a_reconnection_and_the_next_with_i
     again = over_tls(server_tls, Session.serve)
     async with broker(over_tls(server_tls, hang_up), plaintext, again) as server:
         options = ConnectOptions(servers=(server.url,), token=SECRET, tls_ca=authority.path)
-        async with connection(options) as client:
+        async with dialled(options) as client:
             reconnected = reconnection(client)
 
             assert (await server.session(1)).received == b""
@@ -165,7 +157,7 @@ async def test_nothing_is_sent_without_tls_to_a_discovered_server(
 
         async with broker(over_tls(server_tls, announce)) as server:
             options = ConnectOptions(servers=(server.url,), token=SECRET, tls_ca=authority.path)
-            async with connection(options):
+            async with dialled(options):
                 assert (await discovered.session()).received == b""
 
 
@@ -178,7 +170,7 @@ async def test_a_server_that_is_named_before_the_handshake_is_not_believed(
         first = over_tls(server_tls, hang_up, connect_urls=urls)
         async with broker(first, over_tls(server_tls, Session.serve)) as server:
             options = ConnectOptions(servers=(server.url,), token=SECRET, tls_ca=authority.path)
-            async with connection(options) as client:
+            async with dialled(options) as client:
                 async with asyncio.timeout(5), server._change:
                     await server._change.wait_for(lambda: len(server.sessions) == 2)
                 assert client.discovered_servers == []
@@ -198,7 +190,7 @@ async def test_what_comes_in_plaintext_before_the_handshake_is_not_taken_for_the
 
     async with broker(script) as server:
         options = ConnectOptions(servers=(server.url,), tls_ca=authority.path)
-        async with connection(options) as client:
+        async with dialled(options) as client:
             await client.flush()
             assert client.is_connected
             assert client.last_error is None
@@ -286,7 +278,7 @@ async def test_a_nonce_is_signed_by_the_key_of_the_user(
         await session.serve()
 
     async with broker(script) as server:
-        async with connection(replace(options, servers=(server.url,))):
+        async with dialled(replace(options, servers=(server.url,))):
             pass
         said = (await server.session()).connect
 
@@ -317,7 +309,7 @@ async def test_a_nonce_that_is_none_is_not_signed_on_a_reconnection(
     options, _ = login(tmp_path)
     async with broker(first, second, third) as server:
         options = replace(options, servers=(server.url,))
-        async with connection(options) as client:
+        async with dialled(options) as client:
             reconnected = reconnection(client)
 
             assert (await server.session(1)).received == b""
@@ -343,7 +335,7 @@ async def test_a_nonce_that_is_none_is_not_signed_on_a_reconnection(
 async def test_a_login_by_name_works(config: str, login: dict[str, str]) -> None:
     with NATSServer(config) as server:
         options = ConnectOptions(servers=(server.url,)).merged(login)
-        async with connection(options) as client:
+        async with dialled(options) as client:
             await client.flush()
 
 
@@ -354,21 +346,21 @@ async def test_a_login_by_name_works(config: str, login: dict[str, str]) -> None
 async def test_a_login_in_an_address_works(userinfo: str, password: str) -> None:
     with NATSServer(f'authorization {{ user: ada, password: "{password}" }}') as server:
         address = server.url.replace("nats://", f"nats://{userinfo}@")
-        async with connection(ConnectOptions(servers=(address,))) as client:
+        async with dialled(ConnectOptions(servers=(address,))) as client:
             await client.flush()
 
 
 async def test_a_token_in_an_address_works() -> None:
     with NATSServer("authorization { token: 'hunter@2' }") as server:
         address = server.url.replace("nats://", "nats://hunter%402@")
-        async with connection(ConnectOptions(servers=(address,))) as client:
+        async with dialled(ConnectOptions(servers=(address,))) as client:
             await client.flush()
 
 
 async def test_a_login_by_nkey_works(tmp_path: Path) -> None:
     options, user = nkey_login(tmp_path)
     with NATSServer(f"authorization {{ users: [ {{ nkey: {user.public} }} ] }}") as server:
-        async with connection(replace(options, servers=(server.url,))) as client:
+        async with dialled(replace(options, servers=(server.url,))) as client:
             await client.flush()
 
 
@@ -376,7 +368,7 @@ async def test_a_login_by_credentials_works(tmp_path: Path) -> None:
     operator, user, path = Operator(), Nkey(), tmp_path / "user.creds"
     path.write_text(operator.creds(user))
     with NATSServer(operator.config) as server:
-        async with connection(ConnectOptions(servers=(server.url,), creds=path)) as client:
+        async with dialled(ConnectOptions(servers=(server.url,), creds=path)) as client:
             await client.flush()
 
 
@@ -419,7 +411,7 @@ async def test_a_renewed_credentials_file_is_used_on_the_next_connection(tmp_pat
     options, _ = creds_login(tmp_path)
     assert options.creds == path
     async with broker(first, second) as server:
-        async with connection(replace(options, servers=(server.url,))) as client:
+        async with dialled(replace(options, servers=(server.url,))) as client:
             await asyncio.wait_for(reconnection(client).wait(), 2)
         said = (await server.session(1)).connect
 
@@ -430,7 +422,7 @@ async def test_a_renewed_credentials_file_is_used_on_the_next_connection(tmp_pat
 async def test_a_renewed_nkey_is_used_on_the_next_connection(tmp_path: Path) -> None:
     options, old = nkey_login(tmp_path)
     with NATSServer(f"authorization {{ users: [ {{ nkey: {old.public} }} ] }}") as server:
-        async with connection(replace(options, servers=(server.url,))) as client:
+        async with dialled(replace(options, servers=(server.url,))) as client:
             reconnected = reconnection(client)
             _, new = nkey_login(tmp_path)
             server.config = server.config.replace(old.public, new.public)
@@ -463,8 +455,8 @@ async def test_a_login_file_that_is_gone_for_a_while_is_tried_again(
 
     async with broker(first, second, third) as server:
         options = replace(options, servers=(server.url,))
-        async with connect(options, told.append) as connected:
-            await asyncio.wait_for(reconnection(connected.client).wait(), 2)
+        async with dialled(options, told.append) as client:
+            await asyncio.wait_for(reconnection(client).wait(), 2)
 
     assert server.sessions[1].received == b""
     assert any(f"cannot read {path}" in str(error) for error in told)
@@ -479,8 +471,8 @@ async def test_a_login_that_is_refused_for_a_while_is_tried_again() -> None:
             if "authorization violation" in str(error).lower():
                 refused.set()
 
-        async with connect(options, on_error) as connected:
-            reconnected = reconnection(connected.client)
+        async with dialled(options, on_error) as client:
+            reconnected = reconnection(client)
             server.config = "authorization { token: another }"
             await asyncio.to_thread(server.restart)
             await asyncio.wait_for(refused.wait(), 5)
@@ -517,7 +509,7 @@ async def test_mutual_tls_works(
             tls_ca=authority.path,
             tls_first=first,
         )
-        async with connection(options) as client:
+        async with dialled(options) as client:
             await client.flush()
             assert client._is_encrypted()
 
@@ -596,7 +588,7 @@ async def test_garbage_from_the_server_leads_to_a_reconnection(garbage: bytes) -
 
     async with broker(first, second) as server:
         options = ConnectOptions(servers=(server.url,))
-        async with connection(options) as client:
+        async with dialled(options) as client:
             await asyncio.wait_for(reconnection(client).wait(), 2)
             await client.flush()
 
@@ -619,7 +611,7 @@ async def test_whatever_else_raises_while_reading_leads_to_a_reconnection(
     monkeypatch.setattr(Client, "_process_ping", raise_it)
     async with broker(first, second) as server:
         options = ConnectOptions(servers=(server.url,))
-        async with connection(options) as client:
+        async with dialled(options) as client:
             await asyncio.wait_for(reconnection(client).wait(), 2)
             await client.flush()
 
@@ -676,7 +668,7 @@ async def test_garbage_in_the_place_of_a_greeting_is_an_error_of_ours(greeting: 
     async with broker(greet(greeting)) as server:
         options = ConnectOptions(servers=(server.url,), timeout=0.2)
         with pytest.raises(ConnectionFailedError) as caught:
-            async with connect(options):
+            async with dialled(options):
                 pass
 
     assert server.url in str(caught.value)
@@ -691,7 +683,7 @@ async def test_garbage_in_the_place_of_a_greeting_does_not_end_a_reconnection(
         await session.serve()
 
     async with broker(Session.welcome, greet(greeting), again) as server:
-        async with connection(ConnectOptions(servers=(server.url,))) as client:
+        async with dialled(ConnectOptions(servers=(server.url,))) as client:
             subscription = await client.subscribe("a")
             await asyncio.wait_for(reconnection(client).wait(), 3)
             await server.sessions[-1].say(b"MSG a 1 5\r\nhello\r\n")
@@ -714,7 +706,7 @@ async def test_a_broker_that_stops_reading_is_left_for_one_that_does() -> None:
 
     async with broker(frozen, alive) as server:
         options = ConnectOptions(servers=(server.url,))
-        async with connection(options) as client:
+        async with dialled(options) as client:
             reconnected = reconnection(client)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(_publish_for_ever(client), 0.2)
@@ -736,7 +728,7 @@ async def test_a_ping_that_did_not_get_through_is_not_sent_on_the_next_connectio
         await session.serve()
 
     async with broker(frozen, alive) as server:
-        async with connection(ConnectOptions(servers=(server.url,))) as client:
+        async with dialled(ConnectOptions(servers=(server.url,))) as client:
             reconnected = reconnection(client)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(_publish_for_ever(client), 0.2)

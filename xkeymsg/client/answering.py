@@ -18,7 +18,7 @@ from xkeymsg.client.port import Port
 from xkeymsg.client.sealing import Outgoing, Room
 from xkeymsg.client.stats import Stats
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.sealing import Headers
+from xkeymsg.envelope.planning import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     MalformedError,

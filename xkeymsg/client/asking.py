@@ -24,14 +24,15 @@ from datetime import timedelta
 from typing import Any, Final
 
 from xkeymsg.client.background import Background
-from xkeymsg.client.opening import LARGE, OWN
+from xkeymsg.client.opening import LARGE, part_own
 from xkeymsg.client.port import Port
 from xkeymsg.client.sealing import REPLIES, Outgoing, Room
 from xkeymsg.client.stats import Where, Witness
+from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.admission import Admission
-from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.planning import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -43,12 +44,10 @@ from xkeymsg.errors import (
 from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
-from xkeymsg.transport.headers import parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription
 
-__all__ = ("MOST_TEXT", "Asking", "first", "reply_subject")
+__all__ = ("MOST_TEXT", "Asking", "reply_subject")
 
-_NO_RESPONDERS: Final = 503
 _LONGEST: Final = 86_400.0
 MOST_TEXT: Final = 1000
 """Characters of an error that an answer is."""
@@ -86,9 +85,7 @@ class _Question:
         if answer.sender in self._answered:
             raise ReplayError("this key has answered before")
         self._answered.add(answer.sender)
-        own = Headers(pair for pair in answer.headers.pairs if pair[0].lower().startswith(OWN))
-        answer.headers = Headers(pair for pair in answer.headers.pairs if pair not in own.pairs)
-        reason = own.get("xkm-error")
+        reason = part_own(answer).get("xkm-error")
         if reason is None:
             self.answers.put_nowait(answer)
         else:
@@ -125,15 +122,78 @@ class Asking:
         self._starting = asyncio.Lock()
         self._closed = False
 
-    @asynccontextmanager
-    async def ask(
+    async def first(
         self,
         subject: str,
         data: bytes,
         to: tuple[XKey | Recipient, ...],
         *,
         timeout: float,
-        headers: Any = (),
+        **sealing: Any,
+    ) -> Message:
+        """Send a request, and return its first answer; arguments are those of `Client.request`.
+
+        Raises:
+            ServiceError: If it is an error.
+            DeliveryError: If there is none in time, or the server says that nobody listens.
+            ConnectionFailedError: If the client is closed meanwhile.
+            XKeyMsgError: As sealing raises.
+        """
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._ask(subject, data, to, timeout=timeout, **sealing) as question,
+            ):
+                answer = await question.answers.get()
+                if isinstance(answer, Message):
+                    return answer
+                raise answer
+        except TimeoutError:
+            raise DeliveryError(f"no answer within {timeout:g} s") from None
+
+    async def several(
+        self,
+        subject: str,
+        data: bytes,
+        to: tuple[XKey | Recipient, ...],
+        *,
+        timeout: float,
+        replies: int | None,
+        **sealing: Any,
+    ) -> list[Message | ServiceError]:
+        """Send a request, and return all answers, as `Client.request_many`.
+
+        Raises:
+            DeliveryError: If the server says that nobody listens.
+            ConnectionFailedError: If the client is closed meanwhile.
+            XKeyMsgError: As sealing raises.
+        """
+        found: list[Message | ServiceError] = []
+        try:
+            async with (
+                asyncio.timeout(timeout),
+                self._ask(subject, data, to, timeout=timeout, **sealing) as question,
+            ):
+                while len(found) != replies and not (
+                    question.complete and question.answers.empty()
+                ):
+                    answer = await question.answers.get()
+                    if not isinstance(answer, Message | ServiceError):
+                        raise answer
+                    found.append(answer)
+        except TimeoutError:
+            pass
+        return found
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        subject: str,
+        data: bytes,
+        to: tuple[XKey | Recipient, ...],
+        *,
+        timeout: float,
+        headers: Headers = (),
         content_type: str | None = None,
     ) -> AsyncIterator[_Question]:
         """Send a request; its answers come while the block lasts."""
@@ -200,17 +260,15 @@ class Asking:
             question.answers.put_nowait(ConnectionFailedError("the client is closed"))
 
     async def _take(self, question: _Question, raw: Raw) -> None:
-        if raw.headers and not raw.data:
-            status = parse_status(raw.headers)
-            if status is not None and status.code == _NO_RESPONDERS:
-                if not question.begun:  # behind an answer it is not the server's
-                    error = DeliveryError("nobody listens there who could answer")
-                    question.answers.put_nowait(error)
-                return
+        if raw.says_nobody_listens:
+            if not question.begun:  # behind an answer it is not the server's
+                error = DeliveryError("nobody listens there who could answer")
+                question.answers.put_nowait(error)
+            return
         if len(raw.data) < LARGE:
             message = self._open(question, raw)
         else:
-            message = await asyncio.to_thread(self._open, question, raw)
+            message = await in_thread(self._open, question, raw)
         question.take(message)
         self._witness.stats.opened += 1
 
@@ -218,17 +276,3 @@ class Asking:
         message = self._opener.open(raw.data, subject=question.subject, senders=question)
         message.wire_subject = raw.subject_text
         return message
-
-
-async def first(question: _Question) -> Message:
-    """Wait for the first answer.
-
-    Raises:
-        ServiceError: If it is an error.
-        DeliveryError: If the server says that nobody listens.
-        ConnectionFailedError: If the client is closed meanwhile.
-    """
-    answer = await question.answers.get()
-    if isinstance(answer, Message):
-        return answer
-    raise answer

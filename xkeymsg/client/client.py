@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, Literal, TypedDict, Unpack, overload
+from typing import Any, Final, Literal, overload
 
-from xkeymsg import nkey
 from xkeymsg.client.answering import Answering, Prefix
-from xkeymsg.client.asking import Asking, first
+from xkeymsg.client.asking import Asking
 from xkeymsg.client.background import Background
+from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.jetstream.quarantine import record_key
-from xkeymsg.client.opening import Format, Scope
+from xkeymsg.client.opening import Format
 from xkeymsg.client.port import Port
-from xkeymsg.client.sealing import Outgoing, Room, check_subject, clear_block
+from xkeymsg.client.sealing import Room, check_subject, clear_block
 from xkeymsg.client.serving import Handler, Service
 from xkeymsg.client.stats import OnError, Stats, Where, Witness
 from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
 from xkeymsg.client.threads import in_thread
-from xkeymsg.client.whom import Reloadable, To, Whom
-from xkeymsg.envelope.admission import Senders
+from xkeymsg.client.whom import Reloadable, To
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.sealing import Headers
+from xkeymsg.envelope.planning import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     DeliveryError,
@@ -31,35 +29,13 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.documents import View
 from xkeymsg.fields.policy import Policy
-from xkeymsg.keys import Keyring, XKey, XKeyPair
-from xkeymsg.limits import Limits
-from xkeymsg.nkey import Signer
+from xkeymsg.keys import XKey
 from xkeymsg.transport.link import Event, Link
 
-__all__ = ("Client", "ClientOptions", "parts_of")
+__all__ = ("Client",)
 
 _RELOAD: Final = 1.0
 """Seconds between two looks at whether trust's source has changed."""
-
-
-class ClientOptions(TypedDict, total=False):
-    """How a client seals and opens, besides its key and its trust."""
-
-    signer: Signer | None
-    """The user nkey that signs each message."""
-    identity: str | None
-    """The public user nkey `U…` of messages that are not signed; a keyring's user by default."""
-    limits: Limits | None
-    """What is made and taken at most."""
-    padding: bool
-    """Whether to hide the exact length of messages."""
-    on_error: OnError | None
-    """Told of what was refused or failed, and where."""
-    on_event: Callable[[Event], None] | None
-    """Told of what happens to the connection."""
-    reply_prefix: Prefix | None
-    """What the inboxes begin with to which requests are answered: one for all, or a function from
-    a request to that of its sender; by default this client's own `inbox_prefix`."""
 
 
 class Client:
@@ -73,36 +49,27 @@ class Client:
     def __init__(
         self,
         port: Port,
-        key: XKeyPair | Keyring,
-        trust: Senders,
+        core: Core,
         *,
-        inbox_prefix: str = "_INBOX",
-        **options: Unpack[ClientOptions],
+        reply_prefix: Prefix = "_INBOX",
+        on_error: OnError | None = None,
+        on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        """Take a connection; users have `connect`.
-
-        Raises:
-            ConfigurationError: If trust is none, or a value makes no sense.
-            KeyFormatError: If a user key is none.
-            TypeError: If an argument has the wrong type.
-        """
-        self._keyring, self._whom, self._outgoing = parts_of(key, trust, options)
-        self._limits = options.get("limits")
-        self._port = port
-        self._trust = trust
+        """Take a connection, and what seals and opens; users have `connect`."""
+        self._core, self._port = core, port
+        self._whom, self._outgoing = core.whom, core.outgoing
         self._stats = Stats()
-        self._witness = Witness(self._stats, options.get("on_error"))
-        self._on_event = options.get("on_event")
-        prefix = options.get("reply_prefix") or inbox_prefix
-        self._asking = Asking(port, self._outgoing, self._witness, self._limits)
-        self._answering = Answering(port, self._outgoing, self._stats, prefix)
+        self._witness = Witness(self._stats, on_error)
+        self._on_event = on_event
+        self._asking = Asking(port, self._outgoing, self._witness, core.limits)
+        self._answering = Answering(port, self._outgoing, self._stats, reply_prefix)
         self._background = Background()
         self._js: JetStream | None = None
 
     @property
     def public(self) -> XKey:
         """The key that its messages are sealed by."""
-        return self._keyring.active.public
+        return self._core.keyring.active.public
 
     @property
     def stats(self) -> Stats:
@@ -308,7 +275,7 @@ class Client:
             ConfigurationError: If a value makes no sense.
             TypeError: If an argument has the wrong type.
         """
-        scope = self._scope(
+        scope = self._core.scope(
             subjects=subject if subjects is None else subjects,
             documents=documents,
             match_wire=match_wire,
@@ -326,9 +293,6 @@ class Client:
             max_messages=max_messages,
             max_bytes=max_bytes,
         )
-
-    def _scope(self, **arguments: Any) -> Scope:
-        return Scope(self._keyring, self._whom, limits=self._limits, **arguments)
 
     # --- asking and answering ---------------------------------------------------------------------
 
@@ -359,16 +323,14 @@ class Client:
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
-        more: dict[str, Any] = {"headers": headers, "content_type": content_type}
-        recipients = self._whom.recipients(to)
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._asking.ask(subject, data, recipients, timeout=timeout, **more) as question,
-            ):
-                return await first(question)
-        except TimeoutError:
-            raise DeliveryError(f"no answer within {timeout:g} s") from None
+        return await self._asking.first(
+            subject,
+            data,
+            self._whom.recipients(to),
+            timeout=timeout,
+            headers=headers,
+            content_type=content_type,
+        )
 
     async def request_many(
         self,
@@ -398,24 +360,15 @@ class Client:
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
-        more: dict[str, Any] = {"headers": headers, "content_type": content_type}
-        recipients = self._whom.recipients(to)
-        found: list[Message | ServiceError] = []
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._asking.ask(subject, data, recipients, timeout=timeout, **more) as question,
-            ):
-                while len(found) != replies and not (
-                    question.complete and question.answers.empty()
-                ):
-                    answer = await question.answers.get()
-                    if not isinstance(answer, Message | ServiceError):
-                        raise answer
-                    found.append(answer)
-        except TimeoutError:
-            pass
-        return found
+        return await self._asking.several(
+            subject,
+            data,
+            self._whom.recipients(to),
+            timeout=timeout,
+            replies=replies,
+            headers=headers,
+            content_type=content_type,
+        )
 
     async def respond(
         self,
@@ -521,7 +474,7 @@ class Client:
         if self._js is None:
             if not isinstance(self._port, Link):
                 raise ConfigurationError("there is no JetStream in memory: use a server")
-            self._js = JetStream(self._port, _Core(self))
+            self._js = JetStream(self._port, self._core)
         return self._js
 
     # --- life -------------------------------------------------------------------------------------
@@ -535,8 +488,9 @@ class Client:
 
     def start(self) -> None:
         """Begin to look at what trust reads; `connect` calls it."""
-        if isinstance(self._trust, Reloadable):
-            self._background.spawn(self._reload(self._trust))
+        trust = self._whom.senders
+        if isinstance(trust, Reloadable):
+            self._background.spawn(self._reload(trust))
 
     async def close(self) -> None:
         """End what runs, and drop the secrets of the session; `connect` calls it on leaving."""
@@ -567,63 +521,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self.public}, {self.state}>"
-
-
-def parts_of(
-    key: XKeyPair | Keyring, trust: Senders, options: ClientOptions
-) -> tuple[Keyring, Whom, Outgoing]:
-    """Return what a client consists of, its connection aside; what is wrong with it shows here.
-
-    Raises:
-        ConfigurationError: If trust is none, or a value makes no sense.
-        KeyFormatError: If a user key is none.
-        TypeError: If an argument has the wrong type.
-    """
-    if not isinstance(key, XKeyPair | Keyring):
-        raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
-    keyring = key if isinstance(key, Keyring) else Keyring(key)
-    whom = Whom(trust)
-    signer, identity = options.get("signer"), options.get("identity")
-    if signer is None and identity is None and keyring.user is not None:
-        identity = nkey.encode_public(nkey.Prefix.USER, keyring.user)
-    outgoing = Outgoing(
-        keyring.active,
-        whom,
-        signer=signer,
-        identity=identity,
-        limits=options.get("limits"),
-        padding=options.get("padding", False),
-    )
-    return keyring, whom, outgoing
-
-
-class _Core:
-    """What streams need to seal and open for a client."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.wire_headers = client._outgoing.wire_headers  # noqa: SLF001 - one module
-
-    def seal(self, subject: str, data: bytes, *, to: To, **more: Any) -> bytes:
-        client = self._client
-        check_subject(subject)
-        recipients = client._whom.recipients(to)  # noqa: SLF001 - one module
-        room = self._room()
-        return client._outgoing.payload(subject, data, recipients, room=room, **more)  # noqa: SLF001
-
-    def seal_document(self, subject: str, document: Any, *, policy: Policy, **more: Any) -> bytes:
-        check_subject(subject)
-        outgoing = self._client._outgoing  # noqa: SLF001 - one module
-        return outgoing.document(subject, document, policy=policy, room=self._room(), **more)
-
-    def openings(self, **arguments: Any) -> Callable[[], Scope]:
-        self._client._scope(**arguments)  # noqa: SLF001 - what is wrong with them shows here
-        return lambda: self._client._scope(**arguments)  # noqa: SLF001
-
-    def record_key(self) -> bytes:
-        return record_key(self._client._keyring.active)  # noqa: SLF001 - one module
-
-    def _room(self) -> Room:
-        block = self._client._outgoing.block  # noqa: SLF001 - one module
-        # And a Nats-Msg-Id; the connection counts exactly, again.
-        return Room(self._client._port.max_payload, len(block) + 37)  # noqa: SLF001

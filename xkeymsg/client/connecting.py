@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.client.answering import Prefix
-from xkeymsg.client.client import Client, ClientOptions, parts_of
+from xkeymsg.client.client import Client
+from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.client.port import Port
 from xkeymsg.client.stats import OnError
 from xkeymsg.envelope.admission import Senders
@@ -79,8 +80,7 @@ def connect(
         "reply_prefix": reply_prefix,
     }
     # What is wrong with them shows before anything is connected.
-    _, whom, _ = parts_of(key, trust, more)
-    return _connected(options, key, whom.senders, more)
+    return _connected(options, Core(key, trust, more), more)
 
 
 def _options(
@@ -98,7 +98,7 @@ def _options(
 
 @asynccontextmanager
 async def _connected(
-    options: ConnectOptions, key: XKeyPair | Keyring, trust: Senders, more: ClientOptions
+    options: ConnectOptions, core: Core, more: ClientOptions
 ) -> AsyncIterator[Client]:
     clients: list[Client] = []
 
@@ -108,7 +108,7 @@ async def _connected(
 
     async with (
         open_link(options, happened) as link,
-        client_on(link, key, trust, options.inbox_prefix, more) as client,
+        client_on(link, core, options.inbox_prefix, more) as client,
     ):
         clients.append(client)
         yield client
@@ -116,10 +116,16 @@ async def _connected(
 
 @asynccontextmanager
 async def client_on(
-    port: Port, key: XKeyPair | Keyring, trust: Senders, inbox_prefix: str, more: ClientOptions
+    port: Port, core: Core, inbox_prefix: str, more: ClientOptions
 ) -> AsyncIterator[Client]:
     """Run a client on a connection, for the life of a block; `connect` and tests build on it."""
-    client = Client(port, key, trust, inbox_prefix=inbox_prefix, **more)
+    client = Client(
+        port,
+        core,
+        reply_prefix=more.get("reply_prefix") or inbox_prefix,
+        on_error=more.get("on_error"),
+        on_event=more.get("on_event"),
+    )
     client.start()
     try:
         yield client

@@ -29,11 +29,11 @@ from xkeymsg.limits import Limits
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("LARGE", "LARGE_DOCUMENT", "OWN", "Format", "Request", "Scope", "as_request")
+__all__ = ("LARGE", "LARGE_DOCUMENT", "Format", "Request", "Scope", "part_own")
 
 Format = Literal["xkm1", "xkv1"]
 
-OWN: Final = "xkm-"
+_OWN: Final = "xkm-"
 """What the names of our own sealed headers begin with."""
 
 LARGE: Final = 128 * 1024
@@ -149,8 +149,9 @@ class Scope:
         else:
             raise UnsupportedVersionError("only xkv1 is accepted here")
         message.wire_subject = wire
-        if message.headers.pairs:
-            as_request(message)
+        if message.headers.pairs and (own := part_own(message)).pairs:
+            request = Request(own.get("xkm-reply-key"), own.get("xkm-reply-to"))
+            message._origin = request  # noqa: SLF001 - the client's own note on it
         return message
 
     def rekey(self, keyring: Keyring) -> None:
@@ -206,15 +207,13 @@ def _hint(block: bytes) -> XKey:
     raise MalformedError("no header 'sender' says whose key it was sealed with")
 
 
-def as_request(message: Message) -> None:
-    """Part our own headers from the application's, and keep what an answer needs.
+def part_own(message: Message) -> Headers:
+    """Take our own headers out of a message, and return them.
 
-    What is left can be published again as it is: it has no reserved names.
+    What is left to the application can be published again as it is: it has no reserved names.
     """
     pairs = message.headers.pairs
-    own = [pair for pair in pairs if pair[0].lower().startswith(OWN)]
+    own = [pair for pair in pairs if pair[0].lower().startswith(_OWN)]
     if own:
         message.headers = Headers(pair for pair in pairs if pair not in own)
-        first = Headers(own)
-        request = Request(first.get("xkm-reply-key"), first.get("xkm-reply-to"))
-        message._origin = request  # noqa: SLF001 - the client's own note on it
+    return Headers(own)

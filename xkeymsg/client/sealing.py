@@ -7,8 +7,9 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.client.whom import To, Whom
+from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
-from xkeymsg.envelope.sealing import Headers, pairs_of
+from xkeymsg.envelope.planning import Headers, pairs_of
 from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
@@ -20,8 +21,8 @@ from xkeymsg.trust.resolver import PERMISSION
 
 __all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "clear_block")
 
-REPLIES: Final = "_XKM."
-"""What the sealed subjects of replies begin with: nothing else is sealed for them."""
+REPLIES: Final = f"{sealed_subject.REPLIES}."
+"""What the sealed subjects of replies begin with."""
 
 _RESERVED: Final = ("nats-", "sender", "xkm-", "status")
 """What no header in the clear may begin with: the server's, ours, and what clients take for the
@@ -217,11 +218,6 @@ class Outgoing:
         if not all(isinstance(name, str) for name in listed):
             raise PolicyError("permissions are named by a str")
         return {name: self._whom.recipients(to) for name, to in listed.items() if to != ()}
-
-
-def _kept(headers: Headers) -> Headers:
-    """Return headers that can be looked at twice, as those of an iterator cannot."""
-    return headers if isinstance(headers, Mapping | tuple | list) else tuple(headers)
 
 
 def clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.limits import Limits
+from xkeymsg.transport.subjects import covers, overlap
 
 __all__ = (
     "Finding",
@@ -205,38 +206,21 @@ def granted(permissions: Mapping[str, Any], kind: str, subject: str) -> Grant:
     # "a.> workers" is for the queue group alone.
     allowed = [each.partition(" ") for each in _patterns(rules, "allow")]
     denied = [each for each in _patterns(rules, "deny") if " " not in each]
-    if any(_meet(pattern, subject, within=True) for pattern in denied):
+    if any(covers(pattern, subject) for pattern in denied):
         return Grant("none")
-    parted = any(_meet(pattern, subject, within=False) for pattern in denied)
+    parted = any(overlap(pattern, subject) for pattern in denied)
     if not allowed:
         return Grant("part" if parted else "all")
-    groups = [queue for pattern, _, queue in allowed if _meet(pattern, subject, within=True)]
+    groups = [queue for pattern, _, queue in allowed if covers(pattern, subject)]
     if groups:
         return Grant("part" if parted else "all", "" if "" in groups else groups[0])
-    parted = any(_meet(pattern, subject, within=False) for pattern, _, _ in allowed)
+    parted = any(overlap(pattern, subject) for pattern, _, _ in allowed)
     return Grant("part" if parted else "none")
 
 
 def _patterns(rules: Mapping[str, Any], key: str) -> list[str]:
     value = rules.get(key)
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
-
-
-def _meet(pattern: str, subject: str, *, within: bool) -> bool:
-    """Tell whether two patterns have subjects in common, or all of the second's `within`."""
-    ours, theirs = pattern.split("."), subject.split(".")
-    for place, token in enumerate(theirs):
-        if place == len(ours):
-            return False
-        if ours[place] == ">":
-            return True
-        if token == ">":  # noqa: S105 - a wildcard
-            return not within
-        if ours[place] == "*" or token == ours[place]:
-            continue
-        if within or token != "*":  # noqa: S105 - a wildcard
-            return False
-    return len(ours) == len(theirs)
 
 
 def _seconds(seconds: float) -> str:

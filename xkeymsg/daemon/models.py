@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from xkeymsg.daemon.plaintext import is_loopback
+from xkeymsg.daemon.plaintext import check_address, is_loopback
 from xkeymsg.daemon.section import Section
 from xkeymsg.daemon.values import (
     FilePath,
@@ -25,7 +26,14 @@ from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.systemd import read_credential
 
-__all__ = ("DrainSection", "KeySection", "NatsSection", "ObserveSection", "TrustSection")
+__all__ = (
+    "DrainSection",
+    "KeySection",
+    "NatsSection",
+    "ObserveSection",
+    "PlainNatsSection",
+    "TrustSection",
+)
 
 
 def _credential(name: str) -> str:
@@ -136,6 +144,21 @@ class NatsSection(Section):
             secret = given[key]
             given[key] = None if secret is None else secret.get_secret_value()
         return ConnectOptions(**given, name=name)
+
+
+Address = Annotated[Text, AfterValidator(check_address)]
+
+
+class PlainNatsSection(NatsSection):
+    """A server that may see plaintext: one of this machine, or one through TLS."""
+
+    servers: Annotated[tuple[Address, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
+    """Addresses: `tls://`, or `nats://` with 127.0.0.1 or [::1]."""
+
+    def options(self, name: str) -> ConnectOptions:
+        """Return the settings; without TLS a server cannot name another, which may be anywhere."""
+        options = super().options(name)
+        return replace(options, discover=options.tls_required)
 
 
 def _listen(text: str) -> str:

@@ -14,7 +14,7 @@ from nats import errors
 from xkeymsg.daemon.findings import parse_time, table_of
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.client import HardenedClient
-from xkeymsg.transport.connect import connect
+from xkeymsg.transport.dial import dialled
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("Probe", "open_probe")
@@ -134,7 +134,7 @@ async def open_probe(options: ConnectOptions, now: Callable[[], int]) -> AsyncIt
         now: Our time, in nanoseconds since 1970.
 
     Raises:
-        XKeyMsgError: As `connect`.
+        XKeyMsgError: As `dial`.
     """
     refused: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
 
@@ -142,8 +142,8 @@ async def open_probe(options: ConnectOptions, now: Callable[[], int]) -> AsyncIt
         if _NO_RIGHT in str(error).lower() and not refused.full():
             refused.put_nowait(str(error).removeprefix("nats: "))
 
-    async with connect(options, on_error) as connection:
-        yield Probe(connection.client, options.timeout, refused, now)
+    async with dialled(options, on_error) as client:
+        yield Probe(client, options.timeout, refused, now)
 
 
 def _json(data: bytes) -> Mapping[str, Any]:

@@ -16,10 +16,12 @@ from xkeymsg.errors import (
 )
 from xkeymsg.limits import MAX_SUBJECT
 
-__all__ = ("encode_subject", "is_subject", "matcher")
+__all__ = ("REPLIES", "encode_subject", "is_subject", "matcher")
 
 _SUBJECT: Final = re.compile(rb"[^\x00-\x20\x7f.*>]+(?:\.[^\x00-\x20\x7f.*>]+)*")
-_REPLIES: Final = "_XKM"
+
+REPLIES: Final = "_XKM"
+"""The first token of what answers are sealed for, and nothing else is (E-68)."""
 
 Matcher = Callable[[str], bool]
 
@@ -94,7 +96,7 @@ def _parse(expected: str) -> Matcher:
 
     def matches(subject: str) -> bool:
         got = subject.split(".")
-        if got[0] == _REPLIES or len(got) < len(tokens) or (len(got) > len(tokens) and not rest):
+        if got[0] == REPLIES or len(got) < len(tokens) or (len(got) > len(tokens) and not rest):
             return False  # replies live below `_XKM`: only their exact subject takes them (E-68)
         return all(want in ("*", token) for want, token in zip(fixed, got, strict=False))
 

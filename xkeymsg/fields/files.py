@@ -15,7 +15,6 @@ __all__ = ("Policy", "load_readers", "parse_readers")
 
 _RULE: Final = re.compile(r"""^[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
 _LINE: Final = re.compile(r"at line (\d+)")
-_PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 
 
 class Policy(policy.Policy):
@@ -106,7 +105,7 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
         raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
     readers = {}
     for permission, keys in table.items():
-        if not _PERMISSION.fullmatch(permission):
+        if not policy.PERMISSION.fullmatch(permission):
             raise PolicyError(f"{source}: {permission!r} is no permission: a-z 0-9 . _ -")
         if not _is_texts(keys):
             raise PolicyError(f"{source}: readers of {permission!r} are an array of texts")

@@ -12,9 +12,11 @@ from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
 from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
 from xkeymsg.limits import Limits
 
-__all__ = ("Decision", "Policy", "Rule")
+__all__ = ("PERMISSION", "Decision", "Policy", "Rule")
 
-_PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
+PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
+"""What permissions may be called."""
+
 _CONTAINERS: Final = {dict, list}
 
 
@@ -194,7 +196,7 @@ def _rule(number: int, rule: tuple[str, Iterable[str]]) -> Rule:
         raise PolicyError(f"rule {number}: permissions are a list of texts")
     names: tuple[Any, ...] = tuple(dict.fromkeys(permissions))
     for name in names:
-        if not isinstance(name, str) or not _PERMISSION.fullmatch(name):
+        if not isinstance(name, str) or not PERMISSION.fullmatch(name):
             raise PolicyError(f"rule {number}: {name!r} is no permission: a-z 0-9 . _ -")
     if not names:
         raise PolicyError(f"rule {number}: a rule without permissions")

@@ -14,16 +14,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from typing import Final, Literal, Unpack
 
-from xkeymsg.client.client import Client, ClientOptions
+from xkeymsg.client.client import Client
 from xkeymsg.client.connecting import client_on
+from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConnectionFailedError, PayloadTooLargeError
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.raw import RawSubscription
-from xkeymsg.transport.subjects import encode_pattern, encode_subject
+from xkeymsg.transport.subjects import covers, encode_pattern, encode_subject
 
-__all__ = ("MemoryLink", "MemoryNATS", "matches")
+__all__ = ("MemoryLink", "MemoryNATS")
 
 _NOBODY: Final = b"NATS/1.0 503\r\n\r\n"
 
@@ -61,7 +62,8 @@ class MemoryNATS:
     ) -> AsyncIterator[Client]:
         link = MemoryLink(self, inbox_prefix)
         try:
-            async with client_on(link, key, trust, inbox_prefix, options) as client:
+            core = Core(key, trust, options)
+            async with client_on(link, core, inbox_prefix, options) as client:
                 link.clients.append(client)
                 yield client
         finally:
@@ -75,7 +77,7 @@ class MemoryNATS:
         groups: dict[tuple[str, bytes], list[RawSubscription]] = {}
         takers = []
         for subscription, pattern in self.subscriptions:
-            if not matches(pattern, subject):
+            if not covers(pattern.decode(), subject.decode()):
                 continue
             if subscription.queue:
                 groups.setdefault((subscription.queue, pattern), []).append(subscription)
@@ -217,13 +219,3 @@ class MemoryLink:
     async def leave(self, subscription: RawSubscription, *, at_once: bool) -> None:
         """Unsubscribe."""
         self._forget(subscription)
-
-
-def matches(pattern: bytes, subject: bytes) -> bool:
-    """Tell whether a NATS pattern is one of a subject."""
-    wanted, got = pattern.split(b"."), subject.split(b".")
-    rest = wanted[-1] == b">"
-    if len(got) < len(wanted) or (len(got) > len(wanted) and not rest):
-        return False
-    fixed = wanted[:-1] if rest else wanted
-    return all(want in (b"*", token) for want, token in zip(fixed, got, strict=False))

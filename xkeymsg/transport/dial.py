@@ -7,7 +7,7 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from nats import errors
@@ -17,7 +17,7 @@ from xkeymsg.transport.client import HardenedClient, NonceRefusedError, Plaintex
 from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions, split_address
 
-__all__ = ("close", "dial")
+__all__ = ("close", "dial", "dialled")
 
 _PING_INTERVAL: Final = 15
 """Seconds between PINGs: two lost ones are a dead connection, which nats-py by default takes six
@@ -73,6 +73,30 @@ async def dial(
     except (OSError, errors.Error, TimeoutError) as error:
         raise _explain(options, failures[-1] if failures else error) from error
     stands = True
+
+
+@contextlib.asynccontextmanager
+async def dialled(
+    options: ConnectOptions, on_error: Callable[[Exception], None] = lambda _: None
+) -> AsyncIterator[HardenedClient]:
+    """Connect a client for the life of a block; nats-py makes its connection again.
+
+    On leaving, what was published is flushed and the connection closed, in bounded time.
+    Cancellation closes what was begun.
+
+    Args:
+        options: Where to and as whom.
+        on_error: Told each asynchronous error of the connection, once it stands; raises nothing.
+
+    Raises:
+        XKeyMsgError: As `dial`.
+    """
+    client = HardenedClient()
+    try:
+        await dial(client, options, on_error)
+        yield client
+    finally:
+        await close(client)
 
 
 def _arguments_of(options: ConnectOptions) -> dict[str, Any]:

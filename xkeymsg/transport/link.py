@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError
-from xkeymsg.transport.headers import parse_status
 from xkeymsg.transport.keeper import CLOSE_TIMEOUT, Event, Keeper
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
@@ -29,8 +28,6 @@ _BATCH: Final = 1 << 16
 
 _REPORTS: Final = 1.0
 """Seconds between two reports of one subscription that drops messages."""
-
-_NO_RESPONDERS: Final = 503
 
 
 class _Asked(NamedTuple):
@@ -171,8 +168,7 @@ class Link:
             raise DeliveryError(f"no answer within {timeout:g} s") from None
         finally:
             del self._replies[token.encode()]
-        status = parse_status(raw.headers)
-        if status is not None and status.code == _NO_RESPONDERS and not raw.data:
+        if raw.says_nobody_listens:
             raise DeliveryError("nobody listens there who could answer")
         return raw
 

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.subjects import is_written_subject
+from xkeymsg.transport.tls import tls_context
 
 __all__ = ("DEFAULT_SERVER", "ConnectOptions", "split_address")
 
@@ -85,7 +86,7 @@ class ConnectOptions:
     def tls_required(self) -> bool:
         """Whether plaintext is refused."""
         files = (self.tls_cert, self.tls_key, self.tls_ca)
-        schemes = {server.partition("://")[0].lower() for server in self.servers if "://" in server}
+        schemes = {split_address(server).scheme for server in self.servers}
         return self.tls_first or any(files) or "tls" in schemes
 
     @property
@@ -101,18 +102,7 @@ class ConnectOptions:
         """
         if not self.tls_required:
             return None
-        files = [path for path in (self.tls_ca, self.tls_cert, self.tls_key) if path is not None]
-        try:
-            for path in files:
-                path.open("rb").close()  # its error names the file, and that of `ssl` does not
-            context = ssl.create_default_context(cafile=self.tls_ca)
-            if self.tls_cert is not None:
-                # An empty password: a key that needs one is an error, not a prompt.
-                context.load_cert_chain(self.tls_cert, self.tls_key, password="")
-        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            raise ConfigurationError(f"a TLS file cannot be used: {error}") from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        return context
+        return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
 
     def merged(self, over: Mapping[str, Any]) -> ConnectOptions:
         """Return these settings with some replaced, by name.

@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from typing import Final, NamedTuple, Protocol
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError
+from xkeymsg.transport.headers import parse_status
 
 __all__ = ("Owner", "Raw", "RawSubscription")
 
@@ -16,6 +17,8 @@ _STALL: Final = 1.0
 
 _SLICE: Final = 0.05
 """The same while an answer is awaited that has yet to be read."""
+
+_NO_RESPONDERS: Final = 503
 
 _RUN: Final = 64
 """So many messages are taken in a row before others have their turn."""
@@ -39,6 +42,14 @@ class Raw(NamedTuple):
     def reply_text(self) -> str:
         """The subject to answer to, empty for none; as `subject_text`."""
         return self.reply.decode("utf-8", "surrogateescape")
+
+    @property
+    def says_nobody_listens(self) -> bool:
+        """Whether it is what a server answers where nobody listens; anybody can send the same."""
+        if self.data or not self.headers:
+            return False
+        status = parse_status(self.headers)
+        return status is not None and status.code == _NO_RESPONDERS
 
 
 class Owner(Protocol):

@@ -9,7 +9,14 @@ from typing import Final
 from xkeymsg.envelope.subject import is_subject
 from xkeymsg.errors import MalformedError
 
-__all__ = ("encode_pattern", "encode_subject", "is_written_pattern", "is_written_subject")
+__all__ = (
+    "covers",
+    "encode_pattern",
+    "encode_subject",
+    "is_written_pattern",
+    "is_written_subject",
+    "overlap",
+)
 
 _MAX: Final = 2000
 """Two subjects, a queue group and the numbers have to fit the server's 4 KiB for a line; one that
@@ -68,3 +75,29 @@ def is_written_pattern(text: str) -> bool:
     tokens = text.split(".")
     fixed = tokens[:-1] if tokens[-1] == ">" else tokens
     return all(token == "*" or _TOKEN.fullmatch(token) for token in fixed)  # noqa: S105 - a wildcard
+
+
+def covers(pattern: str, other: str) -> bool:
+    """Tell whether a pattern matches a subject, or all that another pattern does."""
+    return _meet(pattern, other, within=True)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Tell whether a subject can match both of two patterns."""
+    return _meet(one, other, within=False)
+
+
+def _meet(pattern: str, other: str, *, within: bool) -> bool:
+    ours, theirs = pattern.split("."), other.split(".")
+    for place, token in enumerate(theirs):
+        if place == len(ours):
+            return False
+        if ours[place] == ">":
+            return True
+        if token == ">":  # noqa: S105 - a wildcard
+            return not within
+        if ours[place] == "*" or token == ours[place]:
+            continue
+        if within or token != "*":  # noqa: S105 - a wildcard
+            return False
+    return len(ours) == len(theirs)

@@ -21,8 +21,9 @@ from tomllib import loads
 from typing import Any, Final
 
 from xkeymsg import nkey
-from xkeymsg.envelope.subject import matcher
+from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
+from xkeymsg.fields.policy import PERMISSION
 from xkeymsg.keys import Recipient, XKey
 
 __all__ = ("Peer", "parse_peers", "shown")
@@ -30,8 +31,6 @@ __all__ = ("Peer", "parse_peers", "shown")
 _SEED: Final = re.compile(r"(?<![A-Za-z0-9])S[A-Z2-7]{57}(?![A-Za-z0-9])")
 _SECRETIVE: Final = re.compile(r"[A-Z2-7]{20}|[A-Za-z0-9]{40}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
-_REPLIES: Final = "_XKM"
 _SETTINGS: Final = ("peers", "always_to")
 _PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_signs")
 
@@ -155,7 +154,7 @@ def _user(user: object, where: str) -> str | None:
 def _permissions(table: dict[str, Any], where: str) -> tuple[str, ...]:
     permissions = _texts(table, "permissions", where)
     for name in permissions:
-        if not _PERMISSION.fullmatch(name):
+        if not PERMISSION.fullmatch(name):
             raise ConfigurationError(f"{where}, permissions: {shown(name)} is none: a-z 0-9 . _ -")
     return tuple(dict.fromkeys(permissions))
 
@@ -169,8 +168,8 @@ def _subjects(table: dict[str, Any], where: str) -> tuple[str, ...]:
             raise ConfigurationError(
                 f"{where}, subjects: {shown(subject)} is no subject, and no NATS pattern of one"
             ) from None
-        if subject.split(".")[0] == _REPLIES:
-            raise ConfigurationError(f"{where}, subjects: {_REPLIES} is for replies, and not here")
+        if subject.split(".")[0] == REPLIES:
+            raise ConfigurationError(f"{where}, subjects: {REPLIES} is for replies, and not here")
     return tuple(dict.fromkeys(subjects))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +14,12 @@ from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.opening import openings
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.fields.documents import Sealer
-from xkeymsg.keys import XKeyPair
+from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -101,15 +101,14 @@ class Stage:
         **more: Any,
     ) -> Consumer[Message]:
         api = API(link or self.link)
+        whom = Whom({ALICE.public} if senders is None else senders)
         settings: dict[str, Any] = {"policy": QUICK, "heartbeat": 0.3, "expires": 2.0} | more
         return Consumer(
             api,
             "S",
             durable,
             handler or self.handle,
-            new_opening=openings(
-                reader, {ALICE.public} if senders is None else senders, subjects="h.>"
-            ),
+            new_opening=lambda: Scope(Keyring(reader), whom, subjects="h.>"),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=create or DurableOptions(),
             on_event=self.note,
@@ -153,13 +152,3 @@ async def on_stage(
 async def stage(jetstream_server: NATSServer) -> AsyncIterator[Stage]:
     async with on_stage(jetstream_server) as stage:
         yield stage
-
-
-@pytest.fixture
-async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """Fail a test that leaves a task, or a socket: its ResourceWarning is an error."""
-    before = asyncio.all_tasks()
-    yield
-    await asyncio.sleep(0)
-    assert asyncio.all_tasks() - before == {asyncio.current_task()}
-    gc.collect(1)  # what is this young

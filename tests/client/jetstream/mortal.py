@@ -6,26 +6,29 @@ import asyncio
 import os
 import signal
 import sys
+from typing import Any
 
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.opening import openings
+from xkeymsg.client.jetstream.held import Answers, Held
 from xkeymsg.client.jetstream.quarantine import Quarantine
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
-from xkeymsg.keys import XKeyPair
+from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
+give = Answers.give
 
-class Mortal(Consumer[Message]):
-    """Dies where it would terminate a message."""
 
-    async def _answer(self, item: object, what: bytes) -> bool:
-        if what.startswith(b"+TERM"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return await super()._answer(item, what)  # type: ignore[arg-type]
+async def die(self: Answers, item: Held[Any], what: bytes) -> bool:
+    """Answer, and die where that would terminate a message."""
+    if what.startswith(b"+TERM"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await give(self, item, what)
 
 
 async def fail(message: Message) -> None:
@@ -34,13 +37,15 @@ async def fail(message: Message) -> None:
 
 async def main(url: str, seed: str, sender: str) -> None:
     async with open_link(ConnectOptions(servers=(url,))) as link:
-        api, senders = API(link), {XKeyPair.from_seed(sender).public}
-        await Mortal(
+        api, whom = API(link), Whom({XKeyPair.from_seed(sender).public})
+        keyring = Keyring(XKeyPair.from_seed(seed))
+        Answers.give = die  # type: ignore[method-assign]
+        await Consumer(
             api,
             "S",
             "d",
             fail,
-            new_opening=openings(XKeyPair.from_seed(seed), senders, subjects="h.>"),
+            new_opening=lambda: Scope(keyring, whom, subjects="h.>"),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=DurableOptions(ack_wait=0.5),
             policy=FailurePolicy(deliveries=2, backoff=0.05),

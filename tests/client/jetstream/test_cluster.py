@@ -14,9 +14,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.client.jetstream.conftest import BOB, Stage
-from tests.client.jetstream.test_publishing import Core
+from tests.client.jetstream.test_publishing import of_alice
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.errors import DeliveryError
 from xkeymsg.testing import NATSServer
@@ -67,7 +66,7 @@ async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
     cluster: tuple[list[NATSServer], Stage],
 ) -> None:
     servers, stage = cluster
-    js = JetStream(stage.link, Core())
+    js = of_alice(stage.link)
     futures = []
     # What a dying server had sent and we did not get comes again after `ack_wait`.
     async with stage.consumer(heartbeat=0.5, create=DurableOptions(ack_wait=2)):

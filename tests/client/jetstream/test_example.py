@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.client.jetstream.conftest import ALICE, BOB, options
-from tests.client.jetstream.test_publishing import Core
+from tests.client.jetstream.test_publishing import of_alice
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
@@ -38,7 +37,7 @@ async def test_a_worker_prints_what_is_published_and_ends_when_it_is_told_to(
             "STREAM.CREATE.ORDERS", {"name": "ORDERS", "subjects": ["orders.>"]}
         )
         await create_quarantine(API(link))
-        js = JetStream(link, Core())
+        js = of_alice(link)
         await link.request("orders.new", b"garbage", timeout=5)
         await js.publish("orders.new", b"one", to=[BOB.public])
         process = await asyncio.create_subprocess_exec(

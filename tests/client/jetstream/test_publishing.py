@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import nats
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
+from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
-from xkeymsg.client.jetstream.consuming import Opening
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.jetstream.opening import openings
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import (
@@ -25,42 +24,32 @@ from xkeymsg.errors import (
     PayloadTooLargeError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
-from xkeymsg.transport.link import open_link
+from xkeymsg.transport.link import Link, open_link
+
+TO = [BOB.public]
 
 
-class Core:
-    """Alice, who seals for Bob, and Bob."""
+def of_alice(link: Link, **more: Any) -> JetStream:
+    return JetStream(link, Core(ALICE, {BOB.public}, {}), **more)
 
-    def __init__(self) -> None:
-        self.wire_headers = {"sender": str(ALICE.public)}
-        self.sealer = Sealer(ALICE)
 
-    def seal(self, subject: str, data: bytes, *, to: Any = None, **more: Any) -> bytes:
-        return self.sealer.seal(data, subject=subject, to=to or [BOB.public], **more)
-
-    def seal_document(self, subject: str, document: Any, *, policy: Policy, **more: Any) -> bytes:
-        return self.sealer.seal_document(document, policy=policy, subject=subject, **more)
-
-    def openings(self, **arguments: Any) -> Callable[[], Opening[Any]]:
-        return openings(BOB, {ALICE.public}, **arguments)
-
-    def record_key(self) -> bytes:
-        return b"k" * 32
+def of_bob(link: Link) -> JetStream:
+    return JetStream(link, Core(BOB, {ALICE.public}, {}))
 
 
 @pytest.fixture
 async def js(stage: Stage) -> AsyncIterator[JetStream]:
-    context = JetStream(stage.link, Core())
+    """Alice's, who publishes for Bob."""
+    context = of_alice(stage.link)
     yield context
     await context.close()
 
 
 async def test_an_acknowledged_message_is_in_the_stream(stage: Stage, js: JetStream) -> None:
-    ack = await js.publish("h.a", b"hello", clear_headers={"Nats-Expected-Stream": "S"})
+    ack = await js.publish("h.a", b"hello", to=TO, clear_headers={"Nats-Expected-Stream": "S"})
 
     assert ack == PubAck("S", 1, False)
     stored = await stage.api.message("S", 1)
@@ -73,8 +62,11 @@ async def test_an_acknowledged_message_is_in_the_stream(stage: Stage, js: JetStr
 
 
 async def test_what_is_published_is_consumed(stage: Stage, js: JetStream) -> None:
-    await js.publish("h.a", b"hello", headers={"Trace": "1"})
-    async with js.consume("S", "d", stage.handle, create=stage.durable(), subjects="h.>"):
+    await js.publish("h.a", b"hello", to=TO, headers={"Trace": "1"})
+    consumer = of_bob(stage.link).consume(
+        "S", "d", stage.handle, create=stage.durable(), subjects="h.>"
+    )
+    async with consumer:
         await stage.until(lambda: stage.handled == [b"hello"])
 
 
@@ -88,17 +80,18 @@ async def test_documents_go_the_same_way(stage: Stage, js: JetStream) -> None:
     readers = {"clinic": [BOB.public], "billing": [EVE.public]}
     document = {"name": "Ann", "sum": 3}
     await js.publish_document("h.a", document, policy=policy, readers=readers)
-    async with js.consume("S", "d", handle, create=stage.durable(), documents=True):
+    consumer = of_bob(stage.link).consume("S", "d", handle, create=stage.durable(), documents=True)
+    async with consumer:
         await stage.until(lambda: seen)
 
     assert seen == [({"name": "Ann"}, 1)]
 
 
 async def test_many_are_in_flight_and_no_more_than_may_be(stage: Stage) -> None:
-    js = JetStream(stage.link, Core(), in_flight=50)
+    js = of_alice(stage.link, in_flight=50)
     most, futures = 0, []
     for number in range(1000):
-        futures.append(await js.publish_async("h.a", b"%d" % number))
+        futures.append(await js.publish_async("h.a", b"%d" % number, to=TO))
         most = max(most, js._publisher.in_flight)
     await js.flush()
 
@@ -111,13 +104,13 @@ async def test_many_are_in_flight_and_no_more_than_may_be(stage: Stage) -> None:
 async def test_no_stream_is_an_error_soon(js: JetStream) -> None:
     async with asyncio.timeout(4):
         with pytest.raises(DeliveryError, match="no stream takes elsewhere"):
-            await js.publish("elsewhere", b"")
+            await js.publish("elsewhere", b"", to=TO)
 
 
 async def test_what_the_stream_refuses_is_an_error_with_its_number(js: JetStream) -> None:
-    await js.publish("h.a", b"one")
+    await js.publish("h.a", b"one", to=TO)
     with pytest.raises(DeliveryError) as caught:
-        await js.publish("h.a", b"two", clear_headers={"Nats-Expected-Last-Sequence": "7"})
+        await js.publish("h.a", b"two", to=TO, clear_headers={"Nats-Expected-Last-Sequence": "7"})
 
     assert caught.value.err_code == 10071
     assert caught.value.code == "delivery"
@@ -126,28 +119,32 @@ async def test_what_the_stream_refuses_is_an_error_with_its_number(js: JetStream
 @pytest.mark.parametrize("name", ["Nats-Msg-Id", "nats-msg-id", "Sender"])
 async def test_headers_that_are_ours_are_refused(js: JetStream, name: str) -> None:
     with pytest.raises(MalformedError):
-        await js.publish("h.a", b"", clear_headers={name: "x"})
+        await js.publish("h.a", b"", to=TO, clear_headers={name: "x"})
 
 
 async def test_a_message_that_is_too_large_is_an_error_and_takes_no_place(js: JetStream) -> None:
     with pytest.raises(PayloadTooLargeError):
-        await js.publish("h.a", bytes(2 << 20))
+        await js.publish("h.a", bytes(2 << 20), to=TO)
     assert js._publisher.in_flight == 0
 
 
 async def test_a_killed_server_costs_no_message_and_doubles_none(
     stage: Stage, js: JetStream, jetstream_server: NATSServer
 ) -> None:
+    killed = asyncio.Event()
+
     async def publish() -> list[PubAck]:
         futures = []
         for number in range(600):
-            futures.append(await js.publish_async("h.a", b"%d" % number, timeout=30))
+            futures.append(await js.publish_async("h.a", b"%d" % number, to=TO, timeout=30))
+            if number == 150:  # which is in flight
+                jetstream_server.kill()
+                killed.set()
             await asyncio.sleep(0.001)
         return await asyncio.gather(*futures)
 
     task = asyncio.create_task(publish())
-    await asyncio.sleep(0.2)
-    jetstream_server.kill()
+    await killed.wait()
     await asyncio.to_thread(jetstream_server.start)
     acks = await asyncio.wait_for(task, 30)
 

@@ -12,11 +12,12 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
-from xkeymsg.client.jetstream.acks import ACK, IN_PROGRESS, Delivery, nak, term
+from xkeymsg.client.background import Background
+from xkeymsg.client.jetstream.acks import ACK, IN_PROGRESS, nak, term
 from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.durables import (
     Durable,
@@ -25,10 +26,12 @@ from xkeymsg.client.jetstream.durables import (
     find_durable,
 )
 from xkeymsg.client.jetstream.failing import FailurePolicy, Failures, Reason, Verdict
+from xkeymsg.client.jetstream.held import Answers, Held, Holding
 from xkeymsg.client.jetstream.lanes import Lanes
 from xkeymsg.client.jetstream.pulling import Puller
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.opening import LARGE
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
@@ -50,8 +53,6 @@ _CHECK: Final = 1.0
 """Seconds between two looks whether the consumer is there."""
 _MISSING: Final = 2
 """So many looks in a row, and it is not: a server that has just started may say so once."""
-_LARGE: Final = 128 * 1024
-"""Bytes from which a message is opened in a thread: it takes longer than the way there."""
 
 _M = TypeVar("_M", bound=Message)
 
@@ -98,21 +99,6 @@ class ConsumerEvent(NamedTuple):
     sequence: int = 0
     """The message's place in the stream."""
     error: Exception | None = None
-
-
-class _Held(Generic[_M]):
-    """A message that was delivered and is not answered for."""
-
-    __slots__ = ("code", "delivered", "message", "raw", "reply", "touched", "where")
-
-    def __init__(self, raw: Raw, where: Delivery, now: float) -> None:
-        self.raw = raw
-        self.where = where
-        self.reply = raw.reply_text
-        self.delivered = where.delivered
-        self.touched = now
-        self.message: _M | None = None
-        self.code = ""
 
 
 class Consumer(Generic[_M]):
@@ -166,7 +152,6 @@ class Consumer(Generic[_M]):
         self._on_missing = on_missing
         self._workers = workers
         self._ordered = ordered
-        self._ack_sync = ack_sync
         self._stop_timeout = stop_timeout
         self._on_event = on_event
         self._quarantine = new_quarantine(self._on_blocked)
@@ -184,13 +169,11 @@ class Consumer(Generic[_M]):
         self._failures = Failures(self._policy, max_ack_pending=0, max_deliver=0)
         self._config: dict[str, Any] = {}
         self._ack_wait = 30.0
-        self._held: dict[int, _Held[_M]] = {}
-        self._held_bytes = 0
-        self._leaving = 0
-        self._lanes: Lanes[_Held[_M]] = Lanes()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._holding: Holding[_M] = Holding()
+        self._answers = Answers(api, ack_sync=ack_sync, on_lost=self._on_lost)
+        self._lanes: Lanes[Held[_M]] = Lanes()
+        self._background = Background()
         self._stopping = asyncio.Event()
-        self._empty = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -201,7 +184,7 @@ class Consumer(Generic[_M]):
     @property
     def held(self) -> int:
         """How many messages were delivered and are not answered for."""
-        return len(self._held)
+        return len(self._holding)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -256,11 +239,7 @@ class Consumer(Generic[_M]):
             )
             await self._run(subscription)
         finally:
-            tasks, self._tasks = self._tasks, set()
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
+            await self._background.close()
             if subscription is not None:
                 await subscription.unsubscribe()
             await self._quarantine.close()
@@ -284,37 +263,31 @@ class Consumer(Generic[_M]):
 
     async def _stop(self) -> None:
         await self._stopping.wait()
-        self._note_empty()
         try:
             async with asyncio.timeout(self._stop_timeout):
-                await self._empty.wait()
+                await self._holding.emptied()
         except TimeoutError:
             pass
         # What is not handled is for others, now and not after its time.
         last = []
-        for item in list(self._held.values()):
+        for item in self._holding:
             if self._failures.is_last(item.delivered):
                 last.append(item)
             else:
-                await self._answer(item, nak(0))
+                await self._answers.give(item, nak(0))
         await self._keep(last)
         try:
             await self._link.confirm()  # with what was acknowledged last
         except DeliveryError as error:
             self._tell("delivery", error.code, error=error)
 
-    async def _keep(self, items: list[_Held[_M]]) -> None:
+    async def _keep(self, items: list[Held[_M]]) -> None:
         """Keep what the server delivers no more, as long as that takes no longer than an answer."""
         keeping = [asyncio.create_task(self._give_up(i, "handler")) for i in items if i.message]
         if keeping:
             _, late = await asyncio.wait(keeping, timeout=self._api.timeout)
             for task in late:
                 task.cancel()
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _learn(self, durable: Durable) -> None:
         self._config = durable.config
@@ -335,22 +308,24 @@ class Consumer(Generic[_M]):
             context = {"message": "on_event raised", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
+    def _on_lost(self, item: Held[Any], error: XKeyMsgError) -> None:
+        self._tell("delivery", error.code, item.where.sequence, error)
+
     # --- taking and opening -----------------------------------------------------------------------
 
     async def _take(self, subscription: RawSubscription) -> None:
         """Take what comes, open it, and ask for more."""
-        loop, puller, held = asyncio.get_running_loop(), self._puller, self._held
+        loop, puller, holding = asyncio.get_running_loop(), self._puller, self._holding
         async for raw in subscription:
             where = puller.take(raw)
             if where is not None:
-                known = held.get(where.sequence)
+                known = holding.get(where.sequence)
                 if known is not None and known.where.stored_ns != where.stored_ns:
                     self._forsake(known)
                     known = None
                 if known is None:
-                    item: _Held[_M] = _Held(raw, where, loop.time())
-                    held[where.sequence] = item
-                    self._held_bytes += len(raw.data)
+                    item: Held[_M] = Held(raw, where, loop.time())
+                    holding.add(item)
                     await self._open(item)
                 else:  # its time was over on the server, and it is still here
                     known.delivered, known.reply = where.delivered, raw.reply_text
@@ -360,16 +335,16 @@ class Consumer(Generic[_M]):
         raise ConnectionFailedError("the connection is closed")
 
     async def _pull(self) -> None:
-        held = len(self._held) - self._leaving
-        if self._puller.room(held, self._held_bytes):
+        held, size = len(self._holding) - self._holding.leaving, self._holding.bytes
+        if self._puller.room(held, size):
             # Where the server is away, the clock comes back to it.
             with contextlib.suppress(DeliveryError):
-                await self._puller.pull(held, self._held_bytes)
+                await self._puller.pull(held, size)
 
-    async def _open(self, item: _Held[_M]) -> None:
+    async def _open(self, item: Held[_M]) -> None:
         raw, where = item.raw, item.where
         try:
-            if len(raw.data) < _LARGE:
+            if len(raw.data) < LARGE:
                 message = self._opening.open(raw, where.position)
             else:
                 message = await in_thread(self._opening.open, raw, where.position)
@@ -379,7 +354,7 @@ class Consumer(Generic[_M]):
         item.message = message
         self._lanes.put(item, message.subject if self._ordered else None)
 
-    async def _refuse(self, item: _Held[_M], error: Exception) -> None:
+    async def _refuse(self, item: Held[_M], error: Exception) -> None:
         """Do with a message that was not opened what the policy says."""
         item.code = error.code if isinstance(error, XKeyMsgError) else "error"
         self.counts[f"refused.{item.code}"] += 1
@@ -389,17 +364,17 @@ class Consumer(Generic[_M]):
             _log.warning("a replay in %s at %d", self._stream, item.where.sequence)
         await self._carry_out(item, verdict, error)
 
-    async def _carry_out(self, item: _Held[_M], verdict: Verdict, error: Exception | None) -> None:
+    async def _carry_out(self, item: Held[_M], verdict: Verdict, error: Exception | None) -> None:
         sequence = item.where.sequence
         if verdict.action == "quarantine":
             if not verdict.proven:
-                self._leaving += 1  # strangers' messages take no room from honest ones
-            self._spawn(self._give_up(item, verdict.reason))
+                self._holding.leaving += 1
+            self._background.spawn(self._give_up(item, verdict.reason))
             return
-        await self._answer(item, nak(verdict.delay) if verdict.action == "retry" else ACK)
+        await self._answers.give(item, nak(verdict.delay) if verdict.action == "retry" else ACK)
         if verdict.action == "drop":
             self._failures.settle(sequence)
-        self._release(item)
+        self._holding.release(item)
         self._tell(verdict.action, item.code, sequence, error)
 
     # --- handling ---------------------------------------------------------------------------------
@@ -415,9 +390,8 @@ class Consumer(Generic[_M]):
             if self._puller.is_low:
                 await self._pull()
 
-    async def _handle(self, item: _Held[_M], message: _M) -> bool:
+    async def _handle(self, item: Held[_M], message: _M) -> bool:
         """Handle a message; False if it is to be handled again, in its lane."""
-        sequence = item.where.sequence
         item.code = "handler"
         if self._failures.is_exhausted(item.delivered):
             verdict = Verdict("quarantine", reason="handler")
@@ -426,10 +400,7 @@ class Consumer(Generic[_M]):
         try:
             await self._handler(message)
         except Rejected as answer:
-            if await self._answer(item, term(answer.reason)):
-                self._opening.settle(message)
-            self._failures.settle(sequence)
-            self._release(item)
+            self._settle(item, answered=await self._answers.give(item, term(answer.reason)))
             self.counts["rejected"] += 1
             return True
         except KeyboardInterrupt:
@@ -441,13 +412,17 @@ class Consumer(Generic[_M]):
                 raise
             return await self._fail(item, error)
         self.counts["handled"] += 1
-        if await self._acknowledge(item):
-            self._opening.settle(message)
-        self._failures.settle(sequence)
-        self._release(item)
+        self._settle(item, answered=await self._answers.acknowledge(item))
         return True
 
-    async def _fail(self, item: _Held[_M], error: BaseException) -> bool:
+    def _settle(self, item: Held[_M], *, answered: bool) -> None:
+        """Be done with a message; where the answer was lost, it comes again, and has to open."""
+        if answered and item.message is not None:
+            self._opening.settle(item.message)
+        self._failures.settle(item.where.sequence)
+        self._holding.release(item)
+
+    async def _fail(self, item: Held[_M], error: BaseException) -> bool:
         sequence = item.where.sequence
         # The exception's text may repeat what was in the message: only its class is logged.
         _log.warning(
@@ -465,53 +440,17 @@ class Consumer(Generic[_M]):
         await self._carry_out(item, verdict, cause)
         return True
 
-    async def _acknowledge(self, item: _Held[_M]) -> bool:
-        if not self._ack_sync or not item.reply:
-            return await self._answer(item, ACK)
-        try:
-            await self._link.request(item.reply, ACK, timeout=self._api.timeout)
-        except DeliveryError as error:
-            self._tell("delivery", error.code, item.where.sequence, error)
-            return False
-        return True
-
-    # --- answering --------------------------------------------------------------------------------
-
-    async def _answer(self, item: _Held[_M], what: bytes) -> bool:
-        """Answer JetStream; what does not get there makes the message come again."""
-        if not item.reply:
-            return False
-        try:
-            await self._link.publish(item.reply, what)
-        except ConnectionFailedError:
-            raise
-        except XKeyMsgError as error:  # or a subject that no server writes
-            self._tell("delivery", error.code, item.where.sequence, error)
-            return False
-        return True
-
-    def _forsake(self, item: _Held[_M]) -> None:
+    def _forsake(self, item: Held[_M]) -> None:
         """Leave a message of a stream that was made anew and counts from 1 again.
 
         Its handler goes on; but an answer, which names the place alone, would be for another one.
         """
         item.reply = ""
-        self._release(item)
-
-    def _release(self, item: _Held[_M]) -> None:
-        if self._held.get(item.where.sequence) is item:
-            del self._held[item.where.sequence]
-            self._held_bytes -= len(item.raw.data)
-        if self._stopping.is_set():
-            self._note_empty()
-
-    def _note_empty(self) -> None:
-        if not self._held:
-            self._empty.set()
+        self._holding.release(item)
 
     # --- giving up --------------------------------------------------------------------------------
 
-    async def _give_up(self, item: _Held[_M], reason: Reason) -> None:
+    async def _give_up(self, item: Held[_M], reason: Reason) -> None:
         """Keep a message, then terminate it; if we end in between, it comes again."""
         unproven = reason == "undecryptable"
         sequence = item.where.sequence
@@ -531,15 +470,15 @@ class Consumer(Generic[_M]):
             else:
                 kept = await self._quarantine.keep_proven(record)
             # Outside there are two words (docs/spec/envelope.md, E-90).
-            await self._answer(item, term("undecryptable" if unproven else "refused"))
+            await self._answers.give(item, term("undecryptable" if unproven else "refused"))
             if item.message is not None:
                 self._opening.settle(item.message)
             self._failures.settle(sequence)
         except ConnectionFailedError:
             return  # `run` ends with it, and the message comes again
         finally:
-            self._leaving -= unproven
-            self._release(item)
+            self._holding.leaving -= unproven
+            self._holding.release(item)
         self._tell("quarantined" if kept else "lost", item.code, sequence)
         await self._pull()
 
@@ -579,9 +518,9 @@ class Consumer(Generic[_M]):
     async def _ask_for_time(self, now: float) -> None:
         """Keep what is here from being delivered again, here or to another worker."""
         late = now - self._ack_wait / 3
-        for item in [each for each in self._held.values() if each.touched <= late]:
+        for item in [each for each in self._holding if each.touched <= late]:
             item.touched = now
-            if not await self._answer(item, IN_PROGRESS):
+            if not await self._answers.give(item, IN_PROGRESS):
                 return
 
     async def _is_missing(self) -> bool:

@@ -6,46 +6,29 @@ import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
+from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
-from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent, Opening
+from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.client.jetstream.publishing import StreamPublisher
-from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine
+from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.sealing import Room, check_subject
+from xkeymsg.client.whom import To
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.errors import MalformedError
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
 
-__all__ = ("Core", "JetStream")
+__all__ = ("JetStream",)
 
 _OURS: Final = ("nats-msg-id", "sender")
 _TIMEOUT: Final = 10.0
-
-
-class Core(Protocol):
-    """What seals, and begins to open, for one client."""
-
-    @property
-    def wire_headers(self) -> Mapping[str, str]:
-        """What every message carries in the clear: its sender's key, as a hint."""
-
-    @property
-    def seal(self) -> Callable[..., bytes]:
-        """Seals a payload: subject, data, and how."""
-
-    @property
-    def seal_document(self) -> Callable[..., bytes]:
-        """Seals a document: subject, document, and how."""
-
-    @property
-    def openings(self) -> Callable[..., Callable[[], Opening[Any]]]:
-        """Returns what begins a scope in which messages are opened."""
-
-    def record_key(self) -> bytes:
-        """Return 32 bytes that only holders of this reader's key know."""
+_NAMED: Final = len(b"Nats-Msg-Id: \r\n") + 22
+"""Bytes of the header that names a message."""
 
 
 class JetStream:
@@ -59,11 +42,11 @@ class JetStream:
     def __init__(
         self, link: Link, core: Core, *, domain: str | None = None, in_flight: int = 256
     ) -> None:
-        """Take the connection, and who seals and opens.
+        """Take the connection, and what seals and opens.
 
         Args:
             link: The connection.
-            core: Seals and opens.
+            core: The client's keys and trust.
             domain: The JetStream domain, where it is not the server's own.
             in_flight: How many messages may wait for their acknowledgement.
         """
@@ -71,7 +54,7 @@ class JetStream:
         """For questions to JetStream itself."""
         self._core = core
         self._publisher = StreamPublisher(self.api, in_flight=in_flight)
-        self._block = encode_block(core.wire_headers)[:-2] or b"NATS/1.0\r\n"
+        self._block = core.outgoing.block.removesuffix(b"\r\n")
 
     # --- publishing -------------------------------------------------------------------------------
 
@@ -80,6 +63,7 @@ class JetStream:
         subject: str,
         data: bytes,
         *,
+        to: To,
         clear_headers: Mapping[str, str] | None = None,
         timeout: float = _TIMEOUT,
         **sealing: Any,
@@ -89,11 +73,12 @@ class JetStream:
         Args:
             subject: What it is sealed for, and where to.
             data: What the recipients get.
+            to: Whom it is for, as for `client.publish`.
             clear_headers: Headers that everybody sees, those for JetStream too
                 (`Nats-Expected-Last-Sequence`, `Nats-TTL`).
             timeout: How long the acknowledgement may take, in seconds, retries included: less than
                 the stream's `duplicate_window`.
-            **sealing: `to`, `headers`, `content_type`, `expires`, as for `client.publish`.
+            **sealing: `headers`, `content_type`, `expires`, as for `client.publish`.
 
         Raises:
             DeliveryError: If the stream refuses it (`err_code` is JetStream's number of the error),
@@ -109,7 +94,7 @@ class JetStream:
         A task that is cancelled meanwhile does not know whether the message is stored.
         """
         future = await self.publish_async(
-            subject, data, clear_headers=clear_headers, timeout=timeout, **sealing
+            subject, data, to=to, clear_headers=clear_headers, timeout=timeout, **sealing
         )
         return await future
 
@@ -118,6 +103,7 @@ class JetStream:
         subject: str,
         data: bytes,
         *,
+        to: To,
         clear_headers: Mapping[str, str] | None = None,
         timeout: float = _TIMEOUT,
         **sealing: Any,
@@ -127,7 +113,11 @@ class JetStream:
         Waits only while as many are in flight as may be. Arguments and errors are those of
         `publish`; what happens after it was sent is raised by the future.
         """
-        envelope = self._core.seal(subject, data, **sealing)
+        check_subject(subject)
+        recipients = self._core.whom.recipients(to)
+        envelope = self._core.outgoing.payload(
+            subject, data, recipients, room=self._room(), **sealing
+        )
         return await self._submit(subject, envelope, clear_headers, timeout)
 
     async def publish_document(
@@ -151,12 +141,17 @@ class JetStream:
         Raises:
             XKeyMsgError: As `publish`, and as sealing a document.
         """
-        envelope = self._core.seal_document(subject, document, **sealing)
+        check_subject(subject)
+        envelope = self._core.outgoing.document(subject, document, room=self._room(), **sealing)
         return await (await self._submit(subject, envelope, clear_headers, timeout))
 
     async def flush(self) -> None:
         """Wait until no message is in flight; how each fared is for its own future to say."""
         await self._publisher.flush()
+
+    def _room(self) -> Room:
+        # With a Nats-Msg-Id; the connection counts exactly, again.
+        return Room(self.api.link.max_payload, len(self._core.outgoing.block) + _NAMED)
 
     async def _submit(
         self, subject: str, envelope: bytes, clear: Mapping[str, str] | None, timeout: float
@@ -231,19 +226,24 @@ class JetStream:
         Raises:
             ConfigurationError: If a value makes no sense.
         """
-        key = self._core.record_key()
+        key = record_key(self._core.keyring.active)
+        accepted = subjects if isinstance(subjects, str) else tuple(subjects)
+
+        def begin() -> Scope:
+            return self._core.scope(
+                subjects=accepted,
+                documents=documents,
+                match_wire=match_wire,
+                max_age=max_age,
+                require_signature=require_signature,
+            )
+
         return Consumer(
             self.api,
             stream,
             durable,
             handler,
-            new_opening=self._core.openings(
-                subjects=subjects,
-                documents=documents,
-                match_wire=match_wire,
-                max_age=max_age,
-                require_signature=require_signature,
-            ),
+            new_opening=begin,
             new_quarantine=lambda tell: Quarantine(
                 self.api, key, unproven=unproven, proven=proven, on_blocked=tell
             ),

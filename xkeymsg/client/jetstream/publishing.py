@@ -17,9 +17,10 @@ import itertools
 from collections import deque
 from typing import Final
 
+from xkeymsg.client.background import Background
 from xkeymsg.client.jetstream.api import API, PubAck, check_name, parse_puback
 from xkeymsg.errors import ConflictError, ConnectionFailedError, DeliveryError, XKeyMsgError
-from xkeymsg.transport.headers import parse_block, parse_status
+from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw, RawSubscription
 
 __all__ = ("StreamPublisher",)
@@ -28,7 +29,6 @@ _TICK: Final = 0.1
 _RETRY: Final = 2.0
 """Seconds after which what was not answered is sent again."""
 _NO_STREAM_RETRY: Final = 0.25
-_NO_RESPONDERS: Final = 503
 _UNAVAILABLE: Final = 10008
 """JetStream's own: temporarily unavailable."""
 
@@ -101,7 +101,7 @@ class StreamPublisher:
         self._inbox = self._link.new_inbox()
         self._tokens_at = len(self._inbox) + 1
         self._subscription: RawSubscription | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._reconnects = self._link.reconnects
         self._starting = asyncio.Lock()
         self._idle = asyncio.Event()
@@ -173,11 +173,7 @@ class StreamPublisher:
     async def close(self) -> None:
         """End; what is in flight fails."""
         subscription, self._subscription = self._subscription, None
-        tasks, self._tasks = self._tasks, set()
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._background.close()
         self._fail(ConnectionFailedError("the connection is closed"))
         if subscription is not None:
             await subscription.unsubscribe()
@@ -190,13 +186,8 @@ class StreamPublisher:
             self._subscription = await self._link.subscribe(
                 f"{self._inbox}.*", max_messages=4 * self._limit + 1024
             )
-            self._spawn(self._read(self._subscription))
-            self._spawn(self._watch())
-
-    def _spawn(self, coroutine: object) -> None:
-        task: asyncio.Task[None] = asyncio.create_task(coroutine)  # type: ignore[arg-type]
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._background.spawn(self._read(self._subscription))
+            self._background.spawn(self._watch())
 
     async def _send(self, entry: _Entry) -> None:
         """Hand a message to the link; where that takes none now, its time will come again."""
@@ -262,11 +253,9 @@ class StreamPublisher:
         entry = self._flying.get(token)
         if entry is None:
             return  # the answer to a retry, after that to the first
-        if raw.headers and not raw.data:
-            status = parse_status(raw.headers)
-            if status is not None and status.code == _NO_RESPONDERS:
-                self._no_stream(token, entry)
-                return
+        if raw.says_nobody_listens:
+            self._no_stream(token, entry)
+            return
         try:
             ack = parse_puback(raw.data)
         except DeliveryError as error:
@@ -278,7 +267,7 @@ class StreamPublisher:
         if ack.duplicate and not entry.known:
             # It stays in flight, with its deadline, until its bytes were compared.
             entry.due = entry.deadline
-            self._spawn(self._compare(token, entry, ack))
+            self._background.spawn(self._compare(token, entry, ack))
             return
         self._land(token)
         if not entry.future.done():
@@ -295,7 +284,7 @@ class StreamPublisher:
             self._end(token, DeliveryError(f"no stream takes {entry.subject}"))
             return
         self._missed.add(entry.subject)
-        self._spawn(self._look_for_stream(entry.subject))
+        self._background.spawn(self._look_for_stream(entry.subject))
 
     async def _look_for_stream(self, subject: str) -> None:
         """Give up where there is no stream; one whose leader is being elected is waited for."""

@@ -19,10 +19,11 @@ from nats import errors
 from nats.aio.client import Client
 
 from tests.transport.authority import CertificateAuthority
-from tests.transport.raw import Session, broker, frozen, pub, publisher
-from xkeymsg.errors import ConnectionFailedError, DeliveryError
+from tests.transport.raw import Session, broker
+from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
-from xkeymsg.transport.connect import Connection, connect
+from xkeymsg.transport.client import HardenedClient
+from xkeymsg.transport.dial import dialled
 from xkeymsg.transport.options import ConnectOptions
 
 SECRET = "hunter2"
@@ -59,7 +60,7 @@ async def refusal(options: ConnectOptions, *, within: float) -> str:
     """Connect where it has to fail, in time, and return what the error says."""
     begun = time.monotonic()
     with pytest.raises(ConnectionFailedError) as caught:
-        async with connect(options):
+        async with dialled(options):
             pass
     assert time.monotonic() - begun < within
     return str(caught.value)
@@ -130,7 +131,7 @@ async def test_an_error_names_every_address_and_no_password(closed_port: int) ->
 
 async def test_an_error_is_marked_as_one_that_may_pass(closed_port: int) -> None:
     with pytest.raises(ConnectionFailedError) as caught:
-        async with connect(local(closed_port, timeout=0.1)):
+        async with dialled(local(closed_port, timeout=0.1)):
             pass
 
     assert caught.value.code == "connection"
@@ -149,8 +150,8 @@ async def test_a_server_that_comes_up_in_time_is_found() -> None:
 
 
 async def _connect_and_flush(options: ConnectOptions) -> None:
-    async with connect(options) as connection:
-        await connection.confirm()
+    async with dialled(options) as client:
+        await client.flush()
 
 
 async def test_the_next_address_is_tried_when_one_is_down(
@@ -167,14 +168,14 @@ async def test_an_address_may_be_written_as(form: str, server: NATSServer) -> No
 
 async def test_the_server_is_told_the_name_of_the_program() -> None:
     async with broker(Session.welcome) as server:
-        async with connect(local(server.port, name="a program")):
+        async with dialled(local(server.port, name="a program")):
             pass
         assert (await server.session()).connect["name"] == "a program"
 
 
 async def test_inboxes_have_the_prefix_that_was_asked_for(server: NATSServer) -> None:
-    async with connect(local(server.port, inbox_prefix="_ADA")) as connection:
-        assert connection.client.new_inbox().startswith("_ADA.")
+    async with dialled(local(server.port, inbox_prefix="_ADA")) as client:
+        assert client.new_inbox().startswith("_ADA.")
 
 
 # --- cancellation -------------------------------------------------------------------------------
@@ -292,15 +293,15 @@ async def test_closing_ends_a_reconnection_that_coincides_with_an_answer(
     fail: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with broker(Session.welcome) as server:
-        async with connect(local(server.port)) as connection:
+        async with dialled(local(server.port)) as client:
             reached = _coincide(monkeypatch, fail=fail)
             await asyncio.wait_for(reached.wait(), 2)
-        task = connection.client._reconnection_task
+        task = client._reconnection_task
         assert task is not None
         await asyncio.wait({task}, timeout=1)
 
         assert task.done()
-        assert connection.client.is_closed
+        assert client.is_closed
 
 
 async def test_a_second_try_in_a_task_that_was_cancelled_before_may_succeed(
@@ -321,12 +322,12 @@ async def test_a_second_try_in_a_task_that_was_cancelled_before_may_succeed(
 
 
 async def test_what_was_published_in_the_block_arrives(server: NATSServer) -> None:
-    async with connect(local(server.port)) as receiver:
-        subscription = await receiver.client.subscribe("a")
-        await receiver.confirm()
-        async with connect(local(server.port)) as sender:
+    async with dialled(local(server.port)) as receiver:
+        subscription = await receiver.subscribe("a")
+        await receiver.flush()
+        async with dialled(local(server.port)) as sender:
             for number in range(100):
-                await sender.client.publish("a", b"%d" % number)
+                await sender.publish("a", b"%d" % number)
 
         assert [(await subscription.next_msg()).data for _ in range(100)] == [
             b"%d" % number for number in range(100)
@@ -335,20 +336,20 @@ async def test_what_was_published_in_the_block_arrives(server: NATSServer) -> No
 
 async def test_an_error_of_the_block_is_raised_as_it_is(server: NATSServer) -> None:
     with pytest.raises(LookupError, match="mine"):
-        async with connect(local(server.port)):
+        async with dialled(local(server.port)):
             raise LookupError("mine")
 
 
 async def test_a_block_is_left_in_time_while_there_is_no_connection(server: NATSServer) -> None:
     lost = asyncio.Event()
-    async with connect(local(server.port), lambda _: lost.set()) as connection:
+    async with dialled(local(server.port), lambda _: lost.set()) as client:
         await asyncio.to_thread(server.kill)
         await asyncio.wait_for(lost.wait(), 2)
-        assert connection.client.is_reconnecting
+        assert client.is_reconnecting
         begun = time.monotonic()
 
     assert time.monotonic() - begun < 1
-    assert connection.closed.is_set()
+    assert client.is_closed
 
 
 async def test_a_block_is_left_in_time_when_the_server_does_not_read(
@@ -361,10 +362,10 @@ async def test_a_block_is_left_in_time_when_the_server_does_not_read(
         await asyncio.Event().wait()
 
     async with broker(freeze) as server:
-        async with connect(local(server.port)) as connection:
+        async with dialled(local(server.port)) as client:
             with pytest.raises(TimeoutError):  # as a publisher that is kept waiting can be stopped
-                await asyncio.wait_for(_publish_for_ever(connection), 0.2)
-            transport: Any = connection.client._transport
+                await asyncio.wait_for(_publish_for_ever(client), 0.2)
+            transport: Any = client._transport
             own = transport._io_writer.get_extra_info("socket")
             begun = time.monotonic()
 
@@ -373,9 +374,9 @@ async def test_a_block_is_left_in_time_when_the_server_does_not_read(
         assert own.fileno() == -1
 
 
-async def _publish_for_ever(connection: Connection) -> None:
+async def _publish_for_ever(client: HardenedClient) -> None:
     while True:
-        await connection.client.publish("a", bytes(1 << 19))
+        await client.publish("a", bytes(1 << 19))
 
 
 def test_a_program_that_does_not_close_its_client_ends_quietly(server: NATSServer) -> None:
@@ -396,39 +397,6 @@ asyncio.run(main())
 
 
 # --- what goes wrong on a connection ------------------------------------------------------------
-
-
-@pytest.fixture
-def guarded_server() -> Iterator[NATSServer]:
-    """A server that permits its user all but one subject."""
-    permissions = "{ publish: { deny: closed }, subscribe: { deny: closed } }"
-    user = f"{{ user: ada, password: {SECRET}, permissions: {permissions} }}"
-    with NATSServer(f"authorization {{ users: [ {user} ] }}") as running:
-        yield running
-
-
-async def test_confirm_tells_what_the_server_refused_once(guarded_server: NATSServer) -> None:
-    told: list[Exception] = []
-    options = local(guarded_server.port, user="ada", password=SECRET)
-    async with connect(options, told.append) as connection:
-        await connection.client.publish("closed", b"x")
-        with pytest.raises(DeliveryError, match="permissions violation"):
-            await connection.confirm()
-
-        await connection.client.publish("open", b"x")
-        await connection.confirm()
-    assert len(told) == 1
-
-
-async def test_confirm_tells_the_first_of_many_errors(guarded_server: NATSServer) -> None:
-    options = local(guarded_server.port, user="ada", password=SECRET)
-    async with connect(options) as connection:
-        await connection.client.subscribe("closed")
-        for _ in range(100):
-            await connection.client.publish("closed", b"x")
-        with pytest.raises(DeliveryError, match="subscription"):
-            await connection.confirm()
-        await connection.confirm()
 
 
 async def _reset(session: Session) -> None:
@@ -469,77 +437,18 @@ async def test_why_a_connection_was_lost_is_told(
         told.append(error)
         lost.set()
 
-    async with broker(script, _serve) as server, connect(local(server.port), on_error):
+    async with broker(script, _serve) as server, dialled(local(server.port), on_error):
         await asyncio.wait_for(lost.wait(), 2)
     assert isinstance(told[0], kind)
-
-
-async def test_confirm_tells_that_the_connection_was_lost_on_the_way() -> None:
-    async def reset(session: Session) -> None:
-        await _reset(session)
-        await session.line()
-
-    async with broker(reset, _serve) as server, connect(local(server.port)) as connection:
-        await connection.client.publish("a", b"x")
-        while not connection.client.is_reconnecting:  # noqa: ASYNC110 - the first moment of it
-            await asyncio.sleep(0)
-        with pytest.raises(DeliveryError, match="reset"):
-            await connection.confirm()
-
-
-async def test_confirm_is_bounded_by_the_timeout(server: NATSServer) -> None:
-    async with connect(local(server.port, timeout=0.5)) as connection:
-        with frozen(server):
-            begun = time.monotonic()
-            with pytest.raises(DeliveryError, match=r"no answer from the server within 0\.5 s"):
-                await connection.confirm()
-            assert time.monotonic() - begun < 2
-
-
-async def test_a_connection_that_the_server_ends_for_good_says_why() -> None:
-    async def expire(session: Session) -> None:
-        await session.welcome()
-        await session.say(b"-ERR 'User Authentication Expired'\r\n")
-        await session.listen()
-
-    async with broker(expire) as server, connect(local(server.port)) as connection:
-        await asyncio.wait_for(connection.closed.wait(), 2)
-
-        assert "user authentication expired" in str(connection.failure())
-        with pytest.raises(ConnectionFailedError, match="user authentication expired"):
-            await connection.confirm()
-
-
-async def test_an_error_handler_that_raises_costs_no_subscription(server: NATSServer) -> None:
-    faults: list[BaseException] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: faults.append(context["exception"]))
-    handled: asyncio.Queue[bytes] = asyncio.Queue()
-
-    async def handle(message: Any) -> None:
-        handled.put_nowait(message.data)
-        raise LookupError(message.data)
-
-    def on_error(error: Exception) -> None:
-        raise ValueError("on_error") from error
-
-    async with connect(local(server.port), on_error) as connection:
-        await connection.client.subscribe("a", cb=handle)
-        await connection.confirm()
-        async with publisher(server.url) as sender:
-            await sender.send(pub(b"a", b"1"), pub(b"a", b"2"))
-        async with asyncio.timeout(2):
-            assert [await handled.get(), await handled.get()] == [b"1", b"2"]
-    assert [str(fault) for fault in faults] == ["on_error"] * 2
 
 
 async def test_what_has_gone_wrong_before_the_connection_stood_is_not_told() -> None:
     told: list[Exception] = []
     async with (
         broker(Session.info, _serve) as server,
-        connect(local(server.port), told.append) as connection,
+        dialled(local(server.port), told.append) as client,
     ):
-        await connection.confirm()
+        await client.flush()
     assert not told
 
 

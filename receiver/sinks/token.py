@@ -1,0 +1,27 @@
+"""The token of the HTTP sink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("read_token",)
+
+
+def read_token(path: Path) -> str:
+    """Read a bearer token.
+
+    Raises:
+        ConfigurationError: If it cannot be read, is open to others, or is none. The text shows
+            nothing of it.
+    """
+    try:
+        if path.stat().st_mode & 0o077:
+            raise ConfigurationError(f"{path}: others can read it; chmod 600 it")
+        text = path.read_bytes()[:8192].decode("ascii", "replace").strip()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise ConfigurationError(f"{path}: expected is one token of printable ASCII")
+    return text

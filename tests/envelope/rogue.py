@@ -1,0 +1,36 @@
+"""A sender of documents who means ill: the pieces of bodies whose wraps verify."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.envelope.cast import open_fields, reader
+from tests.envelope.forge import FIELDS, PADDED, Rogue, grant_list
+from tests.reference.content import MessageArray
+from xkeymsg import XKeyMsgError
+
+__all__ = ("NO_ARRAY", "ROGUE", "code", "parts", "view")
+
+ROGUE = Rogue()
+
+
+NO_ARRAY = MessageArray().encode()
+
+
+def parts(*kinds: int, content: bytes = b"") -> list[bytes]:
+    return [
+        ROGUE.part(j, content or (NO_ARRAY if kind % PADDED > FIELDS else b""), kind)
+        for j, kind in enumerate(kinds)
+    ]
+
+
+def view(*indices: int, index: int = 0) -> bytes:
+    return ROGUE.view(index, grant_list(indices))
+
+
+def code(envelope: bytes) -> str:
+    """How an opener of documents refuses it, where the error is behind the wrap."""
+    with pytest.raises(XKeyMsgError) as caught:
+        open_fields(reader(), envelope)
+    assert caught.value.outside == "refused"
+    return caught.value.code

@@ -1,0 +1,78 @@
+"""What a client consists of, its connection aside: its keys, whom it trusts, how it seals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+from xkeymsg import nkey
+from xkeymsg.client.answering import Prefix
+from xkeymsg.client.opening import Scope
+from xkeymsg.client.sealing import Outgoing
+from xkeymsg.client.stats import OnError
+from xkeymsg.client.whom import Whom
+from xkeymsg.envelope.admission import Senders
+from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer
+from xkeymsg.transport.link import Event
+
+__all__ = ("ClientOptions", "Core")
+
+
+class ClientOptions(TypedDict, total=False):
+    """How a client seals and opens, besides its key and its trust."""
+
+    signer: Signer | None
+    """The user nkey that signs each message."""
+    identity: str | None
+    """The public user nkey `U…` of messages that are not signed; a keyring's user by default."""
+    limits: Limits | None
+    """What is made and taken at most."""
+    padding: bool
+    """Whether to hide the exact length of messages."""
+    on_error: OnError | None
+    """Told of what was refused or failed, and where."""
+    on_event: Callable[[Event], None] | None
+    """Told of what happens to the connection."""
+    reply_prefix: Prefix | None
+    """What the inboxes begin with to which requests are answered: one for all, or a function from
+    a request to that of its sender; by default this client's own `inbox_prefix`."""
+
+
+class Core:
+    """What publishing, subscribing, requests and streams of one client share."""
+
+    def __init__(self, key: XKeyPair | Keyring, trust: Senders, options: ClientOptions) -> None:
+        """Take what a client is given; what is wrong with it shows here.
+
+        Raises:
+            ConfigurationError: If trust is none, or a value makes no sense.
+            KeyFormatError: If a user key is none.
+            TypeError: If an argument has the wrong type.
+        """
+        if not isinstance(key, XKeyPair | Keyring):
+            raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
+        self.keyring = key if isinstance(key, Keyring) else Keyring(key)
+        self.whom = Whom(trust)
+        self.limits = options.get("limits")
+        signer, identity = options.get("signer"), options.get("identity")
+        if signer is None and identity is None and self.keyring.user is not None:
+            identity = nkey.encode_public(nkey.Prefix.USER, self.keyring.user)
+        self.outgoing = Outgoing(
+            self.keyring.active,
+            self.whom,
+            signer=signer,
+            identity=identity,
+            limits=self.limits,
+            padding=options.get("padding", False),
+        )
+
+    def scope(self, **accepted: Any) -> Scope:
+        """Begin a scope in which messages are opened; see `Scope` for what it may accept.
+
+        Raises:
+            ConfigurationError: If a value makes no sense.
+            TypeError: If a subject is not a str.
+        """
+        return Scope(self.keyring, self.whom, limits=self.limits, **accepted)
