@@ -9,13 +9,12 @@ import json
 import sys
 from collections.abc import Sequence
 
-from receiver.records import Record as Line
-
 from receiver.__main__ import main
 from receiver.sinks.files import Files
 from tests.soak.receiving import write_down
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
+from xkeymsg.daemon.records import Record as Line
 
 LOST, ALTERED, OF = 7, 9, 50
 """Of fifty honest messages: one that no sink gets, and one that says something else."""
