@@ -94,7 +94,7 @@ class Client:
         self._witness = Witness(self._stats, options.get("on_error"))
         self._on_event = options.get("on_event")
         prefix = options.get("reply_prefix") or inbox_prefix
-        self._asking = Asking(port, self._outgoing, self._witness, self._limits)
+        self._asking = Asking(port, self._outgoing, self._witness, self._limits, self._whom)
         self._answering = Answering(port, self._outgoing, self._stats, prefix)
         self._background = Background()
         self._js: JetStream | None = None

@@ -9,12 +9,13 @@ from typing import Any, Final, Literal
 from xkeymsg import primitives
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.sealing import REPLIES
+from xkeymsg.client.threads import guarded
 from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
-from xkeymsg.envelope.subject import is_subject, matcher
+from xkeymsg.envelope.subject import encode_subject, matcher
 from xkeymsg.errors import (
     ConfigurationError,
     MalformedError,
@@ -29,7 +30,7 @@ from xkeymsg.limits import Limits
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("LARGE", "LARGE_DOCUMENT", "OWN", "Format", "Request", "Scope", "as_request")
+__all__ = ("LARGE", "LARGE_DOCUMENT", "OWN", "Format", "Request", "Scope", "as_request", "parted")
 
 Format = Literal["xkm1", "xkv1"]
 
@@ -131,9 +132,13 @@ class Scope:
             A `Message`; with `documents`, a `View`.
 
         Raises:
-            XKeyMsgError: If it is refused. What trust itself raises comes out as it is, and refuses
-                it as well.
+            XKeyMsgError: If it is refused.
+            Exception: What trust itself raises refuses it as well; RuntimeError for what it raises
+                that is none.
         """
+        return guarded(self._opened, raw, position)
+
+    def _opened(self, raw: Raw, position: StreamPosition | None) -> Any:
         wire = raw.subject_text
         if raw.data.startswith(_XKV1) and "xkv1" in self._formats:
             message = self._open_box(raw, wire)
@@ -164,7 +169,8 @@ class Scope:
         """Open xkv1: of its subject and its time nothing is known but what the broker says."""
         if len(raw.data) > self._limits.envelope:
             raise MalformedError("longer than what is taken")
-        if not is_subject(raw.subject) or not self._expected(wire):
+        encode_subject(wire)  # a broker's word, which no sealer has looked at
+        if not self._expected(wire):
             raise SubjectMismatchError("came on another subject than those expected")
         sender = _hint(raw.headers)
         admission = self._whom.admits_xkv1(sender, wire)
@@ -204,15 +210,20 @@ def _hint(block: bytes) -> XKey:
     raise MalformedError("no header 'sender' says whose key it was sealed with")
 
 
+def parted(headers: Headers) -> tuple[Headers, Headers]:
+    """Return our own headers, and the application's."""
+    own, others = [], []
+    for pair in headers.pairs:
+        (own if pair[0].lower().startswith(OWN) else others).append(pair)
+    return Headers(own), Headers(others) if own else headers
+
+
 def as_request(message: Message) -> None:
     """Part our own headers from the application's, and keep what an answer needs.
 
     What is left can be published again as it is: it has no reserved names.
     """
-    pairs = message.headers.pairs
-    own = [pair for pair in pairs if pair[0].lower().startswith(OWN)]
-    if own:
-        message.headers = Headers(pair for pair in pairs if pair not in own)
-        first = Headers(own)
-        request = Request(first.get("xkm-reply-key"), first.get("xkm-reply-to"))
+    own, message.headers = parted(message.headers)
+    if own.pairs:
+        request = Request(own.get("xkm-reply-key"), own.get("xkm-reply-to"))
         message._origin = request  # noqa: SLF001 - the client's own note on it

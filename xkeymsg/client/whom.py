@@ -92,6 +92,14 @@ class Whom:
         self._last = wanted, answers, found
         return found
 
+    def vouch(self, key: XKey) -> Admission:
+        """Return what the answers of a key have to show: all that trust knows of it."""
+        if self.resolver is not None:
+            return self.resolver.vouch(key) or Admission()
+        # Trust that goes by subjects admits nobody for that of an answer.
+        known = self._admit(bytes(key), "") if isinstance(self.senders, Iterable) else None
+        return known or Admission()
+
     def admits_xkv1(self, sender: XKey, subject: str) -> Admission | None:
         """Return the verdict on who sends xkv1, on a subject that is the broker's word.
 
