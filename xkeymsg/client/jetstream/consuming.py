@@ -206,7 +206,13 @@ class Consumer(Generic[_M]):
     # --- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Begin, in the background."""
+        """Begin, in the background.
+
+        Raises:
+            ConfigurationError: If it was begun before.
+        """
+        if self._running is not None:
+            raise ConfigurationError("a consumer is begun once: its memory is its own")
         self._running = asyncio.create_task(self.run())
         return self
 
@@ -227,8 +233,14 @@ class Consumer(Generic[_M]):
                 raise
 
     async def wait(self) -> None:
-        """Wait for the end, which is that of `run`."""
-        assert self._running is not None  # noqa: S101
+        """Wait for the end, which is that of `run`.
+
+        Raises:
+            ConfigurationError: If it was not begun.
+            XKeyMsgError: As `run`.
+        """
+        if self._running is None:
+            raise ConfigurationError("a consumer begins with `async with`, or `run`")
         await asyncio.shield(self._running)
 
     def stop(self) -> None:
@@ -331,7 +343,9 @@ class Consumer(Generic[_M]):
         self.counts[kind] += 1
         try:
             self._on_event(ConsumerEvent(kind, code, sequence, error))  # type: ignore[arg-type]
-        except Exception as fault:  # noqa: BLE001 - the caller's, told as asyncio tells such
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as fault:  # noqa: BLE001 - not a cancellation: nothing is awaited
             context = {"message": "on_event raised", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
