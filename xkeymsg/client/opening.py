@@ -212,7 +212,8 @@ def _hint(block: bytes) -> XKey:
 
 def parted(headers: Headers) -> tuple[Headers, Headers]:
     """Return our own headers, and the application's."""
-    own, others = [], []
+    own: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
     for pair in headers.pairs:
         (own if pair[0].lower().startswith(OWN) else others).append(pair)
     return Headers(own), Headers(others) if own else headers

@@ -38,4 +38,4 @@ async def in_thread(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs)
         RuntimeError: As `guarded`: whoever waits would else wait for ever, or be cancelled.
         Exception: As it does.
     """
-    return await asyncio.to_thread(guarded, call, *args, **kwargs)
+    return await asyncio.to_thread(lambda: guarded(call, *args, **kwargs))
