@@ -602,19 +602,25 @@ class _Core:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self.wire_headers = client._outgoing.wire_headers  # noqa: SLF001 - one module
 
-    def seal(self, subject: str, data: bytes, *, to: To, **more: Any) -> bytes:
+    @property
+    def block(self) -> bytes:
+        return self._client._outgoing.block  # noqa: SLF001 - one module
+
+    def seal(self, subject: str, data: bytes, *, to: To, taken: int, **more: Any) -> bytes:
         client = self._client
         check_subject(subject)
         recipients = client._whom.recipients(to)  # noqa: SLF001 - one module
-        room = self._room()
+        room = Room(client._port.max_payload, taken)  # noqa: SLF001 - one module
         return client._outgoing.payload(subject, data, recipients, room=room, **more)  # noqa: SLF001
 
-    def seal_document(self, subject: str, document: Any, *, policy: Policy, **more: Any) -> bytes:
+    def seal_document(
+        self, subject: str, document: Any, *, policy: Policy, taken: int, **more: Any
+    ) -> bytes:
+        client = self._client
         check_subject(subject)
-        outgoing = self._client._outgoing  # noqa: SLF001 - one module
-        return outgoing.document(subject, document, policy=policy, room=self._room(), **more)
+        room = Room(client._port.max_payload, taken)  # noqa: SLF001 - one module
+        return client._outgoing.document(subject, document, policy=policy, room=room, **more)  # noqa: SLF001
 
     def openings(self, **arguments: Any) -> Callable[[], Scope]:
         self._client._scope(**arguments)  # noqa: SLF001 - what is wrong with them shows here
@@ -622,8 +628,3 @@ class _Core:
 
     def record_key(self) -> bytes:
         return record_key(self._client._keyring.active)  # noqa: SLF001 - one module
-
-    def _room(self) -> Room:
-        block = self._client._outgoing.block  # noqa: SLF001 - one module
-        # And a Nats-Msg-Id; the connection counts exactly, again.
-        return Room(self._client._port.max_payload, len(block) + 37)  # noqa: SLF001

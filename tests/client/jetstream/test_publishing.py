@@ -36,13 +36,16 @@ class Core:
     """Alice, who seals for Bob, and Bob."""
 
     def __init__(self) -> None:
-        self.wire_headers = {"sender": str(ALICE.public)}
+        self.block = encode_block({"sender": str(ALICE.public)})
         self.sealer = Sealer(ALICE)
 
-    def seal(self, subject: str, data: bytes, *, to: Any = None, **more: Any) -> bytes:
+    def seal(
+        self, subject: str, data: bytes, *, to: Any = None, taken: int = 0, **more: Any
+    ) -> bytes:
         return self.sealer.seal(data, subject=subject, to=to or [BOB.public], **more)
 
     def seal_document(self, subject: str, document: Any, *, policy: Policy, **more: Any) -> bytes:
+        more.pop("taken")
         return self.sealer.seal_document(document, policy=policy, subject=subject, **more)
 
     def openings(self, **arguments: Any) -> Callable[[], Opening[Any]]:
@@ -123,7 +126,7 @@ async def test_what_the_stream_refuses_is_an_error_with_its_number(js: JetStream
     assert caught.value.code == "delivery"
 
 
-@pytest.mark.parametrize("name", ["Nats-Msg-Id", "nats-msg-id", "Sender"])
+@pytest.mark.parametrize("name", ["Nats-Msg-Id", "nats-msg-id", "Sender", "STATUS", "Xkm-Stream"])
 async def test_headers_that_are_ours_are_refused(js: JetStream, name: str) -> None:
     with pytest.raises(MalformedError):
         await js.publish("h.a", b"", clear_headers={name: "x"})

@@ -21,7 +21,11 @@ from xkeymsg.transport.link import Link
 
 __all__ = ("Core", "JetStream")
 
-_OURS: Final = ("nats-msg-id", "sender")
+_OURS: Final = ("nats-msg-id", "sender", "status", "xkm-")
+"""What the names of headers in the clear may not begin with: ours, and what clients take for the
+server's word."""
+_ID: Final = len("Nats-Msg-Id: \r\n") + 22
+"""Bytes of the line with a message's id."""
 _TIMEOUT: Final = 10.0
 
 
@@ -29,16 +33,16 @@ class Core(Protocol):
     """What seals, and begins to open, for one client."""
 
     @property
-    def wire_headers(self) -> Mapping[str, str]:
-        """What every message carries in the clear: its sender's key, as a hint."""
+    def block(self) -> bytes:
+        """The headers that every message carries in the clear: its sender's key, as a hint."""
 
     @property
     def seal(self) -> Callable[..., bytes]:
-        """Seals a payload: subject, data, and how."""
+        """Seals a payload: subject, data, how, and how many bytes of headers are `taken`."""
 
     @property
     def seal_document(self) -> Callable[..., bytes]:
-        """Seals a document: subject, document, and how."""
+        """Seals a document: subject, document, and the same."""
 
     @property
     def openings(self) -> Callable[..., Callable[[], Opening[Any]]]:
@@ -71,7 +75,6 @@ class JetStream:
         """For questions to JetStream itself."""
         self._core = core
         self._publisher = StreamPublisher(self.api, in_flight=in_flight)
-        self._block = encode_block(core.wire_headers)[:-2] or b"NATS/1.0\r\n"
 
     # --- publishing -------------------------------------------------------------------------------
 
@@ -127,8 +130,9 @@ class JetStream:
         Waits only while as many are in flight as may be. Arguments and errors are those of
         `publish`; what happens after it was sent is raised by the future.
         """
-        envelope = self._core.seal(subject, data, **sealing)
-        return await self._submit(subject, envelope, clear_headers, timeout)
+        block = self._block(clear_headers)
+        envelope = self._core.seal(subject, data, taken=len(block) + _ID, **sealing)
+        return await self._submit(subject, envelope, block, timeout)
 
     async def publish_document(
         self,
@@ -151,23 +155,32 @@ class JetStream:
         Raises:
             XKeyMsgError: As `publish`, and as sealing a document.
         """
-        envelope = self._core.seal_document(subject, document, **sealing)
-        return await (await self._submit(subject, envelope, clear_headers, timeout))
+        block = self._block(clear_headers)
+        envelope = self._core.seal_document(subject, document, taken=len(block) + _ID, **sealing)
+        return await (await self._submit(subject, envelope, block, timeout))
 
     async def flush(self) -> None:
         """Wait until no message is in flight; how each fared is for its own future to say."""
         await self._publisher.flush()
 
+    def _block(self, clear: Mapping[str, str] | None) -> bytes:
+        """Return the header block, in which the line with the message's id is still to come.
+
+        Raises:
+            MalformedError: If a header in the clear cannot be used.
+        """
+        block = self._core.block
+        if not clear:
+            return block
+        if any(header.lower().startswith(_OURS) for header in clear):
+            raise MalformedError("a header in the clear with a name that is set here, or reserved")
+        return block[:-2] + encode_block(clear)[len(b"NATS/1.0\r\n") :]
+
     async def _submit(
-        self, subject: str, envelope: bytes, clear: Mapping[str, str] | None, timeout: float
+        self, subject: str, envelope: bytes, block: bytes, timeout: float
     ) -> asyncio.Future[PubAck]:
         name = base64.urlsafe_b64encode(message_id(envelope))[:22]
-        block = self._block
-        if clear:
-            if any(header.lower() in _OURS for header in clear):
-                raise MalformedError("the headers Sender and Nats-Msg-Id are set here")
-            block += encode_block(clear)[len(b"NATS/1.0\r\n") : -2]
-        headers = b"%bNats-Msg-Id: %b\r\n\r\n" % (block, name)
+        headers = b"%bNats-Msg-Id: %b\r\n\r\n" % (block[:-2], name)
         return await self._publisher.submit(subject, envelope, headers, timeout=timeout)
 
     # --- consuming --------------------------------------------------------------------------------

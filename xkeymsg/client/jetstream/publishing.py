@@ -13,6 +13,7 @@ have put another message in its place (docs/spec/envelope.md, "Message id").
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from typing import Final
@@ -96,6 +97,7 @@ class StreamPublisher:
         self._missed: set[str] = set()
         self._bytes = 0
         self._flying: dict[bytes, _Entry] = {}
+        self._awaiting = contextlib.ExitStack()  # while something is in flight
         self._room: deque[asyncio.Future[None]] = deque()
         self._numbers = itertools.count()
         self._inbox = self._link.new_inbox()
@@ -156,6 +158,8 @@ class StreamPublisher:
         now = asyncio.get_running_loop().time()
         entry.timeout, entry.deadline, entry.due = timeout, now + timeout, now + _RETRY
         entry.known = known
+        if not self._flying:
+            self._awaiting.enter_context(self._link.asking())
         self._flying[token] = entry
         self._bytes += size
         self._idle.clear()
@@ -236,6 +240,7 @@ class StreamPublisher:
             if self._room:
                 self._give_room()
             if not self._flying:
+                self._awaiting.close()
                 self._idle.set()
         return entry
 
