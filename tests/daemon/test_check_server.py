@@ -14,10 +14,13 @@ import pytest
 
 from tests.envelope.cast import ALICE_USER
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.daemon.check_server import check_server
 from xkeymsg.daemon.findings import Finding
 from xkeymsg.daemon.probe import open_probe
 from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
 STREAMS = {"XKM_UNPROVEN": False, "XKM_PROVEN": True}
@@ -111,6 +114,16 @@ async def test_streams_that_are_missing_or_wrong_are_told(jetstream_server: NATS
     texts = [each.text for each in findings if each.check == "XKM_PROVEN"]
     assert len(texts) == 2, "it discards, and deletes, what is old"
     assert levels(findings)["XKM_PROVEN"] == levels(findings)["XKM_UNPROVEN"] == "fail"
+
+
+async def test_the_quarantine_that_we_make_is_as_it_should_be(
+    jetstream_server: NATSServer,
+) -> None:
+    options = local(jetstream_server)
+    async with open_link(options) as link:
+        await create_quarantine(API(link))
+    got = levels(await check_server(options, streams=STREAMS, jetstream=True))
+    assert got["XKM_PROVEN"] == got["XKM_UNPROVEN"] == "ok"
 
 
 async def test_no_jetstream_hides_nothing_else(server: NATSServer) -> None:

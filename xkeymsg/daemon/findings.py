@@ -161,9 +161,10 @@ def judge_stream(
     if config.get("storage") == "memory":
         faults.append(("warn", "is kept in memory", "a restart of the server empties it"))
     size, most = _number(state, "bytes"), _number(config, "max_bytes")
-    if proven and 0 < most * _FULL <= size:
+    count, many = _number(state, "messages"), _number(config, "max_msgs")
+    if proven and (0 < most * _FULL <= size or 0 < many * _FULL <= count):
         faults.append(("warn", "is nearly full", "look at what is in it: when full, reading stops"))
-    said = f"{_number(state, 'messages')} messages, {_size(size)}"
+    said = f"{count} messages{f' of {many}' if many > 0 else ''}, {_size(size)}"
     said += f" of {_size(most) if most > 0 else 'any'}"
     return [Finding(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults] or [
         Finding(name, "ok", said)
@@ -180,8 +181,9 @@ def _faults_of_proven(config: Mapping[str, Any]) -> Iterable[_Fault]:
         yield "fail", "deletes what was looked at", "make it with --retention=limits"
     if _number(config, "max_age") > 0:
         yield "fail", "deletes what is old", "nats stream edit --max-age=-1"
-    if _number(config, "max_msgs_per_subject") > 0:
-        yield "fail", "keeps some of a subject", "nats stream edit --max-msgs-per-subject=-1"
+    # One for each record's name is as it should be, where the first stays and not the last.
+    if _number(config, "max_msgs_per_subject") > 0 and not config.get("discard_new_per_subject"):
+        yield "fail", "keeps the last of a subject", "nats stream edit --discard-per-subject"
 
 
 def _faults_of_unproven(config: Mapping[str, Any]) -> Iterable[_Fault]:
