@@ -76,8 +76,10 @@ class _Receiver:
             where = stack.enter_context(
                 serving(config.observe.listen, self._health, self._metrics.exposition)
             )
+            subjects = [route.subject for route in config.route if route.subject]
+            note = partial(self._upkeep.note, subjects=subjects)
             link = await stack.enter_async_context(
-                open_link(config.nats.options(config.name), self._upkeep.note)
+                open_link(config.nats.options(config.name), note)
             )
             await self._begin(link, life, stack)
             life.on_tick(lambda: self._tick(link))
