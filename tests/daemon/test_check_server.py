@@ -126,6 +126,33 @@ async def test_the_quarantine_that_we_make_is_as_it_should_be(
     assert got["XKM_PROVEN"] == got["XKM_UNPROVEN"] == "ok"
 
 
+@pytest.mark.parametrize(
+    ("config", "level", "said"),
+    [
+        ({}, "ok", "S/d: 0 of 1000 out, 0 to come"),
+        ({"max_deliver": 5}, "warn", "gives a message up after 5 deliveries"),
+        ({"ack_policy": "none"}, "fail", "nothing is acknowledged"),
+        ({"deliver_subject": "x"}, "fail", "it pushes"),
+        (None, "fail", "S/d: consumer not found"),
+    ],
+)
+async def test_a_durable_is_as_receivers_need_it(
+    jetstream_server: NATSServer, config: dict[str, Any] | None, level: str, said: str
+) -> None:
+    options = local(jetstream_server)
+    async with open_link(options) as link:
+        api = API(link)
+        await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+        if config is not None:
+            whole = {"name": "d", "durable_name": "d", "ack_policy": "explicit", **config}
+            verb = "CREATE" if "deliver_subject" not in config else "DURABLE.CREATE"
+            await api.request(f"CONSUMER.{verb}.S.d", {"stream_name": "S", "config": whole})
+    found = of(await check_server(options, durables=(("S", "d"),)), "durable")
+    assert found.level == level
+    assert said in found.text
+    assert bool(found.remedy) == (level != "ok")
+
+
 async def test_no_jetstream_hides_nothing_else(server: NATSServer) -> None:
     findings = await check_server(local(server), streams=STREAMS, subscribe=("a",))
     got = levels(findings)

@@ -13,6 +13,7 @@ from xkeymsg.daemon.findings import (
     granted,
     judge_account,
     judge_clock,
+    judge_durable,
     judge_payload,
     judge_stream,
     parse_time,
@@ -190,4 +191,5 @@ def test_what_a_server_says_may_be_anything(answer: Any, yes: bool) -> None:
     for found in (judge_account(table, demanded=yes),
                   *judge_stream("Q", table, proven=yes, demanded=yes)):  # fmt: skip
         assert found.level in ("ok", "warn", "fail")
+    assert judge_durable("S/d", table).level in ("ok", "warn", "fail")
     granted(table, "publish", "a.b")

@@ -18,6 +18,7 @@ __all__ = (
     "granted",
     "judge_account",
     "judge_clock",
+    "judge_durable",
     "judge_payload",
     "judge_stream",
     "parse_time",
@@ -169,6 +170,29 @@ def judge_stream(
     return [Finding(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults] or [
         Finding(name, "ok", said)
     ]
+
+
+def judge_durable(name: str, answer: Mapping[str, Any]) -> Finding:
+    """Judge a durable that receivers share by the answer to `$JS.API.CONSUMER.INFO`."""
+    error, config = table_of(answer, "error"), table_of(answer, "config")
+    if error:
+        said = f"{name}: {error.get('description')}"
+        return Finding("durable", "fail", said, "make it, or name yours: STREAM/DURABLE")
+    limit, pending = _number(config, "max_deliver"), _number(config, "max_ack_pending")
+    said = (
+        f"{name}: {_number(answer, 'num_ack_pending')} of {pending if pending > 0 else 'any'} out"
+    )
+    said += f", {_number(answer, 'num_pending')} to come"
+    if config.get("deliver_subject"):
+        return Finding("durable", "fail", f"{said}; it pushes", "make one to pull from")
+    if config.get("ack_policy") != "explicit":
+        remedy = "make it with --ack=explicit: without, nothing comes again"
+        return Finding("durable", "fail", f"{said}; nothing is acknowledged in it", remedy)
+    if limit > 0:
+        said += f"; gives a message up after {limit} deliveries"
+        remedy = "nats consumer edit --max-deliver=-1: a process that dies at the last one loses it"
+        return Finding("durable", "warn", said, remedy)
+    return Finding("durable", "ok", said)
 
 
 _Fault = tuple[Level, str, str]

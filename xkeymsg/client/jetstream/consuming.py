@@ -329,6 +329,12 @@ class Consumer(Generic[_M]):
         task.add_done_callback(self._tasks.discard)
 
     def _learn(self, durable: Durable) -> None:
+        if durable.max_deliver > 0:
+            _log.warning(
+                "durable %s of %s has a max_deliver: a message whose last delivery (%d) a process"
+                " does not survive is delivered no more; -1 is better",
+                self._durable, self._stream, durable.max_deliver,
+            )  # fmt: skip
         self._config = durable.config
         self._ack_wait = durable.ack_wait
         self._failures = Failures(
