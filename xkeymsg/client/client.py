@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, TypedDict, Unpack, overload
@@ -97,12 +98,34 @@ class Client:
         self._asking = Asking(port, self._outgoing, self._witness, self._limits, self._whom)
         self._answering = Answering(port, self._outgoing, self._stats, prefix)
         self._background = Background()
+        self._options = options
+        self._scopes: weakref.WeakSet[Scope] = weakref.WeakSet()  # that another key is for
         self._js: JetStream | None = None
 
     @property
     def public(self) -> XKey:
         """The key that its messages are sealed by."""
         return self._keyring.active.public
+
+    def rekey(self, key: XKeyPair | Keyring) -> None:
+        """Seal with another key from now on, and open what is sealed to it.
+
+        It counts for all that this client does: subscriptions and services, durables that are being
+        consumed, requests. What was sealed to the key of before opens as long as that is among the
+        `retired` ones; what was opened before opens no second time. Who is to take what comes from
+        here has to know the key by then, and so has whoever asks: an answer is sealed with it.
+
+        Args:
+            key: The key pair, or a keyring with the retired ones.
+
+        Raises:
+            TypeError: If it is neither; nothing has changed then.
+        """
+        keyring = _keyring(key)
+        self._outgoing.rekey(keyring.active, _identity(keyring, self._options))
+        self._keyring = keyring
+        for scope in self._scopes:
+            scope.rekey(keyring)
 
     @property
     def stats(self) -> Stats:
@@ -328,7 +351,9 @@ class Client:
         )
 
     def _scope(self, **arguments: Any) -> Scope:
-        return Scope(self._keyring, self._whom, limits=self._limits, **arguments)
+        scope = Scope(self._keyring, self._whom, limits=self._limits, **arguments)
+        self._scopes.add(scope)
+        return scope
 
     # --- asking and answering ---------------------------------------------------------------------
 
@@ -579,22 +604,34 @@ def parts_of(
         KeyFormatError: If a user key is none.
         TypeError: If an argument has the wrong type.
     """
-    if not isinstance(key, XKeyPair | Keyring):
-        raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
-    keyring = key if isinstance(key, Keyring) else Keyring(key)
-    whom = Whom(trust)
-    signer, identity = options.get("signer"), options.get("identity")
-    if signer is None and identity is None and keyring.user is not None:
-        identity = nkey.encode_public(nkey.Prefix.USER, keyring.user)
+    keyring, whom = _keyring(key), Whom(trust)
     outgoing = Outgoing(
         keyring.active,
         whom,
-        signer=signer,
-        identity=identity,
+        signer=options.get("signer"),
+        identity=_identity(keyring, options),
         limits=options.get("limits"),
         padding=options.get("padding", False),
     )
     return keyring, whom, outgoing
+
+
+def _keyring(key: XKeyPair | Keyring) -> Keyring:
+    if not isinstance(key, XKeyPair | Keyring):
+        raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
+    keyring = key if isinstance(key, Keyring) else Keyring(key)
+    for pair in (keyring.active, *keyring.retired):
+        if not isinstance(pair, XKeyPair):
+            raise TypeError(f"a keyring's key is an XKeyPair, not {type(pair).__name__}")
+    return keyring
+
+
+def _identity(keyring: Keyring, options: ClientOptions) -> str | None:
+    """Return the user whom messages name that are not signed."""
+    identity = options.get("identity")
+    if identity is None and options.get("signer") is None and keyring.user is not None:
+        return nkey.encode_public(nkey.Prefix.USER, keyring.user)
+    return identity
 
 
 class _Core:
