@@ -132,6 +132,7 @@ async def test_the_quarantine_that_we_make_is_as_it_should_be(
         ({}, "ok", "S/d: 0 of 1000 out, 0 to come"),
         ({"max_deliver": 5}, "warn", "gives a message up after 5 deliveries"),
         ({"ack_policy": "none"}, "fail", "nothing is acknowledged"),
+        ({"headers_only": True}, "fail", "delivers headers alone"),
         ({"deliver_subject": "x"}, "fail", "it pushes"),
         (None, "fail", "S/d: consumer not found"),
     ],

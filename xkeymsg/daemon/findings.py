@@ -188,6 +188,9 @@ def judge_durable(name: str, answer: Mapping[str, Any]) -> Finding:
     if config.get("ack_policy") != "explicit":
         remedy = "make it with --ack=explicit: without, nothing comes again"
         return Finding("durable", "fail", f"{said}; nothing is acknowledged in it", remedy)
+    if config.get("headers_only") or config.get("priority_groups"):
+        said += "; delivers headers alone, or to groups"
+        return Finding("durable", "fail", said, "make one without headers_only and priority_groups")
     if limit > 0:
         said += f"; gives a message up after {limit} deliveries"
         remedy = "nats consumer edit --max-deliver=-1: a process that dies at the last one loses it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from typing import Any
 
 import pytest
 
@@ -240,14 +241,49 @@ async def test_a_cancelled_consumer_leaves_nothing_running(jetstream_server: NAT
 
 
 @pytest.mark.parametrize(
-    "config", [{"ack_policy": "none"}, {"deliver_subject": "x", "ack_policy": "explicit"}]
+    "config",
+    [
+        {"ack_policy": "none"},
+        {"deliver_subject": "x"},
+        {"headers_only": True},
+        {"priority_groups": ["a"], "priority_policy": "overflow"},
+    ],
+    ids=lambda config: next(iter(config)),
 )
-async def test_a_durable_that_cannot_serve_is_refused(stage: Stage, config: dict[str, str]) -> None:
-    body = {"stream_name": "S", "config": {"durable_name": "d", **config}}
+async def test_a_durable_that_cannot_serve_is_refused(stage: Stage, config: dict[str, Any]) -> None:
+    whole = {"durable_name": "d", "ack_policy": "explicit", **config}
+    body = {"stream_name": "S", "config": whole}
     await stage.api.request("CONSUMER.DURABLE.CREATE.S.d", body)
+    await stage.publish(b"to be kept")
 
     with pytest.raises(ConfigurationError):
         await stage.consumer().run()
+    assert await stage.messages("XKM_UNPROVEN") == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"max_batch": 2},
+        {"max_expires": 400_000_000},
+        {"max_bytes": 10},
+        {"max_waiting": 1},
+        {"ack_wait": 1_000_000},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+async def test_a_durable_is_asked_for_no_more_than_it_grants(
+    stage: Stage, config: dict[str, int]
+) -> None:
+    """What asks for more is refused each time, and a consumer that stood still said nothing."""
+    whole = {"name": "d", "durable_name": "d", "ack_policy": "explicit", **config}
+    await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": whole})
+    async with stage.consumer():
+        await stage.publish(*(b"%d" % number for number in range(20)))
+        await stage.until(lambda: len(stage.handled) >= 20)
+        await asyncio.sleep(0.5)  # longer than a request is kept
+        await stage.publish(b"last")
+        await stage.until(lambda: b"last" in stage.handled)
 
 
 async def test_a_stream_that_is_not_there_is_an_error(stage: Stage) -> None:

@@ -46,6 +46,8 @@ __all__ = ("Consumer", "ConsumerEvent", "Opening", "Rejected")
 _log = logging.getLogger(__name__)
 
 _TICK: Final = 0.25
+_LEAST: Final = 0.01
+"""However short a server says that a message may take."""
 _CHECK: Final = 1.0
 """Seconds between two looks whether the consumer is there."""
 _MISSING: Final = 2
@@ -336,6 +338,7 @@ class Consumer(Generic[_M]):
                 self._durable, self._stream, durable.max_deliver,
             )  # fmt: skip
         self._config = durable.config
+        self._puller.heed(durable.config)
         self._ack_wait = durable.ack_wait
         self._failures = Failures(
             self._policy,
@@ -579,7 +582,7 @@ class Consumer(Generic[_M]):
         loop = asyncio.get_running_loop()
         missing, check_at = 0, 0.0
         while True:
-            await asyncio.sleep(min(_TICK, self._ack_wait / 6))
+            await asyncio.sleep(max(_LEAST, min(_TICK, self._ack_wait / 6)))
             now = loop.time()
             await self._ask_for_time(now)
             self._puller.look()

@@ -77,7 +77,8 @@ async def find_durable(
     """Look a durable up; make it, if it is not there and there are options.
 
     Raises:
-        ConfigurationError: If it cannot serve: not a pull consumer, or without acknowledgements.
+        ConfigurationError: If it cannot serve: not a pull consumer, without acknowledgements, with
+            headers alone, or for groups of clients, of which ours is none.
         DeliveryError: If it is not there, or the server refuses or does not answer.
     """
     check_name("stream", stream)
@@ -110,6 +111,11 @@ def _parse(config: object) -> Durable:
         raise ConfigurationError("the consumer pushes: workers need one to pull from")
     if config.get("ack_policy") != "explicit":
         raise ConfigurationError("the consumer needs the acknowledgement policy 'explicit'")
+    if config.get("headers_only"):
+        # Every message would be empty, nobody's, and terminated: out of a work queue for good.
+        raise ConfigurationError("the consumer delivers headers alone: headers_only has to be off")
+    if config.get("priority_groups"):
+        raise ConfigurationError("the consumer has priority groups, and workers are of none")
     backoff = config.get("backoff")
     waits = [config.get("ack_wait"), *(backoff if isinstance(backoff, list) else [])]
     known = [wait for wait in waits if type(wait) is int and wait > 0]

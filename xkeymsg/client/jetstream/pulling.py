@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from xkeymsg.client.jetstream.acks import Delivery, parse_ack
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.transport.headers import Status, parse_status
+from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw
 
 __all__ = ("Puller",)
@@ -89,6 +91,8 @@ class Puller:
         self._prefetch_bytes = prefetch_bytes
         self._expires = expires
         self._heartbeat = heartbeat
+        self._most = prefetch
+        self._most_bytes = MAX_MESSAGE
         self._requests: dict[int, _Request] = {}
         self._outstanding = 0
         self._number = 0
@@ -153,6 +157,23 @@ class Puller:
         self._outstanding = 0
         self._heard = self._now()
 
+    def heed(self, config: Mapping[str, Any]) -> None:
+        """Ask for no more at a time than the consumer's configuration grants.
+
+        It would refuse such a request, and each that follows.
+        """
+        batch, expires, size = (
+            value if type(value := config.get(name)) is int and value > 0 else None
+            for name in ("max_batch", "max_expires", "max_bytes")
+        )
+        if batch is not None:
+            self._most = min(self._most, batch)
+        if expires is not None:
+            self._expires = min(self._expires, expires / 1e9)
+            self._heartbeat = min(self._heartbeat, self._expires / 2)
+        if size is not None:
+            self._most_bytes = min(self._most_bytes, size)
+
     # --- what is asked ----------------------------------------------------------------------------
 
     @property
@@ -178,7 +199,7 @@ class Puller:
             DeliveryError: If the server takes nothing for some time.
             ConnectionFailedError: If the link is closed.
         """
-        batch = self.room(held, held_bytes)
+        batch = min(self.room(held, held_bytes), self._most)
         if not batch:
             return
         now = self._now()
@@ -190,7 +211,8 @@ class Puller:
             self._one_of_any_size, batch = False, 1
             body["batch"] = 1
         else:
-            body["max_bytes"] = max(self._prefetch_bytes // _REQUESTS, self._link.max_payload)
+            size = max(self._prefetch_bytes // _REQUESTS, self._link.max_payload)
+            body["max_bytes"] = min(size, self._most_bytes)
         self._number += 1
         if not self._requests:
             self._heard = now
