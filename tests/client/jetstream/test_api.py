@@ -96,3 +96,12 @@ def test_several_subjects_are_several_filters() -> None:
     assert "filter_subject" not in DurableOptions().config("d")
     assert DurableOptions(filter_subjects=["a"]).config("d")["filter_subject"] == "a"
     assert DurableOptions(filter_subjects=["a", "b"]).config("d")["filter_subjects"] == ["a", "b"]
+
+
+def test_a_reason_is_one_short_line() -> None:
+    error = {"err_code": 1, "description": "\x1b[2J\n2026 error forged " + "x" * 10_000}
+    with pytest.raises(DeliveryError) as caught:
+        parse_answer(json.dumps({"error": error}).encode())
+    assert str(caught.value).startswith("JetStream refused: ?[2J?2026 error forged x")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from typing import Any
 
 import pytest
@@ -284,6 +285,33 @@ async def test_a_durable_is_asked_for_no_more_than_it_grants(
         await asyncio.sleep(0.5)  # longer than a request is kept
         await stage.publish(b"last")
         await stage.until(lambda: b"last" in stage.handled)
+
+
+async def test_a_broker_that_delivers_what_nobody_asked_for_fills_no_memory(stage: Stage) -> None:
+    gate = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        await gate.wait()
+        await stage.handle(message)
+
+    async with stage.consumer(handle, prefetch=8) as consumer:
+        await stage.publish(b"honest")
+        await stage.until(lambda: consumer.held)
+        [subscription] = [
+            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
+        ]
+        now = time.time_ns()
+        for number in range(2, 300):
+            reply = b"$JS.ACK.S.d.1.%d.%d.%d.0" % (number, number, now)
+            sealed = stage.seal(b"%d" % number)
+            if (wait := subscription.deliver(b"h.a", reply, b"", sealed)) is not None:
+                await wait
+        await stage.until(lambda: not subscription.pending)
+        assert consumer.held == 16
+        gate.set()
+        await stage.until(lambda: len(stage.handled) == 16)
+        await stage.publish(b"next")
+        await stage.until(lambda: b"next" in stage.handled)
 
 
 async def test_a_stream_that_is_not_there_is_an_error(stage: Stage) -> None:

@@ -370,7 +370,9 @@ class Consumer(Generic[_M]):
                 if known is not None and known.where.stored_ns != where.stored_ns:
                     self._forsake(known)
                     known = None
-                if known is None:
+                if known is None and len(held) - self._leaving >= 2 * self._prefetch:
+                    puller.strays += 1  # nobody has asked for so many; an honest one comes again
+                elif known is None:
                     item: _Held[_M] = _Held(raw, where, loop.time())
                     held[where.sequence] = item
                     self._held_bytes += len(raw.data)
