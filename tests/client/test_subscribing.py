@@ -470,6 +470,8 @@ async def test_values_that_make_no_sense(town: Town) -> None:
         {"replay": "never"},
         {"subjects": "a b"},
         {"max_age": timedelta(0)},
+        {"max_messages": 0},
+        {"max_bytes": -1},
     ]
     async with town.connect(BOB) as bob:
         for arguments in wrong:

@@ -106,7 +106,8 @@ class Answering:
         """
         request, key, to = self.address(message, anyone=anyone)
         block = self._outgoing.block
-        envelope = self._outgoing.payload(
+        envelope = guarded(  # headers may be an iterator of the program's
+            self._outgoing.payload,
             reply_subject(message.message_id),
             data,
             (key,),

@@ -116,7 +116,7 @@ class Whom:
         if self.resolver is None:
             trust = "ANYONE" if self.senders is ANYONE else "a set of keys"
             raise UnknownKeyError(f"trust is {trust}, which knows no names: give keys")
-        return self.resolver.resolve(name)
+        return tuple(self.resolver.resolve(name))  # the same one, if it is one
 
 
 def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipient, ...]:
