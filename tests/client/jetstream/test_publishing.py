@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -150,6 +151,9 @@ async def test_a_killed_server_costs_no_message_and_doubles_none(
 
     task = asyncio.create_task(publish())
     await asyncio.sleep(0.2)
+    assert jetstream_server.process is not None
+    jetstream_server.process.send_signal(signal.SIGSTOP)  # so that some are under way
+    await stage.until(lambda: js._publisher.in_flight >= 10)
     jetstream_server.kill()
     await asyncio.to_thread(jetstream_server.start)
     acks = await asyncio.wait_for(task, 30)
