@@ -47,7 +47,7 @@ def run(config: Config) -> int:
     """Run the receiver to its end and return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
-    health = Health("connected", "peers", "key", "self-test", "subscribed", "quarantine")
+    health = Health("connected", "peers", "key", "self-test", "subscribed", "served", "quarantine")
     receiver = _Receiver(config, log, metrics, health)
     return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -206,8 +206,9 @@ class _Receiver:
         self._metrics.connected.set(connected)
         self._metrics.key_age.set(self._identity.age())
         self._metrics.ready.set(self._health.ready)
-        blocked = any(isinstance(w, StreamRoute) and w.is_blocked for w in self._workers)
-        self._health.set("quarantine", not blocked)
+        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+        self._health.set("quarantine", not any(each.is_blocked for each in streams))
+        self._health.set("served", not any(each.is_unserved for each in streams))
         for worker in self._workers:
             worker.tick()
         if isinstance(self._senders, PeersFile):

@@ -12,6 +12,7 @@ import pytest
 
 from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.transport.raw import frozen
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, DeliveryError
@@ -285,6 +286,26 @@ async def test_a_durable_is_asked_for_no_more_than_it_grants(
         await asyncio.sleep(0.5)  # longer than a request is kept
         await stage.publish(b"last")
         await stage.until(lambda: b"last" in stage.handled)
+
+
+async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> None:
+    users = """authorization {{ users = [{{ user: a, password: x, permissions: {{
+        publish: {{ deny: [{denied}] }} }} }}] }}"""
+    with NATSServer(users.format(denied="other"), jetstream=True) as server:
+        async with open_link(options(server, user="a", password="x")) as link:
+            stage = Stage(server, link, API(link))
+            await stage.api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["h.>"]})
+            async with stage.consumer() as consumer:
+                await stage.publish(b"one")
+                await stage.until(lambda: stage.handled)
+                await asyncio.sleep(0.7)  # quiet: heartbeats alone
+                assert not consumer.is_unserved
+                server.reload(users.format(denied='"$JS.API.CONSUMER.MSG.NEXT.>"'))
+                await stage.until(lambda: consumer.is_unserved)
+                server.reload(users.format(denied="other"))
+                await stage.until(lambda: not consumer.is_unserved)
+                await stage.publish(b"two")
+                await stage.until(lambda: b"two" in stage.handled)
 
 
 async def test_a_broker_that_delivers_what_nobody_asked_for_fills_no_memory(stage: Stage) -> None:

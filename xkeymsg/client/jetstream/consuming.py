@@ -201,6 +201,14 @@ class Consumer(Generic[_M]):
         return self._quarantine.is_blocked
 
     @property
+    def is_unserved(self) -> bool:
+        """Whether the durable gives nothing: it refuses to, or is not heard (permissions, quorum).
+
+        Nobody could tell that from a quiet day.
+        """
+        return self._puller.unserved
+
+    @property
     def held(self) -> int:
         """How many messages were delivered and are not answered for."""
         return len(self._held)

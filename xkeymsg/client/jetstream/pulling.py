@@ -80,6 +80,8 @@ class Puller:
         """Whether to ask for nothing."""
         self.suspect = False
         """Whether to look if the consumer is still there."""
+        self.unserved = False
+        """Whether the consumer refuses what it is asked for, or is not heard at all."""
         self.strays = 0
         """Messages on the inbox, or with a reply, that are not this consumer's."""
         self._link = api.link
@@ -116,6 +118,7 @@ class Puller:
         if delivery is None or delivery[:2] != self._from:
             self.strays += 1
             return None
+        self.unserved = False
         for number, request in self._requests.items():
             self._outstanding -= 1
             request.left -= 1
@@ -129,7 +132,9 @@ class Puller:
         number = raw.subject[len(self._prefix) :]
         if status is None or not number.isdigit() or len(number) > 18:
             self.strays += 1
-        elif status.code != _HEARTBEAT:
+            return
+        self.unserved = False
+        if status.code != _HEARTBEAT:
             self._drop(int(number))
             if status.code not in _USUAL:
                 self._take_refusal(status)
@@ -142,7 +147,7 @@ class Puller:
             return
         _log.info("pull refused: %d %s", status.code, text[:100].encode("ascii", "replace"))
         self._not_before = self._now() + _PAUSE
-        self.suspect = True
+        self.suspect = self.unserved = True
         if text in _ENDED:
             self.forget()
 
@@ -235,6 +240,6 @@ class Puller:
         elif self._requests and now - self._heard > _MISSED * self._heartbeat:
             _log.info("no heartbeat from the consumer")
             self.forget()
-            self.suspect = True
+            self.suspect = self.unserved = True
         for number in [n for n, request in self._requests.items() if request.ends < now]:
             self._drop(number)
