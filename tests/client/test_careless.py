@@ -226,6 +226,8 @@ async def test_a_consumer_that_is_begun_twice_or_not_at_all_says_so(
 ) -> None:
     async with xkeymsg.connect(jetstream_server.url, key=BOB, trust=PEERS) as bob:
         await bob.js.api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["a"]})
+        with pytest.raises(TypeError):  # or every message would end in quarantine
+            bob.js.consume("S", "d", None)  # type: ignore[arg-type]
         consumer = bob.js.consume("S", "d", echo, create=DurableOptions())
         with pytest.raises(ConfigurationError):
             await consumer.wait()

@@ -149,6 +149,8 @@ class Consumer(Generic[_M]):
         stop_timeout: float = 10.0,
         on_event: Callable[[ConsumerEvent], None] = lambda _: None,
     ) -> None:
+        if not callable(handler):
+            raise TypeError(f"a handler is callable, not {type(handler).__name__}")
         if workers < 1 or prefetch < 1 or prefetch_bytes < 1:
             raise ConfigurationError("workers, prefetch and prefetch_bytes are at least 1")
         if not 0.1 <= heartbeat <= expires / 2:

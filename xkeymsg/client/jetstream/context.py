@@ -243,6 +243,7 @@ class JetStream:
 
         Raises:
             ConfigurationError: If a value makes no sense.
+            TypeError: If the handler is not callable.
         """
         key = self._core.record_key()
         return Consumer(

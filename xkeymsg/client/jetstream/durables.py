@@ -12,6 +12,7 @@ from xkeymsg.errors import ConfigurationError, DeliveryError
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 
 _NS: Final = 10**9
+_MAX: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +119,7 @@ def _parse(config: object) -> Durable:
         raise ConfigurationError("the consumer has priority groups, and workers are of none")
     backoff = config.get("backoff")
     waits = [config.get("ack_wait"), *(backoff if isinstance(backoff, list) else [])]
-    known = [wait for wait in waits if type(wait) is int and wait > 0]
+    known = [number for wait in waits if (number := _number(wait)) > 0]
     return Durable(
         min(known, default=30 * _NS) / _NS,
         _number(config.get("max_ack_pending")),
@@ -128,4 +129,5 @@ def _parse(config: object) -> Durable:
 
 
 def _number(value: object) -> int:
-    return value if type(value) is int else 0
+    """Return a number of the server's, an int64; a hostile one may send any."""
+    return value if type(value) is int and abs(value) < _MAX else 0

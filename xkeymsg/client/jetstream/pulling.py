@@ -31,6 +31,7 @@ _CONFLICT: Final = 409
 _MISSED: Final = 2.5
 """So many heartbeats' time without a word: the consumer, or its leader, is gone."""
 _GRACE: Final = 2.0
+_MAX: Final = 2**63
 _PAUSE: Final = 0.25
 """Seconds before the next request where one was refused."""
 _REQUESTS: Final = 2
@@ -168,7 +169,7 @@ class Puller:
         It would refuse such a request, and each that follows.
         """
         batch, expires, size = (
-            value if type(value := config.get(name)) is int and value > 0 else None
+            value if type(value := config.get(name)) is int and 0 < value < _MAX else None
             for name in ("max_batch", "max_expires", "max_bytes")
         )
         if batch is not None:
