@@ -15,6 +15,7 @@ from xkeymsg import (
     ANYONE,
     Admission,
     ConfigurationError,
+    DeliveryError,
     MalformedError,
     Peers,
     Policy,
@@ -282,6 +283,29 @@ async def test_trust_that_fails_refuses(town: Town, told: Told) -> None:
         await messages.drain()
         assert await taker == []
     assert told.codes == ["RecursionError"] * 2
+
+
+@pytest.mark.parametrize("kind", [dict, set])
+async def test_trust_that_is_a_collection_besides_decides_all_the_same(
+    kind: type[Any], town: Town, told: Told
+) -> None:
+    class Restrictive(kind):  # type: ignore[misc]
+        def admit(self, sender: XKey, subject: str) -> Admission | None:
+            return Admission() if sender in self and subject == "a.mine" else None
+
+    trust = Restrictive({ALICE.public: None} if kind is dict else {ALICE.public})
+    async with (
+        town.connect(BOB, trust, on_error=told) as bob,
+        town.link() as link,
+        bob.subscribe("a.*") as messages,
+    ):
+        await bob.flush()
+        for subject in ("a.other", "a.mine"):
+            await link.publish(subject, sealed(subject))
+        assert (await anext(messages)).subject == "a.mine"
+        with pytest.raises(DeliveryError):
+            await bob.request("nobody", b"", to=ALICE.public, timeout=0.1)
+    assert told.codes == ["sender_not_admitted"]
 
 
 async def test_a_slow_consumer_loses_messages_and_is_told(town: Town, told: Told) -> None:

@@ -48,7 +48,9 @@ class Whom:
         self.resolver = trust if isinstance(trust, Resolver) else None
         self.senders: Senders = trust
         """Who may send, as an `Opener` takes it."""
-        if isinstance(trust, Mapping):
+        if hasattr(trust, "admit"):
+            pass  # it decides, also where it is a mapping or a set besides
+        elif isinstance(trust, Mapping):
             self.senders = dict(trust)
         elif isinstance(trust, Iterable) and not isinstance(trust, str | bytes):
             self.senders = frozenset(trust)
@@ -97,7 +99,8 @@ class Whom:
         if self.resolver is not None:
             return self.resolver.vouch(key) or Admission()
         # Trust that goes by subjects admits nobody for that of an answer.
-        known = self._admit(bytes(key), "") if isinstance(self.senders, Iterable) else None
+        listed = type(self.senders) in (dict, frozenset)
+        known = self._admit(bytes(key), "") if listed else None
         return known or Admission()
 
     def admits_xkv1(self, sender: XKey, subject: str) -> Admission | None:
