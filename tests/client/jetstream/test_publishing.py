@@ -19,6 +19,7 @@ from xkeymsg.client.jetstream.opening import openings
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import (
+    ConfigurationError,
     ConflictError,
     ConnectionFailedError,
     DeliveryError,
@@ -131,6 +132,14 @@ async def test_what_the_stream_refuses_is_an_error_with_its_number(js: JetStream
 async def test_headers_that_are_ours_are_refused(js: JetStream, name: str) -> None:
     with pytest.raises(MalformedError):
         await js.publish("h.a", b"", clear_headers={name: "x"})
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e9])
+async def test_a_time_that_is_none(js: JetStream, timeout: float) -> None:
+    """A deadline of nan never comes, and whoever waited would wait for ever."""
+    with pytest.raises(ConfigurationError):
+        await js.publish("h.a", b"", timeout=timeout)
+    assert js._publisher.in_flight == 0
 
 
 async def test_a_message_that_is_too_large_is_an_error_and_takes_no_place(js: JetStream) -> None:

@@ -19,7 +19,13 @@ from collections import deque
 from typing import Final
 
 from xkeymsg.client.jetstream.api import API, PubAck, check_name, parse_puback
-from xkeymsg.errors import ConflictError, ConnectionFailedError, DeliveryError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    DeliveryError,
+    XKeyMsgError,
+)
 from xkeymsg.transport.headers import parse_block, parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription
 
@@ -28,6 +34,7 @@ __all__ = ("StreamPublisher",)
 _TICK: Final = 0.1
 _RETRY: Final = 2.0
 """Seconds after which what was not answered is sent again."""
+_LONGEST: Final = 86_400.0
 _NO_STREAM_RETRY: Final = 0.25
 _NO_RESPONDERS: Final = 503
 _UNAVAILABLE: Final = 10008
@@ -143,9 +150,12 @@ class StreamPublisher:
 
         Raises:
             MalformedError: If subject is none.
+            ConfigurationError: If the timeout is none.
             PayloadTooLargeError: If the server would not take it.
             ConnectionFailedError: If the link is closed.
         """
+        if not 0 < timeout <= _LONGEST:
+            raise ConfigurationError("timeout is a number of seconds above 0, and at most a day")
         if self._subscription is None or self._subscription.ended:
             await self._start()
         size = len(data) + len(headers)
