@@ -232,11 +232,6 @@ class Outgoing:
         return {name: self._whom.recipients(to) for name, to in listed.items() if to != ()}
 
 
-def _kept(headers: Headers) -> Headers:
-    """Return headers that can be looked at twice, as those of an iterator cannot."""
-    return headers if isinstance(headers, Mapping | tuple | list) else tuple(headers)
-
-
 def clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
     """Return the header block with headers that everybody sees.
 
