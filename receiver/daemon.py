@@ -47,7 +47,7 @@ def run(config: Config) -> int:
     """Run the receiver to its end and return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
-    health = Health("connected", "peers", "key", "self-test", "subscribed", "quarantine")
+    health = Health("connected", "peers", "key", "self-test", "subscribed", "served", "quarantine")
     receiver = _Receiver(config, log, metrics, health)
     return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -76,8 +76,10 @@ class _Receiver:
             where = stack.enter_context(
                 serving(config.observe.listen, self._health, self._metrics.exposition)
             )
+            subjects = [route.subject for route in config.route if route.subject]
+            note = partial(self._upkeep.note, subjects=subjects)
             link = await stack.enter_async_context(
-                open_link(config.nats.options(config.name), self._upkeep.note)
+                open_link(config.nats.options(config.name), note)
             )
             await self._begin(link, life, stack)
             life.on_tick(lambda: self._tick(link))
@@ -203,8 +205,9 @@ class _Receiver:
         self._health.set("connected", connected)
         self._metrics.connected.set(connected)
         self._metrics.key_age.set(self._identity.age())
-        blocked = any(isinstance(w, StreamRoute) and w.is_blocked for w in self._workers)
-        self._health.set("quarantine", not blocked)
+        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+        self._health.set("quarantine", not any(each.is_blocked for each in streams))
+        self._health.set("served", not any(each.is_unserved for each in streams))
         for worker in self._workers:
             worker.tick()
         if isinstance(self._senders, PeersFile):

@@ -146,6 +146,11 @@ class StreamRoute:
         """Whether consuming stands still because the quarantine takes nothing."""
         return self._blocked
 
+    @property
+    def is_unserved(self) -> bool:
+        """Whether the durable gives nothing."""
+        return self._consumer is not None and self._consumer.is_unserved
+
     async def _handle(self, message: Message) -> None:
         begun = perf_counter()
         try:

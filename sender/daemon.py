@@ -132,7 +132,9 @@ class _Sender:
         section = self._config.source
         if section is None:
             return None
-        note = partial(self._upkeep.note, condition=_SOURCE)
+        # A stream's routes have an inbox alone, without which they do not begin.
+        subjects = [r.subject for r in self._config.route if r.subject and not r.stream]
+        note = partial(self._upkeep.note, condition=_SOURCE, subjects=subjects)
         options = section.options(self._config.name)
         return await stack.enter_async_context(open_link(options, note))
 

@@ -31,7 +31,7 @@ from xkeymsg.errors import (
     UnknownKeyError,
 )
 from xkeymsg.fields.files import Policy
-from xkeymsg.keys import Recipient, XKeyPair
+from xkeymsg.keys import XKV1_OVERHEAD, Recipient, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
 from xkeymsg.trust.resolver import PERMISSION, Resolver
@@ -193,12 +193,14 @@ class Sealing:
         if to.startswith(REPLIES):
             raise MalformedError("a subject that is for replies")
         (pair, outgoing), policy = self._author, self._policy
+        room = Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE)
         if self._route.format == "xkv1":
             [recipient] = self._recipients()
+            room.check(len(data) + XKV1_OVERHEAD)
             envelope = pair.seal(data, recipient.key)
             return Sealed(_OURS, to, envelope, outgoing.block, secrets.token_urlsafe(16))
         more: dict[str, Any] = {
-            "room": Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE),
+            "room": room,
             "headers": [*self._fixed, *(each for each in headers if self._takes(each[0].lower()))],
             "content_type": self._route.content_type,
             "expires": self._expires,

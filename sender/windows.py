@@ -11,6 +11,7 @@ __all__ = ("short_windows",)
 
 _MOST: Final = 16
 _NS: Final = 1e9
+_MAX: Final = 2**63
 
 
 async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, float]:
@@ -27,7 +28,7 @@ async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, flo
         for name in names[:_MOST] if isinstance(names, list) else ():
             config: Any = (await api.request(f"STREAM.INFO.{name}")).get("config")
             window = config.get("duplicate_window") if isinstance(config, dict) else None
-            if isinstance(window, int) and window / _NS < seconds:
+            if isinstance(window, int) and abs(window) < _MAX and window / _NS < seconds:
                 found[str(name)] = window / _NS
     except XKeyMsgError:
         pass  # we may not ask, or nobody answers: it is advice

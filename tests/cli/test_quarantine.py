@@ -12,9 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage
+from tests.client.jetstream.test_failures import records
 from tests.running import run
 from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.envelope.admission import Admission
+from xkeymsg.envelope.inspecting import sender_of
+from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
+from xkeymsg.keys import XKey
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -200,6 +205,37 @@ async def test_drop_deletes_what_is_named(stage: Stage) -> None:
     assert (await call(stage, "drop", "unproven"))[0] == 2
     assert (await call(stage, "drop", "unproven", "--all"))[0] == 0
     assert await stage.messages("XKM_UNPROVEN") == 0
+
+
+async def test_a_malicious_peer_that_stops_consuming_is_dropped_with_all_it_made(
+    stage: Stage,
+) -> None:
+    """Eve is admitted, and fills the quarantine that discards nothing: the guide helps."""
+    admitted = {ALICE.public, EVE.public}
+
+    class Trust:
+        def admit(self, sender: XKey, _subject: str) -> Admission | None:
+            return Admission() if sender in admitted else None
+
+    assert (await call(stage, "init"))[0] == 0
+    config = (await stage.api.request("STREAM.INFO.XKM_PROVEN"))["config"]
+    await stage.api.request("STREAM.UPDATE.XKM_PROVEN", config | {"max_msgs": 4})
+    await stage.send(stage.seal(b"of Alice, for others", "elsewhere"))
+    async with stage.consumer(senders=Trust(), policy=FailurePolicy(patience=0)) as consumer:
+        await stage.until(lambda: stage.kinds("quarantined"))
+        for _ in range(5):
+            sealed = Sealer(EVE).seal(b"", to=[BOB.public], subject="elsewhere")
+            await stage.send(sealed)
+        await stage.until(lambda: consumer.is_blocked)
+        admitted.remove(EVE.public)
+        await stage.send(sealed)
+        await stage.publish(b"honest")
+        code, _, err = await call(stage, "drop", "proven", "--from", str(EVE.public))
+        assert (code, "dropped 3" in err) == (0, True)
+        await stage.until(lambda: stage.handled == [b"honest"] and not consumer.is_blocked, 15)
+    left = await records(stage, "XKM_PROVEN")
+    assert sum(sender_of(record.data) == bytes(ALICE.public) for record in left) == 1
+    assert (await call(stage, "drop", "proven", "--all", "--from", str(EVE.public)))[0] == 2
 
 
 async def test_a_message_in_pieces_is_one(stage: Stage, seed: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from xkeymsg import Peers, XKeyPair
+from xkeymsg import Keyring, Peers, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.client.stats import Where
 from xkeymsg.testing import MemoryNATS, NATSServer
@@ -34,7 +34,7 @@ class Town:
         self.memory = MemoryNATS()
 
     def connect(
-        self, key: XKeyPair = ALICE, trust: Any = PEERS, **options: Any
+        self, key: XKeyPair | Keyring = ALICE, trust: Any = PEERS, **options: Any
     ) -> AbstractAsyncContextManager[Client]:
         if self.server is None:
             return self.memory.connect(key=key, trust=trust, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from xkeymsg import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
+    MalformedError,
     Message,
     PayloadTooLargeError,
+    Sealer,
     XKeyMsgError,
 )
 from xkeymsg.client.jetstream.durables import DurableOptions
@@ -201,7 +204,7 @@ async def test_draining_lets_what_came_be_taken(server: NATSServer) -> None:
 
 
 async def test_streams_are_sealed_and_opened_by_the_same_trust(
-    jetstream_server: NATSServer,
+    jetstream_server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = asyncio.Event()
     got: list[Message] = []
@@ -219,12 +222,64 @@ async def test_streams_are_sealed_and_opened_by_the_same_trust(
             await alice.js.publish("s.a", bytes(1 << 20), to="bob")
         with pytest.raises(XKeyMsgError):
             await alice.js.publish("_XKM.a", b"", to="bob")
+        sealed: list[object] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(Sealer, "seal", lambda *_, **__: sealed.append(1))
+            with pytest.raises(PayloadTooLargeError):  # before it is sealed
+                await alice.js.publish("s.a", b"x", to="bob", clear_headers={"a": "x" * (1 << 20)})
+            with pytest.raises(MalformedError):
+                await alice.js.publish("s.a", b"x", to="bob", clear_headers={"a": "x\ny"})
+        assert not sealed
         assert (await alice.js.publish("s.a", b"x", to="bob", headers={"a": "b"})).sequence == 1
         async with bob.js.consume("S", "d", handle, subjects="s.*", create=DurableOptions()):
             async with asyncio.timeout(5):
                 await done.wait()
         assert (got[0].data, got[0].wire_subject, got[0].sender) == (b"x", "s.a", ALICE.public)
         assert alice.js is alice.js
+
+
+async def test_who_publishes_into_a_stream_for_each_message_is_not_held_up_by_a_flood(
+    jetstream_server: NATSServer,
+) -> None:
+    """Its acknowledgements come over the connection that waits for it to take the next message."""
+    async with (
+        xkeymsg.connect(jetstream_server.url, key=ALICE, trust=PEERS) as alice,
+        xkeymsg.connect(jetstream_server.url, key=BOB, trust=PEERS) as bob,
+        bob.subscribe("a", max_messages=4) as messages,
+    ):
+        await bob.js.api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+
+        async def flood() -> None:
+            while True:
+                for _ in range(20):
+                    await alice.publish("a", b"x", to="bob")
+                await asyncio.sleep(0.002)
+
+        flooding = asyncio.create_task(flood())
+        async with asyncio.timeout(4):
+            for _ in range(10):
+                message = await anext(messages)
+                await bob.js.publish("s", message.data, to="alice")
+        flooding.cancel()
+        await asyncio.wait([flooding])
+        assert bob.stats.dropped
+
+
+async def test_an_answered_request_is_not_kept(server: NATSServer) -> None:
+    def kept() -> int:
+        gc.collect()
+        return sum(isinstance(each, Message) for each in gc.get_objects())
+
+    before = kept()
+    async with (
+        xkeymsg.connect(server.url, key=ALICE, trust=PEERS) as alice,
+        xkeymsg.connect(server.url, key=BOB, trust=PEERS) as bob,
+        bob.serve("svc", _echo),
+    ):
+        await bob.flush()
+        for _ in range(20):
+            await alice.request("svc", b"x", to="bob")
+        assert kept() - before <= 1  # the last one, until the next comes
 
 
 async def test_in_memory_there_are_no_streams() -> None:

@@ -152,6 +152,23 @@ async def test_an_unknown_name_is_an_error_before_anything_is_sealed(
             await alice.publish("a", b"", to=[])
 
 
+async def test_a_resolver_that_answers_with_nobody_is_not_believed(town: Town) -> None:
+    """Escrow alone would get the message, and nobody would know."""
+
+    class Empty(Recording):
+        def resolve(self, name: str) -> Any:
+            return iter(())
+
+        def always_to(self) -> tuple[Recipient, ...]:
+            return (Recipient(ESCROW.public),)
+
+    async with town.connect(trust=Empty()) as alice:
+        for _ in range(2):
+            with pytest.raises(UnknownKeyError):
+                await alice.publish("a", b"", to="bob")
+    assert not alice.stats.published
+
+
 async def test_recipients_are_the_same_object_as_long_as_trust_says_the_same() -> None:
     trust = Recording()
     town = Town(None)

@@ -367,6 +367,46 @@ async def test_the_user_that_a_name_stands_for_has_to_answer(town: Town, told: T
     assert told.codes == ["sender_not_admitted"] * 2
 
 
+@pytest.mark.parametrize("kind", ["mapping", "peers"])
+async def test_the_user_that_trust_knows_for_a_key_has_to_answer(
+    kind: str, town: Town, told: Told
+) -> None:
+    """Also where the key alone was named: another user may have had it certified as its own."""
+    user, other = (UserKey(nkey.encode_seed(nkey.Prefix.USER, bytes([n]) * 32)) for n in (1, 2))
+    trust: Any = {BOB.public: user.public}
+    if kind == "peers":
+        trust = Peers.parse(f'[peers.bob]\nxkey = "{BOB.public}"\nuser = "{user.public}"')
+
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        await tap.send(BOB, key, subject)
+        for identity in (other.public, user.public):
+            sealer = Sealer(BOB, identity=identity)
+            await tap.raw(sealer.seal(identity.encode(), to=[key], subject=subject))
+
+    answer = await ask(town, story, told, to=BOB.public, trust=trust, timeout=5)
+    assert answer is not None
+    assert answer.data.decode() == user.public
+    assert told.codes == ["sender_not_admitted"] * 2
+
+
+async def test_who_always_signs_signs_answers_too(town: Town, told: Told) -> None:
+    """Who stole Bob's curve key cannot answer for him without his user's key."""
+    user = UserKey(nkey.encode_seed(nkey.Prefix.USER, bytes([1]) * 32))
+    trust = Peers.parse(
+        f'[peers.bob]\nxkey = "{BOB.public}"\nuser = "{user.public}"\nalways_signs = true'
+    )
+
+    async def story(tap: Wiretap, key: XKey, subject: str) -> None:
+        for sealer in (Sealer(BOB, identity=user.public), Sealer(BOB, signer=user)):
+            await tap.raw(sealer.seal(b"", to=[key], subject=subject))
+
+    for to in ("bob", BOB.public):
+        answer = await ask(town, story, told, to=to, trust=trust, timeout=5)
+        assert answer is not None
+        assert answer.signer == user.public
+    assert told.codes == ["signature_missing"] * 2
+
+
 async def test_a_status_of_anybody_is_the_word_of_the_server(town: Town, told: Told) -> None:
     """Whoever can write it could as well have kept the request from arriving."""
 

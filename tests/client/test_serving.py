@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -25,6 +25,13 @@ from .conftest import BOB, Told, Town, until
 
 class OfAHandler(BaseException):
     """Not an Exception."""
+
+
+class OfAnIterator:
+    """Headers that raise what would pass for the end of a task."""
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        raise asyncio.CancelledError
 
 
 async def echo(message: Message) -> bytes:
@@ -92,10 +99,20 @@ async def test_an_error_that_is_meant_to_be_one_is_the_answer(town: Town, told: 
         (Reply("text"), "internal"),  # type: ignore[arg-type]
         (Reply(b"", {"xkm-error": "x"}), "internal"),
         (Reply(b"", {"a": 1}), "internal"),  # type: ignore[arg-type]
+        (Reply(b"", OfAnIterator()), "internal"),
         (Reply(b"", content_type="\ud800"), "internal"),
         (bytes(2 << 20), "payload_too_large"),
     ],
-    ids=["text", "bytearray", "text in it", "reserved", "no header", "surrogate", "too long"],
+    ids=[
+        "text",
+        "bytearray",
+        "text in it",
+        "reserved",
+        "no header",
+        "headers that raise",
+        "surrogate",
+        "too long",
+    ],
 )
 async def test_what_cannot_be_an_answer_is_an_error(
     result: Any, reason: str, town: Town, told: Told

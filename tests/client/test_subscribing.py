@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+import xkeymsg
+from tests.transport.raw import hpub, publisher
 from xkeymsg import (
     ANYONE,
     Admission,
     ConfigurationError,
+    DeliveryError,
     MalformedError,
+    Peers,
     Policy,
     Sealer,
     Subscription,
@@ -25,9 +29,10 @@ from xkeymsg import (
 )
 from xkeymsg.client import opening
 from xkeymsg.client.stats import Where
+from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 
-from .conftest import ALICE, BOB, CAROL, EVE, Told, Town, until
+from .conftest import ALICE, BOB, CAROL, EVE, PEERS, Told, Town, until
 
 TO_BOB = [BOB.public]
 
@@ -281,6 +286,29 @@ async def test_trust_that_fails_refuses(town: Town, told: Told) -> None:
     assert told.codes == ["RecursionError"] * 2
 
 
+@pytest.mark.parametrize("kind", [dict, set])
+async def test_trust_that_is_a_collection_besides_decides_all_the_same(
+    kind: type[Any], town: Town, told: Told
+) -> None:
+    class Restrictive(kind):  # type: ignore[misc]
+        def admit(self, sender: XKey, subject: str) -> Admission | None:
+            return Admission() if sender in self and subject == "a.mine" else None
+
+    trust = Restrictive({ALICE.public: None} if kind is dict else {ALICE.public})
+    async with (
+        town.connect(BOB, trust, on_error=told) as bob,
+        town.link() as link,
+        bob.subscribe("a.*") as messages,
+    ):
+        await bob.flush()
+        for subject in ("a.other", "a.mine"):
+            await link.publish(subject, sealed(subject))
+        assert (await anext(messages)).subject == "a.mine"
+        with pytest.raises(DeliveryError):
+            await bob.request("nobody", b"", to=ALICE.public, timeout=0.1)
+    assert told.codes == ["sender_not_admitted"]
+
+
 async def test_a_slow_consumer_loses_messages_and_is_told(town: Town, told: Told) -> None:
     async with (
         town.connect() as alice,
@@ -423,6 +451,38 @@ async def test_a_key_of_a_user_sends_no_xkv1(town: Town, told: Told) -> None:
     assert told.codes == ["sender_not_admitted"]
 
 
+async def test_a_box_is_taken_only_on_the_subjects_of_its_peer(town: Town, told: Told) -> None:
+    trust = Peers.parse(f'[peers.alice]\nxkey = "{ALICE.public}"\nsubjects = ["a.mine"]')
+    async with (
+        town.connect(BOB, trust, on_error=told) as bob,
+        town.link() as link,
+        bob.subscribe("a.>", formats=["xkv1"]) as messages,
+    ):
+        await bob.flush()
+        box = ALICE.seal(b"box", BOB.public)
+        for subject in ("a.other", "a.mine.too", "a.mine"):
+            await link.publish(subject, box, headers=HINT)
+        assert (await anext(messages)).subject == "a.mine"
+    assert told.codes == ["sender_not_admitted"] * 2
+
+
+async def test_a_box_on_a_subject_that_is_no_text_is_refused(
+    server: NATSServer, told: Told
+) -> None:
+    """A program that prints, or encodes, `message.subject` would fail over it."""
+    async with (
+        xkeymsg.connect(server.url, key=BOB, trust=PEERS, on_error=told) as bob,
+        bob.subscribe("a.*", formats=["xkv1"]) as messages,
+        publisher(server.url) as hostile,
+    ):
+        await bob.flush()
+        box = ALICE.seal(b"box", BOB.public)
+        for subject in (b"a.\xff", b"a." + b"x" * 300, b"a.b"):
+            await hostile.send(hpub(subject, HINT, box))
+        assert (await anext(messages)).subject == "a.b"
+    assert told.codes == ["malformed", "limit_exceeded"]
+
+
 # --- arguments and life ---------------------------------------------------------------------------
 
 
@@ -435,6 +495,8 @@ async def test_values_that_make_no_sense(town: Town) -> None:
         {"replay": "never"},
         {"subjects": "a b"},
         {"max_age": timedelta(0)},
+        {"max_messages": 0},
+        {"max_bytes": -1},
     ]
     async with town.connect(BOB) as bob:
         for arguments in wrong:

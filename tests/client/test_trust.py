@@ -112,7 +112,7 @@ async def test_a_keyring_opens_by_retired_keys_and_names_its_user(town: Town) ->
     ring = Keyring(new, retired=[BOB], user=user.public)
     async with (
         town.connect() as alice,
-        town.connect(ring) as bob,  # type: ignore[arg-type]
+        town.connect(ring) as bob,
         town.link() as link,
         bob.subscribe("a") as messages,
     ):

@@ -14,10 +14,13 @@ import pytest
 
 from tests.envelope.cast import ALICE_USER
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.daemon.check_server import check_server
 from xkeymsg.daemon.findings import Finding
 from xkeymsg.daemon.probe import open_probe
 from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
 STREAMS = {"XKM_UNPROVEN": False, "XKM_PROVEN": True}
@@ -111,6 +114,44 @@ async def test_streams_that_are_missing_or_wrong_are_told(jetstream_server: NATS
     texts = [each.text for each in findings if each.check == "XKM_PROVEN"]
     assert len(texts) == 2, "it discards, and deletes, what is old"
     assert levels(findings)["XKM_PROVEN"] == levels(findings)["XKM_UNPROVEN"] == "fail"
+
+
+async def test_the_quarantine_that_we_make_is_as_it_should_be(
+    jetstream_server: NATSServer,
+) -> None:
+    options = local(jetstream_server)
+    async with open_link(options) as link:
+        await create_quarantine(API(link))
+    got = levels(await check_server(options, streams=STREAMS, jetstream=True))
+    assert got["XKM_PROVEN"] == got["XKM_UNPROVEN"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("config", "level", "said"),
+    [
+        ({}, "ok", "S/d: 0 of 1000 out, 0 to come"),
+        ({"max_deliver": 5}, "warn", "gives a message up after 5 deliveries"),
+        ({"ack_policy": "none"}, "fail", "nothing is acknowledged"),
+        ({"headers_only": True}, "fail", "delivers headers alone"),
+        ({"deliver_subject": "x"}, "fail", "it pushes"),
+        (None, "fail", "S/d: consumer not found"),
+    ],
+)
+async def test_a_durable_is_as_receivers_need_it(
+    jetstream_server: NATSServer, config: dict[str, Any] | None, level: str, said: str
+) -> None:
+    options = local(jetstream_server)
+    async with open_link(options) as link:
+        api = API(link)
+        await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+        if config is not None:
+            whole = {"name": "d", "durable_name": "d", "ack_policy": "explicit", **config}
+            verb = "CREATE" if "deliver_subject" not in config else "DURABLE.CREATE"
+            await api.request(f"CONSUMER.{verb}.S.d", {"stream_name": "S", "config": whole})
+    found = of(await check_server(options, durables=(("S", "d"),)), "durable")
+    assert found.level == level
+    assert said in found.text
+    assert bool(found.remedy) == (level != "ok")
 
 
 async def test_no_jetstream_hides_nothing_else(server: NATSServer) -> None:

@@ -13,6 +13,7 @@ from xkeymsg.daemon.findings import (
     granted,
     judge_account,
     judge_clock,
+    judge_durable,
     judge_payload,
     judge_stream,
     parse_time,
@@ -162,7 +163,10 @@ GOOD = {
         (True, {"discard": "old"}, "fail", "discards what is old"),
         (True, {"retention": "workqueue"}, "fail", "deletes what was looked at"),
         (True, {"max_age": 10**9}, "fail", "deletes what is old"),
-        (True, {"max_msgs_per_subject": 1}, "fail", "keeps some of a subject"),
+        (True, {"max_msgs_per_subject": 1}, "fail", "keeps the last of a subject"),
+        (True, {"max_msgs_per_subject": 1, "discard_new_per_subject": True}, "ok", "3 messages"),
+        (True, {"max_msgs": 3}, "warn", "is nearly full"),
+        (True, {"max_msgs": 4}, "ok", "3 messages of 4, 500 B"),
         (True, {"max_bytes": 550}, "warn", "is nearly full"),
         (True, {"storage": "memory"}, "warn", "is kept in memory"),
         (True, {"max_bytes": -1}, "ok", "3 messages, 500 B of any"),
@@ -187,4 +191,5 @@ def test_what_a_server_says_may_be_anything(answer: Any, yes: bool) -> None:
     for found in (judge_account(table, demanded=yes),
                   *judge_stream("Q", table, proven=yes, demanded=yes)):  # fmt: skip
         assert found.level in ("ok", "warn", "fail")
+    assert judge_durable("S/d", table).level in ("ok", "warn", "fail")
     granted(table, "publish", "a.b")

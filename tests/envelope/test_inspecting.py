@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, NOW, SUBJECT, Clock, reader
 from tests.envelope.forge import Pieces, Rogue, head_of
 from xkeymsg import LimitExceededError, Limits, MalformedError, Sealer, XKeyMsgError
-from xkeymsg.envelope.inspecting import Part, inspect
+from xkeymsg.envelope.inspecting import Part, inspect, message_id, sender_of
 
 
 def test_an_outsider_sees_who_when_what_for_and_how_much(clock: Clock) -> None:
@@ -26,6 +27,10 @@ def test_an_outsider_sees_who_when_what_for_and_how_much(clock: Clock) -> None:
     assert (seen.size, len(seen.tags)) == (len(envelope), 2)
     assert seen.parts == [Part("payload", padded=False, size=6)]
     assert bytes(seen.session) == head_of(envelope).E
+    assert (sender_of(envelope), message_id(envelope).hex()) == (
+        bytes(ALICE.public),
+        seen.message_id,
+    )
 
 
 def test_an_outsider_and_the_reader_give_a_message_the_same_id() -> None:
@@ -70,6 +75,9 @@ def test_what_is_malformed_is_not_shown() -> None:
 def test_whatever_comes_is_shown_or_refused_with_an_error_of_ours(data: bytes, cut: int) -> None:
     genuine = Rogue(created_ms=NOW, expires_ms=2**53 - 1, revision=2**53 - 1).envelope()
     for envelope in (data, genuine[:cut] + data, genuine[:cut] + data + genuine[cut + len(data) :]):
+        for look in (sender_of, message_id):
+            with contextlib.suppress(XKeyMsgError):
+                assert look(envelope)
         try:
             assert inspect(envelope).size == len(envelope)
         except XKeyMsgError:

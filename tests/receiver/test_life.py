@@ -9,14 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.receiver.conftest import BOB, EVE, Stage, metric, ready, until
+from tests.receiver.conftest import BOB, EVE, Stage, metric, page, ready, until
 from tests.running import Program
 from xkeymsg.errors import DeliveryError
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
 TEXT = """
@@ -160,3 +162,22 @@ def test_the_tutorial_loads_nothing_that_only_a_daemon_needs() -> None:
     code = "import sys, receiver.command; print(*{m.split('.')[0] for m in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"pydantic", "prometheus_client", "httpx"} & set(done.stdout.split())
+
+
+async def test_a_subscription_that_is_permitted_no_more_is_no_readiness(tmp_path: Path) -> None:
+    """Connected, and nothing comes: nobody could tell it from a quiet day."""
+    config = """authorization {{ users = [{{ user: bob, password: x, permissions: {{
+        publish: ["_INBOX.>"], subscribe: {{ deny: [{denied}] }} }} }}] }}"""
+    with NATSServer(config.format(denied="other")) as server:
+        stage = Stage(server, tmp_path)
+        text = TEXT.replace("[observe]", 'user = "bob"\npassword = "x"\n[observe]')
+        with stage.start(text) as bob:
+            where = ready(bob)
+            assert "ok subscribed" in page(where, "/readyz")
+            server.reload(config.format(denied='"orders.>", "$SRV.>"'))
+            await until(lambda: "NO subscribed" in page(where, "/readyz"))
+            server.reload(config.format(denied='"$SRV.>"'))
+            server.restart()
+            await until(lambda: page(where, "/readyz").startswith("ok alive"))
+            await asyncio.sleep(0.2)
+            assert "NO" not in page(where, "/readyz")

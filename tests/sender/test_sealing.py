@@ -18,11 +18,13 @@ from xkeymsg.errors import (
     ConfigurationError,
     FieldDeniedError,
     MalformedError,
+    PayloadTooLargeError,
     PolicyError,
     UnknownKeyError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Opener
+from xkeymsg.fields.documents import Opener, Sealer
+from xkeymsg.keys import XKeyPair
 from xkeymsg.trust.peers_file import Peers
 
 PEERS = Peers.parse(
@@ -203,6 +205,19 @@ async def test_readers_are_listed_or_those_who_hold_the_permission(tmp_path: Pat
     sealed = await swapped.seal(b'{"name": "x", "bill": {"a": 1}, "notes": 2}')
     view = Opener(CAROL, {ALICE.public}).open_document(sealed.envelope, subject="out")
     assert view.document == {"name": "x", "notes": 2}
+
+
+@pytest.mark.parametrize("form", ["xkm1", "xkv1"])
+async def test_what_is_too_large_is_refused_before_it_is_sealed(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed: list[object] = []
+    for kind in (XKeyPair, Sealer):
+        monkeypatch.setattr(kind, "seal", lambda *_, **__: sealed.append(1))
+    made = Sealing(route(format=form), PEERS, Author(ALICE), max_payload=lambda: 1000)
+    with pytest.raises(PayloadTooLargeError):
+        await made.seal(bytes(1000))
+    assert not sealed
 
 
 async def test_xkv1_is_what_every_nkeys_library_opens() -> None:

@@ -219,7 +219,8 @@ async def test_the_stock_client_does_not_tell_that_messages_were_lost(server: NA
 
 
 GUARDED = """authorization { users: [ { user: ada, password: x,
-  permissions: { publish: { deny: closed }, subscribe: { deny: closed } } } ] }"""
+  permissions: { publish: { deny: [closed, "closed.>"] },
+                 subscribe: { deny: [closed, "closed.>"] } } } ] }"""
 
 
 async def test_what_the_server_refuses_is_told_once_and_ends_nothing() -> None:
@@ -259,6 +260,63 @@ async def test_nor_is_one_whose_answer_the_server_lets_nobody_hear() -> None:
             await events.wait("connected")
             with pytest.raises(DeliveryError, match="nobody listens"):
                 await link.request("open", b"x", timeout=60)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["at once", "already told"])
+async def test_a_refused_subscription_is_not_hidden_by_another_refusal(known: bool) -> None:
+    with NATSServer(GUARDED) as server:
+        async with linked(server, user="ada", password="x") as (link, events):
+            await link.publish("closed.first", b"")
+            if known:
+                await events.wait("error")
+            await link.subscribe("closed.second")
+            await link.publish("closed.third", b"")
+            with pytest.raises(DeliveryError) as caught:
+                await link.confirm()
+            for name in ("first", "second", "third"):
+                assert f'"closed.{name}"' in str(caught.value)
+            await link.confirm()
+
+
+async def test_what_was_refused_is_told_to_all_who_wait_for_it() -> None:
+    with NATSServer(GUARDED) as server:
+        async with linked(server, user="ada", password="x") as (link, _):
+
+            async def listen() -> None:
+                await link.subscribe("closed.one")
+                await link.confirm()
+
+            async def publish() -> None:
+                await link.publish("closed.two", b"")
+                await link.confirm()
+
+            both = await asyncio.gather(publish(), listen(), return_exceptions=True)
+            assert all("closed.one" in str(error) for error in both)
+            await link.confirm()
+
+
+async def test_a_cancelled_confirmation_leaves_what_was_refused_to_the_next() -> None:
+    with NATSServer(GUARDED) as server:
+        async with linked(server, user="ada", password="x") as (link, events):
+            await link.publish("closed", b"")
+            await events.wait("error")
+            confirming = asyncio.create_task(link.confirm())
+            await asyncio.sleep(0)
+            confirming.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await confirming
+            with pytest.raises(DeliveryError, match="closed"):
+                await link.confirm()
+
+
+async def test_any_number_of_refusals_costs_little() -> None:
+    with NATSServer(GUARDED) as server:
+        async with linked(server, user="ada", password="x") as (link, _):
+            for number in range(1000):
+                await link.publish(f"closed.{number}", b"")
+            with pytest.raises(DeliveryError) as caught:
+                await link.confirm()
+            assert len(str(caught.value)) < 2000
 
 
 # --- listening ----------------------------------------------------------------------------------

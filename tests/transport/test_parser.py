@@ -77,6 +77,8 @@ def message(
         (b"-ERR 'Authorization Violation'\r\n", [("error", "'authorization violation'")]),
         (b"-ERR\r\n", [("error", "")]),
         (b"-ERR \xff\r\n", [("error", "\ufffd")]),
+        (b"-ERR \x1b]0;x\x07\n2026 error forged\r\n", [("error", "?]0;x??2026 error forged")]),
+        (b"-ERR " + b"x" * 100_000 + b"\r\n", [("error", "x" * 4096)]),
         (b'INFO {"a":1}\r\n', [("info", "{'a': 1}")]),
         (b'INFO {"a":1} \r\n', [("info", "{'a': 1}")]),
         (b"MSG a 1 0\r\n\r\n", [message(b"a")]),

@@ -34,6 +34,20 @@ class _Stream(click.ParamType[str]):
         return value
 
 
+class _Durable(click.ParamType[tuple[str, str]]):
+    """The names of a stream and of one of its consumers."""
+
+    name = "durable"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        match = re.fullmatch(r"([A-Za-z0-9_-]{1,255})/([A-Za-z0-9_-]{1,255})", value)
+        if match is None:
+            self.fail(f"{value!r} is not STREAM/DURABLE, of letters, digits, _ and -", param, ctx)
+        return match[1], match[2]
+
+
 @click.command(short_help="Check key, peers, connection and rights.")
 @click.option("--seed", "seed_file", type=_FILE, help="The seed SX… of your key, to be checked.")
 @click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Your file of peers.")
@@ -45,6 +59,14 @@ class _Stream(click.ParamType[str]):
 @click.option("--jetstream", is_flag=True, help="Fail without JetStream and quarantine.")
 @click.option("--unproven", type=_Stream(), default="XKM_UNPROVEN", show_default=True)
 @click.option("--proven", type=_Stream(), default="XKM_PROVEN", show_default=True)
+@click.option(
+    "--durable",
+    "durables",
+    type=_Durable(),
+    multiple=True,
+    metavar="STREAM/DURABLE",
+    help="One that receivers share; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a finding.")
 @connection_flags
 def doctor(
@@ -57,6 +79,7 @@ def doctor(
     jetstream: bool,
     unproven: str,
     proven: str,
+    durables: tuple[tuple[str, str], ...],
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -73,6 +96,7 @@ def doctor(
             publish=publish,
             subscribe=subscribe,
             streams={unproven: False, proven: True},
+            durables=durables,
             jetstream=jetstream,
             probe=probe,
             user=user,

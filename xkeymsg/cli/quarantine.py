@@ -20,11 +20,12 @@ from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarant
 from xkeymsg.client.jetstream.replaying import Replay
 from xkeymsg.client.jetstream.shelf import Entry, drop, entries, entry_at
 from xkeymsg.daemon.flags import connection_flags, connection_options
-from xkeymsg.daemon.parameters import SENDER, SUBJECT_PATTERN
+from xkeymsg.daemon.parameters import SENDER, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.records import record_of
 from xkeymsg.daemon.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.envelope.head import from_milliseconds
+from xkeymsg.envelope.inspecting import sender_of
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import (
     DeliveryError,
@@ -193,28 +194,41 @@ def show(
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Drop all of that kind.")
+@click.option("--from", "sender", type=XKEY, help="Drop all that name this key as their sender's.")
 @_flags
 def drop_(
     *,
     which: str,
     numbers: tuple[int, ...],
     everything: bool,
+    sender: XKey | None,
     unproven_stream: str,
     proven_stream: str,
     **flags: Any,
 ) -> None:
-    """Delete some, by their numbers, for good."""
+    """Delete some, by their numbers or their sender, for good."""
     stream = proven_stream if which == "proven" else unproven_stream
-    _check_choice(numbers, everything=everything)
+    _check_choice(numbers, everything=everything or sender is not None)
+    if everything and sender is not None:
+        raise click.UsageError("--all or --from: not both")
 
     async def work(api: API) -> int:
         dropped = 0
         async for entry in _choose(api, stream, numbers):
-            await drop(api, stream, entry)
-            dropped += 1
+            if sender is None or _is_from(entry, sender):
+                await drop(api, stream, entry)
+                dropped += 1
         return dropped
 
     say("xkeymsg", f"dropped {_run(flags, work)}")
+
+
+def _is_from(entry: Entry, sender: XKey) -> bool:
+    """Tell whether an entry names a key as its sender's: proven, it is, and else anybody's word."""
+    try:
+        return entry.record is not None and sender_of(entry.record.data) == bytes(sender)
+    except EnvelopeError:
+        return False
 
 
 def _check_choice(numbers: tuple[int, ...], *, everything: bool) -> None:

@@ -17,6 +17,7 @@ from xkeymsg.client.opening import Request
 from xkeymsg.client.port import Port
 from xkeymsg.client.sealing import Outgoing, Room
 from xkeymsg.client.stats import Stats
+from xkeymsg.client.threads import guarded
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.planning import Headers
 from xkeymsg.errors import (
@@ -82,7 +83,7 @@ class Answering:
         if not (message.admitted or anyone):
             raise SenderNotAdmittedError("answers go to senders who are admitted by name")
         encode_subject(request.reply_to)
-        prefix = self._prefix if isinstance(self._prefix, str) else self._prefix(message)
+        prefix = self._prefix if isinstance(self._prefix, str) else guarded(self._prefix, message)
         if not prefix or not request.reply_to.startswith(f"{prefix}."):
             raise SubjectMismatchError("asks for an answer where this sender has no inbox")
         return _Address(request, XKey.parse(request.key), request.reply_to)
@@ -105,7 +106,8 @@ class Answering:
         """
         request, key, to = self.address(message, anyone=anyone)
         block = self._outgoing.block
-        envelope = self._outgoing.payload(
+        envelope = guarded(  # headers may be an iterator of the program's
+            self._outgoing.payload,
             reply_subject(message.message_id),
             data,
             (key,),

@@ -5,7 +5,8 @@ the inbox to send it to. An answer is accepted
 
 - by the request that waits, and no other: its sealed subject is `_XKM.REPLY.<message id>`;
 - from a key that the caller named in `to`, not from escrow: who reads all requests could else
-  answer each; where trust knows the key's user, the answer has to name that user;
+  answer each; where trust knows the key's user, the answer has to name that user, and to be signed
+  where trust says that this one always signs;
 - once from each of them.
 
 Anybody who sees the inbox can send anything there. What is no answer is counted, told of and passed
@@ -18,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -29,6 +30,7 @@ from xkeymsg.client.port import Port
 from xkeymsg.client.sealing import REPLIES, Outgoing, Room
 from xkeymsg.client.stats import Where, Witness
 from xkeymsg.client.threads import in_thread
+from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.envelope.message import Message
@@ -61,7 +63,7 @@ def reply_subject(name: bytes) -> str:
 class _Question:
     """A request that waits."""
 
-    def __init__(self, to: Iterable[XKey | Recipient]) -> None:
+    def __init__(self, to: Iterable[XKey | Recipient], vouch: Callable[[XKey], Admission]) -> None:
         self.subject = ""
         """What its answers are sealed for; empty until it is sealed, and nothing is for that."""
         self.answers: asyncio.Queue[Message | XKeyMsgError] = asyncio.Queue()
@@ -70,6 +72,9 @@ class _Question:
             key, user = (one.key, one.user) if isinstance(one, Recipient) else (one, bytes(32))
             users = self._asked.get(key, Admission()).users | ({user} if any(user) else set())
             self._asked[key] = Admission(frozenset(users))
+        for key, asked in self._asked.items():
+            known = vouch(key)
+            self._asked[key] = Admission(asked.users or known.users, known.always_signs)
         self._answered: set[XKey] = set()
 
     def admit(self, sender: XKey, _subject: str) -> Admission | None:
@@ -107,11 +112,12 @@ class Asking:
     """The requests of one client, and its inbox."""
 
     def __init__(
-        self, port: Port, outgoing: Outgoing, witness: Witness, limits: Limits | None
+        self, port: Port, outgoing: Outgoing, witness: Witness, limits: Limits | None, whom: Whom
     ) -> None:
         self._port = port
         self._outgoing = outgoing
         self._witness = witness
+        self._whom = whom
         self._skew = (limits or Limits()).skew
         self._pair = XKeyPair.generate()  # of this process alone: nobody can have stolen it before
         self._opener = Opener(self._pair, limits=limits)
@@ -202,7 +208,7 @@ class Asking:
         await self._start()
         token = secrets.token_urlsafe(16)
         reply_to = f"{self._inbox}.{token}"
-        question = _Question(to)
+        question = _Question(to, self._whom.vouch)
         room = Room(self._port.max_payload, len(self._outgoing.block))
         envelope = self._outgoing.payload(
             subject,

@@ -29,7 +29,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.documents import View
 from xkeymsg.fields.policy import Policy
-from xkeymsg.keys import XKey
+from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.transport.link import Event, Link
 
 __all__ = ("Client",)
@@ -61,7 +61,7 @@ class Client:
         self._stats = Stats()
         self._witness = Witness(self._stats, on_error)
         self._on_event = on_event
-        self._asking = Asking(port, self._outgoing, self._witness, core.limits)
+        self._asking = Asking(port, self._outgoing, self._witness, core.limits, core.whom)
         self._answering = Answering(port, self._outgoing, self._stats, reply_prefix)
         self._background = Background()
         self._js: JetStream | None = None
@@ -70,6 +70,22 @@ class Client:
     def public(self) -> XKey:
         """The key that its messages are sealed by."""
         return self._core.keyring.active.public
+
+    def rekey(self, key: XKeyPair | Keyring) -> None:
+        """Seal with another key from now on, and open what is sealed to it.
+
+        It counts for all that this client does: subscriptions and services, durables that are being
+        consumed, requests. What was sealed to the key of before opens as long as that is among the
+        `retired` ones; what was opened before opens no second time. Who is to take what comes from
+        here has to know the key by then, and so has whoever asks: an answer is sealed with it.
+
+        Args:
+            key: The key pair, or a keyring with the retired ones.
+
+        Raises:
+            TypeError: If it is neither; nothing has changed then.
+        """
+        self._core.rekey(key)
 
     @property
     def stats(self) -> Stats:

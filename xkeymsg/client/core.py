@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any, TypedDict
 
@@ -51,22 +52,31 @@ class Core:
             KeyFormatError: If a user key is none.
             TypeError: If an argument has the wrong type.
         """
-        if not isinstance(key, XKeyPair | Keyring):
-            raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
-        self.keyring = key if isinstance(key, Keyring) else Keyring(key)
+        self.keyring = _keyring(key)
         self.whom = Whom(trust)
         self.limits = options.get("limits")
-        signer, identity = options.get("signer"), options.get("identity")
-        if signer is None and identity is None and self.keyring.user is not None:
-            identity = nkey.encode_public(nkey.Prefix.USER, self.keyring.user)
+        self._options = options
         self.outgoing = Outgoing(
             self.keyring.active,
             self.whom,
-            signer=signer,
-            identity=identity,
+            signer=options.get("signer"),
+            identity=self._identity(self.keyring),
             limits=self.limits,
             padding=options.get("padding", False),
         )
+        self._scopes: weakref.WeakSet[Scope] = weakref.WeakSet()  # that another key is for
+
+    def rekey(self, key: XKeyPair | Keyring) -> None:
+        """Seal with another key from now on, and open what is sealed to it.
+
+        Raises:
+            TypeError: If it is neither; nothing has changed then.
+        """
+        keyring = _keyring(key)
+        self.outgoing.rekey(keyring.active, self._identity(keyring))
+        self.keyring = keyring
+        for scope in self._scopes:
+            scope.rekey(keyring)
 
     def scope(self, **accepted: Any) -> Scope:
         """Begin a scope in which messages are opened; see `Scope` for what it may accept.
@@ -75,4 +85,23 @@ class Core:
             ConfigurationError: If a value makes no sense.
             TypeError: If a subject is not a str.
         """
-        return Scope(self.keyring, self.whom, limits=self.limits, **accepted)
+        scope = Scope(self.keyring, self.whom, limits=self.limits, **accepted)
+        self._scopes.add(scope)
+        return scope
+
+    def _identity(self, keyring: Keyring) -> str | None:
+        """Return the user whom messages name that are not signed."""
+        identity = self._options.get("identity")
+        if identity is None and self._options.get("signer") is None and keyring.user is not None:
+            return nkey.encode_public(nkey.Prefix.USER, keyring.user)
+        return identity
+
+
+def _keyring(key: XKeyPair | Keyring) -> Keyring:
+    if not isinstance(key, XKeyPair | Keyring):
+        raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
+    keyring = key if isinstance(key, Keyring) else Keyring(key)
+    for pair in (keyring.active, *keyring.retired):
+        if not isinstance(pair, XKeyPair):
+            raise TypeError(f"a keyring's key is an XKeyPair, not {type(pair).__name__}")
+    return keyring

@@ -9,12 +9,13 @@ from typing import Any, Final, Literal
 from xkeymsg import primitives
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.sealing import REPLIES
+from xkeymsg.client.threads import guarded
 from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
-from xkeymsg.envelope.subject import is_subject, matcher
+from xkeymsg.envelope.subject import encode_subject, matcher
 from xkeymsg.errors import (
     ConfigurationError,
     MalformedError,
@@ -131,9 +132,13 @@ class Scope:
             A `Message`; with `documents`, a `View`.
 
         Raises:
-            XKeyMsgError: If it is refused. What trust itself raises comes out as it is, and refuses
-                it as well.
+            XKeyMsgError: If it is refused.
+            Exception: What trust itself raises refuses it as well; RuntimeError for what it raises
+                that is none.
         """
+        return guarded(self._opened, raw, position)
+
+    def _opened(self, raw: Raw, position: StreamPosition | None) -> Any:
         wire = raw.subject_text
         if raw.data.startswith(_XKV1):
             if "xkv1" not in self._formats:
@@ -167,7 +172,8 @@ class Scope:
         """Open xkv1: of its subject and its time nothing is known but what the broker says."""
         if len(raw.data) > self._limits.envelope:
             raise MalformedError("longer than what is taken")
-        if not is_subject(raw.subject) or not self._expected(wire):
+        encode_subject(wire)  # a broker's word, which no sealer has looked at
+        if not self._expected(wire):
             raise SubjectMismatchError("came on another subject than those expected")
         sender = _hint(raw.headers)
         admission = self._whom.admits_xkv1(sender, wire)
@@ -212,8 +218,10 @@ def part_own(message: Message) -> Headers:
 
     What is left to the application can be published again as it is: it has no reserved names.
     """
-    pairs = message.headers.pairs
-    own = [pair for pair in pairs if pair[0].lower().startswith(_OWN)]
+    own: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
+    for pair in message.headers.pairs:
+        (own if pair[0].lower().startswith(_OWN) else others).append(pair)
     if own:
-        message.headers = Headers(pair for pair in pairs if pair not in own)
+        message.headers = Headers(others)
     return Headers(own)

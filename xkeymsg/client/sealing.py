@@ -86,6 +86,19 @@ class Outgoing:
         """What every message shows: its sender's key, a hint that nobody has to believe."""
         self.block = encode_block(self.wire_headers)
 
+    def rekey(self, pair: XKeyPair, identity: str | None) -> None:
+        """Seal with another key, and for another user, from now on.
+
+        Raises:
+            XKeyMsgError: As when it was made; the key of before stays.
+        """
+        more = self._more | {"identity": identity}
+        sealer = Sealer(pair, always_to=self._always, **more)
+        self._sealer.close()
+        self._pair, self._more, self._sealer = pair, more, sealer
+        self.wire_headers = {"sender": str(pair.public)}
+        self.block = encode_block(self.wire_headers)
+
     def close(self) -> None:
         """Drop the secrets of the session."""
         self._sealer.close()

@@ -12,7 +12,7 @@ from xkeymsg.client.background import Background
 from xkeymsg.client.stats import Where, Witness
 from xkeymsg.client.subscription import Subscription
 from xkeymsg.envelope.message import Message
-from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError
 
 __all__ = ("Handler", "Service")
 
@@ -148,7 +148,7 @@ class Service:
         except PayloadTooLargeError as error:
             self._witness.tell(error, Where("handler", message.wire_subject or ""))
             await answering.fail(message, ServiceError(error.code), anyone=anyone)
-        except (XKeyMsgError, TypeError) as error:
+        except Exception as error:
             if message._origin.answered or getattr(error, "retryable", False):  # type: ignore[attr-defined]  # noqa: SLF001
                 raise
             self._witness.failed(error, Where("handler", message.wire_subject or ""))

@@ -48,6 +48,10 @@ class Subscription(Generic[_M]):
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
     ) -> None:
+        if max_messages < 1 or max_bytes < 1:
+            raise ConfigurationError(
+                "max_messages and max_bytes are at least 1: nothing would come"
+            )
         self.subject = subject
         """What it listens on."""
         self._port = port

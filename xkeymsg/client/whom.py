@@ -48,7 +48,9 @@ class Whom:
         self.resolver = trust if isinstance(trust, Resolver) else None
         self.senders: Senders = trust
         """Who may send, as an `Opener` takes it."""
-        if isinstance(trust, Mapping):
+        if hasattr(trust, "admit"):
+            pass  # it decides, also where it is a mapping or a set besides
+        elif isinstance(trust, Mapping):
             self.senders = dict(trust)
         elif isinstance(trust, Iterable) and not isinstance(trust, str | bytes):
             self.senders = frozenset(trust)
@@ -92,6 +94,15 @@ class Whom:
         self._last = wanted, answers, found
         return found
 
+    def vouch(self, key: XKey) -> Admission:
+        """Return what the answers of a key have to show: all that trust knows of it."""
+        if self.resolver is not None:
+            return self.resolver.vouch(key) or Admission()
+        # Trust that goes by subjects admits nobody for that of an answer.
+        listed = type(self.senders) in (dict, frozenset)
+        known = self._admit(bytes(key), "") if listed else None
+        return known or Admission()
+
     def admits_xkv1(self, sender: XKey, subject: str) -> Admission | None:
         """Return the verdict on who sends xkv1, on a subject that is the broker's word.
 
@@ -108,7 +119,7 @@ class Whom:
         if self.resolver is None:
             trust = "ANYONE" if self.senders is ANYONE else "a set of keys"
             raise UnknownKeyError(f"trust is {trust}, which knows no names: give keys")
-        return self.resolver.resolve(name)
+        return tuple(self.resolver.resolve(name))  # the same one, if it is one
 
 
 def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipient, ...]:

@@ -22,6 +22,7 @@ from xkeymsg.daemon.findings import (
     granted,
     judge_account,
     judge_clock,
+    judge_durable,
     judge_payload,
     judge_stream,
     table_of,
@@ -48,6 +49,7 @@ async def check_server(
     publish: tuple[str, ...] = (),
     subscribe: tuple[str, ...] = (),
     streams: Mapping[str, bool] | None = None,
+    durables: tuple[tuple[str, str], ...] = (),
     jetstream: bool = False,
     probe: bool = False,
     user: str | None = None,
@@ -60,6 +62,7 @@ async def check_server(
         publish: Subjects, or patterns, that have to be allowed for publishing.
         subscribe: The same for subscribing.
         streams: Streams of quarantine, and whether they are for proven messages.
+        durables: Durables that receivers share, each with its stream in front of it.
         jetstream: Whether JetStream and these streams are demanded.
         probe: Whether to publish an empty message to find out what may be published.
         user: The user `U…` that peers know us as.
@@ -81,6 +84,7 @@ async def check_server(
                     (name, partial(server.stream, name, proven=proven, demanded=jetstream))
                     for name, proven in (streams or {}).items()
                 ),
+                *(("durable", partial(server.durable, *each)) for each in durables),
                 ("clock", server.clock),
             ]
             return [found for check in checks for found in await server.make(*check)]
@@ -222,6 +226,15 @@ class _Server:
             level: Level = "fail" if demanded else "warn"
             return [Finding(name, level, f"cannot be looked at: {error}", "allow $JS.API.>")]
         return judge_stream(name, answer, proven=proven, demanded=demanded)
+
+    async def durable(self, stream: str, name: str) -> list[Finding]:
+        shown = f"{stream}/{name}"
+        try:
+            answer = await self._probe.ask(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+        except DeliveryError as error:
+            said = f"{shown}: cannot be looked at: {error}"
+            return [Finding("durable", "fail", said, "allow $JS.API.>")]
+        return [judge_durable(shown, answer)]
 
 
 def _lasting(said: str, known: Mapping[str, Any]) -> Finding:

@@ -19,6 +19,7 @@ __all__ = (
     "granted",
     "judge_account",
     "judge_clock",
+    "judge_durable",
     "judge_payload",
     "judge_stream",
     "parse_time",
@@ -162,13 +163,40 @@ def judge_stream(
     if config.get("storage") == "memory":
         faults.append(("warn", "is kept in memory", "a restart of the server empties it"))
     size, most = _number(state, "bytes"), _number(config, "max_bytes")
-    if proven and 0 < most * _FULL <= size:
+    count, many = _number(state, "messages"), _number(config, "max_msgs")
+    if proven and (0 < most * _FULL <= size or 0 < many * _FULL <= count):
         faults.append(("warn", "is nearly full", "look at what is in it: when full, reading stops"))
-    said = f"{_number(state, 'messages')} messages, {_size(size)}"
+    said = f"{count} messages{f' of {many}' if many > 0 else ''}, {_size(size)}"
     said += f" of {_size(most) if most > 0 else 'any'}"
     return [Finding(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults] or [
         Finding(name, "ok", said)
     ]
+
+
+def judge_durable(name: str, answer: Mapping[str, Any]) -> Finding:
+    """Judge a durable that receivers share by the answer to `$JS.API.CONSUMER.INFO`."""
+    error, config = table_of(answer, "error"), table_of(answer, "config")
+    if error:
+        said = f"{name}: {error.get('description')}"
+        return Finding("durable", "fail", said, "make it, or name yours: STREAM/DURABLE")
+    limit, pending = _number(config, "max_deliver"), _number(config, "max_ack_pending")
+    said = (
+        f"{name}: {_number(answer, 'num_ack_pending')} of {pending if pending > 0 else 'any'} out"
+    )
+    said += f", {_number(answer, 'num_pending')} to come"
+    if config.get("deliver_subject"):
+        return Finding("durable", "fail", f"{said}; it pushes", "make one to pull from")
+    if config.get("ack_policy") != "explicit":
+        remedy = "make it with --ack=explicit: without, nothing comes again"
+        return Finding("durable", "fail", f"{said}; nothing is acknowledged in it", remedy)
+    if config.get("headers_only") or config.get("priority_groups"):
+        said += "; delivers headers alone, or to groups"
+        return Finding("durable", "fail", said, "make one without headers_only and priority_groups")
+    if limit > 0:
+        said += f"; gives a message up after {limit} deliveries"
+        remedy = "nats consumer edit --max-deliver=-1: a process that dies at the last one loses it"
+        return Finding("durable", "warn", said, remedy)
+    return Finding("durable", "ok", said)
 
 
 _Fault = tuple[Level, str, str]
@@ -181,8 +209,9 @@ def _faults_of_proven(config: Mapping[str, Any]) -> Iterable[_Fault]:
         yield "fail", "deletes what was looked at", "make it with --retention=limits"
     if _number(config, "max_age") > 0:
         yield "fail", "deletes what is old", "nats stream edit --max-age=-1"
-    if _number(config, "max_msgs_per_subject") > 0:
-        yield "fail", "keeps some of a subject", "nats stream edit --max-msgs-per-subject=-1"
+    # One for each record's name is as it should be, where the first stays and not the last.
+    if _number(config, "max_msgs_per_subject") > 0 and not config.get("discard_new_per_subject"):
+        yield "fail", "keeps the last of a subject", "nats stream edit --discard-per-subject"
 
 
 def _faults_of_unproven(config: Mapping[str, Any]) -> Iterable[_Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from xkeymsg.daemon.health import Health
 from xkeymsg.daemon.logs import Level, Log, reason
@@ -28,17 +28,25 @@ class Upkeep:
         self._metrics = metrics
         self._health = health
 
-    def note(self, event: Event, *, condition: str = "connected") -> None:
+    def note(
+        self, event: Event, *, condition: str = "connected", subjects: Collection[str] = ()
+    ) -> None:
         """Note what happened to a connection.
 
         Args:
             event: What.
             condition: The condition of readiness that the connection is.
+            subjects: What has to be listened on: where the server permits it no more, nothing
+                comes, and nobody could tell that from a quiet day.
         """
         if event.kind in ("connected", "disconnected"):
             self._health.set(condition, event.kind == "connected")
         if event.kind == "connected":
             self._metrics.reconnects.inc()
+            if subjects:
+                self._health.set("subscribed", True)  # refusals come behind it
+        elif _is_refused(event, subjects):
+            self._health.set("subscribed", False)
         why = {} if event.error is None else {"why": _why(event.error)}
         level: Level = "info" if event.kind == "connected" else "warning"
         # Whatever it says: a broker may cause any number of errors, each with another text.
@@ -71,6 +79,14 @@ def _why(error: Exception) -> str:
     # The broker's word, of which no more is said than what it does not permit.
     refusal = parse_refusal(error)
     return reason(error) if refusal is None else str(refusal)
+
+
+def _is_refused(event: Event, subjects: Collection[str]) -> bool:
+    """Tell whether the server does not let us listen on one of these subjects."""
+    refusal = None if event.error is None else parse_refusal(event.error)
+    return (
+        refusal is not None and refusal.what == "subscription" and any(map(refusal.is_of, subjects))
+    )
 
 
 def reload_peers(peers: PeersFile) -> bool:

@@ -12,7 +12,7 @@ from xkeymsg.errors import MalformedError
 from xkeymsg.keys import XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Inspection", "Part", "inspect", "message_id")
+__all__ = ("Inspection", "Part", "inspect", "message_id", "sender_of")
 
 
 class Part(NamedTuple):
@@ -94,8 +94,24 @@ def message_id(envelope: bytes) -> bytes:
     Raises:
         EnvelopeError: If it does not begin as an envelope.
     """
-    start, end = frame.locate_head(envelope, _ANY_SIZE)
+    start = _head(envelope)
     keys, nonce = envelope[start : start + 71], envelope[start + 71 : start + 83]
+    return derive.message_id(keys[3:35], keys[37:69], nonce)
+
+
+def sender_of(envelope: bytes) -> bytes:
+    """Return the raw key that an envelope names as its sender's; nothing else is looked at.
+
+    Raises:
+        EnvelopeError: If it does not begin as an envelope.
+    """
+    start = _head(envelope)
+    return envelope[start + 3 : start + 35]
+
+
+def _head(envelope: bytes) -> int:
+    """Return where the head begins, of which keys and nonce are there."""
+    start, end = frame.locate_head(envelope, _ANY_SIZE)
     if end - start < 83:
         raise MalformedError("a head that is cut short")
-    return derive.message_id(keys[3:35], keys[37:69], nonce)
+    return start

@@ -35,6 +35,9 @@ _STEADY: Final = 10.0
 _WATCH: Final = 5.0
 """Seconds between two looks at a connection: at the third without a sign of life it is left."""
 
+_KEPT: Final = 16
+"""So many errors are kept for `confirm`: whoever publishes, or a broker, may cause any number."""
+
 _GRACE: Final = 1.0
 """Seconds for a task that was cancelled to come to its end; it waits for nothing."""
 
@@ -74,7 +77,8 @@ class Keeper:
         self._changed = asyncio.Event()
         self._ending = asyncio.Lock()
         self._asking = 0  # how many wait for something that has yet to be read
-        self._noted: Exception | None = None
+        self._noted: list[Exception] = []  # what no `confirm` has told
+        self._confirming: list[list[Exception]] = []  # and what those that run will tell
         self._supervisor: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -129,16 +133,29 @@ class Keeper:
     async def confirm(self) -> None:
         """Wait until the server has taken, or refused, everything that was sent to it.
 
+        All that it refused is told, and to everybody who waits: of two tasks that confirm at a time
+        neither takes away what was refused to the other.
+
         Raises:
             DeliveryError: If it refused something, or may not have got it.
             ConnectionFailedError: If it is closed.
         """
         self._note_loss(self.client)
-        if self._noted is None:
-            await self._round_trip()
-        first, self._noted = self._noted, None
-        if first is not None:
-            raise DeliveryError(str(first)) from first
+        told, self._noted = self._noted, []
+        if not told or self.state == "connected":
+            self._confirming.append(told)
+            try:
+                await self._round_trip()
+            except DeliveryError:
+                if not told:
+                    raise
+            except BaseException:
+                self._noted = [*told, *self._noted][:_KEPT]
+                raise
+            finally:
+                self._confirming = [each for each in self._confirming if each is not told]
+        if told:
+            raise DeliveryError("; ".join(map(str, told))) from told[0]
 
     async def _round_trip(self) -> None:
         """Wait until the server has read what was sent, and we what it had to say to it."""
@@ -175,21 +192,28 @@ class Keeper:
     def _note_loss(self, client: LeanClient) -> None:
         if client.lost.done() and client.unconfirmed:
             client.unconfirmed = False
-            self._noted = self._noted or client.lost.result()
+            self._note(client.lost.result())
+
+    def _note(self, error: Exception) -> None:
+        """Keep an error for `confirm`: each once, and few."""
+        for kept in self._confirming or [self._noted]:
+            if len(kept) < _KEPT and str(error) not in map(str, kept):
+                kept.append(error)
 
     def tell(self, event: Event) -> None:
-        """Tell the program what happened."""
+        """Tell the program what happened; what it raises does not end a connection's keeping."""
         try:
             self._on_event(event)
-        except Exception as fault:  # noqa: BLE001 - the caller's, told as asyncio tells such
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as fault:  # noqa: BLE001 - not a cancellation: nothing is awaited
             context = {"message": "on_event raised", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
     def _on_error(self, error: Exception) -> None:
-        """Keep an error for `confirm`: the first alone, for anybody may cause any number."""
         if isinstance(error, errors.UnexpectedEOF):
             return  # the connection is lost, which is told, and kept where it matters
-        self._noted = self._noted or error
+        self._note(error)
         self.tell(Event("error", error))
 
     def _begin(self, client: LeanClient) -> None:

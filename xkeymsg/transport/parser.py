@@ -23,6 +23,9 @@ __all__ = ("MAX_MESSAGE", "Sink", "StrictParser")
 _MAX_LINE: Final = 1 << 20
 """An INFO line of a large cluster is some ten KiB; no line is kept for ever."""
 
+_LONGEST_ERROR: Final = 4096
+"""What a server says of a subject is no longer; a hostile one may say anything."""
+
 _DIGITS: Final = 18
 """No number of the protocol has more."""
 
@@ -163,7 +166,9 @@ class StrictParser(Parser):
             case b"PONG":
                 await self.nc._process_pong()  # noqa: SLF001
             case b"-ERR":
-                text = rest.decode("utf-8", "replace").strip().lower()
+                text = rest[:_LONGEST_ERROR].decode("utf-8", "replace").strip().lower()
+                # It becomes the text of an error, which somebody prints.
+                text = "".join(each if each.isprintable() else "?" for each in text)
                 await self.nc._process_err(text)  # noqa: SLF001
             case b"INFO":
                 await self._info(rest)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from tests.client.jetstream.conftest import Stage
 from xkeymsg.client.jetstream.api import API, check_name, parse_answer, parse_puback
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.failing import FailurePolicy, Failures
+from xkeymsg.client.jetstream.pulling import Puller
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.testing import NATSServer
@@ -84,6 +86,33 @@ async def test_a_consumer_that_is_none_is_an_error(stage: Stage, answer: dict[st
         await find_durable(Liar(stage.link), "S", "d", None)
 
 
+HUGE = 10**4000
+
+
+@pytest.mark.parametrize("number", [HUGE, -HUGE, 2**63, -1, 0, True, 1.5, "1", None, [1]])
+async def test_a_consumer_of_whatever_numbers_is_one_that_can_be_worked_with(
+    stage: Stage, number: Any
+) -> None:
+    """As numbers of JSON have no end, and those of Python can be too large to divide."""
+
+    class Liar(API):
+        async def request(self, what: str, body: Any = None) -> dict[str, Any]:
+            names = ("ack_wait", "max_ack_pending", "max_deliver", "max_batch", "max_expires")
+            config = dict.fromkeys((*names, "max_bytes"), number)
+            return {"config": config | {"ack_policy": "explicit", "backoff": [number, number]}}
+
+    api = Liar(stage.link)
+    durable = await find_durable(api, "S", "d", None)
+    assert 0 < durable.ack_wait <= 2**63
+    pending, deliver = durable.max_ack_pending, durable.max_deliver
+    Failures(FailurePolicy(), max_ack_pending=pending, max_deliver=deliver)
+    puller = Puller(
+        api, "S", "d", prefetch=1, prefetch_bytes=1, expires=1.0, heartbeat=0.5
+    )  # fmt: skip
+    puller.heed(durable.config)
+    await puller.pull(0, 0)
+
+
 @pytest.mark.parametrize("name", ["", "a.b", "*", ">", "a b", "a\n", "ä", "a" * 256])
 def test_a_name_is_one_token(name: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -109,3 +138,12 @@ async def test_a_quarantine_that_has_no_room_says_how_much_it_wants() -> None:
                 DeliveryError, match=r"XKM_PROVEN reserves 1024 MiB.*max_file_store"
             ):
                 await create_quarantine(API(link))
+
+
+def test_a_reason_is_one_short_line() -> None:
+    error = {"err_code": 1, "description": "\x1b[2J\n2026 error forged " + "x" * 10_000}
+    with pytest.raises(DeliveryError) as caught:
+        parse_answer(json.dumps({"error": error}).encode())
+    assert str(caught.value).startswith("JetStream refused: ?[2J?2026 error forged x")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
+from typing import Any
 
 import pytest
 
 from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.transport.raw import frozen
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, DeliveryError
@@ -240,14 +243,96 @@ async def test_a_cancelled_consumer_leaves_nothing_running(jetstream_server: NAT
 
 
 @pytest.mark.parametrize(
-    "config", [{"ack_policy": "none"}, {"deliver_subject": "x", "ack_policy": "explicit"}]
+    "config",
+    [
+        {"ack_policy": "none"},
+        {"deliver_subject": "x"},
+        {"headers_only": True},
+        {"priority_groups": ["a"], "priority_policy": "overflow"},
+    ],
+    ids=lambda config: next(iter(config)),
 )
-async def test_a_durable_that_cannot_serve_is_refused(stage: Stage, config: dict[str, str]) -> None:
-    body = {"stream_name": "S", "config": {"durable_name": "d", **config}}
+async def test_a_durable_that_cannot_serve_is_refused(stage: Stage, config: dict[str, Any]) -> None:
+    whole = {"durable_name": "d", "ack_policy": "explicit", **config}
+    body = {"stream_name": "S", "config": whole}
     await stage.api.request("CONSUMER.DURABLE.CREATE.S.d", body)
+    await stage.publish(b"to be kept")
 
     with pytest.raises(ConfigurationError):
         await stage.consumer().run()
+    assert await stage.messages("XKM_UNPROVEN") == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"max_batch": 2},
+        {"max_expires": 400_000_000},
+        {"max_bytes": 10},
+        {"max_waiting": 1},
+        {"ack_wait": 1_000_000},
+    ],
+    ids=lambda config: next(iter(config)),
+)
+async def test_a_durable_is_asked_for_no_more_than_it_grants(
+    stage: Stage, config: dict[str, int]
+) -> None:
+    """What asks for more is refused each time, and a consumer that stood still said nothing."""
+    whole = {"name": "d", "durable_name": "d", "ack_policy": "explicit", **config}
+    await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": whole})
+    async with stage.consumer():
+        await stage.publish(*(b"%d" % number for number in range(20)))
+        await stage.until(lambda: len(stage.handled) >= 20)
+        await asyncio.sleep(0.5)  # longer than a request is kept
+        await stage.publish(b"last")
+        await stage.until(lambda: b"last" in stage.handled)
+
+
+async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> None:
+    users = """authorization {{ users = [{{ user: a, password: x, permissions: {{
+        publish: {{ deny: [{denied}] }} }} }}] }}"""
+    with NATSServer(users.format(denied="other"), jetstream=True) as server:
+        async with open_link(options(server, user="a", password="x")) as link:
+            stage = Stage(server, link, API(link))
+            await stage.api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["h.>"]})
+            async with stage.consumer() as consumer:
+                await stage.publish(b"one")
+                await stage.until(lambda: stage.handled)
+                await asyncio.sleep(0.7)  # quiet: heartbeats alone
+                assert not consumer.is_unserved
+                server.reload(users.format(denied='"$JS.API.CONSUMER.MSG.NEXT.>"'))
+                await stage.until(lambda: consumer.is_unserved)
+                server.reload(users.format(denied="other"))
+                await stage.until(lambda: not consumer.is_unserved)
+                await stage.publish(b"two")
+                await stage.until(lambda: b"two" in stage.handled)
+
+
+async def test_a_broker_that_delivers_what_nobody_asked_for_fills_no_memory(stage: Stage) -> None:
+    gate = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        await gate.wait()
+        await stage.handle(message)
+
+    async with stage.consumer(handle, prefetch=8) as consumer:
+        await stage.publish(b"honest")
+        await stage.until(lambda: consumer.held)
+        [subscription] = [
+            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
+        ]
+        now = time.time_ns()
+        for number in range(2, 300):
+            reply = b"$JS.ACK.S.d.1.%d.%d.%d.0" % (number, number, now)
+            sealed = stage.seal(b"%d" % number)
+            if (wait := subscription.deliver(b"h.a", reply, b"", sealed)) is not None:
+                await wait
+        await stage.until(lambda: not subscription.pending)
+        assert consumer.held == 16
+        gate.set()
+        await stage.until(lambda: len(stage.handled) == 16)
+        await stage.publish(b"next")
+        await stage.until(lambda: b"next" in stage.handled)
 
 
 async def test_a_stream_that_is_not_there_is_an_error(stage: Stage) -> None:

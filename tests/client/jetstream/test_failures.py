@@ -319,6 +319,32 @@ async def test_the_servers_own_limit_of_deliveries_counts(stage: Stage) -> None:
     assert len(await records(stage, "XKM_PROVEN")) == 1
 
 
+async def test_a_limit_of_deliveries_loses_what_its_last_process_does_not_survive_and_is_said(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"name": "d", "durable_name": "d", "ack_policy": "explicit", "max_deliver": 1}
+    body |= {"ack_wait": 100_000_000}
+    await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": body})
+    await stage.publish(b"lost")
+    begun = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    dying = asyncio.create_task(stage.consumer(handle).run())
+    await begun.wait()
+    dying.cancel()
+    await asyncio.wait([dying])
+    await stage.publish(b"next")
+    async with stage.consumer():
+        await stage.until(lambda: stage.handled)
+        await asyncio.sleep(0.3)  # beyond ack_wait
+    assert stage.handled == [b"next"]
+    assert await stage.messages("XKM_PROVEN") == 0
+    assert "max_deliver" in caplog.text
+
+
 async def test_a_message_that_ends_the_process_each_time_is_kept_in_the_end(stage: Stage) -> None:
     await stage.publish(b"deadly")
     calls = 0

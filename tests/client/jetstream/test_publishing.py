@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +18,7 @@ from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import (
+    ConfigurationError,
     ConflictError,
     ConnectionFailedError,
     DeliveryError,
@@ -116,10 +118,18 @@ async def test_what_the_stream_refuses_is_an_error_with_its_number(js: JetStream
     assert caught.value.code == "delivery"
 
 
-@pytest.mark.parametrize("name", ["Nats-Msg-Id", "nats-msg-id", "Sender"])
+@pytest.mark.parametrize("name", ["Nats-Msg-Id", "nats-msg-id", "Sender", "STATUS", "Xkm-Stream"])
 async def test_headers_that_are_ours_are_refused(js: JetStream, name: str) -> None:
     with pytest.raises(MalformedError):
         await js.publish("h.a", b"", to=TO, clear_headers={name: "x"})
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e9])
+async def test_a_time_that_is_none(js: JetStream, timeout: float) -> None:
+    """A deadline of nan never comes, and whoever waited would wait for ever."""
+    with pytest.raises(ConfigurationError):
+        await js.publish("h.a", b"", to=TO, timeout=timeout)
+    assert js._publisher.in_flight == 0
 
 
 async def test_a_message_that_is_too_large_is_an_error_and_takes_no_place(js: JetStream) -> None:
@@ -131,20 +141,19 @@ async def test_a_message_that_is_too_large_is_an_error_and_takes_no_place(js: Je
 async def test_a_killed_server_costs_no_message_and_doubles_none(
     stage: Stage, js: JetStream, jetstream_server: NATSServer
 ) -> None:
-    killed = asyncio.Event()
-
     async def publish() -> list[PubAck]:
         futures = []
         for number in range(600):
             futures.append(await js.publish_async("h.a", b"%d" % number, to=TO, timeout=30))
-            if number == 150:  # which is in flight
-                jetstream_server.kill()
-                killed.set()
             await asyncio.sleep(0.001)
         return await asyncio.gather(*futures)
 
     task = asyncio.create_task(publish())
-    await killed.wait()
+    await asyncio.sleep(0.2)
+    assert jetstream_server.process is not None
+    jetstream_server.process.send_signal(signal.SIGSTOP)  # so that some are under way
+    await stage.until(lambda: js._publisher.in_flight >= 10)
+    jetstream_server.kill()
     await asyncio.to_thread(jetstream_server.start)
     acks = await asyncio.wait_for(task, 30)
 

@@ -96,6 +96,7 @@ def parse_answer(data: bytes) -> dict[str, Any]:
     number, text = error.get("err_code"), error.get("description")
     number = number if type(number) is int and 0 <= number < _MAX else None
     text = text[:200] if isinstance(text, str) else "no reason"
+    text = "".join(each if each.isprintable() else "?" for each in text)  # somebody prints it
     raise DeliveryError(f"JetStream refused: {text} ({number})", err_code=number)
 
 

@@ -49,6 +49,8 @@ __all__ = ("Consumer", "ConsumerEvent", "Opening", "Rejected")
 _log = logging.getLogger(__name__)
 
 _TICK: Final = 0.25
+_LEAST: Final = 0.01
+"""However short a server says that a message may take."""
 _CHECK: Final = 1.0
 """Seconds between two looks whether the consumer is there."""
 _MISSING: Final = 2
@@ -133,6 +135,8 @@ class Consumer(Generic[_M]):
         stop_timeout: float = 10.0,
         on_event: Callable[[ConsumerEvent], None] = lambda _: None,
     ) -> None:
+        if not callable(handler):
+            raise TypeError(f"a handler is callable, not {type(handler).__name__}")
         if workers < 1 or prefetch < 1 or prefetch_bytes < 1:
             raise ConfigurationError("workers, prefetch and prefetch_bytes are at least 1")
         if not 0.1 <= heartbeat <= expires / 2:
@@ -182,6 +186,14 @@ class Consumer(Generic[_M]):
         return self._quarantine.is_blocked
 
     @property
+    def is_unserved(self) -> bool:
+        """Whether the durable gives nothing: it refuses to, or is not heard (permissions, quorum).
+
+        Nobody could tell that from a quiet day.
+        """
+        return self._puller.unserved
+
+    @property
     def held(self) -> int:
         """How many messages were delivered and are not answered for."""
         return len(self._holding)
@@ -189,7 +201,13 @@ class Consumer(Generic[_M]):
     # --- life -------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Begin, in the background."""
+        """Begin, in the background.
+
+        Raises:
+            ConfigurationError: If it was begun before.
+        """
+        if self._running is not None:
+            raise ConfigurationError("a consumer is begun once: its memory is its own")
         self._running = asyncio.create_task(self.run())
         return self
 
@@ -210,8 +228,14 @@ class Consumer(Generic[_M]):
                 raise
 
     async def wait(self) -> None:
-        """Wait for the end, which is that of `run`."""
-        assert self._running is not None  # noqa: S101
+        """Wait for the end, which is that of `run`.
+
+        Raises:
+            ConfigurationError: If it was not begun.
+            XKeyMsgError: As `run`.
+        """
+        if self._running is None:
+            raise ConfigurationError("a consumer begins with `async with`, or `run`")
         await asyncio.shield(self._running)
 
     def stop(self) -> None:
@@ -290,7 +314,14 @@ class Consumer(Generic[_M]):
                 task.cancel()
 
     def _learn(self, durable: Durable) -> None:
+        if durable.max_deliver > 0:
+            _log.warning(
+                "durable %s of %s has a max_deliver: a message whose last delivery (%d) a process"
+                " does not survive is delivered no more; -1 is better",
+                self._durable, self._stream, durable.max_deliver,
+            )  # fmt: skip
         self._config = durable.config
+        self._puller.heed(durable.config)
         self._ack_wait = durable.ack_wait
         self._failures = Failures(
             self._policy,
@@ -304,7 +335,9 @@ class Consumer(Generic[_M]):
         self.counts[kind] += 1
         try:
             self._on_event(ConsumerEvent(kind, code, sequence, error))  # type: ignore[arg-type]
-        except Exception as fault:  # noqa: BLE001 - the caller's, told as asyncio tells such
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as fault:  # noqa: BLE001 - not a cancellation: nothing is awaited
             context = {"message": "on_event raised", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
@@ -323,7 +356,9 @@ class Consumer(Generic[_M]):
                 if known is not None and known.where.stored_ns != where.stored_ns:
                     self._forsake(known)
                     known = None
-                if known is None:
+                if known is None and len(holding) - holding.leaving >= 2 * self._prefetch:
+                    puller.strays += 1  # nobody has asked for so many; an honest one comes again
+                elif known is None:
                     item: Held[_M] = Held(raw, where, loop.time())
                     holding.add(item)
                     await self._open(item)
@@ -498,7 +533,7 @@ class Consumer(Generic[_M]):
         loop = asyncio.get_running_loop()
         missing, check_at = 0, 0.0
         while True:
-            await asyncio.sleep(min(_TICK, self._ack_wait / 6))
+            await asyncio.sleep(max(_LEAST, min(_TICK, self._ack_wait / 6)))
             now = loop.time()
             await self._ask_for_time(now)
             self._puller.look()

@@ -25,10 +25,12 @@ from xkeymsg.transport.link import Link
 
 __all__ = ("JetStream",)
 
-_OURS: Final = ("nats-msg-id", "sender")
+_OURS: Final = ("nats-msg-id", "sender", "status", "xkm-")
+"""What the names of headers in the clear may not begin with: ours, and what clients take for the
+server's word."""
+_ID: Final = len("Nats-Msg-Id: \r\n") + 22
+"""Bytes of the line with a message's id."""
 _TIMEOUT: Final = 10.0
-_NAMED: Final = len(b"Nats-Msg-Id: \r\n") + 22
-"""Bytes of the header that names a message."""
 
 
 class JetStream:
@@ -54,7 +56,6 @@ class JetStream:
         """For questions to JetStream itself."""
         self._core = core
         self._publisher = StreamPublisher(self.api, in_flight=in_flight)
-        self._block = core.outgoing.block.removesuffix(b"\r\n")
 
     # --- publishing -------------------------------------------------------------------------------
 
@@ -114,11 +115,12 @@ class JetStream:
         `publish`; what happens after it was sent is raised by the future.
         """
         check_subject(subject)
+        block = self._block(clear_headers)
         recipients = self._core.whom.recipients(to)
         envelope = self._core.outgoing.payload(
-            subject, data, recipients, room=self._room(), **sealing
+            subject, data, recipients, room=self._room(block), **sealing
         )
-        return await self._submit(subject, envelope, clear_headers, timeout)
+        return await self._submit(subject, envelope, block, timeout)
 
     async def publish_document(
         self,
@@ -142,27 +144,38 @@ class JetStream:
             XKeyMsgError: As `publish`, and as sealing a document.
         """
         check_subject(subject)
-        envelope = self._core.outgoing.document(subject, document, room=self._room(), **sealing)
-        return await (await self._submit(subject, envelope, clear_headers, timeout))
+        block = self._block(clear_headers)
+        envelope = self._core.outgoing.document(
+            subject, document, room=self._room(block), **sealing
+        )
+        return await (await self._submit(subject, envelope, block, timeout))
 
     async def flush(self) -> None:
         """Wait until no message is in flight; how each fared is for its own future to say."""
         await self._publisher.flush()
 
-    def _room(self) -> Room:
+    def _room(self, block: bytes) -> Room:
         # With a Nats-Msg-Id; the connection counts exactly, again.
-        return Room(self.api.link.max_payload, len(self._core.outgoing.block) + _NAMED)
+        return Room(self.api.link.max_payload, len(block) + _ID)
+
+    def _block(self, clear: Mapping[str, str] | None) -> bytes:
+        """Return the header block, in which the line with the message's id is still to come.
+
+        Raises:
+            MalformedError: If a header in the clear cannot be used.
+        """
+        block = self._core.outgoing.block
+        if not clear:
+            return block
+        if any(header.lower().startswith(_OURS) for header in clear):
+            raise MalformedError("a header in the clear with a name that is set here, or reserved")
+        return block[:-2] + encode_block(clear)[len(b"NATS/1.0\r\n") :]
 
     async def _submit(
-        self, subject: str, envelope: bytes, clear: Mapping[str, str] | None, timeout: float
+        self, subject: str, envelope: bytes, block: bytes, timeout: float
     ) -> asyncio.Future[PubAck]:
         name = base64.urlsafe_b64encode(message_id(envelope))[:22]
-        block = self._block
-        if clear:
-            if any(header.lower() in _OURS for header in clear):
-                raise MalformedError("the headers Sender and Nats-Msg-Id are set here")
-            block += encode_block(clear)[len(b"NATS/1.0\r\n") : -2]
-        headers = b"%bNats-Msg-Id: %b\r\n\r\n" % (block, name)
+        headers = b"%bNats-Msg-Id: %b\r\n\r\n" % (block[:-2], name)
         return await self._publisher.submit(subject, envelope, headers, timeout=timeout)
 
     # --- consuming --------------------------------------------------------------------------------
@@ -225,6 +238,7 @@ class JetStream:
 
         Raises:
             ConfigurationError: If a value makes no sense.
+            TypeError: If the handler is not callable.
         """
         key = record_key(self._core.keyring.active)
         accepted = subjects if isinstance(subjects, str) else tuple(subjects)

@@ -12,6 +12,7 @@ from xkeymsg.errors import ConfigurationError, DeliveryError
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 
 _NS: Final = 10**9
+_MAX: Final = 2**63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,8 @@ async def find_durable(
     """Look a durable up; make it, if it is not there and there are options.
 
     Raises:
-        ConfigurationError: If it cannot serve: not a pull consumer, or without acknowledgements.
+        ConfigurationError: If it cannot serve: not a pull consumer, without acknowledgements, with
+            headers alone, or for groups of clients, of which ours is none.
         DeliveryError: If it is not there, or the server refuses or does not answer.
     """
     check_name("stream", stream)
@@ -120,9 +122,14 @@ def _parse(config: object) -> Durable:
         raise ConfigurationError("the consumer pushes: workers need one to pull from")
     if config.get("ack_policy") != "explicit":
         raise ConfigurationError("the consumer needs the acknowledgement policy 'explicit'")
+    if config.get("headers_only"):
+        # Every message would be empty, nobody's, and terminated: out of a work queue for good.
+        raise ConfigurationError("the consumer delivers headers alone: headers_only has to be off")
+    if config.get("priority_groups"):
+        raise ConfigurationError("the consumer has priority groups, and workers are of none")
     backoff = config.get("backoff")
     waits = [config.get("ack_wait"), *(backoff if isinstance(backoff, list) else [])]
-    known = [wait for wait in waits if type(wait) is int and wait > 0]
+    known = [number for wait in waits if (number := _number(wait)) > 0]
     return Durable(
         min(known, default=30 * _NS) / _NS,
         _number(config.get("max_ack_pending")),
@@ -132,4 +139,5 @@ def _parse(config: object) -> Durable:
 
 
 def _number(value: object) -> int:
-    return value if type(value) is int else 0
+    """Return a number of the server's, an int64; a hostile one may send any."""
+    return value if type(value) is int and abs(value) < _MAX else 0

@@ -13,13 +13,20 @@ have put another message in its place (docs/spec/envelope.md, "Message id").
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from typing import Final
 
 from xkeymsg.client.background import Background
 from xkeymsg.client.jetstream.api import API, PubAck, check_name, parse_puback
-from xkeymsg.errors import ConflictError, ConnectionFailedError, DeliveryError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    DeliveryError,
+    XKeyMsgError,
+)
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw, RawSubscription
 
@@ -28,6 +35,7 @@ __all__ = ("StreamPublisher",)
 _TICK: Final = 0.1
 _RETRY: Final = 2.0
 """Seconds after which what was not answered is sent again."""
+_LONGEST: Final = 86_400.0
 _NO_STREAM_RETRY: Final = 0.25
 _UNAVAILABLE: Final = 10008
 """JetStream's own: temporarily unavailable."""
@@ -96,6 +104,7 @@ class StreamPublisher:
         self._missed: set[str] = set()
         self._bytes = 0
         self._flying: dict[bytes, _Entry] = {}
+        self._awaiting = contextlib.ExitStack()  # while something is in flight
         self._room: deque[asyncio.Future[None]] = deque()
         self._numbers = itertools.count()
         self._inbox = self._link.new_inbox()
@@ -141,9 +150,12 @@ class StreamPublisher:
 
         Raises:
             MalformedError: If subject is none.
+            ConfigurationError: If the timeout is none.
             PayloadTooLargeError: If the server would not take it.
             ConnectionFailedError: If the link is closed.
         """
+        if not 0 < timeout <= _LONGEST:
+            raise ConfigurationError("timeout is a number of seconds above 0, and at most a day")
         if self._subscription is None or self._subscription.ended:
             await self._start()
         size = len(data) + len(headers)
@@ -156,6 +168,8 @@ class StreamPublisher:
         now = asyncio.get_running_loop().time()
         entry.timeout, entry.deadline, entry.due = timeout, now + timeout, now + _RETRY
         entry.known = known
+        if not self._flying:
+            self._awaiting.enter_context(self._link.asking())
         self._flying[token] = entry
         self._bytes += size
         self._idle.clear()
@@ -227,6 +241,7 @@ class StreamPublisher:
             if self._room:
                 self._give_room()
             if not self._flying:
+                self._awaiting.close()
                 self._idle.set()
         return entry
 

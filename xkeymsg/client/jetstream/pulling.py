@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from xkeymsg.client.jetstream.acks import Delivery, parse_ack
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.transport.headers import Status, parse_status
+from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw
 
 __all__ = ("Puller",)
@@ -29,6 +31,7 @@ _CONFLICT: Final = 409
 _MISSED: Final = 2.5
 """So many heartbeats' time without a word: the consumer, or its leader, is gone."""
 _GRACE: Final = 2.0
+_MAX: Final = 2**63
 _PAUSE: Final = 0.25
 """Seconds before the next request where one was refused."""
 _REQUESTS: Final = 2
@@ -78,6 +81,8 @@ class Puller:
         """Whether to ask for nothing."""
         self.suspect = False
         """Whether to look if the consumer is still there."""
+        self.unserved = False
+        """Whether the consumer refuses what it is asked for, or is not heard at all."""
         self.strays = 0
         """Messages on the inbox, or with a reply, that are not this consumer's."""
         self._link = api.link
@@ -89,6 +94,8 @@ class Puller:
         self._prefetch_bytes = prefetch_bytes
         self._expires = expires
         self._heartbeat = heartbeat
+        self._most = prefetch
+        self._most_bytes = MAX_MESSAGE
         self._requests: dict[int, _Request] = {}
         self._outstanding = 0
         self._number = 0
@@ -112,6 +119,7 @@ class Puller:
         if delivery is None or delivery[:2] != self._from:
             self.strays += 1
             return None
+        self.unserved = False
         for number, request in self._requests.items():
             self._outstanding -= 1
             request.left -= 1
@@ -125,7 +133,9 @@ class Puller:
         number = raw.subject[len(self._prefix) :]
         if status is None or not number.isdigit() or len(number) > 18:
             self.strays += 1
-        elif status.code != _HEARTBEAT:
+            return
+        self.unserved = False
+        if status.code != _HEARTBEAT:
             self._drop(int(number))
             if status.code not in _USUAL:
                 self._take_refusal(status)
@@ -138,7 +148,7 @@ class Puller:
             return
         _log.info("pull refused: %d %s", status.code, text[:100].encode("ascii", "replace"))
         self._not_before = self._now() + _PAUSE
-        self.suspect = True
+        self.suspect = self.unserved = True
         if text in _ENDED:
             self.forget()
 
@@ -152,6 +162,23 @@ class Puller:
         self._requests.clear()
         self._outstanding = 0
         self._heard = self._now()
+
+    def heed(self, config: Mapping[str, Any]) -> None:
+        """Ask for no more at a time than the consumer's configuration grants.
+
+        It would refuse such a request, and each that follows.
+        """
+        batch, expires, size = (
+            value if type(value := config.get(name)) is int and 0 < value < _MAX else None
+            for name in ("max_batch", "max_expires", "max_bytes")
+        )
+        if batch is not None:
+            self._most = min(self._most, batch)
+        if expires is not None:
+            self._expires = min(self._expires, expires / 1e9)
+            self._heartbeat = min(self._heartbeat, self._expires / 2)
+        if size is not None:
+            self._most_bytes = min(self._most_bytes, size)
 
     # --- what is asked ----------------------------------------------------------------------------
 
@@ -178,7 +205,7 @@ class Puller:
             DeliveryError: If the server takes nothing for some time.
             ConnectionFailedError: If the link is closed.
         """
-        batch = self.room(held, held_bytes)
+        batch = min(self.room(held, held_bytes), self._most)
         if not batch:
             return
         now = self._now()
@@ -190,7 +217,8 @@ class Puller:
             self._one_of_any_size, batch = False, 1
             body["batch"] = 1
         else:
-            body["max_bytes"] = max(self._prefetch_bytes // _REQUESTS, self._link.max_payload)
+            size = max(self._prefetch_bytes // _REQUESTS, self._link.max_payload)
+            body["max_bytes"] = min(size, self._most_bytes)
         self._number += 1
         if not self._requests:
             self._heard = now
@@ -213,6 +241,6 @@ class Puller:
         elif self._requests and now - self._heard > _MISSED * self._heartbeat:
             _log.info("no heartbeat from the consumer")
             self.forget()
-            self.suspect = True
+            self.suspect = self.unserved = True
         for number in [n for n, request in self._requests.items() if request.ends < now]:
             self._drop(number)
