@@ -146,6 +146,7 @@ async def test_a_prefix_that_raises_refuses_one_request(
         await bob.flush()
         with pytest.raises(DeliveryError):
             await alice.request("svc", b"", to="bob", timeout=0.1)
+        await until(lambda: told)
         assert [where for _, where in told] == [Where("message", "svc")]
         careless.fault = None
         assert (await alice.request("svc", b"x", to="bob")).data == b"x"
