@@ -38,7 +38,7 @@ def run_without(tmp_path: Path) -> Run:
 
     def run(missing: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
         site = tmp_path / "site"
-        site.mkdir()
+        site.mkdir(exist_ok=True)
         for entry in Path(sysconfig.get_path("purelib")).iterdir():
             if entry.name not in missing:
                 (site / entry.name).symlink_to(entry)
@@ -69,6 +69,23 @@ def test_a_daemon_that_lacks_a_part_of_it_says_so_too(
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr == f"{program}: {package} is not installed: pip install 'xkeymsg[programs]'\n"
+    )
+
+
+def test_what_is_too_old_is_said_as_well(run_without: Run, tmp_path: Path) -> None:
+    """It came with something else, and nobody asked for the extra."""
+    older = tmp_path / "site" / "click"
+    info = tmp_path / "site" / "click-8.1.7.dist-info"
+    missing = {entry.name for entry in Path(sysconfig.get_path("purelib")).glob("click*")}
+    for folder in (older, info):
+        folder.mkdir(parents=True)
+    (older / "__init__.py").write_text("class ParamType:\n    pass\n")
+    (older / "core.py").write_text("ParameterSource = None\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: click\nVersion: 8.1.7\n")
+    done = run_without(missing, "receiver", "--help")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "receiver: click 8.1.7 is installed, and 8.4 is needed: pip install 'xkeymsg[programs]'\n"
     )
 
 
