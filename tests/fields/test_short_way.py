@@ -257,6 +257,14 @@ def test_a_malicious_sender_gains_nothing_by_it(
         b"\x92%(view)s\xc4\x30" + bytes(0x30) + b"\x92%(part)s%(other)s\xc4\0",
         b"\x92%(view)s\xc4\x93" + bytes(0x93) + b"\x92%(part)s%(other)s\xc4\0",  # of three parts
         b"\x92%(view)s\xc4\0\x92%(part)s%(other)s\xc4\0",
+        b"%(views)s\x92%(part)s\xc5\0\xff\1" + bytes(254) + b"\xc4\0",
+        b"%(views)s\x92%(part)s\xd9\x31\1" + bytes(48) + b"\xc4\0",  # a str
+        b"%(views)s\xa0" + b"%(part)s" + b"%(other)s" * 15 + b"\xc4\0",  # no array of 16
+        b"\xa0" + b"%(view)s" * 16 + b"\x92%(part)s%(other)s\xc4\0",
+        b"%(views)s\x92\xc5\xff\xff%(part)s%(other)s\xc4\0",  # a part that ends behind the end
+        b"\x92\xc5\xff\xff%(view)s\x92%(part)s%(other)s\xc4\0",
+        b"%(views)s\x92%(part)s\xc5",  # a header that ends behind the end
+        b"%(views)s\x92%(part)s",
     ],
 )
 def test_what_a_malicious_sender_writes_beside_it_is_refused(body: bytes) -> None:
@@ -411,3 +419,46 @@ def test_of_many_threads_one_opens_it() -> None:
         other.join()
     assert codes.count("replay") == 3 * len(envelopes)
     assert len(set(codes)) == 2
+
+
+@pytest.mark.parametrize("lead", [b"\x8f\x91", b"\x80\x91", b"\0\x91", b"\x90\x81"])
+def test_what_is_no_array_is_none_of_no_items(lead: bytes) -> None:
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+    part = binary(rogue.part(0, PLAIN[0], FIELDS))
+    assert code_of(seasoned, rogue.envelope(body=b"\x90\x91" + part + b"\xc4\0")) == "{'a': 1}"
+    envelope = rogue.envelope(body=lead + part + b"\xc4\0")
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "malformed"
+
+
+@pytest.mark.parametrize("index", [1, 15, 255])
+def test_the_wrap_of_a_document_of_one_part_names_no_view(index: int) -> None:
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+    parts = [rogue.part(0, PLAIN[0], FIELDS)]
+    envelope = rogue.envelope(parts=parts, grants=[bytes([index]) + CONTENT_KEYS[0]])
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "malformed"
+
+
+@pytest.mark.parametrize("where", ["part", "view", "only part"])
+def test_a_key_that_the_sender_did_not_commit_to_opens_nothing(where: str) -> None:
+    # What it is a key of does authenticate: that is how one ciphertext has two plaintexts.
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+
+    def uncommitted(sealed_part: bytes, at: int) -> bytes:
+        return sealed_part[:at] + bytes(32) + sealed_part[at + 32 :]
+
+    parts = [rogue.part(number, PLAIN[number], FIELDS) for number in range(2)]
+    views = [rogue.view(0, grant_list([0, 1]))]
+    if where == "part":
+        parts[1] = uncommitted(parts[1], 1)
+    elif where == "view":
+        views[0] = uncommitted(views[0], 0)
+    else:
+        parts, views = [uncommitted(parts[0], 1)], []
+    envelope = rogue.envelope(parts=parts, views=views)
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "commitment"
