@@ -17,6 +17,7 @@ from tests.envelope.forge import (
     METADATA,
     PADDED,
     VIEW_KEYS,
+    Pieces,
     Rogue,
     grant_list,
 )
@@ -462,3 +463,32 @@ def test_a_key_that_the_sender_did_not_commit_to_opens_nothing(where: str) -> No
         parts, views = [uncommitted(parts[0], 1)], []
     envelope = rogue.envelope(parts=parts, views=views)
     assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "commitment"
+
+
+@pytest.mark.parametrize("document", [True, False])
+def test_tags_behind_a_known_beginning_are_looked_at(document: bool) -> None:
+    # Of 32 or more, only the first is in what is remembered; the sender's wrap verifies over any.
+    rogue, seasoned = Rogue(to=(*to(*map(pair, range(40))), *to(BOB))), opener(BOB)
+
+    def sealed_by(rogue: Rogue) -> bytes:
+        return part_of(rogue) if document else rogue.envelope(b"data")
+
+    def judged(reader: Opener, envelope: bytes) -> str:
+        if document:
+            return code_of(reader, envelope)
+        try:
+            return str(reader.open(envelope, subject=SUBJECT).data)
+        except XKeyMsgError as error:
+            return error.code
+
+    judged(seasoned, sealed_by(rogue))
+    rogue = rogue.but(counter=2)
+    tags = [key.tag for key in rogue.rows()]
+    own = tags.index(rogue.key(to(BOB)[0]).tag)
+    one, other = [at for at in range(1, len(tags)) if at != own][:2]
+    tags[one], tags[other] = tags[other], tags[one]
+    pieces = Pieces.of(sealed_by(rogue))._replace(tags=b"".join(tags))
+    front = pieces.join()[: -len(pieces.wraps)]
+    grants = [b"\0" + CONTENT_KEYS[0]] * len(tags)
+    envelope = rogue.wrapped(front, grants)
+    assert judged(seasoned, envelope) == judged(opener(BOB), envelope) == "malformed"
