@@ -17,6 +17,7 @@ from tests.envelope.forge import (
     METADATA,
     PADDED,
     VIEW_KEYS,
+    Pieces,
     Rogue,
     grant_list,
 )
@@ -257,6 +258,14 @@ def test_a_malicious_sender_gains_nothing_by_it(
         b"\x92%(view)s\xc4\x30" + bytes(0x30) + b"\x92%(part)s%(other)s\xc4\0",
         b"\x92%(view)s\xc4\x93" + bytes(0x93) + b"\x92%(part)s%(other)s\xc4\0",  # of three parts
         b"\x92%(view)s\xc4\0\x92%(part)s%(other)s\xc4\0",
+        b"%(views)s\x92%(part)s\xc5\0\xff\1" + bytes(254) + b"\xc4\0",
+        b"%(views)s\x92%(part)s\xd9\x31\1" + bytes(48) + b"\xc4\0",  # a str
+        b"%(views)s\xa0" + b"%(part)s" + b"%(other)s" * 15 + b"\xc4\0",  # no array of 16
+        b"\xa0" + b"%(view)s" * 16 + b"\x92%(part)s%(other)s\xc4\0",
+        b"%(views)s\x92\xc5\xff\xff%(part)s%(other)s\xc4\0",  # a part that ends behind the end
+        b"\x92\xc5\xff\xff%(view)s\x92%(part)s%(other)s\xc4\0",
+        b"%(views)s\x92%(part)s\xc5",  # a header that ends behind the end
+        b"%(views)s\x92%(part)s",
     ],
 )
 def test_what_a_malicious_sender_writes_beside_it_is_refused(body: bytes) -> None:
@@ -411,3 +420,75 @@ def test_of_many_threads_one_opens_it() -> None:
         other.join()
     assert codes.count("replay") == 3 * len(envelopes)
     assert len(set(codes)) == 2
+
+
+@pytest.mark.parametrize("lead", [b"\x8f\x91", b"\x80\x91", b"\0\x91", b"\x90\x81"])
+def test_what_is_no_array_is_none_of_no_items(lead: bytes) -> None:
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+    part = binary(rogue.part(0, PLAIN[0], FIELDS))
+    assert code_of(seasoned, rogue.envelope(body=b"\x90\x91" + part + b"\xc4\0")) == "{'a': 1}"
+    envelope = rogue.envelope(body=lead + part + b"\xc4\0")
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "malformed"
+
+
+@pytest.mark.parametrize("index", [1, 15, 255])
+def test_the_wrap_of_a_document_of_one_part_names_no_view(index: int) -> None:
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+    parts = [rogue.part(0, PLAIN[0], FIELDS)]
+    envelope = rogue.envelope(parts=parts, grants=[bytes([index]) + CONTENT_KEYS[0]])
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "malformed"
+
+
+@pytest.mark.parametrize("where", ["part", "view", "only part"])
+def test_a_key_that_the_sender_did_not_commit_to_opens_nothing(where: str) -> None:
+    # What it is a key of does authenticate: that is how one ciphertext has two plaintexts.
+    rogue, seasoned = Rogue(), opener(BOB)
+    seasoned.open_document(part_of(rogue), subject=SUBJECT)
+    rogue = rogue.but(counter=2)
+
+    def uncommitted(sealed_part: bytes, at: int) -> bytes:
+        return sealed_part[:at] + bytes(32) + sealed_part[at + 32 :]
+
+    parts = [rogue.part(number, PLAIN[number], FIELDS) for number in range(2)]
+    views = [rogue.view(0, grant_list([0, 1]))]
+    if where == "part":
+        parts[1] = uncommitted(parts[1], 1)
+    elif where == "view":
+        views[0] = uncommitted(views[0], 0)
+    else:
+        parts, views = [uncommitted(parts[0], 1)], []
+    envelope = rogue.envelope(parts=parts, views=views)
+    assert code_of(seasoned, envelope) == code_of(opener(BOB), envelope) == "commitment"
+
+
+@pytest.mark.parametrize("document", [True, False])
+def test_tags_behind_a_known_beginning_are_looked_at(document: bool) -> None:
+    # Of 32 or more, only the first is in what is remembered; the sender's wrap verifies over any.
+    rogue, seasoned = Rogue(to=(*to(*map(pair, range(40))), *to(BOB))), opener(BOB)
+
+    def sealed_by(rogue: Rogue) -> bytes:
+        return part_of(rogue) if document else rogue.envelope(b"data")
+
+    def judged(reader: Opener, envelope: bytes) -> str:
+        if document:
+            return code_of(reader, envelope)
+        try:
+            return str(reader.open(envelope, subject=SUBJECT).data)
+        except XKeyMsgError as error:
+            return error.code
+
+    judged(seasoned, sealed_by(rogue))
+    rogue = rogue.but(counter=2)
+    tags = [key.tag for key in rogue.rows()]
+    own = tags.index(rogue.key(to(BOB)[0]).tag)
+    one, other = [at for at in range(1, len(tags)) if at != own][:2]
+    tags[one], tags[other] = tags[other], tags[one]
+    pieces = Pieces.of(sealed_by(rogue))._replace(tags=b"".join(tags))
+    front = pieces.join()[: -len(pieces.wraps)]
+    grants = [b"\0" + CONTENT_KEYS[0]] * len(tags)
+    envelope = rogue.wrapped(front, grants)
+    assert judged(seasoned, envelope) == judged(opener(BOB), envelope) == "malformed"
