@@ -267,11 +267,13 @@ class Arena:
         audit.read_quarantine(ledger, [each async for each in self._records()])
         if not ledger.hostile.total():
             ledger.problems.append("no stranger was there")
-        stored = [each.data async for each in messages(self.api, STREAM, "orders.>")]
+        stored = [
+            (each.sequence, each.data) async for each in messages(self.api, STREAM, "orders.>")
+        ]
         audit.read_stream(
             ledger, stored, lambda data: data in honest if honest else self._in_files(data)
         )
-        ledger.left += await self._pending_in_the_end()
+        ledger.waiting = await self._pending_in_the_end()
 
     async def _stop(self, daemon: Daemon) -> int:
         """Stop a receiver; return how many it has counted as given up since it was started."""

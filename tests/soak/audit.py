@@ -64,17 +64,24 @@ class Audit:
             (ledger.given_up if said else ledger.missing)[kind] += 1
 
     def read_stream(
-        self, ledger: Ledger, stored: Iterable[bytes], is_delivered: Callable[[bytes], bool]
+        self,
+        ledger: Ledger,
+        stored: Iterable[tuple[int, bytes]],
+        is_delivered: Callable[[bytes], bool],
     ) -> None:
         """Enter what is still in the stream, where a receiver's answer should have deleted it.
 
         Args:
             ledger: The books.
-            stored: What is there.
+            stored: What is there, and its place.
             is_delivered: Whether an honest message is in the sink, by what was sealed.
         """
-        for data in stored:
-            if data in self.kept or (data not in self.shots and is_delivered(data)):
-                ledger.left_behind += 1
+        for sequence, data in stored:
+            kind = self.shots.get(data)
+            if kind is None:
+                done = data in self.kept or is_delivered(data)
             else:
-                ledger.left += 1
+                given_up = kind not in OF_ADMITTED and sequence in self.given_up
+                done = data in self.kept or given_up
+            ledger.left_behind += done
+            ledger.left += not done

@@ -57,9 +57,11 @@ class Ledger:
     unknown: int = 0
     """Records in quarantine that nobody sent."""
     left: int = 0
-    """Messages that nobody has answered for, or hostile ones that are in the stream alone."""
+    """Messages that are in the stream alone."""
+    waiting: int = 0
+    """Messages that the stream says nobody has answered for."""
     left_behind: int = 0
-    """Messages that are in the sink or in quarantine, and that a killed server has all the same."""
+    """Messages that a killed server has though they are in the sink, in quarantine or given up."""
     in_vain: int = 0
     """How often a daemon began while a server was away, and ended for that."""
     faults: Counter[str] = field(default_factory=Counter)
@@ -135,6 +137,7 @@ class Ledger:
             "records that are there twice": self.repeated_records,
             "records in quarantine that nobody sent": self.unknown,
             "still in the stream": self.left,
+            "waiting for an answer": self.waiting,
             "started in vain, with all servers there": (
                 0 if self._happened(ANY_SERVER) else self.in_vain
             ),

@@ -126,6 +126,10 @@ def leave(ledger: Ledger) -> None:
     ledger.left = 1
 
 
+def wait(ledger: Ledger) -> None:
+    ledger.waiting = 1
+
+
 def refuse(ledger: Ledger) -> None:
     ledger.acked.discard(NAMES[3])
 
@@ -148,6 +152,7 @@ def refuse(ledger: Ledger) -> None:
         (leave_behind, "1 left by a server that did not die"),
         (give_up, "1 given up while the server was there"),
         (leave, "1 still in the stream"),
+        (wait, "1 waiting for an answer"),
         (refuse, "1 sent and not acknowledged"),
     ],
 )
@@ -211,7 +216,7 @@ RECORDS = [in_quarantine(b"noise"), in_quarantine(b"late", "proven"), in_quarant
 
 
 def audited(
-    records: list[tuple[str, Record]], *given_up: int, stored: tuple[bytes, ...] = ()
+    records: list[tuple[str, Record]], *given_up: int, stored: tuple[tuple[int, bytes], ...] = ()
 ) -> Ledger:
     ledger = balanced()
     ledger.faults["leader killed"] = 1
@@ -222,7 +227,7 @@ def audited(
 
 
 def test_strangers_messages_that_are_all_in_quarantine() -> None:
-    ledger = audited(RECORDS, stored=(b"noise", NAMES[3].encode()))
+    ledger = audited(RECORDS, stored=((20, b"noise"), (9, NAMES[3].encode())))
     assert ledger.errors() == []
     assert ledger.hostile == {"garbage": 1, "expired": 1, "bad reply": 1}
     assert ledger.left_behind == 2
@@ -271,11 +276,11 @@ def test_strangers_messages_that_are_not(
 
 
 def test_what_is_only_in_the_stream_was_answered_by_nobody() -> None:
-    assert audited(RECORDS, stored=(b"?",)).errors() == ["1 still in the stream"]
+    assert audited(RECORDS, stored=((9, b"?"),)).errors() == ["1 still in the stream"]
     # Nor is a stranger's message done with because there is an honest one with its id.
     shots = {**SHOTS, NAMES[3].encode(): "altered"}
     audit, ledger = Audit({}, shots, PLACES), balanced()
-    audit.read_stream(ledger, [NAMES[3].encode()], HONEST.__contains__)
+    audit.read_stream(ledger, [(9, NAMES[3].encode())], HONEST.__contains__)
     assert ledger.errors() == ["1 still in the stream"]
 
 
@@ -307,6 +312,13 @@ def test_no_stranger_publishes_the_same_twice(tmp_path: Path) -> None:
 def fire(hostile: Hostile, shot: Shot) -> bool:
     hostile.shots[shot.data] = shot.kind
     return True
+
+
+def test_what_was_given_up_may_be_left_by_a_server_at_its_place() -> None:
+    assert audited(RECORDS[1:], 20, stored=((20, b"noise"),)).errors() == []
+    assert audited(RECORDS[1:], 20, stored=((21, b"noise"),)).errors() == ["1 still in the stream"]
+    late = audited(RECORDS[::2], 21, stored=((21, b"late"),))
+    assert late.errors() == ["1 hostile messages in no quarantine", "1 still in the stream"]
 
 
 # --- what the books are made of -------------------------------------------------------------------
