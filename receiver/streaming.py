@@ -116,6 +116,7 @@ class StreamRoute:
                 backoff_most=route.backoff_most,
                 patience=route.patience,
             ),
+            found=durable,
             workers=min(route.max_in_flight, most),
             ordered=route.ordered,
             stop_timeout=_PATIENCE * self._config.drain.seconds,

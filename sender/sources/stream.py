@@ -137,6 +137,7 @@ class StreamRoute:
             policy=FailurePolicy(
                 deliveries=_FOR_EVER, backoff=route.backoff, backoff_most=route.backoff_most
             ),
+            found=durable,
             workers=min(route.max_in_flight, self._most),
             stop_timeout=_PATIENCE * self._drain,
             on_event=self._note,

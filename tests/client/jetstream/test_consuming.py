@@ -13,7 +13,7 @@ import pytest
 from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.transport.raw import frozen
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, DeliveryError
 from xkeymsg.testing import NATSServer
@@ -139,6 +139,23 @@ async def test_two_workers_share_a_durable(stage: Stage, jetstream_server: NATSS
     assert sorted(stage.handled) == sorted(b"%d" % number for number in range(400))
     assert one.counts["handled"]
     assert two.counts["handled"]
+
+
+async def test_a_durable_that_was_found_is_consumed_though_the_server_dies_just_then(
+    stage: Stage, jetstream_server: NATSServer
+) -> None:
+    """Who has said that it is ready does not end because nobody answers at that moment."""
+    found = await find_durable(stage.api, "S", "d", DurableOptions())
+    await stage.publish(b"one")
+    jetstream_server.kill()
+    consumer = stage.consumer(found=found)
+    consumer._api.timeout = 0.2
+    async with consumer:
+        await asyncio.sleep(0.5)  # who asks now gets no answer in time
+        await asyncio.to_thread(jetstream_server.start)
+        await stage.until(lambda: stage.handled)
+
+    assert stage.handled == [b"one"]
 
 
 async def test_a_server_that_is_killed_and_comes_back_costs_no_message(

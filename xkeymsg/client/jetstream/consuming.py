@@ -123,6 +123,7 @@ class Consumer(Generic[_M]):
         new_opening: Callable[[], Opening[_M]],
         new_quarantine: Callable[[Callable[[XKeyMsgError | None], None]], Quarantine],
         policy: FailurePolicy | None = None,
+        found: Durable | None = None,
         create: DurableOptions | None = None,
         on_missing: Literal["error", "recreate"] = "error",
         workers: int = 1,
@@ -152,6 +153,7 @@ class Consumer(Generic[_M]):
         self._new_opening = new_opening
         self._opening = new_opening()
         self._policy = policy or FailurePolicy()
+        self._found = found  # by whoever has looked it up; it is not asked for again then
         self._create = create
         self._on_missing = on_missing
         self._workers = workers
@@ -255,7 +257,10 @@ class Consumer(Generic[_M]):
         """
         subscription: RawSubscription | None = None
         try:
-            self._learn(await find_durable(self._api, self._stream, self._durable, self._create))
+            found = self._found
+            if found is None:
+                found = await find_durable(self._api, self._stream, self._durable, self._create)
+            self._learn(found)
             subscription = await self._link.subscribe(
                 f"{self._puller.inbox}.*",
                 max_messages=2 * self._prefetch + 256,
@@ -276,7 +281,7 @@ class Consumer(Generic[_M]):
         }
         stopping = asyncio.create_task(self._stop())
         try:
-            await self._puller.pull(0, 0)
+            await self._pull()
             done, _ = await asyncio.wait({*ends, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
