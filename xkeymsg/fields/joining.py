@@ -53,19 +53,20 @@ class _Joining:
         kind: type = str
         container: _Container = {}
         for path, value in pairs:
-            segment = path[-1] if path else None
-            above = path[:-1]
-            if above != last or type(segment) is not kind:  # mostly they are side by side
-                last, kind = above, type(segment)
+            if not path:
+                raise MalformedError("a value above another")
+            segment = path.pop()  # what was decoded is ours
+            if path != last or type(segment) is not kind:  # mostly they are side by side
+                last, kind = path, type(segment)
                 container, name = self._top, _ROOT
-                for following in path:
+                for following in (*path, segment):
                     found = container.get(name, _NEW)
                     if found is _NEW:
                         found = self._open(container, name, type(following))
                     elif kinds.get(id(found)) is not type(following):
                         raise MalformedError("a container of two kinds, or below a value")
                     container, name = found, following
-            if segment in container or not path:
+            if segment in container:
                 raise MalformedError("two values for one place, or one above another")
             container[segment] = value
 
@@ -80,6 +81,8 @@ class _Joining:
 
     def document(self, most_holes: int) -> Any:
         """Return the document, of which everything is at its place."""
+        if not self._lists:
+            return self._top[_ROOT]
         holes = sum([max(items) + 1 - len(items) for _, _, items in self._lists])
         if holes > most_holes:
             raise LimitExceededError("positions that a reader may not see", holes, most_holes)

@@ -84,9 +84,13 @@ def unpack(plaintexts: Sequence[bytes], limits: Limits) -> list[list[Pair]]:
     """
     # Every node has a byte of its own at least.
     if sum(map(len, plaintexts)) <= limits.nodes:
-        parts = [_unpack_short(plaintext, limits) for plaintext in plaintexts]
-        sure = [pairs for pairs in parts if pairs is not None]
-        if len(sure) == len(parts) and sum(map(len, sure)) <= limits.fields:
+        sure: list[list[Pair]] = []
+        for plaintext in plaintexts:
+            pairs = _unpack_short(plaintext, limits)
+            if pairs is None:
+                break
+            sure.append(pairs)
+        if len(sure) == len(plaintexts) and sum(map(len, sure)) <= limits.fields:
             return sure
     counts = Counts()
     for plaintext in plaintexts:
