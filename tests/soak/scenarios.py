@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.soak.arena import Arena, Plan, arena, messages
 from tests.soak.daemons import Daemon
@@ -136,11 +136,16 @@ async def kills(plan: Plan, seed: int) -> Ledger:
     return ledger
 
 
+HELD: Final = 256
+"""How many messages a receiver has in its hands at most: it goes on to deliver them while its
+server is dead, cannot acknowledge any, and is given all of them again."""
+
+
 async def kills_lines(plan: Plan, seed: int) -> Ledger:
     """The same into lines, where what was under way at a kill may be twice, and nothing else."""
     async with _stage("kills, into lines", plan, seed) as (made, ledger):
         ledger.once = False
-        lines = Lines(window=64)
+        lines = Lines(window=HELD)
         made.start_receivers(LINES)
 
         def paths() -> list[Path]:
