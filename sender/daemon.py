@@ -48,7 +48,9 @@ def run(config: Config) -> int:
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("sender"), Metrics()
     remote = (_SOURCE,) if config.source is not None else ()
-    health = Health("connected", *remote, "peers", "key", "self-test", "subscribed", "sending")
+    health = Health(
+        "connected", *remote, "peers", "key", "self-test", "subscribed", "served", "sending"
+    )
     sender = _Sender(config, log, metrics, health)
     return lifecycle.run(sender.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -263,8 +265,10 @@ class _Sender:
             self._health.set(_SOURCE, source.state == "connected")
         self._metrics.connected.set(connected)
         self._metrics.key_age.set(self._identity.age())
-        blocked = any(isinstance(w, StreamRoute) and w.is_blocked for w in self._workers)
+        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+        blocked = any(each.is_blocked for each in streams)
         self._health.set("sending", not blocked and self._stuck is None)
+        self._health.set("served", not any(each.is_unserved for each in streams))
         for worker in self._workers:
             worker.tick()
         if self._upkeep.reloaded("peers", self._peers.reload, quiet=True):

@@ -172,6 +172,11 @@ class StreamRoute:
         """Whether nothing goes on: each message that may be out waits for somebody."""
         return self._waiting > 0 or len(self._tried) >= self._most
 
+    @property
+    def is_unserved(self) -> bool:
+        """Whether the durable gives nothing."""
+        return self._consumer is not None and self._consumer.is_unserved
+
     async def _check_stream(self, api: API, stream: str) -> None:
         """See that what is terminated stays where it is.
 

@@ -400,3 +400,22 @@ async def test_the_durable_is_made_where_that_is_wanted(stage: Stage) -> None:
             assert alice.wait() == 0
         kept = await stored(outside, "OUT")
         assert opened([each.data for each in kept]) == [b"1"]
+
+
+async def test_it_is_not_ready_while_the_durable_gives_nothing(stage: Stage) -> None:
+    """Nobody could tell that from a quiet day."""
+    async with stage.link() as outside, stage.link(stage.inside) as inside:
+        await make_stream(outside, "OUT", "sealed.>")
+        api = await make_durable(inside)
+        with stage.start(ROUTE) as alice:
+            where = ready(alice)
+            assert "ok served" in page(where, "/readyz")
+            await make_durable(inside, max_batch=1)  # now it refuses what is asked for
+            for number in range(250):
+                await store(inside, b"%d" % number, "ehr.new")
+            await until(lambda: "NO served" in page(where, "/readyz"))
+            await make_durable(inside)
+            await store(inside, b"last", "ehr.new")
+            await until(lambda: page(where, "/readyz").startswith("ok"))
+            await settled(api)
+        assert len(await stored(outside, "OUT")) == 251

@@ -674,6 +674,18 @@ async def test_garbage_in_the_place_of_a_greeting_is_an_error_of_ours(greeting: 
     assert server.url in str(caught.value)
 
 
+async def test_what_is_said_in_the_place_of_a_greeting_cannot_act_on_a_terminal() -> None:
+    said = b"INFO {}\r\n-ERR '\x1b]0;x\x07\xe2\x80\xae" + b"x" * 20_000 + b"'\r\n"
+    async with broker(greet(said)) as server:
+        options = ConnectOptions(servers=(server.url,), timeout=0.2)
+        with pytest.raises(ConnectionFailedError, match=r"'\?\]0;x\?\?xxx") as caught:
+            async with dialled(options):
+                pass
+
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 2000
+
+
 @pytest.mark.parametrize("greeting", GREETINGS.values(), ids=GREETINGS)
 async def test_garbage_in_the_place_of_a_greeting_does_not_end_a_reconnection(
     greeting: bytes,

@@ -317,6 +317,30 @@ async def test_what_is_no_end_is_none(text: bytes) -> None:
         assert not events.of("disconnected")
 
 
+async def test_a_refusal_in_the_place_of_a_greeting_is_not_one_of_the_next_connection() -> None:
+    inbox = b""
+
+    async def gone(session: Session) -> None:
+        nonlocal inbox
+        await session.welcome()
+        while not (line := await session.line()).startswith(b"SUB "):
+            assert line
+        inbox = line.split()[1]
+
+    async def refusing(session: Session) -> None:
+        await session.info()
+        while (line := await session.line()) != b"PING\r\n":
+            assert line
+        text = b"-ERR 'Permissions Violation for Subscription to \"%b\"'\r\n"
+        await session.say(text % inbox)
+
+    async with broker(gone, refusing, serve) as server, linked(server.url) as (link, events):
+        await events.wait("connected")
+        assert inbox.decode() in str(events.of("error")[0].error)
+        with pytest.raises(DeliveryError, match="no answer"):
+            await link.request("a", b"", timeout=0.1)
+
+
 async def test_nothing_is_sent_without_tls_when_a_link_returns(
     authority: CertificateAuthority, server_tls: ssl.SSLContext
 ) -> None:

@@ -25,6 +25,9 @@ minutes to notice."""
 
 _CLOSE_TIMEOUT: Final = 2.0
 
+_LONGEST_REASON: Final = 1000
+"""Characters of what a server says that are told; a hostile one may say anything."""
+
 _RETRY: Final = 0.25
 """Seconds between two attempts at one server."""
 
@@ -200,4 +203,6 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
         )
     elif "authorization violation" in reason.lower():
         reason, check = "the server refused the login", "are the credentials for this server?"
+    # Some of it is what came from the network, by whomever, and somebody prints it.
+    reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
     return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}; {check}")

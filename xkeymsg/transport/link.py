@@ -189,8 +189,8 @@ class Link:
 
     def _note(self, event: Event) -> None:
         """Pass an event on; where it says that there will be no answer, do not wait for one."""
-        if event.kind == "disconnected":
-            self._deaf = None  # the next connection may
+        if event.kind in ("disconnected", "connected"):
+            self._deaf = None  # the next connection may, whatever was said before it stood
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":
             for asked in self._replies.values():

@@ -300,6 +300,22 @@ async def test_closing_fails_what_is_in_flight_and_leaves_nothing(
         await publisher.close()
         with pytest.raises(ConnectionFailedError):
             await future
+        with pytest.raises(ConnectionFailedError):
+            await publisher.submit("silence", b"", b"", timeout=30)
+
+
+async def test_closing_fails_what_waits_for_room_too(stage: Stage) -> None:
+    publisher = StreamPublisher(stage.api, in_flight=1)
+    await stage.link.subscribe("silence")
+    flying = await publisher.submit("silence", b"", b"", timeout=30)
+    waiting = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=30))
+    await asyncio.sleep(0)
+    await publisher.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionFailedError):
+            await waiting
+    assert isinstance(flying.exception(), ConnectionFailedError)
+    assert publisher.in_flight == 0
 
 
 async def test_the_stock_clients_acknowledgements_do_not_come_when_the_server_was_killed(

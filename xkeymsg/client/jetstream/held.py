@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from xkeymsg.client.jetstream.acks import ACK, Delivery
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.envelope.message import Message
-from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
+from xkeymsg.errors import ConnectionFailedError, XKeyMsgError
 from xkeymsg.transport.raw import Raw
 
 __all__ = ("Answers", "Held", "Holding")
@@ -122,7 +122,9 @@ class Answers:
             return await self.give(item, ACK)
         try:
             await self._link.request(item.reply, ACK, timeout=self._api.timeout)
-        except DeliveryError as error:
+        except ConnectionFailedError:
+            raise
+        except XKeyMsgError as error:  # as in `give`
             self._on_lost(item, error)
             return False
         return True

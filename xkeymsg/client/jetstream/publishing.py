@@ -113,6 +113,7 @@ class StreamPublisher:
         self._background = Background()
         self._reconnects = self._link.reconnects
         self._starting = asyncio.Lock()
+        self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -163,6 +164,8 @@ class StreamPublisher:
             len(self._flying) >= self._limit or self._bytes + size > self._limit_bytes
         ):
             await self._wait_for_room()
+        if self._closed:  # meanwhile, so that nobody would take the answer
+            raise ConnectionFailedError("the connection is closed")
         token = b"%d" % next(self._numbers)
         entry = _Entry(subject, data, headers, f"{self._inbox}.{token.decode()}")
         now = asyncio.get_running_loop().time()
@@ -185,7 +188,8 @@ class StreamPublisher:
         await self._idle.wait()
 
     async def close(self) -> None:
-        """End; what is in flight fails."""
+        """End; what is in flight, or waits for room, fails."""
+        self._closed = True
         subscription, self._subscription = self._subscription, None
         await self._background.close()
         self._fail(ConnectionFailedError("the connection is closed"))
@@ -194,6 +198,8 @@ class StreamPublisher:
 
     async def _start(self) -> None:
         async with self._starting:
+            if self._closed:
+                raise ConnectionFailedError("the connection is closed")
             if self._subscription is not None and not self._subscription.ended:
                 return
             # Each message has one answer, and its retries some more.
