@@ -1,17 +1,5 @@
-"""A clock that tests set."""
+"""A clock that tests set, and which way messages were opened."""
 
-from __future__ import annotations
+from tests.envelope.fixtures import clock, general
 
-import pytest
-
-from tests.envelope.cast import Clock
-from xkeymsg.envelope import opening, sealing
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time that sealers and openers see."""
-    clock = Clock()
-    monkeypatch.setattr(opening, "now_ns", clock)
-    monkeypatch.setattr(sealing, "now_ns", clock)
-    return clock
+__all__ = ("clock", "general")

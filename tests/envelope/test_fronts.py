@@ -38,7 +38,7 @@ from xkeymsg import (
     XKey,
     primitives,
 )
-from xkeymsg.envelope import frame, head, opening, swift
+from xkeymsg.envelope import frame, head, swift
 from xkeymsg.envelope.head import FIRST_MS, MAX_COUNTER, PAST_MS
 
 
@@ -222,21 +222,6 @@ def test_the_rarer_forms_have_no_beginning_that_is_remembered() -> None:
     for _ in range(2):
         assert opener.open(long_head, subject=">").subject == "s" * 200
     assert frame.front_of(Rogue().envelope(), Limits(envelope=100)) is None
-
-
-@pytest.fixture
-def general(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many messages were judged in the general way."""
-    count = 0
-    read = opening.Opener._read
-
-    def counted(self: Opener, *arguments: object) -> object:
-        nonlocal count
-        count += 1
-        return read(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(opening.Opener, "_read", counted)
-    return lambda: count
 
 
 def test_an_ordinary_message_takes_the_short_way(general: Callable[[], int]) -> None:

@@ -1,18 +1,5 @@
-"""Fixtures of the documents' tests."""
+"""A clock that tests set, and which way messages were opened."""
 
-from __future__ import annotations
+from tests.envelope.fixtures import clock, general
 
-import pytest
-
-from tests.envelope.cast import Clock
-from xkeymsg.envelope import opening, sealing
-from xkeymsg.fields import documents
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time at which documents are sealed and opened."""
-    clock = Clock()
-    for module in (documents, opening, sealing):
-        monkeypatch.setattr(module, "now_ns", clock)
-    return clock
+__all__ = ("clock", "general")

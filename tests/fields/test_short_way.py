@@ -39,7 +39,7 @@ from xkeymsg import (
     SubjectMismatchError,
     XKeyMsgError,
 )
-from xkeymsg.envelope import opening, swift
+from xkeymsg.envelope import swift
 from xkeymsg.fields import documents, joining
 from xkeymsg.fields.plaintext import pack
 
@@ -53,21 +53,6 @@ PLAIN: Final = [b"\x91\x92\x91\xa1%c\x01" % name for name in b"abc"]
 def part_of(rogue: Rogue, plaintext: bytes = PLAIN[0]) -> bytes:
     """A document of one part."""
     return rogue.envelope(parts=[rogue.part(0, plaintext, FIELDS)])
-
-
-@pytest.fixture
-def general(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many messages were judged in the general way."""
-    count = 0
-    read = opening.Opener._read
-
-    def counted(self: Opener, *arguments: Any) -> Any:
-        nonlocal count
-        count += 1
-        return read(self, *arguments)
-
-    monkeypatch.setattr(opening.Opener, "_read", counted)
-    return lambda: count
 
 
 def sealed(sealer: Sealer, document: Any = DOCUMENT, **settings: Any) -> bytes:

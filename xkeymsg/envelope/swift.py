@@ -147,10 +147,7 @@ def _unwrap(
     """Open our wrap, over the hash of all that is before the wraps."""
     transcript = primitives.sha256(envelope[:wraps])
     at = wraps + place
-    try:
-        return aead.decrypt(nonce, envelope[at : at + frame.WRAP_SIZE], transcript)
-    except primitives.InvalidTag:
-        return None
+    return primitives.aead_open(aead, nonce, envelope[at : at + frame.WRAP_SIZE], transcript)
 
 
 def _open_committed(envelope: bytes, start: int, stop: int, keys: bytes) -> bytes | None:
@@ -158,10 +155,8 @@ def _open_committed(envelope: bytes, start: int, stop: int, keys: bytes) -> byte
     sealed = start + frame.COMMIT_SIZE
     if not primitives.equal(envelope[start:sealed], keys[32:]):
         return None
-    try:
-        return primitives.AEAD(keys[:32]).decrypt(derive.ZERO_NONCE, envelope[sealed:stop], None)
-    except primitives.InvalidTag:
-        return None
+    aead = primitives.AEAD(keys[:32])
+    return primitives.aead_open(aead, derive.ZERO_NONCE, envelope[sealed:stop], None)
 
 
 def _open_granted(
