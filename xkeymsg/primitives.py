@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -22,16 +21,18 @@ __all__ = (
     "BOX_NONCE_SIZE",
     "BOX_TAG_SIZE",
     "KEY_SIZE",
+    "Hash",
     "InvalidTag",
     "aead_open",
     "box_open",
     "box_pair_key",
     "box_seal",
     "digest",
+    "digest_64",
     "ed25519_verify",
     "equal",
     "is_safe_point",
-    "keyed_digest",
+    "keyed_hash",
     "label",
     "sha256",
     "x25519",
@@ -124,19 +125,21 @@ def digest(label: bytes, data: bytes, *, key: bytes = b"", size: int) -> bytes:
     return hashlib.blake2b(label + data, key=key, digest_size=size).digest()
 
 
-def keyed_digest(label: bytes, key: bytes) -> Callable[[bytes], bytes]:
-    """Return `digest` under one label and key, of 64 bytes, for data that comes again and again.
+Hash = hashlib.blake2b
+"""A hash that has begun: `copy`, `update` and `digest`."""
+
+
+def keyed_hash(label: bytes, key: bytes) -> Hash:
+    """Begin `digest` under one label and key, of 64 bytes, for data that comes again and again.
 
     The key, and the label, are hashed once, which is half of the work for a short message.
     """
-    begun = hashlib.blake2b(label, key=key, digest_size=64)
+    return hashlib.blake2b(label, key=key, digest_size=64)
 
-    def of(data: bytes) -> bytes:
-        state = begun.copy()
-        state.update(data)
-        return state.digest()
 
-    return of
+def digest_64(data: bytes, key: bytes) -> bytes:
+    """Return 64 bytes of `digest` of data that begin with their label; every message has some."""
+    return hashlib.blake2b(data, key=key, digest_size=64).digest()
 
 
 def sha256(data: bytes | memoryview) -> bytes:

@@ -20,6 +20,7 @@ __all__ = (
     "encode_bin",
     "encode_str",
     "encode_uint",
+    "read_bin",
 )
 
 NIL: Final = b"\xc0"
@@ -75,6 +76,7 @@ _Forms = dict[int, tuple[int, int]]
 """By its first byte: how many bytes of length or value follow, and the least that needs them."""
 
 _UNKNOWN: Final = (0, 0)
+_BIN_8: Final = 0xC4
 _BIN: Final[_Forms] = {0xC4: (1, 0), 0xC5: (2, 1 << 8), 0xC6: (4, 1 << 16)}
 _STR: Final[_Forms] = {0xD9: (1, 32), 0xDA: (2, 1 << 8), 0xDB: (4, 1 << 16)}
 _ARRAY: Final[_Forms] = {0xDC: (2, 16), 0xDD: (4, 1 << 16)}
@@ -84,6 +86,26 @@ _UINT: Final[_Forms] = {
     0xCE: (4, 1 << 16),
     0xCF: (8, 1 << 32),
 }
+
+
+def read_bin(
+    data: bytes, at: int, end: int, what: str, limit: int | None = None
+) -> tuple[int, int]:
+    """Return where the bytes of the bin at `at` begin and end; as `Reader.read_bin`."""
+    start = at + 2
+    if start <= end and data[at] == _BIN_8:
+        size = data[at + 1]
+    else:
+        width, least = _BIN.get(data[at], _UNKNOWN) if at < end else _UNKNOWN
+        start = at + 1 + width
+        size = int.from_bytes(data[at + 1 : start], "big")
+        if not width or start > end or size < least:
+            raise MalformedError("not a bin in its shortest form")
+    if limit is not None and size > limit:
+        raise LimitExceededError(f"bytes of {what}", size, limit)
+    if size > end - start:
+        raise MalformedError("cut short")
+    return start, start + size
 
 
 class Reader:
@@ -132,19 +154,9 @@ class Reader:
             MalformedError: If there is no bin in its shortest form, or it reaches past the end.
             LimitExceededError: If it announces more than `limit` bytes.
         """
-        # Written out, without the helpers below: every envelope has five of these.
-        at, end = self.at, self.end
-        width, least = _BIN.get(self._data[at], _UNKNOWN) if at < end else _UNKNOWN
-        start = at + 1 + width
-        size = int.from_bytes(self._data[at + 1 : start], "big")
-        if not width or start > end or size < least:
-            raise MalformedError("not a bin in its shortest form")
-        if limit is not None and size > limit:
-            raise LimitExceededError(f"bytes of {what}", size, limit)
-        if size > end - start:
-            raise MalformedError("cut short")
-        self.at = start + size
-        return start, self.at
+        span = read_bin(self._data, self.at, self.end, what, limit)
+        self.at = span[1]
+        return span
 
     def read_array(self, what: str, limit: int | None = None) -> int:
         """Read the header of an array and return how many items follow.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tests.envelope.cast import Clock
-from xkeymsg import Opener
 from xkeymsg.envelope import opening, sealing
 from xkeymsg.fields import documents
 
-__all__ = ("clock", "general")
+__all__ = ("clock",)
 
 
 @pytest.fixture
@@ -21,18 +18,3 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (documents, opening, sealing):
         monkeypatch.setattr(module, "now_ns", clock)
     return clock
-
-
-@pytest.fixture
-def general(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """How many messages were judged in the general way."""
-    count = 0
-    read = opening.Opener._read
-
-    def counted(self: Opener, *arguments: object) -> object:
-        nonlocal count
-        count += 1
-        return read(self, *arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(opening.Opener, "_read", counted)
-    return lambda: count

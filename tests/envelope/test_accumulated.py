@@ -14,7 +14,7 @@ from tests.reference.seal import Inputs, view_grants
 from xkeymsg import Opener, Recipient, XKey, XKeyPair, wire
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.assembly import assemble, seal_large, seal_part, seal_view
-from xkeymsg.envelope.head import Attributes, encode_rest
+from xkeymsg.envelope.head import Attributes
 from xkeymsg.envelope.session import Session
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.keys import Keyring
@@ -42,12 +42,12 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
     views = view_grants(list(inputs.recipients)) if len(inputs.parts) > 1 else []
     attributes = Attributes(inputs.revision, inputs.identity, inputs.expires_ms).encode()
     subject = encode_subject(inputs.subject)
-    head = session.prefix + encode_rest(inputs.nonce, inputs.created_ms, subject, attributes)
+    route, when = session.route_to(audience, subject, attributes), inputs.created_ms
     seed = inputs.signing_seed
     signer = None if seed is None else UserKey(encode_seed(Prefix.USER, seed))
     if large:
         [(kind, content)], [key] = inputs.parts, inputs.content_keys
-        return seal_large(head, inputs.nonce, audience, session.public, kind, content, key, signer)
+        return seal_large(route, inputs.nonce, when, session.public, kind, content, key, signer)
     body = [wire.array_header(len(views))]
     for index, granted in enumerate(views):
         keys = inputs.content_keys, inputs.view_keys[index]
@@ -62,7 +62,7 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
         else b"\0" + inputs.content_keys[0]
         for one in audience.recipients
     ]
-    return assemble(head, inputs.nonce, audience, body, grants, signer)
+    return assemble(route, inputs.nonce, when, body, grants, signer)
 
 
 def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None:

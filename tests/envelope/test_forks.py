@@ -142,7 +142,7 @@ def test_the_locks_of_the_caches_are_made_anew_in_the_child() -> None:
         """
 opener = Opener(BOB, {ALICE.public})
 caches = opener._unlocker._admitted, opener._unlocker._others
-kept = [each for cache in caches for each in (cache.senders, cache.sessions, cache.fronts)]
+kept = [each for cache in caches for each in (cache.senders, cache.sessions)]
 envelope = seal()
 with contextlib.ExitStack() as held:
     for each in kept:

@@ -21,7 +21,6 @@ from tests.envelope.together import together
 from tests.reference import Reader, open_envelope
 from xkeymsg import Opener, Sealer, UserKey
 from xkeymsg.envelope import assembly
-from xkeymsg.envelope.head import encode_rest
 from xkeymsg.envelope.subject import encode_subject
 
 LARGE = assembly.LARGE
@@ -37,11 +36,11 @@ def test_in_place_or_not_the_bytes_are_the_same(signer: UserKey | None, readers:
     session, data = running(sealer), bytes(range(256)) * (LARGE // 256 + 1)
     audience = session.audience(tuple(pair(number).public for number in range(readers)))
     nonce, key = b"\0\0\0\7random..", b"k" * 32
-    head = session.prefix + encode_rest(nonce, 2**40, encode_subject("a"), b"\x93\xc0\xc0\xc0")
+    route = session.route_to(audience, encode_subject("a"), b"\x93\xc0\xc0\xc0")
     part = assembly.seal_part(session.public, nonce, 0, 0, data, key)
     body = (assembly.NO_VIEWS + assembly.ONE_PART, *part)
-    whole = assembly.assemble(head, nonce, audience, body, b"\0" + key, signer)
-    placed = assembly.seal_large(head, nonce, audience, session.public, 0, data, key, signer)
+    whole = assembly.assemble(route, nonce, 2**40, body, b"\0" + key, signer)
+    placed = assembly.seal_large(route, nonce, 2**40, session.public, 0, data, key, signer)
     assert whole == placed
 
 

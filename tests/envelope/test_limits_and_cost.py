@@ -249,7 +249,6 @@ def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPa
     # An admitted sender may begin as many sessions as it likes.
     monkeypatch.setattr(unlocking, "_ADMITTED_SENDERS", 4)
     monkeypatch.setattr(unlocking, "_ADMITTED_SESSIONS", 4)
-    monkeypatch.setattr(unlocking, "_ADMITTED_FRONTS", 4)
     names = [pair(100_000 + number).public for number in range(20)]
     opener = Opener(BOB, names, replay="file")
     for _ in range(2):
@@ -258,7 +257,6 @@ def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPa
             cache = opener._unlocker._admitted
             assert len(cache.senders) <= 4
             assert len(cache.sessions) <= 4
-            assert len(cache.fronts) <= 4
 
 
 def test_opening_does_not_look_at_every_sender_that_was_ever_marked(clock: Clock) -> None:

@@ -59,7 +59,6 @@ def test_the_keys_of_a_session_that_has_ended_are_forgotten(hours: Hours) -> Non
     names = {bytes(ALICE.public) + bytes(pair(number).public) for number in (1, 2)}
     sessions = opener._unlocker._admitted.sessions
     assert {*sessions.younger, *sessions._elder} == names
-    assert len(opener._unlocker._admitted.fronts) == 2
 
 
 def test_months_of_sessions_keep_two_hours_of_them(hours: Hours) -> None:

@@ -1,5 +1,5 @@
 """A clock that tests set, and which way messages were opened."""
 
-from tests.envelope.fixtures import clock, general
+from tests.envelope.fixtures import clock
 
-__all__ = ("clock", "general")
+__all__ = ("clock",)

@@ -11,8 +11,9 @@ from typing import Final
 
 from xkeymsg import nkey, primitives, wire
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.frame import COMMIT_SIZE, MAGIC, WRAP_SIZE
-from xkeymsg.envelope.session import Audience
+from xkeymsg.envelope.frame import COMMIT_SIZE, WRAP_SIZE
+from xkeymsg.envelope.head import encode_new
+from xkeymsg.envelope.session import Route
 from xkeymsg.errors import SignatureInvalidError
 
 __all__ = (
@@ -28,24 +29,23 @@ __all__ = (
 NO_VIEWS: Final = wire.array_header(0)
 ONE_PART: Final = wire.array_header(1)
 
-_START: Final = MAGIC + wire.array_header(6)
+_KINDS: Final = tuple(bytes((kind,)) for kind in range(256))
 LARGE: Final = 1 << 18
 """From how many bytes on a single part is sealed by `seal_large`; below, its fixed costs count."""
 
 
 def seal_part(
     ephemeral: bytes, nonce: bytes, index: int, kind: int, content: bytes, content_key: bytes
-) -> tuple[bytes, bytes]:
+) -> tuple[bytes, ...]:
     """Encrypt one part under its own, fresh key, and commit to that key.
 
     Returns:
-        The encoding of the part in two pieces, so that a large one is copied once, at the end.
+        The encoding of the part in pieces, so that a large one is copied once, at the end.
     """
     keys = derive.part_keys(content_key, ephemeral, nonce, index)
     # The nonce can be fixed: this key is of this part of this message alone.
     sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
-    size = wire.bin_header(1 + COMMIT_SIZE + len(sealed))
-    return b"%b%c%b" % (size, kind, keys[32:]), sealed
+    return wire.bin_header(1 + COMMIT_SIZE + len(sealed)), _KINDS[kind], keys[32:], sealed
 
 
 def seal_view(
@@ -68,10 +68,10 @@ def seal_view(
 
 
 def assemble(
-    head: bytes,
+    route: Route,
     nonce: bytes,
-    audience: Audience,
-    body: Sequence[bytes],
+    created_ms: int,
+    body: Iterable[bytes],
     grants: bytes | Iterable[bytes],
     signer: nkey.Signer | None,
 ) -> bytes:
@@ -79,29 +79,30 @@ def assemble(
 
     `grants` are what the wraps hold, an index and a key: one for all, or in the audience's order.
     """
-    front = (_START, wire.bin_header(len(head)), head, audience.tags, *body)
+    before, between, (_, wraps_header, unsigned, wraps, _) = route
+    pieces = [before, encode_new(nonce, created_ms), between, *body]
     if signer is None:
-        covered = b"".join((*front, audience.unsigned))
+        pieces.append(unsigned)
     else:
-        signed = b"".join(front)
-        signature = wire.encode_bin(_sign(signer, primitives.sha256(signed)))
-        covered = b"".join((signed, signature, audience.wraps_header))
+        signature = _sign(signer, primitives.sha256(b"".join(pieces)))
+        pieces += wire.encode_bin(signature), wraps_header
+    covered = b"".join(pieces)
     # One hash over everything before the wraps: each of them authenticates all of it.
     transcript = primitives.sha256(covered)
-    if not isinstance(grants, bytes):
-        pairs = zip(audience.wraps, grants, strict=True)
-        wraps = [wrap(nonce, grant, transcript) for wrap, grant in pairs]
-    elif len(audience.wraps) == 1:  # so often that the list of one is worth saving
-        return covered + audience.wraps[0](nonce, grants, transcript)
+    pieces = [covered]
+    if isinstance(grants, bytes):
+        for wrap in wraps:
+            pieces.append(wrap(nonce, grants, transcript))
     else:
-        wraps = [wrap(nonce, grants, transcript) for wrap in audience.wraps]
-    return b"".join((covered, *wraps))
+        pairs = zip(wraps, grants, strict=True)
+        pieces += [wrap(nonce, grant, transcript) for wrap, grant in pairs]
+    return b"".join(pieces)
 
 
 def seal_large(
-    head: bytes,
+    route: Route,
     nonce: bytes,
-    audience: Audience,
+    created_ms: int,
     ephemeral: bytes,
     kind: int,
     content: bytes,
@@ -117,7 +118,8 @@ def seal_large(
     keys = derive.part_keys(content_key, ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
     size = wire.bin_header(1 + COMMIT_SIZE + sealed_size)
-    front = (_START, wire.bin_header(len(head)), head, audience.tags, NO_VIEWS, ONE_PART)
+    audience = route.audience
+    front = (route.before, encode_new(nonce, created_ms), route.between, NO_VIEWS, ONE_PART)
     lead = b"".join((*front, size, bytes((kind,)), keys[32:]))
     sealed_end = len(lead) + sealed_size
     tail_size = 2 + (0 if signer is None else 64) + len(audience.wraps_header)

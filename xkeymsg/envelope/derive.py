@@ -87,14 +87,12 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
 
 def part_keys(content_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a part, and behind it its commitment: 64 bytes."""
-    data = ephemeral + nonce + _INDEX[index]
-    return primitives.digest(_PART, data, key=content_key, size=64)
+    return primitives.digest_64(_PART + ephemeral + nonce + _INDEX[index], content_key)
 
 
 def view_keys(view_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a view, and behind it its commitment: 64 bytes."""
-    data = ephemeral + nonce + _INDEX[index]
-    return primitives.digest(_VIEW, data, key=view_key, size=64)
+    return primitives.digest_64(_VIEW + ephemeral + nonce + _INDEX[index], view_key)
 
 
 def signed_bytes(digest: bytes) -> bytes:

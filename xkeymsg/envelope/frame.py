@@ -22,7 +22,6 @@ from xkeymsg.limits import MAX_HEAD, Limits
 __all__ = (
     "COMMIT_SIZE",
     "GRANT_SIZE",
-    "HEAD",
     "MAGIC",
     "PART_OVERHEAD",
     "TAG_SIZE",
@@ -33,10 +32,8 @@ __all__ = (
     "Span",
     "Wraps",
     "find_tag",
-    "front_of",
     "locate_head",
     "locate_wraps",
-    "locate_wraps_behind",
     "parse_body",
 )
 
@@ -51,6 +48,9 @@ VIEW_OVERHEAD: Final = 48
 """Commitment and tag of a view."""
 GRANT_SIZE: Final = 33
 """Index and content key of one part in a view."""
+
+_new: Final = tuple.__new__
+"""`_new(Class, (…))`: a NamedTuple in half of the time; every message makes some."""
 
 Span = tuple[int, int]
 """Where something begins and ends in the envelope."""
@@ -74,44 +74,11 @@ def locate_head(data: bytes, limits: Limits) -> Span:
     """
     if len(data) > limits.envelope:
         raise LimitExceededError("bytes of the envelope", len(data), limits.envelope)
-    if data[:5] != _START:
+    if not data.startswith(_START):
         if data[:3] == MAGIC[:3] and len(data) >= 4 and data[3:4] != MAGIC[3:]:
             raise UnsupportedVersionError("another version of xkm1")
         raise MalformedError("not xkm1: it begins otherwise")
-    return wire.Reader(data, len(_START), len(data)).read_bin("the head", MAX_HEAD)
-
-
-HEAD: Final = len(_START) + 2
-"""Where a head of up to 255 bytes begins."""
-_NEW: Final = slice(HEAD + 71, HEAD + 92)
-"""Where its nonce and time are."""
-_FEW_TAGS: Final = 0xC4
-"""How 31 tags or fewer begin; behind it is a byte for their length."""
-_MANY_TAGS: Final = 11
-"""Bytes of the header of more tags than that, and of the first of them."""
-
-
-def front_of(data: bytes, limits: Limits) -> bytes | None:
-    """Return the head but for nonce and time, and how the tags begin, without judging either.
-
-    It is the same in all messages of a session for one subject and the same recipients. With nonce,
-    time and the bytes of the tags it is all that `locate_head`, `decode_head` and the tags' part of
-    `locate_wraps` look at: whoever has had them accept an envelope with this front and these tags
-    has only the two left to look at. The header of the tags is in it, and of the tags themselves
-    all where they are few, so that a session's messages for several sets of recipients are told
-    apart, and else one: the envelope may be anybody's, and to copy them would cost more than to
-    refuse it.
-
-    Returns:
-        The bytes, or None where the head has more than 255, or nothing is behind it.
-    """
-    if not _NEW.stop < len(data) <= limits.envelope or data[5] != 0xC4:
-        return None
-    tags = HEAD + data[6]
-    if tags + 2 > len(data):
-        return None
-    size = 2 + data[tags + 1] if data[tags] == _FEW_TAGS else _MANY_TAGS
-    return data[: _NEW.start] + data[_NEW.stop : tags + size]
+    return wire.read_bin(data, len(_START), len(data), "the head", MAX_HEAD)
 
 
 class Wraps(NamedTuple):
@@ -134,42 +101,30 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
         MalformedError: If the tags are none (E-31), or the wraps are not where they have to be
             (E-33, E-34).
     """
-    reader = wire.Reader(data, at, len(data))
-    start, end = reader.read_bin("the tags", TAG_SIZE * limits.recipients)
-    count, rest = divmod(end - start, TAG_SIZE)
-    if rest or not count:
-        raise MalformedError("the tags are not one or more of 8 bytes")
+    start, end = wire.read_bin(data, at, len(data), "the tags", TAG_SIZE * limits.recipients)
     tags = data[start:end]
-    if not _is_ascending(tags):
-        raise MalformedError("the tags are not in strictly ascending order")
-    size = WRAP_SIZE * count
-    return locate_wraps_behind(data, end, wire.bin_header(size), size, tags)
-
-
-def locate_wraps_behind(
-    data: bytes, end: int, header: bytes, size: int, tags: bytes = b""
-) -> Wraps:
-    """Find the wraps from the end, `size` bytes with their `header`; the tags end at `end`.
-
-    Raises:
-        MalformedError: If they are not where they have to be (E-33, E-34).
-    """
+    size, header = _wraps_of(tags)
     wraps = len(data) - size
     body_end = wraps - len(header)
     if body_end < end or data[body_end:wraps] != header:
         raise MalformedError("the wraps do not fit the tags")
-    return Wraps(tags, end, body_end, wraps)
+    return _new(Wraps, (tags, end, body_end, wraps))
 
 
 @lru_cache(maxsize=256)
-def _is_ascending(tags: bytes) -> bool:
-    """Tell whether tags are strictly ascending (E-32); the same ones come with every message.
+def _wraps_of(tags: bytes) -> tuple[int, bytes]:
+    """Return how many bytes of wraps belong to tags, and their header; the same come often.
 
-    Two equal ones would be two wraps under one key and nonce, and the order hides who was named
-    first.
+    The tags are strictly ascending (E-32): two equal ones would be two wraps under one key and
+    nonce, and the order hides who was named first.
     """
-    numbers = struct.unpack(f">{len(tags) // TAG_SIZE}Q", tags)
-    return all(map(operator.lt, numbers, numbers[1:]))
+    count, rest = divmod(len(tags), TAG_SIZE)
+    if rest or not count:
+        raise MalformedError("the tags are not one or more of 8 bytes")
+    numbers = struct.unpack(f">{count}Q", tags)
+    if not all(map(operator.lt, numbers, numbers[1:])):
+        raise MalformedError("the tags are not in strictly ascending order")
+    return WRAP_SIZE * count, wire.bin_header(WRAP_SIZE * count)
 
 
 def find_tag(tags: bytes, tag: bytes) -> int | None:
@@ -209,21 +164,20 @@ def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
 
     With the end given, there is one length, and one header, that the part can have.
     """
-    if data[start : start + 2] != _ONE_PART:
-        return None
     rest = end - start - 4
     size = rest - (2 if rest < 258 else 3 if rest < 65_539 else 5)
     if not PART_OVERHEAD <= size < 1 << 32:
         return None
-    lead = _ONE_PART + wire.bin_header(size)
-    first = start + len(lead)
-    kind = _PAYLOADS.get(data[first])
-    if data[start:first] != lead or first + size != end - 2 or data[end - 2 : end] != _UNSIGNED:
+    lead, stop = _ONE_PART + wire.bin_header(size), end - 2
+    first = stop - size
+    if start + len(lead) != first or not data.startswith(lead, start):
         return None
-    if kind is None:
+    byte = data[first]
+    kind = _PAYLOADS.get(byte)
+    if kind is None or data[stop:end] != _UNSIGNED:
         return None
-    part = Part(kind, data[first] >= PADDED, first + 1, end - 2)
-    return Body([], [part], (end, end), end - 2)
+    part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
+    return _new(Body, ([], [part], (end, end), stop, False))
 
 
 def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
@@ -245,7 +199,7 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
         raise MalformedError("the signature is not 0 or 64 bytes before the wraps")
-    kinds = [part.kind for part in parts]
+    kinds = [part[0] for part in parts]
     if views or len(parts) != 1 or kinds[0] not in _PAYLOADS.values():
         _check_together(views, kinds)
     return Body(views, parts, signature, signed_end, PartType.METADATA in kinds)
@@ -258,7 +212,7 @@ def _read_part(data: bytes, reader: wire.Reader) -> Part:
     kind = _KINDS.get(data[first])
     if kind is None:
         raise UnsupportedVersionError("a part of a type that this release does not know")
-    return Part(kind, data[first] >= PADDED, first + 1, last)
+    return _new(Part, (kind, data[first] >= PADDED, first + 1, last))
 
 
 def _check_together(views: list[Span], kinds: list[PartType]) -> None:

@@ -15,15 +15,16 @@ from xkeymsg.limits import MAX_SUBJECT
 __all__ = (
     "FIRST_MS",
     "MAX_COUNTER",
+    "NEW_SIZE",
     "PAST_MS",
     "Attributes",
     "Head",
     "decode_head",
+    "encode_new",
     "encode_prefix",
     "encode_rest",
     "from_milliseconds",
     "milliseconds",
-    "read_new",
 )
 
 FIRST_MS: Final = 2**32
@@ -39,6 +40,7 @@ _ARRAY: Final = b"\x96\xc4\x20"
 _BIN_32: Final = b"\xc4\x20"
 _BIN_12: Final = b"\xc4\x0c"
 _UINT_64: Final = 0xCF
+_NO_TIME: Final = (0, 0, 0)
 _TIME: Final = 83
 _FIXED: Final = 92
 
@@ -93,11 +95,6 @@ class Head(NamedTuple):
     identity: bytes | None
     expires_ms: int | None
 
-    def again(self, nonce: bytes, created_ms: int) -> Head:
-        """Return the head of another message of the session, with the same subject and so on."""
-        sender, ephemeral, _, _, subject, revision, identity, expires_ms = self
-        return Head(sender, ephemeral, nonce, created_ms, subject, revision, identity, expires_ms)
-
     @property
     def counter(self) -> int:
         """The number of the message in its session."""
@@ -111,23 +108,21 @@ def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
 
 def encode_rest(nonce: bytes, created_ms: int, subject: bytes, attributes: bytes) -> bytes:
     """Return what follows the prefix; `subject` and `attributes` are encoded."""
-    return b"%b\xcf%b%b%b" % (nonce, created_ms.to_bytes(8, "big"), subject, attributes)
+    return encode_new(nonce, created_ms) + subject + attributes
 
 
-_new_in_each: Final = struct.Struct(">I8xBQ").unpack_from
+NEW_SIZE: Final = _FIXED - 71
+"""Bytes of what is new in each head of a session."""
 
 
-def read_new(data: bytes, start: int) -> tuple[bytes, int] | None:
-    """Read what is new in each head of a session, of a head that begins at `start`.
+def encode_new(nonce: bytes, created_ms: int) -> bytes:
+    """Return what is new in each head of a session: nonce and time."""
+    return nonce + _time(_UINT_64, created_ms)
 
-    Returns:
-        The nonce and the time of sealing, or None where one is out of its range or in another form:
-        which it is, `decode_head` says.
-    """
-    counter, kind, created_ms = _new_in_each(data, start + 71)
-    if kind == _UINT_64 and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS:
-        return data[start + 71 : start + _TIME], created_ms
-    return None
+
+_time: Final = struct.Struct(">BQ").pack
+_counter_and_time: Final = struct.Struct(">I8xBQ").unpack_from
+_new: Final = tuple.__new__
 
 
 def decode_head(data: bytes, start: int, end: int) -> Head:
@@ -145,21 +140,20 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
     keys = _decode_keys(data[start : start + 71])
     if keys is None or end - start < _TIME:
         raise MalformedError("the head is not that of an envelope")
-    nonce = data[start + 71 : start + _TIME]
-    created_ms = int.from_bytes(data[start + 84 : start + _FIXED], "big")
-    rest = start + _FIXED
-    if rest > end or data[start + _TIME] != _UINT_64 or created_ms < FIRST_MS:
+    sender, ephemeral, sound = keys
+    nonce, rest = data[start + 71 : start + _TIME], start + _FIXED
+    counter, form, created_ms = _counter_and_time(data, start + 71) if rest <= end else _NO_TIME
+    if form != _UINT_64 or created_ms < FIRST_MS:
         # No time in nine bytes. As a uint in another form that is its value's fault, which is
         # judged only behind the form of all that follows, and behind S and E (E-88).
         reader = wire.Reader(data, start + _TIME, end)
         created_ms, rest = reader.read_uint(), reader.at
-    subject, attributes, in_range = _decode_rest(data[rest:end])
-    if not keys.sound:
+    others, in_range = _decode_rest(data[rest:end])
+    if not sound:
         raise BadKeyError("a key that is of small order or not canonical")
-    counter = int.from_bytes(nonce[:4], "big")
     if not (in_range and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS):
         raise MalformedError("a number in the head is out of its range, or the subject is none")
-    return Head(keys.sender, keys.ephemeral, nonce, created_ms, subject, *attributes)
+    return _new(Head, (sender, ephemeral, nonce, created_ms, *others))
 
 
 class _Keys(NamedTuple):
@@ -179,13 +173,13 @@ def _decode_keys(prefix: bytes) -> _Keys | None:
 
 
 @lru_cache(maxsize=1024)
-def _decode_rest(rest: bytes) -> tuple[str, Attributes, bool]:
+def _decode_rest(rest: bytes) -> tuple[tuple[str, int | None, bytes | None, int | None], bool]:
     """Read the end of a head, subject and attributes; and whether their values are in range."""
     reader = wire.Reader(rest, 0, len(rest))
     subject = reader.read_str("the subject", MAX_SUBJECT)
     attributes = _decode_attributes(reader)
     in_range = attributes.expires_ms in _TIMES and attributes.revision in _REVISIONS
-    return subject.decode(), attributes, in_range and is_subject(subject)
+    return (subject.decode(), *attributes), in_range and is_subject(subject)
 
 
 class _Range:

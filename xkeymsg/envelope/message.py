@@ -30,7 +30,6 @@ class Message:
         self,
         head: Head,
         data: bytes,
-        *,
         admitted: bool,
         signer: str | None,
         content_type: str | None,

@@ -15,7 +15,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import now_ns
-from xkeymsg.envelope import derive, frame, swift
+from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import (
     Admission,
     Admit,
@@ -45,6 +45,9 @@ from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 
 __all__ = ("NO_HEADERS", "Opened", "Opener")
+
+_COPIED: Final = 1 << 14
+"""Bytes of an envelope up to which parts of it are copied."""
 
 Replay = Literal["live", "file"]
 
@@ -147,62 +150,11 @@ class Opener:
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
-        if not isinstance(subject, str):
-            subject = tuple(subject)  # an iterator would have nothing left for the second way
-        if senders is None and position is None:
-            ordinary = self._recognised(swift.open_payload, envelope, subject, wire_subject)
-            if ordinary is not None:
-                head, data = ordinary
-                self._take(head, now_ms)
-                return Message(
-                    head, data, admitted=True, signer=None, content_type=None, headers=NO_HEADERS
-                )
         opened = self._open_at(
             now_ms, envelope, self._payload, subject, senders, wire_subject, position
         )
-        data, content_type, headers = opened.content
-        return Message(
-            opened.head,
-            data,
-            admitted=opened.admitted,
-            signer=opened.signer,
-            content_type=content_type,
-            headers=headers,
-        )
-
-    def _recognised(
-        self,
-        way: swift.Way[_T],
-        envelope: bytes,
-        subject: str | Iterable[str],
-        wire_subject: str | None,
-    ) -> tuple[Head, _T] | None:
-        """Open an ordinary message up to its content; None for what the general way has to judge.
-
-        Of an admitted sender, unsigned, and without a time to expire. Not yet looked at is whether
-        it is too old, or came before: `_take`.
-        """
-        if (
-            type(envelope) is not bytes
-            or len(envelope) > swift.MOST
-            or self._admit is None
-            or self._require_signature
-        ):
-            return None
-        opened = way(envelope, self._unlocker.fronts, self._admit, matcher(subject), self._limits)
-        if opened is None or (wire_subject is not None and wire_subject != opened[0].subject):
-            return None
-        return opened
-
-    def _take(self, head: Head, now_ms: int) -> None:
-        """Take the last steps with an ordinary message: that it is fresh, and the first one."""
-        if self._replay == "live":
-            try:
-                self._live.check_fresh(head, now_ms=now_ms)
-                self._live.mark(head, admitted=True, now_ms=now_ms)
-            except XKeyMsgError as error:
-                error.outside = "refused"
-                raise
+        head, admitted, signer, (data, content_type, headers) = opened
+        return Message(head, data, admitted, signer, content_type, headers)
 
     def rekey(self, keys: XKeyPair | Keyring) -> None:
         """Take other keys of the same reader, and keep what was remembered against replay.
@@ -243,84 +195,73 @@ class Opener:
         """
         if type(envelope) is not bytes:
             raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
-        # What is no str would be unlike every subject: a wrong call, and no wrong message.
-        if wire_subject is not None and not isinstance(wire_subject, str):
-            raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
-        if position is not None and not isinstance(position, StreamPosition):
-            raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
-        if position is not None and [type(each) for each in position] != [str, int, int]:
-            raise TypeError("a position is a str and two of int")
+        if wire_subject is not None or position is not None:
+            _check_place(wire_subject, position)
         admit = self._admit if senders is None else self._admission(senders)
         if admit is None:
             raise ConfigurationError("say who may send: senders=…, or ANYONE")
         expected = matcher(subject)
-        unlocked = self._unlocker.unlock(envelope, admit)
+        # A slice of bytes is a copy, which costs less than a view where it is short.
+        view = envelope if len(envelope) <= _COPIED else memoryview(envelope)
+        unlocked = self._unlocker.unlock(envelope, admit, view)
+        head, admission, _, _ = unlocked
         try:
-            return self._read(envelope, unlocked, parse, expected, wire_subject, position, now_ms)
+            # Steps 8 to 15: what it says. Every byte is the sender's, who may be malicious.
+            body, granted = self._decrypt(envelope, view, unlocked)
+            if not expected(head.subject):
+                raise SubjectMismatchError("sealed for another subject than those expected")
+            if wire_subject is not None and wire_subject != head.subject:
+                raise SubjectMismatchError("came on another subject than it is sealed for")
+            content = parse(body, granted)
+            self._check_time(head, position, now_ms)
+            signer = self._check_signature(view, head, admission, body)
+            self._mark(head, admission, position, now_ms)
         except XKeyMsgError as error:
-            error.outside = "refused"  # from here on the sender is proven
+            error.outside = "refused"  # the sender is proven
             raise
+        return tuple.__new__(Opened, (head, admission.admitted, signer, content))
 
-    # Steps 8 to 15: what it says. Every byte is the sender's, who may be malicious.
-
-    def _read(
-        self,
-        envelope: bytes,
-        unlocked: Unlocked,
-        parse: Callable[[frame.Body, dict[int, bytes]], _T],
-        expected: Callable[[str], bool],
-        wire_subject: str | None,
-        position: StreamPosition | None,
-        now_ms: int,
-    ) -> Opened[_T]:
-        head, admission = unlocked.head, unlocked.admission
-        body, granted = self._decrypt(envelope, unlocked)
-        if not expected(head.subject):
-            raise SubjectMismatchError("sealed for another subject than those expected")
-        if wire_subject is not None and wire_subject != head.subject:
-            raise SubjectMismatchError("came on another subject than it is sealed for")
-        content = parse(body, granted)
-        self._check_time(head, position, now_ms)
-        signer = self._check_signature(envelope, head, admission, body)
-        self._mark(head, admission, position, now_ms)
-        return Opened(head, admission.admitted, signer, content)
-
-    def _decrypt(self, envelope: bytes, unlocked: Unlocked) -> tuple[frame.Body, dict[int, bytes]]:
+    def _decrypt(
+        self, envelope: bytes, view: bytes | memoryview, unlocked: Unlocked
+    ) -> tuple[frame.Body, dict[int, bytes]]:
         """Parse the body, and decrypt the parts that are granted: index to plaintext."""
-        head, _, wraps, grant = unlocked
-        body = frame.parse_body(envelope, wraps.body_start, wraps.body_end, self._limits)
-        if body.signature[0] != body.signature[1] and head.identity is None:
+        head, _, (start, end), grant = unlocked
+        body = frame.parse_body(envelope, start, end, self._limits)
+        views, parts, signature, _, _ = body
+        if signature[0] != signature[1] and head.identity is None:
             raise MalformedError("a signature of nobody")
         index, key = grant[0], grant[1:]
-        if index >= (len(body.views) or 1):
+        if index >= (len(views) or 1):
             raise MalformedError("a wrap for a view that is not there")
-        if not body.views:
-            return body, {0: _open_part(envelope, body.parts[0], head, 0, key)}
-        return body, {
-            part: _open_part(envelope, body.parts[part], head, part, content_key)
-            for part, content_key in _open_view(envelope, body, head, index, key).items()
-        }
+        granted = _open_view(view, body, head, index, key) if views else {0: key}
+        ephemeral, nonce = head.ephemeral, head.nonce
+        for number, content_key in granted.items():
+            _, _, start, end = parts[number]
+            keys = derive.part_keys(content_key, ephemeral, nonce, number)
+            granted[number] = _open_committed(view, start, end, keys)
+        return body, granted
 
     def _payload(self, body: frame.Body, granted: dict[int, bytes]) -> Payload:
         """Return the data of a payload."""
-        kind = body.parts[0].kind
-        if kind not in (PartType.PAYLOAD, PartType.MESSAGE):
+        kind, padded, _, _ = body.parts[0]
+        if kind is not _PAYLOAD and kind is not _MESSAGE:
             raise ContentTypeError("a document, which open_document opens")
-        content = _content(body.parts[0], granted[0])
-        if kind is PartType.PAYLOAD:
+        content = unpadded(granted[0]) if padded else granted[0]
+        if kind is _PAYLOAD:
             return content, None, NO_HEADERS
         content_type, headers, at = decode_message_array(content, self._limits)
         return content[at:], content_type, headers
 
     def _fields(self, body: frame.Body, granted: dict[int, bytes]) -> Fields:
         """Return the contents of a document's parts, by number, which the layer above joins."""
-        if body.parts[0].kind in (PartType.PAYLOAD, PartType.MESSAGE):
+        parts = body.parts
+        if parts[0].kind in (_PAYLOAD, _MESSAGE):
             raise ContentTypeError("a payload, which open opens")
         fields, array = {}, None
         for number, plaintext in granted.items():
-            part = body.parts[number]
-            content = unpadded(plaintext) if part.padded else plaintext
-            if part.kind is PartType.FIELDS:
+            kind, padded, _, _ = parts[number]
+            content = unpadded(plaintext) if padded else plaintext
+            if kind is _FIELDS:
                 fields[number] = content
             else:
                 array = content
@@ -340,7 +281,7 @@ class Opener:
             self._live.check_fresh(head, now_ms=now_ms)
 
     def _check_signature(
-        self, envelope: bytes, head: Head, admission: Admission, body: frame.Body
+        self, view: bytes | memoryview, head: Head, admission: Admission, body: frame.Body
     ) -> str | None:
         """Return the user whose signature counts, or None.
 
@@ -349,8 +290,8 @@ class Opener:
         """
         start, end = body.signature
         if admission.users and head.identity is not None and start != end:
-            digest = primitives.sha256(memoryview(envelope)[: body.signed_end])
-            message, signature = derive.signed_bytes(digest), envelope[start:end]
+            digest = primitives.sha256(view[: body.signed_end])
+            message, signature = derive.signed_bytes(digest), bytes(view[start:end])
             if not primitives.ed25519_verify(head.identity, message, signature):
                 raise SignatureInvalidError("not signed by the sender's user")
             return nkey.encode_public(nkey.Prefix.USER, head.identity)
@@ -371,19 +312,18 @@ class Opener:
 
 
 NO_HEADERS: Final = Headers()
-
-
-def _content(part: frame.Part, plaintext: bytes) -> bytes:
-    return unpadded(plaintext) if part.padded else plaintext
+_PAYLOAD: Final = PartType.PAYLOAD
+_MESSAGE: Final = PartType.MESSAGE
+_FIELDS: Final = PartType.FIELDS
 
 
 def _open_view(
-    envelope: bytes, body: frame.Body, head: Head, index: int, key: bytes
+    view: bytes | memoryview, body: frame.Body, head: Head, index: int, key: bytes
 ) -> dict[int, bytes]:
     """Open our view: part index to content key, ascending."""
     start, end = body.views[index]
     keys = derive.view_keys(key, head.ephemeral, head.nonce, index)
-    grants = _open_committed(envelope, start, end, keys)
+    grants = _open_committed(view, start, end, keys)
     granted, last, fields, metadata = dict[int, bytes](), -1, False, False
     for at in range(0, len(grants), frame.GRANT_SIZE):
         part = grants[at]
@@ -393,7 +333,7 @@ def _open_view(
             )
         granted[part] = grants[at + 1 : at + frame.GRANT_SIZE]
         last = part
-        if body.parts[part].kind is PartType.FIELDS:
+        if body.parts[part].kind is _FIELDS:
             fields = True
         else:
             metadata = True
@@ -404,25 +344,26 @@ def _open_view(
     return granted
 
 
-def _open_part(
-    envelope: bytes, part: frame.Part, head: Head, index: int, content_key: bytes
-) -> bytes:
-    """Open one part: first its commitment, on every opening (E-57), then its ciphertext."""
-    keys = derive.part_keys(content_key, head.ephemeral, head.nonce, index)
-    return _open_committed(envelope, part.start, part.end, keys)
-
-
-def _open_committed(envelope: bytes, start: int, end: int, keys: bytes) -> bytes:
-    """Open `commitment || ciphertext` under the key that the commitment is of."""
+def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes) -> bytes:
+    """Open `commitment || ciphertext`: first the commitment, on every opening (E-57)."""
     sealed = start + frame.COMMIT_SIZE
-    if not primitives.equal(envelope[start:sealed], keys[32:]):
+    if not primitives.equal(bytes(view[start:sealed]), keys[32:]):
         raise CommitmentError("not the plaintext that the sender committed to for all its readers")
-    plaintext = primitives.aead_open(
-        primitives.AEAD(keys[:32]), derive.ZERO_NONCE, memoryview(envelope)[sealed:end], None
-    )
+    aead = primitives.AEAD(keys[:32])
+    plaintext = primitives.aead_open(aead, derive.ZERO_NONCE, view[sealed:end], None)
     if plaintext is None:
         raise AuthenticationError
     return plaintext
+
+
+def _check_place(wire_subject: object, position: object) -> None:
+    # What is no str would be unlike every subject: a wrong call, and no wrong message.
+    if wire_subject is not None and not isinstance(wire_subject, str):
+        raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
+    if position is not None and not isinstance(position, StreamPosition):
+        raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
+    if position is not None and [type(each) for each in position] != [str, int, int]:
+        raise TypeError("a position is a str and two of int")
 
 
 def _keyring(keys: XKeyPair | Keyring) -> Keyring:

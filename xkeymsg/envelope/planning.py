@@ -210,6 +210,8 @@ class Planner:
     ) -> bytes:
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the clock is outside of what an envelope can say")
+        if expires is None and revision is None and self._identity is None:
+            return _NO_ATTRIBUTES
         if revision is not None and type(revision) is not int:  # True and 7.0 would pass for one
             raise TypeError(f"a revision is an int, not {type(revision).__name__}")
         if revision is not None and not 0 <= revision < PAST_MS:
@@ -221,8 +223,6 @@ class Planner:
                 raise ExpiredError("the message would expire before it is sealed")
             if expires_ms >= PAST_MS:
                 raise MalformedError("an expiry beyond what an envelope can say")
-        if self._identity is None and revision is None and expires_ms is None:
-            return _NO_ATTRIBUTES
         return Attributes(revision, self._identity, expires_ms).encode()
 
     def _check_number(self, to: Sequence[XKey | Recipient]) -> None:

@@ -24,7 +24,6 @@ from xkeymsg.envelope.content import (
     PADDED,
     padded,
 )
-from xkeymsg.envelope.head import encode_rest
 from xkeymsg.envelope.planning import Grants, Headers, Planner, pairs_of
 from xkeymsg.envelope.session import (
     LIFETIME,
@@ -177,11 +176,12 @@ class Sealer(Planner):
         created_ms = now // 1_000_000
         raw_subject = encode_subject(subject)
         attributes = self._attributes(created_ms, expires, revision)
+        limits = self._limits
         if self._padding:
             kind, content = kind + PADDED, padded(content)
         if self._always_to:
             to += self._always_to
-        if not 0 < len(to) <= self._limits.recipients:
+        if not 0 < len(to) <= limits.recipients:
             self._check_number(to)
 
         # What `_in_session` does, written out: most messages come this way.
@@ -189,21 +189,20 @@ class Sealer(Planner):
             session = self._session or self._begin(None)
             try:
                 nonce, content_key = session.next_nonce(now)
-                audience = session.audience(to)
+                route = session.route(to, raw_subject, attributes)
             except (SessionEndedError, TagCollisionError):
                 self._begin(session)
             else:
                 break
         ephemeral, signer = session.public, self._signer
-        head = session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes)
         if len(content) >= LARGE:
             envelope = seal_large(
-                head, nonce, audience, ephemeral, kind, content, content_key, signer
+                route, nonce, created_ms, ephemeral, kind, content, content_key, signer
             )
         else:
-            begun, sealed = seal_part(ephemeral, nonce, 0, kind, content, content_key)
-            body = (_NO_VIEWS_ONE_PART, begun, sealed)
-            envelope = assemble(head, nonce, audience, body, b"\0" + content_key, signer)
+            part = seal_part(ephemeral, nonce, 0, kind, content, content_key)
+            body = (_NO_VIEWS_ONE_PART, *part)
+            envelope = assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
         return self._check_size(envelope)
 
     def seal_parts(
@@ -277,9 +276,9 @@ class Sealer(Planner):
                 body += seal_part(ephemeral, nonce, index, kind, content, keys[index])
             of_view = [bytes((index,)) + keys[parts + index] for index in range(len(views))]
             return assemble(
-                session.prefix + encode_rest(nonce, created_ms, raw_subject, attributes),
+                session.route_to(audience, raw_subject, attributes),
                 nonce,
-                audience,
+                created_ms,
                 body,
                 [of_view[index] for index in order] if views else b"\0" + first_key,
                 self._signer,

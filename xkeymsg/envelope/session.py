@@ -16,12 +16,12 @@ from typing import Final, NamedTuple, NoReturn
 from xkeymsg import primitives, wire
 from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.frame import WRAP_SIZE
-from xkeymsg.envelope.head import MAX_COUNTER, encode_prefix
+from xkeymsg.envelope.frame import MAGIC, WRAP_SIZE
+from xkeymsg.envelope.head import MAX_COUNTER, NEW_SIZE, encode_prefix
 from xkeymsg.envelope.sharing import Sharing
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 
-__all__ = ("LIFETIME", "Audience", "Session", "SessionEndedError", "TagCollisionError")
+__all__ = ("LIFETIME", "Audience", "Route", "Session", "SessionEndedError", "TagCollisionError")
 
 LIFETIME: Final = 3600.0
 """Seconds after which a session ends (E-22)."""
@@ -56,9 +56,24 @@ class Audience(NamedTuple):
     recipients: tuple[Recipient, ...]
 
 
+class Route(NamedTuple):
+    """What is the same in a session's envelopes for one subject and the same recipients."""
+
+    before: bytes
+    """All that precedes the nonce."""
+    between: bytes
+    """What is between the time of sealing and the views."""
+    audience: Audience
+
+
+_START: Final = MAGIC + wire.array_header(6)
 _HEDGE: Final = primitives.label(b"xkm1/hedge")
 _when: Final = struct.Struct(">QI").pack
-_NOBODY: Final = Audience(b"", b"", b"", (), ())
+_counter: Final = struct.Struct(">I").pack
+_Wanted = tuple[tuple[XKey | Recipient, ...], bytes, bytes]
+_Last = list[tuple[_Wanted, Route]]
+_NOTHING: Final[_Wanted] = ((), b"", b"")
+_NOWHERE: Final = Route(b"", b"", Audience(b"", b"", b"", (), ()))
 
 
 class Session:
@@ -84,15 +99,13 @@ class Session:
         """What every head of this session begins with."""
         self._ephemeral: XKeyPair | None = ephemeral
         self._pairs = pairs
-        self._hedge: Callable[[bytes], bytes] | None = primitives.keyed_digest(
-            _HEDGE, random_bytes(32)
-        )
+        self._hedge: primitives.Hash | None = primitives.keyed_hash(_HEDGE, random_bytes(32))
         self._counter = itertools.count(1)
         self._ends = monotonic() + LIFETIME
         self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
         self._audiences: dict[tuple[XKey | Recipient, ...], Audience] = {}
         self._shared: dict[Sharing, tuple[Audience, tuple[int, ...]]] = {}
-        self._last: list[tuple[tuple[XKey | Recipient, ...], Audience]] = [((), _NOBODY)]
+        self._last: _Last = [(_NOTHING, _NOWHERE)]
 
     def end(self) -> None:
         """Drop every secret of the session; what is being sealed with them goes on."""
@@ -100,7 +113,7 @@ class Session:
         self._recipients = {}
         self._audiences = {}
         self._shared = {}
-        self._last = [((), _NOBODY)]
+        self._last = [(_NOTHING, _NOWHERE)]
         self._hedge = None
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
@@ -116,10 +129,10 @@ class Session:
         if counter > MAX_COUNTER or self._ephemeral is None or monotonic() >= self._ends:
             raise SessionEndedError
         drawn = self.draw(40, now_ns, 0)
-        return counter.to_bytes(4, "big") + drawn[:8], drawn[8:]
+        return _counter(counter) + drawn[:8], drawn[8:40]
 
     def draw(self, size: int, now_ns: int, position: int) -> bytes:
-        """Draw at most 64 random bytes, mixed with a secret of the session and the clock (E-27).
+        """Draw 64 bytes: `size` random ones, mixed with a secret and the clock (E-27).
 
         A virtual machine that is restored from a snapshot may get the same randomness twice, and
         then only the clock differs.
@@ -128,7 +141,9 @@ class Session:
         hedge = self._hedge
         if hedge is None:  # ended by another thread just now: without the secret nothing is mixed
             raise SessionEndedError
-        return hedge(data)[:size]
+        mixed = hedge.copy()
+        mixed.update(data)
+        return mixed.digest()
 
     def draw_keys(self, count: int, now_ns: int) -> Iterator[bytes]:
         """Draw keys besides the first of a message, two at a time."""
@@ -144,7 +159,7 @@ class Session:
         Raises:
             As for `audience`.
         """
-        shared = self._shared  # as in `audience`
+        shared = self._shared  # as in `route`
         known = shared.get(sharing)
         if known is None:
             audience = self.audience(sharing.recipients)
@@ -153,6 +168,27 @@ class Session:
                 shared.clear()
             shared[sharing] = known
         return known
+
+    def route(self, to: tuple[XKey | Recipient, ...], subject: bytes, attributes: bytes) -> Route:
+        """Return what envelopes for this subject and these recipients have in common.
+
+        Raises:
+            As for `audience`.
+        """
+        # Into the very object that was looked into: if the session ends meanwhile, its keys are
+        # dropped together with that (E-21), and not put into the new one.
+        last, wanted = self._last, (to, subject, attributes)
+        same, route = last[0]  # in one look: another thread may put another one there
+        if same != wanted:  # mostly equal; where the keys are the same objects, nothing is hashed
+            route = self.route_to(self.audience(to), subject, attributes)
+            last[0] = wanted, route
+        return route
+
+    def route_to(self, audience: Audience, subject: bytes, attributes: bytes) -> Route:
+        """Return the same for an audience, which is not remembered."""
+        rest = subject + attributes
+        header = wire.bin_header(len(self.prefix) + NEW_SIZE + len(rest))
+        return Route(_START + header + self.prefix, rest + audience.tags, audience)
 
     def audience(self, to: tuple[XKey | Recipient, ...]) -> Audience:
         """Return recipients with tags and wraps; kept, as it mostly is the same again.
@@ -164,12 +200,7 @@ class Session:
             SessionEndedError: If the session is over.
             BadKeyError: If a shared secret is all zeros.
         """
-        # Into the very objects that were looked into: if the session ends meanwhile, its keys are
-        # dropped together with those (E-21), and not put into the new ones.
-        audiences, last = self._audiences, self._last
-        same, audience = last[0]  # in one look: another thread may put another audience there
-        if same == to:  # mostly so; where the keys are the same objects, nothing is hashed
-            return audience
+        audiences = self._audiences  # as in `route`
         known = audiences.get(to)
         if known is None:
             recipients = (one if isinstance(one, Recipient) else Recipient(one) for one in to)
@@ -177,7 +208,6 @@ class Session:
             if len(audiences) >= _AUDIENCES:
                 audiences.clear()
             audiences[to] = known
-        last[0] = to, known
         return known
 
     def _new_audience(self, recipients: Iterable[Recipient]) -> Audience:
@@ -198,7 +228,7 @@ class Session:
 
     def _recipient(self, recipient: Recipient) -> tuple[bytes, Wrap]:
         """Return the tag of a recipient and how to wrap for it; one X25519 the first time."""
-        of_session = self._recipients  # as in `audience`
+        of_session = self._recipients  # as in `route`
         known = of_session.get(recipient)
         if known is None:
             ephemeral = self._ephemeral

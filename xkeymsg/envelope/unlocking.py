@@ -8,13 +8,12 @@ hashed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from xkeymsg import primitives
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import Admission, Admit
-from xkeymsg.envelope.head import Head, decode_head, read_new
+from xkeymsg.envelope.head import Head, decode_head
 from xkeymsg.envelope.recent import Recent
 from xkeymsg.errors import (
     AuthenticationError,
@@ -24,7 +23,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import Limits
 
-__all__ = ("Known", "Unlocked", "Unlocker")
+__all__ = ("Unlocked", "Unlocker")
 
 _ADMITTED_SENDERS: Final = 4096
 _ADMITTED_SESSIONS: Final = 16_384
@@ -32,17 +31,14 @@ _OTHER_SENDERS: Final = 64
 _OTHER_SESSIONS: Final = 256
 """How many keys are kept of senders and sessions, of admitted ones and of all others (E-39)."""
 
-_ADMITTED_FRONTS: Final = 1024
-_OTHER_FRONTS: Final = 64
-"""How many beginnings of envelopes are kept, of up to 9 KiB each, nearly all of it tags."""
-
 
 class Unlocked(NamedTuple):
     """An envelope in which a wrap for us has verified: every byte is the sender's."""
 
     head: Head
     admission: Admission
-    wraps: frame.Wraps
+    body: frame.Span
+    """Where views, parts and signature are."""
     grant: bytes
     """What the wrap holds: an index, and a key."""
 
@@ -62,43 +58,19 @@ _SessionKeys = dict[int, tuple[bytes, primitives.AEAD]]
 """By the number of our combination: the tag in the session, and the AEAD under K."""
 
 _NOTHING: Final[_SessionKeys] = {}
-
-
-class Known(NamedTuple):
-    """What a front says, the tags behind it, and where ours is: of an envelope that verified."""
-
-    head: Head
-    """With the nonce and time of that envelope."""
-    tags: bytes
-    tags_end: int
-    wraps_header: bytes
-    wraps_size: int
-    place: int
-    """How many bytes of other wraps precede ours, the first one for us (E-37)."""
-    aead: primitives.AEAD
-
-    def __repr__(self) -> str:
-        return "<Known>"  # the key is in the AEAD
+_new: Final = tuple.__new__
 
 
 class _Cache:
     """Keys of senders and of their sessions, bounded, and forgotten when they are not used."""
 
-    def __init__(self, senders: int, sessions: int, fronts: int) -> None:
+    def __init__(self, senders: int, sessions: int) -> None:
         self.senders = Recent[tuple[derive.PairKeys, ...]](senders)
         self.sessions = Recent[_SessionKeys](sessions)
-        self.fronts = Recent[Known](fronts)
 
     def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
         """Keep what a wrap has verified under, and nothing else (E-38)."""
         self.sessions.add(name, (self.sessions.get(name) or _NOTHING) | {number: (tag, aead)})
-
-
-def _open_wrap(
-    envelope: bytes, head: Head, at: int, aead: primitives.AEAD, transcript: bytes
-) -> bytes | None:
-    wrap = envelope[at : at + frame.WRAP_SIZE]
-    return primitives.aead_open(aead, head.nonce, wrap, transcript)
 
 
 class Unlocker:
@@ -108,12 +80,15 @@ class Unlocker:
         self._own = tuple(
             _Own(pair, bytes(pair.public), user) for pair, user in keyring.combinations
         )
+        self._numbered = tuple(enumerate(self._own))
         self._limits = limits
-        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS, _ADMITTED_FRONTS)
-        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS, _OTHER_FRONTS)
+        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS)
+        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
 
-    def unlock(self, envelope: bytes, admit: Admit) -> Unlocked:
-        """Take the steps up to the wrap.
+    def unlock(
+        self, envelope: bytes, admit: Admit, view: bytes | memoryview | None = None
+    ) -> Unlocked:
+        """Take the steps up to the wrap; `view` is a view of a large envelope.
 
         Raises:
             EnvelopeError: If the bytes are not an envelope up to its tags.
@@ -122,42 +97,13 @@ class Unlocker:
             NotARecipientError: If no tag is ours (E-35).
             AuthenticationError: If no wrap under a tag of ours opens (E-37).
         """
-        front = frame.front_of(envelope, self._limits)
-        known = None if front is None else self._known(front, envelope)
-        new = None if known is None else read_new(envelope, frame.HEAD)
-        if known is None or new is None:
-            start, end = frame.locate_head(envelope, self._limits)
-            head = decode_head(envelope, start, end)
-            admission = self._admission(admit, head)
-            wraps = frame.locate_wraps(envelope, end, self._limits)
-            grant, transcript = None, b""
-        else:
-            head = known.head.again(*new)
-            admission = self._admission(admit, head)
-            wraps = frame.locate_wraps_behind(
-                envelope, known.tags_end, known.wraps_header, known.wraps_size
-            )
-            transcript = primitives.sha256(memoryview(envelope)[: wraps.start])
-            at = wraps.start + known.place
-            grant = _open_wrap(envelope, head, at, known.aead, transcript)
-            if grant is None:  # not as before: all tags are looked at
-                wraps = frame.locate_wraps(envelope, frame.HEAD + envelope[6], self._limits)
-        if grant is None:
-            cache = self._admitted if admission.admitted else self._others
-            grant = self._unwrap(envelope, head, wraps, cache, front, transcript)
-        return Unlocked(head, admission, wraps, grant)
-
-    @property
-    def fronts(self) -> Mapping[bytes, Known]:
-        """How envelopes of admitted senders began that have verified, and are in use."""
-        return self._admitted.fronts.younger
-
-    def _known(self, front: bytes, envelope: bytes) -> Known | None:
-        """Return what is known of a front, if the envelope has the same tags, too."""
-        known = self._admitted.fronts.get(front) or self._others.fronts.get(front)
-        if known is None or not envelope.startswith(known.tags, known.tags_end - len(known.tags)):
-            return None
-        return known
+        start, end = frame.locate_head(envelope, self._limits)
+        head = decode_head(envelope, start, end)
+        admission = self._admission(admit, head)
+        tags, body_start, body_end, wraps = frame.locate_wraps(envelope, end, self._limits)
+        cache = self._admitted if admission.admitted else self._others
+        grant = self._unwrap(envelope if view is None else view, head, tags, wraps, cache)
+        return _new(Unlocked, (head, admission, (body_start, body_end), grant))
 
     def _admission(self, admit: Admit, head: Head) -> Admission:
         admission = admit(head.sender, head.subject)
@@ -168,45 +114,30 @@ class Unlocker:
         return admission
 
     def _unwrap(
-        self,
-        envelope: bytes,
-        head: Head,
-        wraps: frame.Wraps,
-        cache: _Cache,
-        front: bytes | None,
-        transcript: bytes,
+        self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache
     ) -> bytes:
-        """Open the first wrap that is for one of our combinations, in their order (E-37).
-
-        `transcript` is T, or empty where it was not needed yet.
-        """
+        """Open the first wrap that is for one of our combinations, in their order (E-37)."""
         name = head.sender + head.ephemeral
-        session = cache.sessions.get(name) or _NOTHING
-        first = True
-        for number, own in enumerate(self._own):
+        session, transcript = cache.sessions.get(name) or _NOTHING, b""
+        for number, own in self._numbered:
             tag, aead = session.get(number) or (self._tag(cache, number, head), None)
-            place = frame.find_tag(wraps.tags, tag)
+            place = frame.find_tag(tags, tag)
             if place is None:
                 continue
+            kept = aead
             if aead is None:
                 aead = self._wrap_aead(cache, number, own, head)
-            transcript = transcript or primitives.sha256(memoryview(envelope)[: wraps.start])
-            at = wraps.start + frame.WRAP_SIZE * place
-            grant = _open_wrap(envelope, head, at, aead, transcript)
+            transcript = transcript or primitives.sha256(view[:start])
+            at = start + frame.WRAP_SIZE * place
+            wrap = view[at : at + frame.WRAP_SIZE]
+            grant = primitives.aead_open(aead, head.nonce, wrap, transcript)
             if grant is not None:
-                if number not in session:
-                    cache.add_session(name, number, tag, aead)
-                if front is not None and first:
-                    size = len(envelope) - wraps.start
-                    header = envelope[wraps.body_end : wraps.start]
-                    at = frame.WRAP_SIZE * place
-                    known = Known(head, wraps.tags, wraps.body_start, header, size, at, aead)
-                    cache.fronts.add(front, known)  # its wrap has verified (E-38)
+                if kept is None:
+                    cache.add_session(name, number, tag, aead)  # its wrap has verified (E-38)
                 return grant
-            first = False
         if transcript:
             raise AuthenticationError
-        raise NotARecipientError(len(wraps.tags) // frame.TAG_SIZE)
+        raise NotARecipientError(len(tags) // frame.TAG_SIZE)
 
     def _pairs(self, cache: _Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
         """Return what we share with a sender: one X25519 for each own key, the first time."""

@@ -8,14 +8,13 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from xkeymsg.ambient import now_ns
-from xkeymsg.envelope import frame, opening, sealing, swift
+from xkeymsg.envelope import frame, opening, sealing
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.envelope.sharing import Sharing
-from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields import models, splitting
 from xkeymsg.fields.holders import KnownHolders, Readers
 from xkeymsg.fields.joining import join
@@ -220,12 +219,6 @@ class Opener(opening.Opener):
             NotARecipientError: If it may see no field; and everything else that `open` raises.
         """
         now_ms = now_ns() // 1_000_000
-        if not isinstance(subject, str):
-            subject = tuple(subject)  # as in `open`
-        if senders is None and position is None:
-            view = self._recognised_view(now_ms, envelope, subject, wire_subject)
-            if view is not None:
-                return view
         opened = self._open_at(
             now_ms, envelope, self._document, subject, senders, wire_subject, position
         )
@@ -238,37 +231,6 @@ class Opener(opening.Opener):
             signer=opened.signer,
             content_type=content_type,
             headers=headers,
-        )
-
-    def _recognised_view(
-        self, now_ms: int, envelope: bytes, subject: str | Iterable[str], wire_subject: str | None
-    ) -> View | None:
-        """Open an ordinary document; None for whatever the general way has to judge.
-
-        Raises:
-            XKeyMsgError: If nothing but the last steps refuses it: what its parts hold, that it is
-                too old, or came before.
-        """
-        ordinary = self._recognised(swift.open_parts, envelope, subject, wire_subject)
-        if ordinary is None:
-            return None
-        head, (plaintexts, withheld) = ordinary
-        try:
-            document = join(plaintexts, self._limits)
-        except XKeyMsgError as error:
-            # All steps before this one have passed, so that this is the verdict. The general way
-            # would join the same bytes again, and that is the most that a document costs.
-            error.outside = "refused"
-            raise
-        self._take(head, now_ms)
-        return View(
-            head,
-            document,
-            withheld,
-            admitted=True,
-            signer=None,
-            content_type=None,
-            headers=opening.NO_HEADERS,
         )
 
     def _document(
