@@ -31,6 +31,7 @@ The tree, grouped by who has to act; a class with a code can be raised:
         SignatureInvalidError       signature_invalid
       PolicyError                   policy_invalid
         FieldDeniedError            field_denied
+          FieldAmbiguousError       field_ambiguous
       TrustError
         BadSignatureError           bad_signature
         WrongIssuerError            wrong_issuer
@@ -68,6 +69,7 @@ __all__ = (
     "EnvelopeError",
     "ExpiredClaimError",
     "ExpiredError",
+    "FieldAmbiguousError",
     "FieldDeniedError",
     "KeyFormatError",
     "KeyStoreError",
@@ -265,6 +267,20 @@ class FieldDeniedError(PolicyError):
 
     def __str__(self) -> str:
         return f"no rule for {', '.join(self.pointers)}"
+
+
+class FieldAmbiguousError(FieldDeniedError):
+    """A field looks like one that a rule means, but is another, so nothing was sealed."""
+
+    code = "field_ambiguous"
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__((pointer,))
+        self.args = (pointer, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.pointers[0]}: {self.reason}"
 
 
 class TrustError(XKeyMsgError):

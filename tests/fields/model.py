@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -28,19 +29,27 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def segments(pattern: str) -> list[str]:
-    return pattern.split("/")[1:]
+    """The segments of a pattern without filters; a name in quotes has no slash but as ~1 or /."""
+    return re.findall(r'/("[^"]*"|[^/]*)', pattern)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """How a pattern can have a name."""
+    bare = name.replace("~", "~0").replace("/", "~1").replace("*", "~2")
+    return "*", f'"{name}"', *([bare] if name else [])
 
 
 def matches(pattern: str, path: Path) -> bool:
-    """Whether a pattern, which is one, matches a path."""
-    wanted, names = segments(pattern), [str(segment) for segment in path]
-    if wanted[-1:] == ["**"]:
-        wanted = wanted[:-1]
-        names = names[: len(wanted)] if len(names) >= len(wanted) else names
-    return len(wanted) == len(names) and all(
-        one in ("*", name.replace("~", "~0").replace("/", "~1").replace("*", "~2"))
-        for one, name in zip(wanted, names, strict=True)
-    )
+    """Whether a pattern without filters covers a path."""
+
+    def covers(wanted: list[str], names: list[str]) -> bool:
+        if not wanted:
+            return True
+        if wanted[0] == "**":
+            return any(covers(wanted[1:], names[at:]) for at in range(len(names) + 1))
+        return bool(names) and wanted[0] in spellings(names[0]) and covers(wanted[1:], names[1:])
+
+    return covers(segments(pattern), [str(segment) for segment in path])
 
 
 def first(rules: Rules, path: Path) -> int | None:

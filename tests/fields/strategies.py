@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Final
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+from xkeymsg import Policy, PolicyError
 
 PATIENT: Final = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For examples that may take a while to make on a machine that has other things to do."""
@@ -16,9 +19,10 @@ PERMISSIONS: Final = ("p", "q", "r")
 NAMES: Final = st.sampled_from(
     ["", "a", "b", "0", "1", "01", "~", "~1", "/", "*", "**", "é", "a/b"]
 )
-_ESCAPED: Final = st.sampled_from(
-    ["", "a", "b", "0", "1", "01", "~0", "~01", "~1", "~2", "~2~2", "é", "a~1b", "*", "*", "*"]
-)
+_SPELT: Final = st.sampled_from(
+    ['""', "a", "b", "0", "1", "01", "~0", "~01", "~1", "~2", "~2~2", "é", "a~1b", '"a/b"', "*", "*",
+     "*"]
+)  # fmt: skip
 INTEGERS: Final = st.one_of(
     st.integers(),
     st.sampled_from([s * 2**n + d for s in (1, -1) for n in (63, 64, 71, 72) for d in (-1, 0, 1)]),
@@ -62,21 +66,58 @@ STRUCTURES: Final = st.recursive(
 """Documents without values."""
 
 PATTERNS: Final = st.builds(
-    lambda names, end: "".join(f"/{name}" for name in names) + end,
-    st.lists(_ESCAPED, max_size=3),
-    st.sampled_from(["", "/**"]),
+    lambda above, below: "".join(f"/{name}" for name in above + below),
+    st.lists(_SPELT, max_size=3),
+    st.just([]) | st.builds(lambda below: ["**", *below], st.lists(_SPELT, max_size=1)),
 )
-RULES: Final = st.lists(
-    st.tuples(PATTERNS, st.sets(st.sampled_from(PERMISSIONS), min_size=1).map(sorted)),
-    min_size=1,
-    max_size=8,
+FILTERED: Final = st.lists(
+    st.just("/**")
+    | st.builds(
+        str.__add__,
+        st.sampled_from(["/*", "/a", "/A", "/0", "/t"]),
+        st.sampled_from(["", "", '[t="x"]', '[T="x"]', "[t=1]", '[a="1"]', "[t=null][a=true]"]),
+    ),
+    max_size=3,
+).map("".join)
+"""Patterns with filters, and names that look alike; two `**` in one are an error."""
+
+_PERMISSIONS: Final = st.sets(st.sampled_from(PERMISSIONS), min_size=1).map(sorted)
+
+
+def _live(rules: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Leave out the rules that can never match."""
+    kept: list[tuple[str, list[str]]] = []
+    for rule in rules:
+        with suppress(PolicyError):
+            Policy([*kept, rule])
+            kept.append(rule)
+    return kept
+
+
+RULES: Final = (
+    st.lists(st.tuples(PATTERNS, _PERMISSIONS), min_size=1, max_size=8).map(_live).filter(bool)
 )
-TOTAL_RULES: Final = st.builds(
-    lambda rules, last: [*rules, ("/**", last)],
-    RULES,
-    st.sets(st.sampled_from(PERMISSIONS), min_size=1).map(sorted),
-)
+TOTAL_RULES: Final = st.builds(lambda rules, last: _live([*rules, ("", last)]), RULES, _PERMISSIONS)
 """Rules that match everything."""
+
+ANY_RULES: Final = st.lists(st.tuples(PATTERNS | FILTERED, _PERMISSIONS), min_size=1, max_size=5)
+"""Rules that may be dead."""
+FILTERED_RULES: Final = st.builds(
+    lambda rules, last: _live([*rules, *last]),
+    st.lists(st.tuples(FILTERED, _PERMISSIONS), min_size=1, max_size=5),
+    st.lists(st.tuples(st.just(""), _PERMISSIONS), max_size=1),
+).filter(bool)
+ALIKE: Final = st.recursive(
+    st.sampled_from(["x", "X", "1", 1, 1.0, True, None, b"x", "true", "y", Decimal(1), [], {}]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["a", "A", "a\u200b", "0", "\uff10", "t", "T", "c"]), inner, max_size=4
+        )
+    ),
+    max_leaves=10,
+)
+"""Documents for patterns with filters, and with names that look alike."""
 
 
 def _hex(*texts: str) -> st.SearchStrategy[bytes]:

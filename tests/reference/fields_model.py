@@ -14,7 +14,10 @@ Document = Any
 Path = tuple[str | int, ...]
 Pair = tuple[Path, Document]
 
-CODES: Final = ("malformed", "limit_exceeded", "field_denied", "policy_invalid", "key_format")
+CODES: Final = (
+    "malformed", "limit_exceeded", "field_denied", "field_ambiguous", "policy_invalid",
+    "key_format",
+)  # fmt: skip
 MAX_DIGITS: Final = 4_300
 TOO_BIG: Final = 10**MAX_DIGITS
 MAX_EXPONENT: Final = 6_176

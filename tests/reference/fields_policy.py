@@ -2,72 +2,267 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
 from typing import Any, Final, NoReturn
 
 from tests.reference import nkeystring
-from tests.reference.fields_model import FieldsRefusalError, Path
+from tests.reference.fields_model import Document, FieldsRefusalError, Path
 
-STAR: Final = None  # in a parsed pattern: any segment
 PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
-ESCAPED: Final = {"0": "~", "1": "/", "2": "*"}
+RESERVED: Final = set('/"[]{}.*')
+RESERVED_IN_FILTERS: Final = RESERVED | set("=!<>?^|$")
+
+Scalar = str | int | None
+Place = tuple[tuple[str, Document], ...]
+"""The segments of a path as text, each with the value that it leads to."""
 
 
 def invalid(rule: str) -> FieldsRefusalError:
     return FieldsRefusalError("policy_invalid", rule)
 
 
+# --- patterns
+
+
 @dataclass(frozen=True, slots=True)
-class Pattern:
-    """Segments without a last `**`, and whether there is one."""
-
-    segments: tuple[str | None, ...]
-    below: bool
-
-    def matches(self, path: Path) -> bool:
-        n = len(self.segments)
-        if len(path) < n or (len(path) > n and not self.below):
-            return False
-        return all(
-            wanted is STAR or wanted == str(segment)
-            for wanted, segment in zip(self.segments, path, strict=False)
-        )
+class Step:
+    name: str | None
+    """None for `*` and `**`."""
+    deep: bool = False
+    filters: tuple[tuple[str, Scalar], ...] = ()
 
 
-def read_pattern(text: str) -> Pattern:
-    if SURROGATE.search(text):
-        raise invalid("F-30")
-    if not text:
-        return Pattern((), below=False)
-    if not text.startswith("/"):
-        raise invalid("F-30")
-    parts = text[1:].split("/")
-    below = parts[-1] == "**"
-    return Pattern(tuple(map(segment, parts[:-1] if below else parts)), below)
+Steps = tuple[Step, ...]
 
 
-def segment(text: str) -> str | None:
-    if text == "*":
-        return STAR
-    if "*" in text or re.search("~(?![012])", text):
-        raise invalid("F-30")
-    return re.sub("~(.)", lambda match: ESCAPED[match[1]], text, flags=re.DOTALL)
+@dataclass(slots=True)
+class Reader:
+    """Reads a pattern, one character after the other."""
+
+    text: str
+    at: int = 0
+
+    @property
+    def next(self) -> str:
+        return self.text[self.at : self.at + 1]
+
+    def pattern(self) -> Steps:
+        steps = []
+        while self.at < len(self.text):
+            self.expect("/")
+            steps.append(self.segment())
+        if sum(step.deep for step in steps) > 1:
+            raise invalid("F-30")
+        return tuple(steps[:-1] if steps and steps[-1].deep else steps)
+
+    def expect(self, character: str) -> None:
+        if self.next != character:
+            raise invalid("F-30")
+        self.at += 1
+
+    def segment(self) -> Step:
+        if self.text[self.at : self.at + 2] == "**":
+            self.at += 2
+            return Step(None, deep=True)
+        name = None
+        if self.next == "*":
+            self.at += 1
+        else:
+            name = self.name(RESERVED)
+        filters = []
+        while self.next == "[":
+            self.at += 1
+            member = self.name(RESERVED_IN_FILTERS)
+            self.expect("=")
+            filters.append((member, self.value()))
+            self.expect("]")
+        return Step(name, filters=tuple(filters))
+
+    def name(self, reserved: set[str]) -> str:
+        if self.next == '"':
+            return self.string()
+        start = self.at
+        while self.next and self.next not in reserved:
+            self.at += 1
+        raw = self.text[start : self.at]
+        odd = raw in ("", "-") or raw[0] == ":" or "%2f" in raw.lower() or raw != raw.strip()
+        if odd or SURROGATE.search(raw) or re.search("~(?![012])", raw):
+            raise invalid("F-30")
+        return re.sub("~(.)", lambda found: {"0": "~", "1": "/", "2": "*"}[found[1]], raw)
+
+    def string(self) -> str:
+        start = self.at
+        self.at += 1
+        while self.next and self.next != '"':
+            self.at += 2 if self.next == "\\" else 1
+        self.expect('"')
+        try:
+            read: str = json.loads(self.text[start : self.at])
+        except ValueError:
+            raise invalid("F-30") from None
+        if SURROGATE.search(read):
+            raise invalid("F-30")
+        return read
+
+    def value(self) -> Scalar:
+        if self.next == '"':
+            return self.string()
+        for word, value in (("true", True), ("false", False), ("null", None)):
+            if self.text.startswith(word, self.at):
+                self.at += len(word)
+                return value
+        found = re.compile("-?(0|[1-9][0-9]{0,4299})").match(self.text, self.at)
+        if found is None:
+            raise invalid("F-30")
+        self.at = found.end()
+        return int(found[0])
+
+
+@cache
+def read_pattern(text: str) -> Steps:
+    return Reader(text).pattern()
 
 
 def pointer(path: Path) -> str:
     """F-33."""
-    escaped = str.maketrans({"~": "~0", "/": "~1", "*": "~2"})
-    return "".join(f"/{str(one).translate(escaped)}" for one in path)
+    spelt = []
+    for segment in map(str, path):
+        bare = segment.replace("~", "~0").replace("/", "~1").replace("*", "~2")
+        try:
+            is_bare = read_pattern(f"/{bare}") == (Step(segment),)
+        except FieldsRefusalError:
+            is_bare = False
+        is_bare = is_bare and segment.isprintable()
+        quoted = json.dumps(segment, ensure_ascii=not segment.isprintable())
+        spelt.append(f"/{bare if is_bare else quoted}")
+    return "".join(spelt)
+
+
+# --- look-alikes
+
+
+def is_unseen(character: str) -> bool:
+    code = ord(character)
+    return (
+        character.isspace()
+        or code in (0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFEFF)
+        or any(
+            first <= code <= last
+            for first, last in (
+                (0, 0x1F), (0x7F, 0x9F), (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E),
+                (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB),
+                (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+            )
+        )
+    )  # fmt: skip
+
+
+@cache
+def fold(name: str) -> str:
+    """F-64."""
+    if len(name) > 256:
+        return name
+    seen = "".join(one for one in name if not is_unseen(one))
+    seen = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
+    letters = []
+    for one in seen:
+        mark = unicodedata.combining(one)
+        if not is_unseen(one) and (mark in (0, 9) or 84 <= mark <= 132):
+            letters.append(one)
+    return "".join(letters)
+
+
+def is_number(value: object) -> bool:
+    return type(value) in (int, float, Decimal)
+
+
+def as_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    words = {"None": "null", "True": "true", "False": "false"}
+    is_word = value is None or isinstance(value, bool)
+    if type(value) is int and value.bit_length() >= 1024:
+        return ""
+    return words[str(value)] if is_word else str(value)
+
+
+def is_like(value: Document, wanted: Scalar) -> bool:
+    """F-63: equal, but perhaps for the kind or the spelling, or in a list."""
+    if isinstance(value, list):
+        return any(not isinstance(one, list) and is_like(one, wanted) for one in value)
+    if is_number(value) and is_number(wanted):
+        return bool(value == wanted)
+    return fold(as_text(value)) == fold(as_text(wanted))
+
+
+def is_exactly(value: Document, wanted: Scalar) -> bool:
+    return type(value) is type(wanted) and bool(value == wanted)
+
+
+def holds(
+    step: Step, value: Document, known: Collection[tuple[str, Scalar]] = ()
+) -> bool | None:
+    """Whether the filters of a step hold; None if that cannot be decided.
+
+    A member that is one of the known filters is what it looks like.
+    """
+    if not step.filters:
+        return True
+    if isinstance(value, list):
+        return None
+    if not isinstance(value, dict):
+        return False
+    results = [
+        True
+        if name in value and is_exactly(value[name], wanted)
+        else None
+        if any(
+            fold(str(k)) == fold(name)
+            and is_like(v, wanted)
+            and not any(k == other and is_exactly(v, one) for other, one in known)
+            for k, v in value.items()
+        )
+        else False
+        for name, wanted in step.filters
+    ]
+    return None if None in results else all(results)
+
+
+# --- policies
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     permissions: frozenset[str]
-    pattern: str
+    pattern: str | tuple[str, ...]
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return (self.pattern,) if isinstance(self.pattern, str) else tuple(self.pattern)
+
+
+def matching(steps: Steps, place: Place) -> bool:
+    """Whether the steps lead to a place, all filters included."""
+    if not steps:
+        return not place
+    step, rest = steps[0], steps[1:]
+    if step.deep:
+        return any(matching(rest, place[at:]) for at in range(len(place) + 1))
+    if not place or step.name not in (None, place[0][0]):
+        return False
+    return holds(step, place[0][1]) is True and matching(rest, place[1:])
+
+
+def without_last_filters(steps: Steps) -> Steps:
+    return (*steps[:-1], Step(steps[-1].name, steps[-1].deep))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +274,31 @@ class Policy:
     def named(self) -> frozenset[str]:
         return frozenset().union(*(rule.permissions for rule in self.rules))
 
+    @property
+    def patterns(self) -> list[Steps]:
+        return [read_pattern(text) for rule in self.rules for text in rule.patterns]
+
+    @property
+    def permissions(self) -> list[frozenset[str]]:
+        """By pattern."""
+        return [rule.permissions for rule in self.rules for _ in rule.patterns]
+
     def check(self) -> None:
-        """F-30, F-34, F-36."""
+        """F-30, F-34, F-36, F-62."""
         if not self.rules:
             raise invalid("F-34")
         for rule in self.rules:
             check_rule(rule)
         if not self.allow_unread <= self.named:
             raise invalid("F-36")
+        for number in range(len(self.patterns)):
+            if not self.is_reachable(number):
+                raise FieldsRefusalError("policy_invalid", "F-62", number=self.rule_of(number))
+
+    def rule_of(self, pattern: int) -> int:
+        """The number of its rule, counted from 1."""
+        owners = [number for number, rule in enumerate(self.rules, 1) for _ in rule.patterns]
+        return owners[pattern]
 
     def check_readers(self, readers: Mapping[str, frozenset[str]]) -> None:
         """F-35; readers are names and the permissions that each holds."""
@@ -94,16 +306,154 @@ class Policy:
         if self.named - held - self.allow_unread:
             raise invalid("F-35")
 
-    def permissions(self, path: Path) -> frozenset[str] | None:
-        """Of a field with this path (F-31); None if no rule matches."""
-        for rule in self.rules:
-            if read_pattern(rule.pattern).matches(path):
-                return rule.permissions
-        return None
+    # --- what decides
+
+    def first(self, place: Place) -> int | None:
+        """The first pattern that covers a place (F-31)."""
+        return next(
+            (
+                number
+                for number, steps in enumerate(self.patterns)
+                if any(matching(steps, place[:end]) for end in range(len(place) + 1))
+            ),
+            None,
+        )
+
+    def readers_of(self, place: Place) -> frozenset[str] | None:
+        number = self.first(place)
+        return None if number is None else self.permissions[number]
+
+    def before(self, place: Place) -> list[Steps]:
+        """The patterns before the one that covers a place."""
+        return self.patterns[: self.first(place)]
+
+    def tested(self, place: Place) -> list[tuple[int, Step]]:
+        """The filters of each pattern that reaches a place, if no earlier one covers it without."""
+        found = []
+        for number, steps in enumerate(self.patterns):
+            if any(matching(steps, place[:end]) for end in range(len(place))):
+                break
+            if matching(steps, place) and not (steps and steps[-1].filters):
+                break
+            for end in range(1, len(steps) + 1):
+                if place and matching(without_last_filters(steps[:end]), place):
+                    found.append((number, steps[end - 1]))
+        return found
+
+    def is_odd(self, place: Place) -> bool:
+        """F-63: whether a filter that is tested at a place cannot be decided."""
+        tested = self.tested(place)
+        known = [each for _, step in tested for each in step.filters]
+        first = self.first(place)
+        return any(
+            holds(step, place[-1][1], known) is None
+            for number, step in tested
+            if first is None or number < first
+        )
+
+    def names_at(self, place: Place) -> set[str]:
+        """The names that patterns have for members of the value at a place."""
+        return {
+            name
+            for steps in self.before(place)
+            for at, step in enumerate(steps)
+            if (name := step.name) is not None and matching(steps[:at], place)
+        }
+
+    def check_document(self, document: Document) -> None:
+        """F-63, F-64: the first place, in document order, that is not what it looks like."""
+        self.check_place((), document)
+
+    def check_place(self, place: Place, value: Document, path: Path = ()) -> None:
+        if self.is_odd(place):
+            raise ambiguous(path)
+        known = self.names_at(place)
+        for segment, item in members(value):
+            for twin in known if str(segment) not in known else ():
+                if fold(twin) == fold(str(segment)) and self.differ(
+                    (*place, (str(segment), item)), (*place, (twin, item)), item
+                ):
+                    raise ambiguous((*path, segment))
+        for segment, item in members(value):
+            self.check_place((*place, (str(segment), item)), item, (*path, segment))
+
+    def differ(self, one: Place, other: Place, value: Document) -> bool:
+        """Whether a field of a value has other readers at one place than at another."""
+        odd = self.is_odd(one), self.is_odd(other)
+        if any(odd):
+            return odd[0] != odd[1]
+        inside = list(members(value))
+        if not inside:
+            return self.readers_of(one) != self.readers_of(other)
+        return any(
+            self.differ((*one, (str(name), item)), (*other, (str(name), item)), item)
+            for name, item in inside
+        )
+
+    # --- what can be decided
+
+    def is_reachable(self, number: int) -> bool:
+        """F-62."""
+        steps = self.patterns[number]
+        longest = max(map(len, self.patterns))
+        deep = any(step.deep for step in steps)
+        for depth in range(longest + 2 if deep else 1):
+            place = instance(steps, depth)
+            if place is None or self.first(place) != number:
+                continue
+            if not any(self.is_odd(place[:end]) for end in range(len(place) + 1)):
+                return True
+        return False
+
+
+def ambiguous(path: Path) -> FieldsRefusalError:
+    return FieldsRefusalError("field_ambiguous", "F-64", pointers=(pointer(path),))
+
+
+def members(value: Document) -> Iterator[tuple[str | int, Document]]:
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+
+
+def instance(steps: Steps, depth: int) -> Place | None:
+    """A place that a pattern matches and as few others as possible, with `depth` names for `**`."""
+    flat: list[Step] = []
+    for step in steps:
+        flat += [Step(None)] * depth if step.deep else [step]
+    value: Document = "fresh value"
+    is_leaf = True
+    place: list[tuple[str, Document]] = []
+    below: str | None = None
+    for number, step in reversed(list(enumerate(flat))):
+        wanted: dict[str, Document] = {}
+        for name, each in step.filters:
+            if name in wanted and not is_exactly(wanted[name], each):  # type: ignore[arg-type]
+                return None
+            wanted[name] = each
+        if below is not None:
+            if below in wanted and not is_leaf:
+                return None
+            here: Document = {below: value, **wanted}
+            if below in wanted:
+                place[0] = (below, wanted[below])
+            is_leaf = False
+        elif wanted:
+            here, is_leaf = wanted, False
+        else:
+            here = value
+        below = f"fresh name {number}" if step.name is None else step.name
+        value = here
+        place.insert(0, (below, here))
+    return tuple(place)
 
 
 def check_rule(rule: Rule) -> None:
-    read_pattern(rule.pattern)
+    if not rule.patterns:
+        raise invalid("F-37")
+    for text in rule.patterns:
+        read_pattern(text)
     if not rule.permissions or not all(map(PERMISSION.fullmatch, rule.permissions)):
         raise invalid("F-34")
 
@@ -142,9 +492,10 @@ def texts(value: object, rule: str) -> list[str]:
 def read_rule(table: object) -> Rule:
     if not isinstance(table, dict) or table.keys() != {"pattern", "readers"}:
         raise invalid("F-37")
-    if not isinstance(table["pattern"], str):
-        raise invalid("F-37")
-    rule = Rule(frozenset(texts(table["readers"], "F-37")), table["pattern"])
+    pattern = table["pattern"]
+    if not isinstance(pattern, str):
+        pattern = tuple(texts(pattern, "F-37"))
+    rule = Rule(frozenset(texts(table["readers"], "F-37")), pattern)
     check_rule(rule)
     return rule
 
@@ -165,7 +516,9 @@ def read_policy(file: bytes) -> Policy:
         policy = Policy(tuple(rules), frozenset(texts(top.get("allow_unread", []), "F-37")))
         policy.check()
     except FieldsRefusalError as refused:
-        located(refused, None if refused.rule == "F-34" else line)
+        if refused.number is not None:
+            line = line_of(text, r"\s*\[\[\s*rule\s*\]\]", refused.number)
+        located(refused, None if refused.rule == "F-34" else line, refused.number)
     return policy
 
 

@@ -24,7 +24,7 @@ from tests.reference.fields_model import (
     exceeded,
     malformed,
 )
-from tests.reference.fields_policy import SURROGATE, Policy, pointer
+from tests.reference.fields_policy import SURROGATE, Place, Policy, pointer
 from tests.reference.fields_read import read_parts
 from tests.reference.fields_scalars import instant_and_offset
 from tests.reference.fields_write import plaintext
@@ -111,6 +111,10 @@ def at(document: Document, path: Path) -> Document:
     return document
 
 
+def place_of(document: Document, path: Path) -> Place:
+    return tuple((str(path[k]), at(document, path[: k + 1])) for k in range(len(path)))
+
+
 def parts_of(document: Document, sets: dict[Path, frozenset[str]]) -> Iterator[Part]:
     """F-40 to F-43: one part per set; of each field, the largest subtree that is all of it."""
     around: dict[Path, set[frozenset[str]]] = {}
@@ -137,7 +141,9 @@ def split(
     """Readers are names and permissions, each a recipient of its own."""
     policy.check()
     policy.check_readers(readers)
-    found = [(path, policy.permissions(path)) for path, _ in fields_of(document, limits)]
+    fields = [path for path, _ in fields_of(document, limits)]
+    policy.check_document(document)
+    found = [(path, policy.readers_of(place_of(document, path))) for path in fields]
     denied = tuple(pointer(path) for path, permissions in found if permissions is None)
     if denied:
         raise FieldsRefusalError("field_denied", "F-32", pointers=denied)

@@ -132,6 +132,8 @@ def _add_rules(node: Node, where: str, rules: _Rules, bare: list[str]) -> dict[s
     if not node.fields:
         bare.append(where)
     elif where and found:
+        if node.library:  # a member that is not in the model is for nobody
+            rules.append((f"{where}/*", ()))
         rules.append((where, tuple(found)))
     return found
 

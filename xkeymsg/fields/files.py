@@ -14,16 +14,18 @@ from xkeymsg.keys import Recipient, XKey
 __all__ = ("Policy", "load_readers", "parse_readers")
 
 _RULE: Final = re.compile(r"""^[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
+_NUMBER: Final = re.compile(r"rule (\d+): ")
 _LINE: Final = re.compile(r"at line (\d+)")
 
 
 class Policy(policy.Policy):
     """Ordered rules, pattern to permissions; the first that matches a field decides.
 
-        policy = Policy([("/patient/name", ["clinic", "billing"]), ("/**", ["clinic"])])
+        policy = Policy([("/patient/name", ["clinic", "billing"]), ("", ["clinic"])])
         policy = Policy.load("policy.toml")
 
-    Immutable; made once and used for every document. Thread-safe.
+    A pattern covers its place and everything below. Immutable; made once and used for every
+    document. Thread-safe.
     """
 
     @classmethod
@@ -48,38 +50,36 @@ class Policy(policy.Policy):
         unknown = sorted(settings.keys() - {"rule", "allow_unread"})
         if unknown:
             at = _line_of(text, unknown[0])
-            raise PolicyError(f"{source}, line {at}: {unknown[0]!r} is no setting of a policy")
+            raise PolicyError(f"{source}, line {at}: unknown setting {unknown[0]!r}")
         rules = settings.get("rule")
         if not isinstance(rules, list) or not rules:
             at = _line_of(text, "rule")
-            raise PolicyError(f"{source}, line {at}: a policy has one [[rule]] at least")
-        if len(lines) != len(rules):  # written in another way, which TOML has
+            raise PolicyError(f"{source}, line {at}: expected at least one [[rule]]")
+        if len(lines) != len(rules):  # written in another way that TOML has
             lines = [_line_of(text, "rule")] * len(rules)
-        pairs = []
-        for number, (rule, at) in enumerate(zip(rules, lines, strict=True), 1):
-            where = f"{source}, line {at}, rule {number}"
-            pairs.append(_rule(rule, where))
-            try:
-                policy.Policy([pairs[-1]])
-            except PolicyError as error:
-                reason = str(error).removeprefix("rule 1: ")
-                raise PolicyError(f"{where}: {reason}") from None
+        pairs = [
+            _rule(rule, f"{source}, line {at}, rule {number}")
+            for number, (rule, at) in enumerate(zip(rules, lines, strict=True), 1)
+        ]
         allowed = settings.get("allow_unread", [])
         if not _is_texts(allowed):
-            raise PolicyError(f"{source}, line {line}: allow_unread is an array of permissions")
+            raise PolicyError(f"{source}, line {line}: allow_unread must be a list of permissions")
         try:
             return cls(pairs, allow_unread=allowed)
         except PolicyError as error:
-            raise PolicyError(f"{source}, line {line}: {error}") from None
+            found = _NUMBER.match(str(error))
+            at = lines[int(found[1]) - 1] if found else line
+            raise PolicyError(f"{source}, line {at}{',' if found else ':'} {error}") from None
 
 
-def _rule(rule: Any, where: str) -> tuple[str, list[str]]:
+def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
     if not isinstance(rule, dict) or rule.keys() != {"pattern", "readers"}:
-        raise PolicyError(f"{where}: a rule has a pattern and readers, and nothing else")
-    pattern, readers = rule["pattern"], rule["readers"]
-    if not isinstance(pattern, str) or not _is_texts(readers):
-        raise PolicyError(f"{where}: a pattern is text, and readers are an array of permissions")
-    return pattern, readers
+        raise PolicyError(f"{where}: a rule has `pattern` and `readers`, and nothing else")
+    patterns, readers = rule["pattern"], rule["readers"]
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    if not _is_texts(patterns) or not _is_texts(readers):
+        raise PolicyError(f"{where}: pattern must be text or a list of texts, readers a list")
+    return patterns, readers
 
 
 def load_readers(path: str | Path) -> dict[str, list[Recipient]]:

@@ -1,194 +1,300 @@
-"""Matching: which rule of a policy decides about a place of a document (spec, "Patterns", "Rules").
+"""Matching: which pattern of a policy decides about a place of a document (spec, "Rules").
 
-Patterns are compiled once into a tree, and while documents are split, step by step, into states: a
-state is all the patterns that can still match below a place. There are few, they are remembered,
-and each says at once what a name leads to; so that matching does not grow with the number of rules,
-and a subtree about which all patterns agree is not matched at all.
+Patterns are compiled once into a tree and, while documents are split, step by step into states. A
+state holds all patterns that can still match below a place. There are few states, they are
+remembered, and each knows where a name leads, so matching does not grow with the number of rules. A
+subtree about which all patterns agree is not matched at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from itertools import repeat
-from typing import Final
+from json import dumps
+from typing import Any, Final
 
-from xkeymsg.fields.pattern import ANY, BELOW, parse_pattern
+from xkeymsg.errors import FieldAmbiguousError
+from xkeymsg.fields.pattern import Filter, Segment, fold, pointer
 
-__all__ = ("DENIED", "NO_RULE", "State", "compile_patterns")
+__all__ = ("DENIED", "NO_PATTERN", "State", "compile_patterns")
 
-NO_RULE: Final = 1 << 30
-"""In the place of a rule's number where none matches."""
+NO_PATTERN: Final = 1 << 30
+"""Stands for the number of a pattern where none matches."""
 DENIED: Final = -1
-"""In the place of the number of a set of permissions, there."""
+"""Stands for the number of a set of permissions where nobody may read."""
 
 _STATES: Final = 10_000
 """How many states and lists of names are remembered."""
 _NAMES: Final = 1024
 """Characters of a list of names that is remembered."""
 _TEXT: Final = {str}
+_NUMBERS: Final = {int, float, Decimal}
+
+_Path = tuple[str | int, ...]
 
 
 class _Node:
     """A place in the tree of patterns."""
 
-    __slots__ = ("any", "below", "here", "least", "named", "number")
+    __slots__ = (
+        "any", "deep", "filters", "folded", "indexed", "least", "loops", "named", "number", "rule",
+        "tests",
+    )  # fmt: skip
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, loops: bool = False) -> None:
         self.number = number
+        self.loops = loops
+        """Whether it is behind a `**`, and so remains however deep a place is."""
         self.named: dict[str, _Node] = {}
         self.any: _Node | None = None
-        self.here = NO_RULE
-        """The first rule whose pattern ends here."""
-        self.below = NO_RULE
-        """The first rule whose pattern is this place and everything below."""
-        self.least = NO_RULE
-        """The first rule that ends here or anywhere below."""
+        self.deep: _Node | None = None
+        self.filters: list[Filter] = []
+        """What the map here must have."""
+        self.tests: dict[frozenset[Filter], _Node] = {}
+        """The same place, by what its map must have."""
+        self.folded: dict[str, list[str]] = {}
+        """The names, by what they look like."""
+        self.indexed = False
+        """Whether a name looks like an index."""
+        self.rule = NO_PATTERN
+        """The first pattern that ends here."""
+        self.least = NO_PATTERN
+        """The first pattern that ends here, or anywhere below without one of the tests here."""
+
+    def add(self, segment: Segment, number: int) -> _Node:
+        """Return the place that a segment leads to, before its filters; `number` is for a new."""
+        if segment.deep:
+            self.deep = self.deep or _Node(number, loops=True)
+            return self.deep
+        if segment.name is None:
+            self.any = self.any or _Node(number)
+            return self.any
+        if segment.name not in self.named:
+            folded = fold(segment.name)
+            self.folded.setdefault(folded, []).append(segment.name)
+            self.indexed = self.indexed or folded.isdecimal()
+            self.named[segment.name] = _Node(number)
+        return self.named[segment.name]
 
 
 class State:
     """All that patterns can still say at one place of a document."""
 
     __slots__ = (
-        "_digits", "_make", "_nodes", "_other", "_paths", "below", "below_set", "best", "leaf",
-        "leaf_set", "members",
+        "_made", "_nodes", "_other", "_paths", "_tests", "below_set", "leaf_set", "members", "rule",
     )  # fmt: skip
 
-    def __init__(self, make: _States, nodes: tuple[_Node, ...], best: int) -> None:
-        self._make = make
+    def __init__(
+        self, made: _States, nodes: tuple[_Node, ...], rule: int, tests: tuple[_Node, ...]
+    ) -> None:
+        self._made = made
         self._nodes = nodes
+        self._tests = tests
         self._paths: dict[str, State] = {}
         self._other: State | None = None
         self.members: dict[tuple[str, ...], tuple[State, ...]] = {}
-        """By all names of a map: most maps have those of one before."""
-        self._digits = any(name.isdigit() for node in nodes for name in node.named)
-        self.best = best
-        """The first rule that holds for everything here and below."""
-        self.leaf = min([best, *(node.here for node in nodes)])
-        """The rule for a field that is here."""
-        live = any(node.least < best and (node.named or node.any) for node in nodes)
-        self.below = None if live else best
-        """The rule for every field below, or None where that depends."""
-        self.leaf_set = make.set_of(self.leaf)
-        self.below_set = None if live else make.set_of(best)
-        """The numbers of their sets of permissions."""
-
-    def learn(self, names: tuple[str, ...]) -> tuple[State, ...]:
-        """Return the states of all members of a map, and remember them in `members`.
-
-        Raises:
-            TypeError: If a name is not text.
-        """
-        if {*map(type, names)} != _TEXT:
-            raise TypeError("a name that is not text")
-        states = tuple(map(self.child, names))
-        if sum(map(len, names)) <= _NAMES:
-            self._make.keep()
-            self.members[names] = states
-        return states
-
-    def forget(self) -> None:
-        """Forget the states of what is below."""
-        self._paths, self.members, self._other = {}, {}, None
-
-    def items(self, count: int) -> Iterable[State]:
-        """Return the states of the items of a list."""
-        if self._digits:
-            return [self.child(str(index)) for index in range(count)]
-        return repeat(self.other, count)
+        """By all names of a map: most maps have the names of an earlier one."""
+        self.rule = rule
+        """The pattern that decides here, and below as far as no earlier pattern does."""
+        self.leaf_set = made.set_of(rule)
+        """The number of its set of permissions."""
+        self.below_set = None if nodes or tests else self.leaf_set
+        """The same if it decides about everything below, else None."""
 
     def child(self, name: str) -> State:
         """Return the state of a member, or of an item by its index as text."""
         known = self._paths.get(name)
         if known is None:
             if any(name in node.named for node in self._nodes):
-                known = self._paths[name] = self._make.step(self._nodes, self.best, name)
+                known = self._paths[name] = self._made.step(self._nodes, self.rule, name)
             else:
                 known = self.other
         return known
 
     @property
     def other(self) -> State:
-        """The state of whatever no pattern names."""
+        """The state of a member that no pattern names."""
         known = self._other
         if known is None:
-            known = self._other = self._make.step(self._nodes, self.best, None)
+            known = self._other = self._made.step(self._nodes, self.rule, None)
         return known
+
+    def learn(self, names: tuple[str, ...], *, careful: bool) -> tuple[State, ...]:
+        """Return the states of all members of a map, and remember them in `members`.
+
+        Raises:
+            TypeError: If a name is not text.
+            ValueError: If `careful`, and a name looks like one of a pattern.
+        """
+        if names and {*map(type, names)} != _TEXT:
+            raise TypeError("a name that is not text")
+        states = tuple(map(self.child, names))
+        if any(map(self.twins, names)):
+            if careful:
+                raise ValueError("a look-alike")
+        elif sum(map(len, names)) <= _NAMES:
+            self._made.keep()
+            self.members[names] = states
+        return states
+
+    def items(self, count: int, *, careful: bool) -> Iterable[State]:
+        """Return the states of the items of a list; raises as `learn` does."""
+        if any(node.indexed for node in self._nodes):
+            return self.learn(tuple(map(str, range(count))), careful=careful)
+        return repeat(self.other, count)
+
+    def twins(self, name: str) -> list[str]:
+        """Return the names in patterns that a name, which is in none, looks like (F-64)."""
+        if not self._nodes or any(self._is_live(node.named.get(name)) for node in self._nodes):
+            return []
+        folded = fold(name)
+        return [each for node in self._nodes for each in node.folded.get(folded, ())]
+
+    def _is_live(self, node: _Node | None) -> bool:
+        """Tell whether an earlier pattern than the one here can match at a node or below."""
+        return node is not None and any(
+            each.least < self.rule for each in (node, *node.tests.values())
+        )
+
+    def settle(self, value: Any, path: _Path = ()) -> State:
+        """Return the state of a place after the filters there have tested its value.
+
+        Raises:
+            FieldAmbiguousError: If a filter cannot be decided (F-63).
+        """
+        if not self._tests:
+            return self
+        rule, held, doubts = self.rule, [], []
+        known = [each for node in self._tests for each in node.filters]
+        for node in self._tests:
+            result = _test(node.filters, value, known) if node.least < rule else False
+            if result is True:
+                rule = min(rule, node.rule)
+                held.append(node)
+            elif result:
+                doubts.append((node.least, result))
+        if doubts and doubts[0][0] < rule:
+            raise FieldAmbiguousError(pointer(path), doubts[0][1])
+        return self._made.make(held, rule, self._nodes)
+
+    @property
+    def first(self) -> int:
+        """The first pattern that can match here or below."""
+        return min([self.rule, *(node.least for node in (*self._nodes, *self._tests))])
+
+    @property
+    def tested(self) -> bool:
+        """Whether there are filters, so that `settle` has to come first."""
+        return bool(self._tests)
+
+    def forget(self) -> None:
+        """Forget the states of what is below."""
+        self._paths, self.members, self._other = {}, {}, None
 
 
 class _States:
     """Makes states, each once, and bounds what they remember."""
 
-    def __init__(self, root: _Node, sets: tuple[int, ...]) -> None:
+    def __init__(self, patterns: Sequence[Sequence[Segment]], sets: Sequence[int]) -> None:
         self._sets = sets
-        self._known: dict[tuple[tuple[int, ...], int], State] = {}
+        self._known: dict[tuple[tuple[int, ...], int, tuple[int, ...]], State] = {}
         self._kept = 0
-        self.start = self.make([root], NO_RULE)
+        self.start = self.make([self._tree(patterns)], NO_PATTERN)
 
     def set_of(self, rule: int) -> int:
-        """Return the number of a rule's set of permissions."""
-        return DENIED if rule == NO_RULE else self._sets[rule]
+        """Return the number of a pattern's set of permissions."""
+        return DENIED if rule == NO_PATTERN else self._sets[rule]
 
     def keep(self) -> None:
-        """Count what is remembered; at so many, forget all, which is made again."""
+        """Count what is remembered; at a bound, forget it all, to be made again."""
         self._kept += 1
         if self._kept > _STATES:
             self._kept = 0
             self._known = {}
             self.start.forget()
 
-    def make(self, nodes: Iterable[_Node], best: int) -> State:
-        live = tuple(nodes)
-        best = min([best, *(node.below for node in live)])
-        live = tuple(node for node in live if node.least < best)
-        key = tuple(node.number for node in live), best
+    def make(self, fresh: Iterable[_Node], rule: int, old: tuple[_Node, ...] = ()) -> State:
+        """Return the state of nodes that were reached, and of old ones at the same place."""
+        nodes = [each for node in fresh for each in (node, node.deep) if each is not None]
+        rule = min([rule, *(node.rule for node in nodes)])
+        live = tuple([node for node in (*old, *nodes) if node.least < rule])
+        tests = [each for node in nodes for each in node.tests.values() if each.least < rule]
+        tests.sort(key=lambda node: node.least)
+        key = tuple([each.number for each in live]), rule, tuple([each.number for each in tests])
         state = self._known.get(key)
         if state is None:
-            state = State(self, live, best)
+            state = State(self, live, rule, tuple(tests))
             if self._known:  # the first is where every document begins
                 self.keep()
             self._known[key] = state
         return state
 
-    def step(self, nodes: tuple[_Node, ...], best: int, name: str | None) -> State:
+    def step(self, nodes: tuple[_Node, ...], rule: int, name: str | None) -> State:
         following = [node.named[name] for node in nodes if name is not None and name in node.named]
         following += [node.any for node in nodes if node.any is not None]
-        return self.make(following, best)
+        return self.make(following, rule, tuple([node for node in nodes if node.loops]))
+
+    def _tree(self, patterns: Sequence[Sequence[Segment]]) -> _Node:
+        root, count = _Node(0), 0
+        for number, pattern in enumerate(patterns):
+            node, path = root, [root]
+            for segment in pattern:
+                count += 2
+                node = node.add(segment, count)
+                if segment.filters:
+                    node = node.tests.setdefault(segment.filters, _Node(count + 1))
+                    node.filters = sorted(segment.filters, key=str)
+                path.append(node)
+            node.rule = min(node.rule, number)
+            for node in path:
+                node.least = min(node.least, number)
+        return root
 
 
-def _tree(patterns: Sequence[str]) -> _Node:
-    """Build the tree of patterns."""
-    root, count = _Node(0), 1
-    for number, pattern in enumerate(patterns):
-        node, path = root, [root]
-        below = False
-        for name, wildcard in parse_pattern(pattern):
-            if wildcard and name == BELOW:
-                below = True
-                break
-            following = node.any if wildcard and name == ANY else node.named.get(name)
-            if following is None:
-                following = _Node(count)
-                count += 1
-                if wildcard:
-                    node.any = following
-                else:
-                    node.named[name] = following
-            node = following
-            path.append(node)
-        if below:
-            node.below = min(node.below, number)
-        else:
-            node.here = min(node.here, number)
-        for each in path:
-            each.least = min(each.least, number)
-    return root
-
-
-def compile_patterns(patterns: Sequence[str], sets: tuple[int, ...]) -> State:
+def compile_patterns(patterns: Sequence[Sequence[Segment]], sets: Sequence[int]) -> State:
     """Return the state of a document's root.
 
     Args:
-        patterns: Of each rule.
-        sets: Of each rule the number of its set of permissions.
+        patterns: In the order of the policy.
+        sets: Of each pattern the number of its set of permissions.
     """
-    return _States(_tree(patterns), sets).start
+    return _States(patterns, sets).start
+
+
+def _test(filters: Iterable[Filter], value: Any, known: list[Filter]) -> bool | str:
+    """Return whether a value has the members that filters want, or why that is open (F-63).
+
+    A member that is one of the `known` filters is what it looks like.
+    """
+    if type(value) is list:
+        return "a list where a filter expects a map"
+    held = type(value) is dict
+    for name, kind, wanted in filters if held else ():
+        item = value.get(name)
+        if type(item) is kind and item == wanted and name in value:
+            continue
+        held = False
+        folded = fold(name)
+        for other, like in value.items():
+            is_like = fold(str(other)) == folded and _is_like(like, wanted)
+            if is_like and (other, type(like), like) not in known:
+                return f"{dumps(name)} of a filter there has another spelling or kind"
+    return held
+
+
+def _is_like(item: Any, wanted: str | int | None) -> bool:
+    """Tell whether a value is what a filter wants, but for its kind or spelling, or holds it."""
+    if type(item) is list:
+        return any(type(each) is not list and _is_like(each, wanted) for each in item)
+    if type(item) in _NUMBERS and type(wanted) in _NUMBERS:
+        return bool(item == wanted)
+    return fold(_text(item)) == fold(_text(wanted))
+
+
+def _text(value: Any) -> str:
+    if value is None or type(value) is bool:
+        return {None: "null", True: "true", False: "false"}[value]
+    if type(value) is int:
+        return str(value) if value.bit_length() < 1024 else ""
+    return value.decode(errors="replace") if type(value) is bytes else str(value)

@@ -1,64 +1,210 @@
-"""Patterns and pointers: the names of places in a document (spec, "Patterns").
+"""Patterns: the language that names places in a document (spec, "Patterns").
 
-A pointer is that of RFC 6901: `/patient/name/0`, with `~0` for `~` and `~1` for `/` in a name. A
-pattern is a pointer in which a segment may be `*`, which is any one segment, and the last one `**`,
-which is this place and everything below it. A name that is `*` itself is written `~2`.
+    pattern = "" / 1*("/" segment)
+    segment = "**" / ("*" / name / string) *("[" (name / string) "=" value "]")
+
+`*` stands for one segment, `**` for any number of them. A filter tests a member of the map that its
+segment reaches. A name that contains one of `/ " [ ] { } . *` is written as a JSON string.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from json import dumps, loads
+from typing import Final, NamedTuple
+from unicodedata import combining, normalize
 
 from xkeymsg.errors import PolicyError
 
-__all__ = ("ANY", "BELOW", "parse_pattern", "pointer")
-
-ANY: Final = "*"
-BELOW: Final = "**"
-
-_ESCAPE: Final = re.compile(r"~[012]|~")
-_MEANING: Final = {"~0": "~", "~1": "/", "~2": "*"}
-
-Segment = tuple[str, bool]
-"""A name, or `*` or `**`, and whether it is one of those."""
+__all__ = ("Filter", "Segment", "fold", "parse_pattern", "pointer")
 
 
-def pointer(path: Iterable[str | int]) -> str:
-    """Return the pattern that matches a place, given as names and indices, and no other (F-33)."""
-    return "".join(f"/{_escape(segment)}" for segment in path)
+class Filter(NamedTuple):
+    """A member that a map must have."""
+
+    name: str
+    kind: type
+    """Tells `true` from 1, which Python does not."""
+    value: str | int | None
 
 
-def _escape(segment: str | int) -> str:
-    return str(segment).replace("~", "~0").replace("/", "~1").replace("*", "~2")
+class Segment(NamedTuple):
+    """One step of a pattern."""
+
+    name: str | None = None
+    """None stands for `*`."""
+    filters: frozenset[Filter] = frozenset()
+    deep: bool = False
+    """Whether it is `**`."""
+
+
+_STRING: Final = r'"(?:[^"\\]|\\.)*"'
+_NAME: Final = r'(?:[^/"\[\]{}.*~]|~[012])+'
+_MEMBER: Final = r'(?:[^/"\[\]{}.*~=!<>?^|$]|~[012])+'
+_VALUE: Final = rf"{_STRING}|-?(?:0|[1-9][0-9]{{0,4299}})|true|false|null"
+_FILTER: Final = rf"\[(?:{_STRING}|{_MEMBER})=(?:{_VALUE})\]"
+_TEST: Final = re.compile(rf"\[({_STRING}|{_MEMBER})=({_VALUE})\]", re.DOTALL)
+_SEGMENT: Final = re.compile(
+    rf"/(?:\*\*|(\*|{_STRING}|{_NAME})((?:{_FILTER})*))(?=/|\Z)", re.DOTALL
+)
+_BARE: Final = re.compile(_NAME)
+_NOT_BARE: Final = re.compile(r"-\Z|:|\s|.*(?:\s\Z|%2[Ff])", re.DOTALL)
+"""Names that need quotes although their characters do not."""
+_ESCAPES: Final = (("~2", "*"), ("~1", "/"), ("~0", "~"))
 
 
 def parse_pattern(text: str) -> tuple[Segment, ...]:
-    """Read a pattern.
+    """Read a pattern, without a `**` at its end: a pattern covers everything below its place.
 
     Raises:
-        PolicyError: If it is none; the message says why.
+        PolicyError: If the text is not a pattern (F-30); gives the right spelling.
     """
     if not isinstance(text, str):
         raise PolicyError(f"a pattern is text, not {type(text).__name__}")
-    if not text:
-        return ()
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise PolicyError("a pattern that is not Unicode text")
-    if not text.startswith("/"):
-        raise PolicyError(f"pattern {text!r} does not begin with /")
-    segments = tuple(_segment(text, segment) for segment in text[1:].split("/"))
-    if (BELOW, True) in segments[:-1]:
-        raise PolicyError(f"pattern {text!r} has ** before its end")
+    segments = _read(text)
+    if isinstance(segments, int):
+        raise _misspelt(text, segments)
+    if sum(segment.deep for segment in segments) > 1:
+        fix = "; it covers what is below without the last one" if segments[-1].deep else ""
+        raise PolicyError(f"pattern {_shown(text)} has more than one **{fix}")
+    return tuple(segments[:-1] if segments and segments[-1].deep else segments)
+
+
+def _read(text: str) -> list[Segment] | int:
+    """Return the segments of a pattern, or where it stops being one."""
+    segments: list[Segment] = []
+    at = 0
+    while at < len(text):
+        found = _SEGMENT.match(text, at)
+        if found is None:
+            return at
+        name, filters = found.groups("")
+        try:
+            tests = [(_literal(member), loads(value)) for member, value in _TEST.findall(filters)]
+            "".join([value for _, value in tests if isinstance(value, str)]).encode()
+            literal = None if name in ("", "*") else _literal(name)
+        except ValueError:  # what JSON or UTF-8 does not allow, or what needs quotes
+            return at
+        each = frozenset([Filter(member, type(value), value) for member, value in tests])
+        segments.append(Segment(literal, each, not name))
+        at = found.end()
     return segments
 
 
-def _segment(text: str, segment: str) -> Segment:
-    if segment in (ANY, BELOW):
-        return segment, True
-    if "*" in segment:
-        raise PolicyError(f"pattern {text!r}: * is a whole segment; the character is written ~2")
-    if "~" in _ESCAPE.findall(segment):
-        raise PolicyError(f"pattern {text!r}: ~ is written ~0")
-    return _ESCAPE.sub(lambda match: _MEANING[match[0]], segment), False
+def _literal(text: str) -> str:
+    """Return the name that a name or string stands for.
+
+    Raises:
+        ValueError: If it is not allowed, or needs quotes.
+    """
+    if text.startswith('"'):
+        text = loads(text)
+    elif _NOT_BARE.match(text):
+        raise ValueError
+    else:
+        for escape, character in _ESCAPES:
+            text = text.replace(escape, character)
+    text.encode()  # refuses lone surrogates, which no name in a document has
+    return text
+
+
+def pointer(path: Iterable[str | int]) -> str:
+    """Return the pattern of one place, given by names and indices (F-33)."""
+    return "".join([f"/{_spelt(str(segment))}" for segment in path])
+
+
+def _spelt(name: str) -> str:
+    bare = name
+    for escape, character in reversed(_ESCAPES):
+        bare = bare.replace(character, escape)
+    if _BARE.fullmatch(bare) and not _NOT_BARE.match(bare) and name.isprintable():
+        return bare
+    return dumps(name, ensure_ascii=not name.isprintable())
+
+
+_UNSEEN: Final = re.compile(
+    "[\\s\0-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_LETTERS: Final = {0, 9, *range(84, 133)}
+"""Classes of the marks that write vowels and tones, and so tell words apart."""
+_FOLDED: Final = 256
+"""Characters of the longest name that is folded: normalization can take quadratic time."""
+
+
+def fold(name: str) -> str:
+    """Return what two names share that a person could take for one another (F-64)."""
+    if name.isascii() and name.isalnum():
+        return name.lower()
+    if len(name) > _FOLDED:
+        return name
+    name = normalize("NFKC", normalize("NFKC", _UNSEEN.sub("", name)).casefold())
+    return "".join([each for each in _UNSEEN.sub("", name) if combining(each) in _LETTERS])
+
+
+# --- other languages ------------------------------------------------------------------------------
+
+_SHOWN: Final = 200
+"""Characters of a pattern that an error shows."""
+_FAULTS: Final = (
+    (r"\Z", "an empty segment"),
+    (r"\s|.*\s\Z", "a blank at the end of a name"),
+    (r"-\Z|:", "a placeholder of another language"),
+    (r"[^\[]*\.", "a dot"),
+    (r".*%2[Ff]", "a percent escape"),
+    (r".*\{", "braces"),
+    (r".*\[", 'brackets that are not a filter such as [name="value"]'),
+    (r".*\*", "a * within a name"),
+    (r".*~", "a ~ without 0, 1 or 2 behind it"),
+    ("", "a character that needs quotes"),
+)
+_FILTERS: Final = (
+    (r"\[\?\(?@\.([\w-]+)\s*==?\s*([^\])]*)\)?\]", r"/*[\1=\2]"),
+    (r"(?<=/)(?=\[[\w-]+\s*=)", "*"),
+    (r"\[\s*([\w-]+)\s*==?\s*([^\]]*?)\s*\]", r"[\1=\2]"),
+    (rf"""(?<==)(?!(?:{_VALUE})\])["']?([^\]"']*)["']?(?=\])""", r'"\1"'),
+    (r"""\[["']([^\]"']*)["']\]""", r'/"\1"'),
+)
+_FORMS: Final = (
+    (r"\A[#$@]+(?=[./\[]|\Z)", ""),
+    (r"\.\.", "/**/"),
+    (r"\[\*?\]|(?<=/)(?:-|:\w+|\[?\{\w*\}\]?)(?=/|\Z)", "/*"),
+    (r"\[(\d+)\]", r"/\1"),
+    (r"%2[Ff]|\.", "/"),
+    (r"(?:\s*/)+\s*", "/"),
+)
+"""How other languages write paths, and how this one does."""
+
+
+def _misspelt(text: str, at: int) -> PolicyError:
+    segment = text[at:].removeprefix("/").partition("/")[0]
+    start = at + text.startswith("/", at)
+    fault = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
+    if not text.startswith("/", at):
+        fault = "no / at its start"
+    path = text.strip() if len(text) <= _SHOWN else ""
+    for form, ours in _FILTERS:
+        path = re.sub(form, ours, path)
+    pieces = re.split(rf"({_STRING})", path)
+    for form, ours in _FORMS:
+        pieces[::2] = [re.sub(form, ours, piece) for piece in pieces[::2]]
+    name = segment if segment.startswith('"') else dumps(segment)
+    forms = (
+        "/" + "".join(pieces).strip("/"),
+        f"{text[:at]}/{name}{text[start + len(segment) :]}",
+    )
+    right = [
+        _shown(form)
+        for form in forms
+        if form not in ("/", text) and len(form) <= _SHOWN and isinstance(_read(form), list)
+    ]
+    fix = f": write {' or '.join(right)}" if right else ""
+    return PolicyError(f"{_shown(text)} is not a pattern, because it has {fault}{fix}")
+
+
+def _shown(text: str) -> str:
+    """Return a text as a TOML string."""
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"'{text}'" if text.isprintable() and "'" not in text else dumps(text)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Self
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from json import dumps
+from typing import Any, Final, NamedTuple, Self, cast
 
-from xkeymsg.errors import LimitExceededError, PolicyError
+from xkeymsg.errors import FieldAmbiguousError, LimitExceededError, PolicyError
 from xkeymsg.fields.annotations import rules_of
-from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
-from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
+from xkeymsg.fields.matching import DENIED, NO_PATTERN, State, compile_patterns
+from xkeymsg.fields.pattern import Segment, parse_pattern, pointer
 from xkeymsg.limits import Limits
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
@@ -18,12 +20,14 @@ PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 """What permissions may be called."""
 
 _CONTAINERS: Final = {dict, list}
+_NAMED: Final = 5
+"""How many of the rules that hide another an error names."""
 
 
 class Rule(NamedTuple):
-    """A pattern, and who may read what it matches."""
+    """Patterns, and who may read what they match."""
 
-    pattern: str
+    patterns: tuple[str, ...]
     permissions: tuple[str, ...]
 
 
@@ -40,27 +44,35 @@ class Decision(NamedTuple):
 class Policy:
     """Ordered rules, pattern to permissions; the first that matches a field decides.
 
-        policy = Policy([("/patient/name", ["clinic", "billing"]), ("/**", ["clinic"])])
+        policy = Policy([("/patient/name", ["clinic", "billing"]), ("", ["clinic"])])
 
-    Immutable; made once and used for every document. Thread-safe.
+    A pattern covers its place and everything below. Immutable; made once and used for every
+    document. Thread-safe.
     """
 
     def __init__(
         self,
-        rules: Iterable[tuple[str, Iterable[str]]],
+        rules: Iterable[tuple[str | Sequence[str], Iterable[str]]],
         *,
         allow_unread: Iterable[str] = (),
+        _nobody: bool = False,
     ) -> None:
-        """Take the rules.
+        """Compile the rules.
 
         Args:
-            rules: Patterns, each with the permissions that may read what it matches.
+            rules: A pattern, or several, each with the permissions that may read what it matches.
             allow_unread: Permissions that may be without readers.
+            _nobody: Whether rules may be without permissions: what they match is refused.
 
         Raises:
-            PolicyError: If a pattern or a permission is none, or a rule has no permission.
+            PolicyError: If a pattern or a permission is invalid, a rule has no permission, or a
+                pattern can never match; names the rule.
         """
-        self.rules = tuple(_rule(number, rule) for number, rule in enumerate(rules, 1))
+        parsed = [
+            _rule(number, pattern, permissions, nobody=_nobody)
+            for number, (pattern, permissions) in enumerate(rules, 1)
+        ]
+        self.rules = tuple([rule for rule, _ in parsed])
         self.permissions = frozenset(each for rule in self.rules for each in rule.permissions)
         """Every permission that the policy names."""
         self.allow_unread = frozenset(allow_unread)
@@ -68,15 +80,23 @@ class Policy:
             raise PolicyError("a policy without rules")
         unknown = sorted(self.allow_unread - self.permissions)
         if unknown:
-            raise PolicyError(f"allow_unread names {unknown[0]!r}, which no rule does")
+            raise PolicyError(f"allow_unread names {unknown[0]!r}, but no rule does")
         held = [frozenset(rule.permissions) for rule in self.rules]
-        numbers = {each: number for number, each in enumerate(dict.fromkeys(held))}
+        numbers = {each: number for number, each in enumerate(dict.fromkeys(filter(None, held)))}
         self.sets = tuple(numbers)
         """The distinct sets of permissions."""
-        self.set_of = tuple(numbers[each] for each in held)
-        """By rule, from 0: the number of its set."""
-        self.start = compile_patterns([rule.pattern for rule in self.rules], self.set_of)
+        self._patterns = [
+            (number, text)
+            for number, rule in enumerate(self.rules, 1)
+            for text in rule.patterns
+        ]
+        patterns = [segments for _, patterns in parsed for segments in patterns]
+        sets = [numbers.get(held[number - 1], DENIED) for number, _ in self._patterns]
+        self.start = compile_patterns(patterns, sets)
         """The state of a document's root."""
+        self._longest = max(map(len, patterns))
+        for number, segments in enumerate(patterns):
+            self._refuse_dead(number, segments)
 
     @classmethod
     def of(cls, model: type, *, allow_unread: Iterable[str] = ()) -> Self:
@@ -85,20 +105,22 @@ class Policy:
         Raises:
             PolicyError: If a field has none, or the model cannot be used; names the field.
         """
-        return cls(rules_of(model), allow_unread=allow_unread)
+        return cls(rules_of(model), allow_unread=allow_unread, _nobody=True)
 
     def readers_of(self, pointer: str) -> tuple[str, ...]:
         """Return the permissions that may read the field at a pointer, or none.
 
+        Filters in the pointer say what the maps on its way hold: `/telecom/0[system="email"]`.
+
         Raises:
-            PolicyError: If it is no pointer.
+            PolicyError: If it is not a pointer.
         """
-        state = self.start
-        for name, wildcard in parse_pattern(pointer):
-            if wildcard:
-                raise PolicyError(f"{pointer!r} is a pattern and no pointer")
-            state = state.child(name)
-        return () if state.leaf == NO_RULE else self.rules[state.leaf].permissions
+        segments = parse_pattern(pointer)
+        if any(segment.name is None for segment in segments):
+            raise PolicyError(f"{pointer!r} is a pattern and not a pointer")
+        for state in self.reach(segments):
+            return self.decide((), state.rule).permissions
+        raise PolicyError(f"{pointer!r}: a filter of the policy cannot be decided there")
 
     def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
         """Say for each field of a document, in its order, which rule decides, and for whom.
@@ -106,6 +128,8 @@ class Policy:
         A field that no rule matches has rule 0, and nobody.
 
         Raises:
+            FieldAmbiguousError: If a name looks like one in a pattern, or a filter cannot be
+                decided, so that the document could not be sealed.
             LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
         """
         limits = limits or Limits()
@@ -113,91 +137,137 @@ class Policy:
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
-            items: list[tuple[str | int, Any]] = []
-            if type(value) is dict:
-                items = list(value.items())
-            elif type(value) is list:
-                items = list(enumerate(value))
+            items = list(_items(value))
             nodes += len(items)
             if nodes > limits.nodes:
                 raise LimitExceededError("number of values", nodes, limits.nodes)
             if len(path) >= limits.depth and type(value) in _CONTAINERS:
                 raise LimitExceededError("depth of a document", len(path) + 1, limits.depth)
+            state = state.settle(value, path)
+            for segment, item in items:
+                for twin in state.twins(str(segment)):
+                    child, meant = state.child(str(segment)), state.child(twin)
+                    if _differ(child, meant, item, limits.depth - len(path)):
+                        names = f"{dumps(str(segment))} looks like {dumps(twin)} of"
+                        reason = f"{names} {self._named(meant.first)}, which has other readers"
+                        raise FieldAmbiguousError(pointer((*path, segment)), reason)
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
-                decisions.append(self._decide(path, state.leaf))
+                decisions.append(self.decide(path, state.rule))
         return decisions
 
-    def _decide(self, path: tuple[str | int, ...], rule: int) -> Decision:
-        if rule == NO_RULE:
+    def decide(self, path: Iterable[str | int], pattern: int) -> Decision:
+        """Return what the pattern of this number decides about a place."""
+        if pattern == NO_PATTERN:
             return Decision(pointer(path), 0, "", ())
-        return Decision(pointer(path), rule + 1, *self.rules[rule])
+        number, text = self._patterns[pattern]
+        return Decision(pointer(path), number, text, self.rules[number - 1].permissions)
 
-    def unreachable(self) -> tuple[int, ...]:
-        """Return the rules, counted from 1, that can never match: rules before them do.
+    def reach(self, segments: Sequence[Segment], start: State | None = None) -> Iterator[State]:
+        """Yield the states of places that a pattern matches, and as few other patterns as possible.
 
-        Exact: where no field with a name of its own in the place of each `*` reaches a rule, none
-        does. A rule that takes such a field has `*` or `**` there itself, and takes all others.
+        Names that the pattern leaves open are in no pattern, maps have what its filters want and
+        nothing else, and `**` stands for 0, 1 and more segments, up to one more than matters. No
+        state is yielded where an earlier filter cannot be decided.
         """
-        longest = 1 + max(len(parse_pattern(rule.pattern)) for rule in self.rules)
-        return tuple(
-            number
-            for number, rule in enumerate(self.rules, 1)
-            if number - 1 not in self._leaves(parse_pattern(rule.pattern), longest)
-        )
-
-    def _leaves(self, pattern: tuple[tuple[str, bool], ...], longest: int) -> Iterator[int]:
-        """Yield, for each length up to `longest`, the rule for a field that a pattern matches.
-
-        Its name is one that no pattern has wherever the pattern leaves that open.
-        """
-        state = self.start
-        for name, wildcard in pattern:
-            if wildcard and name == BELOW:
-                break
-            state = state.other if wildcard else state.child(name)
-        else:
-            yield state.leaf
-            return
-        for _ in range(longest):
-            yield state.leaf
-            if state.below is not None:
-                yield state.below
+        state = start or self.start
+        for at, (name, filters, deep) in enumerate(segments):
+            if deep:
+                for _ in range(self._longest + 2):
+                    yield from self.reach(segments[at + 1 :], state)
+                    state = state.other.settle({})
                 return
-            state = state.other
+            state = state.other if name is None else state.child(name)
+            try:
+                state = state.settle({each.name: each.value for each in filters})
+            except FieldAmbiguousError:
+                return
+        yield state
 
-    def lint(self, readers: Mapping[str, object] | None = None) -> list[str]:
-        """Return what is questionable: rules that no field can reach, permissions nobody holds."""
-        said = [
-            f"rule {number} ({self.rules[number - 1].pattern!r}) can never match: "
-            "rules before it do"
-            for number in self.unreachable()
-        ]
-        if readers is not None:
-            held = {name for name, keys in readers.items() if keys}
-            said += [
-                f"permission {name!r} has no readers"
-                for name in sorted(self.permissions - held - self.allow_unread)
-            ]
-        return said
+    def _refuse_dead(self, number: int, segments: Sequence[Segment]) -> None:
+        """Refuse a pattern that can never match, because earlier ones do (F-62).
+
+        Exact: a pattern that matches all places of `reach` has `*` or `**` where names are open,
+        and wants no more members, and so matches whatever this one does.
+        """
+        hiding = dict[str, None]()
+        for state in () if _is_contradictory(segments) else self.reach(segments):
+            if state.rule == number:
+                return
+            hiding[self._named(state.rule)] = None
+        reason = f"{', '.join(islice(hiding, _NAMED))} before it always does"
+        if not hiding:
+            reason = "its filters, and those of rules before it, contradict each other"
+        rule, text = self._patterns[number]
+        raise PolicyError(f"rule {rule}: {text!r} can never match: {reason}")
+
+    def _named(self, pattern: int) -> str:
+        return "rule {} ({!r})".format(*self._patterns[pattern])
 
     def __repr__(self) -> str:
         return f"<Policy of {len(self.rules)} rules>"
 
 
-def _rule(number: int, rule: tuple[str, Iterable[str]]) -> Rule:
-    pattern, permissions = rule
+def _items(value: Any) -> Iterable[tuple[str | int, Any]]:
+    if type(value) is dict:
+        return value.items()
+    return enumerate(value) if type(value) is list else ()
+
+
+def _differ(one: State, other: State, value: Any, depth: int) -> bool:
+    """Tell whether the fields of a value have other readers by one state than by another."""
+    settled = _settled(one, value), _settled(other, value)
+    if None in settled:
+        return settled != (None, None)
+    one, other = cast("tuple[State, State]", settled)
+    items = list(_items(value))
+    if one is other or not items or (one.below_set is not None and other.below_set is not None):
+        return one.leaf_set != other.leaf_set
+    return depth <= 0 or any(
+        _differ(one.child(str(name)), other.child(str(name)), item, depth - 1)
+        for name, item in items
+    )
+
+
+def _settled(state: State, value: Any) -> State | None:
     try:
-        parse_pattern(pattern)
+        return state.settle(value)
+    except FieldAmbiguousError:
+        return None
+
+
+def _is_contradictory(segments: Sequence[Segment]) -> bool:
+    """Tell whether one member has to have two values, or a scalar members."""
+    return any(
+        len({each.name for each in segment.filters}) < len(segment.filters)
+        or (
+            len(segments) > at
+            and segments[at].name in {each.name for each in segment.filters}
+            and bool(segments[at].filters or segments[at + 1 :])
+        )
+        for at, segment in enumerate(segments, 1)
+    )
+
+
+def _rule(
+    number: int, pattern: str | Sequence[str], permissions: Iterable[str], *, nobody: bool
+) -> tuple[Rule, list[tuple[Segment, ...]]]:
+    patterns = tuple(pattern) if isinstance(pattern, list | tuple) else (pattern,)
+    try:
+        parsed = [parse_pattern(each) for each in patterns]
     except PolicyError as error:
         raise PolicyError(f"rule {number}: {error}") from None
+    if not patterns:
+        raise PolicyError(f"rule {number}: a rule without a pattern")
     if isinstance(permissions, str):
         raise PolicyError(f"rule {number}: permissions are a list of texts")
     names: tuple[Any, ...] = tuple(dict.fromkeys(permissions))
     for name in names:
         if not isinstance(name, str) or not PERMISSION.fullmatch(name):
-            raise PolicyError(f"rule {number}: {name!r} is no permission: a-z 0-9 . _ -")
-    if not names:
+            raise PolicyError(
+                f"rule {number}: invalid permission name {name!r} (allowed: a-z 0-9 . _ -)"
+            )
+    if not names and not nobody:
         raise PolicyError(f"rule {number}: a rule without permissions")
-    return Rule(pattern, names)
+    return Rule(patterns, names), parsed

@@ -56,20 +56,20 @@ def split(document: Any, policy: Policy, limits: Limits) -> Split:
     Raises:
         MalformedError: If it holds what a document cannot hold (F-2 to F-4).
         LimitExceededError: If it is too deep or too large (F-5, F-6).
-        FieldDeniedError: If no rule matches a field (F-32).
+        FieldDeniedError: If no rule matches a field (F-32), or a field is ambiguous (F-63, F-64).
     """
     # Whatever goes wrong is looked for again by what reports it: the first fault of the document.
     with suppress(Exception):
         return _split(document, policy, limits)
     check(document, limits)
-    denied = [each.pointer for each in policy.explain(document, limits) if not each.rule]
+    denied = [each.pointer for each in policy.explain(document, limits) if not each.permissions]
     if denied:
         raise FieldDeniedError(tuple(denied))
-    return _split(document, policy, limits)
+    return _split(document, policy, limits, careful=False)
 
 
-def _split(document: Any, policy: Policy, limits: Limits) -> Split:
-    splitter = _Splitter(limits)
+def _split(document: Any, policy: Policy, limits: Limits, *, careful: bool = True) -> Split:
+    splitter = _Splitter(limits, careful=careful)
     groups: dict[int, list[Pair]] = {}
     for number, pair in splitter.visit(document, policy.start):
         group = groups.get(number)
@@ -91,7 +91,9 @@ _Placed = list[tuple[int, Pair]]
 class _Splitter:
     """Visits a document once, along with the states of a policy."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, careful: bool) -> None:
+        self._careful = careful
+        """Whether a name that looks like one of the policy ends the visit."""
         self._depth = limits.depth
         self._left = limits.nodes
         self.positions = 0
@@ -121,21 +123,31 @@ class _Splitter:
     def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
         """Return the set of everything in a container, or where it differs the pieces."""
         depth = len(path) + 1
+        if state.tested:
+            state = state.settle(value, path)
+            if state.below_set is not None or not value:
+                return self._whole(value, state, len(path))
         self._enter(value, depth)
         segments: Any = range(len(value))
         states: Iterable[State]
         if type(value) is dict:
             segments = tuple(value)
-            states = state.members.get(segments) or state.learn(segments)
+            states = state.members.get(segments) or state.learn(
+                segments, careful=self._careful
+            )
             items: Any = value.values()
         else:
-            states, items = state.items(len(value)), value
+            states, items = state.items(len(value), careful=self._careful), value
         results: list[int | _Placed] = []
         for segment, item, child in zip(segments, items, states):  # noqa: B905 - of one length
             kind = type(item)
             if kind is str:
                 results.append(child.leaf_set)
-            elif (kind is dict or kind is list) and item and child.below_set is None:
+            elif (
+                (kind is dict or kind is list)
+                and child.below_set is None
+                and (item or child.tested)
+            ):
                 results.append(self._children(item, child, (*path, segment)))
             else:
                 results.append(self._whole(item, child, depth))
