@@ -12,7 +12,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.envelope.cast import pair
-from tests.fields.strategies import ALMOST, DOCUMENTS, PATIENT, PERMISSIONS, RULES, damaged
+from tests.fields.strategies import (
+    ALIKE,
+    ALMOST,
+    ANY_RULES,
+    DOCUMENTS,
+    FILTERED_RULES,
+    PATIENT,
+    PERMISSIONS,
+    RULES,
+    TOTAL_RULES,
+    damaged,
+)
 from tests.reference import fields_join, fields_model, fields_policy, fields_split
 from tests.reference.fields_model import FieldLimits
 from tests.reference.fields_text import dumps
@@ -95,10 +106,11 @@ def by_reference(document: Any, rules: Any, bounds: FieldLimits) -> Any:
 
 
 def by_package(document: Any, rules: Any, bounds: FieldLimits) -> Any:
-    policy, limits = Policy(rules), limits_of(bounds)
-    readers = {name: [KEYS[name]] for name in policy.permissions}
+    limits = limits_of(bounds)
     sealer = Sealer(pair(30), limits=limits) if bounds is TIGHT else SEALER
     try:
+        policy = Policy(rules)
+        readers = {name: [KEYS[name]] for name in policy.permissions}
         sealer.seal_document(document, policy=policy, readers=readers, subject="a")
     except XKeyMsgError as error:
         return error.code, error.pointers if isinstance(error, FieldDeniedError) else ()
@@ -121,6 +133,20 @@ def test_documents_are_split_and_refused_alike(
 ) -> None:
     """F-2 to F-6, F-31 to F-50: the very bytes of each part, and the code and pointers."""
     assert by_package(document, rules, bounds) == by_reference(document, rules, bounds)
+
+
+@settings(PATIENT, max_examples=400)
+@given(ALIKE, FILTERED_RULES | ANY_RULES)
+@example({"a": {"t": "X"}}, [('/a[t="x"]', ["p"]), ("", ["q"])])
+@example({"a": [{"t": "x"}]}, [('/a[t="x"]', ["p"]), ("", ["q"])])
+@example({"a": {"t": "x"}}, [('/*[t="x"]', ["p"]), ('/a[T="x"]/t', ["q"]), ("", ["q"])])
+@example({"A": {"b": 1}}, [("/a", ["p"]), ("", ["q"])])
+@example({"A": {"b": 1}}, [("/a", ["p"]), ("/*/b", ["p"]), ("", ["q"])])
+@example(["x", {"t": 1}], [("/\uff10", ["p"]), ("", ["q"])])
+@example({"c": [{"A": {"a": 1}}]}, [("/**/a", ["p"]), ("", ["q"])])
+def test_filters_and_look_alikes_are_decided_alike(document: Any, rules: Any) -> None:
+    """F-62 to F-64: the parts, or the code and the place."""
+    assert by_package(document, rules, WIDE) == by_reference(document, rules, WIDE)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -146,7 +172,7 @@ def told(value: Any) -> Any:
 @st.composite
 def plaintexts(draw: st.DrawFn) -> list[bytes]:
     """Parts of a document, one of them with a piece replaced, left out or doubled."""
-    rules = [*draw(RULES), ("/**", ["p"])]
+    rules = draw(TOTAL_RULES)
     parts = [part.plaintext for part in split(draw(DOCUMENTS), Policy(rules), Limits()).parts]
     number = draw(st.integers(0, len(parts) - 1))
     data = parts[number]

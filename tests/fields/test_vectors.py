@@ -82,7 +82,10 @@ class Package:
     def read_policy(self, file: bytes) -> PolicyFile:
         with refusals():
             policy = Policy.parse(file.decode(), source="policy.toml")
-        rules = [(frozenset(rule.permissions), rule.pattern) for rule in policy.rules]
+        rules = [
+            (frozenset(held), patterns[0] if len(patterns) == 1 else patterns)
+            for patterns, held in policy.rules
+        ]
         return PolicyFile(rules, policy.allow_unread)
 
     def read_readers(self, file: bytes) -> object:

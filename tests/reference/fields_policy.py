@@ -366,14 +366,14 @@ class Policy:
 
     def check_place(self, place: Place, value: Document, path: Path = ()) -> None:
         if self.is_odd(place):
-            raise ambiguous(path)
+            raise ambiguous("F-63", path)
         known = self.names_at(place)
         for segment, item in members(value):
             for twin in known if str(segment) not in known else ():
                 if fold(twin) == fold(str(segment)) and self.differ(
                     (*place, (str(segment), item)), (*place, (twin, item)), item
                 ):
-                    raise ambiguous((*path, segment))
+                    raise ambiguous("F-64", (*path, segment))
         for segment, item in members(value):
             self.check_place((*place, (str(segment), item)), item, (*path, segment))
 
@@ -406,8 +406,8 @@ class Policy:
         return False
 
 
-def ambiguous(path: Path) -> FieldsRefusalError:
-    return FieldsRefusalError("field_ambiguous", "F-64", pointers=(pointer(path),))
+def ambiguous(rule: str, path: Path) -> FieldsRefusalError:
+    return FieldsRefusalError("field_ambiguous", rule, pointers=(pointer(path),))
 
 
 def members(value: Document) -> Iterator[tuple[str | int, Document]]:

@@ -10,10 +10,11 @@ from tests.vectors.people import BOB, CAROL
 
 RULE = '[[rule]]\npattern = "/**"\nreaders = ["clinic"]\n'
 SECOND = '\n[[rule]]\npattern = "/a"\nreaders = ["billing"]\n'
+THIRD = '\n[[rule]]\npattern = "/b"\nreaders = ["billing"]\n'
 
 
 def read(
-    file: str, *spec: str, rules: list[tuple[str, str]], unread: tuple[str, ...] = ()
+    file: str, *spec: str, rules: list[tuple[str, str | list[str]]], unread: tuple[str, ...] = ()
 ) -> Vector:
     shown = [f"{names} {quoted(pattern)}" for names, pattern in rules]
     return vector("policy", "success", spec, file, rule=shown, allow_unread=list(unread))
@@ -59,9 +60,9 @@ def policy_in_other_toml() -> Vector:
     """Literal strings, escapes, inline comments, arrays over several lines, quoted keys."""
     file = (
         "# a policy\n\n[[ rule ]]\n\"pattern\" = '/a~0\\b'  # literal\nreaders = [\n  'x',\n]\n"
-        '[[rule]]\nreaders = ["y"]\npattern = "/\\u00e9\\""\n'
+        '[[rule]]\nreaders = ["y"]\npattern = "/\\u00e9x"\n'
     )
-    return read(file, "F-37", rules=[("x", "/a~0\\b"), ("y", '/\u00e9"')])
+    return read(file, "F-37", rules=[("x", "/a~0\\b"), ("y", "/\u00e9x")])
 
 
 def allow_unread_that_is_empty() -> Vector:
@@ -103,7 +104,9 @@ def unknown_key(file: str) -> Vector:
     reader='pattern = "/a"\nreader = ["x"]\n',
     nothing="",
     pattern_that_is_a_number='pattern = 1\nreaders = ["x"]\n',
-    pattern_that_is_an_array='pattern = ["a"]\nreaders = ["x"]\n',
+    pattern_that_is_a_table='pattern = {a = 1}\nreaders = ["x"]\n',
+    patterns_with_a_number='pattern = ["/a", 1]\nreaders = ["x"]\n',
+    no_pattern_in_an_array='pattern = []\nreaders = ["x"]\n',
     readers_that_are_a_text='pattern = "/a"\nreaders = "x"\n',
     readers_with_a_number='pattern = "/a"\nreaders = ["x", 1]\n',
     readers_that_are_a_table='pattern = "/a"\nreaders = {x = true}\n',
@@ -116,6 +119,8 @@ def rule_with(lines: str) -> Vector:
 
 @each(
     bad_pattern=("F-30", 'pattern = "/na*"\nreaders = ["x"]\n'),
+    bad_pattern_among_others=("F-30", 'pattern = ["/b", "/c/"]\nreaders = ["x"]\n'),
+    another_language=("F-30", 'pattern = "$.a"\nreaders = ["x"]\n'),
     no_permission=("F-34", 'pattern = "/a"\nreaders = []\n'),
     empty_permission=("F-34", 'pattern = "/a"\nreaders = [""]\n'),
     permission_in_upper_case=("F-34", 'pattern = "/a"\nreaders = ["x", "Clinic"]\n'),
@@ -131,8 +136,26 @@ def rule_of(form: tuple[str, str]) -> Vector:
 
 def first_rule_is_wrong() -> Vector:
     """The line is that on which the rule begins, not that of the pattern."""
-    file = '\n\n[[rule]]\n\nreaders = ["x"]\npattern = "/**/a"\n' + SECOND
+    file = '\n\n[[rule]]\n\nreaders = ["x"]\npattern = "/na*"\n' + SECOND
     return invalid(file, "F-30", "F-39", line=3, number=1)
+
+
+def rule_that_the_first_hides() -> Vector:
+    """The line is that of the rule that can never match."""
+    return invalid(RULE + SECOND, "F-39", "F-62", line=5, number=2)
+
+
+def pattern_that_its_own_rule_hides() -> Vector:
+    """Each pattern of a rule has to match something."""
+    file = '[[rule]]\npattern = ["/a", "/a/b"]\nreaders = ["x"]\n' + THIRD
+    return invalid(file, "F-39", "F-62", line=1, number=1)
+
+
+def rule_with_several_patterns() -> Vector:
+    """They stand in the order of the array, before those of later rules."""
+    file = '[[rule]]\npattern = ["/a/b", "/c", \'/"d.e"\']\nreaders = ["clinic"]\n' + SECOND
+    patterns: str | list[str] = ["/a/b", "/c", '/"d.e"']
+    return read(file, "F-37", rules=[("clinic", patterns), ("billing", "/a")])
 
 
 @each(

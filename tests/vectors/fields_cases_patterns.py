@@ -1,29 +1,35 @@
-"""Patterns: F-30 and F-31. What the pattern matches is x's, everything else is y's."""
+"""Patterns: F-30, F-31 and F-62 to F-64. What the pattern matches is x's, all else is y's."""
 
 from __future__ import annotations
 
-from tests.vectors.fields_builder import each, not_split, splits
+from tests.vectors.fields_builder import Rules, each, not_split, splits
 from tests.vectors.fields_cases_split import XY
 from tests.vectors.fields_vector import Vector
 
-LISTS = '{"a": ["i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8", "i9", "i10"], "ab": 1}'
+LISTS = '{"a": ["i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8", "i9", ["i10"]], "ab": 1}'
 NAMES = '{"a": {"0": 1, "00": 2, "-": 3, "": 4, "b": {"": 5, "c": 6}, "+0": 7}, "ab": 8, "": 9}'
 ODD = (
     '{"a/b": {"m~n": {"*": 1, "x": 2, "**": 3}}, "a": {"b": 4}, "*": 5, "**": {"x": 6}, "~1": 7, '
-    '"~2": 8, "/": 9, "~": 10, "..": {"a": 11}, "?": 12, "[a]": 13, "\\\\*": 14, "a.b": 15}'
+    '"~2": 8, "/": 9, "~": 10, "..": {"a": 11}, "?": 12, "[a]": 13, "\\\\*": 14, "a.b": 15, '
+    '"\\"": 16, " c ": 17, ":d": 18, "%2F": 19, "-": 20, "{e}": 21}'
 )
 EMPTY = '{"a": [], "b": {}, "c": [[]], "d": {"e": {}}}'
+DEEP = (
+    '{"ssn": 1, "a": {"ssn": {"n": 2}, "b": [{"ssn": 3}, {"c": {"ssn": 4}}]}, "b": {"ssn": 5}, "c": 6}'
+)
 
 
 def matched(document: str, pattern: str) -> Vector:
-    return splits(document, "F-31", rules=[("x", pattern), ("y", "/**")], readers=XY)
+    rest = [] if pattern in ("", "/**") else [("y", "/**")]
+    return splits(document, "F-31", rules=[("x", pattern), *rest], readers=XY)
 
 
 @each(
     index="/a/0",
     index_of_two_digits="/a/10",
+    below_an_index="/a/10/0",
     leading_zero="/a/00",
-    minus="/a/-",
+    minus='/a/"-"',
     minus_one="/a/-1",
     star="/a/*",
     two_stars="/a/**",
@@ -33,7 +39,7 @@ def matched(document: str, pattern: str) -> Vector:
     list_itself="/a",
     beyond="/a/11",
     below="/a/0/0",
-    fullwidth_digit="/a/\uff10",
+    quoted='/"a"/"0"',
 )
 def in_lists(pattern: str) -> Vector:
     """An index counts as its decimal digits."""
@@ -43,44 +49,68 @@ def in_lists(pattern: str) -> Vector:
 @each(
     digit="/a/0",
     two_digits="/a/00",
-    minus="/a/-",
+    minus='/a/"-"',
     star="/a/*",
+    container="/a/b",
     two_stars="/a/**",
     two_stars_below="/a/b/**",
     two_stars_below_all="/*/*/**",
-    empty_name="/",
-    empty_name_below="/a/",
-    empty_name_below_that="/a/b/",
-    two_empty_names="//",
+    empty_name='/""',
+    empty_name_below='/a/""',
+    empty_name_below_that='/a/b/""',
+    two_empty_names='/""/""',
     star_in_the_middle="/*/b/c",
     empty="",
-    upper_case="/A/b/**",
 )
 def in_maps(pattern: str) -> Vector:
-    """A segment equals a name; /a/** does not match what only begins with a."""
+    """A segment equals a name; /a covers everything below a, and not what begins with a."""
     return matched(NAMES, pattern)
 
 
 @each(
+    first="/**/ssn",
+    in_the_middle="/a/**/ssn",
+    before_a_star="/**/b/*",
+    before_two_names="/**/b/ssn",
+    before_an_index="/**/0",
+    last="/a/b/**",
+    behind_a_star="/*/**/ssn",
+    before_a_star_alone="/a/**/*",
+)
+def at_any_depth(pattern: str) -> Vector:
+    """** matches any number of segments, also none."""
+    return matched(DEEP, pattern)
+
+
+@each(
     escapes="/a~1b/m~0n/~2",
+    quotes='/"a/b"/"m~n"/"*"',
     star_behind_escapes="/a~1b/m~0n/*",
     slash_is_no_separator="/a/b",
     star="/~2",
     any="/*",
     two_stars="/~2~2/x",
+    two_stars_in_quotes='/"**"',
     two_stars_as_a_leaf="/a~1b/m~0n/~2~2",
     escape_of_an_escape="/~01",
     escape_of_a_star="/~02",
     only_a_slash="/~1",
     only_a_tilde="/~0",
-    dots="/../a",
+    dots='/".."/a',
     question_mark="/?",
-    brackets="/[a]",
+    brackets='/"[a]"',
     backslash_and_star="/\\~2",
-    dot="/a.b",
+    dot='/"a.b"',
+    quote='/"\\""',
+    escape_of_json='/"\\u0061\\u002eb"',
+    blanks='/" c "',
+    colon='/":d"',
+    percent='/"%2F"',
+    minus='/"-"',
+    braces='/"{e}"',
 )
 def of_odd_names(pattern: str) -> Vector:
-    """Unescaping goes once from left to right, and nothing else has a meaning."""
+    """Without quotes, unescaping goes once from left to right; in quotes, it is that of JSON."""
     return matched(ODD, pattern)
 
 
@@ -94,24 +124,14 @@ def of_odd_names(pattern: str) -> Vector:
     two_stars_behind_a_star="/*/**",
 )
 def of_empty_containers(pattern: str) -> Vector:
-    """An empty container is a field, and what holds something is none."""
+    """An empty container is a field, and has nothing below it."""
     return matched(EMPTY, pattern)
 
 
-@each(scalar='"a"', empty_list="[]", empty_map="{}")
+@each(scalar='"a"', empty_list="[]", empty_map="{}", map='{"": 1}')
 def empty_pattern(document: str) -> Vector:
-    """It matches the root, if the root is a field."""
-    return splits(document, "F-31", rules=[("x", ""), ("y", "/**")], readers=XY)
-
-
-def empty_pattern_and_a_container() -> Vector:
-    """The root holds something, so that it is no field: the pattern matches nothing."""
-    return matched('{"": 1}', "")
-
-
-def two_stars_and_the_root() -> Vector:
-    """/** matches every path, also []."""
-    return splits("1", "F-31", rules=[("x", "/**")])
+    """It covers the whole document."""
+    return splits(document, "F-31", rules=[("x", "")])
 
 
 def star_and_the_root() -> Vector:
@@ -119,11 +139,150 @@ def star_and_the_root() -> Vector:
     return matched("1", "/*")
 
 
-@each(composed=r"/\u00e9", decomposed=r"/e\u0301")
-def normalization_of(pattern: str) -> Vector:
-    """Names are compared code point by code point."""
-    document = r'{"\u00e9": 1, "e\u0301": 2, "E": 3}'
-    return matched(document, pattern.encode().decode("unicode_escape"))
+# --- filters
+
+CONTACTS = (
+    '{"c": [{"system": "email", "value": 1}, {"system": "phone", "value": 2}, {"value": 3}, "x"], '
+    '"one": {"n": 1, "t": true, "z": null, "value": 4}, "system": "email"}'
+)
+
+
+@each(
+    items='/c/*[system="email"]',
+    below='/c/*[system="email"]/value',
+    anywhere='/**/c/*[system="email"]/value',
+    of_a_map="/one[n=1]/value",
+    boolean="/one[t=true]",
+    null="/one[z=null]",
+    two="/one[n=1][t=true]",
+    two_of_which_one_differs="/one[n=1][t=false]",
+    quoted='/c/*["system"="email"]',
+    another_value='/c/*[system="fax"]',
+    absent="/one[a=1]",
+    index='/c/0[system="email"]',
+    another_index='/c/1[system="email"]',
+    scalar="/one/n[n=1]",
+    before_two_stars='/c/*[system="email"]/**',
+)
+def filter_of(pattern: str) -> Vector:
+    """A filter tests a member of the map that its segment reaches."""
+    return splits(CONTACTS, "F-31", "F-63", rules=[("x", pattern), ("y", "/**")], readers=XY)
+
+
+TEST = [("x", '/*[t="x"]/v'), ("y", "")]
+ONE = [("x", "/*[t=1]/v"), ("y", "")]
+WORD = [("x", "/*[t=true]/v"), ("y", "")]
+
+
+@each(
+    list=('{"a": [{"t": "x", "v": 1}]}', TEST),
+    empty_list=('{"a": []}', TEST),
+    case=('{"a": {"t": "X", "v": 1}}', TEST),
+    blank=('{"a": {"t": "x ", "v": 1}}', TEST),
+    fullwidth=('{"a": {"t": "\uff58", "v": 1}}', TEST),
+    bytes=('{"a": {"t": h"78", "v": 1}}', TEST),
+    list_of_values=('{"a": {"t": ["w", "x"], "v": 1}}', TEST),
+    name_in_another_case=('{"a": {"T": "x", "v": 1}}', TEST),
+    name_and_value_in_another_case=('{"a": {"T": "X", "v": 1}}', TEST),
+    other_name_beside_another_value=('{"a": {"t": "y", "T": "x", "v": 1}}', TEST),
+    text_of_an_integer=('{"a": {"t": "1", "v": 1}}', ONE),
+    float=('{"a": {"t": 1.0, "v": 1}}', ONE),
+    decimal=('{"a": {"t": d"10E-1", "v": 1}}', ONE),
+    text_of_a_boolean=('{"a": {"t": "TRUE", "v": 1}}', WORD),
+)
+def filter_that_cannot_be_decided(form: tuple[str, Rules]) -> Vector:
+    """What the filter means is there, in another form: sealing stops."""
+    document, rules = form
+    return not_split(
+        "field_ambiguous", document, "F-63", rules=rules, readers=XY, pointers=["/a"]
+    )
+
+
+@each(
+    another_text='{"a": {"t": "y", "v": 1}}',
+    map='{"a": {"t": {"x": "x"}, "v": 1}}',
+    empty_text='{"a": {"t": "", "v": 1}}',
+    null='{"a": {"t": null, "v": 1}}',
+    exact_beside_a_look_alike='{"a": {"t": "x", "T": "x", "v": 1}}',
+    another_value_under_a_look_alike='{"a": {"T": "y", "v": 1}}',
+    scalar='{"a": "x"}',
+)
+def filter_that_is_decided(document: str) -> Vector:
+    """Nothing there could be taken for the value."""
+    return splits(document, "F-63", rules=TEST, readers=XY)
+
+
+def filter_of_both_spellings() -> Vector:
+    """A member that is the exact value of another filter there is what it looks like."""
+    rules = [("x", '/*[t="x"]'), ("x,y", '/*[t="X"]'), ("y", "")]
+    return splits('{"a": {"t": "X"}, "b": {"t": "x"}}', "F-63", rules=rules, readers=XY)
+
+
+def filter_on_a_list_that_an_earlier_rule_covers() -> Vector:
+    """A filter is not tested where an earlier rule has decided."""
+    rules = [("y", "/a"), ("x", '/*[t="x"]'), ("y", "")]
+    return splits('{"a": [1], "b": {"t": "x"}}', "F-63", rules=rules, readers=XY)
+
+
+# --- look-alikes
+
+
+@each(
+    case=('{"SSN": 1}', "/ssn", "/SSN"),
+    case_in_the_rule=('{"ssn": 1}', "/SSN", "/ssn"),
+    composed=('{"\u00e9": 1}', "/e\u0301", "/\u00e9"),
+    decomposed=('{"e\u0301": 1}', "/\u00e9", "/e\u0301"),
+    sharp_s=('{"strasse": 1}', "/stra\u00dfe", "/strasse"),
+    blank=('{"first name": 1}', "/firstname", "/first name"),
+    ligature=('{"file": 1}', "/\ufb01le", "/file"),
+    stacked_marks=('{"x": 1}', "/x\u0336", "/x"),
+    below=('{"a": {"B": {"c": 1}}}', "/a/b", "/a/B"),
+    above=('{"A": {"b": 1}}', "/a/b", "/A"),
+    anywhere=('{"c": [{"SSN": 1}]}', "/**/ssn", "/c/0/SSN"),
+    index=("[1, 2]", "/\uff11", "/1"),
+    name_as_an_index=('{"\uff11": 2}', "/1", "/\uff11"),
+)
+def look_alike_by(form: tuple[str, str, str]) -> Vector:
+    """A person would take the name for that of the rule, and it would be open: sealing stops."""
+    document, pattern, place = form
+    rules = [("x", pattern), ("y", "")]
+    return not_split(
+        "field_ambiguous", document, "F-64", rules=rules, readers=XY, pointers=[place]
+    )
+
+
+@each(
+    same_readers=('{"SSN": 1}', [("x", "/ssn"), ("x", "/b"), ("y", "/a"), ("x", "")]),
+    same_readers_for_this_value=('{"A": {"b": 1}}', [("y", "/a/c"), ("x", "")]),
+    other_rules_with_the_same_readers=('{"A": {"b": 1}}', [("x", "/a/b"), ("x", "/*/b"), ("y", "")]),
+    name_of_another_rule=('{"ssn": 1, "SSN": 2}', [("x", "/ssn"), ("y", "/SSN")]),
+    earlier_rule=('{"a": {"SSN": 1}}', [("y", "/a"), ("x", "/*/ssn"), ("y", "")]),
+    another_accent=('{"\u00e8": 1, "e": 2}', [("x", "/\u00e9"), ("y", "")]),
+    vowels_of_hindi=(
+        '{"\u092a\u0924\u093f": 1}', [("x", "/\u092a\u0924\u093e"), ("y", "")],
+    ),
+    long_names=(f'{{"{"A" * 300}": 1}}', [("x", f"/{'a' * 300}"), ("y", "")]),
+)  # fmt: skip
+def no_look_alike_of(form: tuple[str, Rules]) -> Vector:
+    """Nobody would read more by the rule that is meant, or the names differ."""
+    document, rules = form
+    return splits(document, "F-64", rules=rules, readers=XY)
+
+
+def look_alike_in_a_map_of_both() -> Vector:
+    """The name is there in the spelling of the rule as well: the other one is open all the same."""
+    rules = [("x", "/ssn"), ("y", "")]
+    return not_split(
+        "field_ambiguous",
+        '{"ssn": 1, "Ssn": 2}',
+        "F-64",
+        rules=rules,
+        readers=XY,
+        pointers=["/Ssn"],
+    )
+
+
+# --- no pattern
 
 
 @each(
@@ -131,10 +290,14 @@ def normalization_of(pattern: str) -> Vector:
     no_slash_but_a_star="*",
     no_slash_but_two_stars="**",
     space_before=" /a",
-    two_stars_first="/**/name",
-    two_stars_in_the_middle="/a/**/b",
+    blank_first="/ a",
+    blank_last="/a ",
+    no_break_space_last="/a\u00a0",
+    slash_last="/a/",
+    slash_alone="/",
+    two_slashes="/a//b",
     two_stars_twice="/**/**",
-    two_stars_before_an_empty_name="/**/",
+    two_stars_first_and_last="/**/a/**",
     star_at_the_end="/na*",
     star_at_the_beginning="/*name",
     star_in_the_middle="/n*e",
@@ -149,8 +312,32 @@ def normalization_of(pattern: str) -> Vector:
     tilde_and_another_digit_2="/~\u0662",
     star_beside_an_escape="/*~2",
     surrogate="/a\ud800",
+    surrogate_in_quotes='/"\\ud800"',
     pointer_in_a_uri="#/a",
     dollar="$.a",
+    dot="/a.b",
+    minus="/a/-",
+    colon="/a/:i",
+    braces="/a/{i}",
+    brackets="/a[0]",
+    empty_brackets="/a[]",
+    percent="/a%2Fb",
+    percent_in_lower_case="/a%2fb",
+    quote_within="/a\"b",
+    quote_open='/"a',
+    quotes_and_more='/"a"b',
+    escape_that_json_lacks='/"\\x"',
+    control_character_in_quotes='/"a\nb"',
+    filter_without_a_value="/a[k]",
+    filter_with_a_bare_text="/a[k=v]",
+    filter_with_a_float="/a[k=1.5]",
+    filter_with_a_leading_zero="/a[k=01]",
+    filter_with_two_equals='/a[k=="v"]',
+    filter_with_another_operator='/a[k!="v"]',
+    filter_with_blanks='/a[k = "v"]',
+    filter_of_two_stars="/**[k=1]",
+    filter_alone='/[k="v"]',
+    filter_and_more="/a[k=1]b",
 )
 def pattern_is(pattern: str) -> Vector:
     """No pattern, though it may be one in other languages."""
@@ -160,3 +347,32 @@ def pattern_is(pattern: str) -> Vector:
 def pattern_behind_one_that_matches_all() -> Vector:
     """All patterns are checked, also those that are never tried."""
     return not_split("policy_invalid", "1", "F-30", rules=[("x", "/**"), ("x", "/na*")])
+
+
+@each(
+    all=["/**", "/a"],
+    same=["/a", "/a/**"],
+    above=["/a", "/a/b/*"],
+    star=["/a/*", "/a/b"],
+    two_stars=["/**/b", "/a/*/b/c"],
+    two_together=["/b", "/*/**/b", "/**/b"],
+    without_filter=["/a", '/*/b[t="x"]', '/a/b[t="x"]'],
+    with_fewer_filters=['/*[t="x"]', '/a[t="x"][u=1]'],
+    filters_that_contradict=["/a[t=1][t=2]"],
+    member_of_a_scalar=['/a[t="x"]/t/b'],
+)
+def rule_that_can_never_match(patterns: list[str]) -> Vector:
+    """The last rule is hidden by those before it: its author meant something else."""
+    rules = [("x", pattern) for pattern in patterns]
+    return not_split("policy_invalid", '{"a": 1}', "F-62", rules=rules)
+
+
+@each(
+    more_than_a_star=["/a/b", "/*/b", "/a", ""],
+    more_than_a_filter=['/a[t="x"]', '/a[t="y"]', "/a"],
+    deeper_than_a_star=["/a", "/*/a", "/**/a"],
+)
+def rules_that_can_all_match(patterns: list[str]) -> Vector:
+    """The first is the narrower one."""
+    rules = [("x" if number % 2 else "y", pattern) for number, pattern in enumerate(patterns)]
+    return splits('{"a": {"b": 1}}', "F-62", rules=rules, readers=XY)

@@ -98,14 +98,14 @@ def no_rule_matches() -> Vector:
     """A new field stops the sealing, and the error names all of them in document order."""
     document = '{"b": 1, "new": {"y": [2, 3], "x": {}}, "a": 4, "z": []}'
     pointers = ["/new/y/0", "/new/y/1", "/new/x", "/z"]
-    rules = [("x", "/a"), ("x", "/b"), ("x", "/new/y"), ("x", "/z/*")]
+    rules = [("x", "/a"), ("x", "/b"), ("x", "/new/y/2"), ("x", "/z/*")]
     return not_split("field_denied", document, "F-32", rules=rules, pointers=pointers)
 
 
 @each(
     root=("1", "/*", ""),
     empty_list=("[]", "/*", ""),
-    empty_name=('{"": 1}', "", "/"),
+    empty_name=('{"": 1}', "/a", '/""'),
     tilde=('{"~": 1}', "/~1", "/~0"),
     slash=('{"a/b": 1}', "/a/b", "/a~1b"),
     star=('{"*": 1}', "/a", "/~2"),
@@ -113,9 +113,18 @@ def no_rule_matches() -> Vector:
     escape=('{"~1": 1}', "/~1", "/~01"),
     all_together=('{"~/*": {"*/~": [1]}}', "/a", "/~0~1~2/~2~1~0/0"),
     number=('{"00": 1}', "/0", "/00"),
+    dot=('{"a.b": 1}', "/a/b", '/"a.b"'),
+    dot_and_slash=('{"a.b/~*": 1}', "/a", '/"a.b/~*"'),
+    brackets=('{"a[0]": 1}', "/a/0", '/"a[0]"'),
+    quote=('{"\\"\\\\": 1}', "/a", r'/"\"\\"'),
+    minus=('{"-": 1, "-1": 2}', "/-1", '/"-"'),
+    colon=('{":a": 1}', "/a", '/":a"'),
+    percent=('{"a%2f": 1}', "/a", '/"a%2f"'),
+    blank=('{" a": 1}', "/b", '/" a"'),
+    blank_within=('{"a b": 1}', "/b", "/a b"),
 )
 def pointer(form: tuple[str, str, str]) -> Vector:
-    """The pointer is the pattern that matches this field and no other."""
+    """The pointer is the pattern of this field."""
     document, pattern, name = form
     rules = [("x", pattern)]
     return not_split("field_denied", document, "F-32", "F-33", rules=rules, pointers=[name])
@@ -242,6 +251,42 @@ def order_field_denied_before_no_recipient() -> Vector:
         readers={},
         allow_unread=["x"],
         pointers=["/b"],
+    )
+
+
+def order_field_ambiguous_before_field_denied() -> Vector:
+    """A filter comes before what it decides, even if that is later in the document."""
+    return not_split(
+        "field_ambiguous",
+        '{"b": 1, "a": {"S": 2}}',
+        "F-64",
+        rules=[("x", "/a/s"), ("y", "/a")],
+        readers={"bob": "x", "carol": "y"},
+        pointers=["/a/S"],
+    )
+
+
+def order_values_before_field_ambiguous() -> Vector:
+    """Values and names come first, wherever they are."""
+    return not_split(
+        "malformed",
+        '{"A": 1, "b": NaN}',
+        "F-3",
+        rules=[("x", "/a"), ("y", "")],
+        readers={"bob": "x", "carol": "y"},
+    )
+
+
+def order_filter_before_what_is_below() -> Vector:
+    """Of two ambiguous places the first in document order is named, a container before its items."""
+    return not_split(
+        "field_ambiguous",
+        '{"a": {"t": "X", "B": 1}}',
+        "F-63",
+        "F-65",
+        rules=[("x", '/a[t="x"]'), ("x", "/a/b"), ("y", "")],
+        readers={"bob": "x", "carol": "y"},
+        pointers=["/a"],
     )
 
 

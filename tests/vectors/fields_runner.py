@@ -53,7 +53,7 @@ class RefusedError(Exception):
     ) -> None:
         super().__init__(code)
         self.code = code
-        self.pointers = pointers  # with field_denied
+        self.pointers = pointers  # with field_denied and field_ambiguous
         self.line = line  # of a policy file, if the error names one
         self.number = number  # of a rule in a policy file, if the error names one
 
@@ -91,7 +91,7 @@ class Split:
 class PolicyFile:
     """What a policy file says."""
 
-    rules: Sequence[tuple[Collection[str], str]]
+    rules: Sequence[tuple[Collection[str], str | Sequence[str]]]
     allow_unread: Collection[str]
 
 

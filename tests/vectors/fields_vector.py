@@ -22,8 +22,8 @@ KEYS: Final = {
 REPEATED: Final = ("spec", "rule", "allow-unread", "reader", "part", "view", "pointer")
 
 Header = Mapping[str, tuple[str, ...]]
-RuleText = tuple[frozenset[str], str]
-"""Permissions and pattern."""
+RuleText = tuple[frozenset[str], str | tuple[str, ...]]
+"""Permissions, and a pattern or several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,15 @@ def text_of(literal: str) -> str:
     if type(value) is not str:
         raise ValueError(f"no text: {literal}")
     return value
+
+
+def patterns_of(literal: str) -> str | tuple[str, ...]:
+    value = loads(literal)
+    if type(value) is not list:
+        return text_of(literal)
+    if len(value) < 2 or not all(type(each) is str for each in value):
+        raise ValueError(f"no patterns: {literal}")
+    return tuple(value)
 
 
 def natural(text: str) -> int:
@@ -117,7 +126,7 @@ class Vector:
         found = []
         for line in self.several("rule"):
             names, _, pattern = line.partition(" ")
-            found.append((permissions(names), text_of(pattern)))
+            found.append((permissions(names), patterns_of(pattern)))
         return found
 
     @property
@@ -239,7 +248,7 @@ def needed(vector: Vector) -> tuple[set[str], set[str]]:
         return ({"rule"}, {"allow-unread"}) if vector.is_success else (set(), {"line", "number"})
     if vector.do == "split":
         shown = {"part", "view"} if vector.is_success else set()
-        shown |= {"pointer"} if vector.expect == "field_denied" else set()
+        shown |= {"pointer"} if vector.expect in ("field_denied", "field_ambiguous") else set()
         return shown, {"rule", "allow-unread", "reader", "metadata"}
     return set(), set()
 

@@ -106,7 +106,9 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
     readers = {}
     for permission, keys in table.items():
         if not policy.PERMISSION.fullmatch(permission):
-            raise PolicyError(f"{source}: {permission!r} is no permission: a-z 0-9 . _ -")
+            raise PolicyError(
+                f"{source}: invalid permission name {permission!r} (allowed: a-z 0-9 . _ -)"
+            )
         if not _is_texts(keys):
             raise PolicyError(f"{source}: readers of {permission!r} are an array of texts")
         readers[permission] = [_recipient(key, f"{source}, {permission}") for key in keys]

@@ -268,7 +268,7 @@ def _test(filters: Iterable[Filter], value: Any, known: list[Filter]) -> bool | 
     A member that is one of the `known` filters is what it looks like.
     """
     if type(value) is list:
-        return "a list where a filter expects a map"
+        return "a list where a filter expects a map (its items are at /*)"
     held = type(value) is dict
     for name, kind, wanted in filters if held else ():
         item = value.get(name)

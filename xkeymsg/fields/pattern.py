@@ -136,10 +136,10 @@ _FOLDED: Final = 256
 
 def fold(name: str) -> str:
     """Return what two names share that a person could take for one another (F-64)."""
-    if name.isascii() and name.isalnum():
-        return name.lower()
     if len(name) > _FOLDED:
         return name
+    if name.isascii() and name.isalnum():
+        return name.lower()
     name = normalize("NFKC", normalize("NFKC", _UNSEEN.sub("", name)).casefold())
     return "".join([each for each in _UNSEEN.sub("", name) if combining(each) in _LETTERS])
 
