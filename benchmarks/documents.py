@@ -28,7 +28,7 @@ from xkeymsg.envelope.assembly import seal_part, seal_view
 from xkeymsg.envelope.session import Audience, Session
 from xkeymsg.envelope.sharing import Sharing
 from xkeymsg.fields.holders import KnownHolders
-from xkeymsg.fields.matching import NO_RULE, State
+from xkeymsg.fields.matching import NO_PATTERN, State
 from xkeymsg.fields.plaintext import pack
 from xkeymsg.fields.splitting import Part, _Splitter, split
 from xkeymsg.limits import Limits
@@ -104,7 +104,7 @@ class _World:
 
     def dumped(self, document: Document, role: str) -> bytes:
         """Return what a role may see as JSON, or nothing."""
-        held = [role in rule.permissions for rule in self.policy.rules]
+        held = [role in rule.permissions for rule in self.policy.rules for _ in rule.patterns]
         seen = _filtered(document, self.policy.start, held)
         return b"" if seen is _WITHHELD else json.dumps(seen).encode()
 
@@ -116,13 +116,11 @@ def _document(line: str) -> Document:
 
 def _filtered(value: Any, state: State, held: list[bool]) -> Any:
     """Return what those rules show of a value, as a program without documents would."""
-    if not value or type(value) not in (dict, list):
-        return value if state.leaf != NO_RULE and held[state.leaf] else _WITHHELD
-    if state.below is not None:
-        return value if state.below != NO_RULE and held[state.below] else _WITHHELD
+    if not value or type(value) not in (dict, list) or state.below_set is not None:
+        return value if state.rule != NO_PATTERN and held[state.rule] else _WITHHELD
     if type(value) is dict:
         names = tuple(value)
-        states = state.members.get(names) or state.learn(names)
+        states = state.members.get(names) or state.learn(names, careful=True)
         members = zip(value.items(), states, strict=True)
         seen: Any = {
             name: shown
@@ -130,7 +128,7 @@ def _filtered(value: Any, state: State, held: list[bool]) -> Any:
             if (shown := _filtered(each, child, held)) is not _WITHHELD
         }
     else:
-        items = zip(value, state.items(len(value)), strict=True)
+        items = zip(value, state.items(len(value), careful=True), strict=True)
         seen = [
             shown
             for each, child in items
@@ -261,7 +259,7 @@ def _stages(world: _World) -> Iterator[Contender]:
     nonce, key, transcript = session.next_nonce(0)[0], bytes(32), bytes(32)
 
     def visit(document: Document) -> object:
-        return _Splitter(Limits()).visit(document, world.policy.start)
+        return _Splitter(Limits(), careful=True).visit(document, world.policy.start)
 
     def encrypt(job: _Job) -> None:
         for view in job.sharing.views:

@@ -17,6 +17,7 @@ from sender.mapping import SubjectMap
 from sender.naming import LABEL, Names
 from sender.outputs import CoreOutput, Output, StreamOutput
 from sender.reporting import Reporter
+from sender.rules import RuleCounts
 from sender.sealing import Author, Sealing
 from sender.sources.lines import LinesRoute
 from sender.sources.stream import StreamRoute
@@ -94,6 +95,7 @@ class _Sender:
         self._sealings: dict[str, Sealing] = {}
         self._reports: list[Reporter] = []
         self._stuck: BaseException | None = None
+        self._rules = RuleCounts(metrics.registry)
 
     async def work(self, life: Lifecycle) -> None:
         """Set everything up, work until it is time to stop, or all is sent, and finish."""
@@ -176,7 +178,13 @@ class _Sender:
         self, route: Route, output: Output, endpoint: Endpoint, stack: contextlib.AsyncExitStack
     ) -> Worker:
         author = _author(self._config, self._identity)
-        sealing = Sealing(route, self._peers, author, max_payload=lambda: self._link.max_payload)
+        sealing = Sealing(
+            route,
+            self._peers,
+            author,
+            max_payload=lambda: self._link.max_payload,
+            rules=self._rules,
+        )
         self._sealings[route.name] = sealing
         report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
         self._reports.append(report)

@@ -98,7 +98,7 @@ class Reporter:
 
 
 def _why(error: BaseException) -> str:
-    if not isinstance(error, FieldDeniedError):
+    if type(error) is not FieldDeniedError:
         return str(error) if isinstance(error, XKeyMsgError) else reason(error)
     more = len(error.pointers) - _POINTERS
     shown = ", ".join(error.pointers[:_POINTERS])

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from sender.config import Route
 from sender.mapping import SubjectMap
+from sender.rules import RuleCounts, deciding_rules
 from xkeymsg.client.sealing import REPLIES, Outgoing, Room
 from xkeymsg.client.whom import Whom
 from xkeymsg.daemon.documents import parse_document
@@ -105,6 +106,7 @@ class Sealing:
         author: Author,
         *,
         max_payload: Callable[[], int] = lambda: 0,
+        rules: RuleCounts | None = None,
     ) -> None:
         """Take what the configuration says.
 
@@ -113,6 +115,7 @@ class Sealing:
             trust: Whom the names stand for.
             author: Whose messages they become.
             max_payload: What the server takes, in bytes; 0 for anything.
+            rules: Where to count the rules of the policy that decide something.
 
         Raises:
             XKeyMsgError: If no message could be sealed so.
@@ -125,7 +128,9 @@ class Sealing:
         self._fixed = tuple(route.headers.items())
         self._taken = {name.lower() for name in route.take_headers}
         self._expires = None if route.expires is None else timedelta(seconds=route.expires)
+        self._rules = rules
         self._policy = None if route.policy is None else Policy.load(route.policy)
+        self._watch()
         self.rekey(author)
         self.check()
 
@@ -160,7 +165,12 @@ class Sealing:
         policy = Policy.load(self._route.policy)
         self._holders(policy)
         self._policy = policy
+        self._watch()
         return True
+
+    def _watch(self) -> None:
+        if self._rules is not None and self._policy is not None:
+            self._rules.watch(self._route.name, self._policy)
 
     def check(self) -> None:
         """See that every name stands for somebody.
@@ -211,6 +221,8 @@ class Sealing:
             readers = self._holders(policy)
             document = parse_document(data)
             envelope = outgoing.document(to, document, policy=policy, readers=readers, **more)
+            if self._rules is not None:
+                self._rules.count(self._route.name, deciding_rules(policy, document))
         name = base64.urlsafe_b64encode(message_id(envelope))[:22].decode()
         return Sealed(_OURS, to, envelope, outgoing.block, name)
 

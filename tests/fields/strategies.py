@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -20,8 +20,8 @@ NAMES: Final = st.sampled_from(
     ["", "a", "b", "0", "1", "01", "~", "~1", "/", "*", "**", "é", "a/b"]
 )
 _SPELT: Final = st.sampled_from(
-    ['""', "a", "b", "0", "1", "01", "~0", "~01", "~1", "~2", "~2~2", "é", "a~1b", '"a/b"', "*", "*",
-     "*"]
+    ['""', "a", "b", "0", "1", "01", "~0", "~01", "~1", "~2", "~2~2", "é", "a~1b", '"a/b"',
+     "*", "*", "*"]
 )  # fmt: skip
 INTEGERS: Final = st.one_of(
     st.integers(),
@@ -107,7 +107,7 @@ FILTERED_RULES: Final = st.builds(
     st.lists(st.tuples(FILTERED, _PERMISSIONS), min_size=1, max_size=5),
     st.lists(st.tuples(st.just(""), _PERMISSIONS), max_size=1),
 ).filter(bool)
-ALIKE: Final = st.recursive(
+ALIKE: Final[st.SearchStrategy[Any]] = st.recursive(
     st.sampled_from(["x", "X", "1", 1, 1.0, True, None, b"x", "true", "y", Decimal(1), [], {}]),
     lambda inner: (
         st.lists(inner, max_size=3)

@@ -83,7 +83,10 @@ def test_a_rule_has_one_pattern_or_several() -> None:
         (GOOD.replace("/**", "/na*"), "line 7, rule 2: '/na\\*' is not a pattern"),
         (GOOD.replace("/**", "/**/**"), "line 7, rule 2: pattern"),
         (GOOD.replace("/patient/name", "patient/name"), "line 3, rule 1: 'patient/name' is not a"),
-        (GOOD.replace('"clinic", "archive"', '"Clinic"'), "line 7, rule 2: invalid permission name 'Clinic'"),
+        (
+            GOOD.replace('"clinic", "archive"', '"Clinic"'),
+            "line 7, rule 2: invalid permission name 'Clinic'",
+        ),
         (GOOD.replace('"clinic", "archive"', ""), "line 7, rule 2: a rule without"),
         ("\n" + GOOD.replace('["archive"]', '["achive"]'), "line 2: allow_unread names 'achive'"),
         (GOOD.replace('["archive"]', '"archive"'), "line 1: allow_unread must be a list"),

@@ -203,13 +203,11 @@ def is_like(value: Document, wanted: Scalar) -> bool:
     return fold(as_text(value)) == fold(as_text(wanted))
 
 
-def is_exactly(value: Document, wanted: Scalar) -> bool:
+def is_exactly(value: Document, wanted: Document) -> bool:
     return type(value) is type(wanted) and bool(value == wanted)
 
 
-def holds(
-    step: Step, value: Document, known: Collection[tuple[str, Scalar]] = ()
-) -> bool | None:
+def holds(step: Step, value: Document, known: Collection[tuple[str, Scalar]] = ()) -> bool | None:
     """Whether the filters of a step hold; None if that cannot be decided.
 
     A member that is one of the known filters is what it looks like.
@@ -335,9 +333,11 @@ class Policy:
                 break
             if matching(steps, place) and not (steps and steps[-1].filters):
                 break
-            for end in range(1, len(steps) + 1):
-                if place and matching(without_last_filters(steps[:end]), place):
-                    found.append((number, steps[end - 1]))
+            found += [
+                (number, steps[end - 1])
+                for end in range(1, len(steps) + 1)
+                if place and matching(without_last_filters(steps[:end]), place)
+            ]
         return found
 
     def is_odd(self, place: Place) -> bool:
@@ -417,36 +417,35 @@ def members(value: Document) -> Iterator[tuple[str | int, Document]]:
         yield from enumerate(value)
 
 
+def wanted_by(step: Step) -> dict[str, Document] | None:
+    """A map with the members that the filters of a step want; None if they contradict."""
+    wanted: dict[str, Document] = {}
+    for name, value in step.filters:
+        if not is_exactly(wanted.setdefault(name, value), value):
+            return None
+    return wanted
+
+
 def instance(steps: Steps, depth: int) -> Place | None:
     """A place that a pattern matches and as few others as possible, with `depth` names for `**`."""
     flat: list[Step] = []
     for step in steps:
         flat += [Step(None)] * depth if step.deep else [step]
-    value: Document = "fresh value"
-    is_leaf = True
-    place: list[tuple[str, Document]] = []
-    below: str | None = None
+    place: Place = ()
     for number, step in reversed(list(enumerate(flat))):
-        wanted: dict[str, Document] = {}
-        for name, each in step.filters:
-            if name in wanted and not is_exactly(wanted[name], each):  # type: ignore[arg-type]
+        wanted = wanted_by(step)
+        if wanted is None:
+            return None
+        if place:
+            below, value = place[0]
+            if below in wanted and isinstance(value, dict):
                 return None
-            wanted[name] = each
-        if below is not None:
-            if below in wanted and not is_leaf:
-                return None
-            here: Document = {below: value, **wanted}
-            if below in wanted:
-                place[0] = (below, wanted[below])
-            is_leaf = False
-        elif wanted:
-            here, is_leaf = wanted, False
-        else:
-            here = value
-        below = f"fresh name {number}" if step.name is None else step.name
-        value = here
-        place.insert(0, (below, here))
-    return tuple(place)
+            value = wanted.get(below, value)
+            place = ((below, value), *place[1:])
+            wanted[below] = value
+        name = f"fresh name {number}" if step.name is None else step.name
+        place = ((name, wanted or "fresh value"), *place)
+    return place
 
 
 def check_rule(rule: Rule) -> None:

@@ -206,5 +206,7 @@ def covers(rule: Rule, path: tuple[str | int, ...]) -> bool:
     forms = {"*": "/[^/]*", "**": "(?:/[^/]*)*", '""': "/"}
     parts = pattern.split("/")[1:]
     form = "".join(forms.get(part, "/" + re.escape(part)) for part in parts)
-    text = "".join(f"/{str(one).replace('~', '~0').replace('/', '~1').replace('*', '~2')}" for one in path)
+    text = "".join(
+        f"/{str(one).replace('~', '~0').replace('/', '~1').replace('*', '~2')}" for one in path
+    )
     return re.fullmatch(f"{form}(?:/.*)?", text) is not None

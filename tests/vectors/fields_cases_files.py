@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from json import dumps as quoted
 
 from tests.vectors.fields_builder import each, vector
@@ -14,7 +15,10 @@ THIRD = '\n[[rule]]\npattern = "/b"\nreaders = ["billing"]\n'
 
 
 def read(
-    file: str, *spec: str, rules: list[tuple[str, str | list[str]]], unread: tuple[str, ...] = ()
+    file: str,
+    *spec: str,
+    rules: Sequence[tuple[str, str | list[str]]],
+    unread: tuple[str, ...] = (),
 ) -> Vector:
     shown = [f"{names} {quoted(pattern)}" for names, pattern in rules]
     return vector("policy", "success", spec, file, rule=shown, allow_unread=list(unread))

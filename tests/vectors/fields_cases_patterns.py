@@ -14,9 +14,7 @@ ODD = (
     '"\\"": 16, " c ": 17, ":d": 18, "%2F": 19, "-": 20, "{e}": 21}'
 )
 EMPTY = '{"a": [], "b": {}, "c": [[]], "d": {"e": {}}}'
-DEEP = (
-    '{"ssn": 1, "a": {"ssn": {"n": 2}, "b": [{"ssn": 3}, {"c": {"ssn": 4}}]}, "b": {"ssn": 5}, "c": 6}'
-)
+DEEP = '{"ssn": 1, "a": {"ssn": {"n": 2}, "b": [{"ssn": 3}, {"c": {"ssn": 4}}]}, "b": {"ssn": 5}}'
 
 
 def matched(document: str, pattern: str) -> Vector:
@@ -193,9 +191,7 @@ WORD = [("x", "/*[t=true]/v"), ("y", "")]
 def filter_that_cannot_be_decided(form: tuple[str, Rules]) -> Vector:
     """What the filter means is there, in another form: sealing stops."""
     document, rules = form
-    return not_split(
-        "field_ambiguous", document, "F-63", rules=rules, readers=XY, pointers=["/a"]
-    )
+    return not_split("field_ambiguous", document, "F-63", rules=rules, readers=XY, pointers=["/a"])
 
 
 @each(
@@ -246,15 +242,13 @@ def look_alike_by(form: tuple[str, str, str]) -> Vector:
     """A person would take the name for that of the rule, and it would be open: sealing stops."""
     document, pattern, place = form
     rules = [("x", pattern), ("y", "")]
-    return not_split(
-        "field_ambiguous", document, "F-64", rules=rules, readers=XY, pointers=[place]
-    )
+    return not_split("field_ambiguous", document, "F-64", rules=rules, readers=XY, pointers=[place])
 
 
 @each(
     same_readers=('{"SSN": 1}', [("x", "/ssn"), ("x", "/b"), ("y", "/a"), ("x", "")]),
     same_readers_for_this_value=('{"A": {"b": 1}}', [("y", "/a/c"), ("x", "")]),
-    other_rules_with_the_same_readers=('{"A": {"b": 1}}', [("x", "/a/b"), ("x", "/*/b"), ("y", "")]),
+    other_rule_with_the_same=('{"A": {"b": 1}}', [("x", "/a/b"), ("x", "/*/b"), ("y", "")]),
     name_of_another_rule=('{"ssn": 1, "SSN": 2}', [("x", "/ssn"), ("y", "/SSN")]),
     earlier_rule=('{"a": {"SSN": 1}}', [("y", "/a"), ("x", "/*/ssn"), ("y", "")]),
     another_accent=('{"\u00e8": 1, "e": 2}', [("x", "/\u00e9"), ("y", "")]),
@@ -323,7 +317,7 @@ def look_alike_in_a_map_of_both() -> Vector:
     empty_brackets="/a[]",
     percent="/a%2Fb",
     percent_in_lower_case="/a%2fb",
-    quote_within="/a\"b",
+    quote_within='/a"b',
     quote_open='/"a',
     quotes_and_more='/"a"b',
     escape_that_json_lacks='/"\\x"',

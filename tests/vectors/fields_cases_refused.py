@@ -278,7 +278,7 @@ def order_values_before_field_ambiguous() -> Vector:
 
 
 def order_filter_before_what_is_below() -> Vector:
-    """Of two ambiguous places the first in document order is named, a container before its items."""
+    """Of two ambiguous places the first is named, and a container comes before its items."""
     return not_split(
         "field_ambiguous",
         '{"a": {"t": "X", "B": 1}}',

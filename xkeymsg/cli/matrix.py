@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from xkeymsg.cli.lint import findings
 from xkeymsg.cli.table import aligned, bare
 from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.keys import Recipient
@@ -32,9 +33,7 @@ class Row(NamedTuple):
     rule: int
     """The rule that decides, counted from 1; 0 where none does."""
     permissions: tuple[str, ...]
-    """Who may read it; nobody where the rule can never match."""
-    dead: bool = False
-    """Whether it is a rule that can never match."""
+    """Who may read it."""
 
     def seen_by(self, column: Column) -> bool:
         """Tell whether those of a column see it."""
@@ -49,7 +48,7 @@ class Matrix(NamedTuple):
     of_document: bool
     of_readers: bool
     findings: tuple[str, ...]
-    """What `lint` says of the policy, and of who holds its permissions."""
+    """What `lint` finds in the policy, and in who holds its permissions."""
 
     @property
     def denied(self) -> list[Row]:
@@ -70,10 +69,10 @@ def make_matrix(
         readers: Who holds each permission; without it the columns are the permissions.
     """
     if decisions is None:
-        dead = policy.unreachable()
         rows = [
-            Row(pattern, number, () if number in dead else permissions, number in dead)
-            for number, (pattern, permissions) in enumerate(policy.rules, 1)
+            Row(pattern, number, permissions)
+            for number, (patterns, permissions) in enumerate(policy.rules, 1)
+            for pattern in patterns
         ]
     else:
         rows = [Row(each.pointer, each.rule, each.permissions) for each in decisions]
@@ -81,8 +80,8 @@ def make_matrix(
         columns = [Column(name, (name,), ()) for name in sorted(policy.permissions)]
     else:
         columns = _groups(policy, readers)
-    findings = tuple(policy.lint(readers))
-    return Matrix(tuple(columns), tuple(rows), decisions is not None, readers is not None, findings)
+    found = tuple(findings(policy, readers=readers))
+    return Matrix(tuple(columns), tuple(rows), decisions is not None, readers is not None, found)
 
 
 def _groups(policy: Policy, readers: Mapping[str, Sequence[Recipient]]) -> list[Column]:

@@ -193,10 +193,9 @@ def _row(row: Row, before: str, matrix: Matrix) -> str:
         else '<td class="no"><span role="img" aria-label="may not">·</span></td>'
         for column in matrix.columns
     )
-    kind = "" if row.rule and not row.dead else ' class="denied"'
-    dead = "<small>never matches</small>" if row.dead else ""
+    kind = "" if row.rule else ' class="denied"'
     return (
-        f'<tr{kind}><th scope="row" class="place">{_place(row.place, before)}{dead}</th>'
+        f'<tr{kind}><th scope="row" class="place">{_place(row.place, before)}</th>'
         f'<td class="rule">{number}</td>{cells}</tr>\n'
     )
 
@@ -230,13 +229,12 @@ user</th><th scope="col">Fingerprint</th></tr></thead>
 
 
 def _rules(matrix: Matrix, policy: Policy) -> str:
-    dead = policy.unreachable()
     decided = [0] * (len(policy.rules) + 1)
     for row in matrix.rows:
         decided[row.rule] += 1
     rows = [
-        f'<tr id="rule-{number}"><td class="rule">{number}</td><td>{_place(rule.pattern)}'
-        f"{'<small>never matches</small>' if number in dead else ''}</td>"
+        f'<tr id="rule-{number}"><td class="rule">{number}</td><td>'
+        f"{'<br>'.join(map(_place, rule.patterns))}</td>"
         f'<td>{_tags(rule.permissions)}</td><td class="number">{decided[number]:,}</td></tr>\n'
         for number, rule in enumerate(policy.rules, 1)
     ]
@@ -257,10 +255,11 @@ def _legend(matrix: Matrix) -> str:
 <dt class="yes"><span>●</span></dt><dd>May read it{part}: they get its name and its value.</dd>
 <dt class="no"><span>·</span></dt><dd>May not: they get neither its value nor its name.</dd>
 <dt class="denied"><span>none</span></dt><dd>No rule matches: nothing of the document is sent.</dd>
-<dt><code>/a/b</code></dt><dd>The field b in a. <code>/a/0</code> is also the first item of a list.
-In names, ~ is written <code>~0</code>, / <code>~1</code>, and * <code>~2</code>.</dd>
-<dt><code>/a/*</code></dt><dd>Every field directly in a; <code>/a/**</code> is a and everything \
-below.</dd>
+<dt><code>/a/b</code></dt><dd>The field b in a, and everything below. <code>/a/0</code> is also the
+first item of a list. Names with other characters stand in quotes, or have ~ as <code>~0</code>,
+/ as <code>~1</code>, and * as <code>~2</code>.</dd>
+<dt><code>/a/*</code></dt><dd>Everything in a; <code>/**/a</code> is every a, wherever it is;
+<code>[b="c"]</code> limits a place to maps with this member.</dd>
 </dl>
 <p>Rules are tried from the first to the last, and the first that matches a field decides. Fields
 are encrypted: who may not read one, NATS servers included, sees no more than how many parts a

@@ -86,9 +86,7 @@ class Policy:
         self.sets = tuple(numbers)
         """The distinct sets of permissions."""
         self._patterns = [
-            (number, text)
-            for number, rule in enumerate(self.rules, 1)
-            for text in rule.patterns
+            (number, text) for number, rule in enumerate(self.rules, 1) for text in rule.patterns
         ]
         patterns = [segments for _, patterns in parsed for segments in patterns]
         sets = [numbers.get(held[number - 1], DENIED) for number, _ in self._patterns]
@@ -145,17 +143,23 @@ class Policy:
                 raise LimitExceededError("depth of a document", len(path) + 1, limits.depth)
             state = state.settle(value, path)
             for segment, item in items:
-                for twin in state.twins(str(segment)):
-                    child, meant = state.child(str(segment)), state.child(twin)
-                    if _differ(child, meant, item, limits.depth - len(path)):
-                        names = f"{dumps(str(segment))} looks like {dumps(twin)} of"
-                        reason = f"{names} {self._named(meant.first)}, which has other readers"
-                        raise FieldAmbiguousError(pointer((*path, segment)), reason)
+                self._refuse_twins((*path, segment), item, state, limits.depth)
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
                 decisions.append(self.decide(path, state.rule))
         return decisions
+
+    def _refuse_twins(
+        self, path: tuple[str | int, ...], value: Any, above: State, depth: int
+    ) -> None:
+        """Refuse a name that looks like one of a pattern that has other readers (F-64)."""
+        name = str(path[-1])
+        for twin in above.twins(name):
+            meant = above.child(twin)
+            if _differ(above.child(name), meant, value, depth - len(path)):
+                names = f"{dumps(name)} looks like {dumps(twin)} of {self._named(meant.first)}"
+                raise FieldAmbiguousError(pointer(path), f"{names}, which has other readers")
 
     def decide(self, path: Iterable[str | int], pattern: int) -> Decision:
         """Return what the pattern of this number decides about a place."""

@@ -120,21 +120,23 @@ class _Splitter:
             raise _OddError
         return number
 
-    def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
-        """Return the set of everything in a container, or where it differs the pieces."""
-        depth = len(path) + 1
+    def _open(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
+        """Return the set, or the pieces, of a container whose filters, if any, are to be tested."""
         if state.tested:
             state = state.settle(value, path)
             if state.below_set is not None or not value:
                 return self._whole(value, state, len(path))
+        return self._children(value, state, path)
+
+    def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
+        """Return the set of everything in a container, or where it differs the pieces."""
+        depth = len(path) + 1
         self._enter(value, depth)
         segments: Any = range(len(value))
         states: Iterable[State]
         if type(value) is dict:
             segments = tuple(value)
-            states = state.members.get(segments) or state.learn(
-                segments, careful=self._careful
-            )
+            states = state.members.get(segments) or state.learn(segments, careful=self._careful)
             items: Any = value.values()
         else:
             states, items = state.items(len(value), careful=self._careful), value
@@ -148,7 +150,7 @@ class _Splitter:
                 and child.below_set is None
                 and (item or child.tested)
             ):
-                results.append(self._children(item, child, (*path, segment)))
+                results.append(self._open(item, child, (*path, segment)))
             else:
                 results.append(self._whole(item, child, depth))
         first = results[0]

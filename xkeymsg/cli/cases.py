@@ -1,0 +1,144 @@
+"""Cases of a policy: documents, and what readers may and may not see of them.
+
+    [[case]]
+    name = "research sees what was measured, and not of whom"
+    document = "observation.json"       # next to this file; or json = '{"a": 1}'
+    reader = "research"                 # or a list: somebody who holds several permissions
+    visible = ["/Observation/valueQuantity/value"]
+    hidden = ["/Observation/subject", "/**/extension"]
+
+    [[case]]
+    name = "an unknown resource does not leave"
+    json = '{"Device": {"id": 1}}'
+    refused = "field_denied"
+
+What is visible or hidden is given by patterns. Each has to match a field of the document, and all
+fields that it matches have to be visible, or hidden.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from xkeymsg.cli.lint import covers, paths_of
+from xkeymsg.daemon.documents import parse_document
+from xkeymsg.errors import ConfigurationError, FieldDeniedError, XKeyMsgError
+from xkeymsg.fields.pattern import parse_pattern
+from xkeymsg.fields.policy import Decision, Policy
+
+__all__ = ("Case", "failures", "load_cases")
+
+_TEXTS: Final = ("name", "document", "json", "refused")
+_KEYS: Final = {*_TEXTS, "reader", "visible", "hidden"}
+_Fields = Sequence[tuple[tuple[str | int, ...], Decision]]
+
+
+class Case(NamedTuple):
+    """A document, and what has to become of it."""
+
+    name: str
+    document: Any
+    readers: tuple[str, ...] = ()
+    visible: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
+    refused: str = ""
+    """The code with which sealing has to stop."""
+
+
+def load_cases(path: Path) -> list[Case]:
+    """Read a file of cases.
+
+    Raises:
+        ConfigurationError: If it cannot be read or used; names the case.
+    """
+    try:
+        table = tomllib.loads(path.read_bytes().decode())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: not TOML in UTF-8: {error}") from None
+    cases = table.get("case")
+    if table.keys() != {"case"} or not isinstance(cases, list) or not cases:
+        raise ConfigurationError(f"{path}: expected at least one [[case]], and nothing else")
+    return [_case(path, number, each) for number, each in enumerate(cases, 1)]
+
+
+def _case(path: Path, number: int, table: Any) -> Case:
+    where = f"{path}, case {number}"
+    if not isinstance(table, dict) or not table.keys() <= _KEYS:
+        raise ConfigurationError(f"{where}: the keys of a case are {', '.join(sorted(_KEYS))}")
+    if not all(isinstance(table.get(key, ""), str) for key in _TEXTS):
+        raise ConfigurationError(f"{where}: {', '.join(_TEXTS)} must be texts")
+    lists = {key: _texts(where, key, table.get(key, [])) for key in ("reader", "visible", "hidden")}
+    if "refused" in table and any(lists.values()):
+        raise ConfigurationError(f"{where}: refused has no reader, and nothing visible or hidden")
+    if "refused" not in table and not (lists["reader"] and lists["visible"] + lists["hidden"]):
+        raise ConfigurationError(f"{where}: expected a reader with visible or hidden, or refused")
+    try:
+        for pattern in lists["visible"] + lists["hidden"]:
+            parse_pattern(pattern)
+        document = _document(path, table)
+    except XKeyMsgError as error:
+        raise ConfigurationError(f"{where}: {error}") from None
+    name = table.get("name", f"case {number}")
+    return Case(
+        name, document, lists["reader"], lists["visible"], lists["hidden"], table.get("refused", "")
+    )
+
+
+def _document(path: Path, table: dict[str, str]) -> Any:
+    if ("document" in table) == ("json" in table):
+        raise ConfigurationError("expected either document, a file name, or json")
+    if "json" in table:
+        return parse_document(table["json"].encode())
+    try:
+        return parse_document((path.parent / table["document"]).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {table['document']}: {error.strerror}") from None
+
+
+def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        raise ConfigurationError(f"{where}: {key} must be a text or a list of texts")
+    return tuple(texts)
+
+
+def failures(policy: Policy, case: Case) -> list[str]:
+    """Return what a policy does otherwise than a case expects."""
+    unknown = sorted(set(case.readers) - policy.permissions)
+    if unknown:
+        return [f"no rule names the permission {unknown[0]!r}"]
+    try:
+        decisions = policy.explain(case.document)
+        denied = [each.pointer for each in decisions if not each.permissions]
+        if denied:
+            raise FieldDeniedError(tuple(denied))
+    except XKeyMsgError as error:
+        wrong = f"the document cannot be sealed: {error.code}: {error}"
+        return [] if error.code == case.refused else [wrong]
+    if case.refused:
+        return [f"the document can be sealed; expected {case.refused}"]
+    fields = list(zip(paths_of(case.document), decisions, strict=True))
+    return [
+        *chain.from_iterable(_wrong(case, each, fields, visible=True) for each in case.visible),
+        *chain.from_iterable(_wrong(case, each, fields, visible=False) for each in case.hidden),
+    ]
+
+
+def _wrong(case: Case, pattern: str, fields: _Fields, *, visible: bool) -> Iterator[str]:
+    segments = parse_pattern(pattern)
+    found = [each for path, each in fields if covers(segments, path, case.document)]
+    if not found:
+        yield f"{pattern!r} matches no field of the document"
+    for field in found:
+        if set(case.readers).isdisjoint(field.permissions) == visible:
+            can = "cannot" if visible else "can"
+            yield (
+                f"{', '.join(case.readers)} {can} read {field.pointer}: rule {field.rule}"
+                f" ({field.pattern!r}) gives it to {', '.join(field.permissions)}"
+            )
