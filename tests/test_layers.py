@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"xkeymsg.errors"},
-    {"xkeymsg.limits"},
+    {"xkeymsg.limits", "xkeymsg.spelling"},
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
     {"xkeymsg.keys"},
     {"xkeymsg.envelope"},
@@ -36,12 +36,14 @@ IMPURE_BY_DUTY = (
 )
 PURE_MODULES = {
     "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
-    "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
+    "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "unicodedata",
+    "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "contextlib": {"suppress"},
     "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
     "io": {"BytesIO"},  # memory
+    "json": {"dumps", "loads"},  # texts
     "sys": {"modules"},  # what an application has imported, without importing it
     "threading": {"Lock"},
     "tomllib": {"TOMLDecodeError", "loads"},

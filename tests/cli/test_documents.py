@@ -142,7 +142,7 @@ def test_a_field_without_a_rule_stops_the_sealing_in_one_line(desk: Desk) -> Non
 def test_names_that_no_rule_matches_cannot_act_on_the_terminal(desk: Desk) -> None:
     status, _, said = desk.seal(r'{"\u001b[2J\n\u202e": 1}')
     assert status == 1
-    assert said == "xkeymsg: field_denied: no rule for /\\x1b[2J\\n\\u202e\n"
+    assert said == 'xkeymsg: field_denied: no rule for /"\\u001b[2J\\n\\u202e"\n'
 
 
 def test_a_permission_without_readers_stops_the_sealing(desk: Desk) -> None:

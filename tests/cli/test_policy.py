@@ -24,12 +24,12 @@ CLI = "xkeymsg.cli"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RULES = """
 [[rule]]
-pattern = "/patient/name/*"
-readers = ["billing", "clinic"]
-
-[[rule]]
 pattern = "/patient/name/0"
 readers = ["clinic"]
+
+[[rule]]
+pattern = "/patient/name/*"
+readers = ["billing", "clinic"]
 
 [[rule]]
 pattern = "/claim/**"
@@ -83,8 +83,8 @@ def test_explain_says_for_each_field_which_rule_decides(policy: str, document: s
     assert (status, said) == (0, "")
     assert [line.split(maxsplit=3) for line in shown.splitlines()] == [
         ["FIELD", "RULE", "PATTERN", "READERS"],
-        ["/patient/name/0", "1", "/patient/name/*", "billing, clinic"],
-        ["/patient/name/1", "1", "/patient/name/*", "billing, clinic"],
+        ["/patient/name/0", "1", "/patient/name/0", "clinic"],
+        ["/patient/name/1", "2", "/patient/name/*", "billing, clinic"],
         ["/claim/total", "3", "/claim/**", "billing"],
         ["/claim/items", "3", "/claim/**", "billing"],
     ]
@@ -101,19 +101,189 @@ def test_explain_in_json_takes_a_pipe_and_fails_where_sealing_would(policy: str)
     assert said.startswith("xkeymsg: field_denied: ")
 
 
-def test_lint_finds_what_is_questionable(policy: str, readers: str, tmp_path: Path) -> None:
-    finding = "rule 2 ('/patient/name/0') can never match: rules before it do\n"
-    assert called("lint", policy) == (1, finding, "")
-    assert called("lint", policy, "--readers", readers) == (1, finding, "")
+def test_lint_finds_permissions_without_readers(policy: str, readers: str, tmp_path: Path) -> None:
+    assert called("lint", policy) == (0, "", "")
+    assert called("lint", policy, "--readers", readers) == (0, "", "")
     nobody = write(tmp_path, "nobody.toml", "[readers]\nclinic = []\n")
-    status, shown, _ = called("lint", policy, "--readers", nobody)
-    assert status == 1
-    assert shown.splitlines()[1:] == [
-        "permission 'billing' has no readers",
-        "permission 'clinic' has no readers",
+    assert called("lint", policy, "--readers", nobody) == (
+        1,
+        "permission 'billing' has no readers\npermission 'clinic' has no readers\n",
+        "",
+    )
+
+
+def test_a_rule_that_can_never_match_is_an_error_of_every_command(tmp_path: Path) -> None:
+    dead = write(tmp_path, "dead.toml", rules(("/**", "all"), ("/private", "hr")))
+    data = '{"private": 1}'
+    for verb in ("explain", "matrix"):
+        status, shown, said = called(verb, dead, "-", data=data)
+        assert (status, shown) == (1, "")
+        assert "dead.toml, line 4, rule 2: '/private' can never match: rule 1 ('/**')" in said
+    status, shown, said = called("lint", dead)
+    assert (status, shown) == (1, "")
+    assert "rule 2: '/private' can never match" in said
+
+
+def rules(*pairs: tuple[str, str]) -> str:
+    return "".join(
+        f"[[rule]]\npattern = {json.dumps(pattern)}\nreaders = {json.dumps(held.split())}\n"
+        for pattern, held in pairs
+    )
+
+
+def linted(tmp_path: Path, *pairs: tuple[str, str], documents: tuple[object, ...] = ()) -> str:
+    policy = write(tmp_path, "policy.toml", rules(*pairs))
+    names = [
+        write(tmp_path, f"d{number}.json", json.dumps(document))
+        for number, document in enumerate(documents)
     ]
-    good = write(tmp_path, "good.toml", '[[rule]]\npattern = "/**"\nreaders = ["clinic"]\n')
-    assert called("lint", good, "--readers", readers) == (0, "", "")
+    status, shown, said = called("lint", policy, *names)
+    assert said == ""
+    found = [line for line in shown.splitlines() if not line.startswith("note: ")]
+    assert status == bool(found)
+    return shown
+
+
+REST = ("/**", "all hr")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "documents", "said"),
+    [
+        ([("/salry", "hr"), REST], [{"salary": 1}], "rule 1 ('/salry') matches nothing in the documents; did you mean /salary?"),
+        ([("/a", "hr"), ("/b", "hr"), REST], [{"a": 1}, {"c": 1}], "rule 2 ('/b') matches nothing"),
+        ([("/phones/0/number", "hr"), REST], [{"phones": [{"number": 1}, {"number": 2}]}], "rule 1 ('/phones/0/number') names one position of the list /phones"),
+        ([("/**/0", "hr"), REST], [{"a": [1, 2]}], "rule 1 ('/**/0') names one position of the list /a"),
+        ([("/*/ssn", "all hr"), ("/private", "hr"), REST], [{"private": {"ssn": 1, "x": 2}, "b": 1}], "rule 2 ('/private') covers /private/ssn, where rule 1 ('/*/ssn') before it decides, for all as well"),
+        ([("/*/x", "all hr"), ("/private/**/x", "hr"), REST], [{"private": {"x": 2}, "b": 1}], "rule 2 ('/private/**/x') decides nothing in the documents: rule 1 ('/*/x') before it decides /private/x"),
+        ([("/ssn", "hr"), REST], [{"SSN": 1}], 'd0.json cannot be sealed: /SSN: "SSN" looks like "ssn" of rule 1'),
+        ([("/a", "hr"), ("/b", "hr")], [{"a": 1, "c": 2, "d": 3}, {"b": 1}], "d0.json cannot be sealed: no rule for /c and 1 more"),
+        ([('/a[t="x"]/v', "all hr"), ("/a", "hr")], [{"a": [{"t": "x"}]}], "d0.json cannot be sealed: /a: a list where a filter"),
+        ([("/ssn,/salary", "hr"), REST], [], "has ',' in a name"),
+        ([("/ssn|salary", "hr"), REST], [], "has '|' in a name"),
+        ([("/a\\.b", "hr"), REST], [], "is not a pattern"),
+        ([("/sal\u200bary", "hr"), REST], [], "rule 1 has characters that cannot be seen"),
+        ([("/Private/x", "hr"), ("/private/y", "hr"), REST], [], "rule 2 ('/private/y') and rule 1 ('/Private/x') spell one name in two ways"),
+        ([('/t/*[system="email"]/value', "all"), ("", "all hr")], [], "rule 1 ('/t/*[system=\"email\"]/value') is for fewer readers than what the filter leaves over, which hr may read"),
+        ([('/t/*[system="email"]/value', "all hr"), ("", "hr")], [], "the filter tells all the member 'system', which they may not read"),
+        ([("/salary", "hr"), REST], [{"salary": 1, "b": 2}], "note: rule 2 ('/**') gives every field that no rule names, and every new one, to all, hr, also next to what rule 1 ('/salary') gives to hr alone"),
+    ],
+)  # fmt: skip
+def test_lint_finds(
+    tmp_path: Path, pairs: list[tuple[str, str]], documents: list[object], said: str
+) -> None:
+    if said == "is not a pattern":
+        status, _, shown = called("lint", write(tmp_path, "p.toml", rules(*pairs)))
+        assert status == 1
+        assert said in shown
+    else:
+        assert said in linted(tmp_path, *pairs, documents=tuple(documents))
+
+
+@pytest.mark.parametrize(
+    ("pairs", "documents"),
+    [
+        ([("/a/b", "all hr"), ("/a", "hr")], [{"a": {"b": 1, "c": 2}}]),
+        ([("/a/b", "hr"), ("/a", "all hr"), ("/b", "all hr")], [{"a": {"b": 1}}, {"b": 1}]),
+        ([('/t/*[system="email"]/value', "all hr"), ("/t/*/system", "all hr"), ("", "hr")],
+         [{"t": [{"system": "email", "value": 1}, {"system": "fax", "value": 2}], "x": 1}]),
+        ([("/**/ssn", "hr"), ("/0", "hr"), ("/Code", "all hr"), ("/a/code", "all hr")],
+         [{"0": 1, "a": {"ssn": 1, "code": 1}, "Code": 1}]),
+        ([('/"a,b"', "hr"), ("/@type", "hr"), ("/first name", "hr")],
+         [{"a,b": 1, "@type": 2, "first name": 3}]),
+    ],
+)  # fmt: skip
+def test_lint_finds_nothing_in_a_policy_that_fits(
+    tmp_path: Path, pairs: list[tuple[str, str]], documents: list[object]
+) -> None:
+    shown = linted(tmp_path, *pairs, documents=tuple(documents))
+    assert [line for line in shown.splitlines() if not line.startswith("note: ")] == []
+
+
+CASES = """
+[[case]]
+name = "billing sees the claim"
+json = '{"patient": {"name": ["Ada", "B."]}, "claim": {"total": 12.5, "items": []}}'
+reader = "billing"
+visible = ["/claim", "/patient/name/1"]
+hidden = "/patient/name/0"
+
+[[case]]
+document = "doc.json"
+reader = ["billing", "clinic"]
+visible = ["/**"]
+
+[[case]]
+name = "what no rule names does not leave"
+json = '{"x": 1}'
+refused = "field_denied"
+"""
+
+
+def test_cases_of_a_policy_pass(policy: str, document: str, tmp_path: Path) -> None:
+    cases = write(tmp_path, "cases.toml", CASES)
+    assert called("test", policy, cases) == (
+        0,
+        "ok   billing sees the claim\nok   case 2\nok   what no rule names does not leave\n"
+        "3 of 3 cases passed\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('hidden = "/patient/name/0"', 'hidden = "/patient/name"', "billing can read /patient/name/1: rule 2 ('/patient/name/*') gives it to billing, clinic"),
+        ('"/patient/name/1"', '"/patient"', "billing cannot read /patient/name/0: rule 1 ('/patient/name/0') gives it to clinic"),
+        ('"/patient/name/1"', '"/patient/nam"', "'/patient/nam' matches no field of the document"),
+        ('"/patient/name/0"', '"/**/Total"', "'/**/Total' matches no field of the document"),
+        ('"/patient/name/0"', "'/claim[total=1]'", "matches no field of the document"),
+        ('reader = "billing"', 'reader = "biling"', "no rule names the permission 'biling'"),
+        ('"x": 1', '"claim": 1', "the document can be sealed; expected field_denied"),
+        ("field_denied", "field_ambiguous", "the document cannot be sealed: field_denied: no rule for /x"),
+        ('"claim": {', '"Claim": {"x": 1}, "claim": {', "the document cannot be sealed: field_ambiguous: /Claim: "),
+    ],
+)  # fmt: skip
+def test_a_case_that_fails_says_why(
+    policy: str, document: str, tmp_path: Path, old: str, new: str, why: str
+) -> None:
+    assert old in CASES
+    cases = write(tmp_path, "cases.toml", CASES.replace(old, new))
+    status, shown, said = called("test", policy, cases)
+    assert (status, said) == (1, "")
+    assert why in shown
+    assert shown.count("FAIL") == 1
+    assert shown.endswith("2 of 3 cases passed\n")
+    assert "Ada" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "expected at least one [[case]]"),
+        ("[[cases]]\n", "expected at least one [[case]]"),
+        ("[[case]\n", "not TOML"),
+        ('[[case]]\nreaders = "x"\n', "case 1: the keys of a case are"),
+        ('[[case]]\njson = 1\n', "case 1: name, document, json, refused must be texts"),
+        ('[[case]]\njson = "1"\nreader = "billing"\n', "expected a reader with visible or hidden"),
+        ('[[case]]\njson = "1"\nvisible = "/a"\n', "expected a reader with visible or hidden"),
+        ('[[case]]\njson = "1"\nreader = "a"\nrefused = "x"\n', "refused has no reader"),
+        ('[[case]]\nreader = "a"\nhidden = ""\n', "expected either document, a file name, or json"),
+        ('[[case]]\ndocument = "no.json"\nrefused = "x"\n', "cannot read no.json"),
+        ('[[case]]\njson = "{"\nrefused = "x"\n', "not JSON"),
+        ('[[case]]\njson = "1"\nreader = "a"\nhidden = ["a.b"]\n', "'a.b' is not a pattern"),
+        ('[[case]]\njson = "1"\nreader = "a"\nhidden = [1]\n', "hidden must be a text or a list"),
+    ],
+)  # fmt: skip
+def test_a_file_of_cases_that_cannot_be_used_is_one_line(
+    policy: str, tmp_path: Path, text: str, why: str
+) -> None:
+    cases = write(tmp_path, "cases.toml", text)
+    status, shown, said = called("test", policy, cases)
+    assert (status, shown) == (1, "")
+    assert why in said
+    assert "cases.toml" in said
+    assert said.count("\n") == 1
 
 
 def test_the_matrix_of_a_policy_has_its_rules_and_permissions(policy: str) -> None:
@@ -121,11 +291,11 @@ def test_the_matrix_of_a_policy_has_its_rules_and_permissions(policy: str) -> No
     assert status == 0
     assert [line.split() for line in shown.splitlines()] == [
         ["RULE", "PATTERN", "billing", "clinic"],
-        ["1", "/patient/name/*", "yes", "yes"],
-        ["2", "/patient/name/0", "-", "-"],
+        ["1", "/patient/name/0", "-", "yes"],
+        ["2", "/patient/name/*", "yes", "yes"],
         ["3", "/claim/**", "yes", "-"],
     ]
-    assert said.startswith("xkeymsg: rule 2 ")
+    assert said == ""
 
 
 def test_the_matrix_of_a_document_has_its_fields_and_who_reads_them(
@@ -137,7 +307,7 @@ def test_the_matrix_of_a_document_has_its_fields_and_who_reads_them(
     assert [line.split() for line in shown.splitlines()] == [
         ["FIELD", "RULE", "R1", "R2"],
         ["/patient/name/0", "1", "yes", "yes"],
-        ["/patient/name/1", "1", "yes", "yes"],
+        ["/patient/name/1", "2", "yes", "yes"],
         ["/claim/total", "3", "yes", "-"],
         ["/claim/items", "3", "yes", "-"],
         [],
@@ -158,7 +328,7 @@ def test_names_in_a_document_cannot_act_on_a_terminal_or_look_like_columns(
     assert len(lines) == 1 + 8
     assert all(line.isprintable() for line in lines)
     assert '"/claim/a  yes  yes"' in shown
-    assert r'"/claim/\x1b[2J\u202e\n"' in shown
+    assert r'/claim/"\u001b[2J\u202e\n"' in shown
     if verb == "explain":
         assert called(verb, policy, hostile, "--json")[1].replace("\n", "").isprintable()
 
@@ -210,7 +380,7 @@ def test_the_page_says_what_it_was_made_from_and_shows_no_value(
     assert text.count('aria-label="may not"') == 2
     shown = "".join(seen.texts)
     assert "/patient/name/0" in shown
-    assert "can never match" in shown
+    assert "Every rule can match" in shown
 
 
 def test_the_page_needs_nothing_else_and_runs_nothing(policy: str, document: str) -> None:
@@ -256,7 +426,7 @@ def test_names_in_a_document_are_text_in_the_page(policy: str, tmp_path: Path) -
     shown = "".join(seen.texts)
     assert "<script>alert(1)<~1script>" in shown
     assert "&lt;" in shown
-    assert r"\x1b[2J\u202e\n" in shown
+    assert r"\u001b[2J\u202e\n" in shown
     assert all(each.isprintable() or each == "\n" for each in text)
 
 
@@ -267,11 +437,11 @@ def test_a_document_that_cannot_be_sealed_fails_and_says_so_in_the_page(policy: 
     assert "No rule matches 1 field" in text
 
 
-@pytest.mark.parametrize("verb", ["explain", "lint", "matrix"])
+@pytest.mark.parametrize("verb", ["explain", "lint", "matrix", "test"])
 def test_a_policy_that_cannot_be_used_is_one_line(tmp_path: Path, verb: str) -> None:
     broken = write(tmp_path, "broken.toml", '[[rule]]\npattern = "\\u001b"\nreaders = ["a"]\n')
     for path in (broken, str(tmp_path / "none.toml")):
-        status, shown, said = called(verb, path)
+        status, shown, said = called(verb, path, *([path] if verb == "test" else []))
         assert (status, shown) == (1, "")
         assert said.startswith("xkeymsg: policy_invalid: ")
         assert Path(path).name in said
@@ -288,7 +458,7 @@ def test_what_is_no_document_is_a_failure(policy: str, verb: str) -> None:
 
 @given(st.dictionaries(st.text(), st.integers() | st.dictionaries(st.text(), st.none())))
 def test_no_name_gets_out_of_its_cell(document: dict[str, object]) -> None:
-    policy = Policy([("/a/**", ["some"]), ("/**", ["others"])])
+    policy = Policy([("/some name", ["some"]), ("/**", ["others"])])
     matrix = make_matrix(
         policy, policy.explain(document), {"some": [Recipient(XKeyPair.generate().public)]}
     )

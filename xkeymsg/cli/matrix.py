@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from xkeymsg.cli.lint import findings
-from xkeymsg.cli.table import aligned, bare
+from xkeymsg.cli.table import aligned, place
 from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.keys import Recipient
 from xkeymsg.nkey import Prefix, encode_public
@@ -106,7 +106,7 @@ def as_text(matrix: Matrix) -> list[str]:
     for row in matrix.rows:
         rule = str(row.rule or "none")
         table.append(
-            [bare(row.place), rule] if matrix.of_document else [rule, bare(row.place)],
+            [place(row.place), rule] if matrix.of_document else [rule, place(row.place)],
         )
         table[-1] += ["yes" if row.seen_by(column) else "-" for column in matrix.columns]
     lines = aligned(table)

@@ -16,7 +16,7 @@ from xkeymsg.cli.lint import findings, notes
 from xkeymsg.cli.matrix import as_text, make_matrix
 from xkeymsg.cli.output import PRIVATE, write
 from xkeymsg.cli.page import Source, page
-from xkeymsg.cli.table import aligned, bare
+from xkeymsg.cli.table import aligned, place
 from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.files import Policy, load_readers, parse_readers
@@ -60,9 +60,9 @@ def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
     else:
         rows = [
             [
-                bare(each.pointer),
+                place(each.pointer),
                 str(each.rule or "none"),
-                bare(each.pattern) if each.rule else "-",
+                place(each.pattern) if each.rule else "-",
                 ", ".join(each.permissions) or "nobody",
             ]
             for each in decisions
@@ -90,7 +90,7 @@ def lint(policy_file: Path, documents: tuple[BinaryIO, ...], readers_file: Path 
     rules = Policy.load(policy_file)
     read = {each.name: read_document(each) for each in documents}
     found = findings(rules, read, readers)
-    _echo([bare(each) for each in found] + [f"note: {bare(each)}" for each in notes(rules)])
+    _echo([*found, *(f"note: {each}" for each in notes(rules))])
     return EXIT_FAILED if found else 0
 
 
@@ -120,8 +120,7 @@ def test(policy_file: Path, cases_file: Path) -> int:
     for case in cases:
         found = failures(rules, case)
         failed += bool(found)
-        _echo([f"{'FAIL' if found else 'ok  '} {bare(case.name)}"])
-        _echo([f"     {bare(each)}" for each in found])
+        _echo([f"{'FAIL' if found else 'ok  '} {case.name}", *(f"     {each}" for each in found)])
     _echo([f"{len(cases) - failed} of {len(cases)} cases passed"])
     return EXIT_FAILED if failed else 0
 
@@ -180,7 +179,7 @@ def _denied(fields: int) -> int:
 
 def _echo(lines: Sequence[str]) -> None:
     for line in lines:
-        click.echo(line)
+        click.echo("".join(each if each.isprintable() else repr(each)[1:-1] for each in line))
 
 
 def _read(path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Final
 
 from xkeymsg.daemon.terminal import quote
 
-__all__ = ("aligned", "bare")
+__all__ = ("aligned", "bare", "place")
 
 _BARE: Final = re.compile(r'[^\s"\\]+')
 _GAP: Final = "  "
@@ -21,6 +21,11 @@ def bare(text: str) -> str:
     A name with spaces in it could look like more columns than there are.
     """
     return text if text.isprintable() and _BARE.fullmatch(text) else quote(text)
+
+
+def place(text: str) -> str:
+    """Return a pointer or a pattern so that it can be pasted, if it cannot look like columns."""
+    return text if text.isprintable() and text and _GAP not in text else quote(text)
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from unicodedata import combining, normalize
 
 from xkeymsg.errors import PolicyError
+from xkeymsg.spelling import fault, shown, spellings
 
 __all__ = ("Filter", "Segment", "fold", "parse_pattern", "pointer")
 
@@ -64,10 +65,11 @@ def parse_pattern(text: str) -> tuple[Segment, ...]:
         raise PolicyError(f"a pattern is text, not {type(text).__name__}")
     segments = _read(text)
     if isinstance(segments, int):
-        raise _misspelt(text, segments)
+        right = [each for each in spellings(text, segments) if isinstance(_read(each), list)]
+        raise PolicyError(fault(text, segments, right))
     if sum(segment.deep for segment in segments) > 1:
         fix = "; it covers what is below without the last one" if segments[-1].deep else ""
-        raise PolicyError(f"pattern {_shown(text)} has more than one **{fix}")
+        raise PolicyError(f"pattern {shown(text)} has more than one **{fix}")
     return tuple(segments[:-1] if segments and segments[-1].deep else segments)
 
 
@@ -142,69 +144,3 @@ def fold(name: str) -> str:
         return name.lower()
     name = normalize("NFKC", normalize("NFKC", _UNSEEN.sub("", name)).casefold())
     return "".join([each for each in _UNSEEN.sub("", name) if combining(each) in _LETTERS])
-
-
-# --- other languages ------------------------------------------------------------------------------
-
-_SHOWN: Final = 200
-"""Characters of a pattern that an error shows."""
-_FAULTS: Final = (
-    (r"\Z", "an empty segment"),
-    (r"\s|.*\s\Z", "a blank at the end of a name"),
-    (r"-\Z|:", "a placeholder of another language"),
-    (r"[^\[]*\.", "a dot"),
-    (r".*%2[Ff]", "a percent escape"),
-    (r".*\{", "braces"),
-    (r".*\[", 'brackets that are not a filter such as [name="value"]'),
-    (r".*\*", "a * within a name"),
-    (r".*~", "a ~ without 0, 1 or 2 behind it"),
-    ("", "a character that needs quotes"),
-)
-_FILTERS: Final = (
-    (r"\[\?\(?@\.([\w-]+)\s*==?\s*([^\])]*)\)?\]", r"/*[\1=\2]"),
-    (r"(?<=/)(?=\[[\w-]+\s*=)", "*"),
-    (r"\[\s*([\w-]+)\s*==?\s*([^\]]*?)\s*\]", r"[\1=\2]"),
-    (rf"""(?<==)(?!(?:{_VALUE})\])["']?([^\]"']*)["']?(?=\])""", r'"\1"'),
-    (r"""\[["']([^\]"']*)["']\]""", r'/"\1"'),
-)
-_FORMS: Final = (
-    (r"\A[#$@]+(?=[./\[]|\Z)", ""),
-    (r"\.\.", "/**/"),
-    (r"\[\*?\]|(?<=/)(?:-|:\w+|\[?\{\w*\}\]?)(?=/|\Z)", "/*"),
-    (r"\[(\d+)\]", r"/\1"),
-    (r"%2[Ff]|\.", "/"),
-    (r"(?:\s*/)+\s*", "/"),
-)
-"""How other languages write paths, and how this one does."""
-
-
-def _misspelt(text: str, at: int) -> PolicyError:
-    segment = text[at:].removeprefix("/").partition("/")[0]
-    start = at + text.startswith("/", at)
-    fault = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
-    if not text.startswith("/", at):
-        fault = "no / at its start"
-    path = text.strip() if len(text) <= _SHOWN else ""
-    for form, ours in _FILTERS:
-        path = re.sub(form, ours, path)
-    pieces = re.split(rf"({_STRING})", path)
-    for form, ours in _FORMS:
-        pieces[::2] = [re.sub(form, ours, piece) for piece in pieces[::2]]
-    name = segment if segment.startswith('"') else dumps(segment)
-    forms = (
-        "/" + "".join(pieces).strip("/"),
-        f"{text[:at]}/{name}{text[start + len(segment) :]}",
-    )
-    right = [
-        _shown(form)
-        for form in forms
-        if form not in ("/", text) and len(form) <= _SHOWN and isinstance(_read(form), list)
-    ]
-    fix = f": write {' or '.join(right)}" if right else ""
-    return PolicyError(f"{_shown(text)} is not a pattern, because it has {fault}{fix}")
-
-
-def _shown(text: str) -> str:
-    """Return a text as a TOML string."""
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return f"'{text}'" if text.isprintable() and "'" not in text else dumps(text)

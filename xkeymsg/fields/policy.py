@@ -173,18 +173,23 @@ class Policy:
 
         Names that the pattern leaves open are in no pattern, maps have what its filters want and
         nothing else, and `**` stands for 0, 1 and more segments, up to one more than matters. No
-        state is yielded where an earlier filter cannot be decided.
+        state is yielded where the filters contradict each other, or an earlier one is undecided.
         """
         state = start or self.start
-        for at, (name, filters, deep) in enumerate(segments):
+        for at, (name, filters, deep) in enumerate(segments, 1):
+            rest = segments[at:]
             if deep:
                 for _ in range(self._longest + 2):
-                    yield from self.reach(segments[at + 1 :], state)
+                    yield from self.reach(rest, state)
                     state = state.other.settle({})
                 return
             state = state.other if name is None else state.child(name)
+            wanted = {each.name: each.value for each in filters}
+            is_scalar = bool(rest) and rest[0].name in wanted
+            if len(wanted) < len(filters) or (is_scalar and (rest[0].filters or rest[1:])):
+                return  # one member cannot have two values, nor a scalar members
             try:
-                state = state.settle({each.name: each.value for each in filters})
+                state = state.settle(wanted)
             except FieldAmbiguousError:
                 return
         yield state
@@ -196,7 +201,7 @@ class Policy:
         and wants no more members, and so matches whatever this one does.
         """
         hiding = dict[str, None]()
-        for state in () if _is_contradictory(segments) else self.reach(segments):
+        for state in self.reach(segments):
             if state.rule == number:
                 return
             hiding[self._named(state.rule)] = None
@@ -239,19 +244,6 @@ def _settled(state: State, value: Any) -> State | None:
         return state.settle(value)
     except FieldAmbiguousError:
         return None
-
-
-def _is_contradictory(segments: Sequence[Segment]) -> bool:
-    """Tell whether one member has to have two values, or a scalar members."""
-    return any(
-        len({each.name for each in segment.filters}) < len(segment.filters)
-        or (
-            len(segments) > at
-            and segments[at].name in {each.name for each in segment.filters}
-            and bool(segments[at].filters or segments[at + 1 :])
-        )
-        for at, segment in enumerate(segments, 1)
-    )
 
 
 def _rule(

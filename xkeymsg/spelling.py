@@ -1,0 +1,80 @@
+"""What errors say of patterns in other languages: what is wrong, and how it is spelt here.
+
+Texts for people, and nothing else: whether a text is a pattern is decided in `fields.pattern`.
+"""
+
+from __future__ import annotations
+
+import re
+from json import dumps
+from typing import Final
+
+__all__ = ("fault", "shown", "spellings")
+
+_STRING: Final = r'"(?:[^"\\]|\\.)*"'
+_VALUE: Final = rf"{_STRING}|-?(?:0|[1-9][0-9]*)|true|false|null"
+_SHOWN: Final = 200
+"""Characters of a pattern that an error shows."""
+_FAULTS: Final = (
+    (r"\Z", "an empty segment"),
+    (r"\s|.*\s\Z", "a blank at the end of a name"),
+    (r"-\Z|:", "a placeholder of another language"),
+    (r"[^\[]*\.", "a dot"),
+    (r".*%2[Ff]", "a percent escape"),
+    (r".*\{", "braces"),
+    (r".*\[", 'brackets that are not a filter such as [name="value"]'),
+    (r".*\*", "a * within a name"),
+    (r".*~", "a ~ without 0, 1 or 2 behind it"),
+    ("", "a character that needs quotes"),
+)
+_FILTERS: Final = (
+    (r"\[\?\(?@\.([\w-]+)\s*==?\s*([^\])]*)\)?\]", r"/*[\1=\2]"),
+    (r"(?<=/)(?=\[[\w-]+\s*=)", "*"),
+    (r"\[\s*([\w-]+)\s*==?\s*([^\]]*?)\s*\]", r"[\1=\2]"),
+    (rf"""(?<==)(?!(?:{_VALUE})\])["']?([^\]"']*)["']?(?=\])""", r'"\1"'),
+    (r"""\[["']([^\]"']*)["']\]""", r'/"\1"'),
+)
+_FORMS: Final = (
+    (r"\A[#$@]+(?=[./\[]|\Z)", ""),
+    (r"\.\.", "/**/"),
+    (r"\[\*?\]|(?<=/)(?:-|:\w+|\[?\{\w*\}\]?)(?=/|\Z)", "/*"),
+    (r"\[(\d+)\]", r"/\1"),
+    (r"%2[Ff]|\.", "/"),
+    (r"(?:\s*/)+\s*", "/"),
+)
+"""How other languages write paths, and how this one does."""
+
+
+def fault(text: str, at: int, right: list[str]) -> str:
+    """Say what is wrong with a text that stops being a pattern at some place, and what is right."""
+    segment = _segment(text, at)
+    reason = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
+    if not text.startswith("/", at):
+        reason = "no / at its start"
+    fix = f": write {' or '.join(map(shown, right))}" if right else ""
+    return f"{shown(text)} is not a pattern, because it has {reason}{fix}"
+
+
+def spellings(text: str, at: int) -> list[str]:
+    """Return what may be the right spellings; some are no patterns either."""
+    segment = _segment(text, at)
+    path = text.strip() if len(text) <= _SHOWN else ""
+    for form, ours in _FILTERS:
+        path = re.sub(form, ours, path)
+    pieces = re.split(rf"({_STRING})", path)
+    for form, ours in _FORMS:
+        pieces[::2] = [re.sub(form, ours, piece) for piece in pieces[::2]]
+    name = segment if segment.startswith('"') else dumps(segment)
+    rest = text[at:].removeprefix("/")[len(segment) :]
+    forms = "/" + "".join(pieces).strip("/"), f"{text[:at]}/{name}{rest}"
+    return [form for form in forms if form not in ("/", text) and len(form) <= _SHOWN]
+
+
+def shown(text: str) -> str:
+    """Return a text as a TOML string."""
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"'{text}'" if text.isprintable() and "'" not in text else dumps(text)
+
+
+def _segment(text: str, at: int) -> str:
+    return text[at:].removeprefix("/").partition("/")[0]
