@@ -21,6 +21,7 @@ from tests.envelope.cast import pair
 from tests.fields.model import MISSING, Path, exact, leaves, readers, view
 from tests.fields.people import SEALER, SUBJECT, opener, plaintexts, seen
 from xkeymsg import FieldDeniedError, Policy
+from xkeymsg.cli.cases import failures, load_cases
 from xkeymsg.cli.lint import findings, notes
 
 ROLES: Final = roles.ROLES
@@ -274,6 +275,11 @@ def test_research_sees_no_extension_of_anything() -> None:
         assert b"EXTENSION" not in b"".join(plaintexts(research, envelope).values())
         seen_before += 1
     assert seen_before > 40
+
+
+def test_the_cases_of_the_policy_pass() -> None:
+    for case in load_cases(roles.HERE / "cases.toml"):
+        assert failures(POLICY, case) == []
 
 
 def test_the_demo_prints_what_each_role_saw(capsys: pytest.CaptureFixture[str]) -> None:

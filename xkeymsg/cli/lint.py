@@ -203,7 +203,7 @@ class _Documents:
 
     def _unused(self, fields: Collection[_Field]) -> Iterator[str]:
         used = {self._pattern_of(field) for field in fields}
-        places = list(dict.fromkeys(field.decision.pointer for field in fields))
+        places = {pointer(each.path[:at]) for each in fields for at in range(len(each.path) + 1)}
         for number, each in enumerate(self._patterns):
             if number in used:
                 continue
@@ -219,7 +219,7 @@ class _Documents:
                     )
                     break
             if not hidden:
-                close = get_close_matches(each.text, places, 1, 0.75)
+                close = get_close_matches(each.text, sorted(places), 1, 0.75)
                 hint = f"; did you mean {close[0]}?" if close else ""
                 yield f"{each} matches nothing in the documents{hint}"
 
