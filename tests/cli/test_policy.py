@@ -150,34 +150,45 @@ REST = ("/**", "all hr")
 @pytest.mark.parametrize(
     ("pairs", "documents", "said"),
     [
-        ([("/salry", "hr"), REST], [{"salary": 1}], "rule 1 ('/salry') matches nothing in the documents; did you mean /salary?"),
-        ([("/a", "hr"), ("/b", "hr"), REST], [{"a": 1}, {"c": 1}], "rule 2 ('/b') matches nothing"),
-        ([("/phones/0/number", "hr"), REST], [{"phones": [{"number": 1}, {"number": 2}]}], "rule 1 ('/phones/0/number') names one position of the list /phones"),
-        ([("/**/0", "hr"), REST], [{"a": [1, 2]}], "rule 1 ('/**/0') names one position of the list /a"),
-        ([("/*/ssn", "all hr"), ("/private", "hr"), REST], [{"private": {"ssn": 1, "x": 2}, "b": 1}], "rule 2 ('/private') covers /private/ssn, where rule 1 ('/*/ssn') before it decides, for all as well"),
-        ([("/*/x", "all hr"), ("/private/**/x", "hr"), REST], [{"private": {"x": 2}, "b": 1}], "rule 2 ('/private/**/x') decides nothing in the documents: rule 1 ('/*/x') before it decides /private/x"),
-        ([("/ssn", "hr"), REST], [{"SSN": 1}], 'd0.json cannot be sealed: /SSN: "SSN" looks like "ssn" of rule 1'),
-        ([("/a", "hr"), ("/b", "hr")], [{"a": 1, "c": 2, "d": 3}, {"b": 1}], "d0.json cannot be sealed: no rule for /c and 1 more"),
-        ([('/a[t="x"]/v', "all hr"), ("/a", "hr")], [{"a": [{"t": "x"}]}], "d0.json cannot be sealed: /a: a list where a filter"),
+        ([("/salry", "hr"), REST], [{"salary": 1}],
+         "rule 1 ('/salry') matches nothing in the documents; did you mean /salary?"),
+        ([("/a", "hr"), ("/b", "hr"), REST], [{"a": 1}, {"c": 1}],
+         "rule 2 ('/b') matches nothing"),
+        ([("/phones/0/number", "hr"), REST], [{"phones": [{"number": 1}, {"number": 2}]}],
+         "rule 1 ('/phones/0/number') names one position of the list /phones"),
+        ([("/**/0", "hr"), REST], [{"a": [1, 2]}],
+         "rule 1 ('/**/0') names one position of the list /a"),
+        ([("/*/ssn", "all hr"), ("/private", "hr"), REST],
+         [{"private": {"ssn": 1, "x": 2}, "b": 1}],
+         "rule 2 ('/private') covers /private/ssn, where rule 1 ('/*/ssn') before it decides,"
+         " for all as well"),
+        ([("/*/x", "all hr"), ("/private/**/x", "hr"), REST], [{"private": {"x": 2}, "b": 1}],
+         "rule 2 ('/private/**/x') decides nothing in the documents: rule 1 ('/*/x') before it"
+         " decides /private/x"),
+        ([("/ssn", "hr"), REST], [{"SSN": 1}],
+         'd0.json cannot be sealed: /SSN: "SSN" looks like "ssn" of rule 1'),
+        ([("/a", "hr"), ("/b", "hr")], [{"a": 1, "c": 2, "d": 3}, {"b": 1}],
+         "d0.json cannot be sealed: no rule for /c and 1 more"),
+        ([('/a[t="x"]/v', "all hr"), ("/a", "hr")], [{"a": [{"t": "x"}]}],
+         "d0.json cannot be sealed: /a: a list where a filter"),
         ([("/ssn,/salary", "hr"), REST], [], "has ',' in a name"),
         ([("/ssn|salary", "hr"), REST], [], "has '|' in a name"),
-        ([("/a\\.b", "hr"), REST], [], "is not a pattern"),
         ([("/sal\u200bary", "hr"), REST], [], "rule 1 has characters that cannot be seen"),
-        ([("/Private/x", "hr"), ("/private/y", "hr"), REST], [], "rule 2 ('/private/y') and rule 1 ('/Private/x') spell one name in two ways"),
-        ([('/t/*[system="email"]/value', "all"), ("", "all hr")], [], "rule 1 ('/t/*[system=\"email\"]/value') is for fewer readers than what the filter leaves over, which hr may read"),
-        ([('/t/*[system="email"]/value', "all hr"), ("", "hr")], [], "the filter tells all the member 'system', which they may not read"),
-        ([("/salary", "hr"), REST], [{"salary": 1, "b": 2}], "note: rule 2 ('/**') gives every field that no rule names, and every new one, to all, hr, also next to what rule 1 ('/salary') gives to hr alone"),
+        ([("/Private/x", "hr"), ("/private/y", "hr"), REST], [],
+         "rule 2 ('/private/y') and rule 1 ('/Private/x') spell one name in two ways"),
+        ([('/t/*[system="email"]/value', "all"), ("", "all hr")], [],
+         "is for fewer readers than what the filter leaves over, which hr may read"),
+        ([('/t/*[system="email"]/value', "all hr"), ("", "hr")], [],
+         "the filter tells all the member 'system', which they may not read"),
+        ([("/salary", "hr"), REST], [{"salary": 1, "b": 2}],
+         "note: rule 2 ('/**') gives every field that no rule names, and every new one, to all,"
+         " hr, also next to what rule 1 ('/salary') gives to hr alone"),
     ],
 )  # fmt: skip
 def test_lint_finds(
     tmp_path: Path, pairs: list[tuple[str, str]], documents: list[object], said: str
 ) -> None:
-    if said == "is not a pattern":
-        status, _, shown = called("lint", write(tmp_path, "p.toml", rules(*pairs)))
-        assert status == 1
-        assert said in shown
-    else:
-        assert said in linted(tmp_path, *pairs, documents=tuple(documents))
+    assert said in linted(tmp_path, *pairs, documents=tuple(documents))
 
 
 @pytest.mark.parametrize(
@@ -233,15 +244,20 @@ def test_cases_of_a_policy_pass(policy: str, document: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("old", "new", "why"),
     [
-        ('hidden = "/patient/name/0"', 'hidden = "/patient/name"', "billing can read /patient/name/1: rule 2 ('/patient/name/*') gives it to billing, clinic"),
-        ('"/patient/name/1"', '"/patient"', "billing cannot read /patient/name/0: rule 1 ('/patient/name/0') gives it to clinic"),
-        ('"/patient/name/1"', '"/patient/nam"', "'/patient/nam' matches no field of the document"),
+        ('hidden = "/patient/name/0"', 'hidden = "/patient/name"',
+         "billing can read /patient/name/1: rule 2 ('/patient/name/*') gives it to billing,"),
+        ('"/patient/name/1"', '"/patient"',
+         "billing cannot read /patient/name/0: rule 1 ('/patient/name/0') gives it to clinic"),
+        ('"/patient/name/1"', '"/patient/nam"',
+         "'/patient/nam' matches no field of the document"),
         ('"/patient/name/0"', '"/**/Total"', "'/**/Total' matches no field of the document"),
         ('"/patient/name/0"', "'/claim[total=1]'", "matches no field of the document"),
         ('reader = "billing"', 'reader = "biling"', "no rule names the permission 'biling'"),
         ('"x": 1', '"claim": 1', "the document can be sealed; expected field_denied"),
-        ("field_denied", "field_ambiguous", "the document cannot be sealed: field_denied: no rule for /x"),
-        ('"claim": {', '"Claim": {"x": 1}, "claim": {', "the document cannot be sealed: field_ambiguous: /Claim: "),
+        ("field_denied", "field_ambiguous",
+         "the document cannot be sealed: field_denied: no rule for /x"),
+        ('"claim": {', '"Claim": {"x": 1}, "claim": {',
+         "the document cannot be sealed: field_ambiguous: /Claim: "),
     ],
 )  # fmt: skip
 def test_a_case_that_fails_says_why(

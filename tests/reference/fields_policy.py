@@ -198,8 +198,10 @@ def is_like(value: Document, wanted: Scalar) -> bool:
     """F-63: equal, but perhaps for the kind or the spelling, or in a list."""
     if isinstance(value, list):
         return any(not isinstance(one, list) and is_like(one, wanted) for one in value)
-    if is_number(value) and is_number(wanted):
-        return bool(value == wanted)
+    if isinstance(value, dict):
+        return False
+    if is_number(value) and is_number(wanted) and value == wanted:
+        return True
     return fold(as_text(value)) == fold(as_text(wanted))
 
 

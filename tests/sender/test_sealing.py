@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ast
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from prometheus_client import CollectorRegistry
 
 from sender.config import Route
 from sender.outputs import CoreOutput, StreamOutput
+from sender.rules import RuleCounts, deciding_rules
 from sender.sealing import Author, Sealed, Sealing, is_of_setup
+from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
 from tests.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
 from tests.test_layers import FILES
 from xkeymsg.errors import (
     ConfigurationError,
+    FieldAmbiguousError,
     FieldDeniedError,
     MalformedError,
     PayloadTooLargeError,
@@ -24,6 +30,7 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.fields.documents import Opener, Sealer
+from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKeyPair
 from xkeymsg.trust.peers_file import Peers
 
@@ -194,6 +201,71 @@ async def test_a_policy_that_nobody_can_read_for_is_not_loaded(tmp_path: Path) -
     assert Opener(BOB, {ALICE.public}).open_document(sealed.envelope, subject="out").document
     with pytest.raises(FieldDeniedError):
         await each.seal(b'{"other": "x"}')
+
+
+def series(registry: CollectorRegistry) -> dict[str, float]:
+    """The counts of rules, by the number of the rule."""
+    return {
+        sample.labels["rule"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "xkeymsg_rule_documents_total" and sample.labels["route"] == "r"
+    }
+
+
+async def test_documents_are_counted_by_the_rules_that_decide(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    rules = [
+        (["/a", "/b"], "clinic"),
+        ('/c/*[t="x"]', "clinic"),
+        ("/c", "billing"),
+        ("/d", "clinic"),
+    ]
+    path.write_text(
+        "".join(
+            f"[[rule]]\npattern = {json.dumps(pattern)}\nreaders = [{json.dumps(held)}]\n"
+            for pattern, held in rules
+        )
+    )
+    registry = CollectorRegistry()
+    own = Sealing(
+        route(recipients=None, policy=str(path)), PEERS, Author(ALICE), rules=RuleCounts(registry)
+    )
+    assert series(registry) == {"1": 0, "2": 0, "3": 0, "4": 0}
+    await own.seal(b'{"a": {"x": 1}, "b": 2}')
+    await own.seal(b'{"a": 1, "c": [{"t": "x"}, {"t": "y"}, {}]}')
+    with pytest.raises(FieldDeniedError):
+        await own.seal(b'{"a": 1, "e": 1}')
+    with pytest.raises(FieldAmbiguousError) as caught:
+        await own.seal(b'{"a": 1, "c": [{"t": "X"}]}')
+    assert not is_of_setup(caught.value)
+    assert series(registry) == {"1": 2, "2": 1, "3": 1, "4": 0}
+    own.reload()
+    assert series(registry) == {"1": 2, "2": 1, "3": 1, "4": 0}
+    path.write_text('[[rule]]\npattern = "/a"\nreaders = ["clinic"]\n')
+    own.reload()
+    assert series(registry) == {"1": 0}
+
+
+@settings(PATIENT, max_examples=100)
+@given(DOCUMENTS | ALIKE, TOTAL_RULES | FILTERED_RULES)
+def test_the_rules_that_decide_are_those_that_explain_names(document: Any, rules: Any) -> None:
+    policy = Policy(rules)
+    try:
+        told = policy.explain(document)
+    except FieldAmbiguousError:
+        return
+    assert deciding_rules(policy, document) == {each.rule for each in told}
+
+
+def test_the_series_of_rules_are_bounded() -> None:
+    registry = CollectorRegistry()
+    counts = RuleCounts(registry)
+    policy = Policy([(f"/{number}", ["p"]) for number in range(300)])
+    counts.watch("r", policy)
+    counts.count("r", {1, 256, 257, 300})
+    assert len(series(registry)) == 256
+    assert sum(series(registry).values()) == 2
 
 
 async def test_readers_are_listed_or_those_who_hold_the_permission(tmp_path: Path) -> None:

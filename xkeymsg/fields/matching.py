@@ -31,7 +31,11 @@ _NAMES: Final = 1024
 _TEXT: Final = {str}
 _NUMBERS: Final = {int, float, Decimal}
 
+_LISTED: Final = "a list where a filter expects a map (its items are at /*)"
+
 _Path = tuple[str | int, ...]
+_Looks = tuple[str, object]
+_Alike = dict[_Looks, list[tuple[str, type, Any]]]
 
 
 class _Node:
@@ -49,8 +53,8 @@ class _Node:
         self.named: dict[str, _Node] = {}
         self.any: _Node | None = None
         self.deep: _Node | None = None
-        self.filters: list[Filter] = []
-        """What the map here must have."""
+        self.filters: list[tuple[Filter, set[_Looks]]] = []
+        """What the map here must have, each with what looks like it."""
         self.tests: dict[frozenset[Filter], _Node] = {}
         """The same place, by what its map must have."""
         self.folded: dict[str, list[str]] = {}
@@ -82,7 +86,8 @@ class State:
     """All that patterns can still say at one place of a document."""
 
     __slots__ = (
-        "_made", "_nodes", "_other", "_paths", "_tests", "below_set", "leaf_set", "members", "rule",
+        "_made", "_nodes", "_other", "_paths", "_tests", "_wanted", "below_set", "leaf_set",
+        "members", "rule",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +96,7 @@ class State:
         self._made = made
         self._nodes = nodes
         self._tests = tests
+        self._wanted = [each for node in tests for each, _ in node.filters]
         self._paths: dict[str, State] = {}
         self._other: State | None = None
         self.members: dict[tuple[str, ...], tuple[State, ...]] = {}
@@ -145,11 +151,16 @@ class State:
         return repeat(self.other, count)
 
     def twins(self, name: str) -> list[str]:
-        """Return the names in patterns that a name, which is in none, looks like (F-64)."""
+        """Return the names in patterns that a name looks like, and is not (F-64).
+
+        Those are left out that certainly have the same readers.
+        """
         if not self._nodes or any(self._is_live(node.named.get(name)) for node in self._nodes):
             return []
         folded = fold(name)
-        return [each for node in self._nodes for each in node.folded.get(folded, ())]
+        alike = [each for node in self._nodes for each in node.folded.get(folded, ())]
+        same = self.child(name).below_set if alike else None
+        return [each for each in alike if same is None or self.child(each).below_set != same]
 
     def _is_live(self, node: _Node | None) -> bool:
         """Tell whether an earlier pattern than the one here can match at a node or below."""
@@ -165,18 +176,35 @@ class State:
         """
         if not self._tests:
             return self
-        rule, held, doubts = self.rule, [], []
-        known = [each for node in self._tests for each in node.filters]
+        rule, held, doubt, reason = self.rule, [], NO_PATTERN, ""
+        members = value if type(value) is dict else {}
+        alike = _by_looks(members)
         for node in self._tests:
-            result = _test(node.filters, value, known) if node.least < rule else False
+            if node.least >= rule:
+                break
+            result = self._test(node, members, alike) if type(value) is not list else _LISTED
             if result is True:
                 rule = min(rule, node.rule)
                 held.append(node)
-            elif result:
-                doubts.append((node.least, result))
-        if doubts and doubts[0][0] < rule:
-            raise FieldAmbiguousError(pointer(path), doubts[0][1])
+            elif result and doubt == NO_PATTERN:
+                doubt, reason = node.least, result
+        if doubt < rule:
+            raise FieldAmbiguousError(pointer(path), reason)
         return self._made.make(held, rule, self._nodes)
+
+    def _test(self, node: _Node, members: dict[str, Any], alike: _Alike) -> bool | str:
+        """Return whether a map has the members that filters want, or why that is open (F-63)."""
+        held = True
+        for (name, kind, wanted), looks in node.filters:
+            item = members.get(name)
+            if type(item) is kind and item == wanted and name in members:
+                continue
+            held = False
+            for each in looks:
+                # A member that another filter here wants is what it looks like.
+                if any(member not in self._wanted for member in alike.get(each, ())):
+                    return f"{dumps(name)} of a filter there has another spelling or kind"
+        return held
 
     @property
     def first(self) -> int:
@@ -244,7 +272,10 @@ class _States:
                 node = node.add(segment, count)
                 if segment.filters:
                     node = node.tests.setdefault(segment.filters, _Node(count + 1))
-                    node.filters = sorted(segment.filters, key=str)
+                    node.filters = [
+                        (each, _looks(each.name, each.value))
+                        for each in sorted(segment.filters, key=str)
+                    ]
                 path.append(node)
             node.rule = min(node.rule, number)
             for node in path:
@@ -262,34 +293,28 @@ def compile_patterns(patterns: Sequence[Sequence[Segment]], sets: Sequence[int])
     return _States(patterns, sets).start
 
 
-def _test(filters: Iterable[Filter], value: Any, known: list[Filter]) -> bool | str:
-    """Return whether a value has the members that filters want, or why that is open (F-63).
+def _by_looks(members: dict[str, Any]) -> _Alike:
+    """Return the members of a map, by what could be taken for them."""
+    alike: _Alike = {}
+    for name, item in members.items():
+        for looks in _looks(name, item):
+            alike.setdefault(looks, []).append((name, type(item), item))
+    return alike
 
-    A member that is one of the `known` filters is what it looks like.
-    """
+
+def _looks(name: str, value: Any) -> set[_Looks]:
+    """Return what is the same for members that differ only in spelling or kind."""
+    folded = fold(str(name))
+    return {(folded, each) for each in _looks_of(value)}
+
+
+def _looks_of(value: Any) -> set[object]:
     if type(value) is list:
-        return "a list where a filter expects a map (its items are at /*)"
-    held = type(value) is dict
-    for name, kind, wanted in filters if held else ():
-        item = value.get(name)
-        if type(item) is kind and item == wanted and name in value:
-            continue
-        held = False
-        folded = fold(name)
-        for other, like in value.items():
-            is_like = fold(str(other)) == folded and _is_like(like, wanted)
-            if is_like and (other, type(like), like) not in known:
-                return f"{dumps(name)} of a filter there has another spelling or kind"
-    return held
-
-
-def _is_like(item: Any, wanted: str | int | None) -> bool:
-    """Tell whether a value is what a filter wants, but for its kind or spelling, or holds it."""
-    if type(item) is list:
-        return any(type(each) is not list and _is_like(each, wanted) for each in item)
-    if type(item) in _NUMBERS and type(wanted) in _NUMBERS:
-        return bool(item == wanted)
-    return fold(_text(item)) == fold(_text(wanted))
+        return {looks for each in value if type(each) is not list for looks in _looks_of(each)}
+    if type(value) is dict:
+        return set()
+    looks = {fold(_text(value))}
+    return {*looks, value} if type(value) in _NUMBERS else looks
 
 
 def _text(value: Any) -> str:
