@@ -313,7 +313,7 @@ def _looks_of(value: Any) -> set[object]:
         return {looks for each in value if type(each) is not list for looks in _looks_of(each)}
     if type(value) is dict:
         return set()
-    looks = {fold(_text(value))}
+    looks: set[object] = {fold(_text(value))}
     return {*looks, value} if type(value) in _NUMBERS else looks
 
 

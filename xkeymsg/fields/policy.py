@@ -13,6 +13,7 @@ from xkeymsg.fields.annotations import rules_of
 from xkeymsg.fields.matching import DENIED, NO_PATTERN, State, compile_patterns
 from xkeymsg.fields.pattern import Segment, parse_pattern, pointer
 from xkeymsg.limits import Limits
+from xkeymsg.spelling import shown
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
 
@@ -115,10 +116,10 @@ class Policy:
         """
         segments = parse_pattern(pointer)
         if any(segment.name is None for segment in segments):
-            raise PolicyError(f"{pointer!r} is a pattern and not a pointer")
+            raise PolicyError(f"{shown(pointer)} is a pattern and not a pointer")
         for state in self.reach(segments):
             return self.decide((), state.rule).permissions
-        raise PolicyError(f"{pointer!r}: a filter of the policy cannot be decided there")
+        raise PolicyError(f"{shown(pointer)}: a filter of the policy cannot be decided there")
 
     def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
         """Say for each field of a document, in its order, which rule decides, and for whom.
@@ -209,10 +210,11 @@ class Policy:
         if not hiding:
             reason = "its filters, and those of rules before it, contradict each other"
         rule, text = self._patterns[number]
-        raise PolicyError(f"rule {rule}: {text!r} can never match: {reason}")
+        raise PolicyError(f"rule {rule}: {shown(text)} can never match: {reason}")
 
     def _named(self, pattern: int) -> str:
-        return "rule {} ({!r})".format(*self._patterns[pattern])
+        number, text = self._patterns[pattern]
+        return f"rule {number} ({shown(text)})"
 
     def __repr__(self) -> str:
         return f"<Policy of {len(self.rules)} rules>"
