@@ -36,7 +36,8 @@ IMPURE_BY_DUTY = (
 )
 PURE_MODULES = {
     "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
-    "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
+    "base64", "hashlib", "heapq", "hmac", "itertools", "json", "math", "operator", "re", "struct",
+    "typing", "unicodedata", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "contextlib": {"suppress"},

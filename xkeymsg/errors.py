@@ -32,8 +32,15 @@ The tree, grouped by who has to act; a class with a code can be raised:
       PolicyError                   policy_invalid
         FieldDeniedError            field_denied
       TrustError
+        MalformedClaimError         malformed_claim
         BadSignatureError           bad_signature
+        UntrustedOperatorError      untrusted_operator
         WrongIssuerError            wrong_issuer
+          IdentityIssuerError       identity_issuer
+        WrongAccountError           wrong_account
+        ExcessiveClaimError         excessive_claim
+        CertificateLifeError        certificate_life
+        FutureClaimError            future_claim
         NotYetValidError            not_yet_valid
         ExpiredClaimError           expired_claim
         RevokedError                revoked
@@ -59,6 +66,7 @@ __all__ = (
     "AuthenticationError",
     "BadKeyError",
     "BadSignatureError",
+    "CertificateLifeError",
     "CommitmentError",
     "ConfigurationError",
     "ConflictError",
@@ -66,12 +74,16 @@ __all__ = (
     "ContentTypeError",
     "DeliveryError",
     "EnvelopeError",
+    "ExcessiveClaimError",
     "ExpiredClaimError",
     "ExpiredError",
     "FieldDeniedError",
+    "FutureClaimError",
+    "IdentityIssuerError",
     "KeyFormatError",
     "KeyStoreError",
     "LimitExceededError",
+    "MalformedClaimError",
     "MalformedError",
     "NotARecipientError",
     "NotYetValidError",
@@ -92,6 +104,8 @@ __all__ = (
     "TrustError",
     "UnknownKeyError",
     "UnsupportedVersionError",
+    "UntrustedOperatorError",
+    "WrongAccountError",
     "WrongIssuerError",
     "XKeyMsgError",
 )
@@ -271,16 +285,58 @@ class TrustError(XKeyMsgError):
     """A chain of claims does not hold."""
 
 
+class MalformedClaimError(TrustError):
+    """A text is not a JWT or certificate in the one accepted form."""
+
+    code = "malformed_claim"
+
+
 class BadSignatureError(TrustError):
     """A claim's signature does not verify."""
 
     code = "bad_signature"
 
 
+class UntrustedOperatorError(TrustError):
+    """An operator JWT is not self-issued by a configured anchor."""
+
+    code = "untrusted_operator"
+
+
 class WrongIssuerError(TrustError):
     """A claim was issued by a key that may not issue it."""
 
     code = "wrong_issuer"
+
+
+class IdentityIssuerError(WrongIssuerError):
+    """A claim was issued by an identity key where only signing keys may issue."""
+
+    code = "identity_issuer"
+
+
+class WrongAccountError(TrustError):
+    """A claim belongs to another account than the one it is used for."""
+
+    code = "wrong_account"
+
+
+class ExcessiveClaimError(TrustError):
+    """A user JWT claims more than its issuer's role or its account allows."""
+
+    code = "excessive_claim"
+
+
+class CertificateLifeError(TrustError):
+    """An xkey certificate has no limited life, or one longer than the policy allows."""
+
+    code = "certificate_life"
+
+
+class FutureClaimError(TrustError):
+    """A claim states a time of issue that has not come yet."""
+
+    code = "future_claim"
 
 
 class NotYetValidError(TrustError):
