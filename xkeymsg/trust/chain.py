@@ -178,16 +178,25 @@ def _flag(members: Mapping[str, Any], name: str) -> bool:
     return value
 
 
-def _rights(members: Mapping[str, Any]) -> Rights | None:
+def _rights(members: Mapping[str, Any], *, template: bool = False) -> Rights | None:
     """Return permissions, or None where there are none at all."""
     pub, sub = (_object(members, name, _SIDE_NAMES) for name in ("pub", "sub"))
-    allow, deny, *others = (
-        list_of_text(side, name) for side in (pub, sub) for name in ("allow", "deny")
+    allow, deny = list_of_text(pub, "allow"), list_of_text(pub, "deny")
+    receives = list_of_text(sub, "allow") + list_of_text(sub, "deny")
+    sound = template or (
+        all(map(_PATTERN.fullmatch, allow + deny)) and all(map(_QUEUE.fullmatch, receives))
     )
+    if not sound:
+        raise MalformedClaimError("a permission is not a subject or pattern")
     responds = members.get("resp") is not None
-    if not (allow or deny or responds or any(others)):
+    if not (allow or deny or receives or responds):
         return None
     return Rights(allow or (() if responds else None), deny)
+
+
+# As nats-server checks it: templates are not.
+_PATTERN: Final = re.compile(r"[^ .]+(?:\.[^ .]+)*")
+_QUEUE: Final = re.compile(rf"{_PATTERN.pattern}(?: {_PATTERN.pattern})?")
 
 
 def _nats(claims: Claims) -> Mapping[str, Any]:
@@ -283,7 +292,7 @@ def _signer(entry: object) -> tuple[str, Scope | None]:
     if entry.get("kind") != "user_scope" or type(role) is not str:
         raise MalformedClaimError("a signing key has an unknown kind of scope")
     template = _object(entry, "template", _TEMPLATE_NAMES)
-    scope = Scope(role, _rights(template), _flag(template, "bearer_token"))
+    scope = Scope(role, _rights(template, template=True), _flag(template, "bearer_token"))
     return _public(Prefix.ACCOUNT, entry.get("key")), scope
 
 

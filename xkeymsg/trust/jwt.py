@@ -226,8 +226,9 @@ def _malformed(kind: Kind, why: str) -> NoReturn:
     raise MalformedClaimError(f"{kind}: {why}") from None
 
 
-# "-" and "_" become what the standard alphabet has in their place, which itself is shut out.
-_TO_STANDARD: Final = bytes.maketrans(b"-_+/", b"+/!!")
+# "-" and "_" become what the standard alphabet has in their place, which is itself refused, as is
+# padding.
+_TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 _SPARE: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
 """By the length of the last group: the characters whose spare bits are zero."""
 
