@@ -1,4 +1,4 @@
-"""Makes the vectors again, also those of fields: `python -m tests.vectors.generate`.
+"""Makes the vectors again, also those of fields and trust: `python -m tests.vectors.generate`.
 
 All randomness comes from the names of the vectors, so that making them again changes nothing.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from tests.trust.chains import generate as trust_generate
 from tests.vectors import fields_generate
 from tests.vectors.builder import Case, make
 from tests.vectors.vector import Vector
@@ -73,6 +74,7 @@ def main() -> None:
     JSON.write_text(as_json())
     print(f"{len(wanted)} vectors, {sum(map(len, wanted.values())):,} bytes")
     fields_generate.main()
+    trust_generate.main()
 
 
 if __name__ == "__main__":

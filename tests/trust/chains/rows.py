@@ -285,13 +285,7 @@ stricter(
 row(
     "T-2",
     "new operator identity with the same signing key",
-    lambda s: s.chain(
-        operator=token(
-            s.operator_claims() | {"iss": s.other_operator.public, "sub": s.other_operator.public},
-            s.other_operator,
-        ),
-        policy=replace(s.policy, anchors=frozenset({s.other_operator.public})),
-    ),
+    lambda s: s.chain(operator=s.other_operator_jwt(), policy=s.other_policy),
 )
 stricter(
     "T-2",

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from xkeymsg.keys import XKeyPair
@@ -131,6 +131,16 @@ class Scene:
 
     def operator_jwt(self, keys: Iterable[Key] = (), top: Any = (), **nats: Any) -> str:
         return token(self.operator_claims(keys, **nats) | dict(top), self.operator)
+
+    def other_operator_jwt(self) -> str:
+        """A new identity of the operator, with the same signing key."""
+        own = {"iss": self.other_operator.public, "sub": self.other_operator.public}
+        return token(self.operator_claims() | own, self.other_operator)
+
+    @property
+    def other_policy(self) -> Policy:
+        """With the new identity as the only anchor."""
+        return replace(self.policy, anchors=frozenset({self.other_operator.public}))
 
     def account_jwt(self, *keys: Any, issuer: Key | None = None, top: Any = (), **nats: Any) -> str:
         claims = self.account_claims(*keys, issuer=issuer, **nats) | dict(top)
