@@ -11,6 +11,7 @@ import hmac
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -35,6 +36,7 @@ __all__ = (
     "keyed_hash",
     "label",
     "sha256",
+    "sha512_256",
     "x25519",
     "x25519_public",
 )
@@ -145,6 +147,13 @@ def digest_64(data: bytes, key: bytes) -> bytes:
 def sha256(data: bytes | memoryview) -> bytes:
     """Return SHA-256 (FIPS 180-4) of the data."""
     return hashlib.sha256(data).digest()
+
+
+def sha512_256(data: bytes) -> bytes:
+    """Return SHA-512/256 (FIPS 180-4) of the data; `hashlib` does not have it everywhere."""
+    digest = hashes.Hash(hashes.SHA512_256())
+    digest.update(data)
+    return digest.finalize()
 
 
 def equal(left: bytes, right: bytes) -> bool:

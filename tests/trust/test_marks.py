@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def user(key: Key, age: int, *permissions: str) -> str:
     return S.user_jwt(key, {"iat": NOW - age}, tags=tags)
 
 
-def certificate(number: int, age: int, **claims: object) -> str:
+def certificate(number: int, age: int, **claims: Any) -> str:
     pair = XKeyPair(hashlib.sha256(b"%d" % number).digest())
     times = {"iat": NOW - age, "nbf": NOW - age}
     return S.certificate(sub=str(pair.public), **(times | claims))

@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -334,10 +333,16 @@ _issuer = lru_cache(maxsize=256)(decode_public)  # many users have few issuers
 _STANDARD_CLAIMS: Final = ("aud", "exp", "iat", "iss", "name", "nbf", "sub")
 
 
-def _go_json(value: object) -> str:
+def _go_json(value: object) -> bytes:
     """Return JSON as Go writes it: `<`, `>`, `&` and two line separators escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
+    try:
+        return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+    except UnicodeEncodeError:
+        raise MalformedClaimError("a lone surrogate is not text") from None
+
+
+_ESCAPED: Final = re.compile("[<>&\u2028\u2029]")
 
 
 def jti(claims: Mapping[str, Any]) -> str:
@@ -347,8 +352,7 @@ def jti(claims: Mapping[str, Any]) -> str:
         claims: The members at the top of the claims.
     """
     standard = {name: claims[name] for name in _STANDARD_CLAIMS if claims.get(name)}
-    digest = hashlib.new("sha512_256", _go_json(standard).encode()).digest()
-    return base64.b32encode(digest).rstrip(b"=").decode()
+    return base64.b32encode(primitives.sha512_256(_go_json(standard))).rstrip(b"=").decode()
 
 
 def issue_time(now: int, last: int = 0, revoked: int = 0) -> int:
@@ -401,7 +405,7 @@ def issue(
         claims = {"jti": jti(claims)} | claims
     claims["nats"] = {**nats, "type": kind.value, "version": 2}
     form = _FORMS[kind]
-    signed = f"{form.header}.{_to_base64(_go_json(claims).encode())}"
+    signed = f"{form.header}.{_to_base64(_go_json(claims))}"
     text = f"{signed}.{_to_base64(signer.sign(form.domain + signed.encode()))}"
     decode(text, kind)
     return text
