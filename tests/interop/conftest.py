@@ -44,8 +44,10 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
     folder = tmp_path_factory.mktemp("go")
     # Version stamping asks git, which may refuse a checkout that another user owns.
     flags = ("-mod=readonly", "-buildvcs=false")
-    _build(compiler, "build", *flags, "-o", folder, "./receiver", "./sender", cwd=SOURCES / "go")
-    return Foreign(receiver=(folder / "receiver",), sender=(folder / "sender",))
+    _build(compiler, "build", *flags, "-o", folder, "./...", cwd=SOURCES / "go")
+    return Foreign(
+        receiver=(folder / "receiver",), sender=(folder / "sender",), claims=(folder / "claims",)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -60,4 +62,5 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Foreign:
     return Foreign(
         receiver=(interpreter, folder / "receiver.mjs"),
         sender=(interpreter, folder / "sender.mjs"),
+        claims=(interpreter, folder / "claims.mjs"),
     )
