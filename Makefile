@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo hello soak test lint format types bench server vectors clean
+.PHONY: help demo hello soak test lint format types bench server vectors fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -37,6 +37,9 @@ server: $(READY) ## Run a nats-server on loopback with nats-server.conf
 
 vectors: $(READY) ## Make the test vectors again; what differs is a change of the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
+
+fuzz: $(READY) ## Mutate a million claims of trust; F="--count 1000 --seed 2"
+	$(BIN)/python -m tests.trust.fuzz $(F)
 
 clean: ## Remove the virtual environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

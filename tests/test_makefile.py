@@ -69,6 +69,7 @@ def test_help_lists_the_targets() -> None:
         "bench",
         "server",
         "vectors",
+        "fuzz",
     }
     assert every <= listed
 
