@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -149,7 +148,7 @@ def test_a_certificate_by_a_user_of_the_store() -> None:
     )  # fmt: skip
     certified = certify(clinic(), found, [Certificate.decode(text)], NOW)
     assert str(certified.current(NOW).key) == xkey
-    assert certified == replace(found, keys=certified.keys)
+    assert certified == found._replace(keys=certified.keys)
     assert claims.subject == found.user
 
 

@@ -44,7 +44,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from xkeymsg.envelope.subject import matcher
@@ -150,14 +150,12 @@ _LIMIT_NAMES: Final = frozenset(
     {"subs", "data", "payload", "src", "times", "times_location"}
     | {"bearer_token", "proxy_required", "allowed_connection_types"}
 )
-_NATS_NAMES: Final = {
-    Kind.OPERATOR: frozenset({"type", "version", "signing_keys", "strict_signing_key_usage"}),
-    Kind.ACCOUNT: frozenset({"type", "version", "signing_keys", "revocations", "tags", "limits"})
-    | {"default_permissions"},
-    Kind.USER: frozenset({"type", "version", "issuer_account", "tags"})
-    | _PERMISSION_NAMES
-    | _LIMIT_NAMES,
-}
+_COMMON_NAMES: Final = frozenset({"type", "version"})
+_OPERATOR_NAMES: Final = _COMMON_NAMES | {"signing_keys", "strict_signing_key_usage"}
+_ACCOUNT_NAMES: Final = _COMMON_NAMES | {
+    "signing_keys", "revocations", "tags", "limits", "default_permissions",
+}  # fmt: skip
+_USER_NAMES: Final = _COMMON_NAMES | {"issuer_account", "tags"} | _PERMISSION_NAMES | _LIMIT_NAMES
 _SCOPE_NAMES: Final = frozenset({"kind", "key", "role", "template"})
 _TEMPLATE_NAMES: Final = _PERMISSION_NAMES | _LIMIT_NAMES
 
@@ -167,7 +165,8 @@ def _object(members: Mapping[str, Any], name: str, known: frozenset[str]) -> Map
     value = members.get(name, {})
     if type(value) is not dict:
         raise MalformedClaimError(f"`{name}` is not an object")
-    exact_names(value, known)
+    if value:
+        exact_names(value, known)
     return value
 
 
@@ -180,7 +179,10 @@ def _flag(members: Mapping[str, Any], name: str) -> bool:
 
 def _rights(members: Mapping[str, Any], *, template: bool = False) -> Rights | None:
     """Return permissions, or None where there are none at all."""
-    pub, sub = (_object(members, name, _SIDE_NAMES) for name in ("pub", "sub"))
+    pub, sub = _object(members, "pub", _SIDE_NAMES), _object(members, "sub", _SIDE_NAMES)
+    responds = members.get("resp") is not None
+    if not (pub or sub or responds):
+        return None
     allow, deny = list_of_text(pub, "allow"), list_of_text(pub, "deny")
     receives = list_of_text(sub, "allow") + list_of_text(sub, "deny")
     sound = template or (
@@ -188,7 +190,6 @@ def _rights(members: Mapping[str, Any], *, template: bool = False) -> Rights | N
     )
     if not sound:
         raise MalformedClaimError("a permission is not a subject or pattern")
-    responds = members.get("resp") is not None
     if not (allow or deny or receives or responds):
         return None
     return Rights(allow or (() if responds else None), deny)
@@ -199,8 +200,8 @@ _PATTERN: Final = re.compile(r"[^ .]+(?:\.[^ .]+)*")
 _QUEUE: Final = re.compile(rf"{_PATTERN.pattern}(?: {_PATTERN.pattern})?")
 
 
-def _nats(claims: Claims) -> Mapping[str, Any]:
-    exact_names(claims.nats, _NATS_NAMES[claims.kind])
+def _nats(claims: Claims, known: frozenset[str]) -> Mapping[str, Any]:
+    exact_names(claims.nats, known)
     return claims.nats
 
 
@@ -212,8 +213,7 @@ def _public(prefix: Prefix, text: Any) -> str:
     return str(text)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Operator:
+class Operator(NamedTuple):
     """An operator JWT, read."""
 
     claims: Claims
@@ -229,15 +229,14 @@ class Operator:
             TrustError: If they are not right.
         """
         claims = decode(text, Kind.OPERATOR)
-        nats = _nats(claims)
+        nats = _nats(claims, _OPERATOR_NAMES)
         keys = {_public(Prefix.OPERATOR, key) for key in list_of_text(nats, "signing_keys")}
         return cls(
             claims, frozenset(keys - {claims.subject}), _flag(nats, "strict_signing_key_usage")
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Account:
+class Account(NamedTuple):
     """An account JWT, read."""
 
     claims: Claims
@@ -256,7 +255,7 @@ class Account:
             TrustError: If they are not right.
         """
         claims = decode(text, Kind.ACCOUNT)
-        nats = _nats(claims)
+        nats = _nats(claims, _ACCOUNT_NAMES)
         revocations = nats.get("revocations", {})
         if type(revocations) is not dict or {type(at) for at in revocations.values()} - {int}:
             raise MalformedClaimError("`revocations` is not keys with times")
@@ -296,8 +295,7 @@ def _signer(entry: object) -> tuple[str, Scope | None]:
     return _public(Prefix.ACCOUNT, entry.get("key")), scope
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class User:
+class User(NamedTuple):
     """A user JWT, read."""
 
     claims: Claims
@@ -306,8 +304,6 @@ class User:
     tags: frozenset[str]
     rights: Rights | None
     bearer: bool
-    scopeable: bool
-    """Whether it has no permissions and limits of its own."""
 
     @classmethod
     def decode(cls, text: str) -> User:
@@ -317,7 +313,7 @@ class User:
             TrustError: If they are not right.
         """
         claims = decode(text, Kind.USER)
-        nats = _nats(claims)
+        nats = _nats(claims, _USER_NAMES)
         account = nats.get("issuer_account", "")
         if type(account) is not str:
             raise MalformedClaimError("`issuer_account` is not text")
@@ -327,19 +323,23 @@ class User:
             tags=frozenset(list_of_text(nats, "tags")),
             rights=_rights(nats),
             bearer=_flag(nats, "bearer_token"),
-            # Go compares with a zero value: an empty list or object is not one, but for `pub: {}`.
-            scopeable=nats.get("pub", {}) == nats.get("sub", {}) == {}
-            and nats.get("resp") is None
-            and not any(nats.get(name) not in (None, 0, "") for name in _LIMIT_NAMES),
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no permissions and limits of its own."""
+        # Go compares with a zero value: an empty list or object is not one, but for `pub: {}`.
+        nats = self.claims.nats
+        if nats.get("pub", {}) or nats.get("sub", {}) or nats.get("resp") is not None:
+            return False
+        return all(nats.get(name) in (None, 0, "") for name in _LIMIT_NAMES)
 
 
 _CERTIFICATE_NAMES: Final = {"iss", "sub", "iat", "nbf", "exp", "nats"}
 _CERTIFICATE_NATS: Final = {"type", "version", "issuer_account"}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Certificate:
+class Certificate(NamedTuple):
     """An xkey certificate, read."""
 
     claims: Claims
@@ -354,10 +354,10 @@ class Certificate:
             TrustError: If they are not right.
         """
         claims = decode(text, Kind.XKEY)
-        if claims.names != _CERTIFICATE_NAMES or claims.nats.keys() != _CERTIFICATE_NATS:
+        if claims.members.keys() != _CERTIFICATE_NAMES or claims.nats.keys() != _CERTIFICATE_NATS:
             raise MalformedClaimError("a certificate has other members than those of the format")
         try:
-            key = XKey.parse(claims.subject)
+            key = XKey(claims.raw_subject)
         except KeyFormatError:
             raise MalformedClaimError("the certified xkey is unsafe or not canonical") from None
         return cls(claims, key, claims.nats["issuer_account"])
@@ -373,8 +373,7 @@ class CertifiedKey(NamedTuple):
     revoked: bool
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Authority:
+class Authority(NamedTuple):
     """An operator and the newest claims of one account: who may issue users (T-2, T-3)."""
 
     policy: Policy
@@ -392,8 +391,7 @@ class Authority:
         return self.accounts[0].claims.subject
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """The verdict on a user (T-10)."""
 
     account: str
@@ -575,10 +573,13 @@ def identify(
             _check_bounds(candidate, account)
 
     newest = _newest(user, candidates, check, authority.issuers, marks)
+    seen = tuple(map(_seen, newest))
     verdicts = [
-        _verdict(authority, account, each) for account in authority.accounts for each in newest
+        _verdict(authority, account, each, seen)
+        for account in authority.accounts
+        for each in newest
     ]
-    return _common(verdicts, tuple(map(_seen, newest)))
+    return verdicts[0] if len(verdicts) == 1 else _common(verdicts)
 
 
 class _Text(Protocol):
@@ -626,13 +627,15 @@ def _check_times(claims: Claims, now: int, skew: int) -> None:
 
 def _check_bounds(user: User, account: Account) -> None:
     scope = account.signers.get(user.claims.issuer)
-    if scope is not None and not user.scopeable:
+    if scope is not None and not user.is_empty:
         raise ExcessiveClaimError("a user of a scoped key has permissions or limits of its own")
     if account.forbids_bearer and (scope.bearer if scope else user.bearer):
         raise ExcessiveClaimError("the account forbids bearer tokens")
 
 
-def _verdict(authority: Authority, account: Account, user: User) -> Identity:
+def _verdict(
+    authority: Authority, account: Account, user: User, seen: tuple[Seen, ...]
+) -> Identity:
     claims = user.claims
     if account.revokes(claims.issued, claims.subject):
         raise RevokedError(f"the account has revoked the user {claims.subject}")
@@ -657,7 +660,7 @@ def _verdict(authority: Authority, account: Account, user: User) -> Identity:
         bearer=scope.bearer if scope else user.bearer,
         rights=frozenset({rights} if rights else ()),
         valid_until=min((end for end in ends if end), default=FOREVER),
-        seen=(),
+        seen=seen,
     )
 
 
@@ -673,16 +676,13 @@ def _expand(rights: Rights, user: str, account: str) -> Rights:
     return Rights(allow, tuple(expand(rights.deny, (">",))))
 
 
-def _common(verdicts: Sequence[Identity], seen: tuple[Seen, ...]) -> Identity:
+def _common(verdicts: Sequence[Identity]) -> Identity:
     """Return what all verdicts give."""
     first = verdicts[0]
-    if len(verdicts) == 1:
-        return replace(first, seen=seen)
     names = {(each.name, each.role) for each in verdicts}
     permissions = frozenset.intersection(*(each.permissions for each in verdicts))
     asked = frozenset[str]().union(*(each.permissions | each.ungranted for each in verdicts))
-    return replace(
-        first,
+    return first._replace(
         name=first.name if len(names) == 1 else "",
         role=first.role if len(names) == 1 else "",
         permissions=permissions,
@@ -690,7 +690,6 @@ def _common(verdicts: Sequence[Identity], seen: tuple[Seen, ...]) -> Identity:
         bearer=any(each.bearer for each in verdicts),
         rights=frozenset[Rights]().union(*(each.rights for each in verdicts)),
         valid_until=min(each.valid_until for each in verdicts),
-        seen=seen,
     )
 
 
@@ -733,7 +732,7 @@ def certify(
             known.add(check_certificate(authority, identity, certificate, now))
         except TrustError:
             continue
-    return replace(identity, keys=tuple(sorted(known, key=_age)))
+    return identity._replace(keys=tuple(sorted(known, key=_age)))
 
 
 _MAX_NAME: Final = 64

@@ -32,7 +32,6 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
@@ -85,53 +84,51 @@ UNLIMITED_ACCOUNT: Final[Mapping[str, Any]] = {
 
 
 class Kind(Enum):
-    """The places in a chain; the value is `nats.type`."""
+    """The places in a chain: `nats.type`, kinds of key, header, signing domain, greatest size."""
 
-    OPERATOR = "operator"
-    ACCOUNT = "account"
-    USER = "user"
-    XKEY = "xkey"
+    OPERATOR = ("operator", Prefix.OPERATOR, Prefix.OPERATOR, _NKEY_HEADER, b"", 64 << 10)
+    ACCOUNT = ("account", Prefix.ACCOUNT, Prefix.OPERATOR, _NKEY_HEADER, b"", 256 << 10)
+    USER = ("user", Prefix.USER, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10)
+    XKEY = ("xkey", Prefix.CURVE, Prefix.USER, _XKEY_HEADER, CERTIFICATE_DOMAIN, 16 << 10)
+
+    def __init__(
+        self, type_: str, subject: Prefix, issuer: Prefix, header: str, domain: bytes, size: int
+    ) -> None:
+        self.type = type_
+        self.subject = subject
+        self.issuer = issuer
+        self.header = header
+        self.domain = domain
+        self.size = size
 
     def __str__(self) -> str:
-        return "xkey certificate" if self is Kind.XKEY else f"{self.value} JWT"
+        return "xkey certificate" if self is Kind.XKEY else f"{self.type} JWT"
 
 
-class _Form(NamedTuple):
-    subject: Prefix
-    issuer: Prefix
-    header: str
-    domain: bytes
-    size: int
-
-
-_FORMS: Final = {
-    Kind.OPERATOR: _Form(Prefix.OPERATOR, Prefix.OPERATOR, _NKEY_HEADER, b"", 64 << 10),
-    Kind.ACCOUNT: _Form(Prefix.ACCOUNT, Prefix.OPERATOR, _NKEY_HEADER, b"", 256 << 10),
-    Kind.USER: _Form(Prefix.USER, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10),
-    Kind.XKEY: _Form(Prefix.CURVE, Prefix.USER, _XKEY_HEADER, CERTIFICATE_DOMAIN, 16 << 10),
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Claims:
+class Claims(NamedTuple):
     """A claim whose form and signature are right; whether it counts is for `trust.chain` to say."""
 
     kind: Kind
-    text: str = field(repr=False)
+    text: str
     """The whole JWT or certificate."""
     subject: str
+    raw_subject: bytes
+    """The 32 bytes of `sub`."""
     issuer: str
-    name: str = field(repr=False)
+    name: str
     issued: int
     """`iat`, in seconds, as the other times."""
     not_before: int
     """`nbf`; 0 for none."""
     expires: int
     """`exp`; 0 for none."""
-    names: frozenset[str] = field(repr=False)
-    """The names of the members at the top."""
-    nats: Mapping[str, Any] = field(repr=False)
-    """The part that NATS defines; the shapes of its members are not checked."""
+    members: Mapping[str, Any]
+    """All members at the top."""
+    nats: Mapping[str, Any]
+    """The member that NATS defines; the shapes of what is in it are not checked."""
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {self.subject} by {self.issuer}>"
 
 
 def decode(text: str, kind: Kind) -> Claims:
@@ -139,21 +136,20 @@ def decode(text: str, kind: Kind) -> Claims:
 
     Raises:
         BadSignatureError: If the signature is not by the issuer that it names.
-        MalformedClaimError: If it is not a claim of this kind in the one accepted form.
+        MalformedClaimError: If it is not a claim of this kind in the one accepted kind.
         WrongIssuerError: If the issuer is not of the kind that issues such claims.
         TypeError: If `text` is not a str.
     """
     if not isinstance(text, str):
         raise TypeError(f"a claim is a str, not {type(text).__name__}")
-    form = _FORMS[kind]
-    if len(text) > form.size:
-        _malformed(kind, f"{len(text)} characters, at most {form.size} are allowed")
+    if len(text) > kind.size:
+        _malformed(kind, f"{len(text)} characters, at most {kind.size} are allowed")
     parts = text.split(".", 3)
     if len(parts) != 3:
         _malformed(kind, "expected three parts")
     header, body, signature = parts
     try:
-        if header != form.header and _json(header) != _json(form.header):
+        if header != kind.header and _json(header) != _json(kind.header):
             _malformed(kind, "the header is not the one for this kind of claim")
         raw_signature = _base64(signature)
         claims = _json(body)
@@ -164,30 +160,33 @@ def decode(text: str, kind: Kind) -> Claims:
 
 def _read(text: str, kind: Kind, claims: dict[str, Any], signed: int, signature: bytes) -> Claims:
     nats = _checked(kind, claims)
-    form = _FORMS[kind]
     subject, issuer = claims.get("sub"), claims.get("iss")
-    if not any(_key(form.subject, subject)) and kind is Kind.USER:
+    raw_subject = _key(kind.subject, subject)
+    if kind is Kind.USER and not any(raw_subject):
         raise _Fault("the all-zero user key is reserved")  # it stands for a key without a user
     try:
-        signer = _issuer(form.issuer, issuer)
+        signer = _issuer(kind.issuer, issuer)
     except (KeyFormatError, TypeError):
         raise WrongIssuerError(
-            f"{kind}: the issuer is not a public key {form.issuer.letter}…"
+            f"{kind}: the issuer is not a public key {kind.issuer.letter}…"
         ) from None
-    message = form.domain + text[:signed].encode()
+    message = kind.domain + text[:signed].encode()
     if len(signature) != 64 or not primitives.ed25519_verify(signer, message, signature):
         raise BadSignatureError(f"{kind}: the signature is not by the issuer")
+    get = claims.get
+    name, exp, nbf = get("name", ""), get("exp", 0), get("nbf", 0)
     return Claims(
-        kind=kind,
-        text=text,
-        subject=str(subject),
-        issuer=str(issuer),
-        name=claims.get("name", ""),
-        issued=claims["iat"],
-        not_before=claims.get("nbf", 0),
-        expires=claims.get("exp", 0),
-        names=frozenset(claims),
-        nats=nats,
+        kind,
+        text,
+        str(subject),
+        raw_subject,
+        str(issuer),
+        name,
+        get("iat", 0),
+        nbf,
+        exp,
+        claims,
+        nats,
     )
 
 
@@ -197,7 +196,7 @@ def _checked(kind: Kind, claims: dict[str, Any]) -> dict[str, Any]:
     nats = claims.get("nats")
     if type(nats) is not dict or "type" in claims or nats.get("version") != 2:
         raise _Fault("not version 2 of NATS JWTs")
-    if nats.get("type") != kind.value:
+    if nats.get("type") != kind.type:
         raise _Fault("`nats.type` is of another kind of claim")
     for name in ("name", "aud", "jti"):
         if type(claims.get(name, "")) is not str:
@@ -403,10 +402,9 @@ def issue(
     claims = {name: value for name, value in claims.items() if value}
     if kind is not Kind.XKEY:
         claims = {"jti": jti(claims)} | claims
-    claims["nats"] = {**nats, "type": kind.value, "version": 2}
-    form = _FORMS[kind]
-    signed = f"{form.header}.{_to_base64(_go_json(claims))}"
-    text = f"{signed}.{_to_base64(signer.sign(form.domain + signed.encode()))}"
+    claims["nats"] = {**nats, "type": kind.type, "version": 2}
+    signed = f"{kind.header}.{_to_base64(_go_json(claims))}"
+    text = f"{signed}.{_to_base64(signer.sign(kind.domain + signed.encode()))}"
     decode(text, kind)
     return text
 
