@@ -29,7 +29,7 @@ from xkeymsg.trust.chain import (
 )
 from xkeymsg.trust.marks import Marks, Seen
 
-__all__ = ("judge", "ours", "server_verdicts", "subjects")
+__all__ = ("Login", "judge", "ours", "server_verdicts", "subjects")
 
 LATE: Final = 0.05
 """How long after its PONG a server may still throw a client out, in seconds: a timer of `exp`."""
@@ -72,10 +72,10 @@ def subjects(row: Row, chain: Chain, decisions: Mapping[str, bool]) -> dict[str,
     }
 
 
-class _Login:
+class Login:
     """One client of a server, as bytes."""
 
-    def __init__(self, server: NATSServer, jwt: str, key: Key, *, signs: bool) -> None:
+    def __init__(self, server: NATSServer, jwt: str, key: Key, *, signs: bool = True) -> None:
         self._socket = socket.create_connection(("127.0.0.1", server.port), WAIT)
         self._file = self._socket.makefile("rb")
         info = json.loads(self._file.readline().removeprefix(b"INFO "))
@@ -105,6 +105,21 @@ class _Login:
         answers = list(self._answers())
         assert answers[-1] == "PONG", answers
         return not any("Permissions Violation" in answer for answer in answers)
+
+    def request(self, subject: str, payload: str) -> str:
+        """Ask a service, and return its answer."""
+        size = len(payload.encode())
+        self._send(f"SUB answers 1\r\nUNSUB 1 1\r\nPUB {subject} answers {size}\r\n{payload}\r\n")
+        for line in self._file:
+            if line.startswith(b"MSG answers "):
+                return self._file.read(int(line.split()[-1]) + 2).decode().strip()
+        raise AssertionError(subject)
+
+    def ends(self) -> None:
+        """Wait for the server to close the connection."""
+        with suppress(ConnectionError):
+            while self._file.readline():
+                pass
 
     def is_thrown_out(self) -> bool:
         """Whether an error or the end has come since."""
@@ -157,13 +172,13 @@ def _of_one_operator(
 def _ask(
     server: NATSServer, rows: Sequence[Row], chains: Mapping[str, Chain]
 ) -> dict[str, Verdict]:
-    logins: dict[str, _Login] = {}
+    logins: dict[str, Login] = {}
     sent: dict[str, dict[str, bool]] = {}
     try:
         for row in rows:
             chain = chains[row.name]
             key = Key(Prefix.USER, row.name)
-            login = _Login(server, chain.users[0], key, signs=row.signs)
+            login = Login(server, chain.users[0], key, signs=row.signs)
             logins[row.name] = login
             asked = subjects(row, chain, row.sends) if login.admitted else {}
             sent[row.name] = {subject: login.may_send(subject) for subject in asked}
