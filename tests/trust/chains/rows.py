@@ -193,6 +193,35 @@ stricter(
         user=s.user_jwt(s.account),
     ),
 )
+stricter(
+    "T-4",
+    "account lists its identity as a signing key, forbidden by policy",
+    "identity_issuer",
+    "the identity stays the identity",
+    lambda s: s.chain(
+        account=s.account_jwt(s.key, s.account),
+        user=s.user_jwt(s.account),
+        policy=replace(s.policy, account_identity_issues=False),
+    ),
+)
+row(
+    "T-4",
+    "account lists its identity as a scoped key, user with limits",
+    lambda s: s.chain(
+        account=s.account_jwt(s.key, s.scope("reader", s.account)),
+        user=s.user_jwt(s.account, pub={"allow": ["b"]}),
+    ),
+    sends={"a": False, "b": True},
+)
+row(
+    "T-4",
+    "account lists its identity as a scoped key, whose template has no effect",
+    lambda s: s.chain(
+        account=s.account_jwt(s.key, s.scope("reader", s.account, pub={"allow": ["b"]})),
+        user=s.user_jwt(s.account),
+    ),
+    sends={"a": True, "b": True},
+)
 row("T-4", "user by the account's identity", lambda s: s.chain(user=s.user_jwt(s.account)))
 row(
     "T-4",
