@@ -1,4 +1,4 @@
-"""Replay marks of a consumer: once in a scope while it lives, and nothing unhandled acknowledged."""
+"""Replay marks of a consumer: handled once in a scope, and nothing unhandled acknowledged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from xkeymsg.client.jetstream.held import Held
 from xkeymsg.client.opening import Scope
 from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import DeliveryError
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import Keyring
@@ -50,12 +49,6 @@ class Recorded(Scope):
         super().release(message)
 
 
-def state(consumer: Consumer[Message]) -> ReplayState:
-    opening = consumer.opening
-    assert isinstance(opening, Scope)
-    return opening.replay_state()
-
-
 @contextlib.contextmanager
 def losing(consumer: Consumer[Message], what: bytes) -> Iterator[list[int]]:
     """Lose the answers of a consumer that begin with `what`, without its knowledge."""
@@ -68,11 +61,9 @@ def losing(consumer: Consumer[Message], what: bytes) -> Iterator[list[int]]:
             return True
         return await give(item, answer)
 
-    consumer._answers.give = lossy  # type: ignore[method-assign]
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(consumer._answers, "give", lossy)
         yield lost
-    finally:
-        consumer._answers.give = give  # type: ignore[method-assign]
 
 
 # --- when a message is marked ---------------------------------------------------------------------
@@ -153,50 +144,46 @@ async def test_a_message_is_marked_when_its_record_is_kept_and_not_before(stage:
     assert await stage.messages("XKM_PROVEN") == 1
 
 
-async def test_what_a_stopped_or_cancelled_consumer_held_stays_pending_out_of_hand(
-    stage: Stage,
+@pytest.mark.parametrize("end", ["stop", "cancel"])
+async def test_messages_of_a_stopped_or_cancelled_consumer_stay_pending_out_of_hand(
+    stage: Stage, end: str
 ) -> None:
-    for end in ("stop", "cancel"):
-        scope, begun = Recorded(), asyncio.Event()
+    scope, begun = Recorded(), asyncio.Event()
 
-        async def handle(message: Message, begun: asyncio.Event = begun) -> None:
-            begun.set()
-            await asyncio.Event().wait()
+    async def handle(message: Message) -> None:
+        begun.set()
+        await asyncio.Event().wait()
 
-        await stage.publish(b"a", b"b", subject=f"h.{end}")
-        create = DurableOptions(filter_subjects=[f"h.{end}"])
-        consumer = stage.consumer(
-            handle, durable=end, create=create, opening=lambda scope=scope: scope, stop_timeout=0.1
-        )
-        task = asyncio.create_task(consumer.run())
-        await begun.wait()
-        await stage.until(lambda c=consumer: c.held == 2, LONG)
-        if end == "stop":
-            consumer.stop()
-        else:
-            task.cancel()
-        await asyncio.wait([task])
+    await stage.publish(b"a", b"b")
+    consumer = stage.consumer(handle, opening=lambda: scope, stop_timeout=0.1)
+    task = asyncio.create_task(consumer.run())
+    await begun.wait()
+    await stage.until(lambda: consumer.held == 2, LONG)
+    if end == "stop":
+        consumer.stop()
+    else:
+        task.cancel()
+    await asyncio.wait([task])
 
-        assert sorted(scope.told) == [("released", b"a"), ("released", b"b")]
-        assert scope.replay_state().pending == 2
+    assert sorted(scope.told) == [("released", b"a"), ("released", b"b")]
+    assert scope.replay_state().pending == 2
 
 
 @pytest.mark.parametrize("ack_sync", [False, True])
 async def test_a_message_whose_acknowledgement_is_lost_is_dropped_when_it_comes_again(
-    stage: Stage, ack_sync: bool
+    stage: Stage, ack_sync: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await stage.publish(*(b"%d" % number for number in range(5)))
     create = DurableOptions(ack_wait=0.5)
     consumer = stage.consumer(create=create, ack_sync=ack_sync)
-    acknowledge = consumer._answers.acknowledge
 
     async def lose(item: Held[Any]) -> bool:
         return False
 
-    consumer._answers.acknowledge = lose  # type: ignore[method-assign]
+    monkeypatch.setattr(consumer._answers, "acknowledge", lose)
     async with consumer:
         await stage.until(lambda: len(stage.kinds("drop")) == 5, LONG)
-        consumer._answers.acknowledge = acknowledge  # type: ignore[method-assign]
+        monkeypatch.undo()
         await stage.settled(seconds=LONG)
 
     assert stage.handled == [b"%d" % number for number in range(5)]
@@ -279,7 +266,7 @@ async def test_what_a_dead_worker_held_is_handled_by_one_that_has_drained_many_o
     async with stage.consumer(limits=Limits(replay_bytes=16 << 10), workers=4) as consumer:
         await stage.until(lambda: len(stage.handled) >= others + held, LONG)
         await stage.settled(seconds=LONG)
-        assert state(consumer).dropped == 0
+        assert consumer.replay_state().dropped == 0
 
     assert Counter(stage.handled) == Counter(
         [b"held %d" % number for number in range(held)]
@@ -302,8 +289,8 @@ async def test_a_sender_whose_clock_is_ahead_makes_no_message_of_another_stale(
         await stage.until(lambda: stage.handled, LONG)
         await stage.pour(*flood)
         await stage.until(lambda: len(stage.handled) == 6001, LONG)
-        assert state(consumer).dropped > 0
-        assert state(consumer).covers is not None
+        assert consumer.replay_state().dropped > 0
+        assert consumer.replay_state().covers is not None
 
         await stage.publish(*(b"after %d" % number for number in range(50)))
         await stage.until(lambda: len(stage.handled) == 6051, LONG)
@@ -314,13 +301,13 @@ async def test_a_sender_whose_clock_is_ahead_makes_no_message_of_another_stale(
 
 
 async def test_a_message_that_is_forgotten_is_refused_and_kept_not_dropped(stage: Stage) -> None:
-    """Only a mark acknowledges; `stale` is a guess, so its message goes to the proven quarantine."""
+    """Only a mark acknowledges; a message that is `stale` goes to the proven quarantine."""
     early = stage.seal(b"early")
     later = [Sealer(ALICE).seal(b"later", to=[BOB.public], subject="h.a") for _ in range(50)]
     await stage.pour(*later)
     async with stage.consumer(limits=Limits(replay_bytes=6000)) as consumer:
         await stage.until(lambda: len(stage.handled) == 50, LONG)
-        assert state(consumer).dropped > 0
+        assert consumer.replay_state().dropped > 0
         await stage.send(early)
         await stage.until(lambda: stage.kinds("quarantined"), LONG)
         await stage.settled(seconds=LONG)
@@ -350,7 +337,7 @@ async def test_a_poison_fails_at_one_worker_is_handled_by_another_and_wedges_nei
                 await stage.until(lambda: len(stage.handled) == 40, LONG)
                 await stage.settled(seconds=LONG)
             # Its memory is full of messages that others have handled: it goes on all the same.
-            assert state(weak).pending == 8
+            assert weak.replay_state().pending == 8
             await stage.publish(*(b"good %d" % number for number in range(40)))
             await stage.until(lambda: len(stage.handled) == 80, LONG)
             await stage.settled(seconds=LONG)
@@ -523,9 +510,7 @@ async def test_a_durable_that_was_created_again_while_nobody_was_connected_is_no
     assert not consumer.counts["drop"]
 
 
-async def test_no_stranger_begins_a_new_scope(
-    stage: Stage, jetstream_server: NATSServer
-) -> None:
+async def test_no_stranger_begins_a_new_scope(stage: Stage, jetstream_server: NATSServer) -> None:
     """What counts is the server's word on our own inbox; a publisher writes none of that.
 
     The stranger here knows the inbox, which takes the right to see our requests.
@@ -591,7 +576,9 @@ async def test_a_broker_that_resets_again_and_again_fills_no_memory(stage: Stage
         await stage.until(lambda: b"next" in stage.handled, LONG)
 
 
-async def test_retries_of_a_copy_take_no_acknowledgement_from_the_first(stage: Stage) -> None:
+async def test_retries_of_a_copy_take_no_acknowledgement_from_the_first(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While the first is pending its copy is answered with a delay, and never acknowledged."""
     gate, answers = asyncio.Event(), []
 
@@ -609,7 +596,7 @@ async def test_retries_of_a_copy_take_no_acknowledgement_from_the_first(stage: S
         answers.append((item.where.sequence, answer, gate.is_set()))
         return await give(item, answer)
 
-    consumer._answers.give = note  # type: ignore[method-assign]
+    monkeypatch.setattr(consumer._answers, "give", note)
     async with consumer:
         await stage.until(lambda: len(stage.kinds("retry")) >= 3, LONG)
         gate.set()

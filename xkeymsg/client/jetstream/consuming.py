@@ -43,13 +43,14 @@ from xkeymsg.client.jetstream.restarts import Restarts
 from xkeymsg.client.opening import LARGE
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
     XKeyMsgError,
 )
-from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.raw import RawSubscription
 
 __all__ = ("Consumer", "ConsumerEvent", "Rejected")
 
@@ -203,10 +204,9 @@ class Consumer(Generic[_M]):
         """How many messages were delivered and are not answered for."""
         return len(self._holding)
 
-    @property
-    def opening(self) -> Opening[_M]:
-        """The scope in which messages are opened now."""
-        return self._opening
+    def replay_state(self) -> ReplayState:
+        """Return the state of the replay memory, which begins empty in each new scope."""
+        return self._opening.replay_state()
 
     # --- life -------------------------------------------------------------------------------------
 
