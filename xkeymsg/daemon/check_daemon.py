@@ -24,7 +24,7 @@ def check_daemon(where: str, timeout: float) -> list[Finding]:
     try:
         page = _fetch(where, time.monotonic() + timeout)
     except (OSError, ValueError) as error:  # a ValueError is of the address
-        said = f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+        said = f"{where}: {getattr(error, 'strerror', None) or str(error)}"
         return [Finding("metrics", "fail", said, "is this the observe.listen of a daemon?")]
     return judge_metrics(page)
 

@@ -36,7 +36,7 @@ _NOTICED: Final = 5.0
 _FULL: Final = 0.9
 _SMALL: Final = 64 * 1024
 _SERIES: Final = re.compile(
-    r'^xkeymsg_([a-z_]{1,64})\{route="([A-Za-z0-9_-]{1,64})"\} ([0-9.eE+Infa-]{1,32})$',
+    r'^xkeymsg_([a-z_]{1,64})\{route="([A-Za-z0-9_-]{1,64})"\} ([0-9.eE+InfNa-]{1,32})$',
     re.MULTILINE,
 )
 
