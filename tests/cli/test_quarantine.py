@@ -17,9 +17,9 @@ from tests.running import run
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.inspecting import sender_of
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKey
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 

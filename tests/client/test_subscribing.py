@@ -185,7 +185,7 @@ async def test_what_was_sealed_before_it_began_is_refused(
     envelope = sealed()
     async with town.connect(BOB) as bob, town.link() as broker:
         later = ambient.now_ns() + 31 * 10**9
-        monkeypatch.setattr("xkeymsg.envelope.opening.now_ns", lambda: later)
+        monkeypatch.setattr("xkeymsg.opener.now_ns", lambda: later)
         async with bob.subscribe("a") as live, bob.subscribe("a", replay="file") as file:
             await bob.flush()
             await broker.publish("a", envelope)

@@ -13,8 +13,8 @@ from tests.reference.content import METADATA, PADDED
 from tests.reference.seal import Inputs, view_grants
 from xkeymsg import Opener, Recipient, XKey, XKeyPair, wire
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.assembly import assemble, seal_large, seal_part, seal_view
 from xkeymsg.envelope.head import Attributes
+from xkeymsg.envelope.seal import assemble, seal_large, seal_part, seal_view
 from xkeymsg.envelope.session import Session
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.keys import Keyring

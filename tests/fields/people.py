@@ -17,7 +17,7 @@ from xkeymsg import (
     XKey,
     XKeyPair,
 )
-from xkeymsg.fields.documents import View
+from xkeymsg.opener import View
 
 SUBJECT: Final = "ehr.records"
 SEALER: Final = Sealer(ALICE)

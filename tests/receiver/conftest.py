@@ -17,8 +17,8 @@ import pytest
 
 from tests.running import Program, run
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.receiver.conftest import ALICE, BOB, EVE, Stage, metric, page, ready, until
 from tests.running import Program
 from xkeymsg import Policy
-from xkeymsg.fields.documents import Sealer
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 

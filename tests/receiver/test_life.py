@@ -16,8 +16,8 @@ import pytest
 from tests.receiver.conftest import BOB, EVE, Stage, metric, page, ready, until
 from tests.running import Program
 from xkeymsg.errors import DeliveryError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 

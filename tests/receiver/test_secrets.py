@@ -15,7 +15,7 @@ from tests.receiver.conftest import ALICE, BOB, EVE, Stage, make_stream, metric,
 from tests.receiver.test_sinks import endpoint
 from tests.running import Program
 from xkeymsg import Policy
-from xkeymsg.fields.documents import Sealer
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link

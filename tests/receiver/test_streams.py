@@ -22,8 +22,8 @@ from tests.receiver.conftest import (
 )
 from tests.running import Program, run
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 

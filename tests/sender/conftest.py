@@ -16,8 +16,8 @@ import pytest
 from tests.receiver.conftest import make_stream, metric, page, ready, store, until
 from tests.running import Program, run
 from xkeymsg.client.jetstream.api import API, Stored
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import XKeyPair
+from xkeymsg.opener import Opener
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions

@@ -12,8 +12,8 @@ from tests.envelope.cast import ALICE_USER
 from tests.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready, until
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import XKeyPair
+from xkeymsg.opener import Opener
 from xkeymsg.trust.stores.file import write_seed
 
 ROUTE = """

@@ -24,7 +24,7 @@ from tests.sender.conftest import (
 )
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import DeliveryError
-from xkeymsg.fields.documents import Opener
+from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import encode_block
 
 ROUTE = """

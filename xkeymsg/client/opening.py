@@ -24,9 +24,9 @@ from xkeymsg.errors import (
     UnsupportedVersionError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.limits import Limits
+from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 

@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.client.whom import To, Whom
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
-from xkeymsg.envelope.planning import Headers, pairs_of
+from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
+from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.trust.resolver import PERMISSION
 

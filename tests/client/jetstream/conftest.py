@@ -18,9 +18,9 @@ from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
 from xkeymsg.client.opening import Scope
 from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link

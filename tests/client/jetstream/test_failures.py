@@ -18,8 +18,8 @@ from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.client.jetstream.records import Record, parse_record
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKey
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 
 IMPATIENT = FailurePolicy(backoff=0.02, key_delay=0.1, patience=0)

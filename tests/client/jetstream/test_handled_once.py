@@ -21,9 +21,9 @@ from xkeymsg.client.opening import Scope
 from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import DeliveryError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import Keyring
 from xkeymsg.limits import Limits
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 

@@ -13,8 +13,8 @@ from xkeymsg.client.jetstream.failing import FailurePolicy, Failures
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import SenderNotAdmittedError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKey
+from xkeymsg.sealer import Sealer
 
 HASTY = FailurePolicy(deliveries=2, backoff=0.02)
 

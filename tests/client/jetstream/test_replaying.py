@@ -10,8 +10,8 @@ from tests.client.jetstream.conftest import ALICE, BOB
 from xkeymsg.client.jetstream.records import Record
 from xkeymsg.client.jetstream.replaying import Replay
 from xkeymsg.errors import ReplayError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import Keyring
+from xkeymsg.sealer import Sealer
 
 
 def record(data: bytes, sequence: int) -> Record:

@@ -14,8 +14,8 @@ from xkeymsg.client.jetstream.records import Record
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ContentTypeError
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Keyring
+from xkeymsg.opener import Opener
 
 __all__ = ("Replay",)
 

@@ -1,4 +1,8 @@
-"""What is to be sealed: the arguments, checked, and how long the envelope would be."""
+"""Planning: what is to be sealed, checked, and how long the envelope becomes (spec, "Sealing order").
+
+A `Planner` knows what is the same for all messages of a sealer: limits, identity, padding, and the
+recipients of every message. Nothing is encrypted or drawn here.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
-from xkeymsg.ambient import now_ns
+from xkeymsg import wire
 from xkeymsg.envelope.content import (
     PADDED,
     PartType,
@@ -16,15 +20,20 @@ from xkeymsg.envelope.content import (
     padded_size,
 )
 from xkeymsg.envelope.content import Headers as OpenedHeaders
-from xkeymsg.envelope.head import FIRST_MS, PAST_MS, Attributes
-from xkeymsg.envelope.sharing import Sharing
-from xkeymsg.envelope.size import envelope_size
-from xkeymsg.envelope.subject import encode_subject
+from xkeymsg.envelope.frame import (
+    GRANT_SIZE,
+    MAGIC,
+    PART_OVERHEAD,
+    TAG_SIZE,
+    VIEW_OVERHEAD,
+    WRAP_SIZE,
+)
+from xkeymsg.envelope.head import FIRST_MS, PAST_MS, Attributes, encode_new, encode_prefix
 from xkeymsg.errors import ExpiredError, LimitExceededError, MalformedError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Grants", "Headers", "Planner", "pairs_of")
+__all__ = ("Grants", "Headers", "Planner", "Sharing", "envelope_size", "pairs_of")
 
 _FIELDS: Final = int(PartType.FIELDS)
 _METADATA: Final = int(PartType.METADATA)
@@ -44,130 +53,46 @@ Grants = (
 _NO_ATTRIBUTES: Final = Attributes().encode()
 
 
+class Sharing:
+    """Recipients with the parts that they may open: one view for each set of parts.
+
+    Immutable, so that it can be kept and serve for all documents that are shared alike.
+    """
+
+    __slots__ = ("_numbers", "recipients", "views")
+
+    def __init__(self, readers: Mapping[Recipient, frozenset[int]], parts: int) -> None:
+        """Take who may open which of so many parts; nobody is there who may open none."""
+        self.recipients = tuple(readers)
+        # A document of one part has no views.
+        sets = list(dict.fromkeys(readers.values())) if parts > 1 else []
+        self.views = tuple(tuple(sorted(granted)) for granted in sets)
+        """The numbers of the parts in each view, ascending."""
+        numbers = {granted: number for number, granted in enumerate(sets)}
+        self._numbers = {one: numbers.get(granted, 0) for one, granted in readers.items()}
+
+    def order(self, recipients: tuple[Recipient, ...]) -> tuple[int, ...]:
+        """Return the number of each recipient's view."""
+        return tuple(self._numbers[one] for one in recipients)
+
+
 class Planner:
     """Turns what a program wants sealed into parts, readers and attributes, or refuses it."""
 
     def __init__(
         self,
-        limits: Limits | None,
+        limits: Limits,
         *,
         identity: bytes | None,
-        signed: bool,
         padding: bool,
         always_to: Iterable[XKey | Recipient],
     ) -> None:
-        self._limits = limits or Limits()
+        self.limits = limits
+        self.padding = padding
+        self.always_to = tuple(map(_recipient, always_to))
         self._identity = identity
-        self._signed = signed
-        self._padding = padding
-        self._always_to = tuple(map(_recipient, always_to))
 
-    def sealed_size(
-        self,
-        size: int,
-        *,
-        to: Iterable[XKey | Recipient],
-        subject: str,
-        headers: Headers = (),
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-        revision: int | None = None,
-    ) -> int:
-        """Return how many bytes `seal` makes of a payload of `size` bytes, without sealing it.
-
-        Args:
-            size: Bytes of the payload.
-            to: As for `seal`.
-            subject: As for `seal`.
-            headers: As for `seal`.
-            content_type: As for `seal`.
-            expires: As for `seal`.
-            revision: As for `seal`.
-
-        Raises:
-            XKeyMsgError: As `seal`, but for the limit of a whole envelope.
-        """
-        pairs = pairs_of(headers)
-        if pairs or content_type is not None:
-            size += len(encode_message_array(content_type, pairs, self._limits))
-        recipients = (*to, *self._always_to)
-        self._check_number(recipients)
-        return self._size(
-            [self._padded_size(size)],
-            [],
-            len(set(map(_recipient, recipients))),
-            subject,
-            expires,
-            revision,
-        )
-
-    def sealed_parts_size(
-        self,
-        sizes: Iterable[int],
-        *,
-        grants: Grants,
-        subject: str,
-        headers: Headers = (),
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-        revision: int | None = None,
-    ) -> int:
-        """Return how many bytes `seal_parts` makes of parts of these sizes, without sealing them.
-
-        Args:
-            sizes: Bytes of each part.
-            grants: As for `seal_parts`.
-            subject: As for `seal`.
-            headers: As for `seal`.
-            content_type: As for `seal`.
-            expires: As for `seal`.
-            revision: As for `seal`.
-
-        Raises:
-            XKeyMsgError: As `seal_parts`, but for the limit of a whole envelope.
-        """
-        contents = list(sizes)
-        pairs = pairs_of(headers)
-        metadata = bool(pairs) or content_type is not None
-        sharing = self._sharing(grants, len(contents), metadata=metadata)
-        if metadata:
-            contents.append(len(encode_message_array(content_type, pairs, self._limits)))
-        padded = map(self._padded_size, contents)
-        return self._shared_size(padded, sharing, subject, expires, revision)
-
-    def _shared_size(
-        self,
-        contents: Iterable[int],
-        sharing: Sharing,
-        subject: str,
-        expires: timedelta | None,
-        revision: int | None,
-    ) -> int:
-        views, recipients = map(len, sharing.views), len(sharing.recipients)
-        return self._size(contents, views, recipients, subject, expires, revision)
-
-    def _padded_size(self, size: int) -> int:
-        return padded_size(size) if self._padding else size
-
-    def _size(
-        self,
-        contents: Iterable[int],
-        views: Iterable[int],
-        recipients: int,
-        subject: str,
-        expires: timedelta | None,
-        revision: int | None,
-    ) -> int:
-        return envelope_size(
-            contents,
-            views,
-            recipients=recipients,
-            subject=encode_subject(subject),
-            attributes=self._attributes(now_ns() // 1_000_000, expires, revision),
-            signed=self._signed,
-        )
-
-    def _payload(
+    def payload(
         self, data: bytes, pairs: list[tuple[str, str]], content_type: str | None
     ) -> tuple[int, bytes]:
         """Return the type and content of the one part of a payload."""
@@ -175,39 +100,37 @@ class Planner:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
         # By what is in them: an iterator without headers is true, and they are no message array.
         if pairs or content_type is not None:
-            array = encode_message_array(content_type, pairs, self._limits)
+            array = encode_message_array(content_type, pairs, self.limits)
             return PartType.MESSAGE, array + data
         return PartType.PAYLOAD, data
 
-    def _contents(
+    def contents(
         self, parts: Sequence[bytes], headers: Headers, content_type: str | None
     ) -> list[tuple[int, bytes]]:
         """Return the type and content of each part, and behind them of the metadata if any."""
         contents = [(_FIELDS, part) for part in parts]
         pairs = pairs_of(headers) if headers else []
         if pairs or content_type is not None:
-            array = encode_message_array(content_type, pairs, self._limits)
+            array = encode_message_array(content_type, pairs, self.limits)
             contents.append((_METADATA, array))
-        if self._padding:
+        if self.padding:
             contents = [(kind + PADDED, padded(content)) for kind, content in contents]
         return contents
 
-    def _sharing(self, grants: Grants, fields: int, *, metadata: bool) -> Sharing:
+    def sharing(self, grants: Grants, fields: int, *, metadata: bool) -> Sharing:
         """Merge equal recipients (E-28), and leave out those to whom nothing is granted."""
         merged: dict[Recipient, frozenset[int]] = {}
-        for one, indices in (*grants.items(), *((one, range(fields)) for one in self._always_to)):
+        for one, indices in (*grants.items(), *((one, range(fields)) for one in self.always_to)):
             reader, granted = _recipient(one), frozenset(indices)
             if granted and not 0 <= min(granted) <= max(granted) < fields:
                 raise MalformedError("a part is granted that is not there")
             merged[reader] = merged.get(reader, frozenset()) | granted
         also = frozenset({fields} if metadata else ())
         readers = {one: granted | also for one, granted in merged.items() if granted}
-        self._check_number(tuple(readers))
+        self.check_number(tuple(readers))
         return Sharing(readers, fields + metadata)
 
-    def _attributes(
-        self, created_ms: int, expires: timedelta | None, revision: int | None
-    ) -> bytes:
+    def attributes(self, created_ms: int, expires: timedelta | None, revision: int | None) -> bytes:
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the clock is outside of what an envelope can say")
         if expires is None and revision is None and self._identity is None:
@@ -225,18 +148,29 @@ class Planner:
                 raise MalformedError("an expiry beyond what an envelope can say")
         return Attributes(revision, self._identity, expires_ms).encode()
 
-    def _check_number(self, to: Sequence[XKey | Recipient]) -> None:
+    def check_number(self, to: Sequence[XKey | Recipient]) -> None:
         """Refuse no recipients, and too many different ones."""
         if not to:
             raise MalformedError("a message for nobody")
         different = len(set(map(_recipient, to)))
-        if different > self._limits.recipients:
-            raise LimitExceededError("number of recipients", different, self._limits.recipients)
+        if different > self.limits.recipients:
+            raise LimitExceededError("number of recipients", different, self.limits.recipients)
 
-    def _check_size(self, envelope: bytes) -> bytes:
-        if len(envelope) > self._limits.envelope:
-            raise LimitExceededError("bytes of the envelope", len(envelope), self._limits.envelope)
+    def check_size(self, envelope: bytes) -> bytes:
+        if len(envelope) > self.limits.envelope:
+            raise LimitExceededError("bytes of the envelope", len(envelope), self.limits.envelope)
         return envelope
+
+    def array_size(self, headers: Headers, content_type: str | None) -> int:
+        """Return the length of content type and headers; 0 if there are none."""
+        pairs = pairs_of(headers)
+        if not pairs and content_type is None:
+            return 0
+        return len(encode_message_array(content_type, pairs, self.limits))
+
+    def padded_size(self, size: int) -> int:
+        """Return the length of a content of this size in its part."""
+        return padded_size(size) if self.padding else size
 
 
 def _recipient(one: XKey | Recipient) -> Recipient:
@@ -265,3 +199,46 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
             case _:
                 raise TypeError("headers are a mapping, or pairs, of name and value, both str")
     return pairs
+
+
+_HEAD = len(encode_prefix(bytes(32), bytes(32)) + encode_new(bytes(12), 0))
+"""Bytes of a head without subject and attributes."""
+
+
+def envelope_size(
+    contents: Iterable[int],
+    views: Iterable[int],
+    *,
+    recipients: int,
+    subject: bytes,
+    attributes: bytes,
+    signed: bool,
+) -> int:
+    """Return the length of an envelope in bytes.
+
+    Args:
+        contents: Bytes of what each part holds, padding included.
+        views: How many parts each view grants.
+        recipients: How many there are; equal ones count once.
+        subject: The subject, encoded.
+        attributes: The attributes, encoded.
+        signed: Whether there is a signature.
+    """
+    parts = [_bin(PART_OVERHEAD + content) for content in contents]
+    groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * granted) for granted in views]
+    return (
+        len(MAGIC)
+        + 1
+        + _bin(_HEAD + len(subject) + len(attributes))
+        + _bin(TAG_SIZE * recipients)
+        + len(wire.array_header(len(groups)))
+        + sum(groups)
+        + len(wire.array_header(len(parts)))
+        + sum(parts)
+        + _bin(64 if signed else 0)
+        + _bin(WRAP_SIZE * recipients)
+    )
+
+
+def _bin(size: int) -> int:
+    return len(wire.bin_header(size)) + size
