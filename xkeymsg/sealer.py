@@ -190,7 +190,9 @@ class Sealer:
         """
         contents, sharing = self._planned(document, policy, readers, headers, content_type)
         if check_size is not None:
-            check_size(self._shared_size(contents, sharing, subject, expires, revision))
+            sizes, views = [len(content) for _, content in contents], map(len, sharing.views)
+            recipients = len(sharing.recipients)
+            check_size(self._size(sizes, views, recipients, subject, expires, revision))
         return self._seal_parts_at(now_ns(), contents, sharing, subject, expires, revision)
 
     def sealed_size(
@@ -226,36 +228,6 @@ class Sealer:
         )
         size = planner.padded_size(planner.array_size(headers, content_type) + size)
         return self._size([size], (), different, subject, expires, revision)
-
-    def sealed_document_size(
-        self,
-        document: Any,
-        *,
-        policy: Policy,
-        readers: Readers,
-        subject: str,
-        headers: Headers = (),
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-        revision: int | None = None,
-    ) -> int:
-        """Return how many bytes `seal_document` makes of a document, without sealing it.
-
-        Args:
-            document: As for `seal_document`.
-            policy: As for `seal_document`.
-            readers: As for `seal_document`.
-            subject: As for `seal`.
-            headers: As for `seal`.
-            content_type: As for `seal`.
-            expires: As for `seal`.
-            revision: As for `seal`.
-
-        Raises:
-            XKeyMsgError: As `seal_document`, but for the limit of a whole envelope.
-        """
-        contents, sharing = self._planned(document, policy, readers, headers, content_type)
-        return self._shared_size(contents, sharing, subject, expires, revision)
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -304,17 +276,6 @@ class Sealer:
             attributes=self._planner.attributes(now_ns() // 1_000_000, expires, revision),
             signed=self._signer is not None,
         )
-
-    def _shared_size(
-        self,
-        contents: Sequence[tuple[int, bytes]],
-        sharing: Sharing,
-        subject: str,
-        expires: timedelta | None,
-        revision: int | None,
-    ) -> int:
-        sizes, views = [len(content) for _, content in contents], map(len, sharing.views)
-        return self._size(sizes, views, len(sharing.recipients), subject, expires, revision)
 
     def _seal_at(
         self,

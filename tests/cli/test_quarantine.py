@@ -214,7 +214,7 @@ async def test_a_malicious_peer_that_stops_consuming_is_dropped_with_all_it_made
     admitted = {ALICE.public, EVE.public}
 
     class Trust:
-        def admit(self, sender: XKey, _subject: str) -> Admission | None:
+        def admit(self, sender: XKey, _subject: str, _at: int) -> Admission | None:
             return Admission() if sender in admitted else None
 
     assert (await call(stage, "init"))[0] == 0

@@ -50,7 +50,7 @@ class Careless:
         self.fault: type[BaseException] | None = fault
         self.calls = 0
 
-    def admit(self, _sender: XKey, _subject: str) -> Admission:
+    def admit(self, _sender: XKey, _subject: str, _at: int) -> Admission:
         self._fail()
         return Admission()
 
@@ -135,7 +135,7 @@ async def test_a_prefix_that_raises_refuses_one_request(
     careless = Careless(fault)
 
     def prefix(_request: Message) -> str:
-        careless.admit(ALICE.public, "")
+        careless.admit(ALICE.public, "", 0)
         return "_INBOX"
 
     async with (

@@ -291,7 +291,7 @@ async def test_trust_that_is_a_collection_besides_decides_all_the_same(
     kind: type[Any], town: Town, told: Told
 ) -> None:
     class Restrictive(kind):  # type: ignore[misc]
-        def admit(self, sender: XKey, subject: str) -> Admission | None:
+        def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
             return Admission() if sender in self and subject == "a.mine" else None
 
     trust = Restrictive({ALICE.public: None} if kind is dict else {ALICE.public})
@@ -605,7 +605,7 @@ async def test_trust_that_raises_what_no_future_takes_refuses_one_message(
     town: Town, told: Told
 ) -> None:
     class Careless:
-        def admit(self, sender: XKey, subject: str) -> Admission | None:
+        def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
             return next(Admission() for known in [ALICE.public] if known == sender)
 
     async with town.link() as link, town.connect(BOB, Careless(), on_error=told) as bob:

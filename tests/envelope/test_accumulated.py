@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.envelope.cast import FIELDS, PAYLOAD, opened_at
 from tests.reference.accumulated import CASES, cases
 from tests.reference.content import METADATA, PADDED
 from tests.reference.seal import Inputs, view_grants
@@ -74,12 +75,12 @@ def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None
     opener = Opener(keyring, {XKeyPair(inputs.s).public}, replay="file")
     kinds = [kind % PADDED for kind, _ in inputs.parts]
     document = len(kinds) > 1 or kinds[0] in (1, METADATA)
-    parse = opener._fields if document else opener._payload
+    form = FIELDS if document else PAYLOAD
     now = inputs.created_ms
-    opened = opener._open_at(now, envelope, parse, ">", None, None, None)
+    opened = opened_at(opener, now, envelope, form)
     assert opened.head.subject == inputs.subject
     if document:
-        assert set(opened.content[0]) == {n for n in recipient.grants if kinds[n] == 1}
+        assert set(opened.content) == {n for n in recipient.grants if kinds[n] == 1}
 
 
 @pytest.mark.timeout(240)

@@ -184,7 +184,7 @@ def test_the_timer_works_in_the_child_as_well() -> None:
     # The parent's thread is not there in the child: a new session needs a new one.
     tell(
         """
-from xkeymsg.envelope import sealing
+from xkeymsg import sealer as sealing
 seal()
 sealing.LIFETIME = 0.05
 def work():

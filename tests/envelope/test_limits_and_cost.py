@@ -31,7 +31,7 @@ from xkeymsg import (
     XKeyMsgError,
     primitives,
 )
-from xkeymsg.envelope import frame, unlocking
+from xkeymsg.envelope import frame, unlock
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.replay import LiveMemory, StreamMemory
 
@@ -144,8 +144,8 @@ def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
             opener.open(envelope, subject=">")
     assert memory.grown < 2 * MIB
     unlocker = opener._unlocker
-    assert len(unlocker._others.senders) <= unlocking._OTHER_SENDERS
-    assert len(unlocker._others.sessions) <= unlocking._OTHER_SESSIONS
+    assert len(unlocker._others.senders) <= unlock._OTHER_SENDERS
+    assert len(unlocker._others.sessions) <= unlock._OTHER_SESSIONS
     assert (len(unlocker._admitted.senders), len(unlocker._admitted.sessions)) == (0, 0)
 
 
@@ -247,8 +247,8 @@ def test_strangers_do_not_displace_the_keys_of_admitted_senders(
 
 def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     # An admitted sender may begin as many sessions as it likes.
-    monkeypatch.setattr(unlocking, "_ADMITTED_SENDERS", 4)
-    monkeypatch.setattr(unlocking, "_ADMITTED_SESSIONS", 4)
+    monkeypatch.setattr(unlock, "_ADMITTED_SENDERS", 4)
+    monkeypatch.setattr(unlock, "_ADMITTED_SESSIONS", 4)
     names = [pair(100_000 + number).public for number in range(20)]
     opener = Opener(BOB, names, replay="file")
     for _ in range(2):

@@ -19,7 +19,8 @@ from tests.envelope.forge import session_of
 from tests.envelope.inside import is_empty, running, seal
 from tests.envelope.together import DEADLINE, together
 from xkeymsg import Sealer, ambient, primitives
-from xkeymsg.envelope import derive, sealing, session
+from xkeymsg import sealer as sealing
+from xkeymsg.envelope import derive, session
 from xkeymsg.envelope.session import SessionEndedError
 
 

@@ -79,8 +79,9 @@ def test_of_a_document(
     policy = Policy([(f"/f{number}", [f"p{number}"]) for number in range(len(texts))])
     readers = {f"p{number}": keys or KEYS[:1] for number, keys in enumerate(holders)}
     arguments: dict[str, Any] = {"policy": policy, "readers": readers, "subject": subject}
-    envelope = sealer.seal_document(document, **arguments, **extras)
-    assert len(envelope) == sealer.sealed_document_size(document, **arguments, **extras)
+    told: list[int] = []
+    envelope = sealer.seal_document(document, **arguments, **extras, check_size=told.append)
+    assert told == [len(envelope)]
 
 
 def many(count: int) -> Iterable[XKey]:

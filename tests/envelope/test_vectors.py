@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.envelope.cast import Clock
+from tests.envelope.cast import FIELDS, PAYLOAD, Clock
 from tests.envelope.forge import head_of
 from tests.reference import nkeystring
 from tests.vectors import scenario as scenarios
@@ -68,11 +68,11 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
     common = vector.subject, None, vector.wire, position
     try:
         if vector.kind == "document":
-            parts = opener._open_at(vector.now, vector.envelope, opener._fields, *common)
-            head, content = parts.head, b"".join(parts.content[0].values())
+            parts = opener._open(vector.now, vector.envelope, FIELDS, *common)
+            head, content = parts.head, b"".join(parts.content.values())
         else:
-            whole = opener._open_at(vector.now, vector.envelope, opener._payload, *common)
-            head, content = whole.head, whole.content[0]
+            whole = opener._open(vector.now, vector.envelope, PAYLOAD, *common)
+            head, content = whole.head, whole.content
     except XKeyMsgError as error:
         return Outcome(code=error.code, outside=error.outside)
     message_id = derive.message_id(head.sender, head.ephemeral, head.nonce)

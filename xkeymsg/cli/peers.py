@@ -21,7 +21,7 @@ from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.fingerprints import is_fingerprint_of
 from xkeymsg.trust.peers_file import Peer, Peers, decode_peers, read_peers
-from xkeymsg.trust.peers_text import with_peer, without_peer
+from xkeymsg.cli.peers_text import with_peer, without_peer
 
 __all__ = ("add", "list_", "peers", "remove", "verify")
 

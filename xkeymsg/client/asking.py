@@ -77,7 +77,7 @@ class _Question:
             self._asked[key] = Admission(asked.users or known.users, known.always_signs)
         self._answered: set[XKey] = set()
 
-    def admit(self, sender: XKey, _subject: str) -> Admission | None:
+    def admit(self, sender: XKey, _subject: str, _at: int) -> Admission | None:
         """Return the verdict on who answers."""
         return self._asked.get(sender)
 

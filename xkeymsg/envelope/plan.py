@@ -1,4 +1,4 @@
-"""Planning: what is to be sealed, checked, and how long the envelope becomes (spec, "Sealing order").
+"""Planning: checks what is to be sealed, and computes the envelope's length ("Sealing order").
 
 A `Planner` knows what is the same for all messages of a sealer: limits, identity, padding, and the
 recipients of every message. Nothing is encrypted or drawn here.
@@ -131,6 +131,13 @@ class Planner:
         return Sharing(readers, fields + metadata)
 
     def attributes(self, created_ms: int, expires: timedelta | None, revision: int | None) -> bytes:
+        """Return the encoded attributes of the head.
+
+        Raises:
+            ExpiredError: If the message would expire before it is sealed.
+            MalformedError: If a time or the revision is out of range.
+            TypeError: If the revision is not an int.
+        """
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the clock is outside of what an envelope can say")
         if expires is None and revision is None and self._identity is None:
@@ -157,6 +164,11 @@ class Planner:
             raise LimitExceededError("number of recipients", different, self.limits.recipients)
 
     def check_size(self, envelope: bytes) -> bytes:
+        """Return an envelope that is not too long.
+
+        Raises:
+            LimitExceededError: If it is.
+        """
         if len(envelope) > self.limits.envelope:
             raise LimitExceededError("bytes of the envelope", len(envelope), self.limits.envelope)
         return envelope

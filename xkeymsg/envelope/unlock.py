@@ -63,7 +63,7 @@ class Admitted(NamedTuple):
 
 
 class Unlocked(NamedTuple):
-    """An envelope in which a wrap for us has verified (steps 5 to 7): the sender made every byte."""
+    """An envelope in which our wrap has verified (steps 5 to 7): the sender made every byte."""
 
     admitted: Admitted
     body: frame.Span

@@ -288,7 +288,7 @@ class Directory:
     def __init__(self) -> None:
         self.known = False
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         return Admission() if self.known and sender == ALICE.public else None
 
 
@@ -316,7 +316,7 @@ async def test_waiting_for_a_key_ends(stage: Stage) -> None:
 
 async def test_trust_that_raises_does_not_end_consuming(stage: Stage) -> None:
     class Broken:
-        def admit(self, sender: XKey, subject: str) -> Admission | None:
+        def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
             raise RuntimeError("a bug of the application's")
 
     await stage.publish(b"one")

@@ -159,7 +159,7 @@ def test_refusing_costs_the_same_however_many_wait_for_keys() -> None:
 class Careless:
     """Trust that looks somebody up as `next(…)` does: it raises what ends iterations."""
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         return next(Admission() for known in [ALICE.public] if known == sender)
 
 
