@@ -586,12 +586,10 @@ class Consumer(Generic[_M]):
             missing = error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
             puller.unserved |= not missing and puller.unknown
             return missing
-        if self._restarts.learn(durable):
+        if self._restarts.learn(durable, interrupted=puller.unknown):
             self._learn(durable)
             self._begin_scope()
             self._tell("rewound")
-        elif puller.unknown:
-            self._restarts.interrupt()
         puller.unknown &= self._link.reconnects != reconnects
         return False
 
