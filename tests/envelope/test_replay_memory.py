@@ -256,7 +256,7 @@ def test_nothing_handled_opens_in_a_child_forked_in_the_middle_of_a_change(
     # and the memory goes on.
     stops = 0
     while True:
-        memory, handled = filled(admitted=admitted)
+        memory, handled = filled(kind, admitted=admitted)
         last = head("mallory" if kind == "adopt" else "alice", "last", 7, NOW + 100)
         if not stopped(memory, last, kind, stops, admitted=admitted):
             break
@@ -272,21 +272,24 @@ def test_nothing_handled_opens_in_a_child_forked_in_the_middle_of_a_change(
     assert stops > 10
 
 
-def filled(*, admitted: bool) -> tuple[ReplayMemory, list[Head]]:
+def filled(kind: str, *, admitted: bool) -> tuple[ReplayMemory, list[Head]]:
     """A memory that is full: the next mark drops something."""
     memory = ReplayMemory(Limits(replay_bytes=6000, replay_bytes_unadmitted=6000), 0)
-    handled = [head("alice", f"{n}", 1 + 1024 * n, NOW + n) for n in range(6)]
-    strangers = [head("mallory", f"{n}", 1, NOW + n) for n in range(6)]
-    for n, message in enumerate(handled):
-        handle(memory, message, n, admitted=admitted)
-    for n, message in enumerate(strangers):
-        handle(memory, message, n, admitted=False)
-    return memory, [*handled, *strangers]
+    alice = [head("alice", f"{n}", 1 + 1024 * n, NOW + n) for n in range(6)]
+    mallory = [head("mallory", f"{n}", 1, NOW + n) for n in range(6)]
+    for message in (*alice, *mallory):
+        known = admitted and message in alice
+        if kind == "live":  # only then, a mark sweeps
+            memory.mark(message, None, admitted=known, now_ms=NOW)
+        else:
+            handle(memory, message, admitted=known)
+    return memory, [*alice, *mallory]
 
 
 def stopped(memory: ReplayMemory, last: Head, kind: str, stop: int, *, admitted: bool) -> bool:
     """Mark a message and stop behind so many lines; False if it came to its end."""
-    deliver(memory, last, 99, admitted=admitted or kind == "adopt")
+    if kind != "live":
+        deliver(memory, last, admitted=admitted or kind == "adopt")
     left = stop
 
     def trace(frame: FrameType, event: str, _: object) -> object:
@@ -303,8 +306,7 @@ def stopped(memory: ReplayMemory, last: Head, kind: str, stop: int, *, admitted:
     sys.settrace(trace)  # type: ignore[arg-type]
     try:
         if kind == "live":
-            another = last._replace(ephemeral=name("live"))
-            memory.mark(another, None, admitted=admitted, now_ms=NOW + MAX_AGE + 10 * SKEW)
+            memory.mark(last, None, admitted=admitted, now_ms=NOW + MAX_AGE + 10 * SKEW)
         else:
             memory.settle(last, handled=True)
     except Stop:
