@@ -37,7 +37,7 @@ from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.models import convert
 
-__all__ = ("Opener", "View")
+__all__ = ("Form", "Opener", "View")
 
 Replay = Literal["live", "file"]
 

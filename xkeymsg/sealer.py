@@ -16,7 +16,7 @@ from xkeymsg import nkey, wire
 from xkeymsg.ambient import after_fork, call_later, now_ns
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.content import PADDED, padded
-from xkeymsg.envelope.plan import Headers, Planner, Sharing, envelope_size, pairs_of
+from xkeymsg.envelope.plan import Headers, Planner, Sharing, pairs_of
 from xkeymsg.envelope.seal import (
     LARGE,
     NO_VIEWS,
@@ -96,6 +96,7 @@ class Sealer:
         self._planner = Planner(
             limits or Limits(),
             identity=None if known is None else nkey.decode_public(nkey.Prefix.USER, known),
+            signed=signer is not None,
             padding=padding,
             always_to=always_to,
         )
@@ -127,6 +128,7 @@ class Sealer:
         content_type: str | None = None,
         expires: timedelta | None = None,
         revision: int | None = None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal a payload.
 
@@ -138,6 +140,8 @@ class Sealer:
             content_type: A media type, or nothing.
             expires: How long from now readers may open it.
             revision: The directory's revision at which `to` was resolved.
+            check_size: Called with the length of the envelope before anything is encrypted; an
+                exception that it raises ends the call.
 
         Raises:
             LimitExceededError: If there are too many recipients, or too much of anything.
@@ -148,7 +152,9 @@ class Sealer:
         """
         pairs = pairs_of(headers) if headers else []
         kind, content = self._planner.payload(data, pairs, content_type)
-        return self._seal_at(now_ns(), kind, content, tuple(to), subject, expires, revision)
+        return self._seal_at(
+            now_ns(), kind, content, tuple(to), subject, expires, revision, check_size
+        )
 
     def seal_document(
         self,
@@ -189,45 +195,9 @@ class Sealer:
             ExpiredError: If `expires` is not in the future.
         """
         contents, sharing = self._planned(document, policy, readers, headers, content_type)
-        if check_size is not None:
-            sizes, views = [len(content) for _, content in contents], map(len, sharing.views)
-            recipients = len(sharing.recipients)
-            check_size(self._size(sizes, views, recipients, subject, expires, revision))
-        return self._seal_parts_at(now_ns(), contents, sharing, subject, expires, revision)
-
-    def sealed_size(
-        self,
-        size: int,
-        *,
-        to: Iterable[XKey | Recipient],
-        subject: str,
-        headers: Headers = (),
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-        revision: int | None = None,
-    ) -> int:
-        """Return how many bytes `seal` makes of a payload of `size` bytes, without sealing it.
-
-        Args:
-            size: Bytes of the payload.
-            to: As for `seal`.
-            subject: As for `seal`.
-            headers: As for `seal`.
-            content_type: As for `seal`.
-            expires: As for `seal`.
-            revision: As for `seal`.
-
-        Raises:
-            XKeyMsgError: As `seal`, but for the limit of a whole envelope.
-        """
-        planner = self._planner
-        recipients = (*to, *planner.always_to)
-        planner.check_number(recipients)
-        different = len(
-            {one if isinstance(one, Recipient) else Recipient(one) for one in recipients}
+        return self._seal_parts_at(
+            now_ns(), contents, sharing, subject, expires, revision, check_size
         )
-        size = planner.padded_size(planner.array_size(headers, content_type) + size)
-        return self._size([size], (), different, subject, expires, revision)
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -259,24 +229,6 @@ class Sealer:
         splitting.check_size(split, sharing.views, self._planner.limits)
         return contents, sharing
 
-    def _size(
-        self,
-        contents: Iterable[int],
-        views: Iterable[int],
-        recipients: int,
-        subject: str,
-        expires: timedelta | None,
-        revision: int | None,
-    ) -> int:
-        return envelope_size(
-            contents,
-            views,
-            recipients=recipients,
-            subject=encode_subject(subject),
-            attributes=self._planner.attributes(now_ns() // 1_000_000, expires, revision),
-            signed=self._signer is not None,
-        )
-
     def _seal_at(
         self,
         now: int,
@@ -286,6 +238,7 @@ class Sealer:
         subject: str,
         expires: timedelta | None,
         revision: int | None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal one part at a given time, in nanoseconds."""
         created_ms = now // 1_000_000
@@ -298,27 +251,24 @@ class Sealer:
             to += self._planner.always_to
         if not 0 < len(to) <= limits.recipients:
             self._planner.check_number(to)
+        if check_size is not None:
+            different = {Recipient(one) if isinstance(one, XKey) else one for one in to}
+            sizes = [len(content)]
+            check_size(self._planner.size(sizes, (), len(different), raw_subject, attributes))
 
-        # What `_in_session` does, written out: most messages come this way.
-        while True:
-            session = self._session or self._begin(None)
-            try:
-                nonce, content_key = session.next_nonce(now)
-                route = session.route(to, raw_subject, attributes)
-            except (SessionEndedError, TagCollisionError):
-                self._begin(session)
-            else:
-                break
-        ephemeral, signer = session.public, self._signer
-        if len(content) >= LARGE:
-            envelope = seal_large(
-                route, nonce, created_ms, ephemeral, kind, content, content_key, signer
-            )
-        else:
+        def attempt(session: Session) -> bytes:
+            nonce, content_key = session.next_nonce(now)
+            route = session.route(to, raw_subject, attributes)
+            ephemeral, signer = session.public, self._signer
+            if len(content) >= LARGE:
+                return seal_large(
+                    route, nonce, created_ms, ephemeral, kind, content, content_key, signer
+                )
             part = seal_part(ephemeral, nonce, 0, kind, content, content_key)
             body = (_NO_VIEWS_ONE_PART, *part)
-            envelope = assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
-        return self._planner.check_size(envelope)
+            return assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
+
+        return self._planner.check_size(self._in_session(attempt))
 
     def _seal_parts_at(
         self,
@@ -328,6 +278,7 @@ class Sealer:
         subject: str,
         expires: timedelta | None,
         revision: int | None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal the parts of a document at a given time, in nanoseconds."""
         created_ms = now // 1_000_000
@@ -338,6 +289,9 @@ class Sealer:
             raise LimitExceededError("number of parts", parts, self._planner.limits.parts)
         if len(views) > self._planner.limits.views:
             raise LimitExceededError("number of views", len(views), self._planner.limits.views)
+        if check_size is not None:
+            sizes, readers = [len(content) for _, content in contents], len(sharing.recipients)
+            check_size(self._planner.size(sizes, views, readers, raw_subject, attributes))
 
         def attempt(session: Session) -> bytes:
             nonce, first_key = session.next_nonce(now)

@@ -26,6 +26,7 @@ from xkeymsg import (
 )
 from xkeymsg.client.whom import To
 from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.envelope.session import Session
 from xkeymsg.transport.headers import parse_block
 
 from .conftest import ALICE, BOB, CAROL, ESCROW, EVE, PEERS, Town
@@ -261,8 +262,8 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
         to = alice._whom.recipients("bob")
 
         def wire(size: int) -> int:
-            sealed = sealer.sealed_size(size, to=to, subject="a", **more)
-            return sealed + len(alice._outgoing.block)
+            sealed = sealer.seal(bytes(size), to=to, subject="a", **more)
+            return len(sealed) + len(alice._outgoing.block)
 
         most = max(size for size in _around(limit, padding) if wire(size) <= limit)
         async with bob.subscribe("a") as messages:
@@ -270,7 +271,7 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
             await alice.publish("a", bytes(most), to="bob", **more)
             await alice.flush()
             assert len((await anext(messages)).data) == most
-        monkeypatch.setattr(sealer, "seal", None)
+        monkeypatch.setattr(Session, "next_nonce", None)
         with pytest.raises(PayloadTooLargeError) as caught:
             await alice.publish("a", bytes(most + 1), to="bob", **more)
         assert (caught.value.size, caught.value.limit) == (wire(most + 1), limit)
@@ -285,7 +286,7 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
 ) -> None:
     async with town.connect(trust=WITH_ESCROW) as alice:
         limit = alice._port.max_payload
-        monkeypatch.setattr(alice._outgoing.sealer(), "seal_parts", None)
+        monkeypatch.setattr(Session, "next_nonce", None)
         document = {"name": "x" * limit, "sum": 0}
         with pytest.raises(PayloadTooLargeError) as caught:
             await alice.publish_document("a", document, policy=POLICY)

@@ -151,17 +151,7 @@ class Outgoing:
         if pairs or own or content_type is not None:
             texts = (content_type or "", *(text for pair in (*own, *pairs) for text in pair))
             most += sum(8 + 4 * len(text) for text in texts)
-        if most + room.taken > room.limit > 0:  # worth the exact length, as most messages are not
-            size = sealer.sealed_size(
-                len(data),
-                to=to,
-                subject=subject,
-                headers=headers,
-                content_type=content_type,
-                expires=expires,
-                revision=revision,
-            )
-            room.check(size)
+        tight = most + room.taken > room.limit > 0  # most messages are not
         return sealer.seal(
             data,
             to=to,
@@ -170,6 +160,7 @@ class Outgoing:
             content_type=content_type,
             expires=expires,
             revision=revision,
+            check_size=room.check if tight else None,
         )
 
     def document(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from xkeymsg import wire
 from xkeymsg.envelope.content import (
@@ -17,7 +17,6 @@ from xkeymsg.envelope.content import (
     TransportHeaders,
     encode_message_array,
     padded,
-    padded_size,
 )
 from xkeymsg.envelope.content import Headers as OpenedHeaders
 from xkeymsg.envelope.frame import (
@@ -33,7 +32,7 @@ from xkeymsg.errors import ExpiredError, LimitExceededError, MalformedError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Grants", "Headers", "Planner", "Sharing", "envelope_size", "pairs_of")
+__all__ = ("Grants", "Headers", "Planner", "Sharing", "pairs_of")
 
 _FIELDS: Final = int(PartType.FIELDS)
 _METADATA: Final = int(PartType.METADATA)
@@ -43,14 +42,12 @@ _RESERVED: Final = "xkm-"
 
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
-Grants = (
-    Mapping[XKey, Iterable[int]]
-    | Mapping[Recipient, Iterable[int]]
-    | Mapping[XKey | Recipient, Iterable[int]]
-)
-"""For each reader the numbers of the parts that it may open."""
+Grants = Mapping[Any, Iterable[int]]
+"""For each reader, an XKey or Recipient, the numbers of the parts that it may open."""
 
 _NO_ATTRIBUTES: Final = Attributes().encode()
+_HEAD: Final = len(encode_prefix(bytes(32), bytes(32)) + encode_new(bytes(12), 0))
+"""Bytes of a head without subject and attributes."""
 
 
 class Sharing:
@@ -84,6 +81,7 @@ class Planner:
         limits: Limits,
         *,
         identity: bytes | None,
+        signed: bool,
         padding: bool,
         always_to: Iterable[XKey | Recipient],
     ) -> None:
@@ -91,6 +89,7 @@ class Planner:
         self.padding = padding
         self.always_to = tuple(map(_recipient, always_to))
         self._identity = identity
+        self._signed = signed
 
     def payload(
         self, data: bytes, pairs: list[tuple[str, str]], content_type: str | None
@@ -173,16 +172,37 @@ class Planner:
             raise LimitExceededError("bytes of the envelope", len(envelope), self.limits.envelope)
         return envelope
 
-    def array_size(self, headers: Headers, content_type: str | None) -> int:
-        """Return the length of content type and headers; 0 if there are none."""
-        pairs = pairs_of(headers)
-        if not pairs and content_type is None:
-            return 0
-        return len(encode_message_array(content_type, pairs, self.limits))
+    def size(
+        self,
+        contents: Iterable[int],
+        views: Iterable[tuple[int, ...]],
+        recipients: int,
+        subject: bytes,
+        attributes: bytes,
+    ) -> int:
+        """Return the length of an envelope in bytes, before anything is encrypted ("Envelope").
 
-    def padded_size(self, size: int) -> int:
-        """Return the length of a content of this size in its part."""
-        return padded_size(size) if self.padding else size
+        Args:
+            contents: Bytes of the content of each part, padding included.
+            views: The parts that each view grants.
+            recipients: How many there are; equal ones count once.
+            subject: The subject, encoded.
+            attributes: The attributes, encoded.
+        """
+        parts = [_bin(PART_OVERHEAD + content) for content in contents]
+        groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * len(granted)) for granted in views]
+        return (
+            len(MAGIC)
+            + 1
+            + _bin(_HEAD + len(subject) + len(attributes))
+            + _bin(TAG_SIZE * recipients)
+            + len(wire.array_header(len(groups)))
+            + sum(groups)
+            + len(wire.array_header(len(parts)))
+            + sum(parts)
+            + _bin(64 if self._signed else 0)
+            + _bin(WRAP_SIZE * recipients)
+        )
 
 
 def _recipient(one: XKey | Recipient) -> Recipient:
@@ -211,45 +231,6 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
             case _:
                 raise TypeError("headers are a mapping, or pairs, of name and value, both str")
     return pairs
-
-
-_HEAD = len(encode_prefix(bytes(32), bytes(32)) + encode_new(bytes(12), 0))
-"""Bytes of a head without subject and attributes."""
-
-
-def envelope_size(
-    contents: Iterable[int],
-    views: Iterable[int],
-    *,
-    recipients: int,
-    subject: bytes,
-    attributes: bytes,
-    signed: bool,
-) -> int:
-    """Return the length of an envelope in bytes.
-
-    Args:
-        contents: Bytes of what each part holds, padding included.
-        views: How many parts each view grants.
-        recipients: How many there are; equal ones count once.
-        subject: The subject, encoded.
-        attributes: The attributes, encoded.
-        signed: Whether there is a signature.
-    """
-    parts = [_bin(PART_OVERHEAD + content) for content in contents]
-    groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * granted) for granted in views]
-    return (
-        len(MAGIC)
-        + 1
-        + _bin(_HEAD + len(subject) + len(attributes))
-        + _bin(TAG_SIZE * recipients)
-        + len(wire.array_header(len(groups)))
-        + sum(groups)
-        + len(wire.array_header(len(parts)))
-        + sum(parts)
-        + _bin(64 if signed else 0)
-        + _bin(WRAP_SIZE * recipients)
-    )
 
 
 def _bin(size: int) -> int:
