@@ -262,8 +262,15 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
         to = alice._whom.recipients("bob")
 
         def wire(size: int) -> int:
-            sealed = sealer.seal(bytes(size), to=to, subject="a", **more)
-            return len(sealed) + len(alice._outgoing.block)
+            told: list[int] = []
+
+            def stop(length: int) -> None:
+                told.append(length)
+                raise OverflowError
+
+            with pytest.raises(OverflowError):
+                sealer.seal(bytes(size), to=to, subject="a", check_size=stop, **more)
+            return told[0] + len(alice._outgoing.block)
 
         most = max(size for size in _around(limit, padding) if wire(size) <= limit)
         async with bob.subscribe("a") as messages:
