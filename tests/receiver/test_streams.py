@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 from tests.receiver.conftest import BOB, EVE, Stage, make_stream, metric, page, ready, store, until
-from tests.running import Program
+from tests.running import DEADLINE, Program
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.testing import NATSServer
@@ -35,7 +35,7 @@ def taken(stage: Stage) -> list[str]:
 
 async def settled(api: API) -> None:
     """Wait until every message of the durable is answered for."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         while True:
             info = await api.request("CONSUMER.INFO.ORDERS.workers")
             if info["num_pending"] == info["num_ack_pending"] == 0:
@@ -57,7 +57,7 @@ async def test_a_receiver_that_is_killed_loses_nothing_and_files_come_once(
                 await store(link, stage.seal(b"%03d" % number))
                 if number == 150:
                     bob.process.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await api.request("CONSUMER.INFO.ORDERS.workers")
         with stage.start(text) as bob:
             ready(bob)

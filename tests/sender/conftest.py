@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.receiver.conftest import make_stream, metric, page, ready, store, until
-from tests.running import Program, run
+from tests.running import DEADLINE, Program, run
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import XKeyPair
@@ -122,7 +122,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def link(self, server: NATSServer | None = None) -> AsyncIterator[Link]:
-        options = ConnectOptions(servers=((server or self.outside).url,))
+        options = ConnectOptions(servers=((server or self.outside).url,), timeout=DEADLINE)
         async with open_link(options) as link:
             yield link
 
