@@ -90,4 +90,4 @@ async def nothing_is_left_behind() -> AsyncIterator[None]:
     assert len(complaints) == expected, complaints
 
 
-__all__ = ("ALICE", "BOB", "CAROL", "ESCROW", "EVE", "PEERS", "Peers", "Told", "Town", "until")
+__all__ = ("ALICE", "BOB", "CAROL", "ESCROW", "EVE", "PEERS", "Peers", "Told", "Town")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import ConfigurationError, Message, XKey
 from xkeymsg.client import client as module
 from xkeymsg.client.jetstream.consuming import ConsumerEvent
@@ -27,7 +27,7 @@ from xkeymsg.envelope.admission import Admission
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Event
 
-from .conftest import ALICE, BOB, PEERS, Told, Town, until
+from .conftest import ALICE, BOB, PEERS, Told, Town
 
 
 class OfAProgram(BaseException):

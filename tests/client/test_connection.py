@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import (
     ConfigurationError,
     ConnectionFailedError,
@@ -26,7 +26,7 @@ from xkeymsg.testing import MemoryNATS, NATSServer
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.options import ConnectOptions
 
-from .conftest import ALICE, BOB, PEERS, Told, until
+from .conftest import ALICE, BOB, PEERS, Told
 
 
 async def test_a_server_that_comes_back_finds_the_subscription_and_its_memory(

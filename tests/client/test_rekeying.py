@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import Keyring, Message, Peers, Sealer, UserKey, XKeyPair, nkey
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 
-from .conftest import ALICE, BOB, Told, Town, until
+from .conftest import ALICE, BOB, Told, Town
 
 NEW = XKeyPair.generate()
 BOTH = Peers.parse(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import (
     ANYONE,
     ConfigurationError,
@@ -38,7 +38,7 @@ from xkeymsg.client.opening import LARGE
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.inspecting import inspect, message_id
 
-from .conftest import ALICE, BOB, CAROL, ESCROW, EVE, Told, Town, until
+from .conftest import ALICE, BOB, CAROL, ESCROW, EVE, Told, Town
 
 
 async def echo(message: Message) -> bytes:

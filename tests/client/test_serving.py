@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import (
     ConfigurationError,
     DeliveryError,
@@ -21,7 +21,7 @@ from xkeymsg import (
 from xkeymsg.client.client import Client
 from xkeymsg.client.stats import Where
 
-from .conftest import BOB, Told, Town, until
+from .conftest import BOB, Told, Town
 
 
 class OfAHandler(BaseException):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from tests.transport.raw import hpub, publisher
 from xkeymsg import (
     ANYONE,
@@ -33,7 +33,7 @@ from xkeymsg.client.stats import Where
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 
-from .conftest import ALICE, BOB, CAROL, EVE, PEERS, Told, Town, until
+from .conftest import ALICE, BOB, CAROL, EVE, PEERS, Told, Town
 
 TO_BOB = [BOB.public]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg import Keyring, Peers, UnknownKeyError, UserKey, XKeyPair, nkey
 from xkeymsg.client import client as module
 from xkeymsg.client.stats import Where
 from xkeymsg.envelope.inspecting import inspect
 
-from .conftest import ALICE, BOB, CAROL, Told, Town, until
+from .conftest import ALICE, BOB, CAROL, Told, Town
 
 
 def entry(name: str, pair: XKeyPair, more: str = 'subjects = [">"]') -> str:

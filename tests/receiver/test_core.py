@@ -10,8 +10,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.receiver.conftest import ALICE, BOB, EVE, Stage, metric, page, ready, until
-from tests.running import Program
+from tests.receiver.conftest import ALICE, BOB, EVE, Stage, metric, page, ready
+from tests.running import Program, until
 from xkeymsg import Policy
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.testing import NATSServer

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.receiver.conftest import BOB, EVE, Stage, metric, page, ready, until
-from tests.running import DEADLINE, Program
+from tests.receiver.conftest import BOB, EVE, Stage, metric, page, ready
+from tests.running import DEADLINE, Program, until
 from xkeymsg.errors import DeliveryError
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair

@@ -11,9 +11,9 @@ import os
 import signal
 from pathlib import Path
 
-from tests.receiver.conftest import ALICE, BOB, EVE, Stage, make_stream, metric, page, store, until
+from tests.receiver.conftest import ALICE, BOB, EVE, Stage, make_stream, metric, page, store
 from tests.receiver.test_sinks import endpoint
-from tests.running import DEADLINE, Program
+from tests.running import DEADLINE, Program, until
 from xkeymsg import Policy
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.testing import NATSServer

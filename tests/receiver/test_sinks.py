@@ -26,8 +26,8 @@ from receiver.sinks.http import HTTP
 from receiver.sinks.nats import open_nats
 from receiver.sinks.sink import RefusedError, SinkGoneError, UnavailableError
 from receiver.sinks.stdout import Stdout
-from tests.receiver.conftest import make_stream, until
-from tests.running import DEADLINE
+from tests.receiver.conftest import make_stream
+from tests.running import DEADLINE, until
 from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
 from xkeymsg.client.jetstream.publishing import StreamPublisher

@@ -7,8 +7,8 @@ import json
 import signal
 from pathlib import Path
 
-from tests.receiver.conftest import BOB, EVE, Stage, make_stream, metric, page, ready, store, until
-from tests.running import DEADLINE, Program
+from tests.receiver.conftest import BOB, EVE, Stage, make_stream, metric, page, ready, store
+from tests.running import DEADLINE, Program, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.testing import NATSServer

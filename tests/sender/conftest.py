@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.receiver.conftest import make_stream, metric, page, ready, store, until
+from tests.receiver.conftest import make_stream, metric, page, ready, store
 from tests.running import DEADLINE, Program, run
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.fields.documents import Opener
@@ -24,7 +24,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.raw import Raw
 from xkeymsg.trust.stores.file import write_seed
 
-__all__ = ("Stage", "Witness", "make_stream", "metric", "page", "ready", "store", "until")
+__all__ = ("Stage", "Witness", "make_stream", "metric", "page", "ready", "store")
 
 ALICE, BOB, CAROL, DAVE = (XKeyPair.generate() for _ in range(4))
 """Alice sends; Bob is of the clinic, Carol of billing; Dave is nobody, at first."""

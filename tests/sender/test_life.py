@@ -9,8 +9,8 @@ import pytest
 
 from sender.config import load
 from tests.envelope.cast import ALICE_USER
-from tests.running import DEADLINE
-from tests.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready, until
+from tests.running import DEADLINE, until
+from tests.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.fields.documents import Opener

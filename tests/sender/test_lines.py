@@ -15,7 +15,7 @@ import pytest
 
 from sender.naming import Names
 from sender.sources.progress import Progress
-from tests.running import DEADLINE, Program
+from tests.running import DEADLINE, Program, until
 from tests.sender.conftest import (
     ALICE,
     BOB,
@@ -25,7 +25,6 @@ from tests.sender.conftest import (
     make_stream,
     opened,
     stored,
-    until,
     viewed,
 )
 from xkeymsg.errors import ConfigurationError

@@ -8,7 +8,7 @@ import os
 import signal
 
 from sender.naming import LABEL, Names
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from tests.sender.conftest import (
     ALICE,
     BOB,
@@ -23,7 +23,6 @@ from tests.sender.conftest import (
     ready,
     store,
     stored,
-    until,
     viewed,
 )
 from tests.sender.proxy import way_to
