@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.vectors.runner import Outcome, everything, run
+from tests.vectors.by_file import check_each
+from tests.vectors.runner import FILES, Outcome, run
 from tests.vectors.vector import Vector
 from xkeymsg import ANYONE, Keyring, Limits, Opener, StreamPosition, XKey, XKeyMsgError, XKeyPair
 from xkeymsg.envelope import derive
@@ -63,6 +64,6 @@ def open_one(vector: Vector, live: LiveMemory, stream: StreamMemory) -> Outcome:
     return Outcome(content=content, message_id=message_id)
 
 
-@pytest.mark.parametrize("vector", everything(), ids=lambda vector: vector.name)
-def test_vector(vector: Vector) -> None:
-    run(vector, open_with)
+@pytest.mark.parametrize("file", FILES)
+def test_vectors(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, open_with))

@@ -15,13 +15,14 @@ from tests.reference.encoding import array, binary
 from tests.reference.head import read_head
 from tests.reference.open import read_tags
 from tests.vectors import coverage, generate
+from tests.vectors.by_file import check_each
 from tests.vectors.reference_opener import memory_of, open_with, refusal
-from tests.vectors.runner import Outcome, chain, everything, in_files, run
+from tests.vectors.runner import FILES, Outcome, chain, everything, in_files, run
 from tests.vectors.vector import Vector, parse
 
 VECTORS = everything()
 REFUSED = [vector for vector in VECTORS if not vector.is_success]
-each_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+each_file = pytest.mark.parametrize("file", FILES)
 
 
 def encode_again(envelope: bytes) -> bytes:
@@ -41,13 +42,17 @@ def encode_again(envelope: bytes) -> bytes:
     )
 
 
-@each_vector
-def test_the_reference_does_what_a_vector_says(vector: Vector) -> None:
-    run(vector, open_with)
+@each_file
+def test_the_reference_does_what_a_vector_says(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, open_with))
 
 
-@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector.name)
-def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
+@each_file
+def test_a_vector_is_refused_for_the_reason_it_names(file: str) -> None:
+    check_each((one for one in FILES[file] if not one.is_success), is_refused_for_its_reason)
+
+
+def is_refused_for_its_reason(vector: Vector) -> None:
     memory = memory_of(vector)
     for before in chain(vector)[:-1]:
         refusal(before, memory)
@@ -56,11 +61,11 @@ def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
     assert refused.rule in vector.spec
 
 
-@pytest.mark.parametrize(
-    "vector", [one for one in VECTORS if one.is_success], ids=lambda vector: vector.name
-)
-def test_what_opens_encodes_again_to_the_same_bytes(vector: Vector) -> None:
-    assert encode_again(vector.envelope) == vector.envelope
+@each_file
+def test_what_opens_encodes_again_to_the_same_bytes(file: str) -> None:
+    for vector in FILES[file]:
+        if vector.is_success:
+            assert encode_again(vector.envelope) == vector.envelope, vector.name
 
 
 def test_the_files_are_what_the_cases_make() -> None:
@@ -82,6 +87,23 @@ def test_making_the_vectors_twice_gives_the_same() -> None:
     assert generate.collect(*names) == generate.collect(*names)
 
 
+def test_each_vector_is_of_a_file_of_cases() -> None:
+    assert sorted(FILES) == sorted(path.stem for path in generate.HERE.glob("cases_*.py"))
+    assert sum(map(len, FILES.values())) == len(VECTORS)
+
+
+def test_a_check_of_each_fails_with_the_names_of_those_that_do_not_hold() -> None:
+    def check(vector: Vector) -> None:
+        if vector.is_success:
+            raise ValueError("no")
+
+    right = [vector for vector in VECTORS if vector.is_success]
+    with pytest.raises(AssertionError) as caught:
+        check_each(VECTORS, check)
+    assert str(caught.value).startswith("\n".join(f"{one.name}: ValueError('no')" for one in right))
+    check_each(REFUSED, check)
+
+
 def test_names_are_unique_and_files_are_small() -> None:
     names = [vector.name for vector in VECTORS]
     assert len(set(names)) == len(names)
@@ -91,8 +113,12 @@ def test_names_are_unique_and_files_are_small() -> None:
     assert sum(sizes) < 3_000_000
 
 
-@each_vector
-def test_a_vector_makes_sense(vector: Vector) -> None:
+@each_file
+def test_a_vector_makes_sense(file: str) -> None:
+    check_each(FILES[file], makes_sense)
+
+
+def makes_sense(vector: Vector) -> None:
     assert vector.is_success or vector.expect in CODES
     assert len({" " in line for line in vector.sender}) <= 1, "a set or a mapping"
     for before in chain(vector)[:-1]:

@@ -78,9 +78,9 @@ class Stage:
         async with self._change:
             self._change.notify_all()
 
-    async def until(self, condition: Callable[[], object]) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = DEADLINE) -> None:
         """Wait until something is so; it is looked at whenever something happened."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(seconds):
             while not condition():
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(0.05), self._change:
@@ -130,9 +130,9 @@ class Stage:
         assert isinstance(state["messages"], int)
         return state["messages"]
 
-    async def settled(self, durable: str = "d") -> None:
+    async def settled(self, durable: str = "d", seconds: float = DEADLINE) -> None:
         """Wait until the server has an answer to everything."""
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(seconds):
             while await self.pending(durable) != (0, 0):  # noqa: ASYNC110 - the server's, not ours
                 await asyncio.sleep(0.02)
 
