@@ -35,8 +35,9 @@ bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, o
 server: $(READY) ## Run a nats-server on loopback with nats-server.conf
 	@mkdir -m 700 -p .nats && $(BIN)/nats-server -c nats-server.conf
 
-vectors: $(READY) ## Make the test vectors again; what differs is a change of the format
+vectors: $(READY) ## Make the test vectors again, and seal all accumulated ones; what differs changes the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
+	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n auto tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
 
 clean: ## Remove the virtual environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

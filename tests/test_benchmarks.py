@@ -8,17 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-ROOT = Path(__file__).parent.parent
+from tests.running import LONG, ROOT
 
 
-@pytest.mark.timeout(120)
 def test_a_short_run_measures_every_contender_and_writes_json(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "xkv1", "--quick", "--batches", "1", "--json", result],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=110,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=LONG,
         env=os.environ | {"PATH": str(tmp_path)},  # without Go and Node.js
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

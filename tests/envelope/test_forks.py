@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import DEADLINE
+
 ROOT = Path(__file__).parent.parent.parent
-DEADLINE = 30.0
 
 PROLOGUE = """
 import contextlib, os, sys, threading, time
@@ -123,9 +124,9 @@ held, done = threading.Event(), threading.Event()
 def hold():
     with {lock}:
         held.set()
-        done.wait(20)
+        done.wait(50)
 threading.Thread(target=hold, daemon=True).start()
-held.wait(20)
+held.wait(50)
 def work():
     opener.open(first, subject=SUBJECT)
     return seal()
@@ -189,7 +190,7 @@ seal()
 sealing.LIFETIME = 0.05
 def work():
     seal()
-    end = time.monotonic() + 15
+    end = time.monotonic() + 50
     while sealer._session._ephemeral is not None and time.monotonic() < end:
         time.sleep(0.01)
     return b"dropped" if sealer._session._ephemeral is None else b"kept"

@@ -10,7 +10,8 @@ from tests.envelope.cast import FIELDS, PAYLOAD, Clock
 from tests.envelope.forge import head_of
 from tests.reference import nkeystring
 from tests.vectors import scenario as scenarios
-from tests.vectors.runner import Outcome, every_scenario, everything, run
+from tests.vectors.by_file import check_each
+from tests.vectors.runner import FILES, Outcome, every_scenario, run
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
 from xkeymsg import (
@@ -79,9 +80,9 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
     return Outcome(content=content, message_id=message_id)
 
 
-@pytest.mark.parametrize("vector", everything(), ids=lambda vector: vector.name)
-def test_vector(vector: Vector) -> None:
-    run(vector, open_with)
+@pytest.mark.parametrize("file", FILES)
+def test_vectors(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, open_with))
 
 
 class PackageScope:

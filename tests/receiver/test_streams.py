@@ -18,9 +18,8 @@ from tests.receiver.conftest import (
     page,
     ready,
     store,
-    until,
 )
-from tests.running import Program, run
+from tests.running import DEADLINE, Program, run, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.keys import XKeyPair
 from xkeymsg.sealer import Sealer
@@ -49,7 +48,7 @@ def taken(stage: Stage) -> list[str]:
 
 async def settled(api: API) -> None:
     """Wait until every message of the durable is answered for."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         while True:
             info = await api.request("CONSUMER.INFO.ORDERS.workers")
             if info["num_pending"] == info["num_ack_pending"] == 0:
@@ -71,7 +70,7 @@ async def test_a_receiver_that_is_killed_loses_nothing_and_files_come_once(
                 await store(link, stage.seal(b"%03d" % number))
                 if number == 150:
                     bob.process.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await api.request("CONSUMER.INFO.ORDERS.workers")
         with stage.start(text) as bob:
             ready(bob)
@@ -243,10 +242,10 @@ async def test_a_durable_that_is_reset_delivers_everything_again_also_to_another
             where = ready(bob)
             for number in range(20):
                 await store(link, stage.seal(b"%d" % number))
-            await until(lambda: len(bob.output()) == 20, 60)
+            await until(lambda: len(bob.output()) == 20)
             await settled(api)
             await api.request("CONSUMER.RESET.ORDERS.workers", {"seq": 1})
-            await until(lambda: len(bob.output()) == 40, 60)
+            await until(lambda: len(bob.output()) == 40)
             await settled(api)
             bob.wait_for("rewound", "err")
             assert metric(where, 'xkeymsg_replays_total{route="orders"}') == 0
@@ -259,9 +258,9 @@ async def test_a_durable_that_is_reset_delivers_everything_again_also_to_another
             sealed = stage.sealer.seal(b"new", to=[new.public], subject="orders.new")
             await store(link, sealed)
             await store(link, sealed)
-            await until(lambda: len(bob.output()) == 41, 60)
+            await until(lambda: len(bob.output()) == 41)
             await settled(api)
-            await until(lambda: metric(where, 'xkeymsg_replays_total{route="orders"}') == 1, 60)
+            await until(lambda: metric(where, 'xkeymsg_replays_total{route="orders"}') == 1)
             bob.process.send_signal(signal.SIGTERM)
             assert bob.wait() == 0
     assert data(bob) == [f"{number}" for number in range(20)] * 2 + ["new"]
@@ -285,7 +284,7 @@ async def test_a_replay_memory_that_is_too_small_is_told_everywhere(stream_stage
                 await store(link, sealer.seal(b"x", to=[BOB.public], subject="orders.new"))
             await settled(api)
             name = 'xkeymsg_replay_covers_seconds{route="orders"}'
-            await until(lambda: metric(where, name) < 300, 60)
+            await until(lambda: metric(where, name) < 300)
             assert metric(where, 'xkeymsg_replay_pages_dropped_total{route="orders"}') > 0
             assert metric(where, 'xkeymsg_replay_pending{route="orders"}') == 0
             assert 0 < metric(where, 'xkeymsg_replay_bytes{route="orders"}') <= 65536 + 1024

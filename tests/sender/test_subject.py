@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 
+from tests.running import until
 from tests.sender.conftest import (
     BOB,
     CAROL,
@@ -19,7 +20,6 @@ from tests.sender.conftest import (
     page,
     ready,
     stored,
-    until,
     viewed,
 )
 from xkeymsg.envelope.inspecting import inspect

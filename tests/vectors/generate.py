@@ -45,6 +45,17 @@ def collect(*names: str) -> tuple[Vector, ...]:
 
 
 @cache
+def files() -> dict[str, str]:
+    """The file of cases that each vector is of."""
+    names = [path.stem for path in sorted(HERE.glob("cases_*.py"))]
+    return {
+        case.__name__: name
+        for name in names
+        for case in cases_in(import_module(f"tests.vectors.{name}"))
+    }
+
+
+@cache
 def small() -> tuple[Vector, ...]:
     """The vectors that have files."""
     return collect(*(path.stem for path in sorted(HERE.glob("cases_*.py")) if path.stem != LARGE))

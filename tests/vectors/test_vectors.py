@@ -15,15 +15,16 @@ from tests.reference.encoding import array, binary
 from tests.reference.head import read_head
 from tests.reference.open import read_tags
 from tests.vectors import coverage, generate, scenario
+from tests.vectors.by_file import check_each
 from tests.vectors.reference_opener import ReferenceScope, memory_of, open_with, refusal
-from tests.vectors.runner import Outcome, chain, every_scenario, everything, in_files, run
+from tests.vectors.runner import FILES, Outcome, chain, every_scenario, everything, in_files, run
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector, parse
 
 VECTORS = everything()
 SCENARIOS = every_scenario()
 REFUSED = [vector for vector in VECTORS if not vector.is_success]
-each_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+each_file = pytest.mark.parametrize("file", FILES)
 
 
 def encode_again(envelope: bytes) -> bytes:
@@ -43,9 +44,9 @@ def encode_again(envelope: bytes) -> bytes:
     )
 
 
-@each_vector
-def test_the_reference_does_what_a_vector_says(vector: Vector) -> None:
-    run(vector, open_with)
+@each_file
+def test_the_reference_does_what_a_vector_says(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, open_with))
 
 
 @pytest.mark.parametrize("one", SCENARIOS, ids=lambda one: one.name)
@@ -53,8 +54,12 @@ def test_the_reference_does_what_a_scenario_says(one: Scenario) -> None:
     scenario.run(one, ReferenceScope(one))
 
 
-@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector.name)
-def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
+@each_file
+def test_a_vector_is_refused_for_the_reason_it_names(file: str) -> None:
+    check_each((one for one in FILES[file] if not one.is_success), is_refused_for_its_reason)
+
+
+def is_refused_for_its_reason(vector: Vector) -> None:
     memory = memory_of(vector)
     for before in chain(vector)[:-1]:
         refusal(before, memory)
@@ -63,11 +68,11 @@ def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
     assert refused.rule in vector.spec
 
 
-@pytest.mark.parametrize(
-    "vector", [one for one in VECTORS if one.is_success], ids=lambda vector: vector.name
-)
-def test_what_opens_encodes_again_to_the_same_bytes(vector: Vector) -> None:
-    assert encode_again(vector.envelope) == vector.envelope
+@each_file
+def test_what_opens_encodes_again_to_the_same_bytes(file: str) -> None:
+    for vector in FILES[file]:
+        if vector.is_success:
+            assert encode_again(vector.envelope) == vector.envelope, vector.name
 
 
 def test_the_files_are_what_the_cases_make() -> None:
@@ -81,7 +86,7 @@ def test_the_json_holds_the_same_vectors() -> None:
     text = generate.JSON.read_text()
     assert text == generate.as_json()
     listed = json.loads(text)
-    both = (*in_files(), *every_scenario())
+    both: tuple[Vector | Scenario, ...] = (*in_files(), *every_scenario())
     assert [one["name"] for one in listed] == [vector.name for vector in both]
     for one, vector in zip(listed, both, strict=True):
         assert {**one, **vector.json()} == one
@@ -92,8 +97,25 @@ def test_making_the_vectors_twice_gives_the_same() -> None:
     assert generate.collect(*names) == generate.collect(*names)
 
 
+def test_each_vector_is_of_a_file_of_cases() -> None:
+    assert sorted(FILES) == sorted(path.stem for path in generate.HERE.glob("cases_*.py"))
+    assert sum(map(len, FILES.values())) == len(VECTORS)
+
+
+def test_a_check_of_each_fails_with_the_names_of_those_that_do_not_hold() -> None:
+    def check(vector: Vector) -> None:
+        if vector.is_success:
+            raise ValueError("no")
+
+    right = [vector for vector in VECTORS if vector.is_success]
+    with pytest.raises(AssertionError) as caught:
+        check_each(VECTORS, check)
+    assert str(caught.value).startswith("\n".join(f"{one.name}: ValueError('no')" for one in right))
+    check_each(REFUSED, check)
+
+
 def test_names_are_unique_and_files_are_small() -> None:
-    names = [one.name for one in (*VECTORS, *SCENARIOS)]
+    names = [*(one.name for one in VECTORS), *(one.name for one in SCENARIOS)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]+", name) for name in names)
     paths = (*generate.FOLDER.iterdir(), *generate.SCENARIOS.iterdir())
@@ -102,8 +124,12 @@ def test_names_are_unique_and_files_are_small() -> None:
     assert sum(sizes) < 3_000_000
 
 
-@each_vector
-def test_a_vector_makes_sense(vector: Vector) -> None:
+@each_file
+def test_a_vector_makes_sense(file: str) -> None:
+    check_each(FILES[file], makes_sense)
+
+
+def makes_sense(vector: Vector) -> None:
     assert vector.is_success or vector.expect in CODES
     assert len({" " in line for line in vector.sender}) <= 1, "a set or a mapping"
     for before in chain(vector)[:-1]:
@@ -121,7 +147,8 @@ def test_every_requirement_has_a_vector_or_a_reason() -> None:
     required = coverage.requirements()
     assert list(required) == [f"E-{n}" for n in range(1, len(required) + 1)]
     assert len(required) == coverage.SPEC.count("[E-")
-    named = {rule for vector in (*VECTORS, *SCENARIOS) for rule in vector.spec}
+    named = {rule for one in VECTORS for rule in one.spec}
+    named |= {rule for one in SCENARIOS for rule in one.spec}
     assert named <= required.keys()
     assert named | coverage.NO_VECTOR.keys() == required.keys()
     assert not named & coverage.NO_VECTOR.keys()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import DEADLINE
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
@@ -31,7 +32,7 @@ QUICK = FailurePolicy(backoff=0.05, key_delay=0.2, patience=1.0)
 
 
 def options(server: NATSServer, **more: Any) -> ConnectOptions:
-    return ConnectOptions(servers=(server.url,), timeout=5, **more)
+    return ConnectOptions(servers=(server.url,), timeout=DEADLINE, **more)
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Stage:
     ) -> None:
         """Have the stream store something."""
         block = encode_block(headers or {})
-        raw = await self.link.request(subject, data, headers=block, timeout=5)
+        raw = await self.link.request(subject, data, headers=block, timeout=DEADLINE)
         assert b'"seq"' in raw.data, raw.data
 
     async def publish(self, *data: bytes, subject: str = "h.a") -> None:
@@ -87,7 +88,7 @@ class Stage:
         async with self._change:
             self._change.notify_all()
 
-    async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = DEADLINE) -> None:
         """Wait until something is so; it is looked at whenever something happened."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -112,7 +113,7 @@ class Stage:
         opening: Callable[[], Any] | None = None,
         **more: Any,
     ) -> Consumer[Message]:
-        api = API(link or self.link)
+        api = API(link or self.link, timeout=DEADLINE)
         whom = Whom({ALICE.public} if senders is None else senders)
         settings: dict[str, Any] = {"policy": QUICK, "heartbeat": 0.3, "expires": 2.0} | more
         return Consumer(
@@ -142,7 +143,7 @@ class Stage:
         assert isinstance(state["messages"], int)
         return state["messages"]
 
-    async def settled(self, durable: str = "d", seconds: float = 10) -> None:
+    async def settled(self, durable: str = "d", seconds: float = DEADLINE) -> None:
         """Wait until the server has an answer to everything."""
         async with asyncio.timeout(seconds):
             while await self.pending(durable) != (0, 0):  # noqa: ASYNC110 - the server's, not ours
@@ -154,7 +155,7 @@ async def on_stage(
     server: NATSServer, *, quarantine: bool = True, **config: Any
 ) -> AsyncIterator[Stage]:
     async with open_link(options(server)) as link:
-        api = API(link)
+        api = API(link, timeout=DEADLINE)
         await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["h.>"], **config})
         if quarantine:
             await create_quarantine(api)

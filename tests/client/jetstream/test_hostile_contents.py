@@ -98,7 +98,7 @@ async def test_a_stream_that_is_made_anew_does_not_have_its_messages_answered_by
         body = {"name": "d", "durable_name": "d", "ack_policy": "explicit", "max_deliver": -1}
         await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": body})
         await stage.publish(b"new")
-        await stage.until(lambda: stage.handled == [b"new"], 20)
+        await stage.until(lambda: stage.handled == [b"new"])
         goes_on.set()
         await stage.until(lambda: stage.handled == [b"new", b"old"])
         await stage.settled()
