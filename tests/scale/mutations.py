@@ -382,7 +382,7 @@ def unit(seed: int, number: int, count: int = UNIT) -> Counter[str]:
     with driven() as clock:
         try:
             work = _Unit(seed, number, clock)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is told
             raise DifferenceError(f"before its mutations: {traceback.format_exc()}") from None
         work.run(count)
         return work.codes
