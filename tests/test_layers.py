@@ -35,8 +35,9 @@ IMPURE_BY_DUTY = (
     "xkeymsg.fields.files.",
 )
 PURE_MODULES = {
-    "__future__", "binascii", "collections", "dataclasses", "decimal", "enum", "functools",
-    "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "struct", "typing", "uuid",
+    "__future__", "array", "binascii", "bisect", "collections", "dataclasses", "decimal", "enum",
+    "functools", "hashlib", "heapq", "hmac", "itertools", "math", "operator", "re", "struct",
+    "typing", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "contextlib": {"suppress"},

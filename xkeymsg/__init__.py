@@ -21,7 +21,7 @@ from xkeymsg import errors
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import *
 from xkeymsg.fields.annotations import Readers
 from xkeymsg.fields.documents import Opener, Sealer, View
@@ -63,6 +63,7 @@ __all__ = (
     "Policy",
     "Readers",
     "Recipient",
+    "ReplayState",
     "Reply",
     "Resolver",
     "Sealer",

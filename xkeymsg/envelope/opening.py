@@ -26,7 +26,7 @@ from xkeymsg.envelope.admission import (
 from xkeymsg.envelope.content import Headers, PartType, decode_message_array, unpadded
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import LiveMemory, StreamMemory, StreamPosition
+from xkeymsg.envelope.replay import ReplayMemory, ReplayState, StreamPosition
 from xkeymsg.envelope.subject import matcher
 from xkeymsg.envelope.unlocking import Unlocked, Unlocker
 from xkeymsg.errors import (
@@ -78,7 +78,7 @@ class Opener:
         message = opener.open(envelope, subject="orders.new")
 
     An opener remembers what it has opened, so that nothing opens twice; two subscriptions that get
-    the same messages have an opener each. Thread-safe. After a fork each process remembers for
+    the same messages need an opener each. Thread-safe. After a fork each process remembers for
     itself.
     """
 
@@ -121,8 +121,7 @@ class Opener:
         self._admit = None if senders is None else self._admission(senders)
         self._public = keyring.active.public
         self._unlocker = Unlocker(keyring, self._limits)
-        self._live = LiveMemory(self._limits, now_ns() // 1_000_000)
-        self._stream = StreamMemory(self._limits)
+        self._memory = ReplayMemory(self._limits, now_ns() // 1_000_000)
 
     def open(
         self,
@@ -141,7 +140,8 @@ class Opener:
             senders: Who may have sealed it, in the place of the opener's.
             wire_subject: What the broker said the subject is, if the sealed one has to be equal.
             position: Where a stream keeps it, from JetStream's own metadata: the same message at
-                the same place is a redelivery. Call `settle` when it is acknowledged.
+                the same place is a redelivery. Call `settle` before it is acknowledged, and
+                `release` when it is refused and shall be delivered again.
 
         Raises:
             XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
@@ -166,11 +166,28 @@ class Opener:
         self._public = keyring.active.public
         self._unlocker = Unlocker(keyring, self._limits)
 
-    def settle(self, message: Message) -> None:
-        """Say that a message of a stream was acknowledged or terminated: its mark is final."""
-        if not isinstance(message, Message):
-            raise TypeError(f"what is settled is a Message, not {type(message).__name__}")
-        self._stream.settle(message._head)  # noqa: SLF001 - made here
+    def settle(self, message: Message, *, handled: bool = True) -> None:
+        """End the handling of a message of a stream, before it is acknowledged.
+
+        A handled message never opens again here. One that was not is forgotten: it opens again,
+        wherever it is delivered. A rejected message is handled.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        self._memory.settle(_head_of(message), handled=handled)
+
+    def release(self, message: Message) -> None:
+        """Let a message wait for its redelivery, after a negative acknowledgement.
+
+        Raises:
+            TypeError: If the argument has the wrong type.
+        """
+        self._memory.release(_head_of(message))
+
+    def replay_state(self) -> ReplayState:
+        """Return how full the replay memory is, for metrics."""
+        return self._memory.state(now_ns() // 1_000_000)
 
     def _admission(self, senders: Senders) -> Admit:
         if self._require_signature and not knows_users(senders):
@@ -275,10 +292,8 @@ class Opener:
     def _check_time(self, head: Head, position: StreamPosition | None, now_ms: int) -> None:
         if head.expires_ms is not None and now_ms >= head.expires_ms:
             raise ExpiredError("the sender let it expire")
-        if position is not None:
-            self._stream.check_fresh(head, position, now_ms=now_ms)
-        elif self._replay == "live":
-            self._live.check_fresh(head, now_ms=now_ms)
+        if position is not None or self._replay == "live":
+            self._memory.check_fresh(head, position, now_ms=now_ms)
 
     def _check_signature(
         self, view: bytes | memoryview, head: Head, admission: Admission, body: frame.Body
@@ -302,10 +317,8 @@ class Opener:
     def _mark(
         self, head: Head, admission: Admission, position: StreamPosition | None, now_ms: int
     ) -> None:
-        if position is not None:
-            self._stream.mark(head, position)
-        elif self._replay == "live":
-            self._live.mark(head, admitted=admission.admitted, now_ms=now_ms)
+        if position is not None or self._replay == "live":
+            self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
 
     def __repr__(self) -> str:
         return f"<Opener for {self._public}>"
@@ -354,6 +367,12 @@ def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes)
     if plaintext is None:
         raise AuthenticationError
     return plaintext
+
+
+def _head_of(message: object) -> Head:
+    if not isinstance(message, Message):
+        raise TypeError(f"expected a Message, not {type(message).__name__}")
+    return message._head  # noqa: SLF001 - made here
 
 
 def _check_place(wire_subject: object, position: object) -> None:
