@@ -195,6 +195,7 @@ async def _twice(messages: int, again: Callable[[_Scene], Awaitable[None]]) -> O
                 if before == 0:
                     outcome.expect("handled before", messages, handled)
                     await again(scene)
+            outcome.expect("new scopes", 1, consumer.counts["rewound"])
             await _judge(scene, consumer, outcome, Counter(dict.fromkeys(range(messages), 2)))
     return outcome
 
@@ -206,7 +207,7 @@ async def _judge(
     fewer, more = (expected - scene.handled).total(), (scene.handled - expected).total()
     outcome.expect("too few times handled", 0, fewer)
     outcome.expect("too many times handled", 0, more)
-    good = ("handled", "redelivered")
+    good = ("handled", "redelivered", "rewound")
     refused = {name: count for name, count in consumer.counts.items() if name not in good}
     outcome.expect("events", "none", counted(refused))
     outcome.expect("in quarantine", 0, await scene.quarantined())
