@@ -13,6 +13,7 @@ import pytest
 from xkeymsg.daemon import health as health_module
 from xkeymsg.daemon.health import Health, serving
 from xkeymsg.daemon.metrics import CODES, OTHER, Metrics
+from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import ConfigurationError
 
 LOCAL = "127.0.0.1:0"
@@ -137,6 +138,29 @@ def test_who_holds_on_or_floods_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> N
         with suppress(ConnectionResetError, BrokenPipeError):
             assert ask(where, b"x" * 100_000) == b""
         assert get(where, "/healthz")[0] == 200
+
+
+def test_a_route_without_a_replay_memory_has_no_series_of_one() -> None:
+    metrics = Metrics()
+    metrics.route("lines")
+
+    assert 'replay_covers_seconds{route="lines"}' not in metrics.exposition().decode()
+
+
+def test_dropped_pages_are_counted_over_scopes_that_begin_again() -> None:
+    metrics = Metrics()
+    route = metrics.route("orders")
+    for covers, dropped in ((None, 0), (12.5, 3), (11.0, 5), (None, 0), (9.0, 2)):
+        route.replay(ReplayState(covers, dropped, 7, 1000, 65_536), 300.0)
+    text = metrics.exposition().decode()
+
+    assert 'xkeymsg_replay_pages_dropped_total{route="orders"} 7.0' in text
+    assert 'xkeymsg_replay_covers_seconds{route="orders"} 9.0' in text
+    assert 'xkeymsg_max_age_seconds{route="orders"} 300.0' in text
+    assert 'xkeymsg_replay_pending{route="orders"} 7.0' in text
+    assert 'xkeymsg_replay_bytes{route="orders"} 1000.0' in text
+    route.replay(ReplayState(None, 2, 0, 0, 65_536), 300.0)
+    assert 'xkeymsg_replay_covers_seconds{route="orders"} +Inf' in metrics.exposition().decode()
 
 
 def test_every_code_has_its_series_from_the_beginning_and_others_share_one() -> None:

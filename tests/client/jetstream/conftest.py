@@ -20,6 +20,7 @@ from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.limits import Limits
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -65,6 +66,15 @@ class Stage:
         for each in data:
             await self.send(self.seal(each, subject), subject)
 
+    async def pour(self, *envelopes: bytes, subject: str = "h.a") -> None:
+        """Have the stream store many messages, without an answer for each."""
+        before = await self.messages()
+        for each in envelopes:
+            await self.link.publish(subject, each)
+        async with asyncio.timeout(60):
+            while await self.messages() < before + len(envelopes):  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.02)
+
     async def handle(self, message: Message) -> None:
         self.handled.append(message.data)
         await self.changed()
@@ -98,6 +108,8 @@ class Stage:
         senders: Any = None,
         create: DurableOptions | None = None,
         link: Link | None = None,
+        limits: Limits | None = None,
+        opening: Callable[[], Any] | None = None,
         **more: Any,
     ) -> Consumer[Message]:
         api = API(link or self.link)
@@ -108,7 +120,8 @@ class Stage:
             "S",
             durable,
             handler or self.handle,
-            new_opening=lambda: Scope(Keyring(reader), whom, subjects="h.>"),
+            new_opening=opening
+            or (lambda: Scope(Keyring(reader), whom, subjects="h.>", limits=limits)),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=create or DurableOptions(),
             on_event=self.note,

@@ -86,3 +86,4 @@ async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
     await js.close()
 
     assert len({ack.sequence for ack in acks}) == 300
+    assert not stage.kinds("rewound")  # the count of deliveries is replicated before they are made

@@ -43,13 +43,14 @@ from xkeymsg.client.jetstream.restarts import Restarts
 from xkeymsg.client.opening import LARGE
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
     XKeyMsgError,
 )
-from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.raw import RawSubscription
 
 __all__ = ("Consumer", "ConsumerEvent", "Rejected")
 
@@ -203,10 +204,9 @@ class Consumer(Generic[_M]):
         """How many messages were delivered and are not answered for."""
         return len(self._holding)
 
-    @property
-    def opening(self) -> Opening[_M]:
-        """The scope in which messages are opened now."""
-        return self._opening
+    def replay_state(self) -> ReplayState:
+        """Return the state of the replay memory, which begins empty in each new scope."""
+        return self._opening.replay_state()
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -586,12 +586,10 @@ class Consumer(Generic[_M]):
             missing = error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
             puller.unserved |= not missing and puller.unknown
             return missing
-        if self._restarts.learn(durable):
+        if self._restarts.learn(durable, interrupted=puller.unknown):
             self._learn(durable)
             self._begin_scope()
             self._tell("rewound")
-        elif puller.unknown:
-            self._restarts.interrupt()
         puller.unknown &= self._link.reconnects != reconnects
         return False
 

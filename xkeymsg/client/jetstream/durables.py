@@ -72,6 +72,8 @@ class Durable(NamedTuple):
     max_deliver: int
     created: str
     """When it was created, in the server's words; another time means another durable."""
+    delivered: int
+    """How many deliveries it has made, redeliveries included."""
     config: dict[str, Any]
     """All of it, to make it again."""
 
@@ -120,6 +122,7 @@ async def create_durable(api: API, stream: str, durable: str, config: dict[str, 
 
 def _parse(answer: dict[str, Any]) -> Durable:
     config, created = answer.get("config"), answer.get("created")
+    delivered = answer.get("delivered")
     if not isinstance(config, dict):
         raise DeliveryError("JetStream's answer is no consumer")
     if config.get("deliver_subject"):
@@ -139,6 +142,7 @@ def _parse(answer: dict[str, Any]) -> Durable:
         _number(config.get("max_ack_pending")),
         _number(config.get("max_deliver")),
         created[:_LONGEST_TIME] if isinstance(created, str) else "",
+        _number(delivered.get("consumer_seq")) if isinstance(delivered, dict) else 0,
         config,
     )
 

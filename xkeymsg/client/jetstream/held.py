@@ -9,7 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from xkeymsg.client.jetstream.acks import ACK, Delivery
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import ConnectionFailedError, XKeyMsgError
 from xkeymsg.transport.raw import Raw
 
@@ -33,6 +33,9 @@ class Opening(Protocol[_M]):
 
     def release(self, message: _M) -> None:
         """Leave it pending, out of its handler's hands: it comes again."""
+
+    def replay_state(self) -> ReplayState:
+        """Return the state of the replay memory."""
 
 
 class Held(Generic[_M]):

@@ -7,11 +7,12 @@ so a new scope begins. Two facts show that, and both are the server's word:
     the time of creation    in every answer about the durable
     the consumer sequence   in the subject of each acknowledgement; it counts deliveries from 1
 
-The server increments the consumer sequence with each delivery, redeliveries included, and one
-worker receives them in that order. A sequence that does not increase is therefore a restart, except
-after an interruption: a server that was killed may have lost the last part of its count, and what
-was handled before must not be handled again for that. The count may then repeat at most
-`max_ack_pending` deliveries.
+The server increments the consumer sequence with each delivery, redeliveries included, and a worker
+receives them in that order: a sequence that does not increase is a restart. There is one exception.
+A server that was killed may have lost the last part of its count; messages of that part that were
+handled must not be handled again for that. It takes an interruption, after which the durable is
+looked up before it is asked for messages: a count that is at most `max_ack_pending` behind goes on
+from there.
 """
 
 from __future__ import annotations
@@ -31,32 +32,31 @@ class Restarts:
 
     def __init__(self) -> None:
         self._created: str | None = None
-        self._tolerance = _PENDING
         self._greatest = 0
         self._last = 0
-        self._interrupted = False
 
-    def learn(self, durable: Durable) -> bool:
-        """Record what the server says of the durable; return whether it is another one now."""
-        other = self._created is not None and durable.created != self._created
+    def learn(self, durable: Durable, *, interrupted: bool = False) -> bool:
+        """Record the server's answer about the durable; return whether it has begun again.
+
+        Args:
+            durable: The answer.
+            interrupted: Whether the connection, or the server, was lost since the last answer, and
+                no message was asked for since. Otherwise the count in it may be an old one.
+        """
+        tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
+        lost = interrupted and durable.delivered < self._last
+        restart = self._created not in (None, durable.created)
+        restart |= lost and not 0 < durable.delivered >= self._greatest - tolerated
         self._created = durable.created
-        self._tolerance = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
-        if other:
+        if restart:
             self._greatest = self._last = 0
-        return other
-
-    def interrupt(self) -> None:
-        """Record that the server may have lost a part of its count."""
-        self._interrupted = True
+        elif lost:
+            self._last = durable.delivered
+        return restart
 
     def is_restart(self, number: int) -> bool:
         """Return whether the consumer sequence of a delivery begins a new count."""
-        if number > self._greatest:
-            restart = False
-        elif number == 1 < self._greatest or number < self._greatest - self._tolerance:
-            restart = True
-        else:
-            restart = number <= self._last and not self._interrupted
+        restart = number <= self._last
         self._greatest = number if restart else max(number, self._greatest)
-        self._last, self._interrupted = number, False
+        self._last = number
         return restart
