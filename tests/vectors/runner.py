@@ -34,10 +34,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.vectors import generate
+from tests.vectors import generate, scenario
+from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector, parse
 
 FOLDER: Final = Path(__file__).parent / "envelope"
+SCENARIOS: Final = Path(__file__).parent / "replay"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,15 @@ def in_files() -> tuple[Vector, ...]:
 @cache
 def everything() -> tuple[Vector, ...]:
     return (*in_files(), *generate.large())
+
+
+@cache
+def every_scenario() -> tuple[Scenario, ...]:
+    """The scenarios in the folder, which must not be empty."""
+    paths = sorted(SCENARIOS.iterdir())
+    scenarios = tuple(scenario.parse(path.name, path.read_text()) for path in paths)
+    assert scenarios, f"no scenarios in {SCENARIOS}"
+    return scenarios
 
 
 def chain(vector: Vector) -> list[Vector]:
