@@ -5,7 +5,8 @@ Of every mutation (`mutating`), one reader opens
 - with the policy *file*, as a payload and as a document: an opener that has opened everything
   before it in its unit, and for one of the two, drawn, an opener that is new;
 - under *live*, and at a place in a *stream*, as one of the two, drawn: openers with the marks of
-  the unit, whose clock goes on. Some messages of the stream are settled, as handled or as not.
+  the unit, whose clock goes on. Some messages of the stream are settled, as handled or as not, or
+  released. Two readers have budgets for the marks of streams that overflow.
 
 Every verdict is compared with the reference's: code, public code, whether a replay is pending, and
 everything of an opened message. An exception that is not one of ours fails the run, on either side.
@@ -28,7 +29,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from random import Random  # noqa: TID251 - a run has to be repeatable
@@ -102,6 +103,9 @@ class Kind(NamedTuple):
     audiences: tuple[tuple[Recipient, ...], ...]
     signed: bool = False
     limits: Limits = Limits()
+    replay_bytes: int = 64 << 20
+    """Of the stream memory, of admitted senders and of others each."""
+    pending: int = 65_536
 
 
 _USERS: Final = {ALICE.public: ALICE_USER.public}
@@ -123,6 +127,8 @@ KINDS: Final = (
         ),
         SENDERS[:7],
         AUDIENCES[:5],
+        replay_bytes=2200,
+        pending=6,
     ),
     Kind(
         Keyring(CAROL, retired=[BOB], user=BOB_USER.public, without_user=False),
@@ -157,6 +163,8 @@ KINDS: Final = (
         _ALICES,
         _TO_BOB,
         limits=Limits(envelope=900, recipients=2, parts=2, views=1, headers=1, message_array=60),
+        replay_bytes=2200,
+        pending=3,
     ),
 )
 _WEIGHTS: Final = (6, 3, 2, 2, 2)
@@ -264,17 +272,29 @@ class _Side:
     in_hand: list[tuple[Message, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.old, self.live, self.stream = self.new(), self.new("live"), self.new("live")
-        self.live_memory, self.stream_memory = LiveMemory(self.now), StreamMemory()
+        kind = self.kind
+        small = replace(
+            kind.limits,
+            replay_bytes=kind.replay_bytes,
+            replay_bytes_unadmitted=kind.replay_bytes,
+            replay_pending=kind.pending,
+        )
+        self.old, self.live, self.stream = self.new(), self.new("live"), self.new("live", small)
+        self.live_memory = LiveMemory(self.now)
+        self.stream_memory = StreamMemory(
+            ReferenceLimits(
+                replay=kind.replay_bytes, replay_unadmitted=kind.replay_bytes, pending=kind.pending
+            )
+        )
 
-    def new(self, replay: Policy = "file") -> Opener:
+    def new(self, replay: Policy = "file", limits: Limits | None = None) -> Opener:
         kind = self.kind
         return Opener(
             kind.keys,
             kind.senders,
             replay=replay,
             require_signature=kind.signed,
-            limits=kind.limits,
+            limits=limits or kind.limits,
         )
 
     def season(self, envelopes: list[bytes]) -> None:
@@ -366,10 +386,20 @@ class _Unit:
         self.compare("stream", ours, theirs.verdict)
         if message is not None:
             side.in_hand.append((message, theirs.head))
-        if side.in_hand and random.random() < 0.5:
-            message, head = side.in_hand.pop(random.randrange(len(side.in_hand)))
-            side.stream.settle(message)
-            side.stream_memory.answered(head)
+        if side.in_hand and random.random() < 0.7:
+            self.settle(side)
+
+    def settle(self, side: _Side) -> None:
+        """Settle or release one of the messages of the stream, on both sides."""
+        random = self.random
+        message, head = side.in_hand.pop(random.randrange(len(side.in_hand)))
+        if random.random() < 0.2:
+            side.stream.release(message)
+            side.stream_memory.release(head)
+        else:
+            handled = random.random() < 0.8
+            side.stream.settle(message, handled=handled)
+            side.stream_memory.settle(head, handled=handled)
 
 
 def unit(seed: int, number: int, count: int = UNIT) -> Counter[str]:
