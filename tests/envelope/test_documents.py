@@ -189,7 +189,7 @@ def test_a_signed_document_tells_its_signer() -> None:
     opener = Opener(BOB, {ALICE.public: ALICE_USER.public}, require_signature=True)
     envelope = seal({BOB.public: [0]}, sealer=Sealer(ALICE, signer=ALICE_USER))
     opened = opener._open_at(
-        opener._live._started_ms, envelope, opener._fields, ">", None, None, None
+        opener._memory._started_ms, envelope, opener._fields, ">", None, None, None
     )
     assert opened.signer == ALICE_USER.public
 

@@ -112,7 +112,7 @@ def test_a_parents_session_is_not_in_the_childs_sealer() -> None:
 
 @pytest.mark.parametrize(
     "lock",
-    ["sealer._lock", "opener._live._lock", "opener._stream._lock", "ambient._alarm._condition"],
+    ["sealer._lock", "opener._memory._lock", "ambient._alarm._condition"],
 )
 def test_a_lock_that_another_thread_held_at_the_fork_does_not_stop_the_child(lock: str) -> None:
     tell(

@@ -510,6 +510,32 @@ async def test_a_durable_that_was_created_again_while_nobody_was_connected_is_no
     assert not consumer.counts["drop"]
 
 
+async def test_a_durable_that_was_created_again_is_noticed_though_its_count_is_ahead(
+    stage: Stage,
+) -> None:
+    """Another worker took the first deliveries of the new durable, and gave them back."""
+    names = [b"%d" % number for number in range(5)]
+    await stage.publish(*names)
+    async with stage.consumer() as consumer:
+        await stage.until(lambda: len(stage.handled) == 5, LONG)
+        await stage.settled(seconds=LONG)
+        consumer._puller.paused = True
+        await recreate(stage)
+        other = await stage.link.subscribe("other")
+        await stage.link.publish(
+            "$JS.API.CONSUMER.MSG.NEXT.S.d", b'{"batch":5,"expires":20000000000}', reply="other"
+        )
+        for _ in names:
+            raw = await other.next(LONG)
+            await stage.link.publish(raw.reply_text, b"-NAK")
+        consumer._puller.paused = False
+        await stage.until(lambda: len(stage.handled) == 10, LONG)
+        await stage.settled(seconds=LONG)
+
+    assert Counter(stage.handled) == Counter(names * 2)
+    assert consumer.counts["rewound"] == 1
+
+
 async def test_no_stranger_begins_a_new_scope(stage: Stage, jetstream_server: NATSServer) -> None:
     """What counts is the server's word on our own inbox; a publisher writes none of that.
 
