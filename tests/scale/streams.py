@@ -109,6 +109,7 @@ async def _scene() -> AsyncIterator[_Scene]:
             xkeymsg.connect(server.url, key=bob, trust={alice.public}) as reader,
         ):
             scene = _Scene(server, alice, bob, sender, reader)
+            scene.api.timeout = 60.0  # the machine may be busy
             await create_quarantine(scene.api)
             body = {"name": _STREAM, "subjects": ["orders.>"], "storage": "memory"}
             await scene.api.request(f"STREAM.CREATE.{_STREAM}", body)

@@ -12,6 +12,8 @@ from tests.scale import mutations, pace, streams
 from tests.scale.outcome import Outcome
 from xkeymsg import Limits, Message, Opener
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def passed(outcome: Outcome) -> None:
     assert outcome.errors == [], "\n".join([*outcome.lines, *outcome.errors])
