@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo hello soak test lint format types bench server vectors fuzz clean
+.PHONY: help demo hello soak scale test lint format types bench server vectors fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,6 +17,9 @@ hello: $(READY) ## Hello Secure World: a server, two receivers, one message that
 soak: $(READY) ## Kill, freeze and flood for minutes, and balance the books; S="--scenario kills --seed 1"
 	$(BIN)/python -m tests.soak $(S)
 
+scale: $(READY) ## Replay and opening at scale, some ten minutes; S="--check flood --check rate"
+	$(BIN)/python -m tests.scale $(S)
+
 test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
 	$(BIN)/python -m pytest -n auto $(T)
 
@@ -29,14 +32,15 @@ format: $(READY) ## Put code in style
 types: $(READY) ## Check types, strictly
 	$(BIN)/mypy
 
-bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, or a file
+bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, B="against REF" for a commit
 	$(BIN)/pip install -q -e '.[bench]' && $(BIN)/python -m benchmarks $(B)
 
 server: $(READY) ## Run a nats-server on loopback with nats-server.conf
 	@mkdir -m 700 -p .nats && $(BIN)/nats-server -c nats-server.conf
 
-vectors: $(READY) ## Make the test vectors again; what differs is a change of the format
+vectors: $(READY) ## Make the test vectors again, and seal all accumulated ones; what differs changes the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
+	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n auto tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
 
 fuzz: $(READY) ## Mutate a million claims of trust; F="--count 1000 --seed 2"
 	$(BIN)/python -m tests.trust.fuzz $(F)

@@ -62,6 +62,7 @@ def test_help_lists_the_targets() -> None:
         "demo",
         "hello",
         "soak",
+        "scale",
         "test",
         "lint",
         "format",

@@ -14,13 +14,14 @@ from tests.envelope.cast import (
     open_fields,
     pair,
     reader,
+    seal_parts,
 )
 from tests.envelope.forge import Pieces, grant_of, head_of
 from tests.envelope.inside import running, seal
 from tests.envelope.together import together
 from tests.reference import Reader, open_envelope
 from xkeymsg import Opener, Sealer, UserKey
-from xkeymsg.envelope import assembly
+from xkeymsg.envelope import seal as assembly
 from xkeymsg.envelope.subject import encode_subject
 
 LARGE = assembly.LARGE
@@ -59,7 +60,7 @@ def test_a_large_message_opens_here_and_in_the_reference(size: int) -> None:
 
 def test_the_parts_of_a_large_document_open() -> None:
     parts = [bytes(LARGE + 7), b"small"]
-    envelope = Sealer(ALICE).seal_parts(parts, grants={BOB.public: [0, 1]}, subject=SUBJECT)
+    envelope = seal_parts(Sealer(ALICE), parts, grants={BOB.public: [0, 1]}, subject=SUBJECT)
     assert open_fields(reader(), envelope) == dict(enumerate(parts))
 
 

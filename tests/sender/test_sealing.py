@@ -23,8 +23,9 @@ from xkeymsg.errors import (
     UnknownKeyError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Opener, Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.opener import Opener
+from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers_file import Peers
 
 PEERS = Peers.parse(

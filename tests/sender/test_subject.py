@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 
+from tests.running import until
 from tests.sender.conftest import (
     BOB,
     CAROL,
@@ -19,12 +20,11 @@ from tests.sender.conftest import (
     page,
     ready,
     stored,
-    until,
     viewed,
 )
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import DeliveryError
-from xkeymsg.fields.documents import Opener
+from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import encode_block
 
 ROUTE = """

@@ -26,8 +26,15 @@ class Admission(NamedTuple):
 class Trust(Protocol):
     """Whoever knows senders: a file of peers, a directory."""
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
-        """Return the verdict on a sender for a *sealed* subject, or None to refuse it."""
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
+        """Return the verdict on a sender for a *sealed* subject, or None to refuse it.
+
+        Args:
+            sender: The key that the message names as its sender's.
+            subject: The subject that it is sealed for.
+            at: When the message says that it was sealed, in milliseconds since 1970: keys and
+                certificates have a life. The sender states it; freshness (E-73, E-81) bounds it.
+        """
 
 
 class _Anyone:
@@ -41,8 +48,8 @@ ANYONE: Final = _Anyone()
 Senders = Iterable[XKey] | Mapping[XKey, str] | Trust | _Anyone
 """A set of keys; a mapping from key to user nkey `U…`; trust; or ANYONE."""
 
-Admit = Callable[[bytes, str], Admission | None]
-"""Sender's raw key and sealed subject to the verdict."""
+Admit = Callable[[bytes, str, int], Admission | None]
+"""The verdict on a sender's raw key, sealed subject, and time of sealing in milliseconds."""
 
 
 def admission_of(senders: Senders) -> Admit:
@@ -54,16 +61,16 @@ def admission_of(senders: Senders) -> Admit:
     """
     if isinstance(senders, _Anyone):
         verdict = Admission(admitted=False)
-        return lambda _sender, _subject: verdict
+        return lambda _sender, _subject, _at: verdict
     admit = getattr(senders, "admit", None)
     if admit is not None:
-        return lambda sender, subject: admit(XKey(sender), subject)
+        return lambda sender, subject, at: admit(XKey(sender), subject, at)
     if not isinstance(senders, Iterable) or isinstance(senders, str | bytes):
         raise ConfigurationError(
             "senders are XKeys, a mapping of them, ANYONE, or trust, as of Peers.load('peers.toml')"
         )
     known = {_raw(key): Admission(_user(senders, key)) for key in senders}
-    return lambda sender, _subject: known.get(sender)
+    return lambda sender, _subject, _at: known.get(sender)
 
 
 def _raw(key: object) -> bytes:

@@ -22,7 +22,6 @@ __all__ = (
     "decode_head",
     "encode_new",
     "encode_prefix",
-    "encode_rest",
     "from_milliseconds",
     "milliseconds",
 )
@@ -104,11 +103,6 @@ class Head(NamedTuple):
 def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
     """Return what the heads of a session have in common: all before the nonce's bytes."""
     return _ARRAY + sender + _BIN_32 + ephemeral + _BIN_12
-
-
-def encode_rest(nonce: bytes, created_ms: int, subject: bytes, attributes: bytes) -> bytes:
-    """Return what follows the prefix; `subject` and `attributes` are encoded."""
-    return encode_new(nonce, created_ms) + subject + attributes
 
 
 NEW_SIZE: Final = _FIXED - 71

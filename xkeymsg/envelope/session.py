@@ -18,7 +18,7 @@ from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import MAGIC, WRAP_SIZE
 from xkeymsg.envelope.head import MAX_COUNTER, NEW_SIZE, encode_prefix
-from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.envelope.plan import Sharing
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 
 __all__ = ("LIFETIME", "Audience", "Route", "Session", "SessionEndedError", "TagCollisionError")

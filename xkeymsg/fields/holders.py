@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.envelope.plan import Sharing
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey

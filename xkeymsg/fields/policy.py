@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Self
 
 from xkeymsg.errors import LimitExceededError, PolicyError
-from xkeymsg.fields.annotations import rules_of
 from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
 from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
 from xkeymsg.limits import Limits
+from xkeymsg.models.annotations import rules_of
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
 

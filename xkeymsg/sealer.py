@@ -1,17 +1,23 @@
-"""Sealing (spec, "Sealing order")."""
+"""`Sealer`: one sender's way from data or a document to the bytes of an envelope.
+
+Planning checks the arguments (`envelope.plan`, `fields`), a session draws nonces and keys
+(`envelope.session`), and assembling makes the bytes of those alone (`envelope.seal`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import lru_cache
 from threading import Lock
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from xkeymsg import nkey, wire
 from xkeymsg.ambient import after_fork, call_later, now_ns
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.assembly import (
+from xkeymsg.envelope.content import PADDED, padded
+from xkeymsg.envelope.plan import Headers, Planner, Sharing, pairs_of
+from xkeymsg.envelope.seal import (
     LARGE,
     NO_VIEWS,
     ONE_PART,
@@ -20,23 +26,12 @@ from xkeymsg.envelope.assembly import (
     seal_part,
     seal_view,
 )
-from xkeymsg.envelope.content import (
-    PADDED,
-    padded,
-)
-from xkeymsg.envelope.planning import Grants, Headers, Planner, pairs_of
-from xkeymsg.envelope.session import (
-    LIFETIME,
-    Session,
-    SessionEndedError,
-    TagCollisionError,
-)
-from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.envelope.session import LIFETIME, Session, SessionEndedError, TagCollisionError
 from xkeymsg.envelope.subject import encode_subject
-from xkeymsg.errors import (
-    ConfigurationError,
-    LimitExceededError,
-)
+from xkeymsg.errors import ConfigurationError, LimitExceededError
+from xkeymsg.fields import splitting
+from xkeymsg.fields.holders import KnownHolders, Readers
+from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 
@@ -50,8 +45,8 @@ _NO_VIEWS_ONE_PART: Final = NO_VIEWS + ONE_PART
 _T = TypeVar("_T")
 
 
-class Sealer(Planner):
-    """Seals messages from one key, for one to 1,024 recipients each.
+class Sealer:
+    """Seals messages from one key, for one to 1,024 recipients each; see `seal`, `seal_document`.
 
         sealer = Sealer(alice)
         envelope = sealer.seal(b"…", to=[bob.public, carol.public], subject="orders.new")
@@ -98,13 +93,14 @@ class Sealer(Planner):
         if identity is not None and own is not None and identity != own:
             raise ConfigurationError("the identity is not that of the signer")
         known = identity if own is None else own
-        super().__init__(
-            limits,
+        self._planner = Planner(
+            limits or Limits(),
             identity=None if known is None else nkey.decode_public(nkey.Prefix.USER, known),
             signed=signer is not None,
             padding=padding,
             always_to=always_to,
         )
+        self._holders = KnownHolders()
         public = bytes(pair.public)
 
         @lru_cache(maxsize=_PAIRS)
@@ -132,6 +128,7 @@ class Sealer(Planner):
         content_type: str | None = None,
         expires: timedelta | None = None,
         revision: int | None = None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal a payload.
 
@@ -143,6 +140,8 @@ class Sealer(Planner):
             content_type: A media type, or nothing.
             expires: How long from now readers may open it.
             revision: The directory's revision at which `to` was resolved.
+            check_size: Called with the length of the envelope before anything is encrypted; an
+                exception that it raises ends the call.
 
         Raises:
             LimitExceededError: If there are too many recipients, or too much of anything.
@@ -152,8 +151,53 @@ class Sealer(Planner):
             TypeError: If an argument has the wrong type.
         """
         pairs = pairs_of(headers) if headers else []
-        kind, content = self._payload(data, pairs, content_type)
-        return self._seal_at(now_ns(), kind, content, tuple(to), subject, expires, revision)
+        kind, content = self._planner.payload(data, pairs, content_type)
+        return self._seal_at(
+            now_ns(), kind, content, tuple(to), subject, expires, revision, check_size
+        )
+
+    def seal_document(
+        self,
+        document: Any,
+        *,
+        policy: Policy,
+        readers: Readers,
+        subject: str,
+        headers: Headers = (),
+        content_type: str | None = None,
+        expires: timedelta | None = None,
+        revision: int | None = None,
+        check_size: Callable[[int], None] | None = None,
+    ) -> bytes:
+        """Seal a document of which every reader sees only what its permissions allow.
+
+        Args:
+            document: `None`, `bool`, `int`, `float`, `str`, `bytes`, `Decimal`, aware `datetime`,
+                `UUID`, and `list` and `dict` of these, with text as names; nothing may change it
+                meanwhile.
+            policy: Which permissions may read which field.
+            readers: The keys that hold each permission; one that stands under several is one
+                recipient with the union. Those of `always_to` hold all.
+            subject: As for `seal`.
+            headers: As for `seal`; every reader gets them.
+            content_type: As for `seal`.
+            expires: As for `seal`.
+            revision: As for `seal`.
+            check_size: Called with the length of the envelope before anything is encrypted; what it
+                raises ends this.
+
+        Raises:
+            FieldDeniedError: If no rule matches a field; names every such field. Nothing is sealed.
+            PolicyError: If a permission of the policy has no readers, and is not in `allow_unread`.
+            MalformedError: If the document holds what it cannot hold, or nobody can read it; and as
+                for `seal`.
+            LimitExceededError: If it is too deep or too large; and as for `seal`.
+            ExpiredError: If `expires` is not in the future.
+        """
+        contents, sharing = self._planned(document, policy, readers, headers, content_type)
+        return self._seal_parts_at(
+            now_ns(), contents, sharing, subject, expires, revision, check_size
+        )
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -161,6 +205,29 @@ class Sealer(Planner):
             session, self._session = self._session, None
         if session is not None:
             session.end()
+
+    def _planned(
+        self,
+        document: Any,
+        policy: Policy,
+        readers: Readers,
+        headers: Headers,
+        content_type: str | None,
+    ) -> tuple[list[tuple[int, bytes]], Sharing]:
+        """Return the parts of a document, ready to be sealed, and who gets which."""
+        holders = self._holders.of(policy, readers)
+        split = splitting.split(document, policy, self._planner.limits)
+        parts = len(split.parts)
+        contents = self._planner.contents(
+            [part.plaintext for part in split.parts], headers, content_type
+        )
+        metadata = len(contents) > parts
+        sharing = holders.sharing(
+            (split.sets, metadata),
+            lambda: self._planner.sharing(holders.grants(split.sets), parts, metadata=metadata),
+        )
+        splitting.check_size(split, sharing.views, self._planner.limits)
+        return contents, sharing
 
     def _seal_at(
         self,
@@ -171,79 +238,37 @@ class Sealer(Planner):
         subject: str,
         expires: timedelta | None,
         revision: int | None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal one part at a given time, in nanoseconds."""
         created_ms = now // 1_000_000
         raw_subject = encode_subject(subject)
-        attributes = self._attributes(created_ms, expires, revision)
-        limits = self._limits
-        if self._padding:
+        attributes = self._planner.attributes(created_ms, expires, revision)
+        limits = self._planner.limits
+        if self._planner.padding:
             kind, content = kind + PADDED, padded(content)
-        if self._always_to:
-            to += self._always_to
+        if self._planner.always_to:
+            to += self._planner.always_to
         if not 0 < len(to) <= limits.recipients:
-            self._check_number(to)
+            self._planner.check_number(to)
+        if check_size is not None:
+            different = {Recipient(one) if isinstance(one, XKey) else one for one in to}
+            sizes = [len(content)]
+            check_size(self._planner.size(sizes, (), len(different), raw_subject, attributes))
 
-        # What `_in_session` does, written out: most messages come this way.
-        while True:
-            session = self._session or self._begin(None)
-            try:
-                nonce, content_key = session.next_nonce(now)
-                route = session.route(to, raw_subject, attributes)
-            except (SessionEndedError, TagCollisionError):
-                self._begin(session)
-            else:
-                break
-        ephemeral, signer = session.public, self._signer
-        if len(content) >= LARGE:
-            envelope = seal_large(
-                route, nonce, created_ms, ephemeral, kind, content, content_key, signer
-            )
-        else:
+        def attempt(session: Session) -> bytes:
+            nonce, content_key = session.next_nonce(now)
+            route = session.route(to, raw_subject, attributes)
+            ephemeral, signer = session.public, self._signer
+            if len(content) >= LARGE:
+                return seal_large(
+                    route, nonce, created_ms, ephemeral, kind, content, content_key, signer
+                )
             part = seal_part(ephemeral, nonce, 0, kind, content, content_key)
             body = (_NO_VIEWS_ONE_PART, *part)
-            envelope = assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
-        return self._check_size(envelope)
+            return assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
 
-    def seal_parts(
-        self,
-        parts: Sequence[bytes],
-        *,
-        grants: Grants,
-        subject: str,
-        headers: Headers = (),
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-        revision: int | None = None,
-    ) -> bytes:
-        """Seal the parts of a document, each for the readers to whom it is granted.
-
-        What the parts hold is for the layer above. Recipients of `always_to` get all of them, and
-        one to whom nothing is granted gets no wrap.
-
-        Args:
-            parts: The contents, at least one.
-            grants: For each reader the numbers of the parts that it may open.
-            subject: As for `seal`.
-            headers: As for `seal`; every reader gets them.
-            content_type: As for `seal`.
-            expires: As for `seal`.
-            revision: As for `seal`.
-
-        Raises:
-            LimitExceededError: If there are too many recipients, parts, or sets of parts.
-            MalformedError: As for `seal`, and if there are no parts, or one is granted that is not
-                there.
-            ExpiredError: If `expires` is not in the future.
-            TypeError: If an argument has the wrong type.
-        """
-        if not all(type(part) is bytes for part in parts):
-            raise TypeError("parts are bytes")
-        if not isinstance(grants, Mapping):
-            raise TypeError(f"grants are a mapping, not {type(grants).__name__}")
-        contents = self._contents(parts, headers, content_type)
-        sharing = self._sharing(grants, len(parts), metadata=len(contents) > len(parts))
-        return self._seal_parts_at(now_ns(), contents, sharing, subject, expires, revision)
+        return self._planner.check_size(self._in_session(attempt))
 
     def _seal_parts_at(
         self,
@@ -253,16 +278,20 @@ class Sealer(Planner):
         subject: str,
         expires: timedelta | None,
         revision: int | None,
+        check_size: Callable[[int], None] | None = None,
     ) -> bytes:
         """Seal the parts of a document at a given time, in nanoseconds."""
         created_ms = now // 1_000_000
         raw_subject = encode_subject(subject)
-        attributes = self._attributes(created_ms, expires, revision)
+        attributes = self._planner.attributes(created_ms, expires, revision)
         parts, views = len(contents), sharing.views
-        if parts > self._limits.parts:
-            raise LimitExceededError("number of parts", parts, self._limits.parts)
-        if len(views) > self._limits.views:
-            raise LimitExceededError("number of views", len(views), self._limits.views)
+        if parts > self._planner.limits.parts:
+            raise LimitExceededError("number of parts", parts, self._planner.limits.parts)
+        if len(views) > self._planner.limits.views:
+            raise LimitExceededError("number of views", len(views), self._planner.limits.views)
+        if check_size is not None:
+            sizes, readers = [len(content) for _, content in contents], len(sharing.recipients)
+            check_size(self._planner.size(sizes, views, readers, raw_subject, attributes))
 
         def attempt(session: Session) -> bytes:
             nonce, first_key = session.next_nonce(now)
@@ -284,7 +313,7 @@ class Sealer(Planner):
                 self._signer,
             )
 
-        return self._check_size(self._in_session(attempt))
+        return self._planner.check_size(self._in_session(attempt))
 
     def _in_session(self, attempt: Callable[[Session], _T]) -> _T:
         """Call with the session; again with a new one where it is over, or has a tag twice."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, pair
 from xkeymsg import ConfigurationError, Peer, Peers
-from xkeymsg.trust.peers_text import with_peer, without_peer
+from xkeymsg.cli.peers_text import with_peer, without_peer
 
 FILE = f"""\
 # Who is who.

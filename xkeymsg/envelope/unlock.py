@@ -1,9 +1,11 @@
-"""Opening up to the wrap: whose message it is (spec, "Opening order", steps 1 to 7).
+"""Opening up to the wrap: who sent the message (spec, "Opening order", steps 1 to 7).
 
-Until the end of this the bytes may be anybody's. The order is the defence: limits first; a sender
+    bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked
+
+Up to `Unlocked` the bytes may come from anybody. The order is the defence: limits first; a sender
 that is not admitted costs no X25519 with its key; an ephemeral key costs none unless a keyed hash
-says that the message is for us; and nothing between the tags and the wraps is looked at, but
-hashed.
+says that the message is for us; and the bytes between the tags and the wraps are hashed, not
+parsed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import Limits
 
-__all__ = ("Unlocked", "Unlocker")
+__all__ = ("Admitted", "Located", "Unlocked", "Unlocker", "admit", "locate")
 
 _ADMITTED_SENDERS: Final = 4096
 _ADMITTED_SESSIONS: Final = 16_384
@@ -32,11 +34,38 @@ _OTHER_SESSIONS: Final = 256
 """How many keys are kept of senders and sessions, of admitted ones and of all others (E-39)."""
 
 
-class Unlocked(NamedTuple):
-    """An envelope in which a wrap for us has verified: every byte is the sender's."""
+_COPIED: Final = 1 << 14
+"""Bytes of an envelope up to which a slice is a copy: cheaper than a memoryview where it is short.
+"""
 
+
+class Located(NamedTuple):
+    """An envelope whose head is well-formed (steps 1 to 3)."""
+
+    envelope: bytes
+    view: bytes | memoryview
+    """The envelope, for slices."""
     head: Head
+    head_end: int
+
+    def __repr__(self) -> str:
+        return f"<Located {len(self.envelope)} bytes>"
+
+
+class Admitted(NamedTuple):
+    """A located envelope that names an admitted sender (step 4); nothing is proven yet."""
+
+    located: Located
     admission: Admission
+
+    def __repr__(self) -> str:
+        return "<Admitted>"
+
+
+class Unlocked(NamedTuple):
+    """An envelope in which our wrap has verified (steps 5 to 7): the sender made every byte."""
+
+    admitted: Admitted
     body: frame.Span
     """Where views, parts and signature are."""
     grant: bytes
@@ -44,6 +73,35 @@ class Unlocked(NamedTuple):
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
+
+
+def locate(envelope: bytes, limits: Limits) -> Located:
+    """Read the head.
+
+    Raises:
+        EnvelopeError: If the bytes do not begin as an envelope.
+    """
+    start, end = frame.locate_head(envelope, limits)
+    view = envelope if len(envelope) <= _COPIED else memoryview(envelope)
+    return _new(Located, (envelope, view, decode_head(envelope, start, end), end))
+
+
+def admit(located: Located, admission_of: Admit) -> Admitted:
+    """Ask for the admission of the sender: for each message, with its time of sealing.
+
+    No admission is kept between messages: trust that withdraws a sender refuses its next message,
+    although the keys of its session are cached.
+
+    Raises:
+        SenderNotAdmittedError: If the sender, or the user it names, is not admitted (E-62, E-63).
+    """
+    head = located.head
+    admission = admission_of(head.sender, head.subject, head.created_ms)
+    if admission is None:
+        raise SenderNotAdmittedError("this key may not send on this subject")
+    if admission.users and head.identity not in admission.users:
+        raise SenderNotAdmittedError("the message names another user than the key's")
+    return _new(Admitted, (located, admission))
 
 
 class _Own(NamedTuple):
@@ -85,33 +143,19 @@ class Unlocker:
         self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS)
         self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
 
-    def unlock(
-        self, envelope: bytes, admit: Admit, view: bytes | memoryview | None = None
-    ) -> Unlocked:
-        """Take the steps up to the wrap; `view` is a view of a large envelope.
+    def unlock(self, admitted: Admitted) -> Unlocked:
+        """Find and open the wrap for one of our keys.
 
         Raises:
-            EnvelopeError: If the bytes are not an envelope up to its tags.
-            SenderNotAdmittedError: If the sender, or the user it names, is not admitted (E-62,
-                E-63).
+            EnvelopeError: If tags or wraps are malformed.
             NotARecipientError: If no tag is ours (E-35).
             AuthenticationError: If no wrap under a tag of ours opens (E-37).
         """
-        start, end = frame.locate_head(envelope, self._limits)
-        head = decode_head(envelope, start, end)
-        admission = self._admission(admit, head)
-        tags, body_start, body_end, wraps = frame.locate_wraps(envelope, end, self._limits)
+        (envelope, view, head, head_end), admission = admitted
+        tags, start, end, wraps = frame.locate_wraps(envelope, head_end, self._limits)
         cache = self._admitted if admission.admitted else self._others
-        grant = self._unwrap(envelope if view is None else view, head, tags, wraps, cache)
-        return _new(Unlocked, (head, admission, (body_start, body_end), grant))
-
-    def _admission(self, admit: Admit, head: Head) -> Admission:
-        admission = admit(head.sender, head.subject)
-        if admission is None:
-            raise SenderNotAdmittedError("this key may not send on this subject")
-        if admission.users and head.identity not in admission.users:
-            raise SenderNotAdmittedError("the message names another user than the key's")
-        return admission
+        grant = self._unwrap(view, head, tags, wraps, cache)
+        return _new(Unlocked, (admitted, (start, end), grant))
 
     def _unwrap(
         self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache

@@ -19,9 +19,9 @@ from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from xkeymsg.errors import LimitExceededError, MalformedError, PolicyError
-from xkeymsg.fields.annotations import UNIONS, Node, plan_of, unwrap
 from xkeymsg.fields.pattern import pointer
 from xkeymsg.fields.values import WITHHELD
+from xkeymsg.models.annotations import UNIONS, Node, plan_of, unwrap
 
 __all__ = ("document_of", "into")
 

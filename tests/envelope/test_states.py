@@ -1,0 +1,141 @@
+"""Opening is one way: each state is made in one place, and `release` alone makes messages."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import pytest
+
+from tests.envelope.cast import ALICE, BOB, MALLORY, NOW, SUBJECT, Clock, reader
+from tests.envelope.forge import Rogue
+from xkeymsg import (
+    Admission,
+    Opener,
+    Policy,
+    Sealer,
+    SenderNotAdmittedError,
+    XKey,
+    XKeyMsgError,
+)
+from xkeymsg.envelope.message import Message
+from xkeymsg.opener import View
+
+PACKAGE: Final = Path(__file__).parent.parent.parent / "xkeymsg"
+MAKERS: Final = {
+    "Located": {"envelope.unlock.locate"},
+    "Admitted": {"envelope.unlock.admit"},
+    "Unlocked": {"envelope.unlock.Unlocker.unlock"},
+    "Read": {"envelope.open.read"},
+    # The forms of a call: `_release` makes what they name, after all checks.
+    "Message": {"opener", "client.opening.Scope._open_box"},  # xkv1 has no envelope
+    "View": {"opener"},
+}
+
+
+def named(tree: ast.AST, scope: str) -> Iterator[tuple[str, ast.Call]]:
+    """Every call, with the function in which it stands."""
+    for node in ast.iter_child_nodes(tree):
+        inner = scope
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = f"{scope}.{node.name}"
+        if isinstance(node, ast.Call):
+            yield scope, node
+        yield from named(node, inner)
+
+
+def makers() -> dict[str, set[str]]:
+    """Where each state is constructed, or handed to what constructs it."""
+    found: dict[str, set[str]] = {name: set() for name in MAKERS}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+        for scope, call in named(ast.parse(file.read_text()), module):
+            callee = call.func.attr if isinstance(call.func, ast.Attribute) else None
+            if isinstance(call.func, ast.Name):
+                callee = call.func.id
+            made = [callee] if callee in found else []
+            if callee in ("_new", "__new__", "Form", "partial", "map"):
+                made += [each.id for each in call.args if isinstance(each, ast.Name)]
+            for name in made:
+                if name in found:
+                    found[name].add(scope)
+    return found
+
+
+def test_each_state_is_made_in_one_place() -> None:
+    assert makers() == MAKERS
+
+
+def callers(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_qualname
+        frame = frame.f_back
+
+
+@pytest.mark.parametrize("document", [False, True])
+def test_release_makes_the_message(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, *, document: bool
+) -> None:
+    made: list[list[str]] = []
+    init = Message.__init__
+
+    def noted(self: Message, *arguments: Any) -> None:
+        made.append(list(callers(sys._getframe(1))))
+        init(self, *arguments)
+
+    monkeypatch.setattr(Message, "__init__", noted)
+    opener = Opener(BOB, {ALICE.public})
+    if document:
+        envelope = Sealer(ALICE).seal_document(
+            {"a": 1}, policy=Policy([("/a", ["x"])]), readers={"x": [BOB.public]}, subject=SUBJECT
+        )
+        assert isinstance(opener.open_document(envelope, subject=SUBJECT), View)
+    else:
+        envelope = Sealer(ALICE).seal(b"x", to=[BOB.public], subject=SUBJECT)
+        opener.open(envelope, subject=SUBJECT)
+    [stack] = made
+    assert "Opener._release" in stack[: 2 if document else 1]
+
+
+class Asked:
+    """Trust that notes each question, and can change its mind."""
+
+    def __init__(self) -> None:
+        self.questions: list[tuple[XKey, str, int]] = []
+        self.verdict: Admission | None = Admission()
+
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
+        self.questions.append((sender, subject, at))
+        return self.verdict
+
+
+def test_trust_is_asked_for_every_message_with_its_time_of_sealing() -> None:
+    trust = Asked()
+    opener = Opener(BOB, trust, replay="file")
+    times = [NOW, NOW - 10**9, NOW + 10**9, NOW]
+    for counter, created_ms in enumerate(times, 1):
+        opener.open(Rogue(counter=counter, created_ms=created_ms).envelope(), subject=">")
+    assert trust.questions == [(ALICE.public, SUBJECT, created_ms) for created_ms in times]
+
+
+def test_no_admission_is_kept_with_the_keys_of_a_session() -> None:
+    trust = Asked()
+    opener = Opener(BOB, trust, replay="file")
+    opener.open(Rogue(counter=1).envelope(), subject=">")
+    trust.verdict = None
+    with pytest.raises(SenderNotAdmittedError):
+        opener.open(Rogue(counter=2).envelope(), subject=">")
+    trust.verdict = Admission(always_signs=True)
+    with pytest.raises(XKeyMsgError, match="not signed"):
+        opener.open(Rogue(counter=3).envelope(), subject=">")
+    trust.verdict = Admission()
+    assert opener.open(Rogue(counter=4).envelope(b"x"), subject=">").data == b"x"
+
+
+def test_the_sender_of_another_reader_is_asked_about_as_well() -> None:
+    with pytest.raises(SenderNotAdmittedError):
+        reader(BOB, {MALLORY.public}).open(Rogue().envelope(), subject=">")

@@ -1,0 +1,333 @@
+"""`Opener`: one reader's way from the bytes of an envelope to a message.
+
+    bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked --read--> Read
+          --release--> Message, or View
+
+`release` alone makes a `Message` or `View` of an envelope. It holds the checks of steps 11 to 15
+of the specification ("Opening order") in their order; the mark against replay is the last, so that
+a refused message leaves none (E-72, E-89).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.envelope import open as reading
+from xkeymsg.envelope.admission import Admit, Senders, admission_of, knows_users
+from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.head import Head
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.open import Read
+from xkeymsg.envelope.replay import ReplayMemory, ReplayState, StreamPosition
+from xkeymsg.envelope.subject import Matcher, matcher
+from xkeymsg.envelope.unlock import Unlocker, admit, locate
+from xkeymsg.errors import (
+    ConfigurationError,
+    ExpiredError,
+    SignatureMissingError,
+    SubjectMismatchError,
+    XKeyMsgError,
+)
+from xkeymsg.fields.joining import join
+from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.models import convert
+
+__all__ = ("Form", "Opener", "View")
+
+Replay = Literal["live", "file"]
+
+_Model = TypeVar("_Model")
+_Content = TypeVar("_Content")
+_Made = TypeVar("_Made", bound=Message)
+
+
+class View(Message):
+    """What one reader may see of a document, with all that a message tells."""
+
+    __slots__ = ("document", "withheld")
+
+    def __init__(
+        self,
+        head: Head,
+        document: tuple[Any, int],
+        admitted: bool,
+        signer: str | None,
+        content_type: str | None,
+        headers: Headers,
+    ) -> None:
+        super().__init__(head, b"", admitted, signer, content_type, headers)
+        self.document, self.withheld = document
+        """The fields that this reader may see; lists hold `WITHHELD` in the place of others."""
+        """How many parts of the document this reader may not see."""
+
+    def into(self, model: type[_Model]) -> _Model:
+        """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
+
+        What this reader may not see has to have a default in the model, and is not to be told from
+        it there. A list may be shorter than it was, and is refused with an item withheld unless its
+        items can be anything. The model need not be the sender's, nor be annotated with `Readers`.
+
+        Raises:
+            PolicyError: If the model has no default for what this reader may not see; names every
+                such place.
+            MalformedError: If the document does not fit the model; names the places, and no value.
+            TypeError: If it is no such model.
+        """
+        return convert.into(model, self.document, self.withheld)
+
+    def __repr__(self) -> str:
+        return f"<View {self.message_id.hex()}, {self.withheld} parts withheld>"
+
+
+class Form(NamedTuple, Generic[_Content, _Made]):
+    """What a call wants opened: how to parse the content, and what to make of it."""
+
+    parse: Callable[[Read, Limits], tuple[_Content, str | None, Headers]]
+    make: Callable[[Head, _Content, bool, str | None, str | None, Headers], _Made]
+
+
+def _document(message: Read, limits: Limits) -> tuple[tuple[Any, int], str | None, Headers]:
+    """Join the granted parts of a document; count the withheld ones."""
+    contents, content_type, headers = reading.fields(message, limits)
+    # Metadata, if there are any, are granted to everybody.
+    withheld = len(message.body.parts) - len(message.granted)
+    plaintexts = [contents[number] for number in sorted(contents)]
+    return (join(plaintexts, limits), withheld), content_type, headers
+
+
+_PAYLOAD: Final = Form(reading.payload, Message)
+_DOCUMENT: Final = Form(_document, View)
+
+
+class Opener:
+    """Opens messages for one reader, in one scope: a subscription, or a durable consumer.
+
+        opener = Opener(bob, senders={alice.public})
+        message = opener.open(envelope, subject="orders.new")
+        view = opener.open_document(envelope, subject="ehr.patients")
+
+    An opener remembers what it has opened, so that nothing opens twice; two subscriptions that get
+    the same messages need an opener each. Thread-safe. After a fork each process remembers for
+    itself.
+    """
+
+    def __init__(
+        self,
+        keys: XKeyPair | Keyring,
+        senders: Senders | None = None,
+        *,
+        replay: Replay = "live",
+        max_age: timedelta | None = None,
+        require_signature: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        """Take the reader's keys, and whom it admits.
+
+        Args:
+            keys: A key pair, or a keyring with retired keys and the reader's user.
+            senders: The keys that are admitted; a mapping from key to user nkey `U…`, where the
+                message has to name that user; trust; or `ANYONE`. Without it, each call says.
+            replay: `"live"`: messages are fresh and open once. `"file"`: neither is checked, for
+                data at rest. A call with a position has the policy of streams.
+            max_age: How old a message may be when it comes, in the place of the limits' value.
+            require_signature: Whether to refuse what is not signed by the sender's user.
+            limits: What is taken at most.
+
+        Raises:
+            ConfigurationError: If signatures are demanded and no sender's user is known, or a value
+                makes no sense.
+            KeyFormatError: If a user is not a public user key.
+            TypeError: If an argument has the wrong type.
+        """
+        keyring = _keyring(keys)
+        self._limits = limits or Limits()
+        if max_age is not None:
+            self._limits = dataclasses.replace(self._limits, max_age=max_age)
+        if replay not in ("live", "file"):
+            raise ConfigurationError("replay is 'live' or 'file'; a position makes it a stream's")
+        self._replay = replay
+        self._require_signature = require_signature
+        self._admit = None if senders is None else self._admission(senders)
+        self._public = keyring.active.public
+        self._unlocker = Unlocker(keyring, self._limits)
+        self._memory = ReplayMemory(self._limits, now_ns() // 1_000_000)
+
+    def open(
+        self,
+        envelope: bytes,
+        *,
+        subject: str | Iterable[str],
+        senders: Senders | None = None,
+        wire_subject: str | None = None,
+        position: StreamPosition | None = None,
+    ) -> Message:
+        """Open a payload.
+
+        Args:
+            envelope: What came, from anybody.
+            subject: The subject it may be sealed for: exact, a NATS pattern, or several.
+            senders: Who may have sealed it, in the place of the opener's.
+            wire_subject: What the broker said the subject is, if the sealed one has to be equal.
+            position: Where a stream keeps it, from JetStream's own metadata: the same message at
+                the same place is a redelivery. Call `settle` before it is acknowledged, and
+                `release` when it is refused and shall be delivered again.
+
+        Raises:
+            XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
+                `outside` what others may learn of it. Nothing of the plaintext is in it.
+            ConfigurationError: If neither the opener nor the call says who may send.
+            TypeError: If an argument has the wrong type.
+        """
+        now_ms = now_ns() // 1_000_000
+        return self._open(now_ms, envelope, _PAYLOAD, subject, senders, wire_subject, position)
+
+    def open_document(
+        self,
+        envelope: bytes,
+        *,
+        subject: str | Iterable[str],
+        senders: Senders | None = None,
+        wire_subject: str | None = None,
+        position: StreamPosition | None = None,
+    ) -> View:
+        """Open what this reader may see of a document.
+
+        Args:
+            envelope: What came, from anybody.
+            subject: As for `open`.
+            senders: As for `open`.
+            wire_subject: As for `open`.
+            position: As for `open`.
+
+        Raises:
+            NotARecipientError: If it may see no field; and everything else that `open` raises.
+        """
+        now_ms = now_ns() // 1_000_000
+        return self._open(now_ms, envelope, _DOCUMENT, subject, senders, wire_subject, position)
+
+    def rekey(self, keys: XKeyPair | Keyring) -> None:
+        """Take other keys of the same reader, and keep what was remembered against replay.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        keyring = _keyring(keys)
+        self._public = keyring.active.public
+        self._unlocker = Unlocker(keyring, self._limits)
+
+    def settle(self, message: Message, *, handled: bool = True) -> None:
+        """End the handling of a message of a stream, before it is acknowledged.
+
+        A handled message never opens again here. One that was not is forgotten: it opens again,
+        wherever it is delivered. A rejected message is handled.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        self._memory.settle(_head_of(message), handled=handled)
+
+    def release(self, message: Message) -> None:
+        """Let a message wait for its redelivery, after a negative acknowledgement.
+
+        Raises:
+            TypeError: If the argument has the wrong type.
+        """
+        self._memory.release(_head_of(message))
+
+    def replay_state(self) -> ReplayState:
+        """Return how full the replay memory is, for metrics."""
+        return self._memory.state(now_ns() // 1_000_000)
+
+    def _admission(self, senders: Senders) -> Admit:
+        if self._require_signature and not knows_users(senders):
+            raise ConfigurationError(
+                "signatures can be demanded only of senders whose user is known"
+            )
+        return admission_of(senders)
+
+    def _open(
+        self,
+        now_ms: int,
+        envelope: bytes,
+        form: Form[_Content, _Made],
+        subject: str | Iterable[str],
+        senders: Senders | None,
+        wire_subject: str | None,
+        position: StreamPosition | None,
+    ) -> _Made:
+        """Open at a given time, in milliseconds since 1970."""
+        if type(envelope) is not bytes:
+            raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
+        if wire_subject is not None or position is not None:
+            _check_place(wire_subject, position)
+        admission = self._admit if senders is None else self._admission(senders)
+        if admission is None:
+            raise ConfigurationError("say who may send: senders=…, or ANYONE")
+        expected = matcher(subject)
+        unlocked = self._unlocker.unlock(admit(locate(envelope, self._limits), admission))
+        try:
+            message = reading.read(unlocked, self._limits)
+            return self._release(now_ms, message, form, expected, wire_subject, position)
+        except XKeyMsgError as error:
+            error.outside = "refused"  # the sender is proven
+            raise
+
+    def _release(
+        self,
+        now_ms: int,
+        message: Read,
+        form: Form[_Content, _Made],
+        expected: Matcher,
+        wire_subject: str | None,
+        position: StreamPosition | None,
+    ) -> _Made:
+        """Take steps 11 to 16; nothing else makes a message of an envelope."""
+        head, admission = message.head, message.admission
+        if not expected(head.subject):
+            raise SubjectMismatchError("sealed for another subject than those expected")
+        if wire_subject is not None and wire_subject != head.subject:
+            raise SubjectMismatchError("came on another subject than it is sealed for")
+        content, content_type, headers = form.parse(message, self._limits)
+        if head.expires_ms is not None and now_ms >= head.expires_ms:
+            raise ExpiredError("expired: the sender limited how long the message may be opened")
+        once = position is not None or self._replay == "live"
+        if once:
+            self._memory.check_fresh(head, position, now_ms=now_ms)
+        signer = reading.signer_of(message)
+        if signer is None and (self._require_signature or admission.always_signs):
+            raise SignatureMissingError("not signed by a user who is known for the key")
+        if once:
+            self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
+        return form.make(head, content, admission.admitted, signer, content_type, headers)
+
+    def __repr__(self) -> str:
+        return f"<Opener for {self._public}>"
+
+
+def _head_of(message: object) -> Head:
+    if not isinstance(message, Message):
+        raise TypeError(f"expected a Message, not {type(message).__name__}")
+    return message._head  # noqa: SLF001 - made here
+
+
+def _check_place(wire_subject: object, position: object) -> None:
+    # What is no str would be unlike every subject: a wrong call, and no wrong message.
+    if wire_subject is not None and not isinstance(wire_subject, str):
+        raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
+    if position is not None and not isinstance(position, StreamPosition):
+        raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
+    if position is not None and [type(each) for each in position] != [str, int, int]:
+        raise TypeError("a position is a str and two of int")
+
+
+def _keyring(keys: XKeyPair | Keyring) -> Keyring:
+    keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
+    for pair in (keyring.active, *keyring.retired):
+        if not isinstance(pair, XKeyPair):
+            raise TypeError(f"a reader's key is an XKeyPair, not {type(pair).__name__}")
+    return keyring
