@@ -237,8 +237,8 @@ def test_two_messages_with_one_number_raise_the_floor_above_both() -> None:
     deliver(memory, early)
     deliver(memory, late)
     memory.settle(early, handled=True)
-    for n in range(4):
-        handle(memory, head(session=f"{n}", created=NOW + 600 + n), n)
+    for n in range(3):
+        handle(memory, head(session=f"{n}", created=NOW + 1 + n), n)
     assert outcome(memory, early) == "stale"
     assert outcome(memory, late) == "stale"
 
