@@ -249,7 +249,8 @@ def test_live_messages_do_not_make_those_of_a_stream_stale(opener: Opener, clock
     opener.settle(take(opener, at(7), Rogue(counter=1)))
     for hours in range(1, 4):
         clock.ms = NOW + hours * 3_600_000
-        opener.open(Rogue(counter=1 + hours, created_ms=clock.ms).envelope(), subject=">")
+        rogue = Rogue(ephemeral=pair(hours), created_ms=clock.ms)
+        opener.open(rogue.envelope(), subject=">")
     take(opener, at(8), Rogue(counter=9, created_ms=NOW - SKEW))
 
 
