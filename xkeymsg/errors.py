@@ -213,7 +213,7 @@ class ExpiredError(OpenError):
 
 
 class StaleError(OpenError):
-    """The message is outside the freshness window, or older than this reader can tell from a copy."""
+    """The message is outside the freshness window, or too old to be told from a copy."""
 
     code = "stale"
 
