@@ -227,7 +227,7 @@ class ExpiredError(OpenError):
 
 
 class StaleError(OpenError):
-    """The message is older, or more in the future, than the replay policy allows."""
+    """The message is outside the freshness window, or too old to be told from a copy."""
 
     code = "stale"
 
@@ -240,7 +240,7 @@ class ReplayError(OpenError):
     def __init__(self, reason: str, *, pending: bool = False) -> None:
         super().__init__(reason)
         self.pending = pending
-        """Whether the first one, of a stream, is not acknowledged yet (E-83, E-84)."""
+        """Whether the first one, of a stream, is still pending (E-83, E-84)."""
 
 
 class SessionClonedError(ReplayError):

@@ -154,7 +154,7 @@ def test_stream_memories_agree(
         seconds.now += step.seconds
         theirs.at = seconds.now
         head, reference = messages[step.message % len(messages)].heads()
-        at = Position("AB"[step.place % 2], step.message + step.place, reference.created_ms)
+        at = Position("AB"[step.place % 2], step.place, reference.created_ms)
         expected: object = "opens"
         got: object = "opens"
         try:

@@ -238,7 +238,7 @@ def test_one_opener_is_one_scope(opener: Opener) -> None:
     # E-70: what was opened live is final in the stream too. Two scopes have an opener each.
     opener.open(Rogue().envelope(), subject=">")
     assert code(opener, at(7)) == "replay"
-    take(opener, at(7), Rogue(counter=2))
+    take(opener, StreamPosition("", 0, NOW), Rogue(counter=2))
     with pytest.raises(ReplayError) as caught:
         opener.open(Rogue(counter=2).envelope(), subject=">")
     assert caught.value.pending is True
@@ -249,7 +249,8 @@ def test_live_messages_do_not_make_those_of_a_stream_stale(opener: Opener, clock
     opener.settle(take(opener, at(7), Rogue(counter=1)))
     for hours in range(1, 4):
         clock.ms = NOW + hours * 3_600_000
-        opener.open(Rogue(counter=1 + hours, created_ms=clock.ms).envelope(), subject=">")
+        rogue = Rogue(ephemeral=pair(hours), created_ms=clock.ms)
+        opener.open(rogue.envelope(), subject=">")
     take(opener, at(8), Rogue(counter=9, created_ms=NOW - SKEW))
 
 

@@ -67,11 +67,13 @@ def stream_clone_with_the_tag_of_the_first(stage: Stage) -> None:
     first = stage.seal("first", tail=(10**18).to_bytes(8, "big"))
     same = stage.seal("same_tag", tail=(10**18 + 255).to_bytes(8, "big"))
     next_one = stage.seal("next_tag", tail=(10**18 + 256).to_bytes(8, "big"))
+    front = stage.seal("other_first_bytes", tail=(10**18 + 2**40).to_bytes(8, "big"))
     stage.deliver(first, 7)
     stage.deliver(same, 8, "session_cloned")
     stage.settle(first)
     stage.deliver(same, 8, "replay-final")
     stage.deliver(next_one, 8, "session_cloned")
+    stage.deliver(front, 8, "session_cloned")
 
 
 @requires("E-85", "E-72")
