@@ -1,11 +1,11 @@
-"""`Opener`: one reader's way from the bytes of an envelope to a message.
+"""`Opener`: opens envelopes for one reader.
 
     bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked --read--> Read
           --release--> Message, or View
 
-`release` alone makes a `Message` or `View` of an envelope. It holds the checks of steps 11 to 15
-of the specification ("Opening order") in their order; the mark against replay is the last, so that
-a refused message leaves none (E-72, E-89).
+Only `Opener._release` makes a `Message` or `View` from an envelope. It performs steps 11 to 15 of
+the specification ("Opening order") in their order. The replay mark comes last, so that a refused
+message leaves no mark (E-72, E-89).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _Made = TypeVar("_Made", bound=Message)
 
 
 class View(Message):
-    """What one reader may see of a document, with all that a message tells."""
+    """The fields of a document that one reader may see, with the attributes of a message."""
 
     __slots__ = ("document", "withheld")
 
@@ -61,22 +61,23 @@ class View(Message):
         headers: Headers,
     ) -> None:
         super().__init__(head, b"", admitted, signer, content_type, headers)
-        self.document, self.withheld = document
-        """The fields that this reader may see; lists hold `WITHHELD` in the place of others."""
-        """How many parts of the document this reader may not see."""
+        self.document = document[0]
+        """The fields that this reader may see; lists hold `WITHHELD` instead of withheld items."""
+        self.withheld = document[1]
+        """The number of parts of the document that this reader may not see."""
 
     def into(self, model: type[_Model]) -> _Model:
         """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
 
-        What this reader may not see has to have a default in the model, and is not to be told from
-        it there. A list may be shorter than it was, and is refused with an item withheld unless its
-        items can be anything. The model need not be the sender's, nor be annotated with `Readers`.
+        The model must have a default for every withheld field; in the result, a withheld field
+        cannot be told from one with that value. A list may be shorter than the sender's, and a list
+        with a withheld item is refused unless its items can be anything. The model need not be the
+        sender's, nor be annotated with `Readers`.
 
         Raises:
-            PolicyError: If the model has no default for what this reader may not see; names every
-                such place.
-            MalformedError: If the document does not fit the model; names the places, and no value.
-            TypeError: If it is no such model.
+            PolicyError: If the model has no default for a withheld field; names every such place.
+            MalformedError: If the document does not fit the model; names the places, but no values.
+            TypeError: If `model` is not one of these kinds.
         """
         return convert.into(model, self.document, self.withheld)
 
@@ -85,7 +86,7 @@ class View(Message):
 
 
 class Form(NamedTuple, Generic[_Content, _Made]):
-    """What a call wants opened: how to parse the content, and what to make of it."""
+    """The kind of content that a call opens: a parser, and a constructor for the result."""
 
     parse: Callable[[Read, Limits], tuple[_Content, str | None, Headers]]
     make: Callable[[Head, _Content, bool, str | None, str | None, Headers], _Made]
@@ -94,7 +95,7 @@ class Form(NamedTuple, Generic[_Content, _Made]):
 def _document(message: Read, limits: Limits) -> tuple[tuple[Any, int], str | None, Headers]:
     """Join the granted parts of a document; count the withheld ones."""
     contents, content_type, headers = reading.fields(message, limits)
-    # Metadata, if there are any, are granted to everybody.
+    # Every reader is granted the metadata part, if there is one.
     withheld = len(message.body.parts) - len(message.granted)
     plaintexts = [contents[number] for number in sorted(contents)]
     return (join(plaintexts, limits), withheld), content_type, headers
@@ -111,9 +112,9 @@ class Opener:
         message = opener.open(envelope, subject="orders.new")
         view = opener.open_document(envelope, subject="ehr.patients")
 
-    An opener remembers what it has opened, so that nothing opens twice; two subscriptions that get
-    the same messages need an opener each. Thread-safe. After a fork each process remembers for
-    itself.
+    An opener remembers the messages that it opened and refuses them the second time; two
+    subscriptions that get the same messages need an opener each. Thread-safe. After a fork each
+    process has a replay memory of its own.
     """
 
     def __init__(
@@ -126,21 +127,21 @@ class Opener:
         require_signature: bool = False,
         limits: Limits | None = None,
     ) -> None:
-        """Take the reader's keys, and whom it admits.
+        """Initialize with the reader's keys and the senders that it admits.
 
         Args:
             keys: A key pair, or a keyring with retired keys and the reader's user.
-            senders: The keys that are admitted; a mapping from key to user nkey `U…`, where the
-                message has to name that user; trust; or `ANYONE`. Without it, each call says.
-            replay: `"live"`: messages are fresh and open once. `"file"`: neither is checked, for
-                data at rest. A call with a position has the policy of streams.
-            max_age: How old a message may be when it comes, in the place of the limits' value.
-            require_signature: Whether to refuse what is not signed by the sender's user.
-            limits: What is taken at most.
+            senders: The admitted keys; a mapping from key to user nkey `U…`, where the message has
+                to name that user; trust; or `ANYONE`. Without it, each call must give `senders`.
+            replay: `"live"`: a message must be fresh, and opens once. `"file"`: neither is checked,
+                for data at rest. A call with a position uses the policy of streams.
+            max_age: The greatest age of a message on arrival; overrides `limits.max_age`.
+            require_signature: Whether to refuse messages that the sender's user has not signed.
+            limits: The limits to enforce.
 
         Raises:
-            ConfigurationError: If signatures are demanded and no sender's user is known, or a value
-                makes no sense.
+            ConfigurationError: If signatures are required but no sender's user can be known, or an
+                argument has an invalid value.
             KeyFormatError: If a user is not a public user key.
             TypeError: If an argument has the wrong type.
         """
@@ -169,18 +170,19 @@ class Opener:
         """Open a payload.
 
         Args:
-            envelope: What came, from anybody.
+            envelope: The received bytes; they need not be trusted.
             subject: The subject it may be sealed for: exact, a NATS pattern, or several.
-            senders: Who may have sealed it, in the place of the opener's.
-            wire_subject: What the broker said the subject is, if the sealed one has to be equal.
-            position: Where a stream keeps it, from JetStream's own metadata: the same message at
-                the same place is a redelivery. Call `settle` before it is acknowledged, and
-                `release` when it is refused and shall be delivered again.
+            senders: The admitted senders, instead of the opener's.
+            wire_subject: The subject on which the broker delivered it, if the sealed subject has to
+                equal it.
+            position: The message's position in a stream, from JetStream's own metadata: the same
+                message at the same position is a redelivery. Call `settle` before acknowledging it,
+                and `release` after a negative acknowledgement.
 
         Raises:
             XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
-                `outside` what others may learn of it. Nothing of the plaintext is in it.
-            ConfigurationError: If neither the opener nor the call says who may send.
+                `outside` what others may learn of it. It contains no plaintext.
+            ConfigurationError: If neither the opener nor the call gives `senders`.
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
@@ -195,23 +197,24 @@ class Opener:
         wire_subject: str | None = None,
         position: StreamPosition | None = None,
     ) -> View:
-        """Open what this reader may see of a document.
+        """Open the fields of a document that this reader may see.
 
         Args:
-            envelope: What came, from anybody.
+            envelope: As for `open`.
             subject: As for `open`.
             senders: As for `open`.
             wire_subject: As for `open`.
             position: As for `open`.
 
         Raises:
-            NotARecipientError: If it may see no field; and everything else that `open` raises.
+            NotARecipientError: If this reader may see no field.
+            XKeyMsgError: As for `open`.
         """
         now_ms = now_ns() // 1_000_000
         return self._open(now_ms, envelope, _DOCUMENT, subject, senders, wire_subject, position)
 
     def rekey(self, keys: XKeyPair | Keyring) -> None:
-        """Take other keys of the same reader, and keep what was remembered against replay.
+        """Replace the keys of the same reader; the replay memory is kept.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -223,8 +226,8 @@ class Opener:
     def settle(self, message: Message, *, handled: bool = True) -> None:
         """End the handling of a message of a stream, before it is acknowledged.
 
-        A handled message never opens again here. One that was not is forgotten: it opens again,
-        wherever it is delivered. A rejected message is handled.
+        A handled message never opens again here. With `handled=False` the message is forgotten and
+        opens again, at whatever position it is delivered. A rejected message counts as handled.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -232,7 +235,7 @@ class Opener:
         self._memory.settle(_head_of(message), handled=handled)
 
     def release(self, message: Message) -> None:
-        """Let a message wait for its redelivery, after a negative acknowledgement.
+        """Keep a message pending for its redelivery, after a negative acknowledgement.
 
         Raises:
             TypeError: If the argument has the wrong type.
@@ -286,7 +289,7 @@ class Opener:
         wire_subject: str | None,
         position: StreamPosition | None,
     ) -> _Made:
-        """Take steps 11 to 16; nothing else makes a message of an envelope."""
+        """Perform steps 11 to 16; nothing else makes a message from an envelope."""
         head, admission = message.head, message.admission
         if not expected(head.subject):
             raise SubjectMismatchError("sealed for another subject than those expected")
@@ -316,7 +319,7 @@ def _head_of(message: object) -> Head:
 
 
 def _check_place(wire_subject: object, position: object) -> None:
-    # What is no str would be unlike every subject: a wrong call, and no wrong message.
+    # A value that is not a str would equal no subject: the fault is the call's, not the message's.
     if wire_subject is not None and not isinstance(wire_subject, str):
         raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
     if position is not None and not isinstance(position, StreamPosition):

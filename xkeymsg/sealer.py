@@ -1,7 +1,7 @@
-"""`Sealer`: one sender's way from data or a document to the bytes of an envelope.
+"""`Sealer`: seals data or documents into envelopes for one sender.
 
 Planning checks the arguments (`envelope.plan`, `fields`), a session draws nonces and keys
-(`envelope.session`), and assembling makes the bytes of those alone (`envelope.seal`).
+(`envelope.session`), and assembling computes the bytes from these alone (`envelope.seal`).
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Sealer:
         sealer = Sealer(alice)
         envelope = sealer.seal(b"…", to=[bob.public, carol.public], subject="orders.new")
 
-    One sealer serves a whole process: it is thread-safe, and the keys it shares with recipients are
-    kept in a session, so that only the first message to somebody costs an X25519. The session ends
-    by itself after an hour or 2^20 messages, when a process is forked, and with `close`.
+    One sealer serves a whole process: it is thread-safe, and its session keeps the keys that it
+    shares with recipients, so that only the first message to a recipient costs an X25519. The
+    session ends after an hour or 2^20 messages, when the process forks, and with `close`.
     """
 
     def __init__(
@@ -66,20 +66,20 @@ class Sealer:
         padding: bool = False,
         always_to: Iterable[XKey | Recipient] = (),
     ) -> None:
-        """Take the sender's key.
+        """Initialize with the sender's key pair.
 
         Args:
-            pair: Whose messages these are.
+            pair: The sender's key pair.
             signer: The sender's user nkey, which signs each message: readers who know the sender
-                by it can prove the message to others, and nobody who has stolen a reader's key can
-                make one in the sender's name.
+                by it can prove the message's origin to others, and a thief of a reader's key cannot
+                forge a signed message of this sender.
             identity: The sender's public user nkey `U…`, for messages that are not signed.
-            limits: What is made at most.
+            limits: The limits to enforce.
             padding: Whether to hide the exact length of the data, for at most 12 % more.
             always_to: Recipients of every message (escrow).
 
         Raises:
-            KeyFormatError: If `identity`, or the signer's key, is not a user key.
+            KeyFormatError: If `identity` or the signer's key is not a public user key.
             ConfigurationError: If `identity` is not the signer's.
             TypeError: If an argument has the wrong type.
         """
@@ -133,20 +133,20 @@ class Sealer:
         """Seal a payload.
 
         Args:
-            data: What the recipients get.
-            to: Who can open it, besides `always_to`; equal ones count once.
-            subject: The subject it is for, which readers compare with what they expect.
+            data: The payload.
+            to: The recipients, in addition to `always_to`; equal ones count once.
+            subject: The subject to seal it for; readers compare it with the subjects they expect.
             headers: Sealed headers; names may repeat in a sequence of pairs. They arrive in order.
-            content_type: A media type, or nothing.
-            expires: How long from now readers may open it.
+            content_type: A media type, or None.
+            expires: The time from now after which readers refuse it.
             revision: The directory's revision at which `to` was resolved.
             check_size: Called with the length of the envelope before anything is encrypted; an
                 exception that it raises ends the call.
 
         Raises:
-            LimitExceededError: If there are too many recipients, or too much of anything.
-            MalformedError: If the subject is none, nobody is to read it, a text is not Unicode, or
-                a header name is reserved.
+            LimitExceededError: If a limit is exceeded, such as the number of recipients.
+            MalformedError: If the subject is invalid, there are no recipients, a text is not
+                Unicode, or a header name is reserved.
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
@@ -169,28 +169,27 @@ class Sealer:
         revision: int | None = None,
         check_size: Callable[[int], None] | None = None,
     ) -> bytes:
-        """Seal a document of which every reader sees only what its permissions allow.
+        """Seal a document; each reader can open only the fields that its permissions allow.
 
         Args:
             document: `None`, `bool`, `int`, `float`, `str`, `bytes`, `Decimal`, aware `datetime`,
-                `UUID`, and `list` and `dict` of these, with text as names; nothing may change it
-                meanwhile.
+                `UUID`, and `list` and `dict` of these, with text as names; it must not change
+                during the call.
             policy: Which permissions may read which field.
-            readers: The keys that hold each permission; one that stands under several is one
-                recipient with the union. Those of `always_to` hold all.
+            readers: The keys that hold each permission; a key under several permissions is one
+                recipient with all of them. Recipients in `always_to` hold every permission.
             subject: As for `seal`.
             headers: As for `seal`; every reader gets them.
             content_type: As for `seal`.
             expires: As for `seal`.
             revision: As for `seal`.
-            check_size: Called with the length of the envelope before anything is encrypted; what it
-                raises ends this.
+            check_size: As for `seal`.
 
         Raises:
             FieldDeniedError: If no rule matches a field; names every such field. Nothing is sealed.
             PolicyError: If a permission of the policy has no readers, and is not in `allow_unread`.
-            MalformedError: If the document holds what it cannot hold, or nobody can read it; and as
-                for `seal`.
+            MalformedError: If the document holds an unsupported value, or nobody can read it; and
+                as for `seal`.
             LimitExceededError: If it is too deep or too large; and as for `seal`.
             ExpiredError: If `expires` is not in the future.
         """
@@ -214,7 +213,7 @@ class Sealer:
         headers: Headers,
         content_type: str | None,
     ) -> tuple[list[tuple[int, bytes]], Sharing]:
-        """Return the parts of a document, ready to be sealed, and who gets which."""
+        """Return the parts of a document, ready to be sealed, and which reader gets which."""
         holders = self._holders.of(policy, readers)
         split = splitting.split(document, policy, self._planner.limits)
         parts = len(split.parts)
@@ -316,7 +315,7 @@ class Sealer:
         return self._planner.check_size(self._in_session(attempt))
 
     def _in_session(self, attempt: Callable[[Session], _T]) -> _T:
-        """Call with the session; again with a new one where it is over, or has a tag twice."""
+        """Call `attempt` with the session; retry with a new one if it ended or two tags collide."""
         while True:
             session = self._session or self._begin(None)
             try:
@@ -325,7 +324,7 @@ class Sealer:
                 self._begin(session)
 
     def _begin(self, old: Session | None) -> Session:
-        """Begin a session in the place of `old`, unless another thread has."""
+        """Replace the session `old` with a new one, unless another thread did."""
         with self._lock:
             if self._session is None or self._session is old:
                 if old is not None:
@@ -335,7 +334,7 @@ class Sealer:
             return self._session
 
     def _after_fork(self) -> None:
-        """Forget, in a child, the session that the parent goes on with (E-24)."""
+        """Drop the session in a forked child; the parent continues it (E-24)."""
         self._lock = Lock()
         self._session = None
 

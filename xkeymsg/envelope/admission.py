@@ -1,4 +1,4 @@
-"""Whom a reader admits as a sender, and which users may claim a key (spec, "Sender admission")."""
+"""Sender admission: which keys may send, and as which users (spec, "Sender admission")."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class Admission(NamedTuple):
     """The verdict on a sending key."""
 
     users: frozenset[bytes] = frozenset()
-    """The raw user keys known for it; with none known, no identity and no signature counts."""
+    """The raw user keys known for it; if empty, identities and signatures are ignored."""
     always_signs: bool = False
-    """Whether an unsigned message of this sender is refused."""
+    """Whether unsigned messages of this sender are refused."""
     admitted: bool = True
-    """False where anyone may send: nothing is known of the key."""
+    """False if anyone may send: nothing is known about the key."""
 
 
 class Trust(Protocol):
-    """Whoever knows senders: a file of peers, a directory."""
+    """A source of trust in senders: a file of peers, a directory."""
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """Return the verdict on a sender for a *sealed* subject, or None to refuse it.
 
         Args:
-            sender: The key that the message names as its sender's.
-            subject: The subject that it is sealed for.
-            at: When the message says that it was sealed, in milliseconds since 1970: keys and
-                certificates have a life. The sender states it; freshness (E-73, E-81) bounds it.
+            sender: The sender's key, as the message states it.
+            subject: The subject that the message is sealed for.
+            at: The time of sealing in milliseconds since 1970, for keys and certificates that are
+                valid for a time. The sender states it; freshness (E-73, E-81) bounds it.
         """
 
 
@@ -43,20 +43,20 @@ class _Anyone:
 
 
 ANYONE: Final = _Anyone()
-"""Admit every sender, said aloud: a message then shows which key sealed it, and nothing more."""
+"""Admit every sender, explicitly: a message then shows which key sealed it, and nothing more."""
 
 Senders = Iterable[XKey] | Mapping[XKey, str] | Trust | _Anyone
 """A set of keys; a mapping from key to user nkey `U…`; trust; or ANYONE."""
 
 Admit = Callable[[bytes, str, int], Admission | None]
-"""The verdict on a sender's raw key, sealed subject, and time of sealing in milliseconds."""
+"""Returns the verdict on a raw sender key, sealed subject, and time of sealing in ms."""
 
 
 def admission_of(senders: Senders) -> Admit:
     """Return the function that admits these senders.
 
     Raises:
-        ConfigurationError: If a mapping, or a set, holds something else than keys.
+        ConfigurationError: If `senders` has another type, or holds anything other than keys.
         KeyFormatError: If a mapping's value is not a public user key.
     """
     if isinstance(senders, _Anyone):
@@ -86,5 +86,5 @@ def _user(senders: object, key: object) -> frozenset[bytes]:
 
 
 def knows_users(senders: Senders) -> bool:
-    """Tell whether user keys can be known, so that a signature can count at all (E-66)."""
+    """Return whether user keys can be known; without them no signature counts (E-66)."""
     return isinstance(senders, Mapping) or hasattr(senders, "admit")

@@ -158,7 +158,7 @@ class _Keys(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _decode_keys(prefix: bytes) -> _Keys | None:
-    """Read the front of a head, up to the nonce's bytes: None if it has another form."""
+    """Read the header prefix, up to the nonce's bytes; return None if it has another form."""
     sender, ephemeral = prefix[3:35], prefix[37:69]
     if len(prefix) != 71 or prefix != encode_prefix(sender, ephemeral):
         return None

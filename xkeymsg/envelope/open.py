@@ -1,9 +1,9 @@
-"""Opening behind the wrap: what the sender says (spec, "Opening order", steps 8 to 14).
+"""Opening after the wrap: body, content, signature (spec, "Opening order", steps 8 to 14).
 
     Unlocked --read--> Read
 
-Every byte is the sender's, who may still be malicious. A `Read` holds plaintext that is not
-released yet: `Opener` does that after the last check.
+Every byte is authenticated as the sender's, but the sender may be malicious. A `Read` holds
+plaintext that is not released yet; `Opener` releases it after the last check.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ _new: Final = tuple.__new__
 
 
 class Read(NamedTuple):
-    """A message whose granted parts are decrypted (steps 8 to 10), and not released."""
+    """A message whose granted parts are decrypted (steps 8 to 10) but not yet released."""
 
     view: bytes | memoryview
     head: Head
     admission: Admission
     body: frame.Body
     granted: dict[int, bytes]
-    """The plaintext of the parts that are granted to us, by number, ascending."""
+    """The plaintext of the parts granted to us, by part number, ascending."""
 
     def __repr__(self) -> str:
         return "<Read>"  # a NamedTuple would show the plaintext
 
 
 def read(unlocked: Unlocked, limits: Limits) -> Read:
-    """Parse the body, and decrypt the parts that are granted to us.
+    """Parse the body and decrypt the parts granted to us.
 
     Raises:
         EnvelopeError: If the body is malformed.
-        CommitmentError: If a view or part is not the one to which its key commits (E-57).
-        AuthenticationError: If a view or part does not open.
+        CommitmentError: If a view or part does not match its commitment (E-57).
+        AuthenticationError: If a view or part does not decrypt.
     """
     ((envelope, view, head, _), admission), (start, end), grant = unlocked
     body = frame.parse_body(envelope, start, end, limits)
@@ -78,7 +78,7 @@ def payload(message: Read, limits: Limits) -> tuple[bytes, str | None, Headers]:
 
     Raises:
         ContentTypeError: If the message is a document.
-        MalformedError: If padding or message array are malformed.
+        MalformedError: If the padding or the message array is malformed.
         LimitExceededError: If the message array is too long.
     """
     kind, padded, _, _ = message.body.parts[0]
@@ -92,12 +92,12 @@ def payload(message: Read, limits: Limits) -> tuple[bytes, str | None, Headers]:
 
 
 def fields(message: Read, limits: Limits) -> tuple[dict[int, bytes], str | None, Headers]:
-    """Return the granted contents of a document by part, content type and headers (step 12).
+    """Return a document's granted contents by part, its content type and headers (step 12).
 
     Raises:
         ContentTypeError: If the message is a payload.
-        MalformedError: If padding or metadata are malformed.
-        LimitExceededError: If the metadata are too long.
+        MalformedError: If the padding or the metadata is malformed.
+        LimitExceededError: If the metadata is too long.
     """
     parts = message.body.parts
     if parts[0].kind in (_PAYLOAD, _MESSAGE):
@@ -121,8 +121,8 @@ def fields(message: Read, limits: Limits) -> tuple[dict[int, bytes], str | None,
 def signer_of(message: Read) -> str | None:
     """Return the user whose signature counts, or None (step 14).
 
-    Where no user is known for the key, a signature counts for nobody: anybody can sign their own
-    message, and that proves nothing (E-65).
+    A signature is ignored if no user is known for the key: anybody can sign their own message, so
+    it would prove nothing (E-65).
 
     Raises:
         SignatureInvalidError: If a signature that counts does not verify.
@@ -141,7 +141,7 @@ def signer_of(message: Read) -> str | None:
 def _open_view(
     view: bytes | memoryview, body: frame.Body, head: Head, index: int, key: bytes
 ) -> dict[int, bytes]:
-    """Open our view: part index to content key, ascending."""
+    """Open our view; return the content keys by part number, ascending."""
     start, end = body.views[index]
     keys = derive.view_keys(key, head.ephemeral, head.nonce, index)
     grants = _open_committed(view, start, end, keys)
@@ -166,7 +166,7 @@ def _open_view(
 
 
 def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes) -> bytes:
-    """Open `commitment || ciphertext`: first the commitment, on every opening (E-57)."""
+    """Open `commitment || ciphertext`; the commitment is always checked first (E-57)."""
     sealed = start + frame.COMMIT_SIZE
     if not primitives.equal(bytes(view[start:sealed]), keys[32:]):
         raise CommitmentError("not the plaintext that the sender committed to for all its readers")

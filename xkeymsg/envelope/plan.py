@@ -1,7 +1,7 @@
-"""Planning: checks what is to be sealed, and computes the envelope's length ("Sealing order").
+"""Planning: checks the arguments of sealing, computes the envelope's length ("Sealing order").
 
-A `Planner` knows what is the same for all messages of a sealer: limits, identity, padding, and the
-recipients of every message. Nothing is encrypted or drawn here.
+A `Planner` holds the settings shared by all messages of a sealer: limits, identity, padding, and
+the recipients of every message. It encrypts nothing and draws no random bytes.
 """
 
 from __future__ import annotations
@@ -38,28 +38,28 @@ _FIELDS: Final = int(PartType.FIELDS)
 _METADATA: Final = int(PartType.METADATA)
 
 _RESERVED: Final = "xkm-"
-"""Header names that begin so belong to the transport."""
+"""The prefix of header names that are reserved for the transport."""
 
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Grants = Mapping[Any, Iterable[int]]
-"""For each reader, an XKey or Recipient, the numbers of the parts that it may open."""
+"""Maps each reader (an XKey or Recipient) to the numbers of the parts that it may open."""
 
 _NO_ATTRIBUTES: Final = Attributes().encode()
 _HEAD: Final = len(encode_prefix(bytes(32), bytes(32)) + encode_new(bytes(12), 0))
-"""Bytes of a head without subject and attributes."""
+"""The length of a head without subject and attributes."""
 
 
 class Sharing:
-    """Recipients with the parts that they may open: one view for each set of parts.
+    """Recipients and the parts that each may open, with one view for each distinct set of parts.
 
-    Immutable, so that it can be kept and serve for all documents that are shared alike.
+    Immutable, so that it can be cached and reused for all documents that are shared alike.
     """
 
     __slots__ = ("_numbers", "recipients", "views")
 
     def __init__(self, readers: Mapping[Recipient, frozenset[int]], parts: int) -> None:
-        """Take who may open which of so many parts; nobody is there who may open none."""
+        """Initialize from the parts of each reader, none of them empty, and the number of parts."""
         self.recipients = tuple(readers)
         # A document of one part has no views.
         sets = list(dict.fromkeys(readers.values())) if parts > 1 else []
@@ -74,7 +74,7 @@ class Sharing:
 
 
 class Planner:
-    """Turns what a program wants sealed into parts, readers and attributes, or refuses it."""
+    """Turns the arguments of sealing into parts, readers and attributes, or refuses them."""
 
     def __init__(
         self,
@@ -94,10 +94,10 @@ class Planner:
     def payload(
         self, data: bytes, pairs: list[tuple[str, str]], content_type: str | None
     ) -> tuple[int, bytes]:
-        """Return the type and content of the one part of a payload."""
+        """Return the type and content of the single part of a payload."""
         if type(data) is not bytes:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
-        # By what is in them: an iterator without headers is true, and they are no message array.
+        # `pairs` is a list: an empty iterator of headers would be true, but needs no message array.
         if pairs or content_type is not None:
             array = encode_message_array(content_type, pairs, self.limits)
             return PartType.MESSAGE, array + data
@@ -106,7 +106,7 @@ class Planner:
     def contents(
         self, parts: Sequence[bytes], headers: Headers, content_type: str | None
     ) -> list[tuple[int, bytes]]:
-        """Return the type and content of each part, and behind them of the metadata if any."""
+        """Return the type and content of each part, followed by the metadata if there is any."""
         contents = [(_FIELDS, part) for part in parts]
         pairs = pairs_of(headers) if headers else []
         if pairs or content_type is not None:
@@ -117,7 +117,7 @@ class Planner:
         return contents
 
     def sharing(self, grants: Grants, fields: int, *, metadata: bool) -> Sharing:
-        """Merge equal recipients (E-28), and leave out those to whom nothing is granted."""
+        """Merge equal recipients (E-28), and omit those without a granted part."""
         merged: dict[Recipient, frozenset[int]] = {}
         for one, indices in (*grants.items(), *((one, range(fields)) for one in self.always_to)):
             reader, granted = _recipient(one), frozenset(indices)
@@ -155,7 +155,7 @@ class Planner:
         return Attributes(revision, self._identity, expires_ms).encode()
 
     def check_number(self, to: Sequence[XKey | Recipient]) -> None:
-        """Refuse no recipients, and too many different ones."""
+        """Refuse an empty list of recipients, and too many distinct ones."""
         if not to:
             raise MalformedError("a message for nobody")
         different = len(set(map(_recipient, to)))
@@ -163,10 +163,10 @@ class Planner:
             raise LimitExceededError("number of recipients", different, self.limits.recipients)
 
     def check_size(self, envelope: bytes) -> bytes:
-        """Return an envelope that is not too long.
+        """Return the envelope if its length is within the limit.
 
         Raises:
-            LimitExceededError: If it is.
+            LimitExceededError: If the envelope is too long.
         """
         if len(envelope) > self.limits.envelope:
             raise LimitExceededError("bytes of the envelope", len(envelope), self.limits.envelope)
@@ -183,9 +183,9 @@ class Planner:
         """Return the length of an envelope in bytes, before anything is encrypted ("Envelope").
 
         Args:
-            contents: Bytes of the content of each part, padding included.
+            contents: The length of the content of each part, including padding.
             views: The parts that each view grants.
-            recipients: How many there are; equal ones count once.
+            recipients: The number of distinct recipients.
             subject: The subject, encoded.
             attributes: The attributes, encoded.
         """
@@ -214,12 +214,12 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
 
     Raises:
         MalformedError: If a name is reserved.
-        TypeError: If they are not pairs of str.
+        TypeError: If the headers are not pairs of str.
     """
     if isinstance(headers, OpenedHeaders):
-        pairs = list(headers.pairs)  # as a mapping it shows but the first value of a name
+        pairs = list(headers.pairs)  # as a mapping it shows only the first value of a name
         if isinstance(headers, TransportHeaders):
-            return pairs  # looked at already, and the reserved ones are its own
+            return pairs  # checked already, and may hold reserved names
     else:
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     each: object

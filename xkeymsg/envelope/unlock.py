@@ -1,11 +1,11 @@
-"""Opening up to the wrap: who sent the message (spec, "Opening order", steps 1 to 7).
+"""Opening up to the wrap: authenticates the sender (spec, "Opening order", steps 1 to 7).
 
     bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked
 
-Up to `Unlocked` the bytes may come from anybody. The order is the defence: limits first; a sender
-that is not admitted costs no X25519 with its key; an ephemeral key costs none unless a keyed hash
-says that the message is for us; and the bytes between the tags and the wraps are hashed, not
-parsed.
+Before `Unlocked`, the bytes may come from anybody. The order of the checks bounds the work: limits
+come first; no X25519 is computed with the key of a sender that is not admitted, nor with an
+ephemeral key unless a keyed hash (the tag) says that the message is for us; and the bytes between
+the tags and the wraps are hashed, not parsed.
 """
 
 from __future__ import annotations
@@ -31,12 +31,11 @@ _ADMITTED_SENDERS: Final = 4096
 _ADMITTED_SESSIONS: Final = 16_384
 _OTHER_SENDERS: Final = 64
 _OTHER_SESSIONS: Final = 256
-"""How many keys are kept of senders and sessions, of admitted ones and of all others (E-39)."""
+"""Cache sizes: senders and sessions of admitted senders, and of all others (E-39)."""
 
 
 _COPIED: Final = 1 << 14
-"""Bytes of an envelope up to which a slice is a copy: cheaper than a memoryview where it is short.
-"""
+"""Envelopes up to this many bytes are sliced as bytes: a short copy beats a memoryview."""
 
 
 class Located(NamedTuple):
@@ -63,13 +62,13 @@ class Admitted(NamedTuple):
 
 
 class Unlocked(NamedTuple):
-    """An envelope in which our wrap has verified (steps 5 to 7): the sender made every byte."""
+    """An envelope whose wrap for us has verified (steps 5 to 7): the sender made every byte."""
 
     admitted: Admitted
     body: frame.Span
-    """Where views, parts and signature are."""
+    """The span of views, parts and signature."""
     grant: bytes
-    """What the wrap holds: an index, and a key."""
+    """The content of the wrap: an index and a key."""
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
@@ -79,7 +78,7 @@ def locate(envelope: bytes, limits: Limits) -> Located:
     """Read the head.
 
     Raises:
-        EnvelopeError: If the bytes do not begin as an envelope.
+        EnvelopeError: If the bytes do not begin like an envelope.
     """
     start, end = frame.locate_head(envelope, limits)
     view = envelope if len(envelope) <= _COPIED else memoryview(envelope)
@@ -87,10 +86,10 @@ def locate(envelope: bytes, limits: Limits) -> Located:
 
 
 def admit(located: Located, admission_of: Admit) -> Admitted:
-    """Ask for the admission of the sender: for each message, with its time of sealing.
+    """Check that the sender is admitted, at the message's time of sealing.
 
-    No admission is kept between messages: trust that withdraws a sender refuses its next message,
-    although the keys of its session are cached.
+    Admission is decided for each message and never cached: once trust withdraws a sender, its next
+    message is refused, although the keys of its session are cached.
 
     Raises:
         SenderNotAdmittedError: If the sender, or the user it names, is not admitted (E-62, E-63).
@@ -113,21 +112,21 @@ class _Own(NamedTuple):
 
 
 _SessionKeys = dict[int, tuple[bytes, primitives.AEAD]]
-"""By the number of our combination: the tag in the session, and the AEAD under K."""
+"""Maps the number of one of our (key, user) pairs to the session's tag and the AEAD under K."""
 
 _NOTHING: Final[_SessionKeys] = {}
 _new: Final = tuple.__new__
 
 
 class _Cache:
-    """Keys of senders and of their sessions, bounded, and forgotten when they are not used."""
+    """A bounded cache of the keys of senders and sessions; unused entries are dropped."""
 
     def __init__(self, senders: int, sessions: int) -> None:
         self.senders = Recent[tuple[derive.PairKeys, ...]](senders)
         self.sessions = Recent[_SessionKeys](sessions)
 
     def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
-        """Keep what a wrap has verified under, and nothing else (E-38)."""
+        """Keep keys under which a wrap has verified, and no others (E-38)."""
         self.sessions.add(name, (self.sessions.get(name) or _NOTHING) | {number: (tag, aead)})
 
 
@@ -160,7 +159,7 @@ class Unlocker:
     def _unwrap(
         self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache
     ) -> bytes:
-        """Open the first wrap that is for one of our combinations, in their order (E-37)."""
+        """Open the first wrap that verifies for one of our (key, user) pairs, in order (E-37)."""
         name = head.sender + head.ephemeral
         session, transcript = cache.sessions.get(name) or _NOTHING, b""
         for number, own in self._numbered:
@@ -184,11 +183,11 @@ class Unlocker:
         raise NotARecipientError(len(tags) // frame.TAG_SIZE)
 
     def _pairs(self, cache: _Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
-        """Return what we share with a sender: one X25519 for each own key, the first time."""
+        """Return the keys shared with a sender; the first call costs an X25519 for each own key."""
         keys = cache.senders.get(sender)
         if keys is None:
             peer = XKey(sender)
-            # By key: with a user, each stands twice in `_own`, and costs one X25519 all the same.
+            # By key: with a user, each key is in `_own` twice, but needs only one X25519.
             pairs = {own.public: own.pair for own in self._own}
             shared = {public: pair.dh(peer) for public, pair in pairs.items()}
             keys = tuple(
@@ -202,7 +201,7 @@ class Unlocker:
         return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
 
     def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
-        """Derive K: the one X25519 with a key that anybody can choose, behind a matching tag."""
+        """Derive K: the only X25519 with a key that anybody can choose; needs a matching tag."""
         auth_key = self._pairs(cache, head.sender)[number].auth_key
         ephemeral = XKey(head.ephemeral)
         return primitives.AEAD(
