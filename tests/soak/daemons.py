@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.running import DEADLINE
+
 _NOBODY: Final = re.compile(r" error failed code=(connection|delivery) ")
 
 
@@ -76,6 +78,11 @@ class Daemon:
         """Whether there is a process now."""
         return self.process is not None and self.process.returncode is None
 
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended by itself, with 0."""
+        return self.codes[-1:] == [0]
+
     def kill(self) -> bool:
         """End it as a power cut would; it starts again. False if it is not there."""
         if not self.alive or self.process is None:
@@ -95,7 +102,7 @@ class Daemon:
         if self.alive and self.process is not None:
             self.process.terminate()
         if self._task is not None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(2 * DEADLINE):
                 await self._task
         return self.codes[-1] if self.codes else 0
 
