@@ -133,8 +133,8 @@ class Arena:
     journal: Journal
     receivers: list[Daemon] = field(default_factory=list)
     feeder: Daemon | None = None
-    published: Callable[[], int] = lambda: 0
-    """How many messages a source has taken, where it is no feeder that publishes."""
+    elsewhere: Callable[[], int] = lambda: 0
+    """A count that changes when messages move where no file shows it."""
 
     @property
     def out(self) -> Path:
@@ -222,16 +222,15 @@ class Arena:
 
     async def progress(self) -> None:
         """Wait until messages have moved: a fault before that would meet only what is starting."""
-        assert self.feeder is not None
         before = self._moved()
-        while self._moved() == before and not self.feeder.is_done:  # noqa: ASYNC110 - files
+        while self._moved() == before:  # noqa: ASYNC110 - files
             await asyncio.sleep(0.02)
 
     def _moved(self) -> tuple[int, ...]:
         outputs = [path for daemon in self.receivers for path in daemon.outputs if path.exists()]
         return (
             self.journal.size(),
-            self.published(),
+            self.elsewhere(),
             self.out.stat().st_mtime_ns,
             sum(path.stat().st_size for path in outputs),
         )

@@ -78,11 +78,6 @@ class Daemon:
         """Whether there is a process now."""
         return self.process is not None and self.process.returncode is None
 
-    @property
-    def is_done(self) -> bool:
-        """Whether it has ended by itself, with 0."""
-        return self.codes[-1:] == [0]
-
     def kill(self) -> bool:
         """End it as a power cut would; it starts again. False if it is not there."""
         if not self.alive or self.process is None:

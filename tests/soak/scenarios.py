@@ -174,6 +174,8 @@ async def kills_nats(plan: Plan, seed: int) -> Ledger:
         ):
             api = API(link, timeout=DEADLINE)
             await api.request("STREAM.CREATE.OUT", {"name": "OUT", "subjects": ["out.>"]})
+            heard = await link.subscribe("out.>")
+            made.elsewhere = lambda: heard.pending + heard.dropped
             made.start_receivers(
                 f'kind = "nats"\nservers = ["{local.url}"]\njetstream = true\n'
                 'subject = "out.{subject}"'
@@ -202,7 +204,7 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
             await create_durable(api, "PLAIN", "sealing", options.config("sealing"))
             made.start_receivers(FILES)
             sender, places = made.start_sender(inside.url), Places(api)
-            made.published = places.published
+            made.elsewhere = places.published
 
             async def mark(victim: Victim) -> None:
                 if victim not in made.receivers:
