@@ -155,13 +155,15 @@ class Stage:
 
 
 def opened(envelopes: list[bytes], reader: XKeyPair = BOB, subject: str = ">") -> list[bytes]:
-    """Open what was seen outside; what opens twice is an error."""
-    opener = Opener(reader, {ALICE.public})
-    return [opener.open(each, subject=subject).data for each in envelopes]
+    """Open what was seen outside, however long ago; what is there twice is an error."""
+    opener = Opener(reader, {ALICE.public}, replay="file")
+    messages = [opener.open(each, subject=subject) for each in envelopes]
+    assert len({each.message_id for each in messages}) == len(messages)
+    return [each.data for each in messages]
 
 
 def viewed(envelopes: list[bytes], reader: XKeyPair, subject: str = ">") -> list[Any]:
-    opener = Opener(reader, {ALICE.public})
+    opener = Opener(reader, {ALICE.public}, replay="file")
     return [opener.open_document(each, subject=subject).document for each in envelopes]
 
 

@@ -57,7 +57,7 @@ async def test_another_key_and_a_signature_count_for_the_next_message(stage: Sta
         assert senders == [ALICE.public, ALICE.public, new.public]
         assert str(new.public).encode() in witness.raws[2].headers
         trusted = dict.fromkeys((ALICE.public, new.public), ALICE_USER.public)
-        opener = Opener(BOB, trusted, require_signature=True)
+        opener = Opener(BOB, trusted, require_signature=True, replay="file")
         for raw in witness.raws:
             message = opener.open(raw.data, subject="sealed.a")
             assert (message.data, message.signer) == (SECRET, ALICE_USER.public)

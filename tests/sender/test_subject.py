@@ -144,7 +144,7 @@ async def test_files_that_break_in_the_middle_change_nothing(stage: Stage) -> No
             assert SECRET.decode() not in "\n".join(alice.output("err"))
         assert not witness.saw(SECRET)
         assert len(viewed(witness.on("sealed.ehr.new"), BOB)) == 4
-        dave = Opener(DAVE, {inspect(witness.raws[0].data).sender})
+        dave = Opener(DAVE, {inspect(witness.raws[0].data).sender}, replay="file")
         view = dave.open_document(witness.raws[2].data, subject=">")
         assert view.document == {"name": SECRET.decode()}
 

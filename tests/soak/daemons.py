@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.running import DEADLINE
+
 _NOBODY: Final = re.compile(r" error failed code=(connection|delivery) ")
 
 
@@ -95,7 +97,7 @@ class Daemon:
         if self.alive and self.process is not None:
             self.process.terminate()
         if self._task is not None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(2 * DEADLINE):
                 await self._task
         return self.codes[-1] if self.codes else 0
 

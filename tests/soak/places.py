@@ -58,6 +58,10 @@ class Places:
                 group.create_task(send(number))
         await publisher.close()
 
+    def published(self) -> int:
+        """Return how many the source's stream has acknowledged."""
+        return len(self._acked)
+
     async def mark(self) -> None:
         """Take note of what the sender has, at a fault."""
         with contextlib.suppress(XKeyMsgError):
