@@ -167,7 +167,6 @@ class Unlocker:
             place = frame.find_tag(tags, tag)
             if place is None:
                 continue
-            kept = aead
             if aead is None:
                 aead = self._wrap_aead(cache, number, own, head)
             transcript = transcript or primitives.sha256(view[:start])
@@ -175,7 +174,7 @@ class Unlocker:
             wrap = view[at : at + frame.WRAP_SIZE]
             grant = primitives.aead_open(aead, head.nonce, wrap, transcript)
             if grant is not None:
-                if kept is None:
+                if number not in session:
                     cache.add_session(name, number, tag, aead)  # its wrap has verified (E-38)
                 return grant
         if transcript:
