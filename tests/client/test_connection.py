@@ -18,10 +18,10 @@ from xkeymsg import (
     MalformedError,
     Message,
     PayloadTooLargeError,
-    Sealer,
     XKeyMsgError,
 )
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.envelope.session import Session
 from xkeymsg.testing import MemoryNATS, NATSServer
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.options import ConnectOptions
@@ -225,7 +225,7 @@ async def test_streams_are_sealed_and_opened_by_the_same_trust(
             await alice.js.publish("_XKM.a", b"", to="bob")
         sealed: list[object] = []
         with monkeypatch.context() as patch:
-            patch.setattr(Sealer, "seal", lambda *_, **__: sealed.append(1))
+            patch.setattr(Session, "next_nonce", lambda *_, **__: sealed.append(1))
             with pytest.raises(PayloadTooLargeError):  # before it is sealed
                 await alice.js.publish("s.a", b"x", to="bob", clear_headers={"a": "x" * (1 << 20)})
             with pytest.raises(MalformedError):

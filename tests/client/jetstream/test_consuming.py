@@ -105,7 +105,6 @@ async def test_a_slow_handler_gets_its_time(stage: Stage) -> None:
     assert calls == 2
 
 
-@pytest.mark.xfail(reason="a settled message opens again where the stream keeps it", strict=True)
 async def test_a_redelivery_that_crosses_its_acknowledgement_is_not_handled(stage: Stage) -> None:
     """As on a busy machine: `ack_wait` passes while the event loop does not turn."""
 
