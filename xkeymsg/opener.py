@@ -226,8 +226,10 @@ class Opener:
     def settle(self, message: Message, *, handled: bool = True) -> None:
         """End the handling of a message of a stream, before it is acknowledged.
 
-        A handled message never opens again here. With `handled=False` the message is forgotten and
-        opens again, at whatever position it is delivered. A rejected message counts as handled.
+        A handled message never opens again here, unless it was forgotten before it was settled, as
+        there were more than `Limits.replay_pending` in hand. With `handled=False` the message is
+        forgotten and opens again, at whatever position it is delivered. A rejected message counts
+        as handled.
 
         Raises:
             TypeError: If an argument has the wrong type.

@@ -12,9 +12,10 @@ from typing import Any, Final
 import pytest
 
 from tests.envelope.cast import ALICE, BOB, MALLORY, NOW, SUBJECT, Clock, reader
-from tests.envelope.forge import Rogue
+from tests.envelope.forge import MESSAGE, Rogue
 from xkeymsg import (
     Admission,
+    Limits,
     Opener,
     Policy,
     Sealer,
@@ -22,7 +23,9 @@ from xkeymsg import (
     XKey,
     XKeyMsgError,
 )
+from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.replay import ReplayMemory
 from xkeymsg.opener import View
 
 PACKAGE: Final = Path(__file__).parent.parent.parent / "xkeymsg"
@@ -139,3 +142,33 @@ def test_no_admission_is_kept_with_the_keys_of_a_session() -> None:
 def test_the_sender_of_another_reader_is_asked_about_as_well() -> None:
     with pytest.raises(SenderNotAdmittedError):
         reader(BOB, {MALLORY.public}).open(Rogue().envelope(), subject=">")
+
+
+def test_a_refusal_holds_no_plaintext_as_its_context() -> None:
+    # Python's own error about text that is not UTF-8 has the text as an attribute.
+    content = b"\x92\xa8SECRET\xff\xfe\x90data"
+    envelope = Rogue().envelope(parts=[Rogue().part(0, content, MESSAGE)])
+    with pytest.raises(XKeyMsgError) as caught:
+        reader().open(envelope, subject=">")
+    assert caught.value.code == "malformed"
+    assert caught.value.__context__ is None
+    assert caught.value.__cause__ is None
+
+
+def test_strangers_over_their_budget_do_not_visit_admitted_senders() -> None:
+    limits = Limits(replay_bytes_unadmitted=4000)
+    memory = ReplayMemory(limits, NOW - 1000)
+
+    def head(sender: int, ephemeral: int) -> Head:
+        keys = sender.to_bytes(32, "big"), ephemeral.to_bytes(32, "big")
+        return Head(
+            *keys, bytes(3) + b"\x01" + bytes(8), NOW + ephemeral, SUBJECT, None, None, None
+        )
+
+    memory.mark(head(1, 1), None, admitted=True, now_ms=NOW)
+    [admitted] = memory._senders.values()
+    pages = admitted.pages
+    for number in range(100):
+        memory.mark(head(2, number), None, admitted=False, now_ms=NOW)
+    assert memory.state(NOW).dropped > 50
+    assert admitted.pages is pages

@@ -33,7 +33,8 @@ class Trust(Protocol):
             sender: The sender's key, as the message states it.
             subject: The subject that the message is sealed for.
             at: The time of sealing in milliseconds since 1970, for keys and certificates that are
-                valid for a time. The sender states it; freshness (E-73, E-81) bounds it.
+                valid for a time. The sender states it. Freshness (E-73, E-81) bounds it,
+                except at rest, where nothing does.
         """
 
 
