@@ -250,7 +250,9 @@ def _jobs(world: _World, session: Session) -> Iterator[_Job]:
         parts, grants = world.plan(document)
         sets = {one: frozenset(numbers) for one, numbers in grants.items()}
         sharing = Sharing(sets, len(parts))
-        yield _Job([part.plaintext for part in parts], sharing, session.shared(sharing)[0])
+        yield _Job(
+            [part.plaintext for part in parts], sharing, session.plan(sharing, b"", b"").audience
+        )
 
 
 def _stages(world: _World) -> Iterator[Contender]:

@@ -6,27 +6,24 @@ Planning checks the arguments (`envelope.plan`, `fields`), a session draws nonce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
 from threading import Lock
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
-from xkeymsg import nkey, wire
+from xkeymsg import nkey
 from xkeymsg.ambient import after_fork, call_later, now_ns
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.content import PADDED, padded
-from xkeymsg.envelope.plan import Headers, Planner, Sharing, pairs_of
-from xkeymsg.envelope.seal import (
-    LARGE,
-    NO_VIEWS,
-    ONE_PART,
-    assemble,
-    seal_large,
-    seal_part,
-    seal_view,
+from xkeymsg.envelope.plan import Contents, Headers, Planner, Sharing
+from xkeymsg.envelope.seal import assemble
+from xkeymsg.envelope.session import (
+    LIFETIME,
+    Recipients,
+    Session,
+    SessionEndedError,
+    TagCollisionError,
 )
-from xkeymsg.envelope.session import LIFETIME, Session, SessionEndedError, TagCollisionError
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.errors import ConfigurationError, LimitExceededError
 from xkeymsg.fields import splitting
@@ -39,10 +36,6 @@ __all__ = ("Headers", "Sealer")
 
 _PAIRS: Final = 4096
 """How many recipients' static keys a sealer keeps."""
-
-_NO_VIEWS_ONE_PART: Final = NO_VIEWS + ONE_PART
-
-_T = TypeVar("_T")
 
 
 class Sealer:
@@ -150,11 +143,9 @@ class Sealer:
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
-        pairs = pairs_of(headers) if headers else []
-        kind, content = self._planner.payload(data, pairs, content_type)
-        return self._seal_at(
-            now_ns(), kind, content, tuple(to), subject, expires, revision, check_size
-        )
+        contents = self._planner.payload(data, headers, content_type)
+        recipients = self._planner.recipients(to)
+        return self._seal_at(now_ns(), contents, recipients, subject, expires, revision, check_size)
 
     def seal_document(
         self,
@@ -194,9 +185,7 @@ class Sealer:
             ExpiredError: If `expires` is not in the future.
         """
         contents, sharing = self._planned(document, policy, readers, headers, content_type)
-        return self._seal_parts_at(
-            now_ns(), contents, sharing, subject, expires, revision, check_size
-        )
+        return self._seal_at(now_ns(), contents, sharing, subject, expires, revision, check_size)
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -212,7 +201,7 @@ class Sealer:
         readers: Readers,
         headers: Headers,
         content_type: str | None,
-    ) -> tuple[list[tuple[int, bytes]], Sharing]:
+    ) -> tuple[Contents, Sharing]:
         """Return the parts of a document, ready to be sealed, and which reader gets which."""
         holders = self._holders.of(policy, readers)
         split = splitting.split(document, policy, self._planner.limits)
@@ -231,97 +220,37 @@ class Sealer:
     def _seal_at(
         self,
         now: int,
-        kind: int,
-        content: bytes,
-        to: tuple[XKey | Recipient, ...],
+        contents: Contents,
+        to: Recipients,
         subject: str,
         expires: timedelta | None,
         revision: int | None,
         check_size: Callable[[int], None] | None = None,
     ) -> bytes:
-        """Seal one part at a given time, in nanoseconds."""
-        created_ms = now // 1_000_000
+        """Seal at a given time, in nanoseconds since 1970."""
+        created_ms, planner = now // 1_000_000, self._planner
         raw_subject = encode_subject(subject)
-        attributes = self._planner.attributes(created_ms, expires, revision)
-        limits = self._planner.limits
-        if self._planner.padding:
-            kind, content = kind + PADDED, padded(content)
-        if self._planner.always_to:
-            to += self._planner.always_to
-        if not 0 < len(to) <= limits.recipients:
-            self._planner.check_number(to)
+        attributes = planner.attributes(created_ms, expires, revision)
         if check_size is not None:
-            different = {Recipient(one) if isinstance(one, XKey) else one for one in to}
-            sizes = [len(content)]
-            check_size(self._planner.size(sizes, (), len(different), raw_subject, attributes))
-
-        def attempt(session: Session) -> bytes:
-            nonce, content_key = session.next_nonce(now)
-            route = session.route(to, raw_subject, attributes)
-            ephemeral, signer = session.public, self._signer
-            if len(content) >= LARGE:
-                return seal_large(
-                    route, nonce, created_ms, ephemeral, kind, content, content_key, signer
-                )
-            part = seal_part(ephemeral, nonce, 0, kind, content, content_key)
-            body = (_NO_VIEWS_ONE_PART, *part)
-            return assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
-
-        return self._planner.check_size(self._in_session(attempt))
-
-    def _seal_parts_at(
-        self,
-        now: int,
-        contents: Sequence[tuple[int, bytes]],
-        sharing: Sharing,
-        subject: str,
-        expires: timedelta | None,
-        revision: int | None,
-        check_size: Callable[[int], None] | None = None,
-    ) -> bytes:
-        """Seal the parts of a document at a given time, in nanoseconds."""
-        created_ms = now // 1_000_000
-        raw_subject = encode_subject(subject)
-        attributes = self._planner.attributes(created_ms, expires, revision)
-        parts, views = len(contents), sharing.views
-        if parts > self._planner.limits.parts:
-            raise LimitExceededError("number of parts", parts, self._planner.limits.parts)
-        if len(views) > self._planner.limits.views:
-            raise LimitExceededError("number of views", len(views), self._planner.limits.views)
-        if check_size is not None:
-            sizes, readers = [len(content) for _, content in contents], len(sharing.recipients)
-            check_size(self._planner.size(sizes, views, readers, raw_subject, attributes))
-
-        def attempt(session: Session) -> bytes:
-            nonce, first_key = session.next_nonce(now)
-            keys = [first_key, *session.draw_keys(parts + len(views) - 1, now)]
-            audience, order = session.shared(sharing)
-            ephemeral, body = session.public, [wire.array_header(len(views))]
-            for index, granted in enumerate(views):
-                body.append(seal_view(ephemeral, nonce, index, granted, keys, keys[parts + index]))
-            body.append(wire.array_header(parts))
-            for index, (kind, content) in enumerate(contents):
-                body += seal_part(ephemeral, nonce, index, kind, content, keys[index])
-            of_view = [bytes((index,)) + keys[parts + index] for index in range(len(views))]
-            return assemble(
-                session.route_to(audience, raw_subject, attributes),
-                nonce,
-                created_ms,
-                body,
-                [of_view[index] for index in order] if views else b"\0" + first_key,
-                self._signer,
-            )
-
-        return self._planner.check_size(self._in_session(attempt))
-
-    def _in_session(self, attempt: Callable[[Session], _T]) -> _T:
-        """Call `attempt` with the session; retry with a new one if it ended or two tags collide."""
+            check_size(planner.size(contents, to, raw_subject, attributes))
         while True:
             session = self._session or self._begin(None)
             try:
-                return attempt(session)
+                nonce, key = session.next_nonce(now)
+                plan = session.plan(to, raw_subject, attributes)
+                keys = [key]
+                if more := len(contents) - 1 + len(plan.audience.views):
+                    keys += session.draw_keys(more, now)
             except (SessionEndedError, TagCollisionError):
                 self._begin(session)
+            else:
+                break
+        envelope = assemble(plan, nonce, created_ms, contents, keys, self._signer)
+        if len(envelope) > planner.limits.envelope:
+            raise LimitExceededError(
+                "bytes of the envelope", len(envelope), planner.limits.envelope
+            )
+        return envelope
 
     def _begin(self, old: Session | None) -> Session:
         """Replace the session `old` with a new one, unless another thread did."""

@@ -116,4 +116,4 @@ def seal_parts(
     metadata = len(contents) > len(parts)
     sharing = sealer._planner.sharing(grants, len(parts), metadata=metadata)
     now = sealing.now_ns()  # type: ignore[attr-defined]  # the clock that tests set
-    return sealer._seal_parts_at(now, contents, sharing, subject, expires, revision)
+    return sealer._seal_at(now, contents, sharing, subject, expires, revision)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from unittest import mock
 
 from tests.envelope.cast import FIELDS, PAYLOAD, opened_at
 from tests.reference.accumulated import COUNT, HASHES, cases
 from tests.reference.content import METADATA, PADDED
-from tests.reference.seal import Inputs, view_grants
-from xkeymsg import Opener, Recipient, XKey, XKeyPair, wire
+from tests.reference.seal import Inputs
+from xkeymsg import Opener, Recipient, XKey, XKeyPair
 from xkeymsg.envelope import derive
+from xkeymsg.envelope import seal as assembly
 from xkeymsg.envelope.head import Attributes
-from xkeymsg.envelope.seal import assemble, seal_large, seal_part, seal_view
+from xkeymsg.envelope.plan import Sharing
+from xkeymsg.envelope.seal import assemble
 from xkeymsg.envelope.session import Session
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.keys import Keyring
@@ -33,31 +36,14 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
 
     session = Session(pair, pairs, secret=inputs.e)
     readers = {Recipient(XKey(one.R), user_of(one.U)): one.grants for one in inputs.recipients}
-    audience = session.audience(tuple(readers))
-    views = view_grants(list(inputs.recipients)) if len(inputs.parts) > 1 else []
     attributes = Attributes(inputs.revision, inputs.identity, inputs.expires_ms).encode()
     subject = encode_subject(inputs.subject)
-    route, when = session.route_to(audience, subject, attributes), inputs.created_ms
+    plan = session.plan(Sharing(readers, len(inputs.parts)), subject, attributes)
     seed = inputs.signing_seed
     signer = None if seed is None else UserKey(encode_seed(Prefix.USER, seed))
-    if large:
-        [(kind, content)], [key] = inputs.parts, inputs.content_keys
-        return seal_large(route, inputs.nonce, when, session.public, kind, content, key, signer)
-    body = [wire.array_header(len(views))]
-    for index, granted in enumerate(views):
-        keys = inputs.content_keys, inputs.view_keys[index]
-        body.append(seal_view(session.public, inputs.nonce, index, sorted(granted), *keys))
-    body.append(wire.array_header(len(inputs.parts)))
-    for index, (kind, content) in enumerate(inputs.parts):
-        key = inputs.content_keys[index]
-        body += seal_part(session.public, inputs.nonce, index, kind, content, key)
-    grants = [
-        bytes((at := views.index(readers[one]),)) + inputs.view_keys[at]
-        if views
-        else b"\0" + inputs.content_keys[0]
-        for one in audience.recipients
-    ]
-    return assemble(route, inputs.nonce, when, body, grants, signer)
+    keys = [*inputs.content_keys, *(inputs.view_keys if plan.audience.views else ())]
+    with mock.patch.object(assembly, "LARGE", 0 if large else 1 << 30):
+        return assemble(plan, inputs.nonce, inputs.created_ms, list(inputs.parts), keys, signer)
 
 
 def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None:

@@ -30,19 +30,23 @@ SIZES = [LARGE - 1, LARGE, LARGE + 1, LARGE + 65_536]
 
 @pytest.mark.parametrize("signer", [None, ALICE_USER])
 @pytest.mark.parametrize("readers", [1, 5, 6, 40])
-def test_in_place_or_not_the_bytes_are_the_same(signer: UserKey | None, readers: int) -> None:
+def test_in_place_or_not_the_bytes_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, signer: UserKey | None, readers: int
+) -> None:
     # With the same numbers: what an envelope is does not depend on how it was put together.
     sealer = Sealer(ALICE)
     seal(sealer)
     session, data = running(sealer), bytes(range(256)) * (LARGE // 256 + 1)
-    audience = session.audience(tuple(pair(number).public for number in range(readers)))
-    nonce, key = b"\0\0\0\7random..", b"k" * 32
-    route = session.route_to(audience, encode_subject("a"), b"\x93\xc0\xc0\xc0")
-    part = assembly.seal_part(session.public, nonce, 0, 0, data, key)
-    body = (assembly.NO_VIEWS + assembly.ONE_PART, *part)
-    whole = assembly.assemble(route, nonce, 2**40, body, b"\0" + key, signer)
-    placed = assembly.seal_large(route, nonce, 2**40, session.public, 0, data, key, signer)
-    assert whole == placed
+    to = tuple(pair(number).public for number in range(readers))
+    plan = session.plan(to, encode_subject("a"), b"\x93\xc0\xc0\xc0")
+
+    def assembled() -> bytes:
+        nonce, keys = b"\0\0\0\7random..", [b"k" * 32]
+        return assembly.assemble(plan, nonce, 2**40, [(0, data)], keys, signer)
+
+    placed = assembled()
+    monkeypatch.setattr(assembly, "LARGE", len(data) + 1)
+    assert assembled() == placed
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -7,6 +7,7 @@ from typing import Final, Protocol, runtime_checkable
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.envelope.admission import ANYONE, Admission, Senders, admission_of
+from xkeymsg.envelope.plan import as_recipient
 from xkeymsg.errors import MalformedError, UnknownKeyError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.trust.resolver import Resolver
@@ -146,5 +147,5 @@ def _merged(
                 raise UnknownKeyError("a name stands for nobody")
             found.update(dict.fromkeys(some))
         else:
-            found[one if isinstance(one, Recipient) else Recipient(one)] = None
+            found[as_recipient(one)] = None
     return tuple(found)

@@ -23,8 +23,10 @@ __all__ = (
     "COMMIT_SIZE",
     "GRANT_SIZE",
     "MAGIC",
+    "ONE_PART",
     "PART_OVERHEAD",
     "TAG_SIZE",
+    "UNSIGNED",
     "VIEW_OVERHEAD",
     "WRAP_SIZE",
     "Body",
@@ -55,9 +57,9 @@ _new: Final = tuple.__new__
 Span = tuple[int, int]
 """Where something begins and ends in the envelope."""
 
-_ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
+ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
 """No views, and one part."""
-_UNSIGNED: Final = wire.encode_bin(b"")
+UNSIGNED: Final = wire.encode_bin(b"")
 _KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
 _PAYLOADS: Final = {
     byte: kind for byte, kind in _KINDS.items() if kind in (PartType.PAYLOAD, PartType.MESSAGE)
@@ -168,13 +170,13 @@ def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
     size = rest - (2 if rest < 258 else 3 if rest < 65_539 else 5)
     if not PART_OVERHEAD <= size < 1 << 32:
         return None
-    lead, stop = _ONE_PART + wire.bin_header(size), end - 2
+    lead, stop = ONE_PART + wire.bin_header(size), end - 2
     first = stop - size
     if start + len(lead) != first or not data.startswith(lead, start):
         return None
     byte = data[first]
     kind = _PAYLOADS.get(byte)
-    if kind is None or data[stop:end] != _UNSIGNED:
+    if kind is None or data[stop:end] != UNSIGNED:
         return None
     part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
     return _new(Body, ([], [part], (end, end), stop, False))

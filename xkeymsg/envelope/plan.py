@@ -6,7 +6,7 @@ the recipients of every message. It encrypts nothing and draws no random bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -32,9 +32,14 @@ from xkeymsg.errors import ExpiredError, LimitExceededError, MalformedError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Grants", "Headers", "Planner", "Sharing", "pairs_of")
+__all__ = ("Contents", "Grants", "Headers", "Planner", "Sharing", "as_recipient", "pairs_of")
 
+Contents = list[tuple[int, bytes]]
+"""The type and content of each part."""
+
+_PAYLOAD: Final = int(PartType.PAYLOAD)
 _FIELDS: Final = int(PartType.FIELDS)
+_MESSAGE: Final = int(PartType.MESSAGE)
 _METADATA: Final = int(PartType.METADATA)
 
 _RESERVED: Final = "xkm-"
@@ -56,7 +61,7 @@ class Sharing:
     Immutable, so that it can be cached and reused for all documents that are shared alike.
     """
 
-    __slots__ = ("_numbers", "recipients", "views")
+    __slots__ = ("recipients", "view_of", "views")
 
     def __init__(self, readers: Mapping[Recipient, frozenset[int]], parts: int) -> None:
         """Initialize from the parts of each reader, none of them empty, and the number of parts."""
@@ -66,11 +71,8 @@ class Sharing:
         self.views = tuple(tuple(sorted(granted)) for granted in sets)
         """The numbers of the parts in each view, ascending."""
         numbers = {granted: number for number, granted in enumerate(sets)}
-        self._numbers = {one: numbers.get(granted, 0) for one, granted in readers.items()}
-
-    def order(self, recipients: tuple[Recipient, ...]) -> tuple[int, ...]:
-        """Return the number of each recipient's view."""
-        return tuple(self._numbers[one] for one in recipients)
+        self.view_of = {one: numbers.get(granted, 0) for one, granted in readers.items()}
+        """The number of each recipient's view."""
 
 
 class Planner:
@@ -86,48 +88,59 @@ class Planner:
         always_to: Iterable[XKey | Recipient],
     ) -> None:
         self.limits = limits
-        self.padding = padding
-        self.always_to = tuple(map(_recipient, always_to))
+        self._padding = padding
+        self.always_to = tuple(map(as_recipient, always_to))
         self._identity = identity
         self._signed = signed
 
-    def payload(
-        self, data: bytes, pairs: list[tuple[str, str]], content_type: str | None
-    ) -> tuple[int, bytes]:
+    def payload(self, data: bytes, headers: Headers, content_type: str | None) -> Contents:
         """Return the type and content of the single part of a payload."""
         if type(data) is not bytes:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
-        # `pairs` is a list: an empty iterator of headers would be true, but needs no message array.
-        if pairs or content_type is not None:
-            array = encode_message_array(content_type, pairs, self.limits)
-            return PartType.MESSAGE, array + data
-        return PartType.PAYLOAD, data
+        array = self._message_array(headers, content_type)
+        if array is None:
+            return self._padded([(_PAYLOAD, data)])
+        return self._padded([(_MESSAGE, array + data)])
 
     def contents(
         self, parts: Sequence[bytes], headers: Headers, content_type: str | None
-    ) -> list[tuple[int, bytes]]:
+    ) -> Contents:
         """Return the type and content of each part, followed by the metadata if there is any."""
         contents = [(_FIELDS, part) for part in parts]
-        pairs = pairs_of(headers) if headers else []
-        if pairs or content_type is not None:
-            array = encode_message_array(content_type, pairs, self.limits)
+        array = self._message_array(headers, content_type)
+        if array is not None:
             contents.append((_METADATA, array))
-        if self.padding:
-            contents = [(kind + PADDED, padded(content)) for kind, content in contents]
-        return contents
+        return self._padded(contents)
+
+    def recipients(self, to: Iterable[XKey | Recipient]) -> tuple[XKey | Recipient, ...]:
+        """Return the recipients of a payload, possibly with duplicates.
+
+        Raises:
+            MalformedError: If there is none.
+            LimitExceededError: If there are too many.
+        """
+        everyone = (*to, *self.always_to)
+        if not 0 < len(everyone) <= self.limits.recipients:
+            self._check_number(set(map(as_recipient, everyone)))
+        return everyone
 
     def sharing(self, grants: Grants, fields: int, *, metadata: bool) -> Sharing:
         """Merge equal recipients (E-28), and omit those without a granted part."""
         merged: dict[Recipient, frozenset[int]] = {}
         for one, indices in (*grants.items(), *((one, range(fields)) for one in self.always_to)):
-            reader, granted = _recipient(one), frozenset(indices)
+            reader, granted = as_recipient(one), frozenset(indices)
             if granted and not 0 <= min(granted) <= max(granted) < fields:
                 raise MalformedError("a part is granted that is not there")
             merged[reader] = merged.get(reader, frozenset()) | granted
         also = frozenset({fields} if metadata else ())
         readers = {one: granted | also for one, granted in merged.items() if granted}
-        self.check_number(tuple(readers))
-        return Sharing(readers, fields + metadata)
+        self._check_number(readers)
+        parts, sharing = fields + metadata, Sharing(readers, fields + metadata)
+        if parts > self.limits.parts:
+            raise LimitExceededError("number of parts", parts, self.limits.parts)
+        if len(sharing.views) > self.limits.views:
+            raise LimitExceededError("number of views", len(sharing.views), self.limits.views)
+        return sharing
 
     def attributes(self, created_ms: int, expires: timedelta | None, revision: int | None) -> bytes:
         """Return the encoded attributes of the head.
@@ -154,42 +167,41 @@ class Planner:
                 raise MalformedError("an expiry beyond what an envelope can say")
         return Attributes(revision, self._identity, expires_ms).encode()
 
-    def check_number(self, to: Sequence[XKey | Recipient]) -> None:
-        """Refuse an empty list of recipients, and too many distinct ones."""
-        if not to:
+    def _message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
+        # Tested as a list: an empty iterator of headers would be true, but needs no message array.
+        pairs = pairs_of(headers) if headers else []
+        if pairs or content_type is not None:
+            return encode_message_array(content_type, pairs, self.limits)
+        return None
+
+    def _padded(self, contents: Contents) -> Contents:
+        if self._padding:
+            return [(kind + PADDED, padded(content)) for kind, content in contents]
+        return contents
+
+    def _check_number(self, recipients: Collection[Recipient]) -> None:
+        """Refuse an empty set of recipients, and too many."""
+        if not recipients:
             raise MalformedError("a message for nobody")
-        different = len(set(map(_recipient, to)))
-        if different > self.limits.recipients:
-            raise LimitExceededError("number of recipients", different, self.limits.recipients)
-
-    def check_size(self, envelope: bytes) -> bytes:
-        """Return the envelope if its length is within the limit.
-
-        Raises:
-            LimitExceededError: If the envelope is too long.
-        """
-        if len(envelope) > self.limits.envelope:
-            raise LimitExceededError("bytes of the envelope", len(envelope), self.limits.envelope)
-        return envelope
+        if len(recipients) > self.limits.recipients:
+            raise LimitExceededError(
+                "number of recipients", len(recipients), self.limits.recipients
+            )
 
     def size(
         self,
-        contents: Iterable[int],
-        views: Iterable[tuple[int, ...]],
-        recipients: int,
+        contents: Contents,
+        readers: tuple[XKey | Recipient, ...] | Sharing,
         subject: bytes,
         attributes: bytes,
     ) -> int:
-        """Return the length of an envelope in bytes, before anything is encrypted ("Envelope").
-
-        Args:
-            contents: The length of the content of each part, including padding.
-            views: The parts that each view grants.
-            recipients: The number of distinct recipients.
-            subject: The subject, encoded.
-            attributes: The attributes, encoded.
-        """
-        parts = [_bin(PART_OVERHEAD + content) for content in contents]
+        """Return the length of an envelope in bytes, before anything is encrypted ("Envelope")."""
+        views: tuple[tuple[int, ...], ...] = ()
+        if isinstance(readers, Sharing):
+            views, recipients = readers.views, len(readers.recipients)
+        else:
+            recipients = len(set(map(as_recipient, readers)))
+        parts = [_bin(PART_OVERHEAD + len(content)) for _, content in contents]
         groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * len(granted)) for granted in views]
         return (
             len(MAGIC)
@@ -205,7 +217,8 @@ class Planner:
         )
 
 
-def _recipient(one: XKey | Recipient) -> Recipient:
+def as_recipient(one: XKey | Recipient) -> Recipient:
+    """Return a recipient as it is, or the one that has a key and no user."""
     return one if isinstance(one, Recipient) else Recipient(one)
 
 

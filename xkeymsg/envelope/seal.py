@@ -13,25 +13,15 @@ from xkeymsg import nkey, primitives, wire
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import COMMIT_SIZE, WRAP_SIZE
 from xkeymsg.envelope.head import encode_new
-from xkeymsg.envelope.session import Route
+from xkeymsg.envelope.plan import Contents
+from xkeymsg.envelope.session import Plan, Wrap
 from xkeymsg.errors import SignatureInvalidError
 
-__all__ = (
-    "LARGE",
-    "NO_VIEWS",
-    "ONE_PART",
-    "assemble",
-    "seal_large",
-    "seal_part",
-    "seal_view",
-)
-
-NO_VIEWS: Final = wire.array_header(0)
-ONE_PART: Final = wire.array_header(1)
+__all__ = ("LARGE", "assemble", "seal_part", "seal_view", "seal_wraps")
 
 _KINDS: Final = tuple(bytes((kind,)) for kind in range(256))
 LARGE: Final = 1 << 18
-"""From how many bytes on a single part is sealed by `seal_large`; below, its fixed costs count."""
+"""Bytes from which a single part is sealed in place; below, the fixed costs of that count."""
 
 
 def seal_part(
@@ -68,19 +58,37 @@ def seal_view(
 
 
 def assemble(
-    route: Route,
+    plan: Plan,
     nonce: bytes,
     created_ms: int,
-    body: Iterable[bytes],
-    grants: bytes | Iterable[bytes],
+    contents: Contents,
+    keys: Sequence[bytes],
     signer: nkey.Signer | None,
 ) -> bytes:
-    """Put an envelope together around `body`, the pieces of the encoded views and parts.
+    """Make an envelope.
 
-    `grants` are what the wraps hold, an index and a key: one for all, or in the audience's order.
+    Args:
+        plan: The prepared route.
+        nonce: The counter and random bytes, which no other message of the session has.
+        created_ms: When it is sealed, in milliseconds since 1970.
+        contents: The parts; one, if the plan has no views.
+        keys: A fresh key for each part, and then for each view.
+        signer: Who signs, if anybody does.
     """
-    before, between, (_, wraps_header, unsigned, wraps, _) = route
-    pieces = [before, encode_new(nonce, created_ms), between, *body]
+    ephemeral, before, between, (_, _, wraps_header, unsigned, wraps, views, order) = plan
+    pieces = [before, encode_new(nonce, created_ms), between]
+    if views:
+        view_keys = keys[len(contents) :]
+        for index, granted in enumerate(views):
+            pieces.append(seal_view(ephemeral, nonce, index, granted, keys, view_keys[index]))
+        pieces.append(wire.array_header(len(contents)))
+        grants = [bytes((index,)) + view_keys[index] for index in order]
+    else:
+        grants = [b"\0" + keys[0]] * len(wraps)
+        if len(contents[0][1]) >= LARGE:
+            return _assemble_in_place(plan, nonce, b"".join(pieces), contents[0], grants, signer)
+    for index, (kind, content) in enumerate(contents):
+        pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
     if signer is None:
         pieces.append(unsigned)
     else:
@@ -88,53 +96,47 @@ def assemble(
         pieces += wire.encode_bin(signature), wraps_header
     covered = b"".join(pieces)
     # One hash over everything before the wraps: each of them authenticates all of it.
-    transcript = primitives.sha256(covered)
-    pieces = [covered]
-    if isinstance(grants, bytes):
-        for wrap in wraps:
-            pieces.append(wrap(nonce, grants, transcript))
-    else:
-        pairs = zip(wraps, grants, strict=True)
-        pieces += [wrap(nonce, grant, transcript) for wrap, grant in pairs]
-    return b"".join(pieces)
+    return covered + seal_wraps(wraps, nonce, grants, primitives.sha256(covered))
 
 
-def seal_large(
-    route: Route,
+def seal_wraps(
+    wraps: Iterable[Wrap], nonce: bytes, grants: Iterable[bytes], transcript: bytes
+) -> bytes:
+    """Wrap an index and a key for each recipient, in the order of their tags."""
+    pairs = zip(wraps, grants, strict=True)
+    return b"".join([wrap(nonce, grant, transcript) for wrap, grant in pairs])
+
+
+def _assemble_in_place(
+    plan: Plan,
     nonce: bytes,
-    created_ms: int,
-    ephemeral: bytes,
-    kind: int,
-    content: bytes,
-    content_key: bytes,
+    front: bytes,
+    part: tuple[int, bytes],
+    grants: Iterable[bytes],
     signer: nkey.Signer | None,
 ) -> bytes:
-    """Seal one large part where it stands in the envelope: the same bytes as `assemble` makes.
+    """Seal one large part where it stands in the envelope, which begins with `front`.
 
     A ciphertext of its own, to be copied later, is a second allocation of that size, which at a
-    megabyte costs as much as encrypting and hashing: the C library gives such memory back to the
-    kernel after each message and gets it anew, page by page.
+    megabyte costs as much as encrypting and hashing: the C library returns such memory to the
+    kernel after each message and gets it again, page by page.
     """
-    keys = derive.part_keys(content_key, ephemeral, nonce, 0)
+    (kind, content), (_, _, wraps_header, _, wraps, _, _) = part, plan.audience
+    [grant, *_] = grants = list(grants)
+    keys = derive.part_keys(grant[1:], plan.ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
-    size = wire.bin_header(1 + COMMIT_SIZE + sealed_size)
-    audience = route.audience
-    front = (route.before, encode_new(nonce, created_ms), route.between, NO_VIEWS, ONE_PART)
-    lead = b"".join((*front, size, bytes((kind,)), keys[32:]))
+    lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _KINDS[kind] + keys[32:]
     sealed_end = len(lead) + sealed_size
-    tail_size = 2 + (0 if signer is None else 64) + len(audience.wraps_header)
-    wraps_start = sealed_end + tail_size
-    envelope = BytesIO(bytes(wraps_start + WRAP_SIZE * len(audience.wraps)))
+    wraps_start = sealed_end + 2 + (0 if signer is None else 64) + len(wraps_header)
+    envelope = BytesIO(bytes(wraps_start + WRAP_SIZE * len(wraps)))
     with envelope.getbuffer() as view:
         view[: len(lead)] = lead
         aead = primitives.AEAD(keys[:32])
         aead.encrypt_into(derive.ZERO_NONCE, content, None, view[len(lead) : sealed_end])
         signature = b"" if signer is None else _sign(signer, primitives.sha256(view[:sealed_end]))
-        view[sealed_end:wraps_start] = wire.encode_bin(signature) + audience.wraps_header
+        view[sealed_end:wraps_start] = wire.encode_bin(signature) + wraps_header
         transcript = primitives.sha256(view[:wraps_start])
-        for number, wrap in enumerate(audience.wraps):
-            at = wraps_start + WRAP_SIZE * number
-            view[at : at + WRAP_SIZE] = wrap(nonce, b"\0" + content_key, transcript)
+        view[wraps_start:] = seal_wraps(wraps, nonce, grants, transcript)
     return envelope.getvalue()
 
 

@@ -234,7 +234,7 @@ async def test_a_forged_position_is_no_licence_to_replay(stage: Stage) -> None:
         "Nats-Time-Stamp": "2020-01-01T00:00:00Z",
     }
     old = Sealer(ALICE)._seal_at(
-        time.time_ns() - 3600 * 10**9, 0, b"old", (BOB.public,), "h.a", None, None
+        time.time_ns() - 3600 * 10**9, [(0, b"old")], (BOB.public,), "h.a", None, None
     )
     long_ago = time.time_ns() // 1_000_000 - 3_600_000
     await stage.send(envelope, headers=forged)

@@ -281,7 +281,7 @@ async def test_a_sender_whose_clock_is_ahead_makes_no_message_of_another_stale(
     fast, budget = Sealer(EVE), Limits(replay_bytes=6000)
     ahead = time.time_ns() + 20 * 10**9
     flood = [
-        fast._seal_at(ahead + number * 10**6, 0, b"fast", (BOB.public,), "h.a", None, None)
+        fast._seal_at(ahead + number * 10**6, [(0, b"fast")], (BOB.public,), "h.a", None, None)
         for number in range(6000)
     ]
     async with stage.consumer(senders={ALICE.public, EVE.public}, limits=budget) as consumer:
