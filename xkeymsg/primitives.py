@@ -156,9 +156,8 @@ def sha512_256(data: bytes) -> bytes:
     return digest.finalize()
 
 
-def equal(left: bytes, right: bytes) -> bool:
-    """Compare in a time that does not depend on where the two differ."""
-    return hmac.compare_digest(left, right)
+equal: Final = hmac.compare_digest
+"""`equal(left, right)`: compare bytes in a time that does not depend on where they differ."""
 
 
 def aead_open(

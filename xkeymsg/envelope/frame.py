@@ -161,27 +161,6 @@ class Body(NamedTuple):
     """Whether there is a part of the document's metadata."""
 
 
-def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
-    """Parse no view, one payload and no signature, as most messages have it; None for all else.
-
-    With the end given, there is one length, and one header, that the part can have.
-    """
-    rest = end - start - 4
-    size = rest - (2 if rest < 258 else 3 if rest < 65_539 else 5)
-    if not PART_OVERHEAD <= size < 1 << 32:
-        return None
-    lead, stop = ONE_PART + wire.bin_header(size), end - 2
-    first = stop - size
-    if start + len(lead) != first or not data.startswith(lead, start):
-        return None
-    byte = data[first]
-    kind = _PAYLOADS.get(byte)
-    if kind is None or data[stop:end] != UNSIGNED:
-        return None
-    part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
-    return _new(Body, ([], [part], (end, end), stop, False))
-
-
 def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     """Parse what is between the end of the tags and the header of the wraps.
 
@@ -190,8 +169,18 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
         LimitExceededError: If there are too many views or parts (E-42, E-45).
         UnsupportedVersionError: If a part is of an unknown type (E-47).
     """
-    if (ordinary := _parse_ordinary(data, start, end)) is not None:
-        return ordinary
+    # Most bodies are no view, one payload and no signature. With the end given, there is one
+    # length, and one header, that the part can have there.
+    stop = end - 2
+    size = stop - start - 2
+    size -= 2 if size < 258 else 3 if size < 65_539 else 5
+    first = stop - size
+    if PART_OVERHEAD <= size < 1 << 32 and data[start:first] == ONE_PART + wire.bin_header(size):
+        byte = data[first]
+        kind = _PAYLOADS.get(byte)
+        if kind is not None and data[stop:end] == UNSIGNED:
+            part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
+            return _new(Body, ([], [part], (end, end), stop, False))
     reader = wire.Reader(data, start, end)
     count = reader.read_array("views", limits.views)
     views = [reader.read_bin("a view") for _ in range(count)]

@@ -58,14 +58,14 @@ def read(unlocked: Unlocked, limits: Limits) -> Read:
     """
     ((envelope, view, head, _), admission), (start, end), grant = unlocked
     body = frame.parse_body(envelope, start, end, limits)
-    views, parts, signature, _, _ = body
-    if signature[0] != signature[1] and head.identity is None:
+    views, parts, (start, end), _, _ = body
+    _, ephemeral, nonce, _, _, _, identity, _ = head
+    if start != end and identity is None:
         raise MalformedError("a signature of nobody")
     index, key = grant[0], grant[1:]
     if index >= (len(views) or 1):
         raise MalformedError("a wrap for a view that is not there")
     granted = _open_view(view, body, head, index, key) if views else {0: key}
-    ephemeral, nonce = head.ephemeral, head.nonce
     for number, content_key in granted.items():
         _, _, start, end = parts[number]
         keys = derive.part_keys(content_key, ephemeral, nonce, number)
@@ -119,7 +119,7 @@ def fields(message: Read, limits: Limits) -> tuple[dict[int, bytes], str | None,
 
 
 def signer_of(message: Read) -> str | None:
-    """Return the user whose signature counts, or None (step 14).
+    """Return the user whose signature counts, or None (step 14); for a sender with known users.
 
     A signature is ignored if no user is known for the key: anybody can sign their own message, so
     it would prove nothing (E-65).
@@ -168,7 +168,7 @@ def _open_view(
 def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes) -> bytes:
     """Open `commitment || ciphertext`; the commitment is always checked first (E-57)."""
     sealed = start + frame.COMMIT_SIZE
-    if not primitives.equal(bytes(view[start:sealed]), keys[32:]):
+    if not primitives.equal(view[start:sealed], keys[32:]):
         raise CommitmentError("not the plaintext that the sender committed to for all its readers")
     aead = primitives.AEAD(keys[:32])
     plaintext = primitives.aead_open(aead, derive.ZERO_NONCE, view[sealed:end], None)

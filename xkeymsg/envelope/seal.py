@@ -82,11 +82,8 @@ def assemble(
         for index, granted in enumerate(views):
             pieces.append(seal_view(ephemeral, nonce, index, granted, keys, view_keys[index]))
         pieces.append(wire.array_header(len(contents)))
-        grants = [bytes((index,)) + view_keys[index] for index in order]
-    else:
-        grants = [b"\0" + keys[0]] * len(wraps)
-        if len(contents[0][1]) >= LARGE:
-            return _assemble_in_place(plan, nonce, b"".join(pieces), contents[0], grants, signer)
+    elif len(contents[0][1]) >= LARGE:
+        return _assemble_in_place(plan, nonce, b"".join(pieces), contents[0], keys[0], signer)
     for index, (kind, content) in enumerate(contents):
         pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
     if signer is None:
@@ -96,13 +93,19 @@ def assemble(
         pieces += wire.encode_bin(signature), wraps_header
     covered = b"".join(pieces)
     # One hash over everything before the wraps: each of them authenticates all of it.
-    return covered + seal_wraps(wraps, nonce, grants, primitives.sha256(covered))
+    transcript = primitives.sha256(covered)
+    if not views:
+        return covered + seal_wraps(wraps, nonce, b"\0" + keys[0], transcript)
+    grants = [bytes((index,)) + view_keys[index] for index in order]
+    return covered + seal_wraps(wraps, nonce, grants, transcript)
 
 
 def seal_wraps(
-    wraps: Iterable[Wrap], nonce: bytes, grants: Iterable[bytes], transcript: bytes
+    wraps: Sequence[Wrap], nonce: bytes, grants: bytes | Sequence[bytes], transcript: bytes
 ) -> bytes:
-    """Wrap an index and a key for each recipient, in the order of their tags."""
+    """Wrap an index and a key for each recipient: one grant for all, or one for each."""
+    if isinstance(grants, bytes):
+        return b"".join([wrap(nonce, grants, transcript) for wrap in wraps])
     pairs = zip(wraps, grants, strict=True)
     return b"".join([wrap(nonce, grant, transcript) for wrap, grant in pairs])
 
@@ -112,7 +115,7 @@ def _assemble_in_place(
     nonce: bytes,
     front: bytes,
     part: tuple[int, bytes],
-    grants: Iterable[bytes],
+    content_key: bytes,
     signer: nkey.Signer | None,
 ) -> bytes:
     """Seal one large part where it stands in the envelope, which begins with `front`.
@@ -122,8 +125,7 @@ def _assemble_in_place(
     kernel after each message and gets it again, page by page.
     """
     (kind, content), (_, _, wraps_header, _, wraps, _, _) = part, plan.audience
-    [grant, *_] = grants = list(grants)
-    keys = derive.part_keys(grant[1:], plan.ephemeral, nonce, 0)
+    keys = derive.part_keys(content_key, plan.ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
     lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _KINDS[kind] + keys[32:]
     sealed_end = len(lead) + sealed_size
@@ -136,7 +138,7 @@ def _assemble_in_place(
         signature = b"" if signer is None else _sign(signer, primitives.sha256(view[:sealed_end]))
         view[sealed_end:wraps_start] = wire.encode_bin(signature) + wraps_header
         transcript = primitives.sha256(view[:wraps_start])
-        view[wraps_start:] = seal_wraps(wraps, nonce, grants, transcript)
+        view[wraps_start:] = seal_wraps(wraps, nonce, b"\0" + content_key, transcript)
     return envelope.getvalue()
 
 
