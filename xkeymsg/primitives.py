@@ -29,7 +29,6 @@ __all__ = (
     "box_pair_key",
     "box_seal",
     "digest",
-    "digest_64",
     "ed25519_verify",
     "equal",
     "is_safe_point",
@@ -137,11 +136,6 @@ def keyed_hash(label: bytes, key: bytes) -> Hash:
     The key, and the label, are hashed once, which is half of the work for a short message.
     """
     return hashlib.blake2b(label, key=key, digest_size=64)
-
-
-def digest_64(data: bytes, key: bytes) -> bytes:
-    """Return 64 bytes of `digest` of data that begin with their label; every message has some."""
-    return hashlib.blake2b(data, key=key, digest_size=64).digest()
 
 
 def sha256(data: bytes | memoryview) -> bytes:

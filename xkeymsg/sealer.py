@@ -239,7 +239,8 @@ class Sealer:
                 nonce, key = session.next_nonce(now)
                 plan = session.plan(to, raw_subject, attributes)
                 keys = [key]
-                if more := len(contents) - 1 + len(plan.audience.views):
+                if len(contents) > 1:
+                    more = len(contents) - 1 + len(plan.audience.views)
                     keys += session.draw_keys(more, now)
             except (SessionEndedError, TagCollisionError):
                 self._begin(session)

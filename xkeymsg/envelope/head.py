@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from xkeymsg import primitives, wire
@@ -14,14 +14,14 @@ from xkeymsg.limits import MAX_SUBJECT
 
 __all__ = (
     "FIRST_MS",
+    "HEAD_SIZE",
     "MAX_COUNTER",
-    "NEW_SIZE",
     "PAST_MS",
     "Attributes",
     "Head",
     "decode_head",
-    "encode_new",
     "encode_prefix",
+    "encode_time",
     "from_milliseconds",
     "milliseconds",
 )
@@ -41,7 +41,8 @@ _BIN_12: Final = b"\xc4\x0c"
 _UINT_64: Final = 0xCF
 _NO_TIME: Final = (0, 0, 0)
 _TIME: Final = 83
-_FIXED: Final = 92
+HEAD_SIZE: Final = 92
+"""Bytes of a head without subject and attributes."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -105,16 +106,8 @@ def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
     return _ARRAY + sender + _BIN_32 + ephemeral + _BIN_12
 
 
-NEW_SIZE: Final = _FIXED - 71
-"""Bytes of what is new in each head of a session."""
-
-
-def encode_new(nonce: bytes, created_ms: int) -> bytes:
-    """Return what is new in each head of a session: nonce and time."""
-    return nonce + _time(_UINT_64, created_ms)
-
-
-_time: Final = struct.Struct(">BQ").pack
+encode_time: Final = partial(struct.Struct(">BQ").pack, _UINT_64)
+"""`encode_time(created_ms)`: the time, which stands behind the nonce."""
 _counter_and_time: Final = struct.Struct(">I8xBQ").unpack_from
 _new: Final = tuple.__new__
 
@@ -135,7 +128,7 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
     if keys is None or end - start < _TIME:
         raise MalformedError("the head is not that of an envelope")
     sender, ephemeral, sound = keys
-    nonce, rest = data[start + 71 : start + _TIME], start + _FIXED
+    nonce, rest = data[start + 71 : start + _TIME], start + HEAD_SIZE
     counter, form, created_ms = _counter_and_time(data, start + 71) if rest <= end else _NO_TIME
     if form != _UINT_64 or created_ms < FIRST_MS:
         # No time in nine bytes. As a uint in another form that is its value's fault, which is

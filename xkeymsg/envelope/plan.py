@@ -27,7 +27,7 @@ from xkeymsg.envelope.frame import (
     VIEW_OVERHEAD,
     WRAP_SIZE,
 )
-from xkeymsg.envelope.head import FIRST_MS, PAST_MS, Attributes, encode_new, encode_prefix
+from xkeymsg.envelope.head import FIRST_MS, HEAD_SIZE, PAST_MS, Attributes
 from xkeymsg.errors import ExpiredError, LimitExceededError, MalformedError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.limits import Limits
@@ -51,8 +51,6 @@ Grants = Mapping[Any, Iterable[int]]
 """Maps each reader (an XKey or Recipient) to the numbers of the parts that it may open."""
 
 _NO_ATTRIBUTES: Final = Attributes().encode()
-_HEAD: Final = len(encode_prefix(bytes(32), bytes(32)) + encode_new(bytes(12), 0))
-"""The length of a head without subject and attributes."""
 
 
 class Sharing:
@@ -97,10 +95,12 @@ class Planner:
         """Return the type and content of the single part of a payload."""
         if type(data) is not bytes:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
-        array = self._message_array(headers, content_type)
-        if array is None:
-            return self._padded([(_PAYLOAD, data)])
-        return self._padded([(_MESSAGE, array + data)])
+        contents = [(_PAYLOAD, data)]
+        if headers or content_type is not None:
+            array = self._message_array(headers, content_type)
+            if array is not None:
+                contents = [(_MESSAGE, array + data)]
+        return self._padded(contents) if self._padding else contents
 
     def contents(
         self, parts: Sequence[bytes], headers: Headers, content_type: str | None
@@ -110,7 +110,7 @@ class Planner:
         array = self._message_array(headers, content_type)
         if array is not None:
             contents.append((_METADATA, array))
-        return self._padded(contents)
+        return self._padded(contents) if self._padding else contents
 
     def recipients(self, to: Iterable[XKey | Recipient]) -> tuple[XKey | Recipient, ...]:
         """Return the recipients of a payload, possibly with duplicates.
@@ -175,9 +175,7 @@ class Planner:
         return None
 
     def _padded(self, contents: Contents) -> Contents:
-        if self._padding:
-            return [(kind + PADDED, padded(content)) for kind, content in contents]
-        return contents
+        return [(kind + PADDED, padded(content)) for kind, content in contents]
 
     def _check_number(self, recipients: Collection[Recipient]) -> None:
         """Refuse an empty set of recipients, and too many."""
@@ -206,7 +204,7 @@ class Planner:
         return (
             len(MAGIC)
             + 1
-            + _bin(_HEAD + len(subject) + len(attributes))
+            + _bin(HEAD_SIZE + len(subject) + len(attributes))
             + _bin(TAG_SIZE * recipients)
             + len(wire.array_header(len(groups)))
             + sum(groups)

@@ -12,7 +12,7 @@ from typing import Final
 from xkeymsg import nkey, primitives, wire
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import COMMIT_SIZE, WRAP_SIZE
-from xkeymsg.envelope.head import encode_new
+from xkeymsg.envelope.head import encode_time
 from xkeymsg.envelope.plan import Contents
 from xkeymsg.envelope.session import Plan, Wrap
 from xkeymsg.errors import SignatureInvalidError
@@ -76,45 +76,61 @@ def assemble(
         signer: Who signs, if anybody does.
     """
     ephemeral, before, between, (_, _, wraps_header, unsigned, wraps, views, order) = plan
-    pieces = [before, encode_new(nonce, created_ms), between]
+    pieces = [before, nonce, encode_time(created_ms), between]
+    grants: bytes | list[bytes] = b"\0" + keys[0]
     if views:
         view_keys = keys[len(contents) :]
         for index, granted in enumerate(views):
             pieces.append(seal_view(ephemeral, nonce, index, granted, keys, view_keys[index]))
         pieces.append(wire.array_header(len(contents)))
-    elif len(contents[0][1]) >= LARGE:
-        return _assemble_in_place(plan, nonce, b"".join(pieces), contents[0], keys[0], signer)
-    for index, (kind, content) in enumerate(contents):
-        pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
+        for index, (kind, content) in enumerate(contents):
+            pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
+        grants = [bytes((index,)) + view_keys[index] for index in order]
+    else:
+        [(kind, content)] = contents
+        if len(content) >= LARGE:
+            return _assemble_in_place(plan, nonce, b"".join(pieces), kind, content, keys[0], signer)
+        pieces += seal_part(ephemeral, nonce, 0, kind, content, keys[0])
     if signer is None:
         pieces.append(unsigned)
     else:
         signature = _sign(signer, primitives.sha256(b"".join(pieces)))
         pieces += wire.encode_bin(signature), wraps_header
     covered = b"".join(pieces)
-    # One hash over everything before the wraps: each of them authenticates all of it.
-    transcript = primitives.sha256(covered)
-    if not views:
-        return covered + seal_wraps(wraps, nonce, b"\0" + keys[0], transcript)
-    grants = [bytes((index,)) + view_keys[index] for index in order]
-    return covered + seal_wraps(wraps, nonce, grants, transcript)
+    return seal_wraps([covered], wraps, nonce, grants, primitives.sha256(covered))
 
 
 def seal_wraps(
-    wraps: Sequence[Wrap], nonce: bytes, grants: bytes | Sequence[bytes], transcript: bytes
+    pieces: list[bytes],
+    wraps: Iterable[Wrap],
+    nonce: bytes,
+    grants: bytes | Iterable[bytes],
+    transcript: bytes,
 ) -> bytes:
-    """Wrap an index and a key for each recipient: one grant for all, or one for each."""
+    """Join `pieces` and a wrap for each recipient, in the order of their tags.
+
+    Args:
+        pieces: What precedes the wraps.
+        wraps: The encryption for each recipient.
+        nonce: The nonce of the message.
+        grants: What a wrap holds, an index and a key: one for all recipients, or one for each.
+        transcript: T, the hash of everything before the wraps: each of them authenticates it.
+    """
     if isinstance(grants, bytes):
-        return b"".join([wrap(nonce, grants, transcript) for wrap in wraps])
-    pairs = zip(wraps, grants, strict=True)
-    return b"".join([wrap(nonce, grant, transcript) for wrap, grant in pairs])
+        for wrap in wraps:
+            pieces.append(wrap(nonce, grants, transcript))  # noqa: PERF401 - one call less
+    else:
+        pairs = zip(wraps, grants, strict=True)
+        pieces += [wrap(nonce, grant, transcript) for wrap, grant in pairs]
+    return b"".join(pieces)
 
 
 def _assemble_in_place(
     plan: Plan,
     nonce: bytes,
     front: bytes,
-    part: tuple[int, bytes],
+    kind: int,
+    content: bytes,
     content_key: bytes,
     signer: nkey.Signer | None,
 ) -> bytes:
@@ -124,7 +140,7 @@ def _assemble_in_place(
     megabyte costs as much as encrypting and hashing: the C library returns such memory to the
     kernel after each message and gets it again, page by page.
     """
-    (kind, content), (_, _, wraps_header, _, wraps, _, _) = part, plan.audience
+    _, _, wraps_header, _, wraps, _, _ = plan.audience
     keys = derive.part_keys(content_key, plan.ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
     lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _KINDS[kind] + keys[32:]
@@ -138,7 +154,7 @@ def _assemble_in_place(
         signature = b"" if signer is None else _sign(signer, primitives.sha256(view[:sealed_end]))
         view[sealed_end:wraps_start] = wire.encode_bin(signature) + wraps_header
         transcript = primitives.sha256(view[:wraps_start])
-        view[wraps_start:] = seal_wraps(wraps, nonce, b"\0" + content_key, transcript)
+        view[wraps_start:] = seal_wraps([], wraps, nonce, b"\0" + content_key, transcript)
     return envelope.getvalue()
 
 

@@ -17,7 +17,7 @@ from xkeymsg import primitives, wire
 from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import MAGIC, ONE_PART, UNSIGNED, WRAP_SIZE
-from xkeymsg.envelope.head import MAX_COUNTER, NEW_SIZE, encode_prefix
+from xkeymsg.envelope.head import HEAD_SIZE, MAX_COUNTER, encode_prefix
 from xkeymsg.envelope.plan import Sharing, as_recipient
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 
@@ -188,7 +188,7 @@ class Session:
         same, plan = last[0]  # in one look: another thread may put another one there
         if same != wanted:  # mostly equal; where the keys are the same objects, nothing is hashed
             audience, rest = self._audience(to), subject + attributes
-            header = wire.bin_header(len(self.prefix) + NEW_SIZE + len(rest))
+            header = wire.bin_header(HEAD_SIZE + len(rest))
             between = rest + audience.tags + audience.views_header
             plan = Plan(self.public, _START + header + self.prefix, between, audience)
             last[0] = wanted, plan
