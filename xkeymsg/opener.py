@@ -292,13 +292,14 @@ class Opener:
         position: StreamPosition | None,
     ) -> _Made:
         """Perform steps 11 to 16; nothing else makes a message from an envelope."""
-        head, admission = message.head, message.admission
-        if not expected(head.subject):
+        (_, head, admission, _, _), (parse, make) = message, form
+        _, _, _, _, subject, _, _, expires_ms = head
+        if not expected(subject):
             raise SubjectMismatchError("sealed for another subject than those expected")
-        if wire_subject is not None and wire_subject != head.subject:
+        if wire_subject is not None and wire_subject != subject:
             raise SubjectMismatchError("came on another subject than it is sealed for")
-        content, content_type, headers = form.parse(message, self._limits)
-        if head.expires_ms is not None and now_ms >= head.expires_ms:
+        content, content_type, headers = parse(message, self._limits)
+        if expires_ms is not None and now_ms >= expires_ms:
             raise ExpiredError("expired: the sender limited how long the message may be opened")
         once = position is not None or self._replay == "live"
         if once:
@@ -308,7 +309,7 @@ class Opener:
             raise SignatureMissingError("not signed by a user who is known for the key")
         if once:
             self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
-        return form.make(head, content, admission.admitted, signer, content_type, headers)
+        return make(head, content, admission.admitted, signer, content_type, headers)
 
     def __repr__(self) -> str:
         return f"<Opener for {self._public}>"

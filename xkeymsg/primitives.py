@@ -24,7 +24,6 @@ __all__ = (
     "KEY_SIZE",
     "Hash",
     "InvalidTag",
-    "aead_open",
     "box_open",
     "box_pair_key",
     "box_seal",
@@ -152,16 +151,6 @@ def sha512_256(data: bytes) -> bytes:
 
 equal: Final = hmac.compare_digest
 """`equal(left, right)`: compare bytes in a time that does not depend on where they differ."""
-
-
-def aead_open(
-    aead: AEAD, nonce: bytes, sealed: bytes | memoryview, aad: bytes | None
-) -> bytes | None:
-    """Open what an AEAD sealed, or return None where it does not authenticate."""
-    try:
-        return aead.decrypt(nonce, sealed, aad)
-    except InvalidTag:
-        return None
 
 
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:

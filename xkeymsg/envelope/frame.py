@@ -32,7 +32,6 @@ __all__ = (
     "Body",
     "Part",
     "Span",
-    "Wraps",
     "find_tag",
     "locate_head",
     "locate_wraps",
@@ -83,20 +82,12 @@ def locate_head(data: bytes, limits: Limits) -> Span:
     return wire.read_bin(data, len(_START), len(data), "the head", MAX_HEAD)
 
 
-class Wraps(NamedTuple):
-    """What a reader needs to verify its wrap."""
-
-    tags: bytes
-    body_start: int
-    """Where the tags end."""
-    body_end: int
-    """Where the header of the wraps begins."""
-    start: int
-    """Where the content of the wraps begins: they authenticate all that is before it."""
-
-
-def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
+def locate_wraps(data: bytes, at: int, limits: Limits) -> tuple[bytes, int, int, int]:
     """Read the tags, which follow the head at `at`, and find the wraps from the end.
+
+    Returns:
+        The tags, the start and the end of the body, and the start of the wraps, which authenticate
+        everything before it.
 
     Raises:
         LimitExceededError: If there are too many recipients (E-30).
@@ -110,7 +101,7 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
     body_end = wraps - len(header)
     if body_end < end or data[body_end:wraps] != header:
         raise MalformedError("the wraps do not fit the tags")
-    return _new(Wraps, (tags, end, body_end, wraps))
+    return tags, end, body_end, wraps
 
 
 @lru_cache(maxsize=256)
@@ -152,8 +143,8 @@ class Part(NamedTuple):
 class Body(NamedTuple):
     """What stands between the tags and the wraps."""
 
-    views: list[Span]
-    parts: list[Part]
+    views: tuple[Span, ...]
+    parts: tuple[Part, ...]
     signature: Span
     signed_end: int
     """Where the signature element begins: what it covers ends there."""
@@ -180,12 +171,12 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
         kind = _PAYLOADS.get(byte)
         if kind is not None and data[stop:end] == UNSIGNED:
             part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
-            return _new(Body, ([], [part], (end, end), stop, False))
+            return _new(Body, ((), (part,), (end, end), stop, False))
     reader = wire.Reader(data, start, end)
     count = reader.read_array("views", limits.views)
-    views = [reader.read_bin("a view") for _ in range(count)]
+    views = tuple([reader.read_bin("a view") for _ in range(count)])
     count = reader.read_array("parts", limits.parts)
-    parts = [_read_part(data, reader) for _ in range(count)]
+    parts = tuple([_read_part(data, reader) for _ in range(count)])
     signed_end = reader.at
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
@@ -206,7 +197,7 @@ def _read_part(data: bytes, reader: wire.Reader) -> Part:
     return _new(Part, (kind, data[first] >= PADDED, first + 1, last))
 
 
-def _check_together(views: list[Span], kinds: list[PartType]) -> None:
+def _check_together(views: tuple[Span, ...], kinds: list[PartType]) -> None:
     """Check what concerns several elements: every reader has to agree on it."""
     for first, last in views:
         count, rest = divmod(last - first - VIEW_OVERHEAD, GRANT_SIZE)

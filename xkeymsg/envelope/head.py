@@ -135,12 +135,13 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
         # judged only behind the form of all that follows, and behind S and E (E-88).
         reader = wire.Reader(data, start + _TIME, end)
         created_ms, rest = reader.read_uint(), reader.at
-    others, in_range = _decode_rest(data[rest:end])
+    (subject, revision, identity, expires_ms), in_range = _decode_rest(data[rest:end])
     if not sound:
         raise BadKeyError("a key that is of small order or not canonical")
     if not (in_range and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS):
         raise MalformedError("a number in the head is out of its range, or the subject is none")
-    return _new(Head, (sender, ephemeral, nonce, created_ms, *others))
+    fields = sender, ephemeral, nonce, created_ms, subject, revision, identity, expires_ms
+    return _new(Head, fields)
 
 
 class _Keys(NamedTuple):

@@ -65,11 +65,16 @@ def read(unlocked: Unlocked, limits: Limits) -> Read:
     index, key = grant[0], grant[1:]
     if index >= (len(views) or 1):
         raise MalformedError("a wrap for a view that is not there")
-    granted = _open_view(view, body, head, index, key) if views else {0: key}
-    for number, content_key in granted.items():
-        _, _, start, end = parts[number]
-        keys = derive.part_keys(content_key, ephemeral, nonce, number)
-        granted[number] = _open_committed(view, start, end, keys)
+    if not views:
+        _, _, start, end = parts[0]
+        keys = derive.part_keys(key, ephemeral, nonce, 0)
+        granted = {0: _open_committed(view, start, end, keys)}
+    else:
+        granted = _open_view(view, body, head, index, key)
+        for number, content_key in granted.items():
+            _, _, start, end = parts[number]
+            keys = derive.part_keys(content_key, ephemeral, nonce, number)
+            granted[number] = _open_committed(view, start, end, keys)
     return _new(Read, (view, head, admission, body, granted))
 
 
@@ -170,8 +175,8 @@ def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes)
     sealed = start + frame.COMMIT_SIZE
     if not primitives.equal(view[start:sealed], keys[32:]):
         raise CommitmentError("not the plaintext that the sender committed to for all its readers")
-    aead = primitives.AEAD(keys[:32])
-    plaintext = primitives.aead_open(aead, derive.ZERO_NONCE, view[sealed:end], None)
-    if plaintext is None:
-        raise AuthenticationError
-    return plaintext
+    try:
+        return primitives.AEAD(keys[:32]).decrypt(derive.ZERO_NONCE, view[sealed:end], None)
+    except primitives.InvalidTag:
+        pass
+    raise AuthenticationError  # out here, without that error as its context

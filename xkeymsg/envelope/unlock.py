@@ -160,7 +160,8 @@ class Unlocker:
         self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache
     ) -> bytes:
         """Open the first wrap that verifies for one of our (key, user) pairs, in order (E-37)."""
-        name = head.sender + head.ephemeral
+        sender, ephemeral, nonce = head[:3]
+        name = sender + ephemeral
         session, transcript = cache.sessions.get(name) or _NOTHING, b""
         for number, own in self._numbered:
             tag, aead = session.get(number) or (self._tag(cache, number, head), None)
@@ -172,11 +173,13 @@ class Unlocker:
             transcript = transcript or primitives.sha256(view[:start])
             at = start + frame.WRAP_SIZE * place
             wrap = view[at : at + frame.WRAP_SIZE]
-            grant = primitives.aead_open(aead, head.nonce, wrap, transcript)
-            if grant is not None:
-                if number not in session:
-                    cache.add_session(name, number, tag, aead)  # its wrap has verified (E-38)
-                return grant
+            try:
+                grant = aead.decrypt(nonce, wrap, transcript)
+            except primitives.InvalidTag:
+                continue
+            if number not in session:
+                cache.add_session(name, number, tag, aead)  # its wrap has verified (E-38)
+            return grant
         if transcript:
             raise AuthenticationError
         raise NotARecipientError(len(tags) // frame.TAG_SIZE)
