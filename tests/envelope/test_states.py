@@ -40,37 +40,78 @@ MAKERS: Final = {
 }
 
 
-def named(tree: ast.AST, scope: str) -> Iterator[tuple[str, ast.Call]]:
-    """Every call, with the function in which it stands."""
-    for node in ast.iter_child_nodes(tree):
-        inner = scope
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            inner = f"{scope}.{node.name}"
-        if isinstance(node, ast.Call):
-            yield scope, node
-        yield from named(node, inner)
+TYPES_ONLY: Final = {"annotation", "returns", "bases", "slice"}
+"""Fields of a syntax tree that name types; `slice` is the one of `list[Message]`."""
+
+
+def values(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes right below one that are values, and not only types."""
+    for field, children in ast.iter_fields(tree):
+        for node in children if isinstance(children, list) else [children]:
+            match node:
+                case ast.Call(func=ast.Name(id="TypeVar")):
+                    pass
+                case ast.Call(func=ast.Name(id="isinstance"), args=[tested, _]):
+                    yield tested
+                case ast.AST() if field not in TYPES_ONLY:
+                    yield node
+
+
+def used(tree: ast.AST, scope: str) -> Iterator[tuple[str, str]]:
+    """Every name and attribute that is used as a value, with the function in which it stands."""
+    if isinstance(tree, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        scope = f"{scope}.{tree.name}"
+    if isinstance(tree, ast.Name):
+        yield tree.id, scope
+    if isinstance(tree, ast.Attribute):
+        yield tree.attr, scope
+    for node in values(tree):
+        yield from used(node, scope)
 
 
 def makers() -> dict[str, set[str]]:
-    """Where each state is constructed, or handed to what constructs it."""
+    """Where each state may be constructed: wherever its class is used at all."""
     found: dict[str, set[str]] = {name: set() for name in MAKERS}
     for file in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
-        for scope, call in named(ast.parse(file.read_text()), module):
-            callee = call.func.attr if isinstance(call.func, ast.Attribute) else None
-            if isinstance(call.func, ast.Name):
-                callee = call.func.id
-            made = [callee] if callee in found else []
-            if callee in ("_new", "__new__", "Form", "partial", "map"):
-                made += [each.id for each in call.args if isinstance(each, ast.Name)]
-            for name in made:
-                if name in found:
-                    found[name].add(scope)
+        for name, scope in used(ast.parse(file.read_text()), module):
+            if name in found:
+                found[name].add(scope)
+            changed = name in ("_replace", "_make") and module.startswith(("opener", "envelope."))
+            assert not changed, f"{scope} makes a tuple of another one"
     return found
 
 
 def test_each_state_is_made_in_one_place() -> None:
     assert makers() == MAKERS
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def f(): return Message(head)",
+        "def f(): return message.Message(head)",
+        "def f(): return tuple.__new__(Message, parts)",
+        "def f(): other = Message",
+        "def f(): return partial(Message, head)",
+        "class Other(Base):\n    def f(self): return self.make(Message)",
+    ],
+)
+def test_every_use_of_a_class_is_seen(line: str) -> None:
+    assert "Message" in {name for name, _ in used(ast.parse(line), "module")}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "def f(m: Message) -> Message: return isinstance(m, Message)",
+        "Handler = Callable[[Message], None]",
+        "M = TypeVar('M', bound=Message)",
+        "class Other(Message): kept: list[Message]",
+    ],
+)
+def test_a_type_is_no_use_of_its_class(line: str) -> None:
+    assert "Message" not in {name for name, _ in used(ast.parse(line), "module")}
 
 
 def callers(frame: FrameType | None) -> Iterator[str]:
