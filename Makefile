@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests wait more than they work: for servers, and for other programs.
+WORKERS = $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
 
 .PHONY: help demo hello soak test lint format types bench server vectors clean
 
@@ -18,7 +20,7 @@ soak: $(READY) ## Kill, freeze and flood for minutes, and balance the books; S="
 	$(BIN)/python -m tests.soak $(S)
 
 test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
-	$(BIN)/python -m pytest -n auto $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) $(T)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -37,7 +39,7 @@ server: $(READY) ## Run a nats-server on loopback with nats-server.conf
 
 vectors: $(READY) ## Make the test vectors again, and seal all accumulated ones; what differs changes the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
-	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n auto tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
+	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
 
 clean: ## Remove the virtual environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
