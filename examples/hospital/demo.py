@@ -44,8 +44,10 @@ PEOPLE = {"Patient", "Organization", "Practitioner"}
 STUDIED = {"Observation", "Condition"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_FLIGHT = 64
-PATIENCE = 120.0
-"""Seconds in which everything has come, once it was sent, on a machine with much else to do."""
+PATIENCE = 60.0
+"""Seconds without another message after which no more is waited for."""
+FLUSH = 60.0
+"""Seconds in which the server has written what it has taken."""
 
 PATIENT = "018f428e-34f6-4707-8009-5ad742f901e7"
 OBSERVATION = "f13d3b8d-0097-4b35-8d6e-31c73ac2601c"
@@ -149,11 +151,15 @@ class Outsider:
 
 async def watch(screen: Screen, receivers: list[Receiver], outsider: Outsider, total: int) -> None:
     """Draw the table until everything has come, or nothing more does."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while not all(each.is_done for each in receivers) or len(outsider.messages) < total:
-                screen.draw(counted(receivers, outsider, total))
-                await asyncio.sleep(0.1)
+    rows, since = counted(receivers, outsider, total), time.monotonic()
+    while not all(each.is_done for each in receivers) or len(outsider.messages) < total:
+        screen.draw(rows)
+        await asyncio.sleep(0.1)
+        before, rows = rows, counted(receivers, outsider, total)
+        if rows != before:
+            since = time.monotonic()
+        elif time.monotonic() - since > PATIENCE:
+            break
     screen.draw(counted(receivers, outsider, total), last=True)
 
 
@@ -229,7 +235,7 @@ async def search_disk(
 ) -> None:
     """Search the server's store for every text of every resource, and show that it would find."""
     wanted = {text for resource in records for text in texts(resource)}
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + FLUSH
     while True:  # what the server has in mind, it writes in a moment
         found = search(server.directory, [*wanted, sender])
         if found.texts.get(sender, 0) >= len(records) or time.monotonic() > deadline:
