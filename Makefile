@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests wait more than they work: for servers, and for other programs.
+WORKERS = $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
 
 .PHONY: help demo hello soak scale test lint format types bench server vectors fuzz clean
 
@@ -21,7 +23,7 @@ scale: $(READY) ## Replay and opening at scale, some ten minutes; S="--check flo
 	$(BIN)/python -m tests.scale $(S)
 
 test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
-	$(BIN)/python -m pytest -n auto $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) $(T)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -40,7 +42,7 @@ server: $(READY) ## Run a nats-server on loopback with nats-server.conf
 
 vectors: $(READY) ## Make the test vectors again, and seal all accumulated ones; what differs changes the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
-	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n auto tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
+	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
 
 fuzz: $(READY) ## Mutate a million claims of trust; F="--count 1000 --seed 2"
 	$(BIN)/python -m tests.trust.fuzz $(F)

@@ -29,7 +29,8 @@ def test_a_leak_and_a_loss_are_found(
         await client.js.api.link.request("leak", plain, timeout=DEADLINE)
 
     monkeypatch.setattr(demo, "send", leak)
-    monkeypatch.setattr(demo, "PATIENCE", 2.0)
+    monkeypatch.setattr(demo, "PATIENCE", 5.0)
+    monkeypatch.setattr(demo, "FLUSH", 2.0)
     assert demo.main() == 1
     printed, said = capsys.readouterr()
     assert "This is not how it should be: plaintext is on the disk" in said

@@ -109,6 +109,8 @@ class Plan:
     """Seconds for which a server stands still."""
     timeout: float = 5.0
     """Seconds for which daemons wait for an answer of their server."""
+    unproven: float = 1.0
+    """Seconds for which receivers try to keep a message that is unproven."""
     deadline: float = 600.0
     """Seconds after which a run has failed."""
 
@@ -166,6 +168,7 @@ class Arena:
                     "-m",
                     plan.receiver,
                     str(self.folder / "given-up"),
+                    str(plan.unproven),
                     "--config",
                     str(path),
                 ],

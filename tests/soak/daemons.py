@@ -57,6 +57,9 @@ class Daemon:
     def _note_end(self, code: int, log: str) -> None:
         if code == -signal.SIGKILL and self.codes.count(code) <= self.kills:
             return
+        if code == -signal.SIGTERM and self._stopping and " info ready " not in log:
+            self.codes[-1] = 0  # it had not begun
+            return
         last = log.strip().rpartition("\n")[2]
         if code == 1 and " info ready " not in log and _NOBODY.search(last):
             self.in_vain += 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.running import DEADLINE
+from xkeymsg.client.jetstream import quarantine
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
@@ -160,6 +161,13 @@ async def on_stage(
         if quarantine:
             await create_quarantine(api)
         yield Stage(server, link, api)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarantine that answers late is none that takes nothing."""
+    monkeypatch.setattr(quarantine, "_UNPROVEN_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(quarantine, "_PROVEN_TIMEOUT", DEADLINE)
 
 
 @pytest.fixture
