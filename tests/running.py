@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import IO, Final, Literal, NoReturn, Self
 
 import pytest
 
-__all__ = ("DEADLINE", "LONG", "ROOT", "Process", "Program", "run", "until")
+__all__ = ("DEADLINE", "LONG", "ROOT", "Process", "Program", "end_on_signals", "run", "until")
 
 ROOT: Final = Path(__file__).parent.parent
 DEADLINE: Final = 120.0
@@ -189,3 +190,14 @@ class Program(Process):
     ) -> None:
         command = (sys.executable, "-m", *arguments)
         super().__init__(*command, env=env, stdout=stdout, stdin=stdin, cwd=cwd)
+
+
+def end_on_signals() -> None:
+    """End the program on the first SIGTERM or SIGHUP, so that it stops what it has started."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, end)

@@ -150,7 +150,7 @@ class Opener:
         if max_age is not None:
             self._limits = dataclasses.replace(self._limits, max_age=max_age)
         if replay not in ("live", "file"):
-            raise ConfigurationError("replay is 'live' or 'file'; a position makes it a stream's")
+            raise ConfigurationError("replay: expected 'live' or 'file' (streams: give a position)")
         self._replay = replay
         self._require_signature = require_signature
         self._admit = None if senders is None else self._admission(senders)
@@ -250,9 +250,7 @@ class Opener:
 
     def _admission(self, senders: Senders) -> Admit:
         if self._require_signature and not knows_users(senders):
-            raise ConfigurationError(
-                "signatures can be demanded only of senders whose user is known"
-            )
+            raise ConfigurationError("require_signature requires senders with a known user")
         return admission_of(senders)
 
     def _open(
@@ -272,7 +270,7 @@ class Opener:
             _check_place(wire_subject, position)
         admission = self._admit if senders is None else self._admission(senders)
         if admission is None:
-            raise ConfigurationError("say who may send: senders=…, or ANYONE")
+            raise ConfigurationError("no senders: pass senders=…, or ANYONE")
         expected = matcher(subject)
         unlocked = self._unlocker.unlock(admit(locate(envelope, self._limits), admission))
         try:
@@ -295,9 +293,9 @@ class Opener:
         (_, head, admission, _, _), (parse, make) = message, form
         _, _, _, _, subject, _, _, expires_ms = head
         if not expected(subject):
-            raise SubjectMismatchError("sealed for another subject than those expected")
+            raise SubjectMismatchError("sealed for a subject that is not expected here")
         if wire_subject is not None and wire_subject != subject:
-            raise SubjectMismatchError("came on another subject than it is sealed for")
+            raise SubjectMismatchError("delivered on another subject than the sealed one")
         content, content_type, headers = parse(message, self._limits)
         if expires_ms is not None and now_ms >= expires_ms:
             raise ExpiredError("expired: the sender limited how long the message may be opened")

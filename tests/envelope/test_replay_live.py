@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -206,8 +207,8 @@ def test_test_and_mark_are_one_step_for_the_worst_of_schedulers(
     # E-72: each thread is stopped between the look and the mark, for long enough for all others.
     look = ReplayMemory._check_marks
 
-    def slowly(memory: ReplayMemory, key: bytes, tail: bytes, created_ms: int) -> None:
-        look(memory, key, tail, created_ms)
+    def slowly(memory: ReplayMemory, *arguments: Any) -> None:
+        look(memory, *arguments)
         time.sleep(0.1)
 
     monkeypatch.setattr(ReplayMemory, "_check_marks", slowly)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
 
+from tests.running import end_on_signals
 from tests.scale.mutations import mutations
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
@@ -50,13 +48,6 @@ def main(arguments: list[str]) -> int:
     return 1 if failed else 0
 
 
-def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """End what was started, on the first signal."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 if __name__ == "__main__":
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, interrupted)
+    end_on_signals()
     sys.exit(main(sys.argv[1:]))

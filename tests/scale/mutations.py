@@ -77,7 +77,7 @@ Policy = Literal["file", "live"]
 
 
 class Verdict(NamedTuple):
-    """All that is said of an envelope."""
+    """The verdict on an envelope."""
 
     code: str
     outside: str = ""

@@ -72,7 +72,7 @@ def assemble(scene: Scene, texts: dict[str, str]) -> Chain:
 
 def mutated_text(dice: Random, text: str, others: list[str]) -> str:
     changed = _mutated_text(dice, text, others)
-    return changed or "."  # an empty certificate is none
+    return changed or "."  # an empty text is not a certificate
 
 
 def _mutated_text(dice: Random, text: str, others: list[str]) -> str:
@@ -89,7 +89,7 @@ def _mutated_text(dice: Random, text: str, others: list[str]) -> str:
         case 5:
             other = dice.choice(others)
             return text[:at] + other[dice.randrange(len(other)) :]
-        case 6:  # a part of another claim in the place of this one's
+        case 6:  # a part of another claim instead of this one's
             parts, theirs = text.split("."), dice.choice(others).split(".")
             index = dice.randrange(3)
             parts[index] = theirs[index]

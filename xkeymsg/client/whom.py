@@ -127,7 +127,7 @@ class Whom:
 def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipient, ...]:
     wanted = tuple(to)
     if not wanted:
-        raise MalformedError("a message for nobody")
+        raise MalformedError("no recipients")
     one: object
     for one in wanted:
         if not isinstance(one, str | XKey | Recipient):

@@ -71,14 +71,14 @@ def locate_head(data: bytes, limits: Limits) -> Span:
     Raises:
         LimitExceededError: If the envelope, or the head, is too long (E-10, E-14).
         UnsupportedVersionError: If it is another version of the format (E-11).
-        MalformedError: If it is no envelope (E-12).
+        MalformedError: If the magic is wrong (E-12).
     """
     if len(data) > limits.envelope:
         raise LimitExceededError("bytes of the envelope", len(data), limits.envelope)
     if not data.startswith(_START):
         if data[:3] == MAGIC[:3] and len(data) >= 4 and data[3:4] != MAGIC[3:]:
             raise UnsupportedVersionError("another version of xkm1")
-        raise MalformedError("not xkm1: it begins otherwise")
+        raise MalformedError("not an xkm1 envelope: bad magic")
     return wire.read_bin(data, len(_START), len(data), "the head", MAX_HEAD)
 
 
@@ -91,8 +91,8 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> tuple[bytes, int, int,
 
     Raises:
         LimitExceededError: If there are too many recipients (E-30).
-        MalformedError: If the tags are none (E-31), or the wraps are not where they have to be
-            (E-33, E-34).
+        MalformedError: If the tags are malformed (E-31), or the wraps do not match them (E-33,
+            E-34).
     """
     start, end = wire.read_bin(data, at, len(data), "the tags", TAG_SIZE * limits.recipients)
     tags = data[start:end]
@@ -100,7 +100,7 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> tuple[bytes, int, int,
     wraps = len(data) - size
     body_end = wraps - len(header)
     if body_end < end or data[body_end:wraps] != header:
-        raise MalformedError("the wraps do not fit the tags")
+        raise MalformedError("the wraps do not match the tags")
     return tags, end, body_end, wraps
 
 
@@ -113,7 +113,7 @@ def _wraps_of(tags: bytes) -> tuple[int, bytes]:
     """
     count, rest = divmod(len(tags), TAG_SIZE)
     if rest or not count:
-        raise MalformedError("the tags are not one or more of 8 bytes")
+        raise MalformedError("the tags are not a positive multiple of 8 bytes")
     numbers = struct.unpack(f">{count}Q", tags)
     if not all(map(operator.lt, numbers, numbers[1:])):
         raise MalformedError("the tags are not in strictly ascending order")
@@ -202,9 +202,9 @@ def _check_together(views: tuple[Span, ...], kinds: list[PartType]) -> None:
     for first, last in views:
         count, rest = divmod(last - first - VIEW_OVERHEAD, GRANT_SIZE)
         if rest or not 1 <= count <= len(kinds):
-            raise MalformedError("a view of a length that no list of parts has")
+            raise MalformedError("invalid view length")
     if bool(views) != (len(kinds) > 1):
-        raise MalformedError("views belong to several parts, and several parts have views")
+        raise MalformedError("views are present if and only if there is more than one part")
     fields, metadata = kinds.count(PartType.FIELDS), kinds.count(PartType.METADATA)
     if not fields or metadata > 1 or fields + metadata != len(kinds):
         raise MalformedError("the parts are neither one payload nor one document")

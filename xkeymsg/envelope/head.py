@@ -126,7 +126,7 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
     # time mostly for all of a subject: both are remembered, by their bytes.
     keys = _decode_keys(data[start : start + 71])
     if keys is None or end - start < _TIME:
-        raise MalformedError("the head is not that of an envelope")
+        raise MalformedError("head: invalid keys, or cut short")
     sender, ephemeral, sound = keys
     nonce, rest = data[start + 71 : start + _TIME], start + HEAD_SIZE
     counter, form, created_ms = _counter_and_time(data, start + 71) if rest <= end else _NO_TIME
@@ -137,9 +137,9 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
         created_ms, rest = reader.read_uint(), reader.at
     (subject, revision, identity, expires_ms), in_range = _decode_rest(data[rest:end])
     if not sound:
-        raise BadKeyError("a key that is of small order or not canonical")
+        raise BadKeyError("head: a key of small order, or not canonical")
     if not (in_range and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS):
-        raise MalformedError("a number in the head is out of its range, or the subject is none")
+        raise MalformedError("head: value out of range, or invalid subject")
     fields = sender, ephemeral, nonce, created_ms, subject, revision, identity, expires_ms
     return _new(Head, fields)
 

@@ -61,10 +61,10 @@ def read(unlocked: Unlocked, limits: Limits) -> Read:
     views, parts, (start, end), _, _ = body
     _, ephemeral, nonce, _, _, _, identity, _ = head
     if start != end and identity is None:
-        raise MalformedError("a signature of nobody")
+        raise MalformedError("a signature without an identity in the head")
     index, key = grant[0], grant[1:]
     if index >= (len(views) or 1):
-        raise MalformedError("a wrap for a view that is not there")
+        raise MalformedError("the wrap names a view that does not exist")
     if not views:
         _, _, start, end = parts[0]
         keys = derive.part_keys(key, ephemeral, nonce, 0)
@@ -154,12 +154,10 @@ def _open_view(
     for at in range(0, len(grants), frame.GRANT_SIZE):
         part = grants[at]
         if not last < part < len(body.parts):
-            raise MalformedError(
-                "a view whose parts are not in strictly ascending order, or not there"
-            )
+            raise MalformedError("the parts of a view are not strictly ascending, or do not exist")
         granted[part] = grants[at + 1 : at + frame.GRANT_SIZE]
         last = part
-        if body.parts[part].kind is PartType.FIELDS:
+        if body.parts[part].kind is _FIELDS:
             fields = True
         else:
             metadata = True

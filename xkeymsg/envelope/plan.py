@@ -87,7 +87,7 @@ class Planner:
     ) -> None:
         self.limits = limits
         self._padding = padding
-        self.always_to = tuple(map(as_recipient, always_to))
+        self._always_to = tuple(map(as_recipient, always_to))
         self._identity = identity
         self._signed = signed
 
@@ -119,7 +119,7 @@ class Planner:
             MalformedError: If there is none.
             LimitExceededError: If there are too many.
         """
-        everyone = (*to, *self.always_to)
+        everyone = (*to, *self._always_to)
         if not 0 < len(everyone) <= self.limits.recipients:
             self._check_number(set(map(as_recipient, everyone)))
         return everyone
@@ -127,10 +127,10 @@ class Planner:
     def sharing(self, grants: Grants, fields: int, *, metadata: bool) -> Sharing:
         """Merge equal recipients (E-28), and omit those without a granted part."""
         merged: dict[Recipient, frozenset[int]] = {}
-        for one, indices in (*grants.items(), *((one, range(fields)) for one in self.always_to)):
+        for one, indices in (*grants.items(), *((one, range(fields)) for one in self._always_to)):
             reader, granted = as_recipient(one), frozenset(indices)
             if granted and not 0 <= min(granted) <= max(granted) < fields:
-                raise MalformedError("a part is granted that is not there")
+                raise MalformedError("a grant of a part that does not exist")
             merged[reader] = merged.get(reader, frozenset()) | granted
         also = frozenset({fields} if metadata else ())
         readers = {one: granted | also for one, granted in merged.items() if granted}
@@ -151,20 +151,20 @@ class Planner:
             TypeError: If the revision is not an int.
         """
         if not FIRST_MS <= created_ms < PAST_MS:
-            raise MalformedError("the clock is outside of what an envelope can say")
+            raise MalformedError("the system clock is out of the range of an envelope: set it")
         if expires is None and revision is None and self._identity is None:
             return _NO_ATTRIBUTES
         if revision is not None and type(revision) is not int:  # True and 7.0 would pass for one
             raise TypeError(f"a revision is an int, not {type(revision).__name__}")
         if revision is not None and not 0 <= revision < PAST_MS:
-            raise MalformedError("a revision is between 0 and 2^53")
+            raise MalformedError("revision: expected 0 to 2^53 - 1")
         expires_ms = None
         if expires is not None:
             expires_ms = created_ms + expires // timedelta(milliseconds=1)
             if expires_ms <= created_ms:
                 raise ExpiredError("the message would expire before it is sealed")
             if expires_ms >= PAST_MS:
-                raise MalformedError("an expiry beyond what an envelope can say")
+                raise MalformedError("expires: too far in the future")
         return Attributes(revision, self._identity, expires_ms).encode()
 
     def _message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
@@ -180,7 +180,7 @@ class Planner:
     def _check_number(self, recipients: Collection[Recipient]) -> None:
         """Refuse an empty set of recipients, and too many."""
         if not recipients:
-            raise MalformedError("a message for nobody")
+            raise MalformedError("no recipients")
         if len(recipients) > self.limits.recipients:
             raise LimitExceededError(
                 "number of recipients", len(recipients), self.limits.recipients

@@ -135,7 +135,7 @@ class Session:
         self._hedge = None
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
-        """Take the next counter, for ever, and draw what one message needs (E-23, E-26).
+        """Take the next counter, never to be reused, and draw what one message needs (E-23, E-26).
 
         Returns:
             The nonce, and 32 bytes for a content key.
@@ -229,7 +229,7 @@ class Session:
 
     def _recipient(self, recipient: Recipient) -> tuple[bytes, Wrap]:
         """Return the tag of a recipient and how to wrap for it; one X25519 the first time."""
-        of_session = self._recipients  # as in `route`
+        of_session = self._recipients  # as in `plan`
         known = of_session.get(recipient)
         if known is None:
             ephemeral = self._ephemeral

@@ -165,7 +165,7 @@ async def on_stage(
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarantine that answers late is none that takes nothing."""
+    """A quarantine that answers late still takes records."""
     monkeypatch.setattr(quarantine, "_UNPROVEN_TIMEOUT", DEADLINE)
     monkeypatch.setattr(quarantine, "_PROVEN_TIMEOUT", DEADLINE)
 
