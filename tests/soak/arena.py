@@ -111,6 +111,8 @@ class Plan:
     """Seconds for which daemons wait for an answer of their server."""
     unproven: float = 1.0
     """Seconds for which receivers try to keep a message that is unproven."""
+    faults: int = 1
+    """How many faults a run waits for before it sends its last messages."""
     deadline: float = 600.0
     """Seconds after which a run has failed."""
 
@@ -217,6 +219,11 @@ class Arena:
         durable = DurableOptions(ack_wait=self.plan.ack_wait).config(DURABLE)
         body = {"stream_name": STREAM, "config": durable, "action": ""}
         await self._insist(f"CONSUMER.CREATE.{STREAM}.{DURABLE}", body)
+
+    @property
+    def enough(self) -> bool:
+        """Whether as many faults have happened as the plan wants."""
+        return self.ledger.faults.total() >= self.plan.faults
 
     @property
     def patient(self) -> API:

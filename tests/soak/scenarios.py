@@ -17,6 +17,7 @@ from typing import Any, Final
 from tests.running import DEADLINE
 from tests.soak.arena import Arena, Plan, arena, messages
 from tests.soak.daemons import Daemon
+from tests.soak.feeder import ENOUGH
 from tests.soak.ledger import Ledger
 from tests.soak.places import Places
 from tests.soak.sinks import Lines, check, read_files
@@ -61,6 +62,9 @@ async def _through(
     troubles = asyncio.create_task(faults()) if faults is not None else None
     try:
         async with asyncio.timeout(made.plan.deadline):
+            while troubles and not troubles.done() and not made.enough:  # noqa: ASYNC110 - a count
+                await asyncio.sleep(0.02)
+            (made.folder / ENOUGH).touch()
             await made.finished(most=made.plan.few)
             for task in (strangers, troubles):
                 if task is not None:
@@ -216,7 +220,7 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
             ]
             try:
                 async with asyncio.timeout(plan.deadline):
-                    await places.publish(plan)
+                    await places.publish(plan, lambda: made.enough)
                     await places.sealed(most=plan.few)
                     for task in tasks:
                         await _end(task)
@@ -357,9 +361,9 @@ async def _lose_leaders(made: Arena) -> None:
     while True:
         await made.progress()
         await asyncio.sleep(made.random.uniform(*made.plan.pause))
-        leader = await made.leader()
-        if leader is None:
-            continue  # not all of them are there, and up to date: two of three have to be
+        while (leader := await made.leader()) is None:  # noqa: ASYNC110 - it is asked for
+            # Not all of them are there, and up to date: two of three have to be.
+            await asyncio.sleep(0.1)
         server = made.servers[int(leader[1:])]
         server.kill()
         made.ledger.faults["leader killed"] += 1
@@ -367,7 +371,9 @@ async def _lose_leaders(made: Arena) -> None:
 
 
 LONG = Plan(100_000, rate=2_000, hostile=20, pause=(0.5, 2.5), patience=10.0)
-SHORT = Plan(1_500, rate=400, pause=(0.3, 0.9), patience=1.0, ack_wait=1.0, deadline=4 * DEADLINE)
+SHORT = Plan(
+    1_500, rate=400, pause=(0.3, 0.9), patience=1.0, ack_wait=1.0, deadline=4 * DEADLINE, faults=2
+)
 
 ALL: dict[str, tuple[Callable[[Plan, int], Coroutine[Any, Any, Ledger]], Plan, Plan]] = {
     "kills": (kills, LONG, SHORT),

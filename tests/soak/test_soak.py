@@ -17,8 +17,10 @@ from tests.soak.arena import Plan
 from tests.soak.ledger import Ledger
 from tests.soak.memory import memory
 
-_PLAN = replace(scenarios.SHORT, messages=200, rate=100, hostile=10, receivers=1, frozen=3.0)
-_FROZEN = replace(_PLAN, pause=(0.5, 1.5))  # less than the sending takes: it freezes once at least
+_PLAN = replace(
+    scenarios.SHORT, messages=200, rate=100, hostile=10, receivers=1, frozen=3.0, faults=1
+)
+_FROZEN = replace(_PLAN, pause=(0.5, 1.5))
 _SABOTAGED = replace(_PLAN, receiver="tests.soak.sabotaged")
 # Where no server is away, an answer that comes late is no fault.
 _FULL = replace(_PLAN, timeout=DEADLINE, unproven=DEADLINE)
