@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Tests wait more than they work: for servers, and for other programs.
+WORKERS = $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
 
-.PHONY: help demo hello soak test lint format types bench server vectors clean
+.PHONY: help demo hello soak scale test lint format types bench server vectors fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,8 +19,11 @@ hello: $(READY) ## Hello Secure World: a server, two receivers, one message that
 soak: $(READY) ## Kill, freeze and flood for minutes, and balance the books; S="--scenario kills --seed 1"
 	$(BIN)/python -m tests.soak $(S)
 
+scale: $(READY) ## Replay and opening at scale, some ten minutes; S="--check flood --check rate"
+	$(BIN)/python -m tests.scale $(S)
+
 test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
-	$(BIN)/python -m pytest -n auto $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) $(T)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -29,14 +34,18 @@ format: $(READY) ## Put code in style
 types: $(READY) ## Check types, strictly
 	$(BIN)/mypy
 
-bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, or a file
+bench: $(READY) ## Measure against peers; B="xkv1 --json out.json" for a part, B="against REF" for a commit
 	$(BIN)/pip install -q -e '.[bench]' && $(BIN)/python -m benchmarks $(B)
 
 server: $(READY) ## Run a nats-server on loopback with nats-server.conf
 	@mkdir -m 700 -p .nats && $(BIN)/nats-server -c nats-server.conf
 
-vectors: $(READY) ## Make the test vectors again; what differs is a change of the format
+vectors: $(READY) ## Make the test vectors again, and seal all accumulated ones; what differs changes the format
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code tests/vectors docs/spec
+	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
+
+fuzz: $(READY) ## Mutate a million claims of trust; F="--count 1000 --seed 2"
+	$(BIN)/python -m tests.trust.fuzz $(F)
 
 clean: ## Remove the virtual environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,13 +1,14 @@
-"""Run benchmark suites: `python -m benchmarks [SUITE …]`."""
+"""Run benchmark suites: `python -m benchmarks [SUITE …]`, or `against REF`, a git commit."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import client, documents, envelope, recipients_plot, wire, xkv1
+from benchmarks import against, client, documents, envelope, recipients_plot, wire, xkv1
 from benchmarks.harness import Pace
 from benchmarks.machine import machine
 from benchmarks.report import AnyPromise, Report, Suite
@@ -26,21 +27,41 @@ _QUICK = Pace(batches=8, milliseconds=5, quick=True)
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure xkeymsg.")
-    parser.add_argument("suites", metavar="SUITE", nargs="*", help=f"{', '.join(SUITES)} (all)")
+    parser.add_argument(
+        "suites",
+        metavar="SUITE",
+        nargs="*",
+        help=f"{', '.join(SUITES)} (all of these); or: against REF, a git commit",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all raw figures there")
     parser.add_argument("--svg", metavar="FILE", type=Path, help="plot the suite `envelope` there")
     parser.add_argument("--batches", metavar="N", type=int, help="of each contender (30)")
     parser.add_argument("--quick", action="store_true", help="few and short batches: a first look")
     arguments = parser.parse_args()
-    for name in arguments.suites:
-        if name not in SUITES:
-            parser.error(f"no suite {name!r}; there are {', '.join(SUITES)}")
+    arguments.chosen = dict(_chosen(arguments.suites or list(SUITES), parser))
     if arguments.batches is not None and arguments.batches < 1:
         parser.error("--batches is at least 1")
-    arguments.suites = arguments.suites or list(SUITES)
-    if arguments.svg is not None and "envelope" not in arguments.suites:
+    if arguments.svg is not None and "envelope" not in arguments.chosen:
         parser.error("--svg plots the suite envelope, which is not measured")
     return arguments
+
+
+def _chosen(
+    words: list[str], parser: argparse.ArgumentParser
+) -> Iterator[tuple[str, tuple[Suite, tuple[AnyPromise, ...]]]]:
+    """Return the suites by name; `against` takes the word after it."""
+    names = iter(words)
+    for name in names:
+        if name == "against":
+            try:
+                against.describe(ref := next(names, ""))
+            except LookupError as error:
+                parser.error(f"against needs a commit to compare with: {error}")
+            yield name, (against.suite(ref), against.PROMISES)
+        elif name in SUITES:
+            yield name, SUITES[name]
+        else:
+            parser.error(f"no suite {name!r}; there are {', '.join(SUITES)}, and against REF")
 
 
 def main() -> None:
@@ -53,8 +74,7 @@ def main() -> None:
     print(f"{about['python']}, {about['system']}, {about['cpus']} CPUs, load {about['load']}")
     print(f"{pace.batches} batches of about {pace.milliseconds:g} ms each\n", flush=True)
     report, promises = Report(pace), list[AnyPromise]()
-    for name in arguments.suites:
-        suite, promised = SUITES[name]
+    for suite, promised in arguments.chosen.values():
         suite(report)
         promises += promised
     report.print_promises(promises)

@@ -369,7 +369,7 @@ async def service(url: str) -> None:
 class _Everybody:
     """Trust in all keys, as in ones that are known."""
 
-    def admit(self, _sender: XKey, _subject: str) -> Admission:
+    def admit(self, _sender: XKey, _subject: str, _at: int) -> Admission:
         return Admission()
 
 

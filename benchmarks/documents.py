@@ -24,9 +24,9 @@ from benchmarks.promises import Figure, Table
 from benchmarks.report import AnyPromise, Promise, Report
 from benchmarks.schemes.jose import JOSERFC, JOSERFC_1PU
 from xkeymsg import Opener, Policy, Recipient, Sealer, XKeyPair, primitives
-from xkeymsg.envelope.assembly import seal_part, seal_view
+from xkeymsg.envelope.plan import Sharing
+from xkeymsg.envelope.seal import seal_part, seal_view
 from xkeymsg.envelope.session import Audience, Session
-from xkeymsg.envelope.sharing import Sharing
 from xkeymsg.fields.holders import KnownHolders
 from xkeymsg.fields.matching import NO_PATTERN, State
 from xkeymsg.fields.plaintext import pack
@@ -248,7 +248,9 @@ def _jobs(world: _World, session: Session) -> Iterator[_Job]:
         parts, grants = world.plan(document)
         sets = {one: frozenset(numbers) for one, numbers in grants.items()}
         sharing = Sharing(sets, len(parts))
-        yield _Job([part.plaintext for part in parts], sharing, session.shared(sharing)[0])
+        yield _Job(
+            [part.plaintext for part in parts], sharing, session.plan(sharing, b"", b"").audience
+        )
 
 
 def _stages(world: _World) -> Iterator[Contender]:

@@ -8,8 +8,9 @@ nanoseconds that N operations took.
 
 from __future__ import annotations
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,10 +26,11 @@ class PeerError(Exception):
 class Peer:
     """A peer process that lives as long as a `with` block."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            env=os.environ | dict(env or {}),
+        )  # fmt: skip
         self.name = ""
         """What the peer calls itself."""
 

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from xkeymsg.testing import NATSServer
 
-TIMEOUT = 20
+TIMEOUT = 120
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,7 +60,7 @@ def main() -> int:
         print(f"A nats-server listens on {server.url}. Two receivers start, Bob and Eve:\n")
         receivers: dict[str, subprocess.Popen[str]] = {}
         for name in ("bob", "eve"):
-            program = start("receiver", "--server", server.url, "--count", "1", "--wait", "15s")
+            program = start("receiver", "--server", server.url, "--count", "1", "--wait", "2m")
             stack.callback(stop, program)
             receivers[name] = program
         keys = {name: wait_for_key(program) for name, program in receivers.items()}

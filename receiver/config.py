@@ -94,6 +94,13 @@ class Route(Section):
     """The longest pause between attempts, in seconds."""
     patience: Seconds = 30.0
     """With `stream`: seconds for which a message waits for a key or a peer that may yet come."""
+    replay_bytes: Annotated[Count, Field(ge=1 << 16)] = 64 << 20
+    """Bytes of replay marks of admitted senders. A message older than the marks that this has room
+    for is refused as `stale`; see `xkeymsg_replay_covers_seconds`."""
+    replay_bytes_unadmitted: Annotated[Count, Field(ge=1 << 16)] = 1 << 20
+    """Bytes of replay marks of all other senders together."""
+    replay_pending: Annotated[Count, Field(ge=1024, le=1 << 20)] = 65_536
+    """With `stream`: messages that are remembered between opening and delivery, 400 bytes each."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -102,7 +109,7 @@ class Route(Section):
             yield "subject", "expected is one of subject and stream"
             return
         if "subject" in table:
-            for key in table.keys() & {"durable", "create_durable", "ordered", "patience"}:
+            for key in table.keys() & _OF_STREAMS:
                 yield key, "goes with stream, which is not here"
         else:
             yield from cls._of_stream(table)
@@ -124,6 +131,11 @@ class Route(Section):
     def accepted(self) -> tuple[str, ...]:
         """The sealed subjects that are taken."""
         return self.subjects or ((self.subject,) if self.subject else ())
+
+
+_OF_STREAMS: Final = frozenset(
+    ("durable", "create_durable", "ordered", "patience", "replay_pending")
+)
 
 
 def _takes_xkv1(table: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from receiver.outlet import Outlet
 from receiver.reporting import Reporter
 from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError
+from xkeymsg.keys import Keyring
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw, RawSubscription
 
@@ -59,8 +60,13 @@ class CoreRoute:
         if self._subscription is not None:
             await self._subscription.drain()
 
+    def rekey(self, keys: Keyring) -> None:
+        """Use other keys of the same reader."""
+        self._opening.rekey(keys)
+
     def tick(self) -> None:
-        """Count what found no room."""
+        """Count messages without room, and report the replay memory."""
+        self._report.remembered(self._opening.replay_state(), self._opening.max_age)
         if self._subscription is None or self._subscription.dropped == self._dropped:
             return
         more = self._subscription.dropped - self._dropped

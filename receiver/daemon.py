@@ -60,7 +60,6 @@ class _Receiver:
         self._health = health
         self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
         self._workers: list[Worker] = []
-        self._openings: list[Opening] = []
         self._endpoints: list[Endpoint] = []
 
     async def work(self, life: Lifecycle) -> None:
@@ -138,18 +137,20 @@ class _Receiver:
             route.name, route.subject or route.accepted[0], route.queue or "", _metadata(route)
         )
         report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
-        opening = Opening(
-            route,
-            self._identity.keyring,
-            self._senders,
-            require_signature=self._config.trust.require_signature,
-            on_opened=report.opened,
-        )
+
+        def new_opening() -> Opening:
+            return Opening(
+                route,
+                self._identity.keyring,
+                self._senders,
+                require_signature=self._config.trust.require_signature,
+                on_opened=report.opened,
+            )
+
         self._endpoints.append(endpoint)
-        self._openings.append(opening)
         if route.subject is not None:
-            return CoreRoute(route, opening, outlet, report)
-        return StreamRoute(self._config, route, opening, outlet, report)
+            return CoreRoute(route, new_opening(), outlet, report)
+        return StreamRoute(self._config, route, new_opening, outlet, report)
 
     async def _open_sink(
         self, name: str, life: Lifecycle, stack: contextlib.AsyncExitStack
@@ -218,8 +219,8 @@ class _Receiver:
         if isinstance(self._senders, PeersFile):
             self._upkeep.reloaded("peers", partial(reload_peers, self._senders))
         if self._upkeep.reloaded("key", self._identity.reload):
-            for opening in self._openings:
-                opening.rekey(self._identity.keyring)
+            for worker in self._workers:
+                worker.rekey(self._identity.keyring)
 
 
 def _metadata(route: Route) -> dict[str, str]:

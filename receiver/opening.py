@@ -1,8 +1,9 @@
-"""Opening what one route takes: one scope, which keeps its memory when keys change."""
+"""Opening the messages of one route: one replay scope, which survives a change of keys."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from time import perf_counter
 from typing import Final
@@ -13,8 +14,9 @@ from xkeymsg.client.whom import Whom
 from xkeymsg.daemon.records import Record, record_of
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.keys import Keyring
+from xkeymsg.limits import Limits
 from xkeymsg.transport.raw import Raw
 
 __all__ = ("Opening",)
@@ -46,6 +48,15 @@ class Opening:
         Raises:
             ConfigurationError: If these do not go together.
         """
+        limits = Limits(
+            replay_bytes=route.replay_bytes,
+            replay_bytes_unadmitted=route.replay_bytes_unadmitted,
+            replay_pending=route.replay_pending,
+        )
+        if route.max_age is not None:
+            limits = replace(limits, max_age=timedelta(seconds=route.max_age))
+        self.max_age = limits.max_age.total_seconds()
+        """How old a message may be when it comes, in seconds."""
         self._scope = Scope(
             keys,
             Whom(senders),
@@ -53,8 +64,8 @@ class Opening:
             documents=route.documents,
             match_wire=route.match_wire,
             formats=route.formats,
-            max_age=None if route.max_age is None else timedelta(seconds=route.max_age),
             require_signature=require_signature,
+            limits=limits,
         )
         self.large = self._scope.large
         """Bytes from which a message is opened in a thread."""
@@ -75,9 +86,17 @@ class Opening:
         self._on_opened(perf_counter() - begun)
         return message
 
-    def settle(self, message: Message) -> None:
-        """Take note that a message of a stream is done with."""
-        self._scope.settle(message)
+    def settle(self, message: Message, *, handled: bool) -> None:
+        """Mark a pending message of a stream as handled, or forget it."""
+        self._scope.settle(message, handled=handled)
+
+    def release(self, message: Message) -> None:
+        """Leave a message of a stream pending, out of the sink's hands."""
+        self._scope.release(message)
+
+    def replay_state(self) -> ReplayState:
+        """Return the state of the replay memory."""
+        return self._scope.replay_state()
 
     def read(self, raw: Raw) -> Record:
         """Open a message that no stream keeps, and make a record of it.

@@ -1,6 +1,6 @@
-"""What a route tells of its messages: to the log, to metrics, and to `nats micro`.
+"""Reports of a route: to the log, to metrics, and to `nats micro`.
 
-Of a message that was refused, a line says the code and nothing else: all of it is a stranger's.
+The line of a refused message has its code and nothing else of it: all of it is a stranger's.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from xkeymsg.daemon.logs import Log, reason
 from xkeymsg.daemon.metrics import OTHER, RouteMetrics
 from xkeymsg.daemon.service import Endpoint
+from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 
 __all__ = ("Reporter",)
@@ -53,6 +54,16 @@ class Reporter:
         self.metrics.lost.inc()
         self._failed(error.code)
         self.log.often("error", "lost", "route", "why", route=self.route, why=str(error))
+
+    def remembered(self, state: ReplayState, max_age: float) -> None:
+        """Report the state of the route's replay memory."""
+        self.metrics.replay(state, max_age)
+        if state.covers is not None and state.covers < max_age:
+            self.log.often(
+                "warning", "replay memory is short", "route", route=self.route,
+                covers=round(state.covers), max_age=round(max_age),
+                why="older messages are refused as stale: raise replay_bytes",
+            )  # fmt: skip
 
     def _failed(self, code: str) -> None:
         self.endpoint.requests += 1

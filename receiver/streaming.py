@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Final
 
@@ -17,7 +18,7 @@ from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, r
 from xkeymsg.daemon.logs import Level
 from xkeymsg.daemon.records import record_of
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.keys import Keyring
 from xkeymsg.transport.link import Link
@@ -48,7 +49,7 @@ async def prepare_quarantine(config: Config, link: Link) -> None:
 
 
 class _Scope:
-    """Opens what the durable delivers, and reports what does not open."""
+    """Opens the messages of a durable, and reports refusals."""
 
     def __init__(self, opening: Opening, report: Reporter) -> None:
         self._opening = opening
@@ -62,8 +63,14 @@ class _Scope:
             self._report.refused(error)
             raise
 
-    def settle(self, message: Message) -> None:
-        self._opening.settle(message)
+    def settle(self, message: Message, *, handled: bool) -> None:
+        self._opening.settle(message, handled=handled)
+
+    def release(self, message: Message) -> None:
+        self._opening.release(message)
+
+    def replay_state(self) -> ReplayState:
+        return self._opening.replay_state()
 
 
 class StreamRoute:
@@ -73,13 +80,14 @@ class StreamRoute:
         self,
         config: Config,
         route: Route,
-        opening: Opening,
+        new_opening: Callable[[], Opening],
         outlet: Outlet,
         report: Reporter,
     ) -> None:
         self._config = config
         self._route = route
-        self._opening = opening
+        self._new_opening = new_opening
+        self._opening = new_opening()
         self._outlet = outlet
         self._report = report
         self._consumer: Consumer[Message] | None = None
@@ -100,13 +108,13 @@ class StreamRoute:
         durable = await find_durable(api, route.stream, route.durable, create)
         most = durable.max_ack_pending if durable.max_ack_pending > 0 else route.max_in_flight
         names = self._config.quarantine
-        secret, scope = record_key(keys.active), _Scope(self._opening, self._report)
+        secret = record_key(keys.active)
         self._consumer = Consumer(
             api,
             route.stream,
             route.durable,
             self._handle,
-            new_opening=lambda: scope,
+            new_opening=self._begin_scope,
             new_quarantine=lambda tell: Quarantine(
                 api, secret, unproven=names.unproven, proven=names.proven, on_blocked=tell
             ),
@@ -123,6 +131,14 @@ class StreamRoute:
             on_event=self._note,
         )
 
+    def _begin_scope(self) -> _Scope:
+        self._opening = self._new_opening()
+        return _Scope(self._opening, self._report)
+
+    def rekey(self, keys: Keyring) -> None:
+        """Use other keys of the same reader."""
+        self._opening.rekey(keys)
+
     async def run(self) -> None:
         """Work until `stop`, and then until all that was accepted is done with.
 
@@ -138,7 +154,8 @@ class StreamRoute:
             self._consumer.stop()
 
     def tick(self) -> None:
-        """Say how many are under way."""
+        """Report the messages in flight, and the replay memory."""
+        self._report.remembered(self._opening.replay_state(), self._opening.max_age)
         if self._consumer is not None:
             self._report.metrics.in_flight.set(self._consumer.held)
 
@@ -177,5 +194,5 @@ class StreamRoute:
                 metrics.blocked.set(self._blocked)
                 level: Level = "error" if self._blocked else "warning"
                 log.often(level, f"quarantine {event.kind}", "route", route=name, code=event.code)
-            case "recreated" | "delivery":
+            case "recreated" | "rewound" | "delivery":
                 log.often("warning", event.kind, "route", route=name, code=event.code)

@@ -14,9 +14,9 @@ from receiver.output import Output
 from xkeymsg.daemon.terminal import describe, quote, say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.envelope.frame import MAGIC
-from xkeymsg.envelope.opening import Opener
 from xkeymsg.errors import DeliveryError, MalformedError, XKeyMsgError
 from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Event, open_link
 from xkeymsg.transport.options import ConnectOptions

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xkeymsg.envelope.sealing import Sealer
 from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -16,26 +17,14 @@ settings.register_profile("xkeymsg", deadline=None)
 settings.load_profile("xkeymsg")
 
 
-@pytest.fixture(autouse=True)
-def no_settings_from_outside(
-    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A developer's own NATS contexts and variables must not reach a test."""
-    for name in (
-        "URL",
-        "CONTEXT",
-        "CREDS",
-        "NKEY",
-        "USER",
-        "PASSWORD",
-        "TOKEN",
-        "CERT",
-        "KEY",
-        "CA",
-        "TIMEOUT",
-    ):
-        monkeypatch.delenv(f"NATS_{name}", raising=False)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("NATS_")]:
+            patch.delenv(name)
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
+        yield
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from examples.hospital import demo
 from examples.hospital.screen import table
 from examples.hospital.search import search, texts
+from tests.running import DEADLINE
 from xkeymsg.client.client import Client
 
 
@@ -25,10 +26,11 @@ def test_a_leak_and_a_loss_are_found(
         await client.js.api.request(
             "STREAM.CREATE.LEAK", {"name": "LEAK", "subjects": ["leak"]}
         )  # fmt: skip
-        await client.js.api.link.request("leak", plain, timeout=5)
+        await client.js.api.link.request("leak", plain, timeout=DEADLINE)
 
     monkeypatch.setattr(demo, "send", leak)
-    monkeypatch.setattr(demo, "PATIENCE", 2.0)
+    monkeypatch.setattr(demo, "PATIENCE", 5.0)
+    monkeypatch.setattr(demo, "FLUSH", 2.0)
     assert demo.main() == 1
     printed, said = capsys.readouterr()
     assert "This is not how it should be: plaintext is on the disk" in said

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import xkeymsg
-from tests.running import DEADLINE
+from tests.running import DEADLINE, LONG
 from xkeymsg.testing import NATSServer
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def test_the_session_in_the_facade_runs() -> None:
 def test_the_demo_prints_what_the_readme_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.hospital.demo"],
-        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE * 2, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=LONG, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout, "nobody looks: lines, and nothing drawn over them"
@@ -61,7 +61,7 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
 def test_hello_says_who_could_read() -> None:
     done = subprocess.run(
         [sys.executable, "examples/hello.py"],
-        cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE * 2, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=LONG, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert 'bob | The sender sent us "Hello Secure World"' in done.stdout

@@ -62,6 +62,7 @@ def test_help_lists_the_targets() -> None:
         "demo",
         "hello",
         "soak",
+        "scale",
         "test",
         "lint",
         "format",
@@ -69,6 +70,7 @@ def test_help_lists_the_targets() -> None:
         "bench",
         "server",
         "vectors",
+        "fuzz",
     }
     assert every <= listed
 

@@ -124,11 +124,11 @@ def test_looser_spellings_are_refused(text: str) -> None:
 
 
 def test_ten_megabytes_are_refused_without_reading_them() -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     for text in ("X" * 10_000_000, "\u2028" * 10_000_000):
         with pytest.raises(KeyFormatError, match="10000000"):
             nkey.decode_public(Prefix.CURVE, text)
-    assert time.perf_counter() - begin < 1, "its length alone decides"
+    assert time.process_time() - begin < 1, "its length alone decides"
 
 
 @pytest.mark.parametrize("value", [b"X", None, 5, bytearray(b"X")])

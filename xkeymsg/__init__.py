@@ -21,16 +21,17 @@ from xkeymsg import errors
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import *
-from xkeymsg.fields.annotations import Readers
-from xkeymsg.fields.documents import Opener, Sealer, View
 from xkeymsg.fields.files import Policy
-from xkeymsg.fields.models import document_of
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.models.annotations import Readers
+from xkeymsg.models.convert import document_of
 from xkeymsg.nkey import Signer, UserKey
+from xkeymsg.opener import Opener, View
+from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers_file import Peer, Peers
 from xkeymsg.trust.resolver import Resolver
 from xkeymsg.trust.stores.file import read_seed, write_seed
@@ -63,6 +64,7 @@ __all__ = (
     "Policy",
     "Readers",
     "Recipient",
+    "ReplayState",
     "Reply",
     "Resolver",
     "Sealer",

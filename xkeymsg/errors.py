@@ -33,8 +33,15 @@ The tree, grouped by who has to act; a class with a code can be raised:
         FieldDeniedError            field_denied
           FieldAmbiguousError       field_ambiguous
       TrustError
+        MalformedClaimError         malformed_claim
         BadSignatureError           bad_signature
+        UntrustedOperatorError      untrusted_operator
         WrongIssuerError            wrong_issuer
+          IdentityIssuerError       identity_issuer
+        WrongAccountError           wrong_account
+        ExcessiveClaimError         excessive_claim
+        CertificateLifeError        certificate_life
+        FutureClaimError            future_claim
         NotYetValidError            not_yet_valid
         ExpiredClaimError           expired_claim
         RevokedError                revoked
@@ -60,6 +67,7 @@ __all__ = (
     "AuthenticationError",
     "BadKeyError",
     "BadSignatureError",
+    "CertificateLifeError",
     "CommitmentError",
     "ConfigurationError",
     "ConflictError",
@@ -67,13 +75,17 @@ __all__ = (
     "ContentTypeError",
     "DeliveryError",
     "EnvelopeError",
+    "ExcessiveClaimError",
     "ExpiredClaimError",
     "ExpiredError",
     "FieldAmbiguousError",
     "FieldDeniedError",
+    "FutureClaimError",
+    "IdentityIssuerError",
     "KeyFormatError",
     "KeyStoreError",
     "LimitExceededError",
+    "MalformedClaimError",
     "MalformedError",
     "NotARecipientError",
     "NotYetValidError",
@@ -94,6 +106,8 @@ __all__ = (
     "TrustError",
     "UnknownKeyError",
     "UnsupportedVersionError",
+    "UntrustedOperatorError",
+    "WrongAccountError",
     "WrongIssuerError",
     "XKeyMsgError",
 )
@@ -215,7 +229,7 @@ class ExpiredError(OpenError):
 
 
 class StaleError(OpenError):
-    """The message is older, or more in the future, than the replay policy allows."""
+    """The message is outside the freshness window, or too old to be told from a copy."""
 
     code = "stale"
 
@@ -228,7 +242,7 @@ class ReplayError(OpenError):
     def __init__(self, reason: str, *, pending: bool = False) -> None:
         super().__init__(reason)
         self.pending = pending
-        """Whether the first one, of a stream, is not acknowledged yet (E-83, E-84)."""
+        """Whether the first one, of a stream, is still pending (E-83, E-84)."""
 
 
 class SessionClonedError(ReplayError):
@@ -287,16 +301,58 @@ class TrustError(XKeyMsgError):
     """A chain of claims does not hold."""
 
 
+class MalformedClaimError(TrustError):
+    """A text is not a JWT or certificate in the one accepted form."""
+
+    code = "malformed_claim"
+
+
 class BadSignatureError(TrustError):
     """A claim's signature does not verify."""
 
     code = "bad_signature"
 
 
+class UntrustedOperatorError(TrustError):
+    """An operator JWT is not self-issued by a configured anchor."""
+
+    code = "untrusted_operator"
+
+
 class WrongIssuerError(TrustError):
     """A claim was issued by a key that may not issue it."""
 
     code = "wrong_issuer"
+
+
+class IdentityIssuerError(WrongIssuerError):
+    """A claim was issued by an identity key where only signing keys may issue."""
+
+    code = "identity_issuer"
+
+
+class WrongAccountError(TrustError):
+    """A claim belongs to another account than the one it is used for."""
+
+    code = "wrong_account"
+
+
+class ExcessiveClaimError(TrustError):
+    """A user JWT claims more than its issuer's role or its account allows."""
+
+    code = "excessive_claim"
+
+
+class CertificateLifeError(TrustError):
+    """An xkey certificate has no limited life, or one longer than the policy allows."""
+
+    code = "certificate_life"
+
+
+class FutureClaimError(TrustError):
+    """A claim states a time of issue that has not come yet."""
+
+    code = "future_claim"
 
 
 class NotYetValidError(TrustError):

@@ -54,12 +54,12 @@ class Limits:
     """How old a message may be when it comes."""
     skew: timedelta = timedelta(seconds=30)
     """How far the clocks of two machines may differ."""
-    live_sender: int = 4 * 1024 * 1024
-    """Bytes of replay memory for one admitted sender."""
-    live_total: int = 64 * 1024 * 1024
-    """Bytes of replay memory for all admitted senders."""
-    live_unadmitted: int = 1024 * 1024
-    """Bytes of replay memory for all other senders together."""
+    replay_bytes: int = 64 * 1024 * 1024
+    """Bytes of replay marks of all admitted senders, in each scope."""
+    replay_bytes_unadmitted: int = 1024 * 1024
+    """Bytes of replay marks of all other senders together."""
+    replay_pending: int = 65_536
+    """Messages of a stream that are opened and not yet settled, of about 400 bytes each."""
     depth: int = 32
     """Containers of a document one in another."""
     nodes: int = 1_000_000
@@ -68,8 +68,6 @@ class Limits:
     """Pairs of path and value of a document."""
     holes: int = 10_000
     """Positions of lists that a reader may not see."""
-    stream_marks: int = 100_000
-    """Messages of streams that an opener remembers."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

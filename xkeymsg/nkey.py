@@ -25,6 +25,7 @@ __all__ = (
     "ALPHABET",
     "Prefix",
     "Signer",
+    "SigningKey",
     "UserKey",
     "decode_public",
     "decode_seed",
@@ -145,34 +146,34 @@ def encode_seed(prefix: Prefix, raw: bytes) -> str:
 
 
 class Signer(Protocol):
-    """Whoever signs as a user: a `UserKey`, a pair of the `nkeys` package, a token."""
+    """Whoever signs: a `UserKey` or `SigningKey`, a pair of the `nkeys` package, a token."""
 
     @property
     def public_key(self) -> bytes:
-        """The public key, `U…`, as ASCII."""
+        """The public key as ASCII."""
 
     def sign(self, data: bytes, /) -> bytes:
         """Return the 64 bytes of the Ed25519 signature over `data`."""
 
 
-class UserKey:
-    """A user's Ed25519 nkey: what a program logs in to NATS with.
+class SigningKey:
+    """An Ed25519 nkey of an operator, an account or a user.
 
     Made from a seed that has been checked; signs through the `nkeys` package.
     """
 
     __slots__ = ("_pair", "public")
 
-    def __init__(self, seed: str) -> None:
-        """Take a seed `SU…`.
+    def __init__(self, seed: str, kind: Prefix) -> None:
+        """Take a seed `SO…`, `SA…` or `SU…` and the kind of key that it has to hold.
 
         Raises:
-            KeyFormatError: If it is not one.
+            KeyFormatError: If it is not a seed of that kind.
         """
-        decode_seed(Prefix.USER, seed)
+        decode_seed(kind, seed)
         self._pair = nkeys.from_seed(bytearray(seed, "ascii"))
         self.public = str(self._pair.public_key.decode("ascii"))
-        """The public key, `U…`."""
+        """The public key, `O…`, `A…` or `U…`."""
 
     @property
     def public_key(self) -> bytes:
@@ -180,7 +181,7 @@ class UserKey:
         return self.public.encode()
 
     def __repr__(self) -> str:
-        return f"<UserKey {self.public}>"
+        return f"<{type(self).__name__} {self.public}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a secret key cannot be pickled or copied")
@@ -191,3 +192,17 @@ class UserKey:
     def sign(self, data: bytes) -> bytes:
         """Return the 64 bytes of the Ed25519 signature (RFC 8032) over `data`."""
         return bytes(self._pair.sign(data))
+
+
+class UserKey(SigningKey):
+    """A user's Ed25519 nkey: what a program logs in to NATS with."""
+
+    __slots__ = ()
+
+    def __init__(self, seed: str) -> None:
+        """Take a seed `SU…`.
+
+        Raises:
+            KeyFormatError: If it is not one.
+        """
+        super().__init__(seed, Prefix.USER)

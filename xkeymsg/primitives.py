@@ -11,6 +11,7 @@ import hmac
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from nacl import bindings
 from nacl.exceptions import CryptoError
@@ -23,18 +24,17 @@ __all__ = (
     "KEY_SIZE",
     "Hash",
     "InvalidTag",
-    "aead_open",
     "box_open",
     "box_pair_key",
     "box_seal",
     "digest",
-    "digest_64",
     "ed25519_verify",
     "equal",
     "is_safe_point",
     "keyed_hash",
     "label",
     "sha256",
+    "sha512_256",
     "x25519",
     "x25519_public",
 )
@@ -137,29 +137,20 @@ def keyed_hash(label: bytes, key: bytes) -> Hash:
     return hashlib.blake2b(label, key=key, digest_size=64)
 
 
-def digest_64(data: bytes, key: bytes) -> bytes:
-    """Return 64 bytes of `digest` of data that begin with their label; every message has some."""
-    return hashlib.blake2b(data, key=key, digest_size=64).digest()
-
-
 def sha256(data: bytes | memoryview) -> bytes:
     """Return SHA-256 (FIPS 180-4) of the data."""
     return hashlib.sha256(data).digest()
 
 
-def equal(left: bytes, right: bytes) -> bool:
-    """Compare in a time that does not depend on where the two differ."""
-    return hmac.compare_digest(left, right)
+def sha512_256(data: bytes) -> bytes:
+    """Return SHA-512/256 (FIPS 180-4) of the data; `hashlib` does not have it everywhere."""
+    digest = hashes.Hash(hashes.SHA512_256())
+    digest.update(data)
+    return digest.finalize()
 
 
-def aead_open(
-    aead: AEAD, nonce: bytes, sealed: bytes | memoryview, aad: bytes | None
-) -> bytes | None:
-    """Open what an AEAD sealed, or return None where it does not authenticate."""
-    try:
-        return aead.decrypt(nonce, sealed, aad)
-    except InvalidTag:
-        return None
+equal: Final = hmac.compare_digest
+"""`equal(left, right)`: compare bytes in a time that does not depend on where they differ."""
 
 
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:

@@ -7,6 +7,7 @@ allocated for it (E-6, E-7, E-8). What is accepted here encodes again to the sam
 
 from __future__ import annotations
 
+from contextlib import suppress
 from struct import Struct
 from typing import Final
 
@@ -192,11 +193,11 @@ class Reader:
         if limit is not None and size > limit:
             raise LimitExceededError(f"bytes of {what}", size, limit)
         text = self.raw(self._announced(size), self.at)
-        try:
+        with suppress(UnicodeDecodeError):
             text.decode()
-        except UnicodeDecodeError:
-            raise MalformedError("text that is not UTF-8") from None
-        return text
+            return text
+        # Raised out here: as the context of ours, Python's own error would hold the plaintext.
+        raise MalformedError("text that is not UTF-8")
 
     def read_uint(self) -> int:
         """Read an unsigned integer in its shortest form.

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -44,8 +44,10 @@ PEOPLE = {"Patient", "Organization", "Practitioner"}
 STUDIED = {"Observation", "Condition"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_FLIGHT = 64
-PATIENCE = 20.0
-"""Seconds in which everything has come, once it was sent."""
+PATIENCE = 60.0
+"""Seconds without another message after which no more is waited for."""
+FLUSH = 60.0
+"""Seconds in which the server has written what it has taken."""
 
 PATIENT = "018f428e-34f6-4707-8009-5ad742f901e7"
 OBSERVATION = "f13d3b8d-0097-4b35-8d6e-31c73ac2601c"
@@ -149,11 +151,15 @@ class Outsider:
 
 async def watch(screen: Screen, receivers: list[Receiver], outsider: Outsider, total: int) -> None:
     """Draw the table until everything has come, or nothing more does."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE):
-            while not all(each.is_done for each in receivers) or len(outsider.messages) < total:
-                screen.draw(counted(receivers, outsider, total))
-                await asyncio.sleep(0.1)
+    rows, since = counted(receivers, outsider, total), time.monotonic()
+    while not all(each.is_done for each in receivers) or len(outsider.messages) < total:
+        screen.draw(rows)
+        await asyncio.sleep(0.1)
+        before, rows = rows, counted(receivers, outsider, total)
+        if rows != before:
+            since = time.monotonic()
+        elif time.monotonic() - since > PATIENCE:
+            break
     screen.draw(counted(receivers, outsider, total), last=True)
 
 
@@ -229,7 +235,7 @@ async def search_disk(
 ) -> None:
     """Search the server's store for every text of every resource, and show that it would find."""
     wanted = {text for resource in records for text in texts(resource)}
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + FLUSH
     while True:  # what the server has in mind, it writes in a moment
         found = search(server.directory, [*wanted, sender])
         if found.texts.get(sender, 0) >= len(records) or time.monotonic() > deadline:
@@ -238,7 +244,7 @@ async def search_disk(
     # The same search, of a stream into which one resource goes as it is.
     planted = json.dumps(records[0], ensure_ascii=False).encode()
     await api.request(f"STREAM.CREATE.{PLAIN}", {"name": PLAIN, "subjects": ["plain"]})
-    await api.link.request("plain", planted, timeout=5)
+    await api.link.request("plain", planted, timeout=PATIENCE)
     [plain] = server.directory.rglob(f"streams/{PLAIN}")
     control = search(plain, wanted)
     keys = found.texts.pop(sender, 0)
@@ -321,19 +327,38 @@ async def run(problems: Problems) -> None:
         print(f"\nThere is no plaintext on the server. {took:.0f} seconds.")
 
 
+async def interruptible(story: Coroutine[Any, Any, None]) -> None:
+    """Run the story; the first signal cancels it, and everything that was started is ended.
+
+    An exception that a handler raised could stop the event loop in the middle of ending a process.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(story)
+    received: list[int] = []
+
+    def interrupt(number: int) -> None:
+        received.append(number)
+        if len(received) == 1:
+            task.cancel()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, interrupt, number)
+    await asyncio.wait({task})
+    if received:
+        raise SystemExit(128 + received[0])
+    task.result()
+
+
 def main() -> int:
     """Run the story; return 0 if everything was as it should be."""
     problems = Problems()
-    asyncio.run(run(problems))
+    asyncio.run(interruptible(run(problems)))
     for each in problems.found:
         print(f"This is not how it should be: {each}", file=sys.stderr)
     return 1 if problems.found else 0
 
 
 def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """Turn the first signal into an exception, so that everything that was started is ended."""
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
+    """End: nothing has been started yet."""
     raise SystemExit(128 + number)
 
 

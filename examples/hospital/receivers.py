@@ -13,7 +13,7 @@ from typing import Any
 from examples.hospital.roles import fields
 from xkeymsg import XKeyPair, write_seed
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds in which a receiver is ready, or ended."""
 LONGEST = 1 << 20
 

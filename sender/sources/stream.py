@@ -23,7 +23,7 @@ from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -51,13 +51,22 @@ class _Inbound(NamedTuple):
 
 
 class _Scope:
-    """What a consumer opens messages with: these are not sealed yet."""
+    """The scope of a consumer whose messages are not sealed yet: it remembers nothing.
+
+    Plaintext has no sender and no session, so that a replay cannot be told from a message.
+    """
 
     def open(self, raw: Raw, position: StreamPosition) -> Any:
         return _Inbound(raw, position)
 
-    def settle(self, message: Any) -> None:
+    def settle(self, message: Any, *, handled: bool) -> None:
         pass
+
+    def release(self, message: Any) -> None:
+        pass
+
+    def replay_state(self) -> ReplayState:
+        return ReplayState(None, 0, 0, 0, 0)
 
 
 class _NoQuarantine(Quarantine):
@@ -288,7 +297,7 @@ class StreamRoute:
             raise _NotSealedError
 
     def _note(self, event: ConsumerEvent) -> None:
-        if event.kind in ("recreated", "delivery"):
+        if event.kind in ("recreated", "rewound", "delivery"):
             self._report.log.often(
                 "warning", event.kind, "route", route=self._report.route, code=event.code
             )

@@ -13,13 +13,13 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage
 from tests.client.jetstream.test_failures import records
-from tests.running import run
+from tests.running import DEADLINE, run
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.inspecting import sender_of
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKey
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -85,7 +85,7 @@ async def test_what_is_there_is_listed_and_shown_and_stays_sealed(stage: Stage) 
     await stage.send(b"garbage", "h.\u202ex")
     async with stage.consumer():
         await stage.until(lambda: len(stage.kinds("quarantined")) == 2)
-    await stage.link.request("XKM_PROVEN.S.d.forged", b"no record", timeout=5)
+    await stage.link.request("XKM_PROVEN.S.d.forged", b"no record", timeout=DEADLINE)
 
     code, table, _ = await call(stage, "list")
     assert code == 0
@@ -214,7 +214,7 @@ async def test_a_malicious_peer_that_stops_consuming_is_dropped_with_all_it_made
     admitted = {ALICE.public, EVE.public}
 
     class Trust:
-        def admit(self, sender: XKey, _subject: str) -> Admission | None:
+        def admit(self, sender: XKey, _subject: str, _at: int) -> Admission | None:
             return Admission() if sender in admitted else None
 
     assert (await call(stage, "init"))[0] == 0
@@ -232,7 +232,7 @@ async def test_a_malicious_peer_that_stops_consuming_is_dropped_with_all_it_made
         await stage.publish(b"honest")
         code, _, err = await call(stage, "drop", "proven", "--from", str(EVE.public))
         assert (code, "dropped 3" in err) == (0, True)
-        await stage.until(lambda: stage.handled == [b"honest"] and not consumer.is_blocked, 15)
+        await stage.until(lambda: stage.handled == [b"honest"] and not consumer.is_blocked)
     left = await records(stage, "XKM_PROVEN")
     assert sum(sender_of(record.data) == bytes(ALICE.public) for record in left) == 1
     assert (await call(stage, "drop", "proven", "--all", "--from", str(EVE.public)))[0] == 2

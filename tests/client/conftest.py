@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 import xkeymsg
+from tests.running import until
 from xkeymsg import Keyring, Peers, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.client.stats import Where
@@ -82,21 +83,11 @@ async def nothing_is_left_behind() -> AsyncIterator[None]:
     loop.set_exception_handler(lambda _loop, context: complaints.append(context))
     before = asyncio.all_tasks()
     yield
-    for _ in range(20):  # a thread that opens something may be on its way back
-        if asyncio.all_tasks() - before <= {asyncio.current_task()}:
-            break
-        await asyncio.sleep(0.01)
-    assert asyncio.all_tasks() - before <= {asyncio.current_task()}
+    # A thread that opens something may be on its way back.
+    await until(lambda: asyncio.all_tasks() - before <= {asyncio.current_task()})
     gc.collect(1)
     expected = getattr(loop, "complaints_expected", 0)
     assert len(complaints) == expected, complaints
 
 
-async def until(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - of anything, without an event
-            await asyncio.sleep(0.005)
-
-
-__all__ = ("ALICE", "BOB", "CAROL", "ESCROW", "EVE", "PEERS", "Peers", "Told", "Town", "until")
+__all__ = ("ALICE", "BOB", "CAROL", "ESCROW", "EVE", "PEERS", "Peers", "Told", "Town")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
+from tests.running import DEADLINE, until
 from xkeymsg import (
     ConfigurationError,
     ConnectionFailedError,
@@ -17,15 +18,15 @@ from xkeymsg import (
     MalformedError,
     Message,
     PayloadTooLargeError,
-    Sealer,
     XKeyMsgError,
 )
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.envelope.session import Session
 from xkeymsg.testing import MemoryNATS, NATSServer
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.options import ConnectOptions
 
-from .conftest import ALICE, BOB, PEERS, Told, until
+from .conftest import ALICE, BOB, PEERS, Told
 
 
 async def test_a_server_that_comes_back_finds_the_subscription_and_its_memory(
@@ -156,7 +157,7 @@ async def test_what_is_cancelled_while_there_is_no_server_was_not_sent(server: N
         bob.subscribe("a") as messages,
     ):
         await bob.flush()
-        asked = asyncio.create_task(alice.request("a", b"?", to="bob", timeout=30))
+        asked = asyncio.create_task(alice.request("a", b"?", to="bob", timeout=DEADLINE))
         request = await anext(messages)
         await alice.flush()
         server.kill()
@@ -224,7 +225,7 @@ async def test_streams_are_sealed_and_opened_by_the_same_trust(
             await alice.js.publish("_XKM.a", b"", to="bob")
         sealed: list[object] = []
         with monkeypatch.context() as patch:
-            patch.setattr(Sealer, "seal", lambda *_, **__: sealed.append(1))
+            patch.setattr(Session, "next_nonce", lambda *_, **__: sealed.append(1))
             with pytest.raises(PayloadTooLargeError):  # before it is sealed
                 await alice.js.publish("s.a", b"x", to="bob", clear_headers={"a": "x" * (1 << 20)})
             with pytest.raises(MalformedError):
@@ -232,7 +233,7 @@ async def test_streams_are_sealed_and_opened_by_the_same_trust(
         assert not sealed
         assert (await alice.js.publish("s.a", b"x", to="bob", headers={"a": "b"})).sequence == 1
         async with bob.js.consume("S", "d", handle, subjects="s.*", create=DurableOptions()):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE):
                 await done.wait()
         assert (got[0].data, got[0].wire_subject, got[0].sender) == (b"x", "s.a", ALICE.public)
         assert alice.js is alice.js
@@ -256,7 +257,7 @@ async def test_who_publishes_into_a_stream_for_each_message_is_not_held_up_by_a_
                 await asyncio.sleep(0.002)
 
         flooding = asyncio.create_task(flood())
-        async with asyncio.timeout(4):
+        async with asyncio.timeout(DEADLINE):
             for _ in range(10):
                 message = await anext(messages)
                 await bob.js.publish("s", message.data, to="alice")

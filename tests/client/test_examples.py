@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def test_an_example(name: str) -> None:
         [sys.executable, "-X", "dev", "-W", "error", path],
         capture_output=True, text=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    # In debug mode asyncio says what took long: of a busy machine that says nothing.
+    said = re.sub(r"^Executing <.*> took [\d.]+ seconds\n", "", done.stderr, flags=re.MULTILINE)
+    assert (done.returncode, said) == (0, "")
     assert done.stdout.splitlines() == SAID[name]
     assert len(path.read_text().splitlines()) <= 40

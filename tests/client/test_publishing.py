@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from bisect import bisect_right
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.running import DEADLINE
 from xkeymsg import (
     ANYONE,
     ConfigurationError,
@@ -26,6 +28,7 @@ from xkeymsg import (
 )
 from xkeymsg.client.whom import To
 from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.envelope.session import Session
 from xkeymsg.transport.headers import parse_block
 
 from .conftest import ALICE, BOB, CAROL, ESCROW, EVE, PEERS, Town
@@ -55,7 +58,7 @@ async def test_the_wire_shows_the_senders_key_and_nothing_of_the_application(tow
         raw = await link.subscribe("orders.*")
         await link.confirm()
         await alice.publish("orders.new", b"secret", to="bob", headers={"Trace": "secret"})
-        got = await raw.next(5)
+        got = await raw.next(DEADLINE)
     assert parse_block(got.headers) == [("sender", str(ALICE.public))]
     assert b"secret" not in got.data
     message = Opener(BOB, {ALICE.public}).open(got.data, subject="orders.new")
@@ -68,7 +71,7 @@ async def test_headers_in_the_clear_are_said_aloud(town: Town) -> None:
         raw = await link.subscribe("a")
         await link.confirm()
         await alice.publish("a", b"", to="bob", clear_headers={"Trace": "open"})
-        got = await raw.next(5)
+        got = await raw.next(DEADLINE)
     assert parse_block(got.headers) == [("sender", str(ALICE.public)), ("Trace", "open")]
 
 
@@ -101,7 +104,7 @@ async def test_reserved_names_are_refused_among_sealed_headers(town: Town) -> No
             with pytest.raises(MalformedError):
                 await alice.publish("a", b"", to="bob", headers=headers)
             with pytest.raises(MalformedError):
-                await alice.request("a", b"", to="bob", headers=headers, timeout=1)
+                await alice.request("a", b"", to="bob", headers=headers, timeout=DEADLINE)
 
 
 async def test_nothing_is_published_for_what_only_answers_are_for(town: Town) -> None:
@@ -110,7 +113,7 @@ async def test_nothing_is_published_for_what_only_answers_are_for(town: Town) ->
             with pytest.raises(MalformedError):
                 await alice.publish(subject, b"", to="bob")
             with pytest.raises(MalformedError):
-                await alice.request(subject, b"", to="bob", timeout=1)
+                await alice.request(subject, b"", to="bob", timeout=DEADLINE)
 
 
 class Recording:
@@ -188,7 +191,7 @@ async def test_a_name_that_stands_for_another_key_counts_for_the_next_message(to
         await alice.publish("a", b"1", to="bob")
         trust.resolve = lambda name: (Recipient(CAROL.public),)  # type: ignore[method-assign]
         await alice.publish("a", b"2", to="bob")
-        envelopes = [(await raw.next(5)).data for _ in range(2)]
+        envelopes = [(await raw.next(DEADLINE)).data for _ in range(2)]
     for reader, envelope in zip((BOB, CAROL), envelopes, strict=True):
         Opener(reader, {ALICE.public}).open(envelope, subject="a")
     assert inspect(envelopes[0]).revision == 7
@@ -206,8 +209,8 @@ async def test_everything_is_sealed_to_escrow_too(town: Town) -> None:
         await bob.flush()
         await alice.publish("a", b"1", to="bob")
         await alice.publish_document("a", {"name": "Ann", "sum": 3}, policy=POLICY)
-        await alice.request("svc", b"2", to="bob", timeout=5)
-        envelopes = [(await raw.next(5)).data for _ in range(4)]
+        await alice.request("svc", b"2", to="bob", timeout=DEADLINE)
+        envelopes = [(await raw.next(DEADLINE)).data for _ in range(4)]
     reader = Opener(ESCROW, {ALICE.public, BOB.public})
     assert reader.open(envelopes[0], subject="a").data == b"1"
     assert reader.open_document(envelopes[1], subject="a").document == {"name": "Ann", "sum": 3}
@@ -227,7 +230,7 @@ async def test_escrow_that_changes_counts_for_the_next_message(town: Town) -> No
         await link.confirm()
         trust.always_to = lambda: (Recipient(ESCROW.public),)  # type: ignore[method-assign]
         await alice.publish("a", b"1", to="bob")
-        envelope = (await raw.next(5)).data
+        envelope = (await raw.next(DEADLINE)).data
     Opener(ESCROW, {ALICE.public}).open(envelope, subject="a")
 
 
@@ -261,23 +264,26 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
         to = alice._whom.recipients("bob")
 
         def wire(size: int) -> int:
-            sealed = sealer.sealed_size(size, to=to, subject="a", **more)
-            return sealed + len(alice._outgoing.block)
+            told: list[int] = []
 
-        most = max(size for size in _around(limit, padding) if wire(size) <= limit)
+            def stop(length: int) -> None:
+                told.append(length)
+                raise OverflowError
+
+            with pytest.raises(OverflowError):
+                sealer.seal(bytes(size), to=to, subject="a", check_size=stop, **more)
+            return told[0] + len(alice._outgoing.block)
+
+        most = bisect_right(range(limit), limit, key=wire) - 1
         async with bob.subscribe("a") as messages:
             await bob.flush()
             await alice.publish("a", bytes(most), to="bob", **more)
             await alice.flush()
             assert len((await anext(messages)).data) == most
-        monkeypatch.setattr(sealer, "seal", None)
+        monkeypatch.setattr(Session, "next_nonce", None)
         with pytest.raises(PayloadTooLargeError) as caught:
             await alice.publish("a", bytes(most + 1), to="bob", **more)
         assert (caught.value.size, caught.value.limit) == (wire(most + 1), limit)
-
-
-def _around(limit: int, padding: bool) -> range:
-    return range(limit - 40_000 if padding else limit - 2000, limit)
 
 
 async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
@@ -285,7 +291,7 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
 ) -> None:
     async with town.connect(trust=WITH_ESCROW) as alice:
         limit = alice._port.max_payload
-        monkeypatch.setattr(alice._outgoing.sealer(), "seal_parts", None)
+        monkeypatch.setattr(Session, "next_nonce", None)
         document = {"name": "x" * limit, "sum": 0}
         with pytest.raises(PayloadTooLargeError) as caught:
             await alice.publish_document("a", document, policy=POLICY)
@@ -350,7 +356,7 @@ async def test_a_closed_client_says_so(town: Town) -> None:
         pass
     for call in (
         alice.publish("a", b"", to="bob"),
-        alice.request("a", b"", to="bob", timeout=1),
+        alice.request("a", b"", to="bob", timeout=DEADLINE),
         alice.flush(),
         alice.subscribe("a").__aenter__(),
     ):

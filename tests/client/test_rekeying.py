@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 import xkeymsg
+from tests.running import DEADLINE, until
 from xkeymsg import Keyring, Message, Peers, Sealer, UserKey, XKeyPair, nkey
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 
-from .conftest import ALICE, BOB, Told, Town, until
+from .conftest import ALICE, BOB, Told, Town
 
 NEW = XKeyPair.generate()
 BOTH = Peers.parse(
@@ -55,9 +56,9 @@ async def test_everything_goes_on_with_another_key(town: Town, told: Told) -> No
 
         await bob.publish("b", b"y", to="alice")
         assert (await anext(back)).sender == NEW.public
-        assert (await seen.next(5)).headers == encode_block({"sender": str(NEW.public)})
+        assert (await seen.next(DEADLINE)).headers == encode_block({"sender": str(NEW.public)})
 
-        reply = await alice.request("svc", b"z", to="bob", timeout=5)
+        reply = await alice.request("svc", b"z", to="bob", timeout=DEADLINE)
         assert (reply.data, reply.sender) == (b"z", NEW.public)
 
         bob.rekey(NEW)
@@ -80,7 +81,7 @@ async def test_a_request_under_way_gets_its_answer(town: Town) -> None:
         bob.serve("svc", slow) as service,
     ):
         await bob.flush()
-        asked = asyncio.create_task(alice.request("svc", b"x", to="bob", timeout=5))
+        asked = asyncio.create_task(alice.request("svc", b"x", to="bob", timeout=DEADLINE))
         await until(lambda: service.running)
         bob.rekey(Keyring(NEW, retired=[BOB]))
         alice.rekey(ALICE)

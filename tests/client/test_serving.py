@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import DEADLINE, until
 from xkeymsg import (
     ConfigurationError,
     DeliveryError,
@@ -20,7 +21,7 @@ from xkeymsg import (
 from xkeymsg.client.client import Client
 from xkeymsg.client.stats import Where
 
-from .conftest import BOB, Told, Town, until
+from .conftest import BOB, Told, Town
 
 
 class OfAHandler(BaseException):
@@ -182,7 +183,7 @@ async def test_a_handler_may_answer_by_itself(town: Town, told: Told) -> None:
         async with bob.serve("svc", handle):
             await bob.flush()
             for data in (b"", b"x"):
-                answers = await alice.request_many("svc", data, to="bob", timeout=5)
+                answers = await alice.request_many("svc", data, to="bob", timeout=DEADLINE)
                 assert [each.data for each in answers if isinstance(each, Message)] == [b"early"]
     assert told.codes == ["ValueError"]
 
@@ -197,7 +198,7 @@ async def test_handlers_are_bounded_and_one_may_ask_itself(town: Town) -> None:
             running += 1
             most = max(most, running)
             if message.data == b"outer":
-                reply = await bob.request("inner", b"x", to="bob", timeout=5)
+                reply = await bob.request("inner", b"x", to="bob", timeout=DEADLINE)
                 assert reply.data == b"x"
             await asyncio.sleep(0.001)
             running -= 1
@@ -206,7 +207,7 @@ async def test_handlers_are_bounded_and_one_may_ask_itself(town: Town) -> None:
         async with bob.serve("svc", handle, concurrency=3), bob.serve("inner", echo):
             await bob.flush()
             await asyncio.gather(
-                *(alice.request("svc", b"outer", to="bob", timeout=10) for _ in range(20))
+                *(alice.request("svc", b"outer", to="bob", timeout=DEADLINE) for _ in range(20))
             )
     assert most == 3
 
@@ -244,7 +245,9 @@ async def test_on_leaving_what_came_is_answered(town: Town) -> None:
         async with bob.serve("svc", slow, concurrency=2) as service:
             await bob.flush()
             asked = [
-                asyncio.create_task(alice.request("svc", b"%d" % number, to="bob", timeout=5))
+                asyncio.create_task(
+                    alice.request("svc", b"%d" % number, to="bob", timeout=DEADLINE)
+                )
                 for number in range(5)
             ]
             await begun.wait()

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.running import DEADLINE, until
 from xkeymsg import Keyring, Peers, UnknownKeyError, UserKey, XKeyPair, nkey
 from xkeymsg.client import client as module
 from xkeymsg.client.stats import Where
 from xkeymsg.envelope.inspecting import inspect
 
-from .conftest import ALICE, BOB, CAROL, Told, Town, until
+from .conftest import ALICE, BOB, CAROL, Told, Town
 
 
 def entry(name: str, pair: XKeyPair, more: str = 'subjects = [">"]') -> str:
@@ -125,4 +126,4 @@ async def test_a_keyring_opens_by_retired_keys_and_names_its_user(town: Town) ->
         assert (await anext(messages)).data == b"new"
         assert bob.public == new.public
         await bob.publish("b", b"", to="alice")
-        assert inspect((await raw.next(5)).data).identity == user.public
+        assert inspect((await raw.next(DEADLINE)).data).identity == user.public

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +14,7 @@ import nats
 import pytest
 
 from tests.envelope.cast import ALICE_USER
+from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.quarantine import create_quarantine
@@ -37,7 +39,7 @@ def user(publish: str, subscribe: str) -> str:
 
 
 def local(server: NATSServer, **settings: Any) -> ConnectOptions:
-    return ConnectOptions(servers=(server.url,), **({"timeout": 2.0} | settings))
+    return ConnectOptions(servers=(server.url,), **({"timeout": DEADLINE} | settings))
 
 
 def ada(server: NATSServer, **settings: Any) -> ConnectOptions:
@@ -86,7 +88,7 @@ async def test_nothing_is_published_unless_that_is_asked_for(server: NATSServer)
     await client.flush()
     for probe in (False, True):
         # Whoever listens to everything has JetStream's requests wait for an answer.
-        options = local(server, timeout=0.2)
+        options = local(server, timeout=1.0)
         assert of(await check_server(options, publish=("a.b",), probe=probe), "publish")
         await client.flush()
         subjects = []
@@ -194,12 +196,11 @@ async def test_permissions_are_told_without_publishing() -> None:
 
 async def test_where_permissions_are_not_told_the_server_refuses() -> None:
     """What the login may not ask costs no waiting, and --probe finds out by trying."""
-    began = time.monotonic()
     with NATSServer(user('"x.>"', '"_INBOX.>", "z.>"'), jetstream=True) as server:
         asked: dict[str, Any] = {"publish": ("x.a", "other", "x.>"), "subscribe": ("z.>", "other")}
-        findings = await check_server(ada(server), streams=STREAMS, **asked)
-        probed = await check_server(ada(server), probe=True, **asked)
-    assert time.monotonic() - began < 3
+        async with asyncio.timeout(DEADLINE):  # which is how long an answer would be waited for
+            findings = await check_server(ada(server), streams=STREAMS, **asked)
+            probed = await check_server(ada(server), probe=True, **asked)
     assert [each.level for each in findings if each.check == "publish"] == ["warn"] * 3
     assert [each.level for each in probed if each.check == "publish"] == ["ok", "fail", "warn"]
     for found in (findings, probed):
@@ -212,11 +213,10 @@ async def test_where_permissions_are_not_told_the_server_refuses() -> None:
 
 
 async def test_without_an_inbox_nothing_is_asked_and_nothing_waits() -> None:
-    began = time.monotonic()
     with NATSServer(user(">", '"_ADA.>"')) as server:
-        findings = await check_server(ada(server), subscribe=("_ADA.x",), publish=("a",))
-        fine = await check_server(ada(server, inbox_prefix="_ADA"))
-    assert time.monotonic() - began < 3
+        async with asyncio.timeout(DEADLINE):  # which is how long an answer would be waited for
+            findings = await check_server(ada(server), subscribe=("_ADA.x",), publish=("a",))
+            fine = await check_server(ada(server, inbox_prefix="_ADA"))
     assert levels(findings)["inbox"] == "fail"
     assert "_INBOX.>" in of(findings, "inbox").remedy
     assert "without an inbox" in of(findings, "login").text
@@ -252,7 +252,7 @@ async def test_tls_and_the_end_of_a_certificate_are_told(
     certificate = authority.issue("server")
     config = f'tls {{ cert_file: "{certificate.cert}", key_file: "{certificate.key}" }}'
     with NATSServer(config) as server:
-        settings = {"servers": (f"tls://127.0.0.1:{server.port}",), "timeout": 2.0}
+        settings = {"servers": (f"tls://127.0.0.1:{server.port}",), "timeout": DEADLINE}
         options = ConnectOptions(tls_ca=authority.path, **settings)  # type: ignore[arg-type]
         findings = await check_server(options)
         found = of(findings, "tls")
@@ -364,11 +364,9 @@ async def test_answers_that_are_none_are_findings(server: NATSServer, answer: by
 
 
 async def test_an_answer_that_does_not_come_ends_in_its_time(server: NATSServer) -> None:
-    began = time.monotonic()
     async with answering(server, None):
-        findings = await check_server(local(server, timeout=0.2), streams=STREAMS)
-    assert time.monotonic() - began < 3
-    assert of(findings, "jetstream").text == "not available: no answer within 0.2 s"
+        findings = await check_server(local(server, timeout=1.0), streams=STREAMS)
+    assert of(findings, "jetstream").text == "not available: no answer within 1 s"
     assert levels(findings)["clock"] == "ok"
 
 
@@ -390,11 +388,9 @@ def killing(server: NATSServer, call: int) -> Callable[[], int]:
 async def test_a_server_that_goes_away_in_between_is_told_and_nothing_hangs(
     jetstream_server: NATSServer, call: int
 ) -> None:
-    began = time.monotonic()
     findings = await check_server(
-        local(jetstream_server, timeout=0.3), streams=STREAMS, publish=("a",), subscribe=("a",),
+        local(jetstream_server, timeout=1.0), streams=STREAMS, publish=("a",), subscribe=("a",),
         now=killing(jetstream_server, call),
     )  # fmt: skip
-    assert time.monotonic() - began < 8
     assert {"fail", "skip"} & {each.level for each in findings}
     assert findings[-1] == Finding("clock", "skip", "the connection was lost")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import socket
 import stat
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.running import DEADLINE
 from xkeymsg.daemon import health as health_module
 from xkeymsg.daemon.health import Health, serving
 from xkeymsg.daemon.metrics import CODES, OTHER, Metrics
+from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import ConfigurationError
 
 LOCAL = "127.0.0.1:0"
@@ -21,11 +22,11 @@ LOCAL = "127.0.0.1:0"
 def dial(where: str) -> socket.socket:
     if where.startswith("unix:"):
         made = socket.socket(socket.AF_UNIX)
-        made.settimeout(10)
+        made.settimeout(DEADLINE)
         made.connect(where.removeprefix("unix:"))
         return made
     host, _, port = where.rpartition(":")
-    return socket.create_connection((host.strip("[]"), int(port)), 10)
+    return socket.create_connection((host.strip("[]"), int(port)), DEADLINE)
 
 
 def ask(where: str, request: bytes) -> bytes:
@@ -62,11 +63,14 @@ def test_ready_is_when_every_condition_holds_and_the_end_has_not_begun() -> None
 
 
 def test_a_daemon_that_hangs_is_told_from_one_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_module, "_HANGS", 0.05)
+    now = 1000.0
+    monkeypatch.setattr("xkeymsg.daemon.health.time.monotonic", lambda: now)
     health = Health()
     with serving(LOCAL, health, lambda: b"") as where:
         assert where is not None
-        time.sleep(0.06)  # a loop that does not turn
+        now += health_module._HANGS - 0.1
+        assert get(where, "/healthz") == (200, "ok\n")
+        now += 0.2  # a loop that does not turn
         assert get(where, "/healthz") == (503, "the loop does not turn\n")
         assert get(where, "/readyz")[0] == 503
         health.turn()
@@ -136,7 +140,31 @@ def test_who_holds_on_or_floods_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> N
                 assert each.recv(1) == b""
         with suppress(ConnectionResetError, BrokenPipeError):
             assert ask(where, b"x" * 100_000) == b""
+        monkeypatch.undo()
         assert get(where, "/healthz")[0] == 200
+
+
+def test_a_route_without_a_replay_memory_has_no_series_of_one() -> None:
+    metrics = Metrics()
+    metrics.route("lines")
+
+    assert 'replay_covers_seconds{route="lines"}' not in metrics.exposition().decode()
+
+
+def test_dropped_pages_are_counted_over_scopes_that_begin_again() -> None:
+    metrics = Metrics()
+    route = metrics.route("orders")
+    for covers, dropped in ((None, 0), (12.5, 3), (11.0, 5), (None, 0), (9.0, 2)):
+        route.replay(ReplayState(covers, dropped, 7, 1000, 65_536), 300.0)
+    text = metrics.exposition().decode()
+
+    assert 'xkeymsg_replay_pages_dropped_total{route="orders"} 7.0' in text
+    assert 'xkeymsg_replay_covers_seconds{route="orders"} 9.0' in text
+    assert 'xkeymsg_max_age_seconds{route="orders"} 300.0' in text
+    assert 'xkeymsg_replay_pending{route="orders"} 7.0' in text
+    assert 'xkeymsg_replay_bytes{route="orders"} 1000.0' in text
+    route.replay(ReplayState(None, 2, 0, 0, 65_536), 300.0)
+    assert 'xkeymsg_replay_covers_seconds{route="orders"} +Inf' in metrics.exposition().decode()
 
 
 def test_every_code_has_its_series_from_the_beginning_and_others_share_one() -> None:

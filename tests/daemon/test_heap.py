@@ -10,6 +10,7 @@ import types
 
 import pytest
 
+from tests.running import DEADLINE
 from xkeymsg.daemon import heap, lifecycle
 from xkeymsg.daemon.health import Health
 from xkeymsg.daemon.logs import Log
@@ -37,7 +38,7 @@ print(kept, resident() - before)
 @pytest.mark.skipif(not GLIBC, reason="another C library gives memory back in its own way")
 def test_what_was_freed_is_given_back_and_is_not_by_itself() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BURST], capture_output=True, text=True, check=True, timeout=20
+        [sys.executable, "-c", BURST], capture_output=True, text=True, check=True, timeout=DEADLINE
     )
     kept, left = map(int, done.stdout.split())
     assert kept > 15_000, "KB: the allocator keeps it as long as something lies behind it"
@@ -62,7 +63,7 @@ async def test_a_daemon_gives_back_while_it_runs(monkeypatch: pytest.MonkeyPatch
     life = lifecycle.Lifecycle(Log("test"), Health(), 1.0)
     ticking = asyncio.create_task(life.tick())
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await given.wait()
     finally:
         ticking.cancel()

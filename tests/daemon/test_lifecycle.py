@@ -7,10 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.running import DEADLINE
 
 CANARY = "c4n4ry"
 
@@ -29,14 +30,14 @@ async def work(life):
 {body}
 
 log = Log("receiver")
-sys.exit(run(work, lambda: Lifecycle(log, Health(), 0.3)))
+sys.exit(run(work, lambda: Lifecycle(log, Health(), {drain})))
 """
 
 
-def start(body: str, **environ: str) -> subprocess.Popen[str]:
+def start(body: str, drain: float = DEADLINE, **environ: str) -> subprocess.Popen[str]:
     indented = "\n".join("    " + line for line in body.strip().splitlines())
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(body=indented)],
+        [sys.executable, "-c", PROGRAM.format(body=indented, drain=drain)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,7 +51,7 @@ def end(process: subprocess.Popen[str], stop: signal.Signals | None = None) -> t
     if stop is not None:
         assert process.stdout.readline() == "begun\n"
         process.send_signal(stop)
-    _, said = process.communicate(timeout=10)
+    _, said = process.communicate(timeout=DEADLINE)
     return process.returncode, said
 
 
@@ -64,23 +65,21 @@ def test_work_that_finishes_in_time_is_a_success(number: signal.Signals) -> None
 
 
 def test_work_that_does_not_is_cancelled_and_a_failure() -> None:
-    code, said = end(start(READY + "await asyncio.sleep(60)"), signal.SIGTERM)
+    code, said = end(start(READY + "await asyncio.Event().wait()", 0.3), signal.SIGTERM)
     assert code == 1
     assert "not finished in time seconds=0.3" in said
 
 
 @pytest.mark.parametrize(
-    "stuck", ["time.sleep(60)", "await asyncio.to_thread(time.sleep, 60)"], ids=["loop", "thread"]
+    "stuck", ["time.sleep(600)", "await asyncio.to_thread(time.sleep, 600)"], ids=["loop", "thread"]
 )
 def test_what_cannot_be_cancelled_does_not_hold_it_up(stuck: str) -> None:
-    begun = time.monotonic()
-    process = start(READY + "await life.stopping.wait()\n" + stuck)
+    process = start(READY + "await life.stopping.wait()\n" + stuck, 0.3)
     assert end(process, signal.SIGTERM)[0] == 1
-    assert time.monotonic() - begun < 5
 
 
 def test_before_it_has_begun_a_signal_ends_it_at_once() -> None:
-    body = 'print("begun", flush=True)\nawait asyncio.sleep(60)'
+    body = 'print("begun", flush=True)\nawait asyncio.Event().wait()'
     assert end(start(body), signal.SIGTERM) == (0, "")
 
 
@@ -130,7 +129,7 @@ await life.stopping.wait()
 """
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(5)
+        listener.settimeout(DEADLINE)
         process = start(body, NOTIFY_SOCKET=str(tmp_path / "notify"))
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
@@ -138,7 +137,7 @@ await life.stopping.wait()
         assert listener.recv(100) == b"READY=1"
         assert listener.recv(100).startswith(b"RELOADING=1\n")
         process.terminate()
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0
     assert "unexpected error=" in said
     assert "ZeroDivisionError" in said

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 
 import pytest
 
-from xkeymsg import Opener, Recipient, UserKey, XKey, XKeyMsgError, XKeyPair, nkey
+from xkeymsg import Opener, Recipient, Sealer, UserKey, XKey, XKeyMsgError, XKeyPair, nkey
+from xkeymsg import sealer as sealing
+from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.head import Head
+from xkeymsg.envelope.open import fields, payload
+from xkeymsg.opener import Form
 
 NOW: Final = 1_767_225_600_000
 """2026-01-01T00:00:00Z, in milliseconds."""
@@ -64,7 +70,50 @@ def to(*readers: XKeyPair) -> tuple[Recipient, ...]:
     return tuple(Recipient(one.public) for one in readers)
 
 
+class Raw(NamedTuple):
+    """What an opener releases, with the contents of parts as they are."""
+
+    head: Head
+    content: Any
+    admitted: bool
+    signer: str | None
+    content_type: str | None
+    headers: Headers
+
+
+FIELDS: Final[Form[Any, Any]] = Form(fields, Raw)
+"""The contents of a document's parts, by number, as the layer above gets them."""
+PAYLOAD: Final[Form[Any, Any]] = Form(payload, Raw)
+
+
+def opened_at(
+    opener: Opener, now: int, envelope: bytes, form: Form[Any, Any] = FIELDS, subject: str = ">"
+) -> Raw:
+    """Open at a given time, in milliseconds."""
+    raw: Raw = opener._open(now, envelope, form, subject, None, None, None)
+    return raw
+
+
 def open_fields(opener: Opener, envelope: bytes, now: int = NOW) -> dict[int, bytes]:
     """Open a document as the layer above does: what it gets of each part, by number."""
-    opened = opener._open_at(now, envelope, opener._fields, ">", None, None, None)
-    return opened.content[0]
+    contents: dict[int, bytes] = opened_at(opener, now, envelope).content
+    return contents
+
+
+def seal_parts(
+    sealer: Sealer,
+    parts: Sequence[bytes],
+    *,
+    grants: Mapping[Any, Iterable[int]],
+    subject: str,
+    headers: Any = (),
+    content_type: str | None = None,
+    expires: timedelta | None = None,
+    revision: int | None = None,
+) -> bytes:
+    """Seal parts of any contents, as the layer above does with those of a document."""
+    contents = sealer._planner.contents(parts, headers, content_type)
+    metadata = len(contents) > len(parts)
+    sharing = sealer._planner.sharing(grants, len(parts), metadata=metadata)
+    now = sealing.now_ns()  # type: ignore[attr-defined]  # the clock that tests set
+    return sealer._seal_at(now, contents, sharing, subject, expires, revision)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.envelope.cast import Clock
-from xkeymsg.envelope import opening, sealing
-from xkeymsg.fields import documents
+from xkeymsg import opener, sealer
 
 __all__ = ("clock",)
 
@@ -15,6 +14,6 @@ __all__ = ("clock",)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The time that sealers and openers see."""
     clock = Clock()
-    for module in (documents, opening, sealing):
+    for module in (opener, sealer):
         monkeypatch.setattr(module, "now_ns", clock)
     return clock

@@ -28,12 +28,11 @@ HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends"}
 def is_empty(ended: Session) -> bool:
     """Whether a session holds no secret any more; whoever adds one has to add it here."""
     left = {name: value for name, value in vars(ended).items() if name not in HARMLESS}
-    wraps = [route.audience.wraps for _, route in left.pop("_last")]
+    wraps = [plan.audience.wraps for _, plan in left.pop("_last")]
     expected: dict[str, object] = {
         "_ephemeral": None,
         "_hedge": None,
         "_recipients": {},
         "_audiences": {},
-        "_shared": {},
     }
     return left == expected and not any(wraps)

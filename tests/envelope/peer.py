@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from unittest import mock
 
-from tests.envelope.cast import ALICE, BOB, NOW
+from tests.envelope.cast import ALICE, BOB, FIELDS, NOW, PAYLOAD, opened_at
 from tests.reference import Only, Opened, Reader, RefusalError, open_envelope
-from xkeymsg import Opener, XKeyMsgError
-from xkeymsg.envelope import opening
+from xkeymsg import Opener, XKeyMsgError, opener
 
 
 class Outcome(NamedTuple):
@@ -37,20 +36,14 @@ def content_of(opened: Opened) -> object:
     return content, opened.content_type, opened.headers
 
 
-def package(envelope: bytes, *, document: bool = False, opener: Opener | None = None) -> Outcome:
-    opener = opener or Opener(BOB, {ALICE.public}, replay="file")
+def package(envelope: bytes, *, document: bool = False, reader: Opener | None = None) -> Outcome:
+    reader = reader or Opener(BOB, {ALICE.public}, replay="file")
     try:
-        if document:
-            data, content_type, headers = opener._open_at(
-                NOW, envelope, opener._fields, ">", None, None, None
-            ).content
-            return Outcome("opened", content=(data, content_type, headers.pairs))
-        payload, content_type, headers = opener._open_at(
-            NOW, envelope, opener._payload, ">", None, None, None
-        ).content
+        message = opened_at(reader, NOW, envelope, FIELDS if document else PAYLOAD)
     except XKeyMsgError as error:
         return Outcome(error.code, error.outside)
-    return Outcome("opened", content=(payload, content_type, headers.pairs))
+    content = message.content, message.content_type, message.headers.pairs
+    return Outcome("opened", content=content)
 
 
 SEASONED: Final = Opener(BOB, {ALICE.public}, replay="file")
@@ -58,8 +51,8 @@ SEASONED: Final = Opener(BOB, {ALICE.public}, replay="file")
 
 
 def seasoned(envelope: bytes) -> Outcome:
-    """What that opener says in the way that programs call it, the short way included."""
-    with mock.patch.object(opening, "now_ns", return_value=NOW * 1_000_000):
+    """What that opener says in the way that programs call it."""
+    with mock.patch.object(opener, "now_ns", return_value=NOW * 1_000_000):
         try:
             message = SEASONED.open(envelope, subject=">")
         except XKeyMsgError as error:
@@ -76,7 +69,7 @@ def agreed(envelope: bytes) -> str:
     for document in (False, True):
         ours, theirs = package(envelope, document=document), reference(envelope, document=document)
         assert ours == theirs, envelope.hex()
-        assert package(envelope, document=document, opener=SEASONED) == theirs, envelope.hex()
+        assert package(envelope, document=document, reader=SEASONED) == theirs, envelope.hex()
         if not document:
             assert seasoned(envelope) == theirs, envelope.hex()
         codes.append(ours.code)

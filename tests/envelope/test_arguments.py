@@ -130,6 +130,7 @@ def test_an_opener_refuses_an_argument_of_the_wrong_type(name: str, value: objec
         lambda: Opener(BOB, {ALICE.public: None}),
         lambda: Opener(BOB, ANYONE, max_age=300),  # type: ignore[arg-type]
         lambda: Opener(BOB, ANYONE).settle(None),  # type: ignore[arg-type]
+        lambda: Opener(BOB, ANYONE).release(b"id"),  # type: ignore[arg-type]
         lambda: Recipient(str(BOB.public)),  # type: ignore[arg-type]
         lambda: Recipient(BOB.public, b"U"),  # type: ignore[arg-type]
     ],

@@ -16,7 +16,7 @@ from xkeymsg import (
     Opener,
     Sealer,
 )
-from xkeymsg.envelope.planning import Headers as SealedHeaders
+from xkeymsg.envelope.plan import Headers as SealedHeaders
 
 RING = 65_536
 

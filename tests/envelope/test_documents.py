@@ -20,8 +20,10 @@ from tests.envelope.cast import (
     Clock,
     code_of,
     open_fields,
+    opened_at,
     pair,
     reader,
+    seal_parts,
 )
 from tests.envelope.forge import FIELDS, METADATA, PADDED, Pieces
 from xkeymsg import (
@@ -48,7 +50,7 @@ def seal(
 ) -> bytes:
     sealer = sealer or Sealer(ALICE)
     parts = PARTS if parts is None else parts
-    return sealer.seal_parts(parts, grants=grants, subject=SUBJECT, **more)  # type: ignore[arg-type]
+    return seal_parts(sealer, parts, grants=grants, subject=SUBJECT, **more)  # type: ignore[arg-type]
 
 
 def test_each_reader_opens_what_it_was_granted() -> None:
@@ -78,9 +80,9 @@ def test_metadata_alone_makes_nobody_a_reader() -> None:
 
 
 def test_a_document_for_nobody_is_refused() -> None:
-    with pytest.raises(MalformedError, match="nobody"):
+    with pytest.raises(MalformedError, match="no recipients"):
         seal({})
-    with pytest.raises(MalformedError, match="nobody"):
+    with pytest.raises(MalformedError, match="no recipients"):
         seal({BOB.public: []})
 
 
@@ -113,9 +115,9 @@ def test_content_type_and_headers_arrive_for_every_reader() -> None:
     )
     for own in (BOB, CAROL):
         opener = reader(own)
-        opened = opener._open_at(NOW, envelope, opener._fields, ">", None, None, None)
-        assert opened.content[1] == "a/b"
-        assert opened.content[2].pairs == (("A", "1"), ("A", "2"))
+        opened = opened_at(opener, NOW, envelope)
+        assert opened.content_type == "a/b"
+        assert opened.headers.pairs == (("A", "1"), ("A", "2"))
 
 
 def test_padding_hides_the_lengths_of_all_parts() -> None:
@@ -130,7 +132,7 @@ def test_padding_hides_the_lengths_of_all_parts() -> None:
 
 @pytest.mark.parametrize("indices", [[3], [-1], [0, 99]])
 def test_a_grant_of_a_part_that_is_not_there_is_refused(indices: list[int]) -> None:
-    with pytest.raises(MalformedError, match="not there"):
+    with pytest.raises(MalformedError, match="does not exist"):
         seal({BOB.public: indices})
 
 
@@ -188,9 +190,7 @@ def test_a_document_is_refused_by_open() -> None:
 def test_a_signed_document_tells_its_signer() -> None:
     opener = Opener(BOB, {ALICE.public: ALICE_USER.public}, require_signature=True)
     envelope = seal({BOB.public: [0]}, sealer=Sealer(ALICE, signer=ALICE_USER))
-    opened = opener._open_at(
-        opener._live._started_ms, envelope, opener._fields, ">", None, None, None
-    )
+    opened = opened_at(opener, opener._memory._started_ms, envelope)
     assert opened.signer == ALICE_USER.public
 
 
@@ -230,13 +230,11 @@ def test_documents_and_payloads_share_the_counter() -> None:
     "wrong",
     [
         {"parts": ["text"]},
-        {"parts": [bytearray(b"x")]},
         {"parts": [None]},
         {"grants": {str(BOB.public): [0]}},
         {"grants": {BOB.public: 0}},
         {"grants": {BOB.public: ["0"]}},
         {"grants": {BOB.public: [0.0]}},
-        {"grants": [BOB.public]},
         {"subject": b"orders"},
     ],
     ids=str,
@@ -244,4 +242,4 @@ def test_documents_and_payloads_share_the_counter() -> None:
 def test_an_argument_of_the_wrong_type_is_the_callers_bug(wrong: dict[str, object]) -> None:
     arguments = {"parts": PARTS, "grants": {BOB.public: [0]}, "subject": SUBJECT} | wrong
     with pytest.raises(TypeError):
-        Sealer(ALICE).seal_parts(arguments.pop("parts"), **arguments)  # type: ignore[arg-type]
+        seal_parts(Sealer(ALICE), **arguments)  # type: ignore[arg-type]

@@ -220,7 +220,7 @@ def test_a_thief_cannot_burn_the_counters_of_a_sender_who_signs() -> None:
     for counter in (1, 2):
         assert code_of(opener, thief.but(counter=counter).envelope()) == "signature_missing"
     assert opener.open(first, subject=SUBJECT).data == b"1"
-    assert opener._live._admitted[head.S].sessions.keys() == {(head.S, head.E)}
+    assert opener._memory._senders[head.S].sessions.keys() == {head.S + head.E}
 
 
 def test_a_forwarded_message_is_from_whoever_forwards_it() -> None:

@@ -42,7 +42,7 @@ class _Directory:
     def __init__(self, verdict: Admission | None) -> None:
         self._verdict = verdict
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         return self._verdict
 
 

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, NOW, SUBJECT, Clock, reader
+from tests.envelope.cast import (
+    ALICE,
+    ALICE_USER,
+    BOB,
+    CAROL,
+    NOW,
+    SUBJECT,
+    Clock,
+    reader,
+    seal_parts,
+)
 from tests.envelope.forge import Pieces, Rogue, head_of
 from xkeymsg import LimitExceededError, Limits, MalformedError, Sealer, XKeyMsgError
 from xkeymsg.envelope.inspecting import Part, inspect, message_id, sender_of
@@ -39,8 +49,11 @@ def test_an_outsider_and_the_reader_give_a_message_the_same_id() -> None:
 
 
 def test_an_outsider_sees_how_many_parts_each_group_of_readers_may_open() -> None:
-    envelope = Sealer(ALICE, padding=True).seal_parts(
-        [b"a", b"b"], grants={BOB.public: [0], CAROL.public: [0, 1]}, subject=SUBJECT
+    envelope = seal_parts(
+        Sealer(ALICE, padding=True),
+        [b"a", b"b"],
+        grants={BOB.public: [0], CAROL.public: [0, 1]},
+        subject=SUBJECT,
     )
     seen = inspect(envelope)
     assert seen.views == [1, 2]

@@ -14,13 +14,14 @@ from tests.envelope.cast import (
     open_fields,
     pair,
     reader,
+    seal_parts,
 )
 from tests.envelope.forge import Pieces, grant_of, head_of
 from tests.envelope.inside import running, seal
 from tests.envelope.together import together
 from tests.reference import Reader, open_envelope
 from xkeymsg import Opener, Sealer, UserKey
-from xkeymsg.envelope import assembly
+from xkeymsg.envelope import seal as assembly
 from xkeymsg.envelope.subject import encode_subject
 
 LARGE = assembly.LARGE
@@ -29,19 +30,23 @@ SIZES = [LARGE - 1, LARGE, LARGE + 1, LARGE + 65_536]
 
 @pytest.mark.parametrize("signer", [None, ALICE_USER])
 @pytest.mark.parametrize("readers", [1, 5, 6, 40])
-def test_in_place_or_not_the_bytes_are_the_same(signer: UserKey | None, readers: int) -> None:
+def test_in_place_or_not_the_bytes_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, signer: UserKey | None, readers: int
+) -> None:
     # With the same numbers: what an envelope is does not depend on how it was put together.
     sealer = Sealer(ALICE)
     seal(sealer)
     session, data = running(sealer), bytes(range(256)) * (LARGE // 256 + 1)
-    audience = session.audience(tuple(pair(number).public for number in range(readers)))
-    nonce, key = b"\0\0\0\7random..", b"k" * 32
-    route = session.route_to(audience, encode_subject("a"), b"\x93\xc0\xc0\xc0")
-    part = assembly.seal_part(session.public, nonce, 0, 0, data, key)
-    body = (assembly.NO_VIEWS + assembly.ONE_PART, *part)
-    whole = assembly.assemble(route, nonce, 2**40, body, b"\0" + key, signer)
-    placed = assembly.seal_large(route, nonce, 2**40, session.public, 0, data, key, signer)
-    assert whole == placed
+    to = tuple(pair(number).public for number in range(readers))
+    plan = session.plan(to, encode_subject("a"), b"\x93\xc0\xc0\xc0")
+
+    def assembled() -> bytes:
+        nonce, keys = b"\0\0\0\7random..", [b"k" * 32]
+        return assembly.assemble(plan, nonce, 2**40, [(0, data)], keys, signer)
+
+    placed = assembled()
+    monkeypatch.setattr(assembly, "LARGE", len(data) + 1)
+    assert assembled() == placed
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -59,7 +64,7 @@ def test_a_large_message_opens_here_and_in_the_reference(size: int) -> None:
 
 def test_the_parts_of_a_large_document_open() -> None:
     parts = [bytes(LARGE + 7), b"small"]
-    envelope = Sealer(ALICE).seal_parts(parts, grants={BOB.public: [0, 1]}, subject=SUBJECT)
+    envelope = seal_parts(Sealer(ALICE), parts, grants={BOB.public: [0, 1]}, subject=SUBJECT)
     assert open_fields(reader(), envelope) == dict(enumerate(parts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Self
 
 import pytest
@@ -31,9 +31,9 @@ from xkeymsg import (
     XKeyMsgError,
     primitives,
 )
-from xkeymsg.envelope import frame, unlocking
+from xkeymsg.envelope import frame, unlock
 from xkeymsg.envelope.head import Head
-from xkeymsg.envelope.replay import LiveMemory, StreamMemory
+from xkeymsg.envelope.replay import ReplayMemory
 
 MIB = 1024 * 1024
 
@@ -144,20 +144,20 @@ def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
             opener.open(envelope, subject=">")
     assert memory.grown < 2 * MIB
     unlocker = opener._unlocker
-    assert len(unlocker._others.senders) <= unlocking._OTHER_SENDERS
-    assert len(unlocker._others.sessions) <= unlocking._OTHER_SESSIONS
+    assert len(unlocker._others.senders) <= unlock._OTHER_SENDERS
+    assert len(unlocker._others.sessions) <= unlock._OTHER_SESSIONS
     assert (len(unlocker._admitted.senders), len(unlocker._admitted.sessions)) == (0, 0)
 
 
-def marked(counter: int, clock: Clock) -> LiveMemory:
+def marked(counter: int, head: Head) -> ReplayMemory:
     """What is remembered of 20,000 strangers; made without sealing, which would take minutes."""
-    live, head = LiveMemory(Limits(), NOW - 10**6), opened_head(clock)
+    memory = ReplayMemory(Limits(), NOW - 10**6)
     nonce = counter.to_bytes(4, "big") + b"random.."
     for number in range(20_000):
         name = number.to_bytes(32, "big")
         mark = head._replace(sender=name, ephemeral=name, created_ms=NOW + number, nonce=nonce)
-        live.mark(mark, admitted=False, now_ms=NOW)
-    return live
+        memory.mark(mark, None, admitted=False, now_ms=NOW)
+    return memory
 
 
 def opened_head(clock: Clock) -> Head:
@@ -168,60 +168,90 @@ def opened_head(clock: Clock) -> Head:
 def test_what_is_remembered_of_strangers_stays_within_its_budget(
     clock: Clock, counter: int
 ) -> None:
+    head = opened_head(clock)
     with Memory() as memory:
-        live = marked(counter, clock)
-    assert memory.grown < 1.5 * MIB
-    assert live._strangers.cost <= MIB
+        marks = marked(counter, head)
+    assert memory.grown < MIB + 1000
+    assert marks.state(NOW).size <= MIB + 1000
 
 
 def test_the_last_counter_costs_no_more_than_the_first(clock: Clock) -> None:
     # A bitmap up to 2^20 would be 128 KiB: eight strangers would fill the budget of all.
-    near, far = (marked(counter, clock) for counter in (1, 2**20))
+    near, far = (marked(counter, opened_head(clock)) for counter in (1, 2**20))
     assert len(far._strangers.sessions) == len(near._strangers.sessions) > 500
 
 
-def test_a_busy_session_takes_a_bit_a_message(clock: Clock) -> None:
-    live = LiveMemory(Limits(), NOW - 10**6)
+def charged(heads: Iterable[Head], limits: Limits) -> tuple[int, int]:
+    """Mark messages; return the bytes that they take, and those that are charged."""
+    memory, empty = ReplayMemory(limits, NOW - 10**6), ReplayMemory(limits, 0).state(NOW).size
+    with Memory() as used:
+        for head in heads:
+            memory.mark(head, None, admitted=True, now_ms=NOW)
+    return used.grown, memory.state(NOW).size - empty
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 6, 20, 100, 1024])
+def test_a_mark_takes_no_more_than_is_charged_for_it(clock: Clock, step: int) -> None:
+    # Counters of two sessions, one after the other or with gaps: in all kinds of pages.
     head = opened_head(clock)
-    with Memory() as memory:
-        for counter in range(1, 40_001):
-            nonce = counter.to_bytes(4, "big") + b"random.."
-            live.mark(head._replace(nonce=nonce), admitted=True, now_ms=NOW)
-    assert memory.grown < 300_000, "most of it the random bytes of the last 1,024"
+    heads = (
+        head._replace(ephemeral=bytes([n]) * 32, nonce=counter.to_bytes(4, "big") + b"random..")
+        for n in range(2)
+        for counter in range(1, min(2**20, 3000 * step), step)
+    )
+    grown, charge = charged(heads, Limits())
+    assert grown <= charge
+    assert charge < 1.6 * grown
 
 
-def test_an_admitted_sender_cannot_take_more_than_its_budget(clock: Clock) -> None:
-    live = LiveMemory(Limits(), NOW - 10**6)
+@pytest.mark.parametrize("count", [1000, 2731, 5462])
+def test_a_session_and_a_sender_take_no_more_than_is_charged_for_them(
+    clock: Clock, count: int
+) -> None:
+    # Also where a dict has just been made larger: at two thirds of a power of two.
     head = opened_head(clock)
-    with Memory() as memory:
-        for number in range(20_000):
-            session = head._replace(ephemeral=number.to_bytes(32, "big"), created_ms=NOW + number)
-            live.mark(session, admitted=True, now_ms=NOW)
-    assert memory.grown < 5 * MIB
+    sessions = (head._replace(ephemeral=n.to_bytes(32, "big")) for n in range(count))
+    grown, charge = charged(sessions, Limits())
+    assert grown <= charge
+    senders = (head._replace(sender=n.to_bytes(32, "big")) for n in range(count))
+    grown, charge = charged(senders, Limits())
+    assert grown <= charge
 
 
-def test_the_marks_of_streams_are_bounded(clock: Clock) -> None:
-    # E-85
-    stream = StreamMemory(Limits(stream_marks=1000))
+def test_a_busy_session_takes_less_than_two_bytes_a_message(clock: Clock) -> None:
     head = opened_head(clock)
-    with Memory() as memory:
-        for number in range(20_000):
+    nonces = (counter.to_bytes(4, "big") + b"random.." for counter in range(1, 40_001))
+    grown, charge = charged((head._replace(nonce=nonce) for nonce in nonces), Limits())
+    assert grown <= charge < 60_000
+
+
+def test_what_was_dropped_gives_its_memory_back(clock: Clock) -> None:
+    # Senders fill the budget one after the other. Each leaves a record, and no large empty dict.
+    head, limits = opened_head(clock), Limits(replay_bytes=MIB)
+    heads = (
+        head._replace(
+            sender=bytes([sender]) * 32,
+            ephemeral=number.to_bytes(32, "big"),
+            created_ms=NOW + sender * 2000 + number,
+        )
+        for sender in range(12)
+        for number in range(2000)
+    )
+    grown, charge = charged(heads, limits)
+    assert grown <= charge <= MIB
+
+
+def test_pending_messages_are_bounded_and_take_some_400_bytes(clock: Clock) -> None:
+    # E-86: as many sessions as messages, none settled.
+    memory, head = ReplayMemory(Limits(replay_pending=10_000), 0), opened_head(clock)
+    with Memory() as used:
+        for number in range(30_000):
             name, time = number.to_bytes(32, "big"), NOW + number
-            position = StreamPosition("ORDERS", number, time)
-            stream.mark(head._replace(ephemeral=name, created_ms=time), position)
-    assert memory.grown < MIB
-
-
-def test_a_mark_of_a_stream_takes_some_200_bytes(clock: Clock) -> None:
-    # So that 100,000 are 20 MB, however long it goes on: as many sessions as messages, all settled.
-    stream, head = StreamMemory(Limits(stream_marks=10_000)), opened_head(clock)
-    with Memory() as memory:
-        for number in range(20_000):
-            name, time = number.to_bytes(32, "big"), NOW + number
+            position = StreamPosition("ORDERS", 1000 + number, time)
             mark = head._replace(ephemeral=name, created_ms=time)
-            stream.mark(mark, StreamPosition("ORDERS", number, time))
-            stream.settle(mark)
-    assert memory.grown < 2.1 * MIB
+            memory.mark(mark, position, admitted=True, now_ms=NOW)
+    assert memory.state(NOW).pending == 10_000
+    assert used.grown < 10_000 * 500
 
 
 def test_strangers_do_not_displace_the_keys_of_admitted_senders(
@@ -247,8 +277,8 @@ def test_strangers_do_not_displace_the_keys_of_admitted_senders(
 
 def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     # An admitted sender may begin as many sessions as it likes.
-    monkeypatch.setattr(unlocking, "_ADMITTED_SENDERS", 4)
-    monkeypatch.setattr(unlocking, "_ADMITTED_SESSIONS", 4)
+    monkeypatch.setattr(unlock, "_ADMITTED_SENDERS", 4)
+    monkeypatch.setattr(unlock, "_ADMITTED_SESSIONS", 4)
     names = [pair(100_000 + number).public for number in range(20)]
     opener = Opener(BOB, names, replay="file")
     for _ in range(2):
@@ -257,24 +287,6 @@ def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPa
             cache = opener._unlocker._admitted
             assert len(cache.senders) <= 4
             assert len(cache.sessions) <= 4
-
-
-def test_opening_does_not_look_at_every_sender_that_was_ever_marked(clock: Clock) -> None:
-    # What is admitted grows; what a message costs must not grow with it.
-    live = LiveMemory(Limits(), NOW - 10**6)
-    head = opened_head(clock)
-
-    class Counting(dict[bytes, object]):
-        walks = 0
-
-        def values(self) -> object:  # type: ignore[override]
-            Counting.walks += 1
-            return super().values()
-
-    live._admitted = Counting()  # type: ignore[assignment]
-    for number in range(100):
-        live.mark(head._replace(sender=number.to_bytes(32, "big")), admitted=True, now_ms=NOW)
-    assert Counting.walks <= 1, "and that one for the time that has passed"
 
 
 def test_garbage_of_every_size_is_refused_with_an_error_of_ours() -> None:

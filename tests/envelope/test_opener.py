@@ -182,9 +182,11 @@ def test_a_position_makes_it_the_policy_of_streams(clock: Clock) -> None:
     position = StreamPosition("ORDERS", 7, NOW)
     for _ in range(3):
         message = opener.open(envelope, subject=SUBJECT, position=position)
-        opener.settle(message)
-    with pytest.raises(ReplayError):
-        opener.open(envelope, subject=SUBJECT, position=StreamPosition("ORDERS", 8, NOW))
+        opener.release(message)
+    opener.settle(message)
+    for sequence in (7, 8):
+        with pytest.raises(ReplayError):
+            opener.open(envelope, subject=SUBJECT, position=position._replace(sequence=sequence))
 
 
 def test_who_is_not_a_recipient_learns_how_many_there_are() -> None:

@@ -59,7 +59,7 @@ def bodies() -> Iterator[bytes]:
 def test_what_is_recognized_is_what_parsing_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     glanced = [parsed(body) for body in bodies()]
     assert sum(isinstance(result, frame.Body) for result in glanced) > 100
-    monkeypatch.setattr(frame, "_parse_ordinary", lambda *_: None)
+    monkeypatch.setattr(frame, "UNSIGNED", b"never")
     for body, result in zip(bodies(), glanced, strict=True):
         assert parsed(body) == result, (body[:9].hex(), body[-9:].hex(), len(body))
 

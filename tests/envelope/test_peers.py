@@ -12,11 +12,14 @@ from tests.envelope.cast import (
     ALICE_USER,
     BOB,
     NOW,
+    opened_at,
     pair,
     raw_user,
     reader,
+    seal_parts,
     user_seed,
 )
+from tests.envelope.cast import PAYLOAD as WHOLE
 from tests.envelope.forge import (
     FIELDS,
     MESSAGE,
@@ -80,11 +83,11 @@ def test_what_is_sealed_opens_for_every_recipient_here_and_in_the_reference(
     senders = {ALICE.public: ALICE_USER.public} if signed else {ALICE.public}
     own = pair(max(numbers))
     now = decode_head(pieces.head, ReferenceLimits()).created_ms
-    message = Opener(own, senders, require_signature=signed)._open_at(
-        now, envelope, reader()._payload, subject, None, subject, None
+    message = Opener(own, senders, require_signature=signed)._open(
+        now, envelope, WHOLE, subject, None, subject, None
     )
-    assert message.content[:2] == (data, content_type)
-    assert message.content[2].pairs == tuple(headers)
+    assert (message.content, message.content_type) == (data, content_type)
+    assert message.headers.pairs == tuple(headers)
     theirs = open_envelope(envelope, Reader(keys=(own._secret,), subjects=(subject,)), now=now)
     assert (theirs.payload, theirs.content_type) == (data, content_type)
     assert theirs.headers == tuple(headers)
@@ -101,7 +104,8 @@ def test_every_reader_of_a_document_gets_its_parts_here_and_in_the_reference(
     indices = st.sets(st.integers(0, len(parts) - 1), min_size=1)
     granted = data.draw(st.dictionaries(st.integers(0, 9), indices, min_size=1, max_size=6))
     sealer = Sealer(ALICE, padding=padding)
-    envelope = sealer.seal_parts(
+    envelope = seal_parts(
+        sealer,
         parts,
         grants={pair(number).public: numbers for number, numbers in granted.items()},
         subject="a",
@@ -111,9 +115,9 @@ def test_every_reader_of_a_document_gets_its_parts_here_and_in_the_reference(
     for number, numbers in granted.items():
         expected = {index: parts[index] for index in numbers}
         opener = reader(pair(number))
-        opened = opener._open_at(NOW, envelope, opener._fields, ">", None, None, None)
-        assert opened.content[0] == expected
-        assert opened.content[2].pairs == tuple(headers)
+        opened = opened_at(opener, NOW, envelope)
+        assert opened.content == expected
+        assert opened.headers.pairs == tuple(headers)
         keys = (pair(number)._secret,)
         theirs = open_envelope(envelope, Reader(keys=keys, kind="document"), now=NOW)
         assert dict(theirs.fields) == expected

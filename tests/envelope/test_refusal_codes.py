@@ -33,7 +33,7 @@ from xkeymsg import (
 
 
 class _Nobody:
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         return None
 
 

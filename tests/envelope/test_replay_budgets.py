@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from random import Random  # noqa: TID251 - a run has to be repeatable
+
 import pytest
 
 from tests.envelope.cast import (
@@ -22,7 +25,7 @@ from xkeymsg import (
     ReplayError,
     StaleError,
 )
-from xkeymsg.envelope import replay
+from xkeymsg.envelope.replay import ReplayMemory
 
 MAX_AGE, SKEW = 300_000, 30_000
 
@@ -48,7 +51,7 @@ def sessions(count: int, **changes: object) -> list[Rogue]:
 
 def test_what_had_to_be_forgotten_is_stale_and_no_copy_opens(clock: Clock) -> None:
     # E-75, E-78: the attacker has the sender open many sessions, and then sends the first again.
-    opener = small(clock, live_sender=10_000)
+    opener = small(clock, replay_bytes=10_000)
     rogues = sessions(60)
     for rogue in rogues:
         take(opener, rogue)
@@ -60,7 +63,7 @@ def test_what_had_to_be_forgotten_is_stale_and_no_copy_opens(clock: Clock) -> No
 
 def test_the_floor_holds_in_sessions_that_are_met_again(clock: Clock) -> None:
     # E-75: a later message of a forgotten session brings it back, but not its old marks.
-    opener = small(clock, live_sender=10_000)
+    opener = small(clock, replay_bytes=10_000)
     for rogue in sessions(60):
         take(opener, rogue)
     old = sessions(1)[0]
@@ -70,7 +73,7 @@ def test_the_floor_holds_in_sessions_that_are_met_again(clock: Clock) -> None:
 
 def test_the_session_just_marked_is_not_the_one_to_go(clock: Clock) -> None:
     # There is room for less than one. What is forgotten raises the floor above what is kept.
-    opener = small(clock, live_sender=1)
+    opener = small(clock, replay_bytes=1)
     old, middle, new = sessions(3)
     take(opener, new)
     take(opener, middle)
@@ -80,7 +83,7 @@ def test_the_session_just_marked_is_not_the_one_to_go(clock: Clock) -> None:
 
 
 def test_one_senders_flood_makes_only_its_own_messages_stale(clock: Clock) -> None:
-    opener = small(clock, live_sender=10_000)
+    opener = small(clock, replay_bytes=10_000)
     other = {pair(5).public, ALICE.public}
     honest = Rogue(S=pair(5).public, secret=pair(5), created_ms=NOW - MAX_AGE)
     opener.open(honest.envelope(), subject=">", senders=other)
@@ -91,7 +94,7 @@ def test_one_senders_flood_makes_only_its_own_messages_stale(clock: Clock) -> No
 
 
 def test_all_admitted_senders_together_have_a_budget_as_well(clock: Clock) -> None:
-    opener = small(clock, live_total=10_000)
+    opener = small(clock, replay_bytes=10_000)
     senders = [pair(20_000 + n) for n in range(60)]
     rogues = [
         Rogue(S=one.public, secret=one, created_ms=NOW - MAX_AGE + n)
@@ -100,34 +103,39 @@ def test_all_admitted_senders_together_have_a_budget_as_well(clock: Clock) -> No
     admitted = {one.public for one in senders}
     for rogue in rogues:
         opener.open(rogue.envelope(), subject=">", senders=admitted)
-    assert sum(budget.cost for budget in opener._live._admitted.values()) <= 10_000
+    assert opener.replay_state().size <= 10_000 + 1000
     for rogue in rogues:
         with pytest.raises((ReplayError, StaleError)):
             opener.open(rogue.envelope(), subject=">", senders=admitted)
 
 
-def test_the_account_of_all_budgets_is_right(clock: Clock) -> None:
-    opener = small(clock, live_sender=4000, live_total=20_000, live_unadmitted=5000)
-    senders = [pair(30_000 + n) for n in range(12)]
-    for n in range(150):
-        one = senders[n * n % 12]
-        rogue = Rogue(S=one.public, secret=one, ephemeral=pair(n % 40), counter=n + 1)
-        rogue = rogue.but(created_ms=NOW - MAX_AGE + n)
-        known = {each.public for each in senders[: n % 12]}
-        opener.open(rogue.envelope(), subject=">", senders=known if one.public in known else ANYONE)
-    live = opener._live
-    assert len(live._admitted) > 1
-    for budget in (live._strangers, *live._admitted.values()):
-        assert budget.cost == sum(each.cost for each in budget.sessions.values())
-        for each in budget.sessions.values():
-            tails = replay._TAIL_COST * len(each.tails)
-            assert each.cost == replay._SESSION_COST + len(each.bits) + tails
-    assert live._total == sum(budget.cost for budget in live._admitted.values())
+@pytest.mark.parametrize("seed", range(4))
+def test_the_charge_is_what_the_pages_cost(clock: Clock, seed: int) -> None:
+    draw, head = Random(seed), take(small(clock), Rogue())._head
+    limits = Limits(replay_bytes=20_000, replay_bytes_unadmitted=5000)
+    memory, admitted = ReplayMemory(limits, 0), set[int]()
+    for n in range(2000):
+        sender = draw.randrange(6)
+        admitted |= {sender} if draw.random() < 0.01 else set()
+        mark = head._replace(
+            sender=bytes([sender]) * 32,
+            ephemeral=bytes([draw.randrange(8)]) * 32,
+            nonce=draw.randrange(1, 4000).to_bytes(4, "big") + b"random..",
+            created_ms=NOW + n,
+        )
+        with suppress(ReplayError, StaleError):
+            memory.mark(mark, None, admitted=sender in admitted, now_ms=NOW + 20 * n)
+    for owner in (memory._strangers, *memory._senders.values()):
+        pages = sum(page.cost for page in owner.pages.values())
+        assert owner.cost == 600 + 320 * len(owner.sessions) + pages
+        for name, session in owner.sessions.items():
+            assert session.pages == sum(page.startswith(name) for page in owner.pages) > 0
+    assert memory._cost == sum(owner.cost for owner in memory._senders.values())
 
 
 def kept(opener: Opener) -> int:
-    live = opener._live
-    return sum(len(each.sessions) for each in (live._strangers, *live._admitted.values()))
+    memory = opener._memory
+    return sum(len(each.sessions) for each in (memory._strangers, *memory._senders.values()))
 
 
 def test_a_clock_that_is_set_back_makes_no_copy_fresh_again(clock: Clock) -> None:
@@ -165,7 +173,7 @@ def test_what_could_still_be_fresh_is_never_forgotten_for_its_age(clock: Clock) 
     clock.ms = NOW + MAX_AGE + 2 * SKEW
     take(opener, Rogue(ephemeral=pair(1), created_ms=clock.ms))
     assert kept(opener) == 2
-    assert opener._live._admitted[bytes(ALICE.public)].floor == 0
+    assert opener._memory._senders[bytes(ALICE.public)].floor == 0
     clock.ms = NOW + MAX_AGE + SKEW
     assert code_of(opener, Rogue(created_ms=NOW + SKEW).envelope()) == "replay"
 
@@ -173,20 +181,21 @@ def test_what_could_still_be_fresh_is_never_forgotten_for_its_age(clock: Clock) 
 def test_a_reader_at_work_keeps_the_last_minutes_and_not_a_full_budget(clock: Clock) -> None:
     # A sender begins a session every ten seconds, for a day; strangers do as well.
     opener = small(clock)
-    live, head = opener._live, take(opener, Rogue())._head
+    memory, head = opener._memory, take(opener, Rogue())._head
     for n in range(1, 24 * 360):
         now = NOW + n * 10_000
         session = head._replace(ephemeral=n.to_bytes(32, "big"), created_ms=now)
-        live.mark(session, admitted=True, now_ms=now)
-        live.mark(session._replace(sender=session.ephemeral), admitted=False, now_ms=now)
+        memory.mark(session, None, admitted=True, now_ms=now)
+        stranger = session._replace(sender=session.ephemeral)
+        memory.mark(stranger, None, admitted=False, now_ms=now)
     minutes = (MAX_AGE + SKEW) // 10_000
     assert kept(opener) <= 2 * (minutes + 2)
-    assert live._total == sum(budget.cost for budget in live._admitted.values())
+    assert opener.replay_state().covers is None, "nothing was dropped for room"
 
 
 def test_a_session_of_which_every_copy_is_stale_is_forgotten(clock: Clock) -> None:
     # E-78: and what is as old as it may be is still taken.
-    opener = small(clock, live_sender=10_000)
+    opener = small(clock, replay_bytes=10_000)
     for rogue in sessions(10):
         take(opener, rogue)
     clock.ms += 2 * MAX_AGE
@@ -198,7 +207,7 @@ def test_a_session_of_which_every_copy_is_stale_is_forgotten(clock: Clock) -> No
 def test_a_sender_that_was_admitted_keeps_its_floor_where_anyone_may_send(clock: Clock) -> None:
     # E-75: the reader has forgotten Alice's first session and raised her floor. The attacker sends
     # the old message to where the same reader takes anyone.
-    opener = small(clock, live_sender=10_000)
+    opener = small(clock, replay_bytes=10_000)
     rogues = sessions(60)
     for rogue in rogues:
         take(opener, rogue)
@@ -208,7 +217,7 @@ def test_a_sender_that_was_admitted_keeps_its_floor_where_anyone_may_send(clock:
 
 def test_strangers_do_not_make_the_messages_of_an_admitted_sender_stale(clock: Clock) -> None:
     # E-79
-    opener = small(clock, live_unadmitted=10_000)
+    opener = small(clock, replay_bytes_unadmitted=10_000)
     take(opener, Rogue(created_ms=NOW - MAX_AGE))
     for n in range(60):
         one = pair(40_000 + n)
@@ -230,7 +239,7 @@ def test_what_came_while_anyone_could_send_is_remembered_when_the_sender_is_admi
 
 def test_who_becomes_admitted_starts_with_the_floor_of_all_the_others(clock: Clock) -> None:
     # What was forgotten of it among the strangers must not open now.
-    opener = small(clock, live_unadmitted=10_000)
+    opener = small(clock, replay_bytes_unadmitted=10_000)
     rogues = sessions(60)
     for rogue in rogues:
         opener.open(rogue.envelope(), subject=">", senders=ANYONE)
@@ -241,11 +250,11 @@ def test_who_becomes_admitted_starts_with_the_floor_of_all_the_others(clock: Clo
 
 def test_a_floor_that_rises_between_check_and_mark_counts(clock: Clock) -> None:
     # E-75: another thread marks and forgets, while this one verifies a signature.
-    opener = small(clock, live_sender=1)
+    opener = small(clock, replay_bytes=1)
     old, *others = sessions(3)
-    live, head = opener._live, reader().open(old.envelope(), subject=">")._head
-    live.check_fresh(head, now_ms=NOW)
+    memory, head = opener._memory, reader().open(old.envelope(), subject=">")._head
+    memory.check_fresh(head, None, now_ms=NOW)
     for rogue in others:
         take(opener, rogue)
     with pytest.raises(StaleError):
-        live.mark(head, admitted=True, now_ms=NOW)
+        memory.mark(head, None, admitted=True, now_ms=NOW)

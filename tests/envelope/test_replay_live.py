@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from struct import Struct
+from typing import Any
 
 import pytest
 
@@ -20,6 +20,7 @@ from tests.envelope.cast import (
 from tests.envelope.forge import Rogue
 from tests.envelope.together import together
 from xkeymsg import (
+    Limits,
     Message,
     Opener,
     ReplayError,
@@ -29,7 +30,7 @@ from xkeymsg import (
     StreamPosition,
     XKeyMsgError,
 )
-from xkeymsg.envelope import replay
+from xkeymsg.envelope.replay import ReplayMemory
 
 MAX_AGE, SKEW = 300_000, 30_000
 SECOND = 1000
@@ -87,18 +88,26 @@ def test_another_message_with_a_counter_that_was_used_shows_a_cloned_sender(
         take(opener, Rogue(tail=b"machine2"))
 
 
-def test_what_is_not_kept_any_more_is_still_a_replay(opener: Opener) -> None:
-    # E-76: the random bytes of the last 1,024 counters are kept, the counters of all.
-    take(opener, Rogue(counter=1, tail=b"machine1"))
-    for counter in range(2, 1025):
-        take(opener, Rogue(counter=counter))
-    assert code_of(opener, Rogue(counter=1, tail=b"machine2").envelope()) == "session_cloned"
-    for counter in range(1025, 1030):
-        take(opener, Rogue(counter=counter))
-    assert code_of(opener, Rogue(counter=1, tail=b"machine2").envelope()) == "replay"
-    assert code_of(opener, Rogue(counter=1, tail=b"machine1").envelope()) == "replay"
-    assert code_of(opener, Rogue(counter=6, tail=b"machine2").envelope()) == "session_cloned"
-    take(opener, Rogue(counter=1030))
+@pytest.mark.parametrize("step", [1, 3, 500])
+def test_a_clone_is_told_from_a_replay_however_many_messages_follow(
+    opener: Opener, step: int
+) -> None:
+    # E-71, E-76: of every counter a tag is kept, in pages with few marks and in full ones.
+    counters = [1 + step * n for n in range(400)]
+    for counter in counters:
+        take(opener, Rogue(counter=counter, tail=b"machine1"))
+    for counter in counters:
+        first, second = (Rogue(counter=counter, tail=b"machine%d" % n) for n in (1, 2))
+        assert code_of(opener, first.envelope()) == "replay"
+        assert code_of(opener, second.envelope()) == "session_cloned"
+
+
+def test_only_one_clone_in_255_has_the_tag_of_the_first(opener: Opener) -> None:
+    # E-71: one byte is kept of a marked message.
+    take(opener, Rogue(tail=bytes(8)))
+    codes = [code_of(opener, Rogue(tail=n.to_bytes(8, "big")).envelope()) for n in range(511)]
+    assert [n for n, code in enumerate(codes) if code == "replay"] == [0, 255, 510]
+    assert set(codes) == {"replay", "session_cloned"}
 
 
 @pytest.mark.parametrize("age", [MAX_AGE, 0, -SKEW])
@@ -113,9 +122,24 @@ def test_what_is_older_or_newer_than_the_bounds_is_stale(opener: Opener, age: in
     assert code_of(opener, Rogue(created_ms=NOW - age).envelope()) == "stale"
 
 
-def test_stale_says_which_policy_would_open_it(opener: Opener) -> None:
-    with pytest.raises(StaleError, match="position in a stream, or the replay policy 'file'"):
-        take(opener, Rogue(created_ms=NOW - MAX_AGE - 1))
+def test_stale_names_its_cause_and_does_not_advise_to_switch_protection_off(
+    opener: Opener, clock: Clock
+) -> None:
+    began = Opener(BOB, {ALICE.public}, max_age=timedelta(hours=1))
+    dropping = Opener(BOB, {ALICE.public}, limits=Limits(replay_bytes=1))
+    take(dropping, Rogue())
+    take(dropping, Rogue(ephemeral=pair(1)))
+    stored = StreamPosition("ORDERS", 7, NOW + 2 * MAX_AGE)
+    causes = [
+        (opener, Rogue(created_ms=NOW - MAX_AGE - 1), None, "outside the freshness window"),
+        (opener, Rogue(), stored, "outside the freshness window"),
+        (began, Rogue(created_ms=NOW - SKEW - 1), None, "before this reader began"),
+        (dropping, Rogue(), None, "older than what the replay memory covers"),
+    ]
+    for reader, rogue, position, cause in causes:
+        with pytest.raises(StaleError, match=cause) as caught:
+            reader.open(rogue.envelope(), subject=">", position=position)
+        assert "file" not in str(caught.value)
 
 
 def test_after_a_restart_what_was_sealed_before_it_is_stale(clock: Clock) -> None:
@@ -181,18 +205,13 @@ def test_test_and_mark_are_one_step_for_the_worst_of_schedulers(
     monkeypatch: pytest.MonkeyPatch, opener: Opener, position: StreamPosition | None
 ) -> None:
     # E-72: each thread is stopped between the look and the mark, for long enough for all others.
-    class Session(replay._Session):
-        def __init__(self) -> None:
-            time.sleep(0.1)
-            super().__init__()
+    look = ReplayMemory._check_marks
 
-    class Mark(Struct):
-        def pack(self, *values: object) -> bytes:
-            time.sleep(0.1)
-            return super().pack(*values)
+    def slowly(memory: ReplayMemory, *arguments: Any) -> None:
+        look(memory, *arguments)
+        time.sleep(0.1)
 
-    monkeypatch.setattr(replay, "_Session", Session)
-    monkeypatch.setattr(replay, "_MARK", Mark(replay._MARK.format))
+    monkeypatch.setattr(ReplayMemory, "_check_marks", slowly)
     envelope = Rogue().envelope()
 
     def work(number: int) -> str:

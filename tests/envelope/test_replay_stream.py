@@ -40,12 +40,21 @@ def code(opener: Opener, position: StreamPosition, rogue: Rogue | None = None) -
     return caught.value.code
 
 
-def test_a_redelivery_opens_again_before_and_behind_its_acknowledgement(opener: Opener) -> None:
-    # E-82: the acknowledgement may have been lost.
+def test_a_redelivery_opens_again_until_its_message_is_settled(opener: Opener) -> None:
+    # E-82, E-83: a lost acknowledgement settles too; the consumer acknowledges again.
     message = take(opener, at(7))
     take(opener, at(7))
-    opener.settle(message)
+    opener.release(message)
     take(opener, at(7))
+    opener.settle(message)
+    assert code(opener, at(7)) == "replay"
+
+
+def test_a_message_that_was_not_handled_opens_wherever_it_comes(opener: Opener) -> None:
+    # E-85
+    opener.settle(take(opener, at(7)), handled=False)
+    opener.settle(take(opener, at(8)))
+    assert code(opener, at(7)) == "replay"
 
 
 def test_a_redelivery_may_tell_another_time(opener: Opener) -> None:
@@ -72,12 +81,24 @@ def test_a_replay_says_whether_the_first_one_is_settled(opener: Opener) -> None:
     assert caught.value.pending is False
 
 
-def test_a_redelivery_does_not_make_a_settled_message_pending_again(opener: Opener) -> None:
-    opener.settle(take(opener, at(7)))
-    take(opener, at(7))
+def test_settling_twice_is_settling_once(opener: Opener) -> None:
+    message = take(opener, at(7))
+    for handled in (True, False, True):
+        opener.settle(message, handled=handled)
+    opener.release(message)
     with pytest.raises(ReplayError) as caught:
-        take(opener, at(8))
+        take(opener, at(7))
     assert caught.value.pending is False
+
+
+def test_a_late_handler_settles_no_other_message(opener: Opener) -> None:
+    # The first is forgotten, a clone opens with its number, and the first handler returns.
+    first = take(opener, at(7), Rogue(tail=b"machine1"))
+    opener.settle(first, handled=False)
+    take(opener, at(8), Rogue(tail=b"machine2"))
+    opener.settle(first)
+    opener.settle(first, handled=False)
+    take(opener, at(8), Rogue(tail=b"machine2"))
 
 
 def test_another_message_with_the_number_shows_a_cloned_sender(opener: Opener) -> None:
@@ -132,8 +153,8 @@ def test_a_refused_message_leaves_no_mark(opener: Opener) -> None:
     take(opener, at(8))
 
 
-def small(clock: Clock, marks: int) -> Opener:
-    return Opener(BOB, {ALICE.public}, limits=Limits(stream_marks=marks))
+def small(clock: Clock, **limits: int) -> Opener:
+    return Opener(BOB, {ALICE.public}, limits=Limits(**limits))  # type: ignore[arg-type]
 
 
 def stored(n: int) -> tuple[StreamPosition, Rogue]:
@@ -141,61 +162,69 @@ def stored(n: int) -> tuple[StreamPosition, Rogue]:
     return at(n, NOW + n), Rogue(counter=n, created_ms=NOW + n)
 
 
-def test_the_number_of_marks_is_bounded(clock: Clock) -> None:
-    # E-85
-    opener = small(clock, 32)
+def test_pending_messages_are_bounded_and_a_forgotten_one_opens_anywhere(clock: Clock) -> None:
+    # E-86
+    opener = small(clock, replay_pending=32)
     for n in range(1, 200):
         clock.ms = NOW + n
-        take(opener, *stored(n))
-        assert sum(map(len, opener._stream._shards)) == opener._stream._count <= 32
+        opener.release(take(opener, *stored(n)))
+        assert opener.replay_state().pending == min(n, 32)
+    assert code(opener, at(500, NOW + 199), stored(199)[1]) == "replay"
+    take(opener, at(501, NOW + 199), stored(1)[1])
 
 
-def test_a_copy_of_what_was_forgotten_is_stale(clock: Clock) -> None:
-    # E-85, E-86
-    opener = small(clock, 16)
-    for n in range(1, 41):
-        clock.ms = NOW + n
-        opener.settle(take(opener, *stored(n)))
-    for n in range(1, 41):
-        assert code(opener, at(100 + n, NOW + 40), stored(n)[1]) in ("stale", "replay")
-    assert code(opener, at(100, NOW + 40), stored(1)[1]) == "stale"
-    assert code(opener, at(140, NOW + 40), stored(40)[1]) == "replay"
-
-
-def test_settled_marks_are_forgotten_before_pending_ones(clock: Clock) -> None:
-    # E-85: a handler is still busy with the first message when its copy comes.
-    opener = small(clock, 16)
+def test_a_message_in_hand_is_forgotten_last(clock: Clock) -> None:
+    # E-86: a handler is still busy with the first message when its copy comes.
+    opener = small(clock, replay_pending=8)
     take(opener, *stored(1))
     for n in range(2, 41):
-        clock.ms = NOW + n
-        opener.settle(take(opener, *stored(n)))
+        opener.release(take(opener, *stored(n)))
     with pytest.raises(ReplayError) as caught:
         take(opener, at(100, NOW + 40), stored(1)[1])
     assert caught.value.pending is True
-    assert code(opener, at(101, NOW + 40), stored(2)[1]) == "stale"
 
 
-def test_what_was_forgotten_long_ago_raises_no_floor(clock: Clock) -> None:
-    # E-85: a copy of it, stored behind all that was marked, would be stale by its own age.
-    opener = small(clock, 4)
-    for n in range(1, 5):
-        opener.settle(take(opener, *stored(n)))
-    later = NOW + 2 * MAX_AGE
-    clock.ms = later
-    for n in range(5, 9):
-        opener.settle(take(opener, at(n, later), Rogue(counter=n, created_ms=later)))
-    assert opener._stream._floor == 0
-    assert code(opener, at(100, later), stored(1)[1]) == "stale"
+def test_a_caller_that_never_settles_gets_every_message(clock: Clock) -> None:
+    # E-86: a bound that refused would stop the route.
+    opener = small(clock, replay_pending=1)
+    for n in range(1, 50):
+        take(opener, *stored(n))
+    assert opener.replay_state().pending == 1
 
 
-def test_a_catch_up_that_forgets_still_refuses_copies(clock: Clock) -> None:
-    # E-85: measured against the newest message marked, and not against the clock: a reader that
-    # rewinds by a year would otherwise raise no floor at all.
-    opener = small(clock, 4)
+def test_a_copy_of_a_dropped_mark_is_stale(clock: Clock) -> None:
+    # E-75, E-78: a session for each message, so that each has a page.
+    opener = small(clock, replay_bytes=10_000)
+    rogues = [Rogue(ephemeral=pair(n), created_ms=NOW + n) for n in range(40)]
+    clock.ms = NOW + 40
+    for n, rogue in enumerate(rogues):
+        opener.settle(take(opener, at(n, NOW + 40), rogue))
+    codes = [code(opener, at(100 + n, NOW + 40), rogue) for n, rogue in enumerate(rogues)]
+    assert set(codes) == {"stale", "replay"}
+    assert codes == sorted(codes, reverse=True), "the oldest are stale"
+
+
+def test_a_pending_message_is_delivered_again_whatever_the_floors(clock: Clock) -> None:
+    # E-82: its handler failed, and failed, while the memory was filled.
+    opener = small(clock, replay_bytes=10_000)
+    poison = take(opener, at(1), Rogue(created_ms=NOW - SKEW))
+    opener.release(poison)
+    for n in range(2, 42):
+        rogue = Rogue(ephemeral=pair(n), counter=n, created_ms=NOW + n)
+        opener.settle(take(opener, at(n), rogue))
+    assert code(opener, at(50), Rogue(counter=2, created_ms=NOW - SKEW)) == "stale"
+    opener.settle(take(opener, at(1), Rogue(created_ms=NOW - SKEW)))
+    assert code(opener, at(1), Rogue(created_ms=NOW - SKEW)) == "replay"
+
+
+def test_a_rewind_by_a_year_keeps_floors_as_well(clock: Clock) -> None:
+    # E-78: nothing is measured against the clock.
+    opener = small(clock, replay_bytes=10_000)
     clock.ms = NOW + 365 * 86_400_000
-    for n in range(1, 9):
-        opener.settle(take(opener, *stored(n)))
-    assert code(opener, at(100, NOW + 9), stored(1)[1]) == "stale"
+    for n in range(40):
+        rogue = Rogue(ephemeral=pair(n), created_ms=NOW + n)
+        opener.settle(take(opener, at(n), rogue))
+    assert code(opener, at(100), Rogue(ephemeral=pair(0))) == "stale"
 
 
 def test_settling_what_is_not_marked_does_nothing(opener: Opener) -> None:
@@ -205,11 +234,24 @@ def test_settling_what_is_not_marked_does_nothing(opener: Opener) -> None:
     assert code(opener, at(8)) == "replay"
 
 
-def test_the_policies_remember_apart(opener: Opener) -> None:
+def test_one_opener_is_one_scope(opener: Opener) -> None:
+    # E-70: what was opened live is final in the stream too. Two scopes have an opener each.
     opener.open(Rogue().envelope(), subject=">")
-    take(opener, at(7))
-    with pytest.raises(ReplayError):
-        opener.open(Rogue().envelope(), subject=">")
+    assert code(opener, at(7)) == "replay"
+    take(opener, StreamPosition("", 0, NOW), Rogue(counter=2))
+    with pytest.raises(ReplayError) as caught:
+        opener.open(Rogue(counter=2).envelope(), subject=">")
+    assert caught.value.pending is True
+
+
+def test_live_messages_do_not_make_those_of_a_stream_stale(opener: Opener, clock: Clock) -> None:
+    # A caller that mixes them: under live, pages are swept with time, and their floors rise.
+    opener.settle(take(opener, at(7), Rogue(counter=1)))
+    for hours in range(1, 4):
+        clock.ms = NOW + hours * 3_600_000
+        rogue = Rogue(ephemeral=pair(hours), created_ms=clock.ms)
+        opener.open(rogue.envelope(), subject=">")
+    take(opener, at(8), Rogue(counter=9, created_ms=NOW - SKEW))
 
 
 def test_of_eight_threads_with_copies_of_one_message_one_gets_it(opener: Opener) -> None:
@@ -228,7 +270,7 @@ def test_sessions_and_senders_do_not_disturb_each_other(opener: Opener) -> None:
     take(opener, at(9), Rogue(counter=2))
 
 
-def test_a_stale_message_may_be_redelivered_for_ever_and_stays_stale(
+def test_a_stale_message_stays_stale_however_often_it_is_delivered(
     opener: Opener, clock: Clock
 ) -> None:
     clock.ms = NOW + 2 * MAX_AGE

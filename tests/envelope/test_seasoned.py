@@ -22,9 +22,11 @@ from tests.envelope.cast import (
     CAROL,
     DAVE,
     EVE,
+    FIELDS,
     MALLORY,
     MALLORY_USER,
     NOW,
+    PAYLOAD,
     pair,
     raw_user,
     to,
@@ -57,7 +59,7 @@ class Fickle:
     def __init__(self) -> None:
         self.verdict: Admission | None = Admission()
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         return self.verdict if sender in (ALICE.public, CAROL.public) else None
 
 
@@ -135,12 +137,12 @@ class Verdict(NamedTuple):
 
 
 def judged(opener: Opener, envelope: bytes, *, document: bool, senders: Senders | None) -> Verdict:
-    parse = opener._fields if document else opener._payload
+    form = FIELDS if document else PAYLOAD
     try:
-        opened = opener._open_at(NOW, envelope, parse, ">", senders, None, None)
+        opened = opener._open(NOW, envelope, form, ">", senders, None, None)
     except XKeyMsgError as error:
         return Verdict(error.code, error.outside, str(error))
-    parts = opened.content[0], opened.content[1], opened.content[2].pairs
+    parts = opened.content, opened.content_type, opened.headers.pairs
     return Verdict("opened", content=(opened.head, opened.admitted, opened.signer, parts))
 
 

@@ -46,6 +46,8 @@ from xkeymsg import (
     XKeyMsgError,
 )
 from xkeymsg.envelope import derive
+from xkeymsg.envelope.open import read
+from xkeymsg.envelope.unlock import admit, locate
 
 CANARY = "canary"
 DATA = b"canary in the data"
@@ -184,20 +186,27 @@ def test_no_object_shows_anything(clock: Clock) -> None:
     message = opener.open(envelope, subject=SUBJECT)
     rogue = thief_of(BOB)
     pairs = derive.PairKeys(ALICE._secret, BOB._secret)
+    located = locate(rogue.but(identity=raw_user(ALICE_USER)).envelope(), Limits())
+    assert opener._admit is not None
+    admitted = admit(located, opener._admit)
+    unlocked = opener._unlocker.unlock(admitted)
     things = [
         sealer,
         sealer._session,
         opener,
         opener._unlocker,
-        opener._live,
+        opener._memory,
+        *opener._memory._senders.values(),
+        opener.replay_state(),
         message,
         message.headers,
         Headers([("canary", "canary")]),
         pairs,
         {"senders": (pairs,)},
-        opener._unlocker.unlock(rogue.but(identity=raw_user(ALICE_USER)).envelope(), opener._admit),  # type: ignore[arg-type]
-        opener._open_at(NOW, sealer.seal(DATA, to=[BOB.public], subject=SUBJECT), opener._payload,
-                        ">", None, None, None),
+        located,
+        admitted,
+        unlocked,
+        read(unlocked, Limits()),
         Recipient(BOB.public, BOB_USER.public),
         Keyring(BOB, retired=[CAROL]),
         ALICE_USER,

@@ -17,9 +17,11 @@ import pytest
 from tests.envelope.cast import ALICE, CAROL, SUBJECT, Clock
 from tests.envelope.forge import session_of
 from tests.envelope.inside import is_empty, running, seal
-from tests.envelope.together import DEADLINE, together
+from tests.envelope.together import together
+from tests.running import DEADLINE
 from xkeymsg import Sealer, ambient, primitives
-from xkeymsg.envelope import derive, sealing, session
+from xkeymsg import sealer as sealing
+from xkeymsg.envelope import derive, session
 from xkeymsg.envelope.session import SessionEndedError
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xkeymsg import MalformedError, Policy, Recipient, Sealer, XKey, XKeyPair
+from xkeymsg import Policy, Recipient, Sealer, XKey, XKeyPair
 
 from .cast import ALICE, BOB, CAROL, DAVE, EVE, user
 
@@ -56,8 +56,9 @@ def test_of_a_payload(
     shape: str, size: int, to: list[XKey], subject: str, extras: dict[str, Any]
 ) -> None:
     sealer = Sealer(ALICE, **SHAPES[shape])
-    envelope = sealer.seal(bytes(size), to=to, subject=subject, **extras)
-    assert len(envelope) == sealer.sealed_size(size, to=to, subject=subject, **extras)
+    told: list[int] = []
+    envelope = sealer.seal(bytes(size), to=to, subject=subject, **extras, check_size=told.append)
+    assert told == [len(envelope)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -79,8 +80,9 @@ def test_of_a_document(
     policy = Policy([(f"/f{number}", [f"p{number}"]) for number in range(len(texts))])
     readers = {f"p{number}": keys or KEYS[:1] for number, keys in enumerate(holders)}
     arguments: dict[str, Any] = {"policy": policy, "readers": readers, "subject": subject}
-    envelope = sealer.seal_document(document, **arguments, **extras)
-    assert len(envelope) == sealer.sealed_document_size(document, **arguments, **extras)
+    told: list[int] = []
+    envelope = sealer.seal_document(document, **arguments, **extras, check_size=told.append)
+    assert told == [len(envelope)]
 
 
 def many(count: int) -> Iterable[XKey]:
@@ -90,15 +92,22 @@ def many(count: int) -> Iterable[XKey]:
 @pytest.mark.parametrize("count", [31, 32, 33, 200, 1024])
 def test_of_many_recipients(count: int) -> None:
     sealer, to = Sealer(ALICE), list(many(count))
-    envelope = sealer.seal(b"x", to=to, subject="a.b")
-    assert len(envelope) == sealer.sealed_size(1, to=to, subject="a.b")
+    told: list[int] = []
+    envelope = sealer.seal(b"x", to=to, subject="a.b", check_size=told.append)
+    assert told == [len(envelope)]
 
 
-def test_what_cannot_be_sealed_has_no_size() -> None:
+def test_a_size_that_is_refused_ends_the_call_before_anything_is_drawn() -> None:
     sealer = Sealer(ALICE)
-    with pytest.raises(MalformedError):
-        sealer.sealed_size(1, to=[], subject="a")
-    with pytest.raises(MalformedError):
-        sealer.sealed_size(1, to=KEYS, subject="a.*")
-    with pytest.raises(MalformedError):
-        sealer.sealed_size(1, to=KEYS, subject="a", headers={"xkm-reply-to": "x"})
+
+    def refuse(size: int) -> None:
+        raise OverflowError(size)
+
+    policy = Policy([("/a", ["x"])])
+    with pytest.raises(OverflowError):
+        sealer.seal(b"x", to=KEYS, subject="a", check_size=refuse)
+    with pytest.raises(OverflowError):
+        sealer.seal_document(
+            {"a": 1}, policy=policy, readers={"x": KEYS}, subject="a", check_size=refuse
+        )
+    assert sealer._session is None

@@ -107,7 +107,7 @@ class _Trust:
     def __init__(self) -> None:
         self.asked: list[tuple[XKey, str]] = []
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         self.asked.append((sender, subject))
         return Admission() if subject.startswith("orders.") else None
 

@@ -17,6 +17,7 @@ from tests.envelope.cast import (
     open_fields,
     pair,
     reader,
+    seal_parts,
 )
 from tests.envelope.forge import Pieces, key_of
 from tests.reference.encoding import Cursor, array, binary, string, uint
@@ -40,7 +41,7 @@ def two_documents() -> tuple[bytes, bytes]:
     sealer = Sealer(ALICE)
     grants: dict[XKey | Recipient, list[int]] = {BOB.public: [0], CAROL.public: [0, 1]}
     first, second = (
-        sealer.seal_parts(parts, grants=grants, subject=SUBJECT)
+        seal_parts(sealer, parts, grants=grants, subject=SUBJECT)
         for parts in ([b"name", b"dose 1"], [b"name", b"dose 9"])
     )
     return first, second

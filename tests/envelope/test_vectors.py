@@ -6,12 +6,30 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.vectors.runner import Outcome, everything, run
+from tests.envelope.cast import FIELDS, PAYLOAD, Clock
+from tests.envelope.forge import head_of
+from tests.reference import nkeystring
+from tests.vectors import scenario as scenarios
+from tests.vectors.by_file import check_each
+from tests.vectors.runner import FILES, Outcome, every_scenario, run
+from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
-from xkeymsg import ANYONE, Keyring, Limits, Opener, StreamPosition, XKey, XKeyMsgError, XKeyPair
-from xkeymsg.envelope import derive
+from xkeymsg import (
+    ANYONE,
+    Keyring,
+    Limits,
+    Message,
+    Opener,
+    ReplayError,
+    StaleError,
+    StreamPosition,
+    XKey,
+    XKeyMsgError,
+    XKeyPair,
+)
+from xkeymsg.envelope import derive, replay
 from xkeymsg.envelope.admission import Senders
-from xkeymsg.envelope.replay import LiveMemory, StreamMemory
+from xkeymsg.envelope.replay import ReplayMemory
 
 
 def senders_of(vector: Vector) -> Senders:
@@ -37,14 +55,13 @@ def opener_of(vector: Vector) -> Opener:
 
 
 def open_with(vectors: Sequence[Vector]) -> Sequence[Outcome]:
-    live = LiveMemory(Limits(), vectors[-1].policy.started)
-    stream = StreamMemory(Limits())
-    return [open_one(vector, live, stream) for vector in vectors]
+    memory = ReplayMemory(Limits(), vectors[-1].policy.started)
+    return [open_one(vector, memory) for vector in vectors]
 
 
-def open_one(vector: Vector, live: LiveMemory, stream: StreamMemory) -> Outcome:
+def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
     opener = opener_of(vector)
-    opener._live, opener._stream = live, stream
+    opener._memory = memory
     policy = vector.policy
     position = None
     if policy.kind == "stream":
@@ -52,17 +69,76 @@ def open_one(vector: Vector, live: LiveMemory, stream: StreamMemory) -> Outcome:
     common = vector.subject, None, vector.wire, position
     try:
         if vector.kind == "document":
-            parts = opener._open_at(vector.now, vector.envelope, opener._fields, *common)
-            head, content = parts.head, b"".join(parts.content[0].values())
+            parts = opener._open(vector.now, vector.envelope, FIELDS, *common)
+            head, content = parts.head, b"".join(parts.content.values())
         else:
-            whole = opener._open_at(vector.now, vector.envelope, opener._payload, *common)
-            head, content = whole.head, whole.content[0]
+            whole = opener._open(vector.now, vector.envelope, PAYLOAD, *common)
+            head, content = whole.head, whole.content
     except XKeyMsgError as error:
         return Outcome(code=error.code, outside=error.outside)
     message_id = derive.message_id(head.sender, head.ephemeral, head.nonce)
     return Outcome(content=content, message_id=message_id)
 
 
-@pytest.mark.parametrize("vector", everything(), ids=lambda vector: vector.name)
-def test_vector(vector: Vector) -> None:
-    run(vector, open_with)
+@pytest.mark.parametrize("file", FILES)
+def test_vectors(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, open_with))
+
+
+class PackageScope:
+    """The package, plugged into the runner of scenarios."""
+
+    def __init__(self, scenario: Scenario, clock: Clock) -> None:
+        self.seconds = 10_000.0
+        self._clock, numbers = clock, scenario.numbers
+        default = Limits()
+        limits = Limits(
+            replay_bytes=numbers.get("limit-replay", default.replay_bytes),
+            replay_bytes_unadmitted=numbers.get(
+                "limit-replay-unadmitted", default.replay_bytes_unadmitted
+            ),
+            replay_pending=numbers.get("limit-pending", default.replay_pending),
+        )
+        now, clock.ms = clock.ms, numbers.get("started", 0)
+        self._opener = Opener(XKeyPair.from_seed(scenario.identity), limits=limits)
+        clock.ms = now
+        self._opened = dict[str, Message]()
+
+    def now(self, ms: int) -> None:
+        self._clock.ms = ms
+
+    def wait(self, seconds: int) -> None:
+        self.seconds += seconds
+
+    def open(
+        self, name: str, envelope: bytes, *, admitted: bool, position: tuple[str, int, int] | None
+    ) -> str:
+        sender = XKey.parse(nkeystring.xkey_text(head_of(envelope).S))
+        try:
+            message = self._opener.open(
+                envelope,
+                subject=">",
+                senders={sender} if admitted else ANYONE,
+                position=None if position is None else StreamPosition(*position),
+            )
+        except ReplayError as error:
+            pending = "replay-pending" if error.pending else "replay-final"
+            return pending if error.code == "replay" else error.code
+        except StaleError as error:
+            return error.code
+        assert (message.data, message.admitted) == (name.encode(), admitted)
+        self._opened[name] = message
+        return "success"
+
+    def settle(self, name: str, *, handled: bool) -> None:
+        self._opener.settle(self._opened[name], handled=handled)
+
+    def release(self, name: str) -> None:
+        self._opener.release(self._opened[name])
+
+
+@pytest.mark.parametrize("scenario", every_scenario(), ids=lambda scenario: scenario.name)
+def test_scenario(scenario: Scenario, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = PackageScope(scenario, clock)
+    monkeypatch.setattr(replay, "monotonic", lambda: scope.seconds)
+    scenarios.run(scenario, scope)

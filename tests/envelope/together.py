@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
+from tests.running import DEADLINE
 from xkeymsg import XKeyMsgError
-
-DEADLINE: Final = 20.0
-"""Seconds after which what should end has failed."""
 
 _T = TypeVar("_T")
 

@@ -37,7 +37,7 @@ from xkeymsg import (
     XKeyPair,
     document_of,
 )
-from xkeymsg.fields.models import into
+from xkeymsg.models.convert import into
 
 
 class Grade(Enum):

@@ -1,4 +1,4 @@
-"""The tutorial's two programs in each language."""
+"""The tutorial's two programs in each language, and a reader and writer of claims."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_tool(name: str) -> str:
     """Return the path of a toolchain's program, or skip; in CI, where it has to be, fail."""
     if found := shutil.which(name):
         return found
-    missing = f"NO {name.upper()} IN PATH: the tutorial was not tried against its programs"
+    missing = f"NO {name.upper()} IN PATH: nothing was tried against its programs"
     if os.environ.get("CI"):
         pytest.fail(missing)
     pytest.skip(missing)
@@ -129,10 +129,12 @@ class Ours:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """The two programs of another language, as the commands that start them."""
+    """The programs of another language, as the commands that start them."""
 
     receiver: tuple[str | Path, ...]
     sender: tuple[str | Path, ...]
+    claims: tuple[str | Path, ...]
+    """Reads and writes claims: a JSON request a line, and a JSON answer."""
 
     def listen(self, url: str, messages: int) -> Receiver:
         del messages  # it has no end but Ctrl+C

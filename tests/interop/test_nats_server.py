@@ -24,12 +24,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from tests.running import DEADLINE
 from tests.transport.authority import Nkey
 from xkeymsg.errors import AuthenticationError
 from xkeymsg.keys import XKV1_OVERHEAD, XKey, XKeyPair
 from xkeymsg.testing import NATSServer
-
-WITHIN: Final = 15.0
 
 ISSUER: Final = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
 
@@ -64,13 +63,13 @@ class Visitor:
     connecting: asyncio.Task[None]
 
     async def is_admitted_as(self, name: str) -> None:
-        await asyncio.wait_for(self.connecting, WITHIN)
-        reply = await self.client.request("$SYS.REQ.USER.INFO", timeout=WITHIN)
+        await asyncio.wait_for(self.connecting, DEADLINE)
+        reply = await self.client.request("$SYS.REQ.USER.INFO", timeout=DEADLINE)
         assert json.loads(reply.data)["data"]["user"] == name
 
     async def is_refused(self) -> None:
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-            await asyncio.wait_for(self.connecting, WITHIN)
+            await asyncio.wait_for(self.connecting, DEADLINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +90,13 @@ class Callout:
                 self.server.url,
                 user="somebody",
                 password="whatever",
-                connect_timeout=int(WITHIN),
+                connect_timeout=int(DEADLINE),
                 allow_reconnect=False,
                 error_cb=_quiet,
             )
         )
         try:
-            request = Request(message=await self.requests.next_msg(timeout=WITHIN))
+            request = Request(message=await self.requests.next_msg(timeout=DEADLINE))
             try:
                 yield Visitor(client=client, connecting=connecting), request
             finally:
@@ -117,7 +116,7 @@ class Callout:
 
     async def log_says(self, text: str) -> None:
         """Wait for a line of the server's log: it refuses the client first and writes then."""
-        deadline = time.monotonic() + WITHIN
+        deadline = time.monotonic() + DEADLINE
         while text not in self.server.log:
             assert time.monotonic() < deadline, f"no {text!r} in\n{self.server.log}"
             await asyncio.sleep(0.002)
@@ -132,7 +131,7 @@ async def callout() -> AsyncIterator[Callout]:
     key = XKeyPair.generate()
     config = f"""
         authorization {{
-            timeout: {WITHIN}
+            timeout: {DEADLINE}
             users: [ {{ user: service, password: pwd }} ]
             auth_callout {{ issuer: {ISSUER.public}, auth_users: [ service ], xkey: {key.public} }}
         }}

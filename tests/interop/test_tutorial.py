@@ -11,7 +11,7 @@ from tests.interop.programs import Ours, Peer, find_tool
 from xkeymsg.testing import NATSServer
 
 # The first test that needs a language builds its programs; with a cold cache that takes a while.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1200)  # who comes first waits for the foreign programs to be built
 
 # Each text, and how Go's %q shows it, JavaScript's JSON and ours: quoted and on one line.
 TEXTS: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -33,10 +34,16 @@ def test_a_receiver_whose_login_expires_says_so_and_returns_with_another(
     tmp_path: Path, seed: str
 ) -> None:
     operator, creds = Operator(), tmp_path / "user.creds"
-    creds.write_text(operator.creds(Nkey(), exp=int(time.time()) + 2))
+    creds.write_text(operator.creds(Nkey()))
     login = ("--creds", str(creds))
     arguments = (*login, "--seed", seed, "--count", "1")
-    with NATSServer(operator.config) as server, receiver(server, *arguments) as bob:
+    with NATSServer(operator.config) as server, contextlib.ExitStack() as stack:
+        began = time.monotonic()
+        with receiver(server, *arguments) as first:
+            key_of(first)
+        start = time.monotonic() - began  # what a receiver takes before it has logged in
+        creds.write_text(operator.creds(Nkey(), exp=int(time.time() + 1 + 2 * start)))
+        bob = stack.enter_context(receiver(server, *arguments))
         key_of(bob)
         assert "expired" in bob.wait_for("receiver: connection: ", "err")
         bob.wait_for("refused the login", "err")

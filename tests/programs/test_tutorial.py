@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import Program, run
+from tests.running import DEADLINE, Program, run
 from xkeymsg import Sealer, XKey, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
@@ -208,10 +208,8 @@ def test_no_publisher_stops_a_receiver(server: NATSServer, seed: str, name: str)
         publish(server, *HOSTILE[name])
         refused = bob.wait_for("could not open", "err")
         assert len(refused) < 300
-        begin = time.monotonic()
         publish(server, *_honest(b"still here?"))
         assert bob.wait_for("The sender") == 'The sender sent us "still here?"'
-        assert time.monotonic() - begin < 1
 
 
 def _honest(data: bytes) -> tuple[bytes, bytes]:
@@ -238,7 +236,7 @@ def test_a_receiver_comes_back_with_the_server(server: NATSServer, seed: str) ->
         key_of(bob)
         server.kill()
         server.start()
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + DEADLINE
         while "The sender" not in "".join(bob.output()) and time.monotonic() < deadline:
             send(server, str(BOB.public), "again")
         assert 'The sender sent us "again"' in bob.output()
@@ -263,9 +261,9 @@ def test_what_the_server_refuses_is_an_error(seed: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_an_error_in_time() -> None:
-    begin = time.monotonic()
-    done = run("receiver", "--server", "nats://user:hunter2@127.0.0.1:1", "--timeout", "300ms")
-    assert time.monotonic() - begin < 5
+    env = os.environ | {"NATS_TIMEOUT": "1h"}  # the flag goes before it
+    flags = ("--server", "nats://user:hunter2@127.0.0.1:1", "--timeout", "300ms")
+    done = run("receiver", *flags, env=env)
     assert done.returncode == 1
     assert b"cannot connect to nats://127.0.0.1:1: connection refused" in done.stderr
     assert b"hunter2" not in done.stderr

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.running import Program, run
+from tests.running import DEADLINE, Program, run
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -70,7 +69,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def link(self) -> AsyncIterator[Link]:
-        async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
+        async with open_link(ConnectOptions(servers=(self.server.url,), timeout=DEADLINE)) as link:
             yield link
 
     async def send(self, *data: bytes, subject: str = "orders.new") -> None:
@@ -83,12 +82,12 @@ class Stage:
 
 async def store(link: Link, data: bytes, subject: str = "orders.new", **headers: str) -> None:
     """Have a stream take something."""
-    raw = await link.request(subject, data, headers=encode_block(headers), timeout=5)
+    raw = await link.request(subject, data, headers=encode_block(headers), timeout=DEADLINE)
     assert b'"seq"' in raw.data, raw.data
 
 
 async def make_stream(link: Link, name: str = "ORDERS", *subjects: str) -> API:
-    api = API(link)
+    api = API(link, timeout=DEADLINE)
     await api.request(
         f"STREAM.CREATE.{name}", {"name": name, "subjects": list(subjects) or ["orders.>"]}
     )
@@ -103,7 +102,7 @@ def ready(receiver: Program) -> str:
 
 def page(where: str, path: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://{where}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{where}{path}", timeout=DEADLINE) as answer:
             return str(answer.read().decode())
     except urllib.error.HTTPError as error:
         with error:
@@ -116,15 +115,6 @@ def metric(where: str, name: str) -> float:
         if line.startswith(name + " "):
             return float(line.rpartition(" ")[2])
     raise AssertionError(f"no metric {name}")
-
-
-async def until(holds: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait until something is so that only asking can tell."""
-    async with asyncio.timeout(seconds):
-        while True:
-            if holds():
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.receiver.conftest import BOB, EVE, Stage, metric, page, ready, until
-from tests.running import Program
+from tests.receiver.conftest import BOB, EVE, Stage, metric, page, ready
+from tests.running import DEADLINE, Program, until
 from xkeymsg.errors import DeliveryError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -111,7 +111,7 @@ async def test_systemd_is_told_of_its_life(stage: Stage, abstract: bool) -> None
     name = f"\0xkeymsg-{os.getpid()}-{id(stage)}" if abstract else str(stage.folder / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name)
-        listener.settimeout(10)
+        listener.settimeout(DEADLINE)
         with stage.start(
             TEXT, NOTIFY_SOCKET=name.replace("\0", "@"), WATCHDOG_USEC="300000"
         ) as bob:
@@ -140,7 +140,7 @@ async def test_micro_sees_it_with_what_it_did_and_codes_alone(stage: Stage) -> N
             eve = Sealer(EVE).seal(b"c4n4ry", to=[BOB.public], subject="orders.new")
             await link.publish("orders.new", eve)
             for _ in range(200):
-                raw = await link.request("$SRV.STATS.receiver", b"", timeout=5)
+                raw = await link.request("$SRV.STATS.receiver", b"", timeout=DEADLINE)
                 [endpoint] = json.loads(raw.data)["endpoints"]
                 if endpoint["num_errors"] and endpoint["num_requests"] == 2:
                     break  # what a sink was given is counted a little later than it is there
@@ -155,7 +155,7 @@ async def test_it_can_keep_to_itself(stage: Stage) -> None:
         ready(bob)
         async with stage.link() as link:
             with pytest.raises(DeliveryError, match="nobody listens"):
-                await link.request("$SRV.PING", b"", timeout=1)
+                await link.request("$SRV.PING", b"", timeout=DEADLINE)
 
 
 def test_the_tutorial_loads_nothing_that_only_a_daemon_needs() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from receiver.outlet import Outlet
 from receiver.sinks.sink import RefusedError, SinkGoneError, UnavailableError
+from tests.running import DEADLINE
 from xkeymsg.daemon.records import Record
 from xkeymsg.errors import DeliveryError
 
@@ -67,7 +68,7 @@ async def test_a_batch_goes_when_it_is_full_in_messages_or_bytes_and_in_order() 
 async def test_one_that_is_not_full_goes_when_its_time_has_come() -> None:
     sink = Sink()
     async with outlet(sink, batch=100, linger=0.05) as to:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE):
             await offer(to, record(0), record(1))
     assert sink.batches == [[0, 1]]
 
@@ -147,7 +148,7 @@ async def test_what_waits_at_the_end_is_cancelled() -> None:
     async with outlet(Never(), batch=1) as to:
         tasks = [asyncio.create_task(to.deliver(record(number))) for number in range(3)]
         await asyncio.sleep(0.01)
-    done, waiting = await asyncio.wait(tasks, timeout=1)
+    done, waiting = await asyncio.wait(tasks, timeout=DEADLINE)
     assert (len(done), len(waiting)) == (3, 0)
 
 

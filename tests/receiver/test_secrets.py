@@ -11,11 +11,11 @@ import os
 import signal
 from pathlib import Path
 
-from tests.receiver.conftest import ALICE, BOB, EVE, Stage, make_stream, metric, page, store, until
+from tests.receiver.conftest import ALICE, BOB, EVE, Stage, make_stream, metric, page, store
 from tests.receiver.test_sinks import endpoint
-from tests.running import Program
+from tests.running import DEADLINE, Program, until
 from xkeymsg import Policy
-from xkeymsg.fields.documents import Sealer
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -123,7 +123,7 @@ async def collect(receiver: Program, link: Link, where: str) -> str:
     for path in ("/readyz", "/healthz", "/", f"/{CANARY}"):
         text += page(where, path)
     for verb in ("PING", "INFO", "STATS"):
-        text += (await link.request(f"$SRV.{verb}", b"", timeout=5)).data.decode()
+        text += (await link.request(f"$SRV.{verb}", b"", timeout=DEADLINE)).data.decode()
     return text
 
 

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 from pathlib import Path
 
-from tests.receiver.conftest import BOB, EVE, Stage, make_stream, metric, page, ready, store, until
-from tests.running import Program
+from tests.receiver.conftest import (
+    ALICE,
+    BOB,
+    EVE,
+    Stage,
+    make_stream,
+    metric,
+    page,
+    ready,
+    store,
+)
+from tests.running import DEADLINE, Program, run, until
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.fields.documents import Sealer
+from xkeymsg.keys import XKeyPair
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
+from xkeymsg.trust.stores.file import write_seed
 
 ROUTE = """
 [[route]]
@@ -35,7 +48,7 @@ def taken(stage: Stage) -> list[str]:
 
 async def settled(api: API) -> None:
     """Wait until every message of the durable is answered for."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(DEADLINE):
         while True:
             info = await api.request("CONSUMER.INFO.ORDERS.workers")
             if info["num_pending"] == info["num_ack_pending"] == 0:
@@ -57,7 +70,7 @@ async def test_a_receiver_that_is_killed_loses_nothing_and_files_come_once(
                 await store(link, stage.seal(b"%03d" % number))
                 if number == 150:
                     bob.process.kill()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE):
             await api.request("CONSUMER.INFO.ORDERS.workers")
         with stage.start(text) as bob:
             ready(bob)
@@ -210,3 +223,82 @@ async def test_a_key_that_arrives_late_opens_what_waited(stream_stage: Stage) ->
             bob.wait_for("reloaded", "err")
             await settled(api)
     assert taken(stage) == ["hello"]
+
+
+STDOUT = '[sinks.out]\nkind = "stdout"\n'
+
+
+def data(bob: Program) -> list[str]:
+    return [json.loads(line)["data"] for line in bob.output()]
+
+
+async def test_a_durable_that_is_reset_delivers_everything_again_also_to_another_key(
+    stream_stage: Stage,
+) -> None:
+    stage, new = stream_stage, XKeyPair.generate()
+    async with stage.link() as link:
+        api = await make_stream(link)
+        with stage.start(ROUTE + STDOUT + QUARANTINE + OBSERVE) as bob:
+            where = ready(bob)
+            for number in range(20):
+                await store(link, stage.seal(b"%d" % number))
+            await until(lambda: len(bob.output()) == 20)
+            await settled(api)
+            await api.request("CONSUMER.RESET.ORDERS.workers", {"seq": 1})
+            await until(lambda: len(bob.output()) == 40)
+            await settled(api)
+            bob.wait_for("rewound", "err")
+            assert metric(where, 'xkeymsg_replays_total{route="orders"}') == 0
+
+            # The new scope takes the new key, too, and remembers across the change.
+            (stage.folder / "bob.seed").unlink()
+            write_seed(stage.folder / "bob.seed", new)
+            bob.process.send_signal(signal.SIGHUP)
+            bob.wait_for("reloaded what=key changed=true", "err")
+            sealed = stage.sealer.seal(b"new", to=[new.public], subject="orders.new")
+            await store(link, sealed)
+            await store(link, sealed)
+            await until(lambda: len(bob.output()) == 41)
+            await settled(api)
+            await until(lambda: metric(where, 'xkeymsg_replays_total{route="orders"}') == 1)
+            bob.process.send_signal(signal.SIGTERM)
+            assert bob.wait() == 0
+    assert data(bob) == [f"{number}" for number in range(20)] * 2 + ["new"]
+
+
+async def test_a_replay_memory_that_is_too_small_is_told_everywhere(stream_stage: Stage) -> None:
+    stage = stream_stage
+    small = ROUTE + "replay_bytes = 65536\n"
+    async with stage.link() as link:
+        api = await make_stream(link)
+        with stage.start(small + STDOUT + QUARANTINE + OBSERVE) as bob:
+            where = ready(bob)
+            assert 'replay_covers_seconds{route="orders"} +Inf' in page(where, "/metrics")
+            assert metric(where, 'xkeymsg_max_age_seconds{route="orders"}') == 300
+            status, said, _ = await asyncio.to_thread(doctor, stage, where)
+            assert status == 0
+            assert re.search(r"^ok +replay +orders: every mark is kept", said, re.MULTILINE)
+
+            for _ in range(120):  # a session for each: some 90 of them fit
+                sealer = Sealer(ALICE)
+                await store(link, sealer.seal(b"x", to=[BOB.public], subject="orders.new"))
+            await settled(api)
+            name = 'xkeymsg_replay_covers_seconds{route="orders"}'
+            await until(lambda: metric(where, name) < 300)
+            assert metric(where, 'xkeymsg_replay_pages_dropped_total{route="orders"}') > 0
+            assert metric(where, 'xkeymsg_replay_pending{route="orders"}') == 0
+            assert 0 < metric(where, 'xkeymsg_replay_bytes{route="orders"}') <= 65536 + 1024
+            line = bob.wait_for("replay memory is short", "err")
+            assert "route=orders" in line
+            assert "max_age=300" in line
+
+            status, said, _ = await asyncio.to_thread(doctor, stage, where)
+            assert status == 0
+            assert re.search(
+                r"^warn +replay +orders: covers .* raise replay_bytes", said, re.MULTILINE
+            )
+
+
+def doctor(stage: Stage, where: str) -> tuple[int, str, str]:
+    done = run("xkeymsg.cli", "doctor", "-s", stage.server.url, "--daemon", where)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,6 +23,13 @@ from tests.reference.encoding import binary
 from tests.reference.seal import Inputs, Part, Recipient, view_grants
 
 CASES: Final = 10_000
+HASHES: Final = {
+    500: "118b3e4680d9f614b327438be7c6857c6be19aa0a2e82d49267098515528e2d6",
+    CASES: "3ce7dfb9554e5ad3ddb5d3578c1eb6e2de7e639d6ea5e3d0a45ae6182d49b741",
+}
+"""SHA-256 of the first envelopes and of all, which is in the specification."""
+COUNT: Final = int(os.environ.get("XKEYMSG_ACCUMULATED", "500"))
+"""How many the tests seal; `make vectors` has them seal all."""
 
 
 class Stream:
@@ -169,7 +177,7 @@ def draw_case(stream: Stream, world: World) -> Inputs:
     )
 
 
-def cases(count: int = CASES) -> Iterator[tuple[World, Inputs]]:
+def cases(count: int = COUNT) -> Iterator[tuple[World, Inputs]]:
     stream = Stream(b"xkm1 accumulated vectors")
     world = World(stream)
     for _ in range(count):

@@ -19,3 +19,6 @@ class Limits:
     envelope: int = 8 * 1024 * 1024
     max_age: int = 5 * 60 * 1000
     skew: int = 30 * 1000
+    replay: int = 64 * 1024 * 1024
+    replay_unadmitted: int = 1024 * 1024
+    pending: int = 65_536

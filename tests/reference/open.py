@@ -132,7 +132,7 @@ def open_envelope(
     content = read_content(granted, reader.kind, reader.limits)
     if head.expires_ms is not None and now >= head.expires_ms:
         raise RefusalError("expired", 13, "E-69")
-    memory.fresh(head, admitted=verdict.admitted, now=now, position=position)
+    memory.fresh(head, now=now, position=position)
     digest = crypto.sha256(data[: body.d])
     signed = check_signature(reader, head, body, verdict, digest)
     memory.mark(head, admitted=verdict.admitted, now=now, position=position)

@@ -11,7 +11,10 @@ from tests.reference.refusal import RefusalError
 
 FRESHNESS: Final = 13
 MARK: Final = 15
-RECENT: Final = 1024  # nonces that live keeps per session
+PAGE: Final = 1024
+HOUR: Final = 3600
+STRANGERS: Final = b""
+"""All unadmitted senders count as one."""
 
 
 class Position(NamedTuple):
@@ -25,7 +28,7 @@ class Position(NamedTuple):
 class Memory(Protocol):
     """The memory of one scope; each scope has its own (E-70)."""
 
-    def fresh(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
+    def fresh(self, head: Head, *, now: int, position: Position | None) -> None:
         """Step 13, behind the expiry."""
 
     def mark(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
@@ -35,124 +38,157 @@ class Memory(Protocol):
 class FileMemory:
     """Policy *file*: neither freshness nor replay."""
 
-    def fresh(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
+    def fresh(self, head: Head, *, now: int, position: Position | None) -> None:
         pass
 
     def mark(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
         pass
 
 
+Session = tuple[bytes, bytes]
+PageName = tuple[bytes, bytes, int]
+Triple = tuple[bytes, bytes, int]
+
+
+def triple(head: Head) -> Triple:
+    return head.S, head.E, head.counter
+
+
+def tag(tail: bytes) -> int:
+    return 1 + int.from_bytes(tail, "big") % 255
+
+
+class Mark(NamedTuple):
+    tag: int
+    created: int
+
+
 @dataclass
-class Session:
-    admitted: bool
-    counters: set[int] = field(default_factory=set)
-    recent: dict[int, bytes] = field(default_factory=dict)
-    greatest: int = 0
+class Marks:
+    """Marks and floors, looked at as a whole each time: nothing here is fast."""
+
+    budget: int
+    budget_of_strangers: int
+    marks: dict[Triple, Mark] = field(default_factory=dict)
+    pages: dict[PageName, float] = field(default_factory=dict)
+    """In the order in which they were made; with the time of the last new mark."""
+    session_floors: dict[Session, int] = field(default_factory=dict)
+    floors: dict[bytes, int] = field(default_factory=lambda: {STRANGERS: 0})
+    """Of the strangers, and of every sender that has a record, in the order of their records."""
+
+    def owner(self, sender: bytes) -> bytes:
+        return sender if sender in self.floors else STRANGERS
+
+    def check(self, head: Head) -> None:
+        mark = self.marks.get(triple(head))
+        if mark is not None:
+            if mark.tag != tag(head.nonce_tail):
+                raise RefusalError("session_cloned", MARK, "E-71")
+            raise RefusalError("replay", MARK, "E-76")
+        floor = self.session_floors.get((head.S, head.E), self.floors[self.owner(head.S)])
+        if head.created_ms <= floor:
+            raise RefusalError("stale", MARK, "E-75")
+
+    def add(self, head: Head, created: int, *, admitted: bool, at: float) -> None:
+        if admitted and head.S not in self.floors:
+            self.floors[head.S] = self.floors[STRANGERS]
+        page = (head.S, head.E, head.counter // PAGE)
+        self.session_floors.setdefault((head.S, head.E), self.floors[self.owner(head.S)])
+        self.marks[triple(head)] = Mark(tag(head.nonce_tail), created)
+        self.pages[page] = at
+        if self.owner(head.S) == STRANGERS:
+            self.shrink([STRANGERS], self.budget_of_strangers, page, at)
+        else:
+            admitted_ones = [one for one in self.floors if one != STRANGERS]
+            self.shrink(admitted_ones, self.budget, page, at)
+
+    def pages_of(self, owner: bytes) -> list[PageName]:
+        return [page for page in self.pages if self.owner(page[0]) == owner]
+
+    def in_page(self, page: PageName) -> list[Triple]:
+        s, e, number = page
+        return [one for one in self.marks if one[:2] == (s, e) and one[2] // PAGE == number]
+
+    def charge(self, owner: bytes) -> int:
+        sessions = [one for one in self.session_floors if self.owner(one[0]) == owner]
+        pages = [440 + min(PAGE, 5 * len(self.in_page(page))) for page in self.pages_of(owner)]
+        return 600 + 320 * len(sessions) + sum(pages)
+
+    def shrink(self, owners: list[bytes], budget: int, keep: PageName, at: float) -> None:
+        """E-79."""
+        if sum(map(self.charge, owners)) <= budget:
+            return
+        idle = [page for one in owners for page in self.pages_of(one)]
+        idle = [page for page in idle if self.pages[page] <= at - HOUR]
+        while sum(map(self.charge, owners)) > budget * 15 // 16:
+            holders = sorted(owners, key=self.charge, reverse=True)
+            order = [page for one in holders for page in self.pages_of(one) if page != keep]
+            if not order:
+                self.forget_senders(owners)
+                return
+            self.drop(idle.pop(0) if idle else order[0])
+
+    def drop(self, page: PageName) -> None:
+        """E-78."""
+        session, owner = page[:2], self.owner(page[0])
+        newest = max(self.marks[one].created for one in self.in_page(page))
+        self.session_floors[session] = max(self.session_floors[session], newest)
+        for one in self.in_page(page):
+            del self.marks[one]
+        del self.pages[page]
+        if all(other[:2] != session for other in self.pages):
+            self.floors[owner] = max(self.floors[owner], self.session_floors.pop(session))
+
+    def forget_senders(self, owners: list[bytes]) -> None:
+        """The records fill the budget."""
+        for one in owners:
+            if one != STRANGERS and not any(session[0] == one for session in self.session_floors):
+                self.floors[STRANGERS] = max(self.floors[STRANGERS], self.floors.pop(one))
+
+    def sweep(self, horizon: int) -> None:
+        """A live reader may forget what is stale anyway."""
+        for page in list(self.pages):
+            if max(self.marks[one].created for one in self.in_page(page)) < horizon:
+                self.drop(page)
 
 
 @dataclass
 class LiveMemory:
-    """Policy *live*.
-
-    Budgets count marked counters: how many bytes one takes is not in the specification.
-    """
+    """Policy *live*."""
 
     started: int
     limits: Limits = field(default_factory=Limits)
     complete: bool = False
     """It holds every mark made before `started` (E-74)."""
-    per_sender: int = 2**19
-    total: int = 2**23
-    of_unadmitted: int = 2**17
-    sessions: dict[tuple[bytes, bytes], Session] = field(default_factory=dict)
-    floors: dict[bytes, int] = field(default_factory=dict)
-    unadmitted_floor: int = 0
+    sweeps: bool = False
+    at: float = 0.0
+    """Seconds of the reader's monotonic clock."""
 
-    def floor(self, s_public: bytes, *, admitted: bool) -> int:
-        """A sender that becomes admitted starts with the floor of the unadmitted."""
-        if not admitted:
-            return max(self.unadmitted_floor, self.floors.get(s_public, 0))
-        was_unadmitted = any(
-            of == s_public and not session.admitted for (of, _), session in self.sessions.items()
-        )
-        start = self.unadmitted_floor if was_unadmitted else 0
-        return max(start, self.floors.get(s_public, 0))
+    def __post_init__(self) -> None:
+        self.marks = Marks(self.limits.replay, self.limits.replay_unadmitted)
 
-    def above_floor(self, head: Head, *, admitted: bool, step: int) -> None:
-        if head.created_ms <= self.floor(head.S, admitted=admitted):
-            raise RefusalError("stale", step, "E-75")
-
-    def fresh(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
+    def fresh(self, head: Head, *, now: int, position: Position | None) -> None:
         if not now - self.limits.max_age <= head.created_ms <= now + self.limits.skew:
             raise RefusalError("stale", FRESHNESS, "E-73")
         if head.created_ms < self.started - self.limits.skew and not self.complete:
             raise RefusalError("stale", FRESHNESS, "E-74")
-        self.above_floor(head, admitted=admitted, step=FRESHNESS)
 
     def mark(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
-        self.above_floor(head, admitted=admitted, step=MARK)
-        session = self.sessions.get((head.S, head.E))
-        if session is not None and head.counter in session.counters:
-            if session.recent.get(head.counter, head.nonce_tail) != head.nonce_tail:
-                raise RefusalError("session_cloned", MARK, "E-71")
-            raise RefusalError("replay", MARK, "E-76")
-        if admitted:
-            self.adopt(head.S)
-        session = self.sessions.setdefault((head.S, head.E), Session(admitted))
-        session.counters.add(head.counter)
-        session.greatest = max(session.greatest, head.created_ms)
-        session.recent[head.counter] = head.nonce_tail
-        if len(session.recent) > RECENT:
-            del session.recent[next(iter(session.recent))]
-        self.shrink((head.S, head.E), admitted=admitted, now=now)
-
-    def adopt(self, s_public: bytes) -> None:
-        """What was remembered of a sender as unadmitted stays known now that it is admitted."""
-        self.floors[s_public] = self.floor(s_public, admitted=True)
-        for (of, _), session in self.sessions.items():
-            if of == s_public:
-                session.admitted = True
-
-    def shrink(self, marked: tuple[bytes, bytes], *, admitted: bool, now: int) -> None:
-        """E-78, E-79: first what any replay of is stale, then the least recent over a budget."""
-        horizon = now - self.limits.max_age - self.limits.skew
-        for key in [key for key, session in self.sessions.items() if session.greatest < horizon]:
-            if key != marked:
-                del self.sessions[key]
-        group = [key for key, session in self.sessions.items() if session.admitted == admitted]
-        if not admitted:
-            self.keep_within(group, marked, self.of_unadmitted)
-            return
-        self.keep_within([key for key in group if key[0] == marked[0]], marked, self.per_sender)
-        self.keep_within([key for key in group if key in self.sessions], marked, self.total)
-
-    def keep_within(
-        self, group: list[tuple[bytes, bytes]], marked: tuple[bytes, bytes], budget: int
-    ) -> None:
-        """Drop the session with the least greatest created_ms, never the one just marked."""
-        size = sum(len(self.sessions[key].counters) for key in group)
-        for key in sorted(group, key=lambda key: self.sessions[key].greatest):
-            if size > budget and key != marked:
-                session = self.sessions.pop(key)
-                size -= len(session.counters)
-                self.raise_floor(key[0], session)
-
-    def raise_floor(self, s_public: bytes, session: Session) -> None:
-        if session.admitted:
-            self.floors[s_public] = max(self.floors.get(s_public, 0), session.greatest)
-        else:
-            self.unadmitted_floor = max(self.unadmitted_floor, session.greatest)
-
-
-Triple = tuple[bytes, bytes, int]
+        self.marks.check(head)
+        self.marks.add(head, head.created_ms, admitted=admitted, at=self.at)
+        if self.sweeps:
+            self.marks.sweep(now - self.limits.max_age - self.limits.skew)
 
 
 @dataclass
-class StreamMark:
-    position: Position
-    created_ms: int
-    nonce_tail: bytes
-    pending: bool = True
+class Pending:
+    place: tuple[str, int]
+    tail: bytes
+    created: int
+    admitted: bool
+    in_hand: bool
+    turn: int
+    """Counts what happens: the lesser, the longer ago it was opened or released."""
 
 
 @dataclass
@@ -160,12 +196,14 @@ class StreamMemory:
     """Policy *stream*."""
 
     limits: Limits = field(default_factory=Limits)
-    bound: int = 100_000
-    marks: dict[Triple, StreamMark] = field(default_factory=dict)
-    floor: int = 0
-    horizon: int = 0
+    at: float = 0.0
+    turn: int = 0
+    pending: dict[Triple, Pending] = field(default_factory=dict)
 
-    def fresh(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
+    def __post_init__(self) -> None:
+        self.marks = Marks(self.limits.replay, self.limits.replay_unadmitted)
+
+    def fresh(self, head: Head, *, now: int, position: Position | None) -> None:
         assert position is not None, "the stream policy needs the position"
         earliest = position.stored_at - self.limits.max_age
         latest = position.stored_at + self.limits.skew
@@ -175,30 +213,48 @@ class StreamMemory:
 
     def mark(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
         assert position is not None, "the stream policy needs the position"
-        triple = (head.S, head.E, head.counter)
-        known = self.marks.get(triple)
+        known = self.pending.get(triple(head))
+        created = head.created_ms
         if known is None:
-            if head.created_ms <= self.floor:
-                raise RefusalError("stale", MARK, "E-86")
-            self.marks[triple] = StreamMark(position, head.created_ms, head.nonce_tail)
-            self.horizon = max(self.horizon, position.stored_at)
-            self.shrink()
-            return
-        if known.nonce_tail != head.nonce_tail:
+            self.marks_check(head)
+        elif known.tail != head.nonce_tail:
             raise RefusalError("session_cloned", MARK, "E-71")
-        if known.position[:2] != position[:2]:
-            raise RefusalError("replay", MARK, "E-83", pending=known.pending)
-
-    def answered(self, head: Head) -> None:
-        """The message was acknowledged or terminated: its mark is final."""
-        self.marks[head.S, head.E, head.counter].pending = False
-
-    def shrink(self) -> None:
-        """E-85."""
-        order = sorted(
-            self.marks.items(), key=lambda item: (item[1].pending, item[1].position.stored_at)
+        elif known.place != position[:2]:
+            raise RefusalError("replay", MARK, "E-83", pending=True)
+        else:
+            created = max(created, known.created)
+        self.turn += 1
+        self.pending[triple(head)] = Pending(
+            position[:2], head.nonce_tail, created, admitted, True, self.turn
         )
-        for triple, mark in order[: max(0, len(order) - self.bound)]:
-            del self.marks[triple]
-            if mark.created_ms >= self.horizon - self.limits.max_age - self.limits.skew:
-                self.floor = max(self.floor, mark.created_ms)
+        if len(self.pending) > self.limits.pending:
+            oldest = min(self.pending, key=lambda one: self.order(self.pending[one]))
+            del self.pending[oldest]
+
+    def marks_check(self, head: Head) -> None:
+        try:
+            self.marks.check(head)
+        except RefusalError as refused:
+            if refused.rule == "E-76":  # at any place
+                raise RefusalError("replay", MARK, "E-83", pending=False) from None
+            raise
+
+    @staticmethod
+    def order(one: Pending) -> tuple[bool, int]:
+        """E-86: waiting ones before those in hand."""
+        return one.in_hand, one.turn
+
+    def settle(self, head: Head, *, handled: bool) -> None:
+        """E-85."""
+        known = self.pending.get(triple(head))
+        if known is None or known.tail != head.nonce_tail:
+            return
+        del self.pending[triple(head)]
+        if handled:
+            self.marks.add(head, known.created, admitted=known.admitted, at=self.at)
+
+    def release(self, head: Head) -> None:
+        known = self.pending.get(triple(head))
+        if known is not None and known.in_hand:
+            self.turn += 1
+            known.in_hand, known.turn = False, self.turn

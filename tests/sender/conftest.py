@@ -13,18 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.receiver.conftest import make_stream, metric, page, ready, store, until
-from tests.running import Program, run
+from tests.receiver.conftest import make_stream, metric, page, ready, store
+from tests.running import DEADLINE, Program, run
 from xkeymsg.client.jetstream.api import API, Stored
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import XKeyPair
+from xkeymsg.opener import Opener
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.raw import Raw
 from xkeymsg.trust.stores.file import write_seed
 
-__all__ = ("Stage", "Witness", "make_stream", "metric", "page", "ready", "store", "until")
+__all__ = ("Stage", "Witness", "make_stream", "metric", "page", "ready", "store")
 
 ALICE, BOB, CAROL, DAVE = (XKeyPair.generate() for _ in range(4))
 """Alice sends; Bob is of the clinic, Carol of billing; Dave is nobody, at first."""
@@ -122,7 +122,7 @@ class Stage:
 
     @contextlib.asynccontextmanager
     async def link(self, server: NATSServer | None = None) -> AsyncIterator[Link]:
-        options = ConnectOptions(servers=((server or self.outside).url,))
+        options = ConnectOptions(servers=((server or self.outside).url,), timeout=DEADLINE)
         async with open_link(options) as link:
             yield link
 
@@ -155,13 +155,15 @@ class Stage:
 
 
 def opened(envelopes: list[bytes], reader: XKeyPair = BOB, subject: str = ">") -> list[bytes]:
-    """Open what was seen outside; what opens twice is an error."""
-    opener = Opener(reader, {ALICE.public})
-    return [opener.open(each, subject=subject).data for each in envelopes]
+    """Open what was seen outside, however long ago; what is there twice is an error."""
+    opener = Opener(reader, {ALICE.public}, replay="file")
+    messages = [opener.open(each, subject=subject) for each in envelopes]
+    assert len({each.message_id for each in messages}) == len(messages)
+    return [each.data for each in messages]
 
 
 def viewed(envelopes: list[bytes], reader: XKeyPair, subject: str = ">") -> list[Any]:
-    opener = Opener(reader, {ALICE.public})
+    opener = Opener(reader, {ALICE.public}, replay="file")
     return [opener.open_document(each, subject=subject).document for each in envelopes]
 
 

@@ -9,11 +9,12 @@ import pytest
 
 from sender.config import load
 from tests.envelope.cast import ALICE_USER
-from tests.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready, until
+from tests.running import DEADLINE, until
+from tests.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import XKeyPair
+from xkeymsg.opener import Opener
 from xkeymsg.trust.stores.file import write_seed
 
 ROUTE = """
@@ -56,7 +57,7 @@ async def test_another_key_and_a_signature_count_for_the_next_message(stage: Sta
         assert senders == [ALICE.public, ALICE.public, new.public]
         assert str(new.public).encode() in witness.raws[2].headers
         trusted = dict.fromkeys((ALICE.public, new.public), ALICE_USER.public)
-        opener = Opener(BOB, trusted, require_signature=True)
+        opener = Opener(BOB, trusted, require_signature=True, replay="file")
         for raw in witness.raws:
             message = opener.open(raw.data, subject="sealed.a")
             assert (message.data, message.signer) == (SECRET, ALICE_USER.public)
@@ -66,7 +67,7 @@ async def test_systemd_is_told(stage: Stage) -> None:
     address = stage.folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(address))
-        listener.settimeout(20)
+        listener.settimeout(DEADLINE)
         with stage.start(ROUTE, NOTIFY_SOCKET=str(address)) as alice:
             assert listener.recv(100) == b"READY=1"
             alice.process.send_signal(signal.SIGTERM)

@@ -15,7 +15,7 @@ import pytest
 
 from sender.naming import Names
 from sender.sources.progress import Progress
-from tests.running import Program
+from tests.running import DEADLINE, Program, until
 from tests.sender.conftest import (
     ALICE,
     BOB,
@@ -25,7 +25,6 @@ from tests.sender.conftest import (
     make_stream,
     opened,
     stored,
-    until,
     viewed,
 )
 from xkeymsg.errors import ConfigurationError
@@ -135,7 +134,7 @@ async def test_what_is_not_permitted_is_an_error_of_the_route_that_did_it(stage:
             assert "permissions violation" in said
             assert "sent route=other messages=3 not_sent=0" in said
             assert SECRET.decode() not in said
-            seen = {(await subscription.next(5)).subject for _ in range(3)}
+            seen = {(await subscription.next(DEADLINE)).subject for _ in range(3)}
             assert seen == {b"out.a"}
 
 
@@ -319,7 +318,7 @@ def test_a_person_sees_a_bar(stage: Stage) -> None:
             if not chunk:
                 break
             seen += chunk
-        assert process.wait(20) == 0
+        assert process.wait(DEADLINE) == 0
     os.close(primary)
     assert b"r  [####" in seen
     assert b"100%" in seen

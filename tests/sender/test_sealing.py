@@ -19,6 +19,7 @@ from sender.sealing import Author, Sealed, Sealing, is_of_setup
 from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
 from tests.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
 from tests.test_layers import FILES
+from xkeymsg.envelope.session import Session
 from xkeymsg.errors import (
     ConfigurationError,
     FieldAmbiguousError,
@@ -29,9 +30,9 @@ from xkeymsg.errors import (
     UnknownKeyError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Opener, Sealer
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKeyPair
+from xkeymsg.opener import Opener
 from xkeymsg.trust.peers_file import Peers
 
 PEERS = Peers.parse(
@@ -284,8 +285,8 @@ async def test_what_is_too_large_is_refused_before_it_is_sealed(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed: list[object] = []
-    for kind in (XKeyPair, Sealer):
-        monkeypatch.setattr(kind, "seal", lambda *_, **__: sealed.append(1))
+    for kind, name in ((XKeyPair, "seal"), (Session, "next_nonce")):
+        monkeypatch.setattr(kind, name, lambda *_, **__: sealed.append(1))
     made = Sealing(route(format=form), PEERS, Author(ALICE), max_payload=lambda: 1000)
     with pytest.raises(PayloadTooLargeError):
         await made.seal(bytes(1000))

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 
+from tests.running import until
 from tests.sender.conftest import (
     BOB,
     CAROL,
@@ -19,12 +20,11 @@ from tests.sender.conftest import (
     page,
     ready,
     stored,
-    until,
     viewed,
 )
 from xkeymsg.envelope.inspecting import inspect
 from xkeymsg.errors import DeliveryError
-from xkeymsg.fields.documents import Opener
+from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import encode_block
 
 ROUTE = """
@@ -144,7 +144,7 @@ async def test_files_that_break_in_the_middle_change_nothing(stage: Stage) -> No
             assert SECRET.decode() not in "\n".join(alice.output("err"))
         assert not witness.saw(SECRET)
         assert len(viewed(witness.on("sealed.ehr.new"), BOB)) == 4
-        dave = Opener(DAVE, {inspect(witness.raws[0].data).sender})
+        dave = Opener(DAVE, {inspect(witness.raws[0].data).sender}, replay="file")
         view = dave.open_document(witness.raws[2].data, subject=">")
         assert view.document == {"name": SECRET.decode()}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sender.conftest import SECRET, Stage, make_stream, opened, page, ready, until
+from tests.running import until
+from tests.sender.conftest import SECRET, Stage, make_stream, opened, page, ready
 from tests.transport.authority import CertificateAuthority
 from tests.transport.links import to
 from xkeymsg.client.jetstream.api import API

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
-import signal
 import sys
 from dataclasses import replace
-from types import FrameType
-from typing import NoReturn
 
+from tests.running import end_on_signals
 from tests.soak import scenarios
 from tests.soak.arena import Plan
 from tests.soak.memory import memory
@@ -43,13 +41,6 @@ def main(arguments: list[str]) -> int:
     return code
 
 
-def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """End what was started, on the first signal."""
-    signal.signal(number, signal.SIG_IGN)
-    raise SystemExit(128 + number)
-
-
 if __name__ == "__main__":
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, interrupted)
+    end_on_signals()
     sys.exit(main(sys.argv[1:]))

@@ -7,13 +7,14 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from random import Random  # noqa: TID251 - a run has to be repeatable
 from typing import Any
 
+from tests.running import DEADLINE
 from tests.soak.audit import DURABLE, STREAM, Audit
 from tests.soak.daemons import Daemon
 from tests.soak.hostile import Hostile
@@ -38,6 +39,7 @@ seed_file = "bob.seed"
 peers = "peers.toml"
 [nats]
 servers = {servers}
+timeout = {timeout}
 [[route]]
 name = "orders"
 stream = "ORDERS"
@@ -56,7 +58,7 @@ replicas = {replicas}
 [observe]
 listen = "unix:{pages}"
 [drain]
-seconds = 10
+seconds = 60
 """
 
 
@@ -67,8 +69,10 @@ seed_file = "alice.seed"
 peers = "readers.toml"
 [nats]
 servers = {servers}
+timeout = {timeout}
 [source]
 servers = {source}
+timeout = {timeout}
 [[route]]
 name = "orders"
 stream = "PLAIN"
@@ -103,6 +107,12 @@ class Plan:
     attempts: int = 100
     frozen: float = 30.0
     """Seconds for which a server stands still."""
+    timeout: float = 5.0
+    """Seconds for which daemons wait for an answer of their server."""
+    unproven: float = 1.0
+    """Seconds for which receivers try to keep a message that is unproven."""
+    faults: int = 1
+    """How many faults a run waits for before it sends its last messages."""
     deadline: float = 600.0
     """Seconds after which a run has failed."""
 
@@ -127,6 +137,8 @@ class Arena:
     journal: Journal
     receivers: list[Daemon] = field(default_factory=list)
     feeder: Daemon | None = None
+    elsewhere: Callable[[], int] = lambda: 0
+    """A count that changes when messages move where no file shows it."""
 
     @property
     def out(self) -> Path:
@@ -143,6 +155,7 @@ class Arena:
             path.write_text(
                 CONFIG.format(
                     servers=urls,
+                    timeout=float(plan.timeout),
                     sink=sink,
                     attempts=plan.attempts,
                     patience=float(plan.patience),
@@ -157,6 +170,7 @@ class Arena:
                     "-m",
                     plan.receiver,
                     str(self.folder / "given-up"),
+                    str(plan.unproven),
                     "--config",
                     str(path),
                 ],
@@ -186,7 +200,10 @@ class Arena:
         (self.folder / "readers.toml").write_text(f'[peers.bob]\nxkey = "{bob}"\n')
         path = self.folder / "sender.toml"
         urls = json.dumps([server.url for server in self.servers])
-        path.write_text(SENDER.format(servers=urls, source=json.dumps([source])))
+        text = SENDER.format(
+            servers=urls, source=json.dumps([source]), timeout=float(self.plan.timeout)
+        )
+        path.write_text(text)
         command = [sys.executable, "-m", "sender", "--config", str(path)]
         self.feeder = Daemon("sender", command, None)
         self.feeder.start(self.folder / "sender.log")
@@ -203,15 +220,41 @@ class Arena:
         body = {"stream_name": STREAM, "config": durable, "action": ""}
         await self._insist(f"CONSUMER.CREATE.{STREAM}.{DURABLE}", body)
 
+    @property
+    def enough(self) -> bool:
+        """Whether as many faults have happened as the plan wants."""
+        return self.ledger.faults.total() >= self.plan.faults
+
+    @property
+    def patient(self) -> API:
+        """The API for what is asked while nothing happens to the servers."""
+        return API(self.link, timeout=DEADLINE)
+
+    async def progress(self) -> None:
+        """Wait until messages have moved: a fault before that would meet only what is starting."""
+        before = self._moved()
+        while self._moved() == before:  # noqa: ASYNC110 - files
+            await asyncio.sleep(0.02)
+
+    def _moved(self) -> tuple[int, ...]:
+        outputs = [path for daemon in self.receivers for path in daemon.outputs if path.exists()]
+        return (
+            self.journal.size(),
+            self.elsewhere(),
+            self.out.stat().st_mtime_ns,
+            sum(path.stat().st_size for path in outputs),
+        )
+
     async def _insist(self, what: str, body: dict[str, Any]) -> None:
         """Ask until servers that have only just started can do it."""
-        async with asyncio.timeout(30):
+        if len(self.servers) == 1:
+            await self.patient.request(what, body)
+            return
+        async with asyncio.timeout(DEADLINE):
             while True:
                 try:
                     await self.api.request(what, body)
                 except DeliveryError:
-                    if len(self.servers) == 1:
-                        raise
                     await asyncio.sleep(0.2)
                 else:
                     return
@@ -268,7 +311,7 @@ class Arena:
         if not ledger.hostile.total():
             ledger.problems.append("no stranger was there")
         stored = [
-            (each.sequence, each.data) async for each in messages(self.api, STREAM, "orders.>")
+            (each.sequence, each.data) async for each in messages(self.patient, STREAM, "orders.>")
         ]
         audit.read_stream(
             ledger, stored, lambda data: data in honest if honest else self._in_files(data)
@@ -305,7 +348,7 @@ class Arena:
 
     async def _records(self) -> AsyncIterator[tuple[str, Record]]:
         for stream in ("XKM_UNPROVEN", "XKM_PROVEN"):
-            async for stored in messages(self.api, stream, f"{stream}.>"):
+            async for stored in messages(self.patient, stream, f"{stream}.>"):
                 yield stream.removeprefix("XKM_").lower(), parse_record(stored).record
 
 
@@ -333,7 +376,8 @@ async def arena(
     (folder / "out").mkdir()
     journal = Journal(folder)
     ledger.planned, ledger.sender = plan.messages, str(alice.public)
-    options = ConnectOptions(servers=tuple(server.url for server in servers))
+    urls = tuple(server.url for server in servers)
+    options = ConnectOptions(servers=urls, timeout=DEADLINE)
     async with open_link(options) as link:
         hostile = Hostile(random, link, servers[0].url, journal, bob.public, alice)
         made = Arena(

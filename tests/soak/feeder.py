@@ -11,7 +11,7 @@ import base64
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,34 @@ from xkeymsg.trust.stores.file import read_seed
 
 IN_FLIGHT = 128
 SUBJECTS = 16
+ENOUGH = "enough"
+"""The file that says that enough faults have happened."""
 
 
 def payload(number: int, size: int) -> bytes:
     """Return what a message says: its number, and what makes it long enough."""
     return json.dumps({"n": number, "pad": "x" * (number * 7919 % max(size, 1))}).encode()
+
+
+async def numbers(
+    first: int, messages: int, rate: float, enough: Callable[[], bool]
+) -> AsyncIterator[int]:
+    """Yield numbers at a rate; the second half slowly, and the last one not, before it is enough.
+
+    A fault has to meet a run that has not ended: on a slow machine the daemons are ready late, and
+    without this nothing would be left to send.
+    """
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    for number in range(first, messages):
+        late = begun + (number - first) / rate - loop.time() if rate else 0
+        if late > 0:
+            await asyncio.sleep(late)
+        while number >= messages // 2 and not enough():
+            await asyncio.sleep(0.2)
+            if number < messages - 1:
+                break
+        yield number
 
 
 class Feeder:
@@ -44,6 +67,7 @@ class Feeder:
         self._sealer = Sealer(read_seed(folder / "alice.seed"))
         self._to = [XKey.parse(settings["to"])]
         self._journal = Journal(folder)
+        self._enough = folder / ENOUGH
         self._room = asyncio.Semaphore(IN_FLIGHT)
         self._headers = {"sender": str(self._sealer.public)}
 
@@ -58,7 +82,10 @@ class Feeder:
                     if number not in acked:
                         await self._room.acquire()
                         group.create_task(self._send(publisher, number, envelope))
-                async for number in self._numbers(max(sent, default=-1) + 1):
+                first, settings = max(sent, default=-1) + 1, self._settings
+                async for number in numbers(
+                    first, settings["messages"], settings["rate"], self._enough.exists
+                ):
                     await self._room.acquire()
                     subject = f"orders.{number % SUBJECTS}"
                     envelope = self._sealer.seal(
@@ -67,15 +94,6 @@ class Feeder:
                     self._journal.note_sent(number, envelope)
                     group.create_task(self._send(publisher, number, envelope))
             await publisher.close()
-
-    async def _numbers(self, first: int) -> AsyncIterator[int]:
-        rate, loop = self._settings["rate"], asyncio.get_running_loop()
-        begun = loop.time()
-        for number in range(first, self._settings["messages"]):
-            late = begun + (number - first) / rate - loop.time() if rate else 0
-            if late > 0:
-                await asyncio.sleep(late)
-            yield number
 
     async def _send(self, publisher: StreamPublisher, number: int, envelope: bytes) -> None:
         name = base64.urlsafe_b64encode(message_id(envelope)).decode()[:22]

@@ -38,6 +38,10 @@ class Journal:
             *_, line = [b"", *(each for each in file.read().split(b"\n")[1:] if each[-1:] == b".")]
         return base64.b64decode(line[:-1].partition(b" ")[2]) if line else None
 
+    def size(self) -> int:
+        """Return how long the file of what is acknowledged is."""
+        return os.fstat(self._files[1]).st_size
+
     def acked(self) -> dict[int, int]:
         """Return the stream's sequence of every number that it has acknowledged."""
         return {n: int(text) for n, text in self._lines(1)}

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests.running import DEADLINE, until
 from tests.soak.pages import read_metrics
 from xkeymsg import Sealer, XKey, XKeyPair
 from xkeymsg.testing import NATSServer
@@ -163,7 +164,7 @@ async def memory(seconds: float, rate: float = 5_000) -> Growth:
         assert receiver.stderr is not None
         feeder = None
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE):
                 while b" ready " not in await receiver.stderr.readline():
                     pass
             ready = resident(receiver.pid)
@@ -171,6 +172,8 @@ async def memory(seconds: float, rate: float = 5_000) -> Growth:
             feeder = await asyncio.create_subprocess_exec(
                 python, "-m", "tests.soak.memory", *settings, stderr=quiet
             )
+            # It begins with the first message, however long those who start take.
+            await until(lambda: asyncio.to_thread(_has_delivered, folder / "metrics"))
             freezing = asyncio.create_task(_freeze(receiver, min(_FREEZE, seconds / 10)))
             samples, begun = [], time.monotonic()
             while (took := time.monotonic() - begun) < seconds:
@@ -195,6 +198,10 @@ async def _freeze(process: asyncio.subprocess.Process, seconds: float) -> None:
     process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(seconds)
     process.send_signal(signal.SIGCONT)
+
+
+def _has_delivered(path: Path) -> bool:
+    return _counts(path)[1] > 0
 
 
 def _counts(path: Path) -> tuple[int, int, int]:

@@ -6,6 +6,8 @@ import http.client
 import socket
 from pathlib import Path
 
+from tests.running import DEADLINE
+
 
 def read_metrics(path: Path) -> dict[str, float]:
     """Ask a daemon that listens on a unix socket; every counter by its name and labels.
@@ -14,10 +16,10 @@ def read_metrics(path: Path) -> dict[str, float]:
         OSError: If nobody answers there.
         HTTPException: If the answer is none.
     """
-    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection = http.client.HTTPConnection("localhost", timeout=DEADLINE)
     connection.sock = socket.socket(socket.AF_UNIX)
     try:
-        connection.sock.settimeout(5)
+        connection.sock.settimeout(DEADLINE)
         connection.sock.connect(str(path))
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from tests.soak.arena import Plan
-from tests.soak.feeder import SUBJECTS, payload
+from tests.soak.feeder import SUBJECTS, numbers, payload
 from tests.soak.ledger import Ledger
 from tests.soak.sinks import says
 from xkeymsg.client.jetstream.api import API, PubAck
@@ -29,10 +30,9 @@ class Places:
         self._acked: dict[int, int] = {}  # by its place in the stream, the number
         self._marks: list[tuple[int, int, int]] = []
 
-    async def publish(self, plan: Plan) -> None:
+    async def publish(self, plan: Plan, enough: Callable[[], bool]) -> None:
         """Have the source's stream keep all numbers, at the plan's rate, each once."""
-        publisher, loop = StreamPublisher(self._api, in_flight=128), asyncio.get_running_loop()
-        room, begun = asyncio.Semaphore(128), loop.time()
+        publisher, room = StreamPublisher(self._api, in_flight=128), asyncio.Semaphore(128)
 
         async def send(number: int) -> None:
             subject, data = f"plain.{number % SUBJECTS}", payload(number, plan.size)
@@ -50,13 +50,14 @@ class Places:
                 room.release()
 
         async with asyncio.TaskGroup() as group:
-            for number in range(plan.messages):
-                late = begun + number / plan.rate - loop.time() if plan.rate else 0
-                if late > 0:
-                    await asyncio.sleep(late)
+            async for number in numbers(0, plan.messages, plan.rate, enough):
                 await room.acquire()
                 group.create_task(send(number))
         await publisher.close()
+
+    def published(self) -> int:
+        """Return how many the source's stream has acknowledged."""
+        return len(self._acked)
 
     async def mark(self) -> None:
         """Take note of what the sender has, at a fault."""

@@ -1,7 +1,9 @@
-"""A receiver that writes down what it gave up: `python -m tests.soak.receiving FILE --config …`.
+"""A receiver that writes down what it gave up: `python -m tests.soak.receiving FILE SECONDS …`.
 
 A daemon counts these and logs one a second. Here each has to be told from the others: FILE gets a
-line with its place in the stream, at once, so that a receiver that is killed leaves it so.
+line with its place in the stream, at once, so that a receiver that is killed leaves it so. SECONDS
+is how long it tries to keep what is unproven, where the product takes one second: where no server
+is away, nothing is given up, however slowly it answers. The other arguments are the receiver's.
 """
 
 from __future__ import annotations
@@ -11,7 +13,14 @@ import sys
 
 from receiver.__main__ import main
 from receiver.streaming import StreamRoute
+from xkeymsg.client.jetstream import quarantine
 from xkeymsg.client.jetstream.consuming import ConsumerEvent
+
+
+def prepare() -> None:
+    """Take the first two arguments."""
+    write_down(sys.argv.pop(1))
+    quarantine._UNPROVEN_TIMEOUT = float(sys.argv.pop(1))  # type: ignore[misc]
 
 
 def write_down(path: str) -> None:
@@ -28,5 +37,5 @@ def write_down(path: str) -> None:
 
 
 if __name__ == "__main__":
-    write_down(sys.argv.pop(1))
+    prepare()
     main()

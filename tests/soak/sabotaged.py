@@ -6,12 +6,11 @@ It takes the arguments of `tests.soak.receiving`.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from receiver.__main__ import main
 from receiver.sinks.files import Files
-from tests.soak.receiving import write_down
+from tests.soak.receiving import prepare
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
 from xkeymsg.daemon.records import Record as Line
@@ -46,5 +45,5 @@ def _line(line: Line) -> Line | None:
 
 if __name__ == "__main__":
     sabotage()
-    write_down(sys.argv.pop(1))
+    prepare()
     main()

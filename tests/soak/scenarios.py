@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from tests.running import DEADLINE
 from tests.soak.arena import Arena, Plan, arena, messages
 from tests.soak.daemons import Daemon
+from tests.soak.feeder import ENOUGH
 from tests.soak.ledger import Ledger
 from tests.soak.places import Places
 from tests.soak.sinks import Lines, check, read_files
@@ -60,6 +62,9 @@ async def _through(
     troubles = asyncio.create_task(faults()) if faults is not None else None
     try:
         async with asyncio.timeout(made.plan.deadline):
+            while troubles and not troubles.done() and not made.enough:  # noqa: ASYNC110 - a count
+                await asyncio.sleep(0.02)
+            (made.folder / ENOUGH).touch()
             await made.finished(most=made.plan.few)
             for task in (strangers, troubles):
                 if task is not None:
@@ -79,8 +84,9 @@ async def _through(
 async def _end(task: asyncio.Task[None]) -> None:
     """End a task at a point where nothing is half done, and raise what it raised."""
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
 
 
 # --- processes that die ---------------------------------------------------------------------------
@@ -106,6 +112,7 @@ async def _kills(
     if extra is not None:
         victims.append(extra)
     while True:
+        await made.progress()
         await asyncio.sleep(made.random.uniform(*made.plan.pause))
         name, victim = made.random.choice(victims)
         await mark(victim)
@@ -169,8 +176,10 @@ async def kills_nats(plan: Plan, seed: int) -> Ledger:
             _stage("kills, into a stream", plan, seed) as (made, ledger),
             open_link(ConnectOptions(servers=(local.url,))) as link,
         ):
-            api = API(link)
+            api = API(link, timeout=DEADLINE)
             await api.request("STREAM.CREATE.OUT", {"name": "OUT", "subjects": ["out.>"]})
+            heard = await link.subscribe("out.>")
+            made.elsewhere = lambda: heard.pending + heard.dropped
             made.start_receivers(
                 f'kind = "nats"\nservers = ["{local.url}"]\njetstream = true\n'
                 'subject = "out.{subject}"'
@@ -193,12 +202,13 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
             open_link(ConnectOptions(servers=(inside.url,))) as link,
         ):
             ledger.once = False
-            api = API(link)
+            api = API(link, timeout=DEADLINE)
             await api.request("STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain.*"]})
             options = DurableOptions(ack_wait=plan.ack_wait)
             await create_durable(api, "PLAIN", "sealing", options.config("sealing"))
             made.start_receivers(FILES)
             sender, places = made.start_sender(inside.url), Places(api)
+            made.elsewhere = places.published
 
             async def mark(victim: Victim) -> None:
                 if victim not in made.receivers:
@@ -210,7 +220,7 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
             ]
             try:
                 async with asyncio.timeout(plan.deadline):
-                    await places.publish(plan)
+                    await places.publish(plan, lambda: made.enough)
                     await places.sealed(most=plan.few)
                     for task in tasks:
                         await _end(task)
@@ -259,6 +269,7 @@ async def full_disk(plan: Plan, seed: int) -> Ledger:
 
         async def fill() -> None:
             while True:
+                await made.progress()
                 await asyncio.sleep(made.random.uniform(*plan.pause))
                 limit(100)
                 ledger.faults["disk full"] += 1
@@ -286,6 +297,7 @@ async def full_server(plan: Plan, seed: int) -> Ledger:
 
         async def fill() -> None:
             while True:
+                await made.progress()
                 await asyncio.sleep(made.random.uniform(*plan.pause))
                 assert server.process is not None
                 largest = max(p.stat().st_size for p in server.directory.rglob("*.blk"))
@@ -310,6 +322,7 @@ async def frozen_server(plan: Plan, seed: int) -> Ledger:
 
         async def freeze() -> None:
             while True:
+                await made.progress()
                 await asyncio.sleep(made.random.uniform(*plan.pause))
                 with frozen(made.servers[0]):
                     ledger.faults["server frozen"] += 1
@@ -346,10 +359,11 @@ async def leader_lost(plan: Plan, seed: int) -> Ledger:
 
 async def _lose_leaders(made: Arena) -> None:
     while True:
+        await made.progress()
         await asyncio.sleep(made.random.uniform(*made.plan.pause))
-        leader = await made.leader()
-        if leader is None:
-            continue  # not all of them are there, and up to date: two of three have to be
+        while (leader := await made.leader()) is None:  # noqa: ASYNC110 - it is asked for
+            # Not all of them are there, and up to date: two of three have to be.
+            await asyncio.sleep(0.1)
         server = made.servers[int(leader[1:])]
         server.kill()
         made.ledger.faults["leader killed"] += 1
@@ -357,7 +371,9 @@ async def _lose_leaders(made: Arena) -> None:
 
 
 LONG = Plan(100_000, rate=2_000, hostile=20, pause=(0.5, 2.5), patience=10.0)
-SHORT = Plan(1_500, rate=400, pause=(0.3, 0.9), patience=1.0, ack_wait=1.0, deadline=60)
+SHORT = Plan(
+    1_500, rate=400, pause=(0.3, 0.9), patience=1.0, ack_wait=1.0, deadline=4 * DEADLINE, faults=2
+)
 
 ALL: dict[str, tuple[Callable[[Plan, int], Coroutine[Any, Any, Ledger]], Plan, Plan]] = {
     "kills": (kills, LONG, SHORT),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import DEADLINE
 from xkeymsg import ConnectionFailedError, MalformedError, PayloadTooLargeError
 from xkeymsg.testing import MemoryNATS
 from xkeymsg.testing.memory import MemoryLink
@@ -33,7 +34,7 @@ async def test_nobody_listens_and_a_group_takes_turns() -> None:
     link = MemoryLink(MemoryNATS())
     inbox = await link.subscribe("_INBOX.*")
     await link.publish("a", b"", reply="_INBOX.x")
-    raw = await inbox.next(1)
+    raw = await inbox.next(DEADLINE)
     status = parse_status(raw.headers)
     assert status is not None
     assert (status.code, raw.data) == (503, b"")

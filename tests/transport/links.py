@@ -10,15 +10,13 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from tests.running import DEADLINE
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Event, Link, open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.raw import Raw, RawSubscription
 
-__all__ = ("PATIENCE", "Events", "Stock", "fill", "linked", "stock", "take", "to")
-
-PATIENCE = 5.0
-"""Seconds after which a test has failed, where something should happen at once."""
+__all__ = ("Events", "Stock", "fill", "linked", "stock", "take", "to")
 
 
 class Events:
@@ -37,7 +35,7 @@ class Events:
 
     async def wait(self, kind: str, number: int = 1) -> Event:
         """Wait until there are so many events of a kind, and return the last of them."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             while len(self.of(kind)) < number:
                 self._more.clear()
                 await self._more.wait()
@@ -61,7 +59,7 @@ async def linked(
 
 async def take(subscription: RawSubscription, number: int) -> list[Raw]:
     """Take so many messages, in time."""
-    return [await subscription.next(PATIENCE) for _ in range(number)]
+    return [await subscription.next(DEADLINE) for _ in range(number)]
 
 
 async def fill(link: Link, subject: str, number: int, size: int = 1) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tests.running import DEADLINE
 from xkeymsg.testing import NATSServer
 
 __all__ = (
@@ -25,9 +26,6 @@ __all__ = (
     "pub",
     "publisher",
 )
-
-_PATIENCE = 5.0
-"""Seconds after which a test has failed, where something should happen at once."""
 
 
 def pub(subject: bytes, payload: bytes = b"", reply: bytes = b"") -> bytes:
@@ -53,7 +51,7 @@ class Publisher:
     async def send(self, *frames: bytes) -> None:
         """Send, and return when the server has taken it all: it answers the PING behind it."""
         self._writer.writelines([*frames, b"PING\r\n"])
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             while (line := await self._reader.readline()) != b"PONG\r\n":
                 assert line.startswith((b"INFO", b"PING")), line
 
@@ -62,7 +60,7 @@ class Publisher:
 
     async def request(self) -> bytes:
         """Take one message without headers and return the subject that its sender waits on."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             line = await self._reader.readline()
             operation, _subject, _sid, reply, size = line.split()
             assert operation == b"MSG", line
@@ -172,7 +170,7 @@ class Broker:
 
     async def session(self, number: int = 0) -> Session:
         """Wait for the connection of that number, and for the end of its script."""
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             async with self._change:
                 await self._change.wait_for(lambda: len(self.sessions) > number)
             await self.sessions[number].ended.wait()

@@ -9,7 +9,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,6 +17,7 @@ import pytest
 from nats import errors
 from nats.aio.client import Client
 
+from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
 from xkeymsg.errors import ConnectionFailedError
@@ -56,13 +56,11 @@ def local(port: int, **settings: Any) -> ConnectOptions:
     return ConnectOptions(servers=(f"nats://127.0.0.1:{port}",), **settings)
 
 
-async def refusal(options: ConnectOptions, *, within: float) -> str:
-    """Connect where it has to fail, in time, and return what the error says."""
-    begun = time.monotonic()
+async def refusal(options: ConnectOptions) -> str:
+    """Connect where it has to fail, and does not hang, and return what the error says."""
     with pytest.raises(ConnectionFailedError) as caught:
-        async with dialled(options):
+        async with asyncio.timeout(DEADLINE), dialled(options):
             pass
-    assert time.monotonic() - begun < within
     return str(caught.value)
 
 
@@ -70,7 +68,7 @@ async def refusal(options: ConnectOptions, *, within: float) -> str:
 
 
 async def test_a_port_nobody_listens_on_is_given_up_in_time(closed_port: int) -> None:
-    text = await refusal(local(closed_port, timeout=0.3), within=1.5)
+    text = await refusal(local(closed_port, timeout=0.3))
 
     assert text == (
         f"cannot connect to nats://127.0.0.1:{closed_port}: connection refused; "
@@ -80,21 +78,21 @@ async def test_a_port_nobody_listens_on_is_given_up_in_time(closed_port: int) ->
 
 async def test_a_server_that_says_nothing_is_given_up_in_time() -> None:
     async with broker(Session.listen) as server:
-        text = await refusal(local(server.port, timeout=0.3), within=1.5)
+        text = await refusal(local(server.port, timeout=0.3))
 
         assert (await server.session()).received == b""
     assert f"cannot connect to {server.url}: no answer within 0.3 s;" in text
 
 
 async def test_a_port_that_accepts_nothing_is_given_up_in_time(full_port: int) -> None:
-    text = await refusal(local(full_port, timeout=0.3), within=1.5)
+    text = await refusal(local(full_port, timeout=0.3))
 
     assert f"nats://127.0.0.1:{full_port}: no answer within 0.3 s;" in text
 
 
 async def test_a_server_that_does_not_shake_hands_is_given_up_in_time() -> None:
     async with broker(Session.listen) as server:
-        text = await refusal(local(server.port, timeout=0.3, tls_first=True), within=1.5)
+        text = await refusal(local(server.port, timeout=0.3, tls_first=True))
 
     assert "no answer within 0.3 s" in text
 
@@ -104,7 +102,7 @@ async def test_a_server_that_says_nothing_after_its_handshake_is_given_up_in_tim
 ) -> None:
     async with broker(Session.listen, tls=server_tls) as server:
         options = local(server.port, timeout=0.3, tls_first=True, tls_ca=authority.path)
-        text = await refusal(options, within=1.5)
+        text = await refusal(options)
 
     assert "no answer within 0.3 s" in text
 
@@ -114,14 +112,15 @@ async def test_a_server_that_hangs_up_is_given_up_in_time() -> None:
         await session.info()
 
     async with broker(hang_up) as server:
-        await refusal(local(server.port, timeout=0.3), within=1.5)
-
-        assert len(server.sessions) > 1
+        seconds, sessions = 0.2, 0
+        while len(server.sessions) - sessions < 2:  # it is tried again, as often as there is time
+            seconds, sessions = 2 * seconds, len(server.sessions)
+            await refusal(local(server.port, timeout=seconds))
 
 
 async def test_an_error_names_every_address_and_no_password(closed_port: int) -> None:
     servers = (f"nats://ada:{SECRET}@127.0.0.1:{closed_port}", f"127.0.0.1:{closed_port}")
-    text = await refusal(ConnectOptions(servers=servers, timeout=0.2), within=1.5)
+    text = await refusal(ConnectOptions(servers=servers, timeout=0.2))
 
     address = f"nats://127.0.0.1:{closed_port}"
     assert f"cannot connect to {address}, {address}: " in text
@@ -146,7 +145,7 @@ async def test_a_server_that_comes_up_in_time_is_found() -> None:
         waiting = asyncio.create_task(_connect_and_flush(local(port)))
         await early.session()
     with NATSServer(port=port):
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, DEADLINE)
 
 
 async def _connect_and_flush(options: ConnectOptions) -> None:
@@ -158,7 +157,7 @@ async def test_the_next_address_is_tried_when_one_is_down(
     closed_port: int, server: NATSServer
 ) -> None:
     options = ConnectOptions(servers=(f"nats://127.0.0.1:{closed_port}", server.url))
-    await asyncio.wait_for(_connect_and_flush(options), 3)
+    await asyncio.wait_for(_connect_and_flush(options), DEADLINE)
 
 
 @pytest.mark.parametrize("form", ["{0}", "nats://{0}", "NATS://{0}", "Nats://{0}", "nats://{0}/"])
@@ -208,13 +207,13 @@ async def test_a_cancelled_connection_closes_its_socket(
 
     async with broker(meet) as server:
         connecting = asyncio.create_task(_connect_and_flush(local(server.port)))
-        await asyncio.wait_for(met.wait(), 2)
+        await asyncio.wait_for(met.wait(), DEADLINE)
         if wait_for == "line":
             for _ in range(5):  # so far that the client has read what the server said
                 await asyncio.sleep(0)
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(connecting, 1)
+            await asyncio.wait_for(connecting, DEADLINE)
 
         await server.session()  # its script ends when the client has hung up
 
@@ -253,7 +252,7 @@ async def test_a_deadline_that_coincides_with_an_answer_is_kept(
 ) -> None:
     _coincide(monkeypatch, fail=fail)
     async with broker(Session.listen) as server:
-        await refusal(local(server.port, timeout=0.1), within=1.5)
+        await refusal(local(server.port, timeout=0.1))
 
 
 @pytest.mark.parametrize("fail", [True, False])
@@ -263,10 +262,10 @@ async def test_a_cancellation_that_coincides_with_an_answer_is_kept(
     reached = _coincide(monkeypatch, fail=fail)
     async with broker(Session.listen) as server:
         connecting = asyncio.create_task(_connect_and_flush(local(server.port)))
-        await asyncio.wait_for(reached.wait(), 1)
+        await asyncio.wait_for(reached.wait(), DEADLINE)
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(connecting, 1)
+            await asyncio.wait_for(connecting, DEADLINE)
 
 
 async def test_a_cancellation_that_coincides_with_a_refusal_is_kept(
@@ -282,10 +281,10 @@ async def test_a_cancellation_that_coincides_with_a_refusal_is_kept(
 
     monkeypatch.setattr(Client, "_connect_to_server", refuse)
     connecting = asyncio.create_task(_connect_and_flush(local(closed_port)))
-    await asyncio.wait_for(reached.wait(), 1)
+    await asyncio.wait_for(reached.wait(), DEADLINE)
     connecting.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(connecting, 1)
+        await asyncio.wait_for(connecting, DEADLINE)
 
 
 @pytest.mark.parametrize("fail", [True, False])
@@ -295,10 +294,10 @@ async def test_closing_ends_a_reconnection_that_coincides_with_an_answer(
     async with broker(Session.welcome) as server:
         async with dialled(local(server.port)) as client:
             reached = _coincide(monkeypatch, fail=fail)
-            await asyncio.wait_for(reached.wait(), 2)
+            await asyncio.wait_for(reached.wait(), DEADLINE)
         task = client._reconnection_task
         assert task is not None
-        await asyncio.wait({task}, timeout=1)
+        await asyncio.wait({task}, timeout=DEADLINE)
 
         assert task.done()
         assert client.is_closed
@@ -315,7 +314,7 @@ async def test_a_second_try_in_a_task_that_was_cancelled_before_may_succeed(
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
     task.cancel()
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, DEADLINE)
 
 
 # --- the end of the block -----------------------------------------------------------------------
@@ -342,13 +341,14 @@ async def test_an_error_of_the_block_is_raised_as_it_is(server: NATSServer) -> N
 
 async def test_a_block_is_left_in_time_while_there_is_no_connection(server: NATSServer) -> None:
     lost = asyncio.Event()
-    async with dialled(local(server.port), lambda _: lost.set()) as client:
+    async with (
+        asyncio.timeout(2 * DEADLINE),
+        dialled(local(server.port), lambda _: lost.set()) as client,
+    ):
         await asyncio.to_thread(server.kill)
-        await asyncio.wait_for(lost.wait(), 2)
+        await asyncio.wait_for(lost.wait(), DEADLINE)
         assert client.is_reconnecting
-        begun = time.monotonic()
 
-    assert time.monotonic() - begun < 1
     assert client.is_closed
 
 
@@ -362,14 +362,12 @@ async def test_a_block_is_left_in_time_when_the_server_does_not_read(
         await asyncio.Event().wait()
 
     async with broker(freeze) as server:
-        async with dialled(local(server.port)) as client:
+        async with asyncio.timeout(DEADLINE), dialled(local(server.port)) as client:
             with pytest.raises(TimeoutError):  # as a publisher that is kept waiting can be stopped
                 await asyncio.wait_for(_publish_for_ever(client), 0.2)
             transport: Any = client._transport
             own = transport._io_writer.get_extra_info("socket")
-            begun = time.monotonic()
 
-        assert time.monotonic() - begun < 1
         await asyncio.sleep(0)  # which closes the socket
         assert own.fileno() == -1
 
@@ -438,7 +436,7 @@ async def test_why_a_connection_was_lost_is_told(
         lost.set()
 
     async with broker(script, _serve) as server, dialled(local(server.port), on_error):
-        await asyncio.wait_for(lost.wait(), 2)
+        await asyncio.wait_for(lost.wait(), DEADLINE)
     assert isinstance(told[0], kind)
 
 

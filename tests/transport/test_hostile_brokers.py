@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
+from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
 from tests.transport.raw import Script, Session, broker
 from xkeymsg.errors import ConnectionFailedError
@@ -49,11 +49,10 @@ def reconnection(client: Client) -> asyncio.Event:
 
 async def refusal(options: ConnectOptions) -> str:
     """Connect where it has to fail, before the time is up, and return what the error says."""
-    begun = time.monotonic()
+    patient = replace(options, timeout=10 * DEADLINE)
     with pytest.raises(ConnectionFailedError) as caught:
-        async with dialled(options):
+        async with asyncio.timeout(DEADLINE), dialled(patient):
             pass
-    assert time.monotonic() - begun < options.timeout / 2
     return str(caught.value)
 
 
@@ -112,7 +111,7 @@ async def test_nothing_is_sent_to_a_server_without_the_tls_that_was_asked_for(
 
 async def test_only_a_handshake_is_sent_where_tls_comes_first() -> None:
     async with broker(plaintext) as server:
-        options = ConnectOptions(servers=(server.url,), token=SECRET, tls_first=True, timeout=0.5)
+        options = ConnectOptions(servers=(server.url,), token=SECRET, tls_first=True, timeout=2.0)
         with pytest.raises(ConnectionFailedError):
             async with dialled(options):
                 pass
@@ -143,7 +142,7 @@ async def test_nothing_is_sent_without_tls_on_a_reconnection_and_the_next_with_i
             reconnected = reconnection(client)
 
             assert (await server.session(1)).received == b""
-            await asyncio.wait_for(reconnected.wait(), 2)
+            await asyncio.wait_for(reconnected.wait(), DEADLINE)
         assert (await server.session(2)).connect["auth_token"] == SECRET
 
 
@@ -171,7 +170,7 @@ async def test_a_server_that_is_named_before_the_handshake_is_not_believed(
         async with broker(first, over_tls(server_tls, Session.serve)) as server:
             options = ConnectOptions(servers=(server.url,), token=SECRET, tls_ca=authority.path)
             async with dialled(options) as client:
-                async with asyncio.timeout(5), server._change:
+                async with asyncio.timeout(DEADLINE), server._change:
                     await server._change.wait_for(lambda: len(server.sessions) == 2)
                 assert client.discovered_servers == []
         assert evil.sessions == []
@@ -313,7 +312,7 @@ async def test_a_nonce_that_is_none_is_not_signed_on_a_reconnection(
             reconnected = reconnection(client)
 
             assert (await server.session(1)).received == b""
-            await asyncio.wait_for(reconnected.wait(), 2)
+            await asyncio.wait_for(reconnected.wait(), DEADLINE)
     assert signed == [b"AAAA", b"BBBB"]
 
 
@@ -412,7 +411,7 @@ async def test_a_renewed_credentials_file_is_used_on_the_next_connection(tmp_pat
     assert options.creds == path
     async with broker(first, second) as server:
         async with dialled(replace(options, servers=(server.url,))) as client:
-            await asyncio.wait_for(reconnection(client).wait(), 2)
+            await asyncio.wait_for(reconnection(client).wait(), DEADLINE)
         said = (await server.session(1)).connect
 
     assert said["jwt"] == path.read_text().splitlines()[1]
@@ -427,7 +426,7 @@ async def test_a_renewed_nkey_is_used_on_the_next_connection(tmp_path: Path) -> 
             _, new = nkey_login(tmp_path)
             server.config = server.config.replace(old.public, new.public)
             await asyncio.to_thread(server.restart)
-            await asyncio.wait_for(reconnected.wait(), 5)
+            await asyncio.wait_for(reconnected.wait(), DEADLINE)
             await client.flush()
 
 
@@ -456,7 +455,7 @@ async def test_a_login_file_that_is_gone_for_a_while_is_tried_again(
     async with broker(first, second, third) as server:
         options = replace(options, servers=(server.url,))
         async with dialled(options, told.append) as client:
-            await asyncio.wait_for(reconnection(client).wait(), 2)
+            await asyncio.wait_for(reconnection(client).wait(), DEADLINE)
 
     assert server.sessions[1].received == b""
     assert any(f"cannot read {path}" in str(error) for error in told)
@@ -475,10 +474,10 @@ async def test_a_login_that_is_refused_for_a_while_is_tried_again() -> None:
             reconnected = reconnection(client)
             server.config = "authorization { token: another }"
             await asyncio.to_thread(server.restart)
-            await asyncio.wait_for(refused.wait(), 5)
+            await asyncio.wait_for(refused.wait(), DEADLINE)
             server.config = "authorization { token: hunter2 }"
             await asyncio.to_thread(server.restart)
-            await asyncio.wait_for(reconnected.wait(), 5)
+            await asyncio.wait_for(reconnected.wait(), DEADLINE)
 
 
 # --- TLS with a real server ---------------------------------------------------------------------
@@ -589,7 +588,7 @@ async def test_garbage_from_the_server_leads_to_a_reconnection(garbage: bytes) -
     async with broker(first, second) as server:
         options = ConnectOptions(servers=(server.url,))
         async with dialled(options) as client:
-            await asyncio.wait_for(reconnection(client).wait(), 2)
+            await asyncio.wait_for(reconnection(client).wait(), DEADLINE)
             await client.flush()
 
 
@@ -612,7 +611,7 @@ async def test_whatever_else_raises_while_reading_leads_to_a_reconnection(
     async with broker(first, second) as server:
         options = ConnectOptions(servers=(server.url,))
         async with dialled(options) as client:
-            await asyncio.wait_for(reconnection(client).wait(), 2)
+            await asyncio.wait_for(reconnection(client).wait(), DEADLINE)
             await client.flush()
 
 
@@ -629,7 +628,7 @@ async def test_garbage_from_the_server_silences_the_stock_client(
         with caplog.at_level(logging.CRITICAL):
             await client.connect(server.url)
             assert client._reading_task is not None
-            await asyncio.wait_for(client._reading_task, 1)
+            await asyncio.wait_for(client._reading_task, DEADLINE)
 
         assert client.is_connected
         assert not client.is_reconnecting
@@ -677,7 +676,7 @@ async def test_garbage_in_the_place_of_a_greeting_is_an_error_of_ours(greeting: 
 async def test_what_is_said_in_the_place_of_a_greeting_cannot_act_on_a_terminal() -> None:
     said = b"INFO {}\r\n-ERR '\x1b]0;x\x07\xe2\x80\xae" + b"x" * 20_000 + b"'\r\n"
     async with broker(greet(said)) as server:
-        options = ConnectOptions(servers=(server.url,), timeout=0.2)
+        options = ConnectOptions(servers=(server.url,), timeout=1.0)
         with pytest.raises(ConnectionFailedError, match=r"'\?\]0;x\?\?xxx") as caught:
             async with dialled(options):
                 pass
@@ -697,7 +696,7 @@ async def test_garbage_in_the_place_of_a_greeting_does_not_end_a_reconnection(
     async with broker(Session.welcome, greet(greeting), again) as server:
         async with dialled(ConnectOptions(servers=(server.url,))) as client:
             subscription = await client.subscribe("a")
-            await asyncio.wait_for(reconnection(client).wait(), 3)
+            await asyncio.wait_for(reconnection(client).wait(), DEADLINE)
             await server.sessions[-1].say(b"MSG a 1 5\r\nhello\r\n")
 
             assert (await subscription.next_msg()).data == b"hello"
@@ -724,7 +723,7 @@ async def test_a_broker_that_stops_reading_is_left_for_one_that_does() -> None:
                 await asyncio.wait_for(_publish_for_ever(client), 0.2)
             await client.force_reconnect()
 
-            await asyncio.wait_for(reconnected.wait(), 2)
+            await asyncio.wait_for(reconnected.wait(), DEADLINE)
 
 
 async def test_a_ping_that_did_not_get_through_is_not_sent_on_the_next_connection() -> None:
@@ -747,7 +746,7 @@ async def test_a_ping_that_did_not_get_through_is_not_sent_on_the_next_connectio
             with pytest.raises(nats.errors.FlushTimeoutError):
                 await client.flush(timeout=0.05)  # type: ignore[arg-type]
             await client.force_reconnect()
-            await asyncio.wait_for(reconnected.wait(), 2)
+            await asyncio.wait_for(reconnected.wait(), DEADLINE)
         received = (await server.session(1)).received
 
     assert received.count(b"PING\r\n") == 1  # nats-py's own, at the end of a reconnection

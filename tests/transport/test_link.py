@@ -7,7 +7,6 @@ import base64
 import contextlib
 import gc
 import re
-import time
 import tracemalloc
 from typing import Any
 
@@ -15,7 +14,8 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 
-from tests.transport.links import PATIENCE, Events, fill, linked, stock, take, to
+from tests.running import DEADLINE, until
+from tests.transport.links import Events, fill, linked, stock, take, to
 from tests.transport.raw import Session, broker, frozen, hpub, pub, publisher
 from xkeymsg.errors import (
     ConnectionFailedError,
@@ -69,7 +69,7 @@ async def test_a_message_of_exactly_the_limit_is_taken_and_a_larger_one_is_not()
             with pytest.raises(PayloadTooLargeError) as caught:
                 await link.publish("a", bytes(1001 - len(block)), headers=block)
             with pytest.raises(PayloadTooLargeError):
-                await link.request("a", bytes(1001), timeout=1)
+                await link.request("a", bytes(1001), timeout=DEADLINE)
             await link.confirm()
             await take(subscription, 1)
             assert not events.all
@@ -89,7 +89,7 @@ async def test_what_is_no_subject_is_not_sent(subject: str) -> None:
         with pytest.raises(MalformedError):
             await link.publish(subject, b"x")
         with pytest.raises(MalformedError):
-            await link.request(subject, b"x", timeout=1)
+            await link.request(subject, b"x", timeout=DEADLINE)
         if subject:
             with pytest.raises(MalformedError):
                 await link.publish("a", b"x", reply=subject)
@@ -125,7 +125,7 @@ async def test_publishing_waits_for_the_connection(server: NATSServer) -> None:
         assert not done
 
         server.start()
-        await asyncio.wait_for(sending, PATIENCE)
+        await asyncio.wait_for(sending, DEADLINE)
         assert len(await take(subscription, 2000)) == 2000
 
 
@@ -134,7 +134,7 @@ async def test_the_stock_client_refuses_most_while_there_is_no_connection(
 ) -> None:
     async with stock(server.url, pending_size=1 << 16) as it:
         await asyncio.to_thread(server.kill)
-        await asyncio.wait_for(it.lost.wait(), PATIENCE)
+        await asyncio.wait_for(it.lost.wait(), DEADLINE)
         taken = 0
         with contextlib.suppress(nats.errors.OutboundBufferLimitError):
             for _ in range(2000):
@@ -144,22 +144,21 @@ async def test_the_stock_client_refuses_most_while_there_is_no_connection(
 
 
 async def test_publishing_gives_up_in_time_without_a_connection(server: NATSServer) -> None:
-    async with linked(server, timeout=0.2) as (link, events):
+    async with linked(server, timeout=1.0) as (link, events):
         await asyncio.to_thread(server.kill)
         await events.wait("disconnected")
-        with pytest.raises(DeliveryError, match=r"the server is not there, for 0\.2 s"):
+        with pytest.raises(DeliveryError, match=r"the server is not there, for 1 s"):
             await link.publish("a", b"x")
         assert link.state == "reconnecting"
 
 
 async def test_publishing_gives_up_in_time_when_the_server_does_not_read() -> None:
-    async with broker(read_nothing) as server, linked(server.url, timeout=0.2) as (link, _):
-        with pytest.raises(DeliveryError, match=r"the server takes nothing, for 0\.2 s"):
+    async with broker(read_nothing) as server, linked(server.url, timeout=1.0) as (link, _):
+        with pytest.raises(DeliveryError, match=r"the server takes nothing, for 1 s"):
             await _publish_for_ever(link)
         assert link._keeper.client.pending <= PENDING + (1 << 19)
-        begun = time.monotonic()
-        await link.drain(0.3)
-        assert time.monotonic() - begun < 1
+        async with asyncio.timeout(DEADLINE):
+            await link.drain(0.3)
 
 
 async def test_the_stock_client_waits_without_end_when_the_server_does_not_read() -> None:
@@ -214,7 +213,7 @@ async def test_the_stock_client_does_not_tell_that_messages_were_lost(server: NA
             assert server.process is not None
             server.process.kill()
         await asyncio.to_thread(server.restart)
-        await asyncio.wait_for(it.back.wait(), PATIENCE)
+        await asyncio.wait_for(it.back.wait(), DEADLINE)
         await it.client.flush()
 
 
@@ -240,11 +239,11 @@ async def test_what_the_server_refuses_is_told_once_and_ends_nothing() -> None:
 async def test_a_question_that_the_server_refuses_is_not_waited_for() -> None:
     with NATSServer(GUARDED) as server:
         async with linked(server, user="ada", password="x") as (link, _):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(DEADLINE):
                 with pytest.raises(DeliveryError, match="does not permit publishing on closed"):
-                    await link.request("closed", b"x", timeout=60)
+                    await link.request("closed", b"x", timeout=DEADLINE)
                 with pytest.raises(DeliveryError, match="nobody listens"):
-                    await link.request("open", b"x", timeout=60)
+                    await link.request("open", b"x", timeout=DEADLINE)
 
 
 async def test_nor_is_one_whose_answer_the_server_lets_nobody_hear() -> None:
@@ -255,14 +254,14 @@ async def test_nor_is_one_whose_answer_the_server_lets_nobody_hear() -> None:
     with NATSServer(mute) as server:
         async with linked(server, user="ada", password="x") as (link, events):
             for _ in range(2):  # told while it waits, and known before
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(DEADLINE):
                     with pytest.raises(DeliveryError, match=r"permit listening on .* answers come"):
-                        await link.request("open", b"x", timeout=60)
+                        await link.request("open", b"x", timeout=DEADLINE)
             server.config = GUARDED
             await asyncio.to_thread(server.restart)
             await events.wait("connected")
             with pytest.raises(DeliveryError, match="nobody listens"):
-                await link.request("open", b"x", timeout=60)
+                await link.request("open", b"x", timeout=DEADLINE)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["at once", "already told"])
@@ -345,8 +344,8 @@ async def test_several_tasks_may_take_from_one_subscription(server: NATSServer) 
 
         workers = [asyncio.create_task(work()) for _ in range(5)]
         await fill(link, "a", 200)
-        await link.drain(PATIENCE)
-        await asyncio.wait_for(asyncio.gather(*workers), PATIENCE)
+        await link.drain(DEADLINE)
+        await asyncio.wait_for(asyncio.gather(*workers), DEADLINE)
     assert sorted(taken) == [b"%06d" % number for number in range(200)]
 
 
@@ -362,7 +361,7 @@ async def test_a_task_that_is_cancelled_has_taken_nothing(server: NATSServer) ->
             waiting[0].cancel()
             if not number % 2:
                 subscription.deliver(b"a", b"", b"", b"%d" % number)
-            done = await asyncio.wait_for(waiting[1], PATIENCE)
+            done = await asyncio.wait_for(waiting[1], DEADLINE)
             assert done.data == b"%d" % number
             with pytest.raises(asyncio.CancelledError):
                 await waiting[0]
@@ -375,7 +374,7 @@ async def test_next_gives_up_in_time_and_loses_nothing(server: NATSServer) -> No
         with pytest.raises(DeliveryError, match=r"no message within 0\.05 s"):
             await subscription.next(0.05)
         await link.publish("a", b"x")
-        assert (await subscription.next(PATIENCE)).data == b"x"
+        assert (await subscription.next(DEADLINE)).data == b"x"
 
 
 async def test_no_more_comes_after_unsubscribing(server: NATSServer) -> None:
@@ -438,15 +437,17 @@ async def test_others_have_their_turn_while_messages_are_taken(server: NATSServe
 # --- more than can be taken ---------------------------------------------------------------------
 
 
-async def test_a_publisher_who_is_faster_for_a_while_loses_nothing(server: NATSServer) -> None:
+async def test_a_publisher_who_is_faster_for_a_while_loses_nothing(
+    server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
     async with linked(server) as (link, events), publisher(server.url) as sender:
         subscription = await link.subscribe("a", max_messages=100)
         await link.confirm()
         sending = asyncio.create_task(sender.send(*[pub(b"a", b"%d" % n) for n in range(5000)]))
-        await asyncio.sleep(0.05)
-        assert subscription.pending == 100
+        await until(lambda: subscription.pending == 100)
         for number in range(5000):
-            assert (await subscription.next(PATIENCE)).data == b"%d" % number
+            assert (await subscription.next(DEADLINE)).data == b"%d" % number
             if not number % 50:
                 await asyncio.sleep(0)
         await sending
@@ -475,14 +476,14 @@ async def test_what_nobody_takes_is_dropped_counted_and_reported(
         await link.confirm()
         async with publisher(server.url) as sender:
             await sender.send(*[pub(b"a", bytes(1024))] * 5000, pub(b"b", b"x"))
-        assert (await other.next(PATIENCE)).data == b"x"
+        assert (await other.next(DEADLINE)).data == b"x"
 
         assert (subscription.pending, subscription.dropped, link.dropped) == (100, 4900, 4900)
         [slow] = events.all
         assert (slow.kind, slow.subject, slow.dropped) == ("slow", "a", 1)
         assert len(await take(subscription, 100)) == 100
         await link.publish("a", b"x")
-        assert (await subscription.next(PATIENCE)).data == b"x"
+        assert (await subscription.next(DEADLINE)).data == b"x"
 
 
 async def test_a_flood_that_nobody_takes_costs_no_memory(
@@ -507,12 +508,13 @@ async def test_one_message_may_be_larger_than_the_bound(server: NATSServer) -> N
     async with linked(server) as (link, _):
         subscription = await link.subscribe("a", max_bytes=10)
         await link.publish("a", bytes(1000))
-        assert len((await subscription.next(PATIENCE)).data) == 1000
+        assert len((await subscription.next(DEADLINE)).data) == 1000
 
 
 async def test_a_handler_that_asks_over_the_connection_that_waits_for_it_gets_its_answer(
-    server: NATSServer,
+    server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
     async with linked(server) as (link, _), linked(server) as (responder, _):
         subscription = await link.subscribe("a", max_messages=10)
         questions = await responder.subscribe("q")
@@ -526,27 +528,26 @@ async def test_a_handler_that_asks_over_the_connection_that_waits_for_it_gets_it
         responding = asyncio.create_task(respond())
         async with publisher(server.url) as sender:
             await sender.send(pub(b"a", bytes(1000)) * 5000)
-        begun = time.monotonic()
         for _ in range(10):
-            message = await subscription.next(PATIENCE)
-            await link.request("q", message.data, timeout=3)
+            message = await subscription.next(DEADLINE)
+            await link.request("q", message.data, timeout=DEADLINE)
             await link.confirm()
-        assert time.monotonic() - begun < 2
-        await responder.drain(1)
+        await responder.drain(DEADLINE)
         await responding
 
 
-async def test_unsubscribing_ends_a_wait_for_room(server: NATSServer) -> None:
+async def test_unsubscribing_ends_a_wait_for_room(
+    server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
     async with linked(server) as (link, events):
         subscription, other = await link.subscribe("a", max_messages=1), await link.subscribe("b")
         await link.confirm()
         async with publisher(server.url) as sender:
             await sender.send(*[pub(b"a")] * 10, pub(b"b"))
-        await asyncio.sleep(0.02)
-        begun = time.monotonic()
+        await until(lambda: subscription.pending)
         await subscription.unsubscribe()
         await take(other, 1)
-        assert time.monotonic() - begun < 0.5
         assert not events.all
 
 
@@ -575,7 +576,7 @@ async def test_each_question_gets_its_own_answer(server: NATSServer) -> None:
     block = encode_block({"a": "b"})
     async with linked(server) as (link, _), echo(link):
         answers = await asyncio.gather(
-            *(link.request("echo", b"%d" % n, headers=block, timeout=2) for n in range(100))
+            *(link.request("echo", b"%d" % n, headers=block, timeout=DEADLINE) for n in range(100))
         )
     assert [answer.data for answer in answers] == [b"%d" % number for number in range(100)]
     assert {answer.headers for answer in answers} == {block}
@@ -583,10 +584,8 @@ async def test_each_question_gets_its_own_answer(server: NATSServer) -> None:
 
 async def test_nobody_to_answer_is_told_at_once(server: NATSServer) -> None:
     async with linked(server) as (link, _):
-        begun = time.monotonic()
         with pytest.raises(DeliveryError, match="nobody listens"):
-            await link.request("nobody", b"x", timeout=PATIENCE)
-        assert time.monotonic() - begun < 1
+            await link.request("nobody", b"x", timeout=DEADLINE)
 
 
 async def test_no_answer_is_told_in_time_and_a_late_one_does_no_harm(server: NATSServer) -> None:
@@ -596,14 +595,14 @@ async def test_no_answer_is_told_in_time_and_a_late_one_does_no_harm(server: NAT
             await link.request("slow", b"x", timeout=0.05)
         await link.publish((await anext(questions)).reply_text, b"late")
         async with echo(link):
-            assert (await link.request("echo", b"x", timeout=1)).data == b"x"
+            assert (await link.request("echo", b"x", timeout=DEADLINE)).data == b"x"
         assert not link._replies
 
 
 async def test_a_cancelled_question_leaves_nothing(server: NATSServer) -> None:
     async with linked(server) as (link, _):
         await link.subscribe("slow")
-        asking = asyncio.create_task(link.request("slow", b"x", timeout=PATIENCE))
+        asking = asyncio.create_task(link.request("slow", b"x", timeout=DEADLINE))
         await asyncio.sleep(0.02)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -618,7 +617,7 @@ async def test_a_question_outlives_a_connection(server: NATSServer) -> None:
         await asyncio.to_thread(server.kill)
         await events.wait("disconnected")
         async with linked_later(server, link):
-            assert (await link.request("echo", b"x", timeout=PATIENCE)).data == b"x"
+            assert (await link.request("echo", b"x", timeout=DEADLINE)).data == b"x"
 
 
 @contextlib.asynccontextmanager
@@ -642,8 +641,8 @@ async def test_inboxes_cannot_be_guessed_and_have_the_prefix_that_was_asked_for(
     async with linked(server, inbox_prefix="_ADA.b") as (link, _):
         inboxes = {link.new_inbox() for _ in range(100)}
         questions = await link.subscribe("q")
-        asking = asyncio.create_task(link.request("q", b"x", timeout=PATIENCE))
-        replies = [(await questions.next(PATIENCE)).reply_text]
+        asking = asyncio.create_task(link.request("q", b"x", timeout=DEADLINE))
+        replies = [(await questions.next(DEADLINE)).reply_text]
         await link.publish(replies[0], b"")
         await asking
     assert len(inboxes) == 100
@@ -667,24 +666,25 @@ async def test_inboxes_cannot_be_guessed_and_have_the_prefix_that_was_asked_for(
 async def test_a_hostile_answer_is_an_answer(frame: bytes, server: NATSServer) -> None:
     async with linked(server) as (link, events), publisher(server.url) as responder:
         await responder.subscribe(b"q")
-        asking = asyncio.create_task(link.request("q", b"x", timeout=PATIENCE))
+        asking = asyncio.create_task(link.request("q", b"x", timeout=DEADLINE))
         await responder.send(frame.replace(b"%b", await responder.request()))
         await asking
         await link.confirm()
         assert not events.all
 
 
-async def test_a_program_may_say_that_it_waits_for_an_answer(server: NATSServer) -> None:
+async def test_a_program_may_say_that_it_waits_for_an_answer(
+    server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
     async with linked(server) as (link, _):
         full, acks = await link.subscribe("a", max_messages=1), await link.subscribe("acks")
         await link.confirm()
         async with publisher(server.url) as sender:
             await sender.send(*[pub(b"a")] * 100, pub(b"acks", b"ack"))
-        begun = time.monotonic()
         with link.asking():
             assert link.is_asking()
-            assert (await acks.next(PATIENCE)).data == b"ack"
-        assert time.monotonic() - begun < 0.5
+            assert (await acks.next(DEADLINE)).data == b"ack"
         assert not link.is_asking()
         assert full.pending == 1
 
@@ -710,8 +710,8 @@ async def test_draining_lets_what_came_be_taken_and_what_was_sent_arrive(
             await link.confirm()
             await fill(other, "a", 500)
             await subscription.drain()
-            await asyncio.wait_for(working, PATIENCE)
-            await link.drain(PATIENCE)
+            await asyncio.wait_for(working, DEADLINE)
+            await link.drain(DEADLINE)
             assert link.state == "closed"
         assert len(await take(results, 500)) == 500
 
@@ -722,11 +722,9 @@ async def test_draining_while_there_is_no_connection_is_no_error(server: NATSSer
         await fill(link, "a", 3)
         await asyncio.to_thread(server.kill)
         await events.wait("disconnected")
-        draining = asyncio.create_task(link.drain(PATIENCE))
+        draining = asyncio.create_task(link.drain(10 * DEADLINE))
         assert len([message async for message in subscription]) == 3
-        begun = time.monotonic()
-        await draining
-        assert time.monotonic() - begun < 1
+        await asyncio.wait_for(draining, DEADLINE)
         assert link.state == "closed"
 
 
@@ -735,7 +733,7 @@ async def test_the_stock_client_cannot_drain_while_there_is_no_connection(
 ) -> None:
     async with stock(server.url) as it:
         await asyncio.to_thread(server.kill)
-        await asyncio.wait_for(it.lost.wait(), PATIENCE)
+        await asyncio.wait_for(it.lost.wait(), DEADLINE)
         with pytest.raises(nats.errors.ConnectionReconnectingError):
             await it.client.drain()
 
@@ -749,9 +747,8 @@ async def test_draining_takes_no_longer_than_it_may(state: str, server: NATSServ
         if state == "frozen":
             stack.enter_context(frozen(server))
             await link.publish("a", b"x")
-        begun = time.monotonic()
-        await link.drain(0.3)
-        assert time.monotonic() - begun < 0.6
+        async with asyncio.timeout(DEADLINE):
+            await link.drain(0.3)
         assert link.state == "closed"
         await link.drain(0.1)
 
@@ -763,7 +760,7 @@ async def test_a_link_that_is_closed_says_so_everywhere(server: NATSServer) -> N
     assert [message async for message in subscription] == []
     for attempt in (
         link.publish("a", b"x"),
-        link.request("a", b"x", timeout=1),
+        link.request("a", b"x", timeout=DEADLINE),
         link.subscribe("a"),
         link.confirm(),
         subscription.next(1),
@@ -778,13 +775,13 @@ async def test_closing_ends_those_who_wait() -> None:
         async with linked(server.url) as (link, _):
             subscription = await link.subscribe("a")
             waiting = [
-                asyncio.create_task(subscription.next(PATIENCE)),
-                asyncio.create_task(link.request("a", b"x", timeout=PATIENCE)),
+                asyncio.create_task(subscription.next(DEADLINE)),
+                asyncio.create_task(link.request("a", b"x", timeout=DEADLINE)),
                 asyncio.create_task(_publish_for_ever(link)),
             ]
             await asyncio.sleep(0.1)
             await link.drain(0.1)
-        done, _ = await asyncio.wait(waiting, timeout=1)
+        done, _ = await asyncio.wait(waiting, timeout=DEADLINE)
         assert len(done) == 3
         for task in done:
             assert isinstance(task.exception(), ConnectionFailedError)
@@ -808,12 +805,10 @@ async def test_what_was_published_in_the_block_arrives(server: NATSServer) -> No
 
 async def test_a_block_is_left_in_time_when_the_server_does_not_read() -> None:
     async with broker(read_nothing) as server:
-        async with linked(server.url) as (link, _):
+        async with asyncio.timeout(DEADLINE), linked(server.url) as (link, _):
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
                     await _publish_for_ever(link)
-            begun = time.monotonic()
-        assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize("wait", ["publish", "confirm", "request", "next", "drain"])
@@ -825,8 +820,8 @@ async def test_cancelling_leaves_a_link_that_can_be_used(wait: str, server: NATS
             calls: dict[str, Any] = {
                 "publish": lambda: _publish_for_ever(link),
                 "confirm": link.confirm,
-                "request": lambda: link.request("b", b"x", timeout=PATIENCE),
-                "next": lambda: subscription.next(PATIENCE),
+                "request": lambda: link.request("b", b"x", timeout=DEADLINE),
+                "next": lambda: subscription.next(DEADLINE),
                 "drain": subscription.drain,
             }
             task = asyncio.create_task(calls[wait]())
@@ -837,7 +832,7 @@ async def test_cancelling_leaves_a_link_that_can_be_used(wait: str, server: NATS
         other = await link.subscribe("c")
         await link.publish("c", b"x")
         await link.confirm()
-        assert (await other.next(PATIENCE)).data == b"x"
+        assert (await other.next(DEADLINE)).data == b"x"
         assert not link.is_asking()
         assert not events.all
 

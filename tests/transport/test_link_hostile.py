@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.transport.links import PATIENCE, linked, take
+from tests.running import DEADLINE
+from tests.transport.links import linked, take
 from tests.transport.raw import hpub, pub, publisher
 from tests.transport.test_hostile_publishers import CASES, Case
 from xkeymsg.errors import MalformedError
@@ -61,7 +62,7 @@ async def test_the_longest_reply_that_a_publisher_may_name_does_not_cost_the_con
         subscription = await link.subscribe("a")
         await link.confirm()
         await sender.send(pub(b"a", b"", b"r" * 4080))
-        message = await subscription.next(PATIENCE)
+        message = await subscription.next(DEADLINE)
         assert len(message.reply) == 4080
         with pytest.raises(MalformedError):
             await link.publish(message.reply_text, bytes(1000))
@@ -72,7 +73,7 @@ async def test_the_longest_reply_that_a_publisher_may_name_does_not_cost_the_con
 async def test_strange_tokens_on_the_inbox_disturb_no_request(server: NATSServer) -> None:
     async with linked(server) as (link, events), publisher(server.url) as responder:
         await responder.subscribe(b"q")
-        asking = asyncio.create_task(link.request("q", b"x", timeout=PATIENCE))
+        asking = asyncio.create_task(link.request("q", b"x", timeout=DEADLINE))
         inbox = await responder.request()
         prefix = inbox.rpartition(b".")[0]
         for token in (b"\xff", b"*", b">", b"\x0b2", b"x" * 1000, inbox[-22:-1]):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.running import DEADLINE
 from xkeymsg.errors import MalformedError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
@@ -102,7 +103,10 @@ async def test_patterns_are_those_of_a_server(server: NATSServer) -> None:
             await link.publish(subject, b"")
         await link.confirm()
         for pattern, subscription in subscriptions.items():
-            got = [(await subscription.next(1)).subject_text for _ in range(subscription.pending)]
+            got = [
+                (await subscription.next(DEADLINE)).subject_text
+                for _ in range(subscription.pending)
+            ]
             wanted = [each for each in SUBJECTS if covers(pattern, each)]
             assert got == wanted, pattern
 

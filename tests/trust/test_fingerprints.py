@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.envelope.cast import ALICE, BOB
 from xkeymsg import KeyFormatError
-from xkeymsg.trust.fingerprints import is_fingerprint_of
+from xkeymsg.cli.fingerprints import is_fingerprint_of
 
 OF_ALICE = ALICE.public.fingerprint
 

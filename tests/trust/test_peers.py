@@ -19,6 +19,7 @@ from tests.envelope.cast import (
     EVE,
     MALLORY,
     MALLORY_USER,
+    NOW,
     code_of,
     raw_user,
 )
@@ -98,18 +99,18 @@ def test_a_key_sends_on_its_subjects_and_on_no_other() -> None:
         ("orders", None),
         ("_XKM.REPLY.x", None),
     ):
-        assert peers.admit(ALICE.public, subject) == verdict
+        assert peers.admit(ALICE.public, subject, NOW) == verdict
     for key in (BOB.public, CAROL.public):
-        assert peers.admit(key, "ehr.notes") == Admission()
-        assert peers.admit(key, "ehr.other") is None
-    assert peers.admit(DAVE.public, "ehr.notes") is None, "no subjects: it may not send"
-    assert peers.admit(EVE.public, "ehr.notes") is None
+        assert peers.admit(key, "ehr.notes", NOW) == Admission()
+        assert peers.admit(key, "ehr.other", NOW) is None
+    assert peers.admit(DAVE.public, "ehr.notes", NOW) is None, "no subjects: it may not send"
+    assert peers.admit(EVE.public, "ehr.notes", NOW) is None
 
 
 def test_a_pattern_for_everything_is_not_one_for_replies() -> None:
     peers = Peers.parse(peer("alice", ALICE, 'subjects = [">", "*.*.*"]'))
-    assert peers.admit(ALICE.public, "a.b.c") is not None
-    assert peers.admit(ALICE.public, "_XKM.REPLY.c") is None
+    assert peers.admit(ALICE.public, "a.b.c", NOW) is not None
+    assert peers.admit(ALICE.public, "_XKM.REPLY.c", NOW) is None
     assert not peers.admits_xkv1(ALICE.public, "_XKM.REPLY.c")
 
 
@@ -151,7 +152,7 @@ def test_a_claim_without_a_user_does_not_weaken_one_with_a_user() -> None:
     for text in (alice + bare, bare + alice):
         peers = Peers.parse(text)
         only = Admission(frozenset({raw_user(ALICE_USER)}), always_signs=True)
-        assert peers.admit(ALICE.public, "ehr.x") == only
+        assert peers.admit(ALICE.public, "ehr.x", NOW) == only
         assert not peers.admits_xkv1(ALICE.public, "ehr.x")
         [warning] = peers.warnings
         assert "alice" in warning
@@ -170,8 +171,8 @@ def test_two_users_of_a_key_are_both_admitted_and_the_stricter_one_counts() -> N
         + peer("mallory", ALICE, *sends(">", MALLORY_USER.public))
     )
     users = frozenset({raw_user(ALICE_USER), raw_user(MALLORY_USER)})
-    assert peers.admit(ALICE.public, "ehr.x") == Admission(users, always_signs=True)
-    assert peers.admit(ALICE.public, "other") == Admission(frozenset({raw_user(MALLORY_USER)}))
+    assert peers.admit(ALICE.public, "ehr.x", NOW) == Admission(users, always_signs=True)
+    assert peers.admit(ALICE.public, "other", NOW) == Admission(frozenset({raw_user(MALLORY_USER)}))
     assert len(peers.warnings) == 1
 
 
@@ -179,10 +180,10 @@ def test_claims_for_other_subjects_do_not_mix() -> None:
     peers = Peers.parse(
         peer("alice", ALICE, *sends("ehr.>", ALICE_USER.public)) + peer("a2", ALICE, *sends("lab"))
     )
-    assert peers.admit(ALICE.public, "ehr.x") == Admission(frozenset({raw_user(ALICE_USER)}))
-    assert peers.admit(ALICE.public, "lab") == Admission()
+    assert peers.admit(ALICE.public, "ehr.x", NOW) == Admission(frozenset({raw_user(ALICE_USER)}))
+    assert peers.admit(ALICE.public, "lab", NOW) == Admission()
     assert peers.admits_xkv1(ALICE.public, "lab")
-    assert peers.admit(ALICE.public, "x") is None
+    assert peers.admit(ALICE.public, "x", NOW) is None
 
 
 def test_a_shared_key_is_one_recipient_for_each_of_its_users() -> None:

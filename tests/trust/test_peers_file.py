@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.envelope.cast import ALICE, BOB, CAROL
+from tests.envelope.cast import ALICE, BOB, CAROL, NOW
 from xkeymsg import Admission, ConfigurationError, Opener, Peers, Resolver, Sealer, XKeyPair
 from xkeymsg.trust.peers_file import MAX_FILE, PeersFile
 
@@ -33,7 +33,7 @@ def test_a_file_answers_as_its_peers(path: Path) -> None:
     assert isinstance(trust, PeersFile)
     assert isinstance(trust, Resolver)
     assert isinstance(trust.current, Peers)
-    assert trust.admit(ALICE.public, "a") == peers.admit(ALICE.public, "a") == Admission()
+    assert trust.admit(ALICE.public, "a", NOW) == peers.admit(ALICE.public, "a", NOW) == Admission()
     assert trust.admits_xkv1(ALICE.public, "a")
     assert not trust.admits_xkv1(BOB.public, "a")
     assert trust.resolve("alice") == peers.resolve("alice")
@@ -46,10 +46,10 @@ def test_what_changes_in_the_file_counts_from_the_next_reload_on(path: Path) -> 
     opener = Opener(CAROL, senders=trust)
     assert not trust.reload()
     path.write_text(listed(bob=BOB))
-    assert trust.admit(BOB.public, "a") is None
+    assert trust.admit(BOB.public, "a", NOW) is None
     assert trust.reload()
     assert not trust.reload()
-    assert trust.admit(ALICE.public, "a") is None
+    assert trust.admit(ALICE.public, "a", NOW) is None
     sealed = Sealer(BOB).seal(b"x", to=[CAROL.public], subject="a")
     assert opener.open(sealed, subject="a").data == b"x"
 
@@ -73,7 +73,7 @@ def test_a_bad_file_is_told_once_and_the_last_good_one_stays(path: Path, bad: st
         trust.reload()
     assert not trust.reload(), "it is told once"
     assert isinstance(trust.error, ConfigurationError)
-    assert trust.admit(ALICE.public, "a") == Admission()
+    assert trust.admit(ALICE.public, "a", NOW) == Admission()
     path.write_text(bad + "\n[")
     with pytest.raises(ConfigurationError):
         trust.reload()

@@ -35,6 +35,7 @@ from tests.reference.fields_join import join
 from tests.reference.fields_model import Document, FieldLimits
 from tests.reference.fields_read import read_parts
 from tests.reference.fields_text import dumps
+from tests.vectors.by_file import by_file
 from tests.vectors.fields_vector import RuleText, Vector, View, parse
 
 FOLDER: Final = Path(__file__).parent / "fields"
@@ -116,6 +117,9 @@ def everything() -> tuple[Vector, ...]:
     paths = sorted(FOLDER.glob("*/*"))
     assert paths, f"no vectors in {FOLDER}"
     return tuple(parse(f"{path.parent.name}/{path.name}", path.read_text()) for path in paths)
+
+
+FILES: Final = by_file(everything(), lambda name: name.partition("/")[0])
 
 
 def run(vector: Vector, adapter: Adapter) -> None:

@@ -1,4 +1,4 @@
-"""Makes the vectors again, also those of fields: `python -m tests.vectors.generate`.
+"""Makes the vectors again, also those of fields and trust: `python -m tests.vectors.generate`.
 
 All randomness comes from the names of the vectors, so that making them again changes nothing.
 """
@@ -13,13 +13,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from tests.vectors import fields_generate
+from tests.trust.chains import generate as trust_generate
+from tests.vectors import fields_generate, scenarios_replay
 from tests.vectors.builder import Case, make
+from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
 from tests.vectors.worked import EXAMPLES, example
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE / "envelope"
+SCENARIOS: Final = HERE / "replay"
 JSON: Final = HERE.parent.parent / "docs/spec/vectors.json"
 LARGE: Final = "cases_large"
 
@@ -43,6 +46,17 @@ def collect(*names: str) -> tuple[Vector, ...]:
 
 
 @cache
+def files() -> dict[str, str]:
+    """The file of cases that each vector is of."""
+    names = [path.stem for path in sorted(HERE.glob("cases_*.py"))]
+    return {
+        case.__name__: name
+        for name in names
+        for case in cases_in(import_module(f"tests.vectors.{name}"))
+    }
+
+
+@cache
 def small() -> tuple[Vector, ...]:
     """The vectors that have files."""
     return collect(*(path.stem for path in sorted(HERE.glob("cases_*.py")) if path.stem != LARGE))
@@ -54,25 +68,42 @@ def large() -> tuple[Vector, ...]:
     return collect(LARGE)
 
 
+@cache
+def scenarios() -> tuple[Scenario, ...]:
+    """Those of the replay memory."""
+    made = [
+        value()
+        for value in vars(scenarios_replay).values()
+        if getattr(value, "__annotations__", {}).get("return") == "Scenario"
+    ]
+    return tuple(sorted(made, key=lambda scenario: scenario.name))
+
+
 def as_json() -> str:
     """docs/spec/vectors.json, with the secrets of the worked examples."""
     objects = [
         vector.json() | (example(vector) if vector.name in EXAMPLES else {}) for vector in small()
     ]
+    objects += [scenario.json() for scenario in scenarios()]
     return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
 
 
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    wanted = {vector.name: vector.text() for vector in small()}
-    for path in FOLDER.iterdir():
+def write(folder: Path, wanted: dict[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
         if path.name not in wanted:
             path.unlink()
     for name, text in wanted.items():
-        (FOLDER / name).write_text(text)
+        (folder / name).write_text(text)
+    print(f"{len(wanted)} in {folder.name}, {sum(map(len, wanted.values())):,} bytes")
+
+
+def main() -> None:
+    write(FOLDER, {vector.name: vector.text() for vector in small()})
+    write(SCENARIOS, {scenario.name: scenario.text() for scenario in scenarios()})
     JSON.write_text(as_json())
-    print(f"{len(wanted)} vectors, {sum(map(len, wanted.values())):,} bytes")
     fields_generate.main()
+    trust_generate.main()
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ from tests.reference import (
     nkeystring,
     open_envelope,
 )
+from tests.reference.head import Head, read_head
 from tests.vectors.runner import Outcome
-from tests.vectors.vector import Vector
+from tests.vectors.scenario import Scenario
+from tests.vectors.vector import NOW, Vector
 
 
 def admission(vector: Vector) -> Anyone | Only | Mapped:
@@ -82,3 +84,54 @@ def open_with(vectors: Sequence[Vector]) -> list[Outcome]:
         else:
             outcomes.append(Outcome(content=opened.content, message_id=opened.message_id))
     return outcomes
+
+
+class ReferenceScope:
+    """The reference, plugged into the runner of scenarios."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        numbers = scenario.numbers
+        default = Limits()
+        limits = Limits(
+            replay=numbers.get("limit-replay", default.replay),
+            replay_unadmitted=numbers.get("limit-replay-unadmitted", default.replay_unadmitted),
+            pending=numbers.get("limit-pending", default.pending),
+        )
+        self.rules = set[str]()
+        """The requirements for which something was refused."""
+        self._stream = StreamMemory(limits)
+        self._live = LiveMemory(numbers.get("started", 0), limits)
+        self._now = NOW
+        self._key = nkeystring.seed(scenario.identity)
+        self._opened = dict[str, Head]()
+
+    def now(self, ms: int) -> None:
+        self._now = ms
+
+    def wait(self, seconds: int) -> None:
+        self._stream.at += seconds
+        self._live.at += seconds
+
+    def open(
+        self, name: str, envelope: bytes, *, admitted: bool, position: tuple[str, int, int] | None
+    ) -> str:
+        head, _ = read_head(envelope, Limits())
+        reader = Reader(keys=(self._key,), admission=Only({head.S}) if admitted else Anyone())
+        place = None if position is None else Position(*position)
+        memory = self._live if place is None else self._stream
+        try:
+            opened = open_envelope(envelope, reader, now=self._now, memory=memory, position=place)
+        except RefusalError as refused:
+            self.rules.add(refused.rule)
+            if refused.code != "replay":
+                return refused.code
+            return "replay-pending" if refused.pending else "replay-final"
+        assert opened.content == name.encode()
+        self._opened[name] = opened.head
+        return "success"
+
+    def settle(self, name: str, *, handled: bool) -> None:
+        self._stream.settle(self._opened[name], handled=handled)
+
+    def release(self, name: str) -> None:
+        self._stream.release(self._opened[name])

@@ -17,9 +17,11 @@ own* header describes, all of them in one new memory (scope), and returns one `O
                 outcomes.append(Outcome(content=opened.content, message_id=opened.id))
         return outcomes
 
-    @pytest.mark.parametrize("vector", everything(), ids=lambda vector: vector.name)
-    def test_vector(vector):
-        run(vector, open_with)
+    @pytest.mark.parametrize("file", FILES)
+    def test_vectors(file):
+        check_each(FILES[file], lambda vector: run(vector, open_with))
+
+`FILES` is all vectors by the file of their cases.
 
 `everything()` is all vectors: those in files, and the few that are too big for one. Only the
 refusal that an implementation documents may be caught: any other exception has to reach the test.
@@ -34,10 +36,13 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from tests.vectors import generate
+from tests.vectors import generate, scenario
+from tests.vectors.by_file import by_file
+from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector, parse
 
 FOLDER: Final = Path(__file__).parent / "envelope"
+SCENARIOS: Final = Path(__file__).parent / "replay"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,18 @@ def in_files() -> tuple[Vector, ...]:
 @cache
 def everything() -> tuple[Vector, ...]:
     return (*in_files(), *generate.large())
+
+
+FILES: Final = by_file(everything(), generate.files().__getitem__)
+
+
+@cache
+def every_scenario() -> tuple[Scenario, ...]:
+    """The scenarios in the folder, which must not be empty."""
+    paths = sorted(SCENARIOS.iterdir())
+    scenarios = tuple(scenario.parse(path.name, path.read_text()) for path in paths)
+    assert scenarios, f"no scenarios in {SCENARIOS}"
+    return scenarios
 
 
 def chain(vector: Vector) -> list[Vector]:

@@ -13,8 +13,10 @@ from tests.reference.fields_model import CODES, FieldLimits, FieldsRefusalError
 from tests.reference.fields_text import dumps, loads
 from tests.reference.fields_write import plaintext
 from tests.vectors import fields_coverage, fields_generate
+from tests.vectors.by_file import check_each
 from tests.vectors.fields_reference import Reference
 from tests.vectors.fields_runner import (
+    FILES,
     FOLDER,
     Joined,
     Order,
@@ -32,13 +34,20 @@ KNOWN = {vector.name: vector for vector in VECTORS}
 REFUSED = [vector for vector in VECTORS if not vector.is_success]
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
-def test_the_reference_does_what_a_vector_says(vector: Vector) -> None:
-    run(vector, Reference())
+each_file = pytest.mark.parametrize("file", FILES)
 
 
-@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector.name)
-def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
+@each_file
+def test_the_reference_does_what_a_vector_says(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, Reference()))
+
+
+@each_file
+def test_a_vector_is_refused_for_the_reason_it_names(file: str) -> None:
+    check_each((one for one in FILES[file] if not one.is_success), is_refused_for_its_reason)
+
+
+def is_refused_for_its_reason(vector: Vector) -> None:
     with pytest.raises(RefusedError) as caught:
         attempt(vector, Reference())
     cause = caught.value.__cause__

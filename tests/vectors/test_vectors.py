@@ -14,14 +14,17 @@ from tests.reference.body import read_body
 from tests.reference.encoding import array, binary
 from tests.reference.head import read_head
 from tests.reference.open import read_tags
-from tests.vectors import coverage, generate
-from tests.vectors.reference_opener import memory_of, open_with, refusal
-from tests.vectors.runner import Outcome, chain, everything, in_files, run
+from tests.vectors import coverage, generate, scenario
+from tests.vectors.by_file import check_each
+from tests.vectors.reference_opener import ReferenceScope, memory_of, open_with, refusal
+from tests.vectors.runner import FILES, Outcome, chain, every_scenario, everything, in_files, run
+from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector, parse
 
 VECTORS = everything()
+SCENARIOS = every_scenario()
 REFUSED = [vector for vector in VECTORS if not vector.is_success]
-each_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+each_file = pytest.mark.parametrize("file", FILES)
 
 
 def encode_again(envelope: bytes) -> bytes:
@@ -41,13 +44,22 @@ def encode_again(envelope: bytes) -> bytes:
     )
 
 
-@each_vector
-def test_the_reference_does_what_a_vector_says(vector: Vector) -> None:
-    run(vector, open_with)
+@each_file
+def test_the_reference_does_what_a_vector_says(file: str) -> None:
+    check_each(FILES[file], lambda vector: run(vector, open_with))
 
 
-@pytest.mark.parametrize("vector", REFUSED, ids=lambda vector: vector.name)
-def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
+@pytest.mark.parametrize("one", SCENARIOS, ids=lambda one: one.name)
+def test_the_reference_does_what_a_scenario_says(one: Scenario) -> None:
+    scenario.run(one, ReferenceScope(one))
+
+
+@each_file
+def test_a_vector_is_refused_for_the_reason_it_names(file: str) -> None:
+    check_each((one for one in FILES[file] if not one.is_success), is_refused_for_its_reason)
+
+
+def is_refused_for_its_reason(vector: Vector) -> None:
     memory = memory_of(vector)
     for before in chain(vector)[:-1]:
         refusal(before, memory)
@@ -56,24 +68,27 @@ def test_a_vector_is_refused_for_the_reason_it_names(vector: Vector) -> None:
     assert refused.rule in vector.spec
 
 
-@pytest.mark.parametrize(
-    "vector", [one for one in VECTORS if one.is_success], ids=lambda vector: vector.name
-)
-def test_what_opens_encodes_again_to_the_same_bytes(vector: Vector) -> None:
-    assert encode_again(vector.envelope) == vector.envelope
+@each_file
+def test_what_opens_encodes_again_to_the_same_bytes(file: str) -> None:
+    for vector in FILES[file]:
+        if vector.is_success:
+            assert encode_again(vector.envelope) == vector.envelope, vector.name
 
 
 def test_the_files_are_what_the_cases_make() -> None:
     on_disk = {path.name: path.read_bytes() for path in generate.FOLDER.iterdir()}
     assert on_disk == {vector.name: vector.text().encode() for vector in generate.small()}
+    scenarios = {path.name: path.read_bytes() for path in generate.SCENARIOS.iterdir()}
+    assert scenarios == {one.name: one.text().encode() for one in generate.scenarios()}
 
 
 def test_the_json_holds_the_same_vectors() -> None:
     text = generate.JSON.read_text()
     assert text == generate.as_json()
     listed = json.loads(text)
-    assert [one["name"] for one in listed] == [vector.name for vector in in_files()]
-    for one, vector in zip(listed, in_files(), strict=True):
+    both: tuple[Vector | Scenario, ...] = (*in_files(), *every_scenario())
+    assert [one["name"] for one in listed] == [vector.name for vector in both]
+    for one, vector in zip(listed, both, strict=True):
         assert {**one, **vector.json()} == one
 
 
@@ -82,17 +97,39 @@ def test_making_the_vectors_twice_gives_the_same() -> None:
     assert generate.collect(*names) == generate.collect(*names)
 
 
+def test_each_vector_is_of_a_file_of_cases() -> None:
+    assert sorted(FILES) == sorted(path.stem for path in generate.HERE.glob("cases_*.py"))
+    assert sum(map(len, FILES.values())) == len(VECTORS)
+
+
+def test_a_check_of_each_fails_with_the_names_of_those_that_do_not_hold() -> None:
+    def check(vector: Vector) -> None:
+        if vector.is_success:
+            raise ValueError("no")
+
+    right = [vector for vector in VECTORS if vector.is_success]
+    with pytest.raises(AssertionError) as caught:
+        check_each(VECTORS, check)
+    assert str(caught.value).startswith("\n".join(f"{one.name}: ValueError('no')" for one in right))
+    check_each(REFUSED, check)
+
+
 def test_names_are_unique_and_files_are_small() -> None:
-    names = [vector.name for vector in VECTORS]
+    names = [*(one.name for one in VECTORS), *(one.name for one in SCENARIOS)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]+", name) for name in names)
-    sizes = [path.stat().st_size for path in generate.FOLDER.iterdir()]
+    paths = (*generate.FOLDER.iterdir(), *generate.SCENARIOS.iterdir())
+    sizes = [path.stat().st_size for path in paths]
     assert max(sizes) < 100_000
     assert sum(sizes) < 3_000_000
 
 
-@each_vector
-def test_a_vector_makes_sense(vector: Vector) -> None:
+@each_file
+def test_a_vector_makes_sense(file: str) -> None:
+    check_each(FILES[file], makes_sense)
+
+
+def makes_sense(vector: Vector) -> None:
     assert vector.is_success or vector.expect in CODES
     assert len({" " in line for line in vector.sender}) <= 1, "a set or a mapping"
     for before in chain(vector)[:-1]:
@@ -110,7 +147,8 @@ def test_every_requirement_has_a_vector_or_a_reason() -> None:
     required = coverage.requirements()
     assert list(required) == [f"E-{n}" for n in range(1, len(required) + 1)]
     assert len(required) == coverage.SPEC.count("[E-")
-    named = {rule for vector in VECTORS for rule in vector.spec}
+    named = {rule for one in VECTORS for rule in one.spec}
+    named |= {rule for one in SCENARIOS for rule in one.spec}
     assert named <= required.keys()
     assert named | coverage.NO_VECTOR.keys() == required.keys()
     assert not named & coverage.NO_VECTOR.keys()
@@ -118,6 +156,9 @@ def test_every_requirement_has_a_vector_or_a_reason() -> None:
 
 def test_every_code_behind_a_requirement_has_a_vector() -> None:
     tested = {(rule, vector.expect) for vector in REFUSED for rule in vector.spec}
+    for one in SCENARIOS:
+        codes = {step.split(" ")[-1].split("-")[0] for step in one.steps}
+        tested |= {(rule, code) for rule in one.spec for code in codes}
     missing = {
         (rule, code)
         for rule, codes in coverage.requirements().items()
@@ -174,3 +215,38 @@ def test_parsing_is_strict(edit: object) -> None:
     parse("good", GOOD)
     with pytest.raises(ValueError):  # noqa: PT011 - int and hex have texts of their own
         parse("bad", edit(GOOD))
+
+
+LINES = generate.scenarios()[0].text()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: "colour: blue\n" + text,
+        lambda text: text + "comment: again\n",
+        lambda text: text + "\n",
+        lambda text: re.sub("identity: .*\n", "", text),
+        lambda text: text + "step: open nothing admitted live success\n",
+        lambda text: text + "step: settle nothing handled\n",
+        lambda text: text + "step: now\n",
+        lambda text: text + "step: now soon\n",
+        lambda text: text + "step: undo\n",
+        lambda text: text.replace(" handled\n", " well\n"),
+        lambda text: text.replace(" stale\n", " limit_exceeded\n"),
+        lambda text: text.replace(" admitted ", " known "),
+        lambda text: text.replace("message: first ", "message: first zz"),
+    ],
+)
+def test_parsing_of_scenarios_is_strict(edit: object) -> None:
+    assert callable(edit)
+    changed = edit(LINES)
+    assert changed != LINES
+    with pytest.raises(ValueError):  # noqa: PT011 - each message is another
+        scenario.parse("made", changed)
+
+
+def test_a_scenario_has_no_empty_step_and_reads_back() -> None:
+    for one in SCENARIOS:
+        assert scenario.parse(one.name, one.text()) == one
+        assert scenario.STEP.fullmatch(one.steps[-1])

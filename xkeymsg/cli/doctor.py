@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from xkeymsg.cli.table import aligned
+from xkeymsg.daemon.check_daemon import check_daemon
 from xkeymsg.daemon.check_files import check_files
 from xkeymsg.daemon.check_server import check_server
 from xkeymsg.daemon.findings import Finding
@@ -67,6 +68,13 @@ class _Durable(click.ParamType[tuple[str, str]]):
     metavar="STREAM/DURABLE",
     help="One that receivers share; repeatable.",
 )
+@click.option(
+    "--daemon",
+    "daemons",
+    multiple=True,
+    metavar="ADDRESS",
+    help="The observe.listen of a daemon that runs; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a finding.")
 @connection_flags
 def doctor(
@@ -80,10 +88,11 @@ def doctor(
     unproven: str,
     proven: str,
     durables: tuple[tuple[str, str], ...],
+    daemons: tuple[str, ...],
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Check the key, the file of peers, the connection and what this login may do.
+    """Check the key, the file of peers, the connection, what this login may do, and daemons.
 
     Each line is ok, or says what to do. Nothing is changed on the server; nothing is published but
     with --probe. Exit 1 if anything fails.
@@ -102,6 +111,7 @@ def doctor(
             user=user,
         )
     )
+    findings += [found for each in daemons for found in check_daemon(each, options.timeout)]
     _print(findings, as_json=as_json)
     return EXIT_FAILED if any(each.level == "fail" for each in findings) else 0
 

@@ -16,9 +16,10 @@ from xkeymsg.daemon.parameters import SENDER, SUBJECT, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.terminal import say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.errors import ContentTypeError, SenderNotAdmittedError, SubjectMismatchError
-from xkeymsg.fields.documents import Opener, Sealer, View
 from xkeymsg.fields.files import Policy, load_readers
 from xkeymsg.keys import Keyring, XKey
+from xkeymsg.opener import Opener, View
+from xkeymsg.sealer import Sealer
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = ("open_", "seal")

@@ -12,16 +12,16 @@ from typing import Any
 
 import click
 
+from xkeymsg.cli.fingerprints import is_fingerprint_of
 from xkeymsg.cli.output import replace as replace_file
+from xkeymsg.cli.peers_text import with_peer, without_peer
 from xkeymsg.cli.table import aligned, bare
 from xkeymsg.daemon.parameters import SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_seed
-from xkeymsg.trust.fingerprints import is_fingerprint_of
 from xkeymsg.trust.peers_file import Peer, Peers, decode_peers, read_peers
-from xkeymsg.trust.peers_text import with_peer, without_peer
 
 __all__ = ("add", "list_", "peers", "remove", "verify")
 

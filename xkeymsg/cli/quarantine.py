@@ -306,16 +306,19 @@ def replay(
         refused = 0
         async for entry in _choose(api, stream, numbers):
             try:
-                record = record_of(_open(opener, entry))
+                message = _open(opener, entry)
+                record = record_of(message)
             except (EnvelopeError, OpenError, TrustError) as error:
                 say("xkeymsg", f"{which} {entry.number}: {describe(error)}")
-                if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):
-                    say("xkeymsg", "the same message as one before: dropped")
+                cloned = isinstance(error, SessionClonedError)
+                if isinstance(error, ReplayError) and not cloned and not error.pending:
+                    say("xkeymsg", "the same message as one that was handed over: dropped")
                     await drop(api, stream, entry)
                     continue
                 refused += 1
             else:
                 await asyncio.to_thread(_hand_over, record.line.decode(), command)
+                opener.settle(message)
                 await drop(api, stream, entry)
         return refused
 

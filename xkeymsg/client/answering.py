@@ -19,7 +19,7 @@ from xkeymsg.client.sealing import Outgoing, Room
 from xkeymsg.client.stats import Stats
 from xkeymsg.client.threads import guarded
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.planning import Headers
+from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     MalformedError,

@@ -34,7 +34,7 @@ from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.planning import Headers
+from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,
@@ -43,9 +43,9 @@ from xkeymsg.errors import (
     ServiceError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.opener import Opener
 from xkeymsg.transport.raw import Raw, RawSubscription
 
 __all__ = ("MOST_TEXT", "Asking", "reply_subject")
@@ -77,7 +77,7 @@ class _Question:
             self._asked[key] = Admission(asked.users or known.users, known.always_signs)
         self._answered: set[XKey] = set()
 
-    def admit(self, sender: XKey, _subject: str) -> Admission | None:
+    def admit(self, sender: XKey, _subject: str, _at: int) -> Admission | None:
         """Return the verdict on who answers."""
         return self._asked.get(sender)
 

@@ -21,15 +21,15 @@ from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.whom import Reloadable, To
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.planning import Headers
+from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
     ConfigurationError,
     DeliveryError,
     ServiceError,
 )
-from xkeymsg.fields.documents import View
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.opener import View
 from xkeymsg.transport.link import Event, Link
 
 __all__ = ("Client",)

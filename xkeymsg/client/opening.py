@@ -14,7 +14,7 @@ from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.envelope.subject import encode_subject, matcher
 from xkeymsg.errors import (
     ConfigurationError,
@@ -24,9 +24,9 @@ from xkeymsg.errors import (
     UnsupportedVersionError,
     XKeyMsgError,
 )
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.limits import Limits
+from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
@@ -164,9 +164,17 @@ class Scope:
         self._opener.rekey(keyring)
         self._keyring = keyring
 
-    def settle(self, message: Message) -> None:
-        """Take note that a message of a stream is done with."""
-        self._opener.settle(message)
+    def settle(self, message: Message, *, handled: bool = True) -> None:
+        """Mark a pending message of a stream as handled, or forget it; see `Opener.settle`."""
+        self._opener.settle(message, handled=handled)
+
+    def release(self, message: Message) -> None:
+        """Leave a message of a stream pending, out of its handler's hands."""
+        self._opener.release(message)
+
+    def replay_state(self) -> ReplayState:
+        """Return the state of the replay memory, for metrics."""
+        return self._opener.replay_state()
 
     def _open_box(self, raw: Raw, wire: str) -> Message:
         """Open xkv1: of its subject and its time nothing is known but what the broker says."""

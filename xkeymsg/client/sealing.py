@@ -9,13 +9,13 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.client.whom import To, Whom
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
-from xkeymsg.envelope.planning import Headers, pairs_of
+from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
+from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -151,17 +151,7 @@ class Outgoing:
         if pairs or own or content_type is not None:
             texts = (content_type or "", *(text for pair in (*own, *pairs) for text in pair))
             most += sum(8 + 4 * len(text) for text in texts)
-        if most + room.taken > room.limit > 0:  # worth the exact length, as most messages are not
-            size = sealer.sealed_size(
-                len(data),
-                to=to,
-                subject=subject,
-                headers=headers,
-                content_type=content_type,
-                expires=expires,
-                revision=revision,
-            )
-            room.check(size)
+        tight = most + room.taken > room.limit > 0  # most messages are not
         return sealer.seal(
             data,
             to=to,
@@ -170,6 +160,7 @@ class Outgoing:
             content_type=content_type,
             expires=expires,
             revision=revision,
+            check_size=room.check if tight else None,
         )
 
     def document(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol, runtime_checkable
 
+from xkeymsg.ambient import now_ns
 from xkeymsg.envelope.admission import ANYONE, Admission, Senders, admission_of
+from xkeymsg.envelope.plan import as_recipient
 from xkeymsg.errors import MalformedError, UnknownKeyError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.trust.resolver import Resolver
@@ -100,7 +102,7 @@ class Whom:
             return self.resolver.vouch(key) or Admission()
         # Trust that goes by subjects admits nobody for that of an answer.
         listed = type(self.senders) in (dict, frozenset)
-        known = self._admit(bytes(key), "") if listed else None
+        known = self._admit(bytes(key), "", 0) if listed else None
         return known or Admission()
 
     def admits_xkv1(self, sender: XKey, subject: str) -> Admission | None:
@@ -110,7 +112,7 @@ class Whom:
         """
         if self.resolver is not None and not self.resolver.admits_xkv1(sender, subject):
             return None
-        admission = self._admit(bytes(sender), subject)
+        admission = self._admit(bytes(sender), subject, now_ns() // 1_000_000)
         if admission is None or admission.users or admission.always_signs:
             return None
         return admission
@@ -125,7 +127,7 @@ class Whom:
 def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipient, ...]:
     wanted = tuple(to)
     if not wanted:
-        raise MalformedError("a message for nobody")
+        raise MalformedError("no recipients")
     one: object
     for one in wanted:
         if not isinstance(one, str | XKey | Recipient):
@@ -145,5 +147,5 @@ def _merged(
                 raise UnknownKeyError("a name stands for nobody")
             found.update(dict.fromkeys(some))
         else:
-            found[one if isinstance(one, Recipient) else Recipient(one)] = None
+            found[as_recipient(one)] = None
     return tuple(found)

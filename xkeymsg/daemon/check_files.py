@@ -116,7 +116,7 @@ def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) ->
         said = f"your key, {own.public}, is not in {path}: who has this file does not know you"
         return Finding("own key", "warn", said, f"xkeymsg peers add {path} NAME {own.public}")
     plain = [subject for subject in publish if not {"*", ">"} & set(subject.split("."))]
-    refused = [subject for subject in plain if peers.admit(own.public, subject) is None]
+    refused = [subject for subject in plain if peers.admit(own.public, subject, 0) is None]
     if refused:
         said = f"{names} may not send on {', '.join(refused)} by {path}"
         return Finding("own key", "warn", said, "add to its subjects, wherever the file is used")

@@ -5,6 +5,8 @@ What a server says is from outside: of its JSON only what has the expected kind 
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
@@ -20,6 +22,7 @@ __all__ = (
     "judge_account",
     "judge_clock",
     "judge_durable",
+    "judge_metrics",
     "judge_payload",
     "judge_stream",
     "parse_time",
@@ -32,6 +35,10 @@ _NOTICED: Final = 5.0
 """Seconds between two clocks that are worth a word."""
 _FULL: Final = 0.9
 _SMALL: Final = 64 * 1024
+_SERIES: Final = re.compile(
+    r'^xkeymsg_([a-z_]{1,64})\{route="([A-Za-z0-9_-]{1,64})"\} ([0-9.eE+InfNa-]{1,32})$',
+    re.MULTILINE,
+)
 
 
 class Finding(NamedTuple):
@@ -112,6 +119,38 @@ def judge_payload(limit: int) -> Finding:
         remedy = f"receivers refuse more than {_size(most)} unless their limits say otherwise"
         return Finding("max_payload", "warn", said, remedy)
     return Finding("max_payload", "ok", said)
+
+
+def judge_metrics(page: str) -> list[Finding]:
+    """Judge the replay memories of a daemon's routes by its page of metrics."""
+    series: dict[str, dict[str, float]] = {}
+    for name, route, number in _SERIES.findall(page):
+        try:
+            series.setdefault(route, {})[name] = float(number)
+        except ValueError:
+            continue
+    findings = []
+    for route, values in series.items():
+        if (covers := values.get("replay_covers_seconds")) is None:
+            continue
+        max_age = values.get("max_age_seconds", Limits().max_age.total_seconds())
+        dropped, pending = (
+            f"{values.get(name, 0):.0f}"
+            for name in ("replay_pages_dropped_total", "replay_pending")
+        )
+        said = f"{route}: every mark is kept, {pending} pending"
+        if covers == math.inf:
+            findings.append(Finding("replay", "ok", said))
+            continue
+        said = (
+            f"{route}: covers {covers:.0f} s, max_age is {max_age:.0f} s, {dropped} pages dropped"
+        )
+        if covers >= max_age:
+            findings.append(Finding("replay", "ok", said))
+        else:
+            remedy = "older messages are refused as stale: raise replay_bytes of the route"
+            findings.append(Finding("replay", "warn", said, remedy))
+    return findings or [Finding("replay", "skip", "no route of this daemon opens messages")]
 
 
 def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> Finding:

@@ -10,10 +10,10 @@ from typing import Final
 from xkeymsg import nkey
 from xkeymsg.daemon.models import KeySection, TrustSection
 from xkeymsg.envelope.admission import ANYONE, Senders
-from xkeymsg.envelope.opening import Opener
-from xkeymsg.envelope.sealing import Sealer
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
+from xkeymsg.opener import Opener
+from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers_file import Peers
 from xkeymsg.trust.stores.file import read_seed
 from xkeymsg.trust.stores.systemd import credential_path, read_credential

@@ -1,11 +1,13 @@
-"""What a daemon counts and times, in the form that Prometheus scrapes.
+"""Counters and times of a daemon, in the form that Prometheus scrapes.
 
 No label has values from outside: they are names of the configuration, and our own codes. All series
-of a route are there from the beginning, so that a rate is known from the first event on.
+of a route exist from the beginning, so that a rate is known from the first event on; those of the
+replay memory exist where there is one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +21,7 @@ from prometheus_client import (
 )
 
 from xkeymsg import errors
+from xkeymsg.envelope.replay import ReplayState
 
 __all__ = ("CODES", "OTHER", "Metrics", "RouteMetrics")
 
@@ -97,7 +100,40 @@ class Metrics:
             registry=self.registry,
         )
         self.replays = Counter(
-            "xkeymsg_replays", "Replays that were dropped.", ["route"], registry=self.registry
+            "xkeymsg_replays",
+            "Messages of streams that came again after they were handled, and were dropped.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.replay_covers = Gauge(
+            "xkeymsg_replay_covers_seconds",
+            "Age up to which no message was refused for room in the replay memory.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.max_age = Gauge(
+            "xkeymsg_max_age_seconds",
+            "Age up to which messages are accepted.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.replay_dropped = Counter(
+            "xkeymsg_replay_pages_dropped",
+            "Pages of replay marks that were dropped for room.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.replay_pending = Gauge(
+            "xkeymsg_replay_pending",
+            "Messages of a stream that were opened and are not settled.",
+            ["route"],
+            registry=self.registry,
+        )
+        self.replay_bytes = Gauge(
+            "xkeymsg_replay_bytes",
+            "Bytes of replay marks.",
+            ["route"],
+            registry=self.registry,
         )
         self.blocked = Gauge(
             "xkeymsg_blocked",
@@ -146,7 +182,9 @@ class RouteMetrics:
     """The series of one route, each looked up once."""
 
     def __init__(self, metrics: Metrics, route: str) -> None:
-        of = metrics
+        of = self._of = metrics
+        self._route = route
+        self._dropped = 0
         self.received = of.received.labels(route)
         self.opened = of.opened.labels(route)
         self.sealed = of.sealed.labels(route)
@@ -174,3 +212,16 @@ class RouteMetrics:
     def quarantined(self, kind: str) -> None:
         """Count a message that was given up: `kept` in quarantine, or `lost` without a record."""
         self._quarantined[kind]()
+
+    def replay(self, state: ReplayState, max_age: float) -> None:
+        """Set the state of the replay memory; a memory that holds everything covers infinity."""
+        of, route = self._of, self._route
+        covers = math.inf if state.covers is None else state.covers
+        of.replay_covers.labels(route).set(covers)
+        of.max_age.labels(route).set(max_age)
+        of.replay_pending.labels(route).set(state.pending)
+        of.replay_bytes.labels(route).set(state.size)
+        # A new scope counts from 0.
+        more = state.dropped - self._dropped if state.dropped >= self._dropped else state.dropped
+        of.replay_dropped.labels(route).inc(more)
+        self._dropped = state.dropped

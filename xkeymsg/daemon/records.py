@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from xkeymsg.daemon.documents import to_json
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import MalformedError
-from xkeymsg.fields.documents import View
+from xkeymsg.opener import View
 
 __all__ = ("Record", "record_of")
 

@@ -1,4 +1,4 @@
-"""Whom a reader admits as a sender, and which users may claim a key (spec, "Sender admission")."""
+"""Sender admission: which keys may send, and as which users (spec, "Sender admission")."""
 
 from __future__ import annotations
 
@@ -16,18 +16,26 @@ class Admission(NamedTuple):
     """The verdict on a sending key."""
 
     users: frozenset[bytes] = frozenset()
-    """The raw user keys known for it; with none known, no identity and no signature counts."""
+    """The raw user keys known for it; if empty, identities and signatures are ignored."""
     always_signs: bool = False
-    """Whether an unsigned message of this sender is refused."""
+    """Whether unsigned messages of this sender are refused."""
     admitted: bool = True
-    """False where anyone may send: nothing is known of the key."""
+    """False if anyone may send: nothing is known about the key."""
 
 
 class Trust(Protocol):
-    """Whoever knows senders: a file of peers, a directory."""
+    """A source of trust in senders: a file of peers, a directory."""
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
-        """Return the verdict on a sender for a *sealed* subject, or None to refuse it."""
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
+        """Return the verdict on a sender for a *sealed* subject, or None to refuse it.
+
+        Args:
+            sender: The sender's key, as the message states it.
+            subject: The subject that the message is sealed for.
+            at: The time of sealing in milliseconds since 1970, for keys and certificates that are
+                valid for a time. The sender states it. Freshness (E-73, E-81) bounds it,
+                except at rest, where nothing does.
+        """
 
 
 class _Anyone:
@@ -36,34 +44,34 @@ class _Anyone:
 
 
 ANYONE: Final = _Anyone()
-"""Admit every sender, said aloud: a message then shows which key sealed it, and nothing more."""
+"""Admit every sender, explicitly: a message then shows which key sealed it, and nothing more."""
 
 Senders = Iterable[XKey] | Mapping[XKey, str] | Trust | _Anyone
 """A set of keys; a mapping from key to user nkey `U…`; trust; or ANYONE."""
 
-Admit = Callable[[bytes, str], Admission | None]
-"""Sender's raw key and sealed subject to the verdict."""
+Admit = Callable[[bytes, str, int], Admission | None]
+"""Returns the verdict on a raw sender key, sealed subject, and time of sealing in ms."""
 
 
 def admission_of(senders: Senders) -> Admit:
     """Return the function that admits these senders.
 
     Raises:
-        ConfigurationError: If a mapping, or a set, holds something else than keys.
+        ConfigurationError: If `senders` has another type, or holds anything other than keys.
         KeyFormatError: If a mapping's value is not a public user key.
     """
     if isinstance(senders, _Anyone):
         verdict = Admission(admitted=False)
-        return lambda _sender, _subject: verdict
+        return lambda _sender, _subject, _at: verdict
     admit = getattr(senders, "admit", None)
     if admit is not None:
-        return lambda sender, subject: admit(XKey(sender), subject)
+        return lambda sender, subject, at: admit(XKey(sender), subject, at)
     if not isinstance(senders, Iterable) or isinstance(senders, str | bytes):
         raise ConfigurationError(
             "senders are XKeys, a mapping of them, ANYONE, or trust, as of Peers.load('peers.toml')"
         )
     known = {_raw(key): Admission(_user(senders, key)) for key in senders}
-    return lambda sender, _subject: known.get(sender)
+    return lambda sender, _subject, _at: known.get(sender)
 
 
 def _raw(key: object) -> bytes:
@@ -79,5 +87,5 @@ def _user(senders: object, key: object) -> frozenset[bytes]:
 
 
 def knows_users(senders: Senders) -> bool:
-    """Tell whether user keys can be known, so that a signature can count at all (E-66)."""
+    """Return whether user keys can be known; without them no signature counts (E-66)."""
     return isinstance(senders, Mapping) or hasattr(senders, "admit")

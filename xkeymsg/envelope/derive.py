@@ -87,12 +87,14 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
 
 def part_keys(content_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a part, and behind it its commitment: 64 bytes."""
-    return primitives.digest_64(_PART + ephemeral + nonce + _INDEX[index], content_key)
+    data = _PART + ephemeral + nonce + _INDEX[index]
+    return primitives.Hash(data, key=content_key, digest_size=64).digest()
 
 
 def view_keys(view_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a view, and behind it its commitment: 64 bytes."""
-    return primitives.digest_64(_VIEW + ephemeral + nonce + _INDEX[index], view_key)
+    data = _VIEW + ephemeral + nonce + _INDEX[index]
+    return primitives.Hash(data, key=view_key, digest_size=64).digest()
 
 
 def signed_bytes(digest: bytes) -> bytes:

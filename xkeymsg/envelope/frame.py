@@ -23,14 +23,15 @@ __all__ = (
     "COMMIT_SIZE",
     "GRANT_SIZE",
     "MAGIC",
+    "ONE_PART",
     "PART_OVERHEAD",
     "TAG_SIZE",
+    "UNSIGNED",
     "VIEW_OVERHEAD",
     "WRAP_SIZE",
     "Body",
     "Part",
     "Span",
-    "Wraps",
     "find_tag",
     "locate_head",
     "locate_wraps",
@@ -55,9 +56,9 @@ _new: Final = tuple.__new__
 Span = tuple[int, int]
 """Where something begins and ends in the envelope."""
 
-_ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
+ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
 """No views, and one part."""
-_UNSIGNED: Final = wire.encode_bin(b"")
+UNSIGNED: Final = wire.encode_bin(b"")
 _KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
 _PAYLOADS: Final = {
     byte: kind for byte, kind in _KINDS.items() if kind in (PartType.PAYLOAD, PartType.MESSAGE)
@@ -70,36 +71,28 @@ def locate_head(data: bytes, limits: Limits) -> Span:
     Raises:
         LimitExceededError: If the envelope, or the head, is too long (E-10, E-14).
         UnsupportedVersionError: If it is another version of the format (E-11).
-        MalformedError: If it is no envelope (E-12).
+        MalformedError: If the magic is wrong (E-12).
     """
     if len(data) > limits.envelope:
         raise LimitExceededError("bytes of the envelope", len(data), limits.envelope)
     if not data.startswith(_START):
         if data[:3] == MAGIC[:3] and len(data) >= 4 and data[3:4] != MAGIC[3:]:
             raise UnsupportedVersionError("another version of xkm1")
-        raise MalformedError("not xkm1: it begins otherwise")
+        raise MalformedError("not an xkm1 envelope: bad magic")
     return wire.read_bin(data, len(_START), len(data), "the head", MAX_HEAD)
 
 
-class Wraps(NamedTuple):
-    """What a reader needs to verify its wrap."""
-
-    tags: bytes
-    body_start: int
-    """Where the tags end."""
-    body_end: int
-    """Where the header of the wraps begins."""
-    start: int
-    """Where the content of the wraps begins: they authenticate all that is before it."""
-
-
-def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
+def locate_wraps(data: bytes, at: int, limits: Limits) -> tuple[bytes, int, int, int]:
     """Read the tags, which follow the head at `at`, and find the wraps from the end.
+
+    Returns:
+        The tags, the start and the end of the body, and the start of the wraps, which authenticate
+        everything before it.
 
     Raises:
         LimitExceededError: If there are too many recipients (E-30).
-        MalformedError: If the tags are none (E-31), or the wraps are not where they have to be
-            (E-33, E-34).
+        MalformedError: If the tags are malformed (E-31), or the wraps do not match them (E-33,
+            E-34).
     """
     start, end = wire.read_bin(data, at, len(data), "the tags", TAG_SIZE * limits.recipients)
     tags = data[start:end]
@@ -107,8 +100,8 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> Wraps:
     wraps = len(data) - size
     body_end = wraps - len(header)
     if body_end < end or data[body_end:wraps] != header:
-        raise MalformedError("the wraps do not fit the tags")
-    return _new(Wraps, (tags, end, body_end, wraps))
+        raise MalformedError("the wraps do not match the tags")
+    return tags, end, body_end, wraps
 
 
 @lru_cache(maxsize=256)
@@ -120,7 +113,7 @@ def _wraps_of(tags: bytes) -> tuple[int, bytes]:
     """
     count, rest = divmod(len(tags), TAG_SIZE)
     if rest or not count:
-        raise MalformedError("the tags are not one or more of 8 bytes")
+        raise MalformedError("the tags are not a positive multiple of 8 bytes")
     numbers = struct.unpack(f">{count}Q", tags)
     if not all(map(operator.lt, numbers, numbers[1:])):
         raise MalformedError("the tags are not in strictly ascending order")
@@ -150,34 +143,13 @@ class Part(NamedTuple):
 class Body(NamedTuple):
     """What stands between the tags and the wraps."""
 
-    views: list[Span]
-    parts: list[Part]
+    views: tuple[Span, ...]
+    parts: tuple[Part, ...]
     signature: Span
     signed_end: int
     """Where the signature element begins: what it covers ends there."""
     metadata: bool = False
     """Whether there is a part of the document's metadata."""
-
-
-def _parse_ordinary(data: bytes, start: int, end: int) -> Body | None:
-    """Parse no view, one payload and no signature, as most messages have it; None for all else.
-
-    With the end given, there is one length, and one header, that the part can have.
-    """
-    rest = end - start - 4
-    size = rest - (2 if rest < 258 else 3 if rest < 65_539 else 5)
-    if not PART_OVERHEAD <= size < 1 << 32:
-        return None
-    lead, stop = _ONE_PART + wire.bin_header(size), end - 2
-    first = stop - size
-    if start + len(lead) != first or not data.startswith(lead, start):
-        return None
-    byte = data[first]
-    kind = _PAYLOADS.get(byte)
-    if kind is None or data[stop:end] != _UNSIGNED:
-        return None
-    part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
-    return _new(Body, ([], [part], (end, end), stop, False))
 
 
 def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
@@ -188,13 +160,23 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
         LimitExceededError: If there are too many views or parts (E-42, E-45).
         UnsupportedVersionError: If a part is of an unknown type (E-47).
     """
-    if (ordinary := _parse_ordinary(data, start, end)) is not None:
-        return ordinary
+    # Most bodies are no view, one payload and no signature. With the end given, there is one
+    # length, and one header, that the part can have there.
+    stop = end - 2
+    size = stop - start - 2
+    size -= 2 if size < 258 else 3 if size < 65_539 else 5
+    first = stop - size
+    if PART_OVERHEAD <= size < 1 << 32 and data[start:first] == ONE_PART + wire.bin_header(size):
+        byte = data[first]
+        kind = _PAYLOADS.get(byte)
+        if kind is not None and data[stop:end] == UNSIGNED:
+            part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
+            return _new(Body, ((), (part,), (end, end), stop, False))
     reader = wire.Reader(data, start, end)
     count = reader.read_array("views", limits.views)
-    views = [reader.read_bin("a view") for _ in range(count)]
+    views = tuple([reader.read_bin("a view") for _ in range(count)])
     count = reader.read_array("parts", limits.parts)
-    parts = [_read_part(data, reader) for _ in range(count)]
+    parts = tuple([_read_part(data, reader) for _ in range(count)])
     signed_end = reader.at
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
@@ -215,14 +197,14 @@ def _read_part(data: bytes, reader: wire.Reader) -> Part:
     return _new(Part, (kind, data[first] >= PADDED, first + 1, last))
 
 
-def _check_together(views: list[Span], kinds: list[PartType]) -> None:
+def _check_together(views: tuple[Span, ...], kinds: list[PartType]) -> None:
     """Check what concerns several elements: every reader has to agree on it."""
     for first, last in views:
         count, rest = divmod(last - first - VIEW_OVERHEAD, GRANT_SIZE)
         if rest or not 1 <= count <= len(kinds):
-            raise MalformedError("a view of a length that no list of parts has")
+            raise MalformedError("invalid view length")
     if bool(views) != (len(kinds) > 1):
-        raise MalformedError("views belong to several parts, and several parts have views")
+        raise MalformedError("views are present if and only if there is more than one part")
     fields, metadata = kinds.count(PartType.FIELDS), kinds.count(PartType.METADATA)
     if not fields or metadata > 1 or fields + metadata != len(kinds):
         raise MalformedError("the parts are neither one payload nor one document")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from xkeymsg import primitives, wire
@@ -14,15 +14,14 @@ from xkeymsg.limits import MAX_SUBJECT
 
 __all__ = (
     "FIRST_MS",
+    "HEAD_SIZE",
     "MAX_COUNTER",
-    "NEW_SIZE",
     "PAST_MS",
     "Attributes",
     "Head",
     "decode_head",
-    "encode_new",
     "encode_prefix",
-    "encode_rest",
+    "encode_time",
     "from_milliseconds",
     "milliseconds",
 )
@@ -42,7 +41,8 @@ _BIN_12: Final = b"\xc4\x0c"
 _UINT_64: Final = 0xCF
 _NO_TIME: Final = (0, 0, 0)
 _TIME: Final = 83
-_FIXED: Final = 92
+HEAD_SIZE: Final = 92
+"""Bytes of a head without subject and attributes."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -106,21 +106,8 @@ def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
     return _ARRAY + sender + _BIN_32 + ephemeral + _BIN_12
 
 
-def encode_rest(nonce: bytes, created_ms: int, subject: bytes, attributes: bytes) -> bytes:
-    """Return what follows the prefix; `subject` and `attributes` are encoded."""
-    return encode_new(nonce, created_ms) + subject + attributes
-
-
-NEW_SIZE: Final = _FIXED - 71
-"""Bytes of what is new in each head of a session."""
-
-
-def encode_new(nonce: bytes, created_ms: int) -> bytes:
-    """Return what is new in each head of a session: nonce and time."""
-    return nonce + _time(_UINT_64, created_ms)
-
-
-_time: Final = struct.Struct(">BQ").pack
+encode_time: Final = partial(struct.Struct(">BQ").pack, _UINT_64)
+"""`encode_time(created_ms)`: the time, which stands behind the nonce."""
 _counter_and_time: Final = struct.Struct(">I8xBQ").unpack_from
 _new: Final = tuple.__new__
 
@@ -139,21 +126,22 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
     # time mostly for all of a subject: both are remembered, by their bytes.
     keys = _decode_keys(data[start : start + 71])
     if keys is None or end - start < _TIME:
-        raise MalformedError("the head is not that of an envelope")
+        raise MalformedError("head: invalid keys, or cut short")
     sender, ephemeral, sound = keys
-    nonce, rest = data[start + 71 : start + _TIME], start + _FIXED
+    nonce, rest = data[start + 71 : start + _TIME], start + HEAD_SIZE
     counter, form, created_ms = _counter_and_time(data, start + 71) if rest <= end else _NO_TIME
     if form != _UINT_64 or created_ms < FIRST_MS:
         # No time in nine bytes. As a uint in another form that is its value's fault, which is
         # judged only behind the form of all that follows, and behind S and E (E-88).
         reader = wire.Reader(data, start + _TIME, end)
         created_ms, rest = reader.read_uint(), reader.at
-    others, in_range = _decode_rest(data[rest:end])
+    (subject, revision, identity, expires_ms), in_range = _decode_rest(data[rest:end])
     if not sound:
-        raise BadKeyError("a key that is of small order or not canonical")
+        raise BadKeyError("head: a key of small order, or not canonical")
     if not (in_range and 0 < counter <= MAX_COUNTER and FIRST_MS <= created_ms < PAST_MS):
-        raise MalformedError("a number in the head is out of its range, or the subject is none")
-    return _new(Head, (sender, ephemeral, nonce, created_ms, *others))
+        raise MalformedError("head: value out of range, or invalid subject")
+    fields = sender, ephemeral, nonce, created_ms, subject, revision, identity, expires_ms
+    return _new(Head, fields)
 
 
 class _Keys(NamedTuple):
@@ -164,7 +152,7 @@ class _Keys(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def _decode_keys(prefix: bytes) -> _Keys | None:
-    """Read the front of a head, up to the nonce's bytes: None if it has another form."""
+    """Read the header prefix, up to the nonce's bytes; return None if it has another form."""
     sender, ephemeral = prefix[3:35], prefix[37:69]
     if len(prefix) != 71 or prefix != encode_prefix(sender, ephemeral):
         return None

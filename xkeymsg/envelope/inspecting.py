@@ -58,9 +58,8 @@ def inspect(envelope: bytes, limits: Limits | None = None) -> Inspection:
         raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
     limits = limits or Limits()
     head = decode_head(envelope, *(span := frame.locate_head(envelope, limits)))
-    wraps = frame.locate_wraps(envelope, span[1], limits)
-    body = frame.parse_body(envelope, wraps.body_start, wraps.body_end, limits)
-    tags = wraps.tags
+    tags, start, end, _ = frame.locate_wraps(envelope, span[1], limits)
+    body = frame.parse_body(envelope, start, end, limits)
     identity, expires = head.identity, head.expires_ms
     return Inspection(
         size=len(envelope),

@@ -1,4 +1,4 @@
-"""What an opened message tells."""
+"""`Message`: an opened message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ("Message",)
 
 
 class Message:
-    """An opened message. All of it is the sender's word, authenticated as such."""
+    """An opened message. The sender states its content; the opener authenticated the sender."""
 
     __slots__ = (
         "_head",
@@ -37,18 +37,18 @@ class Message:
     ) -> None:
         self._head = head
         self.data = data
-        """What was sealed."""
+        """The sealed payload."""
         self.admitted = admitted
-        """Whether the sender is one that was admitted by name; False under `ANYONE`."""
+        """Whether the sender was admitted individually; False under `ANYONE`."""
         self.signer = signer
         """The user nkey `U…` whose signature over the message has verified, or None."""
         self.content_type = content_type
         self.headers = headers
-        """The sealed headers: a mapping, with all of them in `pairs`."""
+        """The sealed headers: a mapping; `pairs` has every header, including repeated names."""
         self.wire_subject: str | None = None
-        """On which subject the broker delivered it: its word, unlike everything else here. None
-        for an envelope that was opened by hand."""
-        self._origin: object = None  # what a client has to know to answer it
+        """The subject on which the broker delivered it: the broker's word, unlike everything else
+        here. None for an envelope that was opened without a client."""
+        self._origin: object = None  # what a client needs to answer it
 
     @property
     def sender(self) -> XKey:
@@ -67,13 +67,13 @@ class Message:
 
     @property
     def expires(self) -> datetime | None:
-        """From when on it is refused, if the sender said so."""
+        """The time from which it is refused, if the sender set one."""
         expires = self._head.expires_ms
         return None if expires is None else from_milliseconds(expires)
 
     @property
     def revision(self) -> int | None:
-        """The directory's revision at which the sender resolved the recipients, if it said so."""
+        """The directory's revision at which the sender resolved the recipients, if stated."""
         return self._head.revision
 
     @property

@@ -10,18 +10,27 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives, wire
 from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.frame import MAGIC, WRAP_SIZE
-from xkeymsg.envelope.head import MAX_COUNTER, NEW_SIZE, encode_prefix
-from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.envelope.frame import MAGIC, ONE_PART, UNSIGNED, WRAP_SIZE
+from xkeymsg.envelope.head import HEAD_SIZE, MAX_COUNTER, encode_prefix
+from xkeymsg.envelope.plan import Sharing, as_recipient
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 
-__all__ = ("LIFETIME", "Audience", "Route", "Session", "SessionEndedError", "TagCollisionError")
+__all__ = (
+    "LIFETIME",
+    "Audience",
+    "Plan",
+    "Recipients",
+    "Session",
+    "SessionEndedError",
+    "TagCollisionError",
+    "Wrap",
+)
 
 LIFETIME: Final = 3600.0
 """Seconds after which a session ends (E-22)."""
@@ -48,21 +57,30 @@ class Audience(NamedTuple):
 
     tags: bytes
     """The tags element, as it stands in the envelope."""
+    views_header: bytes
+    """What precedes the first view; without views, what precedes the one part."""
     wraps_header: bytes
     """What precedes the wraps."""
     unsigned: bytes
     """The signature element of an unsigned message, and the header of the wraps."""
     wraps: tuple[Wrap, ...]
-    recipients: tuple[Recipient, ...]
+    views: tuple[tuple[int, ...], ...]
+    """The numbers of the parts in each view."""
+    order: tuple[int, ...]
+    """The number of each recipient's view; empty without views."""
 
 
-class Route(NamedTuple):
-    """What is the same in a session's envelopes for one subject and the same recipients."""
+class Plan(NamedTuple):
+    """A prepared route: what a session's envelopes for one subject and the same recipients share.
 
+    With a nonce, a time, contents and keys, `seal.assemble` makes an envelope of it.
+    """
+
+    ephemeral: bytes
     before: bytes
     """All that precedes the nonce."""
     between: bytes
-    """What is between the time of sealing and the views."""
+    """All between the time of sealing and the first view, or the one part."""
     audience: Audience
 
 
@@ -70,10 +88,12 @@ _START: Final = MAGIC + wire.array_header(6)
 _HEDGE: Final = primitives.label(b"xkm1/hedge")
 _when: Final = struct.Struct(">QI").pack
 _counter: Final = struct.Struct(">I").pack
-_Wanted = tuple[tuple[XKey | Recipient, ...], bytes, bytes]
-_Last = list[tuple[_Wanted, Route]]
+Recipients = tuple[XKey | Recipient, ...] | Sharing
+"""Those of a payload; or those of a document, each with its parts."""
+
+_Wanted = tuple[Recipients, bytes, bytes]
 _NOTHING: Final[_Wanted] = ((), b"", b"")
-_NOWHERE: Final = Route(b"", b"", Audience(b"", b"", b"", (), ()))
+_NOWHERE: Final = Plan(b"", b"", b"", Audience(b"", b"", b"", b"", (), (), ()))
 
 
 class Session:
@@ -103,21 +123,19 @@ class Session:
         self._counter = itertools.count(1)
         self._ends = monotonic() + LIFETIME
         self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
-        self._audiences: dict[tuple[XKey | Recipient, ...], Audience] = {}
-        self._shared: dict[Sharing, tuple[Audience, tuple[int, ...]]] = {}
-        self._last: _Last = [(_NOTHING, _NOWHERE)]
+        self._audiences: dict[Recipients, Audience] = {}
+        self._last: list[tuple[_Wanted, Plan]] = [(_NOTHING, _NOWHERE)]
 
     def end(self) -> None:
         """Drop every secret of the session; what is being sealed with them goes on."""
         self._ephemeral = None
         self._recipients = {}
         self._audiences = {}
-        self._shared = {}
         self._last = [(_NOTHING, _NOWHERE)]
         self._hedge = None
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
-        """Take the next counter, for ever, and draw what one message needs (E-23, E-26).
+        """Take the next counter, never to be reused, and draw what one message needs (E-23, E-26).
 
         Returns:
             The nonce, and 32 bytes for a content key.
@@ -153,82 +171,65 @@ class Session:
             if at + 1 < count:
                 yield drawn[32:]
 
-    def shared(self, sharing: Sharing) -> tuple[Audience, tuple[int, ...]]:
-        """Return the recipients of a document, and the numbers of their views in that order.
+    def plan(self, to: Recipients, subject: bytes, attributes: bytes) -> Plan:
+        """Return what envelopes for these recipients and this subject have in common.
+
+        Equal recipients are one (E-28). The last plan is kept, and the recipients of several: most
+        messages go the way of the one before.
 
         Raises:
-            As for `audience`.
-        """
-        shared = self._shared  # as in `route`
-        known = shared.get(sharing)
-        if known is None:
-            audience = self.audience(sharing.recipients)
-            known = audience, sharing.order(audience.recipients)
-            if len(shared) >= _AUDIENCES:
-                shared.clear()
-            shared[sharing] = known
-        return known
-
-    def route(self, to: tuple[XKey | Recipient, ...], subject: bytes, attributes: bytes) -> Route:
-        """Return what envelopes for this subject and these recipients have in common.
-
-        Raises:
-            As for `audience`.
+            TagCollisionError: If two recipients have one tag here.
+            SessionEndedError: If the session is over.
+            BadKeyError: If a shared secret is all zeros.
         """
         # Into the very object that was looked into: if the session ends meanwhile, its keys are
         # dropped together with that (E-21), and not put into the new one.
         last, wanted = self._last, (to, subject, attributes)
-        same, route = last[0]  # in one look: another thread may put another one there
+        same, plan = last[0]  # in one look: another thread may put another one there
         if same != wanted:  # mostly equal; where the keys are the same objects, nothing is hashed
-            route = self.route_to(self.audience(to), subject, attributes)
-            last[0] = wanted, route
-        return route
+            audience, rest = self._audience(to), subject + attributes
+            header = wire.bin_header(HEAD_SIZE + len(rest))
+            between = rest + audience.tags + audience.views_header
+            plan = Plan(self.public, _START + header + self.prefix, between, audience)
+            last[0] = wanted, plan
+        return plan
 
-    def route_to(self, audience: Audience, subject: bytes, attributes: bytes) -> Route:
-        """Return the same for an audience, which is not remembered."""
-        rest = subject + attributes
-        header = wire.bin_header(len(self.prefix) + NEW_SIZE + len(rest))
-        return Route(_START + header + self.prefix, rest + audience.tags, audience)
-
-    def audience(self, to: tuple[XKey | Recipient, ...]) -> Audience:
-        """Return recipients with tags and wraps; kept, as it mostly is the same again.
-
-        Equal recipients are one (E-28).
-
-        Raises:
-            TagCollisionError: If two of them have one tag here.
-            SessionEndedError: If the session is over.
-            BadKeyError: If a shared secret is all zeros.
-        """
-        audiences = self._audiences  # as in `route`
+    def _audience(self, to: Recipients) -> Audience:
+        audiences = self._audiences  # as in `plan`
         known = audiences.get(to)
         if known is None:
-            recipients = (one if isinstance(one, Recipient) else Recipient(one) for one in to)
-            known = self._new_audience(dict.fromkeys(recipients))
+            known = self._new_audience(to)
             if len(audiences) >= _AUDIENCES:
                 audiences.clear()
             audiences[to] = known
         return known
 
-    def _new_audience(self, recipients: Iterable[Recipient]) -> Audience:
+    def _new_audience(self, to: Recipients) -> Audience:
+        if isinstance(to, Sharing):
+            recipients, views, view_of = to.recipients, to.views, to.view_of
+        else:
+            recipients, views, view_of = tuple(map(as_recipient, to)), (), {}
         entries = sorted(
-            ((*self._recipient(recipient), recipient) for recipient in recipients),
+            ((*self._recipient(recipient), recipient) for recipient in dict.fromkeys(recipients)),
             key=lambda entry: entry[0],
         )
         tags = [tag for tag, _, _ in entries]
         if len(set(tags)) != len(tags):
             raise TagCollisionError
+        header = wire.bin_header(WRAP_SIZE * len(tags))
         return Audience(
             wire.encode_bin(b"".join(tags)),
-            (header := wire.bin_header(WRAP_SIZE * len(tags))),
-            wire.encode_bin(b"") + header,
+            wire.array_header(len(views)) if views else ONE_PART,
+            header,
+            UNSIGNED + header,
             tuple(wrap for _, wrap, _ in entries),
-            tuple(recipient for _, _, recipient in entries),
+            views,
+            tuple(view_of[recipient] for _, _, recipient in entries) if views else (),
         )
 
     def _recipient(self, recipient: Recipient) -> tuple[bytes, Wrap]:
         """Return the tag of a recipient and how to wrap for it; one X25519 the first time."""
-        of_session = self._recipients  # as in `route`
+        of_session = self._recipients  # as in `plan`
         known = of_session.get(recipient)
         if known is None:
             ephemeral = self._ephemeral

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.envelope.plan import Sharing, as_recipient
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey
@@ -37,7 +37,7 @@ class Holders:
         self.keys = keys
         self._sets = policy.sets
         self._of: dict[str, tuple[Recipient, ...]] = {
-            name: tuple(one if isinstance(one, Recipient) else Recipient(one) for one in some)
+            name: tuple(map(as_recipient, some))
             for name, some in zip(policy.permissions, keys, strict=True)
         }
         unread = sorted(

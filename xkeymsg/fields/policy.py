@@ -9,10 +9,10 @@ from json import dumps
 from typing import Any, Final, NamedTuple, Self, cast
 
 from xkeymsg.errors import FieldAmbiguousError, LimitExceededError, PolicyError
-from xkeymsg.fields.annotations import rules_of
 from xkeymsg.fields.matching import DENIED, NO_PATTERN, State, compile_patterns
 from xkeymsg.fields.pattern import Segment, parse_pattern, pointer
 from xkeymsg.limits import Limits
+from xkeymsg.models.annotations import rules_of
 from xkeymsg.spelling import shown
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")

@@ -21,7 +21,7 @@ from xkeymsg.errors import ConfigurationError, ConnectionFailedError
 
 __all__ = ("NATSServer",)
 
-_START_TIMEOUT: Final = 15.0
+_START_TIMEOUT: Final = 60.0
 
 
 def _binary() -> str:
@@ -88,7 +88,7 @@ class NATSServer:
 
         Raises:
             ConfigurationError: If there is no binary, or the server refused its configuration.
-            ConnectionFailedError: If it was not ready within 15 seconds.
+            ConnectionFailedError: If it was not ready within 60 seconds.
         """
         command = [_binary(), "-a", "127.0.0.1", "-p", str(self.port or -1)]
         command += [

@@ -78,8 +78,10 @@ class Peers:
         """None: a file does not count its versions."""
         return None
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """Return the verdict on a sender for a sealed subject, or None to refuse it.
+
+        A list of peers has no times, so that `at` does not count.
 
         Several peers may claim one key (`warnings` tells): refusing that would let whoever adds a
         peer silence another by claiming its public key. What counts then is the strictest of all
@@ -103,7 +105,7 @@ class Peers:
 
         Not the key of a user: its messages have to name the user, and xkv1 cannot.
         """
-        admission = self.admit(sender, subject)
+        admission = self.admit(sender, subject, 0)
         return admission is not None and not admission.users
 
     def resolve(self, name: str) -> tuple[Recipient, ...]:

@@ -113,9 +113,9 @@ class PeersFile:
         """As `Peers.warnings`."""
         return self._peers.warnings
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """As `Peers.admit`."""
-        return self._peers.admit(sender, subject)
+        return self._peers.admit(sender, subject, at)
 
     def vouch(self, sender: XKey) -> Admission | None:
         """As `Peers.vouch`."""

@@ -25,8 +25,8 @@ class Resolver(Trust, Protocol):
     def revision(self) -> int | None:
         """What the answers are of, for a source that counts; it travels in the envelope."""
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
-        """Return the verdict on a sender for a *sealed* subject, or None to refuse it.
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
+        """Return the verdict on a sender, as `Trust.admit` does, or None to refuse it.
 
         Replies (`_XKM.`) are never admitted here: whoever waits for one knows whom it has asked.
         """

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.running import DEADLINE
+from xkeymsg.client.jetstream import quarantine
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
@@ -18,8 +20,9 @@ from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
 from xkeymsg.client.opening import Scope
 from xkeymsg.client.whom import Whom
 from xkeymsg.envelope.message import Message
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link, open_link
@@ -30,7 +33,7 @@ QUICK = FailurePolicy(backoff=0.05, key_delay=0.2, patience=1.0)
 
 
 def options(server: NATSServer, **more: Any) -> ConnectOptions:
-    return ConnectOptions(servers=(server.url,), timeout=5, **more)
+    return ConnectOptions(servers=(server.url,), timeout=DEADLINE, **more)
 
 
 @dataclass
@@ -57,13 +60,22 @@ class Stage:
     ) -> None:
         """Have the stream store something."""
         block = encode_block(headers or {})
-        raw = await self.link.request(subject, data, headers=block, timeout=5)
+        raw = await self.link.request(subject, data, headers=block, timeout=DEADLINE)
         assert b'"seq"' in raw.data, raw.data
 
     async def publish(self, *data: bytes, subject: str = "h.a") -> None:
         """Have the stream store sealed messages."""
         for each in data:
             await self.send(self.seal(each, subject), subject)
+
+    async def pour(self, *envelopes: bytes, subject: str = "h.a") -> None:
+        """Have the stream store many messages, without an answer for each."""
+        before = await self.messages()
+        for each in envelopes:
+            await self.link.publish(subject, each)
+        async with asyncio.timeout(60):
+            while await self.messages() < before + len(envelopes):  # noqa: ASYNC110 - the server's
+                await asyncio.sleep(0.02)
 
     async def handle(self, message: Message) -> None:
         self.handled.append(message.data)
@@ -77,7 +89,7 @@ class Stage:
         async with self._change:
             self._change.notify_all()
 
-    async def until(self, condition: Callable[[], object], seconds: float = 10) -> None:
+    async def until(self, condition: Callable[[], object], seconds: float = DEADLINE) -> None:
         """Wait until something is so; it is looked at whenever something happened."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -98,9 +110,11 @@ class Stage:
         senders: Any = None,
         create: DurableOptions | None = None,
         link: Link | None = None,
+        limits: Limits | None = None,
+        opening: Callable[[], Any] | None = None,
         **more: Any,
     ) -> Consumer[Message]:
-        api = API(link or self.link)
+        api = API(link or self.link, timeout=DEADLINE)
         whom = Whom({ALICE.public} if senders is None else senders)
         settings: dict[str, Any] = {"policy": QUICK, "heartbeat": 0.3, "expires": 2.0} | more
         return Consumer(
@@ -108,7 +122,8 @@ class Stage:
             "S",
             durable,
             handler or self.handle,
-            new_opening=lambda: Scope(Keyring(reader), whom, subjects="h.>"),
+            new_opening=opening
+            or (lambda: Scope(Keyring(reader), whom, subjects="h.>", limits=limits)),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=create or DurableOptions(),
             on_event=self.note,
@@ -129,7 +144,7 @@ class Stage:
         assert isinstance(state["messages"], int)
         return state["messages"]
 
-    async def settled(self, durable: str = "d", seconds: float = 10) -> None:
+    async def settled(self, durable: str = "d", seconds: float = DEADLINE) -> None:
         """Wait until the server has an answer to everything."""
         async with asyncio.timeout(seconds):
             while await self.pending(durable) != (0, 0):  # noqa: ASYNC110 - the server's, not ours
@@ -141,11 +156,18 @@ async def on_stage(
     server: NATSServer, *, quarantine: bool = True, **config: Any
 ) -> AsyncIterator[Stage]:
     async with open_link(options(server)) as link:
-        api = API(link)
+        api = API(link, timeout=DEADLINE)
         await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["h.>"], **config})
         if quarantine:
             await create_quarantine(api)
         yield Stage(server, link, api)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarantine that answers late still takes records."""
+    monkeypatch.setattr(quarantine, "_UNPROVEN_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(quarantine, "_PROVEN_TIMEOUT", DEADLINE)
 
 
 @pytest.fixture

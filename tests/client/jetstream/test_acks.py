@@ -10,7 +10,7 @@ from xkeymsg.client.jetstream.acks import Delivery, nak, parse_ack, term
 
 SHORT = b"$JS.ACK.ORDERS.worker.3.42.7.1700000000123456789.5"
 LONG = b"$JS.ACK.hub.Xn2mA.ORDERS.worker.3.42.7.1700000000123456789.5"
-WANTED = Delivery(b"ORDERS", b"worker", 3, 42, 1700000000123456789)
+WANTED = Delivery(b"ORDERS", b"worker", 3, 42, 7, 1700000000123456789)
 
 
 @pytest.mark.parametrize("reply", [SHORT, LONG, LONG + b".r4nd0m", LONG.replace(b"hub", b"_")])
@@ -41,6 +41,11 @@ def test_both_forms_are_read(reply: bytes) -> None:
         SHORT.replace(b".42.", b".042."),
         SHORT.replace(b".3.", b".0."),
         SHORT.replace(b".42.", b"..") + b".1",
+        SHORT.replace(b".7.", b".0."),
+        SHORT.replace(b".7.", b".07."),
+        SHORT.replace(b".7.", b".-7."),
+        SHORT.replace(b".7.", b"..") + b".1",
+        SHORT.replace(b".7.", b"." + b"9" * 19 + b"."),
         SHORT.replace(b".42.", b"." + b"9" * 19 + b"."),
         SHORT.replace(b".42.", b"." + b"1" * 5000 + b"."),
         SHORT.replace(b"1700000000123456789", b"9" * 19),
@@ -69,7 +74,10 @@ def test_one_changed_byte_never_gives_a_number_that_is_not_there(at: int, byte: 
     if delivery is not None:
         tokens = changed.split(b".")
         assert tokens[4:6] == [b"%d" % delivery.delivered, b"%d" % delivery.sequence]
-        assert tokens[7] == b"%d" % delivery.stored_ns
+        assert tokens[6:8] == [
+            b"%d" % delivery.consumer_sequence,
+            b"%d" % delivery.stored_ns,
+        ]
 
 
 def test_answers_are_those_of_the_protocol() -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.client.jetstream.conftest import BOB, Stage
 from tests.client.jetstream.test_publishing import of_alice
+from tests.running import DEADLINE
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.errors import DeliveryError
@@ -52,7 +53,7 @@ async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
         async with open_link(ConnectOptions(servers=urls)) as link:
             api = API(link)
             config = {"name": "S", "subjects": ["h.>"], "num_replicas": 3}
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE):
                 while True:  # until the servers have found each other
                     with contextlib.suppress(DeliveryError):
                         await api.request("STREAM.CREATE.S", config)
@@ -81,8 +82,9 @@ async def test_a_change_of_leaders_and_the_death_of_one_cost_no_message(
                 leader = (await stage.info())["cluster"]["leader"]
                 servers[int(leader[1:])].kill()
             await asyncio.sleep(0.001)
-        acks = await asyncio.wait_for(asyncio.gather(*futures), 30)
-        await stage.until(lambda: len(set(stage.handled)) == 300, 20)
+        acks = await asyncio.wait_for(asyncio.gather(*futures), DEADLINE)
+        await stage.until(lambda: len(set(stage.handled)) == 300)
     await js.close()
 
     assert len({ack.sequence for ack in acks}) == 300
+    assert not stage.kinds("rewound")  # the count of deliveries is replicated before they are made

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import itertools
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from tests.client.jetstream.conftest import Stage, on_stage, options
+from tests.running import DEADLINE
 from tests.transport.raw import frozen
+from xkeymsg.client.jetstream.acks import IN_PROGRESS
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.envelope.message import Message
@@ -80,20 +83,44 @@ async def test_a_redelivery_is_no_replay(stage: Stage) -> None:
 
 
 async def test_a_slow_handler_gets_its_time(stage: Stage) -> None:
+    answers = await stage.link.subscribe("$JS.ACK.S.d.>")
     calls = 0
+    asked: Counter[bytes] = Counter()
 
     async def handle(message: Message) -> None:
+        # The consumer asks for time after each third of `ack_wait`, for the message in the handler
+        # and for the one behind it: four times take longer than the server would wait.
         nonlocal calls
         calls += 1
-        await asyncio.sleep(0.6)  # three times what the server waits
+        while asked[b"1"] < 4 or asked[b"2"] < 4 * calls:
+            raw = await answers.next(DEADLINE)
+            if raw.data == IN_PROGRESS:
+                asked[raw.subject.split(b".")[5]] += 1
 
     await stage.publish(b"one", b"two")
-    async with stage.consumer(handle, create=DurableOptions(ack_wait=0.2)) as consumer:
+    async with stage.consumer(handle, create=DurableOptions(ack_wait=0.5)) as consumer:
         await stage.until(lambda: consumer.counts["handled"] == 2)
         await stage.settled()
 
     assert calls == 2
-    assert not consumer.counts["redelivered"]
+
+
+async def test_a_redelivery_that_crosses_its_acknowledgement_is_not_handled(stage: Stage) -> None:
+    """As on a busy machine: `ack_wait` passes while the event loop does not turn."""
+
+    async def handle(message: Message) -> None:
+        if not stage.handled:
+            time.sleep(1.0)  # noqa: ASYNC251 - the second delivery is read after the answer
+        await stage.handle(message)
+
+    await stage.publish(b"one")
+    async with stage.consumer(handle, create=DurableOptions(ack_wait=0.3)):
+        await stage.until(lambda: stage.handled)
+        await stage.settled()
+        await stage.publish(b"two")
+        await stage.until(lambda: b"two" in stage.handled)
+
+    assert stage.handled == [b"one", b"two"]
 
 
 async def test_the_order_of_a_subject_is_kept_among_many_workers(stage: Stage) -> None:
@@ -173,8 +200,8 @@ async def test_a_server_that_is_killed_and_comes_back_costs_no_message(
         await asyncio.to_thread(jetstream_server.start)
         await stage.until(lambda: stage.link.state == "connected")
         await stage.publish(b"after")
-        await stage.until(lambda: b"after" in stage.handled, 15)
-        await stage.settled(seconds=15)
+        await stage.until(lambda: b"after" in stage.handled)
+        await stage.settled()
 
     assert {b"%d" % number for number in range(200)} <= set(stage.handled)
     assert await stage.messages("XKM_PROVEN") == await stage.messages("XKM_UNPROVEN") == 0
@@ -196,7 +223,7 @@ async def test_an_idle_consumer_asks_again_when_its_request_is_over(stage: Stage
     async with stage.consumer(expires=0.5, heartbeat=0.2):
         await asyncio.sleep(1.2)
         await stage.publish(b"one")
-        await stage.until(lambda: stage.handled, 0.5)
+        await stage.until(lambda: stage.handled)
 
 
 async def test_a_deleted_consumer_is_an_error(stage: Stage) -> None:
@@ -207,7 +234,7 @@ async def test_a_deleted_consumer_is_an_error(stage: Stage) -> None:
     await stage.api.request("CONSUMER.DELETE.S.d")
 
     with pytest.raises(DeliveryError) as caught:
-        await asyncio.wait_for(task, 10)
+        await asyncio.wait_for(task, DEADLINE)
     assert caught.value.err_code == 10014
 
 
@@ -225,20 +252,22 @@ async def test_a_deleted_consumer_can_be_made_again(stage: Stage) -> None:
 
 
 async def test_stopping_handles_what_is_here_and_leaves_the_rest_to_others(stage: Stage) -> None:
-    begun = asyncio.Event()
+    begun, goes_on = asyncio.Event(), asyncio.Event()
 
     async def handle(message: Message) -> None:
         begun.set()
-        await asyncio.sleep(0.4)
+        await (asyncio.Event() if stage.handled else goes_on).wait()
         await stage.handle(message)
 
     await stage.publish(*(b"%d" % number for number in range(10)))
-    async with stage.consumer(handle, stop_timeout=0.9):
+    create = DurableOptions(ack_wait=10 * DEADLINE)  # nobody waits for that
+    async with stage.consumer(handle, create=create, stop_timeout=0.5) as consumer:
         await begun.wait()
-    handled = len(stage.handled)
-    assert 1 <= handled < 10
+        consumer.stop()
+        goes_on.set()
+    assert stage.handled == [b"0"]
     async with stage.consumer():
-        await stage.until(lambda: len(set(stage.handled)) == 10, 2)  # not after 30 s of ack_wait
+        await stage.until(lambda: len(set(stage.handled)) == 10)
 
 
 @pytest.mark.usefixtures("nothing_is_left_behind")
@@ -248,7 +277,7 @@ async def test_a_cancelled_consumer_leaves_nothing_running(jetstream_server: NAT
 
         async def handle(message: Message) -> None:
             started.set()
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
 
         await stage.publish(b"one")
         task = asyncio.create_task(stage.consumer(handle).run())
@@ -315,8 +344,10 @@ async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> Non
             async with stage.consumer() as consumer:
                 await stage.publish(b"one")
                 await stage.until(lambda: stage.handled)
-                await asyncio.sleep(0.7)  # quiet: heartbeats alone
-                assert not consumer.is_unserved
+                heartbeats = await link.subscribe(f"{consumer._puller.inbox}.*")
+                for _ in range(3):  # it is quiet: heartbeats alone
+                    await heartbeats.next(DEADLINE)
+                await stage.until(lambda: not consumer.is_unserved)
                 server.reload(users.format(denied='"$JS.API.CONSUMER.MSG.NEXT.>"'))
                 await stage.until(lambda: consumer.is_unserved)
                 server.reload(users.format(denied="other"))

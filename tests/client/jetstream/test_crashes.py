@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, on_stage
+from tests.running import DEADLINE
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.client.jetstream.records import parse_record
@@ -25,7 +26,7 @@ async def die(stage: Stage) -> None:
     process = await asyncio.create_subprocess_exec(
         *program, stage.server.url, BOB.seed(), ALICE.seed()
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         assert await process.wait() == -signal.SIGKILL
 
 
@@ -58,7 +59,7 @@ async def test_a_message_is_kept_once_though_the_worker_dies(
             raise ValueError
 
         async with stage.consumer(fail, policy=FailurePolicy(deliveries=2, backoff=0.05)):
-            await stage.settled(seconds=40)
+            await stage.settled()
         stored = await stage.api.next_message(quarantine, 1, f"{quarantine}.>")
         assert stored is not None
         assert parse_record(stored).record.data == sealed

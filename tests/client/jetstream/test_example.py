@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.client.jetstream.conftest import ALICE, BOB, options
 from tests.client.jetstream.test_publishing import of_alice
+from tests.running import DEADLINE
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.testing import NATSServer
@@ -38,7 +39,7 @@ async def test_a_worker_prints_what_is_published_and_ends_when_it_is_told_to(
         )
         await create_quarantine(API(link))
         js = of_alice(link)
-        await link.request("orders.new", b"garbage", timeout=5)
+        await link.request("orders.new", b"garbage", timeout=DEADLINE)
         await js.publish("orders.new", b"one", to=[BOB.public])
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -47,7 +48,7 @@ async def test_a_worker_prints_what_is_published_and_ends_when_it_is_told_to(
             stdout=asyncio.subprocess.PIPE,
         )
         assert process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE):
             assert await process.stdout.readline() == b"orders.new one\n"
             await js.publish("orders.new", b"two", to=[BOB.public])
             assert await process.stdout.readline() == b"orders.new two\n"

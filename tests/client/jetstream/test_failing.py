@@ -95,7 +95,10 @@ def test_a_replay_waits_for_the_first_and_is_dropped_after_it() -> None:
     final = behind_the_wrap(ReplayError("x"))
 
     assert judge.refused(pending, 2, 1, 0.0).action == "retry"
-    assert judge.refused(pending, 2, 2, 1e6) == Verdict("quarantine", reason="refused")
+    assert judge.refused(pending, 2, 2, 599.0).action == "retry"
+    late = judge.refused(pending, 2, 3, 600.0)
+    assert late == Verdict("quarantine", reason="undecryptable")
+    assert not late.proven  # anybody can publish copies
     assert judge.refused(final, 2, 3, 0.0) == Verdict("drop")
 
 

@@ -13,8 +13,8 @@ from xkeymsg.client.jetstream.failing import FailurePolicy, Failures
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import SenderNotAdmittedError
-from xkeymsg.fields.documents import Sealer
 from xkeymsg.keys import XKey
+from xkeymsg.sealer import Sealer
 
 HASTY = FailurePolicy(deliveries=2, backoff=0.02)
 
@@ -98,7 +98,7 @@ async def test_a_stream_that_is_made_anew_does_not_have_its_messages_answered_by
         body = {"name": "d", "durable_name": "d", "ack_policy": "explicit", "max_deliver": -1}
         await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": body})
         await stage.publish(b"new")
-        await stage.until(lambda: stage.handled == [b"new"], 20)
+        await stage.until(lambda: stage.handled == [b"new"])
         goes_on.set()
         await stage.until(lambda: stage.handled == [b"new", b"old"])
         await stage.settled()
@@ -159,7 +159,7 @@ def test_refusing_costs_the_same_however_many_wait_for_keys() -> None:
 class Careless:
     """Trust that looks somebody up as `next(…)` does: it raises what ends iterations."""
 
-    def admit(self, sender: XKey, subject: str) -> Admission | None:
+    def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
         return next(Admission() for known in [ALICE.public] if known == sender)
 
 

@@ -12,6 +12,7 @@ import nats
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
+from tests.running import DEADLINE
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.context import JetStream
@@ -104,7 +105,7 @@ async def test_many_are_in_flight_and_no_more_than_may_be(stage: Stage) -> None:
 
 
 async def test_no_stream_is_an_error_soon(js: JetStream) -> None:
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(DEADLINE):
         with pytest.raises(DeliveryError, match="no stream takes elsewhere"):
             await js.publish("elsewhere", b"", to=TO)
 
@@ -144,7 +145,7 @@ async def test_a_killed_server_costs_no_message_and_doubles_none(
     async def publish() -> list[PubAck]:
         futures = []
         for number in range(600):
-            futures.append(await js.publish_async("h.a", b"%d" % number, to=TO, timeout=30))
+            futures.append(await js.publish_async("h.a", b"%d" % number, to=TO, timeout=DEADLINE))
             await asyncio.sleep(0.001)
         return await asyncio.gather(*futures)
 
@@ -155,7 +156,7 @@ async def test_a_killed_server_costs_no_message_and_doubles_none(
     await stage.until(lambda: js._publisher.in_flight >= 10)
     jetstream_server.kill()
     await asyncio.to_thread(jetstream_server.start)
-    acks = await asyncio.wait_for(task, 30)
+    acks = await asyncio.wait_for(task, DEADLINE)
 
     assert js._publisher.retries > 0
     # Each once, whatever was sent twice; and what was acknowledged is there.
@@ -183,7 +184,7 @@ async def test_a_retry_sends_the_same_bytes_and_is_known_for_one(stage: Stage) -
     # E-87; that the id is that of the message shows below, in what is in the stream.
     publisher = _Deaf(stage.api)
     headers = encode_block({"Nats-Msg-Id": "one"})
-    ack = await (await publisher.submit("h.a", b"bytes", headers, timeout=5))
+    ack = await (await publisher.submit("h.a", b"bytes", headers, timeout=DEADLINE))
 
     assert ack.duplicate
     assert publisher.duplicates == publisher.retries == 1
@@ -200,7 +201,7 @@ async def test_another_message_under_our_id_is_an_alarm(
         headers = {"Nats-Msg-Id": "one"}
         await stage.send(b"put there by somebody who saw the id", "h.other", headers)
 
-        future = await publisher.submit("h.a", b"honest", encode_block(headers), timeout=5)
+        future = await publisher.submit("h.a", b"honest", encode_block(headers), timeout=DEADLINE)
         with pytest.raises(ConflictError) as caught:
             await future
         assert caught.value.code == "conflict"
@@ -229,12 +230,12 @@ async def test_who_may_not_read_the_stream_is_warned_of_an_id_that_was_there_bef
             await stage.send(b"another's", "h.other", headers)
             block = encode_block(headers)
             with pytest.raises(ConflictError):
-                await (await publisher.submit("h.a", b"honest", block, timeout=5))
+                await (await publisher.submit("h.a", b"honest", block, timeout=DEADLINE))
 
             # One that was sent twice can be our own: what it is cannot be told.
             deaf = _Deaf(API(link, timeout=0.3))
             block = encode_block({"Nats-Msg-Id": "two"})
-            ack = await (await deaf.submit("h.a", b"honest", block, timeout=5))
+            ack = await (await deaf.submit("h.a", b"honest", block, timeout=DEADLINE))
             assert ack.duplicate
             await publisher.close()
             await deaf.close()
@@ -252,13 +253,13 @@ async def test_no_answer_in_time_is_an_error(stage: Stage) -> None:
 async def test_a_publisher_that_is_cancelled_gives_its_place_back(stage: Stage) -> None:
     publisher = StreamPublisher(stage.api, in_flight=1)
     await stage.link.subscribe("silence")
-    future = await publisher.submit("silence", b"", b"", timeout=30)
-    waiting = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=30))
-    given_up = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=30))
+    future = await publisher.submit("silence", b"", b"", timeout=DEADLINE)
+    waiting = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=DEADLINE))
+    given_up = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=DEADLINE))
     await asyncio.sleep(0)
     given_up.cancel()
     future.cancel()
-    await asyncio.wait_for(waiting, 2)
+    await asyncio.wait_for(waiting, DEADLINE)
     await publisher.close()
     with pytest.raises(ConnectionFailedError):
         await waiting.result()
@@ -281,8 +282,8 @@ async def test_a_publisher_that_is_cancelled_gives_its_place_back(stage: Stage) 
 async def test_a_hostile_answer_is_an_error(stage: Stage, answer: bytes) -> None:
     listener = await stage.link.subscribe("service")
     publisher = StreamPublisher(stage.api)
-    future = await publisher.submit("service", b"", b"", timeout=5)
-    raw = await listener.next(5)
+    future = await publisher.submit("service", b"", b"", timeout=DEADLINE)
+    raw = await listener.next(DEADLINE)
     await stage.link.publish(raw.reply_text, answer)
     with pytest.raises(XKeyMsgError):
         await future
@@ -296,22 +297,22 @@ async def test_closing_fails_what_is_in_flight_and_leaves_nothing(
     async with on_stage(jetstream_server) as stage:
         publisher = StreamPublisher(stage.api)
         await stage.link.subscribe("silence")
-        future = await publisher.submit("silence", b"", b"", timeout=30)
+        future = await publisher.submit("silence", b"", b"", timeout=DEADLINE)
         await publisher.close()
         with pytest.raises(ConnectionFailedError):
             await future
         with pytest.raises(ConnectionFailedError):
-            await publisher.submit("silence", b"", b"", timeout=30)
+            await publisher.submit("silence", b"", b"", timeout=DEADLINE)
 
 
 async def test_closing_fails_what_waits_for_room_too(stage: Stage) -> None:
     publisher = StreamPublisher(stage.api, in_flight=1)
     await stage.link.subscribe("silence")
-    flying = await publisher.submit("silence", b"", b"", timeout=30)
-    waiting = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=30))
+    flying = await publisher.submit("silence", b"", b"", timeout=DEADLINE)
+    waiting = asyncio.create_task(publisher.submit("silence", b"", b"", timeout=DEADLINE))
     await asyncio.sleep(0)
     await publisher.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(DEADLINE):
         with pytest.raises(ConnectionFailedError):
             await waiting
     assert isinstance(flying.exception(), ConnectionFailedError)
@@ -336,7 +337,7 @@ async def test_the_stock_clients_acknowledgements_do_not_come_when_the_server_wa
         futures = [await context.publish_async("h.a", b"%d" % number) for number in range(20)]
         jetstream_server.kill()  # before the event loop has had a turn to read an answer
         await asyncio.to_thread(jetstream_server.start)
-        await asyncio.wait_for(returned.wait(), 10)
+        await asyncio.wait_for(returned.wait(), DEADLINE)
         await context.publish("h.a", b"it is back")
         done, _ = await asyncio.wait(futures, timeout=1)
         assert len(done) < 20

@@ -123,6 +123,10 @@ async def test_any_other_end_is_looked_into_after_a_moment(wire: Wire, line: byt
     assert len(wire.asked) == 1
     puller._not_before = 0
     await puller.pull(0, 0)
+    # A limit of its configuration says that it is the same consumer; anything else does not.
+    assert len(wire.asked) == (2 if b"Exceeded" in line else 1)
+    puller.unknown = False
+    await puller.pull(0, 0)
     assert len(wire.asked) == 2
 
 
@@ -176,6 +180,9 @@ async def test_silence_is_looked_into(wire: Wire) -> None:
     puller.look()
     assert puller.suspect
     await puller.pull(0, 0)
+    assert len(wire.asked) == 1  # not before the consumer was looked up
+    puller.unknown = False
+    await puller.pull(0, 0)
     assert len(wire.asked) == 2
 
 
@@ -183,9 +190,15 @@ async def test_another_connection_means_other_requests(wire: Wire) -> None:
     puller = make(wire)
     await puller.pull(0, 0)
     wire.reconnects += 1
+    puller.forget()
+    await puller.pull(0, 0)  # before the clock has seen it
     puller.look()
     await puller.pull(0, 0)
 
+    assert len(wire.asked) == 1  # the consumer may be another one now
+    assert puller.suspect
+    puller.unknown = False
+    await puller.pull(0, 0)
     assert len(wire.asked) == 2
 
 

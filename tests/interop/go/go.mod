@@ -3,6 +3,7 @@ module xkeymsg.test/interop
 go 1.26.0
 
 require (
+	github.com/nats-io/jwt/v2 v2.8.1
 	github.com/nats-io/nats.go v1.55.0
 	github.com/nats-io/nkeys v0.4.17
 )

@@ -21,7 +21,7 @@ IN_PROGRESS: Final = b"+WPI"
 
 _NAME: Final = rb"([^\x00-\x20\x7f.*>]{1,255})"
 _COUNTS: Final = (
-    rb"([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.[0-9]{1,19}\.([1-9][0-9]{0,18})\.[0-9]{1,19}"
+    rb"([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.[0-9]{1,19}"
 )
 _SHORT: Final = re.compile(rb"\$JS\.ACK\.%b\.%b\.%b" % (_NAME, _NAME, _COUNTS))
 _LONG: Final = re.compile(
@@ -41,6 +41,8 @@ class Delivery(NamedTuple):
     delivered: int
     """How many times the consumer has delivered it, this one included."""
     sequence: int
+    consumer_sequence: int
+    """How many deliveries the consumer has made, this one included; a reset begins again at 1."""
     stored_ns: int
     """When the stream took it, in nanoseconds since 1970."""
 
@@ -59,9 +61,11 @@ def parse_ack(reply: bytes) -> Delivery | None:
     match = _SHORT.fullmatch(reply) or _LONG.fullmatch(reply)
     if match is None:
         return None
-    stream, consumer, delivered, sequence, stored = match.groups()
-    delivery = Delivery(stream, consumer, int(delivered), int(sequence), int(stored))
-    return delivery if delivery.sequence < _MAX and delivery.stored_ns < _MAX else None
+    stream, consumer, *counts = match.groups()
+    delivered, sequence, consumer_sequence, stored_ns = map(int, counts)
+    if max(sequence, consumer_sequence, stored_ns) >= _MAX:
+        return None
+    return Delivery(stream, consumer, delivered, sequence, consumer_sequence, stored_ns)
 
 
 def nak(delay: float) -> bytes:

@@ -1,9 +1,17 @@
 """Consuming a stream: open, handle, acknowledge; and no message that stops it.
 
-One task takes what comes and opens it, so many workers handle it, and one looks at the clock: it
-asks for more time for what takes long, and notices what did not come. A message is acknowledged
-when its handler has returned. What fails is judged by `failing`, and kept by `quarantine` before it
-is given up.
+One task takes messages and opens them, several workers handle them, and one watches the clock: it
+asks for more time for slow handlers, and notices missing heartbeats. Failures are judged by
+`failing`, and a message that is given up is kept by `quarantine` before.
+
+A message that was opened is pending in the scope's replay memory. It gets its mark when its handler
+has returned or rejected it, or when the proven quarantine has acknowledged its record, and it is
+acknowledged after that, never before: an acknowledgement that is lost changes nothing, as the
+message is dropped when it comes again. A negative acknowledgement leaves it pending.
+
+A durable that begins again begins a new scope, in which everything opens again (`restarts`).
+Messages in the hands of handlers settle in the scope in which they were opened, and are not
+acknowledged: an acknowledgement would be taken for that of the new delivery.
 """
 
 from __future__ import annotations
@@ -14,7 +22,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 
 from xkeymsg.client.background import Background
 from xkeymsg.client.jetstream.acks import ACK, IN_PROGRESS, nak, term
@@ -26,25 +34,25 @@ from xkeymsg.client.jetstream.durables import (
     find_durable,
 )
 from xkeymsg.client.jetstream.failing import FailurePolicy, Failures, Reason, Verdict
-from xkeymsg.client.jetstream.held import Answers, Held, Holding
+from xkeymsg.client.jetstream.held import Answers, Held, Holding, Opening
 from xkeymsg.client.jetstream.lanes import Lanes
 from xkeymsg.client.jetstream.pulling import Puller
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.restarts import Restarts
 from xkeymsg.client.opening import LARGE
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
-from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
-    ReplayError,
     XKeyMsgError,
 )
-from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("Consumer", "ConsumerEvent", "Opening", "Rejected")
+__all__ = ("Consumer", "ConsumerEvent", "Rejected")
 
 _log = logging.getLogger(__name__)
 
@@ -57,20 +65,6 @@ _MISSING: Final = 2
 """So many looks in a row, and it is not: a server that has just started may say so once."""
 
 _M = TypeVar("_M", bound=Message)
-
-
-class Opening(Protocol[_M]):
-    """What opens the messages of a durable, and remembers them: one scope."""
-
-    def open(self, raw: Raw, position: StreamPosition) -> _M:
-        """Open a message at its place in the stream.
-
-        Raises:
-            XKeyMsgError: If it cannot be opened.
-        """
-
-    def settle(self, message: _M) -> None:
-        """Take note that it is done with."""
 
 
 class Rejected(Exception):  # noqa: N818 - a handler's answer, and no fault
@@ -86,16 +80,25 @@ class Rejected(Exception):  # noqa: N818 - a handler's answer, and no fault
 
 
 class ConsumerEvent(NamedTuple):
-    """Something that a person, or a metric, may want to know. Nothing of a message is in it."""
+    """A consumer lifecycle event, for logs and metrics. It holds nothing of a message."""
 
     kind: Literal[
-        "retry", "drop", "quarantined", "lost", "blocked", "unblocked", "recreated", "delivery"
+        "retry",
+        "drop",
+        "quarantined",
+        "lost",
+        "blocked",
+        "unblocked",
+        "recreated",
+        "rewound",
+        "delivery",
     ]
-    """`retry`: a message comes again later. `drop`: a replay was acknowledged and dropped.
-    `quarantined`: kept, and terminated. `lost`: an unproven message was terminated without a
-    record. `blocked`: a proven message cannot be kept, and consuming stands still; an alarm.
-    `unblocked`: it was kept. `recreated`: the consumer was gone and is made again. `delivery`: an
-    answer to JetStream could not be sent; the message comes again."""
+    """`retry`: a message comes again later. `drop`: a message that was handled came again, and was
+    acknowledged and dropped. `quarantined`: kept, and terminated. `lost`: an unproven message was
+    terminated without a record. `blocked`: a proven message cannot be kept, and consuming stands
+    still; an alarm. `unblocked`: it was kept. `recreated`: the consumer was gone and is created
+    again. `rewound`: somebody has reset the consumer, or created it again; all that it delivers
+    opens again. `delivery`: an answer to JetStream could not be sent."""
     code: str = ""
     """The code of the failure; `handler` for one of the handler's."""
     sequence: int = 0
@@ -109,8 +112,8 @@ class Consumer(Generic[_M]):
         async with client.js.consume("ORDERS", "billing", handle) as consumer:
             await consumer.wait()
 
-    A process that dies leaves what it had not acknowledged to the others, or to itself later:
-    handlers are called at least once for each message, and have to bear a second time.
+    The messages that a process held when it died are delivered again, to other workers or to its
+    successor: a handler is called at least once for each message, and must be idempotent.
     """
 
     def __init__(
@@ -173,6 +176,7 @@ class Consumer(Generic[_M]):
         self._prefetch = prefetch
         self._prefetch_bytes = prefetch_bytes
         self._failures = Failures(self._policy, max_ack_pending=0, max_deliver=0)
+        self._restarts = Restarts()
         self._config: dict[str, Any] = {}
         self._ack_wait = 30.0
         self._holding: Holding[_M] = Holding()
@@ -199,6 +203,10 @@ class Consumer(Generic[_M]):
     def held(self) -> int:
         """How many messages were delivered and are not answered for."""
         return len(self._holding)
+
+    def replay_state(self) -> ReplayState:
+        """Return the state of the replay memory, which begins empty in each new scope."""
+        return self._opening.replay_state()
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -269,6 +277,7 @@ class Consumer(Generic[_M]):
             await self._run(subscription)
         finally:
             await self._background.close()
+            self._holding.clear()
             if subscription is not None:
                 await subscription.unsubscribe()
             await self._quarantine.close()
@@ -325,6 +334,7 @@ class Consumer(Generic[_M]):
                 " does not survive is delivered no more; -1 is better",
                 self._durable, self._stream, durable.max_deliver,
             )  # fmt: skip
+        self._restarts.learn(durable)
         self._config = durable.config
         self._puller.heed(durable.config)
         self._ack_wait = durable.ack_wait
@@ -357,9 +367,12 @@ class Consumer(Generic[_M]):
         async for raw in subscription:
             where = puller.take(raw)
             if where is not None:
+                if self._restarts.is_restart(where.consumer_sequence):
+                    self._begin_scope()
+                    self._tell("rewound", sequence=where.sequence)
                 known = holding.get(where.sequence)
                 if known is not None and known.where.stored_ns != where.stored_ns:
-                    self._forsake(known)
+                    holding.forsake(known)  # of a stream that was created again
                     known = None
                 if known is None and len(holding) - holding.leaving >= 2 * self._prefetch:
                     puller.strays += 1  # nobody has asked for so many; an honest one comes again
@@ -382,16 +395,16 @@ class Consumer(Generic[_M]):
                 await self._puller.pull(held, size)
 
     async def _open(self, item: Held[_M]) -> None:
-        raw, where = item.raw, item.where
+        raw, where, opening = item.raw, item.where, self._opening
         try:
             if len(raw.data) < LARGE:
-                message = self._opening.open(raw, where.position)
+                message = opening.open(raw, where.position)
             else:
-                message = await in_thread(self._opening.open, raw, where.position)
+                message = await in_thread(opening.open, raw, where.position)
         except Exception as error:  # noqa: BLE001 - trust is the application's; nothing ends this
             await self._refuse(item, error)
             return
-        item.message = message
+        item.opened(message, opening)
         self._lanes.put(item, message.subject if self._ordered else None)
 
     async def _refuse(self, item: Held[_M], error: Exception) -> None:
@@ -400,7 +413,8 @@ class Consumer(Generic[_M]):
         self.counts[f"refused.{item.code}"] += 1
         now = asyncio.get_running_loop().time()
         verdict = self._failures.refused(error, item.where.sequence, item.delivered, now)
-        if isinstance(error, ReplayError) and verdict.action == "drop":
+        # A redelivery of a message that was handled has lost its acknowledgement: that is usual.
+        if verdict.action == "drop" and item.delivered == 1:
             _log.warning("a replay in %s at %d", self._stream, item.where.sequence)
         await self._carry_out(item, verdict, error)
 
@@ -414,6 +428,7 @@ class Consumer(Generic[_M]):
         await self._answers.give(item, nak(verdict.delay) if verdict.action == "retry" else ACK)
         if verdict.action == "drop":
             self._failures.settle(sequence)
+        item.release()
         self._holding.release(item)
         self._tell(verdict.action, item.code, sequence, error)
 
@@ -440,8 +455,10 @@ class Consumer(Generic[_M]):
         try:
             await self._handler(message)
         except Rejected as answer:
-            self._settle(item, answered=await self._answers.give(item, term(answer.reason)))
             self.counts["rejected"] += 1
+            self._settle(item, handled=True)
+            await self._answers.give(item, term(answer.reason))
+            self._holding.release(item)
             return True
         except KeyboardInterrupt:
             raise
@@ -452,15 +469,16 @@ class Consumer(Generic[_M]):
                 raise
             return await self._fail(item, error)
         self.counts["handled"] += 1
-        self._settle(item, answered=await self._answers.acknowledge(item))
+        self._settle(item, handled=True)
+        await self._answers.acknowledge(item)
+        self._holding.release(item)
         return True
 
-    def _settle(self, item: Held[_M], *, answered: bool) -> None:
-        """Be done with a message; where the answer was lost, it comes again, and has to open."""
-        if answered and item.message is not None:
-            self._opening.settle(item.message)
-        self._failures.settle(item.where.sequence)
-        self._holding.release(item)
+    def _settle(self, item: Held[_M], *, handled: bool) -> None:
+        """Settle a message before it is answered for: a lost answer does not undo that."""
+        item.settle(handled=handled)
+        if not item.is_forsaken:  # or the count would be that of another delivery
+            self._failures.settle(item.where.sequence)
 
     async def _fail(self, item: Held[_M], error: BaseException) -> bool:
         sequence = item.where.sequence
@@ -468,11 +486,14 @@ class Consumer(Generic[_M]):
         _log.warning(
             "the handler of %s failed at %d: %s", self._stream, sequence, type(error).__name__
         )
+        if item.is_forsaken:  # nobody would know of a retry
+            item.release()
+            self._holding.release(item)
+            return True
         verdict = self._failures.failed(sequence, item.delivered)
         cause = error if isinstance(error, Exception) else None
         if verdict.action == "retry" and self._ordered:
-            # What is behind it in its lane waits, and so the message stays here; at the end, too,
-            # until all of them are given back.
+            # The lane waits for it, so it stays here, in hand, until all are given back at the end.
             self._tell("retry", "handler", sequence, cause)
             loop = asyncio.get_running_loop()
             loop.call_later(verdict.delay, self._lanes.again, item)
@@ -480,18 +501,10 @@ class Consumer(Generic[_M]):
         await self._carry_out(item, verdict, cause)
         return True
 
-    def _forsake(self, item: Held[_M]) -> None:
-        """Leave a message of a stream that was made anew and counts from 1 again.
-
-        Its handler goes on; but an answer, which names the place alone, would be for another one.
-        """
-        item.reply = ""
-        self._holding.release(item)
-
     # --- giving up --------------------------------------------------------------------------------
 
     async def _give_up(self, item: Held[_M], reason: Reason) -> None:
-        """Keep a message, then terminate it; if we end in between, it comes again."""
+        """Keep a message, settle it, then terminate it; if we end in between, it comes again."""
         unproven = reason == "undecryptable"
         sequence = item.where.sequence
         record = Record(
@@ -509,15 +522,15 @@ class Consumer(Generic[_M]):
                 kept = await self._quarantine.keep_unproven(record)
             else:
                 kept = await self._quarantine.keep_proven(record)
-            # Outside there are two words (docs/spec/envelope.md, E-90).
+            # Only the proven quarantine discards nothing (docs/spec/envelope.md, E-85).
+            self._settle(item, handled=kept and not unproven)
+            # Outside there are two words (E-90).
             await self._answers.give(item, term("undecryptable" if unproven else "refused"))
-            if item.message is not None:
-                self._opening.settle(item.message)
-            self._failures.settle(sequence)
         except ConnectionFailedError:
             return  # `run` ends with it, and the message comes again
         finally:
             self._holding.leaving -= unproven
+            item.release()
             self._holding.release(item)
         self._tell("quarantined" if kept else "lost", item.code, sequence)
         await self._pull()
@@ -536,23 +549,24 @@ class Consumer(Generic[_M]):
     async def _watch(self) -> None:
         """Ask for time, for more messages, and whether the consumer is there."""
         loop = asyncio.get_running_loop()
-        missing, check_at = 0, 0.0
+        puller, missing, check_at = self._puller, 0, 0.0
         while True:
             await asyncio.sleep(max(_LEAST, min(_TICK, self._ack_wait / 6)))
             now = loop.time()
             await self._ask_for_time(now)
-            self._puller.look()
-            if self._puller.suspect and now >= check_at and self._link.state == "connected":
-                self._puller.suspect = False
+            puller.look()
+            if puller.suspect and now >= check_at and self._link.state == "connected":
+                puller.suspect = False
                 check_at = now + _CHECK
                 if await self._is_missing():
                     missing += 1
-                    self._puller.suspect = True
+                    puller.suspect = True
                     if missing >= _MISSING:
                         await self._recreate()
                         missing = 0
                 else:
                     missing = 0
+                    puller.suspect |= puller.unknown
             await self._pull()
 
     async def _ask_for_time(self, now: float) -> None:
@@ -564,14 +578,30 @@ class Consumer(Generic[_M]):
                 return
 
     async def _is_missing(self) -> bool:
+        """Look the durable up; one that somebody has created again begins a new scope."""
+        puller, reconnects = self._puller, self._link.reconnects
         try:
-            await find_durable(self._api, self._stream, self._durable, None)
+            durable = await find_durable(self._api, self._stream, self._durable, None)
         except DeliveryError as error:
-            return error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
+            missing = error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
+            puller.unserved |= not missing and puller.unknown
+            return missing
+        if self._restarts.learn(durable, interrupted=puller.unknown):
+            self._learn(durable)
+            self._begin_scope()
+            self._tell("rewound")
+        puller.unknown &= self._link.reconnects != reconnects
         return False
 
+    def _begin_scope(self) -> None:
+        """Open everything again from here on; nothing that is held now is answered for."""
+        self._opening = self._new_opening()
+        self._failures = self._failures.again()
+        for item in self._holding:
+            self._holding.forsake(item)
+
     async def _recreate(self) -> None:
-        """Make the consumer again; its messages come from the beginning, in a new scope.
+        """Create the consumer again; it delivers from the beginning, in a new scope.
 
         Raises:
             DeliveryError: If that is not wanted, or not possible.
@@ -582,6 +612,7 @@ class Consumer(Generic[_M]):
             )
         durable = await create_durable(self._api, self._stream, self._durable, self._config)
         self._learn(durable)
-        self._opening = self._new_opening()
+        self._begin_scope()
         self._puller.forget()
+        self._puller.unknown = False
         self._tell("recreated")

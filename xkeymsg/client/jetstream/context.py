@@ -19,7 +19,8 @@ from xkeymsg.client.opening import Scope
 from xkeymsg.client.sealing import Room, check_subject
 from xkeymsg.client.whom import To
 from xkeymsg.envelope.inspecting import message_id
-from xkeymsg.errors import MalformedError
+from xkeymsg.errors import ConfigurationError, MalformedError
+from xkeymsg.limits import Limits
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
 
@@ -212,7 +213,7 @@ class JetStream:
             stream: Whose messages.
             durable: The consumer; processes that name the same one share its messages.
             handler: Called with each opened message; it is acknowledged when that has returned,
-                and comes again if it raises. Called at least once: it has to bear a second time.
+                and comes again if it raises. It is called at least once, and must be idempotent.
             subjects: What messages may be sealed for, in subjects or NATS patterns: handlers can go
                 by `message.subject`, and not by what the broker says.
             documents: Whether they are documents.
@@ -227,7 +228,8 @@ class JetStream:
             ordered: Whether messages of one sealed subject are handled one after another, as they
                 came: in this process, and but for those that wait for a key.
             ack_sync: Whether to wait for the server's word on each acknowledgement.
-            prefetch: Messages that may be here or on their way.
+            prefetch: Messages that may be here or on their way; at most half of the limit
+                `replay_pending`.
             prefetch_bytes: Bytes that they may have, roughly.
             expires: How long the server keeps a request for messages, in seconds.
             heartbeat: How often it says that it does, in seconds; at most half of `expires`.
@@ -240,6 +242,11 @@ class JetStream:
             ConfigurationError: If a value makes no sense.
             TypeError: If the handler is not callable.
         """
+        pending = (self._core.limits or Limits()).replay_pending
+        if 2 * prefetch > pending:  # or one that is in a handler's hands would be forgotten
+            raise ConfigurationError(
+                f"prefetch: at most half of the limit replay_pending ({pending})"
+            )
         key = record_key(self._core.keyring.active)
         accepted = subjects if isinstance(subjects, str) else tuple(subjects)
 

@@ -13,6 +13,8 @@ __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 
 _NS: Final = 10**9
 _MAX: Final = 2**63
+_LONGEST_TIME: Final = 64
+"""Characters of a time that are kept; RFC 3339 with nanoseconds has 35."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,10 @@ class Durable(NamedTuple):
     """The shortest time until a message that nobody answers for comes again, in seconds."""
     max_ack_pending: int
     max_deliver: int
+    created: str
+    """When it was created, in the server's words; another time means another durable."""
+    delivered: int
+    """How many deliveries it has made, redeliveries included."""
     config: dict[str, Any]
     """All of it, to make it again."""
 
@@ -90,7 +96,7 @@ async def find_durable(
         if error.err_code == CONSUMER_NOT_FOUND and options is not None:
             return await create_durable(api, stream, durable, options.config(durable))
         raise _named(error, stream, durable) from None
-    return _parse(answer.get("config"))
+    return _parse(answer)
 
 
 def _named(error: DeliveryError, stream: str, durable: str) -> DeliveryError:
@@ -111,11 +117,12 @@ async def create_durable(api: API, stream: str, durable: str, config: dict[str, 
         DeliveryError: If the server refuses or does not answer.
     """
     body = {"stream_name": stream, "config": config, "action": ""}
-    answer = await api.request(f"CONSUMER.CREATE.{stream}.{durable}", body)
-    return _parse(answer.get("config"))
+    return _parse(await api.request(f"CONSUMER.CREATE.{stream}.{durable}", body))
 
 
-def _parse(config: object) -> Durable:
+def _parse(answer: dict[str, Any]) -> Durable:
+    config, created = answer.get("config"), answer.get("created")
+    delivered = answer.get("delivered")
     if not isinstance(config, dict):
         raise DeliveryError("JetStream's answer is no consumer")
     if config.get("deliver_subject"):
@@ -134,6 +141,8 @@ def _parse(config: object) -> Durable:
         min(known, default=30 * _NS) / _NS,
         _number(config.get("max_ack_pending")),
         _number(config.get("max_deliver")),
+        created[:_LONGEST_TIME] if isinstance(created, str) else "",
+        _number(delivered.get("consumer_seq")) if isinstance(delivered, dict) else 0,
         config,
     )
 

@@ -1,8 +1,8 @@
 """What becomes of a message that cannot be opened, or that its handler does not take.
 
-    opened here before, first one pending     again later: then it is dropped, or opens; where too
-                                              many wait, unproven: a copy of what is here
-    opened here before, and done with          acknowledged, dropped, counted
+    a copy, its first is pending               again later: then it is dropped, or opens; after ten
+                                              minutes, or where too many wait, unproven
+    handled before (its mark is here)          acknowledged, dropped, counted
     a key that may yet arrive                  again later, for a time, and few of them
     anything else before a wrap verified       quarantine, unproven: anybody can send it
     anything else behind it                    quarantine, proven: an admitted sender's
@@ -35,7 +35,7 @@ Reason = Literal["undecryptable", "refused", "handler"]
 
 _MOST: Final = 1e6
 _FIRST: Final = 600.0
-"""Seconds for which a replay waits for the first of its message to be done with."""
+"""Seconds for which a copy waits until the first of its message is settled."""
 _REMEMBERED: Final = 10_000
 """Messages whose failures are counted; each is forgotten when it is done with."""
 
@@ -105,6 +105,7 @@ class Failures:
             max_deliver: How often it delivers one; 0 or less for ever.
         """
         self._policy = policy
+        self._bounds = max_ack_pending, max_deliver
         pending = max_ack_pending if max_ack_pending > 0 else 1000
         self._most = int(pending * policy.waiting_share)
         self._max_deliver = max(max_deliver, 0)
@@ -115,6 +116,11 @@ class Failures:
         self._waiting: dict[int, tuple[float, float]] = {}  # first and last seen
         self._looked = -math.inf
         self._failed: dict[int, int] = {}
+
+    def again(self) -> Failures:
+        """Return one with the same bounds that knows of no failure."""
+        pending, deliver = self._bounds
+        return Failures(self._policy, max_ack_pending=pending, max_deliver=deliver)
 
     @property
     def waiting(self) -> int:
@@ -135,10 +141,10 @@ class Failures:
         reason: Reason = "refused" if error.outside == "refused" else "undecryptable"
         end = Verdict("quarantine", reason=reason)
         if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):
-            # Without room: its first is here, and anybody can publish any number of its copies.
+            # Unproven in the end: its first is here, and anybody can publish any number of copies.
             if not error.pending:
                 return _DROP
-            return self._wait(sequence, delivered, now, _FIRST, end, crowded=_UNPROVEN)
+            return self._wait(sequence, delivered, now, _FIRST, _UNPROVEN)
         if reason == "undecryptable" and error.code in self._policy.wait_for:
             return self._wait(sequence, delivered, now, self._policy.patience, end)
         return end
@@ -174,13 +180,7 @@ class Failures:
         return Verdict("retry", min(delay, self._policy.backoff_most))
 
     def _wait(
-        self,
-        sequence: int,
-        delivered: int,
-        now: float,
-        patience: float,
-        end: Verdict,
-        crowded: Verdict | None = None,
+        self, sequence: int, delivered: int, now: float, patience: float, end: Verdict
     ) -> Verdict:
         since, _ = self._waiting.get(sequence, (now, now))
         if len(self._waiting) >= self._most and now - self._looked >= self._policy.key_delay:
@@ -191,7 +191,7 @@ class Failures:
         over = now - since >= patience or delivered >= most or delivered == self._max_deliver
         if over or not self._has_room(sequence):
             self.settle(sequence)
-            return end if over or crowded is None else crowded
+            return end
         self._waiting[sequence] = since, now
         return Verdict("retry", self._policy.key_delay)
 

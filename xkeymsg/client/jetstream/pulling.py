@@ -39,6 +39,8 @@ _REQUESTS: Final = 2
 _ENDED: Final = "consumer deleted", "consumer is push based"
 _TOO_LARGE: Final = "message size exceeds maxbytes"
 _HARMLESS: Final = "batch completed", _TOO_LARGE
+_LIMIT: Final = "exceeded"
+"""What a refusal begins with that names a limit of the consumer's configuration."""
 
 
 class _Request:
@@ -81,6 +83,12 @@ class Puller:
         """Whether to ask for nothing."""
         self.suspect = False
         """Whether to look if the consumer is still there."""
+        self.unknown = False
+        """Whether the consumer may have been replaced or set back since it was last looked up.
+
+        Until it is looked up again nothing is asked for: a message of a new consumer must not be
+        opened in the scope of the old one.
+        """
         self.unserved = False
         """Whether the consumer refuses what it is asked for, or is not heard at all."""
         self.strays = 0
@@ -149,6 +157,7 @@ class Puller:
         _log.info("pull refused: %d %s", status.code, text[:100].encode("ascii", "replace"))
         self._not_before = self._now() + _PAUSE
         self.suspect = self.unserved = True
+        self.unknown |= not text.startswith(_LIMIT)
         if text in _ENDED:
             self.forget()
 
@@ -209,7 +218,8 @@ class Puller:
         if not batch:
             return
         now = self._now()
-        if now < self._not_before or self._link.state == "reconnecting":
+        other = self._link.reconnects != self._reconnects  # which `look` has not seen yet
+        if self.unknown or other or now < self._not_before or self._link.state == "reconnecting":
             return  # the clock comes back to it
         body = {"batch": batch, "expires": int(self._expires * 1e9)}
         body["idle_heartbeat"] = int(self._heartbeat * 1e9)
@@ -237,10 +247,10 @@ class Puller:
         if self._link.reconnects != self._reconnects:
             self._reconnects = self._link.reconnects
             self.forget()  # the server forgot them with the connection
-            self.suspect = True
+            self.suspect = self.unknown = True
         elif self._requests and now - self._heard > _MISSED * self._heartbeat:
             _log.info("no heartbeat from the consumer")
             self.forget()
-            self.suspect = self.unserved = True
+            self.suspect = self.unknown = self.unserved = True
         for number in [n for n, request in self._requests.items() if request.ends < now]:
             self._drop(number)

@@ -14,14 +14,14 @@ from xkeymsg.client.jetstream.records import Record
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ContentTypeError
-from xkeymsg.fields.documents import Opener
 from xkeymsg.keys import Keyring
+from xkeymsg.opener import Opener
 
 __all__ = ("Replay",)
 
 
 class Replay:
-    """One run: a scope of its own."""
+    """One run, which is a replay scope of its own."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Replay:
         self._subjects = tuple(subjects)
 
     def open(self, record: Record) -> Message:
-        """Open a record: a payload, or as a `View` a document.
+        """Open a record: a payload, or as a `View` a document. Call `settle` when it is handled.
 
         Raises:
             XKeyMsgError: As `Opener.open`.
@@ -57,5 +57,8 @@ class Replay:
             message = self._opener.open(record.data, subject=subjects, position=position)
         except ContentTypeError:
             message = self._opener.open_document(record.data, subject=subjects, position=position)
-        self._opener.settle(message)
         return message
+
+    def settle(self, message: Message) -> None:
+        """Mark a message as handled: another record of it is a replay in this run."""
+        self._opener.settle(message)

@@ -1,0 +1,110 @@
+"""Detection of a durable that begins again, from what the server says of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from xkeymsg.client.jetstream.durables import Durable
+from xkeymsg.client.jetstream.restarts import Restarts
+
+FIRST = "2026-01-01T00:00:00.123456789Z"
+SECOND = "2026-01-01T00:00:00.123456790Z"
+
+
+def durable(created: str = FIRST, delivered: int = 0, max_ack_pending: int = 1000) -> Durable:
+    return Durable(30.0, max_ack_pending, 0, created, delivered, {})
+
+
+def counted(*numbers: int) -> Restarts:
+    restarts = Restarts()
+    assert not restarts.learn(durable())
+    for number in numbers:
+        assert not restarts.is_restart(number)
+    return restarts
+
+
+def test_deliveries_that_count_up_are_of_one_scope() -> None:
+    counted(5, 6, 7, 100, 5000)  # other workers got the ones between
+
+
+@pytest.mark.parametrize("number", [1, 3, 99, 100])
+def test_a_count_that_does_not_rise_is_a_restart(number: int) -> None:
+    restarts = counted(1, 2, 100)
+
+    assert restarts.is_restart(number)
+    assert not restarts.is_restart(number + 1)
+    assert restarts.is_restart(number + 1)
+
+
+def test_a_consumer_that_delivered_once_and_is_reset_begins_again() -> None:
+    assert counted(1).is_restart(1)
+
+
+@pytest.mark.parametrize("left", [4999, 4001, 4000])
+def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: int) -> None:
+    restarts = counted(1, 5000)
+
+    assert not restarts.learn(durable(delivered=left), interrupted=True)
+    assert not restarts.is_restart(left + 1)
+    assert not restarts.is_restart(left + 2)
+    assert restarts.is_restart(left + 2)
+
+
+@pytest.mark.parametrize("left", [0, 1, 3999])
+def test_it_may_not_have_lost_more_than_may_be_pending(left: int) -> None:
+    restarts = counted(1, 5000)
+
+    assert restarts.learn(durable(delivered=left), interrupted=True)
+    assert not restarts.is_restart(left + 1)
+
+
+def test_a_count_that_was_lost_altogether_is_a_restart() -> None:
+    assert counted(1, 5).learn(durable(delivered=0), interrupted=True)
+
+
+def test_a_second_interruption_gives_no_more_room_than_the_first() -> None:
+    restarts = counted(1, 5000)
+    assert not restarts.learn(durable(delivered=4100), interrupted=True)
+    assert not restarts.is_restart(4101)
+
+    assert restarts.learn(durable(delivered=3990), interrupted=True)
+
+
+def test_a_reset_after_an_interruption_that_lost_nothing_is_a_restart() -> None:
+    restarts = counted(1, 500)
+    assert not restarts.learn(durable(delivered=600), interrupted=True)
+
+    assert restarts.is_restart(7)
+
+
+def test_deliveries_that_were_on_their_way_at_an_interruption_are_of_the_same_count() -> None:
+    restarts = counted(1, 500)
+    assert not restarts.learn(durable(delivered=510), interrupted=True)
+
+    assert not restarts.is_restart(501)
+
+
+def test_without_an_interruption_the_count_in_an_answer_may_be_an_old_one() -> None:
+    restarts = counted(1, 500)
+
+    assert not restarts.learn(durable(delivered=3))
+    assert not restarts.is_restart(501)
+
+
+@pytest.mark.parametrize("unlimited", [0, -1])
+def test_a_consumer_without_a_bound_has_that_of_a_usual_one(unlimited: int) -> None:
+    kept = durable(delivered=4000, max_ack_pending=unlimited)
+    assert not counted(1, 5000).learn(kept, interrupted=True)
+
+    lost = durable(delivered=3999, max_ack_pending=unlimited)
+    assert counted(1, 5000).learn(lost, interrupted=True)
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_another_time_of_creation_is_another_durable(interrupted: bool) -> None:
+    restarts = counted(1, 100)
+
+    assert not restarts.learn(durable(delivered=100), interrupted=interrupted)
+    assert restarts.learn(durable(SECOND, delivered=100), interrupted=interrupted)
+    assert not restarts.is_restart(1)
+    assert not restarts.learn(durable(SECOND, delivered=1), interrupted=interrupted)

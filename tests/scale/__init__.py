@@ -1,0 +1,1 @@
+"""Replay and opening at the sizes that users reach: `python -m tests.scale --help`."""

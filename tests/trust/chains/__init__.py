@@ -1,0 +1,1 @@
+"""A table of chains, each with the verdict of nats-server and ours."""

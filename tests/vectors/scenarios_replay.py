@@ -1,0 +1,391 @@
+"""Scenarios of the replay memory (E-70 to E-86)."""
+
+from __future__ import annotations
+
+from tests.vectors.people import ALICE, MALLORY, person
+from tests.vectors.stage import ONE, SENDER, Stage, requires
+from tests.vectors.vector import NOW
+
+THREE = SENDER + 3 * ONE
+"""A budget for one sender with three sessions: with the fourth, two are dropped."""
+MINUTE = 60_000
+
+
+@requires("E-82")
+def stream_redelivery_while_pending(stage: Stage) -> None:
+    """The handler fails, and the message is delivered again at its place."""
+    message = stage.seal("order")
+    stage.deliver(message, 7)
+    stage.deliver(message, 7)
+    stage.release(message)
+    stage.deliver(message, 7)
+    stage.settle(message)
+    stage.deliver(message, 7, "replay-final")
+
+
+@requires("E-83", "E-76")
+def stream_copy_while_pending_and_when_final(stage: Stage) -> None:
+    """A copy waits for the first; when that was handled, the copy is dropped."""
+    message = stage.seal("order")
+    stage.deliver(message, 7)
+    for _ in range(2):
+        stage.deliver(message, 8, "replay-pending")
+        stage.deliver(message, 7, "replay-pending", stream="COPIES")
+        stage.release(message)
+    stage.settle(message)
+    stage.deliver(message, 8, "replay-final")
+    stage.deliver(message, 7, "replay-final", stream="COPIES")
+
+
+@requires("E-83")
+def stream_settled_opens_at_no_place(stage: Stage) -> None:
+    """The broker calls a copy of a handled message a redelivery, at its own place or another."""
+    message, other = stage.seal("order"), stage.seal("other", 2)
+    stage.handle(message, 7)
+    stage.handle(other, 8)
+    for place in (7, 8, 1, 9):
+        stage.deliver(message, place, "replay-final")
+
+
+@requires("E-71")
+def stream_clone_while_pending_and_when_final(stage: Stage) -> None:
+    """Two copies of one sender run; where the second message is stored makes no difference."""
+    first, second = stage.seal("first"), stage.seal("second")
+    stage.deliver(first, 7)
+    stage.deliver(second, 7, "session_cloned")
+    stage.deliver(second, 8, "session_cloned")
+    stage.release(first)
+    stage.deliver(second, 8, "session_cloned")
+    stage.settle(first)
+    stage.deliver(second, 7, "session_cloned")
+    stage.deliver(second, 8, "session_cloned")
+
+
+@requires("E-71", "E-76")
+def stream_clone_with_the_tag_of_the_first(stage: Stage) -> None:
+    """Pending messages are compared by all 8 bytes, marked ones by a tag of one byte."""
+    first = stage.seal("first", tail=(10**18).to_bytes(8, "big"))
+    same = stage.seal("same_tag", tail=(10**18 + 255).to_bytes(8, "big"))
+    next_one = stage.seal("next_tag", tail=(10**18 + 256).to_bytes(8, "big"))
+    front = stage.seal("other_first_bytes", tail=(10**18 + 2**40).to_bytes(8, "big"))
+    stage.deliver(first, 7)
+    stage.deliver(same, 8, "session_cloned")
+    stage.settle(first)
+    stage.deliver(same, 8, "replay-final")
+    stage.deliver(next_one, 8, "session_cloned")
+    stage.deliver(front, 8, "session_cloned")
+
+
+@requires("E-85", "E-72")
+def stream_settled_otherwise_opens_again(stage: Stage) -> None:
+    """No quarantine took the record: the message is forgotten, and opens wherever it comes."""
+    message = stage.seal("order")
+    stage.deliver(message, 7)
+    stage.deliver(message, 8, "replay-pending")
+    stage.forget(message)
+    stage.deliver(message, 8)
+    stage.deliver(message, 7, "replay-pending")
+    stage.settle(message)
+    stage.deliver(message, 7, "replay-final")
+
+
+@requires("E-85")
+def stream_settling_needs_a_pending_message(stage: Stage) -> None:
+    """A message that was forgotten is not marked by a handler that returns late."""
+    message = stage.seal("order")
+    stage.deliver(message, 7)
+    stage.forget(message)
+    stage.settle(message)
+    stage.release(message)
+    stage.deliver(message, 8)
+
+
+@requires("E-72")
+def stream_refused_leaves_nothing(stage: Stage) -> None:
+    """A clone that was refused is neither pending nor marked."""
+    first, second = stage.seal("first"), stage.seal("second")
+    stage.deliver(first, 7)
+    stage.deliver(second, 8, "session_cloned")
+    stage.forget(first)
+    stage.deliver(second, 8)
+
+
+@requires("E-82", "E-75")
+def stream_redelivery_below_the_floor(stage: Stage) -> None:
+    """The floor rises above a pending message; its redelivery opens, a message like it does not."""
+    stage.limit(limit_replay=THREE)
+    old = stage.seal("old", 1, created=NOW - MINUTE)
+    unseen = stage.seal("unseen", 2, created=NOW - MINUTE)
+    stage.deliver(old, 7)
+    stage.flood(4, sender=ALICE)
+    stage.deliver(unseen, 8, "stale")
+    stage.release(old)
+    stage.deliver(old, 7)
+    stage.deliver(old, 9, "replay-pending")
+    stage.settle(old)
+    stage.deliver(old, 7, "replay-final")
+
+
+@requires("E-78", "E-75")
+def dropped_session_that_is_known_again(stage: Stage) -> None:
+    """A session is dropped, and an honest newer message makes it known again. A copy of what it
+    had marked is unmarked in a known session, and has to stay closed."""
+    stage.limit(limit_replay=THREE)
+    copied = stage.seal("copied", 1, created=NOW - MINUTE)
+    newer = stage.seal("newer", 2, created=NOW + 20_000)
+    stage.handle(copied, 7)
+    stage.flood(3, sender=ALICE)
+    stage.deliver(copied, 8, "stale")
+    stage.handle(newer, 9)
+    stage.deliver(copied, 7, "stale")
+    stage.deliver(copied, 8, "stale")
+    stage.deliver(newer, 10, "replay-final")
+
+
+@requires("E-78", "E-75")
+def dropped_page_raises_the_floor_of_its_session(stage: Stage) -> None:
+    """Of two pages of a session the first is dropped, and its marks with it. Nothing at or below
+    its newest message opens in this session; other sessions are not touched."""
+    stage.limit(limit_replay=3200)
+    first = stage.seal("first", 1, created=NOW - 3000)
+    newest = stage.seal("newest", 1023, created=NOW - 2000)
+    second = stage.seal("second", 1024, created=NOW - 1000)
+    for place, message in enumerate((newest, first, second)):
+        stage.handle(message, place)
+    stage.flood(2, sender=ALICE)
+    stage.deliver(first, 10, "stale")
+    stage.deliver(newest, 1, "stale")
+    stage.deliver(stage.seal("same_time", 3, created=NOW - 2000), 11, "stale")
+    stage.deliver(stage.seal("above", 2, created=NOW - 1999), 12)
+    stage.deliver(second, 13, "replay-final")
+    stage.deliver(stage.seal("elsewhere", session="other", created=NOW - 2500), 14)
+
+
+@requires("E-78", "E-75")
+def forgotten_session_raises_the_floor_of_its_sender(stage: Stage) -> None:
+    """With the last page the session goes, and its floor to the sender: a session that is new here
+    begins with it."""
+    stage.limit(limit_replay=THREE)
+    stage.handle(stage.seal("first", created=NOW - 3000), 7)
+    stage.handle(stage.seal("second", session="two", created=NOW - 2000), 8)
+    stage.flood(2, sender=ALICE)
+    stage.deliver(stage.seal("at_floor", session="new", created=NOW - 2000), 10, "stale")
+    above = stage.seal("above", 2, session="new", created=NOW - 1999)
+    stage.handle(above, 11)
+    stage.deliver(stage.seal("still_below", 3, session="new", created=NOW - 2000), 12, "stale")
+
+
+@requires("E-75")
+def floor_of_a_known_session_counts(stage: Stage) -> None:
+    """Other sessions of the sender are dropped; one that is known is measured by its own floor."""
+    stage.limit(limit_replay=THREE)
+    gone = stage.seal("gone", session="gone", created=NOW - 1000)
+    stage.handle(gone, 7)
+    stage.handle(stage.seal("also_gone", session="too", created=NOW - 900), 8)
+    stage.handle(stage.seal("kept", 1), 9)
+    stage.flood(1, sender=ALICE)
+    stage.deliver(gone, 10, "stale")
+    stage.deliver(stage.seal("late", 2, created=NOW - 2 * MINUTE), 11)
+
+
+@requires("E-79")
+def sender_that_holds_most_gives_first(stage: Stage) -> None:
+    """Mallory begins a session for each message and dates them ahead; Alice is quiet and late."""
+    stage.limit(limit_replay=2 * THREE)
+    alice = stage.seal("alice", 1, created=NOW - MINUTE)
+    stage.handle(alice, 7)
+    flood = stage.flood(12, sender=MALLORY, created=NOW + 29_000)
+    stage.deliver(alice, 8, "replay-final")
+    for counter in (2, 1024):
+        message = stage.seal(f"late_{counter}", counter, created=NOW - 2 * MINUTE)
+        stage.handle(message, 8 + counter)
+    stage.handle(stage.seal("new", session="new", created=NOW - 2 * MINUTE), 9)
+    stage.deliver(flood[0], 5000, "stale")
+    stage.deliver(flood[-1], 5001, "replay-final")
+
+
+@requires("E-79")
+def oldest_page_is_the_one_made_first(stage: Stage) -> None:
+    """When a page was made counts, not what its messages say: one dated ahead goes first."""
+    stage.limit(limit_replay=THREE)
+    first = stage.seal("first", session="ahead", created=NOW + 20_000)
+    second = stage.seal("second", session="early", created=NOW - MINUTE)
+    third = stage.seal("third", session="middle", created=NOW)
+    for place, message in enumerate((first, second, third)):
+        stage.handle(message, place)
+    more = stage.seal("more", 2, session="ahead", created=NOW + 20_001)
+    stage.handle(more, 7)
+    stage.handle(stage.seal("last", session="last", created=NOW + 25_000), 8)
+    stage.deliver(first, 9, "stale")
+    stage.deliver(more, 9, "stale")
+    stage.deliver(second, 10, "stale")
+    stage.deliver(third, 11, "replay-final")
+
+
+@requires("E-79")
+def idle_page_goes_first(stage: Stage) -> None:
+    """Nothing of Alice came for an hour; her page goes before those of Mallory, who holds more."""
+    stage.limit(limit_replay=4600)
+    alice = stage.seal("alice")
+    stage.handle(alice, 7)
+    stage.wait(3600)
+    flood = stage.flood(4, sender=MALLORY, created=NOW + 1)
+    stage.deliver(alice, 8, "stale")
+    for one in flood:
+        stage.deliver(one, 9, "replay-final")
+
+
+@requires("E-79")
+def page_in_use_is_not_idle(stage: Stage) -> None:
+    """A second before the hour, and after a new mark, the page of the largest sender goes."""
+    stage.limit(limit_replay=4600)
+    alice = stage.seal("alice")
+    stage.handle(alice, 7)
+    stage.wait(1800)
+    stage.handle(stage.seal("alice_again", 2), 8)
+    stage.wait(3599)
+    flood = stage.flood(4, sender=MALLORY, created=NOW + 1)
+    stage.deliver(alice, 9, "replay-final")
+    stage.deliver(flood[0], 10, "stale")
+
+
+@requires("E-79", "E-75")
+def flood_of_strangers(stage: Stage) -> None:
+    """Strangers fill the budget that they share. A stranger that was quiet is below their floor,
+    an admitted sender is not touched."""
+    stage.limit(limit_replay_unadmitted=THREE)
+    alice, dave = stage.seal("alice", created=NOW - MINUTE), person("replay/dave")
+    stage.handle(alice, 7)
+    quiet = stage.seal("dave", sender=dave, created=NOW - MINUTE)
+    stage.handle(quiet, 8, admitted=False)
+    for n in range(5):
+        stage.flood(1, sender=person(f"replay/stranger {n}"), created=NOW + n, admitted=False)
+    stage.deliver(quiet, 9, "stale", admitted=False)
+    stage.deliver(alice, 10, "replay-final")
+    stage.deliver(stage.seal("late", 2, created=NOW - 2 * MINUTE), 11)
+    new = stage.seal("new_session", session="new", created=NOW - 2 * MINUTE)
+    stage.deliver(new, 12)
+
+
+@requires("E-79", "E-75")
+def sender_that_becomes_admitted(stage: Stage) -> None:
+    """It keeps the session that it has among the strangers, with marks and floor; elsewhere it
+    begins with the floor of the strangers."""
+    stage.limit(limit_replay_unadmitted=THREE)
+    stage.flood(3, sender=MALLORY, admitted=False)
+    kept = stage.seal("kept", 1, created=NOW + 5)
+    stage.handle(kept, 7, admitted=False)
+    stage.deliver(kept, 8, "replay-final")
+    stage.deliver(stage.seal("below", session="new", created=NOW), 9, "stale")
+    late = stage.seal("late", 2, created=NOW + 2)
+    stage.handle(late, 10)
+    stage.deliver(kept, 11, "replay-final")
+    stage.deliver(stage.seal("still_below", session="new", created=NOW + 1), 12, "stale")
+    stage.deliver(stage.seal("above", 2, session="new", created=NOW + 2), 13)
+    stage.flood(5, sender=MALLORY, created=NOW + 10_000, admitted=False)
+    stage.deliver(stage.seal("not_touched", 3, session="new", created=NOW + 2), 14)
+
+
+@requires("E-79", "E-78")
+def sender_that_was_admitted_before(stage: Stage) -> None:
+    """Its floor stays its own where anybody may send: what was dropped of it does not open there,
+    and a flood of strangers does not touch it."""
+    stage.limit(limit_replay=THREE, limit_replay_unadmitted=THREE)
+    flood = stage.flood(4, sender=ALICE)
+    stage.deliver(flood[0], 7, "stale", admitted=False)
+    stage.flood(5, sender=MALLORY, created=NOW + 10_000, admitted=False)
+    stage.deliver(flood[3], 8, "replay-final", admitted=False)
+    stage.deliver(stage.seal("new", session="new", created=NOW + 3), 9, admitted=False)
+
+
+@requires("E-79", "E-78")
+def sender_whose_record_was_forgotten(stage: Stage) -> None:
+    """There is no room for two senders: the strangers take the floor of the one without sessions,
+    and it begins with that when it comes again."""
+    stage.limit(limit_replay=SENDER + ONE)
+    alice = stage.seal("alice", created=NOW + 10)
+    stage.handle(alice, 7)
+    stage.handle(stage.seal("mallory", sender=MALLORY), 8)
+    stage.deliver(alice, 9, "stale")
+    carol = person("replay/carol")
+    stage.deliver(stage.seal("carol", sender=carol, created=NOW + 10), 10, "stale", admitted=False)
+    stage.deliver(stage.seal("alice_later", 2, created=NOW + 11), 11)
+
+
+@requires("E-86", "E-83")
+def pending_over_the_bound(stage: Stage) -> None:
+    """One that waits for a redelivery is forgotten before one in hand that is older."""
+    stage.limit(limit_pending=3)
+    a, b, c, d = (stage.seal(name, n) for n, name in enumerate("abcd", 1))
+    for place, one in enumerate((a, b, c)):
+        stage.deliver(one, place)
+    stage.release(c)
+    stage.release(b)
+    stage.deliver(d, 3)
+    stage.deliver(a, 10, "replay-pending")
+    stage.deliver(b, 11, "replay-pending")
+    stage.forget(a)
+    stage.deliver(c, 12)
+
+
+@requires("E-86")
+def pending_all_in_hand(stage: Stage) -> None:
+    """A caller that never settles: the oldest is forgotten; one that was redelivered is young."""
+    stage.limit(limit_pending=2)
+    a, b, c = (stage.seal(name, n) for n, name in enumerate("abc", 1))
+    stage.deliver(a, 1)
+    stage.deliver(b, 2)
+    stage.deliver(a, 1)
+    stage.deliver(c, 3)
+    stage.deliver(a, 10, "replay-pending")
+    stage.deliver(c, 11, "replay-pending")
+    stage.deliver(b, 12)
+
+
+@requires("E-86", "E-75")
+def forgotten_pending_below_the_floor(stage: Stage) -> None:
+    """It is neither pending nor marked, so that the floor decides."""
+    stage.limit(limit_pending=1, limit_replay=THREE)
+    old = stage.seal("old", session="old", created=NOW - MINUTE)
+    stage.deliver(old, 7)
+    stage.flood(4, sender=ALICE)
+    stage.deliver(old, 7, "stale")
+
+
+@requires("E-72", "E-76", "E-71")
+def live_message_is_marked_at_once(stage: Stage) -> None:
+    """No handler settles it."""
+    stage.limit(started=NOW)
+    first, clone = stage.seal("first"), stage.seal("clone")
+    stage.live(first)
+    stage.live(first, "replay-final")
+    stage.live(clone, "session_cloned")
+    stage.settle(first)
+    stage.release(first)
+    stage.live(first, "replay-final")
+
+
+@requires("E-78", "E-75", "E-79")
+def live_session_that_is_known_again(stage: Stage) -> None:
+    """As in a stream: what was dropped does not open when its session is known again."""
+    stage.limit(limit_replay=THREE)
+    copied = stage.seal("copied", 1, created=NOW - MINUTE)
+    stage.live(copied)
+    for n in range(3):
+        stage.live(stage.seal(f"other_{n}", session=f"other {n}"))
+    stage.live(copied, "stale")
+    stage.live(stage.seal("newer", 2, created=NOW + 20_000))
+    stage.live(copied, "stale")
+
+
+@requires("E-73", "E-75")
+def live_clock_that_is_set_back(stage: Stage) -> None:
+    """What looked too old while the clock was ahead is fresh again; an unmarked message opens."""
+    message, other = stage.seal("message"), stage.seal("other", session="two")
+    stage.now(NOW + 60 * MINUTE)
+    stage.live(message, "stale")
+    stage.live(stage.seal("later", session="later", created=NOW + 60 * MINUTE))
+    stage.now(NOW)
+    stage.live(message)
+    stage.live(other)
+    stage.live(message, "replay-final")

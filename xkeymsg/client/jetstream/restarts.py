@@ -1,0 +1,62 @@
+"""Detection of a durable that begins again: deleted and created again, or reset.
+
+Replay marks belong to one scope: a stream, a durable, and the time of its creation. When a durable
+is reset (`CONSUMER.RESET`), or deleted and created again, everything it delivers must open again,
+so a new scope begins. Two facts show that, and both are the server's word:
+
+    the time of creation    in every answer about the durable
+    the consumer sequence   in the subject of each acknowledgement; it counts deliveries from 1
+
+The server increments the consumer sequence with each delivery, redeliveries included, and a worker
+receives them in that order: a sequence that does not increase is a restart. There is one exception.
+A server that was killed may have lost the last part of its count; messages of that part that were
+handled must not be handled again for that. It takes an interruption, after which the durable is
+looked up before it is asked for messages: a count that is at most `max_ack_pending` behind goes on
+from there.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xkeymsg.client.jetstream.durables import Durable
+
+__all__ = ("Restarts",)
+
+_PENDING: Final = 1000
+"""The tolerance where `max_ack_pending` is unlimited."""
+
+
+class Restarts:
+    """The identity and the delivery count of one durable."""
+
+    def __init__(self) -> None:
+        self._created: str | None = None
+        self._greatest = 0
+        self._last = 0
+
+    def learn(self, durable: Durable, *, interrupted: bool = False) -> bool:
+        """Record the server's answer about the durable; return whether it has begun again.
+
+        Args:
+            durable: The answer.
+            interrupted: Whether the connection, or the server, was lost since the last answer, and
+                no message was asked for since. Otherwise the count in it may be an old one.
+        """
+        tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
+        lost = interrupted and durable.delivered < self._last
+        restart = self._created not in (None, durable.created)
+        restart |= lost and not 0 < durable.delivered >= self._greatest - tolerated
+        self._created = durable.created
+        if restart:
+            self._greatest = self._last = 0
+        elif lost:
+            self._last = durable.delivered
+        return restart
+
+    def is_restart(self, number: int) -> bool:
+        """Return whether the consumer sequence of a delivery begins a new count."""
+        restart = number <= self._last
+        self._greatest = number if restart else max(number, self._greatest)
+        self._last = number
+        return restart

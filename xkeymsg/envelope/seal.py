@@ -1,0 +1,165 @@
+"""Putting an envelope together from numbers that are given (spec, "Parts", "Signature", "Wraps").
+
+Nothing here is drawn or remembered: the same arguments make the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from typing import Final
+
+from xkeymsg import nkey, primitives, wire
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.frame import COMMIT_SIZE, WRAP_SIZE
+from xkeymsg.envelope.head import encode_time
+from xkeymsg.envelope.plan import Contents
+from xkeymsg.envelope.session import Plan, Wrap
+from xkeymsg.errors import SignatureInvalidError
+
+__all__ = ("LARGE", "assemble", "seal_part", "seal_view", "seal_wraps")
+
+_KINDS: Final = tuple(bytes((kind,)) for kind in range(256))
+LARGE: Final = 1 << 18
+"""Bytes from which a single part is sealed in place; below, the fixed costs of that count."""
+
+
+def seal_part(
+    ephemeral: bytes, nonce: bytes, index: int, kind: int, content: bytes, content_key: bytes
+) -> tuple[bytes, ...]:
+    """Encrypt one part under its own, fresh key, and commit to that key.
+
+    Returns:
+        The encoding of the part in pieces, so that a large one is copied once, at the end.
+    """
+    keys = derive.part_keys(content_key, ephemeral, nonce, index)
+    # The nonce can be fixed: this key is of this part of this message alone.
+    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
+    return wire.bin_header(1 + COMMIT_SIZE + len(sealed)), _KINDS[kind], keys[32:], sealed
+
+
+def seal_view(
+    ephemeral: bytes,
+    nonce: bytes,
+    index: int,
+    granted: Iterable[int],
+    content_keys: Sequence[bytes],
+    view_key: bytes,
+) -> bytes:
+    """Encrypt the content keys of the parts that one group of readers may open, ascending.
+
+    Returns:
+        The encoding of the view.
+    """
+    keys = derive.view_keys(view_key, ephemeral, nonce, index)
+    grants = b"".join(bytes((part,)) + content_keys[part] for part in granted)
+    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, grants, None)
+    return wire.encode_bin(keys[32:] + sealed)
+
+
+def assemble(
+    plan: Plan,
+    nonce: bytes,
+    created_ms: int,
+    contents: Contents,
+    keys: Sequence[bytes],
+    signer: nkey.Signer | None,
+) -> bytes:
+    """Make an envelope.
+
+    Args:
+        plan: The prepared route.
+        nonce: The counter and random bytes, which no other message of the session has.
+        created_ms: When it is sealed, in milliseconds since 1970.
+        contents: The parts; one, if the plan has no views.
+        keys: A fresh key for each part, and then for each view.
+        signer: Who signs, if anybody does.
+    """
+    ephemeral, before, between, (_, _, wraps_header, unsigned, wraps, views, order) = plan
+    pieces = [before, nonce, encode_time(created_ms), between]
+    grants: bytes | list[bytes] = b"\0" + keys[0]
+    if views:
+        view_keys = keys[len(contents) :]
+        for index, granted in enumerate(views):
+            pieces.append(seal_view(ephemeral, nonce, index, granted, keys, view_keys[index]))
+        pieces.append(wire.array_header(len(contents)))
+        for index, (kind, content) in enumerate(contents):
+            pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
+        grants = [bytes((index,)) + view_keys[index] for index in order]
+    else:
+        [(kind, content)] = contents
+        if len(content) >= LARGE:
+            return _assemble_in_place(plan, nonce, b"".join(pieces), kind, content, keys[0], signer)
+        pieces += seal_part(ephemeral, nonce, 0, kind, content, keys[0])
+    if signer is None:
+        pieces.append(unsigned)
+    else:
+        signature = _sign(signer, primitives.sha256(b"".join(pieces)))
+        pieces += wire.encode_bin(signature), wraps_header
+    covered = b"".join(pieces)
+    return seal_wraps([covered], wraps, nonce, grants, primitives.sha256(covered))
+
+
+def seal_wraps(
+    pieces: list[bytes],
+    wraps: Iterable[Wrap],
+    nonce: bytes,
+    grants: bytes | Iterable[bytes],
+    transcript: bytes,
+) -> bytes:
+    """Join `pieces` and a wrap for each recipient, in the order of their tags.
+
+    Args:
+        pieces: What precedes the wraps.
+        wraps: The encryption for each recipient.
+        nonce: The nonce of the message.
+        grants: What a wrap holds, an index and a key: one for all recipients, or one for each.
+        transcript: T, the hash of everything before the wraps: each of them authenticates it.
+    """
+    if isinstance(grants, bytes):
+        for wrap in wraps:
+            pieces.append(wrap(nonce, grants, transcript))  # noqa: PERF401 - one call less
+    else:
+        pairs = zip(wraps, grants, strict=True)
+        pieces += [wrap(nonce, grant, transcript) for wrap, grant in pairs]
+    return b"".join(pieces)
+
+
+def _assemble_in_place(
+    plan: Plan,
+    nonce: bytes,
+    front: bytes,
+    kind: int,
+    content: bytes,
+    content_key: bytes,
+    signer: nkey.Signer | None,
+) -> bytes:
+    """Seal one large part where it stands in the envelope, which begins with `front`.
+
+    A ciphertext of its own, to be copied later, is a second allocation of that size, which at a
+    megabyte costs as much as encrypting and hashing: the C library returns such memory to the
+    kernel after each message and gets it again, page by page.
+    """
+    _, _, wraps_header, _, wraps, _, _ = plan.audience
+    keys = derive.part_keys(content_key, plan.ephemeral, nonce, 0)
+    sealed_size = len(content) + primitives.AEAD_TAG_SIZE
+    lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _KINDS[kind] + keys[32:]
+    sealed_end = len(lead) + sealed_size
+    wraps_start = sealed_end + 2 + (0 if signer is None else 64) + len(wraps_header)
+    envelope = BytesIO(bytes(wraps_start + WRAP_SIZE * len(wraps)))
+    with envelope.getbuffer() as view:
+        view[: len(lead)] = lead
+        aead = primitives.AEAD(keys[:32])
+        aead.encrypt_into(derive.ZERO_NONCE, content, None, view[len(lead) : sealed_end])
+        signature = b"" if signer is None else _sign(signer, primitives.sha256(view[:sealed_end]))
+        view[sealed_end:wraps_start] = wire.encode_bin(signature) + wraps_header
+        transcript = primitives.sha256(view[:wraps_start])
+        view[wraps_start:] = seal_wraps([], wraps, nonce, b"\0" + content_key, transcript)
+    return envelope.getvalue()
+
+
+def _sign(signer: nkey.Signer, digest: bytes) -> bytes:
+    signature = signer.sign(derive.signed_bytes(digest))
+    if len(signature) != 64:
+        raise SignatureInvalidError("the signer did not return an Ed25519 signature")
+    return signature

@@ -1,0 +1,211 @@
+"""Opening up to the wrap: authenticates the sender (spec, "Opening order", steps 1 to 7).
+
+    bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked
+
+Before `Unlocked`, the bytes may come from anybody. The order of the checks bounds the work: limits
+come first; no X25519 is computed with the key of a sender that is not admitted, nor with an
+ephemeral key unless a keyed hash (the tag) says that the message is for us; and the bytes between
+the tags and the wraps are hashed, not parsed.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from xkeymsg import primitives
+from xkeymsg.envelope import derive, frame
+from xkeymsg.envelope.admission import Admission, Admit
+from xkeymsg.envelope.head import Head, decode_head
+from xkeymsg.envelope.recent import Recent
+from xkeymsg.errors import (
+    AuthenticationError,
+    NotARecipientError,
+    SenderNotAdmittedError,
+)
+from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.limits import Limits
+
+__all__ = ("Admitted", "Located", "Unlocked", "Unlocker", "admit", "locate")
+
+_ADMITTED_SENDERS: Final = 4096
+_ADMITTED_SESSIONS: Final = 16_384
+_OTHER_SENDERS: Final = 64
+_OTHER_SESSIONS: Final = 256
+"""Cache sizes: senders and sessions of admitted senders, and of all others (E-39)."""
+
+
+_COPIED: Final = 1 << 14
+"""Envelopes up to this many bytes are sliced as bytes: a short copy beats a memoryview."""
+
+
+class Located(NamedTuple):
+    """An envelope whose head is well-formed (steps 1 to 3)."""
+
+    envelope: bytes
+    view: bytes | memoryview
+    """The envelope, for slices."""
+    head: Head
+    head_end: int
+
+    def __repr__(self) -> str:
+        return f"<Located {len(self.envelope)} bytes>"
+
+
+class Admitted(NamedTuple):
+    """A located envelope that names an admitted sender (step 4); nothing is proven yet."""
+
+    located: Located
+    admission: Admission
+
+    def __repr__(self) -> str:
+        return "<Admitted>"
+
+
+class Unlocked(NamedTuple):
+    """An envelope whose wrap for us has verified (steps 5 to 7): the sender made every byte."""
+
+    admitted: Admitted
+    body: frame.Span
+    """The span of views, parts and signature."""
+    grant: bytes
+    """The content of the wrap: an index and a key."""
+
+    def __repr__(self) -> str:
+        return "<Unlocked>"  # a NamedTuple would show the key
+
+
+def locate(envelope: bytes, limits: Limits) -> Located:
+    """Read the head.
+
+    Raises:
+        EnvelopeError: If the bytes do not begin like an envelope.
+    """
+    start, end = frame.locate_head(envelope, limits)
+    view = envelope if len(envelope) <= _COPIED else memoryview(envelope)
+    return _new(Located, (envelope, view, decode_head(envelope, start, end), end))
+
+
+def admit(located: Located, admission_of: Admit) -> Admitted:
+    """Check that the sender is admitted, at the message's time of sealing.
+
+    Admission is decided for each message and never cached: once trust withdraws a sender, its next
+    message is refused, although the keys of its session are cached.
+
+    Raises:
+        SenderNotAdmittedError: If the sender, or the user it names, is not admitted (E-62, E-63).
+    """
+    head = located.head
+    admission = admission_of(head.sender, head.subject, head.created_ms)
+    if admission is None:
+        raise SenderNotAdmittedError("this key may not send on this subject")
+    if admission.users and head.identity not in admission.users:
+        raise SenderNotAdmittedError("the message names another user than the key's")
+    return _new(Admitted, (located, admission))
+
+
+class _Own(NamedTuple):
+    """One of our keys, and a user it may be addressed under."""
+
+    pair: XKeyPair
+    public: bytes
+    user: bytes
+
+
+_SessionKeys = dict[int, tuple[bytes, primitives.AEAD]]
+"""Maps the number of one of our (key, user) pairs to the session's tag and the AEAD under K."""
+
+_NOTHING: Final[_SessionKeys] = {}
+_new: Final = tuple.__new__
+
+
+class _Cache:
+    """A bounded cache of the keys of senders and sessions; unused entries are dropped."""
+
+    def __init__(self, senders: int, sessions: int) -> None:
+        self.senders = Recent[tuple[derive.PairKeys, ...]](senders)
+        self.sessions = Recent[_SessionKeys](sessions)
+
+    def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
+        """Keep keys under which a wrap has verified, and no others (E-38)."""
+        self.sessions.add(name, (self.sessions.get(name) or _NOTHING) | {number: (tag, aead)})
+
+
+class Unlocker:
+    """Finds and opens the wrap for one of a reader's keys."""
+
+    def __init__(self, keyring: Keyring, limits: Limits) -> None:
+        self._own = tuple(
+            _Own(pair, bytes(pair.public), user) for pair, user in keyring.combinations
+        )
+        self._numbered = tuple(enumerate(self._own))
+        self._limits = limits
+        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS)
+        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
+
+    def unlock(self, admitted: Admitted) -> Unlocked:
+        """Find and open the wrap for one of our keys.
+
+        Raises:
+            EnvelopeError: If tags or wraps are malformed.
+            NotARecipientError: If no tag is ours (E-35).
+            AuthenticationError: If no wrap under a tag of ours opens (E-37).
+        """
+        (envelope, view, head, head_end), admission = admitted
+        tags, start, end, wraps = frame.locate_wraps(envelope, head_end, self._limits)
+        cache = self._admitted if admission.admitted else self._others
+        grant = self._unwrap(view, head, tags, wraps, cache)
+        return _new(Unlocked, (admitted, (start, end), grant))
+
+    def _unwrap(
+        self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache
+    ) -> bytes:
+        """Open the first wrap that verifies for one of our (key, user) pairs, in order (E-37)."""
+        sender, ephemeral, nonce = head[:3]
+        name = sender + ephemeral
+        session, transcript = cache.sessions.get(name) or _NOTHING, b""
+        for number, own in self._numbered:
+            tag, aead = session.get(number) or (self._tag(cache, number, head), None)
+            place = frame.find_tag(tags, tag)
+            if place is None:
+                continue
+            if aead is None:
+                aead = self._wrap_aead(cache, number, own, head)
+            transcript = transcript or primitives.sha256(view[:start])
+            at = start + frame.WRAP_SIZE * place
+            wrap = view[at : at + frame.WRAP_SIZE]
+            try:
+                grant = aead.decrypt(nonce, wrap, transcript)
+            except primitives.InvalidTag:
+                continue
+            if number not in session:
+                cache.add_session(name, number, tag, aead)  # its wrap has verified (E-38)
+            return grant
+        if transcript:
+            raise AuthenticationError
+        raise NotARecipientError(len(tags) // frame.TAG_SIZE)
+
+    def _pairs(self, cache: _Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
+        """Return the keys shared with a sender; the first call costs an X25519 for each own key."""
+        keys = cache.senders.get(sender)
+        if keys is None:
+            peer = XKey(sender)
+            # By key: with a user, each key is in `_own` twice, but needs only one X25519.
+            pairs = {own.public: own.pair for own in self._own}
+            shared = {public: pair.dh(peer) for public, pair in pairs.items()}
+            keys = tuple(
+                derive.pair_keys(shared[own.public], sender, own.public, own.user)
+                for own in self._own
+            )
+            cache.senders.add(sender, keys)
+        return keys
+
+    def _tag(self, cache: _Cache, number: int, head: Head) -> bytes:
+        return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
+
+    def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
+        """Derive K: the only X25519 with a key that anybody can choose; needs a matching tag."""
+        auth_key = self._pairs(cache, head.sender)[number].auth_key
+        ephemeral = XKey(head.ephemeral)
+        return primitives.AEAD(
+            derive.wrap_key(own.pair, ephemeral, head.ephemeral, own.public, auth_key)
+        )

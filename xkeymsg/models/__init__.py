@@ -1,0 +1,1 @@
+"""Typed models as documents: dataclasses, pydantic models and msgspec Structs."""

@@ -1,0 +1,337 @@
+"""`Opener`: opens envelopes for one reader.
+
+    bytes --locate--> Located --admit--> Admitted --unlock--> Unlocked --read--> Read
+          --release--> Message, or View
+
+Only `Opener._release` makes a `Message` or `View` from an envelope. It performs steps 11 to 15 of
+the specification ("Opening order") in their order. The replay mark comes last, so that a refused
+message leaves no mark (E-72, E-89).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.envelope import open as reading
+from xkeymsg.envelope.admission import Admit, Senders, admission_of, knows_users
+from xkeymsg.envelope.content import Headers
+from xkeymsg.envelope.head import Head
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.open import Read
+from xkeymsg.envelope.replay import ReplayMemory, ReplayState, StreamPosition
+from xkeymsg.envelope.subject import Matcher, matcher
+from xkeymsg.envelope.unlock import Unlocker, admit, locate
+from xkeymsg.errors import (
+    ConfigurationError,
+    ExpiredError,
+    SignatureMissingError,
+    SubjectMismatchError,
+    XKeyMsgError,
+)
+from xkeymsg.fields.joining import join
+from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.models import convert
+
+__all__ = ("Form", "Opener", "View")
+
+Replay = Literal["live", "file"]
+
+_Model = TypeVar("_Model")
+_Content = TypeVar("_Content")
+_Made = TypeVar("_Made", bound=Message)
+
+
+class View(Message):
+    """The fields of a document that one reader may see, with the attributes of a message."""
+
+    __slots__ = ("document", "withheld")
+
+    def __init__(
+        self,
+        head: Head,
+        document: tuple[Any, int],
+        admitted: bool,
+        signer: str | None,
+        content_type: str | None,
+        headers: Headers,
+    ) -> None:
+        super().__init__(head, b"", admitted, signer, content_type, headers)
+        self.document = document[0]
+        """The fields that this reader may see; lists hold `WITHHELD` instead of withheld items."""
+        self.withheld = document[1]
+        """The number of parts of the document that this reader may not see."""
+
+    def into(self, model: type[_Model]) -> _Model:
+        """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
+
+        The model must have a default for every withheld field; in the result, a withheld field
+        cannot be told from one with that value. A list may be shorter than the sender's, and a list
+        with a withheld item is refused unless its items can be anything. The model need not be the
+        sender's, nor be annotated with `Readers`.
+
+        Raises:
+            PolicyError: If the model has no default for a withheld field; names every such place.
+            MalformedError: If the document does not fit the model; names the places, but no values.
+            TypeError: If `model` is not one of these kinds.
+        """
+        return convert.into(model, self.document, self.withheld)
+
+    def __repr__(self) -> str:
+        return f"<View {self.message_id.hex()}, {self.withheld} parts withheld>"
+
+
+class Form(NamedTuple, Generic[_Content, _Made]):
+    """The kind of content that a call opens: a parser, and a constructor for the result."""
+
+    parse: Callable[[Read, Limits], tuple[_Content, str | None, Headers]]
+    make: Callable[[Head, _Content, bool, str | None, str | None, Headers], _Made]
+
+
+def _document(message: Read, limits: Limits) -> tuple[tuple[Any, int], str | None, Headers]:
+    """Join the granted parts of a document; count the withheld ones."""
+    contents, content_type, headers = reading.fields(message, limits)
+    # Every reader is granted the metadata part, if there is one.
+    withheld = len(message.body.parts) - len(message.granted)
+    plaintexts = [contents[number] for number in sorted(contents)]
+    return (join(plaintexts, limits), withheld), content_type, headers
+
+
+_PAYLOAD: Final = Form(reading.payload, Message)
+_DOCUMENT: Final = Form(_document, View)
+
+
+class Opener:
+    """Opens messages for one reader, in one scope: a subscription, or a durable consumer.
+
+        opener = Opener(bob, senders={alice.public})
+        message = opener.open(envelope, subject="orders.new")
+        view = opener.open_document(envelope, subject="ehr.patients")
+
+    An opener remembers the messages that it opened and refuses them the second time; two
+    subscriptions that get the same messages need an opener each. Thread-safe. After a fork each
+    process has a replay memory of its own.
+    """
+
+    def __init__(
+        self,
+        keys: XKeyPair | Keyring,
+        senders: Senders | None = None,
+        *,
+        replay: Replay = "live",
+        max_age: timedelta | None = None,
+        require_signature: bool = False,
+        limits: Limits | None = None,
+    ) -> None:
+        """Initialize with the reader's keys and the senders that it admits.
+
+        Args:
+            keys: A key pair, or a keyring with retired keys and the reader's user.
+            senders: The admitted keys; a mapping from key to user nkey `U…`, where the message has
+                to name that user; trust; or `ANYONE`. Without it, each call must give `senders`.
+            replay: `"live"`: a message must be fresh, and opens once. `"file"`: neither is checked,
+                for data at rest. A call with a position uses the policy of streams.
+            max_age: The greatest age of a message on arrival; overrides `limits.max_age`.
+            require_signature: Whether to refuse messages that the sender's user has not signed.
+            limits: The limits to enforce.
+
+        Raises:
+            ConfigurationError: If signatures are required but no sender's user can be known, or an
+                argument has an invalid value.
+            KeyFormatError: If a user is not a public user key.
+            TypeError: If an argument has the wrong type.
+        """
+        keyring = _keyring(keys)
+        self._limits = limits or Limits()
+        if max_age is not None:
+            self._limits = dataclasses.replace(self._limits, max_age=max_age)
+        if replay not in ("live", "file"):
+            raise ConfigurationError("replay: expected 'live' or 'file' (streams: give a position)")
+        self._replay = replay
+        self._require_signature = require_signature
+        self._admit = None if senders is None else self._admission(senders)
+        self._public = keyring.active.public
+        self._unlocker = Unlocker(keyring, self._limits)
+        self._memory = ReplayMemory(self._limits, now_ns() // 1_000_000)
+
+    def open(
+        self,
+        envelope: bytes,
+        *,
+        subject: str | Iterable[str],
+        senders: Senders | None = None,
+        wire_subject: str | None = None,
+        position: StreamPosition | None = None,
+    ) -> Message:
+        """Open a payload.
+
+        Args:
+            envelope: The received bytes; they need not be trusted.
+            subject: The subject it may be sealed for: exact, a NATS pattern, or several.
+            senders: The admitted senders, instead of the opener's.
+            wire_subject: The subject on which the broker delivered it, if the sealed subject has to
+                equal it.
+            position: The message's position in a stream, from JetStream's own metadata: the same
+                message at the same position is a redelivery. Call `settle` before acknowledging it,
+                and `release` after a negative acknowledgement.
+
+        Raises:
+            XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
+                `outside` what others may learn of it. It contains no plaintext.
+            ConfigurationError: If neither the opener nor the call gives `senders`.
+            TypeError: If an argument has the wrong type.
+        """
+        now_ms = now_ns() // 1_000_000
+        return self._open(now_ms, envelope, _PAYLOAD, subject, senders, wire_subject, position)
+
+    def open_document(
+        self,
+        envelope: bytes,
+        *,
+        subject: str | Iterable[str],
+        senders: Senders | None = None,
+        wire_subject: str | None = None,
+        position: StreamPosition | None = None,
+    ) -> View:
+        """Open the fields of a document that this reader may see.
+
+        Args:
+            envelope: As for `open`.
+            subject: As for `open`.
+            senders: As for `open`.
+            wire_subject: As for `open`.
+            position: As for `open`.
+
+        Raises:
+            NotARecipientError: If this reader may see no field.
+            XKeyMsgError: As for `open`.
+        """
+        now_ms = now_ns() // 1_000_000
+        return self._open(now_ms, envelope, _DOCUMENT, subject, senders, wire_subject, position)
+
+    def rekey(self, keys: XKeyPair | Keyring) -> None:
+        """Replace the keys of the same reader; the replay memory is kept.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        keyring = _keyring(keys)
+        self._public = keyring.active.public
+        self._unlocker = Unlocker(keyring, self._limits)
+
+    def settle(self, message: Message, *, handled: bool = True) -> None:
+        """End the handling of a message of a stream, before it is acknowledged.
+
+        A handled message never opens again here, unless it was forgotten before it was settled, as
+        there were more than `Limits.replay_pending` in hand. With `handled=False` the message is
+        forgotten and opens again, at whatever position it is delivered. A rejected message counts
+        as handled.
+
+        Raises:
+            TypeError: If an argument has the wrong type.
+        """
+        self._memory.settle(_head_of(message), handled=handled)
+
+    def release(self, message: Message) -> None:
+        """Keep a message pending for its redelivery, after a negative acknowledgement.
+
+        Raises:
+            TypeError: If the argument has the wrong type.
+        """
+        self._memory.release(_head_of(message))
+
+    def replay_state(self) -> ReplayState:
+        """Return how full the replay memory is, for metrics."""
+        return self._memory.state(now_ns() // 1_000_000)
+
+    def _admission(self, senders: Senders) -> Admit:
+        if self._require_signature and not knows_users(senders):
+            raise ConfigurationError("require_signature requires senders with a known user")
+        return admission_of(senders)
+
+    def _open(
+        self,
+        now_ms: int,
+        envelope: bytes,
+        form: Form[_Content, _Made],
+        subject: str | Iterable[str],
+        senders: Senders | None,
+        wire_subject: str | None,
+        position: StreamPosition | None,
+    ) -> _Made:
+        """Open at a given time, in milliseconds since 1970."""
+        if type(envelope) is not bytes:
+            raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
+        if wire_subject is not None or position is not None:
+            _check_place(wire_subject, position)
+        admission = self._admit if senders is None else self._admission(senders)
+        if admission is None:
+            raise ConfigurationError("no senders: pass senders=…, or ANYONE")
+        expected = matcher(subject)
+        unlocked = self._unlocker.unlock(admit(locate(envelope, self._limits), admission))
+        try:
+            message = reading.read(unlocked, self._limits)
+            return self._release(now_ms, message, form, expected, wire_subject, position)
+        except XKeyMsgError as error:
+            error.outside = "refused"  # the sender is proven
+            raise
+
+    def _release(
+        self,
+        now_ms: int,
+        message: Read,
+        form: Form[_Content, _Made],
+        expected: Matcher,
+        wire_subject: str | None,
+        position: StreamPosition | None,
+    ) -> _Made:
+        """Perform steps 11 to 16; nothing else makes a message from an envelope."""
+        (_, head, admission, _, _), (parse, make) = message, form
+        _, _, _, _, subject, _, _, expires_ms = head
+        if not expected(subject):
+            raise SubjectMismatchError("sealed for a subject that is not expected here")
+        if wire_subject is not None and wire_subject != subject:
+            raise SubjectMismatchError("delivered on another subject than the sealed one")
+        content, content_type, headers = parse(message, self._limits)
+        if expires_ms is not None and now_ms >= expires_ms:
+            raise ExpiredError("expired: the sender limited how long the message may be opened")
+        once = position is not None or self._replay == "live"
+        if once:
+            self._memory.check_fresh(head, position, now_ms=now_ms)
+        signer = reading.signer_of(message) if admission.users else None
+        if signer is None and (self._require_signature or admission.always_signs):
+            raise SignatureMissingError("not signed by a user who is known for the key")
+        if once:
+            self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
+        return make(head, content, admission.admitted, signer, content_type, headers)
+
+    def __repr__(self) -> str:
+        return f"<Opener for {self._public}>"
+
+
+def _head_of(message: object) -> Head:
+    if not isinstance(message, Message):
+        raise TypeError(f"expected a Message, not {type(message).__name__}")
+    return message._head  # noqa: SLF001 - made here
+
+
+def _check_place(wire_subject: object, position: object) -> None:
+    # A value that is not a str would equal no subject: the fault is the call's, not the message's.
+    if wire_subject is not None and not isinstance(wire_subject, str):
+        raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
+    if position is not None and not isinstance(position, StreamPosition):
+        raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
+    if position is not None and [type(each) for each in position] != [str, int, int]:
+        raise TypeError("a position is a str and two of int")
+
+
+def _keyring(keys: XKeyPair | Keyring) -> Keyring:
+    keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
+    for pair in (keyring.active, *keyring.retired):
+        if not isinstance(pair, XKeyPair):
+            raise TypeError(f"a reader's key is an XKeyPair, not {type(pair).__name__}")
+    return keyring

@@ -1,0 +1,471 @@
+"""NATS JWTs and xkey certificates: one strict form to read, and the same form to write.
+
+A claim is `header "." claims "." signature`, each part in base64url. The rules of form, T-1 in
+docs/spec/trust.md:
+
+- The header is `{"typ":"JWT","alg":"ed25519-nkey"}`, for a certificate `ed25519-xkey`: the place in
+  the chain decides which, never the text itself. Members may stand in either order; there are no
+  others.
+- base64url is canonical: no padding, no characters outside the alphabet, spare bits are zero.
+  Otherwise one claim has 16 spellings, and anyone can make another text of the same claim.
+- Claims are one JSON object in UTF-8: no repeated name, no number that is not an integer of 64
+  bits, no lone surrogate, at most 32 containers one in another. A name that differs from a known
+  one in case alone is refused: Go takes it for the known one.
+- `nats.type` fits the place, `nats.version` is 2, and `type` does not stand at the top (version 1).
+- `sub` and `iss` are nkeys of the kinds that the place demands; `iat` is required; `exp` and `nbf`
+  are not negative.
+- Sizes are checked first: 16 KiB for a user JWT or a certificate, 64 KiB for an operator's, 256 KiB
+  for an account's.
+- The signature is Ed25519 over the exact bytes of `header "." claims`, preceded in a certificate by
+  0xFF "xkm1/xkey" 0x00. A byte 0xFF cannot be part of a login nonce, which travels as JSON, so no
+  signed nonce is a certificate. An issuer of small order, whose signatures anybody can make, is
+  refused; nats-server takes it.
+
+`jti` identifies nothing: tools give every edit of one second the same one. It is written as the Go
+library computes it, and not read. No error and no `repr` shows a text: a bearer JWT is a password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, NoReturn
+
+from xkeymsg import primitives
+from xkeymsg.errors import (
+    BadSignatureError,
+    ConfigurationError,
+    KeyFormatError,
+    MalformedClaimError,
+    WrongIssuerError,
+)
+from xkeymsg.nkey import Prefix, Signer, UserKey, decode_public
+
+__all__ = (
+    "CERTIFICATE_DOMAIN",
+    "UNLIMITED_ACCOUNT",
+    "UNLIMITED_USER",
+    "Claims",
+    "Kind",
+    "decode",
+    "exact_names",
+    "format_creds",
+    "issue",
+    "issue_time",
+    "jti",
+    "list_of_text",
+    "parse_creds",
+)
+
+CERTIFICATE_DOMAIN: Final = b"\xffxkm1/xkey\x00"
+"""What precedes the signed bytes of a certificate."""
+
+_NKEY_HEADER: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ"
+_XKEY_HEADER: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LXhrZXkifQ"
+_MAX_DEPTH: Final = 32
+_MAX_INTEGER: Final = 2**63 - 1
+
+UNLIMITED_USER: Final[Mapping[str, Any]] = {
+    "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1,
+}  # fmt: skip
+"""What tools write for a user without permissions or limits of its own (not a scoped one)."""
+
+UNLIMITED_ACCOUNT: Final[Mapping[str, Any]] = {
+    "limits": dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
+    | {"wildcards": True},
+    "default_permissions": {"pub": {}, "sub": {}},
+}
+"""What tools write for an account without limits."""
+
+
+class Kind(Enum):
+    """The places in a chain: `nats.type`, kinds of key, header, signing domain, greatest size."""
+
+    OPERATOR = ("operator", Prefix.OPERATOR, Prefix.OPERATOR, _NKEY_HEADER, b"", 64 << 10)
+    ACCOUNT = ("account", Prefix.ACCOUNT, Prefix.OPERATOR, _NKEY_HEADER, b"", 256 << 10)
+    USER = ("user", Prefix.USER, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10)
+    XKEY = ("xkey", Prefix.CURVE, Prefix.USER, _XKEY_HEADER, CERTIFICATE_DOMAIN, 16 << 10)
+
+    def __init__(
+        self, type_: str, subject: Prefix, issuer: Prefix, header: str, domain: bytes, size: int
+    ) -> None:
+        self.type = type_
+        self.subject = subject
+        self.issuer = issuer
+        self.header = header
+        self.domain = domain
+        self.size = size
+
+    def __str__(self) -> str:
+        return "xkey certificate" if self is Kind.XKEY else f"{self.type} JWT"
+
+
+class Claims(NamedTuple):
+    """A claim whose form and signature are right; whether it counts is for `trust.chain` to say."""
+
+    kind: Kind
+    text: str
+    """The whole JWT or certificate."""
+    subject: str
+    raw_subject: bytes
+    """The 32 bytes of `sub`."""
+    issuer: str
+    name: str
+    issued: int
+    """`iat`, in seconds, as the other times."""
+    not_before: int
+    """`nbf`; 0 for none."""
+    expires: int
+    """`exp`; 0 for none."""
+    members: Mapping[str, Any]
+    """All members at the top."""
+    nats: Mapping[str, Any]
+    """The member that NATS defines; the shapes of what is in it are not checked."""
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {self.subject} by {self.issuer}>"
+
+
+def decode(text: str, kind: Kind) -> Claims:
+    """Read a claim for one place in a chain; check its form and its signature (T-1).
+
+    Raises:
+        BadSignatureError: If the signature is not by the issuer that it names.
+        MalformedClaimError: If it is not a claim of this kind in the one accepted kind.
+        WrongIssuerError: If the issuer is not of the kind that issues such claims.
+        TypeError: If `text` is not a str.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"a claim is a str, not {type(text).__name__}")
+    if len(text) > kind.size:
+        _malformed(kind, f"{len(text)} characters, at most {kind.size} are allowed")
+    parts = text.split(".", 3)
+    if len(parts) != 3:
+        _malformed(kind, "expected three parts")
+    header, body, signature = parts
+    try:
+        if header != kind.header and _json(header) != _json(kind.header):
+            _malformed(kind, "the header is not the one for this kind of claim")
+        raw_signature = _base64(signature)
+        claims = _json(body)
+        return _read(text, kind, claims, len(header) + 1 + len(body), raw_signature)
+    except _Fault as fault:
+        _malformed(kind, fault.why)
+
+
+def _read(text: str, kind: Kind, claims: dict[str, Any], signed: int, signature: bytes) -> Claims:
+    nats = _checked(kind, claims)
+    subject, issuer = claims.get("sub"), claims.get("iss")
+    raw_subject = _key(kind.subject, subject)
+    if kind is Kind.USER and not any(raw_subject):
+        raise _Fault("the all-zero user key is reserved")  # it stands for a key without a user
+    try:
+        signer = _issuer(kind.issuer, issuer)
+    except (KeyFormatError, TypeError):
+        raise WrongIssuerError(
+            f"{kind}: the issuer is not a public key {kind.issuer.letter}…"
+        ) from None
+    message = kind.domain + text[:signed].encode()
+    if len(signature) != 64 or not primitives.ed25519_verify(signer, message, signature):
+        raise BadSignatureError(f"{kind}: the signature is not by the issuer")
+    get = claims.get
+    name, exp, nbf = get("name", ""), get("exp", 0), get("nbf", 0)
+    return Claims(
+        kind,
+        text,
+        str(subject),
+        raw_subject,
+        str(issuer),
+        name,
+        get("iat", 0),
+        nbf,
+        exp,
+        claims,
+        nats,
+    )
+
+
+def _checked(kind: Kind, claims: dict[str, Any]) -> dict[str, Any]:
+    """Check the members that all kinds of claims share; return `nats`."""
+    exact_names(claims, _TOP)
+    nats = claims.get("nats")
+    if type(nats) is not dict or "type" in claims or nats.get("version") != 2:
+        raise _Fault("not version 2 of NATS JWTs")
+    if nats.get("type") != kind.type:
+        raise _Fault("`nats.type` is of another kind of claim")
+    for name in ("name", "aud", "jti"):
+        if type(claims.get(name, "")) is not str:
+            raise _Fault(f"`{name}` is not text")
+    for name in ("iat", "exp", "nbf"):
+        if type(time := claims.get(name, 0)) is not int or time < 0:
+            raise _Fault(f"`{name}` is not a time")
+    if not claims.get("iat"):
+        raise _Fault("no `iat`")
+    return nats
+
+
+_TOP: Final = frozenset({"aud", "exp", "iat", "iss", "jti", "name", "nats", "nbf", "sub", "type"})
+
+
+class _Fault(Exception):  # noqa: N818 - never leaves this module
+    """A fault of form, before it is known whose."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def _malformed(kind: Kind, why: str) -> NoReturn:
+    raise MalformedClaimError(f"{kind}: {why}") from None
+
+
+# "-" and "_" become what the standard alphabet has in their place, which is itself refused, as is
+# padding.
+_TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
+_SPARE: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+"""By the length of the last group: the characters whose spare bits are zero."""
+
+
+def _base64(text: str) -> bytes:
+    last = len(text) % 4
+    if last and (last == 1 or text[-1] not in _SPARE[last]):
+        raise _Fault("base64url is not canonical")
+    try:
+        standard = text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-last % 4)
+        return binascii.a2b_base64(standard, strict_mode=True)
+    except ValueError:  # UnicodeEncodeError too
+        raise _Fault("not base64url") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise _Fault("a JSON name stands twice")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 20 or abs(number := int(digits)) > _MAX_INTEGER:
+        raise _Fault("an integer of more than 64 bits")
+    return number
+
+
+def _no_number(_digits: str) -> NoReturn:
+    raise _Fault("a number that is not an integer")
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_once,
+    parse_int=_integer,
+    parse_float=_no_number,
+    parse_constant=_no_number,
+)
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def _json(part: str) -> dict[str, Any]:
+    """Return the JSON object of one part of a claim."""
+    raw = _base64(part)
+    openings = raw.count(b"{") + raw.count(b"[")
+    if openings > _MAX_DEPTH and _depth(raw) > _MAX_DEPTH:
+        raise _Fault("JSON is nested too deeply")  # Python's decoder would use the stack for it
+    try:
+        value = _DECODER.decode(raw.decode())
+        if b"\\u" in raw:
+            json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate fails here
+    except ValueError:  # UnicodeError too
+        raise _Fault("not JSON in UTF-8") from None
+    if type(value) is not dict:
+        raise _Fault("not a JSON object")
+    return value
+
+
+def _depth(raw: bytes) -> int:
+    deepest = depth = 0
+    for byte in _STRING.sub(b"", raw):
+        if byte in b"{[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"}]":
+            depth -= 1
+    return deepest
+
+
+def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Check that no name differs from a known one in case alone: Go takes it for the known one.
+
+    Raises:
+        MalformedClaimError: If one does.
+    """
+    others = members.keys() - known
+    if others and not known.isdisjoint(map(str.casefold, others)):
+        raise MalformedClaimError("a JSON name differs from a known one in case alone")
+
+
+def list_of_text(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a member that is a list of text, or absent.
+
+    Raises:
+        MalformedClaimError: If it is anything else.
+    """
+    value = members.get(name, [])
+    if type(value) is not list or not all(type(item) is str for item in value):
+        raise MalformedClaimError(f"`{name}` is not a list of text")
+    return tuple(value)
+
+
+def _key(prefix: Prefix, text: Any) -> bytes:
+    try:
+        return decode_public(prefix, text)
+    except (KeyFormatError, TypeError):
+        raise _Fault(f"the subject is not a public key {prefix.letter}…") from None
+
+
+_issuer = lru_cache(maxsize=256)(decode_public)  # many users have few issuers
+
+
+_STANDARD_CLAIMS: Final = ("aud", "exp", "iat", "iss", "name", "nbf", "sub")
+
+
+def _go_json(value: object) -> bytes:
+    """Return JSON as Go writes it: `<`, `>`, `&` and two line separators escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    try:
+        return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
+    except UnicodeEncodeError:
+        raise MalformedClaimError("a lone surrogate is not text") from None
+
+
+_ESCAPED: Final = re.compile("[<>&\u2028\u2029]")
+
+
+def jti(claims: Mapping[str, Any]) -> str:
+    """Return the id that the Go library gives claims: a hash of the standard ones, without `nats`.
+
+    Args:
+        claims: The members at the top of the claims.
+    """
+    standard = {name: claims[name] for name in _STANDARD_CLAIMS if claims.get(name)}
+    return base64.b32encode(primitives.sha512_256(_go_json(standard))).rstrip(b"=").decode()
+
+
+def issue_time(now: int, last: int = 0, revoked: int = 0) -> int:
+    """Return the `iat` for a new claim, later than the last one and than any revocation (T-6).
+
+    Args:
+        now: Our clock, in seconds.
+        last: `iat` of the newest claim about the same subject.
+        revoked: The greatest time in `revocations` that would reach the new claim.
+    """
+    return max(now, last + 1, revoked + 1)
+
+
+def issue(
+    kind: Kind,
+    signer: Signer,
+    subject: str,
+    nats: Mapping[str, Any],
+    *,
+    issued: int,
+    name: str = "",
+    not_before: int = 0,
+    expires: int = 0,
+) -> str:
+    """Issue a claim, and read it back as every reader will.
+
+    Args:
+        kind: What to issue.
+        signer: The issuer's key.
+        subject: The public key that the claim is about.
+        nats: Members of `nats`; `type` and `version` are added.
+        issued: `iat`; see `issue_time`.
+        name: The name; certificates have none.
+        not_before: `nbf`, or 0.
+        expires: `exp`, or 0.
+
+    Raises:
+        TrustError: If the result is not a valid claim.
+    """
+    claims: dict[str, Any] = {
+        "exp": expires,
+        "iat": issued,
+        "iss": signer.public_key.decode(),
+        "name": name,
+        "nbf": not_before,
+        "sub": subject,
+    }
+    claims = {name: value for name, value in claims.items() if value}
+    if kind is not Kind.XKEY:
+        claims = {"jti": jti(claims)} | claims
+    claims["nats"] = {**nats, "type": kind.type, "version": 2}
+    signed = f"{kind.header}.{_to_base64(_go_json(claims))}"
+    text = f"{signed}.{_to_base64(signer.sign(kind.domain + signed.encode()))}"
+    decode(text, kind)
+    return text
+
+
+def _to_base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+_BEGIN_JWT: Final = "-----BEGIN NATS USER JWT-----"
+_BEGIN_SEED: Final = "-----BEGIN USER NKEY SEED-----"
+_CREDS: Final = """\
+-----BEGIN NATS USER JWT-----
+{jwt}
+------END NATS USER JWT------
+
+************************* IMPORTANT *************************
+NKEY Seed printed below can be used to sign and prove identity.
+NKEYs are sensitive and should be treated as secrets.
+
+-----BEGIN USER NKEY SEED-----
+{seed}
+------END USER NKEY SEED------
+
+*************************************************************
+"""
+
+
+def format_creds(jwt: str, seed: str) -> str:
+    """Return the text of a `.creds` file, as nsc writes it.
+
+    Raises:
+        ConfigurationError: If the seed is not that of the user.
+        KeyFormatError: If it is not a seed.
+        TrustError: If `jwt` is not a user JWT.
+    """
+    _matching(jwt, UserKey(seed))
+    return _CREDS.format(jwt=jwt, seed=seed)
+
+
+def parse_creds(text: str) -> tuple[Claims, UserKey]:
+    """Read the text of a `.creds` file.
+
+    Raises:
+        ConfigurationError: If it lacks the JWT or the seed, or they do not belong together.
+        KeyFormatError: If the seed is not one.
+        TrustError: If the JWT is not a valid user JWT.
+    """
+    user = UserKey(_after(text, _BEGIN_SEED))
+    return _matching(_after(text, _BEGIN_JWT), user), user
+
+
+def _after(text: str, marker: str) -> str:
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.strip() == marker and (content := next(lines, "").strip()):
+            return content
+    raise ConfigurationError(f"credentials: nothing after {marker!r}")
+
+
+def _matching(jwt: str, user: UserKey) -> Claims:
+    claims = decode(jwt, Kind.USER)
+    if claims.subject != user.public:
+        raise ConfigurationError("credentials: the seed is not that of the user in the JWT")
+    return claims
