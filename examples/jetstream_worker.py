@@ -11,7 +11,7 @@ import signal
 import sys
 
 import xkeymsg
-from xkeymsg import DurableOptions, Message, Peers, read_seed
+from xkeymsg import DurableOptions, Message, PeersFile, read_seed
 
 
 async def handle(message: Message) -> None:
@@ -21,7 +21,7 @@ async def handle(message: Message) -> None:
 
 async def main(server: str, seed: str, peers: str) -> None:
     """Consume until a signal comes."""
-    key, trust = read_seed(seed), Peers.load(peers)
+    key, trust = read_seed(seed), PeersFile(peers)
     async with xkeymsg.connect(server, key=key, trust=trust) as client:
         worker = client.js.consume(
             "ORDERS", "printer", handle, subjects="orders.>", create=DurableOptions()

@@ -36,7 +36,7 @@ from xkeymsg.daemon.service import Endpoint, Service, answering
 from xkeymsg.daemon.upkeep import Upkeep, reload_peers, version
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.link import Link, open_link
-from xkeymsg.trust.peers_file import PeersFile
+from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("run",)
 

@@ -35,7 +35,7 @@ from xkeymsg.daemon.upkeep import Upkeep, reload_peers, version
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.link import Link, open_link
-from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("check", "run")
 
@@ -62,7 +62,7 @@ def check(config: Config) -> None:
     Raises:
         ConfigurationError: If one could not; has a line for each.
     """
-    peers = Peers.load(config.trust.peers)
+    peers = PeersFile(config.trust.peers)
     author = _author(config, Identity(config.key))
     problems = []
     for route in config.route:
@@ -101,7 +101,7 @@ class _Sender:
         """Set everything up, work until it is time to stop, or all is sent, and finish."""
         config, log = self._config, self._log
         self._identity = Identity(config.key)
-        self._peers = Peers.load(config.trust.peers)
+        self._peers = PeersFile(config.trust.peers)
         self_test(self._identity.keyring)
         for condition in ("peers", "key", "self-test", "sending"):
             self._health.set(condition, True)

@@ -31,7 +31,7 @@ from xkeymsg.errors import (
     TrustError,
     UnknownKeyError,
 )
-from xkeymsg.fields.files import Policy
+from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKV1_OVERHEAD, Recipient, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer

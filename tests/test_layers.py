@@ -17,7 +17,7 @@ LAYERS = [
     {"xkeymsg.errors"},
     {"xkeymsg.limits", "xkeymsg.spelling"},
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
-    {"xkeymsg.keys"},
+    {"xkeymsg.keys", "xkeymsg.files"},
     {"xkeymsg.envelope"},
     {"xkeymsg.fields.pattern"},
     {"xkeymsg.models.annotations"},
@@ -34,9 +34,8 @@ LAYERS = [
 PURE_BELOW = 11  # up to and with trust
 IMPURE_BY_DUTY = (
     "xkeymsg.trust.stores.",
-    "xkeymsg.trust.peers_file.",
     "xkeymsg.ambient.",
-    "xkeymsg.fields.files.",
+    "xkeymsg.files.",
 )
 PURE_MODULES = {
     "__future__", "array", "base64", "binascii", "bisect", "collections", "dataclasses", "decimal",
@@ -50,7 +49,7 @@ ALLOWED_FROM = {
     # What an application has imported, without importing it; whether an object is immortal.
     "sys": {"modules", "getrefcount"},
     "threading": {"Lock"},
-    "tomllib": {"TOMLDecodeError", "loads"},
+    "pathlib": {"Path"},  # a name; `files` reads
     "types": {"MappingProxyType"},
 }
 IMPURE_CALLS = {"breakpoint", "eval", "exec", "input", "open", "print", "__import__"}

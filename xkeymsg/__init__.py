@@ -23,7 +23,7 @@ from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import *
-from xkeymsg.fields.files import Policy
+from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
@@ -32,9 +32,11 @@ from xkeymsg.models.convert import document_of
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.opener import Opener, View
 from xkeymsg.sealer import Sealer
-from xkeymsg.trust.peers_file import Peer, Peers
+from xkeymsg.trust.peers import Peers
+from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.resolver import Resolver
 from xkeymsg.trust.stores.file import read_seed, write_seed
+from xkeymsg.trust.stores.peers_file import PeersFile
 
 if TYPE_CHECKING:
     from xkeymsg.client.answering import Reply
@@ -61,6 +63,7 @@ __all__ = (
     "Opener",
     "Peer",
     "Peers",
+    "PeersFile",
     "Policy",
     "Readers",
     "Recipient",

@@ -40,7 +40,7 @@ def test_add_makes_a_file_and_adds_to_it(tmp_path: Path) -> None:
     flags = ("--permission", "clinic", "--user", ALICE_USER.public, "--always-signs")
     assert called("add", path, "bob", B, C, *flags)[0] == 0
     assert path.read_text().startswith(first)
-    alice, bob = Peers.load(path).current.peers.values()
+    alice, bob = Peers.load(path).peers.values()
     assert (alice.xkeys, alice.subjects) == ((ALICE.public,), ("ehr.>", "x"))
     assert (bob.xkeys, bob.user) == ((BOB.public, CAROL.public), ALICE_USER.public)
     assert (bob.permissions, bob.subjects, bob.always_signs) == (("clinic",), (), True)
@@ -139,7 +139,7 @@ def test_two_that_add_at_a_time_lose_nothing(path: Path) -> None:
         subprocess.Popen([*command, name, B], stderr=subprocess.DEVNULL) for name in ("b", "c", "d")
     ]
     assert [each.wait(DEADLINE) for each in adding] == [0, 0, 0]
-    assert sorted(Peers.load(path).current.peers) == ["alice", "b", "c", "d"]
+    assert sorted(Peers.load(path).peers) == ["alice", "b", "c", "d"]
 
 
 def test_list_is_a_table_or_json(path: Path) -> None:

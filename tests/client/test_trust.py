@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.running import DEADLINE, until
-from xkeymsg import Keyring, Peers, UnknownKeyError, UserKey, XKeyPair, nkey
+from xkeymsg import Keyring, PeersFile, UnknownKeyError, UserKey, XKeyPair, nkey
 from xkeymsg.client import client as module
 from xkeymsg.client.stats import Where
 from xkeymsg.envelope.inspecting import inspect
@@ -37,7 +37,7 @@ def peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 async def test_peers_that_change_count_for_the_next_message(peers: Path, town: Town) -> None:
-    trust = Peers.load(peers)
+    trust = PeersFile(peers)
     async with (
         town.connect(CAROL) as carol,
         town.connect(BOB, trust) as bob,
@@ -66,7 +66,7 @@ async def test_peers_that_change_count_for_the_next_message(peers: Path, town: T
 async def test_a_file_that_is_broken_is_told_of_once_and_the_last_good_one_stays(
     peers: Path, town: Town, told: Told
 ) -> None:
-    trust = Peers.load(peers)
+    trust = PeersFile(peers)
     async with (
         town.connect() as alice,
         town.connect(BOB, trust, on_error=told) as bob,

@@ -16,7 +16,6 @@ from tests.fields.strategies import ANY_RULES, DOCUMENTS, FILTERED, PATIENT, RUL
 from tests.reference import fields_model, fields_policy
 from xkeymsg import LimitExceededError, Limits, Policy, PolicyError
 from xkeymsg.fields import matching
-from xkeymsg.fields.files import Policy as PolicyFile
 from xkeymsg.fields.pattern import parse_pattern, pointer
 from xkeymsg.fields.splitting import split
 
@@ -323,7 +322,7 @@ def test_a_file_names_the_line_of_a_rule_that_can_never_match() -> None:
     with pytest.raises(
         PolicyError, match=r"^p\.toml, line 5, rule 2: '/a' can never match: rule 1 "
     ):
-        PolicyFile.parse(text, "p.toml")
+        Policy.parse(text, "p.toml")
 
 
 NAMES: Final = ("a", "A", "0", "t", "c")

@@ -20,9 +20,10 @@ from tests.vectors.fields_runner import (
     run,
 )
 from xkeymsg import WITHHELD, FieldDeniedError, Limits, Sealer, XKeyMsgError, XKeyPair
-from xkeymsg.fields.files import Policy, parse_readers
+from xkeymsg.fields.files import parse_readers
 from xkeymsg.fields.holders import KnownHolders
 from xkeymsg.fields.joining import join
+from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.splitting import split
 
 KEYS = [XKeyPair(bytes(10) + number.to_bytes(22, "little")).public for number in range(1, 600)]

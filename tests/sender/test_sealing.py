@@ -33,7 +33,7 @@ from xkeymsg.errors import (
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKeyPair
 from xkeymsg.opener import Opener
-from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.peers import Peers
 
 PEERS = Peers.parse(
     f'[peers.bob]\nxkey = "{BOB.public}"\npermissions = ["clinic"]\n'

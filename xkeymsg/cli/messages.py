@@ -16,7 +16,8 @@ from xkeymsg.daemon.parameters import SENDER, SUBJECT, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.terminal import say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.errors import ContentTypeError, SenderNotAdmittedError, SubjectMismatchError
-from xkeymsg.fields.files import Policy, load_readers
+from xkeymsg.fields.files import load_readers
+from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.opener import Opener, View
 from xkeymsg.sealer import Sealer

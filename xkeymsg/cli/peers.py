@@ -19,9 +19,11 @@ from xkeymsg.cli.table import aligned, bare
 from xkeymsg.daemon.parameters import SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
+from xkeymsg.files import read_text
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_seed
-from xkeymsg.trust.peers_file import Peer, Peers, decode_peers, read_peers
+from xkeymsg.trust.peers import Peers
+from xkeymsg.trust.peers_parser import Peer
 
 __all__ = ("add", "list_", "peers", "remove", "verify")
 
@@ -77,7 +79,7 @@ def add(
     target = Path(os.path.realpath(file))  # a link stays one
     with _alone_in(target.parent):
         there = target.exists()
-        text = decode_peers(read_peers(file), file) if there else ""
+        text = read_text(file, ConfigurationError) if there else ""
         text = with_peer(text, peer, str(file), replace=replace)
         if there:
             _rewrite(target, text)
@@ -99,7 +101,7 @@ def remove(*, file: Path, name: str) -> None:
     """
     target = Path(os.path.realpath(file))
     with _alone_in(target.parent):
-        text = decode_peers(read_peers(file), file)
+        text = read_text(file, ConfigurationError)
         if name not in Peers.parse(text, str(file)).peers:
             raise UnknownKeyError(f"{file} has no peer of that name")
         _rewrite(target, without_peer(text, name, str(file)))
@@ -202,7 +204,7 @@ def _fingerprints(found: Iterable[Peer]) -> list[str]:
 
 
 def _load(file: Path) -> Peers:
-    return Peers.load(file).current
+    return Peers.load(file)
 
 
 def _warn(warnings: Iterable[str]) -> None:

@@ -19,7 +19,8 @@ from xkeymsg.cli.page import Source, page
 from xkeymsg.cli.table import aligned, place
 from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import PolicyError
-from xkeymsg.fields.files import Policy, load_readers, parse_readers
+from xkeymsg.fields.files import load_readers, parse_readers
+from xkeymsg.fields.policy import Policy
 
 __all__ = ("explain", "lint", "matrix", "policy", "test")
 

@@ -39,7 +39,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.transport.link import open_link
-from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = ("drop_", "init", "list_", "quarantine", "replay", "show")

@@ -40,7 +40,7 @@ def connect(
 ) -> AbstractAsyncContextManager[Client]:
     """Connect to NATS for the life of a block.
 
-        async with connect(url, key=alice, trust=Peers.load("peers.toml")) as client:
+        async with connect(url, key=alice, trust=PeersFile("peers.toml")) as client:
             await client.publish("orders.new", b"…", to=["bob", "perm:audit"])
 
     The connection comes back by itself, whatever ends it. On leaving the block what was published

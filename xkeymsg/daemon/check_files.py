@@ -13,7 +13,8 @@ from typing import Final, TypeVar
 from xkeymsg.daemon.findings import Finding
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.keys import XKeyPair
-from xkeymsg.trust.peers_file import Peer, Peers
+from xkeymsg.trust.peers import Peers
+from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = ("check_files",)
@@ -88,7 +89,7 @@ def _peers(
         publish: Where we send: whoever has the same file has to take it from us.
     """
     try:
-        peers = Peers.load(path).current
+        peers = Peers.load(path)
         mode = path.stat().st_mode
     except (ConfigurationError, OSError) as error:
         return [Finding("peers", "fail", str(error), "xkeymsg peers verify FILE checks it")], None

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,11 +23,10 @@ from pydantic_core import ErrorDetails
 
 from xkeymsg.daemon.section import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.nkey import is_seed
+from xkeymsg.files import decode_text, parse_toml, read_file
 
 __all__ = ("load_config",)
 
-_MAX_FILE: Final = 1 << 20
 _SECRET: Final = ("password", "token", "secret")
 _SEED: Final = re.compile(r"S[A-Z2-7]{30}")
 _LONGEST: Final = 80
@@ -68,8 +66,9 @@ def load_config(
     Raises:
         ConfigurationError: If anything is wrong with it; has a line for each thing.
     """
-    content, others_read = _read(path)
-    values = _parse(content, path)
+    content, others_read = read_file(path, ConfigurationError)
+    text = decode_text(content, str(path), ConfigurationError)
+    values = parse_toml(text, str(path), ConfigurationError)
     variables: dict[Location, str] = {}
     problems = list(_open_secrets(section, values)) if others_read else []
     problems += _overlay(values, prefix, environ, variables)
@@ -94,51 +93,6 @@ def load_config(
 
 
 # --- the file -------------------------------------------------------------------------------------
-
-
-def _read(path: Path) -> tuple[bytes, bool]:
-    """Read the file, and tell whether everybody can.
-
-    Who writes it decides where plaintext goes, so not everybody may.
-
-    Raises:
-        ConfigurationError: If it cannot be read, or everybody may write it.
-    """
-    if is_seed(str(path)):
-        raise ConfigurationError("that is a seed, and a file of configuration is wanted")
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise ConfigurationError(f"{path}: not a regular file")
-            if mode & stat.S_IWOTH:
-                raise ConfigurationError(
-                    f"{path} has mode {stat.S_IMODE(mode):04o}: everybody may decide in it where"
-                    " plaintext goes; chmod o-w it"
-                )
-            content = file.read(_MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigurationError(f"cannot read {path}: {reason}") from error
-    if len(content) > _MAX_FILE:
-        raise ConfigurationError(f"{path}: at most {_MAX_FILE} bytes are read")
-    return content, bool(mode & stat.S_IROTH)
-
-
-def _parse(content: bytes, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(content.decode())
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8, in line {content.count(10, 0, error.start) + 1}"
-    except ValueError as error:  # also that of an integer of 5,000 digits
-        reason = f"not TOML: {error}"
-        if _SEED.search(reason):
-            reason = "not TOML " + str(error)[str(error).rfind("(at ") :]
-    except RecursionError:
-        reason = "nested too deeply"
-    # Raised out here: what Python raises would hold the text.
-    raise ConfigurationError(f"{path}: {reason}")
 
 
 def _open_secrets(section: type[Section], values: Mapping[str, Any]) -> Iterator[_Problem]:

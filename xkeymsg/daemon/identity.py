@@ -14,8 +14,8 @@ from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
-from xkeymsg.trust.peers_file import Peers
 from xkeymsg.trust.stores.file import read_seed
+from xkeymsg.trust.stores.peers_file import PeersFile
 from xkeymsg.trust.stores.systemd import credential_path, read_credential
 
 __all__ = ("Identity", "load_senders", "self_test")
@@ -95,7 +95,7 @@ def load_senders(section: TrustSection) -> Senders:
     Raises:
         ConfigurationError: If the file of peers cannot be used.
     """
-    return ANYONE if section.peers is None else Peers.load(section.peers)
+    return ANYONE if section.peers is None else PeersFile(section.peers)
 
 
 def self_test(keyring: Keyring) -> None:

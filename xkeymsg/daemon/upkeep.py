@@ -11,7 +11,7 @@ from xkeymsg.daemon.metrics import Metrics
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.rights import parse_refusal
-from xkeymsg.trust.peers_file import PeersFile
+from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("Upkeep", "reload_peers", "version")
 

@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from xkeymsg import nkey
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.fields.files import Policy
+from xkeymsg.fields.policy import Policy
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
-from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (

@@ -68,7 +68,8 @@ def admission_of(senders: Senders) -> Admit:
         return lambda sender, subject, at: admit(XKey(sender), subject, at)
     if not isinstance(senders, Iterable) or isinstance(senders, str | bytes):
         raise ConfigurationError(
-            "senders are XKeys, a mapping of them, ANYONE, or trust, as of Peers.load('peers.toml')"
+            "senders must be XKeys, a mapping of them, ANYONE, or trust:"
+            " PeersFile('peers.toml'), say"
         )
     known = {_raw(key): Admission(_user(senders, key)) for key in senders}
     return lambda sender, _subject, _at: known.get(sender)

@@ -1,75 +1,70 @@
-"""Policies and readers in TOML files (spec, "Files"): the module of fields that reads files."""
+"""Policies and readers in TOML (spec, "Files")."""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple
 
 from xkeymsg.errors import KeyFormatError, PolicyError
-from xkeymsg.fields import policy
+from xkeymsg.files import parse_toml, read_text
 from xkeymsg.keys import Recipient, XKey
 
-__all__ = ("Policy", "load_readers", "parse_readers")
+__all__ = ("PERMISSION", "PolicyFile", "load_readers", "parse_policy", "parse_readers")
+
+PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
+"""What permissions may be called."""
 
 _RULE: Final = re.compile(r"""^[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
 _NUMBER: Final = re.compile(r"rule (\d+): ")
-_LINE: Final = re.compile(r"at line (\d+)")
 
 
-class Policy(policy.Policy):
-    """Ordered rules, pattern to permissions; the first that matches a field decides.
+class PolicyFile(NamedTuple):
+    """What a policy file says, and where."""
 
-        policy = Policy([("/patient/name", ["clinic", "billing"]), ("", ["clinic"])])
-        policy = Policy.load("policy.toml")
+    source: str
+    rules: list[tuple[list[str], list[str]]]
+    """Patterns, and the permissions that may read what they match."""
+    allow_unread: list[str]
+    lines: list[int]
+    """By rule: the line on which it begins."""
+    line: int
+    """The line of `allow_unread`."""
 
-    A pattern covers its place and everything below. Immutable; made once and used for every
-    document. Thread-safe.
+    def located(self, error: PolicyError) -> PolicyError:
+        """Return the error of a policy of these rules with its place in the file."""
+        found = _NUMBER.match(str(error))
+        at = self.lines[int(found[1]) - 1] if found else self.line
+        return PolicyError(f"{self.source}, line {at}{',' if found else ':'} {error}")
+
+
+def parse_policy(text: str, source: str) -> PolicyFile:
+    """Read a policy in TOML.
+
+    Raises:
+        PolicyError: If it is not one; names `source`, the line and the rule (F-37, F-39).
     """
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read a policy file.
-
-        Raises:
-            PolicyError: If it cannot be read or used; names the file, the line and the rule.
-        """
-        return cls.parse(_read(Path(path)), source=str(path))
-
-    @classmethod
-    def parse(cls, text: str, source: str = "policy") -> Self:
-        """Read a policy in TOML.
-
-        Raises:
-            PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
-        """
-        settings = _toml(text, source)
-        lines = _rule_lines(text)
-        line = _line_of(text, "allow_unread")
-        unknown = sorted(settings.keys() - {"rule", "allow_unread"})
-        if unknown:
-            at = _line_of(text, unknown[0])
-            raise PolicyError(f"{source}, line {at}: unknown setting {unknown[0]!r}")
-        rules = settings.get("rule")
-        if not isinstance(rules, list) or not rules:
-            at = _line_of(text, "rule")
-            raise PolicyError(f"{source}, line {at}: expected at least one [[rule]]")
-        if len(lines) != len(rules):  # written in another way that TOML has
-            lines = [_line_of(text, "rule")] * len(rules)
-        pairs = [
-            _rule(rule, f"{source}, line {at}, rule {number}")
-            for number, (rule, at) in enumerate(zip(rules, lines, strict=True), 1)
-        ]
-        allowed = settings.get("allow_unread", [])
-        if not _is_texts(allowed):
-            raise PolicyError(f"{source}, line {line}: allow_unread must be a list of permissions")
-        try:
-            return cls(pairs, allow_unread=allowed)
-        except PolicyError as error:
-            found = _NUMBER.match(str(error))
-            at = lines[int(found[1]) - 1] if found else line
-            raise PolicyError(f"{source}, line {at}{',' if found else ':'} {error}") from None
+    settings = parse_toml(text, source, PolicyError)
+    lines = _rule_lines(text)
+    line = _line_of(text, "allow_unread")
+    unknown = sorted(settings.keys() - {"rule", "allow_unread"})
+    if unknown:
+        at = _line_of(text, unknown[0])
+        raise PolicyError(f"{source}, line {at}: unknown setting {unknown[0]!r}")
+    rules = settings.get("rule")
+    if not isinstance(rules, list) or not rules:
+        at = _line_of(text, "rule")
+        raise PolicyError(f"{source}, line {at}: expected at least one [[rule]]")
+    if len(lines) != len(rules):  # written in another way that TOML has
+        lines = [_line_of(text, "rule")] * len(rules)
+    pairs = [
+        _rule(rule, f"{source}, line {at}, rule {number}")
+        for number, (rule, at) in enumerate(zip(rules, lines, strict=True), 1)
+    ]
+    allowed = settings.get("allow_unread", [])
+    if not _is_texts(allowed):
+        raise PolicyError(f"{source}, line {line}: allow_unread must be a list of permissions")
+    return PolicyFile(source, pairs, allowed, lines, line)
 
 
 def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
@@ -89,7 +84,7 @@ def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
         PolicyError: If it cannot be read or used.
         KeyFormatError: If a reader is no key.
     """
-    return parse_readers(_read(Path(path)), source=str(path))
+    return parse_readers(read_text(Path(path), PolicyError), source=str(path))
 
 
 def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipient]]:
@@ -99,13 +94,13 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
         PolicyError: If it cannot be used (F-38).
         KeyFormatError: If a reader is no key `X…`, or no key and user `X… U…`.
     """
-    settings = _toml(text, source)
+    settings = parse_toml(text, source, PolicyError)
     table = settings.get("readers")
     if settings.keys() != {"readers"} or not isinstance(table, dict):
         raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
     readers = {}
     for permission, keys in table.items():
-        if not policy.PERMISSION.fullmatch(permission):
+        if not PERMISSION.fullmatch(permission):
             raise PolicyError(
                 f"{source}: invalid permission name {permission!r} (allowed: a-z 0-9 . _ -)"
             )
@@ -141,26 +136,3 @@ def _line_of(text: str, key: str) -> int:
 
 def _is_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _toml(text: str, source: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = _LINE.search(str(error))
-        at = line[1] if line else text.count("\n") + 1
-        raise PolicyError(f"{source}, line {at}: not TOML: {error}") from None
-    except RecursionError:
-        raise PolicyError(f"{source}, line 1: nested too deeply") from None
-    except ValueError:  # of Python itself, which reads no integer so long
-        raise PolicyError(f"{source}, line 1: not TOML: an integer of too many digits") from None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise PolicyError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise PolicyError(f"{path}, line {line}: not UTF-8") from None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from json import dumps
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, cast
 
 from xkeymsg.errors import FieldAmbiguousError, LimitExceededError, PolicyError
+from xkeymsg.fields.files import PERMISSION, parse_policy
 from xkeymsg.fields.matching import DENIED, NO_PATTERN, State, compile_patterns
 from xkeymsg.fields.pattern import Segment, parse_pattern, pointer
+from xkeymsg.files import read_text
 from xkeymsg.limits import Limits
 from xkeymsg.models.annotations import rules_of
 from xkeymsg.spelling import shown
 
-__all__ = ("PERMISSION", "Decision", "Policy", "Rule")
-
-PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
-"""What permissions may be called."""
+__all__ = ("Decision", "Policy", "Rule")
 
 _CONTAINERS: Final = {dict, list}
 _NAMED: Final = 5
@@ -46,6 +45,7 @@ class Policy:
     """Ordered rules, pattern to permissions; the first that matches a field decides.
 
         policy = Policy([("/patient/name", ["clinic", "billing"]), ("", ["clinic"])])
+        policy = Policy.load("policy.toml")
 
     A pattern covers its place and everything below. Immutable; made once and used for every
     document. Thread-safe.
@@ -96,6 +96,28 @@ class Policy:
         self._longest = max(map(len, patterns))
         for number, segments in enumerate(patterns):
             self._refuse_dead(number, segments)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a policy file.
+
+        Raises:
+            PolicyError: If it cannot be read or used; names the file, the line and the rule.
+        """
+        return cls.parse(read_text(Path(path), PolicyError), source=str(path))
+
+    @classmethod
+    def parse(cls, text: str, source: str = "policy") -> Self:
+        """Read a policy in TOML.
+
+        Raises:
+            PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
+        """
+        file = parse_policy(text, source)
+        try:
+            return cls(file.rules, allow_unread=file.allow_unread)
+        except PolicyError as error:
+            raise file.located(error) from None
 
     @classmethod
     def of(cls, model: type, *, allow_unread: Iterable[str] = ()) -> Self:

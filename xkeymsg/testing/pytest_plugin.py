@@ -21,7 +21,7 @@ from xkeymsg.client.client import Client
 from xkeymsg.keys import XKeyPair
 from xkeymsg.testing.memory import MemoryNATS
 from xkeymsg.testing.server import NATSServer
-from xkeymsg.trust.peers_file import Peers
+from xkeymsg.trust.peers import Peers
 
 __all__ = ("Clients", "clients", "jetstream_server", "peers_of", "server")
 

@@ -67,7 +67,7 @@ from xkeymsg.errors import (
     WrongAccountError,
     WrongIssuerError,
 )
-from xkeymsg.fields.policy import PERMISSION as _PERMISSION
+from xkeymsg.fields.files import PERMISSION as _PERMISSION
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Prefix, decode_public
 from xkeymsg.trust.jwt import Claims, Kind, decode, exact_names, list_of_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Self
 
@@ -10,6 +11,7 @@ from xkeymsg import nkey
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.subject import matcher
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
+from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
 from xkeymsg.trust.resolver import PERMISSION
@@ -25,12 +27,12 @@ class _Claim(NamedTuple):
 
 
 class Peers:
-    """Peers with pinned keys.
+    """Peers with pinned keys, as a Resolver.
 
-        peers = Peers.parse(text)
+        peers = Peers.load("peers.toml")
         opener = Opener(bob, senders=peers)
 
-    Immutable and thread-safe.
+    Immutable and thread-safe; a `PeersFile` follows a file that changes.
     """
 
     def __init__(self, peers: Iterable[Peer], *, always_to: Iterable[str] = ()) -> None:
@@ -57,6 +59,15 @@ class Peers:
             self._always_to = _merged(*map(self.resolve, self.always_to_names))
         except UnknownKeyError as error:
             raise ConfigurationError(f"always_to: {error}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a file of peers.
+
+        Raises:
+            ConfigurationError: If it cannot be read or used.
+        """
+        return cls.parse(read_text(Path(path), ConfigurationError), source=str(path))
 
     @classmethod
     def parse(cls, text: str, source: str = "peers") -> Self:

@@ -1,49 +1,26 @@
-"""A file of peers that may change while it is used; the module of trust that reads files."""
+"""A file of peers that may change while it is used."""
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from threading import Lock
-from typing import Final
 
 from xkeymsg.ambient import after_fork
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.files import decode_text, read_file
 from xkeymsg.keys import Recipient, XKey
-from xkeymsg.nkey import is_seed
-from xkeymsg.trust import peers
-from xkeymsg.trust.peers_parser import Peer
+from xkeymsg.trust.peers import Peers
 
-__all__ = ("MAX_FILE", "Peer", "Peers", "PeersFile", "decode_peers", "read_peers")
-
-MAX_FILE: Final = 1 << 20
-"""Bytes of a file of peers."""
-
-
-class Peers(peers.Peers):
-    """Peers with pinned keys, as a Resolver.
-
-        peers = Peers.load("peers.toml")        # a PeersFile, which can be read again
-        peers = Peers.parse(text)
-        opener = Opener(bob, senders=peers)
-
-    Immutable and thread-safe.
-    """
-
-    @staticmethod
-    def load(path: str | Path) -> PeersFile:
-        """Read a file of peers.
-
-        Raises:
-            ConfigurationError: If it cannot be read or used.
-        """
-        return PeersFile(path)
+__all__ = ("PeersFile",)
 
 
 class PeersFile:
     """The peers of a file, as they were when it was last read whole and without a fault.
+
+        peers = PeersFile("peers.toml")
+        opener = Opener(bob, senders=peers)
+        peers.reload()                       # once a second, say
 
     Every answer is of one version of the file. Thread-safe.
     """
@@ -59,7 +36,7 @@ class PeersFile:
         """Why the file as it is now is not in use; None if it is."""
         self._lock = Lock()
         after_fork(self)
-        self._used = read_peers(self.path)
+        self._used = self._read()
         self._peers = _parse(self._used, self.path)
         self._seen: bytes | None = self._used
 
@@ -76,7 +53,7 @@ class PeersFile:
         """
         with self._lock:
             try:
-                content = read_peers(self.path)
+                content = self._read()
             except ConfigurationError as error:
                 return self._refuse(None, error)
             if content == self._seen:
@@ -90,6 +67,9 @@ class PeersFile:
             self._seen = self._used = content
             self.error = None
             return changed
+
+    def _read(self) -> bytes:
+        return read_file(self.path, ConfigurationError)[0]
 
     def _refuse(self, content: bytes | None, error: ConfigurationError) -> bool:
         known = self.error is not None and content == self._seen and str(error) == str(self.error)
@@ -145,50 +125,5 @@ class PeersFile:
         return f"<PeersFile {str(self.path)!r}: {len(self._peers.peers)}>"
 
 
-def read_peers(path: Path) -> bytes:
-    """Read the bytes of a file of peers.
-
-    Whoever writes it decides who may send, so a file that everybody may write is refused, as is
-    one that is none, a pipe for example, on which a reader could wait for ever.
-
-    Raises:
-        ConfigurationError: If it cannot be read, everybody may write it, or it is above `MAX_FILE`.
-    """
-    if is_seed(str(path)):
-        raise ConfigurationError("that is a seed, and a file of peers is wanted")
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise ConfigurationError(f"{path}: not a regular file")
-            if mode & stat.S_IWOTH:
-                raise ConfigurationError(
-                    f"{path} has mode {stat.S_IMODE(mode):04o}: everybody may decide in it who"
-                    " sends; chmod o-w it"
-                )
-            content = file.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigurationError(f"cannot read {path}: {reason}") from error
-    if len(content) > MAX_FILE:
-        raise ConfigurationError(f"{path}: a file of peers has at most {MAX_FILE} bytes")
-    return content
-
-
-def decode_peers(content: bytes, path: Path) -> str:
-    """Return the text of a file of peers.
-
-    Raises:
-        ConfigurationError: If it is not UTF-8.
-    """
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-    # Raised out here: what Python raises would hold the contents.
-    raise ConfigurationError(f"{path}, line {line}: not UTF-8")
-
-
 def _parse(content: bytes, path: Path) -> Peers:
-    return Peers.parse(decode_peers(content, path), source=str(path))
+    return Peers.parse(decode_text(content, str(path), ConfigurationError), source=str(path))
