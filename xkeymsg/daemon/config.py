@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 from xkeymsg.daemon.section import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
+from xkeymsg.shown import MOST_PLACES, cut
 
 __all__ = ("load_config",)
 
@@ -88,7 +89,10 @@ def load_config(
         details = error.errors(include_url=False)
         problems += [p for each in details if (p := _problem(each, values)) is not None]
     if config is None or problems:
-        lines = [_line(path, each, values, variables) for each in problems]
+        problems = list(dict.fromkeys(problems))
+        lines = [_line(path, each, values, variables) for each in problems[:MOST_PLACES]]
+        if len(problems) > MOST_PLACES:
+            lines.append(f"{path}: and {len(problems) - MOST_PLACES} more")
         raise ConfigurationError("\n".join(dict.fromkeys(lines)))
     return config
 
@@ -135,6 +139,7 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
         reason = f"not TOML: {error}"
         if _SEED.search(reason):
             reason = "not TOML " + str(error)[str(error).rfind("(at ") :]
+        reason = cut(reason, 200)
     except RecursionError:
         reason = "nested too deeply"
     # Raised out here: what Python raises would hold the text.

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import pointer
+from xkeymsg.shown import listed
 
 __all__ = ("UNIONS", "Field", "Node", "Readers", "plan_of", "rules_of", "unwrap")
 
@@ -112,7 +113,7 @@ def rules_of(model: type) -> _Rules:
     except PolicyError as error:
         raise PolicyError(f"{model.__qualname__}: {error}") from None
     if bare:
-        raise PolicyError(f"{model.__qualname__}: no Readers for {', '.join(bare)}")
+        raise PolicyError(f"{model.__qualname__}: no Readers for {listed(bare, len(bare))}")
     return rules
 
 

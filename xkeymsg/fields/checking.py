@@ -1,11 +1,13 @@
-"""What a document cannot hold: the first such thing, in the order of the document (F-2 to F-6)."""
+"""Finds the first value that a document cannot hold, and its place (F-2 to F-6)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any, Final
 
 from xkeymsg.errors import LimitExceededError, MalformedError
+from xkeymsg.fields.places import place
 from xkeymsg.fields.values import encode_ext, is_native
 from xkeymsg.limits import Limits
 
@@ -15,37 +17,52 @@ _SCALARS: Final = frozenset({type(None), bool, bytes})
 
 
 def check(document: Any, limits: Limits) -> None:
-    """Check a document.
+    """Check a document; errors name the place of the fault.
 
     Raises:
         MalformedError: If it holds what a document cannot hold (F-2 to F-4).
         LimitExceededError: If a number has too many digits (F-5), or it is too deep or too large
             (F-6).
     """
-    _Checker(limits).check(document, 0)
+    checker = _Checker(limits)
+    try:
+        checker.check(document)
+    except MalformedError as error:
+        raise MalformedError(f"{place(checker.path)}: {error}") from None
+    except LimitExceededError as error:
+        what = f"{place(checker.path)}: {error.what}"
+        raise LimitExceededError(what, error.actual, error.limit) from None
 
 
 class _Checker:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._nodes = 0
+        self.path: list[str | int] = []
+        """Where it is; after an error, where the fault is."""
 
-    def check(self, value: Any, depth: int) -> None:
+    def check(self, value: Any) -> None:
         """Check a value with everything in it."""
+        items: Iterable[tuple[Any, Any]]
         if type(value) is dict:
-            self._enter(2 * len(value), depth)
-            for name, item in value.items():
-                _check_name(name)
-                self.check(item, depth + 1)
+            self._enter(2 * len(value))
+            items = value.items()
         elif type(value) is list:
-            self._enter(len(value), depth)
-            for item in value:
-                self.check(item, depth + 1)
+            self._enter(len(value))
+            items = enumerate(value)
         else:
             _check_scalar(value)
+            return
+        for name, item in items:
+            if type(value) is dict:
+                _check_name(name)
+            self.path.append(name)
+            self.check(item)
+            self.path.pop()
 
-    def _enter(self, nodes: int, depth: int) -> None:
+    def _enter(self, nodes: int) -> None:
         """Count what is in a container: one that stands at many places may be small in memory."""
+        depth = len(self.path)
         if depth >= self._limits.depth:
             raise LimitExceededError("depth of a document", depth + 1, self._limits.depth)
         self._nodes += nodes
@@ -66,7 +83,7 @@ def _check_scalar(value: Any) -> None:
 
 def _check_name(name: object) -> None:
     if type(name) is not str:
-        raise MalformedError(f"a map with a name that is a {type(name).__name__}")
+        raise MalformedError(f"a dict with a name that is a {type(name).__name__}")
     _check_text(name)
 
 

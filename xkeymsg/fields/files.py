@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from xkeymsg.errors import KeyFormatError, PolicyError
 from xkeymsg.fields import policy
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.shown import cut
 
 __all__ = ("Policy", "load_readers", "parse_readers")
 
@@ -48,7 +49,9 @@ class Policy(policy.Policy):
         unknown = sorted(settings.keys() - {"rule", "allow_unread"})
         if unknown:
             at = _line_of(text, unknown[0])
-            raise PolicyError(f"{source}, line {at}: {unknown[0]!r} is no setting of a policy")
+            raise PolicyError(
+                f"{source}, line {at}: {cut(unknown[0])!r} is not a setting of a policy"
+            )
         rules = settings.get("rule")
         if not isinstance(rules, list) or not rules:
             at = _line_of(text, "rule")
@@ -106,10 +109,13 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
     readers = {}
     for permission, keys in table.items():
         if not policy.PERMISSION.fullmatch(permission):
-            raise PolicyError(f"{source}: {permission!r} is no permission: a-z 0-9 . _ -")
+            raise PolicyError(
+                f"{source}: invalid permission name {cut(permission)!r} (allowed: a-z 0-9 . _ -)"
+            )
+        name = cut(permission)
         if not _is_texts(keys):
-            raise PolicyError(f"{source}: readers of {permission!r} are an array of texts")
-        readers[permission] = [_recipient(key, f"{source}, {permission}") for key in keys]
+            raise PolicyError(f"{source}: expected an array of texts for {name!r}")
+        readers[permission] = [_recipient(key, f"{source}, {name}") for key in keys]
     return readers
 
 
@@ -147,7 +153,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line = _LINE.search(str(error))
         at = line[1] if line else text.count("\n") + 1
-        raise PolicyError(f"{source}, line {at}: not TOML: {error}") from None
+        raise PolicyError(f"{source}, line {at}: not TOML: {cut(str(error), 200)}") from None
     except RecursionError:
         raise PolicyError(f"{source}, line 1: nested too deeply") from None
     except ValueError:  # of Python itself, which reads no integer so long

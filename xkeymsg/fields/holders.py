@@ -9,6 +9,7 @@ from xkeymsg.envelope.sharing import Sharing
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.shown import cut, listed
 
 __all__ = ("Holders", "KnownHolders", "Readers")
 
@@ -44,7 +45,9 @@ class Holders:
             name for name, some in self._of.items() if not some and name not in policy.allow_unread
         )
         if unread:
-            raise PolicyError(f"no readers for permission {', '.join(unread)}")
+            raise PolicyError(
+                f"no readers for permission {listed([*map(cut, unread)], len(unread))}"
+            )
         self._sharings: dict[_Shape, Sharing] = {}
 
     def grants(self, sets: Iterable[int]) -> dict[Recipient, set[int]]:

@@ -10,6 +10,7 @@ from xkeymsg.errors import LimitExceededError, PolicyError
 from xkeymsg.fields.annotations import rules_of
 from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
 from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
+from xkeymsg.fields.places import Places
 from xkeymsg.limits import Limits
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
@@ -108,8 +109,23 @@ class Policy:
         Raises:
             LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
         """
-        limits = limits or Limits()
-        decisions, nodes = [], 0
+        return [self._decide(*each) for each in self._walk(document, limits or Limits())]
+
+    def denied(self, document: Any, limits: Limits) -> Places:
+        """Return the places of the fields that no rule matches.
+
+        Raises:
+            LimitExceededError: As `explain`.
+        """
+        denied = Places()
+        for path, rule in self._walk(document, limits):
+            if rule == NO_RULE:
+                denied.add(path)
+        return denied
+
+    def _walk(self, document: Any, limits: Limits) -> Iterator[tuple[tuple[str | int, ...], int]]:
+        """Yield the path of each field of a document, in its order, and the rule for it."""
+        nodes = 0
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
@@ -126,8 +142,7 @@ class Policy:
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
-                decisions.append(self._decide(path, state.leaf))
-        return decisions
+                yield path, state.leaf
 
     def _decide(self, path: tuple[str | int, ...], rule: int) -> Decision:
         if rule == NO_RULE:

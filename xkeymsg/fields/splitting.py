@@ -62,9 +62,9 @@ def split(document: Any, policy: Policy, limits: Limits) -> Split:
     with suppress(Exception):
         return _split(document, policy, limits)
     check(document, limits)
-    denied = [each.pointer for each in policy.explain(document, limits) if not each.rule]
-    if denied:
-        raise FieldDeniedError(tuple(denied))
+    denied = policy.denied(document, limits)
+    if denied.count:
+        raise FieldDeniedError(tuple(denied.first), denied.count)
     return _split(document, policy, limits)
 
 

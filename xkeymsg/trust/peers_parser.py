@@ -25,6 +25,7 @@ from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.policy import PERMISSION
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.shown import cut
 
 __all__ = ("Peer", "parse_peers", "shown")
 
@@ -89,7 +90,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
         reason = str(error)
         if _SECRETIVE.search(reason):  # it names keys
             reason = reason[reason.rfind("(at ") :]
-        raise ConfigurationError(f"{source}: not TOML: {reason}") from None
+        raise ConfigurationError(f"{source}: not TOML: {cut(reason, 200)}") from None
     except RecursionError:
         raise ConfigurationError(f"{source}: nested too deeply") from None
 
