@@ -34,6 +34,7 @@ from xkeymsg.fields.files import Policy
 from xkeymsg.keys import XKV1_OVERHEAD, Recipient, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
+from xkeymsg.shown import safe_repr
 from xkeymsg.trust.resolver import PERMISSION, Resolver
 
 __all__ = ("Author", "Sealed", "Sealing", "is_of_setup")
@@ -50,6 +51,7 @@ _MOST: Final = Limits().recipients
 Pairs = Sequence[tuple[str, str]]
 
 
+@safe_repr
 class Sealed:
     """A message that may leave; only `Sealing` makes one."""
 

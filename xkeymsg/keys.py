@@ -34,6 +34,7 @@ from xkeymsg.errors import (
     MalformedError,
     UnsupportedVersionError,
 )
+from xkeymsg.shown import safe_repr
 
 __all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair")
 
@@ -48,6 +49,7 @@ _PAIR_KEYS: Final = 1024
 changes its key with every message costs one X25519 each time, and never more memory."""
 
 
+@safe_repr
 class XKey:
     """A public curve key: whom to seal to, and who sealed.
 
@@ -119,6 +121,7 @@ class XKey:
         return XKey, (self._raw,)
 
 
+@safe_repr
 class XKeyPair:
     """A secret curve key with its public half; seals and opens xkv1.
 
@@ -261,6 +264,7 @@ def _user(text: str) -> bytes:
     return raw
 
 
+@safe_repr
 class Recipient:
     """A public key, and the user under whom it was resolved.
 
@@ -297,6 +301,7 @@ class Recipient:
         return f"Recipient({self.key!r}, user={user!r})"
 
 
+@safe_repr
 class Keyring:
     """A reader's keys: the active one, and retired ones that still open what was sealed to them."""
 

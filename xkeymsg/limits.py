@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("MAX_HEAD", "MAX_SUBJECT", "Limits")
 
@@ -26,6 +27,7 @@ _OF_THE_FORMAT: Final = {
 _AT_MOST: Final = {**_OF_THE_FORMAT, "depth": 256}  # Python's own stack has to hold a document
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a sealer makes and an opener takes at most.

@@ -20,6 +20,7 @@ from typing import Final, NoReturn, Protocol
 import nkeys
 
 from xkeymsg.errors import KeyFormatError
+from xkeymsg.shown import safe_repr
 
 __all__ = (
     "ALPHABET",
@@ -155,6 +156,7 @@ class Signer(Protocol):
         """Return the 64 bytes of the Ed25519 signature over `data`."""
 
 
+@safe_repr
 class UserKey:
     """A user's Ed25519 nkey: what a program logs in to NATS with.
 

@@ -30,6 +30,7 @@ from xkeymsg.errors import (
 from xkeymsg.fields.documents import View
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
 
 __all__ = ("Client",)
@@ -38,6 +39,7 @@ _RELOAD: Final = 1.0
 """Seconds between two looks at whether trust's source has changed."""
 
 
+@safe_repr
 class Client:
     """Publishes, takes, asks and answers sealed messages; made by `connect`.
 

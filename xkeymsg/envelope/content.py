@@ -9,6 +9,7 @@ from typing import Final
 from xkeymsg import wire
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.limits import Limits
+from xkeymsg.shown import safe_repr
 
 __all__ = (
     "Headers",
@@ -34,6 +35,7 @@ class PartType(IntEnum):
     METADATA = 3
 
 
+@safe_repr
 class Headers(Mapping[str, str]):
     """The sealed headers of a message: in order, case kept, names may repeat.
 

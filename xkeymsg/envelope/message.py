@@ -8,10 +8,12 @@ from xkeymsg.envelope import derive
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head, from_milliseconds
 from xkeymsg.keys import XKey
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Message",)
 
 
+@safe_repr
 class Message:
     """An opened message. All of it is the sender's word, authenticated as such."""
 

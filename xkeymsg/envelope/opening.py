@@ -43,6 +43,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.shown import safe_repr
 
 __all__ = ("NO_HEADERS", "Opened", "Opener")
 
@@ -71,6 +72,7 @@ class Opened(NamedTuple, Generic[_T]):
         return "<Opened>"  # a NamedTuple would show the plaintext
 
 
+@safe_repr
 class Opener:
     """Opens messages for one reader, in one scope: a subscription, or a durable consumer.
 

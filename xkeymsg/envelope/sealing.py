@@ -39,6 +39,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Headers", "Sealer")
 
@@ -50,6 +51,7 @@ _NO_VIEWS_ONE_PART: Final = NO_VIEWS + ONE_PART
 _T = TypeVar("_T")
 
 
+@safe_repr
 class Sealer(Planner):
     """Seals messages from one key, for one to 1,024 recipients each.
 

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import pointer
-from xkeymsg.shown import listed
+from xkeymsg.shown import listed, safe_repr
 
 __all__ = ("UNIONS", "Field", "Node", "Readers", "plan_of", "rules_of", "unwrap")
 
@@ -36,6 +36,7 @@ _NO_KINDS: Final = (tuple, set, frozenset)
 _Rules = list[tuple[str, tuple[str, ...]]]
 
 
+@safe_repr
 class Readers:
     """The permissions that may read a field: `Annotated[int, Readers("hr", "audit")]`."""
 

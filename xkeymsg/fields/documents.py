@@ -19,6 +19,7 @@ from xkeymsg.fields import models, splitting
 from xkeymsg.fields.holders import KnownHolders, Readers
 from xkeymsg.fields.joining import join
 from xkeymsg.fields.policy import Policy
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Opener", "Sealer", "View")
 
@@ -137,6 +138,7 @@ class Sealer(sealing.Sealer):
         return self._shared_size(sizes, sharing, subject, expires, revision)
 
 
+@safe_repr
 class View(Message):
     """What one reader may see of a document, with all that a message tells."""
 

@@ -12,6 +12,7 @@ from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
 from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
 from xkeymsg.fields.places import Places
 from xkeymsg.limits import Limits
+from xkeymsg.shown import safe_repr
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
 
@@ -38,6 +39,7 @@ class Decision(NamedTuple):
     permissions: tuple[str, ...]
 
 
+@safe_repr
 class Policy:
     """Ordered rules, pattern to permissions; the first that matches a field decides.
 

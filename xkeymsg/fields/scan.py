@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.fields.values import DECODERS, check_ext
 from xkeymsg.limits import Limits
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Counts", "scan")
 
 
+@safe_repr
 @dataclass(slots=True)
 class Counts:
     """What all granted parts of a document have together."""

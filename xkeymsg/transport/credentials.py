@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import UserKey, is_seed
+from xkeymsg.shown import safe_repr
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("login", "read_user_key")
@@ -59,6 +60,7 @@ def read_user_key(path: Path) -> UserKey:
     return _user_key(path, text.strip())
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class _Signer:
     key: Callable[[], UserKey]
@@ -72,6 +74,7 @@ class _Signer:
         return base64.b64encode(self.key().sign(nonce.encode()))
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class _Credentials:
     """A `.creds` file: a user JWT and a seed, each between two marker lines."""

@@ -11,6 +11,7 @@ from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.subject import matcher
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.shown import safe_repr
 from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -24,6 +25,7 @@ class _Claim(NamedTuple):
     admission: Admission
 
 
+@safe_repr
 class Peers:
     """Peers with pinned keys.
 

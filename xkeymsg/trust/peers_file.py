@@ -13,6 +13,7 @@ from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
+from xkeymsg.shown import safe_repr
 from xkeymsg.trust import peers
 from xkeymsg.trust.peers_parser import Peer
 
@@ -42,6 +43,7 @@ class Peers(peers.Peers):
         return PeersFile(path)
 
 
+@safe_repr
 class PeersFile:
     """The peers of a file, as they were when it was last read whole and without a fault.
 

@@ -25,7 +25,7 @@ from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.policy import PERMISSION
 from xkeymsg.keys import Recipient, XKey
-from xkeymsg.shown import cut
+from xkeymsg.shown import cut, safe_repr
 
 __all__ = ("Peer", "parse_peers", "shown")
 
@@ -36,6 +36,7 @@ _SETTINGS: Final = ("peers", "always_to")
 _PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_signs")
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """What the file says of one peer."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, check_name
 from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 
@@ -15,6 +16,7 @@ _NS: Final = 10**9
 _MAX: Final = 2**63
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableOptions:
     """How a durable is made that is not there yet.
