@@ -34,6 +34,7 @@ from xkeymsg.errors import (
     MalformedError,
     UnsupportedVersionError,
 )
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
 
 __all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair")
@@ -77,6 +78,7 @@ class XKey:
         object.__setattr__(self, "_raw", raw)
 
     @classmethod
+    @refusing
     def parse(cls, text: str) -> XKey:
         """Read a public key string `X…`.
 
@@ -143,7 +145,9 @@ class XKeyPair:
         if type(secret) is not bytes:
             raise TypeError(f"a raw secret key is bytes, not {type(secret).__name__}")
         if len(secret) != primitives.KEY_SIZE:
-            raise KeyFormatError(f"a raw secret key has 32 bytes, not {len(secret)}")
+            size = len(secret)
+            del secret  # not in the traceback
+            raise KeyFormatError(f"a raw secret key has 32 bytes, not {size}")
         self._secret = secret
         self.public = XKey(primitives.x25519_public(secret))
         """The public key."""
@@ -160,6 +164,7 @@ class XKeyPair:
         return cls(random_bytes(primitives.KEY_SIZE))
 
     @classmethod
+    @refusing
     def from_seed(cls, seed: str) -> XKeyPair:
         """Read a seed string `SX…`.
 
@@ -212,8 +217,11 @@ class XKeyPair:
             raise MalformedError("not xkv1: the first four bytes are others")
         if len(sealed) < XKV1_OVERHEAD:
             raise MalformedError(f"xkv1 has at least {XKV1_OVERHEAD} bytes, not {len(sealed)}")
-        pair_key = self._pair_key(sender._raw)  # noqa: SLF001 - one module, two halves of a pair
-        data = primitives.box_open(sealed[_NONCE_END:], sealed[4:_NONCE_END], pair_key)
+        data = primitives.box_open(
+            sealed[_NONCE_END:],
+            sealed[4:_NONCE_END],
+            self._pair_key(sender._raw),  # noqa: SLF001 - one module, two halves of a pair
+        )
         if data is None:
             raise AuthenticationError
         return data
@@ -274,6 +282,7 @@ class Recipient:
 
     __slots__ = ("_hash", "key", "user")
 
+    @refusing
     def __init__(self, key: XKey, user: str | None = None) -> None:
         """Take a key, and the user's public nkey `U…` where a directory gave one.
 
@@ -307,6 +316,7 @@ class Keyring:
 
     __slots__ = ("active", "retired", "user", "without_user")
 
+    @refusing
     def __init__(
         self,
         active: XKeyPair,

@@ -20,6 +20,7 @@ from typing import Final, NoReturn, Protocol
 import nkeys
 
 from xkeymsg.errors import KeyFormatError
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
 
 __all__ = (
@@ -87,6 +88,7 @@ def _number(text: str) -> int | None:
 
 def is_seed(text: str) -> bool:
     """Tell whether a text has the form of a seed: whatever it was meant as, hide it."""
+    text = text.strip().upper()
     return len(text) == _SEED_LENGTH and text[0] == "S" and _number(text) is not None
 
 
@@ -111,6 +113,8 @@ def decode_public(prefix: Prefix, text: str) -> bytes:
         TypeError: If `text` is not a str.
     """
     what = f"a public key {prefix.letter}…"
+    if type(text) is str and is_seed(text):
+        raise KeyFormatError(f"expected {what}, not a secret seed: keep the seed to yourself")
     body = _check(_decode(text, _PUBLIC_LENGTH, what).to_bytes(35, "big"), what)
     if body[0] != prefix:
         raise KeyFormatError(f"{what} begins with {prefix.letter}")
@@ -165,6 +169,7 @@ class UserKey:
 
     __slots__ = ("_pair", "public")
 
+    @refusing
     def __init__(self, seed: str) -> None:
         """Take a seed `SU…`.
 

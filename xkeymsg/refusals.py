@@ -15,7 +15,7 @@ __all__ = ("bare", "refusing")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_E = TypeVar("_E", bound=XKeyMsgError)
+_E = TypeVar("_E", bound=BaseException)
 
 
 def bare(error: _E) -> _E:

@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 from xkeymsg.daemon.section import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES, cut
 
 __all__ = ("load_config",)
@@ -53,6 +54,7 @@ class _Problem(NamedTuple):
     text: str
 
 
+@refusing
 def load_config(
     section: type[_Config], path: Path, *, prefix: str, environ: Mapping[str, str] = os.environ
 ) -> _Config:

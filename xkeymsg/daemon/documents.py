@@ -27,6 +27,7 @@ from typing import Any, Final
 
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.fields.values import MAX_DIGITS, WITHHELD
+from xkeymsg.refusals import refusing
 
 __all__ = ("parse_document", "to_json")
 
@@ -34,6 +35,7 @@ _MARKER: Final = {"$withheld": True}
 _UNUSUAL: Final = re.compile(r"[^\n -~]")
 
 
+@refusing
 def parse_document(data: bytes) -> Any:
     """Read a document in JSON.
 

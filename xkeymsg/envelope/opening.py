@@ -43,6 +43,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.refusals import bare, refusing
 from xkeymsg.shown import safe_repr
 
 __all__ = ("NO_HEADERS", "Opened", "Opener")
@@ -84,6 +85,7 @@ class Opener:
     itself.
     """
 
+    @refusing
     def __init__(
         self,
         keys: XKeyPair | Keyring,
@@ -152,9 +154,12 @@ class Opener:
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
-        opened = self._open_at(
-            now_ms, envelope, self._payload, subject, senders, wire_subject, position
-        )
+        try:
+            opened = self._open_at(
+                now_ms, envelope, self._payload, subject, senders, wire_subject, position
+            )
+        except XKeyMsgError as error:
+            raise bare(error) from None
         head, admitted, signer, (data, content_type, headers) = opened
         return Message(head, data, admitted, signer, content_type, headers)
 

@@ -36,9 +36,11 @@ from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.errors import (
     ConfigurationError,
     LimitExceededError,
+    XKeyMsgError,
 )
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.refusals import bare, refusing
 from xkeymsg.shown import safe_repr
 
 __all__ = ("Headers", "Sealer")
@@ -63,6 +65,7 @@ class Sealer(Planner):
     by itself after an hour or 2^20 messages, when a process is forked, and with `close`.
     """
 
+    @refusing
     def __init__(
         self,
         pair: XKeyPair,
@@ -153,9 +156,13 @@ class Sealer(Planner):
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
-        pairs = pairs_of(headers) if headers else []
-        kind, content = self._payload(data, pairs, content_type)
-        return self._seal_at(now_ns(), kind, content, tuple(to), subject, expires, revision)
+        try:
+            pairs = pairs_of(headers) if headers else []
+            payload = self._payload(data, pairs, content_type)
+            return self._seal_at(now_ns(), *payload, tuple(to), subject, expires, revision)
+        except XKeyMsgError as error:
+            data, headers, pairs, payload = b"", (), [], (0, b"")  # not in the traceback
+            raise bare(error) from None
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -207,6 +214,7 @@ class Sealer(Planner):
             envelope = assemble(route, nonce, created_ms, body, b"\0" + content_key, signer)
         return self._check_size(envelope)
 
+    @refusing
     def seal_parts(
         self,
         parts: Sequence[bytes],

@@ -15,10 +15,12 @@ from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.envelope.sharing import Sharing
+from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields import models, splitting
 from xkeymsg.fields.holders import KnownHolders, Readers
 from xkeymsg.fields.joining import join
 from xkeymsg.fields.policy import Policy
+from xkeymsg.refusals import bare, refusing
 from xkeymsg.shown import safe_repr
 
 __all__ = ("Opener", "Sealer", "View")
@@ -41,6 +43,7 @@ class Sealer(sealing.Sealer):
     def _holders(self) -> KnownHolders:
         return KnownHolders()
 
+    @refusing
     def seal_document(
         self,
         document: Any,
@@ -106,6 +109,7 @@ class Sealer(sealing.Sealer):
         splitting.check_size(split, sharing.views, self._limits)
         return contents, sharing
 
+    @refusing
     def sealed_document_size(
         self,
         document: Any,
@@ -168,6 +172,7 @@ class View(Message):
         self.withheld = withheld
         """How many parts of the document this reader may not see."""
 
+    @refusing
     def into(self, model: type[_Model]) -> _Model:
         """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
 
@@ -221,9 +226,12 @@ class Opener(opening.Opener):
             NotARecipientError: If it may see no field; and everything else that `open` raises.
         """
         now_ms = now_ns() // 1_000_000
-        opened = self._open_at(
-            now_ms, envelope, self._document, subject, senders, wire_subject, position
-        )
+        try:
+            opened = self._open_at(
+                now_ms, envelope, self._document, subject, senders, wire_subject, position
+            )
+        except XKeyMsgError as error:
+            raise bare(error) from None
         document, withheld, content_type, headers = opened.content
         return View(
             opened.head,

@@ -10,6 +10,7 @@ from typing import Any, Final, Self
 from xkeymsg.errors import KeyFormatError, PolicyError
 from xkeymsg.fields import policy
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
 
 __all__ = ("Policy", "load_readers", "parse_readers")
@@ -28,6 +29,7 @@ class Policy(policy.Policy):
     """
 
     @classmethod
+    @refusing
     def load(cls, path: str | Path) -> Self:
         """Read a policy file.
 
@@ -37,6 +39,7 @@ class Policy(policy.Policy):
         return cls.parse(_read(Path(path)), source=str(path))
 
     @classmethod
+    @refusing
     def parse(cls, text: str, source: str = "policy") -> Self:
         """Read a policy in TOML.
 
@@ -85,6 +88,7 @@ def _rule(rule: Any, where: str) -> tuple[str, list[str]]:
     return pattern, readers
 
 
+@refusing
 def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     """Read a file of readers: who holds which permission.
 
@@ -95,6 +99,7 @@ def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     return parse_readers(_read(Path(path)), source=str(path))
 
 
+@refusing
 def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipient]]:
     """Read who holds which permission, in TOML.
 

@@ -24,6 +24,7 @@ from xkeymsg.errors import LimitExceededError, MalformedError, PolicyError
 from xkeymsg.fields.annotations import UNIONS, Node, plan_of, unwrap
 from xkeymsg.fields.places import place, short_pointer
 from xkeymsg.fields.values import WITHHELD
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES, cut, listed
 
 __all__ = ("document_of", "into")
@@ -45,6 +46,7 @@ _MOST_SHOWN: Final = 800
 """Characters of a place."""
 
 
+@refusing
 def document_of(instance: Any) -> dict[str, Any]:
     """Return the document that an instance of a model is, by the aliases of its fields.
 

@@ -12,6 +12,7 @@ from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
 from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
 from xkeymsg.fields.places import Places
 from xkeymsg.limits import Limits
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
@@ -103,6 +104,7 @@ class Policy:
             state = state.child(name)
         return () if state.leaf == NO_RULE else self.rules[state.leaf].permissions
 
+    @refusing
     def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
         """Say for each field of a document, in its order, which rule decides, and for whom.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.refusals import refusing
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("load_context", "selected_context")
@@ -62,6 +63,7 @@ def selected_context(environment: Mapping[str, str] = os.environ) -> str | None:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
+@refusing
 def load_context(name: str, environment: Mapping[str, str] = os.environ) -> ConnectOptions:
     """Read a context as connection settings.
 

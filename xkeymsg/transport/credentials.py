@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import UserKey, is_seed
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
 from xkeymsg.transport.options import ConnectOptions
 
@@ -24,6 +25,7 @@ _JWT: Final = ("-----BEGIN NATS USER JWT-----", "USER JWT")
 _SEED: Final = ("-----BEGIN USER NKEY SEED-----", "USER NKEY SEED")
 
 
+@refusing
 def login(options: ConnectOptions) -> dict[str, Any]:
     """Return the arguments of nats-py's `connect` that log in as `options` say.
 
@@ -47,6 +49,7 @@ def login(options: ConnectOptions) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+@refusing
 def read_user_key(path: Path) -> UserKey:
     """Read a user's nkey from a file with its seed `SU…`, or from a `.creds` file.
 

@@ -13,6 +13,7 @@ from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
 from xkeymsg.trust import peers
 from xkeymsg.trust.peers_parser import Peer
@@ -50,6 +51,7 @@ class PeersFile:
     Every answer is of one version of the file. Thread-safe.
     """
 
+    @refusing
     def __init__(self, path: str | Path) -> None:
         """Read the file.
 
@@ -65,6 +67,7 @@ class PeersFile:
         self._peers = _parse(self._used, self.path)
         self._seen: bytes | None = self._used
 
+    @refusing
     def reload(self) -> bool:
         """Read the file again if it has changed, and tell whether other peers are in use now.
 

@@ -10,12 +10,14 @@ from typing import Final
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
 
 __all__ = ("read_seed", "write_seed")
 
 _MAX_FILE: Final = 4096
 
 
+@refusing
 def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
@@ -69,6 +71,7 @@ def _parse(content: bytes, where: str) -> XKeyPair:
         raise KeyStoreError(f"{where}: {error}") from None
 
 
+@refusing
 def write_seed(path: str | Path, pair: XKeyPair) -> None:
     """Write a new seed file: mode 0600 from its first moment, and never over another file.
 

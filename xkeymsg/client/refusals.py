@@ -1,0 +1,29 @@
+"""Refusals of coroutine functions, as `xkeymsg.refusals` has them for functions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from xkeymsg.errors import XKeyMsgError
+from xkeymsg.refusals import bare
+
+__all__ = ("refusing",)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def refusing(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
+    """Decorate a coroutine function that takes secrets: refusals leave without inner frames."""
+
+    @wraps(function)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return await function(*args, **kwargs)
+        except XKeyMsgError as error:
+            del args, kwargs  # this frame stays in the traceback
+            raise bare(error) from None
+
+    return call
