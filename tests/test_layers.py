@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"xkeymsg.shown"},
+    {"xkeymsg.shown", "xkeymsg.text"},
     {"xkeymsg.errors"},
     {"xkeymsg.limits", "xkeymsg.refusals"},
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},

@@ -44,6 +44,7 @@ from xkeymsg.daemon.documents import parse_document
 from xkeymsg.daemon.records import record_of
 from xkeymsg.envelope import derive
 from xkeymsg.fields.files import parse_readers
+from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.refusals import bare, refusing
 from xkeymsg.testing import MemoryNATS
 from xkeymsg.transport.contexts import load_context
@@ -52,7 +53,7 @@ from xkeymsg.transport.options import ConnectOptions
 
 CANARY = "canary-of-a-plaintext"
 ALICE, BOB, EVE = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()
-USER = "SUAAH7HY4RGVGO33RACAFD4SBNG5YDTH2RYUHQ7VXVM6SIJJAM3A5GCUVI"
+USER = encode_seed(Prefix.USER, bytes(range(32)))
 ALL = Policy([("/**", ["p"])])
 READERS = {"p": [BOB.public]}
 PEERS = Peers.parse(

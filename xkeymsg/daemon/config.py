@@ -27,6 +27,7 @@ from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES, cut
+from xkeymsg.text import decode_text
 
 __all__ = ("load_config",)
 
@@ -134,7 +135,7 @@ def _read(path: Path) -> tuple[bytes, bool]:
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(decode_text(content))
     except UnicodeDecodeError as error:
         reason = f"not UTF-8, in line {content.count(10, 0, error.start) + 1}"
     except ValueError as error:  # also that of an integer of 5,000 digits

@@ -12,6 +12,7 @@ from xkeymsg.fields import policy
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
+from xkeymsg.text import MARK, decode_text
 
 __all__ = ("Policy", "load_readers", "parse_readers")
 
@@ -46,6 +47,7 @@ class Policy(policy.Policy):
         Raises:
             PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
         """
+        text = text.removeprefix(MARK)
         settings = _toml(text, source)
         lines = _rule_lines(text)
         line = _line_of(text, "allow_unread")
@@ -107,7 +109,7 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
         PolicyError: If it cannot be used (F-38).
         KeyFormatError: If a reader is no key `X…`, or no key and user `X… U…`.
     """
-    settings = _toml(text, source)
+    settings = _toml(text.removeprefix(MARK), source)
     table = settings.get("readers")
     if settings.keys() != {"readers"} or not isinstance(table, dict):
         raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
@@ -167,7 +169,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        return decode_text(path.read_bytes())
     except OSError as error:
         raise PolicyError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

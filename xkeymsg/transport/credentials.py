@@ -16,6 +16,7 @@ from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import UserKey, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
+from xkeymsg.text import without_mark
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("login", "read_user_key")
@@ -108,7 +109,7 @@ def _read(path: Path) -> str:
         raise KeyStoreError("that is a seed, and a file with one is wanted")
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_FILE)
+            content = without_mark(file.read(_MAX_FILE))
     except OSError as error:
         raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
     if not content.isascii():  # asked first: what decoding raises would hold the content

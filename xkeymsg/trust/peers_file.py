@@ -15,6 +15,7 @@ from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
+from xkeymsg.text import decode_text
 from xkeymsg.trust import peers
 from xkeymsg.trust.peers_parser import Peer
 
@@ -188,7 +189,7 @@ def decode_peers(content: bytes, path: Path) -> str:
         ConfigurationError: If it is not UTF-8.
     """
     try:
-        return content.decode()
+        return decode_text(content)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     # Raised out here: what Python raises would hold the contents.

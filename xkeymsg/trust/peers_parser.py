@@ -26,6 +26,7 @@ from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.policy import PERMISSION
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.shown import cut, safe_repr
+from xkeymsg.text import MARK
 
 __all__ = ("Peer", "parse_peers", "shown")
 
@@ -86,7 +87,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
             " take it away, and make a new one if others could read this file"
         )
     try:
-        return loads(text)
+        return loads(text.removeprefix(MARK))
     except ValueError as error:  # tomllib's own is one; so is that of an integer of 5,000 digits
         reason = str(error)
         if _SECRETIVE.search(reason):  # it names keys

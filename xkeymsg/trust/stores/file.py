@@ -11,6 +11,7 @@ from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
+from xkeymsg.text import without_mark
 
 __all__ = ("read_seed", "write_seed")
 
@@ -61,7 +62,8 @@ def _parse(content: bytes, where: str) -> XKeyPair:
     """Read a seed from the text of a file; `where` names it in errors."""
     if len(content) > _MAX_FILE:
         raise KeyStoreError(f"{where} is too large for a seed file")
-    lines = [line.strip() for line in content.decode("ascii", "replace").splitlines()]
+    text = without_mark(content).decode("ascii", "replace")
+    lines = [line.strip() for line in text.splitlines()]
     seeds = [line for line in lines if line and not line.startswith("#")]
     if len(seeds) != 1:
         raise KeyStoreError(f"{where} holds {len(seeds)} lines where one seed SX… is expected")
