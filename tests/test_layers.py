@@ -43,7 +43,8 @@ ALLOWED_FROM = {
     "contextlib": {"suppress"},
     "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
     "io": {"BytesIO"},  # memory
-    "sys": {"modules"},  # what an application has imported, without importing it
+    # What an application has imported, without importing it; whether an object is immortal.
+    "sys": {"modules", "getrefcount"},
     "threading": {"Lock"},
     "tomllib": {"TOMLDecodeError", "loads"},
     "types": {"MappingProxyType"},

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain
+from sys import getrefcount
 from typing import Any, Final
 
 import msgpack
@@ -45,6 +46,12 @@ _LISTS: Final = {list}
 _TWO: Final = {2}
 _TEXTS: Final = {str}
 _PAST_INDEX: Final = 1 << 64
+_MAPS: Final = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
+_ARRAYS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
+_STRS: Final = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
+"""First bytes of maps, arrays and texts."""
+_IMMORTAL: Final = 1 << 30
+"""References that no object has, but one that is never freed."""
 
 _MOST_KEPT: Final = 1 << 18
 
@@ -199,7 +206,50 @@ def _unpack_ext(code: int, data: bytes) -> Any:
     return DECODERS[code](data)
 
 
-_build: Final = partial(msgpack.unpackb, strict_map_key=True, ext_hook=_unpack_ext)
+def _unpack_apart(packed: bytes, **options: Any) -> Any:
+    """Decode like `msgpack.unpackb`, but read the names in maps apart, which are not interned then.
+
+    Raises:
+        ValueError: As `unpackb`.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(packed), 1), **options)
+    unpacker.feed(packed)
+    try:
+        value = _next_apart(unpacker, packed)
+    except (msgpack.OutOfData, IndexError):
+        value = unpacker = None
+    if unpacker is None or unpacker.tell() != len(packed):
+        raise ValueError("incomplete, or something follows")
+    return value
+
+
+def _next_apart(unpacker: msgpack.Unpacker, packed: bytes) -> Any:
+    first = packed[unpacker.tell()]
+    if first in _MAPS:
+        members = {}
+        for _ in range(unpacker.read_map_header()):
+            if packed[unpacker.tell()] not in _STRS:
+                raise ValueError("a name that is not text")
+            name = unpacker.unpack()
+            members[name] = _next_apart(unpacker, packed)
+        return members
+    if first in _ARRAYS:
+        return [_next_apart(unpacker, packed) for _ in range(unpacker.read_array_header())]
+    return unpacker.unpack()
+
+
+def _interns_forever() -> bool:
+    """Tell whether names in maps that `unpackb` decodes stay in memory until the process ends.
+
+    It interns them, and CPython 3.12, and builds without the GIL, never free what is interned:
+    everybody who may send would make a reader grow.
+    """
+    [name] = msgpack.unpackb(b"\x81\xafxkm1 not a name\xc0")
+    return getrefcount(name) > _IMMORTAL
+
+
+_unpackb: Final = _unpack_apart if _interns_forever() else msgpack.unpackb
+_build: Final = partial(_unpackb, strict_map_key=True, ext_hook=_unpack_ext)
 _build_short: Final = partial(_build, max_array_len=_LONG, max_map_len=_LONG)
 _build_without_bins: Final = partial(_build_short, max_bin_len=0)
 """Raises ValueError where bytes are in it that are not empty."""
