@@ -47,6 +47,7 @@ ALLOWED_FROM = {
     "sys": {"modules", "getrefcount"},
     "threading": {"Lock"},
     "tomllib": {"TOMLDecodeError", "loads"},
+    "warnings": {"warn"},
     "types": {"MappingProxyType"},
 }
 IMPURE_CALLS = {"breakpoint", "eval", "exec", "input", "open", "print", "__import__"}

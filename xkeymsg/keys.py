@@ -30,6 +30,7 @@ from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import (
     AuthenticationError,
     BadKeyError,
+    ConfigurationError,
     KeyFormatError,
     MalformedError,
     UnsupportedVersionError,
@@ -240,11 +241,18 @@ class XKeyPair:
         them too, and say nothing of the secret nor of what another label gives.
 
         Args:
-            label: The use, unlike every other one; at most 16 bytes.
+            label: The use, unlike every other one: at most 16 bytes, the last one not NUL. Other
+                labels would collide with these.
 
         Raises:
+            ConfigurationError: If it is not such a label.
             BadKeyError: If the pair shares nothing with itself, which no sound key does.
+            TypeError: If it is not bytes.
         """
+        if type(label) is not bytes:
+            raise TypeError(f"a label is bytes, not {type(label).__name__}")
+        if len(label) > primitives.LABEL_SIZE or label.endswith(b"\0"):
+            raise ConfigurationError("a label has at most 16 bytes, and does not end in NUL")
         shared = self.dh(self.public)
         if shared is None:
             raise BadKeyError("a shared secret is all zeros")

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.client.whom import To, Whom
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
-from xkeymsg.envelope.planning import Headers, pairs_of
+from xkeymsg.envelope.planning import Headers, check_lasting, pairs_of
 from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
 from xkeymsg.fields.documents import Sealer
 from xkeymsg.fields.policy import Policy
@@ -223,6 +223,8 @@ class Outgoing:
             return {name: self._whom.recipients(PERMISSION + name) for name in sorted(wanted)}
         if not isinstance(readers, Mapping):
             raise TypeError(f"readers are a mapping, not {type(readers).__name__}")
+        for name, to in readers.items():
+            check_lasting(to, f"the readers of {name!r}")
         # An empty list of readers is for the policy to judge: it may be one that nobody need hold.
         listed = {
             name: to if isinstance(to, str | XKey | Recipient) else tuple(to)

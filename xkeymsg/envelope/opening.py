@@ -11,10 +11,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from datetime import timedelta
+from itertools import count
 from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from warnings import warn
 
 from xkeymsg import nkey, primitives
-from xkeymsg.ambient import now_ns
+from xkeymsg.ambient import monotonic, now_ns
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.admission import (
     Admission,
@@ -58,6 +60,11 @@ Payload = tuple[bytes, str | None, Headers]
 Fields = tuple[dict[int, bytes], str | None, Headers]
 """The contents of parts by number, content type and headers."""
 
+_BRIEF: Final = 1.0
+_MANY: Final = 1000
+_brief_openers: Final = count(1)
+"""Of openers that lived so briefly, in seconds, the one to warn of."""
+
 _T = TypeVar("_T")
 
 
@@ -83,6 +90,9 @@ class Opener:
     An opener remembers what it has opened, so that nothing opens twice; two subscriptions that get
     the same messages have an opener each. Thread-safe. After a fork each process remembers for
     itself.
+
+    An opener for each message is unsafe: it knows nothing of the messages before, so that copies of
+    them open. When many have lived for less than a second, a RuntimeWarning says so.
     """
 
     @refusing
@@ -126,6 +136,8 @@ class Opener:
         self._public = keyring.active.public
         self._unlocker = Unlocker(keyring, self._limits)
         self._live = LiveMemory(self._limits, now_ns() // 1_000_000)
+        self._place: tuple[StreamPosition | None, Head | None] = (None, None)
+        self._made, self._used = monotonic(), False
         self._stream = StreamMemory(self._limits)
 
     def open(
@@ -309,10 +321,28 @@ class Opener:
     def _mark(
         self, head: Head, admission: Admission, position: StreamPosition | None, now_ms: int
     ) -> None:
+        self._used = True
         if position is not None:
+            self._check_own_place(head, position)
             self._stream.mark(head, position)
         elif self._replay == "live":
             self._live.mark(head, admitted=admission.admitted, now_ms=now_ms)
+
+    def _check_own_place(self, head: Head, position: StreamPosition) -> None:
+        """Refuse a position that the message before had: then it is not the broker's metadata."""
+        (place, before), self._place = self._place, (position, head)
+        if place == position and before is not None and _name(before) != _name(head):
+            raise ConfigurationError(
+                "two messages with one StreamPosition: each has its own, in its JetStream metadata"
+            )
+
+    def __del__(self) -> None:
+        """Warn of openers that are made for one message each: a replay opens again in the next."""
+        if not getattr(self, "_used", False) or self._replay != "live":
+            return
+        if monotonic() - self._made < _BRIEF and next(_brief_openers) == _MANY:
+            text = f"{_MANY} openers lived less than {_BRIEF:g} s: one for each message is unsafe,"
+            warn(f"{text} as replays open again; keep one per subscription", RuntimeWarning, 2)
 
     def __repr__(self) -> str:
         return f"<Opener for {self._public}>"
@@ -361,6 +391,11 @@ def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes)
     if plaintext is None:
         raise AuthenticationError
     return plaintext
+
+
+def _name(head: Head) -> tuple[bytes, ...]:
+    """Return the session and counter: two messages that share them are a clone's (E-71)."""
+    return head.sender, head.ephemeral, head.nonce[:4]
 
 
 def _check_place(wire_subject: object, position: object) -> None:

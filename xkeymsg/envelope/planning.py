@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -24,7 +24,7 @@ from xkeymsg.errors import ExpiredError, LimitExceededError, MalformedError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Grants", "Headers", "Planner", "pairs_of")
+__all__ = ("Grants", "Headers", "Planner", "check_lasting", "pairs_of")
 
 _FIELDS: Final = int(PartType.FIELDS)
 _METADATA: Final = int(PartType.METADATA)
@@ -196,6 +196,7 @@ class Planner:
         """Merge equal recipients (E-28), and leave out those to whom nothing is granted."""
         merged: dict[Recipient, frozenset[int]] = {}
         for one, indices in (*grants.items(), *((one, range(fields)) for one in self._always_to)):
+            check_lasting(indices, "the parts of a reader")
             reader, granted = _recipient(one), frozenset(indices)
             if granted and not 0 <= min(granted) <= max(granted) < fields:
                 raise MalformedError("a part is granted that is not there")
@@ -216,13 +217,7 @@ class Planner:
             raise TypeError(f"a revision is an int, not {type(revision).__name__}")
         if revision is not None and not 0 <= revision < PAST_MS:
             raise MalformedError("a revision is between 0 and 2^53")
-        expires_ms = None
-        if expires is not None:
-            expires_ms = created_ms + expires // timedelta(milliseconds=1)
-            if expires_ms <= created_ms:
-                raise ExpiredError("the message would expire before it is sealed")
-            if expires_ms >= PAST_MS:
-                raise MalformedError("an expiry beyond what an envelope can say")
+        expires_ms = None if expires is None else _expires_ms(created_ms, expires)
         return Attributes(revision, self._identity, expires_ms).encode()
 
     def _check_number(self, to: Sequence[XKey | Recipient]) -> None:
@@ -237,6 +232,27 @@ class Planner:
         if len(envelope) > self._limits.envelope:
             raise LimitExceededError("bytes of the envelope", len(envelope), self._limits.envelope)
         return envelope
+
+
+def _expires_ms(created_ms: int, expires: timedelta) -> int:
+    if not isinstance(expires, timedelta):
+        raise TypeError(f"expires is a timedelta, not {type(expires).__name__}")
+    expires_ms = created_ms + expires // timedelta(milliseconds=1)
+    if expires_ms <= created_ms:
+        raise ExpiredError("the message would expire before it is sealed")
+    if expires_ms >= PAST_MS:
+        raise MalformedError("an expiry beyond what an envelope can say")
+    return expires_ms
+
+
+def check_lasting(values: object, what: str) -> None:
+    """Refuse an iterator where values serve more than once: it would be empty the second time.
+
+    Raises:
+        TypeError: If it is one.
+    """
+    if isinstance(values, Iterator):
+        raise TypeError(f"{what} are in an iterator, empty after one message: give a list")
 
 
 def _recipient(one: XKey | Recipient) -> Recipient:

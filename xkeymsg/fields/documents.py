@@ -202,6 +202,9 @@ class Opener(opening.Opener):
     An opener remembers what it has opened, so that nothing opens twice; two subscriptions that get
     the same messages have an opener each. Thread-safe. After a fork each process remembers for
     itself.
+
+    An opener for each message is unsafe: it knows nothing of the messages before, so that copies of
+    them open. When many have lived for less than a second, a RuntimeWarning says so.
     """
 
     def open_document(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from xkeymsg.envelope.planning import check_lasting
 from xkeymsg.envelope.sharing import Sharing
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.policy import Policy
@@ -86,11 +87,13 @@ class KnownHolders:
 
         Raises:
             PolicyError: As for `Holders`.
-            TypeError: As for `Holders`.
+            TypeError: As for `Holders`, and if some are given as an iterator.
         """
         keys = tuple([tuple(readers.get(name, ())) for name in policy.permissions])
         known = self._known.get(policy)
         if known is None or known.keys != keys:
+            for name in policy.permissions:
+                check_lasting(readers.get(name, ()), f"the readers of {name!r}")
             known = Holders(policy, keys)
             if len(self._known) >= _POLICIES:
                 self._known.clear()
