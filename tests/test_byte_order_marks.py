@@ -18,6 +18,7 @@ import pytest
 from receiver.sinks.token import read_token
 from sender.config import Config
 from sender.sources.reader import Line, Reader
+from tests.envelope.cast import ALICE, BOB
 from xkeymsg import Peers, Policy, XKeyMsgError, XKeyPair, read_seed
 from xkeymsg.cli.documents import read_document
 from xkeymsg.cli.policy import _read
@@ -30,7 +31,6 @@ from xkeymsg.transport.credentials import login, read_user_key
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.peers_text import with_peer
 
-ALICE, BOB = XKeyPair.generate(), XKeyPair.generate()
 USER = encode_seed(Prefix.USER, bytes(range(32)))
 CREDS = (
     f"-----BEGIN NATS USER JWT-----\nabc\n------END NATS USER JWT------\n"
