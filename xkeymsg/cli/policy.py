@@ -18,6 +18,7 @@ from xkeymsg.cli.table import aligned, bare
 from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.files import Policy, load_readers, parse_readers
+from xkeymsg.text import decode_text
 
 __all__ = ("explain", "lint", "matrix", "policy")
 
@@ -103,14 +104,14 @@ def matrix(
     for all readers who hold the same. No value of the document is shown. Exit 1 if there is a field
     that no rule matches.
     """
-    text = _read(policy_file)
+    text, digest = _read(policy_file)
     rules = Policy.parse(text, source=str(policy_file))
-    sources = [Source("Policy", str(policy_file), _digest(text))]
+    sources = [Source("Policy", str(policy_file), digest)]
     readers = None
     if readers_file is not None:
-        text = _read(readers_file)
+        text, digest = _read(readers_file)
         readers = parse_readers(text, source=str(readers_file))
-        sources.append(Source("Readers", str(readers_file), _digest(text)))
+        sources.append(Source("Readers", str(readers_file), digest))
     decisions = None
     if document is not None:
         decisions = rules.explain(read_document(document))
@@ -140,15 +141,12 @@ def _echo(lines: Sequence[str]) -> None:
         click.echo(line)
 
 
-def _read(path: Path) -> str:
-    """Read a file once: what is shown is what its hash is of."""
+def _read(path: Path) -> tuple[str, str]:
+    """Read a file once, and return its text and its SHA-256: what is shown is what that is of."""
     try:
-        return path.read_bytes().decode()
+        content = path.read_bytes()
+        return decode_text(content), hashlib.sha256(content).hexdigest()
     except OSError as error:
         raise PolicyError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:
         raise PolicyError(f"{path}: not UTF-8") from None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -25,6 +25,9 @@ from pydantic_core import ErrorDetails
 from xkeymsg.daemon.section import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import MOST_PLACES, cut
+from xkeymsg.text import decode_text
 
 __all__ = ("load_config",)
 
@@ -52,6 +55,7 @@ class _Problem(NamedTuple):
     text: str
 
 
+@refusing
 def load_config(
     section: type[_Config], path: Path, *, prefix: str, environ: Mapping[str, str] = os.environ
 ) -> _Config:
@@ -88,7 +92,10 @@ def load_config(
         details = error.errors(include_url=False)
         problems += [p for each in details if (p := _problem(each, values)) is not None]
     if config is None or problems:
-        lines = [_line(path, each, values, variables) for each in problems]
+        problems = list(dict.fromkeys(problems))
+        lines = [_line(path, each, values, variables) for each in problems[:MOST_PLACES]]
+        if len(problems) > MOST_PLACES:
+            lines.append(f"{path}: and {len(problems) - MOST_PLACES} more")
         raise ConfigurationError("\n".join(dict.fromkeys(lines)))
     return config
 
@@ -128,13 +135,14 @@ def _read(path: Path) -> tuple[bytes, bool]:
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(decode_text(content))
     except UnicodeDecodeError as error:
         reason = f"not UTF-8, in line {content.count(10, 0, error.start) + 1}"
     except ValueError as error:  # also that of an integer of 5,000 digits
         reason = f"not TOML: {error}"
         if _SEED.search(reason):
             reason = "not TOML " + str(error)[str(error).rfind("(at ") :]
+        reason = cut(reason, 200)
     except RecursionError:
         reason = "nested too deeply"
     # Raised out here: what Python raises would hold the text.

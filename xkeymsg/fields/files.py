@@ -10,6 +10,9 @@ from typing import Any, Final, Self
 from xkeymsg.errors import KeyFormatError, PolicyError
 from xkeymsg.fields import policy
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import cut
+from xkeymsg.text import MARK, decode_text
 
 __all__ = ("Policy", "load_readers", "parse_readers")
 
@@ -27,6 +30,7 @@ class Policy(policy.Policy):
     """
 
     @classmethod
+    @refusing
     def load(cls, path: str | Path) -> Self:
         """Read a policy file.
 
@@ -36,19 +40,23 @@ class Policy(policy.Policy):
         return cls.parse(_read(Path(path)), source=str(path))
 
     @classmethod
+    @refusing
     def parse(cls, text: str, source: str = "policy") -> Self:
         """Read a policy in TOML.
 
         Raises:
             PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
         """
+        text = text.removeprefix(MARK)
         settings = _toml(text, source)
         lines = _rule_lines(text)
         line = _line_of(text, "allow_unread")
         unknown = sorted(settings.keys() - {"rule", "allow_unread"})
         if unknown:
             at = _line_of(text, unknown[0])
-            raise PolicyError(f"{source}, line {at}: {unknown[0]!r} is no setting of a policy")
+            raise PolicyError(
+                f"{source}, line {at}: {cut(unknown[0])!r} is not a setting of a policy"
+            )
         rules = settings.get("rule")
         if not isinstance(rules, list) or not rules:
             at = _line_of(text, "rule")
@@ -82,6 +90,7 @@ def _rule(rule: Any, where: str) -> tuple[str, list[str]]:
     return pattern, readers
 
 
+@refusing
 def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     """Read a file of readers: who holds which permission.
 
@@ -92,6 +101,7 @@ def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     return parse_readers(_read(Path(path)), source=str(path))
 
 
+@refusing
 def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipient]]:
     """Read who holds which permission, in TOML.
 
@@ -99,17 +109,20 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
         PolicyError: If it cannot be used (F-38).
         KeyFormatError: If a reader is no key `X…`, or no key and user `X… U…`.
     """
-    settings = _toml(text, source)
+    settings = _toml(text.removeprefix(MARK), source)
     table = settings.get("readers")
     if settings.keys() != {"readers"} or not isinstance(table, dict):
         raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
     readers = {}
     for permission, keys in table.items():
         if not policy.PERMISSION.fullmatch(permission):
-            raise PolicyError(f"{source}: {permission!r} is no permission: a-z 0-9 . _ -")
+            raise PolicyError(
+                f"{source}: invalid permission name {cut(permission)!r} (allowed: a-z 0-9 . _ -)"
+            )
+        name = cut(permission)
         if not _is_texts(keys):
-            raise PolicyError(f"{source}: readers of {permission!r} are an array of texts")
-        readers[permission] = [_recipient(key, f"{source}, {permission}") for key in keys]
+            raise PolicyError(f"{source}: expected an array of texts for {name!r}")
+        readers[permission] = [_recipient(key, f"{source}, {name}") for key in keys]
     return readers
 
 
@@ -147,7 +160,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         line = _LINE.search(str(error))
         at = line[1] if line else text.count("\n") + 1
-        raise PolicyError(f"{source}, line {at}: not TOML: {error}") from None
+        raise PolicyError(f"{source}, line {at}: not TOML: {cut(str(error), 200)}") from None
     except RecursionError:
         raise PolicyError(f"{source}, line 1: nested too deeply") from None
     except ValueError:  # of Python itself, which reads no integer so long
@@ -156,7 +169,7 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode()
+        return decode_text(path.read_bytes())
     except OSError as error:
         raise PolicyError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

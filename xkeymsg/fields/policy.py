@@ -11,6 +11,8 @@ from xkeymsg.fields.matching import NO_RULE, State, compile_patterns
 from xkeymsg.fields.pattern import BELOW, parse_pattern, pointer
 from xkeymsg.limits import Limits
 from xkeymsg.models.annotations import rules_of
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 
 __all__ = ("PERMISSION", "Decision", "Policy", "Rule")
 
@@ -37,7 +39,7 @@ class Decision(NamedTuple):
     permissions: tuple[str, ...]
 
 
-class Policy:
+class Policy(SafeRepr):
     """Ordered rules, pattern to permissions; the first that matches a field decides.
 
         policy = Policy([("/patient/name", ["clinic", "billing"]), ("/**", ["clinic"])])
@@ -100,6 +102,7 @@ class Policy:
             state = state.child(name)
         return () if state.leaf == NO_RULE else self.rules[state.leaf].permissions
 
+    @refusing
     def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
         """Say for each field of a document, in its order, which rule decides, and for whom.
 
@@ -108,8 +111,15 @@ class Policy:
         Raises:
             LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
         """
-        limits = limits or Limits()
-        decisions, nodes = [], 0
+        return [self._decide(*each) for each in self.walk(document, limits or Limits())]
+
+    def walk(self, document: Any, limits: Limits) -> Iterator[tuple[tuple[str | int, ...], int]]:
+        """Yield the path of each field of a document, in its order, and the rule for it.
+
+        Raises:
+            LimitExceededError: As `explain`.
+        """
+        nodes = 0
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
@@ -126,8 +136,7 @@ class Policy:
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
-                decisions.append(self._decide(path, state.leaf))
-        return decisions
+                yield path, state.leaf
 
     def _decide(self, path: tuple[str | int, ...], rule: int) -> Decision:
         if rule == NO_RULE:

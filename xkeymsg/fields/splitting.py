@@ -16,11 +16,12 @@ from uuid import UUID
 
 from xkeymsg.errors import FieldDeniedError, LimitExceededError, MalformedError
 from xkeymsg.fields.checking import check
-from xkeymsg.fields.matching import DENIED, State
+from xkeymsg.fields.matching import DENIED, NO_RULE, State
 from xkeymsg.fields.plaintext import Pair, pack
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.scan import Counts, scan
 from xkeymsg.limits import Limits
+from xkeymsg.places import first_places
 
 __all__ = ("Part", "Split", "check_size", "split")
 
@@ -62,9 +63,10 @@ def split(document: Any, policy: Policy, limits: Limits) -> Split:
     with suppress(Exception):
         return _split(document, policy, limits)
     check(document, limits)
-    denied = [each.pointer for each in policy.explain(document, limits) if not each.rule]
+    walk = policy.walk(document, limits)
+    denied, count = first_places(path for path, rule in walk if rule == NO_RULE)
     if denied:
-        raise FieldDeniedError(tuple(denied))
+        raise FieldDeniedError(denied, count)
     return _split(document, policy, limits)
 
 

@@ -13,6 +13,9 @@ from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
+from xkeymsg.text import decode_text
 from xkeymsg.trust import peers
 from xkeymsg.trust.peers_parser import Peer
 
@@ -42,12 +45,13 @@ class Peers(peers.Peers):
         return PeersFile(path)
 
 
-class PeersFile:
+class PeersFile(SafeRepr):
     """The peers of a file, as they were when it was last read whole and without a fault.
 
     Every answer is of one version of the file. Thread-safe.
     """
 
+    @refusing
     def __init__(self, path: str | Path) -> None:
         """Read the file.
 
@@ -63,6 +67,7 @@ class PeersFile:
         self._peers = _parse(self._used, self.path)
         self._seen: bytes | None = self._used
 
+    @refusing
     def reload(self) -> bool:
         """Read the file again if it has changed, and tell whether other peers are in use now.
 
@@ -183,7 +188,7 @@ def decode_peers(content: bytes, path: Path) -> str:
         ConfigurationError: If it is not UTF-8.
     """
     try:
-        return content.decode()
+        return decode_text(content)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     # Raised out here: what Python raises would hold the contents.

@@ -16,15 +16,16 @@ made. A seed anywhere in the file is one, too, which is told without showing it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from tomllib import loads
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from xkeymsg import nkey
 from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.policy import PERMISSION
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.shown import cut
+from xkeymsg.text import MARK
 
 __all__ = ("Peer", "parse_peers", "shown")
 
@@ -35,8 +36,7 @@ _SETTINGS: Final = ("peers", "always_to")
 _PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_signs")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(NamedTuple):
     """What the file says of one peer."""
 
     name: str
@@ -84,12 +84,12 @@ def _toml(text: str, source: str) -> dict[str, Any]:
             " take it away, and make a new one if others could read this file"
         )
     try:
-        return loads(text)
+        return loads(text.removeprefix(MARK))
     except ValueError as error:  # tomllib's own is one; so is that of an integer of 5,000 digits
         reason = str(error)
         if _SECRETIVE.search(reason):  # it names keys
             reason = reason[reason.rfind("(at ") :]
-        raise ConfigurationError(f"{source}: not TOML: {reason}") from None
+        raise ConfigurationError(f"{source}: not TOML: {cut(reason, 200)}") from None
     except RecursionError:
         raise ConfigurationError(f"{source}: nested too deeply") from None
 
