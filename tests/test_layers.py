@@ -20,8 +20,9 @@ LAYERS = [
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
     {"xkeymsg.keys", "xkeymsg.misuse"},
     {"xkeymsg.envelope"},
-    {"xkeymsg.fields.pattern"},
+    {"xkeymsg.fields.pattern", "xkeymsg.fields.values"},
     {"xkeymsg.models.annotations", "xkeymsg.places"},
+    {"xkeymsg.faults"},
     {"xkeymsg.fields"},
     {"xkeymsg.models"},
     {"xkeymsg.sealer", "xkeymsg.opener"},
@@ -32,7 +33,7 @@ LAYERS = [
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
     {"xkeymsg.__main__"},
 ]
-PURE_BELOW = 12  # up to and with trust
+PURE_BELOW = 13  # up to and with trust
 IMPURE_BY_DUTY = (
     "xkeymsg.trust.stores.",
     "xkeymsg.trust.peers_file.",

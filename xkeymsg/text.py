@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from tomllib import TOMLDecodeError, loads
+from typing import Any, Final
 
-__all__ = ("MARK", "decode_text", "is_unicode", "without_mark")
+__all__ = (
+    "MARK",
+    "SECRETIVE",
+    "TomlError",
+    "decode_text",
+    "is_unicode",
+    "parse_toml",
+    "without_mark",
+)
 
 MARK: Final = "\ufeff"
 _MARK: Final = MARK.encode()
+SECRETIVE: Final = re.compile(r"[A-Z2-7]{20}|[A-Za-z0-9]{40}")
+"""Finds text that could be a key or another secret, or part of one."""
+_LINE: Final = re.compile(r"line (\d+)")
+_MOST_REASON: Final = 160
+
+
+class TomlError(ValueError):
+    """A text is not TOML, in `line`; quotes no text that could be a secret."""
+
+    def __init__(self, reason: str, line: int = 1) -> None:
+        super().__init__(reason)
+        self.line = line
 
 
 def without_mark(content: bytes) -> bytes:
@@ -32,3 +54,26 @@ def is_unicode(text: str | bytes) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML; a byte order mark in front is skipped.
+
+    Raises:
+        TomlError: If it is not TOML, is nested too deeply, or has an integer of too many digits.
+    """
+    line = 1
+    try:
+        return loads(text.removeprefix(MARK))
+    except TOMLDecodeError as error:
+        what, _, place = str(error).rpartition(" (at ")
+        if len(what) > _MOST_REASON or SECRETIVE.search(what):  # it quotes keys of the file
+            what = "invalid"
+        reason = f"not TOML: {what} (at {place}"
+        found = _LINE.match(place)
+        line = int(found[1]) if found else text.count("\n") + 1
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError:  # of Python itself
+        reason = "not TOML: an integer of too many digits"
+    raise TomlError(reason, line)  # out here, without an error that holds the text

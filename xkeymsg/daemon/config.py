@@ -26,8 +26,8 @@ from xkeymsg.daemon.section import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import MOST_PLACES, cut
-from xkeymsg.text import decode_text
+from xkeymsg.shown import MOST_PLACES
+from xkeymsg.text import TomlError, parse_toml
 
 __all__ = ("load_config",)
 
@@ -135,16 +135,11 @@ def _read(path: Path) -> tuple[bytes, bool]:
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(decode_text(content))
+        return parse_toml(content.decode())
     except UnicodeDecodeError as error:
         reason = f"not UTF-8, in line {content.count(10, 0, error.start) + 1}"
-    except ValueError as error:  # also that of an integer of 5,000 digits
-        reason = f"not TOML: {error}"
-        if _SEED.search(reason):
-            reason = "not TOML " + str(error)[str(error).rfind("(at ") :]
-        reason = cut(reason, 200)
-    except RecursionError:
-        reason = "nested too deeply"
+    except TomlError as error:
+        reason = str(error)
     # Raised out here: what Python raises would hold the text.
     raise ConfigurationError(f"{path}: {reason}")
 

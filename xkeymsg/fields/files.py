@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,12 +11,11 @@ from xkeymsg.fields import policy
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
-from xkeymsg.text import MARK, decode_text
+from xkeymsg.text import TomlError, parse_toml
 
 __all__ = ("Policy", "load_readers", "parse_readers")
 
-_RULE: Final = re.compile(r"""^[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
-_LINE: Final = re.compile(r"at line (\d+)")
+_RULE: Final = re.compile(r"""^\ufeff?[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
 
 
 class Policy(policy.Policy):
@@ -47,7 +45,6 @@ class Policy(policy.Policy):
         Raises:
             PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
         """
-        text = text.removeprefix(MARK)
         settings = _toml(text, source)
         lines = _rule_lines(text)
         line = _line_of(text, "allow_unread")
@@ -109,7 +106,7 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
         PolicyError: If it cannot be used (F-38).
         KeyFormatError: If a reader is no key `X…`, or no key and user `X… U…`.
     """
-    settings = _toml(text.removeprefix(MARK), source)
+    settings = _toml(text, source)
     table = settings.get("readers")
     if settings.keys() != {"readers"} or not isinstance(table, dict):
         raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
@@ -156,20 +153,14 @@ def _is_texts(value: Any) -> bool:
 
 def _toml(text: str, source: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = _LINE.search(str(error))
-        at = line[1] if line else text.count("\n") + 1
-        raise PolicyError(f"{source}, line {at}: not TOML: {cut(str(error), 200)}") from None
-    except RecursionError:
-        raise PolicyError(f"{source}, line 1: nested too deeply") from None
-    except ValueError:  # of Python itself, which reads no integer so long
-        raise PolicyError(f"{source}, line 1: not TOML: an integer of too many digits") from None
+        return parse_toml(text)
+    except TomlError as error:
+        raise PolicyError(f"{source}, line {error.line}: {error}") from None
 
 
 def _read(path: Path) -> str:
     try:
-        return decode_text(path.read_bytes())
+        return path.read_bytes().decode()
     except OSError as error:
         raise PolicyError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -1,7 +1,7 @@
 """Splitting a document into one part for each set of permissions (spec, "Splitting").
 
 One visit finds the set of every field and checks what the encoder does not. Where anything is odd,
-it stops, and `checking` says what is wrong, in the order of the document.
+it stops, and `faults` names the first fault, in the order of the document.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from xkeymsg.errors import FieldDeniedError, LimitExceededError, MalformedError
-from xkeymsg.fields.checking import check
+from xkeymsg.faults import check
 from xkeymsg.fields.matching import DENIED, NO_RULE, State
 from xkeymsg.fields.plaintext import Pair, pack
 from xkeymsg.fields.policy import Policy

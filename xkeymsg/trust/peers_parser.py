@@ -16,7 +16,6 @@ made. A seed anywhere in the file is one, too, which is told without showing it.
 from __future__ import annotations
 
 import re
-from tomllib import loads
 from typing import Any, Final, NamedTuple
 
 from xkeymsg import nkey
@@ -24,13 +23,11 @@ from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.policy import PERMISSION
 from xkeymsg.keys import Recipient, XKey
-from xkeymsg.shown import cut
-from xkeymsg.text import MARK
+from xkeymsg.text import SECRETIVE, TomlError, parse_toml
 
 __all__ = ("Peer", "parse_peers", "shown")
 
 _SEED: Final = re.compile(r"(?<![A-Za-z0-9])S[A-Z2-7]{57}(?![A-Za-z0-9])")
-_SECRETIVE: Final = re.compile(r"[A-Z2-7]{20}|[A-Za-z0-9]{40}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SETTINGS: Final = ("peers", "always_to")
 _PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_signs")
@@ -84,18 +81,13 @@ def _toml(text: str, source: str) -> dict[str, Any]:
             " take it away, and make a new one if others could read this file"
         )
     try:
-        return loads(text.removeprefix(MARK))
-    except ValueError as error:  # tomllib's own is one; so is that of an integer of 5,000 digits
-        reason = str(error)
-        if _SECRETIVE.search(reason):  # it names keys
-            reason = reason[reason.rfind("(at ") :]
-        raise ConfigurationError(f"{source}: not TOML: {cut(reason, 200)}") from None
-    except RecursionError:
-        raise ConfigurationError(f"{source}: nested too deeply") from None
+        return parse_toml(text)
+    except TomlError as error:
+        raise ConfigurationError(f"{source}: {error}") from None
 
 
 def _peer(name: str, table: object, source: str) -> Peer:
-    if not _NAME.fullmatch(name) or _SECRETIVE.search(name):
+    if not _NAME.fullmatch(name) or SECRETIVE.search(name):
         raise ConfigurationError(
             f"{source}, [peers]: {shown(name)} is no name of a peer: letters, digits, . _ - and"
             " at most 64 of them; nor may it look like a key"
@@ -190,6 +182,6 @@ def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
 
 def shown(text: str) -> str:
     """Quote a text for an error; only its length where it could be a secret, or part of one."""
-    if len(text) > 64 or _SECRETIVE.search(text):
+    if len(text) > 64 or SECRETIVE.search(text):
         return f"a text of {len(text)} characters"
     return repr(text)

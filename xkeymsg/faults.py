@@ -1,4 +1,8 @@
-"""Finds the first value that a document cannot hold, and its place (F-2 to F-6)."""
+"""Finds the first value that a document cannot hold, and its place (F-2 to F-6).
+
+It only explains: `fields.splitting` has refused the document already, and refuses it again if
+nothing is found here.
+"""
 
 from __future__ import annotations
 
