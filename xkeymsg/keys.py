@@ -38,7 +38,7 @@ from xkeymsg.errors import (
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 
-__all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair")
+__all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair", "decode_user")
 
 _XKV1: Final = b"xkv1"
 _NONCE_END: Final = len(_XKV1) + primitives.BOX_NONCE_SIZE
@@ -264,11 +264,15 @@ class XKeyPair(SafeRepr):
         raise TypeError("a secret key cannot be pickled or copied")
 
 
-def _user(text: str) -> bytes:
-    """Return a raw user key, which is not that of nobody.
+def decode_user(text: str) -> bytes:
+    """Decode a public user key `U…`; the all-zero key is reserved and refused.
 
-    32 zero bytes stand for a key without a user. Whoever got them certified as a user's, with
-    somebody else's xkey, would have that one open what was meant for this user.
+    32 zero bytes stand for a key without a user. If they could be certified as a user's key with
+    somebody else's xkey, the holder of that xkey could open messages meant for this user.
+
+    Raises:
+        KeyFormatError: If it is not such a key.
+        TypeError: If it is not a str.
     """
     raw = nkey.decode_public(nkey.Prefix.USER, text)
     if not any(raw):
@@ -296,7 +300,7 @@ class Recipient(SafeRepr):
         if not isinstance(key, XKey):
             raise TypeError(f"a recipient's key is an XKey, not {type(key).__name__}")
         self.key = key
-        self.user = bytes(32) if user is None else _user(user)
+        self.user = bytes(32) if user is None else decode_user(user)
         """The raw user key, or 32 zero bytes for a key without one."""
         self._hash = hash((bytes(key), self.user))
 
@@ -340,7 +344,7 @@ class Keyring(SafeRepr):
         """
         self.active = active
         self.retired = tuple(retired)
-        self.user = None if user is None else _user(user)
+        self.user = None if user is None else decode_user(user)
         self.without_user = without_user
 
     @property

@@ -18,11 +18,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from xkeymsg import nkey
 from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.policy import PERMISSION
-from xkeymsg.keys import Recipient, XKey
+from xkeymsg.keys import Recipient, XKey, decode_user
 from xkeymsg.text import SECRETIVE, TomlError, parse_toml
 
 __all__ = ("Peer", "parse_peers", "shown")
@@ -135,11 +134,9 @@ def _user(user: object, where: str) -> str | None:
     if not isinstance(user, str):
         raise ConfigurationError(f"{where}, user: expected is a public key U…")
     try:
-        raw = nkey.decode_public(nkey.Prefix.USER, user)
+        decode_user(user)
     except KeyFormatError as error:
         raise ConfigurationError(f"{where}, user: {error}") from None
-    if not any(raw):
-        raise ConfigurationError(f"{where}, user: a key of zeros, which stands for no user")
     return user
 
 
