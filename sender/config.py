@@ -127,6 +127,9 @@ class Route(Section):
     `recipients`."""
     readers: dict[Text, tuple[Text, ...]] = Field(default_factory=dict)
     """With `policy`: who holds each permission, in the place of `perm:NAME`."""
+    numbers: Literal["float", "exact"] = "float"
+    """With `policy`: `"exact"` keeps all digits of numbers with a fraction or an exponent, as
+    Decimals. As floats, digits may change, which is counted."""
     format: Literal["xkm1", "xkv1"] = "xkm1"
     """`"xkv1"` for one recipient that knows nothing else: it binds no subject and no time."""
     headers: dict[Annotated[Text, AfterValidator(_header)], str] = Field(default_factory=dict)
@@ -200,8 +203,9 @@ def _of_source(table: Mapping[str, Any], source: str) -> Iterator[tuple[str, str
 def _of_readers(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if ("policy" in table) == bool(table.get("recipients")):
         yield "recipients", "expected is one of recipients and policy"
-    if "readers" in table and "policy" not in table:
-        yield "readers", "goes with policy, which is not here"
+    for key in ("readers", "numbers"):
+        if key in table and "policy" not in table:
+            yield key, "goes with policy, which is not here"
     if table.get("format") == "xkv1":
         for key in ("policy", "headers", "content_type", "expires", "padding"):
             if table.get(key):

@@ -178,16 +178,17 @@ class _Sender:
         self, route: Route, output: Output, endpoint: Endpoint, stack: contextlib.AsyncExitStack
     ) -> Worker:
         author = _author(self._config, self._identity)
+        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
+        self._reports.append(report)
         sealing = Sealing(
             route,
             self._peers,
             author,
             max_payload=lambda: self._link.max_payload,
+            on_loss=report.numbers_changed,
             rules=self._rules,
         )
         self._sealings[route.name] = sealing
-        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
-        self._reports.append(report)
         desk = Desk(route, sealing, output, report)
         names = Names(self._names_key, route.name)
         if route.stream is not None:

@@ -6,6 +6,7 @@ rule matches; and nothing else of what is in it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from xkeymsg.daemon.logs import Log, reason
@@ -31,6 +32,7 @@ class Reporter:
         self.log = log
         self.metrics = metrics
         self.endpoint = endpoint
+        self._warned_of_numbers = False
         self.unsent = 0
         """How many messages were refused or lost."""
 
@@ -38,6 +40,16 @@ class Reporter:
         """A message was sealed."""
         self.metrics.sealed.inc()
         self.metrics.seal_time.observe(seconds)
+
+    def numbers_changed(self, count: int, first: Callable[[], str]) -> None:
+        """Digits of so many numbers of a document changed; the log is told of the first time."""
+        self.metrics.changed_numbers.inc(count)
+        if not self._warned_of_numbers:
+            self._warned_of_numbers = True
+            self.log.warning(
+                "digits of numbers change", route=self.route, first=first(),
+                advice='numbers = "exact" keeps them',
+            )  # fmt: skip
 
     def refused(self, error: BaseException, *, often: bool = True, **where: object) -> None:
         """A message was not sealed.
@@ -100,6 +112,6 @@ class Reporter:
 def _why(error: BaseException) -> str:
     if type(error) is not FieldDeniedError:
         return str(error) if isinstance(error, XKeyMsgError) else reason(error)
-    more = len(error.pointers) - _POINTERS
+    more = error.count - _POINTERS
     shown = ", ".join(error.pointers[:_POINTERS])
     return f"no rule for {shown}" + (f", and {more} more" if more > 0 else "")

@@ -20,7 +20,7 @@ from sender.mapping import SubjectMap
 from sender.rules import RuleCounts, deciding_rules
 from xkeymsg.client.sealing import REPLIES, Outgoing, Room
 from xkeymsg.client.whom import Whom
-from xkeymsg.daemon.documents import parse_document
+from xkeymsg.daemon.documents import OnLoss, parse_document
 from xkeymsg.envelope.inspecting import message_id
 from xkeymsg.errors import (
     ConfigurationError,
@@ -35,6 +35,7 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKV1_OVERHEAD, Recipient, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
+from xkeymsg.shown import safe_repr
 from xkeymsg.trust.resolver import PERMISSION, Resolver
 
 __all__ = ("Author", "Sealed", "Sealing", "is_of_setup")
@@ -51,6 +52,7 @@ _MOST: Final = Limits().recipients
 Pairs = Sequence[tuple[str, str]]
 
 
+@safe_repr
 class Sealed:
     """A message that may leave; only `Sealing` makes one."""
 
@@ -107,6 +109,7 @@ class Sealing:
         *,
         max_payload: Callable[[], int] = lambda: 0,
         rules: RuleCounts | None = None,
+        on_loss: OnLoss | None = None,
     ) -> None:
         """Take what the configuration says.
 
@@ -116,6 +119,7 @@ class Sealing:
             author: Whose messages they become.
             max_payload: What the server takes, in bytes; 0 for anything.
             rules: Where to count the rules of the policy that decide something.
+            on_loss: Told of numbers whose digits change, as for `parse_document`.
 
         Raises:
             XKeyMsgError: If no message could be sealed so.
@@ -124,6 +128,8 @@ class Sealing:
         self._trust = trust
         self._whom = Whom(trust)
         self._max_payload = max_payload
+        self._exact = route.numbers == "exact"
+        self._on_loss = on_loss
         self._map = SubjectMap(route.pattern, route.to)
         self._fixed = tuple(route.headers.items())
         self._taken = {name.lower() for name in route.take_headers}
@@ -219,7 +225,7 @@ class Sealing:
             envelope = outgoing.payload(to, data, self._recipients(), **more)
         else:
             readers = self._holders(policy)
-            document = parse_document(data)
+            document = parse_document(data, exact=self._exact, on_loss=self._on_loss)
             envelope = outgoing.document(to, document, policy=policy, readers=readers, **more)
             if self._rules is not None:
                 self._rules.count(self._route.name, deciding_rules(policy, document))

@@ -143,3 +143,10 @@ def test_the_nkeys_package_takes_a_mistyped_seed_and_we_do_not() -> None:
     assert nkeys.from_seed(bytearray(typo, "ascii")).public_key
     with pytest.raises(KeyFormatError, match="checksum"):
         UserKey(typo)
+
+
+@pytest.mark.parametrize("text", [SEED, SEED.lower(), f" {SEED}\n"])
+def test_a_seed_in_the_place_of_a_public_key_is_told_and_not_shown(text: str) -> None:
+    with pytest.raises(KeyFormatError, match="not a secret seed") as caught:
+        nkey.decode_public(Prefix.CURVE, text)
+    assert SEED[5:20].lower() not in str(caught.value).lower()

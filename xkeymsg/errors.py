@@ -62,6 +62,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from xkeymsg.shown import MOST_PLACES, MOST_TEXT, cut, listed
+
 __all__ = (
     "AmbiguousNameError",
     "AuthenticationError",
@@ -126,6 +128,10 @@ class XKeyMsgError(Exception):
     """What anybody outside the process may learn of it: `undecryptable` where no wrap of a message
     has verified, else `refused` (docs/spec/envelope.md, E-90)."""
 
+    def __init__(self, *args: object) -> None:
+        # What quotes input cuts it where it is quoted; this bounds whatever did not.
+        super().__init__(*(cut(each, MOST_TEXT) if type(each) is str else each for each in args))
+
 
 class KeyFormatError(XKeyMsgError):
     """A string or byte string is not a key of the wanted kind; the text says what is wrong."""
@@ -156,7 +162,7 @@ class LimitExceededError(EnvelopeError):
 
     def __init__(self, what: str, actual: int, limit: int) -> None:
         super().__init__(what, actual, limit)
-        self.what = what
+        self.what = cut(what, MOST_TEXT)
         self.actual = actual
         self.limit = limit
 
@@ -274,13 +280,18 @@ class FieldDeniedError(PolicyError):
 
     code = "field_denied"
 
-    def __init__(self, pointers: tuple[str, ...]) -> None:
-        super().__init__(pointers)
-        self.pointers = pointers
-        """The patterns that match these fields, and no others, in document order."""
+    def __init__(self, pointers: tuple[str, ...], count: int | None = None) -> None:
+        shown = pointers[:MOST_PLACES]
+        self.count = len(pointers) if count is None else count
+        """How many fields have no rule."""
+        super().__init__(shown, self.count)
+        self.pointers = shown
+        """The patterns that match the first 20 of them, and no others, in document order; a name of
+        more than 80 characters is cut."""
 
     def __str__(self) -> str:
-        return f"no rule for {', '.join(self.pointers)}"
+        shown = [each or "the document" for each in self.pointers]
+        return f"no rule for {listed(shown, self.count, most=MOST_TEXT)}"
 
 
 class FieldAmbiguousError(FieldDeniedError):

@@ -30,12 +30,15 @@ from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import (
     AuthenticationError,
     BadKeyError,
+    ConfigurationError,
     KeyFormatError,
     MalformedError,
     UnsupportedVersionError,
 )
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 
-__all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair")
+__all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair", "decode_user")
 
 _XKV1: Final = b"xkv1"
 _NONCE_END: Final = len(_XKV1) + primitives.BOX_NONCE_SIZE
@@ -48,7 +51,7 @@ _PAIR_KEYS: Final = 1024
 changes its key with every message costs one X25519 each time, and never more memory."""
 
 
-class XKey:
+class XKey(SafeRepr):
     """A public curve key: whom to seal to, and who sealed.
 
     `str()` is its string `X…`, `bytes()` its 32 raw bytes. Equal keys are equal objects and hash
@@ -75,6 +78,7 @@ class XKey:
         object.__setattr__(self, "_raw", raw)
 
     @classmethod
+    @refusing
     def parse(cls, text: str) -> XKey:
         """Read a public key string `X…`.
 
@@ -119,7 +123,7 @@ class XKey:
         return XKey, (self._raw,)
 
 
-class XKeyPair:
+class XKeyPair(SafeRepr):
     """A secret curve key with its public half; seals and opens xkv1.
 
     The secret leaves only through `seed()`: `repr`, `str`, errors and logs show the public key, and
@@ -130,6 +134,7 @@ class XKeyPair:
 
     __slots__ = ("_pair_key", "_secret", "public")
 
+    @refusing
     def __init__(self, secret: bytes) -> None:
         """Take the 32 secret bytes; users have `generate` and `from_seed`.
 
@@ -157,6 +162,7 @@ class XKeyPair:
         return cls(random_bytes(primitives.KEY_SIZE))
 
     @classmethod
+    @refusing
     def from_seed(cls, seed: str) -> XKeyPair:
         """Read a seed string `SX…`.
 
@@ -171,6 +177,7 @@ class XKeyPair:
         """Return the secret as a seed string `SX…`: the only way by which it leaves."""
         return nkey.encode_seed(nkey.Prefix.CURVE, self._secret)
 
+    @refusing
     def seal(self, data: bytes, recipient: XKey) -> bytes:
         """Seal `data` to one recipient as xkv1; 44 bytes longer.
 
@@ -190,6 +197,7 @@ class XKeyPair:
         pair_key = self._pair_key(recipient._raw)  # noqa: SLF001 - one module, two halves of a pair
         return _XKV1 + nonce + primitives.box_seal(data, nonce, pair_key)
 
+    @refusing
     def open(self, sealed: bytes, sender: XKey) -> bytes:
         """Open what `sender` sealed to this pair as xkv1.
 
@@ -229,11 +237,18 @@ class XKeyPair:
         them too, and say nothing of the secret nor of what another label gives.
 
         Args:
-            label: The use, unlike every other one; at most 16 bytes.
+            label: The use, unlike every other one: at most 16 bytes, the last one not NUL. Other
+                labels would collide with these.
 
         Raises:
+            ConfigurationError: If it is not such a label.
             BadKeyError: If the pair shares nothing with itself, which no sound key does.
+            TypeError: If it is not bytes.
         """
+        if type(label) is not bytes:
+            raise TypeError(f"a label is bytes, not {type(label).__name__}")
+        if len(label) > primitives.LABEL_SIZE or label.endswith(b"\0"):
+            raise ConfigurationError("a label has at most 16 bytes, and does not end in NUL")
         shared = self.dh(self.public)
         if shared is None:
             raise BadKeyError("a shared secret is all zeros")
@@ -249,11 +264,15 @@ class XKeyPair:
         raise TypeError("a secret key cannot be pickled or copied")
 
 
-def _user(text: str) -> bytes:
-    """Return a raw user key, which is not that of nobody.
+def decode_user(text: str) -> bytes:
+    """Decode a public user key `U…`; the all-zero key is reserved and refused.
 
-    32 zero bytes stand for a key without a user. Whoever got them certified as a user's, with
-    somebody else's xkey, would have that one open what was meant for this user.
+    32 zero bytes stand for a key without a user. If they could be certified as a user's key with
+    somebody else's xkey, the holder of that xkey could open messages meant for this user.
+
+    Raises:
+        KeyFormatError: If it is not such a key.
+        TypeError: If it is not a str.
     """
     raw = nkey.decode_public(nkey.Prefix.USER, text)
     if not any(raw):
@@ -261,7 +280,7 @@ def _user(text: str) -> bytes:
     return raw
 
 
-class Recipient:
+class Recipient(SafeRepr):
     """A public key, and the user under whom it was resolved.
 
     The user's nkey is mixed into the keys of the envelope (spec, "Pair keys"): what was meant for
@@ -270,6 +289,7 @@ class Recipient:
 
     __slots__ = ("_hash", "key", "user")
 
+    @refusing
     def __init__(self, key: XKey, user: str | None = None) -> None:
         """Take a key, and the user's public nkey `U…` where a directory gave one.
 
@@ -280,7 +300,7 @@ class Recipient:
         if not isinstance(key, XKey):
             raise TypeError(f"a recipient's key is an XKey, not {type(key).__name__}")
         self.key = key
-        self.user = bytes(32) if user is None else _user(user)
+        self.user = bytes(32) if user is None else decode_user(user)
         """The raw user key, or 32 zero bytes for a key without one."""
         self._hash = hash((bytes(key), self.user))
 
@@ -297,11 +317,12 @@ class Recipient:
         return f"Recipient({self.key!r}, user={user!r})"
 
 
-class Keyring:
+class Keyring(SafeRepr):
     """A reader's keys: the active one, and retired ones that still open what was sealed to them."""
 
     __slots__ = ("active", "retired", "user", "without_user")
 
+    @refusing
     def __init__(
         self,
         active: XKeyPair,
@@ -323,7 +344,7 @@ class Keyring:
         """
         self.active = active
         self.retired = tuple(retired)
-        self.user = None if user is None else _user(user)
+        self.user = None if user is None else decode_user(user)
         self.without_user = without_user
 
     @property

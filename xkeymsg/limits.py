@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final, cast
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("MAX_HEAD", "MAX_SUBJECT", "Limits")
 
@@ -26,6 +27,14 @@ _OF_THE_FORMAT: Final = {
 _AT_MOST: Final = {**_OF_THE_FORMAT, "depth": 256}  # Python's own stack has to hold a document
 
 
+def _expected(default: int | timedelta) -> str:
+    """Say the type, and the unit, of a value like this default."""
+    if isinstance(default, int):
+        return "an int"
+    return f"a timedelta, such as timedelta(seconds={default // timedelta(seconds=1)})"
+
+
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a sealer makes and an opener takes at most.
@@ -35,6 +44,7 @@ class Limits:
 
     Raises:
         ConfigurationError: If a value is not positive, or above the format's.
+        TypeError: If a number is not an int, or a time not a timedelta.
     """
 
     recipients: int = 1024
@@ -70,8 +80,11 @@ class Limits:
     """Positions of lists that a reader may not see."""
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        for field in fields(self):
+            name, default = field.name, cast("Any", field.default)
             value = getattr(self, name)
+            if type(value) is not type(default):  # True is an int for `isinstance`
+                raise TypeError(f"limit {name} is {_expected(default)}, not {value!r:.40}")
             if value < type(value)(0) or (not value and name != "holes"):
                 raise ConfigurationError(f"limit {name} has to be above 0")
             if value != min(value, _AT_MOST.get(name, value)):

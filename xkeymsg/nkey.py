@@ -20,6 +20,8 @@ from typing import Final, NoReturn, Protocol
 import nkeys
 
 from xkeymsg.errors import KeyFormatError
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 
 __all__ = (
     "ALPHABET",
@@ -87,6 +89,7 @@ def _number(text: str) -> int | None:
 
 def is_seed(text: str) -> bool:
     """Tell whether a text has the form of a seed: whatever it was meant as, hide it."""
+    text = text.strip().upper()
     return len(text) == _SEED_LENGTH and text[0] == "S" and _number(text) is not None
 
 
@@ -111,6 +114,8 @@ def decode_public(prefix: Prefix, text: str) -> bytes:
         TypeError: If `text` is not a str.
     """
     what = f"a public key {prefix.letter}…"
+    if type(text) is str and is_seed(text):
+        raise KeyFormatError(f"expected {what}, not a secret seed: keep the seed to yourself")
     body = _check(_decode(text, _PUBLIC_LENGTH, what).to_bytes(35, "big"), what)
     if body[0] != prefix:
         raise KeyFormatError(f"{what} begins with {prefix.letter}")
@@ -156,7 +161,7 @@ class Signer(Protocol):
         """Return the 64 bytes of the Ed25519 signature over `data`."""
 
 
-class SigningKey:
+class SigningKey(SafeRepr):
     """An Ed25519 nkey of an operator, an account or a user.
 
     Made from a seed that has been checked; signs through the `nkeys` package.
@@ -164,6 +169,7 @@ class SigningKey:
 
     __slots__ = ("_pair", "public")
 
+    @refusing
     def __init__(self, seed: str, kind: Prefix) -> None:
         """Take a seed `SO…`, `SA…` or `SU…` and the kind of key that it has to hold.
 
@@ -199,6 +205,7 @@ class UserKey(SigningKey):
 
     __slots__ = ()
 
+    @refusing
     def __init__(self, seed: str) -> None:
         """Take a seed `SU…`.
 

@@ -35,7 +35,10 @@ from xkeymsg.errors import (
 from xkeymsg.fields.joining import join
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.misuse import Usage
 from xkeymsg.models import convert
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 
 __all__ = ("Form", "Opener", "View")
 
@@ -66,6 +69,7 @@ class View(Message):
         self.withheld = document[1]
         """The number of parts of the document that this reader may not see."""
 
+    @refusing
     def into(self, model: type[_Model]) -> _Model:
         """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
 
@@ -105,7 +109,7 @@ _PAYLOAD: Final = Form(reading.payload, Message)
 _DOCUMENT: Final = Form(_document, View)
 
 
-class Opener:
+class Opener(SafeRepr):
     """Opens messages for one reader, in one scope: a subscription, or a durable consumer.
 
         opener = Opener(bob, senders={alice.public})
@@ -115,8 +119,12 @@ class Opener:
     An opener remembers the messages that it opened and refuses them the second time; two
     subscriptions that get the same messages need an opener each. Thread-safe. After a fork each
     process has a replay memory of its own.
+
+    An opener for each message is unsafe: it does not know the earlier messages, so that copies of
+    them open. When many openers have lived for less than a second, a RuntimeWarning says so.
     """
 
+    @refusing
     def __init__(
         self,
         keys: XKeyPair | Keyring,
@@ -156,8 +164,10 @@ class Opener:
         self._admit = None if senders is None else self._admission(senders)
         self._public = keyring.active.public
         self._unlocker = Unlocker(keyring, self._limits)
+        self._usage = Usage()
         self._memory = ReplayMemory(self._limits, now_ns() // 1_000_000)
 
+    @refusing
     def open(
         self,
         envelope: bytes,
@@ -188,6 +198,7 @@ class Opener:
         now_ms = now_ns() // 1_000_000
         return self._open(now_ms, envelope, _PAYLOAD, subject, senders, wire_subject, position)
 
+    @refusing
     def open_document(
         self,
         envelope: bytes,
@@ -306,6 +317,7 @@ class Opener:
         if signer is None and (self._require_signature or admission.always_signs):
             raise SignatureMissingError("not signed by a user who is known for the key")
         if once:
+            self._usage.check(head, position)
             self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
         return make(head, content, admission.admitted, signer, content_type, headers)
 

@@ -22,6 +22,7 @@ __all__ = (
     "BOX_NONCE_SIZE",
     "BOX_TAG_SIZE",
     "KEY_SIZE",
+    "LABEL_SIZE",
     "Hash",
     "InvalidTag",
     "box_open",
@@ -40,6 +41,7 @@ __all__ = (
 )
 
 KEY_SIZE: Final = 32
+LABEL_SIZE: Final = 16
 BOX_NONCE_SIZE: Final = 24
 BOX_TAG_SIZE: Final = 16
 AEAD_TAG_SIZE: Final = 16
@@ -114,7 +116,7 @@ def box_open(sealed: bytes, nonce: bytes, pair_key: bytes) -> bytes | None:
 
 def label(text: bytes) -> bytes:
     """Return a label for `digest`: zero-padded to 16 bytes, so that none is another's beginning."""
-    return text.ljust(16, b"\0")
+    return text.ljust(LABEL_SIZE, b"\0")
 
 
 def digest(label: bytes, data: bytes, *, key: bytes = b"", size: int) -> bytes:

@@ -31,6 +31,8 @@ from xkeymsg.fields.holders import KnownHolders, Readers
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 
 __all__ = ("Headers", "Sealer")
 
@@ -38,7 +40,7 @@ _PAIRS: Final = 4096
 """How many recipients' static keys a sealer keeps."""
 
 
-class Sealer:
+class Sealer(SafeRepr):
     """Seals messages from one key, for one to 1,024 recipients each; see `seal`, `seal_document`.
 
         sealer = Sealer(alice)
@@ -49,6 +51,7 @@ class Sealer:
     session ends after an hour or 2^20 messages, when the process forks, and with `close`.
     """
 
+    @refusing
     def __init__(
         self,
         pair: XKeyPair,
@@ -111,6 +114,7 @@ class Sealer:
         """The sender's public key."""
         return self._pair.public
 
+    @refusing
     def seal(
         self,
         data: bytes,
@@ -147,6 +151,7 @@ class Sealer:
         recipients = self._planner.recipients(to)
         return self._seal_at(now_ns(), contents, recipients, subject, expires, revision, check_size)
 
+    @refusing
     def seal_document(
         self,
         document: Any,

@@ -9,7 +9,7 @@ import re
 from json import dumps
 from typing import Final
 
-__all__ = ("fault", "shown", "spellings")
+__all__ = ("fault", "quoted", "spellings")
 
 _STRING: Final = r'"(?:[^"\\]|\\.)*"'
 _VALUE: Final = rf"{_STRING}|-?(?:0|[1-9][0-9]*)|true|false|null"
@@ -51,8 +51,8 @@ def fault(text: str, at: int, right: list[str]) -> str:
     reason = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
     if not text.startswith("/", at):
         reason = "no / at its start"
-    fix = f": write {' or '.join(map(shown, right))}" if right else ""
-    return f"{shown(text)} is not a pattern, because it has {reason}{fix}"
+    fix = f": write {' or '.join(map(quoted, right))}" if right else ""
+    return f"{quoted(text)} is not a pattern, because it has {reason}{fix}"
 
 
 def spellings(text: str, at: int) -> list[str]:
@@ -70,7 +70,7 @@ def spellings(text: str, at: int) -> list[str]:
     return [form for form in forms if form not in ("/", text) and len(form) <= _SHOWN]
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """Return a text as a TOML string."""
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"'{text}'" if text.isprintable() and "'" not in text else dumps(text)

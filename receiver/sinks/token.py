@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.text import without_mark
 
 __all__ = ("read_token",)
 
@@ -19,7 +20,7 @@ def read_token(path: Path) -> str:
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigurationError(f"{path}: others can read it; chmod 600 it")
-        text = path.read_bytes()[:8192].decode("ascii", "replace").strip()
+        text = without_mark(path.read_bytes()[:8192]).decode("ascii", "replace").strip()
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     if not text or not text.isascii() or not text.isprintable() or " " in text:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from xkeymsg.limits import Limits
+from xkeymsg.text import without_mark
 
 __all__ = ("LONGEST", "Line", "Reader")
 
@@ -72,6 +73,8 @@ class Reader:
         start, self._offset = self._offset, self._offset + size + feed
         self._number += 1
         data = None if size > LONGEST else b"".join(pieces)
+        if data is not None and not start:
+            data = without_mark(data)  # of the whole file
         return Line(self._number, start, self._offset, data)
 
     async def _read(self) -> bytes:

@@ -206,7 +206,7 @@ def test_kinds_beyond_json_are_texts(desk: Desk) -> None:
     }
     shown = json.loads(desk.open(sealed_for_bob(desk, document), "bob")[1])
     assert shown == {
-        "decimal": ["12.50", "1E+3", "-0"],
+        "decimal": [12.50, 1e3, 0],
         "bytes": "AP8=",
         "time": "2026-03-01T09:30:00.250000-03:30",
         "uuid": "018f428e-34f6-4707-8009-5ad742f901e7",
@@ -290,6 +290,27 @@ def test_json_goes_through_and_nothing_acts(value: Any, pretty: bool, ascii_only
 def test_whatever_comes_is_a_document_or_an_error(data: bytes) -> None:
     with contextlib.suppress(MalformedError, LimitExceededError):
         read_document(BytesIO(data))
+
+
+def test_digits_that_change_are_warned_of_with_a_place(desk: Desk) -> None:
+    status, _, said = desk.seal('{"claim": {"total": 12.50, "items": [1.00]}}')
+    assert status == 0
+    warning = "digits of 2 number(s) change, first at /claim/total; --exact keeps them"
+    assert said == f"xkeymsg: warning: {warning}\n"
+
+
+def test_exact_numbers_go_through(desk: Desk) -> None:
+    document = '{"claim": {"total": 12.50, "items": [1E-400, 2]}}'
+    status, sealed, said = desk.seal(document, "--exact")
+    assert (status, said) == (0, "")
+    status, output, _ = desk.open(sealed, "carol")
+    assert (status, output.decode()) == (0, document + "\n")
+
+
+def test_exact_numbers_belong_to_documents(desk: Desk) -> None:
+    done = run(CLI, "seal", "--exact", "--to", desk.public("bob"), data=b"1.50")
+    assert done.returncode == 2
+    assert b"--exact goes with --policy" in done.stderr
 
 
 def test_withheld_is_null_or_a_marker() -> None:

@@ -220,3 +220,10 @@ def test_a_seed_can_be_a_credential_of_systemd(
     both = text.replace("[trust]", 'retired_credentials = ["bob.seed"]\n[trust]')
     assert len(Identity(load(folder, both).key).keyring.retired) == 1
     assert "name of a credential" in errors(folder, text.replace("bob.", "../bob."))[0]
+
+
+def test_an_error_about_a_file_full_of_faults_is_bounded(folder: Path) -> None:
+    said = errors(folder, "\n".join(f"unknown_{i} = {i}" for i in range(4000)))
+    assert len(said) == 21
+    assert said[-1].endswith(": and 3982 more")  # key and trust are missing, too
+    assert sum(map(len, said)) < 16_000

@@ -130,6 +130,13 @@ def parts_of(document: Document, sets: dict[Path, frozenset[str]]) -> Iterator[P
         yield Part(permissions, tuple((path, at(document, path)) for path in subtrees))
 
 
+def short_pointer(path: Path) -> str:
+    """F-33: names longer than 80 characters, and pointers longer than 800, are cut."""
+    names = [each[:79] + "…" if isinstance(each, str) and len(each) > 80 else each for each in path]
+    text = pointer(tuple(names))
+    return text if len(text) <= 800 else text[:799] + "…"
+
+
 def split(
     document: Document,
     policy: Policy,
@@ -144,9 +151,10 @@ def split(
     fields = [path for path, _ in fields_of(document, limits)]
     policy.check_document(document)
     found = [(path, policy.readers_of(place_of(document, path))) for path in fields]
-    denied = tuple(pointer(path) for path, permissions in found if permissions is None)
+    denied = [path for path, permissions in found if permissions is None]
     if denied:
-        raise FieldsRefusalError("field_denied", "F-32", pointers=denied)
+        shown = tuple(map(short_pointer, denied[:20]))
+        raise FieldsRefusalError("field_denied", "F-32", pointers=shown)
     sets = {path: permissions for path, permissions in found if permissions is not None}
     parts = tuple(parts_of(document, sets))
     grants = {

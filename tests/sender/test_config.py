@@ -49,6 +49,11 @@ def test_a_short_file_is_enough(paper: Stage) -> None:
         ('recipients = ["bob"]', "recipients = []", "expected is one of recipients and policy"),
         ('output = "core"', 'output = "core"\npolicy = "policy.toml"', "one of recipients and"),
         ('output = "core"', 'output = "core"\nreaders = {a = ["bob"]}', "goes with policy"),
+        (
+            'output = "core"',
+            'output = "core"\nnumbers = "exact"',
+            'numbers = "exact": goes with policy',
+        ),
         ('recipients = ["bob"]', 'policy = "missing.toml"', "cannot read"),
         ('output = "core"', 'output = "core"\nformat = "xkv1"\nexpires = 5.0', "xkv1 has none"),
         ('output = "core"', 'output = "plain"', "expected is 'core' or 'jetstream'"),

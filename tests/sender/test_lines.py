@@ -59,6 +59,38 @@ async def test_documents_go_to_whom_the_policy_says(stage: Stage) -> None:
         assert viewed(witness.on("out.a"), CAROL) == [{"name": "x", "bill": {"sum": 7}}]
 
 
+async def test_numbers_whose_digits_change_are_counted_and_told_of_once(stage: Stage) -> None:
+    lines = b'{"bill": {"sum": 7.50}}\n{"bill": {"sum": 1.5, "tax": 0.10}}\n'
+    async with stage.witness() as witness:
+        code, said = stage.send(DOCUMENTS, lines)
+        assert code == 0, said
+        await until(lambda: len(witness.raws) == 2)
+        assert said.count("digits of numbers change") == 1
+        assert "first=/bill/sum" in said
+        seen = viewed(witness.on("out.a"), CAROL)
+        assert [repr(each["bill"]["sum"]) for each in seen] == ["7.5", "1.5"]
+
+
+async def test_exact_numbers_keep_their_digits(stage: Stage) -> None:
+    async with stage.witness() as witness:
+        route = DOCUMENTS + 'numbers = "exact"\n'
+        code, said = stage.send(route, b'{"bill": {"sum": 7.50, "tax": 1e-400}}')
+        assert code == 0, said
+        await until(lambda: len(witness.raws) == 1)
+        assert "digits" not in said
+        [seen] = viewed(witness.on("out.a"), CAROL)
+        assert {name: str(each) for name, each in seen["bill"].items()} == {
+            "sum": "7.50",
+            "tax": "1E-400",
+        }
+
+
+async def test_a_number_that_would_become_0_is_refused_with_its_place(stage: Stage) -> None:
+    code, said = stage.send(DOCUMENTS, b'{"bill": {"sum": 1e-400}}')
+    assert code == 1
+    assert "/bill/sum: a number so small" in said
+
+
 async def test_what_cannot_be_sealed_is_said_by_its_line_and_nothing_of_it_leaves(
     stage: Stage,
 ) -> None:

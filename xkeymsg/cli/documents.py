@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from xkeymsg.daemon.documents import parse_document, to_json
+from xkeymsg.daemon.documents import OnLoss, parse_document, to_json
 from xkeymsg.daemon.terminal import EXIT_FAILED, describe, say
 from xkeymsg.errors import EnvelopeError
 
@@ -26,14 +26,15 @@ def failing() -> Iterator[None]:
         raise click.exceptions.Exit(EXIT_FAILED) from None
 
 
-def read_document(source: BinaryIO) -> Any:
-    """Read a document in JSON.
+def read_document(source: BinaryIO, *, exact: bool = False, on_loss: OnLoss | None = None) -> Any:
+    """Read a document in JSON; see `parse_document`.
 
     Raises:
-        MalformedError: If it is not JSON in UTF-8, repeats a name, or has a number that is none.
+        MalformedError: If it is not JSON in UTF-8, repeats a name, or has a number that cannot be
+            kept.
         LimitExceededError: If an integer has too many digits.
     """
-    return parse_document(source.read())
+    return parse_document(source.read(), exact=exact, on_loss=on_loss)
 
 
 def is_utf8_terminal() -> bool:

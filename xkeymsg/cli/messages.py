@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,6 +40,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--readers", type=_FILE, metavar="TOML", help="With --policy: who holds which right.")
 @click.option(
+    "--exact", is_flag=True, help="With --policy: keep all digits of numbers, as Decimals."
+)
+@click.option(
     "--subject", type=SUBJECT, default="file", show_default=True, help="What it is sealed for."
 )
 @click.option(
@@ -53,6 +57,7 @@ def seal(
     recipients: tuple[XKey, ...],
     policy: Path | None,
     readers: Path | None,
+    exact: bool,
     subject: str,
     xkv1: bool,
     seed_file: Path | None,
@@ -62,13 +67,17 @@ def seal(
     """Seal FILE, or stdin, as xkm1: to public keys, or a document by a policy.
 
     With --policy and --readers every reader sees only the fields that the policy gives it. A field
-    that no rule matches stops the sealing.
+    that no rule matches stops the sealing. Numbers with a fraction or an exponent become floats: if
+    that changes their digits, a warning says so; --exact keeps them.
     """
     if output is None and sys.stdout.isatty():
         raise click.UsageError("what is sealed is binary: use -o, or redirect stdout")
     _check_recipients(len(recipients), policy, readers, xkv1=xkv1)
+    if exact and policy is None:
+        raise click.UsageError("--exact goes with --policy: only documents have numbers")
     if policy is not None and readers is not None:
-        rules, holders, document = Policy.load(policy), load_readers(readers), read_document(source)
+        rules, holders = Policy.load(policy), load_readers(readers)
+        document = read_document(source, exact=exact, on_loss=_warn_of_losses)
         sealer = Sealer(load_pair("xkeymsg", seed_file))
         sealed = sealer.seal_document(document, policy=rules, readers=holders, subject=subject)
     else:
@@ -80,6 +89,11 @@ def seal(
             else Sealer(pair).seal(data, to=recipients, subject=subject)
         )
     write(output, sealed, mode=0o666)
+
+
+def _warn_of_losses(count: int, first: Callable[[], str]) -> None:
+    text = f"warning: digits of {count} number(s) change, first at {first()}; --exact keeps them"
+    say("xkeymsg", text)
 
 
 def _check_recipients(
@@ -144,8 +158,8 @@ def open_(
 ) -> None:
     """Open FILE, or stdin, that was sealed to you. Nothing is written unless it authenticates.
 
-    A document is printed as JSON, with the fields that you may see. Decimals, times, UUIDs and
-    bytes (in base64) are texts in it.
+    A document is printed as JSON, with the fields that you may see. Decimals are numbers with all
+    their digits; times, UUIDs and bytes (in base64) are texts.
     """
     pair, sealed = read_seed(seed_file), source.read()
     known = [sender for sender in senders if sender is not None]

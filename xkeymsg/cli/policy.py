@@ -21,6 +21,7 @@ from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.fields.policy import Policy
+from xkeymsg.files import decode_file, read_file
 
 __all__ = ("explain", "lint", "matrix", "policy", "test")
 
@@ -146,14 +147,14 @@ def matrix(
     for all readers who hold the same. No value of the document is shown. Exit 1 if there is a field
     that no rule matches.
     """
-    text = _read(policy_file)
+    text, digest = _read(policy_file)
     rules = Policy.parse(text, source=str(policy_file))
-    sources = [Source("Policy", str(policy_file), _digest(text))]
+    sources = [Source("Policy", str(policy_file), digest)]
     readers = None
     if readers_file is not None:
-        text = _read(readers_file)
+        text, digest = _read(readers_file)
         readers = parse_readers(text, source=str(readers_file))
-        sources.append(Source("Readers", str(readers_file), _digest(text)))
+        sources.append(Source("Readers", str(readers_file), digest))
     decisions = None
     if document is not None:
         decisions = rules.explain(read_document(document))
@@ -183,15 +184,7 @@ def _echo(lines: Sequence[str]) -> None:
         click.echo("".join(each if each.isprintable() else repr(each)[1:-1] for each in line))
 
 
-def _read(path: Path) -> str:
-    """Read a file once: what is shown is what its hash is of."""
-    try:
-        return path.read_bytes().decode()
-    except OSError as error:
-        raise PolicyError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise PolicyError(f"{path}: not UTF-8") from None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _read(path: Path) -> tuple[str, str]:
+    """Read a file once, and return its text and its SHA-256: what is shown is what that is of."""
+    content, _ = read_file(path, PolicyError)
+    return decode_file(content, str(path), PolicyError), hashlib.sha256(content).hexdigest()

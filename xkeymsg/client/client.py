@@ -14,6 +14,7 @@ from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.opening import Format
 from xkeymsg.client.port import Port
+from xkeymsg.client.refusals import refusing
 from xkeymsg.client.sealing import Room, check_subject, clear_block
 from xkeymsg.client.serving import Handler, Service
 from xkeymsg.client.stats import OnError, Stats, Where, Witness
@@ -30,6 +31,7 @@ from xkeymsg.errors import (
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.opener import View
+from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
 
 __all__ = ("Client",)
@@ -38,6 +40,7 @@ _RELOAD: Final = 1.0
 """Seconds between two looks at whether trust's source has changed."""
 
 
+@safe_repr
 class Client:
     """Publishes, takes, asks and answers sealed messages; made by `connect`.
 
@@ -100,6 +103,7 @@ class Client:
 
     # --- publishing -------------------------------------------------------------------------------
 
+    @refusing
     async def publish(
         self,
         subject: str,
@@ -149,6 +153,7 @@ class Client:
         await self._port.publish(subject, envelope, headers=block)
         self._stats.published += 1
 
+    @refusing
     async def publish_document(
         self,
         subject: str,
@@ -312,6 +317,7 @@ class Client:
 
     # --- asking and answering ---------------------------------------------------------------------
 
+    @refusing
     async def request(
         self,
         subject: str,
@@ -348,6 +354,7 @@ class Client:
             content_type=content_type,
         )
 
+    @refusing
     async def request_many(
         self,
         subject: str,
@@ -386,6 +393,7 @@ class Client:
             content_type=content_type,
         )
 
+    @refusing
     async def respond(
         self,
         message: Message,

@@ -14,6 +14,7 @@ from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.misuse import check_lasting
 from xkeymsg.nkey import Signer
 from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
@@ -214,6 +215,7 @@ class Outgoing:
             return {name: self._whom.recipients(PERMISSION + name) for name in sorted(wanted)}
         if not isinstance(readers, Mapping):
             raise TypeError(f"readers are a mapping, not {type(readers).__name__}")
+        check_lasting(readers)
         # An empty list of readers is for the policy to judge: it may be one that nobody need hold.
         listed = {
             name: to if isinstance(to, str | XKey | Recipient) else tuple(to)

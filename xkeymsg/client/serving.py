@@ -13,6 +13,7 @@ from xkeymsg.client.stats import Where, Witness
 from xkeymsg.client.subscription import Subscription
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError
+from xkeymsg.refusals import bare
 
 __all__ = ("Handler", "Service")
 
@@ -112,7 +113,7 @@ class Service:
         try:
             await self._send(message, reply)
         except Exception as error:  # noqa: BLE001 - one request's fault is not the service's
-            self._witness.tell(error, where)
+            self._witness.tell(bare(error), where)
 
     async def _call(self, message: Message, where: Where) -> Reply | ServiceError:
         """Run the handler; whatever it raises, a service goes on."""
@@ -146,10 +147,10 @@ class Service:
                 message, data, headers=headers, content_type=content_type, anyone=anyone
             )
         except PayloadTooLargeError as error:
-            self._witness.tell(error, Where("handler", message.wire_subject or ""))
+            self._witness.tell(bare(error), Where("handler", message.wire_subject or ""))
             await answering.fail(message, ServiceError(error.code), anyone=anyone)
         except Exception as error:
             if message._origin.answered or getattr(error, "retryable", False):  # type: ignore[attr-defined]  # noqa: SLF001
                 raise
-            self._witness.failed(error, Where("handler", message.wire_subject or ""))
+            self._witness.failed(bare(error), Where("handler", message.wire_subject or ""))
             await answering.fail(message, ServiceError(_INTERNAL), anyone=anyone)

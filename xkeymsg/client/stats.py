@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from xkeymsg.errors import XKeyMsgError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("OnError", "Stats", "Where", "Witness")
 
@@ -29,6 +30,7 @@ OnError = Callable[[Exception, Where], None]
 raises is passed on to asyncio's exception handler, KeyboardInterrupt and SystemExit aside."""
 
 
+@safe_repr
 @dataclass(slots=True)
 class Stats:
     """What a client has done since it was made."""

@@ -10,6 +10,7 @@ from xkeymsg.envelope.admission import ANYONE, Admission, Senders, admission_of
 from xkeymsg.envelope.plan import as_recipient
 from xkeymsg.errors import MalformedError, UnknownKeyError
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.nkey import is_seed
 from xkeymsg.trust.resolver import Resolver
 
 __all__ = ("Reloadable", "To", "Whom")
@@ -119,6 +120,8 @@ class Whom:
 
     def _resolve(self, name: str) -> tuple[Recipient, ...]:
         if self.resolver is None:
+            if is_seed(name):
+                raise UnknownKeyError("expected a name or a public key, not a secret seed")
             trust = "ANYONE" if self.senders is ANYONE else "a set of keys"
             raise UnknownKeyError(f"trust is {trust}, which knows no names: give keys")
         return tuple(self.resolver.resolve(name))  # the same one, if it is one

@@ -23,7 +23,10 @@ from pydantic_core import ErrorDetails
 
 from xkeymsg.daemon.section import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.files import decode_text, parse_toml, read_file
+from xkeymsg.files import decode_file, read_file
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import MOST_PLACES
+from xkeymsg.text import parse_toml
 
 __all__ = ("load_config",)
 
@@ -50,6 +53,7 @@ class _Problem(NamedTuple):
     text: str
 
 
+@refusing
 def load_config(
     section: type[_Config], path: Path, *, prefix: str, environ: Mapping[str, str] = os.environ
 ) -> _Config:
@@ -67,7 +71,7 @@ def load_config(
         ConfigurationError: If anything is wrong with it; has a line for each thing.
     """
     content, others_read = read_file(path, ConfigurationError)
-    text = decode_text(content, str(path), ConfigurationError)
+    text = decode_file(content, str(path), ConfigurationError)
     values = parse_toml(text, str(path), ConfigurationError)
     variables: dict[Location, str] = {}
     problems = list(_open_secrets(section, values)) if others_read else []
@@ -87,7 +91,10 @@ def load_config(
         details = error.errors(include_url=False)
         problems += [p for each in details if (p := _problem(each, values)) is not None]
     if config is None or problems:
-        lines = [_line(path, each, values, variables) for each in problems]
+        problems = list(dict.fromkeys(problems))
+        lines = [_line(path, each, values, variables) for each in problems[:MOST_PLACES]]
+        if len(problems) > MOST_PLACES:
+            lines.append(f"{path}: and {len(problems) - MOST_PLACES} more")
         raise ConfigurationError("\n".join(dict.fromkeys(lines)))
     return config
 

@@ -66,6 +66,12 @@ class Metrics:
         self.sealed = Counter(
             "xkeymsg_sealed", "Messages that were sealed.", ["route"], registry=self.registry
         )
+        self.changed_numbers = Counter(
+            "xkeymsg_changed_numbers",
+            "Numbers in documents whose digits changed, as floats.",
+            ["route"],
+            registry=self.registry,
+        )
         self.refused = Counter(
             "xkeymsg_refused",
             "Messages that did not open, or were not sealed, by why.",
@@ -188,6 +194,7 @@ class RouteMetrics:
         self.received = of.received.labels(route)
         self.opened = of.opened.labels(route)
         self.sealed = of.sealed.labels(route)
+        self.changed_numbers = of.changed_numbers.labels(route)
         self.delivered = of.delivered.labels(route)
         self.failures = of.failures.labels(route)
         self.lost = of.lost.labels(route)

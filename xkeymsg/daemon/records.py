@@ -18,6 +18,7 @@ from xkeymsg.daemon.documents import to_json
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import MalformedError
 from xkeymsg.opener import View
+from xkeymsg.refusals import refusing
 
 __all__ = ("Record", "record_of")
 
@@ -36,6 +37,7 @@ class Record(NamedTuple):
         return f"<Record {self.id.hex()} of {len(self.line)} bytes>"  # a NamedTuple would show it
 
 
+@refusing
 def record_of(message: Message, *, is_xkv1: bool = False) -> Record:
     """Return an opened message, or document, as a record.
 

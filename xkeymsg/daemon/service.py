@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from xkeymsg.errors import XKeyMsgError
+from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 
@@ -31,6 +32,7 @@ _RATE: Final = 50
 _WAITING: Final = 64
 
 
+@safe_repr
 @dataclass
 class Endpoint:
     """One route, as others see it."""

@@ -9,6 +9,7 @@ from typing import Final
 from xkeymsg import wire
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.limits import Limits
+from xkeymsg.shown import SafeRepr
 
 __all__ = (
     "Headers",
@@ -34,7 +35,7 @@ class PartType(IntEnum):
     METADATA = 3
 
 
-class Headers(Mapping[str, str]):
+class Headers(SafeRepr, Mapping[str, str]):
     """The sealed headers of a message: in order, case kept, names may repeat.
 
     As a mapping, a name has its first value (ADR-4); `pairs` are all of them.

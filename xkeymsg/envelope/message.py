@@ -8,11 +8,12 @@ from xkeymsg.envelope import derive
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head, from_milliseconds
 from xkeymsg.keys import XKey
+from xkeymsg.shown import SafeRepr
 
 __all__ = ("Message",)
 
 
-class Message:
+class Message(SafeRepr):
     """An opened message. The sender states its content; the opener authenticated the sender."""
 
     __slots__ = (

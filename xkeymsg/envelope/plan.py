@@ -148,7 +148,7 @@ class Planner:
         Raises:
             ExpiredError: If the message would expire before it is sealed.
             MalformedError: If a time or the revision is out of range.
-            TypeError: If the revision is not an int.
+            TypeError: If the expiry is not a timedelta, or the revision not an int.
         """
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the system clock is out of the range of an envelope: set it")
@@ -158,13 +158,7 @@ class Planner:
             raise TypeError(f"a revision is an int, not {type(revision).__name__}")
         if revision is not None and not 0 <= revision < PAST_MS:
             raise MalformedError("revision: expected 0 to 2^53 - 1")
-        expires_ms = None
-        if expires is not None:
-            expires_ms = created_ms + expires // timedelta(milliseconds=1)
-            if expires_ms <= created_ms:
-                raise ExpiredError("the message would expire before it is sealed")
-            if expires_ms >= PAST_MS:
-                raise MalformedError("expires: too far in the future")
+        expires_ms = None if expires is None else _expires_ms(created_ms, expires)
         return Attributes(revision, self._identity, expires_ms).encode()
 
     def _message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
@@ -213,6 +207,17 @@ class Planner:
             + _bin(64 if self._signed else 0)
             + _bin(WRAP_SIZE * recipients)
         )
+
+
+def _expires_ms(created_ms: int, expires: timedelta) -> int:
+    if not isinstance(expires, timedelta):
+        raise TypeError(f"expires is a timedelta, not {type(expires).__name__}")
+    expires_ms = created_ms + expires // timedelta(milliseconds=1)
+    if expires_ms <= created_ms:
+        raise ExpiredError("the message would expire before it is sealed")
+    if expires_ms >= PAST_MS:
+        raise MalformedError("expires: too far in the future")
+    return expires_ms
 
 
 def as_recipient(one: XKey | Recipient) -> Recipient:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.errors import KeyFormatError, PolicyError
-from xkeymsg.files import parse_toml, read_text
+from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import cut
+from xkeymsg.text import parse_toml
 
 __all__ = ("PERMISSION", "PolicyFile", "load_readers", "parse_policy", "parse_readers")
 
 PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 """What permissions may be called."""
 
-_RULE: Final = re.compile(r"""^[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
+_RULE: Final = re.compile(r"""^\ufeff?[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
 _NUMBER: Final = re.compile(r"rule (\d+): ")
 
 
@@ -50,7 +53,7 @@ def parse_policy(text: str, source: str) -> PolicyFile:
     unknown = sorted(settings.keys() - {"rule", "allow_unread"})
     if unknown:
         at = _line_of(text, unknown[0])
-        raise PolicyError(f"{source}, line {at}: unknown setting {unknown[0]!r}")
+        raise PolicyError(f"{source}, line {at}: unknown setting {cut(unknown[0])!r}")
     rules = settings.get("rule")
     if not isinstance(rules, list) or not rules:
         at = _line_of(text, "rule")
@@ -77,6 +80,7 @@ def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
     return patterns, readers
 
 
+@refusing
 def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     """Read a file of readers: who holds which permission.
 
@@ -87,6 +91,7 @@ def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     return parse_readers(read_text(Path(path), PolicyError), source=str(path))
 
 
+@refusing
 def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipient]]:
     """Read who holds which permission, in TOML.
 
@@ -102,11 +107,12 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
     for permission, keys in table.items():
         if not PERMISSION.fullmatch(permission):
             raise PolicyError(
-                f"{source}: invalid permission name {permission!r} (allowed: a-z 0-9 . _ -)"
+                f"{source}: invalid permission name {cut(permission)!r} (allowed: a-z 0-9 . _ -)"
             )
+        name = cut(permission)
         if not _is_texts(keys):
-            raise PolicyError(f"{source}: readers of {permission!r} are an array of texts")
-        readers[permission] = [_recipient(key, f"{source}, {permission}") for key in keys]
+            raise PolicyError(f"{source}: expected an array of texts for {name!r}")
+        readers[permission] = [_recipient(key, f"{source}, {name}") for key in keys]
     return readers
 
 

@@ -9,6 +9,8 @@ from xkeymsg.envelope.plan import Sharing, as_recipient
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.misuse import check_lasting
+from xkeymsg.shown import listed
 
 __all__ = ("Holders", "KnownHolders", "Readers")
 
@@ -44,7 +46,7 @@ class Holders:
             name for name, some in self._of.items() if not some and name not in policy.allow_unread
         )
         if unread:
-            raise PolicyError(f"no readers for permission {', '.join(unread)}")
+            raise PolicyError(f"no readers for permission {listed(unread)}")
         self._sharings: dict[_Shape, Sharing] = {}
 
     def grants(self, sets: Iterable[int]) -> dict[Recipient, set[int]]:
@@ -83,11 +85,12 @@ class KnownHolders:
 
         Raises:
             PolicyError: As for `Holders`.
-            TypeError: As for `Holders`.
+            TypeError: As for `Holders`, and if some are given as an iterator.
         """
         keys = tuple([tuple(readers.get(name, ())) for name in policy.permissions])
         known = self._known.get(policy)
         if known is None or known.keys != keys:
+            check_lasting(readers)
             known = Holders(policy, keys)
             if len(self._known) >= _POLICIES:
                 self._known.clear()

@@ -15,7 +15,9 @@ from json import dumps
 from typing import Any, Final
 
 from xkeymsg.errors import FieldAmbiguousError
-from xkeymsg.fields.pattern import Filter, Segment, fold, pointer
+from xkeymsg.fields.pattern import Filter, Segment, fold
+from xkeymsg.places import short_pointer
+from xkeymsg.shown import cut
 
 __all__ = ("DENIED", "NO_PATTERN", "State", "compile_patterns")
 
@@ -189,7 +191,7 @@ class State:
             elif result and doubt == NO_PATTERN:
                 doubt, reason = node.least, result
         if doubt < rule:
-            raise FieldAmbiguousError(pointer(path), reason)
+            raise FieldAmbiguousError(short_pointer(path), reason)
         return self._made.make(held, rule, self._nodes)
 
     def _test(self, node: _Node, members: dict[str, Any], alike: _Alike) -> bool | str:
@@ -203,7 +205,7 @@ class State:
             for each in looks:
                 # A member that another filter here wants is what it looks like.
                 if any(member not in self._wanted for member in alike.get(each, ())):
-                    return f"{dumps(name)} of a filter there has another spelling or kind"
+                    return f"{dumps(cut(name))} of a filter there has another spelling or kind"
         return held
 
     @property

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from unicodedata import combining, normalize
 
 from xkeymsg.errors import PolicyError
-from xkeymsg.spelling import fault, shown, spellings
+from xkeymsg.spelling import fault, quoted, spellings
 
 __all__ = ("Filter", "Segment", "fold", "parse_pattern", "pointer")
 
@@ -69,7 +69,7 @@ def parse_pattern(text: str) -> tuple[Segment, ...]:
         raise PolicyError(fault(text, segments, right))
     if sum(segment.deep for segment in segments) > 1:
         fix = "; it covers what is below without the last one" if segments[-1].deep else ""
-        raise PolicyError(f"pattern {shown(text)} has more than one **{fix}")
+        raise PolicyError(f"pattern {quoted(text)} has more than one **{fix}")
     return tuple(segments[:-1] if segments and segments[-1].deep else segments)
 
 

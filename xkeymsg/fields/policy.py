@@ -15,7 +15,10 @@ from xkeymsg.fields.pattern import Segment, parse_pattern, pointer
 from xkeymsg.files import read_text
 from xkeymsg.limits import Limits
 from xkeymsg.models.annotations import rules_of
-from xkeymsg.spelling import shown
+from xkeymsg.places import short_pointer
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr, cut
+from xkeymsg.spelling import quoted
 
 __all__ = ("Decision", "Policy", "Rule")
 
@@ -41,7 +44,7 @@ class Decision(NamedTuple):
     permissions: tuple[str, ...]
 
 
-class Policy:
+class Policy(SafeRepr):
     """Ordered rules, pattern to permissions; the first that matches a field decides.
 
         policy = Policy([("/patient/name", ["clinic", "billing"]), ("", ["clinic"])])
@@ -81,7 +84,7 @@ class Policy:
             raise PolicyError("a policy without rules")
         unknown = sorted(self.allow_unread - self.permissions)
         if unknown:
-            raise PolicyError(f"allow_unread names {unknown[0]!r}, but no rule does")
+            raise PolicyError(f"allow_unread names {cut(unknown[0])!r}, but no rule does")
         held = [frozenset(rule.permissions) for rule in self.rules]
         numbers = {each: number for number, each in enumerate(dict.fromkeys(filter(None, held)))}
         self.sets = tuple(numbers)
@@ -98,6 +101,7 @@ class Policy:
             self._refuse_dead(number, segments)
 
     @classmethod
+    @refusing
     def load(cls, path: str | Path) -> Self:
         """Read a policy file.
 
@@ -107,6 +111,7 @@ class Policy:
         return cls.parse(read_text(Path(path), PolicyError), source=str(path))
 
     @classmethod
+    @refusing
     def parse(cls, text: str, source: str = "policy") -> Self:
         """Read a policy in TOML.
 
@@ -138,11 +143,12 @@ class Policy:
         """
         segments = parse_pattern(pointer)
         if any(segment.name is None for segment in segments):
-            raise PolicyError(f"{shown(pointer)} is a pattern and not a pointer")
+            raise PolicyError(f"{quoted(pointer)} is a pattern and not a pointer")
         for state in self.reach(segments):
             return self.decide((), state.rule).permissions
-        raise PolicyError(f"{shown(pointer)}: a filter of the policy cannot be decided there")
+        raise PolicyError(f"{quoted(pointer)}: a filter of the policy cannot be decided there")
 
+    @refusing
     def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
         """Say for each field of a document, in its order, which rule decides, and for whom.
 
@@ -153,8 +159,17 @@ class Policy:
                 decided, so that the document could not be sealed.
             LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
         """
-        limits = limits or Limits()
-        decisions, nodes = [], 0
+        return [
+            self.decide(path, state.rule) for path, state in self.walk(document, limits or Limits())
+        ]
+
+    def walk(self, document: Any, limits: Limits) -> Iterator[tuple[tuple[str | int, ...], State]]:
+        """Yield the path of each field of a document, in its order, and its state.
+
+        Raises:
+            LimitExceededError: As `explain`.
+        """
+        nodes = 0
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
@@ -170,8 +185,7 @@ class Policy:
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
-                decisions.append(self.decide(path, state.rule))
-        return decisions
+                yield path, state
 
     def _refuse_twins(
         self, path: tuple[str | int, ...], value: Any, above: State, depth: int
@@ -181,8 +195,9 @@ class Policy:
         for twin in above.twins(name):
             meant = above.child(twin)
             if _differ(above.child(name), meant, value, depth - len(path)):
-                names = f"{dumps(name)} looks like {dumps(twin)} of {self._named(meant.first)}"
-                raise FieldAmbiguousError(pointer(path), f"{names}, which has other readers")
+                names = f"{dumps(cut(name))} looks like {dumps(cut(twin))} of "
+                names += self._named(meant.first)
+                raise FieldAmbiguousError(short_pointer(path), f"{names}, which has other readers")
 
     def decide(self, path: Iterable[str | int], pattern: int) -> Decision:
         """Return what the pattern of this number decides about a place."""
@@ -232,11 +247,11 @@ class Policy:
         if not hiding:
             reason = "its filters, and those of rules before it, contradict each other"
         rule, text = self._patterns[number]
-        raise PolicyError(f"rule {rule}: {shown(text)} can never match: {reason}")
+        raise PolicyError(f"rule {rule}: {quoted(text)} can never match: {reason}")
 
     def _named(self, pattern: int) -> str:
         number, text = self._patterns[pattern]
-        return f"rule {number} ({shown(text)})"
+        return f"rule {number} ({quoted(text)})"
 
     def __repr__(self) -> str:
         return f"<Policy of {len(self.rules)} rules>"
@@ -286,7 +301,7 @@ def _rule(
     for name in names:
         if not isinstance(name, str) or not PERMISSION.fullmatch(name):
             raise PolicyError(
-                f"rule {number}: invalid permission name {name!r} (allowed: a-z 0-9 . _ -)"
+                f"rule {number}: invalid permission name {cut(repr(name))} (allowed: a-z 0-9 . _ -)"
             )
     if not names and not nobody:
         raise PolicyError(f"rule {number}: a rule without permissions")

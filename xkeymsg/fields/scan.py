@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.fields.values import DECODERS, check_ext
 from xkeymsg.limits import Limits
+from xkeymsg.text import is_unicode
 
 __all__ = ("Counts", "scan")
 
 
-@dataclass(slots=True)
 class Counts:
-    """What all granted parts of a document have together."""
+    """The numbers of nodes and pairs in all granted parts of a document."""
 
-    nodes: int = 0
-    pairs: int = 0
+    def __init__(self) -> None:
+        self.nodes = self.pairs = 0
 
 
 class _Form(NamedTuple):
@@ -192,13 +191,7 @@ class _Scanner:
 
     def _text(self, size: int) -> bytes:
         text = self._skip(size)
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            broken = True
-        else:
-            broken = False
-        if broken:  # raised out here: what Python raises would hold the text
+        if not is_unicode(text):
             raise MalformedError("text that is not UTF-8")
         return text
 

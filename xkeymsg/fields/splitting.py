@@ -1,7 +1,7 @@
 """Splitting a document into one part for each set of permissions (spec, "Splitting").
 
 One visit finds the set of every field and checks what the encoder does not. Where anything is odd,
-it stops, and a second visit says what is wrong, in the order of the document.
+it stops, and `faults` names the first fault, in the order of the document.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from xkeymsg.errors import FieldDeniedError, LimitExceededError, MalformedError
+from xkeymsg.faults import check
 from xkeymsg.fields.matching import DENIED, State
 from xkeymsg.fields.plaintext import Pair, pack
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.scan import Counts, scan
-from xkeymsg.fields.values import encode_ext, is_native
 from xkeymsg.limits import Limits
+from xkeymsg.places import first_places
 
 __all__ = ("Part", "Split", "check_size", "split")
 
 _ENCODED: Final = frozenset({type(None), bool, int, bytes, Decimal, datetime, UUID})
 """What the encoder checks by itself, as it does text."""
 _CONTAINERS: Final = {dict, list}
-_SCALARS: Final = frozenset({type(None), bool, bytes})
 
 
 class Part(NamedTuple):
@@ -62,10 +62,11 @@ def split(document: Any, policy: Policy, limits: Limits) -> Split:
     # Whatever goes wrong is looked for again by what reports it: the first fault of the document.
     with suppress(Exception):
         return _split(document, policy, limits)
-    _check(document, limits)
-    denied = [each.pointer for each in policy.explain(document, limits) if not each.permissions]
+    check(document, limits)
+    walk = policy.walk(document, limits)
+    denied, count = first_places(path for path, state in walk if state.leaf_set == DENIED)
     if denied:
-        raise FieldDeniedError(tuple(denied))
+        raise FieldDeniedError(denied, count)
     return _split(document, policy, limits, careful=False)
 
 
@@ -238,74 +239,3 @@ def _check_holes(parts: Iterable[Part], limits: Limits) -> None:
     holes = sum(max(indices) + 1 - len(indices) for indices in lists.values())
     if holes > limits.holes:
         raise LimitExceededError("positions that a reader may not see", holes, limits.holes)
-
-
-# --- what is wrong ------------------------------------------------------------------------------
-
-
-def _check(document: Any, limits: Limits) -> None:
-    """Check a document.
-
-    Raises:
-        MalformedError: If it holds what a document cannot hold (F-2 to F-4).
-        LimitExceededError: If a number has too many digits (F-5), or it is too deep or too large
-            (F-6).
-    """
-    _Checker(limits).check(document, 0)
-
-
-class _Checker:
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._nodes = 0
-
-    def check(self, value: Any, depth: int) -> None:
-        """Check a value with everything in it."""
-        if type(value) is dict:
-            self._enter(2 * len(value), depth)
-            for name, item in value.items():
-                _check_name(name)
-                self.check(item, depth + 1)
-        elif type(value) is list:
-            self._enter(len(value), depth)
-            for item in value:
-                self.check(item, depth + 1)
-        else:
-            _check_scalar(value)
-
-    def _enter(self, nodes: int, depth: int) -> None:
-        """Count what is in a container: one that stands at many places may be small in memory."""
-        if depth >= self._limits.depth:
-            raise LimitExceededError("depth of a document", depth + 1, self._limits.depth)
-        self._nodes += nodes
-        if self._nodes > self._limits.nodes:
-            raise LimitExceededError("number of values", self._nodes, self._limits.nodes)
-
-
-def _check_scalar(value: Any) -> None:
-    kind = type(value)
-    if kind is str:
-        _check_text(value)
-    elif kind is float:
-        if not isfinite(value):
-            raise MalformedError("a float that is not finite")
-    elif kind not in _SCALARS and not (kind is int and is_native(value)):
-        encode_ext(value)
-
-
-def _check_name(name: object) -> None:
-    if type(name) is not str:
-        raise MalformedError(f"a map with a name that is a {type(name).__name__}")
-    _check_text(name)
-
-
-def _check_text(text: str) -> None:
-    """Refuse lone surrogates, which no UTF-8 can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        broken = True
-    else:
-        broken = False
-    if broken:  # raised out here: what Python raises would hold the text
-        raise MalformedError("text with a lone surrogate")

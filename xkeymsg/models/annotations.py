@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import pointer
+from xkeymsg.shown import listed, safe_repr
 
 __all__ = ("UNIONS", "Field", "Node", "Readers", "plan_of", "rules_of", "unwrap")
 
@@ -35,6 +36,7 @@ _NO_KINDS: Final = (tuple, set, frozenset)
 _Rules = list[tuple[str, tuple[str, ...]]]
 
 
+@safe_repr
 class Readers:
     """The permissions that may read a field: `Annotated[int, Readers("hr", "audit")]`."""
 
@@ -112,7 +114,7 @@ def rules_of(model: type) -> _Rules:
     except PolicyError as error:
         raise PolicyError(f"{model.__qualname__}: {error}") from None
     if bare:
-        raise PolicyError(f"{model.__qualname__}: no Readers for {', '.join(bare)}")
+        raise PolicyError(f"{model.__qualname__}: no Readers for {listed(bare)}")
     return rules
 
 

@@ -14,14 +14,18 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
+from itertools import islice
 from sys import modules
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 from uuid import UUID
 
 from xkeymsg.errors import LimitExceededError, MalformedError, PolicyError
-from xkeymsg.fields.pattern import pointer
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.models.annotations import UNIONS, Node, plan_of, unwrap
+from xkeymsg.places import place, short_pointer
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import MOST_PLACES, cut, listed
 
 __all__ = ("document_of", "into")
 
@@ -34,8 +38,15 @@ _OPEN: Final = (Any, object, list, dict)
 _BAD: Final = object()
 _DEPTH: Final = 256
 """Deeper than this no limit of depth can be; a cycle is."""
+_MANY: Final = 1000
+"""Errors of pydantic; if there are more, only the first places are looked for."""
+_STOP: Final = MOST_PLACES + 1
+"""How many places are looked for where each is tried."""
+_MOST_SHOWN: Final = 800
+"""Characters of a place."""
 
 
+@refusing
 def document_of(instance: Any) -> dict[str, Any]:
     """Return the document that an instance of a model is, by the aliases of its fields.
 
@@ -79,7 +90,7 @@ def _write_model(node: Node, instance: Any, path: _Path) -> dict[str, Any]:
 def _plain(value: Any, path: _Path) -> Any:
     """Return a copy of a value in which no model is looked for."""
     if len(path) > _DEPTH:
-        raise LimitExceededError("depth of a document", len(path), _DEPTH)
+        raise LimitExceededError(f"{place(path)}: depth of a document", len(path), _DEPTH)
     if isinstance(value, Enum):
         value = value.value
     if type(value) is list:
@@ -87,18 +98,14 @@ def _plain(value: Any, path: _Path) -> Any:
     if type(value) is dict:
         return {_name(name, path): _plain(each, (*path, name)) for name, each in value.items()}
     if type(value) not in _SCALARS:
-        raise MalformedError(f"{_at(path)}: a document cannot hold a {type(value).__name__}")
+        raise MalformedError(f"{place(path)}: a document cannot hold a {type(value).__name__}")
     return value
 
 
 def _name(name: Any, path: _Path) -> str:
     if type(name) is not str:
-        raise MalformedError(f"{_at(path)}: a name in a dict that is a {type(name).__name__}")
+        raise MalformedError(f"{place(path)}: a name in a dict that is a {type(name).__name__}")
     return name
-
-
-def _at(path: _Path) -> str:
-    return pointer(path) or "the document"
 
 
 def into(model: type[_Model], document: Any, withheld: int) -> _Model:
@@ -110,24 +117,41 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
         MalformedError: If the document does not fit the model; names the places, and no value.
         TypeError: If it is no dataclass, pydantic model or msgspec Struct.
     """
-    filler = _Filler()
     plan = plan_of(model)
+    filler = _Filler(plan)
     instance: _Model = filler.visit(plan, document, (), own=True)
-    if filler.missing:
-        places = _places(plan, filler.missing)
-        needs = f"{model.__qualname__} cannot do without {places}"
+    if filler.missing.count:
+        needs = f"{model.__qualname__} cannot do without {filler.missing}"
         if withheld:
             raise PolicyError(f"{needs}: withheld, or not in the document")
         raise MalformedError(f"{needs}: not in the document")
-    if filler.misfits:
-        places = _places(plan, filler.misfits)
-        raise MalformedError(f"does not fit {model.__qualname__}: {places}")
+    if filler.misfits.count:
+        raise MalformedError(f"does not fit {model.__qualname__}: {filler.misfits}")
     return instance
 
 
-def _places(plan: Node, paths: Iterable[_Path]) -> str:
-    """Name places in a document that somebody else made."""
-    return ", ".join(dict.fromkeys(_place(plan, path) for path in paths))
+class _Places:
+    """Places in a document that somebody else made: the first ones, each once, and their number."""
+
+    __slots__ = ("_first", "_node", "count", "stopped")
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._first: list[str] = []
+        self.count = 0
+        self.stopped = False
+        """Whether the search ended early, so that there may be more."""
+
+    def add(self, path: _Path) -> None:
+        if len(self._first) < MOST_PLACES:
+            if (shown := _place(self._node, path)) in self._first:
+                return
+            self._first.append(shown)
+        self.count += 1
+
+    def __str__(self) -> str:
+        more = ", and more" if self.stopped else ""
+        return listed(self._first, None if more else self.count, most=_MOST_SHOWN) + more
 
 
 def _place(node: Node | None, path: _Path) -> str:
@@ -140,8 +164,8 @@ def _place(node: Node | None, path: _Path) -> str:
             known = node is not None
         elif node is not None:
             node = node.fields[0].node if node.fields else None
-        shown += pointer([segment]) if known else "/*"
-    return shown or "the document"
+        shown += short_pointer([segment]) if known else "/*"
+    return cut(shown, _MOST_SHOWN) or "the document"
 
 
 class _Filler:
@@ -149,9 +173,9 @@ class _Filler:
 
     __slots__ = ("misfits", "missing")
 
-    def __init__(self) -> None:
-        self.missing: list[_Path] = []
-        self.misfits: list[_Path] = []
+    def __init__(self, plan: Node) -> None:
+        self.missing = _Places(plan)
+        self.misfits = _Places(plan)
 
     def visit(self, node: Node, value: Any, path: _Path, *, own: bool) -> Any:
         """Return the value for a place.
@@ -160,7 +184,7 @@ class _Filler:
         looked for.
         """
         if value is WITHHELD and not _is_open(node.hint):
-            self.missing.append(path)
+            self.missing.add(path)
             return _BAD
         if node.kind is None or (value is None and node.nullable):
             return self._leaf(node, value, path, own=own)
@@ -173,9 +197,9 @@ class _Filler:
         }
         if not node.library:
             return list(built.values()) if node.kind is list else built
-        self.missing += [
-            (*path, field.key) for field in node.fields if field.required and field.key not in value
-        ]
+        for field in node.fields:
+            if field.required and field.key not in value:
+                self.missing.add((*path, field.key))
         return self._make(node, value, built, path) if own else value
 
     def _leaf(self, node: Node, value: Any, path: _Path, *, own: bool) -> Any:
@@ -188,24 +212,27 @@ class _Filler:
 
     def _withheld(self, value: Any, path: _Path) -> None:
         if value is WITHHELD:
-            self.missing.append(path)
+            self.missing.add(path)
         elif type(value) is list or type(value) is dict:
             items = value.items() if type(value) is dict else enumerate(value)
             for segment, item in items:
                 self._withheld(item, (*path, segment))
 
     def _misfit(self, path: _Path) -> Any:
-        self.misfits.append(path)
+        self.misfits.add(path)
         return _BAD
 
     def _make(self, node: Node, value: Any, built: dict[Any, Any], path: _Path) -> Any:
         """Make a model, if nothing is missing."""
-        if self.missing or (node.library == "dataclass" and self.misfits):
+        if self.missing.count or (node.library == "dataclass" and self.misfits.count):
             return _BAD
         try:
             return _MAKE[node.library](node.kind, value, built)
         except _refusals(node.library) as error:
-            self.misfits += _PLACES[node.library](node, value, path, error)
+            places = _PLACES[node.library](node, value, path, error)
+            self.misfits.stopped |= len(places) == _STOP
+            for each in places:
+                self.misfits.add(each)
         return _BAD
 
 
@@ -266,37 +293,72 @@ def _places_dataclass(_node: Node, _value: Any, path: _Path, _error: Any) -> lis
     return [path]
 
 
-def _places_pydantic(_: Node, value: Any, path: _Path, error: Any) -> list[_Path]:
+def _places_pydantic(node: Node, value: Any, path: _Path, error: Any) -> list[_Path]:
     """Return the places of errors as far as they are in the document: other steps are labels."""
-    places = []
     if not hasattr(error, "errors"):
         return [path]
-    for each in error.errors(include_url=False, include_context=False, include_input=False):
-        place, inner = path, value
-        for step in each["loc"]:
-            if type(inner) is list:
-                known = type(step) is int and step < len(inner)
-            else:
-                known = type(inner) is dict and step in inner
-            if not known:
-                break
-            place, inner = (*place, step), inner[step]
-        places.append(place)
-    return places
+    if error.error_count() > _MANY:  # each of them takes a kilobyte
+        return _first_tried(node, value, path, _fits_pydantic)
+    each_loc = error.errors(include_url=False, include_context=False, include_input=False)
+    return [_known_part(each["loc"], value, path) for each in each_loc]
+
+
+def _known_part(loc: Iterable[Any], value: Any, path: _Path) -> _Path:
+    """Return the place of an error: its steps as far as they are in the document."""
+    for step in loc:
+        if type(value) is list:
+            known = type(step) is int and step < len(value)
+        else:
+            known = type(value) is dict and step in value
+        if not known:
+            break
+        path, value = (*path, step), value[step]
+    return path
 
 
 def _places_msgspec(node: Node, value: Any, path: _Path, _: Any) -> list[_Path]:
-    """Try what is in a value, and then the value."""
-    places: list[_Path] = []
+    return _first_tried(node, value, path, _fits_msgspec)
+
+
+def _first_tried(
+    node: Node, value: Any, path: _Path, fits: Callable[[Any, Any], bool]
+) -> list[_Path]:
+    return list(islice(_tried(node, value, path, fits), _STOP))
+
+
+def _tried(
+    node: Node, value: Any, path: _Path, fits: Callable[[Any, Any], bool]
+) -> Iterable[_Path]:
+    """Yield the places that do not fit: in a value first, and if there are none, the value's."""
+    found = False
     if node.kind is not None and type(value) is (dict if node.library else node.kind):
         for field, item, at in node.below(value, path):
-            places += _places_msgspec(field.node, item, at, None)
-    if not places:
-        try:
-            modules["msgspec"].convert(value, node.hint)
-        except _refusals("msgspec"):
-            places = [path]
-    return places
+            for each in _tried(field.node, item, at, fits):
+                found = True
+                yield each
+    if not found and not fits(node.hint, value):
+        yield path
+
+
+def _fits_msgspec(hint: Any, value: Any) -> bool:
+    try:
+        modules["msgspec"].convert(value, hint)
+    except _refusals("msgspec"):
+        return False
+    return True
+
+
+def _fits_pydantic(hint: Any, value: Any) -> bool:
+    try:
+        _adapter(hint).validate_python(value)
+    except _refusals("pydantic"):
+        return False
+    return True
+
+
+@lru_cache(256)
+def _adapter(hint: Any) -> Any:
+    return modules["pydantic"].TypeAdapter(hint)
 
 
 _MAKE: Final[dict[str, Callable[..., Any]]] = {

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.refusals import refusing
+from xkeymsg.text import without_mark
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("load_context", "selected_context")
@@ -55,13 +57,14 @@ def selected_context(environment: Mapping[str, str] = os.environ) -> str | None:
     """
     path = _folder(environment) / "context.txt"
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip() or None
+        return without_mark(path.read_bytes()).decode(errors="replace").strip() or None
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
+@refusing
 def load_context(name: str, environment: Mapping[str, str] = os.environ) -> ConnectOptions:
     """Read a context as connection settings.
 
@@ -95,7 +98,7 @@ def load_context(name: str, environment: Mapping[str, str] = os.environ) -> Conn
 def _read(name: str, path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
-            settings = _json(file.read(_MAX_FILE))
+            settings = _json(without_mark(file.read(_MAX_FILE)))
     except OSError as error:
         raise ConfigurationError(f"no NATS context {name!r} at {path}: {error.strerror}") from error
     if settings is _BROKEN:

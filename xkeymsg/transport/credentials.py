@@ -14,6 +14,9 @@ from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import UserKey, is_seed
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import safe_repr
+from xkeymsg.text import without_mark
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("login", "read_user_key")
@@ -23,6 +26,7 @@ _JWT: Final = ("-----BEGIN NATS USER JWT-----", "USER JWT")
 _SEED: Final = ("-----BEGIN USER NKEY SEED-----", "USER NKEY SEED")
 
 
+@refusing
 def login(options: ConnectOptions) -> dict[str, Any]:
     """Return the arguments of nats-py's `connect` that log in as `options` say.
 
@@ -46,6 +50,7 @@ def login(options: ConnectOptions) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+@refusing
 def read_user_key(path: Path) -> UserKey:
     """Read a user's nkey from a file with its seed `SU…`, or from a `.creds` file.
 
@@ -59,6 +64,7 @@ def read_user_key(path: Path) -> UserKey:
     return _user_key(path, text.strip())
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class _Signer:
     key: Callable[[], UserKey]
@@ -72,6 +78,7 @@ class _Signer:
         return base64.b64encode(self.key().sign(nonce.encode()))
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class _Credentials:
     """A `.creds` file: a user JWT and a seed, each between two marker lines."""
@@ -102,7 +109,7 @@ def _read(path: Path) -> str:
         raise KeyStoreError("that is a seed, and a file with one is wanted")
     try:
         with path.open("rb") as file:
-            content = file.read(_MAX_FILE)
+            content = without_mark(file.read(_MAX_FILE))
     except OSError as error:
         raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
     if not content.isascii():  # asked first: what decoding raises would hold the content

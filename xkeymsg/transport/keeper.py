@@ -18,6 +18,7 @@ from typing import Final, Literal
 from nats import errors
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError
+from xkeymsg.shown import safe_repr
 from xkeymsg.transport.dial import close, dial
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
@@ -42,6 +43,7 @@ _GRACE: Final = 1.0
 """Seconds for a task that was cancelled to come to its end; it waits for nothing."""
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class Event:
     """Something that happened to a connection."""

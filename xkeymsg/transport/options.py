@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import safe_repr
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context
 
@@ -19,6 +20,7 @@ DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
 _SCHEMES: Final = ("nats", "tls")
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectOptions:
     """Where to connect and as whom.

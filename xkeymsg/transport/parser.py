@@ -18,6 +18,8 @@ from typing import Any, Final
 from nats.errors import ProtocolError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
+from xkeymsg.shown import safe_repr
+
 __all__ = ("MAX_MESSAGE", "Sink", "StrictParser")
 
 _MAX_LINE: Final = 1 << 20
@@ -73,6 +75,7 @@ def _end_of_line(data: bytes, position: int) -> int:
     return end
 
 
+@safe_repr
 class StrictParser(Parser):
     """Takes bytes as they come and calls the client for each message and each order."""
 

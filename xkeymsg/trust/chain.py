@@ -70,6 +70,7 @@ from xkeymsg.errors import (
 from xkeymsg.fields.files import PERMISSION as _PERMISSION
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Prefix, decode_public
+from xkeymsg.shown import safe_repr
 from xkeymsg.trust.jwt import Claims, Kind, decode, exact_names, list_of_text
 from xkeymsg.trust.marks import Marks, Seen
 
@@ -98,6 +99,7 @@ FOREVER: Final = 2**63 - 1
 _PERM: Final = "perm:"
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What a reader decides by its configuration."""

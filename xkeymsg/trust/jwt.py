@@ -45,6 +45,7 @@ from xkeymsg.errors import (
     WrongIssuerError,
 )
 from xkeymsg.nkey import Prefix, Signer, UserKey, decode_public
+from xkeymsg.refusals import refusing
 
 __all__ = (
     "CERTIFICATE_DOMAIN",
@@ -432,6 +433,7 @@ NKEYs are sensitive and should be treated as secrets.
 """
 
 
+@refusing
 def format_creds(jwt: str, seed: str) -> str:
     """Return the text of a `.creds` file, as nsc writes it.
 
@@ -444,6 +446,7 @@ def format_creds(jwt: str, seed: str) -> str:
     return _CREDS.format(jwt=jwt, seed=seed)
 
 
+@refusing
 def parse_creds(text: str) -> tuple[Claims, UserKey]:
     """Read the text of a `.creds` file.
 

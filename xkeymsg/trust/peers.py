@@ -13,6 +13,8 @@ from xkeymsg.envelope.subject import matcher
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -26,7 +28,7 @@ class _Claim(NamedTuple):
     admission: Admission
 
 
-class Peers:
+class Peers(SafeRepr):
     """Peers with pinned keys, as a Resolver.
 
         peers = Peers.load("peers.toml")
@@ -70,6 +72,7 @@ class Peers:
         return cls.parse(read_text(Path(path), ConfigurationError), source=str(path))
 
     @classmethod
+    @refusing
     def parse(cls, text: str, source: str = "peers") -> Self:
         """Read peers in TOML.
 
@@ -119,6 +122,7 @@ class Peers:
         admission = self.admit(sender, subject, 0)
         return admission is not None and not admission.users
 
+    @refusing
     def resolve(self, name: str) -> tuple[Recipient, ...]:
         """Return all keys of a peer, `bob`, or of all who hold a permission, `perm:audit`.
 
@@ -130,6 +134,8 @@ class Peers:
             raise TypeError(f"a name is a str, not {type(name).__name__}")
         found = self._names.get(name)
         if found is None:
+            if nkey.is_seed(name):
+                raise UnknownKeyError("expected a name of a peer, not a secret seed")
             what = "peer holds" if name.startswith(PERMISSION) else "peer is called"
             said = f"no {what} {shown(name.removeprefix(PERMISSION))}"
             if len(name) == 56 and name.startswith("X"):

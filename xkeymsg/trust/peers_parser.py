@@ -16,15 +16,13 @@ made. A seed anywhere in the file is one, too, which is told without showing it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from xkeymsg import nkey
 from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.files import PERMISSION
-from xkeymsg.files import SECRETIVE, parse_toml
-from xkeymsg.keys import Recipient, XKey
+from xkeymsg.keys import Recipient, XKey, decode_user
+from xkeymsg.text import SECRETIVE, parse_toml
 
 __all__ = ("Peer", "parse_peers", "shown")
 
@@ -34,8 +32,7 @@ _SETTINGS: Final = ("peers", "always_to")
 _PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_signs")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
+class Peer(NamedTuple):
     """What the file says of one peer."""
 
     name: str
@@ -134,11 +131,9 @@ def _user(user: object, where: str) -> str | None:
     if not isinstance(user, str):
         raise ConfigurationError(f"{where}, user: expected is a public key U…")
     try:
-        raw = nkey.decode_public(nkey.Prefix.USER, user)
+        decode_user(user)
     except KeyFormatError as error:
         raise ConfigurationError(f"{where}, user: {error}") from None
-    if not any(raw):
-        raise ConfigurationError(f"{where}, user: a key of zeros, which stands for no user")
     return user
 
 

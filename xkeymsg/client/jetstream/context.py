@@ -16,6 +16,7 @@ from xkeymsg.client.jetstream.failing import FailurePolicy
 from xkeymsg.client.jetstream.publishing import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
 from xkeymsg.client.opening import Scope
+from xkeymsg.client.refusals import refusing
 from xkeymsg.client.sealing import Room, check_subject
 from xkeymsg.client.whom import To
 from xkeymsg.envelope.inspecting import message_id
@@ -60,6 +61,7 @@ class JetStream:
 
     # --- publishing -------------------------------------------------------------------------------
 
+    @refusing
     async def publish(
         self,
         subject: str,
@@ -100,6 +102,7 @@ class JetStream:
         )
         return await future
 
+    @refusing
     async def publish_async(
         self,
         subject: str,
@@ -123,6 +126,7 @@ class JetStream:
         )
         return await self._submit(subject, envelope, block, timeout)
 
+    @refusing
     async def publish_document(
         self,
         subject: str,

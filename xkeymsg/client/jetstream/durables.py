@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, check_name
 from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 
@@ -17,6 +18,7 @@ _LONGEST_TIME: Final = 64
 """Characters of a time that are kept; RFC 3339 with nanoseconds has 35."""
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableOptions:
     """How a durable is made that is not there yet.

@@ -27,6 +27,7 @@ from xkeymsg.errors import (
     UnknownKeyError,
     XKeyMsgError,
 )
+from xkeymsg.shown import safe_repr
 
 __all__ = ("FailurePolicy", "Failures", "Reason", "Verdict")
 
@@ -40,6 +41,7 @@ _REMEMBERED: Final = 10_000
 """Messages whose failures are counted; each is forgotten when it is done with."""
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailurePolicy:
     """How often, and for how long, a consumer tries before the quarantine.

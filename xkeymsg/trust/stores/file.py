@@ -10,12 +10,15 @@ from typing import Final
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
+from xkeymsg.text import without_mark
 
 __all__ = ("read_seed", "write_seed")
 
 _MAX_FILE: Final = 4096
 
 
+@refusing
 def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
@@ -59,7 +62,8 @@ def _parse(content: bytes, where: str) -> XKeyPair:
     """Read a seed from the text of a file; `where` names it in errors."""
     if len(content) > _MAX_FILE:
         raise KeyStoreError(f"{where} is too large for a seed file")
-    lines = [line.strip() for line in content.decode("ascii", "replace").splitlines()]
+    text = without_mark(content).decode("ascii", "replace")
+    lines = [line.strip() for line in text.splitlines()]
     seeds = [line for line in lines if line and not line.startswith("#")]
     if len(seeds) != 1:
         raise KeyStoreError(f"{where} holds {len(seeds)} lines where one seed SX… is expected")
@@ -69,6 +73,7 @@ def _parse(content: bytes, where: str) -> XKeyPair:
         raise KeyStoreError(f"{where}: {error}") from None
 
 
+@refusing
 def write_seed(path: str | Path, pair: XKeyPair) -> None:
     """Write a new seed file: mode 0600 from its first moment, and never over another file.
 

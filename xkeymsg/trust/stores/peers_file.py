@@ -8,14 +8,16 @@ from threading import Lock
 from xkeymsg.ambient import after_fork
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.files import decode_text, read_file
+from xkeymsg.files import decode_file, read_file
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.peers import Peers
 
 __all__ = ("PeersFile",)
 
 
-class PeersFile:
+class PeersFile(SafeRepr):
     """The peers of a file, as they were when it was last read whole and without a fault.
 
         peers = PeersFile("peers.toml")
@@ -25,6 +27,7 @@ class PeersFile:
     Every answer is of one version of the file. Thread-safe.
     """
 
+    @refusing
     def __init__(self, path: str | Path) -> None:
         """Read the file.
 
@@ -40,6 +43,7 @@ class PeersFile:
         self._peers = _parse(self._used, self.path)
         self._seen: bytes | None = self._used
 
+    @refusing
     def reload(self) -> bool:
         """Read the file again if it has changed, and tell whether other peers are in use now.
 
@@ -126,4 +130,4 @@ class PeersFile:
 
 
 def _parse(content: bytes, path: Path) -> Peers:
-    return Peers.parse(decode_text(content, str(path), ConfigurationError), source=str(path))
+    return Peers.parse(decode_file(content, str(path), ConfigurationError), source=str(path))

@@ -1,0 +1,228 @@
+"""Mistakes of programs that would else pass silently: each is an error that says what to do."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from xkeymsg import (
+    ConfigurationError,
+    Limits,
+    Opener,
+    Policy,
+    Sealer,
+    StreamPosition,
+    XKey,
+    XKeyPair,
+    misuse,
+)
+from xkeymsg.ambient import now_ns
+from xkeymsg.testing import MemoryNATS
+
+ALICE, BOB = XKeyPair.generate(), XKeyPair.generate()
+ALL = Policy([("/**", ["p"])])
+
+
+def seal(**more: Any) -> bytes:
+    given: dict[str, Any] = {"to": [BOB.public], "subject": "a"} | more
+    return Sealer(ALICE).seal(b"x", **given)
+
+
+# --- readers --------------------------------------------------------------------------------------
+
+
+def generated() -> Iterator[XKey]:
+    yield BOB.public
+
+
+@pytest.mark.parametrize(
+    "make", [generated, lambda: iter([BOB.public]), lambda: map(XKey, [bytes(BOB.public)])]
+)
+def test_readers_in_an_iterator_are_refused_with_the_first_document(
+    make: Callable[[], Any],
+) -> None:
+    """They would be nobody from the second one on, with `allow_unread` without any error."""
+    policy = Policy([("/**", ["p"])], allow_unread=["p"])
+    sealer = Sealer(ALICE)
+    readers = {"p": make()}
+    with pytest.raises(TypeError, match=r"the readers of 'p' are an iterator, .* give a list"):
+        sealer.seal_document({}, policy=policy, readers=readers, subject="a")
+
+
+def test_readers_that_become_an_iterator_are_never_left_out() -> None:
+    sealer, opener = Sealer(ALICE), Opener(BOB, {ALICE.public})
+    readers: dict[str, Any] = {"p": [BOB.public]}
+
+    def sealed() -> bytes:
+        return sealer.seal_document({"a": 1}, policy=ALL, readers=readers, subject="a")
+
+    opener.open_document(sealed(), subject="a")
+    readers["p"] = generated()
+    opener.open_document(sealed(), subject="a")  # it had the same keys as before
+    with pytest.raises(TypeError, match="iterator"):
+        sealed()
+
+
+async def test_a_client_refuses_readers_in_an_iterator() -> None:
+    async with MemoryNATS().connect(key=ALICE, trust={BOB.public}) as client:
+        for _ in range(2):
+            with pytest.raises(TypeError, match="the readers of 'p' are an iterator"):
+                await client.publish_document("a", {}, policy=ALL, readers={"p": generated()})
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, frozenset, dict.fromkeys])
+def test_readers_in_any_collection_are_taken(kind: Callable[[Any], Any]) -> None:
+    sealer, opener = Sealer(ALICE), Opener(BOB, {ALICE.public})
+    readers = {"p": kind([BOB.public])}
+    for number in range(3):
+        sealed = sealer.seal_document({"a": number}, policy=ALL, readers=readers, subject="a")
+        assert opener.open_document(sealed, subject="a").document == {"a": number}
+
+
+# --- positions ------------------------------------------------------------------------------------
+
+
+def position(sequence: int = 1) -> StreamPosition:
+    return StreamPosition("S", sequence, now_ns() // 1_000_000)
+
+
+def test_one_position_for_two_messages_raises() -> None:
+    """Else a second copy in the stream would pass for a redelivery of the first."""
+    opener, constant = Opener(BOB, {ALICE.public}), position()
+    opener.open(seal(), subject="a", position=constant)
+    with pytest.raises(ConfigurationError, match="two messages with one StreamPosition"):
+        opener.open(seal(), subject="a", position=constant)
+
+
+def test_one_position_for_two_documents_raises() -> None:
+    sealer, opener, constant = Sealer(ALICE), Opener(BOB, {ALICE.public}), position()
+    first, second = (
+        sealer.seal_document({"n": n}, policy=ALL, readers={"p": [BOB.public]}, subject="a")
+        for n in range(2)
+    )
+    opener.open_document(first, subject="a", position=constant)
+    with pytest.raises(ConfigurationError, match="StreamPosition"):
+        opener.open_document(second, subject="a", position=constant)
+
+
+def test_a_redelivery_has_the_position_of_the_first_delivery() -> None:
+    opener, own, envelope = Opener(BOB, {ALICE.public}), position(), seal()
+    for _ in range(3):
+        assert opener.open(envelope, subject="a", position=own).data == b"x"
+
+
+def test_positions_of_their_own_are_taken() -> None:
+    opener = Opener(BOB, {ALICE.public})
+    for sequence in range(1, 5):
+        opener.open(seal(), subject="a", position=position(sequence))
+
+
+# --- an opener for each message -------------------------------------------------------------------
+
+
+def test_openers_that_are_made_for_each_message_are_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(misuse, "_brief_openers", itertools.count(1))
+    monkeypatch.setattr(misuse, "_MANY", 5)
+    monkeypatch.setattr(misuse, "_BRIEF", 60.0)
+
+    def open_each() -> None:
+        for _ in range(8):
+            Opener(BOB, {ALICE.public}).open(seal(), subject="a")
+        gc.collect()
+
+    with pytest.warns(RuntimeWarning, match="keep one per subscription") as caught:
+        open_each()
+    assert len(caught) == 1
+
+
+def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = itertools.count(1)
+    monkeypatch.setattr(misuse, "_brief_openers", counted)
+    monkeypatch.setattr(misuse, "_BRIEF", 60.0)
+    Opener(BOB, {ALICE.public}, replay="file").open(seal(), subject="a")
+    Opener(BOB, {ALICE.public})
+    kept = Opener(BOB, {ALICE.public})
+    kept.open(seal(), subject="a")
+    gc.collect()
+    assert next(counted) == 1
+
+
+# --- labels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [b"x" * 17, b"a\0", b"\0", b"x" * 15 + b"\0"])
+def test_labels_that_collide_are_refused(label: bytes) -> None:
+    with pytest.raises(ConfigurationError, match="at most 16 bytes, and does not end in NUL"):
+        ALICE.derive(label)
+
+
+@pytest.mark.parametrize("label", ["text", bytearray(b"x"), None])
+def test_a_label_is_bytes(label: Any) -> None:
+    with pytest.raises(TypeError, match="a label is bytes"):
+        ALICE.derive(label)
+
+
+def test_what_other_labels_derive_has_not_changed() -> None:
+    pair = XKeyPair(bytes(range(32)))
+    assert {label: pair.derive(label).hex() for label in (b"", b"a", b"\0a", b"x" * 16)} == {
+        b"": EXPECTED[0],
+        b"a": EXPECTED[1],
+        b"\0a": EXPECTED[2],
+        b"x" * 16: EXPECTED[3],
+    }
+
+
+EXPECTED = (
+    "97af94fd752f2a96772a670036991a2adf951b4d160b2d35889bc04fbe1be750",
+    "890ae85c7f6fb370298d0dfb574099c9faf68a9149ef480a869fd6ce706bf7e2",
+    "335ace24aa7bc0f57d9dd4ce2e5f82f670921fec93baf6a260b18679f954aa9b",
+    "328e2883c9a42ca66e5cbf8ee010901cca326c8030df9e052fa2b3d7f264bcee",
+)
+
+# --- limits and durations -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [300, 300.0, "5m", None, True])
+@pytest.mark.parametrize("name", ["max_age", "skew"])
+def test_a_time_limit_is_a_timedelta(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"limit {name} is a timedelta, such as timedelta"):
+        Limits(**{name: value})
+
+
+@pytest.mark.parametrize("value", [1e6, "8 MiB", None, True, timedelta(seconds=1)])
+@pytest.mark.parametrize("name", ["envelope", "depth", "recipients", "holes"])
+def test_a_number_limit_is_an_int(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"limit {name} is an int, not"):
+        Limits(**{name: value})
+
+
+def test_the_error_about_a_limit_is_bounded() -> None:
+    with pytest.raises(TypeError) as caught:
+        Limits(depth="x" * 1_000_000)  # type: ignore[arg-type]
+    assert len(str(caught.value)) < 100
+
+
+@pytest.mark.parametrize("value", [300, 5.0, "5m"])
+def test_other_durations_are_timedeltas_too(value: Any) -> None:
+    with pytest.raises(TypeError, match="timedelta"):
+        Opener(BOB, {ALICE.public}, max_age=value)
+    with pytest.raises(TypeError, match="timedelta"):
+        seal(expires=value)
+
+
+async def test_durations_of_a_client_are_timedeltas() -> None:
+    wrong: Any = 300
+    async with MemoryNATS().connect(key=ALICE, trust={BOB.public}) as client:
+        with pytest.raises(TypeError, match="timedelta"):
+            client.subscribe("a", max_age=wrong)
+        with pytest.raises(TypeError, match="timedelta"):
+            await client.publish("a", b"x", to=BOB.public, expires=wrong)

@@ -1,0 +1,74 @@
+"""Detects mistakes of callers that would otherwise pass silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import count
+from typing import Any, Final
+from warnings import warn
+
+from xkeymsg.ambient import monotonic
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("Usage", "check_lasting")
+
+_BRIEF: Final = 1.0
+"""Seconds; an opener that opened messages and lived for less is brief."""
+_MANY: Final = 1000
+_brief_openers: Final = count(1)
+"""Numbers the brief openers; number `_MANY` is reported."""
+
+
+def check_lasting(readers: Mapping[str, object]) -> None:
+    """Refuse readers in an iterator: it would be empty from the second document on.
+
+    Raises:
+        TypeError: If the readers of a permission are an iterator.
+    """
+    for name, some in readers.items():
+        if isinstance(some, Iterator):
+            text = f"the readers of {name!r:.80} are an iterator, empty after one message"
+            raise TypeError(f"{text}: give a list")
+
+
+class Usage:
+    """Watches how an opener is used: for how long, and whether each message has its own position.
+
+    An opener for each message is unsafe: a copy of the message opens with the next opener. So is
+    one position for two messages: a copy of either passes for a redelivery.
+    """
+
+    __slots__ = ("_last", "_made", "_used")
+
+    def __init__(self) -> None:
+        self._made = monotonic()
+        self._used = False
+        self._last: tuple[object, object] = None, None
+
+    def check(self, head: tuple[Any, ...], position: object) -> None:
+        """Note a message, before its replay mark.
+
+        Raises:
+            ConfigurationError: If the message before had the same position.
+        """
+        self._used = True
+        if position is None:
+            return
+        sender, ephemeral, nonce, *_ = head
+        name = sender, ephemeral, nonce[:4]  # a clone has the same name: that is no misuse (E-71)
+        (before, other), self._last = self._last, (position, name)
+        if before == position and other != name:
+            raise ConfigurationError(
+                "two messages with one StreamPosition: take it from each message's metadata"
+            )
+
+    def __del__(self) -> None:
+        if not self._used or monotonic() - self._made >= _BRIEF:
+            return
+        if next(_brief_openers) == _MANY:
+            text = f"{_MANY} openers lived for less than {_BRIEF:g} s: one for each message is"
+            warn(
+                f"{text} unsafe, as replays open again; keep one per subscription",
+                RuntimeWarning,
+                2,
+            )

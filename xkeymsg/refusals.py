@@ -1,0 +1,70 @@
+"""Errors leave the package without plaintext, keys and seeds in the variables of inner frames.
+
+Error reporters collect the local variables of every frame of a traceback. A refusal is raised
+without inner frames. Other errors, such as a TypeError for a wrong argument, keep their frames,
+which say where to look for a bug, but not the variables in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
+
+from xkeymsg.errors import XKeyMsgError
+
+__all__ = ("bare", "clear_frames", "refusing")
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_E = TypeVar("_E", bound=BaseException)
+
+_COROUTINE: Final = 0x80 | 0x100 | 0x200
+"""Flags of a code object: a coroutine, or an asynchronous generator."""
+
+
+def bare(error: _E) -> _E:
+    """Return an error without the frames and errors that led to it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def clear_frames(error: BaseException) -> None:
+    """Clear the variables of the frames that led to an error, except those that still run.
+
+    Coroutines are left alone: another task may have raised the error and be suspended now, and
+    clearing its frame would end it.
+    """
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        left += [each.__cause__, each.__context__]
+        entry = each.__traceback__
+        while entry is not None:
+            if not entry.tb_frame.f_code.co_flags & _COROUTINE:
+                with suppress(RuntimeError):  # it still runs
+                    entry.tb_frame.clear()
+            entry = entry.tb_next
+
+
+def refusing(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Decorate a public function that takes secrets: its errors leave without them."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except XKeyMsgError as error:
+            del args, kwargs  # this frame stays in the traceback
+            raise bare(error) from None
+        except Exception as error:
+            del args, kwargs
+            clear_frames(error)
+            raise
+
+    return call
