@@ -128,6 +128,7 @@ def test_positions_of_their_own_are_taken() -> None:
 def test_openers_that_are_made_for_each_message_are_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    gc.collect()  # openers of other tests that die later would count here
     monkeypatch.setattr(misuse, "_brief_openers", itertools.count(1))
     monkeypatch.setattr(misuse, "_MANY", 5)
     monkeypatch.setattr(misuse, "_BRIEF", 60.0)
@@ -145,6 +146,7 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
 def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    gc.collect()  # openers of other tests that die later would count here
     counted = itertools.count(1)
     monkeypatch.setattr(misuse, "_brief_openers", counted)
     monkeypatch.setattr(misuse, "_BRIEF", 60.0)
