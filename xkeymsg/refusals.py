@@ -20,8 +20,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _E = TypeVar("_E", bound=BaseException)
 
-_COROUTINE: Final = 0x80 | 0x100 | 0x200
-"""Flags of a code object: a coroutine, or an asynchronous generator."""
+_SUSPENDABLE: Final = 0x20 | 0x80 | 0x100 | 0x200
+"""Flags of a code object: a generator or a coroutine, asynchronous or not."""
 
 
 def bare(error: _E) -> _E:
@@ -33,8 +33,8 @@ def bare(error: _E) -> _E:
 def clear_frames(error: BaseException) -> None:
     """Clear the variables of the frames that led to an error, except those that still run.
 
-    Coroutines are left alone: another task may have raised the error and be suspended now, and
-    clearing its frame would end it.
+    Generators and coroutines are left alone: one may have raised the error, be suspended now, and
+    end if its frame is cleared.
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
@@ -46,7 +46,7 @@ def clear_frames(error: BaseException) -> None:
         left += [each.__cause__, each.__context__]
         entry = each.__traceback__
         while entry is not None:
-            if not entry.tb_frame.f_code.co_flags & _COROUTINE:
+            if not entry.tb_frame.f_code.co_flags & _SUSPENDABLE:
                 with suppress(RuntimeError):  # it still runs
                     entry.tb_frame.clear()
             entry = entry.tb_next

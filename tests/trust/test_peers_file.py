@@ -39,7 +39,7 @@ def test_a_file_answers_as_its_peers(path: Path) -> None:
     assert trust.admits_xkv1(ALICE.public, "a")
     assert not trust.admits_xkv1(BOB.public, "a")
     assert trust.resolve("alice") == peers.resolve("alice")
-    assert (trust.always_to(), trust.revision, trust.warnings, trust.error) == ((), None, (), None)
+    assert (trust.always_to(), trust.revision, trust.error) == ((), None, None)
     assert repr(trust) == f"<PeersFile '{path}': 1>"
 
 

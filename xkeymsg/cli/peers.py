@@ -16,6 +16,7 @@ from xkeymsg.cli.fingerprints import is_fingerprint_of
 from xkeymsg.cli.output import replace as replace_file
 from xkeymsg.cli.peers_text import with_peer, without_peer
 from xkeymsg.cli.table import aligned, bare
+from xkeymsg.daemon.check_files import peer_warnings
 from xkeymsg.daemon.parameters import SUBJECT_PATTERN, XKEY
 from xkeymsg.daemon.terminal import EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
@@ -87,7 +88,7 @@ def add(
             replace_file(target, text.encode(), 0o666)
     for xkey in xkeys:
         say("xkeymsg", f"{name}: fingerprint {xkey.fingerprint}")
-    _warn(Peers.parse(text).warnings)
+    _warn(peer_warnings(Peers.parse(text)))
 
 
 @peers.command(short_help="Take a peer out of FILE.")
@@ -175,8 +176,9 @@ def verify(*, file: Path, name: str | None, fingerprint: str | None) -> int:
         if fingerprint is not None:
             raise click.UsageError("whose fingerprint is it? give a NAME")
         _echo(_fingerprints(found.peers.values()))
-        _warn(found.warnings)
-        return EXIT_FAILED if found.warnings else 0
+        warnings = peer_warnings(found)
+        _warn(warnings)
+        return EXIT_FAILED if warnings else 0
     peer = found.peers.get(name)
     if peer is None:
         raise UnknownKeyError(f"{file} has no peer of that name")

@@ -12,12 +12,12 @@ from typing import Final, TypeVar
 
 from xkeymsg.daemon.findings import Finding
 from xkeymsg.errors import ConfigurationError, KeyStoreError
-from xkeymsg.keys import XKeyPair
+from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed
 
-__all__ = ("check_files",)
+__all__ = ("check_files", "peer_warnings")
 
 _T = TypeVar("_T")
 _WAIT: Final = "is it a pipe that nobody writes to, or a disk that is away?"
@@ -99,7 +99,7 @@ def _peers(
         findings.append(Finding("peers", "warn", said, f"chmod g-w {path}, unless it shall"))
     findings += [
         Finding("peers", "warn", each, "ask whose key it is (xkeymsg peers verify)")
-        for each in peers.warnings
+        for each in peer_warnings(peers)
     ]
     if own is not None:
         findings.append(_own_key(path, peers, own, publish))
@@ -122,3 +122,31 @@ def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) ->
         said = f"{names} may not send on {', '.join(refused)} by {path}"
         return Finding("own key", "warn", said, "add to its subjects, wherever the file is used")
     return Finding("own key", "ok", f"yours is that of {names}")
+
+
+def peer_warnings(peers: Peers) -> tuple[str, ...]:
+    """Return what a file of peers may say, but is probably a mistake or an attack; a line each."""
+    holders: dict[XKey, list[Peer]] = {}
+    spellings: dict[str, list[str]] = {}
+    for peer in peers.peers.values():
+        spellings.setdefault(peer.name.lower(), []).append(peer.name)
+        for xkey in peer.xkeys:
+            holders.setdefault(xkey, []).append(peer)
+    lines = [_shared(xkey, several) for xkey, several in holders.items() if len(several) > 1]
+    lines += [
+        f"{_listed(names)} differ in upper and lower case alone"
+        for names in spellings.values()
+        if len(names) > 1
+    ]
+    return tuple(lines)
+
+
+def _shared(xkey: XKey, peers: list[Peer]) -> str:
+    line = f"{_listed([peer.name for peer in peers])} have the same key, {xkey}"
+    if len({peer.user is None for peer in peers}) > 1:
+        line += "; where both may send, those without a user may not"
+    return line
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -97,9 +97,9 @@ class Peers(SafeRepr):
 
         A list of peers has no times, so that `at` does not count.
 
-        Several peers may claim one key (`warnings` tells): refusing that would let whoever adds a
-        peer silence another by claiming its public key. What counts then is the strictest of all
-        claims for this subject:
+        Several peers may claim one key (`xkeymsg peers verify` warns): refusing that would let
+        whoever adds a peer silence another by claiming its public key. What counts then is the
+        strictest of all claims for this subject:
 
         - With a user in any of them, a message has to name one of the users. A claim without a
           user is of no use there: let it stand for itself, and whoever holds the key leaves the
@@ -147,23 +147,6 @@ class Peers(SafeRepr):
         """Return whom every message is sealed to besides."""
         return self._always_to
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is allowed and looks like a mistake, or worse, each in a line."""
-        holders: dict[XKey, list[Peer]] = {}
-        spellings: dict[str, list[str]] = {}
-        for peer in self.peers.values():
-            spellings.setdefault(peer.name.lower(), []).append(peer.name)
-            for xkey in peer.xkeys:
-                holders.setdefault(xkey, []).append(peer)
-        said = [_shared(xkey, peers) for xkey, peers in holders.items() if len(peers) > 1]
-        said += [
-            f"{_listed(names)} differ in upper and lower case alone"
-            for names in spellings.values()
-            if len(names) > 1
-        ]
-        return tuple(said)
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Peers):
             return NotImplemented
@@ -188,17 +171,6 @@ def _admission(peer: Peer) -> Admission:
         return Admission()
     user = nkey.decode_public(nkey.Prefix.USER, peer.user)
     return Admission(frozenset({user}), always_signs=peer.always_signs)
-
-
-def _shared(xkey: XKey, peers: list[Peer]) -> str:
-    said = f"{_listed([peer.name for peer in peers])} have the same key, {xkey}"
-    if len({peer.user is None for peer in peers}) > 1:
-        said += "; where both may send, those without a user may not"
-    return said
-
-
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _strictest(claims: list[Admission]) -> Admission | None:

@@ -92,11 +92,6 @@ class PeersFile(SafeRepr):
         """None: a file does not count its versions."""
         return None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """As `Peers.warnings`."""
-        return self._peers.warnings
-
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """As `Peers.admit`."""
         return self._peers.admit(sender, subject, at)
