@@ -1,8 +1,8 @@
 """Consuming a stream: open, handle, acknowledge; and no message that stops it.
 
-One task takes messages and opens them, several workers handle them, and one watches the clock: it
-asks for more time for slow handlers, and notices missing heartbeats. Failures are judged by
-`failing`, and a message that is given up is kept by `quarantine` before.
+One task takes messages and opens them, several workers handle them, one asks the server for more
+time for slow handlers, and one notices missing heartbeats and looks the durable up. Failures are
+judged by `failing`, and a message that is given up is kept by `quarantine` before.
 
 A message that was opened is pending in the scope's replay memory. It gets its mark when its handler
 has returned or rejected it, or when the proven quarantine has acknowledged its record, and it is
@@ -296,6 +296,7 @@ class Consumer(Generic[_M]):
         ends = {
             asyncio.create_task(self._take()),
             asyncio.create_task(self._watch()),
+            asyncio.create_task(self._ask_for_time()),
             *(asyncio.create_task(self._work()) for _ in range(self._workers)),
         }
         stopping = asyncio.create_task(self._stop())
@@ -571,13 +572,12 @@ class Consumer(Generic[_M]):
     # --- the clock --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Ask for time, for more messages, and whether the consumer is there."""
+        """Ask for more messages, and whether the consumer is there."""
         loop = asyncio.get_running_loop()
         puller, missing, check_at = self._puller, 0, 0.0
         while True:
-            await asyncio.sleep(max(_LEAST, min(_TICK, self._ack_wait / 6)))
+            await asyncio.sleep(self._tick)
             now = loop.time()
-            await self._ask_for_time(now)
             puller.look()
             if puller.suspect and now >= check_at and self._link.state == "connected":
                 puller.suspect = False
@@ -593,13 +593,24 @@ class Consumer(Generic[_M]):
                     puller.suspect |= puller.unknown
             await self._pull()
 
-    async def _ask_for_time(self, now: float) -> None:
-        """Keep what is here from being delivered again, here or to another worker."""
-        late = now - self._ack_wait / 3
-        for item in [each for each in self._holding if each.touched <= late]:
-            item.touched = now
-            if not await self._answers.give(item, IN_PROGRESS):
-                return
+    @property
+    def _tick(self) -> float:
+        return max(_LEAST, min(_TICK, self._ack_wait / 6))
+
+    async def _ask_for_time(self) -> None:
+        """Keep what is here from being delivered again, here or to another worker.
+
+        Nothing else may delay this: a lookup may take as long as the time for an answer.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._tick)
+            now = loop.time()
+            late = now - self._ack_wait / 3
+            for item in [each for each in self._holding if each.touched <= late]:
+                item.touched = now
+                if not await self._answers.give(item, IN_PROGRESS):
+                    break
 
     async def _is_missing(self) -> bool:
         """Look the durable up; one that somebody has created again begins a new scope."""
