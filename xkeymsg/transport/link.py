@@ -61,7 +61,8 @@ class Link:
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
         """Whether there is a connection, or will be one."""
-        return self._keeper.state
+        lost = self._keeper.client.lost.done() and self._keeper.state == "connected"
+        return "reconnecting" if lost else self._keeper.state
 
     @property
     def reconnects(self) -> int:

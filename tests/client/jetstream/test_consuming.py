@@ -14,6 +14,7 @@ import pytest
 from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.running import DEADLINE
 from tests.transport.raw import frozen
+from xkeymsg.client.jetstream import consuming
 from xkeymsg.client.jetstream.acks import IN_PROGRESS
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
@@ -103,6 +104,36 @@ async def test_a_slow_handler_gets_its_time(stage: Stage) -> None:
         await stage.settled()
 
     assert calls == 2
+
+
+async def test_a_slow_handler_gets_its_time_while_a_lookup_is_not_answered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = await stage.link.subscribe("$JS.ACK.S.d.>")
+    looking = asyncio.Event()
+    asked: Counter[bytes] = Counter()
+
+    async def look(*arguments: object) -> None:
+        looking.set()
+        await asyncio.Event().wait()
+
+    async def handle(message: Message) -> None:
+        await looking.wait()
+        while asked[b"1"] < 4 or asked[b"2"] < 4:  # the second waits behind this one
+            raw = await answers.next(DEADLINE)
+            if raw.data == IN_PROGRESS:
+                asked[raw.subject.split(b".")[5]] += 1
+        await stage.handle(message)
+
+    await stage.publish(b"one", b"two")
+    consumer = stage.consumer(handle, create=DurableOptions(ack_wait=0.5), stop_timeout=0.1)
+    async with consumer:
+        await stage.until(lambda: consumer.held == 2)
+        monkeypatch.setattr(consuming, "find_durable", look)
+        consumer._puller.suspect = True
+        await stage.until(lambda: stage.handled)
+
+    assert stage.handled[0] == b"one"
 
 
 async def test_a_redelivery_that_crosses_its_acknowledgement_is_not_handled(stage: Stage) -> None:

@@ -108,3 +108,12 @@ def test_another_time_of_creation_is_another_durable(interrupted: bool) -> None:
     assert restarts.learn(durable(SECOND, delivered=100), interrupted=interrupted)
     assert not restarts.is_restart(1)
     assert not restarts.learn(durable(SECOND, delivered=1), interrupted=interrupted)
+
+
+def test_a_durable_that_its_count_shows_to_be_new_is_not_found_to_be_new_a_second_time() -> None:
+    restarts = counted(1, 100)
+
+    assert restarts.is_restart(1)
+    assert not restarts.learn(durable(SECOND, delivered=1))
+    assert not restarts.is_restart(2)
+    assert restarts.learn(durable("2026-01-01T00:00:01Z", delivered=1))

@@ -1,8 +1,8 @@
 """Consuming a stream: open, handle, acknowledge; and no message that stops it.
 
-One task takes messages and opens them, several workers handle them, and one watches the clock: it
-asks for more time for slow handlers, and notices missing heartbeats. Failures are judged by
-`failing`, and a message that is given up is kept by `quarantine` before.
+One task takes messages and opens them, several workers handle them, one asks the server for more
+time for slow handlers, and one notices missing heartbeats and looks the durable up. Failures are
+judged by `failing`, and a message that is given up is kept by `quarantine` before.
 
 A message that was opened is pending in the scope's replay memory. It gets its mark when its handler
 has returned or rejected it, or when the proven quarantine has acknowledged its record, and it is
@@ -11,7 +11,9 @@ message is dropped when it comes again. A negative acknowledgement leaves it pen
 
 A durable that begins again begins a new scope, in which everything opens again (`restarts`).
 Messages in the hands of handlers settle in the scope in which they were opened, and are not
-acknowledged: an acknowledgement would be taken for that of the new delivery.
+acknowledged: the server would take an acknowledgement for that of the new delivery. Deliveries that
+were not opened yet are dropped: each scope that a lookup begins has an inbox of its own. While the
+durable may be another one, acknowledgements wait for the lookup.
 """
 
 from __future__ import annotations
@@ -180,10 +182,16 @@ class Consumer(Generic[_M]):
         self._config: dict[str, Any] = {}
         self._ack_wait = 30.0
         self._holding: Holding[_M] = Holding()
-        self._answers = Answers(api, ack_sync=ack_sync, on_lost=self._on_lost)
+        self._answers = Answers(
+            api,
+            ack_sync=ack_sync,
+            is_certain=lambda: self._puller.is_certain,
+            on_lost=self._on_lost,
+        )
         self._lanes: Lanes[Held[_M]] = Lanes()
         self._background = Background()
         self._stopping = asyncio.Event()
+        self._subscription: RawSubscription | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -263,29 +271,32 @@ class Consumer(Generic[_M]):
 
         Cancellation ends it at once: what was not acknowledged is delivered again in time.
         """
-        subscription: RawSubscription | None = None
         try:
             found = self._found
             if found is None:
                 found = await find_durable(self._api, self._stream, self._durable, self._create)
             self._learn(found)
-            subscription = await self._link.subscribe(
-                f"{self._puller.inbox}.*",
-                max_messages=2 * self._prefetch + 256,
-                max_bytes=2 * self._prefetch_bytes + self._link.max_payload,
-            )
-            await self._run(subscription)
+            await self._subscribe()
+            await self._run()
         finally:
             await self._background.close()
             self._holding.clear()
-            if subscription is not None:
-                await subscription.unsubscribe()
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
             await self._quarantine.close()
 
-    async def _run(self, subscription: RawSubscription) -> None:
+    async def _subscribe(self) -> None:
+        self._subscription = await self._link.subscribe(
+            f"{self._puller.inbox}.*",
+            max_messages=2 * self._prefetch + 256,
+            max_bytes=2 * self._prefetch_bytes + self._link.max_payload,
+        )
+
+    async def _run(self) -> None:
         ends = {
-            asyncio.create_task(self._take(subscription)),
+            asyncio.create_task(self._take()),
             asyncio.create_task(self._watch()),
+            asyncio.create_task(self._ask_for_time()),
             *(asyncio.create_task(self._work()) for _ in range(self._workers)),
         }
         stopping = asyncio.create_task(self._stop())
@@ -361,14 +372,27 @@ class Consumer(Generic[_M]):
 
     # --- taking and opening -----------------------------------------------------------------------
 
-    async def _take(self, subscription: RawSubscription) -> None:
-        """Take what comes, open it, and ask for more."""
+    async def _take(self) -> None:
+        """Take what comes, in one scope after another.
+
+        Raises:
+            ConnectionFailedError: If nothing comes any more.
+        """
+        taken = None
+        while self._subscription is not None and self._subscription is not taken:
+            taken = self._subscription
+            await self._take_from(taken)
+        raise ConnectionFailedError("the connection is closed")
+
+    async def _take_from(self, subscription: RawSubscription) -> None:
+        """Take what comes, open it, and ask for more, until the subscription ends."""
         loop, puller, holding = asyncio.get_running_loop(), self._puller, self._holding
         async for raw in subscription:
             where = puller.take(raw)
             if where is not None:
                 if self._restarts.is_restart(where.consumer_sequence):
                     self._begin_scope()
+                    puller.suspect = True
                     self._tell("rewound", sequence=where.sequence)
                 known = holding.get(where.sequence)
                 if known is not None and known.where.stored_ns != where.stored_ns:
@@ -385,7 +409,6 @@ class Consumer(Generic[_M]):
                     self.counts["redelivered"] += 1
             if puller.is_low:
                 await self._pull()
-        raise ConnectionFailedError("the connection is closed")
 
     async def _pull(self) -> None:
         held, size = len(self._holding) - self._holding.leaving, self._holding.bytes
@@ -425,9 +448,11 @@ class Consumer(Generic[_M]):
                 self._holding.leaving += 1
             self._background.spawn(self._give_up(item, verdict.reason))
             return
-        await self._answers.give(item, nak(verdict.delay) if verdict.action == "retry" else ACK)
-        if verdict.action == "drop":
+        if verdict.action == "retry":
+            await self._answers.give(item, nak(verdict.delay))
+        else:
             self._failures.settle(sequence)
+            await self._answers.finish(item, ACK)
         item.release()
         self._holding.release(item)
         self._tell(verdict.action, item.code, sequence, error)
@@ -457,7 +482,7 @@ class Consumer(Generic[_M]):
         except Rejected as answer:
             self.counts["rejected"] += 1
             self._settle(item, handled=True)
-            await self._answers.give(item, term(answer.reason))
+            await self._answers.finish(item, term(answer.reason))
             self._holding.release(item)
             return True
         except KeyboardInterrupt:
@@ -525,7 +550,7 @@ class Consumer(Generic[_M]):
             # Only the proven quarantine discards nothing (docs/spec/envelope.md, E-85).
             self._settle(item, handled=kept and not unproven)
             # Outside there are two words (E-90).
-            await self._answers.give(item, term("undecryptable" if unproven else "refused"))
+            await self._answers.finish(item, term("undecryptable" if unproven else "refused"))
         except ConnectionFailedError:
             return  # `run` ends with it, and the message comes again
         finally:
@@ -547,13 +572,12 @@ class Consumer(Generic[_M]):
     # --- the clock --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Ask for time, for more messages, and whether the consumer is there."""
+        """Ask for more messages, and whether the consumer is there."""
         loop = asyncio.get_running_loop()
         puller, missing, check_at = self._puller, 0, 0.0
         while True:
-            await asyncio.sleep(max(_LEAST, min(_TICK, self._ack_wait / 6)))
+            await asyncio.sleep(self._tick)
             now = loop.time()
-            await self._ask_for_time(now)
             puller.look()
             if puller.suspect and now >= check_at and self._link.state == "connected":
                 puller.suspect = False
@@ -569,13 +593,24 @@ class Consumer(Generic[_M]):
                     puller.suspect |= puller.unknown
             await self._pull()
 
-    async def _ask_for_time(self, now: float) -> None:
-        """Keep what is here from being delivered again, here or to another worker."""
-        late = now - self._ack_wait / 3
-        for item in [each for each in self._holding if each.touched <= late]:
-            item.touched = now
-            if not await self._answers.give(item, IN_PROGRESS):
-                return
+    @property
+    def _tick(self) -> float:
+        return max(_LEAST, min(_TICK, self._ack_wait / 6))
+
+    async def _ask_for_time(self) -> None:
+        """Keep what is here from being delivered again, here or to another worker.
+
+        Nothing else may delay this: a lookup may take as long as the time for an answer.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._tick)
+            now = loop.time()
+            late = now - self._ack_wait / 3
+            for item in [each for each in self._holding if each.touched <= late]:
+                item.touched = now
+                if not await self._answers.give(item, IN_PROGRESS):
+                    break
 
     async def _is_missing(self) -> bool:
         """Look the durable up; one that somebody has created again begins a new scope."""
@@ -587,8 +622,7 @@ class Consumer(Generic[_M]):
             puller.unserved |= not missing and puller.unknown
             return missing
         if self._restarts.learn(durable, interrupted=puller.unknown):
-            self._learn(durable)
-            self._begin_scope()
+            await self._begin_inbox(durable)
             self._tell("rewound")
         puller.unknown &= self._link.reconnects != reconnects
         return False
@@ -599,6 +633,19 @@ class Consumer(Generic[_M]):
         self._failures = self._failures.again()
         for item in self._holding:
             self._holding.forsake(item)
+
+    async def _begin_inbox(self, durable: Durable) -> None:
+        """Begin a scope with an inbox of its own, and drop what waits on the old one.
+
+        Nothing may wait here between the new scope and the end of the old subscription.
+        """
+        old = self._subscription
+        self._learn(durable)
+        self._begin_scope()
+        self._puller.begin()
+        await self._subscribe()
+        if old is not None:
+            await old.unsubscribe()
 
     async def _recreate(self) -> None:
         """Create the consumer again; it delivers from the beginning, in a new scope.
@@ -611,8 +658,6 @@ class Consumer(Generic[_M]):
                 f"consumer {self._durable} of {self._stream} is gone", CONSUMER_NOT_FOUND
             )
         durable = await create_durable(self._api, self._stream, self._durable, self._config)
-        self._learn(durable)
-        self._begin_scope()
-        self._puller.forget()
+        await self._begin_inbox(durable)
         self._puller.unknown = False
         self._tell("recreated")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from xkeymsg.client.jetstream.acks import ACK, Delivery
 from xkeymsg.client.jetstream.api import API
@@ -16,6 +16,9 @@ from xkeymsg.transport.raw import Raw
 __all__ = ("Answers", "Held", "Holding", "Opening")
 
 _M = TypeVar("_M", bound=Message)
+
+_PAUSE: Final = 0.05
+"""Seconds between two looks whether the durable is known."""
 
 
 class Opening(Protocol[_M]):
@@ -148,18 +151,39 @@ class Answers:
     """Answers JetStream; what does not get there makes a message come again."""
 
     def __init__(
-        self, api: API, *, ack_sync: bool, on_lost: Callable[[Held[Any], XKeyMsgError], None]
+        self,
+        api: API,
+        *,
+        ack_sync: bool,
+        is_certain: Callable[[], bool],
+        on_lost: Callable[[Held[Any], XKeyMsgError], None],
     ) -> None:
         """Take the connection.
 
         Args:
             api: It.
             ack_sync: Whether to wait for the server's word on each acknowledgement.
+            is_certain: Whether the durable is the one that was last looked up.
             on_lost: Told of an answer that could not be sent, or was not confirmed, and why.
         """
         self._api, self._link = api, api.link
         self._ack_sync = ack_sync
+        self._is_certain = is_certain
         self._on_lost = on_lost
+
+    async def _certainty(self, item: Held[Any]) -> None:
+        """Wait until the durable is known to be the one that delivered a message, or another."""
+        while item.reply and not self._is_certain():  # noqa: ASYNC110 - the connection's state
+            await asyncio.sleep(_PAUSE)
+
+    async def finish(self, item: Held[Any], what: bytes) -> bool:
+        """Give the last answer for a message, after which the server forgets the message.
+
+        Raises:
+            ConnectionFailedError: If the link is closed.
+        """
+        await self._certainty(item)
+        return await self.give(item, what)
 
     async def give(self, item: Held[Any], what: bytes) -> bool:
         """Answer for a message, and tell whether that was sent.
@@ -184,6 +208,7 @@ class Answers:
         Raises:
             ConnectionFailedError: If the link is closed.
         """
+        await self._certainty(item)
         if not self._ack_sync or not item.reply:
             return await self.give(item, ACK)
         try:

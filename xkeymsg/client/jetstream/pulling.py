@@ -78,17 +78,14 @@ class Puller:
             expires: How long the server keeps a request, in seconds.
             heartbeat: How often it says that it does, in seconds; at most half of `expires`.
         """
-        self.inbox = api.link.new_inbox()
+        self.inbox = ""
+        """What the reply subjects of requests begin with; a request's number follows."""
         self.paused = False
         """Whether to ask for nothing."""
         self.suspect = False
         """Whether to look if the consumer is still there."""
         self.unknown = False
-        """Whether the consumer may have been replaced or set back since it was last looked up.
-
-        Until it is looked up again nothing is asked for: a message of a new consumer must not be
-        opened in the scope of the old one.
-        """
+        """Whether the consumer may have been replaced or reset since it was last looked up."""
         self.unserved = False
         """Whether the consumer refuses what it is asked for, or is not heard at all."""
         self.strays = 0
@@ -96,7 +93,7 @@ class Puller:
         self._link = api.link
         self._next = f"{api.prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._from = stream.encode(), durable.encode()
-        self._prefix = self.inbox.encode() + b"."
+        self._prefix = b""
         self._prefetch = prefetch
         self._quarter = prefetch // 4
         self._prefetch_bytes = prefetch_bytes
@@ -111,6 +108,24 @@ class Puller:
         self._reconnects = self._link.reconnects
         self._heard = self._now()
         self._not_before = 0.0
+        self.begin()
+
+    def begin(self) -> None:
+        """Use a new inbox: no delivery of an earlier durable of the same name can reach it."""
+        self.inbox = self._link.new_inbox()
+        self._prefix = self.inbox.encode() + b"."
+        self.forget()
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the consumer is the one that was last looked up, as far as anybody can tell.
+
+        While it is not, nothing is requested: a message of a new consumer must not be opened in the
+        scope of the old one. Nor is anything acknowledged, because the new consumer would take the
+        acknowledgement for that of its own delivery at the same stream sequence.
+        """
+        other = self._link.reconnects != self._reconnects  # which `look` has not seen yet
+        return not (self.unknown or other or self._link.state == "reconnecting")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -218,8 +233,7 @@ class Puller:
         if not batch:
             return
         now = self._now()
-        other = self._link.reconnects != self._reconnects  # which `look` has not seen yet
-        if self.unknown or other or now < self._not_before or self._link.state == "reconnecting":
+        if not self.is_certain or now < self._not_before:
             return  # the clock comes back to it
         body = {"batch": batch, "expires": int(self._expires * 1e9)}
         body["idle_heartbeat"] = int(self._heartbeat * 1e9)
@@ -248,9 +262,13 @@ class Puller:
             self._reconnects = self._link.reconnects
             self.forget()  # the server forgot them with the connection
             self.suspect = self.unknown = True
-        elif self._requests and now - self._heard > _MISSED * self._heartbeat:
-            _log.info("no heartbeat from the consumer")
+        elif now - self._heard > _MISSED * self._heartbeat:
+            # Without an open request the server has no reason to send a heartbeat, and nowhere to
+            # report that the consumer is gone.
+            if self._requests:
+                _log.info("no heartbeat from the consumer")
+                self.unserved = True
             self.forget()
-            self.suspect = self.unknown = self.unserved = True
+            self.suspect = self.unknown = True
         for number in [n for n, request in self._requests.items() if request.ends < now]:
             self._drop(number)

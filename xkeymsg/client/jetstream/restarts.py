@@ -13,6 +13,8 @@ A server that was killed may have lost the last part of its count; messages of t
 handled must not be handled again for that. It takes an interruption, after which the durable is
 looked up before it is asked for messages: a count that is at most `max_ack_pending` behind goes on
 from there.
+
+The count usually shows a restart first. The time of creation is then that of the next answer.
 """
 
 from __future__ import annotations
@@ -57,6 +59,8 @@ class Restarts:
     def is_restart(self, number: int) -> bool:
         """Return whether the consumer sequence of a delivery begins a new count."""
         restart = number <= self._last
-        self._greatest = number if restart else max(number, self._greatest)
+        if restart:
+            self._created, self._greatest = None, 0
+        self._greatest = max(number, self._greatest)
         self._last = number
         return restart

@@ -1,0 +1,275 @@
+"""A durable that is created again behind a consumer: no delivery passes from one to the other.
+
+JetStream reads the stream sequence in the subject of an acknowledgement, and nothing that tells two
+durables of the same name apart. A late acknowledgement of the old durable's delivery therefore
+acknowledges what the new one has delivered at the same sequence, to whichever worker. If the stream
+was created again, too, that is a different message, and it is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from tests.client.jetstream.conftest import ALICE, BOB, Stage, options
+from xkeymsg.client.jetstream.consuming import Consumer
+from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.opening import LARGE, Scope
+from xkeymsg.client.whom import Whom
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.errors import DeliveryError
+from xkeymsg.keys import Keyring
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import Link, open_link
+from xkeymsg.transport.raw import Raw
+
+pytestmark = pytest.mark.timeout(300)
+LONG = 60.0
+"""Seconds that something may take on a busy machine."""
+PATIENT = DurableOptions(ack_wait=600.0)
+"""Nothing is delivered again because time has passed."""
+OLD = [b"old %d" % number for number in range(6)]
+NEW = [b"new %d" % number for number in range(6)]
+
+
+async def delete_durable(stage: Stage) -> list[bytes]:
+    await stage.api.request("CONSUMER.DELETE.S.d")
+    return OLD
+
+
+async def recreate_durable(stage: Stage) -> list[bytes]:
+    config = (await stage.info())["config"]
+    await stage.api.request("CONSUMER.DELETE.S.d")
+    await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": config})
+    return OLD
+
+
+async def recreate_stream(stage: Stage) -> list[bytes]:
+    durable = (await stage.info())["config"]
+    stream = (await stage.api.request("STREAM.INFO.S"))["config"]
+    await stage.api.request("STREAM.DELETE.S")
+    await stage.api.request("STREAM.CREATE.S", stream)
+    await stage.publish(*NEW)
+    await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": durable})
+    return NEW
+
+
+def noticed(consumer: Consumer[Message]) -> int:
+    return consumer.counts["rewound"] + consumer.counts["recreated"]
+
+
+@contextlib.asynccontextmanager
+async def another_worker(stage: Stage, count: int) -> AsyncIterator[None]:
+    """Take everything that the durable delivers; in the end give it back."""
+    inbox = await stage.link.subscribe("another")
+    request = b'{"batch":%d,"expires":60000000000}' % count
+    await stage.link.publish("$JS.API.CONSUMER.MSG.NEXT.S.d", request, reply="another")
+    taken = [await inbox.next(LONG) for _ in range(count)]
+    assert await stage.pending() == (count, 0)
+    yield
+    for raw in taken:
+        await stage.link.publish(raw.reply_text, b"-NAK")
+    await inbox.unsubscribe()
+
+
+async def lose_connection(link: Link) -> None:
+    reconnects = link.reconnects
+    transport: Any = link._keeper.client._transport
+    transport._io_writer.transport.abort()
+    async with asyncio.timeout(LONG):
+        while link.state == "connected" and link.reconnects == reconnects:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def assert_all_unacknowledged(stage: Stage, count: int, *links: Link) -> None:
+    """The other worker, which has them all, has answered for none."""
+    for link in links:
+        with contextlib.suppress(DeliveryError):  # which tells of the connection that was lost
+            await link.confirm()
+    for link in (stage.link, *links):
+        await link.confirm()
+    assert await stage.pending() == (count, 0)
+
+
+class Slow(Scope):
+    """A scope in which a large message takes its time; another thread opens it meanwhile."""
+
+    gate: threading.Event
+
+    def __init__(self) -> None:
+        super().__init__(Keyring(BOB), Whom({ALICE.public}), subjects="h.>")
+
+    def open(self, raw: Raw, position: StreamPosition | None = None) -> Any:
+        if len(raw.data) >= LARGE:
+            assert self.gate.wait(LONG)
+        return super().open(raw, position)
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    Slow.gate = threading.Event()
+    yield Slow.gate
+    Slow.gate.set()
+
+
+@contextlib.contextmanager
+def paused(consumer: Consumer[Message]) -> Iterator[None]:
+    """Have the consumer ask for nothing, so that others get what there is."""
+    consumer._puller.paused = True
+    yield
+    consumer._puller.paused = False
+
+
+@pytest.mark.parametrize("begin_again", [delete_durable, recreate_durable, recreate_stream])
+async def test_a_delivery_of_the_old_durable_that_waits_to_be_opened_is_dropped(
+    stage: Stage, gate: threading.Event, begin_again: Any
+) -> None:
+    large = bytes(LARGE)
+    await stage.publish(large, *OLD)
+    consumer = stage.consumer(opening=Slow, create=PATIENT, on_missing="recreate", prefetch=16)
+    async with consumer:
+        await stage.until(lambda: consumer.held == 1, LONG)
+        [subscription] = [
+            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
+        ]
+        await stage.until(lambda: subscription.pending >= len(OLD), LONG)
+        with paused(consumer):
+            honest = await begin_again(stage)
+            await stage.until(lambda: noticed(consumer), LONG)
+            if honest is OLD:
+                honest = [large, *OLD]
+            async with another_worker(stage, len(honest)):
+                gate.set()
+                await stage.until(lambda: not subscription.pending and not consumer.held, LONG)
+                assert stage.handled == [large]  # which was in hand
+                await assert_all_unacknowledged(stage, len(honest))
+        await stage.until(lambda: len(stage.handled) > len(honest), LONG)
+        await stage.settled(seconds=LONG)
+
+    assert Counter(stage.handled) == Counter([large, *honest])
+    assert noticed(consumer) == 1
+    assert not consumer.counts["drop"]
+    assert not [kind for kind in consumer.counts if kind.startswith("refused")]
+
+
+@pytest.mark.parametrize("begin_again", [delete_durable, recreate_durable, recreate_stream])
+async def test_messages_in_hand_acknowledge_nothing_of_the_new_durable_though_no_request_is_open(
+    stage: Stage, begin_again: Any
+) -> None:
+    """The consumer holds as many as it may: no request is there that the server would end."""
+    opened = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        await opened.wait()
+        await stage.handle(message)
+
+    await stage.publish(*OLD)
+    consumer = stage.consumer(handle, create=PATIENT, on_missing="recreate", prefetch=4, workers=2)
+    async with consumer:
+        await stage.until(lambda: consumer.held == 4, LONG)
+        with paused(consumer):
+            honest = await begin_again(stage)
+            await stage.until(lambda: noticed(consumer), LONG)
+            async with another_worker(stage, len(honest)):
+                opened.set()
+                await stage.until(lambda: not consumer.held, LONG)
+                await assert_all_unacknowledged(stage, len(honest))
+        await stage.until(lambda: len(stage.handled) >= 4 + len(honest), LONG)
+        await stage.settled(seconds=LONG)
+
+    assert Counter(stage.handled) == Counter(OLD[:4] + honest)
+    assert noticed(consumer) == 1
+    assert not consumer.counts["drop"]
+
+
+@pytest.mark.parametrize("ack_sync", [False, True])
+@pytest.mark.parametrize("begin_again", [recreate_durable, recreate_stream])
+async def test_a_handler_that_ends_while_the_connection_is_lost_acknowledges_nothing_unseen(
+    stage: Stage, jetstream_server: NATSServer, begin_again: Any, ack_sync: bool
+) -> None:
+    opened = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        await opened.wait()
+        await stage.handle(message)
+
+    await stage.publish(*OLD)
+    async with open_link(options(jetstream_server)) as link:
+        consumer = stage.consumer(
+            handle,
+            link=link,
+            create=PATIENT,
+            prefetch=1,
+            heartbeat=LONG,
+            expires=2 * LONG,
+            ack_sync=ack_sync,
+        )
+        async with consumer:
+            await stage.until(lambda: consumer.held == 1, LONG)
+            with paused(consumer):
+                honest = await begin_again(stage)
+                async with another_worker(stage, len(honest)):
+                    await lose_connection(link)
+                    opened.set()
+                    await stage.until(lambda: noticed(consumer) and not consumer.held, LONG)
+                    await assert_all_unacknowledged(stage, len(honest), link)
+            await stage.until(lambda: len(stage.handled) > len(honest), LONG)
+            await stage.settled(seconds=LONG)
+
+    assert Counter(stage.handled) == Counter(OLD[:1] + honest)
+    assert noticed(consumer) == 1
+
+
+async def test_a_connection_that_comes_back_to_the_same_durable_acknowledges_what_was_handled(
+    stage: Stage, jetstream_server: NATSServer
+) -> None:
+    opened = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        await opened.wait()
+        await stage.handle(message)
+
+    await stage.publish(*OLD)
+    async with open_link(options(jetstream_server)) as link:
+        consumer = stage.consumer(handle, link=link, create=PATIENT, workers=len(OLD))
+        async with consumer:
+            await stage.until(lambda: consumer.held == len(OLD), LONG)
+            await lose_connection(link)
+            opened.set()
+            await stage.settled(seconds=LONG)
+
+    assert Counter(stage.handled) == Counter(OLD)
+    assert not noticed(consumer)
+
+
+async def test_a_durable_that_its_count_shows_to_be_new_begins_one_scope_and_not_two(
+    stage: Stage,
+) -> None:
+    """The count comes first, with a delivery; the time of creation with the next look."""
+    await stage.publish(*OLD)
+    consumer = stage.consumer(create=PATIENT, heartbeat=LONG, expires=2 * LONG)
+    async with consumer:
+        await stage.until(lambda: len(stage.handled) == len(OLD), LONG)
+        await stage.settled(seconds=LONG)
+        with pytest.MonkeyPatch.context() as patch, paused(consumer):
+            consumer._puller.forget()
+            patch.setattr(consumer._puller, "_take_status", lambda raw: None)
+            await recreate_durable(stage)
+            await stage.link.confirm()
+        await stage.until(lambda: len(stage.handled) == 2 * len(OLD), LONG)
+        await stage.settled(seconds=LONG)
+        await stage.until(lambda: not consumer._puller.suspect, LONG)
+        consumer._puller.suspect = True
+        await stage.until(lambda: not consumer._puller.suspect, LONG)
+        await stage.publish(*NEW)
+        await stage.until(lambda: len(stage.handled) >= 2 * len(OLD) + len(NEW), LONG)
+
+    assert Counter(stage.handled) == Counter(OLD * 2 + NEW)
+    assert consumer.counts["rewound"] == 1
