@@ -8,7 +8,7 @@ from typing import Protocol
 
 import click
 
-from xkeymsg.daemon.terminal import quote, say
+from xkeymsg.daemons.common.terminal import quote, say
 from xkeymsg.keys import XKey
 
 __all__ = ("OUTPUTS", "Output")

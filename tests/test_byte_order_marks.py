@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from receiver.sinks.token import read_token
-from sender.config import Config
-from sender.sources.reader import Line, Reader
 from tests.envelope.cast import ALICE, BOB
 from xkeymsg import Peers, Policy, XKeyMsgError, XKeyPair, read_seed
 from xkeymsg.cli.documents import read_document
 from xkeymsg.cli.peers_text import with_peer
 from xkeymsg.cli.policy import _read
-from xkeymsg.daemon.config import load_config
+from xkeymsg.daemons.common.config import load_config
+from xkeymsg.daemons.receiver.sinks.token import read_token
+from xkeymsg.daemons.sender.config import Config
+from xkeymsg.daemons.sender.sources.reader import Line, Reader
 from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.text import MARK, decode_text, without_mark

@@ -29,7 +29,8 @@ LAYERS = [
     {"xkeymsg.trust"},
     {"xkeymsg.transport"},
     {"xkeymsg.client"},
-    {"xkeymsg.daemon"},
+    {"xkeymsg.daemons.common"},
+    {"xkeymsg.daemons.receiver", "xkeymsg.daemons.sender"},
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
     {"xkeymsg.__main__"},
 ]

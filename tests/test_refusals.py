@@ -18,8 +18,6 @@ from typing import Any
 import pydantic
 import pytest
 
-from sender.config import Config
-from sender.sealing import Author
 from xkeymsg import (
     Keyring,
     Limits,
@@ -41,9 +39,11 @@ from xkeymsg import (
 )
 from xkeymsg.client.refusals import refusing as client_refusing
 from xkeymsg.client.stats import Where
-from xkeymsg.daemon.config import load_config
-from xkeymsg.daemon.documents import parse_document
-from xkeymsg.daemon.records import record_of
+from xkeymsg.daemons.common.config import load_config
+from xkeymsg.daemons.common.documents import parse_document
+from xkeymsg.daemons.common.records import record_of
+from xkeymsg.daemons.sender.config import Config
+from xkeymsg.daemons.sender.sealing import Author
 from xkeymsg.envelope import derive
 from xkeymsg.fields.files import parse_readers
 from xkeymsg.nkey import Prefix, encode_seed

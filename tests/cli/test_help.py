@@ -12,7 +12,7 @@ import receiver.command
 import sender.command
 import xkeymsg
 import xkeymsg.cli.command
-from xkeymsg.daemon.terminal import EXIT_CODES, run
+from xkeymsg.daemons.common.terminal import EXIT_CODES, run
 
 PROGRAMS = {
     "xkeymsg": xkeymsg.cli.command.command,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xkeymsg.daemon.terminal import quote
+from xkeymsg.daemons.common.terminal import quote
 
 
 @pytest.mark.parametrize(

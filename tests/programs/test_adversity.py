@@ -19,7 +19,7 @@ from tests.programs.test_tutorial import BOB, key_of, receiver, send
 from tests.running import DEADLINE, Program, run
 from tests.transport.authority import Nkey, Operator
 from xkeymsg import XKeyPair
-from xkeymsg.daemon.terminal import say
+from xkeymsg.daemons.common.terminal import say
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 

@@ -12,9 +12,9 @@ import os
 import sys
 
 from receiver.__main__ import main
-from receiver.streaming import StreamRoute
 from xkeymsg.client.jetstream import quarantine
 from xkeymsg.client.jetstream.consuming import ConsumerEvent
+from xkeymsg.daemons.receiver.stream_route import StreamRoute
 
 
 def prepare() -> None:

@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 
 from receiver.__main__ import main
-from receiver.sinks.files import Files
 from tests.soak.receiving import prepare
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.records import Record
-from xkeymsg.daemon.records import Record as Line
+from xkeymsg.daemons.common.records import Record as Line
+from xkeymsg.daemons.receiver.sinks.files import Files
 
 LOST, ALTERED, OF = 7, 9, 50
 """Of fifty honest messages: one that no sink gets, and one that says something else."""

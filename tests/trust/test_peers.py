@@ -34,7 +34,7 @@ from xkeymsg import (
     UnknownKeyError,
     XKeyPair,
 )
-from xkeymsg.daemon.check_files import peer_warnings
+from xkeymsg.cli.doctor.files import peer_warnings
 
 GOOD = f"""\
 always_to = ["escrow", "perm:audit"]

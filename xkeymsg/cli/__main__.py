@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from xkeymsg.daemon.extra import needed
+from xkeymsg.daemons.common.extra import needed
 
 __all__ = ("main",)
 
@@ -13,7 +13,7 @@ def main() -> None:
     """Run the command and end the process."""
     with needed("xkeymsg"):
         from xkeymsg.cli.command import command  # noqa: PLC0415 - it imports what may be missing
-        from xkeymsg.daemon.terminal import run  # noqa: PLC0415
+        from xkeymsg.daemons.common.terminal import run  # noqa: PLC0415
 
         sys.exit(run(command, "xkeymsg"))
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.cli.lint import covers, paths_of
-from xkeymsg.daemon.documents import parse_document
+from xkeymsg.daemons.common.documents import parse_document
 from xkeymsg.errors import ConfigurationError, FieldDeniedError, XKeyMsgError
 from xkeymsg.fields.pattern import parse_pattern
 from xkeymsg.fields.policy import Decision, Policy

@@ -6,14 +6,14 @@ import click
 
 import xkeymsg
 from xkeymsg.cli.completion import completion
-from xkeymsg.cli.doctor import doctor
+from xkeymsg.cli.doctor.command import doctor
 from xkeymsg.cli.inspect import inspect
 from xkeymsg.cli.keys import keygen, pub
 from xkeymsg.cli.messages import open_, seal
 from xkeymsg.cli.peers import peers
 from xkeymsg.cli.policy import policy
 from xkeymsg.cli.quarantine import quarantine
-from xkeymsg.daemon.terminal import EXIT_CODES
+from xkeymsg.daemons.common.terminal import EXIT_CODES
 
 __all__ = ("command",)
 

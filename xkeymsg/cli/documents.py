@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 import click
 
-from xkeymsg.daemon.documents import OnLoss, parse_document, to_json
-from xkeymsg.daemon.terminal import EXIT_FAILED, describe, say
+from xkeymsg.daemons.common.documents import OnLoss, parse_document, to_json
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, say
 from xkeymsg.errors import EnvelopeError
 
 __all__ = ("failing", "is_utf8_terminal", "read_document", "to_json")

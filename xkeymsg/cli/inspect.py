@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from xkeymsg.daemon.terminal import quote
+from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.envelope.inspecting import Inspection
 from xkeymsg.envelope.inspecting import inspect as inspect_envelope
 from xkeymsg.errors import MalformedError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xkeymsg.daemon.terminal import say
+from xkeymsg.daemons.common.terminal import say
 from xkeymsg.keys import XKeyPair
 from xkeymsg.trust.stores.file import read_seed, write_seed
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import xkeymsg
 from xkeymsg.cli.matrix import Column, Matrix, Row, reader_texts
 from xkeymsg.cli.style import STYLE
-from xkeymsg.daemon.terminal import quote
+from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.fields.policy import Policy
 
 __all__ = ("Source", "page")

@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 
+from xkeymsg.cli.doctor.files import peer_warnings
 from xkeymsg.cli.fingerprints import is_fingerprint_of
 from xkeymsg.cli.output import replace as replace_file
 from xkeymsg.cli.peers_text import with_peer, without_peer
 from xkeymsg.cli.table import aligned, bare
-from xkeymsg.daemon.check_files import peer_warnings
-from xkeymsg.daemon.parameters import SUBJECT_PATTERN, XKEY
-from xkeymsg.daemon.terminal import EXIT_FAILED, say
+from xkeymsg.daemons.common.parameters import SUBJECT_PATTERN, XKEY
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import XKey

@@ -17,7 +17,7 @@ from xkeymsg.cli.matrix import as_text, make_matrix
 from xkeymsg.cli.output import PRIVATE, write
 from xkeymsg.cli.page import Source, page
 from xkeymsg.cli.table import aligned, place
-from xkeymsg.daemon.terminal import EXIT_FAILED, say
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.fields.policy import Policy

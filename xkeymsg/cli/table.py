@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from xkeymsg.daemon.terminal import quote
+from xkeymsg.daemons.common.terminal import quote
 
 __all__ = ("aligned", "bare", "place")
 

@@ -1,0 +1,136 @@
+"""Without a configuration the receiver is the tutorial's: it listens and shows what it can open."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import anyio
+
+from receiver.output import Output
+from xkeymsg.daemons.common.terminal import describe, quote, say
+from xkeymsg.envelope.admission import ANYONE
+from xkeymsg.envelope.frame import MAGIC
+from xkeymsg.errors import DeliveryError, MalformedError, XKeyMsgError
+from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.opener import Opener
+from xkeymsg.transport.headers import parse_block
+from xkeymsg.transport.link import Event, open_link
+from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.raw import Raw
+
+__all__ = ("receive",)
+
+
+async def receive(
+    options: ConnectOptions,
+    pair: XKeyPair,
+    output: Output,
+    *,
+    subject: str,
+    queue: str = "",
+    count: int | None = None,
+    wait: float | None = None,
+) -> bool:
+    """Listen on `subject` until `count` messages came, `wait` seconds are over, SIGINT or SIGTERM.
+
+    A message that cannot be opened is one line on stderr, and listening goes on. Any sender is
+    admitted, in both formats: xkm1 names its sender, and for xkv1 the header does.
+
+    Returns:
+        Whether every message could be opened.
+
+    Raises:
+        ConnectionFailedError: If there is no connection to begin with; one that is lost later is
+            made again.
+        DeliveryError: If the server refused the subscription, or fewer than `count` messages came.
+    """
+    received = opened = 0
+    reader = _Reader(pair, subject)
+    async with open_link(options, _unless_repeated()) as link:
+        subscription = await link.subscribe(subject, queue=queue)
+        await link.confirm()
+        with anyio.move_on_after(wait) as time_left, _cancelled_by_signal(time_left):
+            output.start(pair.public)
+            async for message in subscription:
+                received += 1
+                try:
+                    output.show(*reader.open(message))
+                    opened += 1
+                except XKeyMsgError as error:
+                    _report(message, error)
+                if received == count:
+                    break
+    if count is not None and received < count:
+        raise DeliveryError(f"{received} of {count} messages came")
+    return opened == received
+
+
+def _report(message: Raw, error: XKeyMsgError) -> None:
+    say("receiver", f"could not open a message on {quote(message.subject)}: {describe(error)}")
+
+
+class _Reader:
+    """Opens both formats for one key, from anybody: the first four bytes say which."""
+
+    def __init__(self, pair: XKeyPair, subject: str) -> None:
+        self._pair = pair
+        self._subject = subject
+        self._opener = Opener(pair, ANYONE)
+
+    def open(self, message: Raw) -> tuple[str, XKey, bytes]:
+        """Return the subject, the key that sealed it, and the data.
+
+        Raises:
+            XKeyMsgError: If it cannot be opened.
+        """
+        if message.data[:4] == MAGIC:
+            opened = self._opener.open(message.data, subject=self._subject)
+            return opened.subject, opened.sender, opened.data
+        hint = dict(reversed(parse_block(message.headers))).get("sender")  # the first of several
+        if hint is None:
+            raise MalformedError("no header 'sender' says whose key it was sealed with")
+        sender = XKey.parse(hint)
+        return message.subject_text, sender, self._pair.open(message.data, sender)
+
+
+@contextmanager
+def _cancelled_by_signal(scope: anyio.CancelScope) -> Iterator[None]:
+    """Let the first SIGINT or SIGTERM cancel `scope`; a second one ends the process.
+
+    Not through the event loop alone: that may be blocked in a write that nobody reads.
+    """
+    loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        loop.call_soon_threadsafe(scope.cancel)
+
+    before = [(number, signal.signal(number, stop)) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _unless_repeated() -> Callable[[Event], None]:
+    """Report the connection's troubles on stderr, the same one in a row only once."""
+    last = ""
+
+    def report(event: Event) -> None:
+        nonlocal last
+        if event.kind == "slow":
+            text = f"messages come faster than they are opened: {event.dropped} dropped"
+        elif event.error is not None:
+            text = f"connection: {type(event.error).__name__}: {quote(str(event.error))}"
+        else:
+            text = "connection: there again"
+        if text != last:
+            say("receiver", text)
+        last = text
+
+    return report

@@ -1,0 +1,143 @@
+"""The life of a daemon, as a process that does nothing else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.running import DEADLINE
+
+CANARY = "c4n4ry"
+
+PROGRAM = """
+import asyncio, sys, time
+from xkeymsg.daemons.common import lifecycle
+from xkeymsg.daemons.common.health import Health
+from xkeymsg.daemons.common.lifecycle import Lifecycle, run
+from xkeymsg.daemons.common.logs import Log, set_up
+from xkeymsg.errors import DeliveryError
+
+lifecycle._CANCEL = lifecycle._HANGS = 0.2
+set_up("text", "debug")
+
+async def work(life):
+{body}
+
+log = Log("receiver")
+sys.exit(run(work, lambda: Lifecycle(log, Health(), {drain})))
+"""
+
+
+def start(body: str, drain: float = DEADLINE, **environ: str) -> subprocess.Popen[str]:
+    indented = "\n".join("    " + line for line in body.strip().splitlines())
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(body=indented, drain=drain)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environ,
+    )
+
+
+def end(process: subprocess.Popen[str], stop: signal.Signals | None = None) -> tuple[int, str]:
+    """Wait until it has begun, give it a signal, and return its exit code and what it said."""
+    assert process.stdout is not None
+    if stop is not None:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(stop)
+    _, said = process.communicate(timeout=DEADLINE)
+    return process.returncode, said
+
+
+READY = 'life.ready()\nprint("begun", flush=True)\n'
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_work_that_finishes_in_time_is_a_success(number: signal.Signals) -> None:
+    body = READY + "await life.stopping.wait()\nawait asyncio.sleep(0.1)"
+    assert end(start(body), number) == (0, "")
+
+
+def test_work_that_does_not_is_cancelled_and_a_failure() -> None:
+    code, said = end(start(READY + "await asyncio.Event().wait()", 0.3), signal.SIGTERM)
+    assert code == 1
+    assert "not finished in time seconds=0.3" in said
+
+
+@pytest.mark.parametrize(
+    "stuck", ["time.sleep(600)", "await asyncio.to_thread(time.sleep, 600)"], ids=["loop", "thread"]
+)
+def test_what_cannot_be_cancelled_does_not_hold_it_up(stuck: str) -> None:
+    process = start(READY + "await life.stopping.wait()\n" + stuck, 0.3)
+    assert end(process, signal.SIGTERM)[0] == 1
+
+
+def test_before_it_has_begun_a_signal_ends_it_at_once() -> None:
+    body = 'print("begun", flush=True)\nawait asyncio.Event().wait()'
+    assert end(start(body), signal.SIGTERM) == (0, "")
+
+
+def test_a_failure_is_said_in_our_words_and_a_foreign_one_by_its_class_alone() -> None:
+    code, said = end(start('raise DeliveryError("why")'))
+    assert code == 1
+    assert said.endswith("error failed code=delivery error=why\n")
+    code, said = end(start(f'raise ValueError("{CANARY}")'))
+    assert code == 1
+    assert "failed error=" in said
+    assert "ValueError" in said
+    assert CANARY not in said
+    assert "Traceback" not in said
+
+
+def test_what_it_fails_with_while_it_runs_ends_it() -> None:
+    body = READY + 'life.fail(DeliveryError("why"))\nawait life.stopping.wait()'
+    assert end(start(body))[0] == 1
+
+
+def test_what_a_task_raises_that_nobody_waits_for_is_said_without_its_text() -> None:
+    body = f'''
+async def fail():
+    raise RuntimeError("{CANARY}")
+asyncio.create_task(fail())
+await asyncio.sleep(0.05)
+import gc; gc.collect()
+'''
+    code, said = end(start(body))
+    assert code == 0
+    assert "unexpected error=" in said
+    assert CANARY not in said
+
+
+def test_loading_again_waits_until_it_has_begun_and_one_that_fails_does_not_end_it(
+    tmp_path: Path,
+) -> None:
+    body = f"""
+import os, signal
+os.kill(os.getpid(), signal.SIGHUP)
+await asyncio.sleep(0.05)
+life.on_reload(lambda: 1 / 0)
+life.on_reload(lambda: print("loaded", flush=True))
+{READY.replace(chr(10), chr(10))}
+os.kill(os.getpid(), signal.SIGHUP)
+await life.stopping.wait()
+"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(DEADLINE)
+        process = start(body, NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        assert process.stdout.readline() == "loaded\n"
+        assert listener.recv(100) == b"READY=1"
+        assert listener.recv(100).startswith(b"RELOADING=1\n")
+        process.terminate()
+        _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0
+    assert "unexpected error=" in said
+    assert "ZeroDivisionError" in said

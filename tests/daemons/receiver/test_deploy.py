@@ -1,0 +1,201 @@
+"""What is in `deploy/` works, as far as it can be tried here; and every key is explained."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.daemons.receiver.conftest import BOB
+from tests.running import run
+from xkeymsg.daemons.common.models import (
+    DrainSection,
+    KeySection,
+    NatsSection,
+    ObserveSection,
+    TrustSection,
+)
+from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.receiver.config import (
+    CommandSink,
+    Config,
+    FilesSink,
+    HTTPSink,
+    NATSSink,
+    QuarantineSection,
+    Route,
+    StdoutSink,
+    load,
+)
+from xkeymsg.trust.stores.file import write_seed
+
+ROOT = Path(__file__).parent.parent.parent
+DEPLOY = ROOT / "deploy"
+UNITS = ("xkeymsg-receiver.service", "xkeymsg-sender.service")
+
+SECTIONS: dict[str, type[Section]] = {
+    "[key]": KeySection,
+    "[trust]": TrustSection,
+    "[nats]": NatsSection,
+    "[[route]]": Route,
+    '[sinks.NAME] with kind = "stdout"': StdoutSink,
+    '[sinks.NAME] with kind = "files"': FilesSink,
+    '[sinks.NAME] with kind = "command"': CommandSink,
+    '[sinks.NAME] with kind = "http"': HTTPSink,
+    '[sinks.NAME] with kind = "nats"': NATSSink,
+    "[quarantine]": QuarantineSection,
+    "[observe]": ObserveSection,
+    "[drain]": DrainSection,
+}
+SINKS: dict[str, type[Section]] = {
+    "files": FilesSink,
+    "stdout": StdoutSink,
+    "command": CommandSink,
+    "http": HTTPSink,
+    "nats": NATSSink,
+}
+
+
+def fields(section: type[Section]) -> set[str]:
+    """The keys of a section; those of [nats] once."""
+    own = set(section.model_fields)
+    return own - set(NatsSection.model_fields) | {"servers"} if section is NATSSink else own
+
+
+def example() -> list[tuple[str, str]]:
+    """Every table of the example with its text, comments taken off where they are settings."""
+    text = (DEPLOY / "receiver.toml").read_text()
+    text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    parts = re.split(r"^(\[\[?[a-z.]+\]\]?)$", text, flags=re.MULTILINE)
+    return list(zip(["", *parts[1::2]], parts[::2], strict=True))
+
+
+@pytest.mark.parametrize("title", SECTIONS)
+def test_every_key_is_explained_in_the_document(title: str) -> None:
+    document = (ROOT / "docs/receiver.md").read_text()
+    part = document.split(f"### `{title}`\n")[1].split("\n### ")[0]
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.+) \|$", part, re.MULTILINE))
+    section = SECTIONS[title]
+    assert rows.keys() == fields(section)
+    for name, said in rows.items():
+        described = section.model_fields[name].description
+        assert described is not None
+        assert said == " ".join(described.split())
+
+
+def test_every_key_is_in_the_example() -> None:
+    seen: dict[type[Section], set[str]] = {each: set() for each in SECTIONS.values()}
+    for header, text in example():
+        keys = set(re.findall(r"^([a-z_]+) = ", text, re.MULTILINE))
+        kind = re.search(r'^kind = "([a-z]+)"', text, re.MULTILINE)
+        name = f"[{header.strip('[]')}]" if header != "[[route]]" else header
+        if kind is not None:
+            section = SINKS[kind[1]]
+        elif not header:
+            assert keys == {"name"}
+            continue
+        else:
+            section = SECTIONS[name]
+        seen[section] |= keys
+    assert seen == {section: fields(section) for section in seen}
+
+
+def test_what_is_commented_out_in_the_example_would_be_right_too() -> None:
+    for header, text in example():
+        body = re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
+        values = tomllib.loads(body)
+        defaults = SECTIONS.get(header)
+        if defaults not in (NatsSection, Route, ObserveSection, DrainSection, QuarantineSection):
+            continue
+        for key, field in defaults.model_fields.items():
+            if key in values and not field.is_required() and field.default not in (None, ()):
+                value = tuple(values[key]) if isinstance(values[key], list) else values[key]
+                assert value == field.default or key in ("queue", "create_durable")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The example as it would be installed."""
+    for name in ("receiver.toml", "peers.toml"):
+        shutil.copy(DEPLOY / name, tmp_path)
+    write_seed(tmp_path / "xkey", BOB)
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def test_the_example_passes_the_check(installed: Path) -> None:
+    env = os.environ | {
+        "CREDENTIALS_DIRECTORY": str(installed),
+        "XKEYMSG_RECEIVER__SINKS__ARCHIVE__FOLDER": str(installed / "out"),
+    }
+    path = str(installed / "receiver.toml")
+    done = run("receiver", "--config", path, "--check", env=env)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_file_of_the_compose_service_passes_too(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = (DEPLOY / "compose.yaml").read_text()
+    environ = dict(re.findall(r"^      (XKEYMSG_\w+): ['\"](.+)['\"]$", compose, re.MULTILINE))
+    assert environ
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(installed))
+    environ["XKEYMSG_RECEIVER__SINKS__ARCHIVE__FOLDER"] = str(installed / "out")
+    config = load(installed / "receiver.toml", environ)
+    assert isinstance(config, Config)
+    assert config.nats.servers == ("nats://nats:4222",)
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_no_fault_in_a_unit_and_little_exposed(name: str, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd-analyze here")
+    unit = tmp_path / name
+    text = (DEPLOY / name).read_text()
+    unit.write_text(re.sub(r"ExecStart=/opt/\S+", "ExecStart=/bin/true", text))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (verified.returncode, verified.stderr) == (0, "")
+    command = ["systemd-analyze", "security", "--offline=true", "--threshold=15", str(unit)]
+    judged = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_gives_the_program_time_to_finish_and_hides_its_key(name: str) -> None:
+    text = (DEPLOY / name).read_text()
+    settings = dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    assert int(settings["TimeoutStopSec"]) >= DrainSection().seconds + 5
+    assert settings["Type"] == "notify"
+    assert settings["DynamicUser"] == "yes"
+    assert settings["ProtectSystem"] == "strict"
+    assert "LoadCredential=xkey:" in text
+    assert int(settings["WatchdogSec"]) >= 10
+
+
+def test_the_image_runs_as_nobody_and_its_health_is_where_the_example_has_it() -> None:
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert dockerfile.count("FROM python:3.13-slim") == 2
+    assert "\nUSER 65532:65532\n" in dockerfile
+    assert "http://127.0.0.1:9464/readyz" in dockerfile
+    assert 'listen = "127.0.0.1:9464"' in (DEPLOY / "receiver.toml").read_text()
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE)
+    assert copied
+    assert all((ROOT / each).exists() for line in copied for each in line.split())
+
+
+def test_a_container_can_write_where_its_volume_is_and_sees_a_file_that_is_replaced() -> None:
+    compose, dockerfile = ((DEPLOY / each).read_text() for each in ("compose.yaml", "Dockerfile"))
+    [folder] = re.findall(r"^      - \"opened:(\S+)\"$", compose, re.MULTILINE)
+    assert f'folder = "{folder}"' in (DEPLOY / "receiver.toml").read_text()
+    made = re.search(r"^RUN install -d -m 0700 -o 65532 -g 65532 (.+)$", dockerfile, re.MULTILINE)
+    assert made is not None, "a new volume would be root's"
+    assert folder in made[1].split()
+    mounted = re.findall(r"^      - \"(\.[^:]*):/etc/xkeymsg", compose, re.MULTILINE)
+    assert [(DEPLOY / each).is_dir() for each in mounted] == [True]

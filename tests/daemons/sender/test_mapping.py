@@ -1,0 +1,60 @@
+"""From one subject to another."""
+
+from __future__ import annotations
+
+import pytest
+
+from xkeymsg.daemons.sender.subject_map import SubjectMap
+from xkeymsg.errors import ConfigurationError, MalformedError
+
+
+@pytest.mark.parametrize(
+    ("pattern", "to", "subject", "result"),
+    [
+        ("ehr.*", "sealed.ehr.{1}", "ehr.new", "sealed.ehr.new"),
+        ("*.ehr.*", "s.{2}.{1}.{2}", "a.ehr.b", "s.b.a.b"),
+        ("*.ehr.>", "s.{1}-x.{>}", "a.ehr.b.c", "s.a-x.b.c"),
+        ("ehr.>", "{subject}", "ehr.a.b", "ehr.a.b"),
+        ("ehr.>", "out", "ehr.a.b", "out"),
+        (">", "s.{subject}", "a.b", "s.a.b"),
+        ("a.b", "s.{subject}", "a.b", "s.a.b"),
+        (None, "s.x", "", "s.x"),
+    ],
+)
+def test_tokens_go_where_they_are_referred_to(
+    pattern: str | None, to: str, subject: str, result: str
+) -> None:
+    assert SubjectMap(pattern, to)(subject) == result
+
+
+@pytest.mark.parametrize(
+    ("pattern", "to", "why"),
+    [
+        ("ehr.*", "s.{2}", "there is no {2} here"),
+        ("ehr.*", "s.{0}", "there is no {0} here"),
+        ("ehr.*", "s.{>}", "there is no {>} here"),
+        ("ehr.*", "s.{name}", "there is no {name} here"),
+        (None, "s.{subject}", "there is none"),
+        ("ehr.*", "s..{1}", "expected is a subject"),
+        ("ehr.*", "s.*", "expected is a subject"),
+        ("ehr.*", "s. {1}", "expected is a subject"),
+        ("ehr.*", "", "expected is a subject"),
+        ("ehr.*", "{1}.s", "not for the source to choose"),
+        ("ehr.*", "x{1}.s", "not for the source to choose"),
+        ("*.x", "{subject}", "not for the source to choose"),
+        (">", "{>}", "not for the source to choose"),
+        ("$JS.>", "{subject}", "for servers and replies"),
+        ("ehr.*", "_XKM.{1}", "for servers and replies"),
+        ("ehr.*", "$JS.API.{1}", "for servers and replies"),
+        ("ehr..x", "s", "expected is a subject, or a pattern"),
+    ],
+)
+def test_what_makes_no_sense_is_said_at_the_start(pattern: str | None, to: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=".*" + why.replace("{", r"\{")):
+        SubjectMap(pattern, to)
+
+
+@pytest.mark.parametrize("subject", ["ehr", "ehr.a.b", "x.a", "", "EHR.a", "ehr."])
+def test_another_subject_goes_nowhere(subject: str) -> None:
+    with pytest.raises(MalformedError):
+        SubjectMap("ehr.*", "s.{1}")(subject)

@@ -1,0 +1,1 @@
+"""`xkeymsg doctor`: checks of keys, peers, servers and running daemons."""

@@ -1,0 +1,70 @@
+"""Checking a daemon that runs, by its own metrics."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Final
+
+from xkeymsg.cli.doctor.findings import Finding, judge_metrics
+
+__all__ = ("check_daemon",)
+
+_LONGEST: Final = 4 << 20
+_REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+def check_daemon(where: str, timeout: float) -> list[Finding]:
+    """Check a daemon within `timeout` seconds. Raises nothing of its own.
+
+    Args:
+        where: The `observe.listen` of its configuration: `127.0.0.1:9464`, `unix:/run/x.sock`.
+        timeout: Seconds.
+    """
+    try:
+        page = _fetch(where, time.monotonic() + timeout)
+    except (OSError, ValueError) as error:  # a ValueError is of the address
+        said = f"{where}: {getattr(error, 'strerror', None) or str(error)}"
+        return [Finding("metrics", "fail", said, "is this the observe.listen of a daemon?")]
+    return judge_metrics(page)
+
+
+def _fetch(where: str, deadline: float) -> str:
+    """Return the page of metrics.
+
+    Raises:
+        OSError: If nobody answers in time.
+        ValueError: If the address or the answer is malformed.
+    """
+    path = where.removeprefix("unix:")
+    if path != where:
+        dialled = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        host, colon, port = where.rpartition(":")
+        if not (colon and host and port.isascii() and port.isdecimal() and int(port) < 65536):
+            raise ValueError("expected HOST:PORT or unix:PATH")
+        address = host.strip("[]"), int(port)
+        dialled = socket.create_connection(address, deadline - time.monotonic())
+    with dialled:
+        if path != where:
+            dialled.settimeout(_left(deadline))
+            dialled.connect(path)
+        dialled.sendall(_REQUEST)
+        answer = bytearray()
+        while len(answer) <= _LONGEST:
+            dialled.settimeout(_left(deadline))
+            chunk = dialled.recv(1 << 16)
+            if not chunk:
+                break
+            answer += chunk
+    head, _, body = bytes(answer).partition(b"\r\n\r\n")
+    if len(answer) > _LONGEST or not head.startswith(b"HTTP/1.1 200 "):
+        raise ValueError("the answer is not a page of metrics")
+    return body.decode("utf-8", "replace")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    return left

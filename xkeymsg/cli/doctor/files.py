@@ -1,0 +1,152 @@
+"""Checking what lies on this machine: the own key, and the file of peers."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Final, TypeVar
+
+from xkeymsg.cli.doctor.findings import Finding
+from xkeymsg.errors import ConfigurationError, KeyStoreError
+from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.trust.peers import Peers
+from xkeymsg.trust.peers_parser import Peer
+from xkeymsg.trust.stores.file import read_seed
+
+__all__ = ("check_files", "peer_warnings")
+
+_T = TypeVar("_T")
+_WAIT: Final = "is it a pipe that nobody writes to, or a disk that is away?"
+
+
+def check_files(
+    seed_file: Path | None, peers_file: Path | None, publish: Iterable[str], timeout: float
+) -> tuple[list[Finding], str | None]:
+    """Check the files that are given; each in its time, in seconds, should it be a pipe.
+
+    Returns:
+        What was found, and the user `U…` that the file of peers knows our key by.
+    """
+    findings, pair, user = list[Finding](), None, None
+    if seed_file is not None:
+        try:
+            finding, pair = _within(timeout, partial(_key, seed_file))
+        except TimeoutError:
+            finding = Finding("key", "fail", f"{seed_file} is not readable in time", _WAIT)
+        findings.append(finding)
+    if peers_file is not None:
+        try:
+            several, peers = _within(timeout, partial(_peers, peers_file, pair, publish))
+        except TimeoutError:
+            several = [Finding("peers", "fail", f"{peers_file} is not readable in time", _WAIT)]
+            peers = None
+        findings += several
+        if peers is not None and pair is not None:
+            users = {peer.user for peer in _holders(peers, pair)}
+            user = users.pop() if len(users) == 1 else None
+    return findings, user
+
+
+def _within(seconds: float, check: Callable[[], _T]) -> _T:
+    """Make a check in a thread that does not keep the program from ending.
+
+    Raises:
+        TimeoutError: If it takes too long.
+    """
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(check())
+        except Exception as error:  # noqa: BLE001 - raised again, where it is waited for
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result(seconds)
+
+
+def _key(path: Path) -> tuple[Finding, XKeyPair | None]:
+    """Check a seed file: its mode, its form and its checksum."""
+    try:
+        pair = read_seed(path)
+    except KeyStoreError as error:
+        return Finding("key", "fail", str(error), "xkeymsg keygen --out FILE makes one"), None
+    return Finding("key", "ok", f"{pair.public}, fingerprint {pair.public.fingerprint}"), pair
+
+
+def _peers(
+    path: Path, own: XKeyPair | None, publish: Iterable[str]
+) -> tuple[list[Finding], Peers | None]:
+    """Check a file of peers, and what it says of our own key.
+
+    Args:
+        path: The file.
+        own: Our key, where it is known.
+        publish: Where we send: whoever has the same file has to take it from us.
+    """
+    try:
+        peers = Peers.load(path)
+        mode = path.stat().st_mode
+    except (ConfigurationError, OSError) as error:
+        return [Finding("peers", "fail", str(error), "xkeymsg peers verify FILE checks it")], None
+    findings = [Finding("peers", "ok", f"{len(peers.peers)} in {path}")]
+    if mode & stat.S_IWGRP:
+        said = f"{path} has mode {stat.S_IMODE(mode):04o}: its group decides who may send"
+        findings.append(Finding("peers", "warn", said, f"chmod g-w {path}, unless it shall"))
+    findings += [
+        Finding("peers", "warn", each, "ask whose key it is (xkeymsg peers verify)")
+        for each in peer_warnings(peers)
+    ]
+    if own is not None:
+        findings.append(_own_key(path, peers, own, publish))
+    return findings, peers
+
+
+def _holders(peers: Peers, own: XKeyPair) -> list[Peer]:
+    """Return the peers that have our key: mostly one, with our name."""
+    return [peer for peer in peers.peers.values() if own.public in peer.xkeys]
+
+
+def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) -> Finding:
+    names = ", ".join(peer.name for peer in _holders(peers, own))
+    if not names:
+        said = f"your key, {own.public}, is not in {path}: who has this file does not know you"
+        return Finding("own key", "warn", said, f"xkeymsg peers add {path} NAME {own.public}")
+    plain = [subject for subject in publish if not {"*", ">"} & set(subject.split("."))]
+    refused = [subject for subject in plain if peers.admit(own.public, subject, 0) is None]
+    if refused:
+        said = f"{names} may not send on {', '.join(refused)} by {path}"
+        return Finding("own key", "warn", said, "add to its subjects, wherever the file is used")
+    return Finding("own key", "ok", f"yours is that of {names}")
+
+
+def peer_warnings(peers: Peers) -> tuple[str, ...]:
+    """Return what a file of peers may say, but is probably a mistake or an attack; a line each."""
+    holders: dict[XKey, list[Peer]] = {}
+    spellings: dict[str, list[str]] = {}
+    for peer in peers.peers.values():
+        spellings.setdefault(peer.name.lower(), []).append(peer.name)
+        for xkey in peer.xkeys:
+            holders.setdefault(xkey, []).append(peer)
+    lines = [_shared(xkey, several) for xkey, several in holders.items() if len(several) > 1]
+    lines += [
+        f"{_listed(names)} differ in upper and lower case alone"
+        for names in spellings.values()
+        if len(names) > 1
+    ]
+    return tuple(lines)
+
+
+def _shared(xkey: XKey, peers: list[Peer]) -> str:
+    line = f"{_listed([peer.name for peer in peers])} have the same key, {xkey}"
+    if len({peer.user is None for peer in peers}) > 1:
+        line += "; where both may send, those without a user may not"
+    return line
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,156 @@
+"""Trying what a login may do on a server, and asking the server what it knows."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
+
+from nats import errors
+
+from xkeymsg.cli.doctor.findings import parse_time, table_of
+from xkeymsg.errors import DeliveryError
+from xkeymsg.transport.client import HardenedClient
+from xkeymsg.transport.dial import dialled
+from xkeymsg.transport.options import ConnectOptions
+
+__all__ = ("Probe", "open_probe")
+
+_NO_RIGHT: Final = "permissions violation"
+
+
+class Probe:
+    """A connection of which every refusal is seen, and every time that the server tells."""
+
+    def __init__(
+        self,
+        client: HardenedClient,
+        timeout: float,
+        refused: asyncio.Queue[str],
+        now: Callable[[], int],
+    ) -> None:
+        self.client = client
+        self.now = now
+        self.times: list[tuple[float, float, float]] = []
+        """Our time before a request, the server's in its answer, ours after it, in seconds."""
+        self.hears = True
+        """Whether answers reach us."""
+        self._timeout = timeout
+        self._refused = refused
+
+    def is_local(self) -> bool:
+        """Tell whether the server is on this machine."""
+        url = self.client.connected_url
+        host = "" if url is None else url.hostname or ""
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    async def flush(self) -> None:
+        """Wait until the server has taken, or refused, what was sent.
+
+        Raises:
+            nats.errors.Error: If there is no answer in time.
+        """
+        await self.client.flush(self._timeout)  # type: ignore[arg-type]  # it takes fractions
+
+    async def ask(self, subject: str) -> Mapping[str, Any]:
+        """Ask the server something, and note the time that its answer tells.
+
+        Raises:
+            DeliveryError: If we may not ask, nobody answers, or the answer is no JSON object.
+        """
+        if not self.hears:
+            raise DeliveryError("without an inbox there is no answer")
+        self._forget()
+        before = self.now()
+        asking = asyncio.ensure_future(self.client.request(subject, timeout=self._timeout))
+        refusal = asyncio.ensure_future(self._refused.get())
+        try:
+            await asyncio.wait({asking, refusal}, return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                raise DeliveryError(refusal.result())
+            content = _json((await asking).data)
+        except errors.NoRespondersError:
+            raise DeliveryError("nobody answers") from None
+        except (errors.TimeoutError, TimeoutError):
+            raise DeliveryError(f"no answer within {self._timeout:g} s") from None
+        finally:
+            for task in (asking, refusal):
+                task.cancel()
+            await asyncio.gather(asking, refusal, return_exceptions=True)
+        told = parse_time(table_of(content, "server").get("time")) or parse_time(content.get("ts"))
+        if told is not None:
+            self.times.append((before / 1e9, told, self.now() / 1e9))
+        return content
+
+    async def try_subscribing(self, subject: str) -> str | None:
+        """Subscribe for a moment, and return why the server refused it.
+
+        Without a queue group, from which a message would be lost.
+
+        Raises:
+            nats.errors.Error: If there is no answer in time.
+        """
+        self._forget()
+        subscription = await self.client.subscribe(subject, pending_msgs_limit=1)
+        try:
+            await self.flush()
+        finally:
+            with contextlib.suppress(errors.Error):
+                await subscription.unsubscribe()
+        return self._refusal()
+
+    async def try_publishing(self, subject: str) -> str | None:
+        """Publish an empty message, and return why the server refused it.
+
+        Raises:
+            nats.errors.Error: If there is no answer in time.
+        """
+        self._forget()
+        await self.client.publish(subject)
+        await self.flush()
+        return self._refusal()
+
+    def _forget(self) -> None:
+        """Take away what was refused before: it is of something else."""
+        while not self._refused.empty():
+            self._refused.get_nowait()
+
+    def _refusal(self) -> str | None:
+        return None if self._refused.empty() else self._refused.get_nowait()
+
+
+@contextlib.asynccontextmanager
+async def open_probe(options: ConnectOptions, now: Callable[[], int]) -> AsyncIterator[Probe]:
+    """Connect for the life of a block.
+
+    Args:
+        options: Where to and as whom; every wait has `options.timeout`.
+        now: Our time, in nanoseconds since 1970.
+
+    Raises:
+        XKeyMsgError: As `dial`.
+    """
+    refused: asyncio.Queue[str] = asyncio.Queue(maxsize=64)
+
+    def on_error(error: Exception) -> None:
+        if _NO_RIGHT in str(error).lower() and not refused.full():
+            refused.put_nowait(str(error).removeprefix("nats: "))
+
+    async with dialled(options, on_error) as client:
+        yield Probe(client, options.timeout, refused, now)
+
+
+def _json(data: bytes) -> Mapping[str, Any]:
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise DeliveryError("the server's answer is no JSON object")
+    return content

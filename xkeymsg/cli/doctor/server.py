@@ -1,0 +1,271 @@
+"""Checking a NATS server with the rights that a program has: nothing is changed, nothing published.
+
+Whatever a check runs into is its finding; it ends in its time, and the next one follows. Only on
+request something is published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Final
+
+from nats import errors
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.cli.doctor.findings import (
+    Finding,
+    Grant,
+    Level,
+    granted,
+    judge_account,
+    judge_clock,
+    judge_durable,
+    judge_payload,
+    judge_stream,
+    table_of,
+)
+from xkeymsg.cli.doctor.probe import Probe, open_probe
+from xkeymsg.errors import DeliveryError, XKeyMsgError
+from xkeymsg.transport.options import ConnectOptions
+
+__all__ = ("check_server",)
+
+_SOON: Final = 30 * 86_400.0
+"""Seconds before the end of a certificate that are worth a word."""
+_WEEK: Final = 7 * 86_400.0
+"""The same for a login."""
+_WHO: Final = "$SYS.REQ.USER.INFO"
+_SETTINGS: Final = "look at the settings of the connection"
+
+_Check = Callable[[], Awaitable[list[Finding]]]
+
+
+async def check_server(
+    options: ConnectOptions,
+    *,
+    publish: tuple[str, ...] = (),
+    subscribe: tuple[str, ...] = (),
+    streams: Mapping[str, bool] | None = None,
+    durables: tuple[tuple[str, str], ...] = (),
+    jetstream: bool = False,
+    probe: bool = False,
+    user: str | None = None,
+    now: Callable[[], int] = now_ns,
+) -> list[Finding]:
+    """Check the connection, and what may and can be done over it. Raises nothing of its own.
+
+    Args:
+        options: Where to and as whom. Every wait has `options.timeout`.
+        publish: Subjects, or patterns, that have to be allowed for publishing.
+        subscribe: The same for subscribing.
+        streams: Streams of quarantine, and whether they are for proven messages.
+        durables: Durables that receivers share, each with its stream in front of it.
+        jetstream: Whether JetStream and these streams are demanded.
+        probe: Whether to publish an empty message to find out what may be published.
+        user: The user `U…` that peers know us as.
+        now: Our time, in nanoseconds since 1970.
+    """
+    try:
+        async with open_probe(options, now) as opened:
+            server = _Server(opened, options)
+            checks: list[tuple[str, _Check]] = [
+                ("connection", server.connection),
+                ("tls", server.tls),
+                ("inbox", server.inbox),
+                ("login", partial(server.login, user)),
+                *(("publish", partial(server.publish, each, probe=probe)) for each in publish),
+                *(("subscribe", partial(server.subscribe, each)) for each in subscribe),
+                ("max_payload", server.max_payload),
+                ("jetstream", partial(server.account, demanded=jetstream)),
+                *(
+                    (name, partial(server.stream, name, proven=proven, demanded=jetstream))
+                    for name, proven in (streams or {}).items()
+                ),
+                *(("durable", partial(server.durable, *each)) for each in durables),
+                ("clock", server.clock),
+            ]
+            return [found for check in checks for found in await server.make(*check)]
+    except XKeyMsgError as error:
+        said, _, remedy = str(error).rpartition("; ")
+        return [
+            Finding("connection", "fail", said or remedy, remedy if said else _SETTINGS),
+            Finding("server", "skip", "what needs a connection was not checked"),
+        ]
+
+
+class _Server:
+    """The checks of a server that we are connected to."""
+
+    def __init__(self, probe: Probe, options: ConnectOptions) -> None:
+        self._probe = probe
+        self._client = probe.client
+        self._options = options
+        self._known: Mapping[str, Any] | None = None
+        """What the server says of us; None if it does not."""
+        self._has_streams = True
+
+    async def make(self, name: str, check: _Check) -> list[Finding]:
+        """Make a check in its time; whatever it raises is what it found."""
+        if not self._client.is_connected:
+            return [Finding(name, "skip", "the connection was lost")]
+        try:
+            async with asyncio.timeout(self._options.timeout * 2):  # none waits more than twice
+                return await check()
+        except (TimeoutError, errors.TimeoutError):
+            said = f"no answer within {self._options.timeout:g} s"
+        except (XKeyMsgError, OSError, errors.Error) as error:
+            said = str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001 - of the server's words; the others have to follow
+            said = f"the server's answer is not one ({type(error).__name__})"
+        return [Finding(name, "fail", said, "is the connection stable, and the server well?")]
+
+    async def connection(self) -> list[Finding]:
+        before = self._probe.now()
+        await self._probe.flush()
+        took = (self._probe.now() - before) / 1e6
+        version = self._client.connected_server_version
+        number = f"{version.major}.{version.minor}.{version.patch}"
+        said = f"{self._options.addresses}, nats-server {number}, round trip {took:.1f} ms"
+        return [Finding("connection", "ok", said)]
+
+    async def tls(self) -> list[Finding]:
+        tls = self._client.ssl_object
+        if tls is None:
+            if self._probe.is_local():
+                return [Finding("tls", "ok", "not in use, on this machine")]
+            said = "not in use: others see subjects, who talks to whom, and passwords"
+            return [Finding("tls", "warn", said, "tls://, and a tls section in the server")]
+        ends = (tls.getpeercert() or {}).get("notAfter")
+        left = ssl.cert_time_to_seconds(str(ends)) - self._probe.now() / 1e9
+        said = f"{tls.version()}, the server's certificate ends {ends}"
+        if left < _SOON:
+            return [Finding("tls", "warn", said, f"renew it: {_time(left)} left")]
+        return [Finding("tls", "ok", said)]
+
+    async def inbox(self) -> list[Finding]:
+        shown = f"{self._options.inbox_prefix}.>"
+        # As every request subscribes to one.
+        refusal = await self._probe.try_subscribing(f"{self._client.new_inbox()}.*")
+        if refusal is None:
+            return [Finding("inbox", "ok", shown)]
+        self._probe.hears = False
+        remedy = f"allow subscribing to {shown}: without it no request has an answer"
+        return [Finding("inbox", "fail", refusal, remedy)]
+
+    async def login(self, user: str | None) -> list[Finding]:
+        how = _login(self._options)
+        try:
+            answer = await self._probe.ask(_WHO)
+        except DeliveryError as error:
+            remedy = f"allow publishing on {_WHO}, and give the server a system account"
+            said = f"{how}; what it may do is not known: {error}"
+            return [Finding("login", "warn", said, remedy)]
+        self._known = known = table_of(answer, "data")
+        name = str(known.get("user") or "nobody")
+        findings = [_lasting(f"{how}, as {name} in account {known.get('account')}", known)]
+        if user is not None and name.startswith("U") and name != user:
+            said = f"peers know you as {user}, and you log in as {name}"
+            findings.append(Finding("login", "warn", said, "one of the two is another's"))
+        if how == "no login" and not self._probe.is_local():
+            said = "the server asks nobody who he is"
+            findings.append(Finding("login", "warn", said, "have it ask for a login"))
+        return findings
+
+    async def subscribe(self, subject: str) -> list[Finding]:
+        grant, refusal = self._grant("subscribe", subject), None
+        if grant.extent == "all" and grant.queue:
+            return [Finding("subscribe", "ok", f"{subject}, in queue group {grant.queue} alone")]
+        if grant.extent == "all":
+            refusal = await self._probe.try_subscribing(subject)
+        return [_verdict("subscribe", subject, grant, refusal)]
+
+    async def publish(self, subject: str, *, probe: bool) -> list[Finding]:
+        plain = not {"*", ">"} & set(subject.split("."))
+        grant, refusal = self._grant("publish", subject), None
+        if probe and plain:
+            refusal = await self._probe.try_publishing(subject)
+        elif self._known is None:
+            said = f"{subject}: not known, for the server does not tell our permissions"
+            remedy = "--probe publishes an empty message" if plain else f"allow {_WHO}"
+            return [Finding("publish", "warn", said, remedy)]
+        return [_verdict("publish", subject, grant, refusal)]
+
+    def _grant(self, kind: str, subject: str) -> Grant:
+        """Return what the server has told that we may; everything where it does not tell."""
+        if self._known is None:
+            return Grant("all")
+        return granted(table_of(self._known, "permissions"), kind, subject)
+
+    async def max_payload(self) -> list[Finding]:
+        return [judge_payload(self._client.max_payload)]
+
+    async def clock(self) -> list[Finding]:
+        return [judge_clock(self._probe.times)]
+
+    async def account(self, *, demanded: bool) -> list[Finding]:
+        try:
+            answer = await self._probe.ask("$JS.API.INFO")
+        except DeliveryError as error:
+            self._has_streams = False
+            level: Level = "fail" if demanded else "warn"
+            remedy = "enable JetStream, and allow $JS.API.>; or do without streams and quarantine"
+            return [Finding("jetstream", level, f"not available: {error}", remedy)]
+        self._has_streams = not table_of(answer, "error")
+        return [judge_account(answer, demanded=demanded)]
+
+    async def stream(self, name: str, *, proven: bool, demanded: bool) -> list[Finding]:
+        if not self._has_streams:
+            remedy = "see jetstream" if demanded else ""
+            return [Finding(name, "fail" if demanded else "skip", "no JetStream", remedy)]
+        try:
+            answer = await self._probe.ask(f"$JS.API.STREAM.INFO.{name}")
+        except DeliveryError as error:
+            level: Level = "fail" if demanded else "warn"
+            return [Finding(name, level, f"cannot be looked at: {error}", "allow $JS.API.>")]
+        return judge_stream(name, answer, proven=proven, demanded=demanded)
+
+    async def durable(self, stream: str, name: str) -> list[Finding]:
+        shown = f"{stream}/{name}"
+        try:
+            answer = await self._probe.ask(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+        except DeliveryError as error:
+            said = f"{shown}: cannot be looked at: {error}"
+            return [Finding("durable", "fail", said, "allow $JS.API.>")]
+        return [judge_durable(shown, answer)]
+
+
+def _lasting(said: str, known: Mapping[str, Any]) -> Finding:
+    """Judge how long a login lasts; the server says it in nanoseconds."""
+    left = known.get("expires")
+    if not isinstance(left, int) or left <= 0:
+        return Finding("login", "ok", said)
+    said += f", {_time(left / 1e9)} left"
+    if left / 1e9 < _WEEK:
+        return Finding("login", "warn", said, "renew it: when it ends, the server hangs up")
+    return Finding("login", "ok", said)
+
+
+def _verdict(check: str, subject: str, grant: Grant, refusal: str | None) -> Finding:
+    if refusal is None and grant.extent == "all":
+        return Finding(check, "ok", subject)
+    said = "not all of it is allowed" if grant.extent == "part" else "not allowed"
+    remedy = f"permissions of this login: {check}, in the server's configuration or the JWT"
+    return Finding(check, "fail", f"{subject}: {refusal or said}", remedy)
+
+
+def _login(options: ConnectOptions) -> str:
+    """Say how we log in, and nothing of what with."""
+    for name in ("creds", "nkey", "user", "token"):
+        if getattr(options, name) is not None:
+            return {"user": "user and password"}.get(name, name)
+    if any("@" in server for server in options.servers):
+        return "user and password, or token"
+    return "no login" if options.tls_cert is None else "certificate"
+
+
+def _time(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

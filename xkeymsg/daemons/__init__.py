@@ -1,0 +1,1 @@
+"""The daemons: the receiver, the sender, and what they share."""

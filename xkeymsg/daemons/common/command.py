@@ -1,0 +1,83 @@
+"""The command line of a daemon: `--config FILE`, and `--check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from xkeymsg.daemons.common.terminal import EXIT_CODES, EXIT_FAILED, say
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("check_flag", "config_flag", "daemon_command", "only_config", "start")
+
+_Config = TypeVar("_Config")
+_Function = Callable[..., Any]
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def config_flag(*, required: bool = False) -> Callable[[_Function], _Function]:
+    """Add `--config FILE` to a command."""
+    text = "The configuration." if required else "Run as a daemon that FILE configures."
+    return click.option(
+        "--config", "config_file", type=_FILE, metavar="FILE", required=required, help=text
+    )
+
+
+check_flag = click.option("--check", is_flag=True, help="Only check the configuration.")
+
+
+def daemon_command(program: str) -> Callable[[_Function], click.Command]:
+    """Make a command of a function of a configuration file; its docstring is the help."""
+
+    def decorate(function: _Function) -> click.Command:
+        settings = {"help_option_names": ["-h", "--help"]}
+        command = click.command(program, context_settings=settings, epilog=EXIT_CODES)
+        version = click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{program}")
+        return command(version(config_flag(required=True)(check_flag(function))))
+
+    return decorate
+
+
+def only_config(config_file: Path | None) -> Path:
+    """Return the file of `--config` in a command that has other flags.
+
+    Raises:
+        UsageError: If other flags are given, or `--check` alone.
+    """
+    context = click.get_current_context()
+    given = {
+        name
+        for name in context.params
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if config_file is None:
+        raise click.UsageError("--check requires --config FILE")
+    if given - {"config_file", "check"}:
+        raise click.UsageError("--config FILE allows no other flag than --check")
+    return config_file
+
+
+def start(
+    program: str,
+    config_file: Path,
+    load: Callable[[Path], _Config],
+    run: Callable[[_Config], int],
+    *,
+    check: bool,
+) -> int:
+    """Run a daemon, or only check its configuration, and return the exit code."""
+    try:
+        config = load(config_file)
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            say(program, f"configuration: {line}")
+        return EXIT_FAILED
+    if check:
+        say(program, f"{config_file} is right")
+        return 0
+    return run(config)

@@ -1,0 +1,171 @@
+"""The connection flags of the nats CLI, the same on every program here.
+
+A flag counts before its environment variable, and that before the default. A context's credentials
+are never sent to another server by accident: with `--context` only the command line is looked at
+besides it; `NATS_CONTEXT` together with a server or a login from elsewhere is an error; and the
+context that `nats context select` chose is used only while neither is given otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from xkeymsg.daemons.common.parameters import DURATION
+from xkeymsg.daemons.common.terminal import say
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.keys import XKeyPair
+from xkeymsg.transport.contexts import load_context, selected_context
+from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.trust.stores.file import read_seed
+
+__all__ = (
+    "connection_flags",
+    "connection_options",
+    "load_pair",
+    "seed_flag",
+)
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+_FLAGS = (
+    click.option(
+        "--server",
+        "-s",
+        "servers",
+        envvar="NATS_URL",
+        show_envvar=True,
+        metavar="URL",
+        help="Where nats-servers are, separated by commas; else nats://127.0.0.1:4222.",
+    ),
+    click.option(
+        "--context",
+        envvar="NATS_CONTEXT",
+        show_envvar=True,
+        metavar="NAME",
+        help="A context of the nats CLI.",
+    ),
+    click.option(
+        "--creds",
+        envvar="NATS_CREDS",
+        show_envvar=True,
+        type=_FILE,
+        help="A .creds file to log in with.",
+    ),
+    click.option(
+        "--nkey",
+        envvar="NATS_NKEY",
+        show_envvar=True,
+        type=_FILE,
+        help="A user nkey's seed to log in with.",
+    ),
+    click.option(
+        "--user",
+        envvar="NATS_USER",
+        show_envvar=True,
+        metavar="NAME",
+        help="A user name, or a token.",
+    ),
+    click.option(
+        "--password",
+        envvar="NATS_PASSWORD",
+        show_envvar=True,
+        metavar="TEXT",
+        help="That user's password.",
+    ),
+    click.option(
+        "--tlscert",
+        "tls_cert",
+        envvar="NATS_CERT",
+        show_envvar=True,
+        type=_FILE,
+        help="A client certificate.",
+    ),
+    click.option(
+        "--tlskey",
+        "tls_key",
+        envvar="NATS_KEY",
+        show_envvar=True,
+        type=_FILE,
+        help="Its private key.",
+    ),
+    click.option(
+        "--tlsca",
+        "tls_ca",
+        envvar="NATS_CA",
+        show_envvar=True,
+        type=_FILE,
+        help="The authorities to believe.",
+    ),
+    click.option("--tlsfirst", "tls_first", is_flag=True, help="Shake hands before anything else."),
+    click.option(
+        "--timeout",
+        envvar="NATS_TIMEOUT",
+        show_envvar=True,
+        type=DURATION,
+        help="How long connecting may take (default 5s).",
+    ),
+)
+
+
+def connection_flags(command: _Command) -> _Command:
+    """Give a command the flags; their values are for `connection_options`."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def connection_options(program: str, flags: dict[str, Any]) -> ConnectOptions:
+    """Build the connection settings from the values of the flags.
+
+    Raises:
+        ConfigurationError: If they contradict each other, or the context cannot be used.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, False)}
+    sources = {name: click.get_current_context().get_parameter_source(name) for name in given}
+    typed = {name for name, source in sources.items() if source is ParameterSource.COMMANDLINE}
+    if "context" in typed:
+        # Named on the command line, it counts before everything in the environment.
+        given = {name: value for name, value in given.items() if name in typed | {"timeout"}}
+    elif "context" in given and given.keys() & _PLACE:
+        raise ConfigurationError("NATS_CONTEXT and a server or login beside it: use --context")
+    context = given.pop("context", None)
+    if "servers" in given:
+        given["servers"] = tuple(part.strip() for part in given["servers"].split(","))
+    if "user" in given and "password" not in given:
+        given["token"] = given.pop("user")  # as the nats CLI has it
+    if context is None and not given.keys() & (_PLACE | {"token"}):
+        context = selected_context()
+    base = load_context(context) if context else ConnectOptions()
+    return base.merged(given | {"name": program})
+
+
+_PLACE: Final = frozenset({"servers", "creds", "nkey", "user", "password"})
+"""Where to connect and as whom: of two sources, not one from each."""
+
+seed_flag = click.option(
+    "--seed",
+    "seed_file",
+    type=_FILE,
+    metavar="FILE",
+    help="The seed SX… of your key; mode 0600. Without it a key for this run alone is made.",
+)
+
+
+def load_pair(program: str, seed_file: Path | None) -> XKeyPair:
+    """Read the key of `--seed`, or make one for this run and say so.
+
+    Raises:
+        KeyStoreError: If the file cannot be used.
+    """
+    if seed_file is not None:
+        return read_seed(seed_file)
+    pair = XKeyPair.generate()
+    say(program, f"no --seed: a key for this run alone, {pair.public}")
+    return pair

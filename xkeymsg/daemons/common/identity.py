@@ -1,0 +1,115 @@
+"""A daemon's own key: loaded, tested, and loaded again."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from xkeymsg import nkey
+from xkeymsg.daemons.common.models import KeySection, TrustSection
+from xkeymsg.envelope.admission import ANYONE, Senders
+from xkeymsg.errors import KeyStoreError
+from xkeymsg.keys import Keyring, Recipient
+from xkeymsg.opener import Opener
+from xkeymsg.sealer import Sealer
+from xkeymsg.trust.stores.file import read_seed
+from xkeymsg.trust.stores.peers_file import PeersFile
+from xkeymsg.trust.stores.systemd import credential_path, read_credential
+
+__all__ = ("Identity", "load_senders", "self_test")
+
+_SUBJECT: Final = "xkeymsg.selftest"
+
+
+class Identity:
+    """The keys of a `[key]` section, as they were when they were last read whole."""
+
+    def __init__(self, section: KeySection) -> None:
+        """Read the keys.
+
+        Raises:
+            KeyStoreError: If one cannot be read.
+        """
+        self._section = section
+        self.keyring = self._load()
+
+    @property
+    def public(self) -> str:
+        """The active public key, `X…`."""
+        return str(self.keyring.active.public)
+
+    def reload(self) -> bool:
+        """Read the keys again, and tell whether others are in use now.
+
+        Raises:
+            KeyStoreError: If one cannot be read; those of before stay in use.
+            XKeyMsgError: If they fail the test of themselves, and so too.
+        """
+        keyring = self._load()
+        self_test(keyring)
+        before = self.keyring
+        self.keyring = keyring
+        return _publics(before) != _publics(keyring)
+
+    def age(self) -> float:
+        """Return how old the active key is, in seconds."""
+        created = self._section.created
+        if created is not None:
+            begun = datetime(created.year, created.month, created.day, tzinfo=UTC)
+        else:
+            try:
+                begun = datetime.fromtimestamp(self._path().stat().st_mtime, UTC)
+            except (OSError, KeyStoreError):
+                return 0.0
+        return max(0.0, (datetime.now(UTC) - begun).total_seconds())
+
+    def _path(self) -> Path:
+        if self._section.credential is not None:
+            return credential_path(self._section.credential)
+        return self._section.seed_file or Path()
+
+    def _load(self) -> Keyring:
+        section = self._section
+        if section.credential is not None:
+            active = read_credential(section.credential)
+        elif section.seed_file is not None:
+            active = read_seed(section.seed_file)
+        else:
+            raise KeyStoreError("neither seed_file nor credential says where the key is")
+        retired = [
+            *(read_seed(path) for path in section.retired),
+            *(read_credential(name) for name in section.retired_credentials),
+        ]
+        return Keyring(active, retired=retired, user=section.user)
+
+
+def _publics(keyring: Keyring) -> list[bytes]:
+    return [bytes(pair.public) for pair in (keyring.active, *keyring.retired)]
+
+
+def load_senders(section: TrustSection) -> Senders:
+    """Return who may send.
+
+    Raises:
+        ConfigurationError: If the file of peers cannot be used.
+    """
+    return ANYONE if section.peers is None else PeersFile(section.peers)
+
+
+def self_test(keyring: Keyring) -> None:
+    """Seal something to each own key, and open it.
+
+    Raises:
+        XKeyMsgError: If that fails: nothing that is sealed to us would open.
+    """
+    data = secrets.token_bytes(32)
+    for pair, user in keyring.combinations:
+        name = nkey.encode_public(nkey.Prefix.USER, user) if any(user) else None
+        sealer = Sealer(pair)
+        envelope = sealer.seal(data, to=[Recipient(pair.public, name)], subject=_SUBJECT)
+        sealer.close()
+        opener = Opener(keyring, {pair.public}, replay="file")
+        if opener.open(envelope, subject=_SUBJECT).data != data:
+            raise KeyStoreError("the self-test opened something else than it sealed")

@@ -1,0 +1,193 @@
+"""The life of a daemon: begin, work, load again, finish what was accepted, end.
+
+SIGTERM and SIGINT: take no more, finish what was accepted, and exit 0; what is not finished in time
+is given up, said, and exit 1. A second signal ends the process at once. SIGHUP: load again what may
+change while it runs. systemd is told of all of it, if it has started us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from xkeymsg.daemons.common.health import Health
+from xkeymsg.daemons.common.heap import give_back
+from xkeymsg.daemons.common.logs import Log, reason, report_to
+from xkeymsg.daemons.common.notify import notify, watchdog_seconds
+from xkeymsg.errors import XKeyMsgError
+
+__all__ = ("Lifecycle", "run")
+
+_TICK: Final = 1.0
+_GIVE_BACK: Final = 10.0
+"""Seconds after which memory that is free is given back."""
+_CANCEL: Final = 2.0
+"""Seconds that a task has to end in when it was cancelled."""
+_HANGS: Final = 3.0
+"""Seconds after all that; then the process ends whatever it does: a write to a dead disk, say."""
+
+
+class Lifecycle:
+    """What a daemon's work sees of its life."""
+
+    def __init__(self, log: Log, health: Health, drain_seconds: float) -> None:
+        self.log = log
+        self.health = health
+        self.drain_seconds = drain_seconds
+        self.stopping = asyncio.Event()
+        """Set when it is time to take no more, finish and return."""
+        self.error: BaseException | None = None
+        """Why it cannot go on, if it cannot."""
+        self._is_ready = False
+        self._reloads: list[Callable[[], object]] = []
+        self._ticks: list[Callable[[], object]] = []
+
+    def ready(self) -> None:
+        """Say that everything is up: from now on what comes is worked on."""
+        self._is_ready = True
+        notify("READY=1")
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether `ready` was called."""
+        return self._is_ready
+
+    def on_reload(self, reload: Callable[[], object]) -> None:
+        """Have something called at SIGHUP; it says itself what comes of it, and raises nothing."""
+        self._reloads.append(reload)
+
+    def on_tick(self, tick: Callable[[], object]) -> None:
+        """Have something short called about once a second."""
+        self._ticks.append(tick)
+
+    def fail(self, error: BaseException) -> None:
+        """End, since it cannot go on: exit 1."""
+        if self.error is None:
+            self.error = error
+        self.stop()
+
+    def stop(self) -> None:
+        """Begin to end."""
+        if not self.stopping.is_set():
+            self.health.stopping = True
+            self.stopping.set()
+            notify("STOPPING=1")
+            hard = threading.Timer(self.drain_seconds + _CANCEL + _HANGS, os._exit, (1,))
+            hard.daemon = True
+            hard.start()
+
+    def reload(self) -> None:
+        """Load again what may change."""
+        if not self._is_ready:
+            return  # what it is about to work with is being loaded
+        notify("RELOADING=1")
+        for each in self._reloads:
+            self._guarded(each)
+        notify("READY=1")
+
+    async def tick(self) -> None:
+        """Do what is due, again and again."""
+        watchdog = watchdog_seconds()
+        pause = _TICK if watchdog is None else min(_TICK, watchdog / 3)
+        given_back = monotonic()
+        while True:
+            self.health.turn()
+            if watchdog is not None:
+                notify("WATCHDOG=1")
+            for each in self._ticks:
+                self._guarded(each)
+            self.log.flush()
+            if monotonic() - given_back >= _GIVE_BACK:
+                given_back = monotonic()
+                self._guarded(give_back)
+            await asyncio.sleep(pause)
+
+    def _guarded(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - one of them failing must not end the others
+            self.log.error("unexpected", error=reason(error))  # noqa: TRY400 - no traceback
+
+
+def run(
+    work: Callable[[Lifecycle], Coroutine[Any, Any, None]], life: Callable[[], Lifecycle]
+) -> int:
+    """Run a daemon to its end and return the exit code.
+
+    Args:
+        work: All of it; calls `ready`, and returns, drained, some time after `stopping` is set.
+        life: Makes its life, within the event loop.
+    """
+    return asyncio.run(_run(work, life()))
+
+
+async def _run(work: Callable[[Lifecycle], Coroutine[Any, Any, None]], life: Lifecycle) -> int:
+    report_to(life.log, asyncio.get_running_loop())
+    with _signals(life):
+        ticking = asyncio.create_task(life.tick())
+        working = asyncio.create_task(work(life))
+        stopping = asyncio.create_task(life.stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done() and life.has_begun:
+                await asyncio.wait({working}, timeout=life.drain_seconds)
+            return await _end(working, life)
+        finally:
+            ticking.cancel()
+            stopping.cancel()
+            life.log.flush()
+
+
+async def _end(working: asyncio.Task[None], life: Lifecycle) -> int:
+    if not working.done():
+        if life.has_begun:
+            life.log.error("not finished in time", seconds=life.drain_seconds)
+            life.error = life.error or TimeoutError()
+        working.cancel()
+        await asyncio.wait({working}, timeout=_CANCEL)
+    life.stop()
+    if not working.done() or working.cancelled():
+        return 0 if life.error is None else _failed(life)
+    life.error = working.exception() or life.error
+    return 0 if life.error is None else _failed(life)
+
+
+def _failed(life: Lifecycle) -> int:
+    error = life.error
+    if isinstance(error, XKeyMsgError):
+        life.log.error("failed", code=error.code, error=str(error))
+    elif error is not None and not isinstance(error, TimeoutError):
+        life.log.error("failed", error=reason(error))
+    return 1
+
+
+@contextlib.contextmanager
+def _signals(life: Lifecycle) -> Iterator[None]:
+    """Have the first SIGTERM or SIGINT begin the end, and a second one be it.
+
+    Not through the event loop alone: that may be blocked.
+    """
+    loop = asyncio.get_running_loop()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        loop.call_soon_threadsafe(life.stop)
+
+    def reload(number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(life.reload)
+
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: reload}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

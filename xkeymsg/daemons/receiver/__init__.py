@@ -1,0 +1,1 @@
+"""The receiver: opens sealed messages and passes them on."""

@@ -1,0 +1,27 @@
+"""The command line of the receiver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xkeymsg.daemons.common.command import daemon_command, start
+
+__all__ = ("command", "run_file")
+
+_PROGRAM = "receiver"
+
+
+@daemon_command(_PROGRAM)
+def command(*, config_file: Path, check: bool) -> int:
+    """Open the sealed messages of NATS subjects and streams, and pass them on.
+
+    They go to files, programs and servers: docs/receiver.md explains the configuration.
+    """
+    return run_file(config_file, check=check)
+
+
+def run_file(config_file: Path, *, check: bool) -> int:
+    """Run the receiver that a file configures, or only check the file; return the exit code."""
+    from xkeymsg.daemons.receiver import config, daemon  # noqa: PLC0415 - --help needs neither
+
+    return start(_PROGRAM, config_file, config.load, daemon.run, check=check)

@@ -1,0 +1,228 @@
+"""The receiver as a daemon: everything that its file names, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from typing import Any
+
+from xkeymsg.daemons.common import lifecycle
+from xkeymsg.daemons.common.health import Health, serving
+from xkeymsg.daemons.common.identity import Identity, load_senders, self_test
+from xkeymsg.daemons.common.lifecycle import Lifecycle
+from xkeymsg.daemons.common.logs import Log, set_up
+from xkeymsg.daemons.common.metrics import Metrics
+from xkeymsg.daemons.common.service import Endpoint, Service, answering
+from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
+from xkeymsg.daemons.receiver.config import (
+    CommandSink,
+    Config,
+    FilesSink,
+    HTTPSink,
+    NATSSink,
+    Route,
+    StdoutSink,
+)
+from xkeymsg.daemons.receiver.opening import Opening
+from xkeymsg.daemons.receiver.outlet import Outlet
+from xkeymsg.daemons.receiver.reporting import Reporter
+from xkeymsg.daemons.receiver.sinks.command import Command
+from xkeymsg.daemons.receiver.sinks.files import Files
+from xkeymsg.daemons.receiver.sinks.nats import open_nats
+from xkeymsg.daemons.receiver.sinks.sink import Sink
+from xkeymsg.daemons.receiver.sinks.stdout import Stdout
+from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantine
+from xkeymsg.daemons.receiver.subject_route import CoreRoute
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.transport.link import Link, open_link
+from xkeymsg.trust.stores.peers_file import PeersFile
+
+__all__ = ("run",)
+
+Worker = CoreRoute | StreamRoute
+
+
+def run(config: Config) -> int:
+    """Run the receiver to its end and return the exit code."""
+    set_up(config.observe.log, config.observe.level)
+    log, metrics = Log("receiver"), Metrics()
+    health = Health("connected", "peers", "key", "self-test", "subscribed", "served", "quarantine")
+    receiver = _Receiver(config, log, metrics, health)
+    return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
+
+
+class _Receiver:
+    def __init__(self, config: Config, log: Log, metrics: Metrics, health: Health) -> None:
+        self._config = config
+        self._log = log
+        self._metrics = metrics
+        self._health = health
+        self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
+        self._workers: list[Worker] = []
+        self._endpoints: list[Endpoint] = []
+
+    async def work(self, life: Lifecycle) -> None:
+        """Set everything up, work until it is time to stop, and finish."""
+        config, log = self._config, self._log
+        self._identity = Identity(config.key)
+        self._senders = load_senders(config.trust)
+        self._health.set("peers", True)
+        self._health.set("key", True)
+        self_test(self._identity.keyring)
+        self._health.set("self-test", True)
+        async with contextlib.AsyncExitStack() as stack:
+            where = stack.enter_context(
+                serving(config.observe.listen, self._health, self._metrics.exposition)
+            )
+            subjects = [route.subject for route in config.route if route.subject]
+            note = partial(self._upkeep.note, subjects=subjects)
+            link = await stack.enter_async_context(
+                open_link(config.nats.options(config.name), note)
+            )
+            await self._begin(link, life, stack)
+            life.on_tick(lambda: self._tick(link))
+            life.on_reload(self._reload)
+            self._tick(link)
+            life.ready()
+            log.info(
+                "ready",
+                key=self._identity.public,
+                servers=config.nats.options(config.name).addresses,
+                routes=",".join(route.name for route in config.route),
+                health=where or "off",
+            )
+            self._warn()
+            await self._run(life)
+            log.info("stopped")
+
+    def _warn(self) -> None:
+        """Say aloud what the file allows."""
+        if self._config.trust.anyone:
+            self._log.warning("any sender is admitted")
+        for route in self._config.route:
+            if "xkv1" in route.formats:
+                why = "it binds no subject and no time, and can be replayed"
+                self._log.warning("xkv1 is taken", route=route.name, why=why)
+
+    async def _begin(self, link: Link, life: Lifecycle, stack: contextlib.AsyncExitStack) -> None:
+        """Open sinks, subscribe, and answer; nothing is taken before all of it stands."""
+        config = self._config
+        outlets = {name: await self._open_sink(name, life, stack) for name in config.sinks}
+        if any(route.stream for route in config.route):
+            await prepare_quarantine(config, link)
+        self._health.set("quarantine", True)
+        for route in config.route:
+            worker = self._worker(route, outlets[route.sink])
+            if isinstance(worker, StreamRoute):
+                await worker.begin(link, self._identity.keyring)
+            else:
+                await worker.begin(link)
+            self._workers.append(worker)
+        await link.confirm()  # or the server does not permit a subscription
+        self._health.set("subscribed", True)
+        if config.observe.micro:
+            service = Service(
+                config.name,
+                version(),
+                "opens sealed messages",
+                self._endpoints,
+            )
+            await stack.enter_async_context(
+                answering(link, service, inbox_prefix=config.nats.inbox_prefix)
+            )
+
+    def _worker(self, route: Route, outlet: Outlet) -> Worker:
+        endpoint = Endpoint(
+            route.name, route.subject or route.accepted[0], route.queue or "", _metadata(route)
+        )
+        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
+
+        def new_opening() -> Opening:
+            return Opening(
+                route,
+                self._identity.keyring,
+                self._senders,
+                require_signature=self._config.trust.require_signature,
+                on_opened=report.opened,
+            )
+
+        self._endpoints.append(endpoint)
+        if route.subject is not None:
+            return CoreRoute(route, new_opening(), outlet, report)
+        return StreamRoute(self._config, route, new_opening, outlet, report)
+
+    async def _open_sink(
+        self, name: str, life: Lifecycle, stack: contextlib.AsyncExitStack
+    ) -> Outlet:
+        section = self._config.sinks[name]
+        sink: Sink
+        batches: dict[str, Any] = {}
+        match section:
+            case StdoutSink():
+                sink, batches = Stdout(), {"batch": 256}
+            case FilesSink():
+                sink, batches = Files(section.folder), {"batch": 64, "parallel": 4}
+            case NATSSink():
+                sink = await stack.enter_async_context(open_nats(section, self._config.name))
+                batches = {"batch": 256}
+            case CommandSink():
+                sink = Command(section, self._log)
+            case HTTPSink():
+                from xkeymsg.daemons.receiver.sinks.http import HTTP  # noqa: PLC0415 - 10 MB for who needs it
+
+                sink = HTTP(section)
+        if isinstance(section, CommandSink | HTTPSink):
+            batches = {
+                key: getattr(section, key) for key in ("batch", "batch_bytes", "linger", "parallel")
+            }
+        outlet = Outlet(sink, on_gone=life.fail, **batches)
+        stack.push_async_callback(outlet.close)
+        return outlet
+
+    async def _run(self, life: Lifecycle) -> None:
+        """Work until it is time to stop, then until all that was accepted is done with."""
+        tasks = {asyncio.create_task(worker.run()) for worker in self._workers}
+        stopping = asyncio.create_task(life.stopping.wait())
+        try:
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():  # it ends by itself only when it cannot go on
+                    life.fail(task.exception() or ConfigurationError("a route has ended"))
+            if life.error is None:
+                self._log.info("stopping")
+                await asyncio.gather(*(worker.stop() for worker in self._workers))
+                await asyncio.gather(*tasks)
+        finally:
+            stopping.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- what happens meanwhile -------------------------------------------------------------------
+
+    def _tick(self, link: Link) -> None:
+        connected = link.state == "connected"
+        self._health.set("connected", connected)
+        self._metrics.connected.set(connected)
+        self._metrics.key_age.set(self._identity.age())
+        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+        self._health.set("quarantine", not any(each.is_blocked for each in streams))
+        self._health.set("served", not any(each.is_unserved for each in streams))
+        for worker in self._workers:
+            worker.tick()
+        if isinstance(self._senders, PeersFile):
+            self._upkeep.reloaded("peers", self._senders.reload, quiet=True)
+        self._metrics.ready.set(self._health.ready)  # of all that was found out here
+
+    def _reload(self) -> None:
+        if isinstance(self._senders, PeersFile):
+            self._upkeep.reloaded("peers", partial(reload_peers, self._senders))
+        if self._upkeep.reloaded("key", self._identity.reload):
+            for worker in self._workers:
+                worker.rekey(self._identity.keyring)
+
+
+def _metadata(route: Route) -> dict[str, str]:
+    given = {"stream": route.stream, "durable": route.durable, "sink": route.sink}
+    return {key: value for key, value in given.items() if value is not None}

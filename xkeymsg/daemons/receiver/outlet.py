@@ -1,0 +1,151 @@
+"""Between routes and a sink: makes batches, and finds out who is to blame when one is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from xkeymsg.daemons.common.logs import reason
+from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.receiver.sinks.sink import RefusedError, Sink, SinkGoneError, UnavailableError
+from xkeymsg.errors import DeliveryError
+
+__all__ = ("Outlet",)
+
+_LONGEST: Final = 60.0
+
+
+class _Waiting(NamedTuple):
+    record: Record
+    taken: asyncio.Future[None]
+
+
+class Outlet:
+    """Offers records to a sink, in the order in which they came.
+
+    A batch goes when it is full, or its first record has waited for `linger` seconds. Of a batch
+    that the sink refuses, each record is offered alone, so that one does not spoil the others.
+    """
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        batch: int = 1,
+        batch_bytes: int = 1 << 20,
+        linger: float = 0.0,
+        parallel: int = 1,
+        on_gone: Callable[[SinkGoneError], None] = lambda _: None,
+    ) -> None:
+        self._sink = sink
+        self._batch = batch
+        self._batch_bytes = batch_bytes
+        self._linger = linger
+        self._on_gone = on_gone
+        self._waiting: deque[_Waiting] = deque()
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._rest_until = 0.0
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(parallel)]
+
+    async def deliver(self, record: Record) -> None:
+        """Return when the sink has taken it.
+
+        Raises:
+            DeliveryError: If it has not.
+        """
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(record, taken))
+        self._bytes += len(record.line)
+        self._arrived.set()
+        await taken
+
+    async def close(self) -> None:
+        """End; what waits is not delivered."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in self._waiting:
+            each.taken.cancel()
+        self._waiting.clear()
+        await self._sink.close()
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._waiting:
+                self._arrived.clear()
+                await self._arrived.wait()
+            if not self._is_full and self._linger:
+                await self._await_more(loop.time() + self._linger)
+            if (rest := self._rest_until - loop.time()) > 0:
+                await asyncio.sleep(rest)
+            if batch := self._take():
+                try:
+                    await self._offer(batch)
+                except BaseException:  # it is the end: nobody knows what became of these
+                    for each in batch:
+                        each.taken.cancel()
+                    raise
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._batch or self._bytes >= self._batch_bytes
+
+    async def _await_more(self, until: float) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                while not self._is_full:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            pass
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < self._batch:
+            length = len(self._waiting[0].record.line)
+            if batch and size + length > self._batch_bytes:
+                break
+            each = self._waiting.popleft()
+            self._bytes -= length
+            if not each.taken.done():  # who waited for it may have given up
+                batch.append(each)
+                size += length
+        return batch
+
+    async def _offer(self, batch: Sequence[_Waiting]) -> None:
+        error = await self._attempt(batch)
+        if isinstance(error, RefusedError) and len(batch) > 1:
+            for each in batch:
+                _settle([each], await self._attempt([each]))
+            return
+        _settle(batch, error)
+
+    async def _attempt(self, batch: Sequence[_Waiting]) -> DeliveryError | None:
+        try:
+            await self._sink.deliver([each.record for each in batch])
+        except SinkGoneError as error:
+            self._on_gone(error)
+            return error
+        except DeliveryError as error:
+            if isinstance(error, UnavailableError) and error.retry_after > 0:
+                rest = min(_LONGEST, error.retry_after)
+                self._rest_until = asyncio.get_running_loop().time() + rest
+            return error
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end deliveries
+            return UnavailableError(reason(error))
+        return None
+
+
+def _settle(batch: Sequence[_Waiting], error: DeliveryError | None) -> None:
+    for each in batch:
+        if each.taken.done():
+            continue
+        if error is None:
+            each.taken.set_result(None)
+        else:
+            each.taken.set_exception(error)

@@ -1,0 +1,81 @@
+"""A subject on a NATS server that may see plaintext.
+
+With JetStream the stream's acknowledgement counts, and its `Nats-Msg-Id` is made of the message's
+id and a digest of its line: what comes again is kept once, and a second message that a malicious
+sender gave the same id is not taken for the first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+
+from xkeymsg import primitives
+from xkeymsg.client.jetstream.api import API, PubAck
+from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.receiver.config import NATSSink
+from xkeymsg.daemons.receiver.sinks.sink import RefusedError, UnavailableError
+from xkeymsg.errors import DeliveryError, MalformedError, PayloadTooLargeError, XKeyMsgError
+from xkeymsg.transport.headers import encode_block
+from xkeymsg.transport.link import Link, open_link
+
+__all__ = ("NATS", "open_nats")
+
+_TIMEOUT: Final = 10.0
+
+
+class NATS:
+    """Publishes records."""
+
+    def __init__(self, section: NATSSink, link: Link) -> None:
+        self._section = section
+        self._link = link
+        self._stream = StreamPublisher(API(link, timeout=section.timeout))
+
+    async def deliver(self, batch: Sequence[Record]) -> None:
+        """Publish a batch, and wait until the server, or the stream, has it."""
+        try:
+            if self._section.jetstream:
+                acks = [await self._submit(record) for record in batch]
+                for ack in acks:
+                    await ack
+            else:
+                for record in batch:
+                    await self._link.publish(self._subject(record), record.line)
+                await self._link.confirm()
+        except (PayloadTooLargeError, MalformedError) as error:
+            raise RefusedError(str(error)) from None
+        except DeliveryError as error:
+            raise UnavailableError(str(error)) from None
+        except XKeyMsgError as error:
+            raise UnavailableError(f"{error.code}: {error}") from None
+
+    async def close(self) -> None:
+        """End what the stream has yet to answer; the link is closed by who opened it."""
+        await self._stream.close()
+
+    async def _submit(self, record: Record) -> asyncio.Future[PubAck]:
+        digest = record.id + primitives.sha256(record.line)[:8]
+        name = base64.urlsafe_b64encode(digest).decode()
+        headers = encode_block({"Nats-Msg-Id": name})
+        return await self._stream.submit(
+            self._subject(record), record.line, headers, timeout=_TIMEOUT, known=True
+        )
+
+    def _subject(self, record: Record) -> str:
+        return self._section.subject.replace("{subject}", record.subject)
+
+
+@contextlib.asynccontextmanager
+async def open_nats(section: NATSSink, name: str) -> AsyncIterator[NATS]:
+    """Connect for the life of a block.
+
+    Raises:
+        ConnectionFailedError: If there is no connection in time.
+    """
+    async with open_link(section.options(name)) as link:
+        yield NATS(section, link)

@@ -1,0 +1,76 @@
+"""Lines on stdout. Whoever reads slowly makes all wait; whoever goes away ends the receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+
+from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.receiver.sinks.sink import SinkGoneError, UnavailableError
+
+__all__ = ("Stdout",)
+
+
+class Stdout:
+    """Writes records to a descriptor, from a thread: a write that nobody reads blocks nothing else.
+
+    The thread is a daemon's, so that such a write cannot hold up the end either.
+    """
+
+    def __init__(self, descriptor: int = 1) -> None:
+        self._descriptor = descriptor
+        self._failed = False
+
+    async def deliver(self, batch: Sequence[Record]) -> None:
+        """Write a batch, all of it."""
+        if self._failed:
+            raise SinkGoneError("the reader of stdout is gone")
+        await _in_thread(self._write, b"".join(record.line for record in batch))
+
+    async def close(self) -> None:
+        """Leave it open: it is the process's."""
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._descriptor, view) :]
+            except BlockingIOError:  # whoever shares it has made it so
+                select.select([], [self._descriptor], [])
+            except BrokenPipeError:
+                self._failed = True
+                raise SinkGoneError("the reader of stdout is gone") from None
+            except OSError as error:
+                # Half a line may be out: what comes next must not be taken for its rest.
+                self._failed = self._failed or len(view) < len(data)
+                kind = SinkGoneError if self._failed else UnavailableError
+                raise kind(f"cannot write to stdout: {error.strerror}") from None
+
+
+async def _in_thread(call: Callable[[bytes], None], data: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        try:
+            call(data)
+            outcome: Exception | None = None
+        except Exception as error:  # noqa: BLE001 - raised where it is awaited
+            outcome = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(settle, outcome)
+
+    threading.Thread(target=work, name="stdout", daemon=True).start()
+    await done

@@ -1,0 +1,198 @@
+"""A route that consumes a stream: what the sink has taken is acknowledged, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Final
+
+from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
+from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
+from xkeymsg.daemons.common.logs import Level
+from xkeymsg.daemons.common.records import record_of
+from xkeymsg.daemons.receiver.config import Config, Route
+from xkeymsg.daemons.receiver.opening import Opening
+from xkeymsg.daemons.receiver.outlet import Outlet
+from xkeymsg.daemons.receiver.reporting import Reporter
+from xkeymsg.envelope.message import Message
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
+from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+from xkeymsg.keys import Keyring
+from xkeymsg.transport.link import Link
+from xkeymsg.transport.raw import Raw
+
+__all__ = ("StreamRoute", "prepare_quarantine")
+
+_PATIENCE: Final = 0.8
+"""The part of the time to stop after which what the sink has not taken is given back."""
+
+
+async def prepare_quarantine(config: Config, link: Link) -> None:
+    """Make the quarantine's streams, or see that they are there.
+
+    Raises:
+        DeliveryError: If they are not.
+    """
+    api, section = API(link, timeout=config.nats.timeout), config.quarantine
+    if section.create:
+        await create_quarantine(api, section.unproven, section.proven, replicas=section.replicas)
+        return
+    for name in (section.unproven, section.proven):
+        try:
+            await api.request(f"STREAM.INFO.{name}")
+        except DeliveryError as error:
+            hint = "; quarantine.create makes it" if error.err_code == STREAM_NOT_FOUND else ""
+            raise DeliveryError(f"the quarantine stream {name}: {error}{hint}") from None
+
+
+class _Scope:
+    """Opens the messages of a durable, and reports refusals."""
+
+    def __init__(self, opening: Opening, report: Reporter) -> None:
+        self._opening = opening
+        self._report = report
+
+    def open(self, raw: Raw, position: StreamPosition) -> Message:
+        self._report.metrics.received.inc()
+        try:
+            return self._opening.open(raw, position)
+        except XKeyMsgError as error:
+            self._report.refused(error)
+            raise
+
+    def settle(self, message: Message, *, handled: bool) -> None:
+        self._opening.settle(message, handled=handled)
+
+    def release(self, message: Message) -> None:
+        self._opening.release(message)
+
+    def replay_state(self) -> ReplayState:
+        return self._opening.replay_state()
+
+
+class StreamRoute:
+    """Consumes one durable."""
+
+    def __init__(
+        self,
+        config: Config,
+        route: Route,
+        new_opening: Callable[[], Opening],
+        outlet: Outlet,
+        report: Reporter,
+    ) -> None:
+        self._config = config
+        self._route = route
+        self._new_opening = new_opening
+        self._opening = new_opening()
+        self._outlet = outlet
+        self._report = report
+        self._consumer: Consumer[Message] | None = None
+        self._blocked = False
+
+    async def begin(self, link: Link, keys: Keyring) -> None:
+        """Look the durable up.
+
+        Raises:
+            ConfigurationError: If it cannot serve.
+            DeliveryError: If it is not there, or the server refuses or does not answer.
+        """
+        route = self._route
+        if route.stream is None or route.durable is None:
+            raise ConfigurationError("a stream is consumed by a durable")
+        api = API(link, timeout=self._config.nats.timeout)
+        create = DurableOptions() if route.create_durable else None
+        durable = await find_durable(api, route.stream, route.durable, create)
+        most = durable.max_ack_pending if durable.max_ack_pending > 0 else route.max_in_flight
+        names = self._config.quarantine
+        secret = record_key(keys.active)
+        self._consumer = Consumer(
+            api,
+            route.stream,
+            route.durable,
+            self._handle,
+            new_opening=self._begin_scope,
+            new_quarantine=lambda tell: Quarantine(
+                api, secret, unproven=names.unproven, proven=names.proven, on_blocked=tell
+            ),
+            policy=FailurePolicy(
+                deliveries=route.attempts,
+                backoff=route.backoff,
+                backoff_most=route.backoff_most,
+                patience=route.patience,
+            ),
+            found=durable,
+            workers=min(route.max_in_flight, most),
+            ordered=route.ordered,
+            stop_timeout=_PATIENCE * self._config.drain.seconds,
+            on_event=self._note,
+        )
+
+    def _begin_scope(self) -> _Scope:
+        self._opening = self._new_opening()
+        return _Scope(self._opening, self._report)
+
+    def rekey(self, keys: Keyring) -> None:
+        """Use other keys of the same reader."""
+        self._opening.rekey(keys)
+
+    async def run(self) -> None:
+        """Work until `stop`, and then until all that was accepted is done with.
+
+        Raises:
+            XKeyMsgError: If the stream or the durable is gone, or the link closed.
+        """
+        assert self._consumer is not None  # noqa: S101 - `begin` was called
+        await self._consumer.run()
+
+    async def stop(self) -> None:
+        """Take no more."""
+        if self._consumer is not None:
+            self._consumer.stop()
+
+    def tick(self) -> None:
+        """Report the messages in flight, and the replay memory."""
+        self._report.remembered(self._opening.replay_state(), self._opening.max_age)
+        if self._consumer is not None:
+            self._report.metrics.in_flight.set(self._consumer.held)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether consuming stands still because the quarantine takes nothing."""
+        return self._blocked
+
+    @property
+    def is_unserved(self) -> bool:
+        """Whether the durable gives nothing."""
+        return self._consumer is not None and self._consumer.is_unserved
+
+    async def _handle(self, message: Message) -> None:
+        begun = perf_counter()
+        try:
+            await self._outlet.deliver(record_of(message))
+        except DeliveryError as error:
+            self._report.not_delivered(error)
+            raise
+        self._report.delivered(perf_counter() - begun)
+
+    def _note(self, event: ConsumerEvent) -> None:
+        metrics, log, name = self._report.metrics, self._report.log, self._route.name
+        match event.kind:
+            case "drop":
+                metrics.replays.inc()
+            case "quarantined" | "lost":
+                metrics.quarantined("kept" if event.kind == "quarantined" else "lost")
+                log.often(
+                    "warning", event.kind, "route", "code", route=name, code=event.code,
+                    sequence=event.sequence,
+                )  # fmt: skip
+            case "blocked" | "unblocked":
+                self._blocked = event.kind == "blocked"
+                metrics.blocked.set(self._blocked)
+                level: Level = "error" if self._blocked else "warning"
+                log.often(level, f"quarantine {event.kind}", "route", route=name, code=event.code)
+            case "recreated" | "rewound" | "delivery":
+                log.often("warning", event.kind, "route", route=name, code=event.code)

@@ -1,0 +1,112 @@
+"""A route that listens on a subject: what comes is opened, in order, and offered to the sink."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.receiver.config import Route
+from xkeymsg.daemons.receiver.opening import Opening
+from xkeymsg.daemons.receiver.outlet import Outlet
+from xkeymsg.daemons.receiver.reporting import Reporter
+from xkeymsg.errors import DeliveryError
+from xkeymsg.keys import Keyring
+from xkeymsg.transport.link import Link
+from xkeymsg.transport.raw import Raw, RawSubscription
+
+__all__ = ("CoreRoute",)
+
+
+class CoreRoute:
+    """Takes messages as long as there is room for them; what waits is the connection's to bound."""
+
+    def __init__(self, route: Route, opening: Opening, outlet: Outlet, report: Reporter) -> None:
+        self._route = route
+        self._opening = opening
+        self._outlet = outlet
+        self._report = report
+        self._room = asyncio.Semaphore(route.max_in_flight)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._subscription: RawSubscription | None = None
+        self._dropped = 0
+
+    async def begin(self, link: Link) -> None:
+        """Subscribe; the link's `confirm` says whether the server permits it.
+
+        Raises:
+            ConnectionFailedError: If the link is closed.
+        """
+        assert self._route.subject is not None  # noqa: S101 - the configuration's word
+        self._subscription = await link.subscribe(
+            self._route.subject, queue=self._route.queue or ""
+        )
+
+    async def run(self) -> None:
+        """Work until `stop`, and then until all that was accepted is done with."""
+        assert self._subscription is not None  # noqa: S101 - `begin` was called
+        try:
+            async for raw in self._subscription:
+                await self._room.acquire()
+                await self._take(raw)
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    async def stop(self) -> None:
+        """Take no more; `run` ends when what came before is done with."""
+        if self._subscription is not None:
+            await self._subscription.drain()
+
+    def rekey(self, keys: Keyring) -> None:
+        """Use other keys of the same reader."""
+        self._opening.rekey(keys)
+
+    def tick(self) -> None:
+        """Count messages without room, and report the replay memory."""
+        self._report.remembered(self._opening.replay_state(), self._opening.max_age)
+        if self._subscription is None or self._subscription.dropped == self._dropped:
+            return
+        more = self._subscription.dropped - self._dropped
+        self._dropped += more
+        self._report.metrics.dropped.inc(more)
+        self._report.log.often("warning", "dropped", "route", route=self._route.name, messages=more)
+
+    async def _take(self, raw: Raw) -> None:
+        self._report.metrics.received.inc()
+        try:
+            if len(raw.data) < self._opening.large:
+                record = self._opening.read(raw)
+            else:
+                record = await asyncio.to_thread(self._opening.read, raw)
+        except Exception as error:  # noqa: BLE001 - no message ends this
+            self._room.release()
+            self._report.refused(error)
+            return
+        self._report.metrics.in_flight.inc()
+        task = asyncio.create_task(self._deliver(record))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+        self._report.metrics.in_flight.dec()
+
+    async def _deliver(self, record: Record) -> None:
+        begun, pause = perf_counter(), self._route.backoff
+        for attempt in range(1, self._route.attempts + 1):
+            try:
+                await self._outlet.deliver(record)
+            except DeliveryError as error:
+                self._report.not_delivered(error)
+                if attempt == self._route.attempts:
+                    self._report.lost(error)
+                    return
+            else:
+                self._report.delivered(perf_counter() - begun)
+                return
+            await asyncio.sleep(min(pause, self._route.backoff_most))
+            pause *= 2

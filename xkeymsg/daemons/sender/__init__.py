@@ -1,0 +1,1 @@
+"""The sender: seals messages and publishes them."""

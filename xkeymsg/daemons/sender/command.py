@@ -1,0 +1,27 @@
+"""The command line of the sender."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xkeymsg.daemons.common.command import daemon_command, start
+
+__all__ = ("command", "run_file")
+
+_PROGRAM = "sender"
+
+
+@daemon_command(_PROGRAM)
+def command(*, config_file: Path, check: bool) -> int:
+    """Seal what comes from files or from a trusted NATS server, and publish it.
+
+    It is a daemon, or a job that ends with its files: docs/sender.md explains the configuration.
+    """
+    return run_file(config_file, check=check)
+
+
+def run_file(config_file: Path, *, check: bool) -> int:
+    """Run the sender that a file configures, or only check the file; return the exit code."""
+    from xkeymsg.daemons.sender import daemon  # noqa: PLC0415 - --help does not need it
+
+    return start(_PROGRAM, config_file, daemon.load, daemon.run, check=check)

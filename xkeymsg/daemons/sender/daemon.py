@@ -1,0 +1,318 @@
+"""The sender as a daemon: everything that its file names, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import click
+
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.daemons.common import lifecycle
+from xkeymsg.daemons.common.health import Health, serving
+from xkeymsg.daemons.common.identity import Identity, self_test
+from xkeymsg.daemons.common.lifecycle import Lifecycle
+from xkeymsg.daemons.common.logs import Log, reason, set_up
+from xkeymsg.daemons.common.metrics import Metrics
+from xkeymsg.daemons.common.service import Endpoint, Service, answering
+from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
+from xkeymsg.daemons.sender.config import Config, Route
+from xkeymsg.daemons.sender.config import load as load_file
+from xkeymsg.daemons.sender.message_ids import LABEL, Names
+from xkeymsg.daemons.sender.outputs import CoreOutput, Output, StreamOutput
+from xkeymsg.daemons.sender.pipeline import Desk
+from xkeymsg.daemons.sender.reporting import Reporter
+from xkeymsg.daemons.sender.rules import RuleCounts
+from xkeymsg.daemons.sender.sealing import Author, Sealing
+from xkeymsg.daemons.sender.sources.lines import LinesRoute
+from xkeymsg.daemons.sender.sources.stream import StreamRoute
+from xkeymsg.daemons.sender.sources.subject import SubjectRoute
+from xkeymsg.daemons.sender.subject_map import SubjectMap
+from xkeymsg.daemons.sender.windows import short_windows
+from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+from xkeymsg.transport.credentials import read_user_key
+from xkeymsg.transport.link import Link, open_link
+from xkeymsg.trust.stores.peers_file import PeersFile
+
+__all__ = ("load", "run")
+
+Worker = LinesRoute | SubjectRoute | StreamRoute
+
+_SOURCE: Final = "source connected"
+
+
+def run(config: Config) -> int:
+    """Run the sender to its end and return the exit code."""
+    set_up(config.observe.log, config.observe.level)
+    log, metrics = Log("sender"), Metrics()
+    remote = (_SOURCE,) if config.source is not None else ()
+    health = Health(
+        "connected", *remote, "peers", "key", "self-test", "subscribed", "served", "sending"
+    )
+    sender = _Sender(config, log, metrics, health)
+    return lifecycle.run(sender.work, lambda: Lifecycle(log, health, config.drain.seconds))
+
+
+def load(path: Path) -> Config:
+    """Read the sender's file, and check, without a network, that each route could seal.
+
+    Raises:
+        ConfigurationError: If the file is invalid, or a route could not seal; has a line for each.
+    """
+    config = load_file(path)
+    peers = PeersFile(config.trust.peers)
+    author = _author(config, Identity(config.key))
+    problems = []
+    for route in config.route:
+        try:
+            Sealing(route, peers, author)
+        except XKeyMsgError as error:
+            problems.append(f'route["{route.name}"]: {error}')
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return config
+
+
+def _author(config: Config, identity: Identity) -> Author:
+    """Return with what to seal.
+
+    Raises:
+        XKeyMsgError: If the signer's file cannot be used.
+    """
+    signer = None if config.key.signer is None else read_user_key(config.key.signer)
+    return Author(identity.keyring.active, signer, config.key.user)
+
+
+class _Sender:
+    def __init__(self, config: Config, log: Log, metrics: Metrics, health: Health) -> None:
+        self._config = config
+        self._log = log
+        self._metrics = metrics
+        self._health = health
+        self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
+        self._workers: list[Worker] = []
+        self._sealings: dict[str, Sealing] = {}
+        self._reports: list[Reporter] = []
+        self._stuck: BaseException | None = None
+        self._rules = RuleCounts(metrics.registry)
+
+    async def work(self, life: Lifecycle) -> None:
+        """Set everything up, work until it is time to stop, or all is sent, and finish."""
+        config, log = self._config, self._log
+        self._identity = Identity(config.key)
+        self._peers = PeersFile(config.trust.peers)
+        self_test(self._identity.keyring)
+        for condition in ("peers", "key", "self-test", "sending"):
+            self._health.set(condition, True)
+        # Of the key at the start: what was named by it keeps its name until the end.
+        self._names_key = self._identity.keyring.active.derive(LABEL)
+        async with contextlib.AsyncExitStack() as stack:
+            where = stack.enter_context(
+                serving(config.observe.listen, self._health, self._metrics.exposition)
+            )
+            link = await stack.enter_async_context(
+                open_link(config.nats.options(config.name), self._upkeep.note)
+            )
+            self._link = link
+            source = await self._open_source(stack)
+            await self._begin(link, source, stack)
+            life.on_tick(lambda: self._tick(link, source))
+            life.on_reload(self._reload)
+            self._tick(link, source)
+            life.ready()
+            log.info(
+                "ready",
+                key=self._identity.public,
+                servers=config.nats.options(config.name).addresses,
+                routes=",".join(route.name for route in config.route),
+                health=where or "off",
+            )
+            await self._run(life)
+            self._finish(life)
+            log.info("stopped")
+
+    async def _open_source(self, stack: contextlib.AsyncExitStack) -> Link | None:
+        section = self._config.source
+        if section is None:
+            return None
+        # A stream's routes have an inbox alone, without which they do not begin.
+        subjects = [r.subject for r in self._config.route if r.subject and not r.stream]
+        note = partial(self._upkeep.note, condition=_SOURCE, subjects=subjects)
+        options = section.options(self._config.name)
+        return await stack.enter_async_context(open_link(options, note))
+
+    async def _begin(
+        self, link: Link, source: Link | None, stack: contextlib.AsyncExitStack
+    ) -> None:
+        """Make the routes and subscribe; nothing is taken before all of it stands."""
+        config = self._config
+        core = CoreOutput(link)
+        stack.push_async_callback(core.close)
+        endpoints = []
+        for route in config.route:
+            output: Output = core
+            if route.output == "jetstream":
+                output = StreamOutput(
+                    link, in_flight=route.max_in_flight, timeout=config.nats.timeout
+                )
+                stack.push_async_callback(output.close)
+            endpoint = Endpoint(route.name, route.to, route.queue or "", _metadata(route))
+            endpoints.append(endpoint)
+            worker = self._worker(route, output, endpoint, stack)
+            if source is not None and not isinstance(worker, LinesRoute):
+                await worker.begin(source)
+            if isinstance(worker, StreamRoute):
+                await self._advise(route, worker)
+            self._workers.append(worker)
+        if source is not None:
+            await source.confirm()  # or the server does not permit a subscription
+        self._health.set("subscribed", True)
+        if config.observe.micro:
+            service = Service(config.name, version(), "seals messages", endpoints)
+            await stack.enter_async_context(
+                answering(link, service, inbox_prefix=config.nats.inbox_prefix)
+            )
+
+    def _worker(
+        self, route: Route, output: Output, endpoint: Endpoint, stack: contextlib.AsyncExitStack
+    ) -> Worker:
+        author = _author(self._config, self._identity)
+        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
+        self._reports.append(report)
+        sealing = Sealing(
+            route,
+            self._peers,
+            author,
+            max_payload=lambda: self._link.max_payload,
+            on_loss=report.numbers_changed,
+            rules=self._rules,
+        )
+        self._sealings[route.name] = sealing
+        desk = Desk(route, sealing, output, report)
+        names = Names(self._names_key, route.name)
+        if route.stream is not None:
+            timeout = 5.0 if self._config.source is None else self._config.source.timeout
+            return StreamRoute(desk, names, timeout=timeout, drain=self._config.drain.seconds)
+        if route.subject is not None:
+            return SubjectRoute(desk)
+        return LinesRoute(desk, names, on_progress=self._bar(route, stack))
+
+    async def _advise(self, route: Route, worker: StreamRoute) -> None:
+        """Say where a sender that is killed would be noticed: by a message that is there twice."""
+        api = API(self._link, timeout=self._config.nats.timeout)
+        pattern = SubjectMap(route.pattern, route.to).pattern
+        for stream, window in (await short_windows(api, pattern, 2 * worker.ack_wait)).items():
+            self._log.warning(
+                "duplicate_window is short",
+                route=route.name,
+                stream=stream,
+                seconds=window,
+                ack_wait=worker.ack_wait,
+            )
+
+    def _bar(self, route: Route, stack: contextlib.AsyncExitStack) -> Callable[[int], object]:
+        """Show a bar for files, where a person looks on; one, for the first of such routes."""
+        first = next((each for each in self._config.route if each.files), None)
+        if route is not first or not sys.stderr.isatty():
+            return lambda _: None
+        length = sum(path.stat().st_size for path in route.files)
+        bar = click.progressbar(length=length, label=route.name, file=sys.stderr)
+        stack.enter_context(bar)
+        return bar.update
+
+    async def _run(self, life: Lifecycle) -> None:
+        """Work until it is time to stop, then until all that was accepted is done with."""
+        tasks = {asyncio.create_task(worker.run()): worker for worker in self._workers}
+        stopping = asyncio.create_task(life.stopping.wait())
+        working: set[asyncio.Task[None]] = set(tasks)
+        try:
+            while working and not stopping.done():
+                await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                ended = {task for task in working if task.done()}
+                working -= ended
+                for task in ended:
+                    self._ended(tasks[task], task.exception(), life)
+            if working:
+                self._log.info("stopping")
+            await asyncio.gather(*(w.stop() for w in self._workers), return_exceptions=True)
+            for task in working:
+                await asyncio.wait({task})
+                self._ended(tasks[task], task.exception(), life)
+        finally:
+            stopping.cancel()
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, worker: Worker, error: BaseException | None, life: Lifecycle) -> None:
+        """Go on with the other routes where lines could not; without another, end."""
+        if worker.ends:
+            if error is not None:
+                self._stuck = self._stuck or error
+                self._log.error("route failed", route=worker.name, why=reason(error))
+        elif not life.stopping.is_set() or error is not None:
+            life.fail(error or ConfigurationError("a route has ended"))
+
+    def _finish(self, life: Lifecycle) -> None:
+        """Say how lines fared: who gave them to be sent has an end to look at."""
+        if self._stuck is not None:
+            life.fail(self._stuck)
+        for worker, report in zip(self._workers, self._reports, strict=True):
+            if isinstance(worker, LinesRoute):
+                sent = worker.sent
+                self._log.info("sent", route=report.route, messages=sent, not_sent=report.unsent)
+                if report.unsent:
+                    life.fail(DeliveryError(f"{report.route}: {report.unsent} not sent"))
+
+    # --- what happens meanwhile -------------------------------------------------------------------
+
+    def _tick(self, link: Link, source: Link | None) -> None:
+        connected = link.state == "connected"
+        self._health.set("connected", connected)
+        if source is not None:
+            self._health.set(_SOURCE, source.state == "connected")
+        self._metrics.connected.set(connected)
+        self._metrics.key_age.set(self._identity.age())
+        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+        blocked = any(each.is_blocked for each in streams)
+        self._health.set("sending", not blocked and self._stuck is None)
+        self._health.set("served", not any(each.is_unserved for each in streams))
+        for worker in self._workers:
+            worker.tick()
+        if self._upkeep.reloaded("peers", self._peers.reload, quiet=True):
+            self._mended()
+        self._health.set("peers", self._peers.error is None)
+        self._metrics.ready.set(self._health.ready)  # of all that was found out here
+
+    def _reload(self) -> None:
+        self._upkeep.reloaded("peers", partial(reload_peers, self._peers))
+        self._upkeep.reloaded("key", self._reload_key)
+        for name, sealing in self._sealings.items():
+            if sealing.has_policy:
+                self._upkeep.reloaded("policy", sealing.reload, route=name)
+        self._mended()
+
+    def _reload_key(self) -> bool:
+        _author(self._config, self._identity)  # the signer's file, before anything changes
+        changed = self._identity.reload()
+        author = _author(self._config, self._identity)
+        for sealing in self._sealings.values():
+            sealing.rekey(author)
+        return changed
+
+    def _mended(self) -> None:
+        for worker in self._workers:
+            if isinstance(worker, StreamRoute):
+                worker.mended()
+
+
+def _metadata(route: Route) -> dict[str, str]:
+    kind = "stdin" if route.stdin else "files" if route.files else "subject"
+    given = {"stream": route.stream, "durable": route.durable, "output": route.output}
+    source = "stream" if route.stream else kind
+    return {"source": source} | {key: value for key, value in given.items() if value is not None}

@@ -1,0 +1,76 @@
+"""Sealing and sending one message after another, with pauses where that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+
+from xkeymsg.daemons.common.logs import reason
+from xkeymsg.daemons.sender.config import Route
+from xkeymsg.daemons.sender.outputs import Output
+from xkeymsg.daemons.sender.reporting import Reporter
+from xkeymsg.daemons.sender.sealing import Pairs, Sealed, Sealing
+from xkeymsg.errors import DeliveryError, XKeyMsgError
+
+__all__ = ("Desk",)
+
+
+class Desk:
+    """What the sources of a route share: how its messages are sealed, and where they go."""
+
+    def __init__(self, route: Route, sealing: Sealing, output: Output, report: Reporter) -> None:
+        self.route = route
+        self.report = report
+        self._sealing = sealing
+        self._output = output
+
+    async def seal(self, data: bytes, subject: str = "", headers: Pairs = ()) -> Sealed:
+        """Seal a message.
+
+        Raises:
+            XKeyMsgError: If it cannot be sealed.
+        """
+        begun = perf_counter()
+        sealed = await self._sealing.seal(data, subject, headers)
+        self.report.sealed(perf_counter() - begun)
+        return sealed
+
+    async def send_once(self, sealed: Sealed, name: str | None = None) -> None:
+        """Send a message, and count it.
+
+        Raises:
+            XKeyMsgError: As `Output.send`.
+        """
+        begun = perf_counter()
+        self.report.metrics.in_flight.inc()
+        try:
+            await self._output.send(sealed, name)
+        except XKeyMsgError as error:
+            self.report.not_delivered(error)
+            raise
+        except Exception as error:  # noqa: BLE001 - one more reason why it was not sent
+            fault = DeliveryError(reason(error))
+            self.report.not_delivered(fault)
+            raise fault from None
+        finally:
+            self.report.metrics.in_flight.dec()
+        self.report.delivered(perf_counter() - begun)
+
+    async def send(self, sealed: Sealed, name: str | None = None) -> None:
+        """Send a message, the same bytes `attempts` times where that fails.
+
+        Raises:
+            XKeyMsgError: As `Output.send`, of the last attempt.
+        """
+        for attempt in range(1, self.route.attempts):
+            try:
+                await self.send_once(sealed, name)
+            except DeliveryError:
+                await asyncio.sleep(self.pause(attempt))
+            else:
+                return
+        await self.send_once(sealed, name)
+
+    def pause(self, attempt: int) -> float:
+        """Return how long to wait after an attempt, in seconds."""
+        return min(self.route.backoff_most, self.route.backoff * 2.0 ** min(attempt - 1, 20))

@@ -1,0 +1,117 @@
+"""What a route tells of its messages: to the log, to metrics, and to `nats micro`.
+
+Of a message that was refused, the log says where it was, why, and the pointers of fields that no
+rule matches; and nothing else of what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from xkeymsg.daemons.common.logs import Log, reason
+from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
+from xkeymsg.daemons.common.service import Endpoint
+from xkeymsg.errors import FieldDeniedError, XKeyMsgError
+
+__all__ = ("Reporter", "code_of")
+
+_POINTERS: Final = 8
+
+
+def code_of(error: BaseException) -> str:
+    """Return our code of an error."""
+    return (error.code or OTHER) if isinstance(error, XKeyMsgError) else OTHER
+
+
+class Reporter:
+    """Tells what happens on one route."""
+
+    def __init__(self, route: str, log: Log, metrics: RouteMetrics, endpoint: Endpoint) -> None:
+        self.route = route
+        self.log = log
+        self.metrics = metrics
+        self.endpoint = endpoint
+        self._warned_of_numbers = False
+        self.unsent = 0
+        """How many messages were refused or lost."""
+
+    def sealed(self, seconds: float) -> None:
+        """A message was sealed."""
+        self.metrics.sealed.inc()
+        self.metrics.seal_time.observe(seconds)
+
+    def numbers_changed(self, count: int, first: Callable[[], str]) -> None:
+        """Digits of so many numbers of a document changed; the log is told of the first time."""
+        self.metrics.changed_numbers.inc(count)
+        if not self._warned_of_numbers:
+            self._warned_of_numbers = True
+            self.log.warning(
+                "digits of numbers change", route=self.route, first=first(),
+                advice='numbers = "exact" keeps them',
+            )  # fmt: skip
+
+    def refused(self, error: BaseException, *, often: bool = True, **where: object) -> None:
+        """A message was not sealed.
+
+        Args:
+            error: Why.
+            often: Whether others choose how often that is: then it is a line a second.
+            **where: Where it was.
+        """
+        code = code_of(error)
+        self.unsent += 1
+        self.metrics.refused(code)
+        self._failed(code)
+        fields = {"route": self.route, "code": code, "why": _why(error), **where}
+        if often:
+            self.log.often("warning", "refused", "route", "code", **fields)
+        else:
+            self.log.warning("refused", **fields)
+
+    def delivered(self, seconds: float) -> None:
+        """A message was taken, which took so long with all attempts."""
+        self.metrics.delivered.inc()
+        self.metrics.delivery_time.observe(seconds)
+        self.endpoint.requests += 1
+        self.endpoint.seconds += seconds
+
+    def not_delivered(self, error: XKeyMsgError) -> None:
+        """An attempt has failed; another may follow."""
+        self.metrics.failures.inc()
+        self.log.often(
+            "warning", "not delivered", "route", "code",
+            route=self.route, code=error.code, why=str(error),
+        )  # fmt: skip
+
+    def lost(self, error: XKeyMsgError, **where: object) -> None:
+        """The last attempt has failed, and nobody keeps the message."""
+        self.unsent += 1
+        self.metrics.lost.inc()
+        self._failed(error.code)
+        fields = {"route": self.route, "code": error.code, "why": str(error), **where}
+        self.log.often("error", "lost", "route", "code", **fields)
+
+    def cut_off(self, messages: int, **where: object) -> None:
+        """There was no more time for messages: they may have been taken, or not.
+
+        Args:
+            messages: How many.
+            **where: Where the first of them is.
+        """
+        self.unsent += messages
+        self.metrics.lost.inc(messages)
+        self.log.error("no time to send", route=self.route, messages=messages, **where)
+
+    def _failed(self, code: str) -> None:
+        self.endpoint.requests += 1
+        self.endpoint.errors += 1
+        self.endpoint.last_error = code
+
+
+def _why(error: BaseException) -> str:
+    if type(error) is not FieldDeniedError:
+        return str(error) if isinstance(error, XKeyMsgError) else reason(error)
+    more = error.count - _POINTERS
+    shown = ", ".join(error.pointers[:_POINTERS])
+    return f"no rule for {shown}" + (f", and {more} more" if more > 0 else "")

@@ -1,0 +1,285 @@
+"""The one step between what came and what is sent.
+
+An output takes `Sealed` values and nothing else, and only this module makes them, of what a sealer
+has returned. So a message for which anything fails, a name, a policy, a limit, has nothing that
+could be sent. Everything that is sent passes here, headers and the names by which streams know a
+message included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple, NoReturn, cast
+
+from xkeymsg.client.sealing import REPLIES, Outgoing, Room
+from xkeymsg.client.whom import Whom
+from xkeymsg.daemons.common.documents import OnLoss, parse_document
+from xkeymsg.daemons.sender.config import Route
+from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
+from xkeymsg.daemons.sender.subject_map import SubjectMap
+from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.errors import (
+    ConfigurationError,
+    FieldDeniedError,
+    KeyStoreError,
+    MalformedError,
+    PolicyError,
+    TrustError,
+    UnknownKeyError,
+)
+from xkeymsg.fields.policy import Policy
+from xkeymsg.keys import XKV1_OVERHEAD, Recipient, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer
+from xkeymsg.shown import safe_repr
+from xkeymsg.trust.resolver import PERMISSION, Resolver
+
+__all__ = ("Author", "Sealed", "Sealing", "is_of_setup")
+
+_LARGE: Final = 128 * 1024
+"""Bytes from which a message is sealed in a thread: it takes longer than the way there."""
+_OURS: Final = object()
+_LEFT_OUT: Final = ("nats-", "xkm-")
+_HINT: Final = "sender"
+_NAME_SIZE: Final = 64
+"""Bytes for the name of a message in its header block."""
+_MOST: Final = Limits().recipients
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@safe_repr
+class Sealed:
+    """A message that may leave; only `Sealing` makes one."""
+
+    __slots__ = ("block", "envelope", "name", "subject")
+
+    def __init__(
+        self, maker: object, subject: str, envelope: bytes, block: bytes, name: str
+    ) -> None:
+        if maker is not _OURS:
+            raise TypeError("what is sealed is made by Sealing alone")
+        self.subject = subject
+        """What it is sealed for, and goes to."""
+        self.envelope = envelope
+        self.block = block
+        """Its header block: the sender's public key, a hint."""
+        self.name = name
+        """What a stream may know it by."""
+
+    def __repr__(self) -> str:
+        return f"<Sealed for {self.subject}: {len(self.envelope)} bytes>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("what is sealed is made by Sealing alone")
+
+
+def is_of_setup(error: BaseException) -> bool:
+    """Tell whether it is not the message that is at fault, but names, keys, or the policy.
+
+    Then no message of the route is sealed before somebody has mended that.
+    """
+    if isinstance(error, FieldDeniedError):
+        return False
+    return isinstance(error, TrustError | PolicyError | ConfigurationError | KeyStoreError)
+
+
+class Author(NamedTuple):
+    """Whose messages they become."""
+
+    pair: XKeyPair
+    signer: Signer | None = None
+    """The user nkey that signs them, if they are signed."""
+    identity: str | None = None
+    """The public one, if they are not."""
+
+
+class Sealing:
+    """Seals the messages of one route, for whom its names stand at that moment."""
+
+    def __init__(
+        self,
+        route: Route,
+        trust: Resolver,
+        author: Author,
+        *,
+        max_payload: Callable[[], int] = lambda: 0,
+        rules: RuleCounts | None = None,
+        on_loss: OnLoss | None = None,
+    ) -> None:
+        """Take what the configuration says.
+
+        Args:
+            route: How, and for whom.
+            trust: Whom the names stand for.
+            author: Whose messages they become.
+            max_payload: What the server takes, in bytes; 0 for anything.
+            rules: Where to count the rules of the policy that decide something.
+            on_loss: Told of numbers whose digits change, as for `parse_document`.
+
+        Raises:
+            XKeyMsgError: If no message could be sealed so.
+        """
+        self._route = route
+        self._trust = trust
+        self._whom = Whom(trust)
+        self._max_payload = max_payload
+        self._exact = route.numbers == "exact"
+        self._on_loss = on_loss
+        self._map = SubjectMap(route.pattern, route.to)
+        self._fixed = tuple(route.headers.items())
+        self._taken = {name.lower() for name in route.take_headers}
+        self._expires = None if route.expires is None else timedelta(seconds=route.expires)
+        self._rules = rules
+        self._policy = None if route.policy is None else Policy.load(route.policy)
+        self._watch()
+        self.rekey(author)
+        self.check()
+
+    def rekey(self, author: Author) -> None:
+        """Seal with another key from now on.
+
+        Raises:
+            XKeyMsgError: If signer and identity are not one user's; the key of before stays.
+        """
+        outgoing = Outgoing(
+            author.pair,
+            self._whom,
+            signer=author.signer,
+            identity=author.identity,
+            padding=self._route.padding,
+        )
+        self._author = author.pair, outgoing  # together: another thread may be sealing
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether messages are documents."""
+        return self._policy is not None
+
+    def reload(self) -> bool:
+        """Read the policy again, and tell whether there is one.
+
+        Raises:
+            XKeyMsgError: If it cannot be used; the one of before stays in use.
+        """
+        if self._route.policy is None:
+            return False
+        policy = Policy.load(self._route.policy)
+        self._holders(policy)
+        self._policy = policy
+        self._watch()
+        return True
+
+    def _watch(self) -> None:
+        if self._rules is not None and self._policy is not None:
+            self._rules.watch(self._route.name, self._policy)
+
+    def check(self) -> None:
+        """See that every name stands for somebody.
+
+        Raises:
+            XKeyMsgError: If one does not, or if they are too many, or for xkv1 more than one.
+        """
+        if self._policy is not None:
+            self._holders(self._policy)
+        else:
+            self._recipients()
+
+    async def seal(self, data: bytes, subject: str = "", headers: Pairs = ()) -> Sealed:
+        """Seal a message.
+
+        Args:
+            data: What it holds.
+            subject: What it came on, for routes with a pattern.
+            headers: What it came with: those that the route takes are sealed too.
+
+        Raises:
+            XKeyMsgError: If it cannot be sealed; `is_of_setup` tells whose fault that is.
+        """
+        if len(data) >= _LARGE:
+            return await asyncio.to_thread(self._seal, data, subject, headers)
+        return self._seal(data, subject, headers)
+
+    def _seal(self, data: bytes, subject: str, headers: Pairs) -> Sealed:
+        to = self._map(subject)
+        if to.startswith(REPLIES):
+            raise MalformedError("a subject that is for replies")
+        (pair, outgoing), policy = self._author, self._policy
+        room = Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE)
+        if self._route.format == "xkv1":
+            [recipient] = self._recipients()
+            room.check(len(data) + XKV1_OVERHEAD)
+            envelope = pair.seal(data, recipient.key)
+            return Sealed(_OURS, to, envelope, outgoing.block, secrets.token_urlsafe(16))
+        more: dict[str, Any] = {
+            "room": room,
+            "headers": [*self._fixed, *(each for each in headers if self._takes(each[0].lower()))],
+            "content_type": self._route.content_type,
+            "expires": self._expires,
+        }
+        if policy is None:
+            envelope = outgoing.payload(to, data, self._recipients(), **more)
+        else:
+            readers = self._holders(policy)
+            document = parse_document(data, exact=self._exact, on_loss=self._on_loss)
+            envelope = outgoing.document(to, document, policy=policy, readers=readers, **more)
+            if self._rules is not None:
+                self._rules.count(self._route.name, deciding_rules(policy, document))
+        name = base64.urlsafe_b64encode(message_id(envelope))[:22].decode()
+        return Sealed(_OURS, to, envelope, outgoing.block, name)
+
+    def _takes(self, name: str) -> bool:
+        if name in self._taken:
+            return True
+        return "*" in self._taken and not name.startswith(_LEFT_OUT) and name != _HINT
+
+    # --- for whom ---------------------------------------------------------------------------------
+
+    def _recipients(self) -> tuple[Recipient, ...]:
+        """Return whom the route's names stand for, with those of every message.
+
+        Raises:
+            XKeyMsgError: If a name stands for nobody, or all of them for too many.
+        """
+        found = self._resolve(self._route.recipients)
+        if self._route.format == "xkv1" and len({each.key for each in found}) != 1:
+            raise ConfigurationError(
+                f"xkv1 has one recipient, and these are {len(found)}, with those of always_to"
+            )
+        return found
+
+    def _resolve(self, names: tuple[str, ...]) -> tuple[Recipient, ...]:
+        if not names:
+            raise ConfigurationError("no names: a message for nobody")
+        # Names stand for keys with their users: a trust that knows none would have raised.
+        found = cast("tuple[Recipient, ...]", self._whom.recipients(names))
+        always = self._whom.always_to()
+        if not set(always) <= set(found):
+            found += tuple(each for each in always if each not in found)
+        if len(found) > _MOST:
+            raise ConfigurationError(
+                f"the names stand for {len(found)} recipients, and {_MOST} are the most"
+            )
+        return found
+
+    def _holders(self, policy: Policy) -> dict[str, tuple[Recipient, ...]]:
+        """Return who holds each permission of a policy.
+
+        Raises:
+            XKeyMsgError: If nobody does whom the policy wants.
+        """
+        listed = self._route.readers
+        holders = {}
+        for name in sorted(policy.permissions):
+            names = tuple(listed.get(name, ())) if listed else (PERMISSION + name,)
+            try:
+                holders[name] = self._resolve(names)
+            except (ConfigurationError, UnknownKeyError):
+                if name not in policy.allow_unread:
+                    raise
+                holders[name] = ()
+        return holders

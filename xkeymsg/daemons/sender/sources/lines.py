@@ -1,0 +1,215 @@
+"""A route from stdin or files: a message a line, and an end.
+
+When a message is not taken after all attempts, the route ends there: what follows would hardly be,
+and the next run is to go on from there. A line that cannot be sealed is reported by its number, and
+passed over; then the exit code says so at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from xkeymsg.daemons.sender.message_ids import Names
+from xkeymsg.daemons.sender.pipeline import Desk
+from xkeymsg.daemons.sender.sealing import Sealed, is_of_setup
+from xkeymsg.daemons.sender.sources.progress import Mark, Progress
+from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, Reader
+from xkeymsg.errors import DeliveryError, LimitExceededError, XKeyMsgError
+
+__all__ = ("LinesRoute",)
+
+_STDIN: Final = 0
+
+
+class _Pending:
+    """A line that is under way."""
+
+    __slots__ = ("is_done", "line")
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.is_done = False
+
+
+class LinesRoute:
+    """Sends lines, many under way at a time, and knows up to which all are done with."""
+
+    ends = True
+    """By itself, when all of it is sent."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        names: Names,
+        *,
+        on_progress: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Take what the configuration says.
+
+        Args:
+            desk: How to seal, and where to.
+            names: How a stream knows a line of a file again.
+            on_progress: Told of each step how many bytes it was.
+
+        Raises:
+            ConfigurationError: If what is noted of the files cannot be used.
+        """
+        route = desk.route
+        self._desk = desk
+        self._report = desk.report
+        self.name = desk.route.name
+        self._names = names
+        self._files: tuple[Path | None, ...] = tuple(route.files) or (None,)
+        self._progress = Progress(route.state, route.name, names)
+        self._on_progress = on_progress
+        self._room = asyncio.Semaphore(route.max_in_flight)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending: deque[_Pending] = deque()
+        self._file: Path | None = None
+        self._descriptor = _STDIN
+        self._reader: Reader | None = None
+        self._lines_done = 0
+        self.sent = 0
+        """How many messages were taken."""
+        self._given_up = 0
+        self._stopped = False
+        self._error: XKeyMsgError | None = None
+
+    async def run(self) -> None:
+        """Send everything, or until `stop` everything that was read.
+
+        Raises:
+            XKeyMsgError: If a message was not taken after all attempts, or no message can be
+                sealed any more.
+            OSError: If a file cannot be read.
+        """
+        try:
+            for file in self._files:
+                if self._stopped:
+                    break
+                with self._opened(file):
+                    await self._send_file()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if left := sum(not each.is_done for each in self._pending) - self._given_up:
+                line = next(each.line.number for each in self._pending if not each.is_done)
+                self._report.cut_off(left, file=self._file or "-", line=line)
+        if self._error is not None:
+            raise self._error
+
+    async def stop(self) -> None:
+        """Read no more; `run` ends when what was read is done with."""
+        self._stopped = True
+        if self._reader is not None:
+            self._reader.stop()
+
+    def tick(self) -> None:
+        """Write down how far it is."""
+        self._progress.save()
+
+    # --- one file ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def _opened(self, file: Path | None) -> Iterator[None]:
+        self._file = file
+        self._descriptor = _STDIN if file is None else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield
+        finally:
+            if file is not None:
+                try:
+                    self._progress.save()
+                finally:
+                    os.close(self._descriptor)
+
+    async def _send_file(self) -> None:
+        mark = Mark(0, 0)
+        if self._file is not None:
+            mark = self._progress.mark(self._file, self._descriptor)
+            self._on_progress(mark.offset)
+        self._reader = Reader(self._descriptor, offset=mark.offset, number=mark.lines)
+        self._lines_done = mark.lines
+        async for line in self._reader:
+            await self._room.acquire()
+            await self._take(line)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._reader.unfinished:
+            size = self._reader.unfinished
+            if self._file is None:
+                self._report.lost(DeliveryError(f"a line was cut short after {size} bytes"))
+        if self._stopped and self._error is None and self._file is not None:
+            self._report.log.info("stopped within", file=self._file, lines=self._lines_done)
+
+    async def _take(self, line: Line) -> None:
+        pending = _Pending(line)
+        self._pending.append(pending)
+        if self._error is not None:  # read already, and those of stdin cannot be read again
+            self._give_up(self._error, pending)
+            return
+        if line.data is not None and not line.data.strip():
+            self._done(pending)
+            return
+        self._report.metrics.received.inc()
+        try:
+            if line.data is None:
+                raise LimitExceededError("bytes of a line", line.end - line.start, LONGEST)
+            sealed = await self._desk.seal(line.data)
+        except XKeyMsgError as error:
+            if is_of_setup(error):
+                self._give_up(error, pending)
+            else:
+                self._report.refused(error, often=False, **self._where(line))
+                self._done(pending)
+            return
+        name = None
+        if self._file is not None:
+            name = self._names.of_line(str(self._file), line.start, line.data)
+        task = asyncio.create_task(self._send(pending, sealed, name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, pending: _Pending, sealed: Sealed, name: str | None) -> None:
+        try:
+            await self._desk.send(sealed, name)
+        except DeliveryError as error:
+            self._give_up(error, pending)
+        except XKeyMsgError as error:
+            self._report.lost(error, **self._where(pending.line))
+            self._done(pending)
+        else:
+            self.sent += 1
+            self._done(pending)
+
+    def _where(self, line: Line) -> dict[str, object]:
+        return {"file": self._file or "-", "line": line.number}
+
+    def _give_up(self, error: XKeyMsgError, pending: _Pending) -> None:
+        """End: this line is not sent, and the next run has to begin with it."""
+        self._room.release()
+        self._given_up += 1
+        self._report.lost(error, **self._where(pending.line))
+        self._error = self._error or error
+        self._stopped = True
+        if self._reader is not None:
+            self._reader.stop()
+
+    def _done(self, pending: _Pending) -> None:
+        """Take note that a line is done with, and of how far all are."""
+        self._room.release()
+        pending.is_done = True
+        last: Line | None = None
+        while self._pending and self._pending[0].is_done:
+            last = self._pending.popleft().line
+            self._on_progress(last.end - last.start)
+        if last is not None:
+            self._lines_done = last.number
+            if self._file is not None:
+                self._progress.note(self._file, self._descriptor, Mark(last.end, last.number))

@@ -1,0 +1,114 @@
+"""How far files have been sent: noted, so that a run that was killed can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from xkeymsg.daemons.sender.message_ids import Names
+from xkeymsg.errors import ConfigurationError
+
+__all__ = ("Mark", "Progress")
+
+_CHECKED: Final = 4096
+"""Bytes before a mark by which a file is known again."""
+_LARGEST: Final = 1 << 20
+
+
+class Mark(NamedTuple):
+    """A place in a file; everything before it is done with."""
+
+    offset: int
+    lines: int
+
+
+class Progress:
+    """The marks of one route's files, in a file of its own; without a folder they are forgotten."""
+
+    def __init__(self, folder: Path | None, route: str, names: Names) -> None:
+        """Read what was noted before.
+
+        Raises:
+            ConfigurationError: If that is not to be read.
+        """
+        self._path = None if folder is None else folder / f"{route}.json"
+        self._names = names
+        self._noted: dict[str, dict[str, Any]] = {}
+        self._written: dict[str, dict[str, Any]] = {}
+        self._latest: tuple[Path, int, Mark] | None = None
+        if self._path is not None and self._path.exists():
+            self._noted = _load(self._path)
+            self._written = dict(self._noted)
+
+    def mark(self, path: Path, descriptor: int) -> Mark:
+        """Return how far a file is sent, and put the descriptor there.
+
+        Raises:
+            ConfigurationError: If it is another file than it was, up to there.
+        """
+        noted = self._noted.get(str(path))
+        if noted is None:
+            return Mark(0, 0)
+        mark = Mark(noted["offset"], noted["lines"])
+        size = os.fstat(descriptor).st_size
+        if size < mark.offset or noted["check"] != self._check(descriptor, mark.offset):
+            raise ConfigurationError(
+                f"{path} is not what it was when its first {mark.offset} bytes were sent: remove"
+                f" {self._path} to send all of it"
+            )
+        os.lseek(descriptor, mark.offset, os.SEEK_SET)
+        return mark
+
+    def note(self, path: Path, descriptor: int, mark: Mark) -> None:
+        """Take note that everything before a place is done with; `save` comes before the close."""
+        if self._path is not None:
+            self._latest = path, descriptor, mark
+
+    def save(self) -> None:
+        """Write what was noted, whole or not at all.
+
+        Raises:
+            OSError: If that fails.
+        """
+        if self._latest is not None:
+            (path, descriptor, mark), self._latest = self._latest, None
+            check = self._check(descriptor, mark.offset)
+            self._noted[str(path)] = {"offset": mark.offset, "lines": mark.lines, "check": check}
+        if self._path is None or self._noted == self._written:
+            return
+        text = json.dumps({"version": 1, "files": self._noted}, indent=1)
+        draft = self._path.with_suffix(".new")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(self._path)
+        self._written = dict(self._noted)
+
+    def _check(self, descriptor: int, offset: int) -> str:
+        start = max(0, offset - _CHECKED)
+        return self._names.check(os.pread(descriptor, offset - start, start))
+
+
+def _load(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            content = json.loads(file.read(_LARGEST))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, RecursionError):
+        content = None
+    files = content.get("files") if isinstance(content, dict) else None
+    if not isinstance(files, dict) or not all(map(_is_mark, files.values())):
+        raise ConfigurationError(f"{path} is not what the sender has written")
+    return files
+
+
+def _is_mark(value: object) -> bool:
+    match value:
+        case {"offset": int(offset), "lines": int(lines), "check": str()}:
+            return offset >= 0 <= lines
+    return False

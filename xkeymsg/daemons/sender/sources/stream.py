@@ -1,0 +1,303 @@
+"""A route from a stream of the trusted server: a message is let go when a stream has it sealed.
+
+Where no message can be sealed (a name that stands for nobody, a policy without readers), or nothing
+is taken where they go, the route stands still with what it has, and tries again: the stream keeps
+the rest. A message that cannot be sealed for what is in it does not stop the others. It is offered
+again later, for ever; or a few times, and then terminated, where the stream keeps it all the same.
+It is never taken out of a stream by us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any, Final, NamedTuple, NoReturn
+
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent, Rejected
+from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.quarantine import Quarantine
+from xkeymsg.client.jetstream.records import Record
+from xkeymsg.daemons.sender.message_ids import Names
+from xkeymsg.daemons.sender.pipeline import Desk
+from xkeymsg.daemons.sender.reporting import code_of
+from xkeymsg.daemons.sender.sealing import Sealed, is_of_setup
+from xkeymsg.envelope.replay import ReplayState, StreamPosition
+from xkeymsg.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    DeliveryError,
+    PayloadTooLargeError,
+    XKeyMsgError,
+)
+from xkeymsg.transport.headers import parse_block
+from xkeymsg.transport.link import Link
+from xkeymsg.transport.raw import Raw
+
+__all__ = ("StreamRoute",)
+
+_PATIENCE: Final = 0.8
+"""The part of the time to stop after which what is not sent is given back."""
+_FOR_EVER: Final = 1_000_000
+_COUNTED: Final = 10_000
+
+
+class _Inbound(NamedTuple):
+    """A message of the stream, and where it is kept."""
+
+    raw: Raw
+    where: StreamPosition
+
+
+class _Scope:
+    """The scope of a consumer whose messages are not sealed yet: it remembers nothing.
+
+    Plaintext has no sender and no session, so that a replay cannot be told from a message.
+    """
+
+    def open(self, raw: Raw, position: StreamPosition) -> Any:
+        return _Inbound(raw, position)
+
+    def settle(self, message: Any, *, handled: bool) -> None:
+        pass
+
+    def release(self, message: Any) -> None:
+        pass
+
+    def replay_state(self) -> ReplayState:
+        return ReplayState(None, 0, 0, 0, 0)
+
+
+class _NoQuarantine(Quarantine):
+    """There is none: what is in these streams is plaintext, and stays where it is."""
+
+    async def keep_proven(self, record: Record) -> bool:
+        raise DeliveryError("the sender keeps no quarantine")
+
+    async def keep_unproven(self, record: Record) -> bool:
+        raise DeliveryError("the sender keeps no quarantine")
+
+
+class _NotSealedError(Exception):
+    """Has the consumer offer a message again."""
+
+
+class StreamRoute:
+    """Consumes one durable."""
+
+    ends = False
+
+    def __init__(self, desk: Desk, names: Names, *, timeout: float, drain: float) -> None:
+        """Take what the configuration says.
+
+        Args:
+            desk: How to seal, and where to.
+            names: How a stream knows a message again.
+            timeout: Seconds that an answer of the source's server may take.
+            drain: Seconds that stopping may take.
+        """
+        self._desk = desk
+        self._report = desk.report
+        self.name = desk.route.name
+        self._names = names
+        self._timeout = timeout
+        self._drain = drain
+        self._consumer: Consumer[Any] | None = None
+        self._stopping = asyncio.Event()
+        self._mended = asyncio.Event()
+        self._tried: dict[StreamPosition, int] = {}
+        self.ack_wait = 0.0
+        """Seconds after which the source offers a message again that nobody answers for."""
+        self._most = 0
+        self._waiting = 0
+
+    async def begin(self, source: Link) -> None:
+        """Look the durable up.
+
+        Raises:
+            ConfigurationError: If it cannot serve.
+            DeliveryError: If it is not there, or the server refuses or does not answer.
+        """
+        route = self._desk.route
+        if route.stream is None or route.durable is None:
+            raise ConfigurationError("a stream is consumed by a durable")
+        api = API(source, timeout=self._timeout)
+        filters = () if route.subject is None else (route.subject,)
+        create = DurableOptions(filter_subjects=filters) if route.create_durable else None
+        durable = await find_durable(api, route.stream, route.durable, create)
+        if durable.max_deliver > 0:
+            raise ConfigurationError(
+                f"the durable {route.durable} gives messages up after {durable.max_deliver}"
+                " deliveries, sent or not: max_deliver has to be -1"
+            )
+        if route.on_refused == "terminate":
+            await self._check_stream(api, route.stream)
+        self.ack_wait = durable.ack_wait
+        self._most = durable.max_ack_pending if durable.max_ack_pending > 0 else _COUNTED
+        scope = _Scope()
+        self._consumer = Consumer(
+            api,
+            route.stream,
+            route.durable,
+            self._handle,
+            new_opening=lambda: scope,
+            new_quarantine=lambda tell: _NoQuarantine(api, bytes(32), on_blocked=tell),
+            policy=FailurePolicy(
+                deliveries=_FOR_EVER, backoff=route.backoff, backoff_most=route.backoff_most
+            ),
+            found=durable,
+            workers=min(route.max_in_flight, self._most),
+            stop_timeout=_PATIENCE * self._drain,
+            on_event=self._note,
+        )
+
+    async def run(self) -> None:
+        """Work until `stop`, and then until all that was accepted is done with, or given back.
+
+        Raises:
+            XKeyMsgError: If the stream or the durable is gone, or the link closed.
+        """
+        assert self._consumer is not None  # noqa: S101 - `begin` was called
+        await self._consumer.run()
+
+    async def stop(self) -> None:
+        """Take no more."""
+        self._stopping.set()
+        if self._consumer is not None:
+            self._consumer.stop()
+
+    def tick(self) -> None:
+        """Say whether it stands still."""
+        self._report.metrics.blocked.set(self.is_blocked)
+
+    def mended(self) -> None:
+        """Try what waits at once: names, keys or the policy may be others now."""
+        self._mended.set()
+        self._mended = asyncio.Event()
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether nothing goes on: each message that may be out waits for somebody."""
+        return self._waiting > 0 or len(self._tried) >= self._most
+
+    @property
+    def is_unserved(self) -> bool:
+        """Whether the durable gives nothing."""
+        return self._consumer is not None and self._consumer.is_unserved
+
+    async def _check_stream(self, api: API, stream: str) -> None:
+        """See that what is terminated stays where it is.
+
+        Raises:
+            ConfigurationError: If it would not.
+        """
+        answer = await api.request(f"STREAM.INFO.{stream}")
+        config = answer.get("config")
+        retention = config.get("retention") if isinstance(config, dict) else None
+        if retention != "limits":
+            raise ConfigurationError(
+                f"the stream {stream} has the retention {retention}: terminated messages would be"
+                ' deleted, unsent; on_refused has to be "keep"'
+            )
+
+    # --- one message ------------------------------------------------------------------------------
+
+    async def _handle(self, inbound: _Inbound) -> None:
+        if inbound.where not in self._tried:
+            self._report.metrics.received.inc()
+        if not await self._attempt(inbound):
+            self._waiting += 1
+            try:
+                await self._persist(inbound)
+            finally:
+                self._waiting -= 1
+        self._tried.pop(inbound.where, None)
+
+    async def _persist(self, inbound: _Inbound) -> None:
+        """Try until it works.
+
+        Raises:
+            _NotSealedError: If it is time to stop.
+        """
+        for attempt in itertools.count(1):
+            await self._wait(self._desk.pause(attempt))
+            if await self._attempt(inbound):
+                return
+
+    async def _attempt(self, inbound: _Inbound) -> bool:
+        """Seal and send, and tell whether that has worked.
+
+        It is sealed anew each time: receivers compare when that was with when it was stored.
+        """
+        name = self._names.of_stream(inbound.where)
+        try:
+            await self._desk.send_once(await self._seal(inbound), name)
+        except ConnectionFailedError:
+            raise
+        except PayloadTooLargeError as error:
+            self._refuse(error, inbound)
+        except XKeyMsgError as error:
+            if not isinstance(error, DeliveryError):
+                self._report.log.often(
+                    "error", "standing still", "route", "code",
+                    route=self._report.route, code=error.code, why=str(error),
+                )  # fmt: skip
+            return False
+        return True
+
+    async def _seal(self, inbound: _Inbound) -> Sealed:
+        raw = inbound.raw
+        try:
+            return await self._desk.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+        except Exception as error:
+            if is_of_setup(error):
+                raise
+            self._refuse(error, inbound)  # whatever it is, no message ends this
+
+    def _refuse(self, error: Exception, inbound: _Inbound) -> NoReturn:
+        """Have it offered again, or terminated.
+
+        Raises:
+            Rejected: If it is given up.
+            _NotSealedError: If it is not.
+        """
+        tries = self._tried.pop(inbound.where, 0) + 1
+        route = self._desk.route
+        if tries == 1:
+            self._report.refused(error, sequence=inbound.where.sequence)
+        if route.on_refused == "terminate" and tries >= route.attempts:
+            self._report.metrics.quarantined("kept")
+            self._report.log.often(
+                "warning", "terminated", "route", "code",
+                route=route.name, code=code_of(error), sequence=inbound.where.sequence,
+            )  # fmt: skip
+            raise Rejected(code_of(error)) from None
+        if len(self._tried) >= _COUNTED:
+            del self._tried[next(iter(self._tried))]
+        self._tried[inbound.where] = tries
+        raise _NotSealedError from None
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until that is over, or something has changed.
+
+        Raises:
+            _NotSealedError: If it is time to stop.
+        """
+        mended = asyncio.create_task(self._mended.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait(
+                {mended, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            mended.cancel()
+            stopping.cancel()
+        if self._stopping.is_set():
+            raise _NotSealedError
+
+    def _note(self, event: ConsumerEvent) -> None:
+        if event.kind in ("recreated", "rewound", "delivery"):
+            self._report.log.often(
+                "warning", event.kind, "route", route=self._report.route, code=event.code
+            )
