@@ -27,10 +27,10 @@ from xkeymsg import Opener, Policy, Recipient, Sealer, XKeyPair, primitives
 from xkeymsg.envelope.plan import Sharing
 from xkeymsg.envelope.seal import seal_part, seal_view
 from xkeymsg.envelope.session import Audience, Session
-from xkeymsg.fields.holders import KnownHolders
 from xkeymsg.fields.matching import NO_PATTERN, State
 from xkeymsg.fields.plaintext import pack
-from xkeymsg.fields.splitting import Part, _Splitter, split
+from xkeymsg.fields.readers import KnownHolders
+from xkeymsg.fields.split import Part, _Splitter, split
 from xkeymsg.limits import Limits
 
 __all__ = ("PROMISES", "suite")

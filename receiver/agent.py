@@ -10,7 +10,7 @@ from types import FrameType
 
 import anyio
 
-from receiver.output import Output
+from receiver.printer import Output
 from xkeymsg.daemons.common.terminal import describe, quote, say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.envelope.frame import MAGIC

@@ -10,7 +10,7 @@ import anyio
 import click
 
 from receiver.agent import receive
-from receiver.output import OUTPUTS
+from receiver.printer import OUTPUTS
 from xkeymsg.daemons.common.command import check_flag, config_flag, only_config
 from xkeymsg.daemons.common.flags import (
     connection_flags,

@@ -43,7 +43,7 @@ from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.documents import parse_document
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.sender.config import Config
-from xkeymsg.daemons.sender.sealing import Author
+from xkeymsg.daemons.sender.sealed import Author
 from xkeymsg.envelope import derive
 from xkeymsg.fields.files import parse_readers
 from xkeymsg.nkey import Prefix, encode_seed

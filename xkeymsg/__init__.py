@@ -39,11 +39,11 @@ from xkeymsg.trust.stores.file import read_seed, write_seed
 from xkeymsg.trust.stores.peers_file import PeersFile
 
 if TYPE_CHECKING:
-    from xkeymsg.client.answering import Reply
     from xkeymsg.client.client import Client
-    from xkeymsg.client.connecting import connect
+    from xkeymsg.client.connect import connect
     from xkeymsg.client.jetstream.durables import DurableOptions
-    from xkeymsg.client.jetstream.failing import FailurePolicy
+    from xkeymsg.client.jetstream.failures import FailurePolicy
+    from xkeymsg.client.replies import Reply
     from xkeymsg.client.subscription import Subscription
     from xkeymsg.transport.options import ConnectOptions
 

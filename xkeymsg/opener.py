@@ -32,7 +32,7 @@ from xkeymsg.errors import (
     SubjectMismatchError,
     XKeyMsgError,
 )
-from xkeymsg.fields.joining import join
+from xkeymsg.fields.join import join
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.misuse import Usage

@@ -26,9 +26,9 @@ from xkeymsg.envelope.session import (
 )
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.errors import ConfigurationError, LimitExceededError
-from xkeymsg.fields import splitting
-from xkeymsg.fields.holders import KnownHolders, Readers
+from xkeymsg.fields import split as splitting
 from xkeymsg.fields.policy import Policy
+from xkeymsg.fields.readers import KnownHolders, Readers
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.refusals import refusing

@@ -14,9 +14,9 @@ import pytest
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage
 from tests.client.jetstream.test_failures import records
 from tests.running import DEADLINE, run
-from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.envelope.admission import Admission
-from xkeymsg.envelope.inspecting import sender_of
+from xkeymsg.envelope.inspect import sender_of
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKey
 from xkeymsg.sealer import Sealer

@@ -17,11 +17,11 @@ import xkeymsg
 from tests.running import DEADLINE, until
 from xkeymsg import ConfigurationError, Message, XKey
 from xkeymsg.client import client as module
-from xkeymsg.client.jetstream.consuming import ConsumerEvent
+from xkeymsg.client.jetstream.consumer import ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import create_quarantine
-from xkeymsg.client.opening import LARGE
+from xkeymsg.client.scope import LARGE
 from xkeymsg.client.stats import Where
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.testing import NATSServer

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xkeymsg.client.client import Client
-from xkeymsg.client.connecting import connect
+from xkeymsg.client.connect import connect
 from xkeymsg.testing import NATSServer
 
 from .conftest import ALICE, BOB

@@ -26,8 +26,8 @@ from xkeymsg import (
     UnknownKeyError,
     XKeyMsgError,
 )
-from xkeymsg.client.whom import To
-from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.client.trust import To
+from xkeymsg.envelope.inspect import inspect
 from xkeymsg.envelope.session import Session
 from xkeymsg.transport.headers import parse_block
 

@@ -33,10 +33,10 @@ from xkeymsg import (
     XKeyPair,
     nkey,
 )
-from xkeymsg.client.asking import reply_subject
-from xkeymsg.client.opening import LARGE
+from xkeymsg.client.requests import reply_subject
+from xkeymsg.client.scope import LARGE
 from xkeymsg.envelope.content import TransportHeaders
-from xkeymsg.envelope.inspecting import inspect, message_id
+from xkeymsg.envelope.inspect import inspect, message_id
 
 from .conftest import ALICE, BOB, CAROL, ESCROW, EVE, Told, Town
 

@@ -28,7 +28,7 @@ from xkeymsg import (
     ambient,
     nkey,
 )
-from xkeymsg.client import opening
+from xkeymsg.client import scope as opening
 from xkeymsg.client.stats import Where
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block

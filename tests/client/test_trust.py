@@ -12,7 +12,7 @@ from tests.running import DEADLINE, until
 from xkeymsg import Keyring, PeersFile, UnknownKeyError, UserKey, XKeyPair, nkey
 from xkeymsg.client import client as module
 from xkeymsg.client.stats import Where
-from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.envelope.inspect import inspect
 
 from .conftest import ALICE, BOB, CAROL, Told, Town
 

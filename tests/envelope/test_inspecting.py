@@ -22,7 +22,7 @@ from tests.envelope.cast import (
 )
 from tests.envelope.forge import Pieces, Rogue, head_of
 from xkeymsg import LimitExceededError, Limits, MalformedError, Sealer, XKeyMsgError
-from xkeymsg.envelope.inspecting import Part, inspect, message_id, sender_of
+from xkeymsg.envelope.inspect import Part, inspect, message_id, sender_of
 
 
 def test_an_outsider_sees_who_when_what_for_and_how_much(clock: Clock) -> None:

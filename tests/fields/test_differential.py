@@ -28,9 +28,9 @@ from tests.reference import fields_join, fields_model, fields_policy, fields_spl
 from tests.reference.fields_model import FieldLimits
 from tests.reference.fields_text import dumps
 from xkeymsg import WITHHELD, FieldDeniedError, Limits, Policy, Sealer, XKeyMsgError
-from xkeymsg.fields.holders import KnownHolders
-from xkeymsg.fields.joining import join
-from xkeymsg.fields.splitting import split
+from xkeymsg.fields.join import join
+from xkeymsg.fields.readers import KnownHolders
+from xkeymsg.fields.split import split
 
 WIDE: Final = FieldLimits()
 TIGHT: Final = FieldLimits(depth=3, fields=4, holes=2)

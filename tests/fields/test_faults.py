@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from xkeymsg import EnvelopeError, Limits, Policy, PolicyError
-from xkeymsg.fields import splitting
+from xkeymsg.fields import split as splitting
 
 LIMITS = Limits(depth=4, nodes=1000)
 EVERYTHING = Policy([("/**", ["p"])])

@@ -16,10 +16,10 @@ from tests.fields.people import SEALER
 from tests.fields.strategies import ALMOST, PATIENT, damaged
 from xkeymsg import LimitExceededError, Limits, MalformedError, Policy, XKeyMsgError
 from xkeymsg.fields import plaintext
-from xkeymsg.fields.joining import join
+from xkeymsg.fields.join import join
 from xkeymsg.fields.plaintext import unpack
 from xkeymsg.fields.scan import Counts, scan
-from xkeymsg.fields.splitting import split
+from xkeymsg.fields.split import split
 
 LIMITS: Final = Limits()
 LONG: Final = b"1" * 4301 + b"E0"

@@ -17,7 +17,7 @@ from tests.reference import fields_model, fields_policy
 from xkeymsg import LimitExceededError, Limits, Policy, PolicyError
 from xkeymsg.fields import matching
 from xkeymsg.fields.pattern import parse_pattern, pointer
-from xkeymsg.fields.splitting import split
+from xkeymsg.fields.split import split
 
 MATCHES = [
     ("", [], True),

@@ -21,10 +21,10 @@ from tests.vectors.fields_runner import (
 )
 from xkeymsg import WITHHELD, FieldDeniedError, Limits, Sealer, XKeyMsgError, XKeyPair
 from xkeymsg.fields.files import parse_readers
-from xkeymsg.fields.holders import KnownHolders
-from xkeymsg.fields.joining import join
+from xkeymsg.fields.join import join
 from xkeymsg.fields.policy import Policy
-from xkeymsg.fields.splitting import split
+from xkeymsg.fields.readers import KnownHolders
+from xkeymsg.fields.split import split
 
 KEYS = [XKeyPair(bytes(10) + number.to_bytes(22, "little")).public for number in range(1, 600)]
 

@@ -15,7 +15,7 @@ from typing import Any
 import xkeymsg
 from tests.scale.outcome import Outcome, counted
 from xkeymsg import Client, DurableOptions, Message, XKeyPair
-from xkeymsg.client.jetstream.consuming import Consumer
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.testing import NATSServer
 

@@ -24,8 +24,8 @@ from tests.soak.pages import read_metrics
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.records import Record, parse_record
-from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.client.jetstream.quarantine_records import Record, parse_record
+from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import DeliveryError, EnvelopeError, XKeyMsgError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link

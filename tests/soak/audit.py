@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.soak.ledger import Ledger
-from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.quarantine_records import Record
 
 STREAM, DURABLE = "ORDERS", "workers"
 

@@ -18,8 +18,8 @@ from typing import Any
 from tests.soak.journal import Journal
 from xkeymsg import Sealer, XKey
 from xkeymsg.client.jetstream.api import API, PubAck
-from xkeymsg.client.jetstream.publishing import StreamPublisher
-from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import open_link

@@ -16,7 +16,7 @@ from tests.soak.journal import Journal
 from tests.transport.raw import hpub, pub, publisher
 from xkeymsg import Sealer, XKeyPair
 from xkeymsg.client.jetstream.api import parse_puback
-from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.transport.headers import encode_block

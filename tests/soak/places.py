@@ -14,7 +14,7 @@ from tests.soak.feeder import SUBJECTS, numbers, payload
 from tests.soak.ledger import Ledger
 from tests.soak.sinks import says
 from xkeymsg.client.jetstream.api import API, PubAck
-from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 from xkeymsg.transport.headers import encode_block
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from receiver.__main__ import main
 from tests.soak.receiving import prepare
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.quarantine_records import Record
 from xkeymsg.daemons.common.records import Record as Line
 from xkeymsg.daemons.receiver.sinks.files import Files
 

@@ -21,8 +21,8 @@ from tests.soak.ledger import Ledger
 from tests.soak.memory import slope
 from tests.soak.sinks import Lines, check, read_files
 from xkeymsg import XKeyPair
-from xkeymsg.client.jetstream.failing import Reason
-from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.failures import Reason
+from xkeymsg.client.jetstream.quarantine_records import Record
 from xkeymsg.transport.link import Link
 
 NAMES = [f"{number:032x}" for number in range(10)]

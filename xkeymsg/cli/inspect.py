@@ -8,8 +8,8 @@ from typing import Any, BinaryIO
 import click
 
 from xkeymsg.daemons.common.terminal import quote
-from xkeymsg.envelope.inspecting import Inspection
-from xkeymsg.envelope.inspecting import inspect as inspect_envelope
+from xkeymsg.envelope.inspect import Inspection
+from xkeymsg.envelope.inspect import inspect as inspect_envelope
 from xkeymsg.errors import MalformedError
 from xkeymsg.keys import XKV1_OVERHEAD
 

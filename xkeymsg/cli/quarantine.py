@@ -17,15 +17,15 @@ from xkeymsg.cli.inspect import describe_envelope, print_fields
 from xkeymsg.cli.table import aligned, bare
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarantine
-from xkeymsg.client.jetstream.replaying import Replay
-from xkeymsg.client.jetstream.shelf import Entry, drop, entries, entry_at
+from xkeymsg.client.jetstream.quarantine_reader import Entry, drop, entries, entry_at
+from xkeymsg.client.jetstream.quarantine_replay import Replay
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.daemons.common.parameters import SENDER, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.envelope.head import from_milliseconds
-from xkeymsg.envelope.inspecting import sender_of
+from xkeymsg.envelope.inspect import sender_of
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import (
     DeliveryError,

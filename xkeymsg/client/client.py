@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, overload
 
-from xkeymsg.client.answering import Answering, Prefix
-from xkeymsg.client.asking import Asking
-from xkeymsg.client.background import Background
+from xkeymsg.client.connection import Port
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.opening import Format
-from xkeymsg.client.port import Port
+from xkeymsg.client.outgoing import Room, check_subject, clear_block
 from xkeymsg.client.refusals import refusing
-from xkeymsg.client.sealing import Room, check_subject, clear_block
-from xkeymsg.client.serving import Handler, Service
+from xkeymsg.client.replies import Answering, Prefix
+from xkeymsg.client.requests import Asking
+from xkeymsg.client.scope import Format
+from xkeymsg.client.services import Handler, Service
 from xkeymsg.client.stats import OnError, Stats, Where, Witness
 from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
+from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
-from xkeymsg.client.whom import Reloadable, To
+from xkeymsg.client.trust import Reloadable, To
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from xkeymsg import nkey
-from xkeymsg.client.answering import Prefix
-from xkeymsg.client.opening import Scope
-from xkeymsg.client.sealing import Outgoing
+from xkeymsg.client.outgoing import Outgoing
+from xkeymsg.client.replies import Prefix
+from xkeymsg.client.scope import Scope
 from xkeymsg.client.stats import OnError
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits

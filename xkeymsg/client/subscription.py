@@ -7,8 +7,8 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-from xkeymsg.client.opening import Scope
-from xkeymsg.client.port import Port
+from xkeymsg.client.connection import Port
+from xkeymsg.client.scope import Scope
 from xkeymsg.client.stats import Where, Witness
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message

@@ -15,7 +15,7 @@ from itertools import count
 from typing import Final, Literal, Unpack
 
 from xkeymsg.client.client import Client
-from xkeymsg.client.connecting import client_on
+from xkeymsg.client.connect import client_on
 from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConnectionFailedError, PayloadTooLargeError

@@ -13,12 +13,12 @@ import pytest
 from tests.running import DEADLINE
 from xkeymsg.client.jetstream import quarantine
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
-from xkeymsg.client.opening import Scope
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.scope import Scope
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits

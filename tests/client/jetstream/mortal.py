@@ -9,13 +9,13 @@ import sys
 from typing import Any
 
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.consuming import Consumer
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.held import Answers, Held
+from xkeymsg.client.jetstream.failures import FailurePolicy
+from xkeymsg.client.jetstream.pending import Answers, Held
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.opening import Scope
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.scope import Scope
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.transport.link import open_link

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.client.jetstream.conftest import Stage
 from xkeymsg.client.jetstream.api import API, check_name, parse_answer, parse_puback
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
-from xkeymsg.client.jetstream.failing import FailurePolicy, Failures
-from xkeymsg.client.jetstream.pulling import Puller
+from xkeymsg.client.jetstream.failures import FailurePolicy, Failures
+from xkeymsg.client.jetstream.puller import Puller
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.testing import NATSServer

@@ -14,7 +14,7 @@ import pytest
 from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.running import DEADLINE
 from tests.transport.raw import frozen
-from xkeymsg.client.jetstream import consuming
+from xkeymsg.client.jetstream import consumer as consuming
 from xkeymsg.client.jetstream.acks import IN_PROGRESS
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable

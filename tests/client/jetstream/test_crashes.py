@@ -14,8 +14,8 @@ import pytest
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, on_stage
 from tests.running import DEADLINE
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.records import parse_record
+from xkeymsg.client.jetstream.failures import FailurePolicy
+from xkeymsg.client.jetstream.quarantine_records import parse_record
 from xkeymsg.envelope.message import Message
 from xkeymsg.testing import NATSServer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from xkeymsg.client.jetstream.failing import FailurePolicy, Failures, Verdict
+from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Verdict
 from xkeymsg.errors import (
     AuthenticationError,
     ConfigurationError,

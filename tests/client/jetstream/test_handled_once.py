@@ -13,12 +13,12 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, options
 from xkeymsg.client.jetstream.acks import ACK
-from xkeymsg.client.jetstream.consuming import Consumer, Rejected
+from xkeymsg.client.jetstream.consumer import Consumer, Rejected
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.held import Held
-from xkeymsg.client.opening import Scope
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.jetstream.failures import FailurePolicy
+from xkeymsg.client.jetstream.pending import Held
+from xkeymsg.client.scope import Scope
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import DeliveryError
 from xkeymsg.keys import Keyring

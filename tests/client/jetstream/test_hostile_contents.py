@@ -8,8 +8,8 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage
 from xkeymsg.client.jetstream.acks import term
-from xkeymsg.client.jetstream.consuming import Rejected
-from xkeymsg.client.jetstream.failing import FailurePolicy, Failures
+from xkeymsg.client.jetstream.consumer import Rejected
+from xkeymsg.client.jetstream.failures import FailurePolicy, Failures
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import SenderNotAdmittedError

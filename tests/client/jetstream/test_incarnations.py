@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, options
-from xkeymsg.client.jetstream.consuming import Consumer
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.opening import LARGE, Scope
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.scope import LARGE, Scope
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import DeliveryError

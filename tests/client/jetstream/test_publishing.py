@@ -16,8 +16,8 @@ from tests.running import DEADLINE
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.jetstream.publishing import StreamPublisher
-from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import (
     ConfigurationError,
     ConflictError,

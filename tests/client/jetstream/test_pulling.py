@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.pulling import Puller
+from xkeymsg.client.jetstream.puller import Puller
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw
 

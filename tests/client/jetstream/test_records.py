@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xkeymsg.client.jetstream.api import Stored
-from xkeymsg.client.jetstream.records import Record, encode_record, parse_record, record_id
+from xkeymsg.client.jetstream.quarantine_records import (
+    Record,
+    encode_record,
+    parse_record,
+    record_id,
+)
 from xkeymsg.errors import MalformedError
 from xkeymsg.transport.headers import parse_block
 

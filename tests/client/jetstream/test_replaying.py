@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB
-from xkeymsg.client.jetstream.records import Record
-from xkeymsg.client.jetstream.replaying import Replay
+from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_replay import Replay
 from xkeymsg.errors import ReplayError
 from xkeymsg.keys import Keyring
 from xkeymsg.sealer import Sealer

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.identity import Identity
-from xkeymsg.daemons.common.models import KeySection, NatsSection, ObserveSection, TrustSection
-from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.common.sections import KeySection, NatsSection, ObserveSection, TrustSection
+from xkeymsg.daemons.common.tables import Section
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.trust.stores.file import write_seed

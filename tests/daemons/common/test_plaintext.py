@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xkeymsg.daemons.common.plaintext import check_address, check_url, is_loopback
+from xkeymsg.daemons.common.destinations import check_address, check_url, is_loopback
 
 GOOD_HOSTS = ["127.0.0.1", "127.8.9.10", "[::1]"]
 BAD_HOSTS = [

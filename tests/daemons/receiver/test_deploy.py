@@ -13,14 +13,14 @@ import pytest
 
 from tests.daemons.receiver.conftest import BOB
 from tests.running import run
-from xkeymsg.daemons.common.models import (
+from xkeymsg.daemons.common.sections import (
     DrainSection,
     KeySection,
     NatsSection,
     ObserveSection,
     TrustSection,
 )
-from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import (
     CommandSink,
     Config,

@@ -11,7 +11,7 @@ import pytest
 
 from tests.running import DEADLINE
 from xkeymsg.daemons.common.records import Record
-from xkeymsg.daemons.receiver.outlet import Outlet
+from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.sinks.sink import RefusedError, SinkGoneError, UnavailableError
 from xkeymsg.errors import DeliveryError
 

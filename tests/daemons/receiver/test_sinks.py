@@ -23,10 +23,10 @@ from tests.daemons.receiver.conftest import make_stream
 from tests.running import DEADLINE, until
 from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
-from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.common.records import Record
-from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import CommandSink, HTTPSink, NATSSink
 from xkeymsg.daemons.receiver.sinks.command import Command
 from xkeymsg.daemons.receiver.sinks.files import Files

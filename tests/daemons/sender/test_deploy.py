@@ -11,13 +11,13 @@ import pytest
 
 from tests.daemons.sender.conftest import ALICE
 from tests.running import run
-from xkeymsg.daemons.common.models import (
+from xkeymsg.daemons.common.sections import (
     DrainSection,
     NatsSection,
     ObserveSection,
     PlainNatsSection,
 )
-from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.sender.config import PeersSection, Route, SenderKeySection
 from xkeymsg.trust.stores.file import write_seed
 

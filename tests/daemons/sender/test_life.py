@@ -11,7 +11,7 @@ from tests.daemons.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream
 from tests.envelope.cast import ALICE_USER
 from tests.running import DEADLINE, until
 from xkeymsg.daemons.sender.config import load
-from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.opener import Opener

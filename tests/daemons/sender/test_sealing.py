@@ -18,7 +18,7 @@ from tests.test_layers import FILES
 from xkeymsg.daemons.sender.config import Route
 from xkeymsg.daemons.sender.outputs import CoreOutput, StreamOutput
 from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
-from xkeymsg.daemons.sender.sealing import Author, Sealed, Sealing, is_of_setup
+from xkeymsg.daemons.sender.sealed import Author, Sealed, Sealing, is_of_setup
 from xkeymsg.envelope.session import Session
 from xkeymsg.errors import (
     ConfigurationError,
@@ -87,7 +87,7 @@ def test_one_module_publishes_and_one_makes_what_is_published() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         touches = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         touches &= {"publish", "submit", "request", "respond"}
-        assert ("_OURS" in names) == (name == "xkeymsg.daemons.sender.sealing")
+        assert ("_OURS" in names) == (name == "xkeymsg.daemons.sender.sealed")
         if name in ("xkeymsg.daemons.sender.sources.stream", "xkeymsg.daemons.sender.windows"):
             touches -= {"request"}  # questions of the configuration's to JetStream, at the start
         publishes = name == "xkeymsg.daemons.sender.outputs"

@@ -22,7 +22,7 @@ from tests.daemons.sender.conftest import (
     viewed,
 )
 from tests.running import until
-from xkeymsg.envelope.inspecting import inspect
+from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import DeliveryError
 from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import encode_block

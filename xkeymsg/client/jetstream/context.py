@@ -10,16 +10,16 @@ from typing import Any, Final, Literal
 
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
-from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.failing import FailurePolicy
-from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.client.jetstream.failures import FailurePolicy
+from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
-from xkeymsg.client.opening import Scope
+from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
-from xkeymsg.client.sealing import Room, check_subject
-from xkeymsg.client.whom import To
-from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.client.scope import Scope
+from xkeymsg.client.trust import To
+from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import ConfigurationError, MalformedError
 from xkeymsg.limits import Limits
 from xkeymsg.transport.headers import encode_block

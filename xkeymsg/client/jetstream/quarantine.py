@@ -20,8 +20,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, check_name
-from xkeymsg.client.jetstream.publishing import StreamPublisher
-from xkeymsg.client.jetstream.records import Frame, Record, encode_record, record_id
+from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.client.jetstream.quarantine_records import Frame, Record, encode_record, record_id
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
 from xkeymsg.keys import XKeyPair
 

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from xkeymsg.daemons.common.section import Location, Section, tables
+from xkeymsg.daemons.common.tables import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import refusing

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from xkeymsg import nkey
-from xkeymsg.daemons.common.models import KeySection, TrustSection
+from xkeymsg.daemons.common.sections import KeySection, TrustSection
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from xkeymsg.daemons.common.extra import needed
+from xkeymsg.daemons.common.extras import needed
 
 __all__ = ("main",)
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from xkeymsg.daemons.common.config import load_config
-from xkeymsg.daemons.common.extra import INSTALL
-from xkeymsg.daemons.common.models import (
+from xkeymsg.daemons.common.destinations import check_url
+from xkeymsg.daemons.common.extras import INSTALL
+from xkeymsg.daemons.common.sections import (
     DrainSection,
     KeySection,
     NatsSection,
@@ -20,8 +21,7 @@ from xkeymsg.daemons.common.models import (
     PlainNatsSection,
     TrustSection,
 )
-from xkeymsg.daemons.common.plaintext import check_url
-from xkeymsg.daemons.common.section import Location, Section
+from xkeymsg.daemons.common.tables import Location, Section
 from xkeymsg.daemons.common.values import (
     Count,
     FilePath,

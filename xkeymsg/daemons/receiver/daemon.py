@@ -15,6 +15,7 @@ from xkeymsg.daemons.common.logs import Log, set_up
 from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.daemons.common.service import Endpoint, Service, answering
 from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
+from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import (
     CommandSink,
     Config,
@@ -24,9 +25,8 @@ from xkeymsg.daemons.receiver.config import (
     Route,
     StdoutSink,
 )
-from xkeymsg.daemons.receiver.opening import Opening
-from xkeymsg.daemons.receiver.outlet import Outlet
-from xkeymsg.daemons.receiver.reporting import Reporter
+from xkeymsg.daemons.receiver.reports import Reporter
+from xkeymsg.daemons.receiver.scope import Opening
 from xkeymsg.daemons.receiver.sinks.command import Command
 from xkeymsg.daemons.receiver.sinks.files import Files
 from xkeymsg.daemons.receiver.sinks.nats import open_nats

@@ -7,16 +7,16 @@ from time import perf_counter
 from typing import Final
 
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
-from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
-from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
 from xkeymsg.daemons.common.logs import Level
 from xkeymsg.daemons.common.records import record_of
+from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import Config, Route
-from xkeymsg.daemons.receiver.opening import Opening
-from xkeymsg.daemons.receiver.outlet import Outlet
-from xkeymsg.daemons.receiver.reporting import Reporter
+from xkeymsg.daemons.receiver.reports import Reporter
+from xkeymsg.daemons.receiver.scope import Opening
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError

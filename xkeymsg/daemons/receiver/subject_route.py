@@ -6,10 +6,10 @@ import asyncio
 from time import perf_counter
 
 from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import Route
-from xkeymsg.daemons.receiver.opening import Opening
-from xkeymsg.daemons.receiver.outlet import Outlet
-from xkeymsg.daemons.receiver.reporting import Reporter
+from xkeymsg.daemons.receiver.reports import Reporter
+from xkeymsg.daemons.receiver.scope import Opening
 from xkeymsg.errors import DeliveryError
 from xkeymsg.keys import Keyring
 from xkeymsg.transport.link import Link

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from xkeymsg.daemons.common.config import load_config
-from xkeymsg.daemons.common.models import (
+from xkeymsg.daemons.common.sections import (
     DrainSection,
     KeySection,
     NatsSection,
     ObserveSection,
     PlainNatsSection,
 )
-from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
     Count,
     FilePath,

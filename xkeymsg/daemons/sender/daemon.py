@@ -26,9 +26,9 @@ from xkeymsg.daemons.sender.config import load as load_file
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
 from xkeymsg.daemons.sender.outputs import CoreOutput, Output, StreamOutput
 from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.reporting import Reporter
+from xkeymsg.daemons.sender.reports import Reporter
 from xkeymsg.daemons.sender.rules import RuleCounts
-from xkeymsg.daemons.sender.sealing import Author, Sealing
+from xkeymsg.daemons.sender.sealed import Author, Sealing
 from xkeymsg.daemons.sender.sources.lines import LinesRoute
 from xkeymsg.daemons.sender.sources.stream import StreamRoute
 from xkeymsg.daemons.sender.sources.subject import SubjectRoute

@@ -8,8 +8,8 @@ from time import perf_counter
 from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.sender.config import Route
 from xkeymsg.daemons.sender.outputs import Output
-from xkeymsg.daemons.sender.reporting import Reporter
-from xkeymsg.daemons.sender.sealing import Pairs, Sealed, Sealing
+from xkeymsg.daemons.sender.reports import Reporter
+from xkeymsg.daemons.sender.sealed import Pairs, Sealed, Sealing
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 
 __all__ = ("Desk",)

@@ -15,7 +15,7 @@ from typing import Final
 
 from xkeymsg import primitives
 from xkeymsg.client.jetstream.api import API, PubAck
-from xkeymsg.client.jetstream.publishing import StreamPublisher
+from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.daemons.common.records import Record
 from xkeymsg.daemons.receiver.config import NATSSink
 from xkeymsg.daemons.receiver.sinks.sink import RefusedError, UnavailableError

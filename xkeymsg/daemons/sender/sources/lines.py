@@ -17,7 +17,7 @@ from typing import Final
 
 from xkeymsg.daemons.sender.message_ids import Names
 from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.sealing import Sealed, is_of_setup
+from xkeymsg.daemons.sender.sealed import Sealed, is_of_setup
 from xkeymsg.daemons.sender.sources.progress import Mark, Progress
 from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, Reader
 from xkeymsg.errors import DeliveryError, LimitExceededError, XKeyMsgError

@@ -14,15 +14,15 @@ import itertools
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.consuming import Consumer, ConsumerEvent, Rejected
+from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Rejected
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
-from xkeymsg.client.jetstream.failing import FailurePolicy
+from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.quarantine_records import Record
 from xkeymsg.daemons.sender.message_ids import Names
 from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.reporting import code_of
-from xkeymsg.daemons.sender.sealing import Sealed, is_of_setup
+from xkeymsg.daemons.sender.reports import code_of
+from xkeymsg.daemons.sender.sealed import Sealed, is_of_setup
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import (
     ConfigurationError,

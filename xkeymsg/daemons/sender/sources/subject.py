@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.sealing import Sealed
+from xkeymsg.daemons.sender.sealed import Sealed
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Link

@@ -23,7 +23,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from xkeymsg import primitives
 from xkeymsg.client.jetstream.api import Stored
-from xkeymsg.client.jetstream.failing import Reason
+from xkeymsg.client.jetstream.failures import Reason
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import MalformedError
 from xkeymsg.transport.headers import encode_block

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xkeymsg.client.asking import MOST_TEXT, reply_subject
-from xkeymsg.client.opening import Request
-from xkeymsg.client.port import Port
-from xkeymsg.client.sealing import Outgoing, Room
+from xkeymsg.client.connection import Port
+from xkeymsg.client.outgoing import Outgoing, Room
+from xkeymsg.client.requests import MOST_TEXT, reply_subject
+from xkeymsg.client.scope import Request
 from xkeymsg.client.stats import Stats
 from xkeymsg.client.threads import guarded
 from xkeymsg.envelope.message import Message

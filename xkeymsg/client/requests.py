@@ -24,15 +24,15 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-from xkeymsg.client.background import Background
-from xkeymsg.client.opening import LARGE, part_own
-from xkeymsg.client.port import Port
-from xkeymsg.client.sealing import REPLIES, Outgoing, Room
+from xkeymsg.client.connection import Port
+from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
+from xkeymsg.client.scope import LARGE, part_own
 from xkeymsg.client.stats import Where, Witness
+from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.admission import Admission
-from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.envelope.inspect import message_id
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (

@@ -26,7 +26,6 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeVar
 
-from xkeymsg.client.background import Background
 from xkeymsg.client.jetstream.acks import ACK, IN_PROGRESS, nak, term
 from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.durables import (
@@ -35,14 +34,15 @@ from xkeymsg.client.jetstream.durables import (
     create_durable,
     find_durable,
 )
-from xkeymsg.client.jetstream.failing import FailurePolicy, Failures, Reason, Verdict
-from xkeymsg.client.jetstream.held import Answers, Held, Holding, Opening
+from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Reason, Verdict
 from xkeymsg.client.jetstream.lanes import Lanes
-from xkeymsg.client.jetstream.pulling import Puller
+from xkeymsg.client.jetstream.pending import Answers, Held, Holding, Opening
+from xkeymsg.client.jetstream.puller import Puller
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.quarantine_records import Record
 from xkeymsg.client.jetstream.restarts import Restarts
-from xkeymsg.client.opening import LARGE
+from xkeymsg.client.scope import LARGE
+from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from xkeymsg.client.jetstream.records import Record
+from xkeymsg.client.jetstream.quarantine_records import Record
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ContentTypeError

@@ -8,8 +8,8 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Final
 
-from xkeymsg.client.opening import Scope
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.scope import Scope
+from xkeymsg.client.trust import Whom
 from xkeymsg.daemons.common.records import Record, record_of
 from xkeymsg.daemons.receiver.config import Route
 from xkeymsg.envelope.admission import Senders

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from xkeymsg.daemons.common.plaintext import check_address, is_loopback
-from xkeymsg.daemons.common.section import Section
+from xkeymsg.daemons.common.destinations import check_address, is_loopback
+from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
     FilePath,
     Flag,

@@ -8,9 +8,9 @@ from typing import Any, Final, Literal
 
 from xkeymsg import primitives
 from xkeymsg.ambient import now_ns
-from xkeymsg.client.sealing import REPLIES
+from xkeymsg.client.outgoing import REPLIES
 from xkeymsg.client.threads import guarded
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.trust import Whom
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from xkeymsg.client.jetstream.api import API, Stored
-from xkeymsg.client.jetstream.records import Fragment, Record, parse_record
+from xkeymsg.client.jetstream.quarantine_records import Fragment, Record, parse_record
 from xkeymsg.errors import DeliveryError, MalformedError
 
 __all__ = ("Entry", "drop", "entries", "entry_at")

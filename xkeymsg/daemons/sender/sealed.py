@@ -15,13 +15,13 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
-from xkeymsg.client.sealing import REPLIES, Outgoing, Room
-from xkeymsg.client.whom import Whom
+from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
+from xkeymsg.client.trust import Whom
 from xkeymsg.daemons.common.documents import OnLoss, parse_document
 from xkeymsg.daemons.sender.config import Route
 from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
 from xkeymsg.daemons.sender.subject_map import SubjectMap
-from xkeymsg.envelope.inspecting import message_id
+from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import (
     ConfigurationError,
     FieldDeniedError,

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
-from xkeymsg.client.answering import Answering, Reply
-from xkeymsg.client.background import Background
+from xkeymsg.client.replies import Answering, Reply
 from xkeymsg.client.stats import Where, Witness
 from xkeymsg.client.subscription import Subscription
+from xkeymsg.client.tasks import Background
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError
 from xkeymsg.refusals import bare

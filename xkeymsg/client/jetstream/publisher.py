@@ -18,8 +18,8 @@ import itertools
 from collections import deque
 from typing import Final
 
-from xkeymsg.client.background import Background
 from xkeymsg.client.jetstream.api import API, PubAck, check_name, parse_puback
+from xkeymsg.client.tasks import Background
 from xkeymsg.errors import (
     ConfigurationError,
     ConflictError,

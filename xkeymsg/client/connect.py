@@ -7,10 +7,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from xkeymsg.client.answering import Prefix
 from xkeymsg.client.client import Client
+from xkeymsg.client.connection import Port
 from xkeymsg.client.core import ClientOptions, Core
-from xkeymsg.client.port import Port
+from xkeymsg.client.replies import Prefix
 from xkeymsg.client.stats import OnError
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, XKeyPair

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.client.whom import To, Whom
+from xkeymsg.client.trust import To, Whom
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.plan import Headers, pairs_of
