@@ -10,7 +10,7 @@ from types import FrameType
 
 import anyio
 
-from receiver.printer import Output
+from receiver.printer import Printer
 from xkeymsg.daemons.common.terminal import describe, quote, say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.envelope.frame import MAGIC
@@ -28,7 +28,7 @@ __all__ = ("receive",)
 async def receive(
     options: ConnectOptions,
     pair: XKeyPair,
-    output: Output,
+    output: Printer,
     *,
     subject: str,
     queue: str = "",

@@ -11,10 +11,10 @@ import click
 from xkeymsg.daemons.common.terminal import quote, say
 from xkeymsg.keys import XKey
 
-__all__ = ("OUTPUTS", "Output")
+__all__ = ("OUTPUTS", "Printer")
 
 
-class Output(Protocol):
+class Printer(Protocol):
     """Where opened messages go."""
 
     def start(self, public: XKey) -> None:
@@ -60,4 +60,4 @@ class _Raw:
         click.echo(data, nl=False)
 
 
-OUTPUTS: dict[str, type[Output]] = {"text": _Text, "json": _JSON, "raw": _Raw}
+OUTPUTS: dict[str, type[Printer]] = {"text": _Text, "json": _JSON, "raw": _Raw}

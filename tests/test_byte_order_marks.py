@@ -22,8 +22,8 @@ from xkeymsg.cli.peers_text import with_peer
 from xkeymsg.cli.policy import _read
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.receiver.sinks.token import read_token
-from xkeymsg.daemons.sender.config import Config
-from xkeymsg.daemons.sender.sources.reader import Line, Reader
+from xkeymsg.daemons.sender.config import SenderConfig
+from xkeymsg.daemons.sender.sources.reader import Line, LineReader
 from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.text import MARK, decode_text, without_mark
@@ -65,7 +65,7 @@ READ: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         "file", USER, lambda path: login(ConnectOptions(nkey=path))["public_nkey"](),
     ),
     "a configuration": (
-        "file", CONFIG, lambda path: load_config(Config, path, prefix="X", environ={}),
+        "file", CONFIG, lambda path: load_config(SenderConfig, path, prefix="X", environ={}),
     ),
     "a context": ("nats/context/a.json", '{"url": "nats://h", "user": "u"}', context),
     "the chosen context": (
@@ -137,7 +137,7 @@ async def lines_of(data: bytes, *, offset: int = 0) -> list[Line]:
     os.write(writing, data)
     os.close(writing)
     try:
-        return [line async for line in Reader(reading, offset=offset)]
+        return [line async for line in LineReader(reading, offset=offset)]
     finally:
         os.close(reading)
 

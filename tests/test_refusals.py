@@ -42,8 +42,8 @@ from xkeymsg.client.stats import Where
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.documents import parse_document
 from xkeymsg.daemons.common.records import record_of
-from xkeymsg.daemons.sender.config import Config
-from xkeymsg.daemons.sender.sealed import Author
+from xkeymsg.daemons.sender.config import SenderConfig
+from xkeymsg.daemons.sender.route_sealer import Author
 from xkeymsg.envelope import derive
 from xkeymsg.fields.files import parse_readers
 from xkeymsg.nkey import Prefix, encode_seed
@@ -364,7 +364,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "an nkey to log in with": (typo(USER), lambda path: login(ConnectOptions(nkey=path))),
     "a configuration": (
         f'[key]\nseed_file = "{BOB.seed()}"',
-        lambda path: load_config(Config, path, prefix="X", environ={}),
+        lambda path: load_config(SenderConfig, path, prefix="X", environ={}),
     ),
 }
 

@@ -15,7 +15,7 @@ from xkeymsg.errors import LimitExceededError, MalformedError
 
 __all__ = (
     "NIL",
-    "Reader",
+    "WireReader",
     "array_header",
     "bin_header",
     "encode_bin",
@@ -92,7 +92,7 @@ _UINT: Final[_Forms] = {
 def read_bin(
     data: bytes, at: int, end: int, what: str, limit: int | None = None
 ) -> tuple[int, int]:
-    """Return where the bytes of the bin at `at` begin and end; as `Reader.read_bin`."""
+    """Return where the bytes of the bin at `at` begin and end; as `WireReader.read_bin`."""
     start = at + 2
     if start <= end and data[at] == _BIN_8:
         size = data[at + 1]
@@ -109,7 +109,7 @@ def read_bin(
     return start, start + size
 
 
-class Reader:
+class WireReader:
     """Reads values from `data[at:end]`, one after the other."""
 
     __slots__ = ("_data", "at", "end")

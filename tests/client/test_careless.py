@@ -194,7 +194,7 @@ async def test_what_on_event_raises_ends_no_consumer(
             xkeymsg.connect(jetstream_server.url, key=ALICE, trust=PEERS) as alice,
             bob.js.consume("S", "d", echo, create=DurableOptions(), on_event=note) as consumer,
         ):
-            await bob._port.publish("a", b"garbage")
+            await bob._connection.publish("a", b"garbage")
             await until(lambda: consumer.counts["quarantined"])
             await alice.js.publish("a", b"", to="bob")
             await until(lambda: consumer.counts["handled"] == 1)

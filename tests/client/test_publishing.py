@@ -176,9 +176,9 @@ async def test_recipients_are_the_same_object_as_long_as_trust_says_the_same() -
     trust = Recording()
     town = Town(None)
     async with town.connect(trust=trust) as alice:
-        first = alice._whom.recipients(["bob", CAROL.public])
-        assert alice._whom.recipients(["bob", CAROL.public]) is first
-        assert alice._whom.recipients(("bob", CAROL.public)) is first
+        first = alice._client_trust.recipients(["bob", CAROL.public])
+        assert alice._client_trust.recipients(["bob", CAROL.public]) is first
+        assert alice._client_trust.recipients(("bob", CAROL.public)) is first
         assert first == (Recipient(BOB.public), Recipient(CAROL.public))
         assert trust.asked == ["bob"] * 3  # for every message: a change counts for the next one
 
@@ -259,9 +259,9 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
 ) -> None:
     more: dict[str, Any] = {"headers": {"a": "b"}, "expires": timedelta(minutes=1)}
     async with town.connect(padding=padding) as alice, town.connect(BOB) as bob:
-        limit = alice._port.max_payload
+        limit = alice._connection.max_payload
         sealer = alice._outgoing.sealer()
-        to = alice._whom.recipients("bob")
+        to = alice._client_trust.recipients("bob")
 
         def wire(size: int) -> int:
             told: list[int] = []
@@ -290,7 +290,7 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with town.connect(trust=WITH_ESCROW) as alice:
-        limit = alice._port.max_payload
+        limit = alice._connection.max_payload
         monkeypatch.setattr(Session, "next_nonce", None)
         document = {"name": "x" * limit, "sum": 0}
         with pytest.raises(PayloadTooLargeError) as caught:

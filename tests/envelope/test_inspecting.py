@@ -22,7 +22,7 @@ from tests.envelope.cast import (
 )
 from tests.envelope.forge import Pieces, Rogue, head_of
 from xkeymsg import LimitExceededError, Limits, MalformedError, Sealer, XKeyMsgError
-from xkeymsg.envelope.inspect import Part, inspect, message_id, sender_of
+from xkeymsg.envelope.inspect import InspectedPart, inspect, message_id, sender_of
 
 
 def test_an_outsider_sees_who_when_what_for_and_how_much(clock: Clock) -> None:
@@ -35,7 +35,7 @@ def test_an_outsider_sees_who_when_what_for_and_how_much(clock: Clock) -> None:
     assert seen.expires == datetime(2026, 1, 2, tzinfo=UTC)
     assert (seen.identity, seen.signed, seen.revision) == (ALICE_USER.public, True, 7)
     assert (seen.size, len(seen.tags)) == (len(envelope), 2)
-    assert seen.parts == [Part("payload", padded=False, size=6)]
+    assert seen.parts == [InspectedPart("payload", padded=False, size=6)]
     assert bytes(seen.session) == head_of(envelope).E
     assert (sender_of(envelope), message_id(envelope).hex()) == (
         bytes(ALICE.public),
@@ -57,7 +57,7 @@ def test_an_outsider_sees_how_many_parts_each_group_of_readers_may_open() -> Non
     )
     seen = inspect(envelope)
     assert seen.views == [1, 2]
-    assert seen.parts == [Part("fields", padded=True, size=2)] * 2
+    assert seen.parts == [InspectedPart("fields", padded=True, size=2)] * 2
     assert (seen.signed, seen.identity, seen.expires, seen.revision) == (False, None, None, None)
 
 

@@ -21,7 +21,7 @@ from tests.trust.chains.rows import ROWS
 from tests.trust.chains.world import Scene
 from xkeymsg.errors import MalformedClaimError
 from xkeymsg.nkey import Prefix
-from xkeymsg.trust.chain import Account, Operator, Policy, User, authorize, identify
+from xkeymsg.trust.chain import Account, Operator, TrustPolicy, User, authorize, identify
 from xkeymsg.trust.jwt import (
     UNLIMITED_ACCOUNT,
     UNLIMITED_USER,
@@ -151,7 +151,7 @@ def test_we_admit_chains_that_they_issue(peer: Foreign) -> None:
         operator, account, plain, scoped = (said["token"] for said in answers)
         now = int(time.time())  # they issue by the clock, some time after the scene was made
         authority = authorize(
-            Policy(anchors=frozenset({S.operator.public})),
+            TrustPolicy(anchors=frozenset({S.operator.public})),
             Operator.decode(operator),
             S.account.public,
             [Account.decode(account)],

@@ -24,7 +24,7 @@ from tests.soak.pages import read_metrics
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.jetstream.quarantine_records import Record, parse_record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, parse_record
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import DeliveryError, EnvelopeError, XKeyMsgError
 from xkeymsg.testing import NATSServer
@@ -346,7 +346,7 @@ class Arena:
         except EnvelopeError:
             return False
 
-    async def _records(self) -> AsyncIterator[tuple[str, Record]]:
+    async def _records(self) -> AsyncIterator[tuple[str, QuarantineRecord]]:
         for stream in ("XKM_UNPROVEN", "XKM_PROVEN"):
             async for stored in messages(self.patient, stream, f"{stream}.>"):
                 yield stream.removeprefix("XKM_").lower(), parse_record(stored).record

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tests.soak.ledger import Ledger
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 
 STREAM, DURABLE = "ORDERS", "workers"
 
@@ -31,7 +31,9 @@ class Audit:
     kept: set[bytes] = field(default_factory=set)
     """What is in quarantine."""
 
-    def read_quarantine(self, ledger: Ledger, records: Iterable[tuple[str, Record]]) -> None:
+    def read_quarantine(
+        self, ledger: Ledger, records: Iterable[tuple[str, QuarantineRecord]]
+    ) -> None:
         """Enter the records, each with the name of its quarantine: `proven` or `unproven`."""
         times: Counter[bytes] = Counter()
         for proof, record in records:

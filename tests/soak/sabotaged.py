@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from receiver.__main__ import main
 from tests.soak.receiving import prepare
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.daemons.common.records import Record as Line
 from xkeymsg.daemons.receiver.sinks.files import Files
 
@@ -26,7 +26,7 @@ def sabotage() -> None:
     async def delivering(self: Files, batch: Sequence[Line]) -> None:
         await deliver(self, [line for each in batch if (line := _line(each)) is not None])
 
-    async def forgetting(self: Quarantine, record: Record) -> bool:
+    async def forgetting(self: Quarantine, record: QuarantineRecord) -> bool:
         return True
 
     Files.deliver = delivering  # type: ignore[method-assign]

@@ -22,7 +22,7 @@ from tests.soak.memory import slope
 from tests.soak.sinks import Lines, check, read_files
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.failures import Reason
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.transport.link import Link
 
 NAMES = [f"{number:032x}" for number in range(10)]
@@ -206,17 +206,19 @@ def test_what_was_under_way_may_come_twice_where_the_sink_does_not_know(
 
 def in_quarantine(
     data: bytes, proof: str = "unproven", sequence: int = 0, stream: str = STREAM
-) -> tuple[str, Record]:
+) -> tuple[str, QuarantineRecord]:
     reason: Reason = "refused" if proof == "proven" else "undecryptable"
     sequence = sequence or PLACES[data].start
-    return proof, Record(stream, DURABLE, sequence, 1, b"orders.1", reason, b"", data)
+    return proof, QuarantineRecord(stream, DURABLE, sequence, 1, b"orders.1", reason, b"", data)
 
 
 RECORDS = [in_quarantine(b"noise"), in_quarantine(b"late", "proven"), in_quarantine(b"odd")]
 
 
 def audited(
-    records: list[tuple[str, Record]], *given_up: int, stored: tuple[tuple[int, bytes], ...] = ()
+    records: list[tuple[str, QuarantineRecord]],
+    *given_up: int,
+    stored: tuple[tuple[int, bytes], ...] = (),
 ) -> Ledger:
     ledger = balanced()
     ledger.faults["leader killed"] = 1
@@ -270,7 +272,7 @@ def test_what_is_given_up_is_given_up_by_name() -> None:
     ],
 )
 def test_strangers_messages_that_are_not(
-    records: list[tuple[str, Record]], given_up: tuple[int, ...], said: str
+    records: list[tuple[str, QuarantineRecord]], given_up: tuple[int, ...], said: str
 ) -> None:
     assert audited(records, *given_up).errors() == [said]
 

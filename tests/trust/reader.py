@@ -13,7 +13,7 @@ from xkeymsg.trust.chain import (
     CertifiedKey,
     Identity,
     Operator,
-    Policy,
+    TrustPolicy,
     User,
     authorize,
     certify,
@@ -32,7 +32,7 @@ class Reader:
     def __init__(self, scene: Scene, operator: str | None = None) -> None:
         self.scene = scene
         self.marks = Marks()
-        self.policy: Policy = scene.policy
+        self.policy: TrustPolicy = scene.policy
         self.operator = operator or scene.operator_jwt()
         self.now = scene.now
 

@@ -20,7 +20,7 @@ from xkeymsg.trust.chain import (
     Certificate,
     Identity,
     Operator,
-    Policy,
+    TrustPolicy,
     User,
     authorize,
     certify,
@@ -44,7 +44,7 @@ def read(name: str) -> str:
 @cache
 def clinic(account: str = "CLINIC") -> Authority:
     operator, claims = Operator.decode(read("HOSPITAL")), Account.decode(read(account))
-    policy = Policy(anchors=frozenset({operator.claims.subject}))
+    policy = TrustPolicy(anchors=frozenset({operator.claims.subject}))
     return authorize(policy, operator, claims.claims.subject, [claims], NOW, Marks())
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, overload
 
-from xkeymsg.client.connection import Port
+from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.outgoing import Room, check_subject, clear_block
 from xkeymsg.client.refusals import refusing
-from xkeymsg.client.replies import Answering, Prefix
-from xkeymsg.client.requests import Asking
+from xkeymsg.client.replies import Prefix, Replies
+from xkeymsg.client.requests import Requests
 from xkeymsg.client.scope import Format
 from xkeymsg.client.services import Handler, Service
-from xkeymsg.client.stats import OnError, Stats, Where, Witness
+from xkeymsg.client.stats import Events, OnError, Stats, Where
 from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
 from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
@@ -51,7 +51,7 @@ class Client:
 
     def __init__(
         self,
-        port: Port,
+        connection: Connection,
         core: Core,
         *,
         reply_prefix: Prefix = "_INBOX",
@@ -59,13 +59,15 @@ class Client:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         """Take a connection, and what seals and opens; users have `connect`."""
-        self._core, self._port = core, port
-        self._whom, self._outgoing = core.whom, core.outgoing
+        self._core, self._connection = core, connection
+        self._client_trust, self._outgoing = core.client_trust, core.outgoing
         self._stats = Stats()
-        self._witness = Witness(self._stats, on_error)
+        self._events = Events(self._stats, on_error)
         self._on_event = on_event
-        self._asking = Asking(port, self._outgoing, self._witness, core.limits, core.whom)
-        self._answering = Answering(port, self._outgoing, self._stats, reply_prefix)
+        self._asking = Requests(
+            connection, self._outgoing, self._events, core.limits, core.client_trust
+        )
+        self._answering = Replies(connection, self._outgoing, self._stats, reply_prefix)
         self._background = Background()
         self._js: JetStream | None = None
 
@@ -93,13 +95,13 @@ class Client:
     @property
     def stats(self) -> Stats:
         """What it has done, and refused, so far."""
-        self._stats.dropped = self._port.dropped
+        self._stats.dropped = self._connection.dropped
         return self._stats
 
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
         """Whether there is a connection, or will be one."""
-        return self._port.state
+        return self._connection.state
 
     # --- publishing -------------------------------------------------------------------------------
 
@@ -144,13 +146,13 @@ class Client:
         envelope = self._outgoing.payload(
             subject,
             data,
-            self._whom.recipients(to),
-            room=Room(self._port.max_payload, len(block)),
+            self._client_trust.recipients(to),
+            room=Room(self._connection.max_payload, len(block)),
             headers=headers,
             content_type=content_type,
             expires=expires,
         )
-        await self._port.publish(subject, envelope, headers=block)
+        await self._connection.publish(subject, envelope, headers=block)
         self._stats.published += 1
 
     @refusing
@@ -191,12 +193,12 @@ class Client:
             document,
             policy=policy,
             readers=readers,
-            room=Room(self._port.max_payload, len(block)),
+            room=Room(self._connection.max_payload, len(block)),
             headers=headers,
             content_type=content_type,
             expires=expires,
         )
-        await self._port.publish(subject, envelope, headers=block)
+        await self._connection.publish(subject, envelope, headers=block)
         self._stats.published += 1
 
     async def flush(self) -> None:
@@ -207,7 +209,7 @@ class Client:
                 it had confirmed, or it gave no answer in time.
             ConnectionFailedError: If the client is closed.
         """
-        await self._port.confirm()
+        await self._connection.confirm()
 
     def _block(self, clear_headers: Mapping[str, str] | None) -> bytes:
         if not clear_headers:
@@ -306,9 +308,9 @@ class Client:
             require_signature=require_signature,
         )
         return Subscription(
-            self._port,
+            self._connection,
             scope,
-            self._witness.also(on_error),
+            self._events.also(on_error),
             subject,
             queue=queue,
             max_messages=max_messages,
@@ -348,7 +350,7 @@ class Client:
         return await self._asking.first(
             subject,
             data,
-            self._whom.recipients(to),
+            self._client_trust.recipients(to),
             timeout=timeout,
             headers=headers,
             content_type=content_type,
@@ -386,7 +388,7 @@ class Client:
         return await self._asking.several(
             subject,
             data,
-            self._whom.recipients(to),
+            self._client_trust.recipients(to),
             timeout=timeout,
             replies=replies,
             headers=headers,
@@ -479,7 +481,7 @@ class Client:
         return Service(
             subscription,
             self._answering,
-            self._witness.also(on_error),
+            self._events.also(on_error),
             handler,
             concurrency=concurrency,
             grace=grace,
@@ -496,9 +498,9 @@ class Client:
             ConfigurationError: If the connection is one of tests, in memory.
         """
         if self._js is None:
-            if not isinstance(self._port, Link):
+            if not isinstance(self._connection, Link):
                 raise ConfigurationError("there is no JetStream in memory: use a server")
-            self._js = JetStream(self._port, self._core)
+            self._js = JetStream(self._connection, self._core)
         return self._js
 
     # --- life -------------------------------------------------------------------------------------
@@ -508,11 +510,11 @@ class Client:
 
         Iterations come to their end. It takes no longer than `timeout` seconds.
         """
-        await self._port.drain(timeout)
+        await self._connection.drain(timeout)
 
     def start(self) -> None:
         """Begin to look at what trust reads; `connect` calls it."""
-        trust = self._whom.senders
+        trust = self._client_trust.senders
         if isinstance(trust, Reloadable):
             self._background.spawn(self._reload(trust))
 
@@ -531,7 +533,7 @@ class Client:
             try:
                 await in_thread(trust.reload)
             except Exception as error:  # noqa: BLE001 - what was in use before stays in use
-                self._witness.tell(error, Where("trust", path))
+                self._events.tell(error, Where("trust", path))
 
     def happened(self, event: Event) -> None:
         """Take note of what happens to the connection."""
@@ -539,9 +541,9 @@ class Client:
             self._on_event(event)
         if event.kind == "slow":
             error = DeliveryError(f"{event.dropped} messages so far found no room, and are lost")
-            self._witness.tell(error, Where("connection", event.subject))
+            self._events.tell(error, Where("connection", event.subject))
         elif event.error is not None:
-            self._witness.tell(event.error, Where("connection"))
+            self._events.tell(event.error, Where("connection"))
 
     def __repr__(self) -> str:
         return f"<Client {self.public}, {self.state}>"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.client.client import Client
-from xkeymsg.client.connection import Port
+from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.client.replies import Prefix
 from xkeymsg.client.stats import OnError
@@ -116,11 +116,11 @@ async def _connected(
 
 @asynccontextmanager
 async def client_on(
-    port: Port, core: Core, inbox_prefix: str, more: ClientOptions
+    connection: Connection, core: Core, inbox_prefix: str, more: ClientOptions
 ) -> AsyncIterator[Client]:
     """Run a client on a connection, for the life of a block; `connect` and tests build on it."""
     client = Client(
-        port,
+        connection,
         core,
         reply_prefix=more.get("reply_prefix") or inbox_prefix,
         on_error=more.get("on_error"),

@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("Port",)
+__all__ = ("Connection",)
 
 
-class Port(Protocol):
+class Connection(Protocol):
     """A connection that comes back; `xkeymsg.transport.link.Link` says what each promises."""
 
     dropped: int

@@ -9,9 +9,9 @@ from typing import Any, TypedDict
 from xkeymsg import nkey
 from xkeymsg.client.outgoing import Outgoing
 from xkeymsg.client.replies import Prefix
-from xkeymsg.client.scope import Scope
+from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.stats import OnError
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
@@ -53,18 +53,18 @@ class Core:
             TypeError: If an argument has the wrong type.
         """
         self.keyring = _keyring(key)
-        self.whom = Whom(trust)
+        self.client_trust = ClientTrust(trust)
         self.limits = options.get("limits")
         self._options = options
         self.outgoing = Outgoing(
             self.keyring.active,
-            self.whom,
+            self.client_trust,
             signer=options.get("signer"),
             identity=self._identity(self.keyring),
             limits=self.limits,
             padding=options.get("padding", False),
         )
-        self._scopes: weakref.WeakSet[Scope] = weakref.WeakSet()  # that another key is for
+        self._scopes: weakref.WeakSet[OpeningScope] = weakref.WeakSet()  # that another key is for
 
     def rekey(self, key: XKeyPair | Keyring) -> None:
         """Seal with another key from now on, and open what is sealed to it.
@@ -78,14 +78,14 @@ class Core:
         for scope in self._scopes:
             scope.rekey(keyring)
 
-    def scope(self, **accepted: Any) -> Scope:
-        """Begin a scope in which messages are opened; see `Scope` for what it may accept.
+    def scope(self, **accepted: Any) -> OpeningScope:
+        """Begin a scope in which messages are opened; see `OpeningScope` for what it may accept.
 
         Raises:
             ConfigurationError: If a value makes no sense.
             TypeError: If a subject is not a str.
         """
-        scope = Scope(self.keyring, self.whom, limits=self.limits, **accepted)
+        scope = OpeningScope(self.keyring, self.client_trust, limits=self.limits, **accepted)
         self._scopes.add(scope)
         return scope
 

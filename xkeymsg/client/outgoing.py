@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.client.trust import To, Whom
+from xkeymsg.client.trust import ClientTrust, To
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.plan import Headers, pairs_of
@@ -58,7 +58,7 @@ class Outgoing:
     def __init__(
         self,
         pair: XKeyPair,
-        whom: Whom,
+        client_trust: ClientTrust,
         *,
         signer: Signer | None = None,
         identity: str | None = None,
@@ -73,7 +73,7 @@ class Outgoing:
             TypeError: If an argument has the wrong type.
         """
         self._pair = pair
-        self._whom = whom
+        self._client_trust = client_trust
         self._more: dict[str, Any] = {
             "signer": signer,
             "identity": identity,
@@ -81,7 +81,7 @@ class Outgoing:
             "padding": padding,
         }
         self._limits = limits or Limits()
-        self._always = whom.always_to()
+        self._always = client_trust.always_to()
         self._sealer = Sealer(pair, always_to=self._always, **self._more)
         self.wire_headers: Mapping[str, str] = {"sender": str(pair.public)}
         """What every message shows: its sender's key, a hint that nobody has to believe."""
@@ -106,7 +106,7 @@ class Outgoing:
 
     def sealer(self) -> Sealer:
         """Return what seals: to whom every message goes, besides, is as trust has it now."""
-        always = self._whom.always_to()
+        always = self._client_trust.always_to()
         if always is not self._always:
             if always != self._always:
                 self._sealer.close()
@@ -144,7 +144,7 @@ class Outgoing:
         """
         if type(data) is not bytes:
             raise TypeError(f"data is bytes, not {type(data).__name__}")
-        sealer, revision = self.sealer(), self._whom.revision
+        sealer, revision = self.sealer(), self._client_trust.revision
         pairs = pairs_of(headers) if headers else []
         headers = TransportHeaders((*own, *pairs)) if own else pairs
         most = len(data) + len(data) // 8 + _OVERHEAD + 4 * len(subject or "")
@@ -203,7 +203,7 @@ class Outgoing:
             headers=headers,
             content_type=content_type,
             expires=expires,
-            revision=self._whom.revision,
+            revision=self._client_trust.revision,
             check_size=room.check,
         )
 
@@ -212,7 +212,9 @@ class Outgoing:
     ) -> dict[str, tuple[XKey | Recipient, ...]]:
         if readers is None:
             wanted = set(policy.permissions) - set(policy.allow_unread)
-            return {name: self._whom.recipients(PERMISSION + name) for name in sorted(wanted)}
+            return {
+                name: self._client_trust.recipients(PERMISSION + name) for name in sorted(wanted)
+            }
         if not isinstance(readers, Mapping):
             raise TypeError(f"readers are a mapping, not {type(readers).__name__}")
         check_lasting(readers)
@@ -223,7 +225,7 @@ class Outgoing:
         }
         if not all(isinstance(name, str) for name in listed):
             raise PolicyError("permissions are named by a str")
-        return {name: self._whom.recipients(to) for name, to in listed.items() if to != ()}
+        return {name: self._client_trust.recipients(to) for name, to in listed.items() if to != ()}
 
 
 def clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from xkeymsg.client.connection import Port
+from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import Outgoing, Room
 from xkeymsg.client.requests import MOST_TEXT, reply_subject
 from xkeymsg.client.scope import Request
@@ -30,7 +30,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import XKey
 from xkeymsg.transport.subjects import encode_subject
 
-__all__ = ("Answering", "Prefix", "Reply")
+__all__ = ("Prefix", "Replies", "Reply")
 
 Prefix = str | Callable[[Message], str]
 """What an inbox begins with, for everybody or for the sender of a request: `_INBOX_bob`."""
@@ -53,11 +53,13 @@ class _Address(NamedTuple):
     to: str
 
 
-class Answering:
+class Replies:
     """Answers the requests that one client gets."""
 
-    def __init__(self, port: Port, outgoing: Outgoing, stats: Stats, prefix: Prefix) -> None:
-        self._port = port
+    def __init__(
+        self, connection: Connection, outgoing: Outgoing, stats: Stats, prefix: Prefix
+    ) -> None:
+        self._connection = connection
         self._outgoing = outgoing
         self._stats = stats
         self._prefix = prefix
@@ -111,14 +113,14 @@ class Answering:
             reply_subject(message.message_id),
             data,
             (key,),
-            room=Room(self._port.max_payload, len(block)),
+            room=Room(self._connection.max_payload, len(block)),
             headers=headers,
             own=own,
             content_type=content_type,
         )
         request.answered = True
         try:
-            await self._port.publish(to, envelope, headers=block)
+            await self._connection.publish(to, envelope, headers=block)
         except BaseException:
             request.answered = False  # nothing has left
             raise

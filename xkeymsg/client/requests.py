@@ -24,13 +24,13 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
 
-from xkeymsg.client.connection import Port
+from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
 from xkeymsg.client.scope import LARGE, part_own
-from xkeymsg.client.stats import Where, Witness
+from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.envelope.message import Message
@@ -48,7 +48,7 @@ from xkeymsg.limits import Limits
 from xkeymsg.opener import Opener
 from xkeymsg.transport.raw import Raw, RawSubscription
 
-__all__ = ("MOST_TEXT", "Asking", "reply_subject")
+__all__ = ("MOST_TEXT", "Requests", "reply_subject")
 
 _LONGEST: Final = 86_400.0
 MOST_TEXT: Final = 1000
@@ -108,20 +108,25 @@ class _Question:
         return len(self._answered) == len(self._asked)
 
 
-class Asking:
+class Requests:
     """The requests of one client, and its inbox."""
 
     def __init__(
-        self, port: Port, outgoing: Outgoing, witness: Witness, limits: Limits | None, whom: Whom
+        self,
+        connection: Connection,
+        outgoing: Outgoing,
+        events: Events,
+        limits: Limits | None,
+        client_trust: ClientTrust,
     ) -> None:
-        self._port = port
+        self._connection = connection
         self._outgoing = outgoing
-        self._witness = witness
-        self._whom = whom
+        self._events = events
+        self._client_trust = client_trust
         self._skew = (limits or Limits()).skew
         self._pair = XKeyPair.generate()  # of this process alone: nobody can have stolen it before
         self._opener = Opener(self._pair, limits=limits)
-        self._inbox = port.new_inbox()
+        self._inbox = connection.new_inbox()
         self._waiting: dict[bytes, _Question] = {}
         self._background = Background()
         self._subscription: RawSubscription | None = None
@@ -208,8 +213,8 @@ class Asking:
         await self._start()
         token = secrets.token_urlsafe(16)
         reply_to = f"{self._inbox}.{token}"
-        question = _Question(to, self._whom.vouch)
-        room = Room(self._port.max_payload, len(self._outgoing.block))
+        question = _Question(to, self._client_trust.vouch)
+        room = Room(self._connection.max_payload, len(self._outgoing.block))
         envelope = self._outgoing.payload(
             subject,
             data,
@@ -224,11 +229,11 @@ class Asking:
         question.subject = reply_subject(message_id(envelope))
         self._waiting[token.encode()] = question
         try:
-            with self._port.asking():
-                await self._port.publish(
+            with self._connection.asking():
+                await self._connection.publish(
                     subject, envelope, headers=self._outgoing.block, reply=reply_to
                 )
-                self._witness.stats.published += 1
+                self._events.stats.published += 1
                 yield question
         finally:
             del self._waiting[token.encode()]
@@ -246,7 +251,7 @@ class Asking:
             if self._closed:
                 raise ConnectionFailedError("the client is closed")
             if self._subscription is None or self._subscription.ended:
-                subscription = await self._port.subscribe(f"{self._inbox}.*")
+                subscription = await self._connection.subscribe(f"{self._inbox}.*")
                 self._subscription = subscription
                 self._background.spawn(self._read(subscription))
 
@@ -258,7 +263,7 @@ class Asking:
             try:
                 await self._take(question, raw)
             except Exception as error:  # noqa: BLE001 - nothing that comes ends this
-                self._witness.refused(error, Where("reply", raw.subject_text))
+                self._events.refused(error, Where("reply", raw.subject_text))
         self._give_up()
 
     def _give_up(self) -> None:
@@ -276,7 +281,7 @@ class Asking:
         else:
             message = await in_thread(self._open, question, raw)
         question.take(message)
-        self._witness.stats.opened += 1
+        self._events.stats.opened += 1
 
     def _open(self, question: _Question, raw: Raw) -> Message:
         message = self._opener.open(raw.data, subject=question.subject, senders=question)

@@ -10,7 +10,7 @@ from xkeymsg import primitives
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.outgoing import REPLIES
 from xkeymsg.client.threads import guarded
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.message import Message
@@ -30,7 +30,7 @@ from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("LARGE", "LARGE_DOCUMENT", "Format", "Request", "Scope", "part_own")
+__all__ = ("LARGE", "LARGE_DOCUMENT", "Format", "OpeningScope", "Request", "part_own")
 
 Format = Literal["xkm1", "xkv1"]
 
@@ -58,13 +58,13 @@ class Request:
         self.answered = False
 
 
-class Scope:
+class OpeningScope:
     """Opens what comes to one subscription, or durable, and remembers it."""
 
     def __init__(
         self,
         keyring: Keyring,
-        whom: Whom,
+        client_trust: ClientTrust,
         *,
         subjects: str | Iterable[str],
         documents: bool = False,
@@ -79,7 +79,7 @@ class Scope:
 
         Args:
             keyring: The reader's keys.
-            whom: Whom it admits.
+            client_trust: ClientTrust it admits.
             subjects: What messages may be sealed for: subjects, or NATS patterns.
             documents: Whether they are documents.
             match_wire: Whether the subject on the wire has to be the sealed one.
@@ -105,12 +105,12 @@ class Scope:
         if _XKV1.decode() in self._formats and (documents or match_wire or require_signature):
             raise ConfigurationError("xkv1 has no documents, no subject and no signature")
         self._keyring = keyring
-        self._whom = whom
+        self._client_trust = client_trust
         self._subjects = accepted[0] if len(accepted) == 1 else accepted
         self._match_wire = match_wire
         self._opener = Opener(
             keyring,
-            whom.senders,
+            client_trust.senders,
             replay=replay,
             max_age=max_age,
             require_signature=require_signature,
@@ -184,7 +184,7 @@ class Scope:
         if not self._expected(wire):
             raise SubjectMismatchError("came on another subject than those expected")
         sender = _hint(raw.headers)
-        admission = self._whom.admits_xkv1(sender, wire)
+        admission = self._client_trust.admits_xkv1(sender, wire)
         if admission is None:
             raise SenderNotAdmittedError("this key may not send xkv1 on this subject")
         data = self._unbox(raw.data, sender)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
-from xkeymsg.client.replies import Answering, Reply
-from xkeymsg.client.stats import Where, Witness
+from xkeymsg.client.replies import Replies, Reply
+from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.subscription import Subscription
 from xkeymsg.client.tasks import Background
 from xkeymsg.envelope.message import Message
@@ -35,8 +35,8 @@ class Service:
     def __init__(
         self,
         subscription: Subscription[Message],
-        answering: Answering,
-        witness: Witness,
+        answering: Replies,
+        events: Events,
         handler: Handler,
         *,
         concurrency: int,
@@ -49,7 +49,7 @@ class Service:
             raise ConfigurationError("concurrency is at least 1, and grace at least 0 seconds")
         self._subscription = subscription
         self._answering = answering
-        self._witness = witness
+        self._events = events
         self._handler = handler
         self._slots = asyncio.Semaphore(concurrency)
         self._grace = grace
@@ -105,7 +105,7 @@ class Service:
             # Before the handler runs: what cannot be answered is not done either.
             self._answering.address(message, anyone=self._anyone)
         except Exception as error:  # noqa: BLE001 - a prefix may be a function of the program's
-            self._witness.refused(error, Where("message", where.subject))
+            self._events.refused(error, Where("message", where.subject))
             return
         reply = await self._call(message, where)
         if message._origin.answered:  # type: ignore[attr-defined]  # noqa: SLF001 - as above
@@ -113,7 +113,7 @@ class Service:
         try:
             await self._send(message, reply)
         except Exception as error:  # noqa: BLE001 - one request's fault is not the service's
-            self._witness.tell(bare(error), where)
+            self._events.tell(bare(error), where)
 
     async def _call(self, message: Message, where: Where) -> Reply | ServiceError:
         """Run the handler; whatever it raises, a service goes on."""
@@ -127,13 +127,13 @@ class Service:
         except KeyboardInterrupt:
             raise
         except ServiceError as error:
-            self._witness.failed(error, where)
+            self._events.failed(error, where)
             return error
         except BaseException as error:  # SystemExit, too: no message ends the program
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            self._witness.failed(error, where)
+            self._events.failed(error, where)
             return ServiceError(_INTERNAL)
 
     async def _send(self, message: Message, reply: Reply | ServiceError) -> None:
@@ -147,10 +147,10 @@ class Service:
                 message, data, headers=headers, content_type=content_type, anyone=anyone
             )
         except PayloadTooLargeError as error:
-            self._witness.tell(bare(error), Where("handler", message.wire_subject or ""))
+            self._events.tell(bare(error), Where("handler", message.wire_subject or ""))
             await answering.fail(message, ServiceError(error.code), anyone=anyone)
         except Exception as error:
             if message._origin.answered or getattr(error, "retryable", False):  # type: ignore[attr-defined]  # noqa: SLF001
                 raise
-            self._witness.failed(bare(error), Where("handler", message.wire_subject or ""))
+            self._events.failed(bare(error), Where("handler", message.wire_subject or ""))
             await answering.fail(message, ServiceError(_INTERNAL), anyone=anyone)

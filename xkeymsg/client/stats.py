@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.shown import safe_repr
 
-__all__ = ("OnError", "Stats", "Where", "Witness")
+__all__ = ("Events", "OnError", "Stats", "Where")
 
 
 class Where(NamedTuple):
@@ -48,16 +48,16 @@ class Stats:
     """Messages that found no room where they were to wait."""
 
 
-class Witness:
+class Events:
     """Counts what is refused, and tells of it."""
 
     def __init__(self, stats: Stats, *listeners: OnError | None) -> None:
         self.stats = stats
         self._listeners = tuple(each for each in listeners if each is not None)
 
-    def also(self, listener: OnError | None) -> Witness:
+    def also(self, listener: OnError | None) -> Events:
         """Return one that tells somebody else in the first place."""
-        return self if listener is None else Witness(self.stats, listener)
+        return self if listener is None else Events(self.stats, listener)
 
     def refused(self, error: Exception, where: Where) -> None:
         """Count a message that was refused, and tell of it."""

@@ -7,9 +7,9 @@ from collections import deque
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
-from xkeymsg.client.connection import Port
-from xkeymsg.client.scope import Scope
-from xkeymsg.client.stats import Where, Witness
+from xkeymsg.client.connection import Connection
+from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.threads import in_thread
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError
@@ -39,9 +39,9 @@ class Subscription(Generic[_M]):
 
     def __init__(
         self,
-        port: Port,
-        scope: Scope,
-        witness: Witness,
+        connection: Connection,
+        scope: OpeningScope,
+        events: Events,
         subject: str,
         *,
         queue: str = "",
@@ -54,9 +54,9 @@ class Subscription(Generic[_M]):
             )
         self.subject = subject
         """What it listens on."""
-        self._port = port
+        self._connection = connection
         self._scope = scope
-        self._witness = witness
+        self._events = events
         self._queue = queue
         self._bounds = {"max_messages": max_messages, "max_bytes": max_bytes}
         self._raw: RawSubscription | None = None
@@ -79,7 +79,9 @@ class Subscription(Generic[_M]):
         """
         if self._raw is not None:
             raise ConfigurationError("a subscription is begun once: its memory is its own")
-        self._raw = await self._port.subscribe(self.subject, queue=self._queue, **self._bounds)
+        self._raw = await self._connection.subscribe(
+            self.subject, queue=self._queue, **self._bounds
+        )
         return self
 
     async def __aexit__(
@@ -152,8 +154,8 @@ class Subscription(Generic[_M]):
         return self._took(opened)
 
     def _took(self, opened: _M) -> _M:
-        self._witness.stats.opened += 1
+        self._events.stats.opened += 1
         return opened
 
     def _refuse(self, error: Exception, raw: Raw) -> None:
-        self._witness.refused(error, Where("message", raw.subject_text))
+        self._events.refused(error, Where("message", raw.subject_text))

@@ -1,4 +1,4 @@
-"""Whom a client seals to, and from whom it takes: trust, in whatever form it was given."""
+"""Resolves recipients and admits senders, from any form of `trust`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.resolver import Resolver
 
-__all__ = ("Reloadable", "To", "Whom")
+__all__ = ("ClientTrust", "Reloadable", "To")
 
 To = str | XKey | Recipient | Iterable[str | XKey | Recipient]
 """A name (`"bob"`), all who hold a permission (`"perm:audit"`), a key, or several of these."""
@@ -34,7 +34,7 @@ class Reloadable(Protocol):
         """Look at the source, and tell whether something else is in use now."""
 
 
-class Whom:
+class ClientTrust:
     """What trust says, and the recipients that names stand for.
 
     Trust is asked for every message, so that a change counts for the next one. As long as its

@@ -156,7 +156,7 @@ def decode_message_array(content: bytes, limits: Limits) -> tuple[str | None, He
     return content_type, Headers(pairs), reader.at
 
 
-class _BoundedReader(wire.Reader):
+class _BoundedReader(wire.WireReader):
     """Reads the front of a content; an item that would end behind the limit exceeds it.
 
     Of a header, the form is checked first and what it announces then (E-8), arrays included: of

@@ -30,7 +30,7 @@ __all__ = (
     "VIEW_OVERHEAD",
     "WRAP_SIZE",
     "Body",
-    "Part",
+    "FramePart",
     "Span",
     "find_tag",
     "locate_head",
@@ -130,7 +130,7 @@ def find_tag(tags: bytes, tag: bytes) -> int | None:
     return None
 
 
-class Part(NamedTuple):
+class FramePart(NamedTuple):
     """Where a part is, and what."""
 
     kind: PartType
@@ -144,7 +144,7 @@ class Body(NamedTuple):
     """What stands between the tags and the wraps."""
 
     views: tuple[Span, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[FramePart, ...]
     signature: Span
     signed_end: int
     """Where the signature element begins: what it covers ends there."""
@@ -170,9 +170,9 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
         byte = data[first]
         kind = _PAYLOADS.get(byte)
         if kind is not None and data[stop:end] == UNSIGNED:
-            part = _new(Part, (kind, byte >= PADDED, first + 1, stop))
+            part = _new(FramePart, (kind, byte >= PADDED, first + 1, stop))
             return _new(Body, ((), (part,), (end, end), stop, False))
-    reader = wire.Reader(data, start, end)
+    reader = wire.WireReader(data, start, end)
     count = reader.read_array("views", limits.views)
     views = tuple([reader.read_bin("a view") for _ in range(count)])
     count = reader.read_array("parts", limits.parts)
@@ -187,14 +187,14 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     return Body(views, parts, signature, signed_end, PartType.METADATA in kinds)
 
 
-def _read_part(data: bytes, reader: wire.Reader) -> Part:
+def _read_part(data: bytes, reader: wire.WireReader) -> FramePart:
     first, last = reader.read_bin("a part")
     if last - first < PART_OVERHEAD:
         raise MalformedError("a part that is too short")
     kind = _KINDS.get(data[first])
     if kind is None:
         raise UnsupportedVersionError("a part of a type that this release does not know")
-    return _new(Part, (kind, data[first] >= PADDED, first + 1, last))
+    return _new(FramePart, (kind, data[first] >= PADDED, first + 1, last))
 
 
 def _check_together(views: tuple[Span, ...], kinds: list[PartType]) -> None:

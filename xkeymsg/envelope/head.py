@@ -133,7 +133,7 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
     if form != _UINT_64 or created_ms < FIRST_MS:
         # No time in nine bytes. As a uint in another form that is its value's fault, which is
         # judged only behind the form of all that follows, and behind S and E (E-88).
-        reader = wire.Reader(data, start + _TIME, end)
+        reader = wire.WireReader(data, start + _TIME, end)
         created_ms, rest = reader.read_uint(), reader.at
     (subject, revision, identity, expires_ms), in_range = _decode_rest(data[rest:end])
     if not sound:
@@ -163,7 +163,7 @@ def _decode_keys(prefix: bytes) -> _Keys | None:
 @lru_cache(maxsize=1024)
 def _decode_rest(rest: bytes) -> tuple[tuple[str, int | None, bytes | None, int | None], bool]:
     """Read the end of a head, subject and attributes; and whether their values are in range."""
-    reader = wire.Reader(rest, 0, len(rest))
+    reader = wire.WireReader(rest, 0, len(rest))
     subject = reader.read_str("the subject", MAX_SUBJECT)
     attributes = _decode_attributes(reader)
     in_range = attributes.expires_ms in _TIMES and attributes.revision in _REVISIONS
@@ -184,7 +184,7 @@ _TIMES: Final = _Range(FIRST_MS)
 _REVISIONS: Final = _Range(0)
 
 
-def _decode_attributes(reader: wire.Reader) -> Attributes:
+def _decode_attributes(reader: wire.WireReader) -> Attributes:
     count = reader.read_array("attributes")
     if count > 3:
         raise UnsupportedVersionError("an attribute that this release does not know")
@@ -198,7 +198,7 @@ def _decode_attributes(reader: wire.Reader) -> Attributes:
     return Attributes(revision, identity, expires)
 
 
-def _decode_identity(reader: wire.Reader) -> bytes:
+def _decode_identity(reader: wire.WireReader) -> bytes:
     start, end = reader.read_bin("the identity")
     if end - start != 32:
         raise MalformedError("an identity that is not 32 bytes")

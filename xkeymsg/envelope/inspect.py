@@ -12,10 +12,10 @@ from xkeymsg.errors import MalformedError
 from xkeymsg.keys import XKey
 from xkeymsg.limits import Limits
 
-__all__ = ("Inspection", "Part", "inspect", "message_id", "sender_of")
+__all__ = ("InspectedPart", "Inspection", "inspect", "message_id", "sender_of")
 
 
-class Part(NamedTuple):
+class InspectedPart(NamedTuple):
     """One encrypted part."""
 
     kind: str
@@ -41,7 +41,7 @@ class Inspection(NamedTuple):
     expires: datetime | None
     tags: list[str]
     """One a recipient, hexadecimal: whose they are, only the recipients can tell."""
-    parts: list[Part]
+    parts: list[InspectedPart]
     views: list[int]
     """How many parts each group of readers may open."""
     signed: bool
@@ -74,7 +74,7 @@ def inspect(envelope: bytes, limits: Limits | None = None) -> Inspection:
         expires=None if expires is None else from_milliseconds(expires),
         tags=[tags[at : at + frame.TAG_SIZE].hex() for at in range(0, len(tags), frame.TAG_SIZE)],
         parts=[
-            Part(kind.name.lower(), padded, end + 1 - start - frame.PART_OVERHEAD)
+            InspectedPart(kind.name.lower(), padded, end + 1 - start - frame.PART_OVERHEAD)
             for kind, padded, start, end in body.parts
         ],
         views=[

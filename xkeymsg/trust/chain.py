@@ -81,9 +81,9 @@ __all__ = (
     "CertifiedKey",
     "Identity",
     "Operator",
-    "Policy",
     "Rights",
-    "Scope",
+    "SigningScope",
+    "TrustPolicy",
     "User",
     "authorize",
     "certify",
@@ -101,7 +101,7 @@ _PERM: Final = "perm:"
 
 @safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class TrustPolicy:
     """What a reader decides by its configuration."""
 
     anchors: frozenset[str]
@@ -137,7 +137,7 @@ def _matches(pattern: str, subject: str, *, invalid: bool = False) -> bool:
         return invalid
 
 
-class Scope(NamedTuple):
+class SigningScope(NamedTuple):
     """What a scoped signing key gives to its users."""
 
     role: str
@@ -242,7 +242,7 @@ class Account(NamedTuple):
     """An account JWT, read."""
 
     claims: Claims
-    signers: Mapping[str, Scope | None]
+    signers: Mapping[str, SigningScope | None]
     """Its signing keys, without its identity; None is unscoped."""
     revocations: Mapping[str, int]
     tags: frozenset[str]
@@ -285,7 +285,7 @@ class Account(NamedTuple):
         return bool(times) and any(times.get(key, -FOREVER) >= issued for key in (*keys, "*"))
 
 
-def _signer(entry: object) -> tuple[str, Scope | None]:
+def _signer(entry: object) -> tuple[str, SigningScope | None]:
     if type(entry) is not dict:
         return _public(Prefix.ACCOUNT, entry), None
     exact_names(entry, _SCOPE_NAMES)
@@ -293,7 +293,7 @@ def _signer(entry: object) -> tuple[str, Scope | None]:
     if entry.get("kind") != "user_scope" or type(role) is not str:
         raise MalformedClaimError("a signing key has an unknown kind of scope")
     template = _object(entry, "template", _TEMPLATE_NAMES)
-    scope = Scope(role, _rights(template, template=True), _flag(template, "bearer_token"))
+    scope = SigningScope(role, _rights(template, template=True), _flag(template, "bearer_token"))
     return _public(Prefix.ACCOUNT, entry.get("key")), scope
 
 
@@ -378,7 +378,7 @@ class CertifiedKey(NamedTuple):
 class Authority(NamedTuple):
     """An operator and the newest claims of one account: who may issue users (T-2, T-3)."""
 
-    policy: Policy
+    policy: TrustPolicy
     operator: Operator
     accounts: tuple[Account, ...]
     """Several, if they have one `iat`."""
@@ -489,7 +489,7 @@ def _check_time(known: CertifiedKey, at: int, skew: int) -> None:
 
 
 def authorize(
-    policy: Policy,
+    policy: TrustPolicy,
     operator: Operator,
     account: str,
     candidates: Iterable[Account],

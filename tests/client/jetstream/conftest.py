@@ -17,8 +17,8 @@ from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
-from xkeymsg.client.scope import Scope
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.message import Message
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
@@ -115,7 +115,7 @@ class Stage:
         **more: Any,
     ) -> Consumer[Message]:
         api = API(link or self.link, timeout=DEADLINE)
-        whom = Whom({ALICE.public} if senders is None else senders)
+        whom = ClientTrust({ALICE.public} if senders is None else senders)
         settings: dict[str, Any] = {"policy": QUICK, "heartbeat": 0.3, "expires": 2.0} | more
         return Consumer(
             api,
@@ -123,7 +123,7 @@ class Stage:
             durable,
             handler or self.handle,
             new_opening=opening
-            or (lambda: Scope(Keyring(reader), whom, subjects="h.>", limits=limits)),
+            or (lambda: OpeningScope(Keyring(reader), whom, subjects="h.>", limits=limits)),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=create or DurableOptions(),
             on_event=self.note,

@@ -12,10 +12,10 @@ from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
-from xkeymsg.client.jetstream.pending import Answers, Held
+from xkeymsg.client.jetstream.pending import Answers, PendingMessage
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.scope import Scope
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.message import Message
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.transport.link import open_link
@@ -24,7 +24,7 @@ from xkeymsg.transport.options import ConnectOptions
 give = Answers.give
 
 
-async def die(self: Answers, item: Held[Any], what: bytes) -> bool:
+async def die(self: Answers, item: PendingMessage[Any], what: bytes) -> bool:
     """Answer, and die where that would terminate a message."""
     if what.startswith(b"+TERM"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -37,7 +37,7 @@ async def fail(message: Message) -> None:
 
 async def main(url: str, seed: str, sender: str) -> None:
     async with open_link(ConnectOptions(servers=(url,))) as link:
-        api, whom = API(link), Whom({XKeyPair.from_seed(sender).public})
+        api, whom = API(link), ClientTrust({XKeyPair.from_seed(sender).public})
         keyring = Keyring(XKeyPair.from_seed(seed))
         Answers.give = die  # type: ignore[method-assign]
         await Consumer(
@@ -45,7 +45,7 @@ async def main(url: str, seed: str, sender: str) -> None:
             "S",
             "d",
             fail,
-            new_opening=lambda: Scope(keyring, whom, subjects="h.>"),
+            new_opening=lambda: OpeningScope(keyring, whom, subjects="h.>"),
             new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
             create=DurableOptions(ack_wait=0.5),
             policy=FailurePolicy(deliveries=2, backoff=0.05),

@@ -16,7 +16,7 @@ from xkeymsg.client.jetstream.consumer import Rejected
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import create_quarantine
-from xkeymsg.client.jetstream.quarantine_records import Record, parse_record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, parse_record
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
 from xkeymsg.keys import XKey
@@ -27,7 +27,7 @@ IMPATIENT = FailurePolicy(backoff=0.02, key_delay=0.1, patience=0)
 SECRET = b"4 8 15 16 23 42"
 
 
-async def records(stage: Stage, stream: str) -> list[Record]:
+async def records(stage: Stage, stream: str) -> list[QuarantineRecord]:
     found, sequence = [], 1
     while (stored := await stage.api.next_message(stream, sequence, f"{stream}.>")) is not None:
         found.append(parse_record(stored).record)
@@ -129,7 +129,9 @@ async def test_a_handler_that_fails_gets_its_tries_and_then_the_message_is_kept(
     [record] = await records(stage, "XKM_PROVEN")
     original = await stage.api.message("S", 1)
     assert record.data == original.data
-    assert record == Record("S", "d", 1, original.stored_ms, b"h.a", "handler", b"", original.data)
+    assert record == QuarantineRecord(
+        "S", "d", 1, original.stored_ms, b"h.a", "handler", b"", original.data
+    )
     assert SECRET not in record.data
     assert SECRET.decode() not in caplog.text
 

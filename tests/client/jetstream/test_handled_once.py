@@ -16,9 +16,9 @@ from xkeymsg.client.jetstream.acks import ACK
 from xkeymsg.client.jetstream.consumer import Consumer, Rejected
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
-from xkeymsg.client.jetstream.pending import Held
-from xkeymsg.client.scope import Scope
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.jetstream.pending import PendingMessage
+from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import DeliveryError
 from xkeymsg.keys import Keyring
@@ -32,11 +32,11 @@ LONG = 60.0
 """Seconds that something may take on a busy machine."""
 
 
-class Recorded(Scope):
+class Recorded(OpeningScope):
     """A scope that notes what it is told of which message."""
 
     def __init__(self, **more: Any) -> None:
-        super().__init__(Keyring(BOB), Whom({ALICE.public}), subjects="h.>", **more)
+        super().__init__(Keyring(BOB), ClientTrust({ALICE.public}), subjects="h.>", **more)
         self.told: list[tuple[str, bytes]] = []
 
     def settle(self, message: Message, *, handled: bool = True) -> None:
@@ -55,7 +55,7 @@ def losing(consumer: Consumer[Message], what: bytes) -> Iterator[list[int]]:
     lost: list[int] = []
     give = consumer._answers.give
 
-    async def lossy(item: Held[Any], answer: bytes) -> bool:
+    async def lossy(item: PendingMessage[Any], answer: bytes) -> bool:
         if answer.startswith(what):
             lost.append(item.where.sequence)
             return True
@@ -177,7 +177,7 @@ async def test_a_message_whose_acknowledgement_is_lost_is_dropped_when_it_comes_
     create = DurableOptions(ack_wait=0.5)
     consumer = stage.consumer(create=create, ack_sync=ack_sync)
 
-    async def lose(item: Held[Any]) -> bool:
+    async def lose(item: PendingMessage[Any]) -> bool:
         return False
 
     monkeypatch.setattr(consumer._answers, "acknowledge", lose)
@@ -618,7 +618,7 @@ async def test_retries_of_a_copy_take_no_acknowledgement_from_the_first(
     consumer = stage.consumer(handle, policy=QUICK)
     give = consumer._answers.give
 
-    async def note(item: Held[Any], answer: bytes) -> bool:
+    async def note(item: PendingMessage[Any], answer: bytes) -> bool:
         answers.append((item.where.sequence, answer, gate.is_set()))
         return await give(item, answer)
 

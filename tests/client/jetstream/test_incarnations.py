@@ -20,8 +20,8 @@ import pytest
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, options
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
-from xkeymsg.client.scope import LARGE, Scope
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.scope import LARGE, OpeningScope
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import DeliveryError
@@ -98,13 +98,13 @@ async def assert_all_unacknowledged(stage: Stage, count: int, *links: Link) -> N
     assert await stage.pending() == (count, 0)
 
 
-class Slow(Scope):
+class Slow(OpeningScope):
     """A scope in which a large message takes its time; another thread opens it meanwhile."""
 
     gate: threading.Event
 
     def __init__(self) -> None:
-        super().__init__(Keyring(BOB), Whom({ALICE.public}), subjects="h.>")
+        super().__init__(Keyring(BOB), ClientTrust({ALICE.public}), subjects="h.>")
 
     def open(self, raw: Raw, position: StreamPosition | None = None) -> Any:
         if len(raw.data) >= LARGE:

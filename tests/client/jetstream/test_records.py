@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xkeymsg.client.jetstream.api import Stored
 from xkeymsg.client.jetstream.quarantine_records import (
-    Record,
+    QuarantineRecord,
     encode_record,
     parse_record,
     record_id,
@@ -17,7 +17,7 @@ from xkeymsg.errors import MalformedError
 from xkeymsg.transport.headers import parse_block
 
 KEY = b"k" * 32
-RECORD = Record(
+RECORD = QuarantineRecord(
     "ORDERS",
     "billing",
     42,
@@ -29,7 +29,7 @@ RECORD = Record(
 )
 
 
-def stored(record: Record, limit: int = 1 << 20) -> list[Stored]:
+def stored(record: QuarantineRecord, limit: int = 1 << 20) -> list[Stored]:
     frames = encode_record(record, record_id(KEY, record), "Q", limit)
     return [
         Stored(frame.subject, number, parse_block(frame.headers), frame.data, 0)

@@ -7,16 +7,16 @@ import time
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.client.jetstream.quarantine_replay import Replay
 from xkeymsg.errors import ReplayError
 from xkeymsg.keys import Keyring
 from xkeymsg.sealer import Sealer
 
 
-def record(data: bytes, sequence: int) -> Record:
+def record(data: bytes, sequence: int) -> QuarantineRecord:
     now_ms = time.time_ns() // 1_000_000
-    return Record("S", "d", sequence, now_ms, b"h.a", "handler", b"", data)
+    return QuarantineRecord("S", "d", sequence, now_ms, b"h.a", "handler", b"", data)
 
 
 def run() -> Replay:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from xkeymsg.daemons.common.config import load_config
-from xkeymsg.daemons.common.identity import Identity
+from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.sections import KeySection, NatsSection, ObserveSection, TrustSection
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.errors import ConfigurationError
@@ -218,7 +218,7 @@ def test_a_seed_can_be_a_credential_of_systemd(
     (folder / "bob.seed").chmod(0o440)  # how systemd's entry for a service's user looks
     assert load(folder, text).key.credential == "bob.seed"
     both = text.replace("[trust]", 'retired_credentials = ["bob.seed"]\n[trust]')
-    assert len(Identity(load(folder, both).key).keyring.retired) == 1
+    assert len(DaemonIdentity(load(folder, both).key).keyring.retired) == 1
     assert "name of a credential" in errors(folder, text.replace("bob.", "../bob."))[0]
 
 

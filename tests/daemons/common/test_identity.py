@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.transport.authority import Nkey
-from xkeymsg.daemons.common.identity import Identity, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.sections import KeySection
 from xkeymsg.errors import KeyStoreError, XKeyMsgError
 from xkeymsg.keys import Keyring, XKeyPair
@@ -39,7 +39,7 @@ def test_a_key_that_does_not_open_fails_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_another_key_is_used_after_a_reload_and_a_bad_one_never(seed: Path) -> None:
-    identity = Identity(section(seed))
+    identity = DaemonIdentity(section(seed))
     before = identity.public
     assert not identity.reload()
     seed.write_text("SX nothing")
@@ -55,6 +55,6 @@ def test_another_key_is_used_after_a_reload_and_a_bad_one_never(seed: Path) -> N
 def test_the_age_is_that_of_the_file_or_what_is_written(seed: Path) -> None:
     hour_ago = datetime.now(UTC) - timedelta(hours=1)
     os.utime(seed, (0, hour_ago.timestamp()))
-    assert 3600 <= Identity(section(seed)).age() < 3700
+    assert 3600 <= DaemonIdentity(section(seed)).age() < 3700
     day = (datetime.now(UTC) - timedelta(days=10)).date()
-    assert 10 * 86400 <= Identity(section(seed, created=day)).age() < 11 * 86400
+    assert 10 * 86400 <= DaemonIdentity(section(seed, created=day)).age() < 11 * 86400

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.running import DEADLINE
-from xkeymsg.daemons.common.service import Endpoint, Service, answering
+from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
 from xkeymsg.errors import DeliveryError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
@@ -23,11 +23,11 @@ COMMON = {"type", "name", "id", "version", "metadata"}
 
 
 @asynccontextmanager
-async def answered(server: NATSServer) -> AsyncIterator[tuple[Link, Service]]:
+async def answered(server: NATSServer) -> AsyncIterator[tuple[Link, MicroService]]:
     endpoint = Endpoint("orders", "orders.>", "q", {"sink": "out"})
     endpoint.requests, endpoint.errors, endpoint.last_error = 4, 1, "replay"
     endpoint.seconds = 2.0
-    service = Service("receiver", "1.2.3", "opens", [endpoint])
+    service = MicroService("receiver", "1.2.3", "opens", [endpoint])
     options = ConnectOptions(servers=(server.url,))
     async with (
         open_link(options) as ours,

@@ -23,7 +23,7 @@ OBSERVE = '[observe]\nlisten = "127.0.0.1:0"\n'
 
 
 def lines(receiver: Program) -> list[dict[str, object]]:
-    return [json.loads(line) for line in receiver.printer()]
+    return [json.loads(line) for line in receiver.output()]
 
 
 async def test_what_opens_is_a_line_and_what_does_not_is_counted_by_its_code(stage: Stage) -> None:

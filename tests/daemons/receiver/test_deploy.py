@@ -23,12 +23,12 @@ from xkeymsg.daemons.common.sections import (
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import (
     CommandSink,
-    Config,
     FilesSink,
     HTTPSink,
     NATSSink,
     QuarantineSection,
-    Route,
+    ReceiverConfig,
+    ReceiverRoute,
     StdoutSink,
     load,
 )
@@ -42,7 +42,7 @@ SECTIONS: dict[str, type[Section]] = {
     "[key]": KeySection,
     "[trust]": TrustSection,
     "[nats]": NatsSection,
-    "[[route]]": Route,
+    "[[route]]": ReceiverRoute,
     '[sinks.NAME] with kind = "stdout"': StdoutSink,
     '[sinks.NAME] with kind = "files"': FilesSink,
     '[sinks.NAME] with kind = "command"': CommandSink,
@@ -110,7 +110,13 @@ def test_what_is_commented_out_in_the_example_would_be_right_too() -> None:
         body = re.sub(r"^#.*$", "", text, flags=re.MULTILINE)
         values = tomllib.loads(body)
         defaults = SECTIONS.get(header)
-        if defaults not in (NatsSection, Route, ObserveSection, DrainSection, QuarantineSection):
+        if defaults not in (
+            NatsSection,
+            ReceiverRoute,
+            ObserveSection,
+            DrainSection,
+            QuarantineSection,
+        ):
             continue
         for key, field in defaults.model_fields.items():
             if key in values and not field.is_required() and field.default not in (None, ()):
@@ -147,7 +153,7 @@ def test_the_file_of_the_compose_service_passes_too(
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(installed))
     environ["XKEYMSG_RECEIVER__SINKS__ARCHIVE__FOLDER"] = str(installed / "out")
     config = load(installed / "receiver.toml", environ)
-    assert isinstance(config, Config)
+    assert isinstance(config, ReceiverConfig)
     assert config.nats.servers == ("nats://nats:4222",)
 
 

@@ -18,7 +18,7 @@ from xkeymsg.daemons.common.sections import (
     PlainNatsSection,
 )
 from xkeymsg.daemons.common.tables import Section
-from xkeymsg.daemons.sender.config import PeersSection, Route, SenderKeySection
+from xkeymsg.daemons.sender.config import PeersSection, SenderKeySection, SenderRoute
 from xkeymsg.trust.stores.file import write_seed
 
 ROOT = Path(__file__).parent.parent.parent
@@ -28,7 +28,7 @@ SECTIONS: dict[str, type[Section]] = {
     "[trust]": PeersSection,
     "[nats]": NatsSection,
     "[source]": PlainNatsSection,
-    "[[route]]": Route,
+    "[[route]]": SenderRoute,
     "[observe]": ObserveSection,
     "[drain]": DrainSection,
 }

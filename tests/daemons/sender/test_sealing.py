@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 from tests.daemons.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
 from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
 from tests.test_layers import FILES
-from xkeymsg.daemons.sender.config import Route
+from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.outputs import CoreOutput, StreamOutput
+from xkeymsg.daemons.sender.route_sealer import Author, RouteSealer, Sealed, is_of_setup
 from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
-from xkeymsg.daemons.sender.sealed import Author, Sealed, Sealing, is_of_setup
 from xkeymsg.envelope.session import Session
 from xkeymsg.errors import (
     ConfigurationError,
@@ -41,14 +41,14 @@ PEERS = Peers.parse(
 )
 
 
-def route(**more: Any) -> Route:
+def route(**more: Any) -> SenderRoute:
     given = {"name": "r", "stdin": True, "to": "out", "output": "core", "recipients": ["bob"]}
     values = {key: value for key, value in (given | more).items() if value is not None}
-    return Route.model_validate(values)
+    return SenderRoute.model_validate(values)
 
 
-def sealing(peers: Any = PEERS, **more: Any) -> Sealing:
-    return Sealing(route(**more), peers, Author(ALICE))
+def sealing(peers: Any = PEERS, **more: Any) -> RouteSealer:
+    return RouteSealer(route(**more), peers, Author(ALICE))
 
 
 async def test_an_output_takes_nothing_else(stage: Stage) -> None:
@@ -69,11 +69,11 @@ async def test_an_output_takes_nothing_else(stage: Stage) -> None:
 
 
 async def test_only_sealing_makes_what_may_leave() -> None:
-    with pytest.raises(TypeError, match="by Sealing alone"):
+    with pytest.raises(TypeError, match="by RouteSealer alone"):
         Sealed(object(), "out", SECRET, b"", "name")
     sealed = await sealing().seal(SECRET)
     for call in (copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="by Sealing alone"):
+        with pytest.raises(TypeError, match="by RouteSealer alone"):
             call(sealed)
     assert SECRET not in sealed.envelope + sealed.block
     assert SECRET.decode() not in repr(sealed)
@@ -87,7 +87,7 @@ def test_one_module_publishes_and_one_makes_what_is_published() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         touches = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         touches &= {"publish", "submit", "request", "respond"}
-        assert ("_OURS" in names) == (name == "xkeymsg.daemons.sender.sealed")
+        assert ("_OURS" in names) == (name == "xkeymsg.daemons.sender.route_sealer")
         if name in ("xkeymsg.daemons.sender.sources.stream", "xkeymsg.daemons.sender.windows"):
             touches -= {"request"}  # questions of the configuration's to JetStream, at the start
         publishes = name == "xkeymsg.daemons.sender.outputs"
@@ -230,7 +230,7 @@ async def test_documents_are_counted_by_the_rules_that_decide(tmp_path: Path) ->
         )
     )
     registry = CollectorRegistry()
-    own = Sealing(
+    own = RouteSealer(
         route(recipients=None, policy=str(path)), PEERS, Author(ALICE), rules=RuleCounts(registry)
     )
     assert series(registry) == {"1": 0, "2": 0, "3": 0, "4": 0}
@@ -288,7 +288,7 @@ async def test_what_is_too_large_is_refused_before_it_is_sealed(
     sealed: list[object] = []
     for kind, name in ((XKeyPair, "seal"), (Session, "next_nonce")):
         monkeypatch.setattr(kind, name, lambda *_, **__: sealed.append(1))
-    made = Sealing(route(format=form), PEERS, Author(ALICE), max_payload=lambda: 1000)
+    made = RouteSealer(route(format=form), PEERS, Author(ALICE), max_payload=lambda: 1000)
     with pytest.raises(PayloadTooLargeError):
         await made.seal(bytes(1000))
     assert not sealed

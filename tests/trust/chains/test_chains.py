@@ -14,7 +14,7 @@ from tests.trust.chains.memory import MEMORY
 from tests.trust.chains.rows import ADMITTED, ROWS, Row
 from tests.trust.chains.verdicts import Verdict, identity_json, ours, server_verdicts, subjects
 from tests.trust.chains.world import Chain
-from xkeymsg.trust.chain import Policy
+from xkeymsg.trust.chain import TrustPolicy
 
 NOW = int(time.time())
 
@@ -78,7 +78,7 @@ VECTORS = json.loads(generate.JSON.read_text())
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_a_vector_says_all_that_a_reader_needs(vector: dict[str, Any]) -> None:
-    policy = Policy(
+    policy = TrustPolicy(
         anchors=frozenset(vector["anchors"]),
         operator_identity_issues=vector["operator_identity_issues"],
         account_identity_issues=vector["account_identity_issues"],

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, decode_public, encode_public, encode_seed
-from xkeymsg.trust.chain import Policy
+from xkeymsg.trust.chain import TrustPolicy
 
 __all__ = ("ACCOUNT", "DOMAIN", "HEADER", "USER", "Chain", "Key", "Scene", "b64", "token")
 
@@ -71,7 +71,7 @@ class Chain:
     user: str
     users: tuple[str, ...]
     certificates: tuple[str, ...] = ()
-    policy: Policy
+    policy: TrustPolicy
     marks: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By subject and issuer."""
 
@@ -92,7 +92,7 @@ class Scene:
         self.stranger = Key(Prefix.ACCOUNT, f"{row} stranger")
         self.user = Key(Prefix.USER, row)
         self.xkey = XKeyPair(hashlib.sha256(f"xkey {row}".encode()).digest())
-        self.policy = Policy(anchors=frozenset({self.operator.public}))
+        self.policy = TrustPolicy(anchors=frozenset({self.operator.public}))
 
     # Claims as dictionaries: a row changes them, and signs the result.
 
@@ -138,7 +138,7 @@ class Scene:
         return token(self.operator_claims() | own, self.other_operator)
 
     @property
-    def other_policy(self) -> Policy:
+    def other_policy(self) -> TrustPolicy:
         """With the new identity as the only anchor."""
         return replace(self.policy, anchors=frozenset({self.other_operator.public}))
 
@@ -174,7 +174,7 @@ class Scene:
         user: str | tuple[str, ...] | None = None,
         certificate: str | tuple[str, ...] = (),
         account_key: str = "",
-        policy: Policy | None = None,
+        policy: TrustPolicy | None = None,
         marks: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Chain:
         def several(value: str | tuple[str, ...] | None, honest: str) -> tuple[str, ...]:

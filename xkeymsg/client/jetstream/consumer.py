@@ -35,11 +35,11 @@ from xkeymsg.client.jetstream.durables import (
     find_durable,
 )
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Reason, Verdict
-from xkeymsg.client.jetstream.lanes import Lanes
-from xkeymsg.client.jetstream.pending import Answers, Held, Holding, Opening
+from xkeymsg.client.jetstream.keyed_queue import KeyedQueue
+from xkeymsg.client.jetstream.pending import Answers, Opening, PendingMessage, PendingMessages
 from xkeymsg.client.jetstream.puller import Puller
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.client.jetstream.restarts import Restarts
 from xkeymsg.client.scope import LARGE
 from xkeymsg.client.tasks import Background
@@ -181,14 +181,14 @@ class Consumer(Generic[_M]):
         self._restarts = Restarts()
         self._config: dict[str, Any] = {}
         self._ack_wait = 30.0
-        self._holding: Holding[_M] = Holding()
+        self._holding: PendingMessages[_M] = PendingMessages()
         self._answers = Answers(
             api,
             ack_sync=ack_sync,
             is_certain=lambda: self._puller.is_certain,
             on_lost=self._on_lost,
         )
-        self._lanes: Lanes[Held[_M]] = Lanes()
+        self._lanes: KeyedQueue[PendingMessage[_M]] = KeyedQueue()
         self._background = Background()
         self._stopping = asyncio.Event()
         self._subscription: RawSubscription | None = None
@@ -330,7 +330,7 @@ class Consumer(Generic[_M]):
         except DeliveryError as error:
             self._tell("delivery", error.code, error=error)
 
-    async def _keep(self, items: list[Held[_M]]) -> None:
+    async def _keep(self, items: list[PendingMessage[_M]]) -> None:
         """Keep what the server delivers no more, as long as that takes no longer than an answer."""
         keeping = [asyncio.create_task(self._give_up(i, "handler")) for i in items if i.message]
         if keeping:
@@ -367,7 +367,7 @@ class Consumer(Generic[_M]):
             context = {"message": "on_event raised", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
-    def _on_lost(self, item: Held[Any], error: XKeyMsgError) -> None:
+    def _on_lost(self, item: PendingMessage[Any], error: XKeyMsgError) -> None:
         self._tell("delivery", error.code, item.where.sequence, error)
 
     # --- taking and opening -----------------------------------------------------------------------
@@ -401,7 +401,7 @@ class Consumer(Generic[_M]):
                 if known is None and len(holding) - holding.leaving >= 2 * self._prefetch:
                     puller.strays += 1  # nobody has asked for so many; an honest one comes again
                 elif known is None:
-                    item: Held[_M] = Held(raw, where, loop.time())
+                    item: PendingMessage[_M] = PendingMessage(raw, where, loop.time())
                     holding.add(item)
                     await self._open(item)
                 else:  # its time was over on the server, and it is still here
@@ -417,7 +417,7 @@ class Consumer(Generic[_M]):
             with contextlib.suppress(DeliveryError):
                 await self._puller.pull(held, size)
 
-    async def _open(self, item: Held[_M]) -> None:
+    async def _open(self, item: PendingMessage[_M]) -> None:
         raw, where, opening = item.raw, item.where, self._opening
         try:
             if len(raw.data) < LARGE:
@@ -430,7 +430,7 @@ class Consumer(Generic[_M]):
         item.opened(message, opening)
         self._lanes.put(item, message.subject if self._ordered else None)
 
-    async def _refuse(self, item: Held[_M], error: Exception) -> None:
+    async def _refuse(self, item: PendingMessage[_M], error: Exception) -> None:
         """Do with a message that was not opened what the policy says."""
         item.code = error.code if isinstance(error, XKeyMsgError) else "error"
         self.counts[f"refused.{item.code}"] += 1
@@ -441,7 +441,9 @@ class Consumer(Generic[_M]):
             _log.warning("a replay in %s at %d", self._stream, item.where.sequence)
         await self._carry_out(item, verdict, error)
 
-    async def _carry_out(self, item: Held[_M], verdict: Verdict, error: Exception | None) -> None:
+    async def _carry_out(
+        self, item: PendingMessage[_M], verdict: Verdict, error: Exception | None
+    ) -> None:
         sequence = item.where.sequence
         if verdict.action == "quarantine":
             if not verdict.proven:
@@ -470,7 +472,7 @@ class Consumer(Generic[_M]):
             if self._puller.is_low:
                 await self._pull()
 
-    async def _handle(self, item: Held[_M], message: _M) -> bool:
+    async def _handle(self, item: PendingMessage[_M], message: _M) -> bool:
         """Handle a message; False if it is to be handled again, in its lane."""
         item.code = "handler"
         if self._failures.is_exhausted(item.delivered):
@@ -499,13 +501,13 @@ class Consumer(Generic[_M]):
         self._holding.release(item)
         return True
 
-    def _settle(self, item: Held[_M], *, handled: bool) -> None:
+    def _settle(self, item: PendingMessage[_M], *, handled: bool) -> None:
         """Settle a message before it is answered for: a lost answer does not undo that."""
         item.settle(handled=handled)
         if not item.is_forsaken:  # or the count would be that of another delivery
             self._failures.settle(item.where.sequence)
 
-    async def _fail(self, item: Held[_M], error: BaseException) -> bool:
+    async def _fail(self, item: PendingMessage[_M], error: BaseException) -> bool:
         sequence = item.where.sequence
         # The exception's text may repeat what was in the message: only its class is logged.
         _log.warning(
@@ -528,11 +530,11 @@ class Consumer(Generic[_M]):
 
     # --- giving up --------------------------------------------------------------------------------
 
-    async def _give_up(self, item: Held[_M], reason: Reason) -> None:
+    async def _give_up(self, item: PendingMessage[_M], reason: Reason) -> None:
         """Keep a message, settle it, then terminate it; if we end in between, it comes again."""
         unproven = reason == "undecryptable"
         sequence = item.where.sequence
-        record = Record(
+        record = QuarantineRecord(
             self._stream,
             self._durable,
             sequence,

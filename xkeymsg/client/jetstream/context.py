@@ -17,7 +17,7 @@ from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
-from xkeymsg.client.scope import Scope
+from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import ConfigurationError, MalformedError
@@ -120,7 +120,7 @@ class JetStream:
         """
         check_subject(subject)
         block = self._block(clear_headers)
-        recipients = self._core.whom.recipients(to)
+        recipients = self._core.client_trust.recipients(to)
         envelope = self._core.outgoing.payload(
             subject, data, recipients, room=self._room(block), **sealing
         )
@@ -254,7 +254,7 @@ class JetStream:
         key = record_key(self._core.keyring.active)
         accepted = subjects if isinstance(subjects, str) else tuple(subjects)
 
-        def begin() -> Scope:
+        def begin() -> OpeningScope:
             return self._core.scope(
                 subjects=accepted,
                 documents=documents,

@@ -13,7 +13,7 @@ from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import ConnectionFailedError, XKeyMsgError
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("Answers", "Held", "Holding", "Opening")
+__all__ = ("Answers", "Opening", "PendingMessage", "PendingMessages")
 
 _M = TypeVar("_M", bound=Message)
 
@@ -41,7 +41,7 @@ class Opening(Protocol[_M]):
         """Return the state of the replay memory."""
 
 
-class Held(Generic[_M]):
+class PendingMessage(Generic[_M]):
     """A message that was delivered and is not acknowledged."""
 
     __slots__ = ("_opening", "code", "delivered", "message", "raw", "reply", "touched", "where")
@@ -80,7 +80,7 @@ class Held(Generic[_M]):
         return not self.reply
 
 
-class Holding(Generic[_M]):
+class PendingMessages(Generic[_M]):
     """All of them: by their places in the stream, and the forsaken ones."""
 
     def __init__(self) -> None:
@@ -88,27 +88,27 @@ class Holding(Generic[_M]):
         """Bytes that they have together."""
         self.leaving = 0
         """How many of them go to the unproven quarantine: they take no room from others."""
-        self._items: dict[int, Held[_M]] = {}
-        self._forsaken: set[Held[_M]] = set()
+        self._items: dict[int, PendingMessage[_M]] = {}
+        self._forsaken: set[PendingMessage[_M]] = set()
         self._empty = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._items) + len(self._forsaken)
 
-    def __iter__(self) -> Iterator[Held[_M]]:
+    def __iter__(self) -> Iterator[PendingMessage[_M]]:
         """Iterate over a snapshot of those that are to be answered for."""
         return iter(list(self._items.values()))
 
-    def get(self, sequence: int) -> Held[_M] | None:
+    def get(self, sequence: int) -> PendingMessage[_M] | None:
         """Return the message of a place in the stream, if it is held."""
         return self._items.get(sequence)
 
-    def add(self, item: Held[_M]) -> None:
+    def add(self, item: PendingMessage[_M]) -> None:
         """Hold a message."""
         self._items[item.where.sequence] = item
         self.bytes += len(item.raw.data)
 
-    def forsake(self, item: Held[_M]) -> None:
+    def forsake(self, item: PendingMessage[_M]) -> None:
         """Keep a message in its handler's hands, but answer for it no more.
 
         An acknowledgement names only the place in the stream: the server would take it for that of
@@ -120,7 +120,7 @@ class Holding(Generic[_M]):
             del self._items[item.where.sequence]
             self._forsaken.add(item)
 
-    def release(self, item: Held[_M]) -> None:
+    def release(self, item: PendingMessage[_M]) -> None:
         """Hold it no more; another delivery of its place stays."""
         if self.get(item.where.sequence) is item:
             del self._items[item.where.sequence]
@@ -156,7 +156,7 @@ class Answers:
         *,
         ack_sync: bool,
         is_certain: Callable[[], bool],
-        on_lost: Callable[[Held[Any], XKeyMsgError], None],
+        on_lost: Callable[[PendingMessage[Any], XKeyMsgError], None],
     ) -> None:
         """Take the connection.
 
@@ -171,12 +171,12 @@ class Answers:
         self._is_certain = is_certain
         self._on_lost = on_lost
 
-    async def _certainty(self, item: Held[Any]) -> None:
+    async def _certainty(self, item: PendingMessage[Any]) -> None:
         """Wait until the durable is known to be the one that delivered a message, or another."""
         while item.reply and not self._is_certain():  # noqa: ASYNC110 - the connection's state
             await asyncio.sleep(_PAUSE)
 
-    async def finish(self, item: Held[Any], what: bytes) -> bool:
+    async def finish(self, item: PendingMessage[Any], what: bytes) -> bool:
         """Give the last answer for a message, after which the server forgets the message.
 
         Raises:
@@ -185,7 +185,7 @@ class Answers:
         await self._certainty(item)
         return await self.give(item, what)
 
-    async def give(self, item: Held[Any], what: bytes) -> bool:
+    async def give(self, item: PendingMessage[Any], what: bytes) -> bool:
         """Answer for a message, and tell whether that was sent.
 
         Raises:
@@ -202,7 +202,7 @@ class Answers:
             return False
         return True
 
-    async def acknowledge(self, item: Held[Any]) -> bool:
+    async def acknowledge(self, item: PendingMessage[Any]) -> bool:
         """Acknowledge a message, and tell whether that was sent, or with `ack_sync` taken.
 
         Raises:

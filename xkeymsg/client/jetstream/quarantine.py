@@ -21,7 +21,12 @@ from typing import Any, Final
 
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, check_name
 from xkeymsg.client.jetstream.publisher import StreamPublisher
-from xkeymsg.client.jetstream.quarantine_records import Frame, Record, encode_record, record_id
+from xkeymsg.client.jetstream.quarantine_records import (
+    Frame,
+    QuarantineRecord,
+    encode_record,
+    record_id,
+)
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
 from xkeymsg.keys import XKeyPair
 
@@ -192,7 +197,7 @@ class Quarantine:
         await self._unproven.close()
         await self._proven.close()
 
-    async def keep_unproven(self, record: Record) -> bool:
+    async def keep_unproven(self, record: QuarantineRecord) -> bool:
         """Keep a message if that is possible now; False if it is not, which is counted.
 
         Raises:
@@ -219,7 +224,7 @@ class Quarantine:
         self.lost += 1
         return False
 
-    async def keep_proven(self, record: Record) -> bool:
+    async def keep_proven(self, record: QuarantineRecord) -> bool:
         """Keep a message, however long it takes; True in the end.
 
         Raises:
@@ -249,7 +254,7 @@ class Quarantine:
                 self._on_blocked(None)
         return True
 
-    def _frames(self, record: Record, stream: str) -> list[Frame]:
+    def _frames(self, record: QuarantineRecord, stream: str) -> list[Frame]:
         name = record_id(self._key, record)
         return encode_record(record, name, stream, self._link.max_payload)
 

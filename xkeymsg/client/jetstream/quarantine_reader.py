@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Final, NamedTuple
 
 from xkeymsg.client.jetstream.api import API, Stored
-from xkeymsg.client.jetstream.quarantine_records import Fragment, Record, parse_record
+from xkeymsg.client.jetstream.quarantine_records import Fragment, QuarantineRecord, parse_record
 from xkeymsg.errors import DeliveryError, MalformedError
 
 __all__ = ("Entry", "drop", "entries", "entry_at")
@@ -24,7 +24,7 @@ class Entry(NamedTuple):
     """The places of all its pieces."""
     kept_ms: int
     """When it was put there, in milliseconds since 1970."""
-    record: Record | None
+    record: QuarantineRecord | None
     """What it holds; None if it is no record, or a piece is missing."""
 
 
@@ -33,7 +33,7 @@ class _Pieces:
 
     def __init__(self) -> None:
         self.stored: dict[int, Stored] = {}
-        self.record: Record | None = None
+        self.record: QuarantineRecord | None = None
         self.count = 0
 
     def add(self, fragment: Fragment, stored: Stored) -> None:

@@ -28,7 +28,7 @@ from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.errors import MalformedError
 from xkeymsg.transport.headers import encode_block
 
-__all__ = ("Fragment", "Frame", "Record", "encode_record", "parse_record", "record_id")
+__all__ = ("Fragment", "Frame", "QuarantineRecord", "encode_record", "parse_record", "record_id")
 
 _LABEL: Final = primitives.label(b"xkm1/quarantine")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
@@ -41,7 +41,7 @@ _LARGEST_SUBJECT: Final = 2048
 _SAFE: Final = "!#$&'()*+,/:;<=>?@[]^`{|}~\""
 
 
-class Record(NamedTuple):
+class QuarantineRecord(NamedTuple):
     """A message in quarantine."""
 
     stream: str
@@ -60,7 +60,7 @@ class Record(NamedTuple):
         return StreamPosition(self.stream, self.sequence, self.stored_ms)
 
     def __repr__(self) -> str:
-        return f"<Record of {self.stream} {self.sequence}, {self.reason}>"
+        return f"<QuarantineRecord of {self.stream} {self.sequence}, {self.reason}>"
 
 
 class Frame(NamedTuple):
@@ -74,12 +74,12 @@ class Frame(NamedTuple):
 class Fragment(NamedTuple):
     """What one stored message holds of a record: mostly all of it."""
 
-    record: Record
+    record: QuarantineRecord
     part: int
     parts: int
 
 
-def record_id(key: bytes, record: Record) -> str:
+def record_id(key: bytes, record: QuarantineRecord) -> str:
     """Return the name of a record: the same for each attempt to write it, and for nobody else.
 
     Who could guess it could write something under it first, and the stream would take the record
@@ -90,7 +90,7 @@ def record_id(key: bytes, record: Record) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def encode_record(record: Record, name: str, quarantine: str, limit: int) -> list[Frame]:
+def encode_record(record: QuarantineRecord, name: str, quarantine: str, limit: int) -> list[Frame]:
     """Return what to publish for a record: one message, or several where it would be too large.
 
     Args:
@@ -158,7 +158,7 @@ def parse_record(stored: Stored) -> Fragment:
         subject = unquote_to_bytes(headers.get("Xkm-Subject", ""))
     except (binascii.Error, ValueError):  # a surrogate escape is a UnicodeError
         raise MalformedError("no quarantine record") from None
-    record = Record(
+    record = QuarantineRecord(
         names[0],
         names[1],
         int(numbers[0]),

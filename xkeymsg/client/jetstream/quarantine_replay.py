@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ContentTypeError
@@ -45,7 +45,7 @@ class Replay:
         self._opener = Opener(keys, senders, max_age=max_age)
         self._subjects = tuple(subjects)
 
-    def open(self, record: Record) -> Message:
+    def open(self, record: QuarantineRecord) -> Message:
         """Open a record: a payload, or as a `View` a document. Call `settle` when it is handled.
 
         Raises:

@@ -18,12 +18,12 @@ from xkeymsg.trust.stores.file import read_seed
 from xkeymsg.trust.stores.peers_file import PeersFile
 from xkeymsg.trust.stores.systemd import credential_path, read_credential
 
-__all__ = ("Identity", "load_senders", "self_test")
+__all__ = ("DaemonIdentity", "load_senders", "self_test")
 
 _SUBJECT: Final = "xkeymsg.selftest"
 
 
-class Identity:
+class DaemonIdentity:
     """The keys of a `[key]` section, as they were when they were last read whole."""
 
     def __init__(self, section: KeySection) -> None:

@@ -23,7 +23,7 @@ from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("Endpoint", "Service", "answering")
+__all__ = ("Endpoint", "MicroService", "answering")
 
 _TYPE: Final = "io.nats.micro.v1."
 _LETTERS: Final = string.ascii_letters + string.digits
@@ -72,7 +72,7 @@ class Endpoint:
         }
 
 
-class Service:
+class MicroService:
     """A program as others see it."""
 
     def __init__(
@@ -128,7 +128,7 @@ class _Answers:
 
 
 @contextlib.asynccontextmanager
-async def answering(link: Link, service: Service, *, inbox_prefix: str) -> AsyncIterator[None]:
+async def answering(link: Link, service: MicroService, *, inbox_prefix: str) -> AsyncIterator[None]:
     """Answer while a block runs.
 
     Args:

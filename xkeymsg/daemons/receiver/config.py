@@ -41,12 +41,12 @@ from xkeymsg.transport.tls import tls_context
 __all__ = (
     "PREFIX",
     "CommandSink",
-    "Config",
     "FilesSink",
     "HTTPSink",
     "NATSSink",
     "QuarantineSection",
-    "Route",
+    "ReceiverConfig",
+    "ReceiverRoute",
     "StdoutSink",
     "load",
 )
@@ -54,7 +54,7 @@ __all__ = (
 PREFIX: Final = "XKEYMSG_RECEIVER"
 
 
-class Route(Section):
+class ReceiverRoute(Section):
     """Where messages come from, which of them are taken, and where they go."""
 
     name: Name
@@ -272,7 +272,7 @@ _Sink = Annotated[
 ]
 
 
-class Config(Section):
+class ReceiverConfig(Section):
     """The file of the receiver."""
 
     name: Name = "receiver"
@@ -280,7 +280,7 @@ class Config(Section):
     key: KeySection
     trust: TrustSection
     nats: NatsSection = Field(default_factory=NatsSection)
-    route: Annotated[tuple[Route, ...], Field(min_length=1)]
+    route: Annotated[tuple[ReceiverRoute, ...], Field(min_length=1)]
     sinks: Annotated[dict[Name, _Sink], Field(min_length=1)]
     quarantine: QuarantineSection = QuarantineSection()
     observe: ObserveSection = ObserveSection()
@@ -317,12 +317,12 @@ def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str
         yield "sinks", f"no route leads to {name!r}: expected is one that does"
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig:
     """Read the receiver's file.
 
     Raises:
         ConfigurationError: If anything is wrong with it; has a line for each thing.
     """
     if environ is None:
-        return load_config(Config, path, prefix=PREFIX)
-    return load_config(Config, path, prefix=PREFIX, environ=environ)
+        return load_config(ReceiverConfig, path, prefix=PREFIX)
+    return load_config(ReceiverConfig, path, prefix=PREFIX, environ=environ)

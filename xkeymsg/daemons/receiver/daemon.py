@@ -9,41 +9,41 @@ from typing import Any
 
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
-from xkeymsg.daemons.common.identity import Identity, load_senders, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, load_senders, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, set_up
 from xkeymsg.daemons.common.metrics import Metrics
-from xkeymsg.daemons.common.service import Endpoint, Service, answering
+from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
 from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import (
     CommandSink,
-    Config,
     FilesSink,
     HTTPSink,
     NATSSink,
-    Route,
+    ReceiverConfig,
+    ReceiverRoute,
     StdoutSink,
 )
-from xkeymsg.daemons.receiver.reports import Reporter
-from xkeymsg.daemons.receiver.scope import Opening
+from xkeymsg.daemons.receiver.reports import ReceiverReporter
+from xkeymsg.daemons.receiver.scope import RouteScope
 from xkeymsg.daemons.receiver.sinks.command import Command
 from xkeymsg.daemons.receiver.sinks.files import Files
 from xkeymsg.daemons.receiver.sinks.nats import open_nats
 from xkeymsg.daemons.receiver.sinks.sink import Sink
 from xkeymsg.daemons.receiver.sinks.stdout import Stdout
 from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantine
-from xkeymsg.daemons.receiver.subject_route import CoreRoute
+from xkeymsg.daemons.receiver.subject_route import SubjectRoute
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("run",)
 
-Worker = CoreRoute | StreamRoute
+Worker = SubjectRoute | StreamRoute
 
 
-def run(config: Config) -> int:
+def run(config: ReceiverConfig) -> int:
     """Run the receiver to its end and return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
@@ -53,7 +53,7 @@ def run(config: Config) -> int:
 
 
 class _Receiver:
-    def __init__(self, config: Config, log: Log, metrics: Metrics, health: Health) -> None:
+    def __init__(self, config: ReceiverConfig, log: Log, metrics: Metrics, health: Health) -> None:
         self._config = config
         self._log = log
         self._metrics = metrics
@@ -65,7 +65,7 @@ class _Receiver:
     async def work(self, life: Lifecycle) -> None:
         """Set everything up, work until it is time to stop, and finish."""
         config, log = self._config, self._log
-        self._identity = Identity(config.key)
+        self._identity = DaemonIdentity(config.key)
         self._senders = load_senders(config.trust)
         self._health.set("peers", True)
         self._health.set("key", True)
@@ -122,7 +122,7 @@ class _Receiver:
         await link.confirm()  # or the server does not permit a subscription
         self._health.set("subscribed", True)
         if config.observe.micro:
-            service = Service(
+            service = MicroService(
                 config.name,
                 version(),
                 "opens sealed messages",
@@ -132,14 +132,14 @@ class _Receiver:
                 answering(link, service, inbox_prefix=config.nats.inbox_prefix)
             )
 
-    def _worker(self, route: Route, outlet: Outlet) -> Worker:
+    def _worker(self, route: ReceiverRoute, outlet: Outlet) -> Worker:
         endpoint = Endpoint(
             route.name, route.subject or route.accepted[0], route.queue or "", _metadata(route)
         )
-        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
+        report = ReceiverReporter(route.name, self._log, self._metrics.route(route.name), endpoint)
 
-        def new_opening() -> Opening:
-            return Opening(
+        def new_opening() -> RouteScope:
+            return RouteScope(
                 route,
                 self._identity.keyring,
                 self._senders,
@@ -149,7 +149,7 @@ class _Receiver:
 
         self._endpoints.append(endpoint)
         if route.subject is not None:
-            return CoreRoute(route, new_opening(), outlet, report)
+            return SubjectRoute(route, new_opening(), outlet, report)
         return StreamRoute(self._config, route, new_opening, outlet, report)
 
     async def _open_sink(
@@ -223,6 +223,6 @@ class _Receiver:
                 worker.rekey(self._identity.keyring)
 
 
-def _metadata(route: Route) -> dict[str, str]:
+def _metadata(route: ReceiverRoute) -> dict[str, str]:
     given = {"stream": route.stream, "durable": route.durable, "sink": route.sink}
     return {key: value for key, value in given.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Opening the messages of one route: one replay scope, which survives a change of keys."""
+"""RouteScope the messages of one route: one replay scope, which survives a change of keys."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Final
 
-from xkeymsg.client.scope import Scope
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.daemons.common.records import Record, record_of
-from xkeymsg.daemons.receiver.config import Route
+from xkeymsg.daemons.receiver.config import ReceiverRoute
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
@@ -19,17 +19,17 @@ from xkeymsg.keys import Keyring
 from xkeymsg.limits import Limits
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("Opening",)
+__all__ = ("RouteScope",)
 
 _XKV1: Final = b"xkv1"
 
 
-class Opening:
+class RouteScope:
     """Opens the messages of a route, and says how long that took."""
 
     def __init__(
         self,
-        route: Route,
+        route: ReceiverRoute,
         keys: Keyring,
         senders: Senders,
         *,
@@ -41,7 +41,7 @@ class Opening:
         Args:
             route: Which messages are taken.
             keys: Whose they are.
-            senders: Whom they may come from.
+            senders: ClientTrust they may come from.
             require_signature: Whether to refuse what is not signed.
             on_opened: Told how long it took, in seconds, of each one that opened.
 
@@ -57,9 +57,9 @@ class Opening:
             limits = replace(limits, max_age=timedelta(seconds=route.max_age))
         self.max_age = limits.max_age.total_seconds()
         """How old a message may be when it comes, in seconds."""
-        self._scope = Scope(
+        self._scope = OpeningScope(
             keys,
-            Whom(senders),
+            ClientTrust(senders),
             subjects=route.accepted,
             documents=route.documents,
             match_wire=route.match_wire,

@@ -14,9 +14,9 @@ from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, r
 from xkeymsg.daemons.common.logs import Level
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.receiver.batches import Outlet
-from xkeymsg.daemons.receiver.config import Config, Route
-from xkeymsg.daemons.receiver.reports import Reporter
-from xkeymsg.daemons.receiver.scope import Opening
+from xkeymsg.daemons.receiver.config import ReceiverConfig, ReceiverRoute
+from xkeymsg.daemons.receiver.reports import ReceiverReporter
+from xkeymsg.daemons.receiver.scope import RouteScope
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
@@ -30,7 +30,7 @@ _PATIENCE: Final = 0.8
 """The part of the time to stop after which what the sink has not taken is given back."""
 
 
-async def prepare_quarantine(config: Config, link: Link) -> None:
+async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
     """Make the quarantine's streams, or see that they are there.
 
     Raises:
@@ -51,7 +51,7 @@ async def prepare_quarantine(config: Config, link: Link) -> None:
 class _Scope:
     """Opens the messages of a durable, and reports refusals."""
 
-    def __init__(self, opening: Opening, report: Reporter) -> None:
+    def __init__(self, opening: RouteScope, report: ReceiverReporter) -> None:
         self._opening = opening
         self._report = report
 
@@ -78,11 +78,11 @@ class StreamRoute:
 
     def __init__(
         self,
-        config: Config,
-        route: Route,
-        new_opening: Callable[[], Opening],
+        config: ReceiverConfig,
+        route: ReceiverRoute,
+        new_opening: Callable[[], RouteScope],
         outlet: Outlet,
-        report: Reporter,
+        report: ReceiverReporter,
     ) -> None:
         self._config = config
         self._route = route

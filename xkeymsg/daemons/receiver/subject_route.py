@@ -7,21 +7,23 @@ from time import perf_counter
 
 from xkeymsg.daemons.common.records import Record
 from xkeymsg.daemons.receiver.batches import Outlet
-from xkeymsg.daemons.receiver.config import Route
-from xkeymsg.daemons.receiver.reports import Reporter
-from xkeymsg.daemons.receiver.scope import Opening
+from xkeymsg.daemons.receiver.config import ReceiverRoute
+from xkeymsg.daemons.receiver.reports import ReceiverReporter
+from xkeymsg.daemons.receiver.scope import RouteScope
 from xkeymsg.errors import DeliveryError
 from xkeymsg.keys import Keyring
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw, RawSubscription
 
-__all__ = ("CoreRoute",)
+__all__ = ("SubjectRoute",)
 
 
-class CoreRoute:
+class SubjectRoute:
     """Takes messages as long as there is room for them; what waits is the connection's to bound."""
 
-    def __init__(self, route: Route, opening: Opening, outlet: Outlet, report: Reporter) -> None:
+    def __init__(
+        self, route: ReceiverRoute, opening: RouteScope, outlet: Outlet, report: ReceiverReporter
+    ) -> None:
         self._route = route
         self._opening = opening
         self._outlet = outlet

@@ -40,10 +40,10 @@ from xkeymsg.transport.subjects import overlap
 
 __all__ = (
     "PREFIX",
-    "Config",
     "PeersSection",
-    "Route",
+    "SenderConfig",
     "SenderKeySection",
+    "SenderRoute",
     "load",
 )
 
@@ -91,7 +91,7 @@ class PeersSection(Section):
     """A file of peers (`xkeymsg peers add`); read again on SIGHUP, and when it changes."""
 
 
-class Route(Section):
+class SenderRoute(Section):
     """Where messages come from, for whom they are sealed, and where they go."""
 
     name: Name
@@ -223,7 +223,7 @@ def _of_mapping(table: Mapping[str, Any], source: str | None) -> Iterator[tuple[
         yield "to", str(error)
 
 
-class Config(Section):
+class SenderConfig(Section):
     """The file of the sender."""
 
     name: Name = "sender"
@@ -232,7 +232,7 @@ class Config(Section):
     trust: PeersSection
     nats: NatsSection = Field(default_factory=NatsSection)
     source: PlainNatsSection | None = None
-    route: Annotated[tuple[Route, ...], Field(min_length=1)]
+    route: Annotated[tuple[SenderRoute, ...], Field(min_length=1)]
     observe: ObserveSection = ObserveSection()
     drain: DrainSection = DrainSection()
 
@@ -293,11 +293,11 @@ def _pattern_of(route: Mapping[str, Any]) -> str | None:
         return None
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
+def load(path: Path, environ: Mapping[str, str] | None = None) -> SenderConfig:
     """Read the sender's file.
 
     Raises:
         ConfigurationError: If anything is wrong with it; has a line for each thing.
     """
     given = os.environ if environ is None else environ
-    return load_config(Config, path, prefix=PREFIX, environ=given)
+    return load_config(SenderConfig, path, prefix=PREFIX, environ=given)

@@ -15,23 +15,23 @@ import click
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
-from xkeymsg.daemons.common.identity import Identity, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.daemons.common.metrics import Metrics
-from xkeymsg.daemons.common.service import Endpoint, Service, answering
+from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
 from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
-from xkeymsg.daemons.sender.config import Config, Route
+from xkeymsg.daemons.sender.config import SenderConfig, SenderRoute
 from xkeymsg.daemons.sender.config import load as load_file
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
 from xkeymsg.daemons.sender.outputs import CoreOutput, Output, StreamOutput
-from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.reports import Reporter
+from xkeymsg.daemons.sender.pipeline import Pipeline
+from xkeymsg.daemons.sender.reports import SenderReporter
+from xkeymsg.daemons.sender.route_sealer import Author, RouteSealer
 from xkeymsg.daemons.sender.rules import RuleCounts
-from xkeymsg.daemons.sender.sealed import Author, Sealing
-from xkeymsg.daemons.sender.sources.lines import LinesRoute
-from xkeymsg.daemons.sender.sources.stream import StreamRoute
-from xkeymsg.daemons.sender.sources.subject import SubjectRoute
+from xkeymsg.daemons.sender.sources.lines import LinesSource
+from xkeymsg.daemons.sender.sources.stream import StreamSource
+from xkeymsg.daemons.sender.sources.subject import SubjectSource
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.daemons.sender.windows import short_windows
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
@@ -41,12 +41,12 @@ from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("load", "run")
 
-Worker = LinesRoute | SubjectRoute | StreamRoute
+Worker = LinesSource | SubjectSource | StreamSource
 
 _SOURCE: Final = "source connected"
 
 
-def run(config: Config) -> int:
+def run(config: SenderConfig) -> int:
     """Run the sender to its end and return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("sender"), Metrics()
@@ -58,7 +58,7 @@ def run(config: Config) -> int:
     return lifecycle.run(sender.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
 
-def load(path: Path) -> Config:
+def load(path: Path) -> SenderConfig:
     """Read the sender's file, and check, without a network, that each route could seal.
 
     Raises:
@@ -66,11 +66,11 @@ def load(path: Path) -> Config:
     """
     config = load_file(path)
     peers = PeersFile(config.trust.peers)
-    author = _author(config, Identity(config.key))
+    author = _author(config, DaemonIdentity(config.key))
     problems = []
     for route in config.route:
         try:
-            Sealing(route, peers, author)
+            RouteSealer(route, peers, author)
         except XKeyMsgError as error:
             problems.append(f'route["{route.name}"]: {error}')
     if problems:
@@ -78,7 +78,7 @@ def load(path: Path) -> Config:
     return config
 
 
-def _author(config: Config, identity: Identity) -> Author:
+def _author(config: SenderConfig, identity: DaemonIdentity) -> Author:
     """Return with what to seal.
 
     Raises:
@@ -89,22 +89,22 @@ def _author(config: Config, identity: Identity) -> Author:
 
 
 class _Sender:
-    def __init__(self, config: Config, log: Log, metrics: Metrics, health: Health) -> None:
+    def __init__(self, config: SenderConfig, log: Log, metrics: Metrics, health: Health) -> None:
         self._config = config
         self._log = log
         self._metrics = metrics
         self._health = health
         self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
         self._workers: list[Worker] = []
-        self._sealings: dict[str, Sealing] = {}
-        self._reports: list[Reporter] = []
+        self._sealings: dict[str, RouteSealer] = {}
+        self._reports: list[SenderReporter] = []
         self._stuck: BaseException | None = None
         self._rules = RuleCounts(metrics.registry)
 
     async def work(self, life: Lifecycle) -> None:
         """Set everything up, work until it is time to stop, or all is sent, and finish."""
         config, log = self._config, self._log
-        self._identity = Identity(config.key)
+        self._identity = DaemonIdentity(config.key)
         self._peers = PeersFile(config.trust.peers)
         self_test(self._identity.keyring)
         for condition in ("peers", "key", "self-test", "sending"):
@@ -164,27 +164,31 @@ class _Sender:
             endpoint = Endpoint(route.name, route.to, route.queue or "", _metadata(route))
             endpoints.append(endpoint)
             worker = self._worker(route, output, endpoint, stack)
-            if source is not None and not isinstance(worker, LinesRoute):
+            if source is not None and not isinstance(worker, LinesSource):
                 await worker.begin(source)
-            if isinstance(worker, StreamRoute):
+            if isinstance(worker, StreamSource):
                 await self._advise(route, worker)
             self._workers.append(worker)
         if source is not None:
             await source.confirm()  # or the server does not permit a subscription
         self._health.set("subscribed", True)
         if config.observe.micro:
-            service = Service(config.name, version(), "seals messages", endpoints)
+            service = MicroService(config.name, version(), "seals messages", endpoints)
             await stack.enter_async_context(
                 answering(link, service, inbox_prefix=config.nats.inbox_prefix)
             )
 
     def _worker(
-        self, route: Route, output: Output, endpoint: Endpoint, stack: contextlib.AsyncExitStack
+        self,
+        route: SenderRoute,
+        output: Output,
+        endpoint: Endpoint,
+        stack: contextlib.AsyncExitStack,
     ) -> Worker:
         author = _author(self._config, self._identity)
-        report = Reporter(route.name, self._log, self._metrics.route(route.name), endpoint)
+        report = SenderReporter(route.name, self._log, self._metrics.route(route.name), endpoint)
         self._reports.append(report)
-        sealing = Sealing(
+        sealing = RouteSealer(
             route,
             self._peers,
             author,
@@ -193,16 +197,16 @@ class _Sender:
             rules=self._rules,
         )
         self._sealings[route.name] = sealing
-        desk = Desk(route, sealing, output, report)
+        pipeline = Pipeline(route, sealing, output, report)
         names = Names(self._names_key, route.name)
         if route.stream is not None:
             timeout = 5.0 if self._config.source is None else self._config.source.timeout
-            return StreamRoute(desk, names, timeout=timeout, drain=self._config.drain.seconds)
+            return StreamSource(pipeline, names, timeout=timeout, drain=self._config.drain.seconds)
         if route.subject is not None:
-            return SubjectRoute(desk)
-        return LinesRoute(desk, names, on_progress=self._bar(route, stack))
+            return SubjectSource(pipeline)
+        return LinesSource(pipeline, names, on_progress=self._bar(route, stack))
 
-    async def _advise(self, route: Route, worker: StreamRoute) -> None:
+    async def _advise(self, route: SenderRoute, worker: StreamSource) -> None:
         """Say where a sender that is killed would be noticed: by a message that is there twice."""
         api = API(self._link, timeout=self._config.nats.timeout)
         pattern = SubjectMap(route.pattern, route.to).pattern
@@ -215,7 +219,7 @@ class _Sender:
                 ack_wait=worker.ack_wait,
             )
 
-    def _bar(self, route: Route, stack: contextlib.AsyncExitStack) -> Callable[[int], object]:
+    def _bar(self, route: SenderRoute, stack: contextlib.AsyncExitStack) -> Callable[[int], object]:
         """Show a bar for files, where a person looks on; one, for the first of such routes."""
         first = next((each for each in self._config.route if each.files), None)
         if route is not first or not sys.stderr.isatty():
@@ -263,7 +267,7 @@ class _Sender:
         if self._stuck is not None:
             life.fail(self._stuck)
         for worker, report in zip(self._workers, self._reports, strict=True):
-            if isinstance(worker, LinesRoute):
+            if isinstance(worker, LinesSource):
                 sent = worker.sent
                 self._log.info("sent", route=report.route, messages=sent, not_sent=report.unsent)
                 if report.unsent:
@@ -278,7 +282,7 @@ class _Sender:
             self._health.set(_SOURCE, source.state == "connected")
         self._metrics.connected.set(connected)
         self._metrics.key_age.set(self._identity.age())
-        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+        streams = [worker for worker in self._workers if isinstance(worker, StreamSource)]
         blocked = any(each.is_blocked for each in streams)
         self._health.set("sending", not blocked and self._stuck is None)
         self._health.set("served", not any(each.is_unserved for each in streams))
@@ -307,11 +311,11 @@ class _Sender:
 
     def _mended(self) -> None:
         for worker in self._workers:
-            if isinstance(worker, StreamRoute):
+            if isinstance(worker, StreamSource):
                 worker.mended()
 
 
-def _metadata(route: Route) -> dict[str, str]:
+def _metadata(route: SenderRoute) -> dict[str, str]:
     kind = "stdin" if route.stdin else "files" if route.files else "subject"
     given = {"stream": route.stream, "durable": route.durable, "output": route.output}
     source = "stream" if route.stream else kind

@@ -1,4 +1,4 @@
-"""Sealing and sending one message after another, with pauses where that fails."""
+"""RouteSealer and sending one message after another, with pauses where that fails."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 from time import perf_counter
 
 from xkeymsg.daemons.common.logs import reason
-from xkeymsg.daemons.sender.config import Route
+from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.outputs import Output
-from xkeymsg.daemons.sender.reports import Reporter
-from xkeymsg.daemons.sender.sealed import Pairs, Sealed, Sealing
+from xkeymsg.daemons.sender.reports import SenderReporter
+from xkeymsg.daemons.sender.route_sealer import Pairs, RouteSealer, Sealed
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 
-__all__ = ("Desk",)
+__all__ = ("Pipeline",)
 
 
-class Desk:
+class Pipeline:
     """What the sources of a route share: how its messages are sealed, and where they go."""
 
-    def __init__(self, route: Route, sealing: Sealing, output: Output, report: Reporter) -> None:
+    def __init__(
+        self, route: SenderRoute, sealing: RouteSealer, output: Output, report: SenderReporter
+    ) -> None:
         self.route = route
         self.report = report
         self._sealing = sealing

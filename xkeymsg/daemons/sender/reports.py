@@ -10,28 +10,21 @@ from collections.abc import Callable
 from typing import Final
 
 from xkeymsg.daemons.common.logs import Log, reason
-from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
+from xkeymsg.daemons.common.metrics import RouteMetrics
+from xkeymsg.daemons.common.reports import Reporter, code_of
 from xkeymsg.daemons.common.service import Endpoint
 from xkeymsg.errors import FieldDeniedError, XKeyMsgError
 
-__all__ = ("Reporter", "code_of")
+__all__ = ("SenderReporter",)
 
 _POINTERS: Final = 8
 
 
-def code_of(error: BaseException) -> str:
-    """Return our code of an error."""
-    return (error.code or OTHER) if isinstance(error, XKeyMsgError) else OTHER
-
-
-class Reporter:
+class SenderReporter(Reporter):
     """Tells what happens on one route."""
 
     def __init__(self, route: str, log: Log, metrics: RouteMetrics, endpoint: Endpoint) -> None:
-        self.route = route
-        self.log = log
-        self.metrics = metrics
-        self.endpoint = endpoint
+        super().__init__(route, log, metrics, endpoint)
         self._warned_of_numbers = False
         self.unsent = 0
         """How many messages were refused or lost."""
@@ -62,19 +55,12 @@ class Reporter:
         code = code_of(error)
         self.unsent += 1
         self.metrics.refused(code)
-        self._failed(code)
+        self.failed(code)
         fields = {"route": self.route, "code": code, "why": _why(error), **where}
         if often:
             self.log.often("warning", "refused", "route", "code", **fields)
         else:
             self.log.warning("refused", **fields)
-
-    def delivered(self, seconds: float) -> None:
-        """A message was taken, which took so long with all attempts."""
-        self.metrics.delivered.inc()
-        self.metrics.delivery_time.observe(seconds)
-        self.endpoint.requests += 1
-        self.endpoint.seconds += seconds
 
     def not_delivered(self, error: XKeyMsgError) -> None:
         """An attempt has failed; another may follow."""
@@ -88,7 +74,7 @@ class Reporter:
         """The last attempt has failed, and nobody keeps the message."""
         self.unsent += 1
         self.metrics.lost.inc()
-        self._failed(error.code)
+        self.failed(error.code)
         fields = {"route": self.route, "code": error.code, "why": str(error), **where}
         self.log.often("error", "lost", "route", "code", **fields)
 
@@ -102,11 +88,6 @@ class Reporter:
         self.unsent += messages
         self.metrics.lost.inc(messages)
         self.log.error("no time to send", route=self.route, messages=messages, **where)
-
-    def _failed(self, code: str) -> None:
-        self.endpoint.requests += 1
-        self.endpoint.errors += 1
-        self.endpoint.last_error = code
 
 
 def _why(error: BaseException) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Final
 
 from xkeymsg.daemons.sender.message_ids import Names
-from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.sealed import Sealed, is_of_setup
+from xkeymsg.daemons.sender.pipeline import Pipeline
+from xkeymsg.daemons.sender.route_sealer import Sealed, is_of_setup
 from xkeymsg.daemons.sender.sources.progress import Mark, Progress
-from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, Reader
+from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, LineReader
 from xkeymsg.errors import DeliveryError, LimitExceededError, XKeyMsgError
 
-__all__ = ("LinesRoute",)
+__all__ = ("LinesSource",)
 
 _STDIN: Final = 0
 
@@ -37,7 +37,7 @@ class _Pending:
         self.is_done = False
 
 
-class LinesRoute:
+class LinesSource:
     """Sends lines, many under way at a time, and knows up to which all are done with."""
 
     ends = True
@@ -45,7 +45,7 @@ class LinesRoute:
 
     def __init__(
         self,
-        desk: Desk,
+        pipeline: Pipeline,
         names: Names,
         *,
         on_progress: Callable[[int], object] = lambda _: None,
@@ -53,17 +53,17 @@ class LinesRoute:
         """Take what the configuration says.
 
         Args:
-            desk: How to seal, and where to.
+            pipeline: How to seal, and where to.
             names: How a stream knows a line of a file again.
             on_progress: Told of each step how many bytes it was.
 
         Raises:
             ConfigurationError: If what is noted of the files cannot be used.
         """
-        route = desk.route
-        self._desk = desk
-        self._report = desk.report
-        self.name = desk.route.name
+        route = pipeline.route
+        self._pipeline = pipeline
+        self._report = pipeline.report
+        self.name = pipeline.route.name
         self._names = names
         self._files: tuple[Path | None, ...] = tuple(route.files) or (None,)
         self._progress = Progress(route.state, route.name, names)
@@ -73,7 +73,7 @@ class LinesRoute:
         self._pending: deque[_Pending] = deque()
         self._file: Path | None = None
         self._descriptor = _STDIN
-        self._reader: Reader | None = None
+        self._reader: LineReader | None = None
         self._lines_done = 0
         self.sent = 0
         """How many messages were taken."""
@@ -134,7 +134,7 @@ class LinesRoute:
         if self._file is not None:
             mark = self._progress.mark(self._file, self._descriptor)
             self._on_progress(mark.offset)
-        self._reader = Reader(self._descriptor, offset=mark.offset, number=mark.lines)
+        self._reader = LineReader(self._descriptor, offset=mark.offset, number=mark.lines)
         self._lines_done = mark.lines
         async for line in self._reader:
             await self._room.acquire()
@@ -161,7 +161,7 @@ class LinesRoute:
         try:
             if line.data is None:
                 raise LimitExceededError("bytes of a line", line.end - line.start, LONGEST)
-            sealed = await self._desk.seal(line.data)
+            sealed = await self._pipeline.seal(line.data)
         except XKeyMsgError as error:
             if is_of_setup(error):
                 self._give_up(error, pending)
@@ -178,7 +178,7 @@ class LinesRoute:
 
     async def _send(self, pending: _Pending, sealed: Sealed, name: str | None) -> None:
         try:
-            await self._desk.send(sealed, name)
+            await self._pipeline.send(sealed, name)
         except DeliveryError as error:
             self._give_up(error, pending)
         except XKeyMsgError as error:

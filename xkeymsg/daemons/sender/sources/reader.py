@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from xkeymsg.limits import Limits
 from xkeymsg.text import without_mark
 
-__all__ = ("LONGEST", "Line", "Reader")
+__all__ = ("LONGEST", "Line", "LineReader")
 
 _CHUNK: Final = 1 << 16
 LONGEST: Final = Limits().envelope
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     """None if it is longer than `LONGEST`."""
 
 
-class Reader:
+class LineReader:
     """Reads the lines of a descriptor; `async for` takes them."""
 
     def __init__(self, descriptor: int, *, offset: int = 0, number: int = 0) -> None:

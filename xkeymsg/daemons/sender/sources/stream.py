@@ -18,11 +18,11 @@ from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Rejected
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
-from xkeymsg.client.jetstream.quarantine_records import Record
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
+from xkeymsg.daemons.common.reports import code_of
 from xkeymsg.daemons.sender.message_ids import Names
-from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.reports import code_of
-from xkeymsg.daemons.sender.sealed import Sealed, is_of_setup
+from xkeymsg.daemons.sender.pipeline import Pipeline
+from xkeymsg.daemons.sender.route_sealer import Sealed, is_of_setup
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.errors import (
     ConfigurationError,
@@ -35,7 +35,7 @@ from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("StreamRoute",)
+__all__ = ("StreamSource",)
 
 _PATIENCE: Final = 0.8
 """The part of the time to stop after which what is not sent is given back."""
@@ -72,10 +72,10 @@ class _Scope:
 class _NoQuarantine(Quarantine):
     """There is none: what is in these streams is plaintext, and stays where it is."""
 
-    async def keep_proven(self, record: Record) -> bool:
+    async def keep_proven(self, record: QuarantineRecord) -> bool:
         raise DeliveryError("the sender keeps no quarantine")
 
-    async def keep_unproven(self, record: Record) -> bool:
+    async def keep_unproven(self, record: QuarantineRecord) -> bool:
         raise DeliveryError("the sender keeps no quarantine")
 
 
@@ -83,23 +83,23 @@ class _NotSealedError(Exception):
     """Has the consumer offer a message again."""
 
 
-class StreamRoute:
+class StreamSource:
     """Consumes one durable."""
 
     ends = False
 
-    def __init__(self, desk: Desk, names: Names, *, timeout: float, drain: float) -> None:
+    def __init__(self, pipeline: Pipeline, names: Names, *, timeout: float, drain: float) -> None:
         """Take what the configuration says.
 
         Args:
-            desk: How to seal, and where to.
+            pipeline: How to seal, and where to.
             names: How a stream knows a message again.
             timeout: Seconds that an answer of the source's server may take.
             drain: Seconds that stopping may take.
         """
-        self._desk = desk
-        self._report = desk.report
-        self.name = desk.route.name
+        self._pipeline = pipeline
+        self._report = pipeline.report
+        self.name = pipeline.route.name
         self._names = names
         self._timeout = timeout
         self._drain = drain
@@ -119,7 +119,7 @@ class StreamRoute:
             ConfigurationError: If it cannot serve.
             DeliveryError: If it is not there, or the server refuses or does not answer.
         """
-        route = self._desk.route
+        route = self._pipeline.route
         if route.stream is None or route.durable is None:
             raise ConfigurationError("a stream is consumed by a durable")
         api = API(source, timeout=self._timeout)
@@ -221,7 +221,7 @@ class StreamRoute:
             _NotSealedError: If it is time to stop.
         """
         for attempt in itertools.count(1):
-            await self._wait(self._desk.pause(attempt))
+            await self._wait(self._pipeline.pause(attempt))
             if await self._attempt(inbound):
                 return
 
@@ -232,7 +232,7 @@ class StreamRoute:
         """
         name = self._names.of_stream(inbound.where)
         try:
-            await self._desk.send_once(await self._seal(inbound), name)
+            await self._pipeline.send_once(await self._seal(inbound), name)
         except ConnectionFailedError:
             raise
         except PayloadTooLargeError as error:
@@ -249,7 +249,7 @@ class StreamRoute:
     async def _seal(self, inbound: _Inbound) -> Sealed:
         raw = inbound.raw
         try:
-            return await self._desk.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+            return await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
         except Exception as error:
             if is_of_setup(error):
                 raise
@@ -263,7 +263,7 @@ class StreamRoute:
             _NotSealedError: If it is not.
         """
         tries = self._tried.pop(inbound.where, 0) + 1
-        route = self._desk.route
+        route = self._pipeline.route
         if tries == 1:
             self._report.refused(error, sequence=inbound.where.sequence)
         if route.on_refused == "terminate" and tries >= route.attempts:

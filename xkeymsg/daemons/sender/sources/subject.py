@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 
-from xkeymsg.daemons.sender.pipeline import Desk
-from xkeymsg.daemons.sender.sealed import Sealed
+from xkeymsg.daemons.sender.pipeline import Pipeline
+from xkeymsg.daemons.sender.route_sealer import Sealed
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw, RawSubscription
 
-__all__ = ("SubjectRoute",)
+__all__ = ("SubjectSource",)
 
 
-class SubjectRoute:
+class SubjectSource:
     """Takes messages as long as there is room for them; what waits is the connection's to bound."""
 
     ends = False
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._report = desk.report
-        self.name = desk.route.name
-        self._room = asyncio.Semaphore(desk.route.max_in_flight)
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._report = pipeline.report
+        self.name = pipeline.route.name
+        self._room = asyncio.Semaphore(pipeline.route.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: RawSubscription | None = None
         self._dropped = 0
@@ -34,7 +34,7 @@ class SubjectRoute:
         Raises:
             ConnectionFailedError: If the link is closed.
         """
-        route = self._desk.route
+        route = self._pipeline.route
         self._subscription = await source.subscribe(route.subject or ">", queue=route.queue or "")
 
     async def run(self) -> None:
@@ -71,7 +71,7 @@ class SubjectRoute:
     async def _take(self, raw: Raw) -> None:
         self._report.metrics.received.inc()
         try:
-            sealed = await self._desk.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+            sealed = await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
         except Exception as error:  # noqa: BLE001 - whatever it is, no message ends this
             self._room.release()
             self._report.refused(error)
@@ -82,7 +82,7 @@ class SubjectRoute:
 
     async def _send(self, sealed: Sealed) -> None:
         try:
-            await self._desk.send(sealed)
+            await self._pipeline.send(sealed)
         except XKeyMsgError as error:
             self._report.lost(error)
         finally:

@@ -16,9 +16,9 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
-from xkeymsg.client.trust import Whom
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.daemons.common.documents import OnLoss, parse_document
-from xkeymsg.daemons.sender.config import Route
+from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.envelope.inspect import message_id
@@ -38,7 +38,7 @@ from xkeymsg.nkey import Signer
 from xkeymsg.shown import safe_repr
 from xkeymsg.trust.resolver import PERMISSION, Resolver
 
-__all__ = ("Author", "Sealed", "Sealing", "is_of_setup")
+__all__ = ("Author", "RouteSealer", "Sealed", "is_of_setup")
 
 _LARGE: Final = 128 * 1024
 """Bytes from which a message is sealed in a thread: it takes longer than the way there."""
@@ -54,7 +54,7 @@ Pairs = Sequence[tuple[str, str]]
 
 @safe_repr
 class Sealed:
-    """A message that may leave; only `Sealing` makes one."""
+    """A message that may leave; only `RouteSealer` makes one."""
 
     __slots__ = ("block", "envelope", "name", "subject")
 
@@ -62,7 +62,7 @@ class Sealed:
         self, maker: object, subject: str, envelope: bytes, block: bytes, name: str
     ) -> None:
         if maker is not _OURS:
-            raise TypeError("what is sealed is made by Sealing alone")
+            raise TypeError("what is sealed is made by RouteSealer alone")
         self.subject = subject
         """What it is sealed for, and goes to."""
         self.envelope = envelope
@@ -75,7 +75,7 @@ class Sealed:
         return f"<Sealed for {self.subject}: {len(self.envelope)} bytes>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("what is sealed is made by Sealing alone")
+        raise TypeError("what is sealed is made by RouteSealer alone")
 
 
 def is_of_setup(error: BaseException) -> bool:
@@ -98,12 +98,12 @@ class Author(NamedTuple):
     """The public one, if they are not."""
 
 
-class Sealing:
+class RouteSealer:
     """Seals the messages of one route, for whom its names stand at that moment."""
 
     def __init__(
         self,
-        route: Route,
+        route: SenderRoute,
         trust: Resolver,
         author: Author,
         *,
@@ -115,7 +115,7 @@ class Sealing:
 
         Args:
             route: How, and for whom.
-            trust: Whom the names stand for.
+            trust: ClientTrust the names stand for.
             author: Whose messages they become.
             max_payload: What the server takes, in bytes; 0 for anything.
             rules: Where to count the rules of the policy that decide something.
@@ -126,7 +126,7 @@ class Sealing:
         """
         self._route = route
         self._trust = trust
-        self._whom = Whom(trust)
+        self._whom = ClientTrust(trust)
         self._max_payload = max_payload
         self._exact = route.numbers == "exact"
         self._on_loss = on_loss

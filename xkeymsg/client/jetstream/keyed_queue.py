@@ -6,12 +6,12 @@ import asyncio
 from collections import deque
 from typing import Generic, TypeVar
 
-__all__ = ("Lanes",)
+__all__ = ("KeyedQueue",)
 
 _T = TypeVar("_T")
 
 
-class Lanes(Generic[_T]):
+class KeyedQueue(Generic[_T]):
     """A queue for several workers.
 
     With keys, what has the same key is handed out one after another, each when the one before is
