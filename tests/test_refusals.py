@@ -52,7 +52,7 @@ from xkeymsg.testing import MemoryNATS
 from xkeymsg.transport.contexts import load_context
 from xkeymsg.transport.credentials import login, read_user_key
 from xkeymsg.transport.options import ConnectOptions
-from xkeymsg.trust.jwt import parse_creds
+from xkeymsg.trust.creds import parse_creds
 
 CANARY = "canary-of-a-plaintext"
 ALICE, BOB, EVE = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()

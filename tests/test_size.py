@@ -11,7 +11,9 @@ from typing import Final
 
 PACKAGE: Final = Path(__file__).parent.parent / "xkeymsg"
 CORE: Final = ("keys.py", "sealer.py", "opener.py", "envelope", "fields", "trust")
-CHAIN: Final = ("jwt.py", "chain.py", "marks.py")
+CHAIN: Final = (
+    "chain.py", "claims.py", "creds.py", "identity.py", "jwt.py", "marks.py", "names.py",
+)  # fmt: skip
 NOT_COUNTED: Final = (
     PACKAGE / "trust" / "stores",
     *(PACKAGE / "trust" / name for name in CHAIN),  # counted apart, below

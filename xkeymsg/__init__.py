@@ -90,10 +90,10 @@ _OVER_NATS = {
     "Client": "client.client",
     "ConnectOptions": "transport.options",
     "DurableOptions": "client.jetstream.durables",
-    "FailurePolicy": "client.jetstream.failing",
-    "Reply": "client.answering",
+    "FailurePolicy": "client.jetstream.failures",
+    "Reply": "client.replies",
     "Subscription": "client.subscription",
-    "connect": "client.connecting",
+    "connect": "client.connect",
 }
 
 

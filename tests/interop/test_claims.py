@@ -21,17 +21,10 @@ from tests.trust.chains.rows import ROWS
 from tests.trust.chains.world import Scene
 from xkeymsg.errors import MalformedClaimError
 from xkeymsg.nkey import Prefix
-from xkeymsg.trust.chain import Account, Operator, TrustPolicy, User, authorize, identify
-from xkeymsg.trust.jwt import (
-    UNLIMITED_ACCOUNT,
-    UNLIMITED_USER,
-    Kind,
-    decode,
-    format_creds,
-    issue,
-    jti,
-    parse_creds,
-)
+from xkeymsg.trust.chain import TrustPolicy, authorize, identify
+from xkeymsg.trust.claims import Account, Operator, User
+from xkeymsg.trust.creds import format_creds, parse_creds
+from xkeymsg.trust.jwt import UNLIMITED_ACCOUNT, UNLIMITED_USER, Kind, decode, issue, jti
 from xkeymsg.trust.marks import Marks
 
 S = Scene("interop", int(time.time()))

@@ -25,18 +25,17 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.nkey import Prefix, SigningKey
-from xkeymsg.trust.chain import Account, Certificate, Operator, User
+from xkeymsg.trust.claims import Account, Certificate, Operator, User
+from xkeymsg.trust.creds import format_creds, parse_creds
 from xkeymsg.trust.jwt import (
     CERTIFICATE_DOMAIN,
     UNLIMITED_ACCOUNT,
     UNLIMITED_USER,
     Kind,
     decode,
-    format_creds,
     issue,
     issue_time,
     jti,
-    parse_creds,
 )
 
 NOW = 1_800_000_000

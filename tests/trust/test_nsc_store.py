@@ -8,25 +8,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from xkeymsg.trust.identity import Identity
 
 from tests.trust.chains.world import Key
 from xkeymsg.errors import IdentityIssuerError, RevokedError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey
-from xkeymsg.trust.chain import (
-    FOREVER,
-    Account,
-    Authority,
-    Certificate,
-    Identity,
-    Operator,
-    TrustPolicy,
-    User,
-    authorize,
-    certify,
-    identify,
-)
-from xkeymsg.trust.jwt import Kind, decode, issue, jti, parse_creds
+from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, certify, identify
+from xkeymsg.trust.claims import FOREVER, Account, Certificate, Operator, User
+from xkeymsg.trust.creds import parse_creds
+from xkeymsg.trust.jwt import Kind, decode, issue, jti
 from xkeymsg.trust.marks import Marks
 
 STORE = Path(__file__).parent.parent / "data" / "nsc-store"

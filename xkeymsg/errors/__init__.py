@@ -1,0 +1,165 @@
+"""Every error that xkeymsg raises, and the one vocabulary of codes for all of them.
+
+A public call that is given bad *data* raises an `XKeyMsgError`, whatever the bytes; a wrong
+argument *type* is the caller's bug and a `TypeError`. `code` is stable: it is the `expect:` of a
+test vector, the label of a metric and the field of a log line. `retryable` says whether the same
+bytes may succeed later (a key or a peer that has not arrived yet).
+
+No message carries plaintext or a secret, and none repeats bytes from outside that could be either.
+
+The tree, grouped by who has to act; a class with a code can be raised:
+
+    XKeyMsgError
+      KeyFormatError                key_format
+      EnvelopeError
+        MalformedError              malformed
+        UnsupportedVersionError     unsupported_version
+        LimitExceededError          limit_exceeded
+        BadKeyError                 bad_key
+      OpenError
+        NotARecipientError          not_a_recipient
+        AuthenticationError         authentication
+        CommitmentError             commitment
+        SenderNotAdmittedError      sender_not_admitted
+        SubjectMismatchError        subject_mismatch
+        ContentTypeError            content_type
+        ExpiredError                expired
+        StaleError                  stale
+        ReplayError                 replay
+          SessionClonedError        session_cloned
+        SignatureMissingError       signature_missing
+        SignatureInvalidError       signature_invalid
+      PolicyError                   policy_invalid
+        FieldDeniedError            field_denied
+          FieldAmbiguousError       field_ambiguous
+      TrustError
+        MalformedClaimError         malformed_claim
+        BadSignatureError           bad_signature
+        UntrustedOperatorError      untrusted_operator
+        WrongIssuerError            wrong_issuer
+          IdentityIssuerError       identity_issuer
+        WrongAccountError           wrong_account
+        ExcessiveClaimError         excessive_claim
+        CertificateLifeError        certificate_life
+        FutureClaimError            future_claim
+        NotYetValidError            not_yet_valid
+        ExpiredClaimError           expired_claim
+        RevokedError                revoked
+        RollbackError               rollback
+        UnknownKeyError             unknown_key
+        AmbiguousNameError          ambiguous_name
+        ConflictError               conflict
+      KeyStoreError                 key_store
+      ConfigurationError            configuration
+      TransportError
+        DeliveryError               delivery
+        PayloadTooLargeError        payload_too_large
+        ConnectionFailedError       connection
+      ServiceError                  service
+"""
+
+from __future__ import annotations
+
+from xkeymsg.errors.messages import (
+    AuthenticationError,
+    BadKeyError,
+    CommitmentError,
+    ContentTypeError,
+    EnvelopeError,
+    ExpiredError,
+    FieldAmbiguousError,
+    FieldDeniedError,
+    KeyFormatError,
+    LimitExceededError,
+    MalformedError,
+    NotARecipientError,
+    OpenError,
+    PolicyError,
+    ReplayError,
+    SenderNotAdmittedError,
+    SessionClonedError,
+    SignatureInvalidError,
+    SignatureMissingError,
+    StaleError,
+    SubjectMismatchError,
+    UnsupportedVersionError,
+    XKeyMsgError,
+)
+from xkeymsg.errors.operation import (
+    ConfigurationError,
+    ConnectionFailedError,
+    DeliveryError,
+    KeyStoreError,
+    PayloadTooLargeError,
+    ServiceError,
+    TransportError,
+)
+from xkeymsg.errors.trust import (
+    AmbiguousNameError,
+    BadSignatureError,
+    CertificateLifeError,
+    ConflictError,
+    ExcessiveClaimError,
+    ExpiredClaimError,
+    FutureClaimError,
+    IdentityIssuerError,
+    MalformedClaimError,
+    NotYetValidError,
+    RevokedError,
+    RollbackError,
+    TrustError,
+    UnknownKeyError,
+    UntrustedOperatorError,
+    WrongAccountError,
+    WrongIssuerError,
+)
+
+__all__ = (
+    "AmbiguousNameError",
+    "AuthenticationError",
+    "BadKeyError",
+    "BadSignatureError",
+    "CertificateLifeError",
+    "CommitmentError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "ContentTypeError",
+    "DeliveryError",
+    "EnvelopeError",
+    "ExcessiveClaimError",
+    "ExpiredClaimError",
+    "ExpiredError",
+    "FieldAmbiguousError",
+    "FieldDeniedError",
+    "FutureClaimError",
+    "IdentityIssuerError",
+    "KeyFormatError",
+    "KeyStoreError",
+    "LimitExceededError",
+    "MalformedClaimError",
+    "MalformedError",
+    "NotARecipientError",
+    "NotYetValidError",
+    "OpenError",
+    "PayloadTooLargeError",
+    "PolicyError",
+    "ReplayError",
+    "RevokedError",
+    "RollbackError",
+    "SenderNotAdmittedError",
+    "ServiceError",
+    "SessionClonedError",
+    "SignatureInvalidError",
+    "SignatureMissingError",
+    "StaleError",
+    "SubjectMismatchError",
+    "TransportError",
+    "TrustError",
+    "UnknownKeyError",
+    "UnsupportedVersionError",
+    "UntrustedOperatorError",
+    "WrongAccountError",
+    "WrongIssuerError",
+    "XKeyMsgError",
+)
