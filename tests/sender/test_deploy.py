@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sender.config import PeersSection, Route, SenderKeySection
+from tests.daemon.explained import explained
 from tests.running import run
 from tests.sender.conftest import ALICE
 from xkeymsg.daemon.models import DrainSection, NatsSection, ObserveSection, PlainNatsSection
@@ -41,10 +42,8 @@ def test_every_key_is_explained_in_the_document(title: str) -> None:
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.+) \|$", part, re.MULTILINE))
     section = SECTIONS[title]
     assert rows.keys() == fields(section)
-    for name, said in rows.items():
-        described = section.model_fields[name].description
-        assert described is not None
-        assert said == " ".join(described.split())
+    texts = explained(section)
+    assert rows == {name: texts[name] for name in rows}
 
 
 def example() -> list[tuple[str, str]]:
