@@ -267,8 +267,6 @@ class _Side:
     places: list[Position] = field(default_factory=list)
     seen: dict[bytes, Position] = field(default_factory=dict)
     """Where an envelope was last; a redelivery has the same place."""
-    last: tuple[Position | None, bytes] = None, b""
-    """The last message that was right but for its replay mark, and its place."""
     in_hand: list[tuple[Message, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -366,19 +364,18 @@ class _Unit:
 
     def stream(self, envelope: bytes, side: _Side, known: Theirs, *, document: bool) -> None:
         kind, now, random = side.kind, self.clock.ms, self.random
-        place = None
         if envelope in side.seen and random.random() < 0.5:
             place = side.seen[envelope]
-        elif side.places and random.random() < 0.2:
-            place = random.choice(side.places)
-        # Two messages in a row at one place are refused as a mistake of the caller, not judged.
-        if place is None or (place == side.last[0] and envelope != side.last[1]):
+        else:
             stored = now - random.choice((0, 0, 1, 2000, 299_000, 300_000, -30_000, -30_001))
             place = Position("S", len(side.places) + 1, stored)
+            if side.places and random.random() < 0.2:
+                # Another message there, stored at another time: one time for two is the caller's
+                # mistake, and refused as such.
+                place = random.choice(side.places)
+                place = place._replace(stored_at=place.stored_at - len(side.seen) - 1)
             side.places.append(place)
         side.seen[envelope] = place
-        if known.step >= _STEP_OF_MEMORY:
-            side.last = place, envelope
         theirs = known
         if known.step >= _STEP_OF_MEMORY:
             theirs = _theirs(
