@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 # Tests wait more than they work: for servers, and for other programs.
 WORKERS = $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
+# Tests start hundreds of programs; without bytecode, each compiles every module that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo hello soak scale test lint format types bench server vectors fuzz clean
 
@@ -23,7 +25,7 @@ scale: $(READY) ## Replay and opening at scale, some ten minutes; S="--check flo
 	$(BIN)/python -m tests.scale $(S)
 
 test: $(READY) ## Run the tests; T=tests/test_keys.py for some of them
-	$(BIN)/python -m pytest -n $(WORKERS) $(T)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(T)
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -9,7 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -19,12 +20,31 @@ TIMEOUT = 120
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    """Start a program of this project; both of its streams arrive as one."""
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep signals until the end of a block: what it starts is known then, and can be ended."""
+    came: list[int] = []
+    handlers = {
+        each: signal.signal(each, lambda number, _: came.append(number)) for each in SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
+
+
+def start(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
+    """Start a program that ends with the stack; both of its streams arrive as one."""
     command = [sys.executable, "-m", *arguments]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
-    )
+    with undisturbed():
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+        )
+        stack.callback(stop, process)
+    return process
 
 
 def wait_for_key(receiver: subprocess.Popen[str]) -> str:
@@ -56,19 +76,18 @@ def stop(process: subprocess.Popen[str]) -> None:
 def main() -> int:
     """Run the story; return 0 if the one could read and the other could not."""
     with ExitStack() as stack:
-        server = stack.enter_context(NATSServer())
+        with undisturbed():
+            server = stack.enter_context(NATSServer())
         print(f"A nats-server listens on {server.url}. Two receivers start, Bob and Eve:\n")
         receivers: dict[str, subprocess.Popen[str]] = {}
         for name in ("bob", "eve"):
-            program = start("receiver", "--server", server.url, "--count", "1", "--wait", "2m")
-            stack.callback(stop, program)
-            receivers[name] = program
+            flags = ("--server", server.url, "--count", "1", "--wait", "2m")
+            receivers[name] = start(stack, "receiver", *flags)
         keys = {name: wait_for_key(program) for name, program in receivers.items()}
         for name, key in keys.items():
             show(name, f"Receiver Public Key: {key}")
         print("\nThe sender seals one message to Bob's key; the server hands it to both:\n")
-        sender = start("sender", keys["bob"], "Hello Secure World", "--server", server.url)
-        stack.callback(stop, sender)
+        sender = start(stack, "sender", keys["bob"], "Hello Secure World", "--server", server.url)
         show("sender", sender.communicate(timeout=TIMEOUT)[0])
         for name, program in receivers.items():
             show(name, program.communicate(timeout=TIMEOUT)[0])

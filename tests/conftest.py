@@ -17,6 +17,19 @@ settings.register_profile("xkeymsg", deadline=None)
 settings.load_profile("xkeymsg")
 
 
+LONGEST = ("tests/soak/test_soak.py", "tests/test_benchmarks.py", "tests/test_guides.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests: the whole run would wait for one that begins last."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of garbage collections: it lives until the run ends."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A developer's own NATS contexts and variables must not reach a test."""

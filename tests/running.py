@@ -16,6 +16,8 @@ from typing import IO, Final, Literal, NoReturn, Self
 
 import pytest
 
+from tests import forked
+
 __all__ = ("DEADLINE", "LONG", "ROOT", "Process", "Program", "end_on_signals", "run", "until")
 
 ROOT: Final = Path(__file__).parent.parent
@@ -46,7 +48,9 @@ async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
 def run(
     *arguments: str, data: bytes = b"", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `python -m …` to its end."""
+    """Run `python -m …` to its end, with `env` in an interpreter that reads it as it starts."""
+    if env is None:
+        return forked.run([*arguments], data, DEADLINE)
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(
         command, check=False, input=data, capture_output=True, timeout=DEADLINE, env=env

@@ -93,3 +93,9 @@ def test_importing_the_library_does_not_import_what_only_programs_need() -> None
     code = "import sys, xkeymsg; print(*{m.split('.')[0] for m in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"nats", "asyncio", "anyio", "click"} & set(done.stdout.split())
+
+
+def test_the_command_line_imports_the_nats_client_only_for_verbs_that_connect() -> None:
+    code = "import sys, xkeymsg.cli.command; print(*{m.split('.')[0] for m in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"nats", "asyncio", "anyio"} & set(done.stdout.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import click
@@ -12,6 +13,7 @@ import receiver.command
 import sender.command
 import xkeymsg
 import xkeymsg.cli.command
+from tests.running import run as start
 from xkeymsg.daemons.common.terminal import EXIT_CODES, run
 
 PROGRAMS = {
@@ -24,8 +26,16 @@ PROGRAMS = {
 def groups(command: click.Command, *path: str) -> Iterator[tuple[str, ...]]:
     if isinstance(command, click.Group):
         yield path
-        for name, each in command.commands.items():
+        for name, each in verbs(command):
             yield from groups(each, *path, name)
+
+
+def verbs(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        each = group.get_command(context, name)
+        assert each is not None
+        yield name, each
 
 
 @pytest.mark.parametrize("path", [*groups(PROGRAMS["xkeymsg"])], ids=" ".join)
@@ -34,6 +44,12 @@ def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
     verbs = shown.partition("Commands:\n")[2]
     assert verbs
     assert "..." not in verbs
+
+
+@pytest.mark.parametrize("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
+def test_a_verb_imports_what_it_uses(verb: str) -> None:
+    done = start("xkeymsg.cli", verb, "--help", env=os.environ)  # in a new interpreter
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("program", PROGRAMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -231,7 +232,8 @@ async def test_a_malicious_peer_that_stops_consuming_is_dropped_with_all_it_made
         await stage.send(sealed)
         await stage.publish(b"honest")
         code, _, err = await call(stage, "drop", "proven", "--from", str(EVE.public))
-        assert (code, "dropped 3" in err) == (0, True)
+        # There were three; where there is room again, the rest may come while they are dropped.
+        assert (code, re.search("dropped [3-6]$", err.rstrip()) is not None) == (0, True)
         await stage.until(lambda: stage.handled == [b"honest"] and not consumer.is_blocked)
     left = await records(stage, "XKM_PROVEN")
     assert sum(sender_of(record.data) == bytes(ALICE.public) for record in left) == 1

@@ -366,11 +366,14 @@ class _Unit:
         kind, now, random = side.kind, self.clock.ms, self.random
         if envelope in side.seen and random.random() < 0.5:
             place = side.seen[envelope]
-        elif side.places and random.random() < 0.2:
-            place = random.choice(side.places)
         else:
             stored = now - random.choice((0, 0, 1, 2000, 299_000, 300_000, -30_000, -30_001))
             place = Position("S", len(side.places) + 1, stored)
+            if side.places and random.random() < 0.2:
+                # Another message there, stored at another time: one time for two is the caller's
+                # mistake, and refused as such.
+                place = random.choice(side.places)
+                place = place._replace(stored_at=place.stored_at - len(side.seen) - 1)
             side.places.append(place)
         side.seen[envelope] = place
         theirs = known

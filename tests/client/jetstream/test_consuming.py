@@ -294,6 +294,7 @@ async def test_stopping_handles_what_is_here_and_leaves_the_rest_to_others(stage
     create = DurableOptions(ack_wait=10 * DEADLINE)  # nobody waits for that
     async with stage.consumer(handle, create=create, stop_timeout=0.5) as consumer:
         await begun.wait()
+        await stage.until(lambda: consumer.held == 10)
         consumer.stop()
         goes_on.set()
     assert stage.handled == [b"0"]

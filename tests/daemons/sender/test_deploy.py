@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemons.common.explained import explained
 from tests.daemons.sender.conftest import ALICE
 from tests.running import run
 from xkeymsg.daemons.common.sections import (
@@ -46,10 +47,8 @@ def test_every_key_is_explained_in_the_document(title: str) -> None:
     rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.+) \|$", part, re.MULTILINE))
     section = SECTIONS[title]
     assert rows.keys() == fields(section)
-    for name, said in rows.items():
-        described = section.model_fields[name].description
-        assert described is not None
-        assert said == " ".join(described.split())
+    texts = explained(section)
+    assert rows == {name: texts[name] for name in rows}
 
 
 def example() -> list[tuple[str, str]]:

@@ -19,9 +19,7 @@ _UNIONS: Final = (Union, UnionType)
 class Section(BaseModel):
     """A table of a configuration file; the texts below its fields are their documentation."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
