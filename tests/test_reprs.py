@@ -23,8 +23,14 @@ def classes() -> Iterator[type]:
             continue
         module = import_module(name)
         for each in vars(module).values():
-            if inspect.isclass(each) and each.__module__ == name:
+            if inspect.isclass(each) and each.__module__ == name and _is_shown_by_us(each):
                 yield each
+
+
+def _is_shown_by_us(cls: type) -> bool:
+    """Whether it is not another library that shows objects of a class."""
+    [owner] = [each for each in cls.__mro__ if "__repr__" in vars(each)][:1]
+    return owner.__module__.partition(".")[0] != "click"
 
 
 def made(cls: Any) -> Any:
