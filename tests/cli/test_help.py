@@ -63,7 +63,7 @@ def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None
 def test_a_look_at_no_file_says_what_is_missing(program: str) -> None:
     done = CliRunner().invoke(PROGRAMS[program], ["--check"])
     assert done.exit_code == 2
-    assert "--check looks at a file: --config FILE" in done.output
+    assert "--check requires --config FILE" in done.output
 
 
 def test_a_pattern_where_a_subject_belongs_is_called_one() -> None:
