@@ -34,8 +34,8 @@ _ADVICE: Final = (
     (r"\A/?!", "there is no negation: put the exception into an earlier rule"),
     (r"\[[^\]]*(?:\||\bor\b)", "a filter has one value: write a pattern for each value"),
     (r"""\[[^\]="']*[!<>~^$]""", "a filter tests only whether values are equal (=)"),
-    (r"\[[^\]=]*==?\s*[-+]?[0-9]*\.[0-9]", "a filter tests texts, integers, true, false and null, no"
-     " fractions"),
+    (r"\[[^\]=]*==?\s*[-+]?[0-9]*\.[0-9]", "a filter tests texts, integers, true, false and null,"
+     " no fractions"),
     (rf"\[[^\]=]*=[^\]=]*{_AND}[^\]=]*=", "a filter has one condition: write one filter for each,"
      """ as in [a="x"][b="y"]"""),
 )  # fmt: skip

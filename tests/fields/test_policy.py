@@ -124,7 +124,7 @@ def test_what_other_languages_write_is_refused_with_the_right_spelling(
     [
         ("/", """write "" or "/**" for the whole document, or '/""'"""),
         ("!/payment", "there is no negation: put the exception into an earlier rule"),
-        ('/a/*[k="v",l="w"]', """one filter for each, as in [a="x"][b="y"]: '/a/*[k="v"][l="w"]'"""),
+        ('/a/*[k="v",l="w"]', """for each, as in [a="x"][b="y"]: '/a/*[k="v"][l="w"]'"""),
         ('/a/*[k="v" and l=1]', """'/a/*[k="v"][l=1]'"""),
         ('/a/*[k="v" & l="w"]', """'/a/*[k="v"][l="w"]'"""),
         ('/a/*[k="v"|"w"]', "write a pattern for each value"),
