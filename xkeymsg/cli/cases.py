@@ -24,11 +24,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.cli.lint import covers, paths_of
+from xkeymsg.cli.covering import covers, paths_of
+from xkeymsg.cli.similar import did_you_mean
 from xkeymsg.daemon.documents import parse_document
 from xkeymsg.errors import ConfigurationError, FieldDeniedError, XKeyMsgError
 from xkeymsg.fields.pattern import parse_pattern
 from xkeymsg.fields.policy import Decision, Policy
+from xkeymsg.shown import cut
 
 __all__ = ("Case", "failures", "load_cases")
 
@@ -69,8 +71,12 @@ def load_cases(path: Path) -> list[Case]:
 
 def _case(path: Path, number: int, table: Any) -> Case:
     where = f"{path}, case {number}"
-    if not isinstance(table, dict) or not table.keys() <= _KEYS:
-        raise ConfigurationError(f"{where}: the keys of a case are {', '.join(sorted(_KEYS))}")
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: expected a table")
+    for key in sorted(table.keys() - _KEYS):
+        raise ConfigurationError(
+            f"{where}: unknown key {cut(key)!r} (allowed: {', '.join(sorted(_KEYS))})"
+        )
     if not all(isinstance(table.get(key, ""), str) for key in _TEXTS):
         raise ConfigurationError(f"{where}: {', '.join(_TEXTS)} must be texts")
     lists = {key: _texts(where, key, table.get(key, [])) for key in ("reader", "visible", "hidden")}
@@ -112,7 +118,8 @@ def failures(policy: Policy, case: Case) -> list[str]:
     """Return what a policy does otherwise than a case expects."""
     unknown = sorted(set(case.readers) - policy.permissions)
     if unknown:
-        return [f"no rule names the permission {unknown[0]!r}"]
+        hint = did_you_mean(unknown[0], policy.permissions)
+        return [f"no rule names the permission {cut(unknown[0])!r}{hint}"]
     try:
         decisions = policy.explain(case.document)
         denied = [each.pointer for each in decisions if not each.permissions]
