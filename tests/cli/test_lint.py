@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.running import run
 from xkeymsg import Policy, PolicyError, XKeyMsgError
 from xkeymsg.cli.finding import Finding, lines
 from xkeymsg.cli.lint import findings
@@ -289,3 +290,29 @@ def test_findings_are_bounded_and_show_no_value() -> None:
 def test_similar_names(one: str, other: str, expected: bool) -> None:
     assert is_similar(one, other) == expected
     assert is_similar(other, one) == expected
+
+
+def test_a_document_with_too_many_parts_cannot_be_sealed(tmp_path: Path) -> None:
+    """Every field has its rule: what a seal refuses all the same is no surprise in production."""
+    names = [f"f{number}" for number in range(70)]
+    policy = "".join(f'[[rule]]\npattern = "/{each}"\nreaders = ["{each}"]\n' for each in names)
+    (tmp_path / "p.toml").write_text(policy)
+    (tmp_path / "d.json").write_text(json.dumps(dict.fromkeys(names, 1)))
+    done = run("xkeymsg.cli", "policy", "lint", str(tmp_path / "p.toml"), str(tmp_path / "d.json"))
+    assert done.returncode == 1
+    assert b"d.json cannot be sealed: limit_exceeded" in done.stdout + done.stderr
+    (tmp_path / "c.toml").write_text(
+        '[[case]]\ndocument = "d.json"\nreader = "f1"\nvisible = ["/f1"]\n'
+    )
+    done = run("xkeymsg.cli", "policy", "test", str(tmp_path / "p.toml"), str(tmp_path / "c.toml"))
+    assert done.returncode == 1
+    assert b"cannot be sealed: limit_exceeded" in done.stdout
+
+
+def test_a_filter_of_a_member_that_is_absent(tmp_path: Path) -> None:
+    rules = '[[rule]]\npattern = "/a[k=null]/s"\nreaders = ["x"]\n[[rule]]\npattern = ""\n'
+    (tmp_path / "p.toml").write_text(f'{rules}readers = ["y"]\n')
+    (tmp_path / "d.json").write_text('{"a": {"s": 1}}')
+    done = run("xkeymsg.cli", "policy", "lint", str(tmp_path / "p.toml"), str(tmp_path / "d.json"))
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 1

@@ -320,7 +320,7 @@ def test_a_case_that_fails_says_why(
         ('[[case]]\njson = "1"\nvisible = "/a"\n', "expected a reader with visible or hidden"),
         ('[[case]]\njson = "1"\nreader = "a"\nrefused = "x"\n', "refused has no reader"),
         ('[[case]]\nreader = "a"\nhidden = ""\n', "expected either document, a file name, or json"),
-        ('[[case]]\ndocument = "no.json"\nrefused = "x"\n', "cannot read no.json"),
+        ('[[case]]\ndocument = "no.json"\nrefused = "x"\n', "no.json: No such file"),
         ('[[case]]\njson = "{"\nrefused = "x"\n', "not JSON"),
         ('[[case]]\njson = "1"\nreader = "a"\nhidden = ["a.b"]\n', "'a.b' is not a pattern"),
         ('[[case]]\njson = "1"\nreader = "a"\nhidden = [1]\n', "hidden must be a text or a list"),

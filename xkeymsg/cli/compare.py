@@ -23,7 +23,8 @@ from xkeymsg.cli.covering import (
 )
 from xkeymsg.cli.finding import Finding
 from xkeymsg.cli.similar import is_similar
-from xkeymsg.errors import FieldAmbiguousError
+from xkeymsg.cli.trial import try_to_seal
+from xkeymsg.errors import FieldAmbiguousError, XKeyMsgError
 from xkeymsg.fields.pattern import Segment, fold, pointer
 from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.places import place, short_pointer
@@ -107,6 +108,12 @@ class Comparison:
             more = f" and {len(denied) - 1} more" if len(denied) > 1 else ""
             text = f"{name} cannot be sealed: no rule for {place(denied[0].path)}{more}"
             self._refused.append(Finding(f"{text}{self._empty(denied)}", is_error=True))
+        elif self._is_complete:
+            try:
+                try_to_seal(document, self._policy)
+            except XKeyMsgError as error:
+                text = f"{name} cannot be sealed: {error.code}: {error}"
+                self._refused.append(Finding(text, is_error=True))
 
     def _empty(self, denied: Sequence[_Field]) -> str:
         """Return advice if an empty container is denied, and a pattern covers its items."""

@@ -111,8 +111,8 @@ def covered(
         return None
     below = value[path[0]]
     if any(
-        not isinstance(below, dict) or type(below.get(each.name)) is not each.kind
-        or below[each.name] != each.value
+        not isinstance(below, dict) or each.name not in below
+        or type(below[each.name]) is not each.kind or below[each.name] != each.value
         for each in filters
     ):  # fmt: skip
         return None
