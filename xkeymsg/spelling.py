@@ -27,7 +27,21 @@ _FAULTS: Final = (
     (r".*~", "a ~ without 0, 1 or 2 behind it"),
     ("", "a character that needs quotes"),
 )
+_AND: Final = r"\s*(?:,|&&?|\band\b)\s*"
+_ADVICE: Final = (
+    (r"\A/\Z", """it has an empty name: write "" or "/**" for the whole document, or '/""' for a"""
+     " member whose name is empty"),
+    (r"\A/?!", "there is no negation: put the exception into an earlier rule"),
+    (r"\[[^\]]*(?:\||\bor\b)", "a filter has one value: write a pattern for each value"),
+    (r"""\[[^\]="']*[!<>~^$]""", "a filter tests only whether values are equal (=)"),
+    (r"\[[^\]=]*==?\s*[-+]?[0-9]*\.[0-9]", "a filter tests texts, integers, true, false and null,"
+     " no fractions"),
+    (rf"\[[^\]=]*=[^\]=]*{_AND}[^\]=]*=", "a filter has one condition: write one filter for each,"
+     """ as in [a="x"][b="y"]"""),
+)  # fmt: skip
+"""Mistakes that a replacement of the segment would not repair."""
 _FILTERS: Final = (
+    (rf"(?<=[\w\"']){_AND}(?=[\w-]+\s*=[^\[]*\])", "]["),
     (r"\[\?\(?@\.([\w-]+)\s*==?\s*([^\])]*)\)?\]", r"/*[\1=\2]"),
     (r"(?<=/)(?=\[[\w-]+\s*=)", "*"),
     (r"\[\s*([\w-]+)\s*==?\s*([^\]]*?)\s*\]", r"[\1=\2]"),
@@ -48,6 +62,11 @@ _FORMS: Final = (
 def fault(text: str, at: int, right: list[str]) -> str:
     """Say what is wrong with a text that stops being a pattern at some place, and what is right."""
     segment = _segment(text, at)
+    tail = text[at : at + _SHOWN]
+    for form, advice in _ADVICE:
+        if re.search(form, tail) and not (at and form.startswith(r"\A")):
+            fix = f": {quoted(right[0])}" if "[" in advice and right else ""
+            return f"{quoted(text)} is not a pattern: {advice}{fix}"
     reason = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
     if not text.startswith("/", at):
         reason = "no / at its start"

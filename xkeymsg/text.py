@@ -21,6 +21,8 @@ SECRETIVE: Final = re.compile(r"[A-Z2-7]{20}|[A-Za-z0-9]{40}")
 """Finds text that could be a key or another secret, or part of one."""
 _LINE: Final = re.compile(r"line (\d+)")
 _MOST_REASON: Final = 160
+_ENDED: Final = re.compile(r"""(?<=[=\[,])\s*"/[^"]*"[^\s,\]#"]""")
+"""Finds a pattern in double quotes that ends at a quote within it."""
 
 
 def without_mark(content: bytes) -> bytes:
@@ -69,6 +71,8 @@ def parse_toml(text: str, source: str, error: type[Exception]) -> dict[str, Any]
         reason = f"not TOML: {what} (at {place}"
         at = _LINE.match(place)
         line = at[1] if at else str(text.count("\n") + 1)
+        if _ENDED.search("".join(text.splitlines()[int(line) - 1 : int(line)])):
+            reason += "; write a text that holds double quotes in single quotes"
     except RecursionError:
         reason = "nested too deeply"
     except ValueError:  # of Python itself

@@ -112,6 +112,39 @@ def test_lint_finds_permissions_without_readers(policy: str, readers: str, tmp_p
     )
 
 
+def test_lint_fails_for_notes_only_if_asked(tmp_path: Path) -> None:
+    noted = write(tmp_path, "noted.toml", rules(("/salary", "hr"), ("/**", "all hr")))
+    assert called("lint", noted)[0] == 0
+    status, shown, said = called("lint", noted, "--strict")
+    assert (status, said) == (1, "")
+    assert shown.startswith("note: ")
+    assert called("lint", write(tmp_path, "ok.toml", rules(("", "hr"))), "--strict") == (0, "", "")
+
+
+def test_lint_shows_all_findings_if_asked(tmp_path: Path) -> None:
+    names = [(f"/{letter}{letter}", "hr") for letter in "abcdefghijklmnopqrstuvwxyz"]
+    many = write(tmp_path, "many.toml", rules(*names))
+    document = write(tmp_path, "d.json", '{"aa": 1}')
+    status, shown, _ = called("lint", many, document)
+    assert (status, len(shown.splitlines())) == (1, 21)
+    assert shown.endswith("\nand 5 more errors; --all shows them\n")
+    assert len(called("lint", many, document, "--all")[1].splitlines()) == 25
+
+
+def test_lint_names_the_file_that_is_no_document(policy: str, tmp_path: Path) -> None:
+    good = write(tmp_path, "good.json", DOCUMENT)
+    bad = write(tmp_path, "bad.json", '{"a": 1, "a": 2}')
+    status, shown, said = called("lint", policy, good, bad)
+    assert (status, said) == (1, "")
+    assert shown.startswith(f"{bad}: malformed: ")
+
+
+def test_the_help_of_test_shows_the_example_line_by_line() -> None:
+    shown = called("test", "--help")[1]
+    assert "\\b" not in shown
+    assert "\n  [[case]]\n  name = " in shown
+
+
 def test_a_rule_that_can_never_match_is_an_error_of_every_command(tmp_path: Path) -> None:
     dead = write(tmp_path, "dead.toml", rules(("/**", "all"), ("/private", "hr")))
     data = '{"private": 1}'
@@ -155,13 +188,13 @@ REST = ("/**", "all hr")
         ([("/a", "hr"), ("/b", "hr"), REST], [{"a": 1}, {"c": 1}],
          "rule 2 ('/b') matches nothing"),
         ([("/phones/0/number", "hr"), REST], [{"phones": [{"number": 1}, {"number": 2}]}],
-         "rule 1 ('/phones/0/number') names one position of the list /phones"),
+         "rule 1 ('/phones/0/number') names position 0 of the list /phones"),
         ([("/**/0", "hr"), REST], [{"a": [1, 2]}],
-         "rule 1 ('/**/0') names one position of the list /a"),
+         "rule 1 ('/**/0') names position 0 of the list /a"),
         ([("/*/ssn", "all hr"), ("/private", "hr"), REST],
          [{"private": {"ssn": 1, "x": 2}, "b": 1}],
-         "rule 2 ('/private') covers /private/ssn, where rule 1 ('/*/ssn') before it decides,"
-         " for all as well"),
+         "note: rule 2 ('/private') covers /private/ssn, but rule 1 ('/*/ssn') decides first and"
+         " gives it to all, too"),
         ([("/*/x", "all hr"), ("/private/**/x", "hr"), REST], [{"private": {"x": 2}, "b": 1}],
          "rule 2 ('/private/**/x') decides nothing in the documents: rule 1 ('/*/x') before it"
          " decides /private/x"),
@@ -173,16 +206,17 @@ REST = ("/**", "all hr")
          "d0.json cannot be sealed: /a: a list where a filter"),
         ([("/ssn,/salary", "hr"), REST], [], "has ',' in a name"),
         ([("/ssn|salary", "hr"), REST], [], "has '|' in a name"),
-        ([("/sal\u200bary", "hr"), REST], [], "rule 1 has characters that cannot be seen"),
+        ([("/sal\u200bary", "hr"), REST], [],
+         "('/sal\\u200bary') has characters that cannot be seen"),
         ([("/Private/x", "hr"), ("/private/y", "hr"), REST], [],
          "rule 2 ('/private/y') and rule 1 ('/Private/x') spell one name in two ways"),
         ([('/t/*[system="email"]/value', "all"), ("", "all hr")], [],
-         "is for fewer readers than what the filter leaves over, which hr may read"),
+         "where the filter does not hold, rule 2 decides, and hr may read"),
         ([('/t/*[system="email"]/value', "all hr"), ("", "hr")], [],
-         "the filter tells all the member 'system', which they may not read"),
+         "the filter reveals the member 'system' to all, who may not read it"),
         ([("/salary", "hr"), REST], [{"salary": 1, "b": 2}],
-         "note: rule 2 ('/**') gives every field that no rule names, and every new one, to all,"
-         " hr, also next to what rule 1 ('/salary') gives to hr alone"),
+         "note: rule 2 ('/**') gives every other field to all, hr, although rule 1 gives '/salary'"
+         " to hr only: forgotten and new fields are open"),
     ],
 )  # fmt: skip
 def test_lint_finds(
@@ -252,7 +286,8 @@ def test_cases_of_a_policy_pass(policy: str, document: str, tmp_path: Path) -> N
          "'/patient/nam' matches no field of the document"),
         ('"/patient/name/0"', '"/**/Total"', "'/**/Total' matches no field of the document"),
         ('"/patient/name/0"', "'/claim[total=1]'", "matches no field of the document"),
-        ('reader = "billing"', 'reader = "biling"', "no rule names the permission 'biling'"),
+        ('reader = "billing"', 'reader = "biling"',
+         "no rule names the permission 'biling'; did you mean 'billing'?"),
         ('"x": 1', '"claim": 1', "the document can be sealed; expected field_denied"),
         ("field_denied", "field_ambiguous",
          "the document cannot be sealed: field_denied: no rule for /x"),
@@ -279,13 +314,13 @@ def test_a_case_that_fails_says_why(
         ("", "expected at least one [[case]]"),
         ("[[cases]]\n", "expected at least one [[case]]"),
         ("[[case]\n", "not TOML"),
-        ('[[case]]\nreaders = "x"\n', "case 1: the keys of a case are"),
+        ('[[case]]\nreaders = "x"\n', "case 1: unknown key 'readers' (allowed: document, hidden,"),
         ('[[case]]\njson = 1\n', "case 1: name, document, json, refused must be texts"),
         ('[[case]]\njson = "1"\nreader = "billing"\n', "expected a reader with visible or hidden"),
         ('[[case]]\njson = "1"\nvisible = "/a"\n', "expected a reader with visible or hidden"),
         ('[[case]]\njson = "1"\nreader = "a"\nrefused = "x"\n', "refused has no reader"),
         ('[[case]]\nreader = "a"\nhidden = ""\n', "expected either document, a file name, or json"),
-        ('[[case]]\ndocument = "no.json"\nrefused = "x"\n', "cannot read no.json"),
+        ('[[case]]\ndocument = "no.json"\nrefused = "x"\n', "no.json: No such file"),
         ('[[case]]\njson = "{"\nrefused = "x"\n', "not JSON"),
         ('[[case]]\njson = "1"\nreader = "a"\nhidden = ["a.b"]\n', "'a.b' is not a pattern"),
         ('[[case]]\njson = "1"\nreader = "a"\nhidden = [1]\n', "hidden must be a text or a list"),

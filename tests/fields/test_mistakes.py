@@ -2,7 +2,7 @@
 
 `SECRET` is meant for hr alone, and the last rule gives the rest to everybody. Each mistake has to
 be an error, to stop the sealing, to be found by `policy lint` with the document, or to do what was
-meant. Notes of lint, which every such policy has, do not count.
+meant. Notes of lint, which every such policy has, do not count: only its errors do.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ def becomes(rules: Rules, document: Any) -> str:
         policy = Policy(rules)
     except XKeyMsgError:
         return "error"
-    if any(
-        "rule 1" in each or "cannot be sealed" in each for each in findings(policy, {"d": document})
-    ):
+    errors = [each.text for each in findings(policy, {"d": document}) if each.is_error]
+    if any("rule 1" in each or "cannot be sealed" in each for each in errors):
         return "finding"
     readers = {name: READERS[name] for name in policy.permissions}
     try:
@@ -121,7 +120,7 @@ MISTAKES: dict[str, tuple[Any, Any, str]] = {
     "empty name": ("/", {"": SECRET}, "error"),
     # Filters.
     "filter on the list": ('/attributes[key="user.email"]/value', KEYED, "finding"),
-    "filter": ('/attributes/*[key="user.email"]/value', KEYED, "finding"),
+    "filter": ('/attributes/*[key="user.email"]/value', KEYED, "closed"),
     "filter as a segment": ('/attributes/[key="user.email"]/value', KEYED, "error"),
     "filter without quotes": ("/attributes/*[key=user.email]/value", KEYED, "error"),
     "filter in JSONPath": ("/attributes[?(@.key=='user.email')]", KEYED, "error"),

@@ -18,17 +18,21 @@ fields that it matches have to be visible, or hidden.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.cli.lint import covers, paths_of
+from xkeymsg.cli.covering import covers, paths_of
+from xkeymsg.cli.similar import did_you_mean
+from xkeymsg.cli.trial import try_to_seal
 from xkeymsg.daemons.common.documents import parse_document
-from xkeymsg.errors import ConfigurationError, FieldDeniedError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.fields.pattern import parse_pattern
 from xkeymsg.fields.policy import Decision, Policy
+from xkeymsg.files import read_file, read_text
+from xkeymsg.shown import cut
+from xkeymsg.text import parse_toml
 
 __all__ = ("Case", "failures", "load_cases")
 
@@ -55,12 +59,7 @@ def load_cases(path: Path) -> list[Case]:
     Raises:
         ConfigurationError: If it cannot be read or used; names the case.
     """
-    try:
-        table = tomllib.loads(path.read_bytes().decode())
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: not TOML in UTF-8: {error}") from None
+    table = parse_toml(read_text(path, ConfigurationError), str(path), ConfigurationError)
     cases = table.get("case")
     if table.keys() != {"case"} or not isinstance(cases, list) or not cases:
         raise ConfigurationError(f"{path}: expected at least one [[case]], and nothing else")
@@ -69,8 +68,12 @@ def load_cases(path: Path) -> list[Case]:
 
 def _case(path: Path, number: int, table: Any) -> Case:
     where = f"{path}, case {number}"
-    if not isinstance(table, dict) or not table.keys() <= _KEYS:
-        raise ConfigurationError(f"{where}: the keys of a case are {', '.join(sorted(_KEYS))}")
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: expected a table")
+    for key in sorted(table.keys() - _KEYS):
+        raise ConfigurationError(
+            f"{where}: unknown key {cut(key)!r} (allowed: {', '.join(sorted(_KEYS))})"
+        )
     if not all(isinstance(table.get(key, ""), str) for key in _TEXTS):
         raise ConfigurationError(f"{where}: {', '.join(_TEXTS)} must be texts")
     lists = {key: _texts(where, key, table.get(key, [])) for key in ("reader", "visible", "hidden")}
@@ -95,10 +98,8 @@ def _document(path: Path, table: dict[str, str]) -> Any:
         raise ConfigurationError("expected either document, a file name, or json")
     if "json" in table:
         return parse_document(table["json"].encode())
-    try:
-        return parse_document((path.parent / table["document"]).read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {table['document']}: {error.strerror}") from None
+    content, _ = read_file(path.parent / table["document"], ConfigurationError)
+    return parse_document(content)
 
 
 def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
@@ -112,17 +113,16 @@ def failures(policy: Policy, case: Case) -> list[str]:
     """Return what a policy does otherwise than a case expects."""
     unknown = sorted(set(case.readers) - policy.permissions)
     if unknown:
-        return [f"no rule names the permission {unknown[0]!r}"]
+        hint = did_you_mean(unknown[0], policy.permissions)
+        return [f"no rule names the permission {cut(unknown[0])!r}{hint}"]
     try:
-        decisions = policy.explain(case.document)
-        denied = [each.pointer for each in decisions if not each.permissions]
-        if denied:
-            raise FieldDeniedError(tuple(denied))
+        try_to_seal(case.document, policy)
     except XKeyMsgError as error:
         wrong = f"the document cannot be sealed: {error.code}: {error}"
         return [] if error.code == case.refused else [wrong]
     if case.refused:
         return [f"the document can be sealed; expected {case.refused}"]
+    decisions = policy.explain(case.document)
     fields = list(zip(paths_of(case.document), decisions, strict=True))
     return [
         *chain.from_iterable(_wrong(case, each, fields, visible=True) for each in case.visible),

@@ -1,254 +1,183 @@
-"""What is questionable about a policy: by itself, and for documents that it is meant for."""
+"""Findings about a policy: by itself, and for the documents that it is meant for."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from functools import cache
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from xkeymsg.errors import FieldAmbiguousError, PolicyError
+from xkeymsg.cli.compare import Comparison
+from xkeymsg.cli.covering import PatternOf, contains, listed_readers, patterns_of
+from xkeymsg.cli.finding import Finding
+from xkeymsg.cli.similar import did_you_mean, misspelt
 from xkeymsg.fields.matching import NO_PATTERN
-from xkeymsg.fields.pattern import Segment, fold, parse_pattern, pointer
-from xkeymsg.fields.policy import Decision, Policy
+from xkeymsg.fields.pattern import Segment, fold
+from xkeymsg.fields.policy import Policy
+from xkeymsg.shown import cut, listed
+from xkeymsg.spelling import quoted
 
-__all__ = ("covers", "findings", "notes", "paths_of")
+__all__ = ("findings",)
 
-_LITERAL: Final = re.compile(r"""[,;|\\?!#<>'`&]""")
-"""What means something in other languages and stands for itself here."""
+_OTHER: Final = (
+    re.compile(r"""[,;|\\?!#<>'`&]|\A\$|%[0-9A-Fa-f]{2}|\(.*\)"""),
+    re.compile(r"-\d+|0\d+|\+"),
+)
+"""What other languages give a meaning; and the same for a whole name."""
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-
-
-class _Pattern(NamedTuple):
-    """One pattern of a policy."""
-
-    rule: int
-    text: str
-    segments: tuple[Segment, ...]
-    readers: frozenset[str]
-
-    def __str__(self) -> str:
-        return f"rule {self.rule} ({self.text!r})"
+_MOST_RULES: Final = 8
 
 
 def findings(
     policy: Policy,
     documents: Mapping[str, Any] | None = None,
     readers: Mapping[str, object] | None = None,
-) -> list[str]:
-    """Return what is questionable.
+) -> list[Finding]:
+    """Return findings about a policy.
 
     Args:
         policy: The policy.
         documents: Documents that it is meant for, by the names that findings give them.
         readers: Who holds each permission.
     """
-    patterns = _patterns(policy)
-    found = [*_odd_names(patterns), *_filters(policy, patterns)]
-    if documents:
-        found += _Documents(policy, patterns).findings(documents)
-    if readers is not None:
-        held = {name for name, keys in readers.items() if keys}
-        found += [
-            f"permission {name!r} has no readers"
-            for name in sorted(policy.permissions - held - policy.allow_unread)
-        ]
-    return found
-
-
-def notes(policy: Policy) -> list[str]:
-    """Return what a policy's author should have decided: who reads fields that nobody named."""
-    *before, last = _patterns(policy)
-    for each in before if not last.segments else ():
-        if last.readers - each.readers:
-            return [
-                f"{last} gives every field that no rule names, and every new one, to"
-                f" {_names(last.readers)}, also next to what {each} gives to"
-                f" {_names(each.readers)} alone"
-            ]
-    return []
-
-
-def _patterns(policy: Policy) -> list[_Pattern]:
+    patterns = patterns_of(policy)
+    compared = Comparison(policy, patterns, documents or {})
     return [
-        _Pattern(number, text, parse_pattern(text), frozenset(rule.permissions))
-        for number, rule in enumerate(policy.rules, 1)
-        for text in rule.patterns
+        *_odd_names(patterns, compared.names),
+        *_permissions(policy, readers),
+        *compared.findings(),
+        *_filters(policy, patterns),
+        *_sums(patterns),
+        *_rest(patterns, dict(_wide(patterns)), compared),
     ]
 
 
-def _names(readers: frozenset[str]) -> str:
-    return ", ".join(sorted(readers)) or "nobody"
+def _permissions(policy: Policy, readers: Mapping[str, object] | None) -> Iterator[Finding]:
+    """Find permissions that nobody holds, or that look misspelt."""
+    names = sorted(policy.permissions)
+    if readers is not None:
+        held = {name for name, keys in readers.items() if keys}
+        for name in sorted(policy.permissions - held - policy.allow_unread):
+            hint = did_you_mean(name, held)
+            yield Finding(f"permission {cut(name)!r} has no readers{hint}", is_error=True)
+        return
+    for at, name in enumerate(names):
+        for other in names[at + 1 :]:
+            if misspelt(name, other):
+                yield Finding(f"permission {cut(name)!r} is spelt almost like {cut(other)!r}")
 
 
-def _odd_names(patterns: Sequence[_Pattern]) -> Iterator[str]:
-    """Find names that are allowed, and that hardly any document has."""
-    spelt: dict[tuple[tuple[Segment, ...], str], tuple[str, _Pattern]] = {}
+def _odd_names(patterns: Sequence[PatternOf], known: frozenset[str]) -> Iterator[Finding]:
+    """Find names without quotes that look like syntax; quotes, or a document, show the intent."""
+    spelt: dict[tuple[tuple[Segment, ...], str], tuple[str, PatternOf]] = {}
     for each in patterns:
         bare = _QUOTED.sub('""', each.text)
-        if odd := _LITERAL.search(bare):
-            yield f"{each} has {odd[0]!r} in a name, where it stands for itself"
+        names = [segment.name for segment in each.segments if segment.name is not None]
+        for part in bare.split("/"):
+            odd = _OTHER[0].search(part) or _OTHER[1].fullmatch(part)
+            if odd and part not in known:
+                yield Finding(
+                    f"{each} has {cut(odd[0])!r} in a name, where it stands for itself: if it is"
+                    " meant, put the name in quotes",
+                    is_error=True,
+                )
+                break
         if any(character != " " and not fold(character) for character in bare):
-            yield f"{each.text!a} of rule {each.rule} has characters that cannot be seen"
-        for at, segment in enumerate(each.segments):
-            if segment.name is None:
-                continue
-            place = each.segments[:at], fold(segment.name)
-            name, first = spelt.setdefault(place, (segment.name, each))
-            if name != segment.name:
-                yield f"{each} and {first} spell one name in two ways"
+            yield Finding(
+                f"rule {each.rule} ({cut(ascii(each.text), 200)}) has characters that cannot be"
+                ' seen, or that have another form: if they are meant, write the name as "…" with'
+                " \\u escapes",
+                is_error=True,
+            )
+        for at, name in zip(
+            [at for at, one in enumerate(each.segments) if one.name is not None], names, strict=True
+        ):
+            place = each.segments[:at], fold(name)
+            first, pattern = spelt.setdefault(place, (name, each))
+            if name != first:
+                yield Finding(f"{each} and {pattern} spell one name in two ways", is_error=True)
 
 
-def _filters(policy: Policy, patterns: Sequence[_Pattern]) -> Iterator[str]:
-    """Find what filters tell their readers, and what they leave to others."""
+def _filters(policy: Policy, patterns: Sequence[PatternOf]) -> Iterator[Finding]:
+    """Find members that filters reveal, and who reads where a filter does not hold."""
     for each in patterns:
         for at, segment in enumerate(each.segments, 1):
             for test in sorted(segment.filters, key=str):
                 member = *each.segments[:at], Segment(test.name)
-                hidden = each.readers - _readers(policy, member)
+                hidden = each.readers - _decided(policy, member)[1]
                 if hidden:
-                    yield (
-                        f"{each}: the filter tells {_names(hidden)} the member {test.name!r},"
-                        " which they may not read"
+                    yield Finding(
+                        f"{each}: the filter reveals the member {cut(test.name)!r} to"
+                        f" {listed_readers(hidden)}, who may not read it"
                     )
         if any(segment.filters for segment in each.segments):
-            rest = _readers(policy, [each._replace(filters=frozenset()) for each in each.segments])
-            if rest - each.readers:
-                yield (
-                    f"{each} is for fewer readers than what the filter leaves over, which"
-                    f" {_names(rest - each.readers)} may read: whoever writes the document chooses."
-                    " Filter what many may read, and leave the rest to few"
+            plain = [segment._replace(filters=frozenset()) for segment in each.segments]
+            rule, readers = _decided(policy, plain)
+            if readers - each.readers:
+                yield Finding(
+                    f"{each}: where the filter does not hold, rule {rule} decides, and"
+                    f" {listed_readers(readers - each.readers)} may read: whoever writes the"
+                    " document chooses"
                 )
 
 
-def _readers(policy: Policy, segments: Sequence[Segment]) -> frozenset[str]:
-    """Return who may read a place that a pattern matches, and no narrower one."""
+def _decided(policy: Policy, segments: Sequence[Segment]) -> tuple[int, frozenset[str]]:
+    """Return the rule and readers of a place that a pattern matches, and no narrower one."""
     for state in policy.reach(segments):
         if state.rule != NO_PATTERN:
-            return frozenset(policy.decide((), state.rule).permissions)
-    return frozenset()
+            decision = policy.decide((), state.rule)
+            return decision.rule, frozenset(decision.permissions)
+    return 0, frozenset()
 
 
-class _Field(NamedTuple):
-    path: tuple[str | int, ...]
-    document: Any
-    decision: Decision
+def _wide(patterns: Sequence[PatternOf]) -> Iterator[tuple[int, PatternOf]]:
+    """Find patterns that cover more than an earlier one, for more readers.
+
+    Yields the number of the pattern, and the earlier one with the fewest readers.
+    """
+    for number, each in enumerate(patterns):
+        narrower = [
+            one
+            for one in patterns[:number]
+            if each.readers - one.readers
+            and not one.is_position
+            and not any(segment.filters for segment in one.segments)
+            and contains(each, one)
+        ]
+        if narrower:
+            inside = [one for one in narrower if one.readers < each.readers]
+            yield number, min(inside or narrower, key=lambda one: len(one.readers))
 
 
-class _Documents:
-    """What documents show of a policy."""
-
-    def __init__(self, policy: Policy, patterns: Sequence[_Pattern]) -> None:
-        self._policy = policy
-        self._patterns = patterns
-        self._numbers = {(each.rule, each.text): at for at, each in enumerate(patterns)}
-        self._is_in = cache(self._is_contained)
-
-    def findings(self, documents: Mapping[str, Any]) -> list[str]:
-        found: dict[str, None] = {}
-        fields: dict[object, _Field] = {}
-        for name, document in documents.items():
-            try:
-                decisions = self._policy.explain(document)
-            except FieldAmbiguousError as error:
-                found[f"{name} cannot be sealed: {error}"] = None
-                continue
-            denied = [each.pointer for each in decisions if not each.permissions]
-            if denied:
-                more = f" and {len(denied) - 1} more" if len(denied) > 1 else ""
-                found[f"{name} cannot be sealed: no rule for {denied[0]}{more}"] = None
-            for path, decision in zip(paths_of(document), decisions, strict=True):
-                shape = tuple([each if isinstance(each, str) else None for each in path])
-                fields.setdefault((shape, decision[1:3]), _Field(path, document, decision))
-        for check in (self._positions, self._taken, self._unused):
-            found |= dict.fromkeys(check(fields.values()))
-        return list(found)
-
-    def _pattern_of(self, field: _Field) -> int:
-        """Return the number of the pattern that decides about a field."""
-        return self._numbers.get(field.decision[1:3], len(self._patterns))
-
-    def _positions(self, fields: Collection[_Field]) -> Iterator[str]:
-        """Find patterns that name positions of lists."""
-        for field in fields:
-            for each in self._patterns[self._pattern_of(field) :][:1]:
-                names = {segment.name for segment in each.segments}
-                for at, segment in enumerate(field.path):
-                    if isinstance(segment, int) and str(segment) in names:
-                        place = pointer(field.path[:at])
-                        yield f"{each} names one position of the list {place}: /* matches all"
-
-    def _taken(self, fields: Collection[_Field]) -> Iterator[str]:
-        """Find what a pattern covers, and an earlier one decides for others."""
-        for field in fields:
-            number = self._pattern_of(field)
-            for later in range(number + 1, len(self._patterns)):
-                one, other = self._patterns[number], self._patterns[later]
-                wider = one.readers - other.readers
-                is_covered = wider and covers(other.segments, field.path, field.document)
-                if is_covered and not self._is_in(number, later):
-                    yield (
-                        f"{other} covers {field.decision.pointer}, where {one} before it decides,"
-                        f" for {_names(wider)} as well"
-                    )
-
-    def _is_contained(self, one: int, other: int) -> bool:
-        """Tell whether whatever one pattern matches, the other does."""
-        try:
-            Policy([(self._patterns[other].text, ["x"]), (self._patterns[one].text, ["x"])])
-        except PolicyError:
-            return True
-        return False
-
-    def _unused(self, fields: Collection[_Field]) -> Iterator[str]:
-        used = {self._pattern_of(field) for field in fields}
-        places = {pointer(each.path[:at]) for each in fields for at in range(len(each.path) + 1)}
-        for number, each in enumerate(self._patterns):
-            if number in used:
-                continue
-            hidden = [
-                field for field in fields if covers(each.segments, field.path, field.document)
-            ]
-            for field in hidden:
-                first = self._pattern_of(field)
-                if not self._is_in(first, number):  # a part of it, which is why it is first
-                    yield (
-                        f"{each} decides nothing in the documents: {self._patterns[first]}"
-                        f" before it decides {field.decision.pointer}"
-                    )
-                    break
-            if not hidden:
-                close = get_close_matches(each.text, sorted(places), 1, 0.75)
-                hint = f"; did you mean {close[0]}?" if close else ""
-                yield f"{each} matches nothing in the documents{hint}"
+def _rest(
+    patterns: Sequence[PatternOf], wide: Mapping[int, PatternOf], compared: Comparison
+) -> Iterator[Finding]:
+    """Find the rules that open what no rule names, and the fields that they open."""
+    for number, keeper in wide.items():
+        each = patterns[number]
+        below = "" if each.is_whole else f" below {each.text}"
+        yield Finding(
+            f"{each} gives every other field{below} to {listed_readers(each.readers)}, although"
+            f" rule {keeper.rule} gives {quoted(keeper.text)} to {listed_readers(keeper.readers)}"
+            " only: forgotten and new fields are open"
+        )
+        for name, shapes in compared.decided(number).items():
+            yield Finding(f"{name}: rule {each.rule} decides {listed(shapes)}")
 
 
-def paths_of(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the path of each field of a document, in its order."""
-    items: Any = ()
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-    for segment, item in items:
-        yield from paths_of(item, (*path, segment))
-    if not items or not value:
-        yield path
-
-
-def covers(segments: Sequence[Segment], path: Sequence[str | int], value: Any) -> bool:
-    """Tell whether a pattern matches a path of a document, or a prefix of it."""
-    if not segments:
-        return True
-    (name, filters, deep), rest = segments[0], segments[1:]
-    if deep and covers(rest, path, value):
-        return True
-    if not path or (name is not None and name != str(path[0])):
-        return False
-    below = value[path[0]]
-    if any(
-        not isinstance(below, dict) or type(below.get(each.name)) is not each.kind
-        or below[each.name] != each.value
-        for each in filters
-    ):  # fmt: skip
-        return False
-    return covers(segments if deep else rest, path[1:], below)
+def _sums(patterns: Sequence[PatternOf]) -> Iterator[Finding]:
+    """Find a last rule whose readers may believe that they read what earlier rules name."""
+    last = patterns[-1]
+    apart = [
+        each for each in patterns if each.readers - last.readers and last.readers - each.readers
+    ] if last.is_whole else []  # fmt: skip
+    if apart:
+        lost = last.readers - frozenset.intersection(*(each.readers for each in apart))
+        rules = [str(each) for each in dict.fromkeys(each.rule for each in apart)]
+        more = f" and {len(rules) - _MOST_RULES} more" if len(rules) > _MOST_RULES else ""
+        what = f"rules {', '.join(rules[:_MOST_RULES])}{more} decide"
+        if len(rules) == 1:
+            what = f"rule {rules[0]} decides"
+        yield Finding(
+            f"readers of several rules do not add up: {listed_readers(lost)} cannot read all that"
+            f" {what}, although {last} gives them every other field"
+        )

@@ -80,7 +80,7 @@ def make_matrix(
         columns = [Column(name, (name,), ()) for name in sorted(policy.permissions)]
     else:
         columns = _groups(policy, readers)
-    found = tuple(findings(policy, readers=readers))
+    found = tuple(map(str, findings(policy, readers=readers)))
     return Matrix(tuple(columns), tuple(rows), decisions is not None, readers is not None, found)
 
 

@@ -12,13 +12,14 @@ import click
 
 from xkeymsg.cli.cases import failures, load_cases
 from xkeymsg.cli.documents import failing, is_utf8_terminal, read_document, to_json
-from xkeymsg.cli.lint import findings, notes
+from xkeymsg.cli.finding import Finding, lines
+from xkeymsg.cli.lint import findings
 from xkeymsg.cli.matrix import as_text, make_matrix
 from xkeymsg.cli.output import PRIVATE, write
 from xkeymsg.cli.page import Source, page
 from xkeymsg.cli.table import aligned, place
-from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
-from xkeymsg.errors import PolicyError
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, say
+from xkeymsg.errors import EnvelopeError, PolicyError
 from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.fields.policy import Policy
 from xkeymsg.files import decode_file, read_file
@@ -73,34 +74,50 @@ def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
     return _denied(sum(not each.rule for each in decisions))
 
 
-@policy.command(short_help="Print what is questionable.")
+@policy.command(short_help="Find mistakes in a policy.")
 @_POLICY
 @click.argument("documents", metavar="[DOCUMENT]...", nargs=-1, type=click.File("rb"))
 @_READERS
+@click.option("--strict", is_flag=True, help="Exit 1 on notes, too.")
+@click.option("--all", "whole", is_flag=True, help="Show all findings, not only the first 20.")
 @failing()
-def lint(policy_file: Path, documents: tuple[BinaryIO, ...], readers_file: Path | None) -> int:
-    """Print what is questionable about a policy.
+def lint(
+    policy_file: Path,
+    documents: tuple[BinaryIO, ...],
+    readers_file: Path | None,
+    *,
+    strict: bool,
+    whole: bool,
+) -> int:
+    """Find mistakes in a policy, one line each. Give typical documents in JSON.
 
-    By itself: names that hardly any document has, what filters tell and leave to others,
-    permissions that nobody holds. With DOCUMENTs, typical ones in JSON: rules that match nothing,
-    or what an earlier rule decides, positions of lists, documents that cannot be sealed. A note
-    says who reads the fields that no rule names.
+    An error is a mistake: a rule that matches nothing in the documents, a document that cannot be
+    sealed, a name that looks like another syntax, a permission without readers (with --readers).
 
-    Exit 1 if there is a finding; notes do not count.
+    A note may be intended: fields that no rule names and many may read; a name that one rule keeps
+    to few, and others may read elsewhere, or spelt otherwise; positions of lists; what a filter
+    reveals, and who reads where it does not hold.
+
+    No value of a document is shown. Exit 1 if there is an error; with --strict also for a note.
     """
     readers = None if readers_file is None else load_readers(readers_file)
     rules = Policy.load(policy_file)
-    read = {each.name: read_document(each) for each in documents}
-    found = findings(rules, read, readers)
-    _echo([*found, *(f"note: {each}" for each in notes(rules))])
-    return EXIT_FAILED if found else 0
+    found, read = [], {}
+    for each in documents:
+        try:
+            read[each.name] = read_document(each)
+        except EnvelopeError as error:
+            found.append(Finding(f"{each.name}: {describe(error)}", is_error=True))
+    found += findings(rules, read, readers)
+    _echo(lines(found, whole=whole))
+    return EXIT_FAILED if any(each.is_error or strict for each in found) else 0
 
 
 @policy.command(short_help="Check what readers see of documents.")
 @_POLICY
 @click.argument("cases_file", metavar="CASES", type=_FILE)
 def test(policy_file: Path, cases_file: Path) -> int:
-    r"""Check a policy with the cases of a TOML file: who sees what of a document.
+    """Check a policy with the cases of a TOML file: who sees what of a document.
 
     \b
     [[case]]
@@ -115,7 +132,7 @@ def test(policy_file: Path, cases_file: Path) -> int:
     sealed has `refused = "field_denied"`, or another code, and no reader.
 
     Exit 1 if a case fails.
-    """
+    """  # noqa: D301 - click reads the character
     rules = Policy.load(policy_file)
     failed = 0
     cases = load_cases(cases_file)

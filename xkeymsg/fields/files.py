@@ -71,12 +71,17 @@ def parse_policy(text: str, source: str) -> PolicyFile:
 
 
 def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
-    if not isinstance(rule, dict) or rule.keys() != {"pattern", "readers"}:
-        raise PolicyError(f"{where}: a rule has `pattern` and `readers`, and nothing else")
+    keys = rule.keys() if isinstance(rule, dict) else set()
+    known = {"pattern", "readers"}
+    for key in [*sorted(keys - known), *sorted(known - keys)]:
+        fault = f"unknown key {cut(key)!r}" if key in keys else f"no `{key}`"
+        raise PolicyError(f"{where}: a rule has `pattern` and `readers` only; found {fault}")
     patterns, readers = rule["pattern"], rule["readers"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    if not _is_texts(patterns) or not _is_texts(readers):
-        raise PolicyError(f"{where}: pattern must be text or a list of texts, readers a list")
+    if not _is_texts(patterns):
+        raise PolicyError(f"{where}: `pattern` must be a text or a list of texts")
+    if not _is_texts(readers):
+        raise PolicyError(f'{where}: `readers` must be a list of texts, such as ["clinic"]')
     return patterns, readers
 
 

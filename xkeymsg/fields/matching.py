@@ -208,10 +208,10 @@ class State:
                     return f"{dumps(cut(name))} of a filter there has another spelling or kind"
         return held
 
-    @property
-    def first(self) -> int:
-        """The first pattern that can match here or below."""
-        return min([self.rule, *(node.least for node in (*self._nodes, *self._tests))])
+    def first(self, name: str) -> int:
+        """Return the first pattern that has this name for a member of the place."""
+        nodes = [node.named[name] for node in self._nodes if name in node.named]
+        return min([each.least for node in nodes for each in (node, *node.tests.values())])
 
     @property
     def tested(self) -> bool:

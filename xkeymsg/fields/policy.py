@@ -193,10 +193,9 @@ class Policy(SafeRepr):
         """Refuse a name that looks like one of a pattern that has other readers (F-64)."""
         name = str(path[-1])
         for twin in above.twins(name):
-            meant = above.child(twin)
-            if _differ(above.child(name), meant, value, depth - len(path)):
+            if _differ(above.child(name), above.child(twin), value, depth - len(path)):
                 names = f"{dumps(cut(name))} looks like {dumps(cut(twin))} of "
-                names += self._named(meant.first)
+                names += self._named(above.first(twin))
                 raise FieldAmbiguousError(short_pointer(path), f"{names}, which has other readers")
 
     def decide(self, path: Iterable[str | int], pattern: int) -> Decision:
@@ -238,15 +237,18 @@ class Policy(SafeRepr):
         Exact: a pattern that matches all places of `reach` has `*` or `**` where names are open,
         and wants no more members, and so matches whatever this one does.
         """
-        hiding = dict[str, None]()
+        hiding = dict[int, None]()
         for state in self.reach(segments):
             if state.rule == number:
                 return
-            hiding[self._named(state.rule)] = None
-        reason = f"{', '.join(islice(hiding, _NAMED))} before it always does"
+            hiding[state.rule] = None
+        reason = f"{', '.join(map(self._named, islice(hiding, _NAMED)))} before it always does"
         if not hiding:
             reason = "its filters, and those of rules before it, contradict each other"
         rule, text = self._patterns[number]
+        earlier = [self._patterns[each] for each in hiding]
+        if any(one < rule and same == text for one, same in earlier):
+            reason += "; readers of several rules do not add up: name them all in one rule"
         raise PolicyError(f"rule {rule}: {quoted(text)} can never match: {reason}")
 
     def _named(self, pattern: int) -> str:

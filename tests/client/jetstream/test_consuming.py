@@ -21,7 +21,7 @@ from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, DeliveryError
 from xkeymsg.testing import NATSServer
-from xkeymsg.transport.link import open_link
+from xkeymsg.transport.link import Link, open_link
 
 
 async def test_messages_are_handled_in_order_and_acknowledged(stage: Stage) -> None:
@@ -300,6 +300,47 @@ async def test_stopping_handles_what_is_here_and_leaves_the_rest_to_others(stage
     assert stage.handled == [b"0"]
     async with stage.consumer():
         await stage.until(lambda: len(set(stage.handled)) == 10)
+
+
+async def test_what_a_stop_returns_does_not_come_back_to_it(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server answered the open request with it, and nobody answered for it any more."""
+    begun = asyncio.Event()
+
+    async def handle(_: Message) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    confirm = Link.confirm
+
+    async def slowly(link: Link) -> None:
+        await confirm(link)
+        await asyncio.sleep(0.5)  # a busy machine
+        await confirm(link)
+
+    await stage.publish(*(b"%d" % number for number in range(10)))
+    create = DurableOptions(ack_wait=10 * DEADLINE)  # nobody waits for that
+    async with stage.consumer(handle, create=create, stop_timeout=0.1) as consumer:
+        await begun.wait()
+        await stage.until(lambda: consumer.held == 10)
+        monkeypatch.setattr(Link, "confirm", slowly)
+        consumer.stop()
+        await consumer.wait()
+    monkeypatch.undo()
+    async with stage.consumer():
+        await stage.until(lambda: len(set(stage.handled)) == 10)
+
+
+async def test_what_is_under_way_at_a_stop_is_returned(stage: Stage) -> None:
+    create = DurableOptions(ack_wait=10 * DEADLINE)
+    for number in range(20):
+        await stage.publish(*(b"%d" % each for each in range(10 * number, 10 * number + 10)))
+        async with stage.consumer(create=create, stop_timeout=0.0) as consumer:
+            await asyncio.sleep(number / 1000)
+            consumer.stop()
+    async with stage.consumer():
+        await stage.until(lambda: len(set(stage.handled)) == 200)
 
 
 @pytest.mark.usefixtures("nothing_is_left_behind")

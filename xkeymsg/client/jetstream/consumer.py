@@ -312,11 +312,16 @@ class Consumer(Generic[_M]):
 
     async def _stop(self) -> None:
         await self._stopping.wait()
-        try:
-            async with asyncio.timeout(self._stop_timeout):
+        end = asyncio.get_running_loop().time() + self._stop_timeout
+        if self._subscription is not None:
+            # The server gives up the open requests. Otherwise it answers them with the messages
+            # that are returned below, and those wait here for `ack_wait`, unanswered.
+            with contextlib.suppress(XKeyMsgError):
+                await self._subscription.drain()
+            await self._subscription.emptied()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end):
                 await self._holding.emptied()
-        except TimeoutError:
-            pass
         # What is not handled is for others, now and not after its time.
         last = []
         for item in self._holding:
@@ -382,7 +387,9 @@ class Consumer(Generic[_M]):
         while self._subscription is not None and self._subscription is not taken:
             taken = self._subscription
             await self._take_from(taken)
-        raise ConnectionFailedError("the connection is closed")
+        if not self._stopping.is_set():
+            raise ConnectionFailedError("the connection is closed")
+        await asyncio.Event().wait()  # until `_stop`, which has drained the subscription, is done
 
     async def _take_from(self, subscription: RawSubscription) -> None:
         """Take what comes, open it, and ask for more, until the subscription ends."""
@@ -645,7 +652,8 @@ class Consumer(Generic[_M]):
         self._learn(durable)
         self._begin_scope()
         self._puller.begin()
-        await self._subscribe()
+        if not self._stopping.is_set():
+            await self._subscribe()
         if old is not None:
             await old.unsubscribe()
 

@@ -1,0 +1,42 @@
+"""Findings of `policy lint`: errors, which nobody means, and notes, which somebody may mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from xkeymsg.shown import MOST_PLACES
+
+__all__ = ("Finding", "lines")
+
+_MOST_LINE: Final = 1_000
+"""Characters of a line."""
+
+
+class Finding(NamedTuple):
+    """One thing that the author of a policy should look at."""
+
+    text: str
+    is_error: bool = False
+
+    def __str__(self) -> str:
+        """Return the line that names it."""
+        text = self.text if len(self.text) <= _MOST_LINE else f"{self.text[: _MOST_LINE - 1]}…"
+        return text if self.is_error else f"note: {text}"
+
+
+def lines(found: Sequence[Finding], *, whole: bool = False) -> list[str]:
+    """Return a line for each finding, errors first, and how many were left out of each kind.
+
+    Args:
+        found: The findings.
+        whole: Whether to leave out none.
+    """
+    shown = []
+    for is_error, kind in ((True, "errors"), (False, "notes")):
+        these = [str(each) for each in found if each.is_error is is_error]
+        most = len(these) if whole else MOST_PLACES
+        shown += these[:most]
+        if len(these) > most:
+            shown.append(f"and {len(these) - most} more {kind}; --all shows them")
+    return shown

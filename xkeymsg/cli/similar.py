@@ -1,0 +1,63 @@
+"""Similar names: misspelt, in the plural, or with the same words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import Final
+from unicodedata import normalize
+
+from xkeymsg.fields.pattern import fold
+from xkeymsg.shown import cut
+
+__all__ = ("did_you_mean", "is_similar", "misspelt")
+
+_WORDS: Final = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_DIGITS: Final = re.compile(r"\d+")
+_LEAST_RATIO: Final = 0.8
+_SHORTEST: Final = 4
+"""Letters of a name that may be misspelt: shorter ones have too many neighbours."""
+
+
+def _words(name: str) -> list[str]:
+    parts = _WORDS.split(normalize("NFC", cut(name)))
+    return [_singular(fold(each)) for each in parts if each]
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies") and len(word) > _SHORTEST:
+        return f"{word[:-3]}y"
+    if word.endswith(("sses", "xes", "ches", "shes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and word[-2:] != "ss" and len(word) > 2 else word
+
+
+@lru_cache(maxsize=100_000)
+def is_similar(one: str, other: str) -> bool:
+    """Tell whether two different names may mean the same, or one a kind of the other."""
+    words = _words(one), _words(other)
+    if one == other or not all(words):
+        return False
+    if "".join(words[0]) == "".join(words[1]):
+        return True
+    short, long = sorted(words, key=len)
+    starts = range(len(long) - len(short) + 1)
+    if any(long[at : at + len(short)] == short for at in starts) and max(map(len, short)) > 1:
+        return True
+    return misspelt(*map("".join, words)) or misspelt(fold(cut(one)), fold(cut(other)))
+
+
+def misspelt(one: str, other: str) -> bool:
+    """Tell whether two names differ in few letters, and not just in a number."""
+    if min(len(one), len(other)) < _SHORTEST or _DIGITS.sub("", one) == _DIGITS.sub("", other):
+        return False
+    matcher = SequenceMatcher(None, cut(one), cut(other), autojunk=False)
+    return matcher.quick_ratio() >= _LEAST_RATIO and matcher.ratio() >= _LEAST_RATIO
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the end of an error that names an unknown name."""
+    close = [each for each in sorted(names) if each != name and misspelt(name, each)]
+    return f"; did you mean {cut(close[0])!r}?" if close else ""
