@@ -26,7 +26,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.keys import XKV1_OVERHEAD, XKey, XKeyPair
 
-FOLDER: Final = Path(__file__).parent.parent / "vectors" / "xkv1"
+FOLDER: Final = Path(__file__).parent.parent.parent / "vectors" / "xkv1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

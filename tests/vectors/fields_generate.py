@@ -14,8 +14,8 @@ from tests.vectors.fields_builder import Case, make
 from tests.vectors.fields_vector import Vector
 
 HERE: Final = Path(__file__).parent
-FOLDER: Final = HERE / "fields"
-JSON: Final = HERE.parent.parent / "docs/spec/fields-vectors.json"
+FOLDER: Final = HERE.parent.parent / "vectors" / "fields"
+JSON: Final = FOLDER.with_suffix(".json")
 
 
 def cases_in(module: ModuleType) -> Iterator[Case]:
@@ -39,7 +39,7 @@ def everything() -> tuple[Vector, ...]:
 
 
 def as_json() -> str:
-    """docs/spec/fields-vectors.json."""
+    """vectors/fields.json."""
     objects = [vector.json() for vector in everything()]
     return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
 

@@ -38,7 +38,7 @@ from tests.reference.fields_text import dumps
 from tests.vectors.by_file import by_file
 from tests.vectors.fields_vector import RuleText, Vector, View, parse
 
-FOLDER: Final = Path(__file__).parent / "fields"
+FOLDER: Final = Path(__file__).parent.parent.parent / "vectors" / "fields"
 
 
 class RefusedError(Exception):

@@ -188,7 +188,7 @@ class Vector:
         return "\n".join([*lines, "", self.body])
 
     def json(self) -> dict[str, Any]:
-        """The object in docs/spec/fields-vectors.json."""
+        """The object in vectors/fields.json."""
         order = [key for key in (*COMMON, *KEYS[self.do]) if key in self.header]
         header = {
             key: list(self.header[key]) if key in REPEATED else self.one(key) for key in order

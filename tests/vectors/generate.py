@@ -5,6 +5,7 @@ All randomness comes from the names of the vectors, so that making them again ch
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
@@ -21,9 +22,11 @@ from tests.vectors.vector import Vector
 from tests.vectors.worked import EXAMPLES, example
 
 HERE: Final = Path(__file__).parent
-FOLDER: Final = HERE / "envelope"
-SCENARIOS: Final = HERE / "replay"
-JSON: Final = HERE.parent.parent / "docs/spec/vectors.json"
+PUBLISHED: Final = HERE.parent.parent / "vectors"
+CHECKSUMS: Final = "SHA256SUMS"
+FOLDER: Final = PUBLISHED / "xkm1"
+SCENARIOS: Final = PUBLISHED / "replay"
+JSON: Final = PUBLISHED / "xkm1.json"
 LARGE: Final = "cases_large"
 
 
@@ -80,12 +83,22 @@ def scenarios() -> tuple[Scenario, ...]:
 
 
 def as_json() -> str:
-    """docs/spec/vectors.json, with the secrets of the worked examples."""
+    """vectors/xkm1.json, with the secrets of the worked examples."""
     objects = [
         vector.json() | (example(vector) if vector.name in EXAMPLES else {}) for vector in small()
     ]
     objects += [scenario.json() for scenario in scenarios()]
     return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
+
+
+def checksums() -> str:
+    """The SHA-256 of every published file, as `sha256sum` writes them."""
+    paths = sorted(path for path in PUBLISHED.rglob("*") if path.is_file())
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(PUBLISHED)}\n"
+        for path in paths
+        if path.name != CHECKSUMS
+    )
 
 
 def write(folder: Path, wanted: dict[str, str]) -> None:
@@ -104,6 +117,7 @@ def main() -> None:
     JSON.write_text(as_json())
     fields_generate.main()
     trust_generate.main()
+    (PUBLISHED / CHECKSUMS).write_text(checksums())
 
 
 if __name__ == "__main__":

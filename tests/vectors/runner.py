@@ -41,8 +41,9 @@ from tests.vectors.by_file import by_file
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector, parse
 
-FOLDER: Final = Path(__file__).parent / "envelope"
-SCENARIOS: Final = Path(__file__).parent / "replay"
+PUBLISHED: Final = Path(__file__).parent.parent.parent / "vectors"
+FOLDER: Final = PUBLISHED / "xkm1"
+SCENARIOS: Final = PUBLISHED / "replay"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ class Scenario:
         return "".join(f"{key}: {one}\n" for key, group in self.header().items() for one in group)
 
     def json(self) -> dict[str, object]:
-        """The object in docs/spec/vectors.json."""
+        """The object in vectors/xkm1.json."""
         header = self.header().items()
         return {"name": self.name} | {
             key: group if key in REPEATED else group[0] for key, group in header

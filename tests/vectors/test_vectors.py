@@ -250,3 +250,15 @@ def test_a_scenario_has_no_empty_step_and_reads_back() -> None:
     for one in SCENARIOS:
         assert scenario.parse(one.name, one.text()) == one
         assert scenario.STEP.fullmatch(one.steps[-1])
+
+
+def test_the_checksums_are_those_of_the_files() -> None:
+    assert (generate.PUBLISHED / generate.CHECKSUMS).read_text() == generate.checksums()
+
+
+def test_the_readme_names_all_that_is_published() -> None:
+    readme = (generate.PUBLISHED / "README.md").read_text()
+    for path in generate.PUBLISHED.iterdir():
+        name = f"{path.name}/" if path.is_dir() else path.name
+        assert f"`{name}`" in readme or path.name == "README.md"
+    assert (generate.PUBLISHED / "VERSION").read_text() == "1\n"

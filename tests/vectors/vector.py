@@ -144,7 +144,7 @@ class Vector:
         return "\n".join([*lines, "", *body]) + "\n"
 
     def json(self) -> dict[str, object]:
-        """The object in docs/spec/vectors.json."""
+        """The object in vectors/xkm1.json."""
         header = {
             key: group if key in REPEATED else group[0] for key, group in self.header().items()
         }

@@ -30,7 +30,7 @@ def forged(name: str) -> Forged:
 
 
 def example(vector: Vector) -> dict[str, dict[str, str]]:
-    """`secrets` and `values` in docs/spec/vectors.json; recipients in the order of the tags."""
+    """`secrets` and `values` in vectors/xkm1.json; recipients in the order of the tags."""
     plan = forged(vector.name).plan
     recipients = sorted(plan.recipients, key=lambda one: plan.row(plan.head, one).tag)
     return {

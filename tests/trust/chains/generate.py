@@ -1,4 +1,4 @@
-"""Makes docs/spec/trust-vectors.json; `python -m tests.vectors.generate` calls it."""
+"""Makes vectors/trust.json; `python -m tests.vectors.generate` calls it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.trust.chains.verdicts import identity_json, ours, subjects
 
 __all__ = ("JSON", "NOW", "as_json", "main")
 
-JSON: Final = Path(__file__).parent.parent.parent.parent / "docs/spec/trust-vectors.json"
+JSON: Final = Path(__file__).parent.parent.parent.parent / "vectors/trust.json"
 NOW: Final = 1_800_000_000
 
 
