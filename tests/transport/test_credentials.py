@@ -185,7 +185,7 @@ CUT = {
 def test_credentials_that_lack_a_part_are_refused(
     content: str, missing: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigurationError, match=f"no {missing} in it") as caught:
+    with pytest.raises(ConfigurationError, match=f"{missing} is missing") as caught:
         login(of_creds(tmp_path, content))
 
     assert not shows_a_part(shown(caught.value), USER.seed)

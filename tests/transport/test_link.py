@@ -147,14 +147,14 @@ async def test_publishing_gives_up_in_time_without_a_connection(server: NATSServ
     async with linked(server, timeout=1.0) as (link, events):
         await asyncio.to_thread(server.kill)
         await events.wait("disconnected")
-        with pytest.raises(DeliveryError, match=r"the server is not there, for 1 s"):
+        with pytest.raises(DeliveryError, match=r"no connection to a server \(waited 1 s\)"):
             await link.publish("a", b"x")
         assert link.state == "reconnecting"
 
 
 async def test_publishing_gives_up_in_time_when_the_server_does_not_read() -> None:
     async with broker(read_nothing) as server, linked(server.url, timeout=1.0) as (link, _):
-        with pytest.raises(DeliveryError, match=r"the server takes nothing, for 1 s"):
+        with pytest.raises(DeliveryError, match=r"the server reads nothing \(waited 1 s\)"):
             await _publish_for_ever(link)
         assert link._keeper.client.pending <= PENDING + (1 << 19)
         async with asyncio.timeout(DEADLINE):
@@ -255,7 +255,9 @@ async def test_nor_is_one_whose_answer_the_server_lets_nobody_hear() -> None:
         async with linked(server, user="ada", password="x") as (link, events):
             for _ in range(2):  # told while it waits, and known before
                 async with asyncio.timeout(DEADLINE):
-                    with pytest.raises(DeliveryError, match=r"permit listening on .* answers come"):
+                    with pytest.raises(
+                        DeliveryError, match=r"permit listening .* inbox for replies"
+                    ):
                         await link.request("open", b"x", timeout=DEADLINE)
             server.config = GUARDED
             await asyncio.to_thread(server.restart)

@@ -37,16 +37,16 @@ from xkeymsg.transport.link import Event, Link
 __all__ = ("Client",)
 
 _RELOAD: Final = 1.0
-"""Seconds between two looks at whether trust's source has changed."""
+"""Seconds between two checks of the trust source for changes."""
 
 
 @safe_repr
 class Client:
-    """Publishes, takes, asks and answers sealed messages; made by `connect`.
+    """Publishes, subscribes, requests and replies with sealed messages; made by `connect`.
 
-    For use in the event loop it was made in. A task that is cancelled in one of its calls leaves
-    the client as it was: `publish` then has sent the message or not, `request` does not wait any
-    more, and an iteration has taken nothing.
+    Use it only in the event loop that it was made in. A cancelled call leaves the client usable:
+    `publish` has sent the message or not, `request` no longer waits, and an iteration has taken
+    nothing.
     """
 
     def __init__(
@@ -58,7 +58,6 @@ class Client:
         on_error: OnError | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        """Take a connection, and what seals and opens; users have `connect`."""
         self._core, self._connection = core, connection
         self._client_trust, self._outgoing = core.client_trust, core.outgoing
         self._stats = Stats()
@@ -73,34 +72,34 @@ class Client:
 
     @property
     def public(self) -> XKey:
-        """The key that its messages are sealed by."""
+        """The public key of the client's active key pair."""
         return self._core.keyring.active.public
 
     def rekey(self, key: XKeyPair | Keyring) -> None:
-        """Seal with another key from now on, and open what is sealed to it.
+        """Seal with another key from now on, and open messages sealed to it.
 
-        It counts for all that this client does: subscriptions and services, durables that are being
-        consumed, requests. What was sealed to the key of before opens as long as that is among the
-        `retired` ones; what was opened before opens no second time. Who is to take what comes from
-        here has to know the key by then, and so has whoever asks: an answer is sealed with it.
+        Applies to everything of this client: subscriptions, services, running consumers, requests.
+        Messages sealed to the previous key open only while it is among the `retired` keys; replay
+        protection continues. Recipients and requesters must know the new key by then, because
+        messages and replies are sealed with it.
 
         Args:
             key: The key pair, or a keyring with the retired ones.
 
         Raises:
-            TypeError: If it is neither; nothing has changed then.
+            TypeError: If `key` is neither; nothing has changed then.
         """
         self._core.rekey(key)
 
     @property
     def stats(self) -> Stats:
-        """What it has done, and refused, so far."""
+        """Counters of what this client has done and refused."""
         self._stats.dropped = self._connection.dropped
         return self._stats
 
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
-        """Whether there is a connection, or will be one."""
+        """The state of the connection."""
         return self._connection.state
 
     # --- publishing -------------------------------------------------------------------------------
@@ -117,26 +116,26 @@ class Client:
         content_type: str | None = None,
         expires: timedelta | None = None,
     ) -> None:
-        """Seal a message and hand it to the connection; `flush` tells whether the server has it.
+        """Seal a message and pass it to the connection; `flush` waits until the server has it.
 
-        While there is no connection it waits, but no longer than the connection's `timeout`.
+        Waits up to the connection's `timeout` while disconnected.
 
         Args:
-            subject: Where to; it is sealed, too.
-            data: What the recipients get.
-            to: Whom it is for: names and permissions that trust resolves (`"bob"`, `"perm:audit"`),
-                keys, or several of these. Whom trust names for every message gets it besides.
-            headers: Headers, sealed.
-            clear_headers: Headers that everybody sees.
+            subject: The subject to publish to; it is sealed, too.
+            data: The payload.
+            to: The recipients: names and permissions that trust resolves (`"bob"`, `"perm:audit"`),
+                keys, or several of these. Trust may add recipients of every message.
+            headers: Sealed headers.
+            clear_headers: Headers in plaintext, visible to everyone.
             content_type: A media type, sealed.
-            expires: How long from now it may be opened.
+            expires: How long from now the message may be opened.
 
         Raises:
-            UnknownKeyError: If a name stands for nobody; nothing is sealed.
-            AmbiguousNameError: If it stands for more than one.
-            PayloadTooLargeError: If the server would not take it; nothing is sealed.
-            MalformedError: If the subject, or a header, cannot be used.
-            LimitExceededError: If there are too many recipients, or too much of anything.
+            UnknownKeyError: If a name is unknown; nothing is sealed.
+            AmbiguousNameError: If a name matches more than one user.
+            PayloadTooLargeError: If it exceeds the server's limit; nothing is sealed.
+            MalformedError: If the subject or a header is invalid.
+            LimitExceededError: If there are too many recipients, or another limit is exceeded.
             DeliveryError: If it could not be sent in time.
             ConnectionFailedError: If the client is closed.
             TypeError: If an argument has the wrong type.
@@ -168,14 +167,14 @@ class Client:
         content_type: str | None = None,
         expires: timedelta | None = None,
     ) -> None:
-        """Seal a document, of which each reader sees its part, and hand it to the connection.
+        """Seal a document, of which each reader can open its view, and pass it to the connection.
 
         Args:
             subject: As for `publish`.
             document: As for `Sealer.seal_document`.
             policy: Which permissions may read which field.
-            readers: Who holds each permission; without it, whom trust has for `perm:<permission>`.
-                Whom trust names for every message sees everything.
+            readers: The holders of each permission; by default those that trust resolves for
+                `perm:<permission>`. Recipients that trust adds to every message see everything.
             headers: As for `publish`; every reader gets them.
             clear_headers: As for `publish`.
             content_type: As for `publish`.
@@ -183,7 +182,7 @@ class Client:
 
         Raises:
             FieldDeniedError: If no rule matches a field; nothing is sealed.
-            PolicyError: If a permission has no readers, and is not in `allow_unread`.
+            PolicyError: If a permission has no readers and is not in `allow_unread`.
             XKeyMsgError: As `publish`.
         """
         block = self._block(clear_headers)
@@ -202,11 +201,11 @@ class Client:
         self._stats.published += 1
 
     async def flush(self) -> None:
-        """Wait until the server has taken, or refused, everything that was sent to it.
+        """Wait until the server has accepted, or refused, everything that was sent to it.
 
         Raises:
-            DeliveryError: If it refused something since the last call, a connection was lost before
-                it had confirmed, or it gave no answer in time.
+            DeliveryError: If the server refused something since the last call, if a connection was
+                lost before it had confirmed, or if it did not answer in time.
             ConnectionFailedError: If the client is closed.
         """
         await self._connection.confirm()
@@ -270,32 +269,32 @@ class Client:
         max_bytes: int = MAX_BYTES,
         on_error: OnError | None = None,
     ) -> Subscription[Any]:
-        """Return the messages of a subject, which begin to come with `async with`.
+        """Return a subscription; it starts with `async with`.
 
-        What cannot be opened is skipped, counted in `stats.refused` and told of. Each subscription
-        remembers for itself what it has opened; two on one subject both get a message. What was
-        sealed before it began, more than `Limits.skew` ago, is refused: after a restart nothing
-        comes twice.
+        Messages that cannot be opened are skipped, counted in `stats.refused` and reported. Each
+        subscription has its own replay window; two on one subject both get a message. Messages
+        sealed more than `Limits.skew` before its start are refused, so that none is replayed after
+        a restart.
 
         Args:
-            subject: What to listen on: a subject, or a NATS pattern.
+            subject: A subject or NATS pattern to subscribe to.
             queue: A group whose members share the messages.
-            documents: Whether they are documents: Views come.
-            subjects: What messages may be *sealed* for, subjects or patterns; by default what is
-                listened on. To be said where the server maps subjects.
-            match_wire: Whether the subject on the wire has to be the sealed one.
-            formats: Which formats: `"xkm1"`; `"xkv1"` only if it is named, for keys that trust
-                admits to it: it has no subject, time or replay protection, and `message.subject` is
-                the broker's word.
+            documents: Whether the messages are documents; the subscription then yields Views.
+            subjects: The accepted *sealed* subjects or patterns; by default `subject`. Set it if
+                the server maps subjects.
+            match_wire: Whether the subject on the wire must equal the sealed one.
+            formats: The accepted formats. `"xkv1"` must be requested explicitly, for keys that
+                trust admits to it: it has no subject, time or replay protection, and
+                `message.subject` is what the broker claims.
             replay: `"live"`; or `"file"`, which checks neither age nor repetition.
-            max_age: How old a message may be when it comes; `Limits.max_age` by default.
-            require_signature: Whether to refuse what is not signed by the sender's user.
-            max_messages: How many messages may wait.
-            max_bytes: How many bytes they may have.
-            on_error: Told of what this subscription refuses, in the place of the client's.
+            max_age: The maximum age of a message on arrival; `Limits.max_age` by default.
+            require_signature: Whether to refuse messages not signed by the sender's user.
+            max_messages: How many messages may be buffered.
+            max_bytes: How many bytes of messages may be buffered.
+            on_error: Called with the errors of this subscription instead of the client's callback.
 
         Raises:
-            ConfigurationError: If a value makes no sense.
+            ConfigurationError: If a value is invalid.
             TypeError: If an argument has the wrong type.
         """
         scope = self._core.scope(
@@ -317,7 +316,7 @@ class Client:
             max_bytes=max_bytes,
         )
 
-    # --- asking and answering ---------------------------------------------------------------------
+    # --- requests and replies ---------------------------------------------------------------------
 
     @refusing
     async def request(
@@ -330,20 +329,20 @@ class Client:
         headers: Headers = (),
         content_type: str | None = None,
     ) -> Message:
-        """Seal a request, and return the first answer of one of those it is for.
+        """Seal a request, and return the first reply of one of its recipients.
 
         Args:
-            subject: Where to.
-            data: What they get.
-            to: As for `publish`; only they can answer.
+            subject: The subject to publish to.
+            data: The payload.
+            to: As for `publish`; only they can reply.
             timeout: How long to wait, in seconds; the request expires a little later.
             headers: As for `publish`.
             content_type: As for `publish`.
 
         Raises:
-            ServiceError: If the answer is an error.
-            DeliveryError: If there was no answer in time; or the server says that nobody listens,
-                which is its word alone.
+            ServiceError: If the reply is an error.
+            DeliveryError: If no reply came in time; or if the server reports no responders, which
+                is not authenticated.
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
@@ -368,20 +367,19 @@ class Client:
         headers: Headers = (),
         content_type: str | None = None,
     ) -> list[Message | ServiceError]:
-        """Seal a request, and return the answers of all who answer in time, one of each key.
+        """Seal a request, and return all replies that come in time, at most one of each key.
 
         Args:
             subject: As for `request`.
             data: As for `request`.
             to: As for `request`.
             timeout: How long to wait, in seconds.
-            replies: How many are enough; without it, one of every key that was asked.
+            replies: How many replies to wait for; by default one of each recipient.
             headers: As for `request`.
             content_type: As for `request`.
 
         Raises:
-            DeliveryError: If the server says that nobody listens. That fewer answer than could is
-                no error: the list is shorter.
+            DeliveryError: If the server reports no responders. A shorter list is not an error.
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
@@ -405,22 +403,22 @@ class Client:
         content_type: str | None = None,
         answer_anyone: bool = False,
     ) -> None:
-        """Answer a request, once: sealed to the key that it names.
+        """Reply to a request, once; the reply is sealed to the key in the request.
 
         Args:
             message: The request.
-            data: The answer.
+            data: The payload of the reply.
             headers: As for `publish`.
             content_type: As for `publish`.
-            answer_anyone: Whether to answer senders who are not admitted by name, under `ANYONE`.
+            answer_anyone: Whether to reply to senders who are not admitted by name, under `ANYONE`.
 
         Raises:
-            MalformedError: If the message is no request.
-            KeyFormatError: If the key that it names is none.
-            SubjectMismatchError: If it asks for an answer where its sender has no inbox.
-            SenderNotAdmittedError: If its sender is not admitted by name.
-            ConfigurationError: If it was answered before.
-            PayloadTooLargeError: If the answer is too long; a shorter one can be sent.
+            MalformedError: If the message is not a request.
+            KeyFormatError: If the request's reply key is invalid.
+            SubjectMismatchError: If the reply subject is not an inbox of the request's sender.
+            SenderNotAdmittedError: If the sender is not admitted by name.
+            ConfigurationError: If the request was answered before.
+            PayloadTooLargeError: If the reply is too long; a shorter one can be sent.
             XKeyMsgError: As `publish`.
         """
         await self._answering.answer(
@@ -443,29 +441,29 @@ class Client:
         max_bytes: int = MAX_BYTES,
         on_error: OnError | None = None,
     ) -> Service:
-        """Return a service that answers requests while its `async with` block lasts.
+        """Return a service that answers requests during its `async with` block.
 
-        A handler that raises `ServiceError` answers with that error; with any other exception, the
-        answer is an error `internal` that says nothing else. Either is counted in `stats.failed`
-        and told of, and the service goes on. KeyboardInterrupt alone goes through.
+        If a handler raises `ServiceError`, that error is the reply; for any other exception the
+        reply is the error `internal` without details. Both are counted in `stats.failed` and
+        reported, and the service continues. Only KeyboardInterrupt propagates.
 
         Args:
-            subject: What to listen on.
+            subject: The subject or pattern to subscribe to.
             handler: Called with each request that can be answered; returns bytes, a `Reply`, or
-                None for an empty answer. It may as well answer by `respond`.
+                None for an empty reply. It may also call `respond` itself.
             queue: A group whose members share the requests.
-            concurrency: How many handlers run at a time; more requests wait, as messages do.
-            grace: How long what came may take on leaving the block, in seconds.
+            concurrency: How many handlers run at a time; further requests are buffered.
+            grace: How long to finish received requests on exit, in seconds.
             answer_anyone: As for `respond`.
             subjects: As for `subscribe`.
             match_wire: As for `subscribe`.
             require_signature: As for `subscribe`.
             max_messages: As for `subscribe`.
             max_bytes: As for `subscribe`.
-            on_error: Told of what this service refuses, and of handlers that fail.
+            on_error: Called with refused requests and failed handlers of this service.
 
         Raises:
-            ConfigurationError: If a value makes no sense.
+            ConfigurationError: If a value is invalid.
             TypeError: If an argument has the wrong type.
         """
         subscription = self.subscribe(
@@ -495,31 +493,31 @@ class Client:
         """JetStream: acknowledged publishing, and consuming.
 
         Raises:
-            ConfigurationError: If the connection is one of tests, in memory.
+            ConfigurationError: If the connection is the in-memory one for tests.
         """
         if self._js is None:
             if not isinstance(self._connection, Link):
-                raise ConfigurationError("there is no JetStream in memory: use a server")
+                raise ConfigurationError("JetStream requires a server, not an in-memory connection")
             self._js = JetStream(self._connection, self._core)
         return self._js
 
-    # --- life -------------------------------------------------------------------------------------
+    # --- lifecycle --------------------------------------------------------------------------------
 
     async def drain(self, timeout: float = 5.0) -> None:
-        """Take no more messages, let those that came be taken, send what is to be sent; then close.
+        """Stop receiving, let buffered messages be taken, send buffered data, then close.
 
-        Iterations come to their end. It takes no longer than `timeout` seconds.
+        Iterations end. Takes at most `timeout` seconds.
         """
         await self._connection.drain(timeout)
 
     def start(self) -> None:
-        """Begin to look at what trust reads; `connect` calls it."""
+        """Start checking the trust source for changes; `connect` calls it."""
         trust = self._client_trust.senders
         if isinstance(trust, Reloadable):
             self._background.spawn(self._reload(trust))
 
     async def close(self) -> None:
-        """End what runs, and drop the secrets of the session; `connect` calls it on leaving."""
+        """Stop background tasks and drop the session's secrets; `connect` calls it on exit."""
         await self._background.close()
         if self._js is not None:
             await self._js.close()
@@ -532,15 +530,15 @@ class Client:
             await asyncio.sleep(_RELOAD)
             try:
                 await in_thread(trust.reload)
-            except Exception as error:  # noqa: BLE001 - what was in use before stays in use
+            except Exception as error:  # noqa: BLE001 - the previous trust stays in use
                 self._events.tell(error, Where("trust", path))
 
     def happened(self, event: Event) -> None:
-        """Take note of what happens to the connection."""
+        """Handle an event of the connection."""
         if self._on_event is not None:
             self._on_event(event)
         if event.kind == "slow":
-            error = DeliveryError(f"{event.dropped} messages so far found no room, and are lost")
+            error = DeliveryError(f"buffer full: {event.dropped} messages dropped so far")
             self._events.tell(error, Where("connection", event.subject))
         elif event.error is not None:
             self._events.tell(event.error, Where("connection"))

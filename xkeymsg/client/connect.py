@@ -1,4 +1,4 @@
-"""`connect`: a client for the life of a block."""
+"""`connect`: a client for the duration of a block."""
 
 from __future__ import annotations
 
@@ -38,35 +38,35 @@ def connect(
     reply_prefix: Prefix | None = None,
     **connection: Any,
 ) -> AbstractAsyncContextManager[Client]:
-    """Connect to NATS for the life of a block.
+    """Connect to NATS for the duration of a block.
 
         async with connect(url, key=alice, trust=PeersFile("peers.toml")) as client:
             await client.publish("orders.new", b"…", to=["bob", "perm:audit"])
 
-    The connection comes back by itself, whatever ends it. On leaving the block what was published
-    is flushed, and the connection closed, in bounded time. A source of trust that can be read again
-    is looked at once a second; what has changed counts for the next message.
+    The connection reconnects by itself after any loss. On exit, published messages are flushed and
+    the connection is closed, in bounded time. A reloadable trust source is checked once a second;
+    changes apply from the next message on.
 
     Args:
         servers: An address, several, or all the options of a connection.
         key: The client's own key pair, or a keyring.
-        trust: Who may send, and whom names stand for: `Peers`, or another Resolver; a set of keys
-            or a mapping from key to user, which know no names; or `ANYONE`, said aloud.
+        trust: Who may send, and what names resolve to: `Peers`, or another Resolver; a set of keys
+            or a mapping from key to user, which resolve no names; or `ANYONE`.
         signer: The user nkey that signs each message.
         identity: The public user nkey of messages that are not signed; by default the keyring's.
-        limits: What is made and taken at most.
+        limits: Limits for sealed and accepted messages.
         padding: Whether to hide the exact length of messages, for at most 12 % more.
-        on_error: Told of what was refused or failed, and where; from within the event loop.
-        on_event: Told of what happens to the connection.
-        reply_prefix: What the inboxes begin with to which requests are answered, or a function from
-            a request to that of its sender; by default `inbox_prefix`.
+        on_error: Called in the event loop with each refusal or failure, and where it happened.
+        on_event: Called with each event of the connection.
+        reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
+            prefix for the sender of a request; by default `inbox_prefix`.
         **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `user`, `password`, `token`,
             `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `inbox_prefix`, `name`, `timeout`.
 
     Raises:
-        ConfigurationError: If a setting, or a file of the options, cannot be used.
+        ConfigurationError: If a setting, or a file of the options, is invalid.
         KeyStoreError: If a file cannot be read.
-        ConnectionFailedError: If there is no connection in time.
+        ConnectionFailedError: If connecting fails or times out.
         TypeError: If an argument has the wrong type.
     """
     options = _options(servers, connection)
@@ -79,7 +79,7 @@ def connect(
         "on_event": on_event,
         "reply_prefix": reply_prefix,
     }
-    # What is wrong with them shows before anything is connected.
+    # Build the core first, so that invalid arguments fail before anything is connected.
     return _connected(options, Core(key, trust, more), more)
 
 
@@ -118,7 +118,7 @@ async def _connected(
 async def client_on(
     connection: Connection, core: Core, inbox_prefix: str, more: ClientOptions
 ) -> AsyncIterator[Client]:
-    """Run a client on a connection, for the life of a block; `connect` and tests build on it."""
+    """Run a client on a connection for the duration of a block; for `connect` and tests."""
     client = Client(
         connection,
         core,

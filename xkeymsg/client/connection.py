@@ -1,4 +1,4 @@
-"""What a client needs of a connection: a `Link`, or what stands for one in tests."""
+"""The connection interface of a client: a `Link`, or its substitute in tests."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ __all__ = ("Connection",)
 
 
 class Connection(Protocol):
-    """A connection that comes back; `xkeymsg.transport.link.Link` says what each promises."""
+    """A connection that reconnects; `xkeymsg.transport.link.Link` documents each member."""
 
     dropped: int
-    """How many messages found no room in their subscription."""
+    """Number of messages dropped because their subscription was full."""
 
     @property
     def max_payload(self) -> int:
-        """How many bytes of headers and data one message may have."""
+        """The maximum size of a message's headers and data, in bytes."""
 
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
-        """Whether there is a connection, or will be one."""
+        """The state of the connection."""
 
     async def publish(
         self, subject: str, data: bytes, *, headers: bytes = b"", reply: str = ""
     ) -> None:
-        """Hand a message to the connection."""
+        """Pass a message to the connection."""
 
     async def subscribe(
         self,
@@ -37,16 +37,16 @@ class Connection(Protocol):
         max_messages: int = 8192,
         max_bytes: int = 8 << 20,
     ) -> RawSubscription:
-        """Subscribe, for as long as the connection lives."""
+        """Subscribe for the lifetime of the connection."""
 
     def new_inbox(self) -> str:
         """Return a subject that nobody can guess."""
 
     def asking(self) -> AbstractContextManager[None]:
-        """Say that an answer is awaited in this block."""
+        """Context: a reply is expected (shortens back-pressure)."""
 
     async def confirm(self) -> None:
-        """Wait until everything that was sent has been taken or refused."""
+        """Wait until the server has accepted or refused everything that was sent."""
 
     async def drain(self, timeout: float) -> None:
-        """Take no more, let what came be taken, send what is to be sent; then close."""
+        """Stop receiving, let buffered messages be taken, send buffered data, then close."""

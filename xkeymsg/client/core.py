@@ -1,4 +1,4 @@
-"""What a client consists of, its connection aside: its keys, whom it trusts, how it seals."""
+"""The state of a client apart from its connection: keys, trust, sealing and opening."""
 
 from __future__ import annotations
 
@@ -22,36 +22,35 @@ __all__ = ("ClientOptions", "Core")
 
 
 class ClientOptions(TypedDict, total=False):
-    """How a client seals and opens, besides its key and its trust."""
+    """Optional settings of a client."""
 
     signer: Signer | None
     """The user nkey that signs each message."""
     identity: str | None
     """The public user nkey `U…` of messages that are not signed; a keyring's user by default."""
     limits: Limits | None
-    """What is made and taken at most."""
+    """Limits for sealed and accepted messages."""
     padding: bool
     """Whether to hide the exact length of messages."""
     on_error: OnError | None
-    """Told of what was refused or failed, and where."""
+    """Called with each refusal or failure, and where it happened."""
     on_event: Callable[[Event], None] | None
-    """Told of what happens to the connection."""
+    """Called with each event of the connection."""
     reply_prefix: Prefix | None
-    """What the inboxes begin with to which requests are answered: one for all, or a function from
-    a request to that of its sender; by default this client's own `inbox_prefix`."""
+    """The required prefix of the inboxes in requests: one for all, or a function that returns the
+    prefix for the sender of a request; by default this client's own `inbox_prefix`."""
 
 
 class Core:
-    """What publishing, subscribing, requests and streams of one client share."""
+    """The state that publishing, subscriptions, requests and streams of one client share.
+
+    Raises:
+        ConfigurationError: If `trust` or another value is invalid.
+        KeyFormatError: If a user key is invalid.
+        TypeError: If an argument has the wrong type.
+    """
 
     def __init__(self, key: XKeyPair | Keyring, trust: Senders, options: ClientOptions) -> None:
-        """Take what a client is given; what is wrong with it shows here.
-
-        Raises:
-            ConfigurationError: If trust is none, or a value makes no sense.
-            KeyFormatError: If a user key is none.
-            TypeError: If an argument has the wrong type.
-        """
         self.keyring = _keyring(key)
         self.client_trust = ClientTrust(trust)
         self.limits = options.get("limits")
@@ -64,13 +63,13 @@ class Core:
             limits=self.limits,
             padding=options.get("padding", False),
         )
-        self._scopes: weakref.WeakSet[OpeningScope] = weakref.WeakSet()  # that another key is for
+        self._scopes: weakref.WeakSet[OpeningScope] = weakref.WeakSet()  # to be rekeyed
 
     def rekey(self, key: XKeyPair | Keyring) -> None:
-        """Seal with another key from now on, and open what is sealed to it.
+        """Seal with another key from now on, and open messages sealed to it.
 
         Raises:
-            TypeError: If it is neither; nothing has changed then.
+            TypeError: If `key` is not a key pair or keyring; nothing has changed then.
         """
         keyring = _keyring(key)
         self.outgoing.rekey(keyring.active, self._identity(keyring))
@@ -79,10 +78,10 @@ class Core:
             scope.rekey(keyring)
 
     def scope(self, **accepted: Any) -> OpeningScope:
-        """Begin a scope in which messages are opened; see `OpeningScope` for what it may accept.
+        """Create an opening scope; see `OpeningScope` for the arguments.
 
         Raises:
-            ConfigurationError: If a value makes no sense.
+            ConfigurationError: If a value is invalid.
             TypeError: If a subject is not a str.
         """
         scope = OpeningScope(self.keyring, self.client_trust, limits=self.limits, **accepted)
@@ -90,7 +89,7 @@ class Core:
         return scope
 
     def _identity(self, keyring: Keyring) -> str | None:
-        """Return the user whom messages name that are not signed."""
+        """Return the user named in unsigned messages."""
         identity = self._options.get("identity")
         if identity is None and self._options.get("signer") is None and keyring.user is not None:
             return nkey.encode_public(nkey.Prefix.USER, keyring.user)
@@ -99,9 +98,9 @@ class Core:
 
 def _keyring(key: XKeyPair | Keyring) -> Keyring:
     if not isinstance(key, XKeyPair | Keyring):
-        raise TypeError(f"a client's key is an XKeyPair or Keyring, not {type(key).__name__}")
+        raise TypeError(f"key must be an XKeyPair or Keyring, not {type(key).__name__}")
     keyring = key if isinstance(key, Keyring) else Keyring(key)
     for pair in (keyring.active, *keyring.retired):
         if not isinstance(pair, XKeyPair):
-            raise TypeError(f"a keyring's key is an XKeyPair, not {type(pair).__name__}")
+            raise TypeError(f"a keyring's keys must be XKeyPairs, not {type(pair).__name__}")
     return keyring

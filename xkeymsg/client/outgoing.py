@@ -1,4 +1,4 @@
-"""From what a program publishes to the bytes on the wire."""
+"""Outgoing messages: sealing, header blocks and size checks."""
 
 from __future__ import annotations
 
@@ -23,37 +23,43 @@ from xkeymsg.trust.resolver import PERMISSION
 __all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "clear_block")
 
 REPLIES: Final = f"{sealed_subject.REPLIES}."
-"""What the sealed subjects of replies begin with."""
+"""Prefix of the sealed subjects of replies."""
 
 _RESERVED: Final = ("nats-", "sender", "xkm-", "status")
-"""What no header in the clear may begin with: the server's, ours, and what clients take for the
-server's word."""
+"""Reserved prefixes of clear header names: the server's, ours, and those that clients mistake for
+the server's."""
 
 _OVERHEAD: Final = 512
 _RECIPIENT: Final = 57
-"""More than an envelope without headers is longer than data and subject; and each recipient."""
+"""Upper bounds, in bytes, of what an envelope adds to data and subject, and for each recipient."""
 
 
 class Room(NamedTuple):
-    """How much the server takes."""
+    """The size limit for an envelope."""
 
     limit: int
-    """Its `max_payload`, in bytes; 0 for no limit."""
+    """The server's `max_payload`, in bytes; 0 for no limit."""
     taken: int
-    """Bytes of the header block, which count."""
+    """Bytes of the header block, which count towards the limit."""
 
     def check(self, size: int) -> None:
-        """Refuse an envelope that has no room.
+        """Refuse an envelope that is too large.
 
         Raises:
-            PayloadTooLargeError: If it is so long.
+            PayloadTooLargeError: If it exceeds the limit.
         """
         if size + self.taken > self.limit > 0:
             raise PayloadTooLargeError(size + self.taken, self.limit)
 
 
 class Outgoing:
-    """Seals for one sender, to whom trust says."""
+    """Seals the messages of one sender, also to the recipients that trust adds.
+
+    Raises:
+        KeyFormatError: If `identity`, or the signer's key, is not a user key.
+        ConfigurationError: If `identity` is not the signer's.
+        TypeError: If an argument has the wrong type.
+    """
 
     def __init__(
         self,
@@ -65,13 +71,6 @@ class Outgoing:
         limits: Limits | None = None,
         padding: bool = False,
     ) -> None:
-        """Take the sender's key.
-
-        Raises:
-            KeyFormatError: If `identity`, or the signer's key, is not a user key.
-            ConfigurationError: If `identity` is not the signer's.
-            TypeError: If an argument has the wrong type.
-        """
         self._pair = pair
         self._client_trust = client_trust
         self._more: dict[str, Any] = {
@@ -84,14 +83,14 @@ class Outgoing:
         self._always = client_trust.always_to()
         self._sealer = Sealer(pair, always_to=self._always, **self._more)
         self.wire_headers: Mapping[str, str] = {"sender": str(pair.public)}
-        """What every message shows: its sender's key, a hint that nobody has to believe."""
+        """The clear headers of every message: the sender's key, as an untrusted hint."""
         self.block = encode_block(self.wire_headers)
 
     def rekey(self, pair: XKeyPair, identity: str | None) -> None:
         """Seal with another key, and for another user, from now on.
 
         Raises:
-            XKeyMsgError: As when it was made; the key of before stays.
+            XKeyMsgError: As the constructor; the previous key then stays in use.
         """
         more = self._more | {"identity": identity}
         sealer = Sealer(pair, always_to=self._always, **more)
@@ -101,11 +100,11 @@ class Outgoing:
         self.block = encode_block(self.wire_headers)
 
     def close(self) -> None:
-        """Drop the secrets of the session."""
+        """Drop the session's secrets."""
         self._sealer.close()
 
     def sealer(self) -> Sealer:
-        """Return what seals: to whom every message goes, besides, is as trust has it now."""
+        """Return the sealer; its additional recipients are up to date with trust."""
         always = self._client_trust.always_to()
         if always is not self._always:
             if always != self._always:
@@ -126,24 +125,24 @@ class Outgoing:
         content_type: str | None = None,
         expires: timedelta | None = None,
     ) -> bytes:
-        """Seal a payload, if the envelope has room.
+        """Seal a payload.
 
         Args:
             subject: The subject to seal.
-            data: What the recipients get.
-            to: Who they are.
-            room: How much the server takes.
+            data: The payload.
+            to: The recipients.
+            room: The size limit.
             headers: The application's headers.
-            own: Headers of ours, with names that are reserved.
+            own: Our own headers, with reserved names.
             content_type: A media type.
-            expires: How long from now it may be opened.
+            expires: How long from now the message may be opened.
 
         Raises:
-            PayloadTooLargeError: If it would be longer; nothing is sealed.
+            PayloadTooLargeError: If the envelope would exceed `room`; nothing is sealed.
             XKeyMsgError: As `Sealer.seal`.
         """
         if type(data) is not bytes:
-            raise TypeError(f"data is bytes, not {type(data).__name__}")
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
         sealer, revision = self.sealer(), self._client_trust.revision
         pairs = pairs_of(headers) if headers else []
         headers = TransportHeaders((*own, *pairs)) if own else pairs
@@ -176,25 +175,26 @@ class Outgoing:
         content_type: str | None = None,
         expires: timedelta | None = None,
     ) -> bytes:
-        """Seal a document, if the envelope has room.
+        """Seal a document.
 
         Args:
             subject: The subject to seal.
-            document: As `Sealer.seal_document` takes it.
+            document: As for `Sealer.seal_document`.
             policy: Which permissions may read which field.
-            readers: Who holds each permission; None: whom trust has for `perm:<permission>`.
+            readers: The holders of each permission; by default those that trust resolves for
+                `perm:<permission>`.
             room: As for `payload`.
             headers: As for `payload`; every reader gets them.
             content_type: As for `payload`.
             expires: As for `payload`.
 
         Raises:
-            PayloadTooLargeError: If it would be longer; nothing is sealed.
-            UnknownKeyError: If a name stands for nobody.
+            PayloadTooLargeError: If the envelope would exceed `room`; nothing is sealed.
+            UnknownKeyError: If a name is unknown.
             XKeyMsgError: As `Sealer.seal_document`.
         """
         if not isinstance(policy, Policy):
-            raise TypeError(f"a policy is a Policy, not {type(policy).__name__}")
+            raise TypeError(f"policy must be a Policy, not {type(policy).__name__}")
         return self.sealer().seal_document(
             document,
             policy=policy,
@@ -216,46 +216,46 @@ class Outgoing:
                 name: self._client_trust.recipients(PERMISSION + name) for name in sorted(wanted)
             }
         if not isinstance(readers, Mapping):
-            raise TypeError(f"readers are a mapping, not {type(readers).__name__}")
+            raise TypeError(f"readers must be a mapping, not {type(readers).__name__}")
         check_lasting(readers)
-        # An empty list of readers is for the policy to judge: it may be one that nobody need hold.
+        # The policy decides about an empty list of readers: it may allow unread permissions.
         listed = {
             name: to if isinstance(to, str | XKey | Recipient) else tuple(to)
             for name, to in readers.items()
         }
         if not all(isinstance(name, str) for name in listed):
-            raise PolicyError("permissions are named by a str")
+            raise PolicyError("readers: a permission name must be a str")
         return {name: self._client_trust.recipients(to) for name, to in listed.items() if to != ()}
 
 
 def clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
-    """Return the header block with headers that everybody sees.
+    """Return the header block with an application's clear headers.
 
     Raises:
-        MalformedError: If a name is one of NATS' or ours, or no token; if a value has a line break
-            or is not Unicode text.
-        TypeError: If they are not a mapping of str to str.
+        MalformedError: If a name is reserved or not a token, or if a value has a line break or is
+            not Unicode text.
+        TypeError: If `headers` is not a mapping of str to str.
     """
     if not isinstance(headers, Mapping):
-        raise TypeError(f"headers in the clear are a mapping, not {type(headers).__name__}")
+        raise TypeError(f"clear_headers must be a mapping, not {type(headers).__name__}")
     each: object
     for each in headers.items():
         match each:
             case (str(), str()):
                 pass
             case _:
-                raise TypeError("headers in the clear are a mapping of str to str")
+                raise TypeError("clear_headers must be a mapping of str to str")
     for name in headers:
         if name.lower().startswith(_RESERVED):
-            raise MalformedError("a header in the clear with a name of NATS' or of ours")
+            raise MalformedError("clear_headers: a name is reserved (for NATS or xkeymsg)")
     return encode_block({**own, **headers})
 
 
 def check_subject(subject: str) -> None:
-    """Refuse to seal, for a program, what only answers are sealed for.
+    """Refuse a subject that is reserved for replies.
 
     Raises:
         MalformedError: If the subject is below `_XKM`.
     """
     if f"{subject}.".startswith(REPLIES):
-        raise MalformedError(f"below {REPLIES[:-1]} are answers alone: `respond` sends them")
+        raise MalformedError(f"subjects below {REPLIES[:-1]} are for replies: use respond()")

@@ -16,7 +16,7 @@ _R = TypeVar("_R")
 
 
 def refusing(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[Any, Any, _R]]:
-    """Decorate a coroutine function that takes secrets: its errors leave without them."""
+    """Decorate a coroutine function that takes secrets: remove them from its errors."""
 
     @wraps(function)
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -30,7 +30,7 @@ def refusing(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[An
             clear_frames(error)
             own = error.__traceback__ and error.__traceback__.tb_next
             if own is not None:
-                own.tb_frame.clear()  # the function's own coroutine, which has ended
+                own.tb_frame.clear()  # the frame of the coroutine itself, which has ended
             raise
 
     return call

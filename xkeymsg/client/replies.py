@@ -1,10 +1,10 @@
-"""Answers: to whom and where a request asks for them, and whether it may.
+"""Replies: checks of a request's reply key and reply subject, and sealed replies.
 
-Who asks chooses a key and a subject, and the answer holds what the service knows: so the sender has
-to be admitted; the subject has to be an inbox that is allowed for that sender, or the service would
-publish its own content wherever it is told to; and what is sealed is a subject that nothing accepts
-but the request with that message id. A request that names another's key gains nothing: its holder
-waits for no such answer, and the asker cannot read it.
+The requester chooses the reply key and the reply subject, and the reply holds the service's data.
+Therefore the sender must be admitted; the reply subject must be an inbox allowed for that sender,
+or else the service would publish its data wherever a request says; and the sealed subject of a
+reply is accepted only by the request with that message id. A requester gains nothing by naming
+someone else's key: its holder does not wait for the reply, and the requester cannot open it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from xkeymsg.transport.subjects import encode_subject
 __all__ = ("Prefix", "Replies", "Reply")
 
 Prefix = str | Callable[[Message], str]
-"""What an inbox begins with, for everybody or for the sender of a request: `_INBOX_bob`."""
+"""The required prefix of inboxes, such as `_INBOX_bob`: for all senders, or by request."""
 
 
 class Reply(NamedTuple):
-    """What a handler returns that answers with more than bytes."""
+    """A handler's result with headers or a content type."""
 
     data: bytes = b""
     headers: Headers = ()
@@ -54,7 +54,7 @@ class _Address(NamedTuple):
 
 
 class Replies:
-    """Answers the requests that one client gets."""
+    """Answers the requests to one client."""
 
     def __init__(
         self, connection: Connection, outgoing: Outgoing, stats: Stats, prefix: Prefix
@@ -65,29 +65,29 @@ class Replies:
         self._prefix = prefix
 
     def address(self, message: Message, *, anyone: bool = False) -> _Address:
-        """Return where an answer goes.
+        """Return the address of a reply.
 
         Raises:
-            MalformedError: If the message is no request.
-            KeyFormatError: If the key it names is none.
-            SubjectMismatchError: If the subject it names is no inbox that is allowed for it.
-            SenderNotAdmittedError: If its sender is not admitted by name, unless `anyone` is.
-            ConfigurationError: If it was answered before.
-            TypeError: If it is no message.
+            MalformedError: If the message is not a request.
+            KeyFormatError: If the request's reply key is invalid.
+            SubjectMismatchError: If the reply subject is not an inbox allowed for the sender.
+            SenderNotAdmittedError: If the sender is not admitted by name, and `anyone` is false.
+            ConfigurationError: If the request was answered before.
+            TypeError: If `message` is not a Message.
         """
         if not isinstance(message, Message):
-            raise TypeError(f"what is answered is a Message, not {type(message).__name__}")
-        request = message._origin  # noqa: SLF001 - the client's own note on it
+            raise TypeError(f"message must be a Message, not {type(message).__name__}")
+        request = message._origin  # noqa: SLF001 - set by the client
         if not isinstance(request, Request) or request.key is None or request.reply_to is None:
-            raise MalformedError("no request: it does not say where an answer goes")
+            raise MalformedError("not a request: the message has no reply key or reply subject")
         if request.answered:
             raise ConfigurationError("the request was answered before")
         if not (message.admitted or anyone):
-            raise SenderNotAdmittedError("answers go to senders who are admitted by name")
+            raise SenderNotAdmittedError("the sender is not admitted by name: no reply is sent")
         encode_subject(request.reply_to)
         prefix = self._prefix if isinstance(self._prefix, str) else guarded(self._prefix, message)
         if not prefix or not request.reply_to.startswith(f"{prefix}."):
-            raise SubjectMismatchError("asks for an answer where this sender has no inbox")
+            raise SubjectMismatchError("the reply subject is not an inbox of this sender")
         return _Address(request, XKey.parse(request.key), request.reply_to)
 
     async def answer(
@@ -100,15 +100,15 @@ class Replies:
         anyone: bool = False,
         own: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Seal an answer and send it.
+        """Seal a reply and send it.
 
         Raises:
-            XKeyMsgError: As `address`; PayloadTooLargeError if it would be too long, and another
-                one can be sent; as sealing and publishing raise.
+            PayloadTooLargeError: If the reply is too long; another one can be sent.
+            XKeyMsgError: As `address`, and as sealing and publishing raise.
         """
         request, key, to = self.address(message, anyone=anyone)
         block = self._outgoing.block
-        envelope = guarded(  # headers may be an iterator of the program's
+        envelope = guarded(  # `headers` may be an iterator of the application
             self._outgoing.payload,
             reply_subject(message.message_id),
             data,
@@ -122,12 +122,12 @@ class Replies:
         try:
             await self._connection.publish(to, envelope, headers=block)
         except BaseException:
-            request.answered = False  # nothing has left
+            request.answered = False  # nothing was sent
             raise
         self._stats.published += 1
 
     async def fail(self, message: Message, error: ServiceError, *, anyone: bool = False) -> None:
-        """Answer with an error: its two texts, and nothing else of it.
+        """Reply with an error: only its two texts are sent.
 
         Raises:
             XKeyMsgError: As `answer`.

@@ -1,17 +1,17 @@
-"""Requests: sealed questions, and the answers that are accepted for them.
+"""Sealed requests, and the checks of their replies.
 
-A request carries, sealed, a key to seal the answer to, that this process made when it began, and
-the inbox to send it to. An answer is accepted
+A sealed request contains a reply key, which this process generated at its start, and the inbox for
+the reply. A reply is accepted
 
-- by the request that waits, and no other: its sealed subject is `_XKM.REPLY.<message id>`;
-- from a key that the caller named in `to`, not from escrow: who reads all requests could else
-  answer each; where trust knows the key's user, the answer has to name that user, and to be signed
-  where trust says that this one always signs;
-- once from each of them.
+- only for the request that waits for it: its sealed subject is `_XKM.REPLY.<message id>`;
+- from a key that the caller named in `to`, not from an escrow key: its holder, who can read all
+  requests, could otherwise answer each. If trust knows the key's user, the reply must name that
+  user, and must be signed if trust says that this user always signs;
+- once from each of these keys.
 
-Anybody who sees the inbox can send anything there. What is no answer is counted, told of and passed
-over, and the request goes on waiting. That nobody listens is the server's word, and not
-authenticated: whoever can say it can as well keep the request from arriving.
+Anyone who sees the inbox can send anything there. Invalid replies are counted, reported and
+skipped, and the request keeps waiting. The server's "no responders" status is not authenticated;
+but anyone who can forge it can also keep the request from arriving.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ __all__ = ("MOST_TEXT", "Requests", "reply_subject")
 
 _LONGEST: Final = 86_400.0
 MOST_TEXT: Final = 1000
-"""Characters of an error that an answer is."""
+"""Characters of each text of an error reply."""
 
 
 def reply_subject(name: bytes) -> str:
-    """Return the sealed subject of answers to the request with this message id."""
+    """Return the sealed subject of replies to the request with this message id."""
     return f"{REPLIES}REPLY.{base64.urlsafe_b64encode(name).decode().rstrip('=')}"
 
 
 class _Question:
-    """A request that waits."""
+    """A pending request."""
 
     def __init__(self, to: Iterable[XKey | Recipient], vouch: Callable[[XKey], Admission]) -> None:
         self.subject = ""
-        """What its answers are sealed for; empty until it is sealed, and nothing is for that."""
+        """The sealed subject of its replies; empty until it is sealed, which matches no reply."""
         self.answers: asyncio.Queue[Message | XKeyMsgError] = asyncio.Queue()
         self._asked: dict[XKey, Admission] = {}
         for one in to:
@@ -78,17 +78,17 @@ class _Question:
         self._answered: set[XKey] = set()
 
     def admit(self, sender: XKey, _subject: str, _at: int) -> Admission | None:
-        """Return the verdict on who answers."""
+        """Return the verdict on the sender of a reply."""
         return self._asked.get(sender)
 
     def take(self, answer: Message) -> None:
-        """Take an opened answer.
+        """Accept an opened reply.
 
         Raises:
-            ReplayError: If there is one of this key.
+            ReplayError: If this key has already replied.
         """
         if answer.sender in self._answered:
-            raise ReplayError("this key has answered before")
+            raise ReplayError("this key has already replied")
         self._answered.add(answer.sender)
         reason = part_own(answer).get("xkm-error")
         if reason is None:
@@ -99,12 +99,12 @@ class _Question:
 
     @property
     def begun(self) -> bool:
-        """Whether somebody has answered."""
+        """Whether a recipient has replied."""
         return bool(self._answered)
 
     @property
     def complete(self) -> bool:
-        """Whether everybody has answered."""
+        """Whether all recipients have replied."""
         return len(self._answered) == len(self._asked)
 
 
@@ -124,7 +124,7 @@ class Requests:
         self._events = events
         self._client_trust = client_trust
         self._skew = (limits or Limits()).skew
-        self._pair = XKeyPair.generate()  # of this process alone: nobody can have stolen it before
+        self._pair = XKeyPair.generate()  # fresh: cannot have been stolen before
         self._opener = Opener(self._pair, limits=limits)
         self._inbox = connection.new_inbox()
         self._waiting: dict[bytes, _Question] = {}
@@ -142,11 +142,11 @@ class Requests:
         timeout: float,
         **sealing: Any,
     ) -> Message:
-        """Send a request, and return its first answer; arguments are those of `Client.request`.
+        """Send a request, and return its first reply; the arguments are those of `Client.request`.
 
         Raises:
-            ServiceError: If it is an error.
-            DeliveryError: If there is none in time, or the server says that nobody listens.
+            ServiceError: If the reply is an error.
+            DeliveryError: If no reply comes in time, or the server reports no responders.
             ConnectionFailedError: If the client is closed meanwhile.
             XKeyMsgError: As sealing raises.
         """
@@ -172,10 +172,10 @@ class Requests:
         replies: int | None,
         **sealing: Any,
     ) -> list[Message | ServiceError]:
-        """Send a request, and return all answers, as `Client.request_many`.
+        """Send a request, and return all replies, as `Client.request_many`.
 
         Raises:
-            DeliveryError: If the server says that nobody listens.
+            DeliveryError: If the server reports no responders.
             ConnectionFailedError: If the client is closed meanwhile.
             XKeyMsgError: As sealing raises.
         """
@@ -207,9 +207,9 @@ class Requests:
         headers: Headers = (),
         content_type: str | None = None,
     ) -> AsyncIterator[_Question]:
-        """Send a request; its answers come while the block lasts."""
+        """Send a request; its replies are accepted during the block."""
         if not 0 < timeout <= _LONGEST:
-            raise ConfigurationError("timeout is a number of seconds above 0, and at most a day")
+            raise ConfigurationError("timeout must be greater than 0 seconds, and at most one day")
         await self._start()
         token = secrets.token_urlsafe(16)
         reply_to = f"{self._inbox}.{token}"
@@ -223,7 +223,7 @@ class Requests:
             headers=headers,
             own=(("xkm-reply-key", str(self._pair.public)), ("xkm-reply-to", reply_to)),
             content_type=content_type,
-            # Nobody waits any more then; a service whose clock is ahead still answers.
+            # By then the caller no longer waits; a service whose clock is ahead still answers.
             expires=timedelta(seconds=timeout) + self._skew,
         )
         question.subject = reply_subject(message_id(envelope))
@@ -239,7 +239,7 @@ class Requests:
             del self._waiting[token.encode()]
 
     async def close(self) -> None:
-        """End: whoever waits is told."""
+        """End, and fail all pending requests."""
         self._closed = True
         await self._background.close()
         self._give_up()
@@ -259,10 +259,10 @@ class Requests:
         async for raw in subscription:
             question = self._waiting.get(raw.subject[len(self._inbox) + 1 :])
             if question is None:
-                continue  # too late, or a guess
+                continue  # late, or a guessed inbox
             try:
                 await self._take(question, raw)
-            except Exception as error:  # noqa: BLE001 - nothing that comes ends this
+            except Exception as error:  # noqa: BLE001 - no message may end the loop
                 self._events.refused(error, Where("reply", raw.subject_text))
         self._give_up()
 
@@ -272,8 +272,8 @@ class Requests:
 
     async def _take(self, question: _Question, raw: Raw) -> None:
         if raw.says_nobody_listens:
-            if not question.begun:  # behind an answer it is not the server's
-                error = DeliveryError("nobody listens there who could answer")
+            if not question.begun:  # after a reply, the status must be forged
+                error = DeliveryError("no responders: nobody listens on this subject")
                 question.answers.put_nowait(error)
             return
         if len(raw.data) < LARGE:

@@ -1,4 +1,4 @@
-"""Services: a handler is called for each request, and what it returns is the answer."""
+"""Services: a handler is called for each request, and its result is the reply."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from xkeymsg.refusals import bare
 __all__ = ("Handler", "Service")
 
 Handler = Callable[[Message], Awaitable[bytes | Reply | None]]
-"""Called with a request; what it returns is the answer, None an empty one."""
+"""Called with a request; its result is the reply, None an empty one."""
 
 _INTERNAL: Final = "internal"
-"""What whoever asked learns of a handler that failed, unless it raised a ServiceError."""
+"""The error sent to the requester when a handler raises anything but a ServiceError."""
 
 
 class Service:
-    """Answers the requests of one subject while a block lasts; made by `Client.serve`.
+    """Answers the requests of one subject during a block; made by `Client.serve`.
 
-    On leaving the block nothing more is taken, and what came is answered, for `grace` seconds at
-    most; then, and at once if the block is left by an exception or a cancellation, the handlers
-    that still run are cancelled.
+    On exit, no further requests are accepted, and received ones are answered for up to `grace`
+    seconds. Handlers that still run are then cancelled; at once if the block is left by an
+    exception or a cancellation.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class Service:
         anyone: bool,
     ) -> None:
         if not callable(handler):
-            raise TypeError(f"a handler is callable, not {type(handler).__name__}")
+            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         if concurrency < 1 or not grace >= 0:
-            raise ConfigurationError("concurrency is at least 1, and grace at least 0 seconds")
+            raise ConfigurationError("concurrency must be at least 1, and grace at least 0 seconds")
         self._subscription = subscription
         self._answering = answering
         self._events = events
@@ -59,14 +59,14 @@ class Service:
 
     @property
     def running(self) -> int:
-        """How many handlers run at the moment."""
+        """Number of handlers that are running."""
         return len(self._running)
 
     async def __aenter__(self) -> Self:
-        """Begin to listen.
+        """Subscribe.
 
         Raises:
-            MalformedError: If subject or queue is none.
+            MalformedError: If the subject or queue is invalid.
             ConnectionFailedError: If the client is closed.
         """
         await self._subscription.__aenter__()
@@ -102,34 +102,34 @@ class Service:
     async def _serve(self, message: Message) -> None:
         where = Where("handler", message.wire_subject or "")
         try:
-            # Before the handler runs: what cannot be answered is not done either.
+            # Checked before the handler runs: a request that cannot be answered is not executed.
             self._answering.address(message, anyone=self._anyone)
-        except Exception as error:  # noqa: BLE001 - a prefix may be a function of the program's
+        except Exception as error:  # noqa: BLE001 - the prefix may be a function of the application
             self._events.refused(error, Where("message", where.subject))
             return
         reply = await self._call(message, where)
         if message._origin.answered:  # type: ignore[attr-defined]  # noqa: SLF001 - as above
-            return  # the handler has answered by itself
+            return  # the handler has called `respond`
         try:
             await self._send(message, reply)
-        except Exception as error:  # noqa: BLE001 - one request's fault is not the service's
+        except Exception as error:  # noqa: BLE001 - a bad request must not end the service
             self._events.tell(bare(error), where)
 
     async def _call(self, message: Message, where: Where) -> Reply | ServiceError:
-        """Run the handler; whatever it raises, a service goes on."""
+        """Run the handler; no exception except KeyboardInterrupt ends the service."""
         try:
             result = await self._handler(message)
             if result is None or type(result) is bytes:
                 return Reply(result or b"")
             if isinstance(result, Reply) and type(result.data) is bytes:
                 return result
-            raise TypeError(f"a handler returns bytes or a Reply, not {type(result).__name__}")  # noqa: TRY301
+            raise TypeError(f"a handler must return bytes or a Reply, not {type(result).__name__}")  # noqa: TRY301
         except KeyboardInterrupt:
             raise
         except ServiceError as error:
             self._events.failed(error, where)
             return error
-        except BaseException as error:  # SystemExit, too: no message ends the program
+        except BaseException as error:  # SystemExit, too: no message may end the program
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise

@@ -1,4 +1,4 @@
-"""What a client has counted, and how it tells what went wrong."""
+"""Counters of a client, and reports of its errors."""
 
 from __future__ import annotations
 
@@ -18,59 +18,60 @@ class Where(NamedTuple):
     """Where something went wrong."""
 
     what: Literal["message", "reply", "handler", "trust", "connection"]
-    """`message`: one of a subscription was refused. `reply`: one to a request. `handler`: one of
-    `serve` failed. `trust`: its source cannot be used, and what was in use before stays in use.
-    `connection`: the server refused something, it was lost, or messages were dropped."""
+    """`message`: a message of a subscription was refused. `reply`: a reply to a request was
+    refused. `handler`: a handler of `serve` failed. `trust`: the source is unusable; the previous
+    trust stays in use. `connection`: the server refused an operation, the connection was lost, or
+    messages were dropped."""
     subject: str = ""
-    """The subject on the wire, which anybody can have written, or the file; empty for none."""
+    """The subject on the wire (unauthenticated), or the file; empty without either."""
 
 
 OnError = Callable[[Exception, Where], None]
-"""Told what went wrong, for each message: who floods a subject has it called as often. What it
-raises is passed on to asyncio's exception handler, KeyboardInterrupt and SystemExit aside."""
+"""Called with every error, once for each message: a flood of messages means a flood of calls. Its
+exceptions go to asyncio's exception handler, except KeyboardInterrupt and SystemExit."""
 
 
 @safe_repr
 @dataclass(slots=True)
 class Stats:
-    """What a client has done since it was made."""
+    """Counters of a client since it was made."""
 
     published: int = 0
-    """Messages that were handed to the connection: requests and replies too."""
+    """Messages passed to the connection, including requests and replies."""
     opened: int = 0
-    """Messages and replies that were opened."""
+    """Opened messages and replies."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Messages and replies that were refused, by the code of the error; `internal` for one that
-    is no error of this package."""
+    """Refused messages and replies, by error code; `internal` for errors that are not of this
+    package."""
     failed: Counter[str] = field(default_factory=Counter)
-    """Handlers that failed, by the name of the exception's class."""
+    """Failed handlers, by the name of the exception's class."""
     dropped: int = 0
-    """Messages that found no room where they were to wait."""
+    """Messages dropped because a buffer was full."""
 
 
 class Events:
-    """Counts what is refused, and tells of it."""
+    """Counts refusals and failures, and reports them to listeners."""
 
     def __init__(self, stats: Stats, *listeners: OnError | None) -> None:
         self.stats = stats
         self._listeners = tuple(each for each in listeners if each is not None)
 
     def also(self, listener: OnError | None) -> Events:
-        """Return one that tells somebody else in the first place."""
+        """Return a copy that notifies `listener` instead."""
         return self if listener is None else Events(self.stats, listener)
 
     def refused(self, error: Exception, where: Where) -> None:
-        """Count a message that was refused, and tell of it."""
+        """Count and report a refused message."""
         self.stats.refused[error.code if isinstance(error, XKeyMsgError) else "internal"] += 1
         self.tell(error, where)
 
     def failed(self, error: BaseException, where: Where) -> None:
-        """Count a handler that failed, and tell of it."""
+        """Count and report a failed handler."""
         self.stats.failed[type(error).__name__] += 1
         self.tell(error if isinstance(error, Exception) else RuntimeError(repr(error)), where)
 
     def tell(self, error: Exception, where: Where) -> None:
-        """Tell of an error; a listener that raises is told of as asyncio tells such."""
+        """Report an error; a listener's own exception goes to asyncio's exception handler."""
         for listener in self._listeners:
             try:
                 listener(error, where)

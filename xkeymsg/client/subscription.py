@@ -1,4 +1,4 @@
-"""Sealed messages of one subject, opened one after another."""
+"""Subscriptions: the sealed messages of one subject, opened in order."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ __all__ = ("MAX_BYTES", "MAX_MESSAGES", "Subscription")
 
 MAX_MESSAGES: Final = 8192
 MAX_BYTES: Final = 8 << 20
-"""What may wait to be opened."""
+"""Default limits for messages that are not yet opened."""
 
 _M = TypeVar("_M", bound=Message)
 
 
 class Subscription(Generic[_M]):
-    """Opened messages, in the order in which they came; made by `Client.subscribe`.
+    """Opened messages in order of arrival; made by `Client.subscribe`.
 
         async with client.subscribe("orders.>") as messages:
             async for message in messages: ...
 
-    What cannot be opened is skipped, counted and told of, and ends nothing. The iteration ends with
-    the block, with `drain`, or with the client; not when a connection is lost and comes back.
+    Undecryptable messages are skipped, counted and reported; they never end the loop. The iteration
+    ends with the block, with `drain`, or with the client, but not when the connection is lost and
+    reconnects.
 
-    A task that is cancelled while it waits for a message has taken none: the next one to ask gets
-    it. Several tasks may iterate; each message goes to one of them.
+    A task cancelled while it waits has taken no message: the next caller gets it. Several tasks may
+    iterate; each message goes to one of them.
     """
 
     def __init__(
@@ -49,36 +50,35 @@ class Subscription(Generic[_M]):
         max_bytes: int = MAX_BYTES,
     ) -> None:
         if max_messages < 1 or max_bytes < 1:
-            raise ConfigurationError(
-                "max_messages and max_bytes are at least 1: nothing would come"
-            )
+            raise ConfigurationError("max_messages and max_bytes must be at least 1")
         self.subject = subject
-        """What it listens on."""
+        """The subject or pattern."""
         self._connection = connection
         self._scope = scope
         self._events = events
         self._queue = queue
         self._bounds = {"max_messages": max_messages, "max_bytes": max_bytes}
         self._raw: RawSubscription | None = None
-        self._held: deque[Raw] = deque()  # large ones, in their order
+        self._held: deque[Raw] = deque()  # large messages, and those after them, in order
         self._opening: asyncio.Task[_M | None] | None = None
 
     @property
     def dropped(self) -> int:
-        """How many messages found no room to wait."""
+        """Number of messages dropped because the buffer was full."""
         return 0 if self._raw is None else self._raw.dropped
 
     async def __aenter__(self) -> Self:
-        """Listen: what is published from now on comes.
+        """Subscribe to messages published from now on.
 
-        The server knows of it when it has read what was sent so far, as `Client.confirm` waits for.
+        `Client.flush` waits until the server has processed the subscription.
 
         Raises:
-            MalformedError: If subject or queue is none.
+            MalformedError: If the subject or queue is invalid.
             ConnectionFailedError: If the client is closed.
+            ConfigurationError: If the subscription was entered before.
         """
         if self._raw is not None:
-            raise ConfigurationError("a subscription is begun once: its memory is its own")
+            raise ConfigurationError("a subscription can be entered only once: create another one")
         self._raw = await self._connection.subscribe(
             self.subject, queue=self._queue, **self._bounds
         )
@@ -101,7 +101,7 @@ class Subscription(Generic[_M]):
                 await asyncio.wait([opening])
 
     async def drain(self) -> None:
-        """Take no more from the server; the iteration ends with what has come."""
+        """Unsubscribe; the iteration ends after the messages received so far."""
         await self._started().drain()
 
     def __aiter__(self) -> Self:
@@ -122,11 +122,11 @@ class Subscription(Generic[_M]):
 
     def _started(self) -> RawSubscription:
         if self._raw is None:
-            raise ConfigurationError("a subscription begins with `async with`")
+            raise ConfigurationError("enter the subscription with `async with` first")
         return self._raw
 
     async def _next_large(self) -> _M | None:
-        """Open the first that is held, in a thread; it stays here if this task is cancelled."""
+        """Open the first held message in a thread; cancelling this task does not lose it."""
         task = self._opening
         if task is None:
             raw = self._held.popleft()
@@ -140,20 +140,20 @@ class Subscription(Generic[_M]):
     async def _open_in_thread(self, raw: Raw) -> _M | None:
         try:
             opened: Any = await in_thread(self._scope.open, raw)
-        except Exception as error:  # noqa: BLE001 - no message ends the loop
+        except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._refuse(error, raw)
             return None
-        return self._took(opened)
+        return self._count(opened)
 
     def _open(self, raw: Raw) -> _M | None:
         try:
             opened: Any = self._scope.open(raw)
-        except Exception as error:  # noqa: BLE001 - no message ends the loop
+        except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._refuse(error, raw)
             return None
-        return self._took(opened)
+        return self._count(opened)
 
-    def _took(self, opened: _M) -> _M:
+    def _count(self, opened: _M) -> _M:
         self._events.stats.opened += 1
         return opened
 

@@ -1,4 +1,4 @@
-"""Tasks that run beside the program, and end with what began them."""
+"""Background tasks that end with their owner."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final
 __all__ = ("Background",)
 
 _GRACE: Final = 1.0
-"""Seconds for tasks that were cancelled to come to their end."""
+"""Seconds for cancelled tasks to end."""
 
 
 class Background:
-    """Tasks of one owner. Not a task group: a failure here is told of, and ends nothing else."""
+    """Background tasks of one owner; unlike in a task group, a failure ends no other task."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -22,7 +22,7 @@ class Background:
         return len(self._tasks)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run something."""
+        """Start a task."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -35,13 +35,13 @@ class Background:
             task.get_loop().call_exception_handler(context)
 
     async def finish(self, timeout: float) -> None:
-        """Wait until all of them have ended, but not longer than `timeout` seconds."""
+        """Wait until all tasks have ended, at most `timeout` seconds."""
         end = asyncio.get_running_loop().time() + timeout
         while self._tasks and (left := end - asyncio.get_running_loop().time()) > 0:
             await asyncio.wait(set(self._tasks), timeout=left)
 
     async def close(self) -> None:
-        """Cancel all of them, and wait a moment for their end."""
+        """Cancel all tasks, and wait briefly for their end."""
         tasks = set(self._tasks)
         for task in tasks:
             task.cancel()

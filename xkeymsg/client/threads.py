@@ -1,4 +1,4 @@
-"""Calls of what is the program's own, or takes long: whatever it raises is an error of the call."""
+"""Calls of application code and of slow functions, whose exceptions stay ordinary errors."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _T = TypeVar("_T")
 
 
 def guarded(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call a function of the program's, in which nothing is awaited, and return what it returns.
+    """Call a synchronous function of the application, and return its result.
 
     Raises:
-        RuntimeError: If it raises what would be taken for something else further up: StopIteration,
-            as a careless `next` does, which in Python 3.11 no future takes; CancelledError, where
-            nobody has cancelled; SystemExit and others that are no Exception.
-        Exception: As it does; KeyboardInterrupt too.
+        RuntimeError: If it raises an exception that callers would misinterpret: StopIteration, as a
+            careless `next` does, which futures of Python 3.11 do not accept; CancelledError without
+            a cancellation; SystemExit and others that are not an Exception.
+        Exception: As the function does; KeyboardInterrupt also propagates.
     """
     try:
         return call(*args, **kwargs)
@@ -32,10 +32,10 @@ def guarded(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
 
 
 async def in_thread(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Call something in a thread, and return what it returns.
+    """Call a function in a thread, and return its result.
 
     Raises:
-        RuntimeError: As `guarded`: whoever waits would else wait for ever, or be cancelled.
-        Exception: As it does.
+        RuntimeError: As `guarded`: otherwise the caller would wait forever, or be cancelled.
+        Exception: As the function does.
     """
     return await asyncio.to_thread(lambda: guarded(call, *args, **kwargs))

@@ -16,10 +16,10 @@ from xkeymsg.trust.resolver import Resolver
 __all__ = ("ClientTrust", "Reloadable", "To")
 
 To = str | XKey | Recipient | Iterable[str | XKey | Recipient]
-"""A name (`"bob"`), all who hold a permission (`"perm:audit"`), a key, or several of these."""
+"""A name (`"bob"`), all holders of a permission (`"perm:audit"`), a key, or several of these."""
 
 _AUDIENCES: Final = 1024
-"""How many sets of recipients are remembered; beyond, all are forgotten."""
+"""Cached sets of recipients; the cache is cleared when full."""
 
 _Wanted = tuple[str | XKey | Recipient, ...]
 _Answers = tuple[tuple[Recipient, ...], ...]
@@ -28,31 +28,29 @@ _Found = tuple[XKey | Recipient, ...]
 
 @runtime_checkable
 class Reloadable(Protocol):
-    """Trust that is read again when its source has changed, as a file of peers is."""
+    """Trust that can be read again when its source has changed, such as a peers file."""
 
     def reload(self) -> bool:
-        """Look at the source, and tell whether something else is in use now."""
+        """Check the source, and return whether the trust in use has changed."""
 
 
 class ClientTrust:
-    """What trust says, and the recipients that names stand for.
+    """Admits senders, and resolves names to recipients.
 
-    Trust is asked for every message, so that a change counts for the next one. As long as its
-    answers are the same, so is the tuple of recipients, by which a session knows its audience.
+    Trust is queried for every message, so that a change applies to the next one. While its answers
+    are equal, the same tuple of recipients is returned, by which a session recognizes its audience.
+
+    Raises:
+        ConfigurationError: If `trust` is not valid trust.
+        KeyFormatError: If a mapping's value is not a public user key.
     """
 
     def __init__(self, trust: Senders) -> None:
-        """Take trust.
-
-        Raises:
-            ConfigurationError: If it is none.
-            KeyFormatError: If a mapping's value is not a public user key.
-        """
         self.resolver = trust if isinstance(trust, Resolver) else None
         self.senders: Senders = trust
-        """Who may send, as an `Opener` takes it."""
+        """The admitted senders, in the form that an `Opener` takes."""
         if hasattr(trust, "admit"):
-            pass  # it decides, also where it is a mapping or a set besides
+            pass  # `admit` decides, even if trust is also a mapping or a set
         elif isinstance(trust, Mapping):
             self.senders = dict(trust)
         elif isinstance(trust, Iterable) and not isinstance(trust, str | bytes):
@@ -64,25 +62,25 @@ class ClientTrust:
 
     @property
     def revision(self) -> int | None:
-        """What trust's answers are of, for a source that counts."""
+        """The revision of trust, for a source that has revisions."""
         return None if self.resolver is None else self.resolver.revision
 
     def always_to(self) -> tuple[Recipient, ...]:
-        """Return whom every message is sealed to besides."""
+        """Return the recipients that trust adds to every message."""
         return () if self.resolver is None else self.resolver.always_to()
 
     def recipients(self, to: To) -> tuple[XKey | Recipient, ...]:
-        """Return whom `to` stands for: never empty, and without those of `always_to`.
+        """Resolve `to` to recipients: never empty, and without those of `always_to`.
 
         Raises:
-            UnknownKeyError: If a name stands for nobody.
-            AmbiguousNameError: If it stands for more than one.
-            MalformedError: If nobody is named.
-            TypeError: If something in it is neither name nor key.
+            UnknownKeyError: If a name is unknown.
+            AmbiguousNameError: If a name matches more than one user.
+            MalformedError: If `to` is empty.
+            TypeError: If an element is neither a name nor a key.
         """
         wanted = (to,) if isinstance(to, str | XKey | Recipient) else _listed(to)
         answers = tuple([self._resolve(one) for one in wanted if isinstance(one, str)])
-        # Mostly as the last time; where names and keys are the same objects, nothing is hashed.
+        # Mostly the same as last time; comparing identical objects needs no hashing.
         last, said, found = self._last
         if last == wanted and said == answers:
             return found
@@ -98,18 +96,18 @@ class ClientTrust:
         return found
 
     def vouch(self, key: XKey) -> Admission:
-        """Return what the answers of a key have to show: all that trust knows of it."""
+        """Return the users and signature that replies of a key must have, as far as trust knows."""
         if self.resolver is not None:
             return self.resolver.vouch(key) or Admission()
-        # Trust that goes by subjects admits nobody for that of an answer.
+        # Trust that decides by subject would admit no sender on the subject of a reply.
         listed = type(self.senders) in (dict, frozenset)
         known = self._admit(bytes(key), "", 0) if listed else None
         return known or Admission()
 
     def admits_xkv1(self, sender: XKey, subject: str) -> Admission | None:
-        """Return the verdict on who sends xkv1, on a subject that is the broker's word.
+        """Return the verdict on a sender of xkv1; the subject is unauthenticated.
 
-        A key of which a user is known does not count: xkv1 cannot name the user.
+        Keys with a known user are not admitted: xkv1 cannot name the user.
         """
         if self.resolver is not None and not self.resolver.admits_xkv1(sender, subject):
             return None
@@ -123,8 +121,8 @@ class ClientTrust:
             if is_seed(name):
                 raise UnknownKeyError("expected a name or a public key, not a secret seed")
             trust = "ANYONE" if self.senders is ANYONE else "a set of keys"
-            raise UnknownKeyError(f"trust is {trust}, which knows no names: give keys")
-        return tuple(self.resolver.resolve(name))  # the same one, if it is one
+            raise UnknownKeyError(f"trust is {trust}, which cannot resolve names: use keys")
+        return tuple(self.resolver.resolve(name))  # returns the same object if it is a tuple
 
 
 def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipient, ...]:
@@ -134,7 +132,7 @@ def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipien
     one: object
     for one in wanted:
         if not isinstance(one, str | XKey | Recipient):
-            raise TypeError(f"a recipient is a name or a key, not {type(one).__name__}")
+            raise TypeError(f"a recipient must be a name or a key, not {type(one).__name__}")
     return wanted
 
 
@@ -146,8 +144,8 @@ def _merged(
     for one in wanted:
         if isinstance(one, str):
             some = next(resolved)
-            if not some:  # of a resolver that breaks its promise
-                raise UnknownKeyError("a name stands for nobody")
+            if not some:  # the resolver breaks its contract
+                raise UnknownKeyError("the resolver returned no recipients for a name")
             found.update(dict.fromkeys(some))
         else:
             found[as_recipient(one)] = None

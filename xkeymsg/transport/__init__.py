@@ -1,1 +1,1 @@
-"""Everything between a program and its NATS server."""
+"""The connection between a program and its NATS server."""

@@ -1,40 +1,40 @@
-"""nats-py's client, made to survive what anybody may publish, and to refuse what a broker may ask.
+"""nats-py's client, hardened against hostile publishers and hostile brokers.
 
-What a publisher does to nats-py 2.16, and what this subclass does about it. Each line is a test
-against a real server (`tests/transport/test_hostile_publishers.py`), which fails with the stock
-client. Stored in a stream, each of these would otherwise be a poison pill for ever.
+Attacks by publishers on nats-py 2.16, and the countermeasures of this subclass. Each item is a test
+against a real server (`tests/transport/test_hostile_publishers.py`) that fails with the stock
+client. Stored in a stream, each of these would otherwise be a permanent poison pill.
 
 - A subject or reply that is not UTF-8, a header block of exactly `NATS/1.0`, or a status line that
   is not UTF-8, raises in the read loop, which ends and is not restarted, while `is_connected` stays
   true. Here: the subject and reply are decoded with `surrogateescape`, headers that cannot be
-  parsed are none, and the message is delivered.
-- A vertical tab or form feed in a subject, which the server lets through, is white space to
-  nats-py's parser: it reads another subject and takes part of the subject for the subscription's
-  number. Here: the separator of the protocol is the space.
-- A PONG after a `flush` that timed out sets a future that is done, which raises in the read loop.
-  Here: such a future is passed over.
-- A `flush` sends its PING ahead of what is still buffered, so that it returns before the server
-  has seen, or refused, what was published just before. Here: the PING queues behind it.
-- A header `Status` is taken for the server's own: stored in a stream, it raises in a `fetch`, hides
-  the message from the program or resets an ordered consumer (a watcher of keys, too) for ever, and
-  `Nats-Consumer-Stalled` beside it says where the client publishes. Here: it is taken away where
-  only a publisher can have written it.
-- Headers count for the server's `max_payload`, and nats-py compares the payload alone; the server
-  then closes the connection, and nats-py for good. Here: both are compared before anything is sent.
-- Whatever else raises in the read loop ends it silently. Here: it leads to a reconnection.
+  parsed are dropped, and the message is delivered.
+- A vertical tab or form feed in a subject, which the server accepts, is white space to nats-py's
+  parser: it reads another subject and takes part of the subject for the subscription number.
+  Here: only the space separates fields.
+- A PONG that arrives after a `flush` timed out sets a future that is done, which raises in the read
+  loop. Here: such a future is skipped.
+- A `flush` sends its PING ahead of buffered data, and returns before the server has seen, or
+  refused, the latest messages. Here: the PING is queued after them.
+- A published header `Status` is mistaken for one of the server's: stored in a stream, it raises in
+  a `fetch`, hides the message from the program or resets an ordered consumer (also a key watcher)
+  forever, and a `Nats-Consumer-Stalled` next to it makes the client publish to a subject of the
+  attacker's choice. Here: the status is removed where only a publisher can have written it.
+- The server counts headers towards `max_payload`, but nats-py checks the payload alone; the server
+  then closes the connection, and nats-py never reconnects. Here: both are checked before sending.
+- Any other exception in the read loop ends it silently. Here: it causes a reconnection.
 
-What a broker, or somebody in between, does:
+Attacks by a broker or a man in the middle:
 
-- It does not offer TLS, and nats-py, given a TLS context, goes on in plaintext and sends the
-  credentials. Here: the CONNECT line is not sent where TLS was asked for and is not in use, and
-  servers that are named before the handshake are not believed.
-- It sends, as the login nonce, bytes that mean something elsewhere, and gets them signed by the
-  user's key. Here: only what nats-server sends, up to 64 characters of base64url, is signed.
-- Its greeting is garbage, and nats-py's reconnection ends, silently and for good; as it does when a
-  login file is away for a moment. Here: the next attempt follows.
-- It stops reading, and nats-py waits for it before it connects to another. Here: for a second.
+- It does not offer TLS, and nats-py, given a TLS context, continues in plaintext and sends the
+  credentials. Here: the CONNECT line is not sent if TLS is required and not in use, and servers
+  announced before the handshake are ignored.
+- It sends, as the login nonce, bytes that are meaningful elsewhere, and has the user's key sign
+  them. Here: only nonces of nats-server's form, up to 64 characters of base64url, are signed.
+- Its greeting is garbage, which ends nats-py's reconnection silently and permanently; so does a
+  login file that is briefly missing. Here: the next attempt follows.
+- It stops reading, and nats-py waits for it before connecting to another server. Here: one second.
 
-And a cancellation that nats-py, or Python 3.11's `wait_for` below it, drops is not dropped here.
+Cancellations that nats-py, or Python 3.11's `wait_for` below it, would drop are raised here.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ __all__ = ("HardenedClient", "NonceRefusedError", "PlaintextRefusedError", "head
 
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LINGER: Final = 1.0
-"""Seconds that a connection which is given up has for what was written to it."""
+"""Seconds that an abandoned connection has to send its buffered data."""
 
 
 def header_size(headers: dict[str, str]) -> int:
-    """Return how many bytes a message's headers take on the wire (ADR-4), 0 for none."""
+    """Return the size of a message's headers on the wire (ADR-4), in bytes; 0 without headers."""
     if not headers:
         return 0
     lines = (len(name.encode()) + len(value.encode()) + 4 for name, value in headers.items())
@@ -69,29 +69,29 @@ def header_size(headers: dict[str, str]) -> int:
 
 
 class PlaintextRefusedError(errors.Error):
-    """The server did not offer the TLS that was asked for; no credentials were sent."""
+    """TLS is required, but the server did not offer it; no credentials were sent."""
 
     def __str__(self) -> str:
-        return "the server offers no TLS, and TLS was asked for: nothing was sent to it"
+        return "the server offers no TLS, but TLS is required; no credentials were sent"
 
 
 class NonceRefusedError(errors.Error):
-    """The server's login nonce is none; nothing was signed."""
+    """The server sent an invalid login nonce; nothing was signed."""
 
     def __str__(self) -> str:
-        return "the server's login nonce is not one: it was not signed"
+        return "the server sent an invalid login nonce; it was not signed"
 
 
-def _disown(headers: dict[str, str], reply: bytes) -> None:
-    """Take the status from headers with which only a publisher can have written it.
+def _remove_forged_status(headers: dict[str, str], reply: bytes) -> None:
+    """Remove the status from headers if only a publisher can have written it.
 
-    The dictionary is the one that nats-py goes on to look at, so it is changed in place.
+    Changes the dictionary in place, because nats-py reads the same one afterwards.
     """
     status = headers.get("Status")
     if status is None:
         return
-    # A message out of a stream has a reply to acknowledge it with, and the server's own statuses
-    # have none, but for flow control. nats-py answers that wherever it is told to.
+    # A stream message has a reply subject, for its acknowledgement. The server's own statuses have
+    # none, except for flow control, which nats-py answers on whatever subject the headers name.
     answers = (reply, headers.get("Nats-Consumer-Stalled", "").encode("utf-8", "replace"))
     forged = status == "100" and any(a and not a.startswith(b"$JS.FC.") for a in answers)
     if forged or reply.startswith(b"$JS.ACK."):
@@ -99,7 +99,7 @@ def _disown(headers: dict[str, str], reply: bytes) -> None:
 
 
 class HardenedClient(Client):
-    """A nats-py client that no publisher can silence; see the module for what it changes."""
+    """A nats-py client that no publisher can silence; the module docstring lists the changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,14 +115,14 @@ class HardenedClient(Client):
         Args:
             *args: As in nats-py.
             **options: As in nats-py; `tls_required` (bool) refuses a server that offers no TLS;
-                without `discover` (bool) no server counts that another names; and `public_nkey`
-                returns the key (str) that `signature_cb` signs with, where no JWT names it: nats-py
-                has no public way to say so.
+                `discover` (bool) uses the servers that a server announces; `public_nkey` returns
+                the public key (str) of `signature_cb` for a login without a JWT: nats-py has no
+                public option for it.
         """
         self._tls_required = bool(options.pop("tls_required", False))
         self._discovers = bool(options.pop("discover", True))
         self._public_nkey_cb = options.pop("public_nkey", None)
-        # nats-py marks a connection as one with credentials only for the forms it knows.
+        # nats-py marks a connection as authenticated only for the login methods that it knows.
         self._auth_configured = "signature_cb" in options
         task = asyncio.current_task()
         self._cancelled_before = 0 if task is None else task.cancelling()
@@ -135,25 +135,25 @@ class HardenedClient(Client):
         reply: str = "",
         headers: dict[str, str] | None = None,
     ) -> None:
-        """Publish as nats-py does, within the server's `max_payload`, headers included.
+        """Publish as nats-py does, but count headers towards the server's `max_payload`.
 
         Raises:
-            nats.errors.MaxPayloadError: If it would be larger; the server would hang up.
-            nats.errors.BadSubjectError: If the subject or reply has no bytes on the wire, as that
-                of a received message may.
+            nats.errors.MaxPayloadError: If the message is larger; the server would disconnect.
+            nats.errors.BadSubjectError: If the subject or reply cannot be encoded, as may be the
+                case for those of a received message.
             nats.errors.Error: As nats-py.
         """
         try:
             subject.encode(), reply.encode()
         except UnicodeEncodeError:
             raise errors.BadSubjectError from None
-        headers = headers or None  # nats-py sends an empty block, which counts as any other
+        headers = headers or None  # nats-py would send an empty block, which counts, too
         if headers and len(payload) + header_size(headers) > self.max_payload > 0:
             raise errors.MaxPayloadError
         await super().publish(subject, payload, reply, headers)
 
     def _connect_command(self) -> bytes:
-        """Build the CONNECT line: the moment before credentials leave, on every (re)connection."""
+        """Build the CONNECT line; runs just before credentials are sent, on every connection."""
         if self._tls_required and not self._is_encrypted():
             raise PlaintextRefusedError
         if self._signature_cb is not None and "nonce" in self._server_info:
@@ -165,13 +165,13 @@ class HardenedClient(Client):
                 self._public_nkey = self._public_nkey_cb()
             return super()._connect_command()
         except XKeyMsgError as error:
-            # A login file that is being replaced: nats-py's reconnection goes on only after an
-            # error of its own.
+            # A login file is being replaced: nats-py's reconnection continues only after one of its
+            # own errors.
             raise errors.Error(str(error)) from error
 
     @property
     def ssl_object(self) -> ssl.SSLObject | None:
-        """The TLS that the bytes written from now on go through, or None."""
+        """The TLS object that encrypts the bytes written from now on, or None."""
         writer = getattr(self._transport, "_io_writer", None)
         return None if writer is None else writer.get_extra_info("ssl_object")
 
@@ -180,8 +180,8 @@ class HardenedClient(Client):
 
     @staticmethod
     def _parse_server_uri(connect_url: str) -> ParseResult:
-        uri = Client._parse_server_uri(connect_url)  # noqa: SLF001 - what this one extends
-        # nats-py sends user and password as they stand in the address, percent-encoded.
+        uri = Client._parse_server_uri(connect_url)  # noqa: SLF001 - the method overridden here
+        # nats-py would send the user and password percent-encoded, as they are in the address.
         userinfo, at, host = uri.netloc.rpartition("@")
         return uri._replace(netloc=unquote(userinfo) + at + host)
 
@@ -189,25 +189,25 @@ class HardenedClient(Client):
         try:
             await super()._connect_to_server(s)
         finally:
-            self._heed_cancellation()
+            self._raise_lost_cancellation()
 
-    def _heed_cancellation(self) -> None:
-        """Raise CancelledError if the task that connects was cancelled, and it got lost.
+    def _raise_lost_cancellation(self) -> None:
+        """Raise CancelledError if a cancellation of the connecting task was lost.
 
-        Python 3.11's `wait_for`, which nats-py calls, drops a cancellation that comes together with
-        its result, or with its failure: nats-py then goes on trying for ever.
+        Python 3.11's `wait_for`, which nats-py calls, drops a cancellation that coincides with its
+        result or failure: nats-py would then keep trying forever.
         """
         task = asyncio.current_task()
         reconnecting = task is self._reconnection_task
         before = 0 if reconnecting else self._cancelled_before
         if task is not None and task.cancelling() > before:
-            if reconnecting:  # only closing cancels it, whatever nats-py has noted since
+            if reconnecting:  # only closing cancels it, whatever status nats-py has set since
                 self._status = Client.CLOSED
             raise asyncio.CancelledError
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
-        # nats-py drops a cancellation here: a publisher that the server keeps waiting could not be
-        # stopped.
+        # nats-py drops a cancellation here: a publisher that waits for a slow server could not be
+        # cancelled.
         task = asyncio.current_task()
         before = 0 if task is None else task.cancelling()
         flushed = await super()._flush_pending(force_flush)
@@ -216,37 +216,37 @@ class HardenedClient(Client):
         return flushed
 
     async def _process_connect_init(self) -> None:
-        """Greet the server; whatever it answers that is no greeting is an error of nats-py's.
+        """Greet the server; turn an invalid greeting into one of nats-py's errors.
 
-        At any other exception nats-py's reconnection would end, silently and for good.
+        Any other exception would end nats-py's reconnection silently and permanently.
         """
         try:
             await super()._process_connect_init()
-            # Nobody waits for the PONGs of PINGs that did not get through on the last connection:
-            # the next flush would take them for its own.
+            # Drop PINGs left over from the last connection: nobody waits for their PONGs, and the
+            # next flush would mistake those for its own.
             pending = [command for command in self._pending if command != PING_PROTO]
             self._pending_data_size -= len(PING_PROTO) * (len(self._pending) - len(pending))
             self._pending = pending
-            self._heed_cancellation()
+            self._raise_lost_cancellation()
             if not (self.is_connected and isinstance(self.max_payload, int)):
-                raise errors.ProtocolError("nats: the server did not answer as one")  # noqa: TRY301
+                raise errors.ProtocolError("nats: invalid server greeting")  # noqa: TRY301
         except BaseException as error:
             for task in (self._reading_task, self._ping_interval_task, self._flusher_task):
                 if task is not None:
                     task.cancel()
-            # Or each attempt would leave a socket behind; and after a handshake that failed nats-py
-            # would wait for ever for the end of a connection that has ended.
+            # Otherwise each attempt would leak a socket; and after a failed handshake nats-py would
+            # wait forever for a closed connection to close.
             self.abort()
-            self._heed_cancellation()
+            self._raise_lost_cancellation()
             if isinstance(error, Exception) and not isinstance(error, (OSError, errors.Error)):
-                raise errors.ProtocolError("nats: the server did not answer as one") from error
+                raise errors.ProtocolError("nats: invalid server greeting") from error
             raise
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         if initial_connection:
-            self._heed_cancellation()
+            self._raise_lost_cancellation()
         if not self._discovers or (self._tls_required and not self._is_encrypted()):
-            # Before the handshake anybody in between can name servers to log in to later.
+            # Before the handshake a man in the middle can announce servers to log in to later.
             info = {name: value for name, value in info.items() if name != "connect_urls"}
         try:
             await super()._process_info(info, initial_connection)
@@ -254,8 +254,7 @@ class HardenedClient(Client):
             raise errors.ProtocolError("nats: malformed INFO") from error
 
     async def _process_op_err(self, e: Exception) -> None:
-        # nats-py tells of an end of the connection, but not of a reset; what was on its way is lost
-        # with either.
+        # nats-py reports the end of a connection, but not a reset; either loses data in transit.
         try:
             if self.is_connected and not isinstance(e, errors.UnexpectedEOF):
                 await self._error_cb(e)
@@ -263,26 +262,26 @@ class HardenedClient(Client):
             await super()._process_op_err(e)
 
     async def _attempt_reconnect(self) -> None:
-        # nats-py waits until the old connection has taken what was written to it, which one that
-        # is dead, or does not read, never does.
+        # nats-py waits until the old connection has sent its buffered data, which never happens if
+        # the peer is dead or does not read.
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             asyncio.get_running_loop().call_later(_LINGER, writer.transport.abort)
         await super()._attempt_reconnect()
 
     def abort(self) -> None:
-        """Drop the socket, if there is one, with what is still to be written to it."""
+        """Drop the socket, if any, and its unsent data."""
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
             self._transport = None
 
     async def _read_loop(self) -> None:
-        """Run nats-py's loop, and reconnect where it gave up over something it did not expect."""
+        """Run nats-py's loop, and reconnect if it ended unexpectedly."""
         await super()._read_loop()
         task = asyncio.current_task()
         if task is None or task.cancelling():
-            return  # the program ends: a connection begun now would outlive its event loop
+            return  # the program is ending: a new connection would outlive its event loop
         if self._reading_task is task and self.is_connected:
             await self._process_op_err(errors.Error("the read loop ended unexpectedly"))
 
@@ -291,20 +290,20 @@ class HardenedClient(Client):
     ) -> None:
         try:
             await super()._process_msg(sid, subject, reply, data, headers)
-        except Exception as error:  # noqa: BLE001 - one message's fault is not the connection's
+        except Exception as error:  # noqa: BLE001 - a bad message must not end the connection
             await self._error_cb(error)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         try:
             return await super()._process_headers(headers)
-        except (IndexError, ValueError):  # cut short, or a status line that is not UTF-8
+        except (IndexError, ValueError):  # truncated, or a status line that is not UTF-8
             return None
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
         if headers:
-            _disown(headers, reply)
+            _remove_forged_status(headers, reply)
         return self.msg_class(
             _client=self,
             subject=subject.decode("utf-8", "surrogateescape"),
@@ -321,7 +320,7 @@ class HardenedClient(Client):
 
     async def _process_pong(self) -> None:
         if self._pongs and self._pongs[0].done():
-            # Its waiter gave up; the PONG still is the answer to that PING.
+            # The waiter gave up, but this PONG still answers its PING.
             self._pongs.pop(0)
             self._pings_outstanding = 0
             return

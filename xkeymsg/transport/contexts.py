@@ -1,8 +1,8 @@
-"""NATS contexts: named connection settings that the nats CLI keeps (ADR-21).
+"""NATS contexts: named connection settings of the nats CLI (ADR-21).
 
-`$XDG_CONFIG_HOME/nats/context/NAME.json`, and `nats/context.txt` with the name of the selected one.
-Settings that cannot be honoured (an nsc lookup, a proxy) are errors, not silently left out: the
-connection would be another one than was asked for.
+Reads `$XDG_CONFIG_HOME/nats/context/NAME.json`, and the name of the selected context from
+`nats/context.txt`. Unsupported settings (an nsc lookup, a proxy) are errors: without them the
+connection would not be the one that the user configured.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MAX_FILE: Final = 1 << 16
 _BROKEN: Final = object()
 
 
-def _folder(environment: Mapping[str, str]) -> Path:
+def _directory(environment: Mapping[str, str]) -> Path:
     base = environment.get("XDG_CONFIG_HOME")
     return (Path(base) if base else _path("~/.config")) / "nats"
 
@@ -52,10 +52,9 @@ def selected_context(environment: Mapping[str, str] = os.environ) -> str | None:
     """Return the name of the context that `nats context select` chose, or None.
 
     Raises:
-        ConfigurationError: If one may be chosen and it cannot be read: without it the connection
-            would be another one.
+        ConfigurationError: If the selection exists but cannot be read.
     """
-    path = _folder(environment) / "context.txt"
+    path = _directory(environment) / "context.txt"
     try:
         return without_mark(path.read_bytes()).decode(errors="replace").strip() or None
     except FileNotFoundError:
@@ -70,15 +69,15 @@ def load_context(name: str, environment: Mapping[str, str] = os.environ) -> Conn
 
     Args:
         name: Its name, as in `nats context ls`.
-        environment: Where `XDG_CONFIG_HOME` is looked up.
+        environment: The variables, for `XDG_CONFIG_HOME`.
 
     Raises:
-        ConfigurationError: If there is none of that name, it cannot be read, or it asks for
-            something that is not supported. No value of it is repeated: it may hold a password.
+        ConfigurationError: If the context does not exist, cannot be read, or has an unsupported
+            setting. The error repeats no value: it may be a password.
     """
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"{name!r} is not the name of a NATS context")
-    path = _folder(environment) / "context" / f"{name}.json"
+        raise ConfigurationError(f"invalid NATS context name {name!r}")
+    path = _directory(environment) / "context" / f"{name}.json"
     settings = _read(name, path)
     for key in _UNSUPPORTED:
         if settings.get(key):
@@ -112,7 +111,7 @@ def _read(name: str, path: Path) -> dict[str, object]:
 
 
 def _json(text: bytes) -> object:
-    """Parse JSON, or return `_BROKEN`: what the parser raises holds the text, with passwords."""
+    """Parse JSON, or return `_BROKEN`: the parser's error holds the text, with passwords."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -122,5 +121,5 @@ def _json(text: bytes) -> object:
 def _path(text: object) -> Path:
     try:
         return Path(str(text)).expanduser()
-    except RuntimeError as error:  # ~ of nobody
-        raise ConfigurationError(f"no home folder for {str(text)!r}") from error
+    except RuntimeError as error:  # `~` of an unknown user
+        raise ConfigurationError(f"no home directory for {str(text)!r}") from error

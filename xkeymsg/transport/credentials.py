@@ -1,7 +1,7 @@
-"""What a program logs in with: read anew at each connection, so that a renewed file is used.
+"""Login credentials, read again for each connection, so that a renewed file takes effect.
 
-Seeds go through our own decoder first: the `nkeys` package would take a mistyped one for another
-key. Nothing read here is in an error.
+Our own decoder checks seeds first: the `nkeys` package would take a mistyped seed for another key.
+No error contains anything that is read here.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ _SEED: Final = ("-----BEGIN USER NKEY SEED-----", "USER NKEY SEED")
 
 @refusing
 def login(options: ConnectOptions) -> dict[str, Any]:
-    """Return the arguments of nats-py's `connect` that log in as `options` say.
+    """Return the login arguments for nats-py's `connect`.
 
     Raises:
-        ConfigurationError: If a file does not hold what it should.
+        ConfigurationError: If a file has invalid content.
         KeyStoreError: If a file cannot be read.
     """
     if options.creds is not None:
         creds = _Credentials(options.creds)
-        creds.read()  # a fault shows now, not in the middle of a connection
+        creds.read()  # report a bad file now, not while connecting
         return {"user_jwt_cb": creds.jwt, "signature_cb": creds.sign}
     if options.nkey is not None:
         path = options.nkey
         signer = _Signer(lambda: _user_key(path, _read(path).strip()))
-        signer.public()  # a fault shows now
+        signer.public()  # report a bad file now
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     password = options.password
     if options.user is not None and password is None:
-        password = ""  # without one nats-py would not send the name either
+        password = ""  # without a password nats-py would not send the user, either
     given = {"user": options.user, "password": password, "token": options.token}
     return {name: value for name, value in given.items() if value is not None}
 
 
 @refusing
 def read_user_key(path: Path) -> UserKey:
-    """Read a user's nkey from a file with its seed `SU…`, or from a `.creds` file.
+    """Read a user nkey from a seed file (`SU…`) or a `.creds` file.
 
     Raises:
-        ConfigurationError: If it does not hold one.
-        KeyStoreError: If it cannot be read.
+        ConfigurationError: If the file does not hold a user seed.
+        KeyStoreError: If the file cannot be read.
     """
     text = _read(path)
     if _SEED[0] in text:
@@ -70,11 +70,11 @@ class _Signer:
     key: Callable[[], UserKey]
 
     def public(self) -> str:
-        """Return the key that signs, as it is in the file now."""
+        """Return the public key of the signing key that is now in the file."""
         return self.key().public
 
     def sign(self, nonce: str) -> bytes:
-        """Sign a login nonce; `HardenedClient` has checked that it is one."""
+        """Sign a login nonce that `HardenedClient` has checked."""
         return base64.b64encode(self.key().sign(nonce.encode()))
 
 
@@ -94,7 +94,7 @@ class _Credentials:
         for line in lines:
             if line.strip() == marker and (content := next(lines, "").strip()):
                 return content
-        raise ConfigurationError(f"{self.path}: no {what} in it")
+        raise ConfigurationError(f"{self.path}: {what} is missing")
 
     def jwt(self) -> bytes:
         return self.read()[0].encode()
@@ -106,13 +106,13 @@ class _Credentials:
 def _read(path: Path) -> str:
     """Read a file of credentials."""
     if is_seed(str(path)):
-        raise KeyStoreError("that is a seed, and a file with one is wanted")
+        raise KeyStoreError("expected a file name, not a secret seed")
     try:
         with path.open("rb") as file:
             content = without_mark(file.read(_MAX_FILE))
     except OSError as error:
         raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
-    if not content.isascii():  # asked first: what decoding raises would hold the content
+    if not content.isascii():  # checked first, because a decoding error would hold the content
         raise ConfigurationError(f"{path} is not a text file of credentials")
     return content.decode()
 

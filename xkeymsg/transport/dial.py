@@ -1,4 +1,4 @@
-"""The steps of a connection: what nats-py is told, bounded waits, errors that say what to do."""
+"""Connecting: the options for nats-py, bounded waits, and errors that say what to do."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from xkeymsg.transport.options import ConnectOptions, split_address
 __all__ = ("close", "dial", "dialled")
 
 _PING_INTERVAL: Final = 15
-"""Seconds between PINGs: two lost ones are a dead connection, which nats-py by default takes six
-minutes to notice."""
+"""Seconds between PINGs. Two lost PINGs mean a dead connection; with nats-py's defaults, detecting
+that takes six minutes."""
 
 _CLOSE_TIMEOUT: Final = 2.0
 
 _LONGEST_REASON: Final = 1000
-"""Characters of what a server says that are told; a hostile one may say anything."""
+"""Characters of a server's error that are reported; a hostile server may send any amount."""
 
 _RETRY: Final = 0.25
-"""Seconds between two attempts at one server."""
+"""Seconds between two attempts to connect to one server."""
 
 
 async def dial(
@@ -42,31 +42,31 @@ async def dial(
 ) -> None:
     """Connect a client, within `options.timeout`.
 
-    A server that is not up yet is tried again until then; one that refuses us is not.
+    Retries a server that is not up yet, but not one that refuses the login.
 
     Args:
-        client: A new client; to be closed by the caller, whatever comes of this.
-        options: Where to and as whom.
-        on_error: Told each asynchronous error of the connection, once it stands.
-        once: Whether to try each server once only.
-        **more: What else to tell nats-py's `connect`.
+        client: A new client; the caller must close it, even after an error.
+        options: The servers and the login.
+        on_error: Called with each asynchronous error of the established connection.
+        once: Whether to try each server only once.
+        **more: Further arguments for nats-py's `connect`.
 
     Raises:
-        ConfigurationError: If a file of the options does not hold what it should.
+        ConfigurationError: If a file of the options has invalid content.
         KeyStoreError: If a file cannot be read.
-        ConnectionFailedError: If there is no connection in time; the text says what was tried, why
-            it failed and what to check.
+        ConnectionFailedError: If connecting fails or times out; the text says which servers were
+            tried, why it failed and what to check.
     """
     failures: list[Exception] = []
-    stands = False
+    established = False
 
     async def report(error: Exception) -> None:
-        if stands:  # raising from here on would end nats-py's reconnection, or a subscription
+        if established:  # raising now would end nats-py's reconnection, or a subscription
             on_error(error)
             return
         failures.append(error)
         if _is_final(error) or (once and len(failures) >= len(client.server_pool)):
-            raise error  # out of nats-py's loop: another attempt would end like this one
+            raise error  # leave nats-py's loop: another attempt would fail the same way
 
     arguments = _arguments_of(options) | {"error_cb": report} | more
     try:
@@ -75,21 +75,21 @@ async def dial(
             await client.connect(**arguments)
     except (OSError, errors.Error, TimeoutError) as error:
         raise _explain(options, failures[-1] if failures else error) from error
-    stands = True
+    established = True
 
 
 @contextlib.asynccontextmanager
 async def dialled(
     options: ConnectOptions, on_error: Callable[[Exception], None] = lambda _: None
 ) -> AsyncIterator[HardenedClient]:
-    """Connect a client for the life of a block; nats-py makes its connection again.
+    """Connect a client for the duration of a block; nats-py reconnects it.
 
-    On leaving, what was published is flushed and the connection closed, in bounded time.
-    Cancellation closes what was begun.
+    On exit, published messages are flushed and the connection is closed, in bounded time.
+    Cancellation closes a partial connection.
 
     Args:
-        options: Where to and as whom.
-        on_error: Told each asynchronous error of the connection, once it stands; raises nothing.
+        options: The servers and the login.
+        on_error: Called with each asynchronous error of the established connection; must not raise.
 
     Raises:
         XKeyMsgError: As `dial`.
@@ -103,14 +103,14 @@ async def dialled(
 
 
 def _arguments_of(options: ConnectOptions) -> dict[str, Any]:
-    """Return what nats-py's `connect` is told; files are read anew.
+    """Return the arguments for nats-py's `connect`; reads the files again.
 
     Raises:
-        ConfigurationError: If a file does not hold what it should.
+        ConfigurationError: If a file has invalid content.
         KeyStoreError: If a file cannot be read.
     """
     return {
-        # As nats-py wants them: it takes NATS://host for a host of the name "nats".
+        # Normalized for nats-py, which takes NATS://host for a host named "nats".
         "servers": [split_address(server).geturl() for server in options.servers],
         "name": options.name,
         "inbox_prefix": options.inbox_prefix,
@@ -127,10 +127,10 @@ def _arguments_of(options: ConnectOptions) -> dict[str, Any]:
 
 
 async def _resolve(options: ConnectOptions) -> None:
-    """Wait until a server's name is resolved, or all have failed to be; the client does it again.
+    """Wait until one server name resolves, or all have failed; the client resolves it again.
 
-    In threads that nobody waits for: the event loop's own ones are joined when it ends, and a
-    resolver may take much longer than we are willing to.
+    Uses daemon threads: the event loop joins its own threads when it ends, and a resolver may take
+    much longer than our timeout.
     """
     loop = asyncio.get_running_loop()
     done = loop.create_future()
@@ -147,7 +147,7 @@ async def _resolve(options: ConnectOptions) -> None:
         try:
             socket.getaddrinfo(host, None)
         except (OSError, UnicodeError) as error:
-            outcome: OSError | None = OSError(f"{host} cannot be resolved: {error}")
+            outcome: OSError | None = OSError(f"cannot resolve {host}: {error}")
         else:
             outcome = None
         with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
@@ -160,30 +160,30 @@ async def _resolve(options: ConnectOptions) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """Tell whether a failure would repeat: the server is there and refuses us, or we refuse it."""
+    """Return whether a failure is permanent: the server refuses us, or we refuse the server."""
     if isinstance(error, (PlaintextRefusedError, NonceRefusedError, ssl.SSLCertVerificationError)):
         return True
     return _is_alert(error) or "authorization violation" in str(error).lower()
 
 
 def _is_alert(error: Exception) -> bool:
-    """Tell whether the server ended a TLS handshake: mostly because of our certificate."""
+    """Return whether the server aborted the TLS handshake: mostly because of our certificate."""
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
 
 
 async def close(client: HardenedClient, timeout: float | None = None) -> None:
-    """Flush and close, whatever state the client is in; it may never have been connected."""
+    """Flush and close a client in any state; it may never have been connected."""
     try:
         async with asyncio.timeout(_CLOSE_TIMEOUT if timeout is None else timeout):
             await client.close()
-    except Exception:  # noqa: BLE001, S110 - it is the end; a failure before it is the one to tell
+    except Exception:  # noqa: BLE001, S110 - closing anyway; an earlier failure matters more
         pass
     finally:
-        client.abort()  # where it did not come to that
+        client.abort()  # if `close` did not get that far
 
 
 def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError:
-    """Build the error: what was tried, why it failed, what to check."""
+    """Build the error: the addresses tried, the reason, and what to check."""
     reason, check = str(cause) or type(cause).__name__, "is the address right, and the server up?"
     if isinstance(cause, ConnectionRefusedError):
         reason = "connection refused"
@@ -193,16 +193,16 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
         check = "does the server have a tls section, or is something in between?"
     elif _is_alert(cause):
         check = (
-            "does the server want a certificate (tls_cert, --tlscert), and know this one's"
-            " authority?"
+            "does the server require a client certificate (tls_cert, --tlscert), and does it trust"
+            " this one's authority?"
         )
     elif isinstance(cause, ssl.SSLError):
         check = (
             "does the certificate name this host, does tls_ca (--tlsca) name its authority, and"
-            " (for Python 3.13) has the authority a KeyUsage?"
+            " (for Python 3.13) does the authority have a KeyUsage?"
         )
     elif "authorization violation" in reason.lower():
         reason, check = "the server refused the login", "are the credentials for this server?"
-    # Some of it is what came from the network, by whomever, and somebody prints it.
+    # Part of it is unauthenticated network input, and will be printed.
     reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
     return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}; {check}")

@@ -1,6 +1,6 @@
-"""The header block of a message (ADR-4): encoded once, and read only where it is wanted.
+"""Message header blocks (ADR-4): encoded once, and parsed only on demand.
 
-Nothing in it is to be trusted: any publisher writes any headers, the server's status line included.
+Headers are untrusted: a publisher can write any header, including a server's status line.
 """
 
 from __future__ import annotations
@@ -17,33 +17,34 @@ _LINE: Final = b"NATS/1.0"
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS: Final = re.compile(rb"NATS/1\.0 ([0-9]{3})(?: ([^\r\n]*))?\r\n")
 _MOST: Final = 128
-"""So many headers are looked at; the server bounds the block only by `max_payload`."""
+"""Headers parsed per block; the server limits a block only by `max_payload`."""
 
 
 def encode_block(headers: Mapping[str, str]) -> bytes:
-    """Return the block for some headers, `b""` for none.
+    """Return the block of headers, `b""` without headers.
 
     Raises:
-        MalformedError: If a name is no token, or a value has a line break or is not Unicode text.
+        MalformedError: If a name is not a token, or a value has a line break or is not Unicode
+            text.
     """
     if not headers:
         return b""
     lines = [_LINE]
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or "\r" in value or "\n" in value:
-            raise MalformedError("a header with a name that is no token, or with a line break")
+            raise MalformedError("invalid header: bad name, or a line break in the value")
         try:
             lines.append(f"{name}: {value}".encode())
         except UnicodeEncodeError:
-            raise MalformedError("a header that is not Unicode text") from None
+            raise MalformedError("invalid header: not Unicode text") from None
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 def parse_block(block: bytes) -> list[tuple[str, str]]:
-    """Return the headers of a block as they stand in it, whoever wrote it: never raises.
+    """Return the headers of any block in order; never raises.
 
-    Names keep their case and may repeat. What is no header is left out; bytes that are not UTF-8
-    are surrogate escapes; of more than 128 headers the rest is ignored.
+    Names keep their case and may repeat. Invalid lines are skipped; bytes that are not UTF-8 become
+    surrogate escapes; headers after the 128th are ignored.
     """
     found = []
     for line in block.split(b"\r\n", _MOST + 1)[1 : _MOST + 1]:
@@ -55,7 +56,7 @@ def parse_block(block: bytes) -> list[tuple[str, str]]:
 
 
 class Status(NamedTuple):
-    """What a server says in the first line of a block."""
+    """The status in the first line of a block."""
 
     code: int
     text: str
@@ -64,8 +65,8 @@ class Status(NamedTuple):
 def parse_status(block: bytes) -> Status | None:
     """Return the status of a block, or None.
 
-    A publisher can write one too. The server's own have no payload, and no reply but for flow
-    control (`$JS.FC.`); a message out of a stream always has a reply.
+    A publisher can forge one. The server's own have no payload, and no reply except for flow
+    control (`$JS.FC.`); a stream message always has a reply.
     """
     match = _STATUS.match(block)
     if match is None:

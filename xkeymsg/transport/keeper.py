@@ -1,9 +1,9 @@
-"""Keeping a connection: the first, and the next whenever one is lost.
+"""Connection supervision: connects, and reconnects after each loss.
 
 A `Keeper` owns one `LeanClient` after another. When one is lost (the network, a server that was
-killed or does not answer, an expired or revoked login, a violation) it makes the next, with
-credentials read anew. Pauses grow from a quarter of a second to half a minute, with jitter, so that
-a fleet does not return all at once. Only closing ends it.
+killed or does not answer, an expired or revoked login, a violation) it makes the next one, and
+reads the credentials again. Pauses grow from a quarter of a second to half a minute, with jitter,
+so that the clients of a fleet do not all reconnect at once. Only closing ends it.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from xkeymsg.transport.options import ConnectOptions
 __all__ = ("CLOSE_TIMEOUT", "Event", "Keeper")
 
 CLOSE_TIMEOUT: Final = 2.0
-"""Seconds that sending the rest may take at the end."""
+"""Seconds for sending buffered data on close."""
 
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
 _STEADY: Final = 10.0
-"""Seconds after which a connection counts as one that works: the next pause is a short one."""
+"""Seconds after which a connection counts as stable: the next pause is short again."""
 
 _WATCH: Final = 5.0
-"""Seconds between two looks at a connection: at the third without a sign of life it is left."""
+"""Seconds between liveness checks; the third silent one ends the connection."""
 
 _KEPT: Final = 16
-"""So many errors are kept for `confirm`: whoever publishes, or a broker, may cause any number."""
+"""Errors kept for `confirm`; a publisher or broker may cause any number."""
 
 _GRACE: Final = 1.0
-"""Seconds for a task that was cancelled to come to its end; it waits for nothing."""
+"""Seconds for a cancelled task to end; it waits for nothing."""
 
 
 @safe_repr
@@ -49,18 +49,18 @@ class Event:
     """Something that happened to a connection."""
 
     kind: Literal["connected", "disconnected", "slow", "error"]
-    """`connected`: again, not the first time. `disconnected`: another connection is being made.
-    `slow`: a subscription drops messages. `error`: the server refused something, or an attempt to
-    connect failed; another follows."""
+    """`connected`: reconnected; not sent for the first connection. `disconnected`: reconnecting.
+    `slow`: a subscription drops messages. `error`: the server refused an operation, or a connection
+    attempt failed; another follows."""
     error: Exception | None = None
     subject: str = ""
-    """With `slow`: what the subscription listens on."""
+    """With `slow`: the subject of the subscription."""
     dropped: int = 0
     """With `slow`: how many messages it has dropped so far."""
 
 
 class Keeper:
-    """Has a connection, or is about to."""
+    """Owns the current connection, and replaces it when it is lost."""
 
     def __init__(
         self,
@@ -70,33 +70,33 @@ class Keeper:
     ) -> None:
         self.state: Literal["connected", "reconnecting", "closed"] = "reconnecting"
         self.reconnects = 0
-        """How many connections were made after the first."""
+        """Number of connections made after the first."""
         self.client = LeanClient()
-        """The connection, which may be lost."""
+        """The current connection, which may be lost."""
         self._options = options
         self._on_event = on_event
         self._on_connected = on_connected
         self._changed = asyncio.Event()
         self._ending = asyncio.Lock()
-        self._asking = 0  # how many wait for something that has yet to be read
-        self._noted: list[Exception] = []  # what no `confirm` has told
-        self._confirming: list[list[Exception]] = []  # and what those that run will tell
+        self._asking = 0  # number of callers that wait for a reply
+        self._noted: list[Exception] = []  # errors not yet raised by a `confirm`
+        self._confirming: list[list[Exception]] = []  # errors that each running one will raise
         self._supervisor: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Make the first connection.
 
         Raises:
-            ConfigurationError: If a file of the options does not hold what it should.
+            ConfigurationError: If a file of the options has invalid content.
             KeyStoreError: If a file cannot be read.
-            ConnectionFailedError: If there is none in time.
+            ConnectionFailedError: If connecting fails or times out.
         """
         await dial(self.client, self._options, self._on_error, ping_interval=_WATCH)
         self._begin(self.client)
         self._supervisor = asyncio.create_task(self._supervise())
 
     async def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
-        """Send what is to be sent, if that is possible in time, and end everything."""
+        """Send buffered data, if that is possible in time, and close."""
         self.state = "closed"
         self._changed.set()
         self.client.refuse()
@@ -111,11 +111,11 @@ class Keeper:
                 await self.client.hang_up()
 
     async def ready(self) -> LeanClient:
-        """Wait for a connection with room for more to send.
+        """Wait for a connection with room in its send buffer.
 
         Raises:
-            DeliveryError: If there is none within `options.timeout`.
-            ConnectionFailedError: If it is closed.
+            DeliveryError: After `options.timeout`.
+            ConnectionFailedError: If the keeper is closed.
         """
         try:
             async with asyncio.timeout(self._options.timeout):
@@ -128,39 +128,40 @@ class Keeper:
                     else:
                         await client.flushed.wait()
         except TimeoutError:
-            why = "takes nothing" if self.state == "connected" else "is not there"
-            raise DeliveryError(f"the server {why}, for {self._options.timeout:g} s") from None
+            connected, seconds = self.state == "connected", self._options.timeout
+            why = "the server reads nothing" if connected else "no connection to a server"
+            raise DeliveryError(f"{why} (waited {seconds:g} s)") from None
         raise ConnectionFailedError("the connection is closed")
 
     async def confirm(self) -> None:
-        """Wait until the server has taken, or refused, everything that was sent to it.
+        """Wait until the server has accepted, or refused, everything that was sent to it.
 
-        All that it refused is told, and to everybody who waits: of two tasks that confirm at a time
-        neither takes away what was refused to the other.
+        Reports every refusal to every waiting caller: of two tasks that confirm at the same time,
+        neither hides a refusal from the other.
 
         Raises:
-            DeliveryError: If it refused something, or may not have got it.
-            ConnectionFailedError: If it is closed.
+            DeliveryError: If the server refused a message, or may not have received it.
+            ConnectionFailedError: If the keeper is closed.
         """
         self._note_loss(self.client)
-        told, self._noted = self._noted, []
-        if not told or self.state == "connected":
-            self._confirming.append(told)
+        reported, self._noted = self._noted, []
+        if not reported or self.state == "connected":
+            self._confirming.append(reported)
             try:
                 await self._round_trip()
             except DeliveryError:
-                if not told:
+                if not reported:
                     raise
             except BaseException:
-                self._noted = [*told, *self._noted][:_KEPT]
+                self._noted = [*reported, *self._noted][:_KEPT]
                 raise
             finally:
-                self._confirming = [each for each in self._confirming if each is not told]
-        if told:
-            raise DeliveryError("; ".join(map(str, told))) from told[0]
+                self._confirming = [each for each in self._confirming if each is not reported]
+        if reported:
+            raise DeliveryError("; ".join(map(str, reported))) from reported[0]
 
     async def _round_trip(self) -> None:
-        """Wait until the server has read what was sent, and we what it had to say to it."""
+        """Wait until the server has read all that was sent, and its errors have been read here."""
         client = await self.ready()
         before, client.unconfirmed = client.unconfirmed, False
         try:
@@ -179,12 +180,12 @@ class Keeper:
 
     @property
     def is_asking(self) -> bool:
-        """Whether somebody waits for something that has yet to be read."""
+        """Whether a caller waits for a reply."""
         return self._asking > 0
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Count one more who waits in this block for something that has yet to be read."""
+        """Context: the caller waits for a reply."""
         self._asking += 1
         try:
             yield
@@ -197,13 +198,13 @@ class Keeper:
             self._note(client.lost.result())
 
     def _note(self, error: Exception) -> None:
-        """Keep an error for `confirm`: each once, and few."""
+        """Keep an error for `confirm`, without duplicates and up to a limit."""
         for kept in self._confirming or [self._noted]:
             if len(kept) < _KEPT and str(error) not in map(str, kept):
                 kept.append(error)
 
     def tell(self, event: Event) -> None:
-        """Tell the program what happened; what it raises does not end a connection's keeping."""
+        """Notify the program of an event; an exception it raises does not end the supervision."""
         try:
             self._on_event(event)
         except (KeyboardInterrupt, SystemExit):
@@ -214,7 +215,7 @@ class Keeper:
 
     def _on_error(self, error: Exception) -> None:
         if isinstance(error, errors.UnexpectedEOF):
-            return  # the connection is lost, which is told, and kept where it matters
+            return  # a lost connection is reported, and noted where it matters, by `_supervise`
         self._note(error)
         self.tell(Event("error", error))
 
@@ -246,11 +247,11 @@ class Keeper:
             self.tell(Event("connected"))
 
     async def _attempt(self) -> LeanClient | None:
-        """Try each server once; None if there is no connection now."""
+        """Try each server once; return None if all attempts fail."""
         client = LeanClient(self.client.discovered)
         try:
             await dial(client, self._options, self._on_error, once=True, ping_interval=_WATCH)
-        except Exception as error:  # noqa: BLE001 - whatever it is, there is another attempt
+        except Exception as error:  # noqa: BLE001 - another attempt follows any error
             self.tell(Event("error", error))
             await client.hang_up()
             return None
@@ -261,6 +262,6 @@ class Keeper:
 
 
 def _pause(tries: int) -> float:
-    """Return how long to wait before an attempt, in seconds."""
+    """Return the pause before an attempt, in seconds."""
     most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries, 10))
     return secrets.SystemRandom().uniform(0, most)

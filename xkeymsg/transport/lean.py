@@ -1,12 +1,12 @@
-"""One connection of a `Link`: nothing between the socket and those who take and give messages.
+"""One connection of a `Link`, without nats-py's overhead for each message.
 
-What nats-py does for each message and a `Link` does not want: decode the headers and the subject,
-build a `Msg`, put it into a queue with a lock, and start a task to take it from there; when
-publishing, build the header block, a future for each flush, and three coroutines.
+A `Link` avoids what nats-py does for each message: decoding the headers and the subject, building a
+`Msg`, putting it into a queue with a lock, and starting a task to take it from there; when
+publishing, building the header block, a future for each flush, and three coroutines.
 
-A connection that is lost stays lost: the `Link` makes another, with credentials read anew. So none
-of nats-py's reconnection, which ends for good at an expired login and waits without a bound for a
-dead server, runs here.
+A lost connection stays lost: the `Link` makes another one, and reads the credentials again. So
+nats-py's reconnection, which ends permanently at an expired login and waits without a bound for a
+dead server, never runs here.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from xkeymsg.transport.parser import Sink, StrictParser
 __all__ = ("LeanClient",)
 
 PENDING: Final = 2 << 20
-"""Bytes that may wait to be written: more, and publishers wait."""
+"""Bytes in the send buffer above which publishers wait."""
 
 _TRANSIENT: Final = ("permissions violation", "maximum subscriptions exceeded")
-"""Errors after which the server goes on with the connection."""
+"""Errors after which the server keeps the connection open."""
 
 _KNOWN: Final = 32
-"""So many of the servers that a server has named are remembered."""
+"""Announced servers that are remembered."""
 
 _SILENCE: Final = 2
-"""So many watches without a byte from the server, a PING in each, and the connection is dead."""
+"""Intervals, with one PING each, without a byte from the server before the connection counts as
+dead."""
 
 
 class LeanClient(HardenedClient):
-    """A client that says when it is lost, takes bytes to send, and gives messages to sinks."""
+    """A client that reports its loss, sends raw bytes, and delivers messages to sinks."""
 
     _ps: StrictParser
 
@@ -45,18 +46,18 @@ class LeanClient(HardenedClient):
         super().__init__()
         self._known = known
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        """Why the connection is no more, as soon as it is."""
+        """Resolves to the reason when the connection is lost."""
         self.flushed = asyncio.Event()
-        """Set for a moment when the kernel has taken what was to be sent, or never will."""
+        """Pulsed when the kernel has accepted the buffered data, or never will."""
         self.unconfirmed = False
-        """Whether something was published that no PONG has confirmed."""
+        """Whether a published message is not yet confirmed by a PONG."""
         self.stalled = False
-        """Whether nothing is read at the moment because a subscriber has no room."""
+        """Whether reading is paused because a subscription's buffer is full."""
         self._limit = PENDING
         self._idle: asyncio.Future[None] | None = None  # the flusher's, while nothing is pending
 
     async def connect(self, *args: Any, **options: Any) -> None:
-        """Connect as nats-py does; from then on each of its loops has to run."""
+        """Connect as nats-py does; the connection then counts as lost if one of its loops ends."""
         await super().connect(*args, **options)
         for task in (self._reading_task, self._flusher_task, self._ping_interval_task):
             if task is not None:
@@ -66,23 +67,23 @@ class LeanClient(HardenedClient):
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is a connection and room for more to send."""
+        """Whether the client is connected and has room in its send buffer."""
         return self._pending_data_size < self._limit
 
     @property
     def pending(self) -> int:
-        """How many bytes wait to be written."""
+        """Number of bytes in the send buffer."""
         return self._pending_data_size
 
     def send(self, command: bytes) -> None:
-        """Send a command: never waits; written with others when the event loop comes to it."""
+        """Buffer a command; never waits. The flusher writes several at once."""
         self._pending.append(command)
         self._pending_data_size += len(command)
         if self._idle is not None:
             self._wake_flusher()
 
     def ping(self) -> asyncio.Future[bool]:
-        """Send a PING; the future becomes True with its answer, False with a lost connection."""
+        """Send a PING; the future resolves to True with its PONG, False with a lost connection."""
         answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         if self.lost.done():
             answered.set_result(False)
@@ -92,7 +93,7 @@ class LeanClient(HardenedClient):
         return answered
 
     def listen(self, pattern: bytes, queue: bytes, sink: Sink) -> bytes:
-        """Subscribe, and return the subscription's number."""
+        """Subscribe, and return the subscription number."""
         self._sid += 1
         sid = b"%d" % self._sid
         self._ps.sinks[sid] = sink
@@ -100,11 +101,11 @@ class LeanClient(HardenedClient):
         return sid
 
     def unlisten(self, sid: bytes) -> None:
-        """Unsubscribe; what is on its way still comes, until `forget`."""
+        """Unsubscribe; messages in transit are still delivered, until `forget`."""
         self.send(b"UNSUB %b\r\n" % sid)
 
     def forget(self, sid: bytes) -> None:
-        """Drop what still comes for a subscription."""
+        """Drop all further messages of a subscription."""
         self._ps.sinks.pop(sid, None)
 
     def _wake_flusher(self) -> None:
@@ -124,8 +125,8 @@ class LeanClient(HardenedClient):
                     self._idle = asyncio.get_running_loop().create_future()
                     await self._idle
                 batch, self._pending, self._pending_data_size = self._pending, [], 0
-                # Not `writelines`: in Python 3.12 its buffer has no bound, and `drain` no end to
-                # wait for.
+                # Not `writelines`: in Python 3.12 its buffer is unbounded, and `drain` does not
+                # wait for it.
                 transport.write(b"".join(batch))
                 await transport.drain()  # type: ignore[no-untyped-call]
                 self._pulse()
@@ -139,7 +140,7 @@ class LeanClient(HardenedClient):
     # --- the end ----------------------------------------------------------------------------------
 
     def refuse(self) -> None:
-        """Take nothing more to send: there is never room any more."""
+        """Refuse further data: `is_ready` stays false from now on."""
         self._limit = -1
         self._pulse()
 
@@ -147,7 +148,7 @@ class LeanClient(HardenedClient):
         self.lose(errors.Error("a loop of the connection ended unexpectedly"))
 
     def lose(self, error: Exception) -> None:
-        """Give the connection up. Nothing is read or written from now on."""
+        """Abandon the connection. Nothing is read or written from now on."""
         if self.lost.done():
             return
         self.lost.set_result(error)
@@ -161,7 +162,7 @@ class LeanClient(HardenedClient):
         self.refuse()
 
     async def hang_up(self) -> None:
-        """End what runs for this connection, and its socket. Waits for nothing that can hang."""
+        """End the connection's tasks and close its socket. Waits for nothing that can hang."""
         self.lose(errors.ConnectionClosedError())
         self._status = Client.CLOSED
         tasks = {self._reading_task, self._ping_interval_task, self._flusher_task}
@@ -176,7 +177,7 @@ class LeanClient(HardenedClient):
         await super()._process_info(info, initial_connection)
         limit = info.get("max_payload")
         if isinstance(limit, int) and not initial_connection:
-            self._max_payload = limit  # changed while the server runs
+            self._max_payload = limit  # reconfigured while the server runs
 
     async def _process_op_err(self, e: Exception) -> None:
         self.lose(e)
@@ -189,7 +190,7 @@ class LeanClient(HardenedClient):
             self.lose(error)
 
     async def _ping_interval(self) -> None:
-        """Watch the connection: the server is asked for a sign of life when it gives none."""
+        """Send a PING in each interval, and end the connection if the server stays silent."""
         heard, silent = -1, 0
         while True:
             await asyncio.sleep(self.options["ping_interval"])
@@ -201,11 +202,11 @@ class LeanClient(HardenedClient):
             silent += 1
             self.ping()
 
-    # --- where to -----------------------------------------------------------------------------
+    # --- servers ------------------------------------------------------------------------------
 
     @property
     def discovered(self) -> list[Srv]:
-        """The servers that this one has named: where to go when it is gone."""
+        """The servers that this one has announced, as alternatives when it fails."""
         found = [server for server in self._server_pool if server.discovered]
         return [Srv(each.uri, discovered=True, tls_name=each.tls_name) for each in found[-_KNOWN:]]
 

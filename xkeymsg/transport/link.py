@@ -1,7 +1,7 @@
-"""A connection that comes back, whatever ended it, and lets messages pass as bytes.
+"""A connection that always reconnects, and passes messages as bytes.
 
-What was published and not yet confirmed when a connection is lost may not have arrived: core NATS
-promises no more. `confirm` says so.
+Messages that are unconfirmed when a connection is lost may not have arrived: core NATS promises no
+more. `confirm` reports this.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from xkeymsg.transport.subjects import encode_pattern, encode_subject
 __all__ = ("Event", "Link", "open_link")
 
 _BATCH: Final = 1 << 16
-"""Bytes that are published in a row before the event loop writes them."""
+"""Bytes published in a row before the event loop runs to write them."""
 
 _REPORTS: Final = 1.0
-"""Seconds between two reports of one subscription that drops messages."""
+"""Seconds between two `slow` events of one subscription."""
 
 
 class _Asked(NamedTuple):
@@ -40,40 +40,40 @@ class _Asked(NamedTuple):
 
 
 class Link:
-    """A connection that comes back; made by `open_link`.
+    """A connection that reconnects; made by `open_link`.
 
-    Every wait has an end of its own: `options.timeout` where no other is named. A task that is
-    cancelled in one leaves the link as it was.
+    Every wait is bounded: by `options.timeout`, unless a method has its own timeout. A cancelled
+    call leaves the link unchanged.
     """
 
     def __init__(self, options: ConnectOptions, on_event: Callable[[Event], None]) -> None:
         self.dropped = 0
-        """How many messages found no room in their subscription."""
+        """Number of messages dropped because their subscription was full."""
         self._options = options
         self._on_event = on_event
         self._keeper = Keeper(options, self._note, self._subscribe_again)
-        self._subscriptions: dict[RawSubscription, bytes] = {}  # and its number on the connection
+        self._subscriptions: dict[RawSubscription, bytes] = {}  # with their numbers on the wire
         self._reported: dict[RawSubscription, float] = {}
         self._inbox = self.new_inbox()
         self._replies: dict[bytes, _Asked] = {}
-        self._deaf: Refusal | None = None  # the server does not let us hear answers
+        self._inbox_refusal: Refusal | None = None  # to subscribe to our inbox
 
     @property
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
-        """Whether there is a connection, or will be one."""
+        """The state of the connection."""
         lost = self._keeper.client.lost.done() and self._keeper.state == "connected"
         return "reconnecting" if lost else self._keeper.state
 
     @property
     def reconnects(self) -> int:
-        """How many connections were made after the first."""
+        """Number of connections made after the first."""
         return self._keeper.reconnects
 
     @property
     def max_payload(self) -> int:
-        """The server's limit to header block and data together, in bytes.
+        """The server's limit for header block and data together, in bytes.
 
-        What it says above 64 MiB is none that a nats-server has, and would be no bound for buffers.
+        Capped at 64 MiB, nats-server's own maximum: a larger value would not bound our buffers.
         """
         return min(self._keeper.client.max_payload, MAX_MESSAGE)
 
@@ -82,20 +82,19 @@ class Link:
     async def publish(
         self, subject: str, data: bytes, *, headers: bytes = b"", reply: str = ""
     ) -> None:
-        """Hand a message to the connection; `confirm` tells whether the server has it.
+        """Pass a message to the connection; `confirm` waits until the server has it.
 
-        While there is no connection, or the server does not take what was sent before, it waits,
-        but no longer than `options.timeout`.
+        Waits up to `options.timeout` while disconnected, or while the send buffer is full.
 
         Args:
-            subject: Where to.
-            data: The message.
-            headers: A header block, of `encode_block`.
-            reply: Where an answer is expected.
+            subject: The subject to publish to.
+            data: The payload.
+            headers: A header block, from `encode_block`.
+            reply: The reply subject.
 
         Raises:
-            MalformedError: If subject or reply is none.
-            PayloadTooLargeError: If the server would not take it; nothing was sent.
+            MalformedError: If the subject or reply is invalid.
+            PayloadTooLargeError: If it exceeds the server's limit; nothing was sent.
             DeliveryError: If it could not be sent in time.
             ConnectionFailedError: If the link is closed.
         """
@@ -120,11 +119,11 @@ class Link:
         client.unconfirmed = True
 
     async def confirm(self) -> None:
-        """Wait until the server has taken, or refused, everything that was sent to it.
+        """Wait until the server has accepted, or refused, everything that was sent to it.
 
         Raises:
-            DeliveryError: If it refused something (permissions) since the last call, if a
-                connection was lost before it had confirmed, or if it gave no answer in time.
+            DeliveryError: If the server refused something (permissions) since the last call, if a
+                connection was lost before it had confirmed, or if it did not answer in time.
             ConnectionFailedError: If the link is closed.
         """
         await self._keeper.confirm()
@@ -138,26 +137,26 @@ class Link:
     async def request(
         self, subject: str, data: bytes, *, headers: bytes = b"", timeout: float
     ) -> Raw:
-        """Publish a message and wait for the first answer.
+        """Publish a message and wait for the first reply.
 
         Args:
-            subject: Where to.
-            data: The message.
-            headers: A header block, of `encode_block`.
-            timeout: How long to wait, in seconds, for the connection too.
+            subject: The subject to publish to.
+            data: The payload.
+            headers: A header block, from `encode_block`.
+            timeout: How long to wait, in seconds, including for a connection.
 
         Raises:
-            MalformedError: If subject is none.
-            PayloadTooLargeError: If the server would not take it; nothing was sent.
-            DeliveryError: If there was no answer in time, or nobody to give one; or if the server
-                does not permit to ask, or to hear answers.
+            MalformedError: If the subject is invalid.
+            PayloadTooLargeError: If it exceeds the server's limit; nothing was sent.
+            DeliveryError: If no reply came in time; if there are no responders; or if the server
+                does not permit the request, or the subscription to its replies.
             ConnectionFailedError: If the link is closed.
         """
-        if self._deaf is not None:
-            raise _unheard(self._deaf)
+        if self._inbox_refusal is not None:
+            raise _inbox_error(self._inbox_refusal)
         token = secrets.token_urlsafe(16)
         answer: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_seen)
+        answer.add_done_callback(_mark_retrieved)
         self._replies[token.encode()] = _Asked(subject, answer)
         reply = f"{self._inbox}.{token}"
         try:
@@ -170,15 +169,15 @@ class Link:
         finally:
             del self._replies[token.encode()]
         if raw.says_nobody_listens:
-            raise DeliveryError("nobody listens there who could answer")
+            raise DeliveryError("no responders: nobody listens on this subject")
         return raw
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Say that an answer is awaited in this block, by whatever subscription it comes.
+        """Context: a reply is expected, on any subscription (shortens back-pressure).
 
-        The connection is then not left unread for long because of another subscription without
-        room. `request` and `confirm` say so themselves.
+        A full subscription then pauses reading only briefly. `request` and `confirm` enter it
+        themselves.
         """
         with self._keeper.asking():
             yield
@@ -189,18 +188,18 @@ class Link:
             asked.answer.set_result(Raw(subject, reply, headers, data))
 
     def _note(self, event: Event) -> None:
-        """Pass an event on; where it says that there will be no answer, do not wait for one."""
+        """Pass an event on; fail the requests that can get no reply because of it."""
         if event.kind in ("disconnected", "connected"):
-            self._deaf = None  # the next connection may, whatever was said before it stood
+            self._inbox_refusal = None  # the next connection may have the permission
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":
             for asked in self._replies.values():
                 if refusal.is_of(asked.subject):
                     asked.fail(DeliveryError(str(refusal)))
         elif refusal is not None and refusal.is_of(f"{self._inbox}.*"):
-            self._deaf = refusal
+            self._inbox_refusal = refusal
             for asked in self._replies.values():
-                asked.fail(_unheard(refusal))
+                asked.fail(_inbox_error(refusal))
         self._on_event(event)
 
     # --- listening --------------------------------------------------------------------------------
@@ -213,20 +212,20 @@ class Link:
         max_messages: int = 8192,
         max_bytes: int = 8 << 20,
     ) -> RawSubscription:
-        """Subscribe, for as long as the link lives.
+        """Subscribe for the lifetime of the link.
+
+        If the server does not permit it, that is an `error` event, and an error of `confirm`.
 
         Args:
-            subject: What to listen on; wildcards as in NATS.
+            subject: The subject; wildcards as in NATS.
             queue: A group whose members share the messages.
-            max_messages: How many messages may wait to be taken.
-            max_bytes: How many bytes of header blocks and data they may have; one message may wait
-                whatever its size.
+            max_messages: How many messages may be buffered.
+            max_bytes: How many bytes of header blocks and data may be buffered; a single message
+                fits whatever its size.
 
         Raises:
-            MalformedError: If subject or queue is none.
+            MalformedError: If the subject or queue is invalid.
             ConnectionFailedError: If the link is closed.
-
-        A server that does not permit it is an event, and an error of `confirm`.
         """
         if self.state == "closed":
             raise ConnectionFailedError("the connection is closed")
@@ -250,15 +249,15 @@ class Link:
             self._subscriptions[subscription] = self._listen(subscription)
 
     def is_asking(self) -> bool:
-        """Tell whether somebody waits for an answer that has yet to be read."""
+        """Return whether a caller waits for a reply."""
         return self._keeper.is_asking
 
     def on_stall(self, stalled: bool) -> None:
-        """Take note that nothing is read because a subscription has no room, or that it goes on."""
+        """Note that reading pauses because a subscription is full, or that it resumes."""
         self._keeper.client.stalled = stalled
 
     def on_drop(self, subscription: RawSubscription) -> None:
-        """Take note that a subscription has dropped a message."""
+        """Count a message that a subscription has dropped, and report it now and then."""
         self.dropped += 1
         now = asyncio.get_running_loop().time()
         if now - self._reported.get(subscription, -_REPORTS) >= _REPORTS:
@@ -267,7 +266,7 @@ class Link:
             self._keeper.tell(Event("slow", subject=subject, dropped=dropped))
 
     async def leave(self, subscription: RawSubscription, *, at_once: bool) -> None:
-        """Unsubscribe."""
+        """Unsubscribe; unless `at_once`, wait for the messages that the server has already sent."""
         client, sid = self._keeper.client, self._subscriptions.pop(subscription, b"")
         self._reported.pop(subscription, None)
         if not sid or client.lost.done():
@@ -285,13 +284,13 @@ class Link:
     # --- the end ----------------------------------------------------------------------------------
 
     async def drain(self, timeout: float) -> None:
-        """Take no more messages, let those that came be taken, send what is to be sent; then close.
+        """Stop receiving, let buffered messages be taken, send buffered data, then close.
 
-        Tasks that iterate over a subscription come to its end. What they do with the last message
-        is theirs to wait for: publishing ends with this call.
+        Iterations over subscriptions end. Callers must wait themselves for the handling of the last
+        messages: publishing is not possible after this call.
 
         Args:
-            timeout: The most that it takes, in seconds, whatever the connection is doing.
+            timeout: The upper bound of this call, in seconds, in any state of the connection.
         """
         loop = asyncio.get_running_loop()
         end = loop.time() + timeout
@@ -319,38 +318,37 @@ class Link:
         await self._keeper.close(timeout)
 
 
-def _seen(answer: asyncio.Future[Raw]) -> None:
-    """Have nobody complain of an error that came when nobody waited for the answer any more."""
+def _mark_retrieved(answer: asyncio.Future[Raw]) -> None:
+    """Retrieve an error, so that asyncio does not log one that came after the caller gave up."""
     if not answer.cancelled():
         answer.exception()
 
 
-def _unheard(refusal: Refusal) -> DeliveryError:
-    return DeliveryError(f"{refusal}, where answers come")
+def _inbox_error(refusal: Refusal) -> DeliveryError:
+    return DeliveryError(f"{refusal}, the inbox for replies")
 
 
 @contextlib.asynccontextmanager
 async def open_link(
     options: ConnectOptions, on_event: Callable[[Event], None] = lambda _: None
 ) -> AsyncIterator[Link]:
-    """Connect to a NATS server for the life of a block, and again whenever that is necessary.
+    """Connect to a NATS server for the duration of a block, and reconnect when necessary.
 
-    A server that is not up yet is tried again until `options.timeout`; one that refuses us is not.
-    Once there was a connection, everything is tried again, for ever.
+    Retries a server that is not up yet until `options.timeout`, but not one that refuses the login.
+    After the first connection, every failure is retried, forever.
 
-    On leaving, what was published is flushed and the connection closed, in bounded time.
+    On exit, published messages are flushed and the connection is closed, in bounded time.
+    Cancellation closes a partial connection.
 
     Args:
-        options: Where to and as whom.
-        on_event: Told what happens to the connection, from within the event loop.
+        options: The servers and the login.
+        on_event: Called in the event loop with each event of the connection.
 
     Raises:
-        ConfigurationError: If a file of the options does not hold what it should.
+        ConfigurationError: If a file of the options has invalid content.
         KeyStoreError: If a file cannot be read.
-        ConnectionFailedError: If there is no connection in time; the text says what was tried, why
-            it failed and what to check.
-
-    Cancellation closes what was begun.
+        ConnectionFailedError: If connecting fails or times out; the text says which servers were
+            tried, why it failed and what to check.
     """
     link = Link(options, on_event)
     try:

@@ -1,4 +1,4 @@
-"""How to reach a NATS server and as whom: the connection flags of the nats CLI, as one value."""
+"""Connection options: the servers, login and TLS flags of the nats CLI, as one value."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _SCHEMES: Final = ("nats", "tls")
 @safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectOptions:
-    """Where to connect and as whom.
+    """The servers to connect to, and how to log in.
 
-    At most one way to log in may be given; TLS is required as soon as anything asks for it: a
-    `tls://` address, `tls_first`, or any of the TLS files.
+    At most one login method may be given. Any of these makes TLS required: a `tls://` address,
+    `tls_first`, or one of the TLS files.
 
     Raises:
-        ConfigurationError: If the settings contradict each other or an address cannot be used.
+        ConfigurationError: If the settings contradict each other or an address is invalid.
     """
 
     servers: tuple[str, ...] = field(default=(DEFAULT_SERVER,), repr=False)
-    """Addresses, `nats://` or `tls://`; not shown: they may hold a password."""
+    """Addresses, `nats://` or `tls://`; hidden in `repr`, as they may hold a password."""
     creds: Path | None = None
     """A `.creds` file: a user JWT and the seed of its nkey."""
     nkey: Path | None = None
@@ -45,44 +45,44 @@ class ConnectOptions:
     """A PEM file with the client's certificate chain, with `tls_key`."""
     tls_key: Path | None = None
     tls_ca: Path | None = None
-    """A PEM file with the authorities to believe in the place of the system's."""
+    """A PEM file with the certificate authorities to trust instead of the system's."""
     tls_first: bool = False
-    """Shake hands before the server says anything (its `handshake_first`)."""
+    """Start the TLS handshake before the server's INFO (its `handshake_first`)."""
     discover: bool = True
-    """Whether other servers are connected to that a server has named: those of its cluster."""
+    """Whether to use the servers that a server announces: those of its cluster."""
     inbox_prefix: str = "_INBOX"
     name: str = "xkeymsg"
-    """What `nats server report connections` calls this program."""
+    """The name of this program in `nats server report connections`."""
     timeout: float = 5.0
-    """How long the first connection, and a flush, may take, in seconds."""
+    """How long the first connection, and each flush, may take, in seconds."""
 
     def __post_init__(self) -> None:
         if not self.servers:
-            raise ConfigurationError("no server to connect to")
+            raise ConfigurationError("servers is empty: give at least one address")
         for server in self.servers:
             self._check_server(server)
         logins = [n for n in ("creds", "nkey", "user", "token") if getattr(self, n) is not None]
         if len(logins) > 1:
             raise ConfigurationError(f"only one of {' and '.join(logins)} can be used to log in")
         if self.password is not None and self.user is None:
-            raise ConfigurationError("a password needs a user")
+            raise ConfigurationError("password requires user")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigurationError("tls_cert and tls_key go together")
+            raise ConfigurationError("tls_cert and tls_key require each other")
         if not is_written_subject(self.inbox_prefix):
-            raise ConfigurationError("inbox_prefix is a subject without wildcards")
+            raise ConfigurationError("inbox_prefix must be a subject without wildcards")
         if not self.timeout > 0:
-            raise ConfigurationError("timeout is a number of seconds above 0")
+            raise ConfigurationError("timeout must be greater than 0 seconds")
 
     @staticmethod
     def _check_server(server: str) -> None:
-        """Refuse an address that nats-py would misread; say nothing of its user and password."""
+        """Refuse an address that nats-py would misread, without revealing its credentials."""
         try:
             parts = split_address(server)
             usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
-        except ValueError:  # urlsplit, and its port
+        except ValueError:  # from urlsplit or `port`
             usable = False
         if not usable:
-            raise ConfigurationError("a server is an address like nats://host:4222")
+            raise ConfigurationError("invalid server address; expected e.g. nats://host:4222")
 
     @property
     def tls_required(self) -> bool:
@@ -93,11 +93,11 @@ class ConnectOptions:
 
     @property
     def addresses(self) -> str:
-        """The servers for people: without user and password."""
+        """Server addresses for display, with credentials removed."""
         return ", ".join(map(_address, self.servers))
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """Build the TLS context, or None where TLS is not asked for.
+        """Build the TLS context, or return None if TLS is not required.
 
         Raises:
             ConfigurationError: If a file cannot be read or used.
@@ -107,35 +107,35 @@ class ConnectOptions:
         return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
 
     def merged(self, over: Mapping[str, Any]) -> ConnectOptions:
-        """Return these settings with some replaced, by name.
+        """Return a copy of these settings with some replaced, by name.
 
-        A way to log in replaces the whole one below it: a user name from a flag is not joined by a
+        Any login setting replaces the whole login: a user name from a flag is not combined with a
         password from a context.
 
         Raises:
-            ConfigurationError: If the result contradicts itself, or no longer asks for the TLS that
-                these settings ask for.
+            ConfigurationError: If the result contradicts itself, or does not require TLS although
+                these settings do.
         """
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         if over.keys() & _LOGIN:
             own = {name: value for name, value in own.items() if name not in _LOGIN}
         result = ConnectOptions(**(own | dict(over)))
         if self.tls_required and not result.tls_required:
-            raise ConfigurationError("TLS is asked for, and not for this server: write tls://")
+            raise ConfigurationError("the new address drops the required TLS: use tls://")
         return result
 
 
 def split_address(server: str) -> SplitResult:
-    """Return the parts of a server's address, which may be written without `nats://`.
+    """Return the parts of a server address; the scheme `nats://` is optional.
 
     Raises:
-        ValueError: If it is none, as that of `urlsplit`.
+        ValueError: If the address is invalid, as from `urlsplit`.
     """
     return urlsplit(server if "://" in server else f"nats://{server}")
 
 
 def _address(server: str) -> str:
-    """Return a server's address without user and password, and with NATS's port if it has none."""
+    """Return a server address without credentials, with NATS's port as the default."""
     parts = split_address(server)
     host = parts.netloc.rpartition("@")[2]
     port = ":4222" if parts.port is None else ""

@@ -1,12 +1,12 @@
-"""The NATS client protocol as the server writes it, and nothing looser.
+"""A strict parser of the NATS client protocol, as the server writes it.
 
-A control line ends in CR LF and its fields are separated by one space. nats-py's parser takes any
-white space for a separator, vertical tab and form feed included, and those two may stand in a
-subject: a publisher can then shift the fields of the line that carries its message.
+A control line ends in CR LF and its fields are separated by one space. nats-py's parser accepts any
+white space as a separator, vertical tab and form feed included, and a subject may contain those
+two: a publisher can then shift the fields of the line that carries its message.
 (Source: docs.nats.io, "Client Protocol"; nats-server, `parser.go` and `client.go`.)
 
-A message for a sink is handed over as it came, without a task, a queue or a lock; one for a
-subscription of nats-py's goes its way.
+Sinks get their messages directly, without a task, a queue or a lock; messages for nats-py's own
+subscriptions are processed by nats-py.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from xkeymsg.shown import safe_repr
 __all__ = ("MAX_MESSAGE", "Sink", "StrictParser")
 
 _MAX_LINE: Final = 1 << 20
-"""An INFO line of a large cluster is some ten KiB; no line is kept for ever."""
+"""Bytes of a control line that are buffered; an INFO line of a large cluster has some ten KiB."""
 
 _LONGEST_ERROR: Final = 4096
-"""What a server says of a subject is no longer; a hostile one may say anything."""
+"""Bytes of a server error that are kept: genuine ones, with a subject, are shorter."""
 
 _DIGITS: Final = 18
-"""No number of the protocol has more."""
+"""Longest number in the protocol."""
 
 MAX_MESSAGE: Final = 64 << 20
-"""nats-server's own limit to `max_payload`."""
+"""nats-server's own limit for `max_payload`."""
 
 
 Sink = Callable[[bytes, bytes, bytes, bytes], Awaitable[None] | None]
-"""Takes subject, reply, header block and payload; what it returns is awaited before the next."""
+"""Takes subject, reply, header block and payload; its result is awaited before the next message."""
 
 Head = tuple[bytes, bytes, bytes, int, int]
-"""What the line before a message says: subject, subscription, reply, sizes of headers and all."""
+"""A parsed message line: subject, subscription, reply, header size and total size."""
 
 
 def _number(digits: bytes) -> int:
-    """Read a number; `int` would take signs, underscores and white space too."""
+    """Parse a number; `int` would also accept signs, underscores and white space."""
     if not digits.isdigit() or len(digits) > _DIGITS:
         raise ProtocolError("nats: malformed message line")
     return int(digits)
 
 
 def _head(line: bytes) -> Head | None:
-    """Read the line before a message; None if it is another line. That of `MSG` has no headers."""
+    """Parse a message line, `MSG` (without headers) or `HMSG`; return None for other lines."""
     fields = line.split(b" ")
     if fields[0] == b"MSG":
         fields.insert(-1, b"0")
@@ -67,39 +67,39 @@ def _head(line: bytes) -> Head | None:
 
 
 def _end_of_line(data: bytes, position: int) -> int:
-    """Return where the line that begins at `position` ends, -1 if the rest is still to come."""
+    """Return the end of the line that begins at `position`, or -1 if it is incomplete."""
     end = data.find(b"\r\n", position)
-    # One more where there is no end: its CR may be there already.
+    # An incomplete line may already end in its CR, which does not count.
     if (end if end >= 0 else len(data) - 1) - position > _MAX_LINE:
-        raise ProtocolError("nats: a control line that does not end")
+        raise ProtocolError("nats: control line too long")
     return end
 
 
 @safe_repr
 class StrictParser(Parser):
-    """Takes bytes as they come and calls the client for each message and each order."""
+    """Parses the incoming bytes and calls the client for each message and control line."""
 
     def __init__(self, nc: Any = None) -> None:
         self.sinks: dict[bytes, Sink] = {}
-        """Who takes the messages of a subscription, by its number as it stands on the wire."""
+        """The sink of each subscription, by its number on the wire."""
         self.heard = 0
-        """How many times something was read."""
+        """Number of reads so far."""
         super().__init__(nc)
 
     def reset(self) -> None:
-        """Forget what was read: what comes next is another connection's."""
+        """Discard buffered input: the next bytes belong to another connection."""
         self.state = AWAITING_CONTROL_LINE
         self._held: list[bytes] = []  # the beginning of a line or payload
         self._held_size = 0
-        self._wanted = 0  # so much has to be there of a payload
-        self._head: Head | None = None  # of the message whose payload it is
+        self._wanted = 0  # bytes needed to complete a payload
+        self._head: Head | None = None  # the message line of that payload
         self._epoch = object()
 
     async def parse(self, data: bytes = b"") -> None:
-        """Take what was read.
+        """Parse the bytes of one read.
 
         Raises:
-            nats.errors.ProtocolError: If it is not the protocol; the client then reconnects.
+            nats.errors.ProtocolError: If they violate the protocol; the client then reconnects.
         """
         self.heard += 1
         if data and self._held:
@@ -108,9 +108,9 @@ class StrictParser(Parser):
             await self._take(data)
 
     def _held_and(self, data: bytes) -> bytes:
-        """Return what was kept with what came now, or nothing while that is not enough.
+        """Append to the buffered input, and return all of it once it is enough, else `b""`.
 
-        Pieces are joined once: a large message that comes in small ones is not copied for each.
+        Pieces are joined once, so that a large message in small pieces is not copied for each.
         """
         before = self._held[-1][-1:]
         self._held.append(data)
@@ -129,10 +129,10 @@ class StrictParser(Parser):
         self._held_size, self._head, self._wanted = len(data), head, wanted
 
     async def _take(self, data: bytes) -> None:
-        """Act on all that is complete, and keep the rest."""
+        """Process all complete lines and messages, and buffer the rest."""
         position, size, epoch = 0, len(data), self._epoch
         head = self._head
-        while self._epoch is epoch:  # or else the connection was given up
+        while self._epoch is epoch:  # a reset means that the connection was abandoned
             if head is None:
                 end = _end_of_line(data, position)
                 if end < 0:
@@ -153,7 +153,7 @@ class StrictParser(Parser):
             if sink is not None:
                 wait = sink(subject, reply, data[position:body], data[body:stop])
             else:
-                wait = self.nc._process_msg(  # noqa: SLF001 - a part of the client
+                wait = self.nc._process_msg(  # noqa: SLF001 - the parser is part of the client
                     int(sid), subject, reply, data[body:stop], data[position:body] or None
                 )
             if wait is not None:
@@ -161,7 +161,7 @@ class StrictParser(Parser):
             position, head = stop + 2, None
 
     async def _control(self, line: bytes) -> None:
-        """Act on one control line."""
+        """Process one control line."""
         operation, _, rest = line.partition(b" ")
         match operation:
             case b"PING":
@@ -170,7 +170,7 @@ class StrictParser(Parser):
                 await self.nc._process_pong()  # noqa: SLF001
             case b"-ERR":
                 text = rest[:_LONGEST_ERROR].decode("utf-8", "replace").strip().lower()
-                # It becomes the text of an error, which somebody prints.
+                # It becomes the text of an error, which may be printed.
                 text = "".join(each if each.isprintable() else "?" for each in text)
                 await self.nc._process_err(text)  # noqa: SLF001
             case b"INFO":

@@ -1,4 +1,4 @@
-"""A message as it came, and the bounded buffer in which a subscription's wait."""
+"""Raw messages, and the bounded buffer of a subscription."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from xkeymsg.transport.headers import parse_status
 __all__ = ("Owner", "Raw", "RawSubscription")
 
 _STALL: Final = 1.0
-"""Seconds that the connection is not read when nothing is taken from a full buffer."""
+"""Seconds for which a full buffer pauses reading while nothing is taken from it."""
 
 _SLICE: Final = 0.05
-"""The same while an answer is awaited that has yet to be read."""
+"""The same while a caller waits for a reply on this connection."""
 
 _NO_RESPONDERS: Final = 503
 
 _RUN: Final = 64
-"""So many messages are taken in a row before others have their turn."""
+"""Messages taken in a row before the task yields to others."""
 
 
 class Raw(NamedTuple):
-    """A message as it came: nothing is decoded before it is wanted."""
+    """A message as it arrived; nothing is decoded until needed."""
 
     subject: bytes
     reply: bytes
     headers: bytes
-    """The block as it stands on the wire, `b""` for none."""
+    """The header block as on the wire; `b""` without headers."""
     data: bytes
 
     @property
     def subject_text(self) -> str:
-        """The subject; bytes that are not UTF-8 are surrogate escapes."""
+        """The subject; bytes that are not UTF-8 become surrogate escapes."""
         return self.subject.decode("utf-8", "surrogateescape")
 
     @property
     def reply_text(self) -> str:
-        """The subject to answer to, empty for none; as `subject_text`."""
+        """The reply subject, empty without one; decoded as `subject_text`."""
         return self.reply.decode("utf-8", "surrogateescape")
 
     @property
     def says_nobody_listens(self) -> bool:
-        """Whether it is what a server answers where nobody listens; anybody can send the same."""
+        """Whether this is the server's "no responders" status; anyone can forge it."""
         if self.data or not self.headers:
             return False
         status = parse_status(self.headers)
@@ -53,63 +53,63 @@ class Raw(NamedTuple):
 
 
 class Owner(Protocol):
-    """What a subscription needs of its connection."""
+    """The interface of a subscription to its connection."""
 
     def is_asking(self) -> bool:
-        """Tell whether somebody waits for an answer that has yet to be read."""
+        """Return whether a caller waits for a reply on this connection."""
 
     def on_stall(self, stalled: bool) -> None:
-        """Take note that nothing is read, or that it goes on."""
+        """Note that reading pauses, or resumes."""
 
     def on_drop(self, subscription: RawSubscription) -> None:
-        """Take note that a message found no room."""
+        """Note that a message was dropped because the buffer is full."""
 
     async def leave(self, subscription: RawSubscription, *, at_once: bool) -> None:
-        """Unsubscribe."""
+        """Unsubscribe; unless `at_once`, wait for the messages that the server has already sent."""
 
 
 class RawSubscription:
-    """The messages of one subscription, in the order in which they came: `async for` takes them.
+    """The messages of one subscription in order of arrival, for `async for`.
 
-    Several tasks may take from one; each message goes to one of them. The iteration ends after
-    `unsubscribe`, `drain`, or the end of the connection for good, and not with a connection that is
-    lost and comes back. A task that is cancelled while it waits has taken nothing.
+    Several tasks may iterate; each message goes to one of them. The iteration ends after
+    `unsubscribe`, `drain`, or when the connection is closed, but not when it is lost and
+    reconnects. A task cancelled while it waits has taken nothing.
 
-    What waits is bounded. When it is full, the connection is not read until there is room: then all
-    its subscriptions wait, and the server in the end. If nothing was taken for a second, what does
-    not fit is dropped, counted, and reported; after a twentieth of a second already while an answer
-    is awaited over this connection, for which the taker may be waiting.
+    The buffer is bounded. While it is full, the connection is not read, which delays all its
+    subscriptions and, in the end, the server. If nothing was taken for a second, messages that do
+    not fit are dropped, counted and reported. While a caller waits for a reply on this connection,
+    the limit is a twentieth of a second: the consumer may be waiting for that very reply.
     """
 
     def __init__(
         self, owner: Owner, subject: str, queue: str, max_messages: int, max_bytes: int
     ) -> None:
         self.subject = subject
-        """What it listens on."""
+        """The subject or pattern."""
         self.queue = queue
-        """The group that shares the messages; empty for none."""
+        """The queue group that shares the messages; empty without one."""
         self.dropped = 0
-        """How many messages found no room."""
+        """Number of messages dropped because the buffer was full."""
         self._owner = owner
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._waiting: deque[Raw] = deque()
         self._bytes = 0
         self._taken = 0
-        self._hopeless = -1  # what had been taken when a stall last ended without progress
+        self._hopeless = -1  # the value of `_taken` when a stall last ended without progress
         self._takers: deque[asyncio.Future[None]] = deque()
         self._room: asyncio.Future[None] | None = None
-        self._watchers: list[asyncio.Future[None]] = []  # who wait for the buffer to be empty
+        self._watchers: list[asyncio.Future[None]] = []  # wait for the buffer to be empty
         self._ended = False
 
     @property
     def pending(self) -> int:
-        """How many messages wait to be taken."""
+        """Number of buffered messages."""
         return len(self._waiting)
 
     @property
     def ended(self) -> bool:
-        """Whether no more messages will come."""
+        """Whether the subscription has ended: no more messages will arrive."""
         return self._ended
 
     def __aiter__(self) -> RawSubscription:
@@ -126,9 +126,10 @@ class RawSubscription:
         return self._take()
 
     def take(self) -> Raw | None:
-        """Take a message that is here, without waiting; now and then None all the same.
+        """Take a buffered message without waiting, or return None.
 
-        Then, and when there is none, `anext` takes the next one, and gives others their turn.
+        Returns None also after every 64th message: the caller then uses `anext`, which yields to
+        other tasks.
         """
         return self._take() if self._waiting and self._taken % _RUN else None
 
@@ -139,8 +140,8 @@ class RawSubscription:
             timeout: How long to wait for it, in seconds.
 
         Raises:
-            DeliveryError: If none came in time.
-            ConnectionFailedError: If none will come: the subscription has ended.
+            DeliveryError: If no message came in time.
+            ConnectionFailedError: If the subscription has ended.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -151,7 +152,7 @@ class RawSubscription:
             raise ConnectionFailedError("the subscription has ended") from None
 
     async def unsubscribe(self) -> None:
-        """End it at once; what waits is dropped."""
+        """Unsubscribe at once, and drop buffered messages."""
         self._waiting.clear()
         self._bytes = 0
         self._tell_watchers()
@@ -159,33 +160,33 @@ class RawSubscription:
         await self._owner.leave(self, at_once=True)
 
     async def drain(self) -> None:
-        """Take no more from the server; what has come so far can still be taken."""
+        """Unsubscribe; the messages received so far can still be taken."""
         try:
             await self._owner.leave(self, at_once=False)
         finally:
             self.end()
 
     async def emptied(self) -> None:
-        """Wait until everything that came has been taken."""
+        """Wait until all buffered messages have been taken."""
         while self._waiting:
             taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._watchers.append(taken)
             await taken
 
     def end(self) -> None:
-        """Let the iteration end when what waits has been taken."""
+        """End the iteration after the buffered messages."""
         self._ended = True
         for taker in self._takers:
             if not taker.done():
                 taker.set_result(None)
         self._give_room()
 
-    # --- the side of the connection ---------------------------------------------------------------
+    # --- for the connection -----------------------------------------------------------------------
 
     def deliver(
         self, subject: bytes, reply: bytes, headers: bytes, data: bytes
     ) -> Awaitable[None] | None:
-        """Take a message from the parser; what is returned has to be awaited before the next."""
+        """Accept a message from the parser, which must await the result before the next one."""
         size = len(headers) + len(data)
         if len(self._waiting) >= self._max_messages or self._bytes + size > self._max_bytes:
             return self._wait_for_room(Raw(subject, reply, headers, data), size)
@@ -216,7 +217,7 @@ class RawSubscription:
         self._wake()
 
     async def _stall(self) -> None:
-        """Wait until half of the buffer is free, or for as long as nothing is taken and may be."""
+        """Wait until half of the buffer is free, a message is taken, or the time limit is over."""
         self._room = asyncio.get_running_loop().create_future()
         self._owner.on_stall(True)
         taken, waited = self._taken, 0.0
@@ -230,7 +231,7 @@ class RawSubscription:
             self._room = None
             self._owner.on_stall(False)
 
-    # --- the side of the taker --------------------------------------------------------------------
+    # --- for the consumer -------------------------------------------------------------------------
 
     def _take(self) -> Raw:
         raw = self._waiting.popleft()
@@ -256,7 +257,7 @@ class RawSubscription:
             self._room.set_result(None)
 
     def _wake(self) -> None:
-        """Wake one task that waits for a message."""
+        """Wake one task that is waiting for a message."""
         while self._takers:
             taker = self._takers.popleft()
             if not taker.done():
@@ -264,7 +265,7 @@ class RawSubscription:
                 break
 
     async def _arrival(self) -> bool:
-        """Wait until there is a message to take; False if none will come."""
+        """Wait for a message; return False if the subscription has ended."""
         while not self._waiting:
             if self._ended:
                 return False
@@ -274,7 +275,7 @@ class RawSubscription:
                 await taker
             except BaseException:
                 if taker.done() and not taker.cancelled() and self._waiting:
-                    self._wake()  # somebody else has to take what this one was woken for
+                    self._wake()  # another task has to take the message instead
                 raise
             finally:
                 if not taker.done() or taker.cancelled():

@@ -1,6 +1,6 @@
-"""What a server says when a login may not do something.
+"""Permission violations, as the server reports them.
 
-It is an error of the connection, not an answer: whoever asked would wait for one in vain.
+They arrive as errors of the connection, not as replies: a requester would wait in vain.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ _VIOLATION: Final = re.compile(
 
 
 class Refusal(NamedTuple):
-    """What is not permitted."""
+    """An operation that the server does not permit."""
 
     what: Literal["publish", "subscription"]
     subject: str
-    """On what; in small letters, as nats-py has it."""
+    """The subject, in lower case, as nats-py reports it."""
 
     def __str__(self) -> str:
         doing = "publishing" if self.what == "publish" else "listening"
         return f"the server does not permit {doing} on {self.subject}"
 
     def is_of(self, subject: str) -> bool:
-        """Tell whether it is about this subject, or one that differs in capitals alone."""
+        """Return whether the refusal concerns this subject, ignoring case."""
         return self.subject == subject.lower()
 
 
 def parse_refusal(error: Exception) -> Refusal | None:
-    """Read what is not permitted from an error of the connection, if that is what it says."""
+    """Parse a permission violation from an error of the connection, or return None."""
     match = _VIOLATION.search(str(error))
     if match is None:
         return None

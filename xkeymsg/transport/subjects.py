@@ -1,4 +1,4 @@
-"""NATS subjects: what may stand on the wire, and what a person may write."""
+"""NATS subjects: validity on the wire (permissive) and in configuration (strict)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = (
 )
 
 _MAX: Final = 2000
-"""Two subjects, a queue group and the numbers have to fit the server's 4 KiB for a line; one that
-does not would cost the connection."""
+"""Two subjects, a queue group and the numbers must fit the server's limit of 4 KiB for a line; a
+longer line would cost the connection."""
 
 _TOKEN: Final = re.compile(r"[!-)+,\-/-=?-~]+")
 """ADR-6: printable ASCII without `.`, `*` and `>`."""
@@ -28,30 +28,30 @@ _TOKEN: Final = re.compile(r"[!-)+,\-/-=?-~]+")
 
 @lru_cache(maxsize=1024)
 def encode_subject(subject: str) -> bytes:
-    """Return the bytes of a subject to publish to.
+    """Encode a subject to publish to.
 
     Raises:
-        MalformedError: If it is none: empty, or too long, or with a wildcard, white space or a
-            control character, or without bytes, as the subject of a received message may be.
+        MalformedError: If it is empty or too long, has a wildcard, white space or a control
+            character, or cannot be encoded (as may be the subject of a received message).
     """
     raw = _encode(subject)
     if not is_subject(raw):
-        raise MalformedError("a subject with a wildcard, a space, or an empty token")
+        raise MalformedError("invalid subject: wildcard, space, or empty token")
     return raw
 
 
 @lru_cache(maxsize=1024)
 def encode_pattern(pattern: str) -> bytes:
-    """Return the bytes of a subject to listen on: `*` is one token, `>`, last, one or more.
+    """Encode a subscription pattern: `*` is one token, a final `>` one or more.
 
     Raises:
-        MalformedError: If it is none.
+        MalformedError: If the pattern is invalid.
     """
     raw = _encode(pattern)
     tokens = raw.split(b".")
     fixed = tokens[:-1] if tokens[-1] == b">" else tokens
     if not all(token == b"*" or is_subject(token) for token in fixed):
-        raise MalformedError("a subject with a space, an empty token, or a wildcard out of place")
+        raise MalformedError("invalid subject: space, empty token, or misplaced wildcard")
     return raw
 
 
@@ -59,31 +59,31 @@ def _encode(subject: str) -> bytes:
     try:
         raw = subject.encode()
     except UnicodeEncodeError:
-        raise MalformedError("a subject that is not Unicode text") from None
+        raise MalformedError("invalid subject: not Unicode text") from None
     if len(raw) > _MAX:
-        raise MalformedError(f"a subject of more than {_MAX} bytes")
+        raise MalformedError(f"invalid subject: more than {_MAX} bytes")
     return raw
 
 
 def is_written_subject(text: str) -> bool:
-    """Tell whether what a person wrote is a subject of printable ASCII (ADR-6)."""
+    """Return whether a configured text is a subject of printable ASCII (ADR-6)."""
     return all(_TOKEN.fullmatch(token) for token in text.split("."))
 
 
 def is_written_pattern(text: str) -> bool:
-    """Tell whether what a person wrote is such a subject, wildcards allowed."""
+    """Return whether a configured text is such a subject, wildcards allowed."""
     tokens = text.split(".")
     fixed = tokens[:-1] if tokens[-1] == ">" else tokens
     return all(token == "*" or _TOKEN.fullmatch(token) for token in fixed)  # noqa: S105 - a wildcard
 
 
 def covers(pattern: str, other: str) -> bool:
-    """Tell whether a pattern matches a subject, or all that another pattern does."""
+    """Return whether a pattern matches a subject, or every subject of another pattern."""
     return _meet(pattern, other, within=True)
 
 
 def overlap(one: str, other: str) -> bool:
-    """Tell whether a subject can match both of two patterns."""
+    """Return whether two patterns have a matching subject in common."""
     return _meet(one, other, within=False)
 
 

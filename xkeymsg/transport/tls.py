@@ -1,4 +1,4 @@
-"""TLS as a client: whom to believe, and what to show."""
+"""TLS client settings: trusted authorities and the client certificate."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ __all__ = ("tls_context",)
 
 
 def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
-    """Return the settings of TLS; they verify, always.
+    """Return a TLS context, which always verifies the server.
 
     Args:
-        ca: A PEM file with the authorities to believe in the place of the system's.
+        ca: A PEM file with the certificate authorities to trust instead of the system's.
         cert: A PEM file with the client's certificate chain.
-        key: Its private key.
+        key: A PEM file with its private key.
 
     Raises:
         ConfigurationError: If a file cannot be read or used.
     """
     try:
         for path in filter(None, (ca, cert, key)):
-            path.open("rb").close()  # its error names the file, and that of `ssl` does not
+            path.open("rb").close()  # unlike an error of `ssl`, its error names the file
         context = ssl.create_default_context(cafile=ca)
         if cert is not None:
-            # An empty password: a key that needs one is an error, not a prompt.
+            # An empty password, so that an encrypted key is an error instead of a prompt.
             context.load_cert_chain(cert, key, password="")
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigurationError(f"a TLS file cannot be used: {error}") from error
+        raise ConfigurationError(f"cannot use a TLS file: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -77,7 +77,7 @@ def test_pairs_of_flags() -> None:
     assert (alone.user, alone.token) == (None, "secret"), "as the nats CLI has it"
     tls = options("--tlscert", "c", "--tlskey", "k", "--tlsfirst")
     assert (tls.tls_cert, tls.tls_key, tls.tls_first) == (Path("c"), Path("k"), True)
-    with pytest.raises(ConfigurationError, match="go together"):
+    with pytest.raises(ConfigurationError, match="require each other"):
         options("--tlscert", "c")
     with pytest.raises(ConfigurationError, match="only one"):
         options("--creds", "c", "--nkey", "n")
@@ -120,7 +120,7 @@ def test_flags_beside_a_context_replace_what_they_name(contexts: Path) -> None:
 
 
 def test_the_tls_of_a_context_is_not_lost_by_naming_another_server(contexts: Path) -> None:
-    with pytest.raises(ConfigurationError, match="TLS is asked for"):
+    with pytest.raises(ConfigurationError, match="drops the required TLS: use tls:"):
         options("--context", "prod", "-s", "nats://127.0.0.1:4222")
 
 

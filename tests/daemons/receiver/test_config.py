@@ -105,7 +105,7 @@ def test_good_files_have_no_errors(folder: Path) -> None:
         ),
         (
             ROUTE + '[sinks.out]\nkind = "http"\nurl = "https://a/"\ntls_ca = "none.pem"\n',
-            "sinks.out: a TLS file cannot be used",
+            "sinks.out: cannot use a TLS file",
         ),
         (STREAM.replace('"d"', '"a b"') + STDOUT, "expected is of letters, digits, _ and -"),
         (ROUTE + '[sinks.out]\nkind = "command"\ncommand = ["cat"]\n', "whole path"),
