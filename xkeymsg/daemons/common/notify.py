@@ -11,7 +11,7 @@ __all__ = ("notify", "watchdog_seconds")
 
 
 def notify(text: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Notify the service manager; return False if there is none."""
+    """Notify the service manager; return False without one."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
