@@ -210,7 +210,7 @@ class Consumer(Generic[_M]):
 
     @property
     def held(self) -> int:
-        """How many delivered messages are unacknowledged."""
+        """Number of delivered, unacknowledged messages."""
         return len(self._holding)
 
     def replay_state(self) -> ReplayState:

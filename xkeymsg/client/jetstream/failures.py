@@ -125,7 +125,7 @@ class Failures:
 
     @property
     def waiting(self) -> int:
-        """How many messages wait for a key."""
+        """Number of messages waiting for a key."""
         return len(self._waiting)
 
     def refused(self, error: Exception, sequence: int, delivered: int, now: float) -> Verdict:

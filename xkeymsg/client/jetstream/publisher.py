@@ -91,9 +91,9 @@ class StreamPublisher:
         no_stream: float = 2.0,
     ) -> None:
         self.duplicates = 0
-        """How many messages the stream had from an earlier attempt."""
+        """Number of messages that the stream had from an earlier attempt."""
         self.retries = 0
-        """How many times a message was sent again."""
+        """Number of retries."""
         self._api = api
         self._link = api.link
         self._limit = in_flight
@@ -117,7 +117,7 @@ class StreamPublisher:
 
     @property
     def in_flight(self) -> int:
-        """How many messages are unacknowledged."""
+        """Number of unacknowledged messages."""
         return len(self._flying)
 
     @property

@@ -82,7 +82,7 @@ class Puller:
         self.paused = False
         """Whether to send no requests."""
         self.suspect = False
-        """Whether to check that the consumer still exists."""
+        """Whether the consumer may no longer exist, and must be looked up."""
         self.unknown = False
         """Whether the consumer may have been replaced or reset since it was last looked up."""
         self.unserved = False

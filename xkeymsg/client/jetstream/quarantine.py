@@ -173,9 +173,9 @@ class Quarantine:
         on_blocked: Callable[[XKeyMsgError | None], None] = lambda _: None,
     ) -> None:
         self.kept = 0
-        """How many records were written."""
+        """Number of records written."""
         self.lost = 0
-        """How many unproven messages were given up without a record."""
+        """Number of unproven messages given up without a record."""
         self._link = api.link
         self._key = key
         self._names = check_name("stream", unproven), check_name("stream", proven)

@@ -29,7 +29,7 @@ def notify(text: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Return the watchdog interval of this process in seconds; None if there is no watchdog."""
+    """Return the watchdog interval of this process in seconds, or None."""
     microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not microseconds.isascii() or not microseconds.isdecimal() or int(microseconds) == 0:
         return None
