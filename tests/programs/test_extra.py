@@ -85,7 +85,7 @@ def test_what_is_too_old_is_said_as_well(run_without: Run, tmp_path: Path) -> No
     done = run_without(missing, "receiver", "--help")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "receiver: click 8.1.7 is installed, and 8.4 is needed: pip install 'xkeymsg[programs]'\n"
+        "receiver: click 8.1.7 is installed, but 8.4 is required: pip install 'xkeymsg[programs]'\n"
     )
 
 

@@ -83,17 +83,19 @@ def test_every_error_is_told_at_once_with_its_key_its_value_and_what_was_expecte
             '/daemon.toml: key.seed_file = "nowhere.seed": cannot read /nowhere.seed: '
             "No such file or directory",
             '/daemon.toml: key.user = "U1": a public key U… has 56 characters, not 2',
-            '/daemon.toml: key.created = "2999-01-01": expected is a day that has begun',
+            '/daemon.toml: key.created = "2999-01-01": expected a date that is not in the future',
             "/daemon.toml: trust: missing",
-            "/daemon.toml: nats.timeout = 0: expected is greater than 0",
-            '/daemon.toml: nats.tls_first = "yes": expected is true or false',
-            '/daemon.toml: nats.inbox_prefix = "a b": expected is a subject: tokens of printable '
+            "/daemon.toml: nats.timeout = 0: expected greater than 0",
+            '/daemon.toml: nats.tls_first = "yes": expected true or false',
+            '/daemon.toml: nats.inbox_prefix = "a b": expected a subject: tokens of printable '
             "ASCII between dots, no * or >",
-            '/daemon.toml: observe.listen = "0.0.0.0:9464": expected is 127.0.0.1:PORT, '
-            "[::1]:PORT or unix:/PATH: who can reach it sees how much comes from where",
-            "/daemon.toml: observe.level = \"loud\": expected is 'debug', 'info', 'warning' or "
+            '/daemon.toml: observe.listen = "0.0.0.0:9464": expected 127.0.0.1:PORT, '
+            "[::1]:PORT or unix:/PATH: anyone who can connect sees how many messages come from"
+            " where",
+            "/daemon.toml: observe.level = \"loud\": expected 'debug', 'info', 'warning' or "
             "'error'",
-            "/daemon.toml: observe.colour: no such setting; expected are listen, log, level, micro",
+            "/daemon.toml: observe.colour: unknown setting; expected one of listen, log, level,"
+            " micro",
         ]
     )
 
@@ -159,8 +161,8 @@ def test_passwords_in_a_file_that_everybody_can_read_are_an_error(folder: Path) 
     text = GOOD + '[nats]\nuser = "me"\npassword = "hunter2"'
     assert load(folder, text).nats.user == "me"
     assert errors(folder, text, 0o644) == [
-        "/daemon.toml: nats.password: everybody can read this file: chmod 600 it, or give this in"
-        " the environment"
+        "/daemon.toml: nats.password: this file is readable by everyone: chmod 600 it, or use the"
+        " environment"
     ]
     assert load(folder, GOOD, 0o644, NATS__USER="me", NATS__PASSWORD="x").nats.user == "me"
 
@@ -177,19 +179,22 @@ def test_a_file_that_everybody_may_write_is_refused(folder: Path) -> None:
         ("a = " + "9" * 5000, "not TOML"),
         ("[nats]\nservers = " + "[" * 300 + "]" * 300, "nats.servers"),
         ("", "key: missing"),
-        ("key = 1", "key = 1: expected is a"),
+        ("key = 1", "key = 1: expected a table"),
         ("[[key]]", "key"),
-        ('[key]\nseed_file = "a\\u0000b"', "expected is the name of a file"),
-        ('[key]\nseed_file = "bob.seed"\ncredential = "bob"', "expected is one of"),
-        ("[key]", "expected is one of seed_file and credential"),
-        ("[trust]\nanyone = true\nrequire_signature = true", "expected is peers"),
-        ("[trust]", "expected is peers, a file, or anyone = true"),
+        ('[key]\nseed_file = "a\\u0000b"', "expected a file name"),
+        ('[key]\nseed_file = "bob.seed"\ncredential = "bob"', "expected exactly one of"),
+        ("[key]", "expected exactly one of seed_file and credential"),
+        (
+            "[trust]\nanyone = true\nrequire_signature = true",
+            "require_signature = true: requires peers",
+        ),
+        ("[trust]", "expected exactly one of peers and anyone = true"),
         ('[trust]\npeers = "bob.seed"', "this is a seed"),
         ('[nats]\nservers = ["ftp://x"]', "invalid server address"),
         ('[nats]\ntls_ca = "no.pem"', "cannot use a TLS file"),
         ('[nats]\ncreds = "no.creds"', "cannot read"),
         ('[nats]\nuser = "me"\ntoken = "t"', "only one of user and token"),
-        ("[nats]\ntimeout = inf", "expected is a finite number"),
+        ("[nats]\ntimeout = inf", "expected a finite number"),
     ],
 )
 def test_what_is_wrong_is_said(folder: Path, text: str, expected: str) -> None:

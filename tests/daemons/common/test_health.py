@@ -71,7 +71,7 @@ def test_a_daemon_that_hangs_is_told_from_one_that_works(monkeypatch: pytest.Mon
         now += health_module._HANGS - 0.1
         assert get(where, "/healthz") == (200, "ok\n")
         now += 0.2  # a loop that does not turn
-        assert get(where, "/healthz") == (503, "the loop does not turn\n")
+        assert get(where, "/healthz") == (503, "the event loop is not running\n")
         assert get(where, "/readyz")[0] == 503
         health.turn()
         assert get(where, "/healthz")[0] == 200

@@ -53,9 +53,9 @@ def test_this_machine_needs_no_tls(host: str) -> None:
 
 @pytest.mark.parametrize("host", BAD_HOSTS)
 def test_everything_else_does(host: str) -> None:
-    with pytest.raises(ValueError, match="expected is"):
+    with pytest.raises(ValueError, match="expected "):
         check_url(f"http://{host}/in")
-    with pytest.raises(ValueError, match="expected is"):
+    with pytest.raises(ValueError, match="expected "):
         check_address(f"nats://{host}:4222")
     assert not is_loopback(host.strip("[]"))
 
@@ -99,7 +99,7 @@ def test_everything_else_does(host: str) -> None:
     ],
 )
 def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="expected is"):
+    with pytest.raises(ValueError, match="expected "):
         check_url(url)
 
 
@@ -107,7 +107,7 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
     "address", ["nats://127.0.0.1@evil", "ws://127.0.0.1", "127.0.0.1:4222", "nats://a,127.0.0.1"]
 )
 def test_so_is_such_an_address(address: str) -> None:
-    with pytest.raises(ValueError, match="expected is"):
+    with pytest.raises(ValueError, match="expected "):
         check_address(address)
 
 

@@ -153,7 +153,7 @@ async def test_without_its_stream_or_quarantine_it_does_not_begin(stream_stage: 
     (stage.folder / "out").mkdir()
     for text, expected in (
         (ROUTE + FILES, "the quarantine stream XKM_UNPROVEN: "),
-        (ROUTE + FILES + QUARANTINE, "there is no stream ORDERS"),
+        (ROUTE + FILES + QUARANTINE, "stream ORDERS does not exist"),
     ):
         path = stage.write(text)
         with Program("receiver", "--config", str(path)) as bob:
@@ -164,7 +164,7 @@ async def test_without_its_stream_or_quarantine_it_does_not_begin(stream_stage: 
     path = stage.write(ROUTE.replace("create_durable = true\n", "") + FILES + QUARANTINE)
     with Program("receiver", "--config", str(path)) as bob:
         assert bob.wait() == 1
-    assert "ORDERS has no durable workers; create" in bob.output("err")[-1]
+    assert "ORDERS has no durable workers: use create" in bob.output("err")[-1]
 
 
 async def test_what_it_may_not_do_is_said_as_such_and_at_once(tmp_path: Path) -> None:

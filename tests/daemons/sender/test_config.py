@@ -56,11 +56,11 @@ def test_a_short_file_is_enough(paper: Stage) -> None:
         ),
         ('recipients = ["bob"]', 'policy = "missing.toml"', "cannot read"),
         ('output = "core"', 'output = "core"\nformat = "xkv1"\nexpires = 5.0', "xkv1 has none"),
-        ('output = "core"', 'output = "plain"', "expected is 'core' or 'jetstream'"),
+        ('output = "core"', 'output = "plain"', "expected 'core' or 'jetstream'"),
         ('output = "core"', "", 'route["r"].output: missing'),
         ('output = "core"', 'output = "core"\nheaders = {xkm-a = "1"}', "is reserved"),
         ('output = "core"', 'output = "core"\nheaders = {Xkm-Reply-To = "1"}', "is reserved"),
-        ('output = "core"', 'output = "core"\nencrypt = false', "no such setting"),
+        ('output = "core"', 'output = "core"\nencrypt = false', "unknown setting"),
         ('name = "r"', 'name = "r x"', 'route["r x"].name'),
     ],
 )
@@ -134,7 +134,7 @@ def test_check_knows_names_and_says_everything_at_once(
     assert 'configuration: route["r"]: no peer is called' in said
     assert 'configuration: route["s"]: no peer holds' in said
     assert called("--config", str(paper.write(ROUTE)), "--check") == 0
-    assert "is right" in capsys.readouterr().err
+    assert "is valid" in capsys.readouterr().err
 
 
 def test_secrets_are_not_shown(paper: Stage) -> None:

@@ -88,7 +88,7 @@ async def test_exact_numbers_keep_their_digits(stage: Stage) -> None:
 async def test_a_number_that_would_become_0_is_refused_with_its_place(stage: Stage) -> None:
     code, said = stage.send(DOCUMENTS, b'{"bill": {"sum": 1e-400}}')
     assert code == 1
-    assert "/bill/sum: a number so small" in said
+    assert "/bill/sum: number too small" in said
 
 
 async def test_what_cannot_be_sealed_is_said_by_its_line_and_nothing_of_it_leaves(

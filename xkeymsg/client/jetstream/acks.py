@@ -1,7 +1,7 @@
-"""Where JetStream keeps a message, from the subject that acknowledges it, and what to answer there.
+"""JetStream's acknowledgement subjects: a message's position in its stream, and the replies.
 
-A server writes that subject, and no publisher can: it is the one place that a position may come
-from (docs/spec/envelope.md, E-80). Two forms are in use, and nothing looser is taken:
+The server writes that subject, and no publisher can: it is the only permitted source of a position
+(docs/spec/envelope.md, E-80). Two forms are in use, and nothing else is accepted:
 
     $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.<consumer's>.<stored>.<pending>
     $JS.ACK.<domain>.<account>.<stream>.<consumer>.<delivered>. … .<pending>[.<random>]
@@ -30,25 +30,25 @@ _LONG: Final = re.compile(
 )
 _LONGEST_REASON: Final = 200
 _MAX: Final = 2**63
-"""Sequences and times are below: the server's are uint64 and int64."""
+"""Exclusive limit of sequences and times; the server's are uint64 and int64."""
 
 
 class Delivery(NamedTuple):
-    """One delivery of a message of a stream."""
+    """One delivery of a stream message."""
 
     stream: bytes
     consumer: bytes
     delivered: int
-    """How many times the consumer has delivered it, this one included."""
+    """How many times the consumer has delivered it, including this one."""
     sequence: int
     consumer_sequence: int
-    """How many deliveries the consumer has made, this one included; a reset begins again at 1."""
+    """How many deliveries the consumer has made, including this one; 1 again after a reset."""
     stored_ns: int
-    """When the stream took it, in nanoseconds since 1970."""
+    """When the stream stored it, in nanoseconds since 1970."""
 
     @property
     def position(self) -> StreamPosition:
-        """The place in the stream, for the opener."""
+        """The position in the stream, for the opener."""
         return StreamPosition(
             self.stream.decode("utf-8", "surrogateescape"),
             self.sequence,
@@ -57,7 +57,7 @@ class Delivery(NamedTuple):
 
 
 def parse_ack(reply: bytes) -> Delivery | None:
-    """Read the reply subject of a message; None if it does not come from a consumer."""
+    """Parse the reply subject of a message; None if it is not from a consumer."""
     match = _SHORT.fullmatch(reply) or _LONG.fullmatch(reply)
     if match is None:
         return None
@@ -69,16 +69,15 @@ def parse_ack(reply: bytes) -> Delivery | None:
 
 
 def nak(delay: float) -> bytes:
-    """Return the answer that wants a message again, after so many seconds."""
+    """Return the reply that requests redelivery after `delay` seconds."""
     return b'-NAK {"delay":%d}' % max(1, int(delay * 1e9))
 
 
 def term(reason: str) -> bytes:
-    """Return the answer that ends the delivery of a message.
+    """Return the reply that terminates a message.
 
-    On work-queue and interest streams this deletes the message: it has to be in a quarantine
-    before. The server puts the reason into an advisory, which others read: of whatever it is, one
-    short line in ASCII is left.
+    On work-queue and interest streams this deletes the message, so it must be in quarantine before.
+    The server publishes the reason in an advisory: it is reduced to one short line of ASCII.
     """
     text = str(reason)[:_LONGEST_REASON]
     plain = "".join(each if " " <= each <= "~" else "?" for each in text)

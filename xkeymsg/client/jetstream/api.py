@@ -1,7 +1,7 @@
-"""JetStream's API: requests in JSON, and answers that are read with suspicion.
+"""JetStream's API: JSON requests, and strict parsing of untrusted replies.
 
-Who may publish to an inbox, or runs the broker, can answer anything: an answer is bounded, has to
-be an object of the expected shape, and everything else is a `DeliveryError`.
+Anyone who may publish to the inbox, or runs the broker, can send any reply. A reply is limited in
+size and must be an object of the expected form; anything else is a `DeliveryError`.
 """
 
 from __future__ import annotations
@@ -42,66 +42,66 @@ _SECONDS: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(
 
 
 def check_name(kind: str, name: str) -> str:
-    """Return the name of a stream or consumer, which becomes a token of a subject.
+    """Return the name of a stream or consumer, if it is safe as a token of a subject.
 
     Raises:
-        ConfigurationError: If it could be more than one, or no, token.
+        ConfigurationError: If it is not a single token.
         TypeError: If it is not a str.
     """
     if not isinstance(name, str):
-        raise TypeError(f"the name of a {kind} is a str, not {type(name).__name__}")
+        raise TypeError(f"{kind} name: expected str, not {type(name).__name__}")
     if not _NAME.fullmatch(name):
-        raise ConfigurationError(f"the name of a {kind} is of letters, digits, '-' and '_'")
+        raise ConfigurationError(f"invalid {kind} name (allowed: letters, digits, '-' and '_')")
     return name
 
 
 class PubAck(NamedTuple):
-    """A stream's word that it keeps a message."""
+    """A stream's acknowledgement that it has stored a message."""
 
     stream: str
     sequence: int
     duplicate: bool
-    """Whether it had one of that id before, which is then at `sequence`."""
+    """Whether it already had a message with this id, which is then at `sequence`."""
 
 
 class Stored(NamedTuple):
-    """A message as a stream keeps it."""
+    """A message stored in a stream."""
 
     subject: str
     sequence: int
     headers: list[tuple[str, str]]
     data: bytes
     stored_ms: int
-    """When the stream took it, in milliseconds since 1970."""
+    """When the stream stored it, in milliseconds since 1970."""
 
 
 def parse_answer(data: bytes) -> dict[str, Any]:
-    """Read an answer of the API, or to a publication.
+    """Parse a reply of the API, or a publish acknowledgement.
 
     Raises:
-        DeliveryError: If it says that something failed, with JetStream's own number of the error
-            as `err_code`; or if it is no such answer.
+        DeliveryError: If it reports an error (`err_code` is JetStream's error number), or if it is
+            not a valid reply.
     """
     try:
         answer = json.loads(data) if len(data) <= _LONGEST else None
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise DeliveryError("what JetStream answered is not JSON")
+        raise DeliveryError("JetStream's reply is not a JSON object")
     error = answer.get("error")
     if error is None:
         return answer
     if not isinstance(error, dict):
-        raise DeliveryError("JetStream refused, and does not say why")
+        raise DeliveryError("JetStream refused: invalid error")
     number, text = error.get("err_code"), error.get("description")
     number = number if type(number) is int and 0 <= number < _MAX else None
     text = text[:200] if isinstance(text, str) else "no reason"
-    text = "".join(each if each.isprintable() else "?" for each in text)  # somebody prints it
+    text = "".join(each if each.isprintable() else "?" for each in text)  # it may be printed
     raise DeliveryError(f"JetStream refused: {text} ({number})", err_code=number)
 
 
 def parse_puback(data: bytes) -> PubAck:
-    """Read the answer to a publication.
+    """Parse a publish acknowledgement.
 
     Raises:
         DeliveryError: As `parse_answer`.
@@ -110,7 +110,7 @@ def parse_puback(data: bytes) -> PubAck:
     match answer:
         case {"stream": str(stream), "seq": sequence} if _is_sequence(sequence):
             return PubAck(stream, sequence, answer.get("duplicate") is True)
-    raise DeliveryError("JetStream's answer is no acknowledgement")
+    raise DeliveryError("JetStream's reply is not a valid acknowledgement")
 
 
 def _is_sequence(value: object) -> bool:
@@ -129,11 +129,11 @@ def _parse_stored(message: object) -> Stored:
             else:
                 if _is_sequence(sequence):
                     return Stored(subject, sequence, parse_block(block), content, stored_ms)
-    raise DeliveryError("JetStream's answer is no stored message")
+    raise DeliveryError("JetStream's reply is not a valid stored message")
 
 
 def _milliseconds(time: str) -> int:
-    """Read a time of RFC 3339 with up to nanoseconds, which `fromisoformat` of 3.11 may not."""
+    """Parse an RFC 3339 time with up to nanoseconds, which Python 3.11 does not support."""
     match = _SECONDS.fullmatch(time)
     if match is None:
         raise ValueError
@@ -142,31 +142,30 @@ def _milliseconds(time: str) -> int:
 
 
 class API:
-    """Requests to JetStream over a link."""
+    """Client of JetStream's API.
+
+    Args:
+        link: The connection.
+        domain: The JetStream domain, if it is not the server's own.
+        timeout: Timeout of a reply, in seconds.
+    """
 
     def __init__(self, link: Link, *, domain: str | None = None, timeout: float = 5.0) -> None:
-        """Take the link.
-
-        Args:
-            link: The connection.
-            domain: The JetStream domain, where it is not the server's own.
-            timeout: How long an answer may take, in seconds.
-        """
         self.link = link
         self.timeout = timeout
         self.prefix = "$JS.API" if domain is None else f"$JS.{check_name('domain', domain)}.API"
 
     async def request(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Ask, and return the answer.
+        """Send a request, and return the parsed reply.
 
         Raises:
-            DeliveryError: If it is refused (`err_code` says why), not answered, or no answer.
+            DeliveryError: If it is refused (`err_code` says why), or there is no valid reply.
         """
         raw = await self.ask(what, body)
         return parse_answer(raw.data)
 
     async def ask(self, what: str, body: Mapping[str, Any] | None = None) -> Raw:
-        """Ask, and return the answer as it came."""
+        """Send a request, and return the raw reply."""
         data = b"" if body is None else json.dumps(body).encode()
         return await self.link.request(f"{self.prefix}.{what}", data, timeout=self.timeout)
 
@@ -174,7 +173,7 @@ class API:
         """Fetch one message of a stream.
 
         Raises:
-            DeliveryError: If it is not there (`MESSAGE_NOT_FOUND`), or may not be read.
+            DeliveryError: If it does not exist (`MESSAGE_NOT_FOUND`), or may not be read.
         """
         check_name("stream", stream)
         answer = await self.request(f"STREAM.MSG.GET.{stream}", {"seq": sequence})
@@ -184,10 +183,10 @@ class API:
         return stored
 
     async def next_message(self, stream: str, sequence: int, subject: str) -> Stored | None:
-        """Fetch the first message from a sequence on with a subject; None if there is none.
+        """Fetch the first message with a subject, starting at a sequence; None if not found.
 
         Raises:
-            DeliveryError: If the stream is not there, or may not be read.
+            DeliveryError: If the stream does not exist, or may not be read.
         """
         check_name("stream", stream)
         body = {"seq": sequence, "next_by_subj": subject}
@@ -206,7 +205,7 @@ class API:
         """Delete one message of a stream.
 
         Raises:
-            DeliveryError: If it is not there, or may not be deleted.
+            DeliveryError: If it does not exist, or may not be deleted.
         """
         check_name("stream", stream)
         await self.request(f"STREAM.MSG.DELETE.{stream}", {"seq": sequence, "no_erase": True})

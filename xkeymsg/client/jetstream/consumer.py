@@ -1,19 +1,19 @@
-"""Consuming a stream: open, handle, acknowledge; and no message that stops it.
+"""Consuming a stream: open, handle, acknowledge; no message can stop it.
 
-One task takes messages and opens them, several workers handle them, one asks the server for more
-time for slow handlers, and one notices missing heartbeats and looks the durable up. Failures are
-judged by `failing`, and a message that is given up is kept by `quarantine` before.
+One task receives and opens messages, several workers handle them, one asks the server for more time
+for slow handlers, and one detects missing heartbeats and looks up the durable. `failures` decides
+about failures, and `quarantine` stores a message before it is given up.
 
-A message that was opened is pending in the scope's replay memory. It gets its mark when its handler
-has returned or rejected it, or when the proven quarantine has acknowledged its record, and it is
-acknowledged after that, never before: an acknowledgement that is lost changes nothing, as the
-message is dropped when it comes again. A negative acknowledgement leaves it pending.
+An opened message is pending in the scope's replay memory. It gets its replay mark when its handler
+has returned or rejected it, or when the proven quarantine has acknowledged its record, and only
+after that is it acknowledged: a lost acknowledgement does no harm, because the message is dropped
+when it is redelivered. A negative acknowledgement leaves it pending.
 
-A durable that begins again begins a new scope, in which everything opens again (`restarts`).
-Messages in the hands of handlers settle in the scope in which they were opened, and are not
-acknowledged: the server would take an acknowledgement for that of the new delivery. Deliveries that
-were not opened yet are dropped: each scope that a lookup begins has an inbox of its own. While the
-durable may be another one, acknowledgements wait for the lookup.
+When a durable restarts, a new scope begins, in which everything opens again (`restarts`). Messages
+held by handlers settle in the scope in which they were opened, and are not acknowledged: the server
+would apply the acknowledgement to the new delivery. Deliveries not opened yet are dropped: each
+scope that begins at a lookup has its own inbox. While the durable may have been replaced,
+acknowledgements wait for the lookup.
 """
 
 from __future__ import annotations
@@ -60,29 +60,29 @@ _log = logging.getLogger(__name__)
 
 _TICK: Final = 0.25
 _LEAST: Final = 0.01
-"""However short a server says that a message may take."""
+"""The shortest timer interval, however short the server's `ack_wait`."""
 _CHECK: Final = 1.0
-"""Seconds between two looks whether the consumer is there."""
+"""Seconds between checks that the consumer exists."""
 _MISSING: Final = 2
-"""So many looks in a row, and it is not: a server that has just started may say so once."""
+"""Failed checks in a row until it counts as missing: one may be wrong after a server start."""
 
 _M = TypeVar("_M", bound=Message)
 
 
-class Rejected(Exception):  # noqa: N818 - a handler's answer, and no fault
-    """Raised by a handler that never wants a message again: it is terminated, and kept nowhere.
+class Rejected(Exception):  # noqa: N818 - a result, not an error
+    """Raised by a handler to reject a message for good: it is terminated without quarantine.
 
-    On work-queue and interest streams that deletes it.
+    On work-queue and interest streams that deletes it. The server publishes `reason`, of at most
+    200 characters, in an advisory: use a code.
     """
 
     def __init__(self, reason: str) -> None:
-        """Take what the advisory says, to whoever reads it: a code, of at most 200 characters."""
         super().__init__(reason)
         self.reason = reason
 
 
 class ConsumerEvent(NamedTuple):
-    """A consumer lifecycle event, for logs and metrics. It holds nothing of a message."""
+    """A consumer lifecycle event, for logs and metrics, without message content."""
 
     kind: Literal[
         "retry",
@@ -95,27 +95,28 @@ class ConsumerEvent(NamedTuple):
         "rewound",
         "delivery",
     ]
-    """`retry`: a message comes again later. `drop`: a message that was handled came again, and was
-    acknowledged and dropped. `quarantined`: kept, and terminated. `lost`: an unproven message was
-    terminated without a record. `blocked`: a proven message cannot be kept, and consuming stands
-    still; an alarm. `unblocked`: it was kept. `recreated`: the consumer was gone and is created
-    again. `rewound`: somebody has reset the consumer, or created it again; all that it delivers
-    opens again. `delivery`: an answer to JetStream could not be sent."""
+    """`retry`: a message will be retried later. `drop`: a handled message was redelivered,
+    acknowledged and dropped. `quarantined`: a message was stored in quarantine and terminated.
+    `lost`: an unproven message was terminated without a record. `blocked`: a proven message cannot
+    be stored, and consuming is blocked; an alarm. `unblocked`: it was stored. `recreated`: the
+    consumer was missing and was created again. `rewound`: the consumer was reset or recreated by
+    someone else; everything it delivers opens again. `delivery`: a reply to JetStream could not be
+    sent."""
     code: str = ""
-    """The code of the failure; `handler` for one of the handler's."""
+    """The code of the failure; `handler` if the handler failed."""
     sequence: int = 0
-    """The message's place in the stream."""
+    """The stream sequence of the message."""
     error: Exception | None = None
 
 
 class Consumer(Generic[_M]):
-    """Workers of one durable; made by `client.js.consume`.
+    """Consumer of a durable, with several workers; created by `client.js.consume`.
 
         async with client.js.consume("ORDERS", "billing", handle) as consumer:
             await consumer.wait()
 
-    The messages that a process held when it died are delivered again, to other workers or to its
-    successor: a handler is called at least once for each message, and must be idempotent.
+    Messages held by a process that dies are redelivered to other workers or to its successor: a
+    handler is called at least once for each message, and must be idempotent.
     """
 
     def __init__(
@@ -142,15 +143,15 @@ class Consumer(Generic[_M]):
         on_event: Callable[[ConsumerEvent], None] = lambda _: None,
     ) -> None:
         if not callable(handler):
-            raise TypeError(f"a handler is callable, not {type(handler).__name__}")
+            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
         if workers < 1 or prefetch < 1 or prefetch_bytes < 1:
-            raise ConfigurationError("workers, prefetch and prefetch_bytes are at least 1")
+            raise ConfigurationError("workers, prefetch and prefetch_bytes must be at least 1")
         if not 0.1 <= heartbeat <= expires / 2:
-            raise ConfigurationError("heartbeat is at least 0.1 and at most half of expires")
+            raise ConfigurationError("heartbeat must be at least 0.1 and at most half of expires")
         if on_missing not in ("error", "recreate"):
-            raise ConfigurationError("on_missing is 'error' or 'recreate'")
+            raise ConfigurationError("on_missing must be 'error' or 'recreate'")
         self.counts: Counter[str] = Counter()
-        """How often: `handled`, `redelivered`, `retry`, `drop`, `quarantined`, `lost`, …; and
+        """Counts of `handled`, `redelivered`, `retry`, `drop`, `quarantined`, `lost`, …; and
         `refused.<code>` for each code."""
         self._api, self._link = api, api.link
         self._stream, self._durable = stream, durable
@@ -158,7 +159,7 @@ class Consumer(Generic[_M]):
         self._new_opening = new_opening
         self._opening = new_opening()
         self._policy = policy or FailurePolicy()
-        self._found = found  # by whoever has looked it up; it is not asked for again then
+        self._found = found  # already looked up by the caller
         self._create = create
         self._on_missing = on_missing
         self._workers = workers
@@ -196,36 +197,36 @@ class Consumer(Generic[_M]):
 
     @property
     def is_blocked(self) -> bool:
-        """Whether consuming stands still because a proven message cannot be kept."""
+        """Whether consuming is blocked because a proven message cannot be stored."""
         return self._quarantine.is_blocked
 
     @property
     def is_unserved(self) -> bool:
-        """Whether the durable gives nothing: it refuses to, or is not heard (permissions, quorum).
+        """Whether the durable refuses requests, or is not heard (permissions, quorum).
 
-        Nobody could tell that from a quiet day.
+        Otherwise this would look like a quiet day.
         """
         return self._puller.unserved
 
     @property
     def held(self) -> int:
-        """How many messages were delivered and are not answered for."""
+        """Number of delivered, unacknowledged messages."""
         return len(self._holding)
 
     def replay_state(self) -> ReplayState:
-        """Return the state of the replay memory, which begins empty in each new scope."""
+        """Return the state of the replay memory, which starts empty in each new scope."""
         return self._opening.replay_state()
 
-    # --- life -------------------------------------------------------------------------------------
+    # --- lifecycle --------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Begin, in the background.
+        """Start in the background.
 
         Raises:
-            ConfigurationError: If it was begun before.
+            ConfigurationError: If it was started before.
         """
         if self._running is not None:
-            raise ConfigurationError("a consumer is begun once: its memory is its own")
+            raise ConfigurationError("a consumer can be started only once: create a new one")
         self._running = asyncio.create_task(self.run())
         return self
 
@@ -235,8 +236,8 @@ class Consumer(Generic[_M]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and wait until it has."""
-        assert self._running is not None  # noqa: S101 - what `__aenter__` made
+        """Stop, and wait for the end."""
+        assert self._running is not None  # noqa: S101 - set by `__aenter__`
         self.stop()
         try:
             await self._running
@@ -246,30 +247,31 @@ class Consumer(Generic[_M]):
                 raise
 
     async def wait(self) -> None:
-        """Wait for the end, which is that of `run`.
+        """Wait until `run` ends.
 
         Raises:
-            ConfigurationError: If it was not begun.
+            ConfigurationError: If it was not started.
             XKeyMsgError: As `run`.
         """
         if self._running is None:
-            raise ConfigurationError("a consumer begins with `async with`, or `run`")
+            raise ConfigurationError("the consumer is not started: use `async with`, or `run`")
         await asyncio.shield(self._running)
 
     def stop(self) -> None:
-        """Ask for no more, handle what is here, within `stop_timeout`, and end."""
+        """Request no more messages, handle those held, within `stop_timeout`, and end."""
         self._puller.paused = True
         self._stopping.set()
 
     async def run(self) -> None:
-        """Consume until `stop`, or for ever.
+        """Consume until `stop`, or forever.
 
         Raises:
-            ConfigurationError: If the durable cannot serve.
-            DeliveryError: If there is no such stream or durable, or it went, and is not to be made.
+            ConfigurationError: If workers cannot use the durable.
+            DeliveryError: If the stream or durable does not exist, or was deleted, and is not to be
+                created.
             ConnectionFailedError: If the link is closed.
 
-        Cancellation ends it at once: what was not acknowledged is delivered again in time.
+        Cancellation ends it at once: unacknowledged messages are redelivered after `ack_wait`.
         """
         try:
             found = self._found
@@ -322,7 +324,7 @@ class Consumer(Generic[_M]):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 await self._holding.emptied()
-        # What is not handled is for others, now and not after its time.
+        # Return unhandled messages to other workers now, without waiting for `ack_wait`.
         last = []
         for item in self._holding:
             if self._failures.is_last(item.delivered):
@@ -331,12 +333,12 @@ class Consumer(Generic[_M]):
                 await self._answers.give(item, nak(0))
         await self._keep(last)
         try:
-            await self._link.confirm()  # with what was acknowledged last
+            await self._link.confirm()  # flush the last acknowledgements
         except DeliveryError as error:
             self._tell("delivery", error.code, error=error)
 
     async def _keep(self, items: list[PendingMessage[_M]]) -> None:
-        """Keep what the server delivers no more, as long as that takes no longer than an answer."""
+        """Quarantine messages that the server will not redeliver, within one reply timeout."""
         keeping = [asyncio.create_task(self._give_up(i, "handler")) for i in items if i.message]
         if keeping:
             _, late = await asyncio.wait(keeping, timeout=self._api.timeout)
@@ -346,8 +348,8 @@ class Consumer(Generic[_M]):
     def _learn(self, durable: Durable) -> None:
         if durable.max_deliver > 0:
             _log.warning(
-                "durable %s of %s has a max_deliver: a message whose last delivery (%d) a process"
-                " does not survive is delivered no more; -1 is better",
+                "durable %s of %s has a max_deliver: if a process dies during a message's last"
+                " delivery (%d), the message is not delivered again; set max_deliver to -1",
                 self._durable, self._stream, durable.max_deliver,
             )  # fmt: skip
         self._restarts.learn(durable)
@@ -368,20 +370,20 @@ class Consumer(Generic[_M]):
             self._on_event(ConsumerEvent(kind, code, sequence, error))  # type: ignore[arg-type]
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as fault:  # noqa: BLE001 - not a cancellation: nothing is awaited
+        except BaseException as fault:  # noqa: BLE001 - no await, so not a cancellation
             context = {"message": "on_event raised", "exception": fault}
             asyncio.get_running_loop().call_exception_handler(context)
 
     def _on_lost(self, item: PendingMessage[Any], error: XKeyMsgError) -> None:
         self._tell("delivery", error.code, item.where.sequence, error)
 
-    # --- taking and opening -----------------------------------------------------------------------
+    # --- receiving and opening --------------------------------------------------------------------
 
     async def _take(self) -> None:
-        """Take what comes, in one scope after another.
+        """Receive and open messages, in one scope after another.
 
         Raises:
-            ConnectionFailedError: If nothing comes any more.
+            ConnectionFailedError: If the connection is closed.
         """
         taken = None
         while self._subscription is not None and self._subscription is not taken:
@@ -392,7 +394,7 @@ class Consumer(Generic[_M]):
         await asyncio.Event().wait()  # until `_stop`, which has drained the subscription, is done
 
     async def _take_from(self, subscription: RawSubscription) -> None:
-        """Take what comes, open it, and ask for more, until the subscription ends."""
+        """Receive messages, open them, and request more, until the subscription ends."""
         loop, puller, holding = asyncio.get_running_loop(), self._puller, self._holding
         async for raw in subscription:
             where = puller.take(raw)
@@ -403,15 +405,15 @@ class Consumer(Generic[_M]):
                     self._tell("rewound", sequence=where.sequence)
                 known = holding.get(where.sequence)
                 if known is not None and known.where.stored_ns != where.stored_ns:
-                    holding.forsake(known)  # of a stream that was created again
+                    holding.forsake(known)  # the stream was recreated
                     known = None
                 if known is None and len(holding) - holding.leaving >= 2 * self._prefetch:
-                    puller.strays += 1  # nobody has asked for so many; an honest one comes again
+                    puller.strays += 1  # more than requested; an honest one is redelivered
                 elif known is None:
                     item: PendingMessage[_M] = PendingMessage(raw, where, loop.time())
                     holding.add(item)
                     await self._open(item)
-                else:  # its time was over on the server, and it is still here
+                else:  # redelivered after `ack_wait`, and still held
                     known.delivered, known.reply = where.delivered, raw.reply_text
                     self.counts["redelivered"] += 1
             if puller.is_low:
@@ -420,7 +422,7 @@ class Consumer(Generic[_M]):
     async def _pull(self) -> None:
         held, size = len(self._holding) - self._holding.leaving, self._holding.bytes
         if self._puller.room(held, size):
-            # Where the server is away, the clock comes back to it.
+            # If the server is unreachable, the timer retries.
             with contextlib.suppress(DeliveryError):
                 await self._puller.pull(held, size)
 
@@ -431,21 +433,21 @@ class Consumer(Generic[_M]):
                 message = opening.open(raw, where.position)
             else:
                 message = await in_thread(opening.open, raw, where.position)
-        except Exception as error:  # noqa: BLE001 - trust is the application's; nothing ends this
+        except Exception as error:  # noqa: BLE001 - from the application's trust
             await self._refuse(item, error)
             return
         item.opened(message, opening)
         self._lanes.put(item, message.subject if self._ordered else None)
 
     async def _refuse(self, item: PendingMessage[_M], error: Exception) -> None:
-        """Do with a message that was not opened what the policy says."""
+        """Apply the policy to a message that could not be opened."""
         item.code = error.code if isinstance(error, XKeyMsgError) else "error"
         self.counts[f"refused.{item.code}"] += 1
         now = asyncio.get_running_loop().time()
         verdict = self._failures.refused(error, item.where.sequence, item.delivered, now)
-        # A redelivery of a message that was handled has lost its acknowledgement: that is usual.
+        # A redelivered message that was handled has lost its acknowledgement: that is normal.
         if verdict.action == "drop" and item.delivered == 1:
-            _log.warning("a replay in %s at %d", self._stream, item.where.sequence)
+            _log.warning("replay in %s at %d", self._stream, item.where.sequence)
         await self._carry_out(item, verdict, error)
 
     async def _carry_out(
@@ -480,7 +482,7 @@ class Consumer(Generic[_M]):
                 await self._pull()
 
     async def _handle(self, item: PendingMessage[_M], message: _M) -> bool:
-        """Handle a message; False if it is to be handled again, in its lane."""
+        """Handle a message; return False if its lane must wait for a retry."""
         item.code = "handler"
         if self._failures.is_exhausted(item.delivered):
             verdict = Verdict("quarantine", reason="handler")
@@ -496,7 +498,7 @@ class Consumer(Generic[_M]):
             return True
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # SystemExit, too: no message ends the program
+        except BaseException as error:  # also SystemExit: no message ends the program
             task = asyncio.current_task()
             cancelled = isinstance(error, asyncio.CancelledError)
             if cancelled and (task is None or task.cancelling()):
@@ -509,25 +511,25 @@ class Consumer(Generic[_M]):
         return True
 
     def _settle(self, item: PendingMessage[_M], *, handled: bool) -> None:
-        """Settle a message before it is answered for: a lost answer does not undo that."""
+        """Settle a message before the reply is sent, so that a lost reply does not undo it."""
         item.settle(handled=handled)
-        if not item.is_forsaken:  # or the count would be that of another delivery
+        if not item.is_forsaken:  # otherwise the count belongs to another delivery
             self._failures.settle(item.where.sequence)
 
     async def _fail(self, item: PendingMessage[_M], error: BaseException) -> bool:
         sequence = item.where.sequence
-        # The exception's text may repeat what was in the message: only its class is logged.
+        # The exception's text may repeat the message's content: only its class is logged.
         _log.warning(
             "the handler of %s failed at %d: %s", self._stream, sequence, type(error).__name__
         )
-        if item.is_forsaken:  # nobody would know of a retry
+        if item.is_forsaken:  # no reply is sent for it, not even a retry
             item.release()
             self._holding.release(item)
             return True
         verdict = self._failures.failed(sequence, item.delivered)
         cause = error if isinstance(error, Exception) else None
         if verdict.action == "retry" and self._ordered:
-            # The lane waits for it, so it stays here, in hand, until all are given back at the end.
+            # The lane waits for it, so it stays held, until all are returned at the end.
             self._tell("retry", "handler", sequence, cause)
             loop = asyncio.get_running_loop()
             loop.call_later(verdict.delay, self._lanes.again, item)
@@ -538,7 +540,7 @@ class Consumer(Generic[_M]):
     # --- giving up --------------------------------------------------------------------------------
 
     async def _give_up(self, item: PendingMessage[_M], reason: Reason) -> None:
-        """Keep a message, settle it, then terminate it; if we end in between, it comes again."""
+        """Quarantine a message, settle it, then terminate it; interrupted, it is redelivered."""
         unproven = reason == "undecryptable"
         sequence = item.where.sequence
         record = QuarantineRecord(
@@ -558,10 +560,10 @@ class Consumer(Generic[_M]):
                 kept = await self._quarantine.keep_proven(record)
             # Only the proven quarantine discards nothing (docs/spec/envelope.md, E-85).
             self._settle(item, handled=kept and not unproven)
-            # Outside there are two words (E-90).
+            # Others see only these two reasons (E-90).
             await self._answers.finish(item, term("undecryptable" if unproven else "refused"))
         except ConnectionFailedError:
-            return  # `run` ends with it, and the message comes again
+            return  # `run` ends, and the message is redelivered
         finally:
             self._holding.leaving -= unproven
             item.release()
@@ -572,16 +574,20 @@ class Consumer(Generic[_M]):
     def _on_blocked(self, error: XKeyMsgError | None) -> None:
         self._puller.paused = error is not None or self._stopping.is_set()
         if error is None:
-            _log.warning("the proven quarantine takes messages again")
+            _log.warning("the proven quarantine stores messages again")
             self._tell("unblocked")
             return
-        _log.error("consuming %s stands still: the quarantine: %s", self._stream, error)
+        _log.error(
+            "consuming %s is blocked: cannot write to the proven quarantine: %s",
+            self._stream,
+            error,
+        )
         self._tell("blocked", error.code, error=error)
 
-    # --- the clock --------------------------------------------------------------------------------
+    # --- the timer --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Ask for more messages, and whether the consumer is there."""
+        """Request more messages, and check that the consumer exists."""
         loop = asyncio.get_running_loop()
         puller, missing, check_at = self._puller, 0, 0.0
         while True:
@@ -607,9 +613,9 @@ class Consumer(Generic[_M]):
         return max(_LEAST, min(_TICK, self._ack_wait / 6))
 
     async def _ask_for_time(self) -> None:
-        """Keep what is here from being delivered again, here or to another worker.
+        """Extend the deadlines of held messages, so that they are not redelivered.
 
-        Nothing else may delay this: a lookup may take as long as the time for an answer.
+        Nothing else may delay this: a lookup may take as long as `ack_wait`.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -622,7 +628,7 @@ class Consumer(Generic[_M]):
                     break
 
     async def _is_missing(self) -> bool:
-        """Look the durable up; one that somebody has created again begins a new scope."""
+        """Look up the durable, return whether it is missing; if it restarted, begin a new scope."""
         puller, reconnects = self._puller, self._link.reconnects
         try:
             durable = await find_durable(self._api, self._stream, self._durable, None)
@@ -637,16 +643,16 @@ class Consumer(Generic[_M]):
         return False
 
     def _begin_scope(self) -> None:
-        """Open everything again from here on; nothing that is held now is answered for."""
+        """Begin a new replay scope; send no more replies for messages held now."""
         self._opening = self._new_opening()
         self._failures = self._failures.again()
         for item in self._holding:
             self._holding.forsake(item)
 
     async def _begin_inbox(self, durable: Durable) -> None:
-        """Begin a scope with an inbox of its own, and drop what waits on the old one.
+        """Begin a scope with its own inbox, and drop messages waiting on the old one.
 
-        Nothing may wait here between the new scope and the end of the old subscription.
+        Do not await anything else between the new scope and the end of the old subscription.
         """
         old = self._subscription
         self._learn(durable)
@@ -661,11 +667,11 @@ class Consumer(Generic[_M]):
         """Create the consumer again; it delivers from the beginning, in a new scope.
 
         Raises:
-            DeliveryError: If that is not wanted, or not possible.
+            DeliveryError: If `on_missing` is `error`, or creating it fails.
         """
         if self._on_missing == "error":
             raise DeliveryError(
-                f"consumer {self._durable} of {self._stream} is gone", CONSUMER_NOT_FOUND
+                f"consumer {self._durable} of {self._stream} was deleted", CONSUMER_NOT_FOUND
             )
         durable = await create_durable(self._api, self._stream, self._durable, self._config)
         await self._begin_inbox(durable)

@@ -1,4 +1,4 @@
-"""`client.js`: sealed messages into streams, and out of them."""
+"""`client.js`: publishing sealed messages into streams, and consuming them."""
 
 from __future__ import annotations
 
@@ -28,34 +28,32 @@ from xkeymsg.transport.link import Link
 __all__ = ("JetStream",)
 
 _OURS: Final = ("nats-msg-id", "sender", "status", "xkm-")
-"""What the names of headers in the clear may not begin with: ours, and what clients take for the
-server's word."""
+"""Forbidden prefixes of unencrypted headers: ours, and those that clients attribute to the
+server."""
 _ID: Final = len("Nats-Msg-Id: \r\n") + 22
-"""Bytes of the line with a message's id."""
+"""Bytes of the header line with a message's id."""
 _TIMEOUT: Final = 10.0
 
 
 class JetStream:
-    """Acknowledged publishing and consuming, of one client.
+    """Acknowledged publishing and consuming, for one client.
 
-    ack = await client.js.publish("orders.new", b"…", to=["bob"])
-    async with client.js.consume("ORDERS", "billing", handle) as consumer:
-        await consumer.wait()
+        ack = await client.js.publish("orders.new", b"…", to=["bob"])
+        async with client.js.consume("ORDERS", "billing", handle) as consumer:
+            await consumer.wait()
+
+    Args:
+        link: The connection.
+        core: The client's keys and trust.
+        domain: The JetStream domain, if it is not the server's own.
+        in_flight: Limit of unacknowledged messages.
     """
 
     def __init__(
         self, link: Link, core: Core, *, domain: str | None = None, in_flight: int = 256
     ) -> None:
-        """Take the connection, and what seals and opens.
-
-        Args:
-            link: The connection.
-            core: The client's keys and trust.
-            domain: The JetStream domain, where it is not the server's own.
-            in_flight: How many messages may wait for their acknowledgement.
-        """
         self.api = API(link, domain=domain)
-        """For questions to JetStream itself."""
+        """The client of JetStream's API."""
         self._core = core
         self._publisher = StreamPublisher(self.api, in_flight=in_flight)
 
@@ -72,30 +70,30 @@ class JetStream:
         timeout: float = _TIMEOUT,
         **sealing: Any,
     ) -> PubAck:
-        """Seal a message, have a stream keep it, and return the stream's word that it does.
+        """Seal and publish a message into a stream, and return the stream's acknowledgement.
 
         Args:
-            subject: What it is sealed for, and where to.
-            data: What the recipients get.
-            to: Whom it is for, as for `client.publish`.
-            clear_headers: Headers that everybody sees, those for JetStream too
+            subject: The subject, on the wire and sealed.
+            data: The plaintext.
+            to: The recipients, as for `client.publish`.
+            clear_headers: Unencrypted headers, including those for JetStream
                 (`Nats-Expected-Last-Sequence`, `Nats-TTL`).
-            timeout: How long the acknowledgement may take, in seconds, retries included: less than
+            timeout: Timeout of the acknowledgement in seconds, including retries; must be less than
                 the stream's `duplicate_window`.
             **sealing: `headers`, `content_type`, `expires`, as for `client.publish`.
 
         Raises:
-            DeliveryError: If the stream refuses it (`err_code` is JetStream's number of the error),
-                no stream takes the subject, or there was no answer in time: then it may be stored,
-                or not.
-            ConflictError: If the stream keeps another message under this one's id; or had one
-                before this was sent, and does not let us see it. An alarm: somebody saw the message
-                before the stream did.
-            PayloadTooLargeError: If the server would not take it.
+            DeliveryError: If the stream refuses it (`err_code` is JetStream's error number), no
+                stream takes the subject, or the acknowledgement timed out: then it may or may not
+                be stored.
+            ConflictError: If the stream holds another message under this one's id; or had one
+                before this was sent, and it cannot be read. This is an alarm: someone saw the
+                message before the stream did.
+            PayloadTooLargeError: If it exceeds the server's limit.
             ConnectionFailedError: If the client is closed.
-            XKeyMsgError: As sealing raises.
+            XKeyMsgError: If sealing fails.
 
-        A task that is cancelled meanwhile does not know whether the message is stored.
+        If the task is cancelled, it is unknown whether the message is stored.
         """
         future = await self.publish_async(
             subject, data, to=to, clear_headers=clear_headers, timeout=timeout, **sealing
@@ -113,10 +111,10 @@ class JetStream:
         timeout: float = _TIMEOUT,
         **sealing: Any,
     ) -> asyncio.Future[PubAck]:
-        """Seal and send a message, and return where its acknowledgement will be.
+        """Seal and send a message, and return a future of its acknowledgement.
 
-        Waits only while as many are in flight as may be. Arguments and errors are those of
-        `publish`; what happens after it was sent is raised by the future.
+        Waits only while too many messages are in flight. Arguments and errors are those of
+        `publish`; errors after sending are raised by the future.
         """
         check_subject(subject)
         block = self._block(clear_headers)
@@ -136,7 +134,7 @@ class JetStream:
         timeout: float = _TIMEOUT,
         **sealing: Any,
     ) -> PubAck:
-        """Seal a document, of which every reader sees its part, and have a stream keep it.
+        """Seal and publish a document, of which each reader can open its parts, into a stream.
 
         Args:
             subject: As for `publish`.
@@ -156,24 +154,24 @@ class JetStream:
         return await (await self._submit(subject, envelope, block, timeout))
 
     async def flush(self) -> None:
-        """Wait until no message is in flight; how each fared is for its own future to say."""
+        """Wait until no message is in flight; each future has its own result."""
         await self._publisher.flush()
 
     def _room(self, block: bytes) -> Room:
-        # With a Nats-Msg-Id; the connection counts exactly, again.
+        # Includes Nats-Msg-Id; the connection checks the exact size again.
         return Room(self.api.link.max_payload, len(block) + _ID)
 
     def _block(self, clear: Mapping[str, str] | None) -> bytes:
-        """Return the header block, in which the line with the message's id is still to come.
+        """Return the header block, without the line of the message's id.
 
         Raises:
-            MalformedError: If a header in the clear cannot be used.
+            MalformedError: If an unencrypted header is invalid.
         """
         block = self._core.outgoing.block
         if not clear:
             return block
         if any(header.lower().startswith(_OURS) for header in clear):
-            raise MalformedError("a header in the clear with a name that is set here, or reserved")
+            raise MalformedError("clear_headers: reserved header name")
         return block[:-2] + encode_block(clear)[len(b"NATS/1.0\r\n") :]
 
     async def _submit(
@@ -211,45 +209,46 @@ class JetStream:
         proven: str = PROVEN,
         on_event: Callable[[ConsumerEvent], None] = lambda _: None,
     ) -> Consumer[Any]:
-        """Return the workers of a durable, which begin with `async with`, or `run`.
+        """Return a consumer with workers of a durable; start it with `async with`, or `run`.
 
         Args:
-            stream: Whose messages.
-            durable: The consumer; processes that name the same one share its messages.
-            handler: Called with each opened message; it is acknowledged when that has returned,
-                and comes again if it raises. It is called at least once, and must be idempotent.
-            subjects: What messages may be sealed for, in subjects or NATS patterns: handlers can go
-                by `message.subject`, and not by what the broker says.
-            documents: Whether they are documents.
-            match_wire: Whether the subject on the wire has to be the sealed one.
+            stream: The stream.
+            durable: The durable; processes that name the same one share its messages.
+            handler: Called with each opened message, which is acknowledged when it returns, and
+                redelivered if it raises. It is called at least once, and must be idempotent.
+            subjects: The sealed subjects to accept, as subjects or NATS patterns: handlers can rely
+                on `message.subject` instead of the broker.
+            documents: Whether the messages are documents.
+            match_wire: Whether the subject on the wire must be the sealed one.
             max_age: How long before it was stored a message may have been sealed.
-            require_signature: Whether to refuse what is not signed by the sender's user.
-            create: How to make the durable if it is not there; nothing is an error then.
-            on_missing: What to do if it goes: end with an error, or make it again, from its
-                beginning.
-            policy: How often and how long to try before the quarantine.
-            workers: How many handlers run at a time.
-            ordered: Whether messages of one sealed subject are handled one after another, as they
-                came: in this process, and but for those that wait for a key.
-            ack_sync: Whether to wait for the server's word on each acknowledgement.
-            prefetch: Messages that may be here or on their way; at most half of the limit
+            require_signature: Whether to refuse messages not signed by the sender's user.
+            create: Options to create the durable with if it does not exist; otherwise that is an
+                error.
+            on_missing: What to do if the durable is deleted: raise an error, or create it again,
+                from its beginning.
+            policy: How often and how long to retry before the quarantine.
+            workers: Number of concurrent handlers.
+            ordered: Whether messages with the same sealed subject are handled one after another, in
+                order of arrival: within this process, and except those that wait for a key.
+            ack_sync: Whether to wait for the server's confirmation of each acknowledgement.
+            prefetch: Limit of messages held or requested; at most half of the limit
                 `replay_pending`.
-            prefetch_bytes: Bytes that they may have, roughly.
+            prefetch_bytes: Approximate limit of their bytes.
             expires: How long the server keeps a request for messages, in seconds.
-            heartbeat: How often it says that it does, in seconds; at most half of `expires`.
-            stop_timeout: How long to handle what is here when it is to stop, in seconds.
-            unproven: The quarantine stream for what nothing is proven of.
-            proven: The quarantine stream for what admitted senders made.
-            on_event: Told of what fails, and how it goes on; `blocked` is an alarm.
+            heartbeat: Interval of the server's heartbeats, in seconds; at most half of `expires`.
+            stop_timeout: How long to handle held messages when stopping, in seconds.
+            unproven: The quarantine stream for unauthenticated messages.
+            proven: The quarantine stream for messages of admitted senders.
+            on_event: Called with each `ConsumerEvent`; `blocked` is an alarm.
 
         Raises:
-            ConfigurationError: If a value makes no sense.
+            ConfigurationError: If a value is invalid.
             TypeError: If the handler is not callable.
         """
         pending = (self._core.limits or Limits()).replay_pending
-        if 2 * prefetch > pending:  # or one that is in a handler's hands would be forgotten
+        if 2 * prefetch > pending:  # or one held by a handler could be forgotten
             raise ConfigurationError(
-                f"prefetch: at most half of the limit replay_pending ({pending})"
+                f"prefetch must be at most half of the limit replay_pending ({pending})"
             )
         key = record_key(self._core.keyring.active)
         accepted = subjects if isinstance(subjects, str) else tuple(subjects)
@@ -287,5 +286,5 @@ class JetStream:
         )
 
     async def close(self) -> None:
-        """End publishing; what is in flight fails."""
+        """Stop publishing; messages in flight fail."""
         await self._publisher.close()

@@ -1,4 +1,4 @@
-"""Durable consumers: what a worker needs one to be, and making it."""
+"""Durable consumers: creating one, and checking that workers can use it."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 _NS: Final = 10**9
 _MAX: Final = 2**63
 _LONGEST_TIME: Final = 64
-"""Characters of a time that are kept; RFC 3339 with nanoseconds has 35."""
+"""Limit of characters of a time; RFC 3339 with nanoseconds has 35."""
 
 
 @safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableOptions:
-    """How a durable is made that is not there yet.
+    """Options for creating a durable that does not exist.
 
     Raises:
-        ConfigurationError: If a value makes no sense.
+        ConfigurationError: If a value is invalid.
     """
 
     filter_subjects: Iterable[str] = ()
-    """What it takes of the stream; nothing is all of it."""
+    """The subjects it delivers; empty means all of the stream."""
     ack_wait: float = 30.0
-    """Seconds until a message that nobody answers for comes again."""
+    """Seconds until an unacknowledged message is redelivered."""
     max_ack_pending: int = 1000
-    """Messages that may be out at a time, with all its workers."""
+    """Limit of unacknowledged messages, over all its workers."""
     deliver: Literal["all", "new"] = "all"
-    """Where it begins."""
+    """The message it starts with."""
 
     def __post_init__(self) -> None:
         if not self.ack_wait >= 0.1:
-            raise ConfigurationError("ack_wait is at least 0.1 seconds")
+            raise ConfigurationError("ack_wait must be at least 0.1 seconds")
         if not self.max_ack_pending >= 1:
-            raise ConfigurationError("max_ack_pending is at least 1")
+            raise ConfigurationError("max_ack_pending must be at least 1")
         if self.deliver not in ("all", "new"):
-            raise ConfigurationError("deliver is 'all' or 'new'")
+            raise ConfigurationError("deliver must be 'all' or 'new'")
         object.__setattr__(self, "filter_subjects", tuple(self.filter_subjects))
 
     def config(self, durable: str) -> dict[str, Any]:
-        """Return the consumer's configuration, as JetStream has it."""
+        """Return the consumer configuration for JetStream."""
         config: dict[str, Any] = {
             "name": durable,
             "durable_name": durable,
             "ack_policy": "explicit",
             "ack_wait": int(self.ack_wait * _NS),
             "max_ack_pending": self.max_ack_pending,
-            "max_deliver": -1,  # who fails too often goes to quarantine, which is ours to do
+            "max_deliver": -1,  # we quarantine messages that fail too often
             "deliver_policy": self.deliver,
             "replay_policy": "instant",
         }
@@ -66,29 +66,29 @@ class DurableOptions:
 
 
 class Durable(NamedTuple):
-    """What a consumer on the server is."""
+    """A consumer's state on the server."""
 
     ack_wait: float
-    """The shortest time until a message that nobody answers for comes again, in seconds."""
+    """The shortest time until an unacknowledged message is redelivered, in seconds."""
     max_ack_pending: int
     max_deliver: int
     created: str
-    """When it was created, in the server's words; another time means another durable."""
+    """When it was created, as the server's text; another time means another durable."""
     delivered: int
-    """How many deliveries it has made, redeliveries included."""
+    """How many deliveries it has made, including redeliveries."""
     config: dict[str, Any]
-    """All of it, to make it again."""
+    """Its configuration, for creating it again."""
 
 
 async def find_durable(
     api: API, stream: str, durable: str, options: DurableOptions | None
 ) -> Durable:
-    """Look a durable up; make it, if it is not there and there are options.
+    """Look up a durable; create it if it does not exist and `options` are given.
 
     Raises:
-        ConfigurationError: If it cannot serve: not a pull consumer, without acknowledgements, with
-            headers alone, or for groups of clients, of which ours is none.
-        DeliveryError: If it is not there, or the server refuses or does not answer.
+        ConfigurationError: If workers cannot use it: it is not a pull consumer, has no explicit
+            acknowledgements, delivers only headers, or has priority groups.
+        DeliveryError: If it does not exist, or the server refuses or does not reply.
     """
     check_name("stream", stream)
     check_name("consumer", durable)
@@ -102,21 +102,21 @@ async def find_durable(
 
 
 def _named(error: DeliveryError, stream: str, durable: str) -> DeliveryError:
-    """Say what is missing, where that is what JetStream says."""
+    """Name the missing stream or durable, if that is the error."""
     if error.err_code == STREAM_NOT_FOUND:
-        return DeliveryError(f"there is no stream {stream}", error.err_code)
+        return DeliveryError(f"stream {stream} does not exist", error.err_code)
     if error.err_code == CONSUMER_NOT_FOUND:
-        text = f"{stream} has no durable {durable}; create, or create_durable in a file, makes it"
+        text = f"{stream} has no durable {durable}: use create, or create_durable in a file"
         return DeliveryError(text, error.err_code)
     return error
 
 
 async def create_durable(api: API, stream: str, durable: str, config: dict[str, Any]) -> Durable:
-    """Make a durable, or find one that is just so.
+    """Create a durable, or find one with the same configuration.
 
     Raises:
         ConfigurationError: As `find_durable`.
-        DeliveryError: If the server refuses or does not answer.
+        DeliveryError: If the server refuses or does not reply.
     """
     body = {"stream_name": stream, "config": config, "action": ""}
     return _parse(await api.request(f"CONSUMER.CREATE.{stream}.{durable}", body))
@@ -126,16 +126,16 @@ def _parse(answer: dict[str, Any]) -> Durable:
     config, created = answer.get("config"), answer.get("created")
     delivered = answer.get("delivered")
     if not isinstance(config, dict):
-        raise DeliveryError("JetStream's answer is no consumer")
+        raise DeliveryError("JetStream's reply is not a valid consumer")
     if config.get("deliver_subject"):
-        raise ConfigurationError("the consumer pushes: workers need one to pull from")
+        raise ConfigurationError("the consumer is a push consumer: workers need a pull consumer")
     if config.get("ack_policy") != "explicit":
-        raise ConfigurationError("the consumer needs the acknowledgement policy 'explicit'")
+        raise ConfigurationError("the consumer must have ack_policy 'explicit'")
     if config.get("headers_only"):
-        # Every message would be empty, nobody's, and terminated: out of a work queue for good.
-        raise ConfigurationError("the consumer delivers headers alone: headers_only has to be off")
+        # Every message would be empty, fail to open, and be deleted from a work queue.
+        raise ConfigurationError("the consumer delivers only headers: turn headers_only off")
     if config.get("priority_groups"):
-        raise ConfigurationError("the consumer has priority groups, and workers are of none")
+        raise ConfigurationError("the consumer has priority groups, which workers do not support")
     backoff = config.get("backoff")
     waits = [config.get("ack_wait"), *(backoff if isinstance(backoff, list) else [])]
     known = [number for wait in waits if (number := _number(wait)) > 0]
@@ -150,5 +150,5 @@ def _parse(answer: dict[str, Any]) -> Durable:
 
 
 def _number(value: object) -> int:
-    """Return a number of the server's, an int64; a hostile one may send any."""
+    """Return a number from the server if it fits an int64, else 0: it may send any."""
     return value if type(value) is int and abs(value) < _MAX else 0

@@ -1,4 +1,4 @@
-"""Who is next: in the order of arrival, or one at a time for each sealed subject."""
+"""A key-ordered queue: items in order of arrival, or one at a time per key."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _T = TypeVar("_T")
 class KeyedQueue(Generic[_T]):
     """A queue for several workers.
 
-    With keys, what has the same key is handed out one after another, each when the one before is
-    `done`; what has none is handed out at once. It is bounded by who puts into it.
+    Items with the same key are handed out one after another, each after the previous one is `done`;
+    items without a key at once. The producer must bound the number of items.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class KeyedQueue(Generic[_T]):
         self._lanes: dict[str, deque[_T]] = {}
 
     def put(self, item: _T, key: str | None = None) -> None:
-        """Add something, behind what has the same key."""
+        """Add an item, after those with the same key."""
         if key is None:
             self._ready.put_nowait(item)
             return
@@ -35,11 +35,11 @@ class KeyedQueue(Generic[_T]):
             lane.append(item)
 
     def again(self, item: _T) -> None:
-        """Hand out once more what was handed out and is not done: its lane still waits."""
+        """Hand out an item again that is not done; its lane still waits."""
         self._ready.put_nowait(item)
 
     def done(self, key: str | None) -> None:
-        """Let the next with this key pass."""
+        """Release the next item with this key."""
         if key is None:
             return
         lane = self._lanes[key]
@@ -49,5 +49,5 @@ class KeyedQueue(Generic[_T]):
             del self._lanes[key]
 
     async def get(self) -> _T:
-        """Wait for the next."""
+        """Wait for the next item."""
         return await self._ready.get()

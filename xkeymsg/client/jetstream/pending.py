@@ -1,4 +1,4 @@
-"""The messages of a consumer that were delivered and are not acknowledged yet."""
+"""Unacknowledged messages of a consumer, and the replies for them."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ __all__ = ("Answers", "Opening", "PendingMessage", "PendingMessages")
 _M = TypeVar("_M", bound=Message)
 
 _PAUSE: Final = 0.05
-"""Seconds between two looks whether the durable is known."""
+"""Seconds between checks whether the durable is certain."""
 
 
 class Opening(Protocol[_M]):
-    """One replay scope: it opens messages, and remembers them."""
+    """A replay scope: it opens messages, and remembers them."""
 
     def open(self, raw: Raw, position: StreamPosition) -> _M:
-        """Open a message at its place in the stream; it is pending then, in its handler's hands.
+        """Open a message at its position in the stream; it is then pending, held by its handler.
 
         Raises:
             XKeyMsgError: If it cannot be opened.
         """
 
     def settle(self, message: _M, *, handled: bool) -> None:
-        """End its pending state: with a mark if it was handled, else without."""
+        """End its pending state, with a replay mark if it was handled."""
 
     def release(self, message: _M) -> None:
-        """Leave it pending, out of its handler's hands: it comes again."""
+        """Leave it pending, no longer held by its handler: it will be redelivered."""
 
     def replay_state(self) -> ReplayState:
         """Return the state of the replay memory."""
 
 
 class PendingMessage(Generic[_M]):
-    """A message that was delivered and is not acknowledged."""
+    """A delivered, unacknowledged message."""
 
     __slots__ = ("_opening", "code", "delivered", "message", "raw", "reply", "touched", "where")
 
@@ -50,18 +50,18 @@ class PendingMessage(Generic[_M]):
         self.raw = raw
         self.where = where
         self.reply = raw.reply_text
-        """Where to answer; empty where an answer would be for another delivery."""
+        """The reply subject; empty if a reply would count for another delivery."""
         self.delivered = where.delivered
         self.touched = now
-        """When it was delivered, or the server was asked for more time."""
+        """When it was delivered, or its deadline was last extended."""
         self.message: _M | None = None
-        """None until it is opened."""
+        """The opened message; None until then."""
         self._opening: Opening[_M] | None = None
         self.code = ""
         """The code of its last failure."""
 
     def opened(self, message: _M, opening: Opening[_M]) -> None:
-        """Take the message, and the scope that remembers it, whatever scope comes later."""
+        """Set the opened message, and the scope that remembers it even if a new scope begins."""
         self.message, self._opening = message, opening
 
     def settle(self, *, handled: bool) -> None:
@@ -70,24 +70,24 @@ class PendingMessage(Generic[_M]):
             self._opening.settle(self.message, handled=handled)
 
     def release(self) -> None:
-        """Leave it pending, out of our hands, if it was opened and is not settled."""
+        """Leave it pending, no longer held, if it was opened and is not settled."""
         if self.message is not None and self._opening is not None:
             self._opening.release(self.message)
 
     @property
     def is_forsaken(self) -> bool:
-        """Whether its delivery has no meaning any more, so that it is not answered for."""
+        """Whether its delivery is obsolete, so that no reply is sent."""
         return not self.reply
 
 
 class PendingMessages(Generic[_M]):
-    """All of them: by their places in the stream, and the forsaken ones."""
+    """All unacknowledged messages: those indexed by stream sequence, and the forsaken ones."""
 
     def __init__(self) -> None:
         self.bytes = 0
-        """Bytes that they have together."""
+        """Their total size in bytes."""
         self.leaving = 0
-        """How many of them go to the unproven quarantine: they take no room from others."""
+        """How many are being moved to the unproven quarantine; they do not count as held."""
         self._items: dict[int, PendingMessage[_M]] = {}
         self._forsaken: set[PendingMessage[_M]] = set()
         self._empty = asyncio.Event()
@@ -96,11 +96,11 @@ class PendingMessages(Generic[_M]):
         return len(self._items) + len(self._forsaken)
 
     def __iter__(self) -> Iterator[PendingMessage[_M]]:
-        """Iterate over a snapshot of those that are to be answered for."""
+        """Iterate over a snapshot of those that need a reply."""
         return iter(list(self._items.values()))
 
     def get(self, sequence: int) -> PendingMessage[_M] | None:
-        """Return the message of a place in the stream, if it is held."""
+        """Return the held message with a stream sequence, if any."""
         return self._items.get(sequence)
 
     def add(self, item: PendingMessage[_M]) -> None:
@@ -109,10 +109,10 @@ class PendingMessages(Generic[_M]):
         self.bytes += len(item.raw.data)
 
     def forsake(self, item: PendingMessage[_M]) -> None:
-        """Keep a message in its handler's hands, but answer for it no more.
+        """Hold a message until its handler is done, but send no more replies for it.
 
-        An acknowledgement names only the place in the stream: the server would take it for that of
-        another delivery of the place, which nobody has handled. The message counts until its
+        An acknowledgement names only the stream sequence: the server would apply it to another
+        delivery of that sequence, which is not handled yet. The message still counts until its
         handler is done, so that a broker cannot fill the memory with such messages.
         """
         if self.get(item.where.sequence) is item:
@@ -121,7 +121,7 @@ class PendingMessages(Generic[_M]):
             self._forsaken.add(item)
 
     def release(self, item: PendingMessage[_M]) -> None:
-        """Hold it no more; another delivery of its place stays."""
+        """Stop holding a message; another delivery of its sequence stays."""
         if self.get(item.where.sequence) is item:
             del self._items[item.where.sequence]
             self.bytes -= len(item.raw.data)
@@ -132,7 +132,7 @@ class PendingMessages(Generic[_M]):
             self._empty.set()
 
     def clear(self) -> None:
-        """Let go of all of them, at the end: what is pending stays so in its scope."""
+        """Release all messages, at the end; those pending stay pending in their scopes."""
         for item in (*self._items.values(), *self._forsaken):
             item.release()
         self._items.clear()
@@ -141,14 +141,21 @@ class PendingMessages(Generic[_M]):
         self._empty.set()
 
     async def emptied(self) -> None:
-        """Wait until none is held."""
+        """Wait until no message is held."""
         if len(self):
             self._empty.clear()
             await self._empty.wait()
 
 
 class Answers:
-    """Answers JetStream; what does not get there makes a message come again."""
+    """Sender of replies to JetStream; if a reply is lost, the message is redelivered.
+
+    Args:
+        api: The JetStream API client.
+        ack_sync: Whether to wait for the server's confirmation of each acknowledgement.
+        is_certain: Returns whether the durable is still the one that was last looked up.
+        on_lost: Called if a reply could not be sent or was not confirmed, with the error.
+    """
 
     def __init__(
         self,
@@ -158,26 +165,18 @@ class Answers:
         is_certain: Callable[[], bool],
         on_lost: Callable[[PendingMessage[Any], XKeyMsgError], None],
     ) -> None:
-        """Take the connection.
-
-        Args:
-            api: It.
-            ack_sync: Whether to wait for the server's word on each acknowledgement.
-            is_certain: Whether the durable is the one that was last looked up.
-            on_lost: Told of an answer that could not be sent, or was not confirmed, and why.
-        """
         self._api, self._link = api, api.link
         self._ack_sync = ack_sync
         self._is_certain = is_certain
         self._on_lost = on_lost
 
     async def _certainty(self, item: PendingMessage[Any]) -> None:
-        """Wait until the durable is known to be the one that delivered a message, or another."""
+        """Wait until it is known whether the durable is still the one that delivered a message."""
         while item.reply and not self._is_certain():  # noqa: ASYNC110 - the connection's state
             await asyncio.sleep(_PAUSE)
 
     async def finish(self, item: PendingMessage[Any], what: bytes) -> bool:
-        """Give the last answer for a message, after which the server forgets the message.
+        """Send the final reply for a message, after which the server forgets it.
 
         Raises:
             ConnectionFailedError: If the link is closed.
@@ -186,7 +185,7 @@ class Answers:
         return await self.give(item, what)
 
     async def give(self, item: PendingMessage[Any], what: bytes) -> bool:
-        """Answer for a message, and tell whether that was sent.
+        """Send a reply for a message, and return whether it was sent.
 
         Raises:
             ConnectionFailedError: If the link is closed.
@@ -197,13 +196,13 @@ class Answers:
             await self._link.publish(item.reply, what)
         except ConnectionFailedError:
             raise
-        except XKeyMsgError as error:  # or a subject that no server writes
+        except XKeyMsgError as error:  # or an invalid subject
             self._on_lost(item, error)
             return False
         return True
 
     async def acknowledge(self, item: PendingMessage[Any]) -> bool:
-        """Acknowledge a message, and tell whether that was sent, or with `ack_sync` taken.
+        """Acknowledge a message; return whether that was sent or, with `ack_sync`, confirmed.
 
         Raises:
             ConnectionFailedError: If the link is closed.

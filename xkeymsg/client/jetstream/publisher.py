@@ -1,13 +1,12 @@
-"""Publishing into streams: acknowledged, many in flight, and sent again as they were.
+"""Acknowledged publishing into streams, with many messages in flight, and retries.
 
-A message that is not acknowledged is sent again, the same bytes with the same `Nats-Msg-Id`, so
-that the stream keeps it once: after a connection was lost, where nobody listens yet, and every few
-seconds until its time is over. There is one inbox, one task that reads it and one that looks at the
-clock, whatever the number of messages.
+A message that is not acknowledged is sent again, with the same bytes and the same `Nats-Msg-Id`, so
+that the stream stores it once: after a reconnect, if no stream listens yet, and every few seconds
+until its timeout. One inbox, one task that reads it and one timer task serve all messages.
 
-An acknowledgement that says *duplicate* is our own retry only if the stream keeps our bytes. The id
-is no secret any more once the message has been sent: whoever sees it, the broker above all, can
-have put another message in its place (docs/spec/envelope.md, "Message id").
+An acknowledgement marked *duplicate* refers to our own retry only if the stream holds our bytes.
+The id is not secret once the message is sent: anyone who sees it, above all the broker, may have
+stored another message under it (docs/spec/envelope.md, "Message id").
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ __all__ = ("StreamPublisher",)
 
 _TICK: Final = 0.1
 _RETRY: Final = 2.0
-"""Seconds after which what was not answered is sent again."""
+"""Seconds after which an unacknowledged message is sent again."""
 _LONGEST: Final = 86_400.0
 _NO_STREAM_RETRY: Final = 0.25
 _UNAVAILABLE: Final = 10008
-"""JetStream's own: temporarily unavailable."""
+"""JetStream's error number for "temporarily unavailable"."""
 
 
 class _Entry:
@@ -73,7 +72,15 @@ class _Entry:
 
 
 class StreamPublisher:
-    """Sends messages to whatever stream takes their subject, and waits for its word."""
+    """Publisher that awaits a stream's acknowledgement of each message.
+
+    Args:
+        api: The JetStream API client.
+        in_flight: Limit of unacknowledged messages.
+        in_flight_bytes: Limit of their bytes; a single message of any size is accepted.
+        no_stream: After how many seconds without a listener to ask JetStream whether a stream
+            takes the subject; 0 gives up without asking.
+    """
 
     def __init__(
         self,
@@ -83,19 +90,10 @@ class StreamPublisher:
         in_flight_bytes: int = 32 << 20,
         no_stream: float = 2.0,
     ) -> None:
-        """Take the connection.
-
-        Args:
-            api: The connection, and how to ask JetStream.
-            in_flight: How many messages may wait for their acknowledgement.
-            in_flight_bytes: How many bytes they may have; one may wait whatever its size.
-            no_stream: After how many seconds in which nobody listens JetStream is asked whether
-                there is a stream at all; 0 is to give up without a question.
-        """
         self.duplicates = 0
-        """How many messages the stream had from an attempt before."""
+        """Number of messages that the stream had from an earlier attempt."""
         self.retries = 0
-        """How many times a message was sent again."""
+        """Number of retries."""
         self._api = api
         self._link = api.link
         self._limit = in_flight
@@ -119,44 +117,46 @@ class StreamPublisher:
 
     @property
     def in_flight(self) -> int:
-        """How many messages wait for their acknowledgement."""
+        """Number of unacknowledged messages."""
         return len(self._flying)
 
     @property
     def is_full(self) -> bool:
-        """Whether the next message has to wait for room."""
+        """Whether the next message must wait until fewer are in flight."""
         return len(self._flying) >= self._limit or self._bytes >= self._limit_bytes
 
     async def submit(
         self, subject: str, data: bytes, headers: bytes, *, timeout: float, known: bool = False
     ) -> asyncio.Future[PubAck]:
-        """Send a message, and return where its acknowledgement will be.
+        """Send a message, and return a future of its acknowledgement.
 
-        Waits only for room among those in flight.
+        Waits only while too many messages are in flight.
 
         Args:
-            subject: Where to.
-            data: The message, sealed.
-            headers: A header block with a `Nats-Msg-Id`, without which a retry could be kept twice.
-            timeout: How long the acknowledgement may take, in seconds, retries included. A stream
-                knows an id for its `duplicate_window`, two minutes by default: less than that.
-            known: Whether an earlier process may have sent it, under an id that nobody can guess:
-                then a duplicate is not looked at.
+            subject: The subject.
+            data: The sealed message.
+            headers: A header block with a `Nats-Msg-Id`, without which a retry could be stored
+                twice.
+            timeout: Timeout of the acknowledgement in seconds, including retries. It must be less
+                than the stream's `duplicate_window`, two minutes by default, in which the stream
+                remembers the id.
+            known: Whether an earlier process may have sent it, under an unguessable id: then a
+                duplicate is not compared.
 
         The future raises:
-            DeliveryError: If the stream refuses it (`err_code` says why), there is none, or there
-                was no answer in time: then it may be stored, or not.
-            ConflictError: If a stream keeps another message under its id.
+            DeliveryError: If the stream refuses it (`err_code` says why), no stream takes it, or
+                the acknowledgement timed out: then it may or may not be stored.
+            ConflictError: If a stream holds another message under its id.
             ConnectionFailedError: If the link is closed.
 
         Raises:
-            MalformedError: If subject is none.
-            ConfigurationError: If the timeout is none.
-            PayloadTooLargeError: If the server would not take it.
+            MalformedError: If the subject is invalid.
+            ConfigurationError: If the timeout is invalid.
+            PayloadTooLargeError: If it exceeds the server's limit.
             ConnectionFailedError: If the link is closed.
         """
         if not 0 < timeout <= _LONGEST:
-            raise ConfigurationError("timeout is a number of seconds above 0, and at most a day")
+            raise ConfigurationError("timeout must be above 0 and at most 86400 seconds")
         if self._subscription is None or self._subscription.ended:
             await self._start()
         size = len(data) + len(headers)
@@ -164,7 +164,7 @@ class StreamPublisher:
             len(self._flying) >= self._limit or self._bytes + size > self._limit_bytes
         ):
             await self._wait_for_room()
-        if self._closed:  # meanwhile, so that nobody would take the answer
+        if self._closed:  # meanwhile: the acknowledgement would not be read
             raise ConnectionFailedError("the connection is closed")
         token = b"%d" % next(self._numbers)
         entry = _Entry(subject, data, headers, f"{self._inbox}.{token.decode()}")
@@ -184,11 +184,11 @@ class StreamPublisher:
         return entry.future
 
     async def flush(self) -> None:
-        """Wait until nothing is in flight; how each fared is for its own future to say."""
+        """Wait until nothing is in flight; each future has its own result."""
         await self._idle.wait()
 
     async def close(self) -> None:
-        """End; what is in flight, or waits for room, fails."""
+        """Close; messages in flight, and callers waiting to send, fail."""
         self._closed = True
         subscription, self._subscription = self._subscription, None
         await self._background.close()
@@ -202,7 +202,7 @@ class StreamPublisher:
                 raise ConnectionFailedError("the connection is closed")
             if self._subscription is not None and not self._subscription.ended:
                 return
-            # Each message has one answer, and its retries some more.
+            # One reply for each message, and more for retries.
             self._subscription = await self._link.subscribe(
                 f"{self._inbox}.*", max_messages=4 * self._limit + 1024
             )
@@ -210,13 +210,13 @@ class StreamPublisher:
             self._background.spawn(self._watch())
 
     async def _send(self, entry: _Entry) -> None:
-        """Hand a message to the link; where that takes none now, its time will come again."""
+        """Publish a message on the link; if the link refuses it now, it becomes due for a retry."""
         entry.sent += 1
         try:
             await self._link.publish(
                 entry.subject, entry.data, headers=entry.headers, reply=entry.reply
             )
-        except DeliveryError:  # nothing of it has left
+        except DeliveryError:  # nothing was sent
             entry.sent -= 1
             entry.due = 0.0
 
@@ -229,7 +229,7 @@ class StreamPublisher:
             await waiter
         except BaseException:
             if waiter.done() and not waiter.cancelled():
-                self._give_room()  # the next one takes this one's turn
+                self._give_room()  # pass the turn on
             raise
 
     def _give_room(self) -> None:
@@ -240,7 +240,7 @@ class StreamPublisher:
                 return
 
     def _land(self, token: bytes) -> _Entry | None:
-        """Take a message out of those in flight."""
+        """Remove a message from those in flight."""
         entry = self._flying.pop(token, None)
         if entry is not None:
             self._bytes -= entry.size
@@ -273,7 +273,7 @@ class StreamPublisher:
         token = raw.subject[self._tokens_at :]
         entry = self._flying.get(token)
         if entry is None:
-            return  # the answer to a retry, after that to the first
+            return  # reply to a retry; another reply came first
         if raw.says_nobody_listens:
             self._no_stream(token, entry)
             return
@@ -286,7 +286,7 @@ class StreamPublisher:
                 self._end(token, error)
             return
         if ack.duplicate and not entry.known:
-            # It stays in flight, with its deadline, until its bytes were compared.
+            # It stays in flight, with its deadline, until its bytes are compared.
             entry.due = entry.deadline
             self._background.spawn(self._compare(token, entry, ack))
             return
@@ -308,11 +308,11 @@ class StreamPublisher:
         self._background.spawn(self._look_for_stream(entry.subject))
 
     async def _look_for_stream(self, subject: str) -> None:
-        """Give up where there is no stream; one whose leader is being elected is waited for."""
+        """Give up if no stream takes the subject; wait for one that is electing its leader."""
         try:
             answer = await self._api.request("STREAM.NAMES", {"subject": subject})
         except DeliveryError:
-            return  # the deadline decides, where nobody answers or we may not ask
+            return  # no reply, or not permitted to ask: the deadline decides
         finally:
             self._missed.discard(subject)
         if not answer.get("streams"):
@@ -321,13 +321,13 @@ class StreamPublisher:
                     self._end(token, DeliveryError(f"no stream takes {subject}"))
 
     async def _compare(self, token: bytes, entry: _Entry, ack: PubAck) -> None:
-        """Tell our own retry from another message under the id."""
+        """Distinguish our own retry from another message with the id."""
         kept = await self._kept(ack)
         if kept is None and entry.sent == 1:
-            error = "a stream had this message's id before it was sent, and does not show with what"
+            error = "a stream had this message's id before it was sent, and its copy cannot be read"
             self._end(token, ConflictError(error))
         elif kept not in (None, entry.data):
-            self._end(token, ConflictError("a stream keeps another message under this one's id"))
+            self._end(token, ConflictError("a stream holds another message under this one's id"))
         else:
             self.duplicates += 1
             self._land(token)
@@ -335,7 +335,7 @@ class StreamPublisher:
                 entry.future.set_result(ack)
 
     async def _kept(self, ack: PubAck) -> bytes | None:
-        """Return the bytes that a stream keeps; None if it is not to be seen."""
+        """Return the bytes that a stream holds; None if they cannot be read."""
         try:
             return (await self._api.message(ack.stream, ack.sequence)).data
         except XKeyMsgError:
@@ -348,10 +348,10 @@ class StreamPublisher:
         found = [value for name, value in parse_block(raw.headers) if name == "Nats-Sequence"]
         return raw.data if found == [str(ack.sequence)] else None
 
-    # --- the clock --------------------------------------------------------------------------------
+    # --- the timer --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        """Send again what is due, and give up what is over."""
+        """Resend due messages, and fail expired ones."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_TICK)
@@ -362,7 +362,7 @@ class StreamPublisher:
             self._reconnects = self._link.reconnects
             now = loop.time()
             self._expire(now)
-            # A list: answers come while we send.
+            # A list: replies arrive while we send.
             due = [e for e in self._flying.values() if lost or e.due <= now]
             for entry in due:
                 if not entry.future.done():
@@ -383,5 +383,5 @@ class StreamPublisher:
                 self._land(token)  # its publisher was cancelled
             elif entry.deadline <= now:
                 seconds = entry.timeout
-                error = f"no acknowledgement within {seconds:g} s: it may be stored, or not"
+                error = f"no acknowledgement within {seconds:g} s: it may or may not be stored"
                 self._end(token, DeliveryError(error))

@@ -1,9 +1,9 @@
-"""Pulling from a durable without a pause: requests that overlap, and what ends them.
+"""Continuous pulling from a durable, with overlapping requests.
 
-Each request has an inbox of its own below one that nobody can guess. That tells apart what the
-server says, which comes on the inbox, from what a stream holds, which comes on its own subject with
-a reply that only a server writes: a publisher's headers cannot pass for a status, nor a message
-that was sent to the inbox for one of the stream.
+Each request has its own subject below an unguessable inbox. Server statuses arrive on the inbox;
+stream messages arrive on their own subject, with a reply subject that only a server writes. So
+neither can a publisher's headers be taken for a status, nor a message sent to the inbox for a
+stream message.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _USUAL: Final = (404, 408)
 """No messages, request timeout."""
 _CONFLICT: Final = 409
 _MISSED: Final = 2.5
-"""So many heartbeats' time without a word: the consumer, or its leader, is gone."""
+"""Heartbeat intervals without a message until the consumer, or its leader, counts as gone."""
 _GRACE: Final = 2.0
 _MAX: Final = 2**63
 _PAUSE: Final = 0.25
-"""Seconds before the next request where one was refused."""
+"""Seconds until the next request after a refusal."""
 _REQUESTS: Final = 2
-"""Requests at a time."""
+"""Concurrent requests."""
 _ENDED: Final = "consumer deleted", "consumer is push based"
 _TOO_LARGE: Final = "message size exceeds maxbytes"
 _HARMLESS: Final = "batch completed", _TOO_LARGE
 _LIMIT: Final = "exceeded"
-"""What a refusal begins with that names a limit of the consumer's configuration."""
+"""The prefix of a refusal that names a limit in the consumer's configuration."""
 
 
 class _Request:
-    """One request that the server still works on."""
+    """An open request."""
 
     __slots__ = ("ends", "left")
 
@@ -54,7 +54,17 @@ class _Request:
 
 
 class Puller:
-    """Asks a durable for messages, so that some are always on their way while there is room."""
+    """Requests messages of a durable, so that some are always on their way while there is room.
+
+    Args:
+        api: The JetStream API client.
+        stream: The stream.
+        durable: The consumer.
+        prefetch: Limit of messages held or requested.
+        prefetch_bytes: Approximate limit of their bytes.
+        expires: How long the server keeps a request, in seconds.
+        heartbeat: Interval of the server's heartbeats, in seconds; at most half of `expires`.
+    """
 
     def __init__(
         self,
@@ -67,29 +77,18 @@ class Puller:
         expires: float,
         heartbeat: float,
     ) -> None:
-        """Take what to ask, and how much.
-
-        Args:
-            api: The connection.
-            stream: Whose messages.
-            durable: The consumer.
-            prefetch: Messages that may be held, or on their way.
-            prefetch_bytes: Bytes that they may have, roughly.
-            expires: How long the server keeps a request, in seconds.
-            heartbeat: How often it says that it does, in seconds; at most half of `expires`.
-        """
         self.inbox = ""
-        """What the reply subjects of requests begin with; a request's number follows."""
+        """The prefix of requests' reply subjects; a request's number follows."""
         self.paused = False
-        """Whether to ask for nothing."""
+        """Whether to send no requests."""
         self.suspect = False
-        """Whether to look if the consumer is still there."""
+        """Whether the consumer may no longer exist, and must be looked up."""
         self.unknown = False
         """Whether the consumer may have been replaced or reset since it was last looked up."""
         self.unserved = False
-        """Whether the consumer refuses what it is asked for, or is not heard at all."""
+        """Whether the consumer refuses requests, or sends nothing."""
         self.strays = 0
-        """Messages on the inbox, or with a reply, that are not this consumer's."""
+        """Number of messages that are not from this consumer."""
         self._link = api.link
         self._next = f"{api.prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._from = stream.encode(), durable.encode()
@@ -118,22 +117,22 @@ class Puller:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the consumer is the one that was last looked up, as far as anybody can tell.
+        """Whether the consumer is, as far as known, the one that was last looked up.
 
-        While it is not, nothing is requested: a message of a new consumer must not be opened in the
-        scope of the old one. Nor is anything acknowledged, because the new consumer would take the
-        acknowledgement for that of its own delivery at the same stream sequence.
+        While that is uncertain, nothing is requested: a message of a new consumer must not be
+        opened in the scope of the old one. Nor is anything acknowledged, because the new consumer
+        would apply the acknowledgement to its own delivery at the same stream sequence.
         """
-        other = self._link.reconnects != self._reconnects  # which `look` has not seen yet
+        other = self._link.reconnects != self._reconnects  # before `look` notices
         return not (self.unknown or other or self._link.state == "reconnecting")
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    # --- what comes -------------------------------------------------------------------------------
+    # --- receiving --------------------------------------------------------------------------------
 
     def take(self, raw: Raw) -> Delivery | None:
-        """Look at what came: the delivery of a message, or None for what is not for the program."""
+        """Process what arrived; return its delivery, or None if it is not a stream message."""
         self._heard = self._now()
         if raw.subject.startswith(self._prefix):
             self._take_status(raw)
@@ -164,7 +163,7 @@ class Puller:
                 self._take_refusal(status)
 
     def _take_refusal(self, status: Status) -> None:
-        """Ask again, after a moment, and first look whether there is still a consumer."""
+        """Delay the next request, and first check that the consumer still exists."""
         text = status.text.lower()
         if status.code == _CONFLICT and text in _HARMLESS:
             self._one_of_any_size = text == _TOO_LARGE
@@ -182,15 +181,15 @@ class Puller:
             self._outstanding -= request.left
 
     def forget(self) -> None:
-        """Take all requests for lost."""
+        """Treat all requests as lost."""
         self._requests.clear()
         self._outstanding = 0
         self._heard = self._now()
 
     def heed(self, config: Mapping[str, Any]) -> None:
-        """Ask for no more at a time than the consumer's configuration grants.
+        """Limit requests to what the consumer's configuration permits.
 
-        It would refuse such a request, and each that follows.
+        It would refuse larger ones, every time.
         """
         batch, expires, size = (
             value if type(value := config.get(name)) is int and 0 < value < _MAX else None
@@ -204,15 +203,15 @@ class Puller:
         if size is not None:
             self._most_bytes = min(self._most_bytes, size)
 
-    # --- what is asked ----------------------------------------------------------------------------
+    # --- requesting -------------------------------------------------------------------------------
 
     @property
     def is_low(self) -> bool:
-        """Whether so few are on their way that it is worth asking for room."""
+        """Whether few messages are on their way, so that it is worth requesting more."""
         return self._outstanding <= self._quarter
 
     def room(self, held: int, held_bytes: int) -> int:
-        """Return how many messages to ask for now; mostly 0."""
+        """Return how many messages to request now; mostly 0."""
         if not self.is_low or self.paused or len(self._requests) >= _REQUESTS:
             return 0
         room = self._prefetch - held - self._outstanding
@@ -223,10 +222,10 @@ class Puller:
         return max(room, 0)
 
     async def pull(self, held: int, held_bytes: int) -> None:
-        """Ask for more if there is room.
+        """Request more messages if there is room.
 
         Raises:
-            DeliveryError: If the server takes nothing for some time.
+            DeliveryError: If the server accepts nothing for some time.
             ConnectionFailedError: If the link is closed.
         """
         batch = min(self.room(held, held_bytes), self._most)
@@ -234,7 +233,7 @@ class Puller:
             return
         now = self._now()
         if not self.is_certain or now < self._not_before:
-            return  # the clock comes back to it
+            return  # the timer retries
         body = {"batch": batch, "expires": int(self._expires * 1e9)}
         body["idle_heartbeat"] = int(self._heartbeat * 1e9)
         if self._one_of_any_size:
@@ -256,7 +255,7 @@ class Puller:
             raise
 
     def look(self) -> None:
-        """Take note of what did not come: with each tick of the clock."""
+        """Detect lost requests and missing heartbeats; called by the timer."""
         now = self._now()
         if self._link.reconnects != self._reconnects:
             self._reconnects = self._link.reconnects

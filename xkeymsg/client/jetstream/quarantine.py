@@ -1,15 +1,17 @@
-"""Where messages go that a consumer gives up: two streams, and who may be lost from which.
+"""Quarantine (dead-letter) streams for messages that a consumer gives up.
 
-*Unproven* is what no wrap has verified of: anybody who may publish can make any number of them. Its
-stream is small and discards the oldest; the rate of writing is bounded; and what it cannot take is
-counted and given up all the same, so that strangers do not decide how fast honest messages pass.
+*Unproven* (unauthenticated) messages are those in which no wrapped key verified: anyone who may
+publish can make any number of them. Their stream is small and discards the oldest; the write rate
+is limited; and messages that it cannot store are counted and given up anyway, so that strangers do
+not decide how fast honest messages pass.
 
-*Proven* is what an admitted sender sealed for us, refused or not handled. Its stream discards
-nothing: when it is full, or not there, consuming stops and says so, until it takes the message.
+*Proven* (authenticated) messages were sealed for us by an admitted sender, and were refused or not
+handled. Their stream discards nothing: while it is full or missing, consuming stops and reports
+that, until the message is stored.
 
-A record is written, and acknowledged, before the message is terminated: on work-queue and interest
-streams that deletes it. A process that dies in between writes the record again, and the stream
-keeps one: the subject of a record is its name, and a subject holds one message.
+A record is written, and acknowledged, before the message is terminated, because on work-queue and
+interest streams that deletes it. If the process dies in between, the record is written again, and
+the stream keeps one: a record's name is its subject, and a subject holds one message.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from xkeymsg.keys import XKeyPair
 __all__ = ("PROVEN", "UNPROVEN", "Quarantine", "create_quarantine", "record_key", "stream_configs")
 
 _RECORDS: Final = b"xkm1/records"
-"""For what a key is derived that names records."""
+"""The derivation label of the key that names records."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,19 +45,19 @@ PROVEN: Final = "XKM_PROVEN"
 _UNPROVEN_TIMEOUT: Final = 1.0
 _PROVEN_TIMEOUT: Final = 5.0
 _BREAK: Final = 10.0
-"""Seconds without an attempt after the unproven stream took nothing."""
+"""Seconds without attempts after a failed write to the unproven stream."""
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds between attempts to keep what is proven; the last for ever."""
+"""Seconds between attempts to store a proven message; the last one repeats."""
 _STORE_FAILED: Final = 10077
 _NO_ROOM: Final = (10002, 10023, 10047)
-"""JetStream's numbers of what is said where an account or a server has not what is reserved."""
+"""JetStream's error numbers for insufficient storage of an account or server."""
 _DAY_NS: Final = 86_400 * 10**9
 
 
 def record_key(pair: XKeyPair) -> bytes:
-    """Return the key with which this reader names its records.
+    """Derive the key with which this receiver names its records.
 
-    Workers with one key name a record alike, and nobody else can tell how.
+    Workers with the same key use the same name for a record, and nobody else can compute it.
     """
     return pair.derive(_RECORDS)
 
@@ -63,7 +65,7 @@ def record_key(pair: XKeyPair) -> bytes:
 def stream_configs(
     unproven: str = UNPROVEN, proven: str = PROVEN, *, replicas: int = 1
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the configurations of the two streams: unproven, and proven."""
+    """Return the configurations of the unproven and the proven stream."""
     common = {
         "storage": "file",
         "retention": "limits",
@@ -78,7 +80,7 @@ def stream_configs(
         "max_msgs": 10_000,
         "max_bytes": 64 << 20,
         "max_age": 7 * _DAY_NS,
-        "description": "messages that nothing is proven of; the oldest are discarded",
+        "description": "unauthenticated messages; the oldest are discarded",
     }
     kept = {
         "name": check_name("stream", proven),
@@ -87,7 +89,7 @@ def stream_configs(
         "discard_new_per_subject": True,
         "max_msgs": 1_000_000,
         "max_bytes": 1 << 30,
-        "description": "messages of admitted senders that were refused, or not handled",
+        "description": "messages of admitted senders that were refused or not handled",
     }
     return common | small, common | kept
 
@@ -95,10 +97,10 @@ def stream_configs(
 async def create_quarantine(
     api: API, unproven: str = UNPROVEN, proven: str = PROVEN, *, replicas: int = 1
 ) -> list[str]:
-    """Create both streams, if they are not there; return the names of those made.
+    """Create the streams that do not exist; return the names of those created.
 
     Raises:
-        DeliveryError: If the server refuses, for one because a stream takes these subjects.
+        DeliveryError: If the server refuses, such as if another stream has these subjects.
     """
     made = []
     for config in stream_configs(unproven, proven, replicas=replicas):
@@ -121,21 +123,21 @@ async def _create(api: API, name: str, config: dict[str, Any]) -> None:
             raise
         room = config["max_bytes"] >> 20
         raise DeliveryError(
-            f"{name} reserves {room} MiB, and there is not so much: {error}; give the server or the"
-            " account more (max_file_store), or make the stream yourself, smaller",
+            f"{name} reserves {room} MiB, which is not available: {error}; raise the limit of the"
+            " server or account (max_file_store), or create a smaller stream yourself",
             err_code=error.err_code,
         ) from None
 
 
 class _Bucket:
-    """So many a second, and some at once."""
+    """A token bucket."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst
         self._tokens, self._at = burst, 0.0
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one."""
+        """Take a token; return whether there was one."""
         self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
         self._at = now
         if self._tokens < 1:
@@ -145,7 +147,19 @@ class _Bucket:
 
 
 class Quarantine:
-    """Keeps messages that are given up."""
+    """Store of the messages that a consumer gives up.
+
+    Args:
+        api: The JetStream API client.
+        key: 32 secret bytes, the same in all workers of a durable and after a restart; records are
+            named with it.
+        unproven: The stream for unauthenticated messages.
+        proven: The stream for messages of admitted senders.
+        rate: Limit of stored unproven messages per second.
+        burst: Limit of a burst of them.
+        on_blocked: Called with the error of each failed attempt to store a proven message, and with
+            None when all are stored.
+    """
 
     def __init__(
         self,
@@ -158,23 +172,10 @@ class Quarantine:
         burst: float = 2000.0,
         on_blocked: Callable[[XKeyMsgError | None], None] = lambda _: None,
     ) -> None:
-        """Take the connection, and a key that nobody outside knows.
-
-        Args:
-            api: The connection.
-            key: 32 bytes, the same in all workers of a durable and after a restart: names of
-                records are made with it.
-            unproven: The stream for what nothing is proven of.
-            proven: The stream for what admitted senders made.
-            rate: How many unproven messages are kept in a second.
-            burst: How many at once.
-            on_blocked: Told why a proven message could not be kept, at each attempt, and with None
-                when all are.
-        """
         self.kept = 0
-        """How many records were written."""
+        """Number of records written."""
         self.lost = 0
-        """How many unproven messages were given up without a record."""
+        """Number of unproven messages given up without a record."""
         self._link = api.link
         self._key = key
         self._names = check_name("stream", unproven), check_name("stream", proven)
@@ -189,16 +190,16 @@ class Quarantine:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether a proven message waits for its stream."""
+        """Whether a proven message is waiting to be stored."""
         return bool(self._blocked)
 
     async def close(self) -> None:
-        """End; what was not kept is not terminated either, and comes again."""
+        """Close; messages not stored are not terminated either, and will be redelivered."""
         await self._unproven.close()
         await self._proven.close()
 
     async def keep_unproven(self, record: QuarantineRecord) -> bool:
-        """Keep a message if that is possible now; False if it is not, which is counted.
+        """Store a message if possible now; otherwise count it as lost and return False.
 
         Raises:
             ConnectionFailedError: If the link is closed.
@@ -210,7 +211,7 @@ class Quarantine:
             return False
         frames = self._frames(record, self._names[0])
         try:
-            if len(frames) == 1:  # a stranger's message in pieces is not worth it
+            if len(frames) == 1:  # large messages of strangers are not kept
                 await self._write(self._unproven, frames[0], _UNPROVEN_TIMEOUT)
                 self.kept += 1
                 return True
@@ -218,14 +219,14 @@ class Quarantine:
             raise
         except XKeyMsgError as error:
             now = asyncio.get_running_loop().time()
-            if now >= self._broken_until:  # once for all that were in flight
-                _log.warning("the unproven quarantine takes nothing: %s", error)
+            if now >= self._broken_until:  # log once for all in flight
+                _log.warning("cannot write to the unproven quarantine: %s", error)
             self._broken_until = now + _BREAK
         self.lost += 1
         return False
 
     async def keep_proven(self, record: QuarantineRecord) -> bool:
-        """Keep a message, however long it takes; True in the end.
+        """Store a message, however long it takes; return True.
 
         Raises:
             ConnectionFailedError: If the link is closed.
@@ -265,4 +266,4 @@ class Quarantine:
             await (await ack)
         except DeliveryError as error:
             if error.err_code != _STORE_FAILED or "per subject" not in str(error):
-                raise  # and else the stream has it from an attempt before
+                raise  # otherwise an earlier attempt has stored it

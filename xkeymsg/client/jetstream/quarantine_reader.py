@@ -1,4 +1,4 @@
-"""Reading a quarantine: its records, whole ones, whatever else somebody has put there."""
+"""Reading quarantine streams: reassembles records, and tolerates anything else in the stream."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from xkeymsg.errors import DeliveryError, MalformedError
 __all__ = ("Entry", "drop", "entries", "entry_at")
 
 _OPEN: Final = 16
-"""Records in pieces that are put together at a time."""
+"""Limit of incomplete records held while reading."""
 
 
 class Entry(NamedTuple):
-    """What stands in a quarantine."""
+    """An entry of a quarantine stream."""
 
     number: int
-    """Its place there: that of its first piece."""
+    """The stream sequence of its first fragment."""
     places: tuple[int, ...]
-    """The places of all its pieces."""
+    """The stream sequences of all its fragments."""
     kept_ms: int
-    """When it was put there, in milliseconds since 1970."""
+    """When it was stored, in milliseconds since 1970."""
     record: QuarantineRecord | None
-    """What it holds; None if it is no record, or a piece is missing."""
+    """The record; None if it is invalid, or a fragment is missing."""
 
 
 class _Pieces:
-    """A record of which some pieces have come."""
+    """The fragments of a record read so far."""
 
     def __init__(self) -> None:
         self.stored: dict[int, Stored] = {}
@@ -41,7 +41,7 @@ class _Pieces:
         self.stored[fragment.part] = stored
 
     def entry(self) -> Entry:
-        """Return what there is of it."""
+        """Return the entry of these fragments."""
         places = sorted(each.sequence for each in self.stored.values())
         whole = set(self.stored) == set(range(1, self.count + 1))
         record = None
@@ -55,10 +55,10 @@ class _Pieces:
 async def entries(
     api: API, stream: str, *, start: int = 1, subject: str | None = None
 ) -> AsyncIterator[Entry]:
-    """Yield what stands in a quarantine stream, from a place on.
+    """Yield the entries of a quarantine stream from a sequence on.
 
     Raises:
-        DeliveryError: If it is not there, or may not be read.
+        DeliveryError: If it does not exist, or may not be read.
     """
     pieces: dict[str, _Pieces] = {}
     sequence = start
@@ -88,10 +88,10 @@ async def entries(
 
 
 async def entry_at(api: API, stream: str, number: int) -> Entry:
-    """Return the entry whose first piece is at a place.
+    """Return the entry whose first fragment has a sequence.
 
     Raises:
-        DeliveryError: If there is none, or it may not be read.
+        DeliveryError: If it does not exist, or may not be read.
     """
     stored = await api.message(stream, number)
     try:
@@ -102,13 +102,13 @@ async def entry_at(api: API, stream: str, number: int) -> Entry:
     try:
         async for entry in entries(api, stream, start=number, subject=subject):
             return entry
-    except MalformedError:  # a subject that cannot be asked for
+    except MalformedError:  # the subject cannot be requested
         pass
-    raise DeliveryError(f"nothing stands at {number} any more")
+    raise DeliveryError(f"no entry at {number}")
 
 
 async def drop(api: API, stream: str, entry: Entry) -> None:
-    """Delete an entry, the last piece first: what is left of it shows that it is not whole.
+    """Delete an entry, its last fragment first, so that a remaining part shows as incomplete.
 
     Raises:
         DeliveryError: If it may not be deleted.

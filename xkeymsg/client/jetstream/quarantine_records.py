@@ -1,16 +1,16 @@
-"""The form of a quarantine record: the ciphertext as it was, and where it came from.
+"""Format of a quarantine record: the original ciphertext, and its origin.
 
-The data of a record is the message's, byte for byte. What is known of it stands in headers:
+The data of a record is that of the message, byte for byte. The headers describe it:
 
-    Xkm-Stream, Xkm-Consumer    whose delivery it was
-    Xkm-Sequence, Xkm-Stored    its place, and when the stream took it, in milliseconds since 1970
-    Xkm-Subject                 the subject on the wire; bytes that are not plain as %xx
+    Xkm-Stream, Xkm-Consumer    the stream and consumer that delivered it
+    Xkm-Sequence, Xkm-Stored    its sequence, and when it was stored, in milliseconds since 1970
+    Xkm-Subject                 the subject on the wire; special bytes as %xx
     Xkm-Reason                  undecryptable, refused or handler
-    Xkm-Headers                 the header block that it came with, in base64, if it is not large
-    Xkm-Part                    i/n, of a message that fills max_payload and takes n records
+    Xkm-Headers                 its header block in base64, unless it is large
+    Xkm-Part                    i/n, if the message is too large for one record and takes n
 
-Only receivers may publish records. A reader of the quarantine believes the place that one names
-(docs/spec/envelope.md, E-80); nobody believes such headers on any other message.
+Only receivers may publish records. A reader of the quarantine trusts the position in a record
+(docs/spec/envelope.md, E-80); such headers on any other message are never trusted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PART: Final = re.compile(r"([1-9][0-9]?)/([1-9][0-9]?)")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _REASONS: Final = ("undecryptable", "refused", "handler")
 _LARGEST_BLOCK: Final = 8192
-"""Bytes of a header block that is kept; nothing in it is needed to open xkm1."""
+"""Limit of a stored header block in bytes; xkm1 can be opened without it."""
 _LARGEST_SUBJECT: Final = 2048
 _SAFE: Final = "!#$&'()*+,/:;<=>?@[]^`{|}~\""
 
@@ -51,12 +51,12 @@ class QuarantineRecord(NamedTuple):
     subject: bytes
     reason: Reason
     headers: bytes
-    """The block that it came with; empty if it had none, or a large one."""
+    """The message's header block; empty if it was absent, or large."""
     data: bytes
 
     @property
     def position(self) -> StreamPosition:
-        """Its place in the stream that it was taken out of."""
+        """Its position in the original stream."""
         return StreamPosition(self.stream, self.sequence, self.stored_ms)
 
     def __repr__(self) -> str:
@@ -72,7 +72,7 @@ class Frame(NamedTuple):
 
 
 class Fragment(NamedTuple):
-    """What one stored message holds of a record: mostly all of it."""
+    """The part of a record in one stored message: usually all of it."""
 
     record: QuarantineRecord
     part: int
@@ -80,10 +80,10 @@ class Fragment(NamedTuple):
 
 
 def record_id(key: bytes, record: QuarantineRecord) -> str:
-    """Return the name of a record: the same for each attempt to write it, and for nobody else.
+    """Return the name of a record: the same for each attempt to write it, and unguessable.
 
-    Who could guess it could write something under it first, and the stream would take the record
-    for a duplicate.
+    Anyone who could guess it could write something else under it first, and the stream would refuse
+    the record as a duplicate.
     """
     place = f"{record.stream}\0{record.consumer}\0{record.sequence}\0{record.stored_ms}".encode()
     digest = primitives.digest(_LABEL, place, key=key, size=16)
@@ -91,10 +91,10 @@ def record_id(key: bytes, record: QuarantineRecord) -> str:
 
 
 def encode_record(record: QuarantineRecord, name: str, quarantine: str, limit: int) -> list[Frame]:
-    """Return what to publish for a record: one message, or several where it would be too large.
+    """Encode a record for publishing: as one message, or several if it is too large.
 
     Args:
-        record: What to keep.
+        record: The record.
         name: Its `record_id`.
         quarantine: The quarantine stream.
         limit: The server's `max_payload`.
@@ -133,14 +133,14 @@ def encode_record(record: QuarantineRecord, name: str, quarantine: str, limit: i
 
 
 def parse_record(stored: Stored) -> Fragment:
-    """Read a message of a quarantine stream.
+    """Parse a message of a quarantine stream.
 
     Raises:
-        MalformedError: If it is no record.
+        MalformedError: If it is not a valid record.
     """
     headers = {name: value for name, value in stored.headers if name.startswith("Xkm-")}
     if len(headers) != sum(name.startswith("Xkm-") for name, _ in stored.headers):
-        raise MalformedError("a quarantine record with a header twice")
+        raise MalformedError("quarantine record: duplicate header")
     numbers = headers.get("Xkm-Sequence", ""), headers.get("Xkm-Stored", "")
     names = headers.get("Xkm-Stream", ""), headers.get("Xkm-Consumer", "")
     reason = headers.get("Xkm-Reason", "")
@@ -152,12 +152,12 @@ def parse_record(stored: Stored) -> Fragment:
         and part is not None
         and int(part[1]) <= int(part[2])
     ):
-        raise MalformedError("no quarantine record")
+        raise MalformedError("not a valid quarantine record")
     try:
         block = base64.b64decode(headers.get("Xkm-Headers", ""), validate=True)
         subject = unquote_to_bytes(headers.get("Xkm-Subject", ""))
-    except (binascii.Error, ValueError):  # a surrogate escape is a UnicodeError
-        raise MalformedError("no quarantine record") from None
+    except (binascii.Error, ValueError):  # a UnicodeError, for a surrogate, is a ValueError
+        raise MalformedError("not a valid quarantine record") from None
     record = QuarantineRecord(
         names[0],
         names[1],

@@ -1,8 +1,8 @@
-"""Opening quarantine records later, by the reader itself, which alone believes where they were.
+"""Opening quarantine records later, by the receiver itself: only it trusts their positions.
 
-A record is read from the quarantine stream by a local command of the reader's, and opened with the
-position that it names (docs/spec/envelope.md, E-80). Nothing is published anywhere: a message that
-went back to its subject would be a replay there.
+A local command of the receiver reads a record from the quarantine stream, and opens it with the
+position named in it (docs/spec/envelope.md, E-80). Nothing is published: a message returned to its
+subject would be a replay there.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ __all__ = ("Replay",)
 
 
 class Replay:
-    """One run, which is a replay scope of its own."""
+    """One run over quarantine records, with its own replay scope.
+
+    Args:
+        keys: The receiver's keys, including retired ones.
+        senders: The admitted senders.
+        subjects: The sealed subjects to accept: subjects or NATS patterns.
+        max_age: How long before it was stored a message may have been sealed.
+
+    Raises:
+        ConfigurationError: As `Opener`.
+    """
 
     def __init__(
         self,
@@ -31,22 +41,11 @@ class Replay:
         *,
         max_age: timedelta | None = None,
     ) -> None:
-        """Take the reader's keys, and what it accepts.
-
-        Args:
-            keys: The reader's, retired ones too.
-            senders: Whom it admits.
-            subjects: What messages may be sealed for: subjects, or NATS patterns.
-            max_age: How long before it was stored a message may have been sealed.
-
-        Raises:
-            ConfigurationError: As `Opener`.
-        """
         self._opener = Opener(keys, senders, max_age=max_age)
         self._subjects = tuple(subjects)
 
     def open(self, record: QuarantineRecord) -> Message:
-        """Open a record: a payload, or as a `View` a document. Call `settle` when it is handled.
+        """Open the payload or document (as a `View`) of a record; call `settle` once handled.
 
         Raises:
             XKeyMsgError: As `Opener.open`.

@@ -1,20 +1,20 @@
-"""Detection of a durable that begins again: deleted and created again, or reset.
+"""Detection of a durable that restarted: deleted and created again, or reset.
 
 Replay marks belong to one scope: a stream, a durable, and the time of its creation. When a durable
 is reset (`CONSUMER.RESET`), or deleted and created again, everything it delivers must open again,
-so a new scope begins. Two facts show that, and both are the server's word:
+so a new scope begins. Two values from the server show that:
 
-    the time of creation    in every answer about the durable
+    the time of creation    in every reply about the durable
     the consumer sequence   in the subject of each acknowledgement; it counts deliveries from 1
 
 The server increments the consumer sequence with each delivery, redeliveries included, and a worker
 receives them in that order: a sequence that does not increase is a restart. There is one exception.
-A server that was killed may have lost the last part of its count; messages of that part that were
-handled must not be handled again for that. It takes an interruption, after which the durable is
-looked up before it is asked for messages: a count that is at most `max_ack_pending` behind goes on
+A server that was killed may have lost the last part of its count; handled messages of that part
+must not be handled again because of that. It takes an interruption, after which the durable is
+looked up before messages are requested: a count that is at most `max_ack_pending` behind continues
 from there.
 
-The count usually shows a restart first. The time of creation is then that of the next answer.
+The count usually shows a restart first. The time of creation is then taken from the next reply.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xkeymsg.client.jetstream.durables import Durable
 __all__ = ("Restarts",)
 
 _PENDING: Final = 1000
-"""The tolerance where `max_ack_pending` is unlimited."""
+"""The tolerance if `max_ack_pending` is unlimited."""
 
 
 class Restarts:
@@ -38,12 +38,12 @@ class Restarts:
         self._last = 0
 
     def learn(self, durable: Durable, *, interrupted: bool = False) -> bool:
-        """Record the server's answer about the durable; return whether it has begun again.
+        """Record the server's reply about the durable; return whether it restarted.
 
         Args:
-            durable: The answer.
-            interrupted: Whether the connection, or the server, was lost since the last answer, and
-                no message was asked for since. Otherwise the count in it may be an old one.
+            durable: The reply.
+            interrupted: Whether the connection or the server was lost since the last reply, and no
+                messages were requested since. Otherwise its count may be outdated.
         """
         tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
         lost = interrupted and durable.delivered < self._last

@@ -1,1 +1,1 @@
-"""What the programs share: how they talk, end, and are told where to connect."""
+"""Shared by the programs: terminal output, lifecycle, configuration."""

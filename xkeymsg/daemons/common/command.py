@@ -22,7 +22,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 def config_flag(*, required: bool = False) -> Callable[[_Function], _Function]:
     """Add `--config FILE` to a command."""
-    text = "The configuration." if required else "Run as a daemon that FILE configures."
+    text = "The configuration file." if required else "Run as a daemon configured by FILE."
     return click.option(
         "--config", "config_file", type=_FILE, metavar="FILE", required=required, help=text
     )
@@ -32,7 +32,7 @@ check_flag = click.option("--check", is_flag=True, help="Only check the configur
 
 
 def daemon_command(program: str) -> Callable[[_Function], click.Command]:
-    """Make a command of a function of a configuration file; its docstring is the help."""
+    """Make a command from a function of a configuration file; its docstring is the help."""
 
     def decorate(function: _Function) -> click.Command:
         settings = {"help_option_names": ["-h", "--help"]}
@@ -58,7 +58,7 @@ def only_config(config_file: Path | None) -> Path:
     if config_file is None:
         raise click.UsageError("--check requires --config FILE")
     if given - {"config_file", "check"}:
-        raise click.UsageError("--config FILE allows no other flag than --check")
+        raise click.UsageError("--config FILE allows no other flag except --check")
     return config_file
 
 
@@ -78,6 +78,6 @@ def start(
             say(program, f"configuration: {line}")
         return EXIT_FAILED
     if check:
-        say(program, f"{config_file} is right")
+        say(program, f"{config_file} is valid")
         return 0
     return run(config)

@@ -1,11 +1,12 @@
-"""Loading the file of a daemon: TOML, then the environment, then every error at once.
+"""Daemon configuration: a TOML file, overridden by environment variables; reports every error.
 
-A variable `XKEYMSG_RECEIVER__NATS__SERVERS='["nats://…"]'` counts before the file's `servers` in
-`[nats]`. Its value is one of TOML; what is none is a text, so that words need no quotes. Parts of
-an array are meant by their `name` or their number, from 0 on: `XKEYMSG_RECEIVER__ROUTE__0__SINK`.
+The variable `XKEYMSG_RECEIVER__NATS__SERVERS='["nats://…"]'` overrides `servers` in `[nats]`. Its
+value is parsed as TOML, or else taken as a string, so that words need no quotes. An array element
+is addressed by its `name` or its index from 0: `XKEYMSG_RECEIVER__ROUTE__0__SINK`.
 
-An error names the file or the variable, the key, the value and what was expected. No value is shown
-that is, or looks like, a secret; nor that of a key which is unknown: it may be a misspelt one.
+An error names the file or the variable, the key, the value and what was expected. It never shows a
+value that is, or looks like, a secret; nor the value of an unknown key, which may be a misspelt
+secret.
 """
 
 from __future__ import annotations
@@ -37,13 +38,14 @@ _EXPECTED: Final = {
     "bool_type": "true or false",
     "dict_type": "a table",
     "float_type": "a number",
-    "int_type": "a whole number",
+    "int_type": "an integer",
     "model_type": "a table",
-    "string_pattern_mismatch": "of letters, digits, _ and -, 64 at most",
-    "string_type": "a text, in quotes",
+    "string_pattern_mismatch": "at most 64 letters, digits, _ and -",
+    "string_type": "a string, in quotes",
     "tuple_type": 'an array, ["…"]',
 }
-"""In the words of TOML what pydantic says in those of Python."""
+"""The expected types in TOML's terms; pydantic uses Python's."""
+_UNKNOWN: Final = "unknown setting"
 
 _Config = TypeVar("_Config", bound=Section)
 
@@ -59,16 +61,16 @@ def load_config(
 ) -> _Config:
     """Read the configuration of a daemon.
 
-    Paths in it are relative to its own folder. The files that it names are looked at, too.
+    Paths in it are relative to its own folder. The files it names are checked too.
 
     Args:
-        section: What it has to be.
+        section: The schema.
         path: The file.
-        prefix: What the names of variables begin with that count before it: `XKEYMSG_RECEIVER`.
+        prefix: The prefix of the overriding environment variables: `XKEYMSG_RECEIVER`.
         environ: The environment.
 
     Raises:
-        ConfigurationError: If anything is wrong with it; has a line for each thing.
+        ConfigurationError: If anything is wrong; its text has one line for each problem.
     """
     content, others_read = read_file(path, ConfigurationError)
     text = decode_file(content, str(path), ConfigurationError)
@@ -79,7 +81,7 @@ def load_config(
     for table in tables(section, values):
         known = table.section.model_fields
         for key in table.values.keys() - known.keys():
-            text = f"no such setting; expected are {', '.join(known)}"
+            text = f"{_UNKNOWN}; expected one of {', '.join(known)}"
             problems.append(_Problem((*table.place, key), text))
         for where, why in table.section.contradictions(table.values):
             below = where if isinstance(where, tuple) else (where,) if where else ()
@@ -105,7 +107,7 @@ def load_config(
 def _open_secrets(section: type[Section], values: Mapping[str, Any]) -> Iterator[_Problem]:
     for table in tables(section, values):
         for key in table.values.keys() & {"password", "token"}:
-            why = "everybody can read this file: chmod 600 it, or give this in the environment"
+            why = "this file is readable by everyone: chmod 600 it, or use the environment"
             yield _Problem((*table.place, key), why)
 
 
@@ -115,7 +117,7 @@ def _open_secrets(section: type[Section], values: Mapping[str, Any]) -> Iterator
 def _overlay(
     values: dict[str, Any], prefix: str, environ: Mapping[str, str], used: dict[Location, str]
 ) -> Iterator[_Problem]:
-    """Put the variables over the values, and note which value came from which."""
+    """Apply the variables to the values, and record in `used` which variable set which value."""
     for variable in sorted(environ):
         if not variable.startswith(prefix + "__"):
             continue
@@ -132,13 +134,13 @@ def _overlay(
         key = _key(target, last)
         used[(*place, last.lower() if key is None else key)] = variable
         if key is None:
-            yield _Problem((*place, last.lower()), "there is nothing of that name in the file")
+            yield _Problem((*place, last.lower()), "no element of this name or index in the file")
         else:
             target[key] = _value(environ[variable])
 
 
 def _key(target: Any, part: str) -> str | int | None:
-    """Return the key of a table, or the place in an array, that a part of a variable means."""
+    """Return the table key or array index that one part of a variable's name refers to."""
     plain = part.lower()
     if isinstance(target, dict):
         return next((key for key in target if _plain(key) == plain), plain)
@@ -169,30 +171,30 @@ def _problem(error: ErrorDetails, values: Mapping[str, Any]) -> _Problem | None:
     place = _place(error["loc"], values)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        return None  # told already, with the keys that there are
+        return None  # reported already, with the known keys
     if error["type"] == "too_short":
         if error["input"]:
-            return None  # what is in it was wrong, and is told
-        message = "expected is one at least"
+            return None  # its elements were invalid, and are reported
+        message = "expected at least one element"
     if error["type"] == "missing":
         return _Problem(place, "missing")
     if error["type"] in _EXPECTED:
-        message = f"expected is {_EXPECTED[error['type']]}"
+        message = f"expected {_EXPECTED[error['type']]}"
     if message.startswith("Input should be "):
-        message = "expected is " + message.removeprefix("Input should be ")
+        message = "expected " + message.removeprefix("Input should be ")
     if error["type"].startswith("union_tag"):
         expected = error.get("ctx", {}).get("expected_tags", "")
-        return _Problem((*place, "kind"), f"expected is one of {expected}")
+        return _Problem((*place, "kind"), f"expected one of {expected}")
     return _Problem(place, message)
 
 
 def _place(loc: Location, values: Any) -> Location:
-    """Return where an error is in the file: without what pydantic says of the kind of a table."""
+    """Return the location of an error in the file, without pydantic's tag for a table's kind."""
     place: Location = ()
     is_tagged = False
     for number, each in enumerate(loc):
         if isinstance(values, Mapping) and each == values.get("kind") and not is_tagged:
-            is_tagged = True  # that it says, and a key of the same name may follow
+            is_tagged = True  # this is the tag; a key of the same name may follow
             continue
         is_tagged = False
         if isinstance(values, Mapping) and each in values:
@@ -206,7 +208,7 @@ def _place(loc: Location, values: Any) -> Location:
 
 
 def _line(path: Path, problem: _Problem, values: Any, variables: Mapping[Location, str]) -> str:
-    """Say a problem: file or variable, key, value, and what is wrong with it."""
+    """Format a problem: file or variable, key, value, and what is wrong."""
     place, text = problem
     given: Any = values
     names: list[str] = []
@@ -219,7 +221,7 @@ def _line(path: Path, problem: _Problem, values: Any, variables: Mapping[Locatio
             names[-1] += f"[{_shown(name) if isinstance(name, str) else part}]"
         else:
             names.append(_readable(str(part)))
-    unknown = text.startswith("no such")
+    unknown = text.startswith(_UNKNOWN)
     above = [at for at in variables if place[: len(at)] == at]
     where = variables[max(above, key=len)] if above else str(path)
     key = ".".join(names)
@@ -238,7 +240,7 @@ def _readable(name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show a value, unless it is long, or could be a secret or hold one."""
+    """Format a value, unless it is long or may contain a secret."""
     try:
         text = json.dumps(value, default=str)
     except RecursionError:

@@ -1,9 +1,9 @@
-"""Where plaintext may go: to this machine, or through TLS that has verified who is there.
+"""Permitted destinations of plaintext: this machine, or a server verified by TLS.
 
-The rule looks at text alone, and so at less than URLs can be: what is left has one meaning, whoever
-reads it. A name is no address of this machine, `localhost` included: who answers for a name decides
-where it leads. Of addresses, those count that are loopback as written, without a zone, without an
-IPv4 address inside IPv6, and in their one usual form.
+The check uses the text alone, and accepts a subset of URL syntax that every parser reads alike. A
+host name, including `localhost`, is not accepted as an address of this machine: whoever controls
+name resolution decides where it leads. Accepted are literal loopback addresses, without a zone,
+without an IPv4 address inside IPv6, and in their usual form.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _ADDRESS: Final = re.compile(rf"(nats|tls)://{_HOST}{_PORT}")
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is an address of this machine, in its usual form."""
+    """Return whether a host is a loopback address in its usual form."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -34,38 +34,38 @@ def is_loopback(host: str) -> bool:
 
 
 def check_url(url: str) -> str:
-    """Return an HTTP address to which plaintext may go.
+    """Return the URL if plaintext may be sent to it.
 
     Raises:
-        ValueError: If it is none; the text says what was expected and nothing of the address.
+        ValueError: If not; the text says what was expected and never repeats the URL.
     """
     match = _URL.fullmatch(url)
     if match is None or not _is_port(match[3]):
         raise ValueError(
-            "expected is https://host[:port][/path], or http:// with 127.0.0.1 or [::1], and"
-            " nothing else: no user, no fragment, no other characters"
+            "expected https://host[:port][/path], or http:// with 127.0.0.1 or [::1]; without a"
+            " user, a fragment or other characters"
         )
     if match[1] == "http" and not is_loopback(match[2].strip("[]")):
         raise ValueError(
-            "expected is https://: without TLS plaintext goes to 127.0.0.1 or [::1] alone, written"
-            " so; a name, also localhost, may lead elsewhere"
+            "expected https://: without TLS, plaintext may only go to 127.0.0.1 or [::1]; a host"
+            " name, including localhost, may resolve to another machine"
         )
     return url
 
 
 def check_address(address: str) -> str:
-    """Return the address of a NATS server to which plaintext may go.
+    """Return the address of a NATS server if plaintext may be sent to it.
 
     Raises:
         ValueError: As `check_url`.
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or not _is_port(match[3]):
-        raise ValueError("expected is tls://host[:port], or nats:// with 127.0.0.1 or [::1]")
+        raise ValueError("expected tls://host[:port], or nats:// with 127.0.0.1 or [::1]")
     if match[1] == "nats" and not is_loopback(match[2].strip("[]")):
         raise ValueError(
-            "expected is tls://: without TLS plaintext goes to 127.0.0.1 or [::1] alone, written"
-            " so; a name, also localhost, may lead elsewhere"
+            "expected tls://: without TLS, plaintext may only go to 127.0.0.1 or [::1]; a host"
+            " name, including localhost, may resolve to another machine"
         )
     return address
 

@@ -1,21 +1,21 @@
-"""Documents as JSON: in, and out what a reader may see.
+"""Conversion of documents from JSON, and of a reader's view to JSON.
 
-In: JSON in UTF-8. A number with a fraction or an exponent is a float, the nearest one: numbers
+Input: JSON in UTF-8. A number with a fraction or an exponent becomes the nearest float: numbers
 whose digits change are reported, and one that would become 0 or infinite is refused. With exact
-numbers every one of them is a Decimal instead. Any other number is an integer of any size. A name
-twice in one object, NaN and Infinity, which JSON programs disagree about, are refused.
+numbers, each becomes a Decimal instead. Any other number is an integer of any size. Duplicate names
+in an object, NaN and Infinity are refused, because JSON programs disagree about them.
 
-Out: JSON in UTF-8, of which nothing acts on a terminal: what is not printable is written as an
-escape. A Decimal is a number with all its digits, and an exponent where it has one (`12.50`,
-`1E-7`). Kinds that JSON lacks are texts:
+Output: JSON in UTF-8 that is safe for a terminal: unprintable characters are escaped. A Decimal is
+a number with all its digits, and its exponent if it has one (`12.50`, `1E-7`). Types that JSON
+lacks are strings:
 
     bytes       "AP8="                              base64
     time        "2026-03-01T09:30:00.250000-03:30"  ISO 8601, with its offset
     UUID        "018f428e-34f6-4707-8009-5ad742f901e7"
     withheld    null, or {"$withheld": true}        a list's item that this reader may not see
 
-So it is for people and scripts: a program that has to tell a time from a text opens the document
-itself.
+This is for people and scripts: a program that must distinguish a time from a string opens the
+document itself.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ __all__ = ("OnLoss", "parse_document", "to_json")
 _MARKER: Final = {"$withheld": True}
 _UNUSUAL: Final = re.compile(r"[^\n -~]")
 _NOT_ZERO: Final = re.compile("[eE].*|[^1-9]")
-"""What is not a digit above 0 in the digits of a number, its exponent included."""
-_KEEPS: Final = 'exact numbers (numbers = "exact", --exact) keep it'
+"""Everything in a number that is not a digit above 0, and its exponent."""
+_KEEPS: Final = 'use exact numbers (numbers = "exact", --exact)'
 
 OnLoss = Callable[[int, Callable[[], str]], object]
-"""Told how many numbers of a document have other digits as floats, and how to find the first."""
+"""Called with how many numbers changed as floats, and a function that locates the first."""
 
 
 class _Odd(NamedTuple):
-    """Stands in a document for a value that is refused, or a number whose digits change."""
+    """A placeholder in a document for a refused value, or a number whose digits change."""
 
     reason: str
     digits: int = 0
-    """Of an integer that has too many."""
+    """The number of digits, for an integer with too many."""
 
 
 @refusing
 def parse_document(data: bytes, *, exact: bool = False, on_loss: OnLoss | None = None) -> Any:
-    """Read a document in JSON; a byte order mark in front is skipped.
+    """Parse a document from JSON; skip a leading byte order mark.
 
     Args:
         data: JSON in UTF-8.
-        exact: Whether numbers with a fraction or an exponent become Decimals, and not floats.
-        on_loss: Told of numbers whose digits change.
+        exact: Whether numbers with a fraction or an exponent become Decimals instead of floats.
+        on_loss: Called if the digits of any number change.
 
     Raises:
-        MalformedError: If it is not JSON in UTF-8, repeats a name in an object, or has a number
-            that cannot be kept; names the place.
-        LimitExceededError: If an integer has too many digits; names the place.
+        MalformedError: If it is not JSON in UTF-8, has a duplicate name in an object, or a number
+            that cannot be represented; the text names the place.
+        LimitExceededError: If an integer has too many digits; the text names the place.
     """
     reader = _Reader(exact=exact)
     document = reader.read(data)
@@ -81,7 +81,7 @@ def parse_document(data: bytes, *, exact: bool = False, on_loss: OnLoss | None =
 
 
 class _Reader:
-    """Reads JSON once. Where a value is odd, an `_Odd` stands in the document."""
+    """Parser for one JSON text; it puts an `_Odd` in place of each invalid value."""
 
     def __init__(self, *, exact: bool = False, marks_losses: bool = False) -> None:
         self._exact = exact
@@ -104,7 +104,7 @@ class _Reader:
             reason = f"not JSON: {error}"
         except RecursionError:
             reason = "nested too deeply"
-        # Raised out here: what Python raises would hold the text.
+        # Raised outside the handlers: as context, Python's exception would hold the text.
         raise MalformedError(f"the document is {reason}")
 
     def _fault(self, reason: str, digits: int = 0) -> _Odd:
@@ -113,8 +113,8 @@ class _Reader:
 
     def _object(self, pairs: list[tuple[str, Any]]) -> Any:
         members = dict(pairs)
-        # Which name is not said: it goes to a log, and is not needed to find the object.
-        return members if len(members) == len(pairs) else self._fault("an object with a name twice")
+        # The error goes to a log, so it does not show the name; the object can be found without.
+        return members if len(members) == len(pairs) else self._fault("duplicate name in an object")
 
     def _integer(self, text: str) -> Any:
         digits = len(text.removeprefix("-"))
@@ -124,16 +124,16 @@ class _Reader:
         try:
             return Decimal(text)
         except ArithmeticError:
-            return self._fault("a number with an exponent out of range")
+            return self._fault("number with an exponent out of range")
 
     def _float(self, text: str) -> Any:
         value = float(text)
         if repr(value) == text:
             return value
         if not math.isfinite(value):
-            return self._fault(f"a number too large for a float; {_KEEPS}")
+            return self._fault(f"number too large for a float; {_KEEPS}")
         if not value and _NOT_ZERO.sub("", text):
-            return self._fault(f"a number so small that it becomes 0 as a float; {_KEEPS}")
+            return self._fault(f"number too small for a float, which would be 0; {_KEEPS}")
         if _loses(text, value):
             self.losses += 1
             if self._marks_losses:
@@ -141,14 +141,14 @@ class _Reader:
         return value
 
     def _constant(self, text: str) -> Any:
-        return self._fault(f"{text}, which is not a number of JSON")
+        return self._fault(f"{text} is not a JSON number")
 
 
 def _loses(text: str, value: float) -> bool:
-    """Tell whether a float is another number than a text, or is printed with fewer digits."""
+    """Return whether a float differs from the number in a text, or is printed with fewer digits."""
     try:
         given, kept = Decimal(text), Decimal(repr(value))
-    except ArithmeticError:  # 0 with an exponent beyond all
+    except ArithmeticError:  # 0 with an exponent out of range
         return True
     return given != kept or _exponent(given) < _exponent(kept)
 
@@ -163,7 +163,7 @@ def _place_of_first_loss(data: bytes) -> str:
 
 
 def _located(document: Any) -> MalformedError | LimitExceededError:
-    """Return the error for the first value that is refused."""
+    """Return the error for the first refused value."""
     path, odd = _first_odd(document)
     if odd.digits:
         return LimitExceededError(f"{place(path)}: {odd.reason}", odd.digits, MAX_DIGITS)
@@ -185,13 +185,13 @@ def _first_odd(document: Any) -> tuple[tuple[str | int, ...], _Odd]:
 def to_json(
     document: Any, *, pretty: bool = False, show_withheld: bool = False, ascii_only: bool = False
 ) -> str:
-    """Return what a reader may see, as JSON that cannot act on a terminal; with a line feed.
+    """Format a view's document as JSON that is safe for a terminal, with a final line feed.
 
     Args:
         document: The document of a view.
-        pretty: Whether to indent it; else it is one line.
-        show_withheld: Whether items that are withheld are to differ from null.
-        ascii_only: Whether to escape everything beyond ASCII, too.
+        pretty: Whether to indent it; otherwise it is one line.
+        show_withheld: Whether to mark withheld items, instead of writing null.
+        ascii_only: Whether to escape all non-ASCII characters.
     """
     numbers: list[str] = []
     mark = ""
@@ -203,7 +203,7 @@ def to_json(
         if isinstance(value, bytes):
             return base64.b64encode(value).decode()
         if isinstance(value, Decimal):
-            # `json` writes no number but its own: a text that no document can hold stands for it.
+            # `json` cannot write a Decimal: write an unguessable string, and replace it below.
             mark = mark or random_bytes(16).hex()
             numbers.append(str(value))
             return mark
@@ -219,7 +219,7 @@ def to_json(
     if numbers:
         pieces = text.split(f'"{mark}"')
         text = "".join(chain.from_iterable(zip(pieces, [*numbers, ""], strict=True)))
-    # What is not printable stands in texts alone: the line feeds between them are ours.
+    # Unprintable characters occur only in strings; the line feeds between values are ours.
     return _UNUSUAL.sub(_escape, text) + "\n"
 
 

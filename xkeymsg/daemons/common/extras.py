@@ -1,4 +1,4 @@
-"""What the programs need beyond the library, and what is said where that is not installed."""
+"""Check that the dependencies of the programs are installed (the extra `programs`)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Final
 __all__ = ("INSTALL", "needed")
 
 INSTALL: Final = "pip install 'xkeymsg[programs]'"
-"""What brings it."""
+"""The command that installs them."""
 _PACKAGES: Final = frozenset({"click", "httpx", "prometheus_client", "pydantic"})
-"""What the extra `programs` has: without it pip makes the programs all the same."""
+"""The packages of the extra: pip installs the programs' scripts even without them."""
 _REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+); extra == .programs.")
 
 
 @contextlib.contextmanager
 def needed(program: str) -> Iterator[None]:
-    """End the process with a line on stderr, and exit 1, where a part of the extra is missing.
+    """Exit 1 with a line on stderr if a package of the extra is missing or too old.
 
-    Or where it is older than what we need: pip takes care of that for who asks for the extra alone.
-    Nothing of it is used here, so that this much of a program always runs.
+    pip checks versions only if the extra was requested. This module uses nothing of the extra, so
+    that it always runs.
     """
     try:
         yield
@@ -42,8 +42,8 @@ def _missing(error: Exception) -> str | None:
 
 
 def _too_old() -> str | None:
-    """Look for what is older than our requirement, which may be why something failed."""
-    from importlib import metadata  # noqa: PLC0415 - only where something has failed
+    """Describe an installed package older than required, which may have caused a failure."""
+    from importlib import metadata  # noqa: PLC0415 - only after a failure
 
     try:
         requirements = metadata.requires("xkeymsg") or []
@@ -53,7 +53,7 @@ def _too_old() -> str | None:
         with contextlib.suppress(metadata.PackageNotFoundError):
             version = metadata.version(package)
             if _numbers(version) < _numbers(least):
-                return f"{package} {version} is installed, and {least} is needed"
+                return f"{package} {version} is installed, but {least} is required"
     return None
 
 

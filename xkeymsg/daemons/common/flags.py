@@ -1,9 +1,9 @@
-"""The connection flags of the nats CLI, the same on every program here.
+"""The connection flags of the nats CLI, shared by every program.
 
-A flag counts before its environment variable, and that before the default. A context's credentials
-are never sent to another server by accident: with `--context` only the command line is looked at
-besides it; `NATS_CONTEXT` together with a server or a login from elsewhere is an error; and the
-context that `nats context select` chose is used only while neither is given otherwise.
+A flag overrides its environment variable, which overrides the default. A context's credentials must
+never be sent to another server by accident: with `--context`, only other flags are used, and no
+environment variables; `NATS_CONTEXT` together with a server or login from elsewhere is an error;
+and the context chosen by `nats context select` is used only if no server and no login is given.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FLAGS = (
         envvar="NATS_URL",
         show_envvar=True,
         metavar="URL",
-        help="Where nats-servers are, separated by commas; else nats://127.0.0.1:4222.",
+        help="Server URLs, separated by commas (default nats://127.0.0.1:4222).",
     ),
     click.option(
         "--context",
@@ -77,7 +77,7 @@ _FLAGS = (
         envvar="NATS_PASSWORD",
         show_envvar=True,
         metavar="TEXT",
-        help="That user's password.",
+        help="The user's password.",
     ),
     click.option(
         "--tlscert",
@@ -101,45 +101,47 @@ _FLAGS = (
         envvar="NATS_CA",
         show_envvar=True,
         type=_FILE,
-        help="The authorities to believe.",
+        help="The certificate authorities to trust.",
     ),
-    click.option("--tlsfirst", "tls_first", is_flag=True, help="Shake hands before anything else."),
+    click.option(
+        "--tlsfirst", "tls_first", is_flag=True, help="Start TLS before the server's greeting."
+    ),
     click.option(
         "--timeout",
         envvar="NATS_TIMEOUT",
         show_envvar=True,
         type=DURATION,
-        help="How long connecting may take (default 5s).",
+        help="Connection timeout (default 5s).",
     ),
 )
 
 
 def connection_flags(command: _Command) -> _Command:
-    """Give a command the flags; their values are for `connection_options`."""
+    """Add the flags to a command; pass their values to `connection_options`."""
     for flag in reversed(_FLAGS):
         command = flag(command)
     return command
 
 
 def connection_options(program: str, flags: dict[str, Any]) -> ConnectOptions:
-    """Build the connection settings from the values of the flags.
+    """Build the connection options from the values of the flags.
 
     Raises:
-        ConfigurationError: If they contradict each other, or the context cannot be used.
+        ConfigurationError: If they contradict each other, or the context is unusable.
     """
     given = {name: value for name, value in flags.items() if value not in (None, False)}
     sources = {name: click.get_current_context().get_parameter_source(name) for name in given}
     typed = {name for name, source in sources.items() if source is ParameterSource.COMMANDLINE}
     if "context" in typed:
-        # Named on the command line, it counts before everything in the environment.
+        # On the command line, it overrides everything in the environment.
         given = {name: value for name, value in given.items() if name in typed | {"timeout"}}
     elif "context" in given and given.keys() & _PLACE:
-        raise ConfigurationError("NATS_CONTEXT and a server or login beside it: use --context")
+        raise ConfigurationError("NATS_CONTEXT conflicts with a server or login: use --context")
     context = given.pop("context", None)
     if "servers" in given:
         given["servers"] = tuple(part.strip() for part in given["servers"].split(","))
     if "user" in given and "password" not in given:
-        given["token"] = given.pop("user")  # as the nats CLI has it
+        given["token"] = given.pop("user")  # as in the nats CLI
     if context is None and not given.keys() & (_PLACE | {"token"}):
         context = selected_context()
     base = load_context(context) if context else ConnectOptions()
@@ -147,25 +149,25 @@ def connection_options(program: str, flags: dict[str, Any]) -> ConnectOptions:
 
 
 _PLACE: Final = frozenset({"servers", "creds", "nkey", "user", "password"})
-"""Where to connect and as whom: of two sources, not one from each."""
+"""Server and login: they must come from the same source."""
 
 seed_flag = click.option(
     "--seed",
     "seed_file",
     type=_FILE,
     metavar="FILE",
-    help="The seed SX… of your key; mode 0600. Without it a key for this run alone is made.",
+    help="A file with your seed SX…, mode 0600. Without it, a temporary key is generated.",
 )
 
 
 def load_pair(program: str, seed_file: Path | None) -> XKeyPair:
-    """Read the key of `--seed`, or make one for this run and say so.
+    """Read the key of `--seed`, or generate and announce a key for this run.
 
     Raises:
-        KeyStoreError: If the file cannot be used.
+        KeyStoreError: If the file is unusable.
     """
     if seed_file is not None:
         return read_seed(seed_file)
     pair = XKeyPair.generate()
-    say(program, f"no --seed: a key for this run alone, {pair.public}")
+    say(program, f"no --seed: generated a temporary key {pair.public}")
     return pair

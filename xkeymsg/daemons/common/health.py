@@ -1,8 +1,8 @@
-"""/healthz, /readyz and /metrics, on a port of this machine or a unix socket.
+"""HTTP server for /healthz, /readyz and /metrics, on a loopback port or a Unix socket.
 
-They are answered by a thread with an event loop of its own, so that a daemon that hangs can be told
-from one that works: `/healthz` fails when the daemon's loop has not turned for a while. What is
-read is a request line and headers of 8 KiB at most, within seconds, from few at a time.
+It runs in a thread with its own event loop, so that it can report a hung daemon: `/healthz` fails
+if the daemon's loop has not run for a while. A request is limited to 8 KiB and a few seconds, and
+few are served at a time.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ __all__ = ("Health", "serving")
 
 _DEADLINE: Final = 5.0
 _MOST: Final = 16
-"""Connections at a time; a further one is closed at once."""
+"""Concurrent connections; further ones are closed at once."""
 _HANGS: Final = 15.0
-"""Seconds without a turn of the loop after which the daemon counts as hung."""
+"""Seconds without an iteration of the loop after which the daemon counts as hung."""
 _TEXT: Final = "text/plain; charset=utf-8"
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Health:
-    """What a daemon says of itself; conditions are set by their names, and read from any thread."""
+    """Health of a daemon: named readiness conditions, which any thread may read."""
 
     def __init__(self, *conditions: str) -> None:
         self._conditions = dict.fromkeys(conditions, False)
@@ -40,25 +40,25 @@ class Health:
         self.stopping = False
 
     def turn(self) -> None:
-        """Take note that the daemon's loop turns."""
+        """Record that the daemon's loop is running."""
         self._turned = time.monotonic()
 
     def set(self, condition: str, holds: bool) -> None:
-        """Take note that a condition of readiness holds, or does not."""
+        """Set whether a readiness condition holds."""
         self._conditions[condition] = holds
 
     @property
     def alive(self) -> bool:
-        """Whether the daemon's loop turns."""
+        """Whether the daemon's loop is running."""
         return time.monotonic() - self._turned < _HANGS
 
     @property
     def ready(self) -> bool:
-        """Whether it works: every condition holds, and it is not about to end."""
+        """Whether the daemon works: alive, not stopping, and every condition holds."""
         return self.alive and not self.stopping and all(self._conditions.values())
 
     def page(self) -> str:
-        """Return the conditions, one a line."""
+        """Return the conditions, one per line."""
         states = {"alive": self.alive, **self._conditions, "not stopping": not self.stopping}
         return "".join(f"{'ok' if holds else 'NO'} {name}\n" for name, holds in states.items())
 
@@ -70,7 +70,7 @@ class _Server:
         self._open = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, and close."""
+        """Answer one request, and close the connection."""
         self._open += 1
         try:
             if self._open <= _MOST:
@@ -81,7 +81,7 @@ class _Server:
                     writer.close()
                     await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            pass  # theirs to ask again
+            pass  # the client can retry
         finally:
             self._open -= 1
             writer.transport.abort()
@@ -96,7 +96,7 @@ class _Server:
             return _response("200 OK", _EXPOSITION, self._exposition(), method)
         elif path == b"/healthz":
             status = "200 OK" if self._health.alive else "503 Service Unavailable"
-            body = "ok\n" if self._health.alive else "the loop does not turn\n"
+            body = "ok\n" if self._health.alive else "the event loop is not running\n"
         elif path == b"/readyz":
             status = "200 OK" if self._health.ready else "503 Service Unavailable"
             body = self._health.page()
@@ -115,10 +115,10 @@ def _response(status: str, kind: str, body: bytes, method: bytes) -> bytes:
 def serving(
     listen: str | None, health: Health, exposition: Callable[[], bytes]
 ) -> Iterator[str | None]:
-    """Answer while a block runs; give where: the address with the port that was chosen for 0.
+    """Serve while the block runs; yield the address, with the chosen port if it was 0.
 
     Raises:
-        ConfigurationError: If the address cannot be listened on.
+        ConfigurationError: If it cannot listen on the address.
     """
     if listen is None:
         yield None
@@ -160,8 +160,8 @@ def _tcp(listen: str) -> socket.socket:
 def _unix(path: Path) -> socket.socket:
     with contextlib.suppress(OSError):
         if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()  # left by one that was killed
-    mask = os.umask(0o117)  # its group may connect
+            path.unlink()  # left by a killed process
+    mask = os.umask(0o117)  # allow the group to connect
     try:
         return _bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path), f"unix:{path}")
     finally:

@@ -1,9 +1,8 @@
-"""What a burst has left in the allocator, back to the system.
+"""Returning free heap memory to the system after a burst.
 
-glibc gives memory back by itself only where nothing in use lies behind it. After a second in which
-the machine was busy with something else, thousands of messages have waited and are gone, and their
-room stays resident, a bit more each time: not lost, but nobody else's, and not to be told from a
-leak.
+glibc releases memory by itself only at the end of the heap. If the machine is busy for a second,
+thousands of messages queue up; after they are handled, their memory stays resident, a bit more each
+time. It can be reused, but not by other processes, and it looks like a leak.
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ __all__ = ("give_back",)
 
 def _find() -> Callable[[int], object]:
     try:
-        import ctypes  # noqa: PLC0415 - a Python without it works as well
+        import ctypes  # noqa: PLC0415 - Python may lack it
 
         trim = ctypes.CDLL(None).malloc_trim
-    except (ImportError, AttributeError, OSError, MemoryError):  # or it is another C library
+    except (ImportError, AttributeError, OSError, MemoryError):  # or another C library
         return lambda _: None
     trim.argtypes = (ctypes.c_size_t,)
     return trim
@@ -29,5 +28,5 @@ _trim: Final = _find()
 
 
 def give_back() -> None:
-    """Give free memory back; 0.1 to 0.5 ms for a receiver, and 10 ms behind a burst of 5 MB."""
+    """Release free memory; takes 0.1 to 0.5 ms in a receiver, 10 ms after a burst of 5 MB."""
     _trim(0)

@@ -1,4 +1,4 @@
-"""A daemon's own key: loaded, tested, and loaded again."""
+"""A daemon's own keys: loading, self-test, reload."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ _SUBJECT: Final = "xkeymsg.selftest"
 
 
 class DaemonIdentity:
-    """The keys of a `[key]` section, as they were when they were last read whole."""
+    """The keys of a `[key]` section, as last read successfully.
+
+    Raises:
+        KeyStoreError: If a key cannot be read.
+    """
 
     def __init__(self, section: KeySection) -> None:
-        """Read the keys.
-
-        Raises:
-            KeyStoreError: If one cannot be read.
-        """
         self._section = section
         self.keyring = self._load()
 
@@ -41,11 +40,13 @@ class DaemonIdentity:
         return str(self.keyring.active.public)
 
     def reload(self) -> bool:
-        """Read the keys again, and tell whether others are in use now.
+        """Reload the keys, and return whether they changed.
+
+        If that raises, the old keys stay in use.
 
         Raises:
-            KeyStoreError: If one cannot be read; those of before stay in use.
-            XKeyMsgError: If they fail the test of themselves, and so too.
+            KeyStoreError: If a key cannot be read.
+            XKeyMsgError: If the new keys fail their self-test.
         """
         keyring = self._load()
         self_test(keyring)
@@ -54,7 +55,7 @@ class DaemonIdentity:
         return _publics(before) != _publics(keyring)
 
     def age(self) -> float:
-        """Return how old the active key is, in seconds."""
+        """Return the age of the active key in seconds."""
         created = self._section.created
         if created is not None:
             begun = datetime(created.year, created.month, created.day, tzinfo=UTC)
@@ -77,7 +78,7 @@ class DaemonIdentity:
         elif section.seed_file is not None:
             active = read_seed(section.seed_file)
         else:
-            raise KeyStoreError("neither seed_file nor credential says where the key is")
+            raise KeyStoreError("key: expected seed_file or credential")
         retired = [
             *(read_seed(path) for path in section.retired),
             *(read_credential(name) for name in section.retired_credentials),
@@ -90,19 +91,19 @@ def _publics(keyring: Keyring) -> list[bytes]:
 
 
 def load_senders(section: TrustSection) -> Senders:
-    """Return who may send.
+    """Return the admitted senders.
 
     Raises:
-        ConfigurationError: If the file of peers cannot be used.
+        ConfigurationError: If the peers file is invalid.
     """
     return ANYONE if section.peers is None else PeersFile(section.peers)
 
 
 def self_test(keyring: Keyring) -> None:
-    """Seal something to each own key, and open it.
+    """Seal a random message to each own key, and open it.
 
     Raises:
-        XKeyMsgError: If that fails: nothing that is sealed to us would open.
+        XKeyMsgError: If that fails: messages sealed to us could not be opened.
     """
     data = secrets.token_bytes(32)
     for pair, user in keyring.combinations:
@@ -112,4 +113,4 @@ def self_test(keyring: Keyring) -> None:
         sealer.close()
         opener = Opener(keyring, {pair.public}, replay="file")
         if opener.open(envelope, subject=_SUBJECT).data != data:
-            raise KeyStoreError("the self-test opened something else than it sealed")
+            raise KeyStoreError("self-test: the opened data differs from the sealed data")

@@ -1,8 +1,8 @@
-"""The life of a daemon: begin, work, load again, finish what was accepted, end.
+"""The lifecycle of a daemon: start, run, reload, drain, stop.
 
-SIGTERM and SIGINT: take no more, finish what was accepted, and exit 0; what is not finished in time
-is given up, said, and exit 1. A second signal ends the process at once. SIGHUP: load again what may
-change while it runs. systemd is told of all of it, if it has started us.
+SIGTERM and SIGINT: accept no more messages, finish those accepted, and exit 0; if that takes too
+long, log it, give up the rest, and exit 1. A second signal ends the process at once. SIGHUP: reload
+what can change at run time. systemd is notified of each step, if it started the daemon.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ __all__ = ("Lifecycle", "run")
 
 _TICK: Final = 1.0
 _GIVE_BACK: Final = 10.0
-"""Seconds after which memory that is free is given back."""
+"""Seconds between releases of free memory."""
 _CANCEL: Final = 2.0
-"""Seconds that a task has to end in when it was cancelled."""
+"""Seconds in which a cancelled task must end."""
 _HANGS: Final = 3.0
-"""Seconds after all that; then the process ends whatever it does: a write to a dead disk, say."""
+"""Further seconds until the process exits even if it is blocked, such as on a dead disk."""
 
 
 class Lifecycle:
-    """What a daemon's work sees of its life."""
+    """Interface between a daemon's work and its lifecycle."""
 
     def __init__(self, log: Log, health: Health, drain_seconds: float) -> None:
         self.log = log
         self.health = health
         self.drain_seconds = drain_seconds
         self.stopping = asyncio.Event()
-        """Set when it is time to take no more, finish and return."""
+        """Set when the work should accept no more, finish and return."""
         self.error: BaseException | None = None
-        """Why it cannot go on, if it cannot."""
+        """The reason for a failure, if any."""
         self._is_ready = False
         self._reloads: list[Callable[[], object]] = []
         self._ticks: list[Callable[[], object]] = []
 
     def ready(self) -> None:
-        """Say that everything is up: from now on what comes is worked on."""
+        """Report that startup is complete, and messages are processed."""
         self._is_ready = True
         notify("READY=1")
 
@@ -60,21 +60,21 @@ class Lifecycle:
         return self._is_ready
 
     def on_reload(self, reload: Callable[[], object]) -> None:
-        """Have something called at SIGHUP; it says itself what comes of it, and raises nothing."""
+        """Call `reload` at SIGHUP; it logs its result itself, and should not raise."""
         self._reloads.append(reload)
 
     def on_tick(self, tick: Callable[[], object]) -> None:
-        """Have something short called about once a second."""
+        """Call `tick`, which must be short, about once a second."""
         self._ticks.append(tick)
 
     def fail(self, error: BaseException) -> None:
-        """End, since it cannot go on: exit 1."""
+        """Stop because of an error: exit 1."""
         if self.error is None:
             self.error = error
         self.stop()
 
     def stop(self) -> None:
-        """Begin to end."""
+        """Start to stop."""
         if not self.stopping.is_set():
             self.health.stopping = True
             self.stopping.set()
@@ -84,16 +84,16 @@ class Lifecycle:
             hard.start()
 
     def reload(self) -> None:
-        """Load again what may change."""
+        """Run all reload callbacks."""
         if not self._is_ready:
-            return  # what it is about to work with is being loaded
+            return  # still loading for the first time
         notify("RELOADING=1")
         for each in self._reloads:
             self._guarded(each)
         notify("READY=1")
 
     async def tick(self) -> None:
-        """Do what is due, again and again."""
+        """Run periodic tasks: watchdog, callbacks, log, heap."""
         watchdog = watchdog_seconds()
         pause = _TICK if watchdog is None else min(_TICK, watchdog / 3)
         given_back = monotonic()
@@ -112,18 +112,18 @@ class Lifecycle:
     def _guarded(self, call: Callable[[], object]) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001 - one of them failing must not end the others
+        except Exception as error:  # noqa: BLE001 - one must not stop the others
             self.log.error("unexpected", error=reason(error))  # noqa: TRY400 - no traceback
 
 
 def run(
     work: Callable[[Lifecycle], Coroutine[Any, Any, None]], life: Callable[[], Lifecycle]
 ) -> int:
-    """Run a daemon to its end and return the exit code.
+    """Run a daemon until it stops, and return the exit code.
 
     Args:
-        work: All of it; calls `ready`, and returns, drained, some time after `stopping` is set.
-        life: Makes its life, within the event loop.
+        work: The daemon; calls `ready`, and after `stopping` is set drains and returns.
+        life: Creates the lifecycle, within the event loop.
     """
     return asyncio.run(_run(work, life()))
 
@@ -170,9 +170,9 @@ def _failed(life: Lifecycle) -> int:
 
 @contextlib.contextmanager
 def _signals(life: Lifecycle) -> Iterator[None]:
-    """Have the first SIGTERM or SIGINT begin the end, and a second one be it.
+    """Stop at the first SIGTERM or SIGINT, and end the process at the second.
 
-    Not through the event loop alone: that may be blocked.
+    The second does not use the event loop, which may be blocked.
     """
     loop = asyncio.get_running_loop()
 

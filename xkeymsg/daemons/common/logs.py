@@ -1,12 +1,12 @@
-"""Log lines of a daemon: one event a line on stderr, for people or for machines.
+"""Log lines of a daemon: one event per line on stderr, as text or JSON.
 
     2026-11-25T15:33:01.123Z warning refused route=orders code=sender_not_admitted repeated=412
 
-What may stand in a line is what its caller names: an event, which is a constant, and fields. There
-is no traceback and no text of a foreign exception, which could repeat what was in a message: of
-those, the class and where it was raised. What is from outside is written as escapes, so that it
-cannot look like another line. The same event with the same labels is one line a second, with how
-often it was: strangers decide how many messages are refused.
+A line holds only what its caller names: an event, which is a constant, and fields. There is no
+traceback, and no text of a foreign exception, which could repeat the content of a message: only its
+class and where it was raised. Text from outside is escaped, so that it cannot look like another
+line. The same event with the same labels is logged at most once a second, with a count, because
+strangers decide how many messages are refused.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from xkeymsg.errors import XKeyMsgError
 __all__ = ("Level", "Log", "reason", "report_to", "set_up")
 
 _EVERY: Final = 1.0
-"""Seconds between two lines of the same."""
+"""Seconds between two lines of the same kind."""
 _MOST: Final = 1024
-"""Kinds of lines that are remembered."""
+"""Limit of remembered kinds of lines."""
 _LONGEST: Final = 500
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./:+>*$@-]+")
 _OURS: Final = ("xkeymsg", "sender", "receiver")
@@ -40,10 +40,10 @@ Level = Literal["debug", "info", "warning", "error"]
 
 
 def reason(error: BaseException) -> str:
-    """Say why something failed, with nothing that could be of a message.
+    """Describe an error without anything that could come from a message.
 
-    The texts of our own errors hold no plaintext and no secret; of others the class is said, and
-    where it was raised.
+    Our own errors hold no plaintext and no secret in their text; of other errors, return the class
+    and where it was raised.
     """
     if isinstance(error, XKeyMsgError):
         return f"{error.code}: {error}" if str(error) else error.code
@@ -62,36 +62,36 @@ def _place(trace: TracebackType | None) -> str:
 
 
 class Log:
-    """Writes events, each kind of them at most once a second."""
+    """Log of events; `often` limits each kind to one line a second."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
         self._seen: dict[tuple[Any, ...], tuple[float, int, dict[str, Any]]] = {}
 
     def debug(self, event: str, **fields: Any) -> None:
-        """Write something that helps to find a fault."""
+        """Log a detail for debugging."""
         self._write("debug", event, fields)
 
     def info(self, event: str, **fields: Any) -> None:
-        """Write something that is as it should be."""
+        """Log a normal event."""
         self._write("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        """Write something that may be a fault, of ours or of others."""
+        """Log a possible fault, local or remote."""
         self._write("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        """Write something that needs a person."""
+        """Log an event that requires attention."""
         self._write("error", event, fields)
 
     def often(self, level: Level, event: str, *labels: str, **fields: Any) -> None:
-        """Write what others can make happen at any rate.
+        """Log an event that others can cause at any rate; at most one line a second of each kind.
 
         Args:
-            level: How grave it is.
-            event: What happened.
-            labels: The names of the fields that tell one kind from another; they are of few values.
-            fields: What is known of it.
+            level: The level.
+            event: The event.
+            labels: The names of the fields that distinguish kinds; they must have few values.
+            fields: All fields.
         """
         if not self._logger.isEnabledFor(_LEVELS[level]):
             return
@@ -109,7 +109,7 @@ class Log:
         self._write(level, event, fields)
 
     def flush(self) -> None:
-        """Write what was counted and not written; called once a second."""
+        """Log events that were counted but not logged; called once a second."""
         now = time.monotonic()
         for kind, (at, count, fields) in list(self._seen.items()):
             if now - at < _EVERY:
@@ -125,7 +125,7 @@ class Log:
 
 
 class _Formatter(logging.Formatter):
-    """Makes one line of a record, whoever wrote it."""
+    """Formatter of any record, ours or a library's, as one line."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
@@ -161,9 +161,9 @@ def _safe(event: str) -> str:
 
 
 def set_up(form: Literal["text", "json"], level: Level) -> None:
-    """Write log lines to stderr; what other packages log from warnings on alone.
+    """Log to stderr; from other packages only warnings and errors.
 
-    In their lines of less weight, and in asyncio's of more, could be anything.
+    Their lower levels, and even asyncio's errors, could contain anything.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(as_json=form == "json"))
@@ -172,12 +172,12 @@ def set_up(form: Literal["text", "json"], level: Level) -> None:
     root.setLevel(logging.WARNING)
     for name in _OURS:
         logging.getLogger(name).setLevel(_LEVELS[level])
-    # What it says of a task that failed is the exception's own text.
+    # It logs the exception text of a failed task.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL + 1)
 
 
 def report_to(log: Log, loop: asyncio.AbstractEventLoop) -> None:
-    """Have a loop say what nobody waited for by our rules."""
+    """Log a loop's unhandled exceptions by the rules of this module."""
 
     def report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")

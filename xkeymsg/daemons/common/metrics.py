@@ -1,8 +1,8 @@
-"""Counters and times of a daemon, in the form that Prometheus scrapes.
+"""Prometheus metrics of a daemon.
 
-No label has values from outside: they are names of the configuration, and our own codes. All series
-of a route exist from the beginning, so that a rate is known from the first event on; those of the
-replay memory exist where there is one.
+Label values never come from outside: they are names from the configuration, and our own codes. All
+series of a route exist from the start, so that the first event already counts in a rate; the replay
+memory's exist only if there is one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xkeymsg.envelope.replay import ReplayState
 __all__ = ("CODES", "OTHER", "Metrics", "RouteMetrics")
 
 OTHER: Final = "error"
-"""The code of what is no error of ours."""
+"""The code for errors of other packages."""
 
 CODES: Final = frozenset(
     {code for name in errors.__all__ if (code := getattr(errors, name).code)} | {OTHER}
@@ -40,80 +40,85 @@ class Metrics:
     """The metrics of one process."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # when each series began: twice the text for nobody
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they double the text
         self.registry = CollectorRegistry()
         self.connected = Gauge(
-            "xkeymsg_connected", "Whether there is a connection to NATS.", registry=self.registry
+            "xkeymsg_connected", "Whether the daemon is connected to NATS.", registry=self.registry
         )
         self.reconnects = Counter(
             "xkeymsg_reconnects", "Connections made after the first.", registry=self.registry
         )
-        self.ready = Gauge("xkeymsg_ready", "Whether /readyz says so.", registry=self.registry)
+        self.ready = Gauge(
+            "xkeymsg_ready", "Whether /readyz reports ready.", registry=self.registry
+        )
         self.key_age = Gauge(
-            "xkeymsg_key_age_seconds", "How old the active key is.", registry=self.registry
+            "xkeymsg_key_age_seconds", "Age of the active key.", registry=self.registry
         )
         self.reloads = Counter(
-            "xkeymsg_reloads", "Reloads, by how they ended.", ["result"], registry=self.registry
+            "xkeymsg_reloads", "Reloads, by result.", ["result"], registry=self.registry
         )
         for result in ("changed", "same", "failed"):
             self.reloads.labels(result)
         self.received = Counter(
-            "xkeymsg_received", "Messages that came.", ["route"], registry=self.registry
+            "xkeymsg_received", "Messages received.", ["route"], registry=self.registry
         )
         self.opened = Counter(
-            "xkeymsg_opened", "Messages that opened.", ["route"], registry=self.registry
+            "xkeymsg_opened", "Messages opened.", ["route"], registry=self.registry
         )
         self.sealed = Counter(
-            "xkeymsg_sealed", "Messages that were sealed.", ["route"], registry=self.registry
+            "xkeymsg_sealed", "Messages sealed.", ["route"], registry=self.registry
         )
         self.changed_numbers = Counter(
             "xkeymsg_changed_numbers",
-            "Numbers in documents whose digits changed, as floats.",
+            "Numbers in documents whose digits changed as floats.",
             ["route"],
             registry=self.registry,
         )
         self.refused = Counter(
             "xkeymsg_refused",
-            "Messages that did not open, or were not sealed, by why.",
+            "Messages that could not be opened or sealed, by code.",
             ["route", "code"],
             registry=self.registry,
         )
         self.delivered = Counter(
             "xkeymsg_delivered",
-            "Messages that were taken where they go.",
+            "Messages accepted at their destination.",
             ["route"],
             registry=self.registry,
         )
         self.failures = Counter(
             "xkeymsg_delivery_failures",
-            "Attempts to deliver that failed.",
+            "Failed delivery attempts.",
             ["route"],
             registry=self.registry,
         )
         self.lost = Counter(
             "xkeymsg_lost",
-            "Messages that were given up for good.",
+            "Messages given up after the last attempt.",
             ["route"],
             registry=self.registry,
         )
         self.dropped = Counter(
-            "xkeymsg_dropped", "Messages that found no room.", ["route"], registry=self.registry
+            "xkeymsg_dropped",
+            "Messages dropped because a buffer was full.",
+            ["route"],
+            registry=self.registry,
         )
         self.quarantined = Counter(
             "xkeymsg_quarantined",
-            "Messages of streams that were given up.",
+            "Messages of streams given up, kept in quarantine or lost.",
             ["route", "kind"],
             registry=self.registry,
         )
         self.replays = Counter(
             "xkeymsg_replays",
-            "Messages of streams that came again after they were handled, and were dropped.",
+            "Messages of streams redelivered after they were handled, and dropped.",
             ["route"],
             registry=self.registry,
         )
         self.replay_covers = Gauge(
             "xkeymsg_replay_covers_seconds",
-            "Age up to which no message was refused for room in the replay memory.",
+            "Age up to which no message was refused for lack of replay memory.",
             ["route"],
             registry=self.registry,
         )
@@ -125,13 +130,13 @@ class Metrics:
         )
         self.replay_dropped = Counter(
             "xkeymsg_replay_pages_dropped",
-            "Pages of replay marks that were dropped for room.",
+            "Pages of replay marks dropped for lack of memory.",
             ["route"],
             registry=self.registry,
         )
         self.replay_pending = Gauge(
             "xkeymsg_replay_pending",
-            "Messages of a stream that were opened and are not settled.",
+            "Messages of a stream opened and not settled.",
             ["route"],
             registry=self.registry,
         )
@@ -143,13 +148,13 @@ class Metrics:
         )
         self.blocked = Gauge(
             "xkeymsg_blocked",
-            "Whether the quarantine takes nothing, and all waits.",
+            "Whether consuming is blocked because the quarantine stores nothing.",
             ["route"],
             registry=self.registry,
         )
         self.in_flight = Gauge(
             "xkeymsg_in_flight",
-            "Messages that are being worked on.",
+            "Messages being processed.",
             ["route"],
             registry=self.registry,
         )
@@ -169,7 +174,7 @@ class Metrics:
         )
         self.delivery_time = Histogram(
             "xkeymsg_delivery_seconds",
-            "Time until it was taken.",
+            "Time until a message was accepted at its destination.",
             ["route"],
             buckets=_SLOW,
             registry=self.registry,
@@ -180,7 +185,7 @@ class Metrics:
         return RouteMetrics(self, name)
 
     def exposition(self) -> bytes:
-        """Return all of it as text."""
+        """Return all metrics in the text format."""
         return generate_latest(self.registry)
 
 
@@ -213,22 +218,22 @@ class RouteMetrics:
         }
 
     def refused(self, code: str) -> None:
-        """Count a message that did not open; a code that is none of ours is `error`."""
+        """Count a refused message; an unknown code counts as `error`."""
         self._refused.get(code, self._refused[OTHER])()
 
     def quarantined(self, kind: str) -> None:
-        """Count a message that was given up: `kept` in quarantine, or `lost` without a record."""
+        """Count a message given up: `kept` in quarantine, or `lost` without a record."""
         self._quarantined[kind]()
 
     def replay(self, state: ReplayState, max_age: float) -> None:
-        """Set the state of the replay memory; a memory that holds everything covers infinity."""
+        """Set the state of the replay memory; if it holds everything, it covers infinity."""
         of, route = self._of, self._route
         covers = math.inf if state.covers is None else state.covers
         of.replay_covers.labels(route).set(covers)
         of.max_age.labels(route).set(max_age)
         of.replay_pending.labels(route).set(state.pending)
         of.replay_bytes.labels(route).set(state.size)
-        # A new scope counts from 0.
+        # A new scope counts from 0 again.
         more = state.dropped - self._dropped if state.dropped >= self._dropped else state.dropped
         of.replay_dropped.labels(route).inc(more)
         self._dropped = state.dropped

@@ -1,4 +1,4 @@
-"""Telling systemd how a service does (`Type=notify`): its protocol is a line in a datagram."""
+"""systemd's notification protocol (`Type=notify`): lines in a datagram."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ("notify", "watchdog_seconds")
 
 
 def notify(text: str, environ: Mapping[str, str] = os.environ) -> bool:
-    """Say something to whoever started this process; False if nobody listens."""
+    """Notify the service manager; return False without one."""
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
@@ -29,7 +29,7 @@ def notify(text: str, environ: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_seconds(environ: Mapping[str, str] = os.environ) -> float | None:
-    """Return how often this process has to say that it lives; None if nobody wants to know."""
+    """Return the watchdog interval of this process in seconds, or None."""
     microseconds, pid = environ.get("WATCHDOG_USEC", ""), environ.get("WATCHDOG_PID", "")
     if not microseconds.isascii() or not microseconds.isdecimal() or int(microseconds) == 0:
         return None

@@ -1,4 +1,4 @@
-"""What a flag's text may be: a public key, a subject, a length of time."""
+"""Types of flag values: public keys, subjects, durations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ("DURATION", "SENDER", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
 
 
 class _Duration(click.ParamType[float]):
-    """A length of time as the nats CLI writes it, `5s` or `500ms`; a bare number is seconds."""
+    """A duration as in the nats CLI, `5s` or `500ms`; a bare number is seconds."""
 
     name = "duration"
     _UNITS = types.MappingProxyType({"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0})
@@ -26,7 +26,7 @@ class _Duration(click.ParamType[float]):
     ) -> float:
         match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|)", str(value))
         if match is None or float(match[1]) <= 0:
-            self.fail(f"{value!r} is not a length of time like 5s", param, ctx)
+            self.fail(f"{value!r} is not a duration like 5s", param, ctx)
         return float(match[1]) * self._UNITS[match[2]]
 
 
@@ -46,7 +46,7 @@ XKEY = _XKey()
 
 
 class _Sender(click.ParamType[XKey | None]):
-    """A public key `X…`, or the word `anyone`, which is None."""
+    """A public key `X…`, or the word `anyone`, which becomes None."""
 
     name = "X…"
 
@@ -66,7 +66,7 @@ class _Subject(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not self._is_one(value):
-            hint = "; here it may have no wildcard" if is_written_pattern(value) else ""
+            hint = "; wildcards are not allowed here" if is_written_pattern(value) else ""
             self.fail(f"{value!r} is not a NATS subject{hint}", param, ctx)
         return value
 

@@ -1,12 +1,12 @@
-"""An opened message as it is handed on: a JSON object in a line, and what names it.
+"""Records: opened messages as single lines of JSON, as they are delivered.
 
     {"id": "…", "subject": "orders.new", "sender": "X…", "signer": "U…", "admitted": true,
      "created": "2026-03-01T09:30:00.250000+00:00", "expires": …, "content_type": …,
      "headers": [["Trace", "…"]], "data": "…"}
 
-In the place of `data`, `data_base64` where it is not UTF-8; or `document` and `withheld`, how many
-parts of it this receiver may not see. What the sender did not say is left out. The same message is
-always the same line, so that whoever gets it twice can tell.
+Instead of `data` there is `data_base64` if it is not UTF-8; or `document` and `withheld`, the
+number of parts that this receiver may not see. Absent attributes are left out. The same message
+always gives the same line, so that a consumer can detect duplicates.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ class Record(NamedTuple):
     """An opened message."""
 
     id: bytes
-    """16 bytes that name it."""
+    """The message id, 16 bytes."""
     subject: str
-    """The sealed subject; that on the wire for xkv1, which seals none."""
+    """The sealed subject; for xkv1, which has none, the subject on the wire."""
     line: bytes
-    """All of it in JSON, with a line feed."""
+    """The message as JSON, with a line feed."""
 
     def __repr__(self) -> str:
-        return f"<Record {self.id.hex()} of {len(self.line)} bytes>"  # a NamedTuple would show it
+        return f"<Record {self.id.hex()} of {len(self.line)} bytes>"  # the default shows plaintext
 
 
 @refusing
 def record_of(message: Message, *, is_xkv1: bool = False) -> Record:
-    """Return an opened message, or document, as a record.
+    """Return the record of an opened message or document.
 
     Args:
-        message: It.
-        is_xkv1: Whether it came in that format, which has no time: it is not in the record either.
+        message: The message.
+        is_xkv1: Whether it is in the xkv1 format, which has no time: the record omits it.
 
     Raises:
-        MalformedError: If JSON cannot hold it.
+        MalformedError: If JSON cannot represent it.
     """
     name = message.message_id
     fields: dict[str, Any] = {
@@ -79,7 +79,7 @@ def _data(data: bytes) -> dict[str, str]:
 def _line(fields: dict[str, Any]) -> bytes:
     try:
         return to_json(fields, show_withheld=True).encode()
-    except (ValueError, RecursionError):  # NaN; a ValueError is also that of a surrogate
+    except (ValueError, RecursionError):  # NaN, or a surrogate
         pass
-    # Raised out here: what Python raises may hold the document.
-    raise MalformedError("a document that JSON cannot hold")
+    # Raised outside the handler: as context, Python's exception may hold the document.
+    raise MalformedError("the document cannot be represented in JSON")

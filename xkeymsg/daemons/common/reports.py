@@ -1,4 +1,4 @@
-"""Reports of a route: to the log, to metrics, and to `nats micro`."""
+"""Reports of a route's events: to the log, to metrics, and to `nats micro`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ("Reporter", "code_of")
 
 
 def code_of(error: BaseException) -> str:
-    """Return our code of an error."""
+    """Return the code of an error; `error` if it is not an error of this package."""
     return (error.code or OTHER) if isinstance(error, XKeyMsgError) else OTHER
 
 
 class Reporter:
-    """Reports what both daemons do on a route; each daemon has a subclass for the rest."""
+    """Reporter of the events of a route that both daemons have; each daemon has a subclass."""
 
     def __init__(self, route: str, log: Log, metrics: RouteMetrics, endpoint: Endpoint) -> None:
         self.route = route
@@ -25,14 +25,14 @@ class Reporter:
         self.endpoint = endpoint
 
     def delivered(self, seconds: float) -> None:
-        """A message was accepted at its destination, after `seconds` with all attempts."""
+        """Record a message accepted at its destination, after `seconds` including all attempts."""
         self.metrics.delivered.inc()
         self.metrics.delivery_time.observe(seconds)
         self.endpoint.requests += 1
         self.endpoint.seconds += seconds
 
     def failed(self, code: str) -> None:
-        """A message failed: `nats micro` counts it."""
+        """Record a failed message, for `nats micro`."""
         self.endpoint.requests += 1
         self.endpoint.errors += 1
         self.endpoint.last_error = code

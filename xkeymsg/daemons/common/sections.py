@@ -1,4 +1,4 @@
-"""The sections of a daemon's file that both programs have."""
+"""Configuration sections shared by both daemons."""
 
 from __future__ import annotations
 
@@ -49,65 +49,65 @@ Credential = Annotated[Text, AfterValidator(_credential)]
 
 def _past(day: date) -> date:
     if day > datetime.now(UTC).date():
-        raise ValueError("expected is a day that has begun")
+        raise ValueError("expected a date that is not in the future")
     return day
 
 
 class KeySection(Section):
-    """The program's own key."""
+    """The daemon's own key."""
 
     seed_file: SeedPath | None = None
     """A file with the seed `SX…`, mode 0600."""
     credential: Credential | None = None
-    """The name of a credential with the seed (systemd's `LoadCredential=`), in its place."""
+    """The name of a systemd credential (`LoadCredential=`) with the seed, instead of a file."""
     retired: tuple[SeedPath, ...] = ()
-    """Files with keys of before, newest first: what was sealed to them still opens."""
+    """Retired key files, newest first; messages sealed to them can still be opened."""
     retired_credentials: tuple[Credential, ...] = ()
-    """Names of credentials with keys of before, after those."""
+    """Names of credentials with retired keys, tried after the files."""
     user: UserName | None = None
-    """The user nkey `U…` under which others know the key, if they do."""
+    """The user nkey `U…` that peers bind to this key, if any."""
     created: Annotated[date, AfterValidator(_past)] | None = None
-    """The day the key was made, for the metric of its age; else when its file was written."""
+    """The date the key was created, for the key age metric; default: when its file was written."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong: there has to be one key."""
+        """Require exactly one key."""
         if ("seed_file" in table) == ("credential" in table):
-            yield "seed_file", "expected is one of seed_file and credential"
+            yield "seed_file", "expected exactly one of seed_file and credential"
 
 
 class TrustSection(Section):
-    """Whom the program believes."""
+    """The senders that the daemon trusts."""
 
     peers: PeersPath | None = None
-    """A file of peers (`xkeymsg peers add`); read again on SIGHUP, and when it changes."""
+    """A peers file (`xkeymsg peers add`); reloaded on SIGHUP, and when it changes."""
     anyone: Flag = False
-    """Admit every sender: a message then says which key sealed it, and nothing more."""
+    """Admit every sender: a message then proves only which key sealed it."""
     require_signature: Flag = False
-    """Refuse messages that the sender's user has not signed."""
+    """Refuse messages that are not signed by the sender's user."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong: there has to be one source of trust."""
+        """Require exactly one source of trust."""
         if ("peers" in table) == (table.get("anyone") is True):
-            yield "peers", "expected is peers, a file, or anyone = true: one of them"
+            yield "peers", "expected exactly one of peers and anyone = true"
         if table.get("anyone") is True and table.get("require_signature") is True:
-            yield "require_signature", "with anyone no signature can count: expected is peers"
+            yield "require_signature", "requires peers: with anyone = true no signature is trusted"
 
 
 class NatsSection(Section):
-    """How to reach NATS, and as whom; at most one way to log in."""
+    """The NATS servers and the login; at most one login method."""
 
     servers: Annotated[tuple[Text, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
     """Addresses, `nats://` or `tls://`."""
     creds: FilePath | None = None
-    """A `.creds` file to log in with; read anew at each connection."""
+    """A `.creds` file to log in with; read again for each connection."""
     nkey: FilePath | None = None
     """A file with a user's seed `SU…` to log in with."""
     user: Text | None = None
     """A user name to log in with."""
     password: SecretStr | None = None
-    """That user's password; better in the environment than here."""
+    """That user's password; preferably set in the environment."""
     token: SecretStr | None = None
     """A token to log in with."""
     tls_cert: FilePath | None = None
@@ -115,13 +115,13 @@ class NatsSection(Section):
     tls_key: FilePath | None = None
     """Its private key, PEM."""
     tls_ca: FilePath | None = None
-    """The authorities to believe in the place of the system's, PEM."""
+    """The certificate authorities to trust instead of the system's, PEM."""
     tls_first: Flag = False
-    """Shake hands before the server says anything (its `handshake_first`)."""
+    """Start TLS before the server's greeting (its `handshake_first`)."""
     inbox_prefix: Subject = "_INBOX"
-    """What subjects for answers begin with."""
+    """The prefix of reply subjects."""
     timeout: Seconds = 5.0
-    """Seconds that the first connection, and each answer of the server, may take."""
+    """Timeout of the first connection, and of each reply from the server, in seconds."""
 
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
@@ -134,7 +134,7 @@ class NatsSection(Section):
         return self
 
     def options(self, name: str) -> ConnectOptions:
-        """Return the settings for a connection of that name.
+        """Return the connection options for a client called `name`.
 
         Raises:
             ConfigurationError: If they contradict each other.
@@ -150,13 +150,13 @@ Address = Annotated[Text, AfterValidator(check_address)]
 
 
 class PlainNatsSection(NatsSection):
-    """A server that may see plaintext: one of this machine, or one through TLS."""
+    """A server that may see plaintext: on this machine, or reached through TLS."""
 
     servers: Annotated[tuple[Address, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
     """Addresses: `tls://`, or `nats://` with 127.0.0.1 or [::1]."""
 
     def options(self, name: str) -> ConnectOptions:
-        """Return the settings; without TLS a server cannot name another, which may be anywhere."""
+        """Return the options; without TLS, ignore servers that a server announces."""
         options = super().options(name)
         return replace(options, discover=options.tls_required)
 
@@ -169,27 +169,27 @@ def _listen(text: str) -> str:
     fits = colon and port.isascii() and port.isdecimal() and int(port) < 65536
     if path != text or not fits or not is_loopback(host.strip("[]")):
         raise ValueError(
-            "expected is 127.0.0.1:PORT, [::1]:PORT or unix:/PATH: who can reach it sees how much"
-            " comes from where"
+            "expected 127.0.0.1:PORT, [::1]:PORT or unix:/PATH: anyone who can connect sees how"
+            " many messages come from where"
         )
     return text
 
 
 class ObserveSection(Section):
-    """What others see of the program."""
+    """Monitoring: health checks, metrics and logs."""
 
     listen: Annotated[Text, AfterValidator(_listen)] | None = None
-    """Where /healthz, /readyz and /metrics are: `127.0.0.1:9464`, `unix:/run/x.sock`."""
+    """The address of /healthz, /readyz and /metrics: `127.0.0.1:9464`, `unix:/run/x.sock`."""
     log: Literal["text", "json"] = "text"
-    """The form of log lines, on stderr."""
+    """The format of log lines, on stderr."""
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Of log lines, the least that is shown."""
+    """The lowest level that is logged."""
     micro: Flag = True
     """Answer `$SRV.PING`, `INFO` and `STATS`, for `nats micro ls`."""
 
 
 class DrainSection(Section):
-    """How the program stops."""
+    """Shutdown."""
 
     seconds: Seconds = 20.0
-    """What was accepted is finished within so many seconds of SIGTERM; then it is given up."""
+    """Seconds after SIGTERM to finish accepted messages; the rest are given up."""

@@ -1,9 +1,9 @@
-"""Answering `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` (ADR-32), so that `nats micro` sees us.
+"""Replies to `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` (ADR-32), for `nats micro`.
 
-Anybody may ask, and whoever asks says where the answer goes. So an answer goes to an inbox and
-nowhere else: a question with the reply subject `$JS.API.STREAM.PURGE.X`, or that of somebody's
-work, would have us publish there with our own rights. They are few a second, and there is nothing
-in one that a stranger may not know: names of our configuration, numbers, and codes.
+Anyone may send a request, and the requester chooses the reply subject. Replies therefore go only to
+inboxes: a request with the reply subject `$JS.API.STREAM.PURGE.X`, or an application's subject,
+would make us publish there with our own permissions. Replies are rate-limited, and contain nothing
+that a stranger may not know: names from the configuration, numbers, and codes.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ __all__ = ("Endpoint", "MicroService", "answering")
 _TYPE: Final = "io.nats.micro.v1."
 _LETTERS: Final = string.ascii_letters + string.digits
 _RATE: Final = 50
-"""Answers a second."""
+"""Replies per second."""
 _WAITING: Final = 64
 
 
 @safe_repr
 @dataclass
 class Endpoint:
-    """One route, as others see it."""
+    """A route, as an endpoint of the service."""
 
     name: str
     subject: str
@@ -44,12 +44,12 @@ class Endpoint:
     requests: int = 0
     errors: int = 0
     last_error: str = ""
-    """A code of ours."""
+    """An error code of this package."""
     seconds: float = 0.0
-    """Time spent on all of them."""
+    """Total processing time."""
 
     def info(self) -> dict[str, Any]:
-        """Return what it is."""
+        """Return its part of the INFO reply."""
         return {
             "name": self.name,
             "subject": self.subject,
@@ -58,7 +58,7 @@ class Endpoint:
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return how it does."""
+        """Return its part of the STATS reply."""
         spent = int(self.seconds * 1e9)
         return {
             "name": self.name,
@@ -73,7 +73,7 @@ class Endpoint:
 
 
 class MicroService:
-    """A program as others see it."""
+    """A daemon, as a NATS service."""
 
     def __init__(
         self, name: str, version: str, description: str, endpoints: Sequence[Endpoint]
@@ -86,11 +86,11 @@ class MicroService:
         self._started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
     def ping(self) -> dict[str, Any]:
-        """Return the answer to PING."""
+        """Return the PING reply."""
         return {"type": _TYPE + "ping_response", **self._common}
 
     def info(self) -> dict[str, Any]:
-        """Return the answer to INFO."""
+        """Return the INFO reply."""
         return {
             "type": _TYPE + "info_response",
             **self._common,
@@ -99,7 +99,7 @@ class MicroService:
         }
 
     def stats(self) -> dict[str, Any]:
-        """Return the answer to STATS."""
+        """Return the STATS reply."""
         return {
             "type": _TYPE + "stats_response",
             **self._common,
@@ -123,19 +123,19 @@ class _Answers:
             if self._left <= 0 or not reply.startswith(self._inboxes):
                 continue
             self._left -= 1
-            with contextlib.suppress(XKeyMsgError):  # whoever asked can ask again
+            with contextlib.suppress(XKeyMsgError):  # the requester can retry
                 await self._link.publish(reply, json.dumps(answer()).encode())
 
 
 @contextlib.asynccontextmanager
 async def answering(link: Link, service: MicroService, *, inbox_prefix: str) -> AsyncIterator[None]:
-    """Answer while a block runs.
+    """Reply to requests while the block runs.
 
     Args:
         link: The connection.
-        service: What to say.
-        inbox_prefix: What inboxes begin with here, besides `_INBOX`; and `_R_`, which is how those
-            of another account look.
+        service: The service.
+        inbox_prefix: A prefix of inboxes to accept, in addition to `_INBOX`, and to `_R_`, which
+            replaces the inboxes of other accounts.
     """
     answers = _Answers(link, ("_INBOX.", "_R_.", f"{inbox_prefix}."))
     calls = {"PING": service.ping, "INFO": service.info, "STATS": service.stats}

@@ -1,4 +1,4 @@
-"""What a configuration file is made of: tables whose keys are known, each explained where it is."""
+"""Schema of a configuration file: tables with known, documented keys."""
 
 from __future__ import annotations
 
@@ -11,30 +11,28 @@ from pydantic import BaseModel, ConfigDict
 __all__ = ("Location", "Section", "Table", "tables")
 
 Location = tuple[str | int, ...]
-"""Where a value stands: keys, and places in arrays."""
+"""The location of a value: table keys and array indexes."""
 
 _UNIONS: Final = (Union, UnionType)
 
 
 class Section(BaseModel):
-    """A table of a configuration file; the texts below its fields are their documentation."""
+    """A table of a configuration file; the strings below its fields document them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
-        """Yield what is wrong with a table though each value may be right: a key, and why.
+        """Yield a key, or the path to a nested key, and a reason for each contradiction.
 
-        Or the keys that lead to it, where it is in a table of this one.
-
-        Looked at whatever else is wrong, so that all errors are told at once: the values are as
-        they stand in the file, of any type.
+        This also runs if other values are invalid, so that all errors are reported at once:
+        `table` has the raw values of the file, of any type.
         """
         yield from ()
 
 
 class Table(NamedTuple):
-    """A table as it stands in a file, and what it should be."""
+    """A table in a file, and its schema."""
 
     section: type[Section]
     values: Mapping[str, Any]
@@ -42,7 +40,7 @@ class Table(NamedTuple):
 
 
 def tables(section: type[Section], values: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield a table and all tables in it of which it is known what they should be."""
+    """Yield a table and every nested table that has a schema."""
     return _below(section, values, ())
 
 
@@ -65,14 +63,14 @@ def _below(annotation: Any, value: Any, place: Location) -> Iterator[Table]:
 
 
 def _items(origin: Any, value: Any) -> Iterable[tuple[str | int, Any]]:
-    """Return what an array, or a table of tables, holds."""
+    """Return the items of an array, or of a table of tables, with their index or key."""
     if origin is tuple and isinstance(value, list):
         return enumerate(value)
     return value.items() if origin is dict and isinstance(value, Mapping) else ()
 
 
 def _chosen(arguments: tuple[Any, ...], value: Any) -> Any:
-    """Return the member of a union that a table is of: the one with its `kind`."""
+    """Return the member of a union that matches the `kind` of a table."""
     sections = [each for each in arguments if isinstance(each, type) and issubclass(each, Section)]
     if len(sections) == 1:
         return sections[0]

@@ -1,10 +1,10 @@
-"""How every program here talks to the person, or the script, that runs it.
+"""Terminal output and exit codes of every program.
 
 - Data goes to stdout; everything else goes to stderr, as `program: text`, in lower case and without
   a full stop.
-- Exit 0: done. 1: failed. 2: called wrongly. 3: could not open a message. Interrupted: 130.
-- What others have sent is shown quoted: control characters, escape sequences and whatever else a
-  terminal might act on are written as escapes.
+- Exit 0: done. 1: failed. 2: usage error. 3: could not open a message. Interrupted: 130.
+- Text from outside is quoted: control characters, escape sequences and anything else that a
+  terminal might interpret are escaped.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = (
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
 EXIT_INTERRUPTED: Final = 130
-EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 called wrongly, 3 could not open a message."
-"""What every --help ends with."""
+EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 usage error, 3 could not open a message."
+"""The last line of every --help."""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def quote(data: bytes | str) -> str:
-    r"""Quote text from outside for a terminal or a log, in the manner of Go's `%q`.
+    r"""Quote text from outside for a terminal or a log, like Go's `%q`.
 
-    Valid UTF-8 that is printable stays; everything else becomes an escape: a byte that is not
-    UTF-8 `\xff`, another character `\u202e` or `\U000e0001`.
+    Printable UTF-8 stays; everything else is escaped: an invalid byte as `\xff`, any other
+    character as `\u202e` or `\U000e0001`.
     """
     text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
     return '"' + "".join(_ESCAPES.get(each) or _printable(each) for each in text) + '"'
@@ -65,36 +65,35 @@ def _printable(character: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text for one line of a terminal.
+    """Return a text as one line that is safe for a terminal.
 
-    Whatever is in it, a server's words or the name of a file, cannot act on the terminal or look
-    like another line.
+    Nothing in it, such as a server's text or a file name, can control the terminal or look like
+    another line.
     """
     return "".join(map(_printable, text))
 
 
 def say(program: str, text: str) -> None:
-    """Tell the person something that is not data, in one line."""
+    """Write one line to stderr."""
     click.echo(f"{program}: {one_line(text)}", err=True)
 
 
 def describe(error: XKeyMsgError) -> str:
-    """Say an error in one line: its code, which scripts can look for, then its text."""
+    """Format an error in one line: its code, which scripts can match, then its text."""
     return f"{error.code}: {error}" if str(error) else error.code
 
 
 def run(command: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
     """Run a click command and return the exit code of the process.
 
-    Everything that users have to see is one line on stderr: no traceback leaves a program for an
-    error that the package knows.
+    Users see one line on stderr: an error of this package never causes a traceback.
     """
     if sys.stdout is None or sys.stderr is None:
-        return EXIT_FAILED  # closed before we began: what we say would be lost
+        return EXIT_FAILED  # closed before we started: output would be lost
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a locale that lacks a character
-    # What libraries log is for programs that ask for it; people are told by `say`.
+            stream.reconfigure(errors="backslashreplace")  # the locale may lack characters
+    # Library logs are off unless a program asks for them; users read what `say` writes.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
         result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
@@ -105,11 +104,11 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
         return EXIT_INTERRUPTED
     except (XKeyMsgError, OSError) as error:
         return _fail(program, error)
-    return result if isinstance(result, int) else 0  # an int is --help's, or the command's own
+    return result if isinstance(result, int) else 0  # --help, or the command, returned an int
 
 
 def _called(program: str) -> str:
-    """Return what a person has to type for a program, as far as that can be told."""
+    """Return the command that a user types to run a program, as far as it is known."""
     name = Path(sys.argv[0]).name
     if program in (name, "xkeymsg"):
         return program
@@ -117,12 +116,12 @@ def _called(program: str) -> str:
 
 
 def _fail(program: str, error: XKeyMsgError | OSError) -> int:
-    """Say an error and return its exit code."""
+    """Print an error and return its exit code."""
     if isinstance(error, XKeyMsgError):
         say(program, describe(error))
         return EXIT_NOT_OPENED if isinstance(error, (OpenError, EnvelopeError)) else EXIT_FAILED
     if isinstance(error, BrokenPipeError):
-        # The reader of our stdout is gone; keep the interpreter from writing to it once more.
+        # The reader of stdout is gone; keep the interpreter from flushing to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     where = f"{error.filename}: " if error.filename else ""

@@ -1,4 +1,4 @@
-"""What daemons do while they work: note what happens to a connection, and load things again."""
+"""Connection events and reloads of a daemon."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ __all__ = ("Upkeep", "reload_peers", "version")
 
 
 class Upkeep:
-    """Says what becomes of connections and reloads: to the log, to metrics, to readiness."""
+    """Reporter of connection events and reloads: to the log, metrics and readiness.
+
+    `key` returns the public key in use.
+    """
 
     def __init__(
         self, log: Log, metrics: Metrics, health: Health, *, key: Callable[[], str]
     ) -> None:
-        """Take where to say it, and how to ask which public key is in use."""
         self._key = key
         self._log = log
         self._metrics = metrics
@@ -31,37 +33,37 @@ class Upkeep:
     def note(
         self, event: Event, *, condition: str = "connected", subjects: Collection[str] = ()
     ) -> None:
-        """Note what happened to a connection.
+        """Record an event of a connection.
 
         Args:
-            event: What.
-            condition: The condition of readiness that the connection is.
-            subjects: What has to be listened on: where the server permits it no more, nothing
-                comes, and nobody could tell that from a quiet day.
+            event: The event.
+            condition: The readiness condition of the connection.
+            subjects: Required subscriptions. If the server no longer permits one, nothing arrives,
+                which would look like a quiet day.
         """
         if event.kind in ("connected", "disconnected"):
             self._health.set(condition, event.kind == "connected")
         if event.kind == "connected":
             self._metrics.reconnects.inc()
             if subjects:
-                self._health.set("subscribed", True)  # refusals come behind it
+                self._health.set("subscribed", True)  # a refusal arrives after it
         elif _is_refused(event, subjects):
             self._health.set("subscribed", False)
         why = {} if event.error is None else {"why": _why(event.error)}
         level: Level = "info" if event.kind == "connected" else "warning"
-        # Whatever it says: a broker may cause any number of errors, each with another text.
+        # Limited by connection only: a broker may cause any number of errors with new texts.
         self._log.often(level, f"connection {event.kind}", "of", of=condition, **why)
 
     def reloaded(
         self, what: str, reload: Callable[[], bool], *, quiet: bool = False, **fields: object
     ) -> bool:
-        """Load something again; what was there stays in use where that fails.
+        """Reload something and return whether it changed; if that fails, the old one stays in use.
 
         Args:
-            what: What it is.
-            reload: Loads it, and tells whether it is another now.
-            quiet: Whether to say nothing where it is not.
-            **fields: What else to say.
+            what: Its name in the log.
+            reload: Reloads it, and returns whether it changed.
+            quiet: Whether to report nothing if it did not change.
+            **fields: Further fields of the log line.
         """
         try:
             changed = reload()
@@ -76,13 +78,13 @@ class Upkeep:
 
 
 def _why(error: Exception) -> str:
-    # The broker's word, of which no more is said than what it does not permit.
+    # Of the broker's text, log only what is not permitted.
     refusal = parse_refusal(error)
     return reason(error) if refusal is None else str(refusal)
 
 
 def _is_refused(event: Event, subjects: Collection[str]) -> bool:
-    """Tell whether the server does not let us listen on one of these subjects."""
+    """Return whether the server refused a subscription to one of these subjects."""
     refusal = None if event.error is None else parse_refusal(event.error)
     return (
         refusal is not None and refusal.what == "subscription" and any(map(refusal.is_of, subjects))
@@ -90,10 +92,10 @@ def _is_refused(event: Event, subjects: Collection[str]) -> bool:
 
 
 def reload_peers(peers: PeersFile) -> bool:
-    """Read a file of peers again, and tell whether others are in use now.
+    """Reload a peers file, and return whether the peers changed.
 
     Raises:
-        ConfigurationError: If it cannot be used, also if that was said before.
+        ConfigurationError: If it is invalid, even if that was reported before.
     """
     changed = peers.reload()
     if peers.error is not None:

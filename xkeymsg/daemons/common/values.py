@@ -1,4 +1,4 @@
-"""The kinds of values in the files of daemons, which say what is wrong with one when it is read."""
+"""Types of configuration values, each validated when it is read."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ __all__ = (
 
 def _path(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("expected is the name of a file")
+        raise ValueError("expected a file name")
     if nkey.is_seed(value):
-        raise ValueError("that is a seed, a secret; expected is the name of a file with one")
+        raise ValueError("this is a seed, a secret: expected the name of a file with a seed")
     return (info.context or {}).get("folder", Path()) / value
 
 
@@ -55,23 +55,23 @@ def _is_folder(path: Path) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; expected is a folder that is there") from None
+        raise ValueError(f"{path}: {error.strerror}; expected an existing folder") from None
     if not stat.S_ISDIR(mode):
-        raise ValueError(f"{path}: expected is a folder")
+        raise ValueError(f"{path}: expected a folder")
     if not os.access(path, os.W_OK | os.X_OK):
-        raise ValueError(f"{path}: expected is a folder that may be written to")
+        raise ValueError(f"{path}: expected a writable folder")
     return path
 
 
 def _subject(text: str) -> str:
     if not is_written_subject(text):
-        raise ValueError("expected is a subject: tokens of printable ASCII between dots, no * or >")
+        raise ValueError("expected a subject: tokens of printable ASCII between dots, no * or >")
     return text
 
 
 def _pattern(text: str) -> str:
     if not is_written_pattern(text):
-        raise ValueError("expected is a subject, or a pattern with * and >, as in NATS")
+        raise ValueError("expected a NATS subject, or a pattern with * and >")
     return text
 
 
@@ -88,7 +88,7 @@ Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-"""A name that becomes the label of a metric."""
+"""A name that is used as a metric label."""
 Subject = Annotated[Text, AfterValidator(_subject)]
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 UserName = Annotated[Text, AfterValidator(_user)]
