@@ -1,4 +1,4 @@
-"""Documents: each reader opens the parts it was granted, and learns nothing of the others."""
+"""Documents: each reader opens its granted parts and learns nothing of the others."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_local_limits_hold() -> None:
 
 
 def test_every_part_and_view_has_a_key_of_its_own() -> None:
-    # E-26: equal contents under equal grants, and no two ciphertexts or commitments are equal.
+    # E-26: equal contents under equal grants give different ciphertexts and commitments.
     envelope = seal({BOB.public: [0, 1], CAROL.public: [1, 2]}, [b"same"] * 3)
     pieces = Pieces.of(envelope)
     assert len({part[1:33] for part in pieces.parts}) == 3
