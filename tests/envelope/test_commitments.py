@@ -113,7 +113,7 @@ def test_the_commitment_is_of_the_key_this_message_and_this_position() -> None:
             reader().open(rogue.envelope(parts=[part]), subject=">")
 
 
-def test_a_part_key_is_no_view_key() -> None:
+def test_a_part_key_differs_from_a_view_key() -> None:
     # The same key under the other label gives another key and another commitment.
     rogue = Rogue()
     parts = [rogue.part(j, b"", FIELDS) for j in (0, 1)]

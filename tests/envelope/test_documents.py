@@ -74,12 +74,12 @@ def test_a_reader_without_any_part_gets_no_wrap() -> None:
         reader(CAROL).open(envelope, subject=">")
 
 
-def test_metadata_alone_makes_nobody_a_reader() -> None:
+def test_a_grant_of_metadata_alone_makes_no_recipient() -> None:
     envelope = seal({BOB.public: [0], CAROL.public: []}, content_type="application/json")
     assert code_of(reader(CAROL), envelope) == "not_a_recipient"
 
 
-def test_a_document_for_nobody_is_refused() -> None:
+def test_a_document_without_recipients_is_refused() -> None:
     with pytest.raises(MalformedError, match="no recipients"):
         seal({})
     with pytest.raises(MalformedError, match="no recipients"):

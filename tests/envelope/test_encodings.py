@@ -169,7 +169,7 @@ def test_a_number_out_of_its_range_is_refused(field: int, value: bytes) -> None:
     [b"", b".", b"a.", b".a", b"a..b", b"a b", b"a\n", b"a\0", b"a\x7f", b"*", b"a.*", b"a*", b">",
      b"a.>", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"a\xe2\x82", b"\xf4\x90\x80\x80"],
 )  # fmt: skip
-def test_what_is_no_subject_is_refused(subject: bytes) -> None:
+def test_an_invalid_subject_is_refused(subject: bytes) -> None:
     # E-7, E-20
     fields = Rogue().fields()
     fields[4] = string(subject)

@@ -149,7 +149,7 @@ def test_the_key_of_a_pair_has_a_direction() -> None:
     assert there[0].K != back[0].K
 
 
-def test_a_sender_in_the_head_alone_is_nobody() -> None:
+def test_a_sender_named_in_the_head_alone_is_not_authenticated() -> None:
     # Mallory has a key of her own, and writes Alice's key into the head.
     forged = Rogue(S=MALLORY.public, secret=MALLORY).envelope(b"pay 99")
     spoofed = forged.replace(bytes(MALLORY.public), bytes(ALICE.public))
@@ -224,7 +224,7 @@ def test_a_thief_cannot_burn_the_counters_of_a_sender_who_signs() -> None:
     assert opener._memory._senders[head.S].sessions.keys() == {head.S + head.E}
 
 
-def test_a_forwarded_message_is_from_whoever_forwards_it() -> None:
+def test_a_forwarded_message_is_from_its_forwarder() -> None:
     # Surreptitious forwarding. Bob has a signed message of Alice, and wants Carol to believe that
     # Alice wrote to her. He seals it again, including Alice's signature and identity.
     original = Sealer(ALICE, signer=ALICE_USER).seal(b"love", to=[BOB.public], subject=SUBJECT)
@@ -239,7 +239,7 @@ def test_a_forwarded_message_is_from_whoever_forwards_it() -> None:
     assert reader(CAROL, {BOB.public}).open(forwarded, subject=">").sender == BOB.public
 
 
-def test_an_xkv1_box_is_no_envelope_and_an_envelope_no_xkv1_box() -> None:
+def test_an_xkv1_box_and_an_envelope_are_not_interchangeable() -> None:
     with pytest.raises(MalformedError):
         reader().open(ALICE.seal(b"x" * 300, BOB.public), subject=">")
     with pytest.raises(UnsupportedVersionError):

@@ -109,7 +109,7 @@ def test_a_sender_that_always_signs_is_refused_unsigned() -> None:
     assert opener.open(seal(Sealer(ALICE, signer=ALICE_USER)), subject=SUBJECT).signer
 
 
-def test_a_sender_that_always_signs_and_of_whom_no_user_is_known_is_refused() -> None:
+def test_a_sender_that_always_signs_without_a_known_user_is_refused() -> None:
     # E-65, E-66: no user is known whose signature could count.
     opener = known(always_signs=True)
     assert code_of(opener, seal(Sealer(ALICE, signer=ALICE_USER))) == "signature_missing"

@@ -37,7 +37,7 @@ def test_a_document_of_one_part_has_no_view() -> None:
     assert open_fields(reader(), envelope) == {0: b"all"}
 
 
-def test_a_document_is_no_payload_and_a_payload_no_document() -> None:
+def test_documents_and_payloads_are_not_interchangeable() -> None:
     # E-61
     with pytest.raises(ContentTypeError):
         reader().open(ROGUE.envelope(parts=parts(FIELDS)), subject=">")
@@ -73,7 +73,7 @@ def test_parts_that_are_neither_one_payload_nor_one_document_are_refused(
 
 
 @pytest.mark.parametrize("kind", [METADATA, METADATA + PADDED])
-def test_metadata_alone_is_no_document(kind: int) -> None:
+def test_metadata_alone_is_not_a_document(kind: int) -> None:
     # E-48
     assert code(ROGUE.envelope(parts=parts(kind))) == "malformed"
 

@@ -206,7 +206,7 @@ def test_a_reader_with_a_user_also_opens_what_was_sealed_to_the_bare_key() -> No
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"xkm", b"xkv1" + bytes(60), b"hello world", b"\x96"])
-def test_what_is_no_envelope_is_malformed(data: bytes) -> None:
+def test_bytes_other_than_an_envelope_are_malformed(data: bytes) -> None:
     # E-12
     with pytest.raises(MalformedError):
         reader().open(data, subject=">")

@@ -81,7 +81,7 @@ def attempt(opener: Opener, envelope: bytes) -> Callable[[], object]:
     return lambda: opener.open(envelope, subject=">")
 
 
-def test_what_is_no_envelope_costs_nothing(calls: Calls) -> None:
+def test_bytes_other_than_an_envelope_cost_nothing(calls: Calls) -> None:
     for garbage in (b"", b"garbage", b"xkm1\x96", b"xkm2" + bytes(999), b"xkm1\x96\xc6\xff"):
         assert calls.of(attempt(reader(), garbage)) == (0, 0, 0)
 

@@ -100,7 +100,7 @@ def test_promises_hold_under_attack(seed: int) -> None:
     assert len(handled) > 1000
 
 
-def test_a_flood_that_is_dated_ahead_touches_nobody_else() -> None:
+def test_a_flood_dated_ahead_affects_no_other_sender() -> None:
     # 20,000 sessions and 20,000 random counters of one sender, 29 s ahead, against 50 messages of
     # quiet senders, 25 s behind.
     memory = ReplayMemory(Limits(replay_bytes=1 << 20), 0)

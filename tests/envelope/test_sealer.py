@@ -110,7 +110,7 @@ def test_a_sender_may_seal_to_itself() -> None:
     assert reader(ALICE).open(envelope, subject=SUBJECT).data == b"note"
 
 
-def test_a_message_for_nobody_is_refused() -> None:
+def test_a_message_without_recipients_is_refused() -> None:
     with pytest.raises(MalformedError, match="no recipients"):
         Sealer(ALICE).seal(b"", to=[], subject=SUBJECT)
 

@@ -134,7 +134,7 @@ def test_a_signature_covers_the_tags_views_and_parts() -> None:
     assert len(digests) == 5
 
 
-def test_a_self_declared_signer_is_nobody() -> None:
+def test_a_self_declared_signer_is_not_reported() -> None:
     # E-65: Mallory has a key pair and a user key, both her own. Nobody certifies that they belong
     # together, so her signature only proves that she can sign.
     envelope = sealed(MALLORY_USER)
@@ -148,7 +148,7 @@ def test_a_signature_that_does_not_count_is_not_looked_at() -> None:
     assert reader().open(rogue.envelope(signature=bytes(64)), subject=">").signer is None
 
 
-def test_a_signature_of_nobody_is_malformed() -> None:
+def test_a_signature_without_identity_is_malformed() -> None:
     # E-50: without identity the signer would be unknown.
     rogue = Rogue()
     assert code_of(reader(), rogue.envelope(signature=bytes(64))) == "malformed"
@@ -162,7 +162,7 @@ def test_a_signature_of_another_length_is_malformed(size: int) -> None:
     assert code_of(reader(), rogue.envelope(signature=bytes(size))) == "malformed"
 
 
-def test_a_signature_from_the_login_nonce_is_none() -> None:
+def test_a_signature_of_a_login_nonce_is_invalid() -> None:
     # An nkey signs any text that a broker sends at login, so a hostile broker has a signing oracle.
     # It wants Alice's signature over D of a forged message.
     def oracle(info: str) -> bytes:
@@ -179,7 +179,7 @@ def test_a_signature_from_the_login_nonce_is_none() -> None:
         assert code_of(demanding(), forged) == "signature_invalid"
 
 
-def test_a_signature_over_the_bare_digest_or_under_another_label_is_none() -> None:
+def test_a_signature_over_the_bare_digest_or_under_another_label_is_invalid() -> None:
     parts = [THIEF.part(0, b"x")]
     digest = THIEF.digest(parts)
     for message in (digest, b"xkm1/sign\0" + digest, b"\xffxkm2/sign\0" + digest):
@@ -259,7 +259,7 @@ def test_a_key_that_is_not_canonical_signs_nothing() -> None:
         assert code_of(knows(identity), forged) == "signature_invalid"
 
 
-def test_a_key_that_is_no_point_signs_nothing() -> None:
+def test_a_key_that_is_not_a_point_is_refused() -> None:
     identity = next(
         candidate
         for candidate in (bytes([n]) + bytes(31) for n in range(2, 256))

@@ -110,7 +110,7 @@ def test_every_use_of_a_class_is_seen(line: str) -> None:
         "class Other(Message): kept: list[Message]",
     ],
 )
-def test_a_type_is_no_use_of_its_class(line: str) -> None:
+def test_an_annotation_is_not_a_use_of_its_class(line: str) -> None:
     assert "Message" not in {name for name, _ in used(ast.parse(line), "module")}
 
 

@@ -80,7 +80,7 @@ def test_tags_and_wraps_that_are_swapped_together_are_out_of_order() -> None:
     assert code_of(reader(), swapped.join()) == "malformed"
 
 
-def test_the_tag_of_another_session_is_nobodys() -> None:
+def test_the_tag_of_another_session_matches_no_recipient() -> None:
     # The attacker copies Bob's tag from an older session.
     older, newer = (
         Pieces.of(Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT)) for _ in range(2)
@@ -223,7 +223,7 @@ def test_every_flipped_bit_of_a_document_is_refused() -> None:
         assert caught.value.code in REFUSED_ON_THE_WAY
 
 
-def test_the_halves_of_two_messages_make_none() -> None:
+def test_the_halves_of_two_messages_do_not_open() -> None:
     first, second = two_messages()
     assert len(first) == len(second)
     for at in range(1, len(first) - 98):

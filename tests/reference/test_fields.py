@@ -113,7 +113,7 @@ def test_how_long_the_longest_integer_is() -> None:
         (WITHHELD, "malformed"),
     ],
 )
-def test_what_is_no_document(value: object, code: str) -> None:
+def test_a_value_that_is_not_a_document_is_refused(value: object, code: str) -> None:
     with pytest.raises(FieldsRefusalError, match=code):
         list(fields_of([value], LIMITS))
 

@@ -147,7 +147,7 @@ def test_patterns(pattern: str, subject: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     "subject", ["", ".", "a.", ".a", "a..b", "a b", "a*", ">", "a\x7f", "a\n", "a" * 256]
 )
-def test_what_is_no_subject(subject: str) -> None:
+def test_invalid_subjects_are_refused(subject: str) -> None:
     assert not is_subject(subject)
 
 
