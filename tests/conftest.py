@@ -1,4 +1,4 @@
-"""Every test that needs a NATS server has a real one of its own."""
+"""Settings for all tests. Each test that needs a NATS server gets its own real one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import settings
 
 pytest_plugins = ("xkeymsg.testing.pytest_plugin",)
 
-# A busy machine is not a failure.
+# No deadline: a busy machine must not fail a test.
 settings.register_profile("xkeymsg", deadline=None)
 settings.load_profile("xkeymsg")
 
@@ -21,18 +21,18 @@ LONGEST = ("tests/soak/test_soak.py", "tests/test_benchmarks.py", "tests/test_gu
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest tests: the whole run would wait for one that begins last."""
+    """Run the longest tests first: started last, they would prolong the whole run."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was collected out of garbage collections: it lives until the run ends."""
+    """Exclude collected items from garbage collection: they exist until the run ends."""
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A developer's own NATS contexts and variables must not reach a test."""
+    """Hide the developer's own NATS contexts and variables from the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("NATS_")]:
             patch.delenv(name)
@@ -42,9 +42,9 @@ def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture
 async def nothing_is_left_behind() -> AsyncIterator[None]:
-    """Fail a test that leaves a task, or a socket: its ResourceWarning is an error."""
+    """Fail a test that leaves a task, or a socket, whose ResourceWarning is an error."""
     before = asyncio.all_tasks()
     yield
     await asyncio.sleep(0)
     assert asyncio.all_tasks() - before == {asyncio.current_task()}
-    gc.collect(1)  # what is this young
+    gc.collect(1)  # the objects of this test are young

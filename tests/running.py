@@ -1,4 +1,4 @@
-"""What tests wait for, and programs as real processes: each wait ends at one deadline."""
+"""Waiting in tests, and programs as real processes; one deadline bounds every wait."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ __all__ = ("DEADLINE", "LONG", "ROOT", "Process", "Program", "end_on_signals", "
 
 ROOT: Final = Path(__file__).parent.parent
 DEADLINE: Final = 120.0
-"""Seconds that a test waits for what an idle machine does in milliseconds.
+"""Seconds that a test waits for an event that takes milliseconds on an idle machine.
 
-A test whose deadline passes has failed, so this is long enough for a machine that has twenty other
-things to do. It never bounds how fast something is: the benchmarks measure that.
+Reaching the deadline fails the test, so it is long enough for a very busy machine. It does not
+measure speed; the benchmarks do.
 """
 LONG: Final = 4 * DEADLINE
-"""The same for a series of programs, which takes seconds on an idle machine."""
+"""The deadline of a series of programs, which takes seconds on an idle machine."""
 
 Stream = Literal["out", "err"]
 
 
 async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
-    """Wait until a condition holds that only asking can tell, which may be a coroutine."""
+    """Poll until a condition holds; it may return an awaitable."""
     async with asyncio.timeout(DEADLINE):
         while True:
             holds = condition()
@@ -48,7 +48,7 @@ async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
 def run(
     *arguments: str, data: bytes = b"", env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `python -m …` to its end, with `env` in an interpreter that reads it as it starts."""
+    """Run `python -m …` to its end; with `env`, in a newly started interpreter."""
     if env is None:
         return forked.run([*arguments], data, DEADLINE)
     command = [sys.executable, "-m", *arguments]
@@ -58,7 +58,7 @@ def run(
 
 
 class _Lines:
-    """The lines of one pipe, read by a thread of their own: a full pipe would stop the process."""
+    """The lines of one pipe, read by a separate thread: a full pipe would stop the process."""
 
     def __init__(self, pipe: IO[bytes] | None) -> None:
         self.all: list[str] = []
@@ -79,7 +79,7 @@ class _Lines:
             self._changed.notify_all()
 
     def take(self, deadline: float) -> str | None:
-        """Return the first line not yet taken, or None where no more come in time."""
+        """Return the next line, or None if no line arrives in time."""
         with self._changed:
             while self._taken == len(self.all):
                 left = deadline - time.monotonic()
@@ -90,14 +90,14 @@ class _Lines:
             return self.all[self._taken - 1]
 
     def close(self) -> None:
-        """Read what is left; the process has ended."""
+        """Read the remaining lines of an ended process."""
         self._thread.join(DEADLINE)
         if self._pipe is not None:
             self._pipe.close()
 
 
 class Process:
-    """A process that lives as long as a `with` block at most."""
+    """A process that ends with its `with` block at the latest."""
 
     def __init__(
         self,
@@ -130,12 +130,12 @@ class Process:
         self.end()
 
     def _greet(self) -> None:
-        """Wait for what the program prints first, where there is such a thing."""
+        """Wait for the first output of the program, if it has one."""
 
     def end(self) -> None:
-        """End the process where it still runs."""
+        """End the process if it is still running."""
         try:
-            self.process.kill()  # does nothing to one that has ended
+            self.process.kill()  # no effect on an ended process
             self.process.wait(DEADLINE)
         finally:
             for lines in self._lines.values():
@@ -156,33 +156,33 @@ class Process:
         return self.wait_for("")
 
     def has_no_more(self) -> None:
-        """See that no line of stdout is left that was not waited for."""
+        """Fail if stdout has another line."""
         if (line := self._lines["out"].take(0)) is not None:
-            self.fail(f"one line too many: {line!r}")
+            self.fail(f"unexpected line: {line!r}")
 
     def wait(self, deadline: float = DEADLINE) -> int:
-        """Return the exit code."""
+        """Wait for the process to end, and return its exit code."""
         try:
             code = self.process.wait(deadline)
         except subprocess.TimeoutExpired:
-            self.fail("it still runs")
+            self.fail(f"still running after {deadline:.0f} s")
         for lines in self._lines.values():
-            lines.close()  # what it printed last may still be in the pipes
+            lines.close()  # the last output may still be in the pipes
         return code
 
     def output(self, stream: Stream = "out") -> list[str]:
-        """Every line that came on a stream, once the program has ended."""
+        """Return all lines of a stream; the program must have ended."""
         return self._lines[stream].all
 
     def fail(self, what: str) -> NoReturn:
-        """End the process, and fail the test with all that it has printed."""
+        """End the process, and fail the test with its whole output."""
         self.end()
         printed = [f"  std{name}: {line}" for name, of in self._lines.items() for line in of.all]
         pytest.fail("\n".join([f"{' '.join(self.command)}: {what}", *printed]))
 
 
 class Program(Process):
-    """One of our own programs, by its module and arguments."""
+    """One of our programs, given by module and arguments."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class Program(Process):
 
 
 def end_on_signals() -> None:
-    """End the program on the first SIGTERM or SIGHUP, so that it stops what it has started."""
+    """Exit on the first SIGTERM or SIGHUP, so that `with` blocks stop the started programs."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Who appears in the stories, and the clock they live by."""
+"""The actors of the tests, and their clock."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW: Final = 1_767_225_600_000
 
 
 def pair(number: int) -> XKeyPair:
-    """A key pair that is the same in every run."""
+    """Return a key pair that is the same in every run."""
     return XKeyPair(hashlib.sha256(b"xkey %d" % number).digest())
 
 
@@ -34,7 +34,7 @@ def raw_user(key: UserKey) -> bytes:
 
 
 def user_seed(key: UserKey) -> bytes:
-    """The 32 secret bytes."""
+    """Return the 32 secret bytes."""
     return nkey.decode_seed(nkey.Prefix.USER, key._pair.seed.decode())
 
 
@@ -45,7 +45,7 @@ SUBJECT: Final = "orders.new"
 
 
 class Clock:
-    """A clock that stands until it is set: `clock()` is nanoseconds, `clock.ms` milliseconds."""
+    """A clock that runs only when set: `clock()` is nanoseconds, `clock.ms` milliseconds."""
 
     def __init__(self) -> None:
         self.ms = NOW
@@ -55,12 +55,12 @@ class Clock:
 
 
 def reader(own: XKeyPair = BOB, senders: Iterable[XKey] = (ALICE.public,)) -> Opener:
-    """An opener that checks everything but age and replay."""
+    """Return an opener that checks everything except age and replay."""
     return Opener(own, senders=senders, replay="file")
 
 
 def code_of(opener: Opener, envelope: bytes, subject: str = ">") -> str:
-    """The code with which an opener refuses an envelope."""
+    """Return the code with which an opener refuses an envelope."""
     with pytest.raises(XKeyMsgError) as caught:
         opener.open(envelope, subject=subject)
     return caught.value.code
@@ -71,7 +71,7 @@ def to(*readers: XKeyPair) -> tuple[Recipient, ...]:
 
 
 class Raw(NamedTuple):
-    """What an opener releases, with the contents of parts as they are."""
+    """An opened message with the unparsed contents of its parts."""
 
     head: Head
     content: Any
@@ -82,7 +82,7 @@ class Raw(NamedTuple):
 
 
 FIELDS: Final[Form[Any, Any]] = Form(fields, Raw)
-"""The contents of a document's parts, by number, as the layer above gets them."""
+"""The contents of a document's parts by position, as passed to the layer above."""
 PAYLOAD: Final[Form[Any, Any]] = Form(payload, Raw)
 
 
@@ -95,7 +95,7 @@ def opened_at(
 
 
 def open_fields(opener: Opener, envelope: bytes, now: int = NOW) -> dict[int, bytes]:
-    """Open a document as the layer above does: what it gets of each part, by number."""
+    """Open a document as the layer above does; return the contents of its parts by position."""
     contents: dict[int, bytes] = opened_at(opener, now, envelope).content
     return contents
 
@@ -111,7 +111,7 @@ def seal_parts(
     expires: timedelta | None = None,
     revision: int | None = None,
 ) -> bytes:
-    """Seal parts of any contents, as the layer above does with those of a document."""
+    """Seal parts of any contents, as the layer above does with parts of a document."""
     contents = sealer._planner.contents(parts, headers, content_type)
     metadata = len(contents) > len(parts)
     sharing = sealer._planner.sharing(grants, len(parts), metadata=metadata)

@@ -1,4 +1,4 @@
-"""A clock that tests set, and which way messages were opened."""
+"""Makes the fixtures of the envelope tests known."""
 
 from tests.envelope.fixtures import clock
 

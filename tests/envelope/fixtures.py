@@ -1,4 +1,4 @@
-"""Fixtures of the tests of envelopes and of documents; their `conftest` makes them known."""
+"""Fixtures of the envelope and document tests; their `conftest` imports them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("clock",)
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The time that sealers and openers see."""
+    """Set the time for sealers and openers."""
     clock = Clock()
     for module in (opener, sealer):
         monkeypatch.setattr(module, "now_ns", clock)

@@ -1,8 +1,8 @@
 """Envelopes that no sealer makes.
 
-`Rogue` is a sender, or whoever has stolen a key, who keeps to no rule: every element can be given,
-and the wraps always verify, so that a test meets the check it is about and not the one before it.
-`Pieces` takes an envelope apart and puts it together again, as anybody on the way can.
+`Rogue` is a malicious sender or a key thief: every element can be given, and the wraps always
+verify, so that a test reaches the check it is about and not an earlier one. `Pieces` takes an
+envelope apart and reassembles it, as an attacker in transit can.
 
 The formulas are those of `tests.reference`, which shares no code with the package.
 """
@@ -53,7 +53,7 @@ class Pieces(NamedTuple):
         return FRONT + binary(self.head) + binary(self.tags) + self.body() + binary(self.wraps)
 
     def body(self) -> bytes:
-        """What stands between the tags and the wraps."""
+        """Return the bytes between the tags and the wraps."""
         parts = array(map(binary, self.parts))
         return array(map(binary, self.views)) + parts + binary(self.signature)
 
@@ -62,7 +62,7 @@ class Pieces(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What sender and one recipient share in a session."""
+    """The keys shared by the sender and one recipient in a session."""
 
     tag: bytes
     K: bytes
@@ -70,12 +70,12 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Rogue:
-    """Whoever has a static secret, and an ephemeral key of its own."""
+    """A sender with a static secret and its own ephemeral key."""
 
     S: XKey = ALICE.public
-    """The sender that the envelopes claim."""
+    """The claimed sender."""
     secret: XKeyPair = ALICE
-    """Its pair; or, in the hands of a thief, the pair of the recipient."""
+    """The sender's key pair; for a thief, the pair of the recipient."""
     ephemeral: XKeyPair = EPHEMERAL
     counter: int = 1
     tail: bytes = b"random.."
@@ -85,7 +85,7 @@ class Rogue:
     identity: bytes | None = None
     expires_ms: int | None = None
     to: tuple[Recipient, ...] = to(BOB)
-    """Each has one wrap, in the order of the tags."""
+    """The recipients; each has one wrap, in the order of the tags."""
 
     @property
     def E(self) -> bytes:  # noqa: N802 - as the specification has it
@@ -96,7 +96,7 @@ class Rogue:
         return self.counter.to_bytes(4, "big") + self.tail
 
     def fields(self) -> list[bytes]:
-        """The six encodings of the head."""
+        """Return the six encodings of the head."""
         return [
             binary(bytes(self.S)),
             binary(self.E),
@@ -114,7 +114,7 @@ class Rogue:
         ]
 
     def key(self, recipient: Recipient) -> Key:
-        """Tag and K; as the sender does, or as a thief of the recipient's secret does."""
+        """Return tag and K, computed as the sender or as a thief of the recipient's secret."""
         r_public = bytes(recipient.key)
         is_thief = self.secret.public != self.S
         other = bytes(self.S) if is_thief else r_public
@@ -126,7 +126,7 @@ class Rogue:
         )
 
     def rows(self) -> list[Key]:
-        """Of all recipients, in the order of their tags."""
+        """Return the keys of all recipients in the order of their tags."""
         return sorted((self.key(recipient) for recipient in self.to), key=lambda key: key.tag)
 
     def part(
@@ -150,15 +150,15 @@ class Rogue:
         body: bytes | None = None,
         head: bytes | None = None,
     ) -> bytes:
-        """An envelope whose wraps verify, whatever it is.
+        """Return an envelope whose wraps verify over any content.
 
         Args:
             data: The payload, if no parts are given.
             parts: The parts, encrypted.
             views: The views, encrypted.
             signature: The content of its element.
-            grants: What each wrap holds, in the order of the tags: an index and a key.
-            body: Everything between tags and wraps, in the place of the three above.
+            grants: The content of each wrap, in the order of the tags: an index and a key.
+            body: All bytes between tags and wraps, instead of the three above.
             head: The bytes of the head.
         """
         chosen = [self.part(0, data)] if parts is None else parts
@@ -171,7 +171,7 @@ class Rogue:
         return self.wrapped(front, grants or [first] * len(keys))
 
     def wrapped(self, front: bytes, grants: Sequence[bytes]) -> bytes:
-        """Append the wraps to all that they authenticate."""
+        """Append the wraps to the bytes that they authenticate."""
         transcript = crypto.sha256(front)
         return front + b"".join(
             crypto.seal(key.K, self.nonce, grant, transcript)
@@ -179,20 +179,20 @@ class Rogue:
         )
 
     def signed(self, seed: bytes, data: bytes = b"") -> bytes:
-        """An envelope with a signature made by `seed` over the right bytes."""
+        """Return an envelope with a valid signature made with `seed`."""
         return self.envelope(data, signature=self.signature(seed, [self.part(0, data)]))
 
     def signature(self, seed: bytes, parts: Sequence[bytes], views: Sequence[bytes] = ()) -> bytes:
         return sign(seed, crypto.signed_message(self.digest(parts, views)))
 
     def digest(self, parts: Sequence[bytes], views: Sequence[bytes] = ()) -> bytes:
-        """D: the hash of all that a signature covers."""
+        """Return D, the hash that a signature covers."""
         tags = b"".join(key.tag for key in self.rows())
         front = FRONT + binary(array(self.fields())) + binary(tags)
         return crypto.sha256(front + array(map(binary, views)) + array(map(binary, parts)))
 
     def document(self, contents: Sequence[bytes], granted: Sequence[Sequence[int]]) -> bytes:
-        """Parts of fields, and one view per recipient, in the order of the tags."""
+        """Return a document of parts, with one view per recipient in the order of the tags."""
         parts = [self.part(j, content, FIELDS) for j, content in enumerate(contents)]
         views = [self.view(v, grant_list(indices)) for v, indices in enumerate(granted)]
         grants = [bytes([v]) + VIEW_KEYS[v] for v in range(len(granted))]
@@ -203,19 +203,19 @@ class Rogue:
 
 
 def grant_list(indices: Sequence[int]) -> bytes:
-    """The plaintext of a view."""
+    """Return the plaintext of a view."""
     return b"".join(bytes([j]) + CONTENT_KEYS[j] for j in indices)
 
 
 def session_of(sealer: Sealer) -> XKeyPair:
-    """The secret ephemeral key of a sealer's session: what only a malicious sender has."""
+    """Return the secret ephemeral key of a sealer's session, known to a malicious sender only."""
     assert sealer._session is not None
     assert sealer._session._ephemeral is not None
     return sealer._session._ephemeral
 
 
 def thief_of(own: XKeyPair, of: XKey = ALICE.public) -> Rogue:
-    """Whoever has stolen a recipient's secret, and pretends to be `of`."""
+    """Return a thief of a recipient's secret who impersonates `of`."""
     return Rogue(S=of, secret=own, to=(Recipient(own.public),))
 
 
@@ -224,7 +224,7 @@ def head_of(envelope: bytes) -> Head:
 
 
 def key_of(own: XKeyPair, envelope: bytes, user: bytes = bytes(32)) -> Key:
-    """What a recipient, and nobody else but the sender, can compute of an envelope."""
+    """Compute the tag and K of an envelope, as only a recipient and the sender can."""
     head = head_of(envelope)
     r_public = bytes(own.public)
     tag_key, auth_key = crypto.pair_keys(crypto.x25519(own._secret, head.S), head.S, r_public, user)
@@ -233,7 +233,7 @@ def key_of(own: XKeyPair, envelope: bytes, user: bytes = bytes(32)) -> Key:
 
 
 def grant_of(own: XKeyPair, envelope: bytes) -> bytes:
-    """What a recipient finds in its wrap: the index, and CK or VK."""
+    """Return the content of a wrap: the index, and CK or VK."""
     pieces, key = Pieces.of(envelope), key_of(own, envelope)
     place = pieces.tags.index(key.tag) // 8
     grant = crypto.unseal(key.K, nonce_of(envelope), pieces.wrap(place), transcript_of(envelope))
@@ -246,5 +246,5 @@ def nonce_of(envelope: bytes) -> bytes:
 
 
 def transcript_of(envelope: bytes) -> bytes:
-    """T."""
+    """Return T."""
     return crypto.sha256(envelope[: len(envelope) - len(Pieces.of(envelope).wraps)])

@@ -1,4 +1,4 @@
-"""What is inside of a sealer: tests look, nobody else does."""
+"""The internals of a sealer, for tests only."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def running(sealer: Sealer) -> Session:
 
 
 HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends"}
-"""What a session keeps when it has ended: nothing of it is of the session and secret."""
+"""Attributes that an ended session may keep: none holds a secret of the session."""
 
 
 def is_empty(ended: Session) -> bool:
-    """Whether a session holds no secret any more; whoever adds one has to add it here."""
+    """Return whether a session holds no secret. Add new secret attributes here."""
     left = {name: value for name, value in vars(ended).items() if name not in HARMLESS}
     wraps = [plan.audience.wraps for _, plan in left.pop("_last")]
     expected: dict[str, object] = {

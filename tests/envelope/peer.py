@@ -1,4 +1,4 @@
-"""The reference and the package side by side: what one makes the other opens, or both refuse."""
+"""Compares the reference with the package: both open an envelope, or both refuse it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xkeymsg import Opener, XKeyMsgError, opener
 
 
 class Outcome(NamedTuple):
-    """A code and what is said outside; or what was opened."""
+    """A code and the public code, or the opened content."""
 
     code: str
     outside: str = ""
@@ -47,11 +47,11 @@ def package(envelope: bytes, *, document: bool = False, reader: Opener | None = 
 
 
 SEASONED: Final = Opener(BOB, {ALICE.public}, replay="file")
-"""Remembers whatever it has opened in all tests of this process."""
+"""An opener that caches keys of all messages opened in this process."""
 
 
 def seasoned(envelope: bytes) -> Outcome:
-    """What that opener says in the way that programs call it."""
+    """Return the outcome of SEASONED through its public API."""
     with mock.patch.object(opener, "now_ns", return_value=NOW * 1_000_000):
         try:
             message = SEASONED.open(envelope, subject=">")
@@ -61,9 +61,9 @@ def seasoned(envelope: bytes) -> Outcome:
 
 
 def agreed(envelope: bytes) -> str:
-    """What both say of an envelope, asked for a payload and for a document.
+    """Check that package and reference agree on an envelope, as payload and as document.
 
-    So does an opener that remembers others: what it may skip has no say in the verdict.
+    An opener with cached keys must agree too: a cache must not change the verdict.
     """
     codes = []
     for document in (False, True):

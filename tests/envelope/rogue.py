@@ -1,4 +1,4 @@
-"""A sender of documents who means ill: the pieces of bodies whose wraps verify."""
+"""A malicious sender of documents: parts of bodies whose wraps verify."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def view(*indices: int, index: int = 0) -> bytes:
 
 
 def code(envelope: bytes) -> str:
-    """How an opener of documents refuses it, where the error is behind the wrap."""
+    """Return the code with which an opener of documents refuses it after a verified wrap."""
     with pytest.raises(XKeyMsgError) as caught:
         open_fields(reader(), envelope)
     assert caught.value.outside == "refused"

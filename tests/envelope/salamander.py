@@ -1,7 +1,7 @@
-"""One ciphertext that opens under two keys: what ChaCha20-Poly1305 does not exclude.
+"""One ciphertext that opens under two keys, which ChaCha20-Poly1305 does not exclude.
 
-Poly1305 is a polynomial over the ciphertext's blocks modulo 2^130 - 5. Whoever knows both keys has
-one linear equation in each, and chooses the first two blocks so that both give the same tag.
+Poly1305 is a polynomial over the ciphertext's blocks modulo 2^130 - 5. With both keys, an attacker
+has one linear equation in each, and chooses the first two blocks so that both give the same tag.
 (Source: Dodis et al., "Fast Message Franking: From Invisible Salamanders to Encryptment", 2018;
 CVE-2020-8897.)
 """
@@ -17,14 +17,14 @@ FULL = 2**128
 
 
 def one_time_key(key: bytes) -> tuple[int, int]:
-    """r, clamped, and s: the first 32 bytes of the keystream for the nonce of zeros."""
+    """Return r, clamped, and s: the first 32 bytes of the keystream for the zero nonce."""
     stream = Cipher(algorithms.ChaCha20(key, bytes(16)), None).encryptor().update(bytes(32))
     r = int.from_bytes(stream[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
     return r, int.from_bytes(stream[16:], "little")
 
 
 def blocks(rest: bytes, size: int) -> list[int]:
-    """What Poly1305 sees behind the first two blocks, for a ciphertext of `size` bytes."""
+    """Return the Poly1305 input after the first two blocks, for a ciphertext of `size` bytes."""
     padded = rest + bytes(-len(rest) % 16) + bytes(8) + size.to_bytes(8, "little")
     return [
         int.from_bytes(padded[at : at + 16], "little") + FULL for at in range(0, len(padded), 16)
@@ -47,7 +47,7 @@ def salamander(first: bytes, second: bytes, rest: bytes = b"") -> bytes:
 
 
 def solve(r: tuple[int, int], sums: tuple[int, int], tail: list[int]) -> list[int] | None:
-    """The first two blocks with these sums under both keys, if they are blocks of 16 bytes."""
+    """Return the first two blocks with these sums under both keys, if they fit 16 bytes each."""
     exponent = len(tail)
     knowns = [
         total - sum(block * pow(key, exponent - at, P) for at, block in enumerate(tail))

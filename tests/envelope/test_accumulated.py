@@ -1,4 +1,4 @@
-"""Random envelopes, byte for byte those of the specification (spec, "Accumulated test")."""
+"""Random envelopes equal those of the specification byte by byte (spec, "Accumulated test")."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
 
 
 def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None:
-    """Open as one of the recipients and compare with what it was granted."""
+    """Open as one of the recipients, and compare with its granted parts."""
     recipient = inputs.recipients[reader]
     keyring = Keyring(XKeyPair(secret), user=user_of(recipient.U), without_user=False)
     if not any(recipient.U):
@@ -66,7 +66,7 @@ def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None
 def test_accumulated_envelopes_have_the_hash_of_the_specification() -> None:
     state, opened = hashlib.sha256(), 0
     for number, (world, inputs) in enumerate(cases()):
-        # What is sealed in place, and what is put together, has to be the same.
+        # Sealing in place and assembling must give the same bytes.
         envelope = seal(inputs, large=len(inputs.parts) == 1 and number % 2 == 0)
         state.update(envelope)
         if number % 20 == 0:

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type are the caller's bug: TypeError, and no error of the message's."""
+"""Arguments of the wrong type are the caller's bug: TypeError, not an error of the message."""
 
 from __future__ import annotations
 
@@ -169,14 +169,14 @@ def test_what_is_made_of_the_wrong_type_is_refused_at_once(make: Callable[[], ob
         lambda: Limits(skew=timedelta(0)),
     ],
 )
-def test_what_makes_no_sense_is_an_error_of_configuration(make: Callable[[], object]) -> None:
+def test_contradictory_arguments_are_configuration_errors(make: Callable[[], object]) -> None:
     with pytest.raises(ConfigurationError):
         make()
 
 
 @pytest.mark.parametrize("bad", ["", "a b", "a..b", ">.a", "a.>.b", "a*", "*.", "a\n", "x" * 256])
-def test_a_pattern_that_is_none_is_the_readers_fault_not_the_senders(bad: str) -> None:
-    # As `malformed` it would have a consumer throw away every message there is.
+def test_an_invalid_pattern_is_the_readers_fault_not_the_senders(bad: str) -> None:
+    # With `malformed`, a consumer would discard every message.
     with pytest.raises(ConfigurationError):
         open_(subject=bad)
     with pytest.raises(ConfigurationError):

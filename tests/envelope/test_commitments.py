@@ -1,4 +1,4 @@
-"""A malicious sender who wants its readers to read different things in the same bytes."""
+"""A malicious sender gives its readers different plaintexts in the same bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BOTH = to(BOB, CAROL)
 
 
 def refusals(envelope: bytes) -> Counter[str]:
-    """What each of the two readers says."""
+    """Return the codes of both readers."""
     return Counter(outcome(reader(own), envelope) for own in (BOB, CAROL))
 
 
@@ -37,7 +37,7 @@ def outcome(opener: Opener, envelope: bytes) -> str:
 
 
 def test_one_ciphertext_can_open_under_two_keys() -> None:
-    # The premise of all that follows: the cipher alone does not bind its plaintext.
+    # The premise of the following tests: the cipher alone does not bind its plaintext.
     first, second = b"\1" * 32, b"\2" * 32
     sealed = salamander(first, second, b"rest")
     plaintexts = opens(first, sealed), opens(second, sealed)
@@ -46,7 +46,7 @@ def test_one_ciphertext_can_open_under_two_keys() -> None:
 
 
 def two_plaintexts(rogue: Rogue) -> tuple[bytes, bytes]:
-    """A part that both CK_0 and CK_1 open, and its two commitments."""
+    """Return a part that opens under both CK_0 and CK_1, with either commitment."""
     keys = [crypto.part_keys(CONTENT_KEYS[j], rogue.E, rogue.nonce, 0) for j in (0, 1)]
     sealed = salamander(keys[0][0], keys[1][0])
     assert opens(keys[0][0], sealed) != opens(keys[1][0], sealed)
@@ -64,7 +64,7 @@ def test_two_wraps_with_different_keys_do_not_both_open(committed: int) -> None:
 
 
 def test_one_view_does_not_open_under_two_keys() -> None:
-    # E-52: one view, two VK, two lists. Each list would give its reader other content keys.
+    # E-52: one view, two VK, two lists. Each list would give its reader different content keys.
     rogue = Rogue(to=BOTH)
     keys = [crypto.view_keys(VIEW_KEYS[v], rogue.E, rogue.nonce, 0) for v in (0, 1)]
     sealed = salamander(keys[0][0], keys[1][0], b"\0")
@@ -76,7 +76,7 @@ def test_one_view_does_not_open_under_two_keys() -> None:
         envelope = rogue.envelope(parts=parts, views=views, grants=grants)
         codes = [fields_code(own, envelope) for own in (BOB, CAROL)]
         assert codes.count("commitment") == 1
-        assert "opened" not in codes, "and the list of the other is a random one"
+        assert "opened" not in codes, "the list of the other reader decrypts to random bytes"
 
 
 def fields_code(own: XKeyPair, envelope: bytes) -> str:
@@ -88,7 +88,7 @@ def fields_code(own: XKeyPair, envelope: bytes) -> str:
 
 
 def test_views_that_give_two_keys_for_one_part_do_not_both_open() -> None:
-    # E-55: the views are in order, and the lists in them disagree about the key of part 0.
+    # E-55: the views are valid, but their lists disagree about the key of part 0.
     rogue = Rogue(to=BOTH)
     parts = [rogue.part(j, b"%d" % j, FIELDS) for j in (0, 1)]
     other = b"\0" + b"\xee" * 32 + b"\1" + CONTENT_KEYS[1]
@@ -100,7 +100,7 @@ def test_views_that_give_two_keys_for_one_part_do_not_both_open() -> None:
 
 
 def test_the_commitment_is_of_the_key_this_message_and_this_position() -> None:
-    # A part, commitment included, of another position, message or session does not fit.
+    # A part of another position, message or session does not match, its commitment included.
     rogue = Rogue()
     for other, index in (
         (rogue, 1),
@@ -113,8 +113,8 @@ def test_the_commitment_is_of_the_key_this_message_and_this_position() -> None:
             reader().open(rogue.envelope(parts=[part]), subject=">")
 
 
-def test_a_part_key_is_no_view_key() -> None:
-    # The same key under the other label is another key, and another commitment.
+def test_a_part_key_differs_from_a_view_key() -> None:
+    # The same key under the other label gives another key and another commitment.
     rogue = Rogue()
     parts = [rogue.part(j, b"", FIELDS) for j in (0, 1)]
     keys = crypto.part_keys(VIEW_KEYS[0], rogue.E, rogue.nonce, 0)
@@ -139,8 +139,8 @@ def test_a_wrong_commitment_of_a_view_is_refused() -> None:
 
 
 def test_a_session_that_is_warm_does_not_spare_the_commitment() -> None:
-    # E-57: Alice is honest until Bob's cache knows her session, and cheats then.
-    # (CVE-2026-6550: a cache that is shared skipped the check.)
+    # E-57: Alice is honest until Bob has cached her session, and cheats then. (CVE-2026-6550: a
+    # shared cache skipped the check.)
     opener, sealer = reader(), Sealer(ALICE)
     for _ in range(3):
         opener.open(sealer.seal(b"fine", to=[BOB.public], subject=SUBJECT), subject=SUBJECT)
@@ -165,7 +165,7 @@ def test_the_commitment_of_every_granted_part_is_checked() -> None:
 
 
 def test_a_part_that_was_not_granted_is_not_checked() -> None:
-    # Nobody but its readers could; the wrap authenticates its bytes all the same.
+    # Only its readers could open it; the wrap authenticates its bytes nevertheless.
     rogue = Rogue()
     parts = [rogue.part(0, b"mine", FIELDS), rogue.part(1, b"x", FIELDS, key=b"\xee" * 32)]
     envelope = rogue.envelope(parts=parts, views=[rogue.view(0, grant_list([0]))])

@@ -1,4 +1,4 @@
-"""Headers, content type and padding: what comes back is what went in, and nothing else opens."""
+"""Headers, content type and padding: valid content round-trips, the rest is refused."""
 
 from __future__ import annotations
 
@@ -64,13 +64,14 @@ def test_headers_keep_order_case_and_repetitions() -> None:
 
 
 def test_headers_that_were_opened_can_be_sealed_again_with_all_their_repetitions() -> None:
-    # A relay passes on what it got. As a mapping, headers show the first value of a name only.
+    # A relay passes on the received headers. As a mapping, they show the first value of a name
+    # only.
     opened = there_and_back(headers=[("To", "a"), ("To", "b")]).headers
     assert there_and_back(headers=opened).headers.pairs == (("To", "a"), ("To", "b"))
 
 
 def test_headers_may_hold_any_text() -> None:
-    # What a transport allows may be narrower: it has to check before it passes them on.
+    # A transport may allow less: it has to check headers before it passes them on.
     pairs = [("a\r\nb", "\0"), ("é", "\U0010ffff"), ("\ufeff", "\ufeff")]
     assert there_and_back(headers=pairs, content_type="\n").headers.pairs == tuple(pairs)
 
@@ -174,7 +175,7 @@ def test_a_header_that_announces_too_much_is_refused_before_it_is_looked_for() -
 
 
 def test_an_item_that_would_end_behind_the_limit_exceeds_it() -> None:
-    # E-60: the array of the next header begins at the very limit, and with it the content ends.
+    # E-60: the array of the next header begins exactly at the limit, where the content ends.
     front = b"\x92\xc0\x92" + b"\x92\xa1A"
     value = b"v" * (RING - len(front) - 3)
     up_to_the_limit = front + b"\xda" + len(value).to_bytes(2, "big") + value
@@ -185,7 +186,7 @@ def test_an_item_that_would_end_behind_the_limit_exceeds_it() -> None:
 
 
 def test_the_form_of_an_item_counts_before_the_limit() -> None:
-    # E-8: a str of 5 bytes with a header of two, the second of which lies behind the limit.
+    # E-8: a str of 5 bytes with a header of two, the second of which exceeds the limit.
     front = b"\x92\xc0\x91\x92"
     name = b"n" * (RING - len(front) - 3 - 1)
     content = front + b"\xda" + len(name).to_bytes(2, "big") + name + b"\xd9\x05value"

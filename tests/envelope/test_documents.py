@@ -1,4 +1,4 @@
-"""Documents: each reader opens the parts it was granted, and learns nothing of the others."""
+"""Documents: each reader opens its granted parts and learns nothing of the others."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_a_reader_without_any_part_gets_no_wrap() -> None:
         reader(CAROL).open(envelope, subject=">")
 
 
-def test_metadata_alone_makes_nobody_a_reader() -> None:
+def test_a_grant_of_metadata_alone_makes_no_recipient() -> None:
     envelope = seal({BOB.public: [0], CAROL.public: []}, content_type="application/json")
     assert code_of(reader(CAROL), envelope) == "not_a_recipient"
 
 
-def test_a_document_for_nobody_is_refused() -> None:
+def test_a_document_without_recipients_is_refused() -> None:
     with pytest.raises(MalformedError, match="no recipients"):
         seal({})
     with pytest.raises(MalformedError, match="no recipients"):
@@ -173,7 +173,7 @@ def test_local_limits_hold() -> None:
 
 
 def test_every_part_and_view_has_a_key_of_its_own() -> None:
-    # E-26: equal contents under equal grants, and no two ciphertexts or commitments are equal.
+    # E-26: equal contents under equal grants give different ciphertexts and commitments.
     envelope = seal({BOB.public: [0, 1], CAROL.public: [1, 2]}, [b"same"] * 3)
     pieces = Pieces.of(envelope)
     assert len({part[1:33] for part in pieces.parts}) == 3

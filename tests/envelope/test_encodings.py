@@ -1,4 +1,4 @@
-"""One meaning has one spelling: every other one is refused, even where the wraps verify."""
+"""Each value has one encoding: any other one is refused, even if the wraps verify."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRANT = b"\0" + CONTENT_KEYS[0]
 
 
 def bins(data: bytes) -> list[bytes]:
-    """Other spellings of a bin: longer headers, and types that others take bytes for."""
+    """Return other encodings of a bin: longer headers, and types that others read as bytes."""
     size = len(data)
     longer = [
         bytes([tag]) + size.to_bytes(width, "big")
@@ -34,7 +34,7 @@ def bins(data: bytes) -> list[bytes]:
 
 
 def uints(value: int) -> list[bytes]:
-    """Other spellings of a number: wider, signed, a float, and what is none."""
+    """Return other encodings of a number: wider, signed, float, and non-numbers."""
     wider = [
         bytes([tag]) + value.to_bytes(width, "big")
         for tag, width in ((0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8), (0xD3, 8))
@@ -60,7 +60,7 @@ def strings(data: bytes) -> list[bytes]:
 
 
 def heads() -> list[bytes]:
-    """Heads that say what ROGUE says, in other words."""
+    """Return heads with the values of ROGUE in other encodings."""
     fields, attributes = ROGUE.fields(), ROGUE.attributes()
     raw = (bytes(ROGUE.S), ROGUE.E, ROGUE.nonce)
     others = [bins(each) for each in raw]
@@ -134,7 +134,7 @@ def test_a_byte_behind_the_attributes_is_refused() -> None:
 
 @pytest.mark.parametrize("extra", [b"\xc0", b"\xdb\xff\xff\xff\xff", b"\xc1", b""])
 def test_a_fourth_attribute_is_of_a_later_version_whatever_it_is(extra: bytes) -> None:
-    # E-17: it is not looked at.
+    # E-17: the fourth attribute is not read.
     fields = Rogue().fields()
     head = array([*fields[:5], b"\x94\xc0\xc0\xc0" + extra])
     assert code_of(reader(), Rogue().envelope(head=head)) == "unsupported_version"
@@ -169,7 +169,7 @@ def test_a_number_out_of_its_range_is_refused(field: int, value: bytes) -> None:
     [b"", b".", b"a.", b".a", b"a..b", b"a b", b"a\n", b"a\0", b"a\x7f", b"*", b"a.*", b"a*", b">",
      b"a.>", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"a\xe2\x82", b"\xf4\x90\x80\x80"],
 )  # fmt: skip
-def test_what_is_no_subject_is_refused(subject: bytes) -> None:
+def test_an_invalid_subject_is_refused(subject: bytes) -> None:
     # E-7, E-20
     fields = Rogue().fields()
     fields[4] = string(subject)
@@ -194,14 +194,14 @@ def unsound() -> list[bytes]:
 @pytest.mark.parametrize("key", unsound(), ids=bytes.hex)
 @pytest.mark.parametrize("field", [0, 1])
 def test_a_key_that_is_not_sound_is_refused(field: int, key: bytes) -> None:
-    # E-18: with the first five everybody knows the shared secret; the others are second names.
+    # E-18: with the first five the shared secret is public; the others are second encodings.
     fields = Rogue().fields()
     fields[field] = binary(key)
     assert code_of(reader(), Rogue().envelope(head=array(fields))) == "bad_key"
 
 
 def test_form_comes_before_keys_and_keys_before_values() -> None:
-    # E-88: of a head in which several things are wrong, the first in the order counts.
+    # E-88: of several faults in a head, the first in the order is reported.
     low, early, wild = binary(bytes(32)), uint(5), string("*")
     fields = Rogue().fields()
     more = b"\x94\xc0\xc0\xc0\xc0"
@@ -218,7 +218,7 @@ def test_form_comes_before_keys_and_keys_before_values() -> None:
 
 
 def outer_spellings(own: XKeyPair) -> dict[str, list[bytes]]:
-    """Everything up to the wraps, with one element outside of the head in another spelling."""
+    """Return the bytes before the wraps, with one element outside the head in another encoding."""
     rogue = Rogue(to=to(own))
     head, tags = array(rogue.fields()), rogue.rows()[0].tag
     part = rogue.part(0, b"x")

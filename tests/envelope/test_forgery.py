@@ -1,4 +1,4 @@
-"""Attempts to make, or to alter, a message in somebody else's name."""
+"""Attempts to make or alter a message in another sender's name."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from xkeymsg import (
 
 @pytest.fixture
 def to_both() -> bytes:
-    """Alice to Bob and Carol, unsigned."""
+    """Return an unsigned message of Alice to Bob and Carol."""
     return Sealer(ALICE).seal(b"pay 10", to=[BOB.public, CAROL.public], subject=SUBJECT)
 
 
 def rewritten_by_bob(envelope: bytes, data: bytes) -> Pieces:
-    """Bob knows CK, so that he can encrypt another payload under it, commitment and all."""
+    """Encrypt another payload under CK, which Bob knows, with its commitment."""
     head = head_of(envelope)
     content_key = grant_of(BOB, envelope)[1:]
     keys = crypto.part_keys(content_key, head.E, head.nonce, 0)
@@ -58,7 +58,7 @@ def rewritten_by_bob(envelope: bytes, data: bytes) -> Pieces:
 
 
 def wrapped_by_bob(pieces: Pieces, original: bytes) -> bytes:
-    """Bob makes every wrap anew under the one K that he has."""
+    """Replace every wrap by one under the only K that Bob has."""
     changed = pieces.join()
     key, grant = key_of(BOB, original).K, grant_of(BOB, original)
     wrap = crypto.seal(key, nonce_of(original), grant, transcript_of(changed))
@@ -66,20 +66,20 @@ def wrapped_by_bob(pieces: Pieces, original: bytes) -> bytes:
 
 
 def test_a_co_recipient_cannot_rewrite_the_message_for_another(to_both: bytes) -> None:
-    # Bob has CK and his own K. He rewrites Alice's payload, and makes new wraps with what he has.
+    # Bob has CK and his own K. He rewrites Alice's payload, and makes new wraps with these keys.
     forged = wrapped_by_bob(rewritten_by_bob(to_both, b"pay 99"), to_both)
     with pytest.raises(AuthenticationError):
         reader(CAROL).open(forged, subject=SUBJECT)
 
 
 def test_a_co_recipient_can_deceive_itself_only(to_both: bytes) -> None:
-    # The forgery above is a good one: Bob, whose K it is under, opens it.
+    # The forgery above is well-formed: Bob, whose K it is under, opens it.
     forged = wrapped_by_bob(rewritten_by_bob(to_both, b"pay 99"), to_both)
     assert reader(BOB).open(forged, subject=SUBJECT).data == b"pay 99"
 
 
 def test_a_co_recipient_cannot_keep_the_others_wrap_for_another_payload(to_both: bytes) -> None:
-    # Bob leaves Carol's wrap as Alice made it: it holds the very CK under which he encrypted.
+    # Bob keeps Carol's wrap as Alice made it: it holds the CK under which he encrypted.
     forged = rewritten_by_bob(to_both, b"pay 99").join()
     with pytest.raises(AuthenticationError):
         reader(CAROL).open(forged, subject=SUBJECT)
@@ -104,7 +104,7 @@ def test_nobody_can_remove_a_recipient(to_both: bytes) -> None:
 
 
 def test_altering_the_wrap_of_another_stops_that_other_only(to_both: bytes) -> None:
-    # The limit that the specification states: it is as if the message were dropped for Carol.
+    # The limit stated in the specification: for Carol it equals dropping the message.
     pieces = Pieces.of(to_both)
     place = pieces.tags.index(key_of(CAROL, to_both).tag) // 8
     wraps = bytearray(pieces.wraps)
@@ -117,7 +117,8 @@ def test_altering_the_wrap_of_another_stops_that_other_only(to_both: bytes) -> N
 
 def test_a_recipient_listed_twice_is_refused_by_every_reader() -> None:
     # E-32: a careless sender wraps twice for Bob, under one K and nonce. From two wraps of
-    # different content anybody computes the one-time key of Poly1305, and Bob's next wrap is his.
+    # different content anybody computes the one-time key of Poly1305, and can then forge wraps for
+    # Bob.
     rogue = Rogue(to=to(BOB, BOB))
     grants = [b"\0" + CONTENT_KEYS[0], b"\0" + CONTENT_KEYS[1]]
     assert code_of(reader(), rogue.envelope(grants=grants)) == "malformed"
@@ -131,7 +132,7 @@ def test_a_sealer_gives_a_recipient_listed_twice_one_wrap() -> None:
 
 
 def test_a_message_to_bob_does_not_come_back_as_one_from_bob() -> None:
-    # Reflection. Alice reads messages from Bob; the attacker returns her own to her.
+    # Reflection. Alice reads messages from Bob; the attacker returns her own messages to her.
     envelope = Sealer(ALICE).seal(b"pay 10", to=[BOB.public], subject=SUBJECT)
     own = reader(ALICE, {BOB.public})
     assert code_of(own, envelope) == "sender_not_admitted"
@@ -141,15 +142,15 @@ def test_a_message_to_bob_does_not_come_back_as_one_from_bob() -> None:
 
 
 def test_the_key_of_a_pair_has_a_direction() -> None:
-    # What reflection rests on: the same two people, and another tag and another K.
+    # The defence against reflection: the same two parties have another tag and another K.
     there = Rogue(S=ALICE.public, secret=ALICE, to=to(BOB)).rows()
     back = Rogue(S=BOB.public, secret=BOB, to=to(ALICE)).rows()
     assert there[0].tag != back[0].tag
     assert there[0].K != back[0].K
 
 
-def test_a_sender_in_the_head_alone_is_nobody() -> None:
-    # Mallory has a key of her own, and writes Alice's into the head.
+def test_a_sender_named_in_the_head_alone_is_not_authenticated() -> None:
+    # Mallory has a key of her own, and writes Alice's key into the head.
     forged = Rogue(S=MALLORY.public, secret=MALLORY).envelope(b"pay 99")
     spoofed = forged.replace(bytes(MALLORY.public), bytes(ALICE.public))
     with pytest.raises(NotARecipientError):
@@ -158,7 +159,7 @@ def test_a_sender_in_the_head_alone_is_nobody() -> None:
 
 def test_a_genuine_head_with_tags_does_not_carry_another_body() -> None:
     # Mallory has seen a message of Alice. She copies head and tags, so that Bob finds his tag, and
-    # wraps her own payload under keys of hers.
+    # wraps her own payload under her own keys.
     genuine = Sealer(ALICE).seal(b"pay 10", to=[BOB.public], subject=SUBJECT)
     hers = Pieces.of(Rogue(S=MALLORY.public, secret=MALLORY).envelope(b"pay 99"))
     forged = Pieces.of(genuine)._replace(parts=hers.parts, wraps=hers.wraps)
@@ -167,8 +168,8 @@ def test_a_genuine_head_with_tags_does_not_carry_another_body() -> None:
 
 
 def test_whoever_steals_a_senders_key_later_does_not_open_what_it_sealed() -> None:
-    # The thief has s, and everything that was ever sent; e is gone. It can tell who the recipients
-    # were, and finds no K: the ephemeral half is missing.
+    # The thief has s and all sent messages; e is gone. It can identify the recipients, but cannot
+    # compute K: the ephemeral half is missing.
     envelope = Sealer(ALICE).seal(b"secret", to=[BOB.public], subject=SUBJECT)
     pieces, head = Pieces.of(envelope), head_of(envelope)
     dh_s = crypto.x25519(ALICE._secret, bytes(BOB.public))
@@ -191,14 +192,14 @@ def test_an_envelope_names_no_recipient_and_its_tags_change_with_the_session() -
 
 
 def test_a_thief_of_the_readers_key_can_pretend_to_be_anyone_where_nothing_is_signed() -> None:
-    # Key-compromise impersonation, the limit that the specification states: the thief computes
-    # both shared secrets as Bob does.
+    # Key-compromise impersonation, a limit stated in the specification: the thief computes both
+    # shared secrets as Bob does.
     message = reader().open(thief_of(BOB).envelope(b"pay 99"), subject=">")
     assert (message.data, message.sender) == (b"pay 99", ALICE.public)
 
 
 def test_a_required_signature_stops_a_thief_of_the_readers_key() -> None:
-    # The same thief, and a reader who demands what Bob's key cannot make.
+    # The same thief, and a reader that requires a signature, which Bob's key cannot make.
     senders = {ALICE.public: ALICE_USER.public}
     opener = Opener(BOB, senders, require_signature=True, replay="file")
     thief = thief_of(BOB).but(identity=raw_user(ALICE_USER))
@@ -209,8 +210,8 @@ def test_a_required_signature_stops_a_thief_of_the_readers_key() -> None:
 
 
 def test_a_thief_cannot_burn_the_counters_of_a_sender_who_signs() -> None:
-    # E-72: the mark comes behind the signature. Otherwise the thief marks numbers that Alice has
-    # yet to use, and her messages are taken for replays.
+    # E-72: the mark follows the signature. Otherwise the thief could mark counters that Alice has
+    # not yet used, and her messages would be taken for replays.
     senders = {ALICE.public: ALICE_USER.public}
     opener = Opener(BOB, senders, require_signature=True)
     sealer = Sealer(ALICE, signer=ALICE_USER)
@@ -223,9 +224,9 @@ def test_a_thief_cannot_burn_the_counters_of_a_sender_who_signs() -> None:
     assert opener._memory._senders[head.S].sessions.keys() == {head.S + head.E}
 
 
-def test_a_forwarded_message_is_from_whoever_forwards_it() -> None:
-    # Surreptitious forwarding. Bob has a message of Alice, signed by her, and wants Carol to
-    # believe that Alice wrote to her. He seals it again, Alice's signature and identity included.
+def test_a_forwarded_message_is_from_its_forwarder() -> None:
+    # Surreptitious forwarding. Bob has a signed message of Alice, and wants Carol to believe that
+    # Alice wrote to her. He seals it again, including Alice's signature and identity.
     original = Sealer(ALICE, signer=ALICE_USER).seal(b"love", to=[BOB.public], subject=SUBJECT)
     signature = Pieces.of(original).signature
     bob = Rogue(S=BOB.public, secret=BOB, identity=raw_user(ALICE_USER), to=to(CAROL))
@@ -238,7 +239,7 @@ def test_a_forwarded_message_is_from_whoever_forwards_it() -> None:
     assert reader(CAROL, {BOB.public}).open(forwarded, subject=">").sender == BOB.public
 
 
-def test_an_xkv1_box_is_no_envelope_and_an_envelope_no_xkv1_box() -> None:
+def test_an_xkv1_box_and_an_envelope_are_not_interchangeable() -> None:
     with pytest.raises(MalformedError):
         reader().open(ALICE.seal(b"x" * 300, BOB.public), subject=">")
     with pytest.raises(UnsupportedVersionError):
@@ -246,8 +247,8 @@ def test_an_xkv1_box_is_no_envelope_and_an_envelope_no_xkv1_box() -> None:
 
 
 def test_an_xkv1_box_cannot_stand_for_a_part() -> None:
-    # Between the same two people, under the same static keys. An outsider who puts it into an
-    # envelope breaks the wrap; and the sender itself breaks the commitment.
+    # Between the same two parties, under the same static keys. An outsider who puts it into an
+    # envelope breaks the wrap; the sender itself breaks the commitment.
     box = ALICE.seal(b"x" * 100, BOB.public)
     pieces = Pieces.of(Sealer(ALICE).seal(b"x", to=[BOB.public], subject=SUBJECT))
     assert code_of(reader(), pieces._replace(parts=(b"\0" + box,)).join()) == "authentication"
@@ -256,7 +257,7 @@ def test_an_xkv1_box_cannot_stand_for_a_part() -> None:
 
 
 def test_a_wrap_cannot_stand_for_an_xkv1_box() -> None:
-    # 49 bytes under a key of the same pair, given to whoever opens xkv1.
+    # 49 bytes under a key of the same pair, given to a program that opens xkv1.
     rogue = Rogue()
     wrap = Pieces.of(rogue.envelope()).wraps
     for nonce in (rogue.nonce + bytes(12), bytes(12) + rogue.nonce, bytes(24)):

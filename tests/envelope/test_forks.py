@@ -1,7 +1,7 @@
-"""What a fork does to sealers and openers.
+"""The effects of a fork on sealers and openers.
 
-Each story is a program of its own: a fork copies the memory of the test's process with it, and from
-Python 3.12 on warns where that has threads.
+Each case runs as a separate program: a fork copies the memory of the test process, and from Python
+3.12 on it warns if that process has threads.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def in_child(work):
 
 
 def tell(story: str) -> None:
-    """Run a program to its end; from Python 3.12 on a fork in one with threads warns."""
+    """Run a program to its end."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROLOGUE + story],
         check=False,
@@ -138,7 +138,7 @@ opener.open(child, subject=SUBJECT)
     )
 
 
-def test_the_locks_of_the_caches_are_made_anew_in_the_child() -> None:
+def test_the_child_has_new_locks_for_the_caches() -> None:
     tell(
         """
 opener = Opener(BOB, {ALICE.public})
@@ -170,7 +170,7 @@ assert in_child(work) == b"refused"
 
 
 def test_after_a_fork_each_process_remembers_for_itself() -> None:
-    # The limit that the documents state: workers that share no state see no marks of each other.
+    # The limit stated in the documents: workers without shared state do not see each other's marks.
     tell(
         """
 opener = Opener(BOB, {ALICE.public})
@@ -182,7 +182,7 @@ assert opener.open(envelope, subject=SUBJECT).data == b"x"
 
 
 def test_the_timer_works_in_the_child_as_well() -> None:
-    # The parent's thread is not there in the child: a new session needs a new one.
+    # The parent's thread does not exist in the child: a new session needs a new one.
     tell(
         """
 from xkeymsg import sealer as sealing

@@ -1,7 +1,7 @@
-"""What holds for every sequence of bytes: two implementations judge it in the same way.
+"""Both implementations agree on every sequence of bytes.
 
-The package may refuse nothing that the reference opens, open nothing that it refuses, and gives the
-same code (E-88); and whatever comes, no error escapes that is not one of ours.
+The package refuses nothing that the reference opens, opens nothing that it refuses, and gives the
+same code (E-88). On any input, only our own errors escape.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_whatever_comes_is_opened_or_refused_with_an_error_of_ours(data: bytes) 
 
 
 def changed(seed: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
-    """Replace, at each place, so many bytes by others."""
+    """Replace `size` bytes at each place by other bytes."""
     for at, size, other in changes:
         place = at % (len(seed) + 1)
         seed = seed[:place] + other + seed[place + size :]
@@ -117,7 +117,7 @@ BODIES = [body_of(GENUINE), body_of(DOCUMENT)]
 def test_whatever_a_malicious_sender_seals_both_judge_in_the_same_way(
     seed: bytes, changes: list[tuple[int, int, bytes]]
 ) -> None:
-    # The wraps verify over the changed bytes: what is behind the tags is parsed.
+    # The wraps verify over the changed bytes, so that the bytes after the tags are parsed.
     data = changed(seed, changes)
     grant = bytes([0]) + VIEW_KEYS[0]
     agreed(Rogue().envelope(body=data))

@@ -1,4 +1,4 @@
-"""Whose key it is: users who claim the key of another, as senders and as recipients."""
+"""Key ownership: users who claim another user's key, as senders and as recipients."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Verdict = Callable[[XKey, str], Admission | None]
 
 
 class _Directory:
-    """Trust that says what a test has it say."""
+    """Trust with a verdict given by the test."""
 
     def __init__(self, verdict: Admission | None) -> None:
         self._verdict = verdict
@@ -68,8 +68,8 @@ def test_a_message_without_identity_is_refused_where_the_senders_user_is_known()
 
 
 def test_another_user_cannot_claim_my_messages() -> None:
-    # E-63: Mallory has had Alice's xkey certified as her own, which takes no more than its public
-    # half. Alice's messages name Alice, and readers who know the key as Mallory's refuse them.
+    # E-63: Mallory has had Alice's xkey certified as her own, which needs the public key only.
+    # Alice's messages name Alice, and readers that know the key as Mallory's refuse them.
     envelope = seal(Sealer(ALICE, identity=ALICE_USER.public))
     assert code_of(known(raw_user(MALLORY_USER)), envelope) == "sender_not_admitted"
 
@@ -88,7 +88,7 @@ def test_mallory_cannot_write_herself_into_alices_message() -> None:
 
 
 def test_an_identity_does_not_count_where_no_user_is_known() -> None:
-    # E-65: what a message says of its sender is that sender's word.
+    # E-65: a message's statement about its sender is the sender's claim.
     message = reader().open(seal(Sealer(ALICE, identity=MALLORY_USER.public)), subject=SUBJECT)
     assert message.signer is None
     assert not hasattr(message, "identity")
@@ -102,22 +102,22 @@ def test_an_unsigned_message_that_names_its_user_is_admitted_and_unsigned() -> N
 
 
 def test_a_sender_that_always_signs_is_refused_unsigned() -> None:
-    # E-66: directory trust knows it, without any demand of the caller.
+    # E-66: directory trust requires it, without a request of the caller.
     opener = known(raw_user(ALICE_USER), always_signs=True)
     with pytest.raises(SignatureMissingError):
         opener.open(seal(Sealer(ALICE, identity=ALICE_USER.public)), subject=SUBJECT)
     assert opener.open(seal(Sealer(ALICE, signer=ALICE_USER)), subject=SUBJECT).signer
 
 
-def test_a_sender_that_always_signs_and_of_whom_no_user_is_known_is_refused() -> None:
-    # E-65, E-66: there is nobody whose signature could count.
+def test_a_sender_that_always_signs_without_a_known_user_is_refused() -> None:
+    # E-65, E-66: no user is known whose signature could count.
     opener = known(always_signs=True)
     assert code_of(opener, seal(Sealer(ALICE, signer=ALICE_USER))) == "signature_missing"
 
 
 def test_a_message_for_mallory_does_not_open_as_one_for_bob() -> None:
     # Mallory has had *Bob's* xkey certified as her own. Alice resolves "mallory" and seals to it:
-    # Bob, who alone could compute the shared secrets, must not take it as meant for him.
+    # Bob, who alone could compute the shared secrets, must not take the message as meant for him.
     for_mallory = Sealer(ALICE).seal(
         b"you are fired", to=[Recipient(BOB.public, MALLORY_USER.public)], subject=SUBJECT
     )
@@ -134,8 +134,8 @@ def test_mallory_cannot_open_it_either() -> None:
 
 
 def test_a_user_key_of_zeros_does_not_stand_for_no_user() -> None:
-    # E-91. Mallory is a user under the key of 32 zeros, which is what U is for no user, and
-    # certifies Bob's xkey: what Alice seals to her would open at Bob as sealed to his bare key.
+    # E-91. Mallory is a user under the key of 32 zeros, which is also U for no user, and certifies
+    # Bob's xkey: Bob would open Alice's messages to her as sealed to his bare key.
     nobody = nkey.encode_public(nkey.Prefix.USER, bytes(32))
     with pytest.raises(KeyFormatError, match="zeros"):
         Recipient(BOB.public, nobody)
@@ -153,7 +153,7 @@ def test_a_message_to_a_user_opens_for_that_user() -> None:
 
 
 def test_a_key_of_its_own_does_not_help_who_only_names_it() -> None:
-    # The wrap is Alice's: Mallory cannot wrap for (Bob, Bob's user) what she wrapped for herself.
+    # The wrap is Alice's: Mallory cannot make one for (Bob, Bob's user) from her own.
     thief = thief_of(MALLORY)
     envelope = thief.but(to=(Recipient(BOB.public, BOB_USER.public),)).envelope()
     keyring = Keyring(BOB, user=BOB_USER.public)
@@ -161,7 +161,7 @@ def test_a_key_of_its_own_does_not_help_who_only_names_it() -> None:
 
 
 def test_the_users_of_a_reader_are_tried_in_order() -> None:
-    # Under its user first: the damaged wrap is the one for the bare key, and it is not reached.
+    # Its user comes first: the damaged wrap is the one for the bare key, and is not reached.
     keyring = Keyring(BOB, user=BOB_USER.public)
     rogue = Rogue(to=(Recipient(BOB.public), Recipient(BOB.public, BOB_USER.public)))
     bare = rogue.key(rogue.to[0]).tag

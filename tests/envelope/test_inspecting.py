@@ -1,4 +1,4 @@
-"""What an envelope shows to everybody, without any key."""
+"""The parts of an envelope that are visible without any key."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_an_outsider_sees_how_many_parts_each_group_of_readers_may_open() -> Non
 
 
 def test_what_is_seen_is_what_the_bytes_say_and_not_what_is_true() -> None:
-    # No key, no verification: whoever forwards it may have written all of it.
+    # Without a key nothing is verified: anybody in transit may have written all of it.
     envelope = Rogue().envelope(b"x")
     forged = Pieces.of(envelope)._replace(wraps=bytes(49)).join()
     forged = forged.replace(SUBJECT.encode(), b"orders.old")

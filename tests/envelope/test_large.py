@@ -1,4 +1,4 @@
-"""Large messages are sealed where they stand in the envelope, and come out the same."""
+"""Large messages are sealed in place in the envelope, with the same result."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIZES = [LARGE - 1, LARGE, LARGE + 1, LARGE + 65_536]
 def test_in_place_or_not_the_bytes_are_the_same(
     monkeypatch: pytest.MonkeyPatch, signer: UserKey | None, readers: int
 ) -> None:
-    # With the same numbers: what an envelope is does not depend on how it was put together.
+    # With the same numbers, the bytes do not depend on how the envelope was assembled.
     sealer = Sealer(ALICE)
     seal(sealer)
     session, data = running(sealer), bytes(range(256)) * (LARGE // 256 + 1)
@@ -89,7 +89,7 @@ def test_large_messages_have_keys_and_counters_of_their_own() -> None:
 
 
 def test_a_signer_that_fails_leaves_a_sealer_that_works() -> None:
-    # The envelope is half written when the token is asked, and nobody gets it.
+    # The envelope is half written when the token is called, and nobody receives it.
     class Token:
         public_key = ALICE_USER.public_key
         works = False

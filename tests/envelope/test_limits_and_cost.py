@@ -1,4 +1,4 @@
-"""What a stranger, or the whole world, can make a reader spend: counted, not measured."""
+"""The cost that strangers can cause to a reader, counted instead of timed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIB = 1024 * 1024
 
 
 def strangers(count: int, first: int = 0) -> Iterator[bytes]:
-    """Messages of as many senders, each of a session of its own, one a millisecond."""
+    """Yield messages of `count` senders, each with its own session, one per millisecond."""
     for number in range(first, first + count):
         one = pair(100_000 + number)
         rogue = Rogue(S=one.public, secret=one, ephemeral=one, created_ms=NOW + number)
@@ -47,7 +47,7 @@ def strangers(count: int, first: int = 0) -> Iterator[bytes]:
 
 
 class Memory:
-    """How much more Python holds behind a `with` block than before it."""
+    """Measures the growth of Python's memory in a `with` block."""
 
     grown = most = 0
 
@@ -75,7 +75,7 @@ def test_an_envelope_beyond_the_limit_is_refused_before_it_is_looked_at() -> Non
 
 @pytest.mark.parametrize("size", [1025, 65_536, 10_000_000, 2**32 - 1])
 def test_a_head_that_announces_too_much_is_refused_before_it_is_looked_for(size: int) -> None:
-    # E-8, E-14: also where the bytes are there.
+    # E-8, E-14: even if the bytes are present.
     announced = b"xkm1\x96" + header("bin", size)
     assert code_of(reader(), announced) == "limit_exceeded"
     assert code_of(reader(), announced + bytes(min(size, 7 * MIB))) == "limit_exceeded"
@@ -101,7 +101,7 @@ def test_a_hundred_thousand_recipients_are_refused_before_anything_is_hashed(
 
 @pytest.mark.parametrize("size", [8 * 1024, 65_535])
 def test_a_stranger_makes_a_reader_look_at_some_hundred_bytes(size: int) -> None:
-    # Its head is refused; how many tags it says there are does not matter.
+    # Its head is refused, whatever number of tags it announces.
     opener = reader()
     pieces = Pieces.of(Rogue(S=MALLORY.public, secret=MALLORY).envelope())
     front = b"xkm1\x96" + header("bin", len(pieces.head)) + pieces.head
@@ -126,7 +126,7 @@ def test_the_last_of_1024_recipients_opens() -> None:
 
 
 def test_a_tag_that_stands_across_two_others_is_not_found() -> None:
-    # It would move the wrap of somebody else to us.
+    # It would shift another recipient's wrap to ours.
     tags = b"".join(n.to_bytes(8, "big") for n in (1, 2, 3))
     assert frame.find_tag(tags, (2).to_bytes(8, "big")) == 1
     assert frame.find_tag(tags, tags[4:12]) is None
@@ -134,7 +134,7 @@ def test_a_tag_that_stands_across_two_others_is_not_found() -> None:
 
 
 def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
-    # E-39, E-79: where anyone may send, each message is of a new sender and a new session.
+    # E-39, E-79: where anyone may send, each message has a new sender and a new session.
     opener = Opener(BOB, ANYONE)
     for envelope in strangers(300):
         opener.open(envelope, subject=">")
@@ -150,7 +150,7 @@ def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
 
 
 def marked(counter: int, head: Head) -> ReplayMemory:
-    """What is remembered of 20,000 strangers; made without sealing, which would take minutes."""
+    """Return the memory of 20,000 strangers, made without sealing, which would take minutes."""
     memory = ReplayMemory(Limits(), NOW - 10**6)
     nonce = counter.to_bytes(4, "big") + b"random.."
     for number in range(20_000):
@@ -176,13 +176,13 @@ def test_what_is_remembered_of_strangers_stays_within_its_budget(
 
 
 def test_the_last_counter_costs_no_more_than_the_first(clock: Clock) -> None:
-    # A bitmap up to 2^20 would be 128 KiB: eight strangers would fill the budget of all.
+    # A bitmap up to 2^20 would be 128 KiB: eight strangers would fill the common budget.
     near, far = (marked(counter, opened_head(clock)) for counter in (1, 2**20))
     assert len(far._strangers.sessions) == len(near._strangers.sessions) > 500
 
 
 def charged(heads: Iterable[Head], limits: Limits) -> tuple[int, int]:
-    """Mark messages; return the bytes that they take, and those that are charged."""
+    """Mark messages; return the bytes that they take and the bytes charged."""
     memory, empty = ReplayMemory(limits, NOW - 10**6), ReplayMemory(limits, 0).state(NOW).size
     with Memory() as used:
         for head in heads:
@@ -192,7 +192,7 @@ def charged(heads: Iterable[Head], limits: Limits) -> tuple[int, int]:
 
 @pytest.mark.parametrize("step", [1, 2, 5, 6, 20, 100, 1024])
 def test_a_mark_takes_no_more_than_is_charged_for_it(clock: Clock, step: int) -> None:
-    # Counters of two sessions, one after the other or with gaps: in all kinds of pages.
+    # Counters of two sessions, consecutive or with gaps, in all kinds of pages.
     head = opened_head(clock)
     heads = (
         head._replace(ephemeral=bytes([n]) * 32, nonce=counter.to_bytes(4, "big") + b"random..")
@@ -208,7 +208,7 @@ def test_a_mark_takes_no_more_than_is_charged_for_it(clock: Clock, step: int) ->
 def test_a_session_and_a_sender_take_no_more_than_is_charged_for_them(
     clock: Clock, count: int
 ) -> None:
-    # Also where a dict has just been made larger: at two thirds of a power of two.
+    # Even just after a dict was enlarged, at two thirds of a power of two.
     head = opened_head(clock)
     sessions = (head._replace(ephemeral=n.to_bytes(32, "big")) for n in range(count))
     grown, charge = charged(sessions, Limits())
@@ -226,7 +226,7 @@ def test_a_busy_session_takes_less_than_two_bytes_a_message(clock: Clock) -> Non
 
 
 def test_what_was_dropped_gives_its_memory_back(clock: Clock) -> None:
-    # Senders fill the budget one after the other. Each leaves a record, and no large empty dict.
+    # Senders fill the budget one after the other. Each leaves a record, but no large empty dict.
     head, limits = opened_head(clock), Limits(replay_bytes=MIB)
     heads = (
         head._replace(
@@ -257,7 +257,7 @@ def test_pending_messages_are_bounded_and_take_some_400_bytes(clock: Clock) -> N
 def test_strangers_do_not_displace_the_keys_of_admitted_senders(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    # E-39: one opener takes Alice by name, and on another subject anyone.
+    # E-39: one opener accepts Alice by name, and anyone on another subject.
     opener = Opener(BOB, {ALICE.public}, replay="file")
     opener.open(Rogue().envelope(), subject=">")
     for envelope in strangers(300):
@@ -276,7 +276,7 @@ def test_strangers_do_not_displace_the_keys_of_admitted_senders(
 
 
 def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    # An admitted sender may begin as many sessions as it likes.
+    # An admitted sender may begin any number of sessions.
     monkeypatch.setattr(unlock, "_ADMITTED_SENDERS", 4)
     monkeypatch.setattr(unlock, "_ADMITTED_SESSIONS", 4)
     names = [pair(100_000 + number).public for number in range(20)]

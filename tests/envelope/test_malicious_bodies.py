@@ -1,4 +1,4 @@
-"""Bodies whose wraps verify and whose form is wrong: what stands between tags and wraps."""
+"""Malformed bodies, between tags and wraps, whose wraps verify."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_one_part_has_no_views_and_several_have_some() -> None:
 @pytest.mark.parametrize("size", [0, 47, 48, 80, 82, 48 + 33 * 3, 2160, 2161])
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_view_of_a_length_that_no_list_has_is_refused_by_all(size: int, place: int) -> None:
-    # E-43: also by those whose view is another one.
+    # E-43: also for readers of another view.
     views = [view(0, 1), view(0, 1, index=1)]
     views[place] = bytes(size)
     assert code(ROGUE.envelope(parts=parts(FIELDS, FIELDS), views=views)) == "malformed"
@@ -95,7 +95,7 @@ PART = binary(ROGUE.part(0, b"x"))
 def test_a_body_that_does_not_end_where_the_wraps_begin_is_refused(
     elements: Sequence[bytes],
 ) -> None:
-    # E-41, and E-8 for what announces more than is there.
+    # E-41, and E-8 for announced bytes that are missing.
     assert code(body(*elements)) == "malformed"
 
 
@@ -108,6 +108,6 @@ def test_an_array_that_announces_too_much_is_refused_before_it_is_looked_for(tag
 
 
 def test_nested_arrays_are_not_followed() -> None:
-    # A megabyte of arrays in arrays, where a part is expected.
+    # A megabyte of nested arrays instead of a part.
     assert code(body(b"\x90", b"\x91" * 1_000_000)) == "malformed"
     assert code(body(b"\x91" * 1_000_000)) == "malformed"

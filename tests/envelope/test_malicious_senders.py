@@ -1,7 +1,7 @@
-"""Behind the wrap every byte is the sender's, and the sender may mean ill.
+"""After a verified wrap every byte is the sender's, and the sender may be malicious.
 
-It knows all keys of its message, so that wraps, commitments and ciphertexts verify. What is left to
-refuse is what two readers could understand in two ways, or what costs more than it is worth.
+It knows all keys of its message, so that wraps, commitments and ciphertexts verify. Readers must
+still refuse content that two readers could interpret differently, or that costs too much.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def test_a_document_of_one_part_has_no_view() -> None:
     assert open_fields(reader(), envelope) == {0: b"all"}
 
 
-def test_a_document_is_no_payload_and_a_payload_no_document() -> None:
+def test_documents_and_payloads_are_not_interchangeable() -> None:
     # E-61
     with pytest.raises(ContentTypeError):
         reader().open(ROGUE.envelope(parts=parts(FIELDS)), subject=">")
@@ -66,14 +66,14 @@ def test_a_document_is_no_payload_and_a_payload_no_document() -> None:
 def test_parts_that_are_neither_one_payload_nor_one_document_are_refused(
     kinds: Sequence[int],
 ) -> None:
-    # E-48: two payloads with two readers are two messages in one, each of which its reader takes
-    # for the whole.
+    # E-48: two payloads with two readers are two messages in one, and each reader would take its
+    # payload for the whole.
     views = [view(*range(len(kinds)))]
     assert code(ROGUE.envelope(parts=parts(*kinds), views=views)) == "malformed"
 
 
 @pytest.mark.parametrize("kind", [METADATA, METADATA + PADDED])
-def test_metadata_alone_is_no_document(kind: int) -> None:
+def test_metadata_alone_is_not_a_document(kind: int) -> None:
     # E-48
     assert code(ROGUE.envelope(parts=parts(kind))) == "malformed"
 
@@ -148,7 +148,7 @@ def test_views_may_be_equal_unused_and_in_any_order() -> None:
 
 
 def test_a_view_that_does_not_open_is_refused() -> None:
-    # E-56: its commitment is right, and its ciphertext is not.
+    # E-56: its commitment matches, but its ciphertext does not.
     broken = bytearray(view(0, 1))
     broken[40] ^= 1
     envelope = ROGUE.envelope(parts=parts(FIELDS, FIELDS), views=[bytes(broken)])
@@ -171,7 +171,7 @@ def test_a_byte_behind_the_metadata_is_refused() -> None:
 
 
 def test_padding_comes_off_everything_before_anything_is_parsed() -> None:
-    # E-88: step 12 names padding before the array, and the metadata stands first here.
+    # E-88: step 12 names padding before the array, and here the metadata comes first.
     too_long = b"\x92\xdb\xff\xff\xff\xff"
     both = [ROGUE.part(0, too_long, METADATA), ROGUE.part(1, b"none", FIELDS + PADDED)]
     assert code(ROGUE.envelope(parts=both, views=[view(0, 1)])) == "malformed"
@@ -180,8 +180,8 @@ def test_padding_comes_off_everything_before_anything_is_parsed() -> None:
 
 
 def test_one_sender_can_give_two_readers_two_documents() -> None:
-    # The limit that the specification states: parts with different readers may hold different
-    # values of one field. What it cannot do is to make them one part.
+    # The limit stated in the specification: parts with different readers may hold different values
+    # of one field. The sender cannot combine them into one part.
     rogue = Rogue(to=to(BOB, CAROL))
     both = array(binary(rogue.part(j, b"value %d" % j, FIELDS)) for j in (0, 1))
     views = array(binary(rogue.view(v, grant_list([v]))) for v in (0, 1))
@@ -192,7 +192,7 @@ def test_one_sender_can_give_two_readers_two_documents() -> None:
 
 
 def test_two_messages_with_one_id_are_two_messages() -> None:
-    # The limit that the specification states: the id is of (S, E, nonce), not of the contents.
+    # The limit stated in the specification: the id covers (S, E, nonce), not the contents.
     first, second = (reader().open(ROGUE.envelope(data), subject=SUBJECT) for data in (b"1", b"2"))
     assert first.message_id == second.message_id
     assert first.data != second.data

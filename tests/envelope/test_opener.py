@@ -1,4 +1,4 @@
-"""What an opener takes, and what it tells of a message."""
+"""What an opener accepts, and what it reports about a message."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_retired_key_that_was_erased_opens_nothing_more() -> None:
 
 
 def test_the_active_key_is_tried_first_and_the_next_one_where_it_fails() -> None:
-    # E-37: somebody on the way has damaged the wrap of one of two keys of the same reader.
+    # E-37: an attacker in transit damaged the wrap of one of a reader's two keys.
     envelope = Sealer(ALICE).seal(b"x", to=[BOB.public, CAROL.public], subject=SUBJECT)
     pieces = Pieces.of(envelope)
     for place in (0, 1):
@@ -154,7 +154,7 @@ def test_at_rest_a_message_opens_as_often_and_as_late_as_one_likes(clock: Clock)
 
 
 def test_at_rest_a_message_expires_all_the_same(clock: Clock) -> None:
-    # E-69: from the very millisecond on.
+    # E-69: from this exact millisecond on.
     envelope = Sealer(ALICE).seal(
         b"", to=[BOB.public], subject=SUBJECT, expires=timedelta(seconds=1)
     )
@@ -206,7 +206,7 @@ def test_a_reader_with_a_user_also_opens_what_was_sealed_to_the_bare_key() -> No
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"xkm", b"xkv1" + bytes(60), b"hello world", b"\x96"])
-def test_what_is_no_envelope_is_malformed(data: bytes) -> None:
+def test_bytes_other_than_an_envelope_are_malformed(data: bytes) -> None:
     # E-12
     with pytest.raises(MalformedError):
         reader().open(data, subject=">")

@@ -1,4 +1,4 @@
-"""The order of opening is the defence: what is refused early costs, and tells, little."""
+"""The order of opening is the defence: an early refusal costs and reveals little."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from xkeymsg.envelope import frame
 
 
 class Calls:
-    """What is called, and how often."""
+    """Counts of expensive calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.x25519 = self.parsed = self.hashed = 0
@@ -61,7 +61,7 @@ class Calls:
         monkeypatch.setattr(frame, "parse_body", parsed)
 
     def of(self, work: Callable[[], object]) -> tuple[int, int, int]:
-        """X25519, bodies parsed and hashes in one call."""
+        """Return the number of X25519, parsed bodies and hashes in one call."""
         before = self.x25519, self.parsed, self.hashed
         with contextlib.suppress(XKeyMsgError):
             work()
@@ -81,7 +81,7 @@ def attempt(opener: Opener, envelope: bytes) -> Callable[[], object]:
     return lambda: opener.open(envelope, subject=">")
 
 
-def test_what_is_no_envelope_costs_nothing(calls: Calls) -> None:
+def test_bytes_other_than_an_envelope_cost_nothing(calls: Calls) -> None:
     for garbage in (b"", b"garbage", b"xkm1\x96", b"xkm2" + bytes(999), b"xkm1\x96\xc6\xff"):
         assert calls.of(attempt(reader(), garbage)) == (0, 0, 0)
 
@@ -115,7 +115,7 @@ def test_a_new_session_of_a_known_sender_costs_one(calls: Calls) -> None:
 
 
 def test_a_user_does_not_double_the_cost_of_a_key(calls: Calls) -> None:
-    # dh_s is computed once per own key and S, though there are two U to try.
+    # dh_s is computed once per own key and S, although there are two U to try.
     keyring = Keyring(BOB, user=BOB_USER.public)
     opener = Opener(keyring, {ALICE.public}, replay="file")
     assert calls.of(attempt(opener, Rogue().envelope())) == (2, 1, 1)
@@ -129,7 +129,7 @@ def test_each_retired_key_costs_one_x25519_with_a_new_sender_and_none_after(call
 
 
 def test_somebody_elses_session_under_an_admitted_name_costs_no_x25519(calls: Calls) -> None:
-    # E-36: the attacker writes Alice's key into the head, and an E and tags of its own.
+    # E-36: the attacker writes Alice's key into the head, and its own E and tags.
     opener = reader()
     opener.open(Rogue().envelope(), subject=">")
     for number in range(5):
@@ -144,8 +144,8 @@ def test_a_message_for_others_costs_no_x25519_and_no_hash(calls: Calls) -> None:
 
 
 def test_behind_genuine_head_and_tags_nothing_is_parsed(calls: Calls) -> None:
-    # E-40: the attacker has seen a genuine message, and puts a megabyte of nested arrays behind
-    # its head and tags. They are hashed, and nothing else happens to them.
+    # E-40: the attacker has seen a genuine message, and puts a megabyte of nested arrays after its
+    # head and tags. They are only hashed.
     opener = reader()
     pieces = Pieces.of(Rogue().envelope())
     front = b"xkm1\x96" + b"\xc4" + bytes([len(pieces.head)]) + pieces.head + b"\xc4\x08"
@@ -195,14 +195,14 @@ def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
 
 
 def test_a_bad_body_behind_a_good_wrap_does_not_matter_to_the_cache() -> None:
-    # The key is right: it is the sender who sent nonsense, and nobody else could have.
+    # The key is right: the sender itself sent an invalid body, as nobody else could have.
     opener = reader()
     assert code_of(opener, Rogue().envelope(parts=[])) == "malformed"
     assert len(caches(opener)[0]) == 1
 
 
 def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # E-2: static, then ephemeral; the check stands, even though sound keys cannot cause it.
+    # E-2: static, then ephemeral; the check is required, even though sound keys cannot cause it.
     envelope, opener = Rogue().envelope(), reader()
     x25519 = primitives.x25519
     for zero in (bytes(ALICE.public), Rogue().E):

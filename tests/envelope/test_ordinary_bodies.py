@@ -1,4 +1,4 @@
-"""The form of most bodies is recognized at a glance, which gives what parsing would, or nothing."""
+"""A shortcut recognizes the form of most bodies; it gives the result of parsing, or nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parsed(body: bytes) -> frame.Body | tuple[str, str]:
 
 
 def headers(size: int) -> set[bytes]:
-    """Of a bin, in every width in which its size can be written, and in the right one."""
+    """Return headers of a bin in every width that fits its size, and the right one."""
     widths = ((b"\xc4", 1), (b"\xc5", 2), (b"\xc6", 4), (b"\xd9", 1))
     fitting = (tag + size.to_bytes(width, "big") for tag, width in widths if size < 256**width)
     return {wire.bin_header(size), *fitting}
@@ -33,7 +33,7 @@ ENDS = (b"\xc4\0", b"\xc4\x40" + bytes(64), b"\xc5\0\0", b"\xc4\1", b"")
 
 
 def bodies_of_sizes() -> Iterator[bytes]:
-    """Around where a header grows, and contents that are longer and shorter than announced."""
+    """Yield bodies of sizes where a header grows, longer or shorter than announced."""
     for size in (*range(46, 54), *range(253, 260), *range(65_533, 65_540)):
         for header, more in itertools.product(sorted(headers(size)), range(-5, 6)):
             for kind, end in itertools.product(KINDS, ENDS):
@@ -41,7 +41,7 @@ def bodies_of_sizes() -> Iterator[bytes]:
 
 
 def bodies_of_bytes() -> Iterator[bytes]:
-    """With every byte at each place whose value counts, and too short ones."""
+    """Yield bodies with every byte at each significant place, and bodies that are too short."""
     for byte, size in itertools.product(range(256), (49, 255, 256)):
         content, header = bytes(size), wire.bin_header(size)
         ordinary = b"\x90\x91" + header + content + b"\xc4\0"
@@ -65,7 +65,7 @@ def test_what_is_recognized_is_what_parsing_gives(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_body_beyond_4_gib_is_parsed_as_any_other() -> None:
-    # Whoever raises the limit of an envelope so far gets the verdict of the format. The bytes are
-    # not there: nothing looks so far.
+    # A program that raises the envelope limit this far gets the verdict of the format. The bytes do
+    # not exist: no code reads so far.
     with pytest.raises(MalformedError):
         frame.parse_body(b"\x90\x91\xc4\x31" + bytes(100), 0, 2**32 + 200, Limits())

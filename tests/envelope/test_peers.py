@@ -1,4 +1,4 @@
-"""What holds for every message: two implementations open what either of them seals."""
+"""Two implementations open any message that either of them seals."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_is_sealed_opens_for_every_recipient_here_and_in_the_reference(
         revision=revision,
         expires=None if expires is None else timedelta(milliseconds=expires),
     )
-    pieces = Pieces.of(envelope)  # which encodes it again, to the same bytes
+    pieces = Pieces.of(envelope)  # encodes it again, to the same bytes
     assert decode_head(pieces.head, ReferenceLimits()).encode() == pieces.head
     senders = {ALICE.public: ALICE_USER.public} if signed else {ALICE.public}
     own = pair(max(numbers))
@@ -126,7 +126,7 @@ def test_every_reader_of_a_document_gets_its_parts_here_and_in_the_reference(
 
 @st.composite
 def inputs(draw: st.DrawFn) -> Inputs:
-    """What a sender in another language may seal."""
+    """Draw inputs that a sender in another language may seal."""
     count = draw(st.integers(1, 4))
     content, padding = draw(st.binary(max_size=60)), draw(st.integers(0, 9))
     message = MessageArray(draw(st.none() | TEXT), tuple(draw(HEADERS))).encode()

@@ -1,4 +1,4 @@
-"""Keys of sessions that nobody uses any more do not stay in a reader's memory."""
+"""Keys of unused sessions do not stay in a reader's memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def hours(monkeypatch: pytest.MonkeyPatch) -> Hours:
 
 @pytest.fixture
 def exchanges(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
-    """The keys with which an X25519 was computed."""
+    """Record the keys of each X25519."""
     seen: list[bytes] = []
     x25519 = primitives.x25519
 
@@ -50,7 +50,7 @@ def take(opener: Opener, rogue: Rogue) -> bytes:
 
 
 def test_the_keys_of_a_session_that_has_ended_are_forgotten(hours: Hours) -> None:
-    # Whoever reads the reader's memory later does not find them there.
+    # A later thief of the reader's memory does not find them there.
     opener = Opener(BOB, {ALICE.public}, replay="file")
     take(opener, Rogue())
     for number in range(3):
@@ -85,7 +85,7 @@ def test_a_session_in_use_stays_and_costs_no_exchange_of_keys(
 
 
 def test_what_is_forgotten_is_computed_again_and_judged_again(hours: Hours) -> None:
-    # The elder generation is no way around a check: the sender is not admitted any more.
+    # The elder generation does not bypass a check: a damaged message is still refused.
     admitted = {ALICE.public}
     opener = Opener(BOB, admitted, replay="file")
     envelopes = [Rogue(counter=counter).envelope(b"x") for counter in range(1, 4)]
@@ -117,7 +117,7 @@ def test_who_looks_while_a_generation_ends_finds_what_is_in_use(hours: Hours) ->
     kept.add(b"in use", 7)
 
     def work(number: int) -> None:
-        for turn in range(2000):  # the clock is one thread's, who has just looked
+        for turn in range(2000):  # only the first thread, which has just read, moves the clock
             assert kept.get(b"in use") == 7
             if not number and not turn % 100:
                 hours.now += IDLE / 2

@@ -1,4 +1,4 @@
-"""Which code is given where several things are wrong, and what is said outside."""
+"""The code reported for messages with several faults, and the public code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Nobody:
 
 
 def stories() -> Iterator[tuple[str, str, Opener, bytes]]:
-    """Envelopes in which everything from some step on is wrong: step by step one thing less."""
+    """Yield envelopes with faults in all steps from some step on, with one fault less each time."""
     signing = Opener(BOB, {ALICE.public: ALICE_USER.public}, require_signature=True)
     rogue = Rogue(identity=raw_user(ALICE_USER), created_ms=2**33, expires_ms=2**34)
     two = [rogue.part(j, b"x", FIELDS, key=b"\xee" * 32) for j in (0, 1)]
@@ -73,7 +73,7 @@ def test_the_first_check_that_fails_counts(
 
 
 def test_the_checks_of_the_content_come_in_order_too(clock: Clock) -> None:
-    # E-88, steps 12 to 15, each with all later ones wrong as well.
+    # E-88, steps 12 to 15, each with faults in all later steps.
     senders = {ALICE.public: ALICE_USER.public}
     opener = Opener(BOB, senders, require_signature=True)
     thief = thief_of(BOB).but(identity=raw_user(ALICE_USER))
@@ -93,7 +93,7 @@ def test_the_checks_of_the_content_come_in_order_too(clock: Clock) -> None:
 
 
 def test_the_step_and_not_the_class_decides_what_is_said_outside() -> None:
-    # E-90: `authentication` of a wrap is anybody's doing, that of a part the sender's.
+    # E-90: anybody can cause `authentication` of a wrap, only the sender that of a part.
     envelope = Rogue().envelope()
     broken = bytearray(Rogue().part(0, b"x"))
     broken[-1] ^= 1
@@ -102,7 +102,7 @@ def test_the_step_and_not_the_class_decides_what_is_said_outside() -> None:
         with pytest.raises(AuthenticationError) as caught:
             reader().open(data, subject=">")
         assert caught.value.outside == outside
-    assert AuthenticationError().outside == "undecryptable", "of the next error, too"
+    assert AuthenticationError().outside == "undecryptable", "also for the next error"
 
 
 def test_not_admitted_is_worth_another_try_and_not_a_recipient_is_not() -> None:

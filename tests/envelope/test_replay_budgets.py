@@ -1,4 +1,4 @@
-"""Replays behind what a reader had to forget: floors rise, and no copy gets in."""
+"""Replays of messages whose marks were dropped: floors rise, and no copy opens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def take(opener: Opener, rogue: Rogue) -> Message:
 
 
 def small(clock: Clock, **budgets: int) -> Opener:
-    """An opener with room for a few sessions."""
+    """Return an opener with room for a few sessions."""
     clock.ms = NOW - 10 * MAX_AGE
     opener = Opener(BOB, {ALICE.public}, limits=Limits(**budgets))  # type: ignore[arg-type]
     clock.ms = NOW
@@ -50,7 +50,7 @@ def sessions(count: int, **changes: object) -> list[Rogue]:
 
 
 def test_what_had_to_be_forgotten_is_stale_and_no_copy_opens(clock: Clock) -> None:
-    # E-75, E-78: the attacker has the sender open many sessions, and then sends the first again.
+    # E-75, E-78: the attacker makes the sender open many sessions, then replays the first.
     opener = small(clock, replay_bytes=10_000)
     rogues = sessions(60)
     for rogue in rogues:
@@ -72,7 +72,7 @@ def test_the_floor_holds_in_sessions_that_are_met_again(clock: Clock) -> None:
 
 
 def test_the_session_just_marked_is_not_the_one_to_go(clock: Clock) -> None:
-    # There is room for less than one. What is forgotten raises the floor above what is kept.
+    # There is room for less than one session. Dropped marks raise the floor above the kept ones.
     opener = small(clock, replay_bytes=1)
     old, middle, new = sessions(3)
     take(opener, new)
@@ -139,8 +139,8 @@ def kept(opener: Opener) -> int:
 
 
 def test_a_clock_that_is_set_back_makes_no_copy_fresh_again(clock: Clock) -> None:
-    # E-78: the reader's clock goes wrong for a while, and what it has opened looks stale and is
-    # forgotten. The attacker sends it all again once the clock is right.
+    # E-78: the reader's clock is wrong for a while, so that opened messages look stale and are
+    # forgotten. The attacker replays them all once the clock is right.
     opener = small(clock)
     rogues = sessions(5)
     for rogue in rogues:
@@ -155,7 +155,7 @@ def test_a_clock_that_is_set_back_makes_no_copy_fresh_again(clock: Clock) -> Non
 
 
 def test_what_is_forgotten_of_one_sender_makes_nothing_of_another_stale(clock: Clock) -> None:
-    # E-75: a floor is its sender's own, also when the reader's clock was wrong meanwhile.
+    # E-75: each sender has its own floor, even if the reader's clock was wrong for a while.
     opener = small(clock)
     one = pair(5)
     early = Rogue(S=one.public, secret=one, created_ms=NOW)
@@ -167,7 +167,7 @@ def test_what_is_forgotten_of_one_sender_makes_nothing_of_another_stale(clock: C
 
 
 def test_what_could_still_be_fresh_is_never_forgotten_for_its_age(clock: Clock) -> None:
-    # E-73, E-78: to the millisecond, and whoever it is of.
+    # E-73, E-78: to the millisecond, for every sender.
     opener = small(clock)
     take(opener, Rogue(created_ms=NOW + SKEW))
     clock.ms = NOW + MAX_AGE + 2 * SKEW
@@ -179,7 +179,7 @@ def test_what_could_still_be_fresh_is_never_forgotten_for_its_age(clock: Clock) 
 
 
 def test_a_reader_at_work_keeps_the_last_minutes_and_not_a_full_budget(clock: Clock) -> None:
-    # A sender begins a session every ten seconds, for a day; strangers do as well.
+    # A sender begins a session every ten seconds, for a day; so do strangers.
     opener = small(clock)
     memory, head = opener._memory, take(opener, Rogue())._head
     for n in range(1, 24 * 360):
@@ -190,11 +190,11 @@ def test_a_reader_at_work_keeps_the_last_minutes_and_not_a_full_budget(clock: Cl
         memory.mark(stranger, None, admitted=False, now_ms=now)
     minutes = (MAX_AGE + SKEW) // 10_000
     assert kept(opener) <= 2 * (minutes + 2)
-    assert opener.replay_state().covers is None, "nothing was dropped for room"
+    assert opener.replay_state().covers is None, "no page was dropped for lack of room"
 
 
 def test_a_session_of_which_every_copy_is_stale_is_forgotten(clock: Clock) -> None:
-    # E-78: and what is as old as it may be is still taken.
+    # E-78: a message of the maximum age still opens.
     opener = small(clock, replay_bytes=10_000)
     for rogue in sessions(10):
         take(opener, rogue)
@@ -206,7 +206,7 @@ def test_a_session_of_which_every_copy_is_stale_is_forgotten(clock: Clock) -> No
 
 def test_a_sender_that_was_admitted_keeps_its_floor_where_anyone_may_send(clock: Clock) -> None:
     # E-75: the reader has forgotten Alice's first session and raised her floor. The attacker sends
-    # the old message to where the same reader takes anyone.
+    # the old message to a subject on which the same reader accepts anyone.
     opener = small(clock, replay_bytes=10_000)
     rogues = sessions(60)
     for rogue in rogues:
@@ -238,7 +238,7 @@ def test_what_came_while_anyone_could_send_is_remembered_when_the_sender_is_admi
 
 
 def test_who_becomes_admitted_starts_with_the_floor_of_all_the_others(clock: Clock) -> None:
-    # What was forgotten of it among the strangers must not open now.
+    # Its marks that were forgotten among the strangers must not open now.
     opener = small(clock, replay_bytes_unadmitted=10_000)
     rogues = sessions(60)
     for rogue in rogues:
@@ -249,7 +249,7 @@ def test_who_becomes_admitted_starts_with_the_floor_of_all_the_others(clock: Clo
 
 
 def test_a_floor_that_rises_between_check_and_mark_counts(clock: Clock) -> None:
-    # E-75: another thread marks and forgets, while this one verifies a signature.
+    # E-75: another thread marks and forgets while this one verifies a signature.
     opener = small(clock, replay_bytes=1)
     old, *others = sessions(3)
     memory, head = opener._memory, reader().open(old.envelope(), subject=">")._head

@@ -1,4 +1,4 @@
-"""Replays over core NATS: whoever can publish has a copy of everything, and all the time."""
+"""Replays over core NATS: any publisher can hold a copy of every message, at any time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SECOND = 1000
 
 @pytest.fixture
 def opener(clock: Clock) -> Opener:
-    """An opener that has been there for long: nothing is from before it began."""
+    """Return an opener that began long ago, before every message."""
     clock.ms = NOW - 10 * MAX_AGE
     opener = Opener(BOB, {ALICE.public})
     clock.ms = NOW
@@ -63,7 +63,7 @@ def test_a_copy_is_refused_under_another_wire_subject_too(opener: Opener) -> Non
 
 
 def test_messages_may_come_in_any_order_and_each_once(opener: Opener) -> None:
-    # E-77: the broker may reorder; and a session's other messages went elsewhere.
+    # E-77: the broker may reorder, and other messages of the session went elsewhere.
     counters = [2**20, 1, 500_000, 2, 499_999, 8, 7, 9, 4096, 4095]
     for counter in counters:
         take(opener, Rogue(counter=counter))
@@ -82,7 +82,7 @@ def test_the_same_counter_of_another_session_or_sender_is_another_message(opener
 def test_another_message_with_a_counter_that_was_used_shows_a_cloned_sender(
     opener: Opener,
 ) -> None:
-    # E-71: a virtual machine was copied while it ran, and both go on counting.
+    # E-71: a virtual machine was copied while it ran, and both copies continue to count.
     take(opener, Rogue(tail=b"machine1"))
     with pytest.raises(SessionClonedError):
         take(opener, Rogue(tail=b"machine2"))
@@ -92,7 +92,7 @@ def test_another_message_with_a_counter_that_was_used_shows_a_cloned_sender(
 def test_a_clone_is_told_from_a_replay_however_many_messages_follow(
     opener: Opener, step: int
 ) -> None:
-    # E-71, E-76: of every counter a tag is kept, in pages with few marks and in full ones.
+    # E-71, E-76: a tag is kept of every counter, in pages with few marks and in full ones.
     counters = [1 + step * n for n in range(400)]
     for counter in counters:
         take(opener, Rogue(counter=counter, tail=b"machine1"))
@@ -118,7 +118,7 @@ def test_the_bounds_of_freshness_belong_to_it(opener: Opener, age: int) -> None:
 
 @pytest.mark.parametrize("age", [MAX_AGE + 1, -SKEW - 1, 10**9, -(10**9)])
 def test_what_is_older_or_newer_than_the_bounds_is_stale(opener: Opener, age: int) -> None:
-    # E-73: the attacker kept it for six minutes, or the sender's clock is ahead.
+    # E-73: the attacker delayed it for six minutes, or the sender's clock is ahead.
     assert code_of(opener, Rogue(created_ms=NOW - age).envelope()) == "stale"
 
 
@@ -143,20 +143,20 @@ def test_stale_names_its_cause_and_does_not_advise_to_switch_protection_off(
 
 
 def test_after_a_restart_what_was_sealed_before_it_is_stale(clock: Clock) -> None:
-    # E-74: the new process knows nothing of what the old one has opened.
+    # E-74: the new process does not know which messages the old one has opened.
     envelope = Rogue(created_ms=NOW - SKEW - 1).envelope()
     assert code_of(Opener(BOB, {ALICE.public}), envelope) == "stale"
 
 
 def test_after_a_restart_the_last_seconds_before_it_may_open_twice(clock: Clock) -> None:
-    # The limit that the specification states: clocks differ by up to `skew`.
+    # The limit stated in the specification: clocks differ by up to `skew`.
     envelope = Rogue(created_ms=NOW - SKEW).envelope()
     for _ in range(2):
         Opener(BOB, {ALICE.public}).open(envelope, subject=">")
 
 
 def test_another_worker_opens_a_copy(clock: Clock) -> None:
-    # The limit that the specification states: workers share no memory, so each may accept one copy.
+    # The limit stated in the specification: workers share no memory, so each may accept one copy.
     envelope = Rogue().envelope()
     workers = [Opener(BOB, {ALICE.public}) for _ in range(2)]
     for worker in workers:
@@ -172,7 +172,7 @@ def test_overlapping_subscriptions_each_get_their_copy(clock: Clock) -> None:
 
 
 def test_a_refused_message_leaves_no_mark(opener: Opener) -> None:
-    # E-72: it was asked for under a wrong subject first; the right one still gets it.
+    # E-72: it was opened with a wrong subject first; the right subject still gets it.
     envelope = Rogue().envelope()
     with pytest.raises(XKeyMsgError):
         opener.open(envelope, subject="something.else")
@@ -204,7 +204,7 @@ def test_a_shorter_max_age_shortens_what_is_remembered(clock: Clock) -> None:
 def test_test_and_mark_are_one_step_for_the_worst_of_schedulers(
     monkeypatch: pytest.MonkeyPatch, opener: Opener, position: StreamPosition | None
 ) -> None:
-    # E-72: each thread is stopped between the look and the mark, for long enough for all others.
+    # E-72: each thread stops between test and mark, long enough for all the others.
     look = ReplayMemory._check_marks
 
     def slowly(memory: ReplayMemory, *arguments: Any) -> None:

@@ -1,7 +1,7 @@
-"""The replay memory under attack: hostile senders, a broker that redelivers anything, tiny budgets.
+"""The replay memory under attack: hostile senders, arbitrary redeliveries, tiny budgets.
 
-Four promises: what was handled never opens again; what is pending opens again at its place; a
-sender below its share of the budget loses nothing; and nobody makes a mark expensive.
+Four promises: a handled message never opens again; a pending message opens again at its place; a
+sender below its share of the budget loses no mark; and no sender makes a mark expensive.
 """
 
 from __future__ import annotations
@@ -80,10 +80,10 @@ def test_promises_hold_under_attack(seed: int) -> None:
             message, place = made[number], draw.choice((number, draw.randrange(10**6)))
         got = outcome(memory, message, place)
         if got == "opens":
-            assert message not in handled, "what was handled opened again"
+            assert message not in handled, "a handled message opened again"
             pending[message] = place
         elif got == "stale":
-            assert message.sender in above, "a sender below its share lost something"
+            assert message.sender in above, "a sender below its share lost a mark"
             assert message not in pending or len(pending) > most
         elif got == "pending" and message in pending:
             assert pending[message] != place or len(pending) > most, "a redelivery was refused"
@@ -100,9 +100,9 @@ def test_promises_hold_under_attack(seed: int) -> None:
     assert len(handled) > 1000
 
 
-def test_a_flood_that_is_dated_ahead_touches_nobody_else() -> None:
-    # 20,000 sessions and 20,000 random counters of one sender, 29 s ahead, against 50 that are
-    # quiet and 25 s behind.
+def test_a_flood_dated_ahead_affects_no_other_sender() -> None:
+    # 20,000 sessions and 20,000 random counters of one sender, 29 s ahead, against 50 messages of
+    # quiet senders, 25 s behind.
     memory = ReplayMemory(Limits(replay_bytes=1 << 20), 0)
     quiet = [f"quiet {n}" for n in range(50)]
     for n, sender in enumerate(quiet):
@@ -118,7 +118,7 @@ def test_a_flood_that_is_dated_ahead_touches_nobody_else() -> None:
 
 
 def test_a_late_message_opens_after_a_hundred_thousand_others() -> None:
-    # Nobody attacks: one sender is busy, and a message of another was on its way for a while.
+    # No attack: one sender is busy, and a message of another was in transit for a while.
     memory = ReplayMemory(Limits(), 0)
     for n in range(100_000):
         handle(memory, head("busy", counter=1 + n, created=NOW + n), n)
@@ -131,8 +131,8 @@ def test_a_late_message_opens_after_a_hundred_thousand_others() -> None:
 
 @pytest.mark.parametrize("kind", ["sessions", "pages", "counters", "strangers", "senders"])
 def test_a_mark_costs_a_bounded_number_of_steps_whatever_came_before(kind: str) -> None:
-    # Counted in lines and not in seconds: twice the budget, which takes as many more pages, must
-    # not make a mark of a sender that is over its budget slower.
+    # Counted in lines, not in seconds: twice the budget, and so twice the pages, must not slow down
+    # a mark of a sender that is over its budget.
     steps = [lines_for_each_mark(kind, budget) for budget in (1 << 18, 1 << 20)]
     assert steps[1] < 1.5 * steps[0]
     assert steps[1] < 1000
@@ -188,7 +188,7 @@ def test_pending_messages_over_the_bound_cost_no_search() -> None:
 
 
 def test_senders_that_are_forgotten_keep_their_floor() -> None:
-    # A trust that admits whole accounts: one of them makes a key for each message.
+    # Trust admits whole accounts, and one of them makes a key for each message.
     memory = ReplayMemory(Limits(replay_bytes=20_000), 0)
     marked = [head(f"{n}", created=NOW + n) for n in range(300)]
     for n, message in enumerate(marked):
@@ -216,7 +216,7 @@ def test_the_state_says_what_the_memory_covers() -> None:
     dropped = [outcome(memory, message) for message in marked].count("stale")
     assert 0 < dropped < 30
     assert state.covers == 60 - dropped
-    assert memory.state(NOW).covers == 0, "not less than nothing: it was dated ahead"
+    assert memory.state(NOW).covers == 0, "not negative: the message was dated ahead"
 
 
 @pytest.mark.parametrize("handled", [True, False])
@@ -244,7 +244,7 @@ def test_two_messages_with_one_number_raise_the_floor_above_both() -> None:
 
 
 class Stop(BaseException):
-    """The moment of a fork: the child goes on from here, without the thread that was at work."""
+    """The moment of a fork: the child continues from here, without the working thread."""
 
 
 @pytest.mark.parametrize("admitted", [True, False])
@@ -252,8 +252,8 @@ class Stop(BaseException):
 def test_nothing_handled_opens_in_a_child_forked_in_the_middle_of_a_change(
     kind: str, *, admitted: bool
 ) -> None:
-    # The change is stopped behind each of its lines in turn. What was handled before stays closed,
-    # and the memory goes on.
+    # The change is stopped after each of its lines in turn. Handled messages stay closed, and the
+    # memory keeps working.
     stops = 0
     while True:
         memory, handled = filled(kind, admitted=admitted)
@@ -275,13 +275,13 @@ def test_nothing_handled_opens_in_a_child_forked_in_the_middle_of_a_change(
 
 
 def filled(kind: str, *, admitted: bool) -> tuple[ReplayMemory, list[Head]]:
-    """A memory that is full: the next mark drops something."""
+    """Return a full memory: the next mark drops a page."""
     memory = ReplayMemory(Limits(replay_bytes=6000, replay_bytes_unadmitted=6000), 0)
     alice = [head("alice", f"{n}", 1 + 1024 * n, NOW + n) for n in range(6)]
     mallory = [head("mallory", f"{n}", 1, NOW + n) for n in range(6)]
     for message in (*alice, *mallory):
         known = admitted and message in alice
-        if kind == "live":  # only then, a mark sweeps
+        if kind == "live":  # only live marks sweep
             memory.mark(message, None, admitted=known, now_ms=NOW)
         else:
             handle(memory, message, admitted=known)
@@ -289,7 +289,7 @@ def filled(kind: str, *, admitted: bool) -> tuple[ReplayMemory, list[Head]]:
 
 
 def stopped(memory: ReplayMemory, last: Head, kind: str, stop: int, *, admitted: bool) -> bool:
-    """Mark a message and stop behind so many lines; False if it came to its end."""
+    """Mark a message and stop after `stop` lines; return False if marking completed."""
     if kind != "live":
         deliver(memory, last, admitted=admitted or kind == "adopt")
     left = stop

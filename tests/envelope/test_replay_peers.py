@@ -1,7 +1,7 @@
-"""The memories of the package and of the reference, given the same messages, say the same.
+"""The replay memories of the package and of the reference agree on the same messages.
 
 Budgets are tiny, so that pages and sessions are dropped all the time. Both follow the order of
-dropping that the specification gives, and the charges of its scenarios.
+dropping in the specification, and the charges of its scenarios.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ MESSAGES = st.builds(
 
 
 class Step(NamedTuple):
-    """A message that comes, by its number; what its handler does then; and what passes before."""
+    """An arriving message by its number, its handler's action, and the time that passes before."""
 
     message: int
     admitted: bool
@@ -100,7 +100,7 @@ def seconds() -> Iterator[Seconds]:
     clock = Seconds()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay, "monotonic", clock)
-        patch.setattr(replay, "_SWEEP", 0)  # with each message, as the reference does
+        patch.setattr(replay, "_SWEEP", 0)  # with each message, as in the reference
         yield clock
 
 
@@ -114,7 +114,7 @@ def test_live_memories_agree(
     times: list[int],
     started: int,
 ) -> None:
-    # Where the clock is set back, too: a message that looks stale now may be fresh again.
+    # Also if the clock is set back: a message that looks stale now may be fresh again.
     ours_limits, theirs_limits = limits_of(budget, strangers, 1)
     ours = ReplayMemory(ours_limits, NOW + started)
     theirs = ReferenceLive(NOW + started, theirs_limits, sweeps=True, at=seconds.now)

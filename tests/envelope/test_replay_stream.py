@@ -41,7 +41,7 @@ def code(opener: Opener, position: StreamPosition, rogue: Rogue | None = None) -
 
 
 def test_a_redelivery_opens_again_until_its_message_is_settled(opener: Opener) -> None:
-    # E-82, E-83: a lost acknowledgement settles too; the consumer acknowledges again.
+    # E-82, E-83: a lost acknowledgement also settles; the consumer acknowledges again.
     message = take(opener, at(7))
     take(opener, at(7))
     opener.release(message)
@@ -64,7 +64,7 @@ def test_a_redelivery_may_tell_another_time(opener: Opener) -> None:
 
 @pytest.mark.parametrize("other", [at(8), at(6), at(7, stream="COPIES")])
 def test_a_copy_at_another_position_is_a_replay(opener: Opener, other: StreamPosition) -> None:
-    # E-83: whoever can publish to the stream has put it there a second time.
+    # E-83: a publisher to the stream has stored it there a second time.
     take(opener, at(7))
     assert code(opener, other) == "replay"
 
@@ -92,7 +92,7 @@ def test_settling_twice_is_settling_once(opener: Opener) -> None:
 
 
 def test_a_late_handler_settles_no_other_message(opener: Opener) -> None:
-    # The first is forgotten, a clone opens with its number, and the first handler returns.
+    # The first is forgotten, a clone opens with its counter, and the first handler returns.
     first = take(opener, at(7), Rogue(tail=b"machine1"))
     opener.settle(first, handled=False)
     take(opener, at(8), Rogue(tail=b"machine2"))
@@ -102,7 +102,7 @@ def test_a_late_handler_settles_no_other_message(opener: Opener) -> None:
 
 
 def test_another_message_with_the_number_shows_a_cloned_sender(opener: Opener) -> None:
-    # E-71, at whatever position.
+    # E-71, at any position.
     take(opener, at(7), Rogue(tail=b"machine1"))
     for position in (at(7), at(8)):
         with pytest.raises(SessionClonedError):
@@ -122,7 +122,7 @@ def test_the_bounds_around_the_time_of_storing_belong_to_it(
 def test_a_message_that_was_not_sealed_shortly_before_it_was_stored_is_stale(
     opener: Opener, clock: Clock, stored: int
 ) -> None:
-    # E-81: the attacker kept it, and put it into the stream later.
+    # E-81: the attacker withheld it, and stored it in the stream later.
     clock.ms = stored
     assert code(opener, at(7, stored)) == "stale"
 
@@ -135,7 +135,7 @@ def test_a_stream_that_stores_in_the_future_is_not_believed(opener: Opener, cloc
 
 
 def test_a_rewind_opens_what_is_a_year_old(clock: Clock) -> None:
-    # Age at opening does not count. A consumer that is rewound is a new scope (E-70).
+    # Age at opening does not count. A rewound consumer is a new scope (E-70).
     clock.ms = NOW + 365 * 86_400_000
     for _ in range(2):
         take(Opener(BOB, {ALICE.public}), at(7))
@@ -158,7 +158,7 @@ def small(clock: Clock, **limits: int) -> Opener:
 
 
 def stored(n: int) -> tuple[StreamPosition, Rogue]:
-    """Message n of a busy stream, stored one millisecond behind the one before."""
+    """Return message n of a busy stream, stored one millisecond after the previous one."""
     return at(n, NOW + n), Rogue(counter=n, created_ms=NOW + n)
 
 
@@ -174,7 +174,7 @@ def test_pending_messages_are_bounded_and_a_forgotten_one_opens_anywhere(clock: 
 
 
 def test_a_message_in_hand_is_forgotten_last(clock: Clock) -> None:
-    # E-86: a handler is still busy with the first message when its copy comes.
+    # E-86: a handler is still working on the first message when its copy arrives.
     opener = small(clock, replay_pending=8)
     take(opener, *stored(1))
     for n in range(2, 41):
@@ -185,7 +185,7 @@ def test_a_message_in_hand_is_forgotten_last(clock: Clock) -> None:
 
 
 def test_a_caller_that_never_settles_gets_every_message(clock: Clock) -> None:
-    # E-86: a bound that refused would stop the route.
+    # E-86: refusing at the bound would stop the route.
     opener = small(clock, replay_pending=1)
     for n in range(1, 50):
         take(opener, *stored(n))
@@ -205,7 +205,7 @@ def test_a_copy_of_a_dropped_mark_is_stale(clock: Clock) -> None:
 
 
 def test_a_pending_message_is_delivered_again_whatever_the_floors(clock: Clock) -> None:
-    # E-82: its handler failed, and failed, while the memory was filled.
+    # E-82: its handler failed repeatedly while the memory was filled.
     opener = small(clock, replay_bytes=10_000)
     poison = take(opener, at(1), Rogue(created_ms=NOW - SKEW))
     opener.release(poison)
@@ -218,7 +218,7 @@ def test_a_pending_message_is_delivered_again_whatever_the_floors(clock: Clock) 
 
 
 def test_a_rewind_by_a_year_keeps_floors_as_well(clock: Clock) -> None:
-    # E-78: nothing is measured against the clock.
+    # E-78: nothing is compared with the clock.
     opener = small(clock, replay_bytes=10_000)
     clock.ms = NOW + 365 * 86_400_000
     for n in range(40):
@@ -235,7 +235,7 @@ def test_settling_what_is_not_marked_does_nothing(opener: Opener) -> None:
 
 
 def test_one_opener_is_one_scope(opener: Opener) -> None:
-    # E-70: what was opened live is final in the stream too. Two scopes have an opener each.
+    # E-70: a message opened live is also final in the stream. Two scopes need two openers.
     opener.open(Rogue().envelope(), subject=">")
     assert code(opener, at(7)) == "replay"
     take(opener, StreamPosition("", 0, NOW), Rogue(counter=2))
@@ -245,7 +245,7 @@ def test_one_opener_is_one_scope(opener: Opener) -> None:
 
 
 def test_live_messages_do_not_make_those_of_a_stream_stale(opener: Opener, clock: Clock) -> None:
-    # A caller that mixes them: under live, pages are swept with time, and their floors rise.
+    # A caller mixes the policies: under live, pages are swept with time, and their floors rise.
     opener.settle(take(opener, at(7), Rogue(counter=1)))
     for hours in range(1, 4):
         clock.ms = NOW + hours * 3_600_000

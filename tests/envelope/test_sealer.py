@@ -1,4 +1,4 @@
-"""What a sealer takes, what it makes of it, and what it refuses."""
+"""What a sealer accepts, what it produces, and what it refuses."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_key_with_a_user_and_the_bare_key_are_two_recipients() -> None:
 
 
 def test_tags_are_in_ascending_order_whatever_the_order_of_recipients() -> None:
-    # The order of the tags must not say who was named first.
+    # The order of the tags must not reveal the order of the recipients.
     sealer = Sealer(ALICE)
     keys = [pair(number).public for number in range(1, 33)]
     there = Pieces.of(sealer.seal(b"", to=keys, subject=SUBJECT)).tags
@@ -110,7 +110,7 @@ def test_a_sender_may_seal_to_itself() -> None:
     assert reader(ALICE).open(envelope, subject=SUBJECT).data == b"note"
 
 
-def test_a_message_for_nobody_is_refused() -> None:
+def test_a_message_without_recipients_is_refused() -> None:
     with pytest.raises(MalformedError, match="no recipients"):
         Sealer(ALICE).seal(b"", to=[], subject=SUBJECT)
 
@@ -216,7 +216,7 @@ def test_an_identity_is_a_user_key(identity: str) -> None:
 
 
 class _Token:
-    """A signer that is out of order."""
+    """A signer with a defect."""
 
     public_key = ALICE_USER.public_key
 
@@ -235,7 +235,7 @@ def test_what_a_signer_returns_has_to_be_a_signature(size: int) -> None:
 
 
 def test_a_signer_that_fails_costs_a_counter_and_no_more() -> None:
-    # E-23: a counter that was taken is never used again, also where sealing failed.
+    # E-23: a counter is never used twice, even if sealing failed.
     fail = True
 
     def sign(data: bytes) -> bytes:
@@ -254,20 +254,20 @@ def test_a_signer_that_fails_costs_a_counter_and_no_more() -> None:
 
 
 def test_a_recipient_of_small_order_cannot_even_be_named() -> None:
-    # E-1: everybody would know the shared secret.
+    # E-1: the shared secret would be public.
     with pytest.raises(KeyFormatError):
         XKey(b"\1" + bytes(31))
 
 
 def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # E-2: the check stands, even though sound keys cannot cause it.
+    # E-2: the check is required, even though sound keys cannot cause it.
     monkeypatch.setattr(primitives, "x25519", lambda _secret, _public: None)
     with pytest.raises(BadKeyError):
         Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT)
 
 
 def test_a_recipient_that_is_removed_cannot_open_the_next_message() -> None:
-    # The session is warm and Carol's keys are in it; each message has a content key of its own.
+    # The session is warm and Carol's keys are cached; each message has its own content key.
     sealer = Sealer(ALICE)
     sealer.seal(b"1", to=[BOB.public, CAROL.public], subject=SUBJECT)
     envelope = sealer.seal(b"2", to=[BOB.public], subject=SUBJECT)

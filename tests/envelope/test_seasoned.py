@@ -1,8 +1,7 @@
-"""An opener that has opened thousands of messages says of the next one what a new opener says.
+"""An opener with cached keys of thousands of messages judges the next one like a new opener.
 
-What it remembers of others is looked up by bytes that anybody can copy: whoever has seen genuine
-messages cuts them up, and puts head, tags, body and wraps together as the worst case for what is
-remembered.
+Caches are looked up by bytes that anybody can copy: an attacker cuts up genuine messages, and
+combines head, tags, body and wraps into the worst case for the caches.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ from xkeymsg.envelope.admission import Senders
 AS_USER: Final = Recipient(BOB.public, BOB_USER.public)
 MANY: Final = to(*map(pair, range(40)))
 LONGEST: Final = "s" * (255 - 92 - 2 - 4)
-"""The subject with which a head without attributes has 255 bytes."""
+"""The subject for which a head without attributes has 255 bytes."""
 
 
 class Fickle:
-    """Trust that admits whom it admits right now, and says what is known of them right now."""
+    """Trust whose verdict can change between two messages."""
 
     def __init__(self) -> None:
         self.verdict: Admission | None = Admission()
@@ -81,7 +80,7 @@ LIMITS: Final = (Limits(), Limits(envelope=600), Limits(recipients=3), Limits(pa
 
 
 def everyone() -> list[Rogue]:
-    """Senders, sessions, audiences and heads that have much in common."""
+    """Return senders, sessions, audiences and heads that have much in common."""
     alice = Rogue()
     carol = Rogue(S=CAROL.public, secret=CAROL)
     stranger = Rogue(S=MALLORY.public, secret=MALLORY, ephemeral=pair(5))
@@ -110,7 +109,7 @@ ROGUES: Final = everyone()
 
 
 def sealed(rogue: Rogue, body: int) -> bytes:
-    """One of the bodies that a sender may make."""
+    """Return one of the bodies that a sender may make."""
     if body == 0:
         return rogue.envelope(b"pay %d" % rogue.counter)
     if body == 1:
@@ -129,7 +128,7 @@ PIECES: Final = [Pieces.of(envelope) for envelope in GENUINE]
 
 
 class Verdict(NamedTuple):
-    """All that an opener says of an envelope."""
+    """The complete outcome of an opener for an envelope."""
 
     code: str
     outside: str = ""
@@ -147,7 +146,7 @@ def judged(opener: Opener, envelope: bytes, *, document: bool, senders: Senders 
 
 
 class Readers:
-    """One reader twice: one remembers, the other is made anew for each envelope."""
+    """One reader twice: with a cache, and new for each envelope."""
 
     def __init__(self, keys: XKeyPair | Keyring, limits: Limits) -> None:
         self.keys, self.limits = keys, limits
@@ -171,7 +170,7 @@ class Readers:
         senders, common = self.senders[by], None
         for document in (False, True):
             common = judged(self.new(), envelope, document=document, senders=senders)
-            for _ in range(2):  # what the first time taught it, too
+            for _ in range(2):  # also with the cache entries of the first time
                 again = judged(self.old, envelope, document=document, senders=senders)
                 assert again == common, envelope.hex()
             if common.code == "opened":
@@ -204,7 +203,7 @@ Change = Callable[[bytes], bytes]
 
 
 def put(at: int, size: int, other: bytes) -> Change:
-    """Replace so many bytes by others."""
+    """Replace `size` bytes by other bytes."""
 
     def change(data: bytes) -> bytes:
         place = at % (len(data) + 1)
@@ -224,7 +223,7 @@ def flip(at: int, bit: int) -> Change:
 
 
 def new(counter: int, tail: bytes, kind: int, created: int) -> Change:
-    """Give a head another nonce and time, in whatever form."""
+    """Give a head another nonce and time, in any encoding."""
 
     def change(head: bytes) -> bytes:
         number = counter.to_bytes(4, "big") + tail + bytes([kind]) + created.to_bytes(8, "big")
@@ -298,7 +297,7 @@ def test_what_a_malicious_sender_seals_is_judged_as_by_a_new_opener(
     in_head: bool,
     in_wraps: bool,
 ) -> None:
-    # Its wraps verify over whatever it has put into the head: that is what may be remembered.
+    # Its wraps verify over any head: such heads may be cached.
     rogue = ROGUES[number]
     envelope = sealed(rogue, body)
     if in_head:
@@ -315,7 +314,7 @@ def test_what_a_malicious_sender_seals_is_judged_as_by_a_new_opener(
 
 
 def fronts(pieces: Pieces) -> Iterable[bytes]:
-    """A genuine beginning with each of its bytes changed, and cut short at each of them."""
+    """Yield a genuine start, changed or truncated at each of its bytes."""
     whole = pieces.join()
     end = 5 + len(binary(pieces.head)) + len(binary(pieces.tags)) + 3
     for at in range(end):
@@ -327,7 +326,7 @@ def fronts(pieces: Pieces) -> Iterable[bytes]:
 
 
 def test_nonce_and_time_of_every_form_and_range_are_judged_as_by_a_new_opener() -> None:
-    # The wraps verify: the numbers are all that can be wrong.
+    # The wraps verify: only the numbers can be wrong.
     readers, opened = READERS[0], 0
     for counter, kind, time in itertools.product(COUNTERS, KINDS, TIMES):
         for number in (0, 9):
@@ -345,7 +344,7 @@ def test_no_byte_of_a_known_beginning_can_be_changed_unseen() -> None:
 
 
 def test_the_headers_of_tags_in_every_form_are_judged_as_by_a_new_opener() -> None:
-    # What follows is as long as they say, so that only the form decides.
+    # The rest has the announced length, so that only the form decides.
     def forms(tags: bytes) -> Sequence[bytes]:
         size = len(tags)
         return [

@@ -1,4 +1,4 @@
-"""Plaintext, subjects and secrets are in no error, no representation and no log."""
+"""No error, representation or log contains plaintext, subjects or secrets."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def part(content: bytes, kind: int = MESSAGE) -> bytes:
 
 
 def refused() -> Iterator[Callable[[], object]]:
-    """One refusal for every place in which an opener refuses something."""
+    """Yield one refusal for every place where an opener refuses."""
     whole = ROGUE.envelope(DATA)
     pieces, two = Pieces.of(whole), [ROGUE.part(j, DATA, FIELDS) for j in (0, 1)]
     text = string("canary text")
@@ -132,7 +132,7 @@ def refused() -> Iterator[Callable[[], object]]:
 
 
 def seals() -> Iterator[Callable[[], object]]:
-    """What a sealer refuses, with the caller's own text."""
+    """Yield refusals of a sealer, with the caller's own text."""
     sealer = Sealer(ALICE, signer=ALICE_USER, limits=Limits(envelope=300, headers=2))
     to = [BOB.public]
     yield lambda: sealer.seal(DATA, to=[], subject=SUBJECT)
@@ -157,7 +157,7 @@ def test_no_error_shows_anything(
         provoke()
     error = caught.value
     texts = [str(error), repr(error), repr(error.args), repr(vars(error)), *error.__dict__]
-    # Without the lines of source, which are this test's own.
+    # Without the source lines, which belong to this test.
     stack = traceback.TracebackException.from_exception(error)
     texts += list(stack.format_exception_only())
     assert [text for text in texts if not is_clean(text)] == []

@@ -1,4 +1,4 @@
-"""The secrets of a session: mixed into all that is drawn, dropped when it ends, never copied."""
+"""The secrets of a session: mixed into all drawn bytes, dropped at its end, never copied."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from xkeymsg.envelope.session import SessionEndedError
 
 
 def until(condition: Callable[[], bool]) -> bool:
-    """Wait for what another thread does; the deadline only ends a test that has failed."""
+    """Wait for another thread; only a failed test reaches the deadline."""
     end = time.monotonic() + DEADLINE
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
@@ -51,7 +51,7 @@ def test_the_ephemeral_secret_is_released_with_the_session() -> None:
     held = sys.getrefcount(secret)
     sealer.close()
     gc.collect()
-    assert sys.getrefcount(secret) <= 2 < held, "nobody but this test has it"
+    assert sys.getrefcount(secret) <= 2 < held, "only this test holds a reference"
 
 
 def test_neither_the_timer_nor_a_cache_keeps_a_closed_session_alive() -> None:
@@ -75,7 +75,7 @@ def test_a_sealer_that_is_let_go_takes_its_session_along() -> None:
 def test_keys_that_are_computed_while_the_session_ends_are_not_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # The timer comes from another thread, at any moment: here, amid the X25519 with a recipient.
+    # The timer fires in another thread, at any moment: here, during the X25519 with a recipient.
     sealer = Sealer(ALICE)
     seal(sealer)
     ended = running(sealer)
@@ -110,8 +110,8 @@ def test_nothing_is_drawn_without_the_sessions_secret(monkeypatch: pytest.Monkey
 def test_a_generator_that_repeats_still_gives_other_nonces_and_keys(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    # E-27: a virtual machine is restored from a snapshot, and the kernel's randomness repeats.
-    # The clock is all that differs.
+    # E-27: a virtual machine is restored from a snapshot, and the kernel's randomness repeats. Only
+    # the clock differs.
     sealer = Sealer(ALICE)
     seal(sealer)
     restored = running(sealer)
@@ -141,7 +141,7 @@ def test_what_the_clock_says_alone_does_not_give_the_keys(
 def test_a_generator_that_is_stuck_still_gives_each_key_of_a_message_other_bytes(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
-    # Two parts under one key would be two keys less to steal: the position is mixed in.
+    # Two parts must not have one key: the position is mixed in.
     sealer = Sealer(ALICE)
     seal(sealer)
     monkeypatch.setattr(session, "random_bytes", bytes)
@@ -150,7 +150,7 @@ def test_a_generator_that_is_stuck_still_gives_each_key_of_a_message_other_bytes
 
 
 def test_what_is_mixed_does_not_depend_on_what_was_mixed_before() -> None:
-    # Neither on what other threads mix meanwhile: each works on a copy of its own.
+    # Nor on what other threads mix at the same time: each works on its own copy.
     begun, label = primitives.keyed_hash(b"label", b"k" * 32), b"label"
 
     def mix(data: bytes) -> bytes:
@@ -171,7 +171,7 @@ PICKLES = [partial(pickle.dumps, protocol=each) for each in range(pickle.HIGHEST
 def test_a_sealer_and_its_session_cannot_be_copied_or_pickled(
     take: Callable[[object], object],
 ) -> None:
-    # E-25: two of them would count on from the same number, under the same keys.
+    # E-25: both copies would continue from the same counter, under the same keys.
     sealer = Sealer(ALICE)
     seal(sealer)
     for thing in (sealer, running(sealer)):
@@ -180,7 +180,7 @@ def test_a_sealer_and_its_session_cannot_be_copied_or_pickled(
 
 
 def test_a_sealer_for_each_message_does_not_fill_the_timer() -> None:
-    # Each session is to end in an hour; most are gone long before.
+    # Each session is due to end in an hour; most are gone long before.
     kept = Sealer(ALICE)
     seal(kept)
     for _ in range(3000):

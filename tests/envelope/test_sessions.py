@@ -32,7 +32,7 @@ def test_every_recipient_and_subject_shares_the_counter() -> None:
 
 
 def test_every_message_has_random_bytes_and_a_content_key_of_its_own() -> None:
-    # E-26: the same plaintext twice is two ciphertexts, and two commitments.
+    # E-26: the same plaintext twice gives two ciphertexts and two commitments.
     sealer = Sealer(ALICE)
     envelopes = [sealer.seal(b"yes", to=[BOB.public], subject=SUBJECT) for _ in range(50)]
     parts = [Pieces.of(envelope).parts[0] for envelope in envelopes]
@@ -171,8 +171,8 @@ def test_threads_that_seal_while_sessions_end_lose_nothing_and_repeat_nothing() 
 
 
 def test_a_message_goes_to_its_own_readers_whatever_other_threads_seal_meanwhile() -> None:
-    # Another thread seals to Carol between two looks at what this one is about to use: Bob's
-    # message must not go to her.
+    # Another thread seals to Carol between two reads of the plan that this one is about to use:
+    # Bob's message must not go to her.
     sealer = Sealer(ALICE)
 
     class Meanwhile(Recipient):

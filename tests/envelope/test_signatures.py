@@ -1,4 +1,4 @@
-"""Signatures: what they add, and everything that only looks like one."""
+"""Signatures: what they prove, and forgeries that resemble them."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ L = 2**252 + 27742317777372353535851937790883648493
 IDENTITY = raw_user(ALICE_USER)
 SEED = user_seed(ALICE_USER)
 THIEF = thief_of(BOB).but(identity=IDENTITY)
-"""Whoever has stolen Bob's key: the wraps verify, and the signature is all that is left."""
+"""A thief of Bob's key: the wraps verify, and only the signature is left to check."""
 
 
 def demanding() -> Opener:
-    """Bob, who demands Alice's signature."""
+    """Return Bob's opener that requires Alice's signature."""
     senders = {ALICE.public: ALICE_USER.public}
     return Opener(BOB, senders, require_signature=True, replay="file")
 
 
 def tolerant() -> Opener:
-    """Bob, who knows Alice's user and does not demand a signature."""
+    """Return Bob's opener that knows Alice's user and does not require a signature."""
     return Opener(BOB, {ALICE.public: ALICE_USER.public}, replay="file")
 
 
 def knows(identity: bytes) -> Opener:
-    """Bob, to whom a directory says that Alice's user has this raw key."""
+    """Return Bob's opener with a directory in which Alice's user has this raw key."""
     user = nkey.encode_public(nkey.Prefix.USER, identity)
     return Opener(BOB, {ALICE.public: user}, replay="file")
 
@@ -59,7 +59,7 @@ def test_a_signed_message_tells_its_signer() -> None:
 
 
 def test_a_signature_proves_the_bytes_to_a_third_party() -> None:
-    # A judge has the envelope and Alice's public user key, and no secret.
+    # A judge has the envelope and Alice's public user key, but no secret.
     envelope = sealed()
     pieces = Pieces.of(envelope)
     covered = envelope[: envelope.index(binary(pieces.signature))]
@@ -75,7 +75,7 @@ def test_a_signature_that_is_stripped_on_the_way_breaks_the_wraps() -> None:
 
 
 def test_a_stripped_signature_is_missed_where_it_is_demanded() -> None:
-    # The thief of Bob's key strips it, and wraps anew.
+    # The thief of Bob's key removes it, and makes new wraps.
     envelope = THIEF.envelope(b"pay 10")
     assert code_of(demanding(), envelope) == "signature_missing"
     assert tolerant().open(envelope, subject=">").signer is None
@@ -91,7 +91,7 @@ def test_a_signature_of_another_user_is_invalid() -> None:
 
 
 def test_a_signature_of_another_message_is_invalid() -> None:
-    # Transplanted: the thief has a message that Alice signed, of the same session even.
+    # Transplanted: the thief has a message signed by Alice, even of the same session.
     signed = THIEF.signed(SEED, b"pay 10")
     signature = Pieces.of(signed).signature
     assert demanding().open(signed, subject=">").data == b"pay 10"
@@ -134,9 +134,9 @@ def test_a_signature_covers_the_tags_views_and_parts() -> None:
     assert len(digests) == 5
 
 
-def test_a_self_declared_signer_is_nobody() -> None:
-    # E-65: Mallory has a key pair and a user key, both her own. Where nobody vouches for the pair
-    # of the two, her signature proves that she can sign.
+def test_a_self_declared_signer_is_not_reported() -> None:
+    # E-65: Mallory has a key pair and a user key, both her own. Nobody certifies that they belong
+    # together, so her signature only proves that she can sign.
     envelope = sealed(MALLORY_USER)
     message = reader().open(envelope, subject=SUBJECT)
     assert message.signer is None
@@ -148,8 +148,8 @@ def test_a_signature_that_does_not_count_is_not_looked_at() -> None:
     assert reader().open(rogue.envelope(signature=bytes(64)), subject=">").signer is None
 
 
-def test_a_signature_of_nobody_is_malformed() -> None:
-    # E-50: without identity nobody could say whose it is.
+def test_a_signature_without_identity_is_malformed() -> None:
+    # E-50: without identity the signer would be unknown.
     rogue = Rogue()
     assert code_of(reader(), rogue.envelope(signature=bytes(64))) == "malformed"
     assert code_of(reader(), rogue.signed(SEED)) == "malformed"
@@ -162,9 +162,9 @@ def test_a_signature_of_another_length_is_malformed(size: int) -> None:
     assert code_of(reader(), rogue.envelope(signature=bytes(size))) == "malformed"
 
 
-def test_a_signature_from_the_login_nonce_is_none() -> None:
-    # A nkey signs whatever text a broker sends at login, so that a hostile broker has a signing
-    # oracle. It wants Alice's signature over D of a forged message.
+def test_a_signature_of_a_login_nonce_is_invalid() -> None:
+    # An nkey signs any text that a broker sends at login, so a hostile broker has a signing oracle.
+    # It wants Alice's signature over D of a forged message.
     def oracle(info: str) -> bytes:
         nonce: str = json.loads(info)["nonce"]
         return ALICE_USER.sign(nonce.encode())
@@ -179,7 +179,7 @@ def test_a_signature_from_the_login_nonce_is_none() -> None:
         assert code_of(demanding(), forged) == "signature_invalid"
 
 
-def test_a_signature_over_the_bare_digest_or_under_another_label_is_none() -> None:
+def test_a_signature_over_the_bare_digest_or_under_another_label_is_invalid() -> None:
     parts = [THIEF.part(0, b"x")]
     digest = THIEF.digest(parts)
     for message in (digest, b"xkm1/sign\0" + digest, b"\xffxkm2/sign\0" + digest):
@@ -188,14 +188,14 @@ def test_a_signature_over_the_bare_digest_or_under_another_label_is_none() -> No
 
 
 def small_order_signature() -> tuple[bytes, bytes]:
-    """A key of order 1, and one signature that fits every message under it."""
+    """Return a key of order 1, and one signature that is valid for every message under it."""
     identity = b"\1" + bytes(31)
     one = (1).to_bytes(32, "little")
     return identity, ed25519.encode(ed25519.B) + one
 
 
 def test_one_signature_fits_every_message_under_a_key_of_small_order() -> None:
-    # The premise: OpenSSL takes it. [1]B - [k]A = B for whatever k is, as A is neutral.
+    # The premise: OpenSSL accepts it. [1]B - [k]A = B for every k, as A is neutral.
     identity, signature = small_order_signature()
     for message in (b"pay 10", b"pay 99"):
         Ed25519PublicKey.from_public_bytes(identity).verify(signature, message)
@@ -203,14 +203,14 @@ def test_one_signature_fits_every_message_under_a_key_of_small_order() -> None:
 
 @pytest.mark.parametrize("identity", ed25519.SMALL_ORDER)
 def test_a_key_of_small_order_signs_nothing(identity: bytes) -> None:
-    # E-4: Mallory has had such a key entered as a user's, and the thief uses it.
+    # E-4: Mallory has had such a key registered as a user key, and the thief uses it.
     _, signature = small_order_signature()
     forged = THIEF.but(identity=identity).envelope(b"pay 99", signature=signature)
     assert code_of(knows(identity), forged) == "signature_invalid"
 
 
 def test_a_signature_cannot_be_made_into_another_one() -> None:
-    # E-3: s + L is the same number; as a second signature it would be a second message.
+    # E-3: s + L is the same number; a second signature would make a second message.
     signature = THIEF.signature(SEED, [THIEF.part(0, b"x")])
     scalar = int.from_bytes(signature[32:], "little")
     for other in (scalar + L, scalar | 1 << 255, scalar ^ 1, 0, L):
@@ -227,8 +227,8 @@ def test_a_first_half_of_small_order_is_refused(point: bytes) -> None:
 
 
 def test_a_signature_that_only_holds_eight_times_over_is_refused() -> None:
-    # E-5: Alice herself, who wants one reader to accept and another to refuse, adds a point of
-    # order 8 to the first half. Verifiers that multiply by the cofactor do not see it.
+    # E-5: Alice herself wants one reader to accept and another to refuse, and adds a point of order
+    # 8 to the first half. Verifiers that multiply by the cofactor do not notice.
     scalar, _ = ed25519.expand(SEED)
     torsion = ed25519.decode(ed25519.SMALL_ORDER[-1])
     assert torsion is not None
@@ -251,7 +251,7 @@ def test_a_signature_that_only_holds_eight_times_over_is_refused() -> None:
 
 
 def test_a_key_that_is_not_canonical_signs_nothing() -> None:
-    # E-4: y = p + 1 is the point with y = 1 in other bytes, and 2^255 - 1 is none.
+    # E-4: y = p + 1 is the point with y = 1 in other bytes, and 2^255 - 1 is not a point.
     p = 2**255 - 19
     for y in (p, p + 1, p + 3, p + 18):
         identity = y.to_bytes(32, "little")
@@ -259,7 +259,7 @@ def test_a_key_that_is_not_canonical_signs_nothing() -> None:
         assert code_of(knows(identity), forged) == "signature_invalid"
 
 
-def test_a_key_that_is_no_point_signs_nothing() -> None:
+def test_a_key_that_is_not_a_point_is_refused() -> None:
     identity = next(
         candidate
         for candidate in (bytes([n]) + bytes(31) for n in range(2, 256))
@@ -270,7 +270,7 @@ def test_a_key_that_is_no_point_signs_nothing() -> None:
 
 
 def test_the_signature_is_not_checked_before_subject_and_age() -> None:
-    # The opening order: what is cheaper, or says more to the caller, comes first.
+    # The opening order: cheaper and more informative checks come first.
     forged = THIEF.envelope(signature=bytes(64))
     assert code_of(demanding(), forged, "other") == "subject_mismatch"
     stale = THIEF.but(created_ms=2**33).envelope(signature=bytes(64))

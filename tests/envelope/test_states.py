@@ -1,4 +1,4 @@
-"""Opening is one way: each state is made in one place, and `release` alone makes messages."""
+"""Opening has one path: each state is made in one place, and only `release` makes messages."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ MAKERS: Final = {
     "Admitted": {"envelope.unlock.admit"},
     "Unlocked": {"envelope.unlock.Unlocker.unlock"},
     "Read": {"envelope.open.read"},
-    # The forms of a call: `_release` makes what they name, after all checks.
-    "Message": {"opener", "client.opening.Scope._open_box"},  # xkv1 has no envelope
+    # The forms of a call: `_release` makes these after all checks.
+    "Message": {"opener", "client.scope.OpeningScope._open_box"},  # xkv1 has no envelope
     "View": {"opener"},
 }
 
 
 TYPES_ONLY: Final = {"annotation", "returns", "bases", "slice"}
-"""Fields of a syntax tree that name types; `slice` is the one of `list[Message]`."""
+"""Fields of a syntax tree that name types; `slice` belongs to `list[Message]`."""
 
 
 def values(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes right below one that are values, and not only types."""
+    """Yield the child nodes that are values, not only types."""
     for field, children in ast.iter_fields(tree):
         for node in children if isinstance(children, list) else [children]:
             match node:
@@ -58,7 +58,7 @@ def values(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def used(tree: ast.AST, scope: str) -> Iterator[tuple[str, str]]:
-    """Every name and attribute that is used as a value, with the function in which it stands."""
+    """Yield every name and attribute used as a value, with the enclosing function."""
     if isinstance(tree, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         scope = f"{scope}.{tree.name}"
     if isinstance(tree, ast.Name):
@@ -70,7 +70,7 @@ def used(tree: ast.AST, scope: str) -> Iterator[tuple[str, str]]:
 
 
 def makers() -> dict[str, set[str]]:
-    """Where each state may be constructed: wherever its class is used at all."""
+    """Return where each state may be constructed: wherever its class is used at all."""
     found: dict[str, set[str]] = {name: set() for name in MAKERS}
     for file in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
@@ -78,7 +78,7 @@ def makers() -> dict[str, set[str]]:
             if name in found:
                 found[name].add(scope)
             changed = name in ("_replace", "_make") and module.startswith(("opener", "envelope."))
-            assert not changed, f"{scope} makes a tuple of another one"
+            assert not changed, f"{scope} makes a state from another one"
     return found
 
 
@@ -110,7 +110,7 @@ def test_every_use_of_a_class_is_seen(line: str) -> None:
         "class Other(Message): kept: list[Message]",
     ],
 )
-def test_a_type_is_no_use_of_its_class(line: str) -> None:
+def test_an_annotation_is_not_a_use_of_its_class(line: str) -> None:
     assert "Message" not in {name for name, _ in used(ast.parse(line), "module")}
 
 
@@ -146,7 +146,7 @@ def test_release_makes_the_message(
 
 
 class Asked:
-    """Trust that notes each question, and can change its mind."""
+    """Trust that records each call and can change its verdict."""
 
     def __init__(self) -> None:
         self.questions: list[tuple[XKey, str, int]] = []
@@ -186,7 +186,7 @@ def test_the_sender_of_another_reader_is_asked_about_as_well() -> None:
 
 
 def test_a_refusal_holds_no_plaintext_as_its_context() -> None:
-    # Python's own error about text that is not UTF-8 has the text as an attribute.
+    # Python's own error about invalid UTF-8 holds the text as an attribute.
     content = b"\x92\xa8SECRET\xff\xfe\x90data"
     envelope = Rogue().envelope(parts=[Rogue().part(0, content, MESSAGE)])
     with pytest.raises(XKeyMsgError) as caught:

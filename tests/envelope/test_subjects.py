@@ -1,4 +1,4 @@
-"""Which subjects a reader takes: what was sealed counts, not what a broker says."""
+"""Accepted subjects: the sealed subject counts, not the one of the broker."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def test_a_subject_that_is_not_expected_is_refused(
 
 @pytest.mark.parametrize("pattern", [">", "*.>", "*.*.*", "_XKM.>", "_XKM.*.*", "_XKM.reply.*"])
 def test_no_pattern_takes_a_reply(pattern: str) -> None:
-    # E-68: a reply belongs to the request that waits for it, and not to whoever listens to `>`.
+    # E-68: a reply belongs to the request that waits for it, not to a subscriber of `>`.
     with pytest.raises(SubjectMismatchError):
         reader().open(sealed("_XKM.reply.7"), subject=pattern)
 
 
 def test_the_wire_subject_has_to_be_the_sealed_one_where_it_is_given() -> None:
-    # A broker that remaps `orders.*` delivers under another subject than was sealed.
+    # A broker that remaps `orders.*` delivers under a subject other than the sealed one.
     opener, envelope = reader(), sealed("orders.new")
     assert opener.open(envelope, subject="orders.*", wire_subject="orders.new").data == b"data"
     for wire in ("orders.old", "", "orders.new ", "ORDERS.NEW"):
@@ -102,7 +102,7 @@ def test_without_a_wire_subject_the_sealed_one_decides() -> None:
 
 
 class _Trust:
-    """Admits Alice for orders, and remembers what it was asked."""
+    """Admits Alice for orders, and records each call."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[XKey, str]] = []

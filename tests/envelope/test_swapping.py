@@ -1,4 +1,4 @@
-"""Elements that are moved, cut or altered on the way: nothing of a message stands by itself."""
+"""Elements moved, cut or altered in transit: no element of a message is valid by itself."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REFUSED_ON_THE_WAY = {
 
 
 def two_messages() -> tuple[bytes, bytes]:
-    """Of one session, to the same readers, of the same length."""
+    """Return two messages of one session, to the same readers, of the same length."""
     sealer = Sealer(ALICE, signer=ALICE_USER)
     to = [BOB.public, CAROL.public]
     first, second = (sealer.seal(data, to=to, subject=SUBJECT) for data in (b"pay 10", b"pay 99"))
@@ -48,7 +48,7 @@ def two_documents() -> tuple[bytes, bytes]:
 
 
 def fields_of(head: bytes) -> list[bytes]:
-    """The six encodings in a head."""
+    """Return the six encodings in a head."""
     cursor = Cursor(head, 0, at=1)
     fields = [binary(cursor.binary()) for _ in range(3)]
     fields += [uint(cursor.uint()), string(cursor.text())]
@@ -57,7 +57,7 @@ def fields_of(head: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("element", ["head", "parts", "signature", "wraps"])
 def test_an_element_of_another_message_of_the_same_session_does_not_fit(element: str) -> None:
-    # Whoever holds two messages of one session, with the same sender, readers and tags.
+    # The attacker holds two messages of one session, with the same sender, readers and tags.
     first, second = map(Pieces.of, two_messages())
     assert first.tags == second.tags
     mixed = first._replace(**{element: getattr(second, element)})
@@ -80,7 +80,7 @@ def test_tags_and_wraps_that_are_swapped_together_are_out_of_order() -> None:
     assert code_of(reader(), swapped.join()) == "malformed"
 
 
-def test_the_tag_of_another_session_is_nobodys() -> None:
+def test_the_tag_of_another_session_matches_no_recipient() -> None:
     # The attacker copies Bob's tag from an older session.
     older, newer = (
         Pieces.of(Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT)) for _ in range(2)
@@ -90,7 +90,7 @@ def test_the_tag_of_another_session_is_nobodys() -> None:
 
 @pytest.mark.parametrize("field", range(6))
 def test_no_field_of_the_head_can_come_from_another_message(field: int) -> None:
-    # S and E are changed to keys that somebody has, the other fields to values of another message.
+    # S and E are replaced by existing keys, the other fields by values of another message.
     first = Sealer(ALICE, identity=ALICE_USER.public).seal(b"", to=[BOB.public], subject="orders")
     other = Sealer(CAROL).seal(b"", to=[BOB.public], subject="salary")
     pieces, fields = Pieces.of(first), fields_of(Pieces.of(first).head)
@@ -130,7 +130,7 @@ def test_an_element_of_another_document_does_not_fit(element: str) -> None:
 
 @pytest.mark.parametrize("element", ["views", "parts"])
 def test_views_and_parts_cannot_change_places(element: str) -> None:
-    # Bob may read part 0, and has the views put into another order.
+    # Bob may read part 0, and has the views reordered.
     pieces = Pieces.of(two_documents()[0])
     items: tuple[bytes, ...] = getattr(pieces, element)
     changed = pieces._replace(**{element: items[::-1]})  # type: ignore[arg-type]
@@ -150,7 +150,7 @@ def test_a_part_or_view_cannot_be_left_out_or_put_in_twice() -> None:
 
 
 def test_a_reader_of_few_parts_cannot_take_the_view_of_another() -> None:
-    # Bob knows VK of his view only. Carol's view is in the same envelope, under a key of its own.
+    # Bob knows VK of his view only. Carol's view is in the same envelope, under its own key.
     envelope = two_documents()[0]
     assert open_fields(reader(BOB), envelope) == {0: b"name"}
     assert open_fields(reader(CAROL), envelope) == {0: b"name", 1: b"dose 1"}
@@ -158,7 +158,7 @@ def test_a_reader_of_few_parts_cannot_take_the_view_of_another() -> None:
 
 @pytest.fixture(scope="module")
 def small() -> bytes:
-    """The smallest that has everything: two readers and a signature."""
+    """Return the smallest envelope with every element: two readers and a signature."""
     return Sealer(ALICE, signer=ALICE_USER).seal(b"", to=[BOB.public, CAROL.public], subject="a")
 
 
@@ -188,7 +188,7 @@ def test_no_byte_can_be_taken_out(small: bytes) -> None:
 
 
 def places(envelope: bytes, own: XKeyPair) -> Iterator[int]:
-    """Every byte but those of the other reader's wrap."""
+    """Yield every position except those of the other reader's wrap."""
     tags, wraps = Pieces.of(envelope).tags, len(envelope) - len(Pieces.of(envelope).wraps)
     mine = wraps + 49 * (tags.index(key_of(own, envelope).tag) // 8)
     yield from range(wraps)
@@ -223,7 +223,7 @@ def test_every_flipped_bit_of_a_document_is_refused() -> None:
         assert caught.value.code in REFUSED_ON_THE_WAY
 
 
-def test_the_halves_of_two_messages_make_none() -> None:
+def test_the_halves_of_two_messages_do_not_open() -> None:
     first, second = two_messages()
     assert len(first) == len(second)
     for at in range(1, len(first) - 98):
@@ -240,7 +240,7 @@ def test_another_session_of_the_same_two_people_does_not_fit_either() -> None:
 
 
 def test_a_wrap_for_another_user_of_the_same_key_does_not_fit() -> None:
-    # 40 strangers beside Bob: his wrap opens in his place, and in no other.
+    # 40 strangers and Bob: his wrap opens in its own position only.
     keys = [BOB.public, *(pair(n).public for n in range(40))]
     envelope = Sealer(ALICE).seal(b"x", to=keys, subject=SUBJECT)
     pieces = Pieces.of(envelope)

@@ -1,4 +1,4 @@
-"""Every vector, opened by the package; `tests/vectors` opens them with the reference."""
+"""Opens every vector with the package; `tests/vectors` opens them with the reference."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from xkeymsg.envelope.replay import ReplayMemory
 
 
 def senders_of(vector: Vector) -> Senders:
-    """`X…` is a member of a set, `X… U…` an entry of a mapping, and none at all is ANYONE."""
+    """Return a set for entries `X…`, a mapping for `X… U…`, and ANYONE without entries."""
     entries = [entry.split() for entry in vector.sender]
     if not entries:
         return ANYONE
@@ -86,7 +86,7 @@ def test_vectors(file: str) -> None:
 
 
 class PackageScope:
-    """The package, plugged into the runner of scenarios."""
+    """The package as a memory for the runner of scenarios."""
 
     def __init__(self, scenario: Scenario, clock: Clock) -> None:
         self.seconds = 10_000.0

@@ -1,4 +1,4 @@
-"""Several threads that do something at the same moment."""
+"""Runs several threads at the same moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 def together(count: int, work: Callable[[int], _T]) -> list[_T | str]:
-    """Call `work` with the number of each thread; return what they returned, or codes of errors."""
+    """Call `work` with the number of each thread; return the results, or codes of errors."""
     barrier, results, failures = threading.Barrier(count), list[_T | str](), list[Exception]()
 
     def run(number: int) -> None:
@@ -31,5 +31,5 @@ def together(count: int, work: Callable[[int], _T]) -> list[_T | str]:
     for thread in threads:
         thread.join(DEADLINE)
     assert failures == []
-    assert len(results) == count, "some hang"
+    assert len(results) == count, "some threads hang"
     return results

@@ -1,12 +1,11 @@
-"""A second implementation of `xkm1`, made from docs/spec/envelope.md alone, for the tests.
+"""A second implementation of `xkm1`, written from docs/spec/envelope.md alone, for the tests.
 
-It shares no code with the package: its own msgpack, nkey strings and Ed25519 verification, on the
-standard library and `cryptography`. It is slow, keeps no secrets safe, and seals with numbers that
-it is given, so that vectors can be made and any envelope be checked against the words of the
-specification.
+It shares no code with the package: it has its own msgpack, nkey strings and Ed25519 verification,
+on the standard library and `cryptography`. It is slow, does not protect secrets, and seals with
+given numbers, so that it can make vectors and check any envelope against the specification.
 
 Sealing: `seal_envelope(Inputs(...))`. Opening: `open_envelope(data, Reader(...), now=...)`, which
-gives an `Opened` or raises `RefusalError` with code, outside code, step and rule.
+returns an `Opened` or raises `RefusalError` with code, public code, step and rule.
 """
 
 from tests.reference.admission import Anyone, Mapped, Only, Trust, Verdict

@@ -27,13 +27,13 @@ HASHES: Final = {
     500: "118b3e4680d9f614b327438be7c6857c6be19aa0a2e82d49267098515528e2d6",
     CASES: "3ce7dfb9554e5ad3ddb5d3578c1eb6e2de7e639d6ea5e3d0a45ae6182d49b741",
 }
-"""SHA-256 of the first envelopes and of all, which is in the specification."""
+"""SHA-256 of the first envelopes and of all, as in the specification."""
 COUNT: Final = int(os.environ.get("XKEYMSG_ACCUMULATED", "500"))
-"""How many the tests seal; `make vectors` has them seal all."""
+"""Number of envelopes that the tests seal; `make vectors` seals all."""
 
 
 class Stream:
-    """SHAKE-128 of one input, taken from front to back."""
+    """The output of SHAKE-128 for one input, read from front to back."""
 
     def __init__(self, seed: bytes) -> None:
         self._shake = hashlib.shake_128(seed)
@@ -58,7 +58,7 @@ class Stream:
 
 
 class World:
-    """What is drawn once, before the first case."""
+    """The numbers drawn once, before the first case."""
 
     def __init__(self, stream: Stream) -> None:
         self.r: list[bytes] = []
@@ -89,7 +89,7 @@ class Flags:
 
 
 def draw_contents(stream: Stream, flags: Flags) -> list[bytes]:
-    """Step 10."""
+    """Draw the contents of the parts (step 10)."""
     if not flags.document:
         y = stream.u(2)
         return [stream.take(y + 300 if y >= 65_280 else y % 1024)]
@@ -101,7 +101,7 @@ def draw_contents(stream: Stream, flags: Flags) -> list[bytes]:
 
 
 def draw_array(stream: Stream, flags: Flags) -> bytes:
-    """Step 11."""
+    """Draw the message array (step 11)."""
     content_type = None if flags.no_type else stream.text(stream.b() % 40)
     headers = []
     for _ in range(stream.b() % 20):
@@ -111,7 +111,7 @@ def draw_array(stream: Stream, flags: Flags) -> bytes:
 
 
 def make_parts(flags: Flags, contents: list[bytes], encoded_array: bytes) -> tuple[Part, ...]:
-    """Step 12."""
+    """Return the parts (step 12)."""
     if flags.document:
         parts = [Part(FIELDS, content) for content in contents]
         if flags.has_array:

@@ -1,4 +1,4 @@
-"""Whom a reader admits (spec, Sender admission and identity)."""
+"""Sender admission (spec, Sender admission and identity)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class Verdict(NamedTuple):
     users: frozenset[bytes] = frozenset()
     """User keys known for S."""
     admitted: bool = True
-    """How the message is reported: ANYONE takes it all the same."""
+    """Whether the message is reported as admitted; ANYONE also accepts other senders."""
     signs: bool = False
-    """Trust says that this sender always signs."""
+    """Whether trust states that this sender always signs."""
 
 
 class Admission(Protocol):
@@ -22,7 +22,7 @@ class Admission(Protocol):
         """Whether it can know user keys, without which no message counts as signed (E-66)."""
 
     def judge(self, s_public: bytes, subject: str) -> Verdict | None:
-        """None: S is not admitted for this sealed subject."""
+        """Return None if S is not admitted for this sealed subject."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Mapped:
 
 @dataclass(frozen=True)
 class Trust:
-    """Peers or a directory: a function that gives a verdict, or None."""
+    """Peers or a directory: a function that returns a verdict, or None."""
 
     verdict: Callable[[bytes, str], Verdict | None]
     can_demand_signatures = True

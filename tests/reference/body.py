@@ -1,4 +1,4 @@
-"""What lies behind the tags: views, parts, signature (steps 8 to 10 of the opening order)."""
+"""Views, parts and signature (steps 8 to 10 of the opening order)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Body(NamedTuple):
 
     @property
     def types(self) -> list[int]:
-        """The types without padding."""
+        """The unpadded types."""
         return [part[0] % PADDED for part in self.parts]
 
 
 def read_body(data: bytes, p: int, q: int, head: Head, limits: Limits) -> Body:
-    """Step 8 but for E-51: envelope[p:q]."""
+    """Parse envelope[p:q] (step 8 except E-51)."""
     cursor = Cursor(data, 8, at=p, end=q)
     count = cursor.header("array", Limit(limits.views, "E-42"))
     views = [cursor.binary(rule="E-41") for _ in range(count)]
@@ -57,7 +57,7 @@ def read_part(cursor: Cursor) -> bytes:
 
 
 def check_together(body: Body, head: Head) -> None:
-    """The checks that need several elements: E-43, E-44, E-48, E-50."""
+    """Perform the checks that need several elements: E-43, E-44, E-48, E-50."""
     for view in body.views:
         k, rest = divmod(len(view) - 48, 33)
         if rest or not 1 <= k <= len(body.parts):
@@ -76,13 +76,13 @@ def check_together(body: Body, head: Head) -> None:
 
 
 def check_index(body: Body, index: int) -> None:
-    """The last check of step 8: E-51."""
+    """Perform the last check of step 8: E-51."""
     if index >= (1 if len(body.parts) == 1 else len(body.views)):
         raise RefusalError("malformed", 8, "E-51")
 
 
 def open_view(body: Body, head: Head, v: int, vk: bytes) -> dict[int, bytes]:
-    """Step 9: the content keys of the view, by position of their parts."""
+    """Return the content keys of the view by part position (step 9)."""
     view = body.views[v]
     view_key, commit = crypto.view_keys(vk, head.E, head.nonce, v)
     if not hmac.compare_digest(commit, view[:32]):
@@ -100,7 +100,7 @@ def open_view(body: Body, head: Head, v: int, vk: bytes) -> dict[int, bytes]:
 
 
 def open_part(body: Body, head: Head, j: int, ck: bytes) -> tuple[int, int, bytes]:
-    """Step 10 for one part: its position, type and plaintext."""
+    """Open one part; return its position, type and plaintext (step 10)."""
     part = body.parts[j]
     enc_key, commit = crypto.part_keys(ck, head.E, head.nonce, j)
     if not hmac.compare_digest(commit, part[1:33]):

@@ -1,4 +1,4 @@
-"""What is inside a part: padding and the message array (spec, Content), and step 12."""
+"""The content of a part: padding and the message array (spec, Content), and step 12."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pad(content: bytes, z: int) -> bytes:
 
 
 def recommended_z(content_length: int) -> int:
-    """Padmé (spec, Padding)."""
+    """Return the recommended amount of padding, Padmé (spec, Padding)."""
     m = content_length + 1
     w = m.bit_length() - 1
     x = w - w.bit_length()
@@ -42,7 +42,7 @@ def recommended_z(content_length: int) -> int:
 
 
 def unpad(plaintext: bytes) -> bytes:
-    """E-58."""
+    """Remove the padding (E-58)."""
     at = len(plaintext) - 1
     while at >= 0 and plaintext[at] == 0x00:
         at -= 1
@@ -52,7 +52,7 @@ def unpad(plaintext: bytes) -> bytes:
 
 
 class ArrayCursor(Cursor):
-    """A cursor that knows where a message array has to end (E-60)."""
+    """A cursor that enforces the end of a message array (E-60)."""
 
     def __init__(self, content: bytes, limits: Limits) -> None:
         super().__init__(content, STEP)
@@ -75,7 +75,7 @@ class ArrayCursor(Cursor):
 
 
 def read_message_array(content: bytes, limits: Limits) -> tuple[MessageArray, bytes]:
-    """The message array at the start of a content (E-59, E-60), and what follows it."""
+    """Read the message array at the start of a content; return it and the rest (E-59, E-60)."""
     cursor = ArrayCursor(content, limits)
     cursor.array_of(2)
     content_type = None if cursor.nil() else cursor.item()
@@ -91,7 +91,7 @@ def read_message_array(content: bytes, limits: Limits) -> tuple[MessageArray, by
 
 
 class Content(NamedTuple):
-    """What step 12 makes of the granted parts; of a document, the contents of type 1."""
+    """The result of step 12; for a document, the contents of type 1."""
 
     array: MessageArray
     payload: bytes | None
@@ -100,7 +100,7 @@ class Content(NamedTuple):
 
 
 def read_content(granted: list[tuple[int, int, bytes]], kind: str, limits: Limits) -> Content:
-    """Step 12, for granted parts as (position, type, plaintext).
+    """Perform step 12 for granted parts, given as (position, type, plaintext).
 
     The table names padding before the array, so the padding of all parts is removed first.
     """

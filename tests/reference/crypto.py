@@ -1,4 +1,4 @@
-"""The functions of the spec's section Cryptographic functions, by their names there."""
+"""The functions of the spec's section Cryptographic functions, under the same names."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def seal(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
 
 
 def unseal(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes | None:
-    """`Open` of the spec: None if the tag differs."""
+    """`Open` of the spec; return None if the tag differs."""
     if len(sealed) < 16:
         return None
     try:
@@ -58,12 +58,12 @@ def unseal(key: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes | None:
 
 
 def x25519(k: bytes, u: bytes) -> bytes:
-    """X25519(k, u); 32 zero bytes where u has a low order: refusing them is the caller's (E-2)."""
+    """X25519(k, u); 32 zero bytes if u has a low order, which the caller has to refuse (E-2)."""
     secret = X25519PrivateKey.from_private_bytes(k)
     point = X25519PublicKey.from_public_bytes(u)
     try:
         return secret.exchange(point)
-    except ValueError:  # the library refuses exactly the shared secret of zeros
+    except ValueError:  # the library refuses exactly the all-zero shared secret
         return ZERO32
 
 
@@ -76,7 +76,7 @@ def is_sound(key: bytes) -> bool:
 
 
 def pair_keys(dh_s: bytes, s_public: bytes, r_public: bytes, u: bytes) -> tuple[bytes, bytes]:
-    """tag_key and auth_key (spec, Pair keys)."""
+    """Return tag_key and auth_key (spec, Pair keys)."""
     return split64(H("xkm1/pair", dh_s + s_public + r_public + u, n=64))
 
 
@@ -85,22 +85,22 @@ def tag_of(tag_key: bytes, e_public: bytes) -> bytes:
 
 
 def wrap_key(auth_key: bytes, dh_e: bytes, e_public: bytes, r_public: bytes) -> bytes:
-    """K (spec, Pair keys)."""
+    """Return K (spec, Pair keys)."""
     return H("xkm1/wrap", dh_e + e_public + r_public, key=auth_key, n=32)
 
 
 def view_keys(vk: bytes, e_public: bytes, nonce: bytes, v: int) -> tuple[bytes, bytes]:
-    """view_key and view_commit (spec, Views)."""
+    """Return view_key and view_commit (spec, Views)."""
     return split64(H("xkm1/view", e_public + nonce + bytes([v]), key=vk, n=64))
 
 
 def part_keys(ck: bytes, e_public: bytes, nonce: bytes, j: int) -> tuple[bytes, bytes]:
-    """enc_key and commit (spec, Parts)."""
+    """Return enc_key and commit (spec, Parts)."""
     return split64(H("xkm1/part", e_public + nonce + bytes([j]), key=ck, n=64))
 
 
 def signed_message(d: bytes) -> bytes:
-    """What is signed (spec, Signature): 43 bytes."""
+    """Return the signed message of 43 bytes (spec, Signature)."""
     return b"\xff" + b"xkm1/sign" + b"\x00" + d
 
 

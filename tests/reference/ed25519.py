@@ -1,4 +1,4 @@
-"""Ed25519 in plain integers: signing by RFC 8032, verifying by E-3 to E-5. Not for secrets."""
+"""Ed25519 in plain integers: signs by RFC 8032, verifies by E-3 to E-5. Not for secrets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NEUTRAL: Final = Point(0, 1, 1, 0)
 
 
 def add(p: Point, q: Point) -> Point:
-    """RFC 8032, section 5.1.4; complete, so it doubles too."""
+    """Add two points (RFC 8032, section 5.1.4); the formula is complete, so it also doubles."""
     a = (p.Y - p.X) * (q.Y - q.X) % P
     b = (p.Y + p.X) * (q.Y + q.X) % P
     c = 2 * D * p.T * q.T % P
@@ -51,7 +51,7 @@ def add(p: Point, q: Point) -> Point:
 
 
 def multiply(k: int, p: Point) -> Point:
-    """[k]p for k >= 0, with k not reduced: p may have any order."""
+    """Return [k]p for k >= 0, without reducing k: p may have any order."""
     result = NEUTRAL
     while k:
         if k & 1:
@@ -68,7 +68,7 @@ def encode(p: Point) -> bytes:
 
 
 def decode(data: bytes) -> Point | None:
-    """The point of a canonical encoding, or None (E-4)."""
+    """Return the point of a canonical encoding, or None (E-4)."""
     number = int.from_bytes(data, "little")
     sign, y = number >> 255, number & (2**255 - 1)
     if y >= P:
@@ -94,7 +94,7 @@ B: Final = base_point()
 
 
 def expand(seed: bytes) -> tuple[int, bytes]:
-    """The secret scalar and the prefix (RFC 8032, section 5.1.5)."""
+    """Return the secret scalar and the prefix (RFC 8032, section 5.1.5)."""
     digest = hashlib.sha512(seed).digest()
     scalar = int.from_bytes(digest[:32], "little") & (2**254 - 8) | 2**254
     return scalar, digest[32:]
@@ -117,7 +117,7 @@ def sign(seed: bytes, m: bytes) -> bytes:
 
 
 def fault(a_public: bytes, m: bytes, signature: bytes) -> str | None:
-    """The first of E-3, E-4, E-5 that a signature breaks, or None if it is valid."""
+    """Return the first of E-3, E-4, E-5 that a signature breaks, or None if it is valid."""
     rs, sigma = signature[:32], int.from_bytes(signature[32:], "little")
     if sigma >= L:
         return "E-3"

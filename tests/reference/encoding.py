@@ -1,4 +1,4 @@
-"""The five kinds of values of the envelope (spec, Encoding), written and read byte by byte."""
+"""Writes and reads the five kinds of values of the envelope (spec, Encoding), byte by byte."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from tests.reference.refusal import RefusalError
 
 NIL: Final = b"\xc0"
 
-# kind -> first byte and number of the values that fit into the first byte
+# kind -> first byte, and number of values that fit into the first byte
 SMALL: Final = {"uint": (0x00, 2**7), "str": (0xA0, 2**5), "array": (0x90, 2**4)}
-# kind -> first byte and number of bytes of the integer behind it, shortest first
+# kind -> first byte, and size of the integer after it, shortest first
 WIDE: Final = {
     "uint": {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8},
     "str": {0xD9: 1, 0xDA: 2, 0xDB: 4},
@@ -21,14 +21,14 @@ WIDE: Final = {
 
 
 def header(kind: str, k: int) -> bytes:
-    """The shortest header of a str, bin or array of k bytes or items; of a uint, all of it."""
+    """Return the shortest header of a str, bin or array of k bytes or items, or all of a uint."""
     base, count = SMALL.get(kind, (0, 0))
     if k < count:
         return bytes([base + k])
     for first, width in WIDE[kind].items():
         if k < 256**width:
             return bytes([first]) + k.to_bytes(width, "big")
-    raise ValueError(f"{k} is too much for any {kind}")
+    raise ValueError(f"{k} does not fit into a {kind}")
 
 
 def uint(v: int) -> bytes:
@@ -45,25 +45,25 @@ def binary(x: bytes) -> bytes:
 
 
 def array(items: Iterable[bytes]) -> bytes:
-    """An array of items that are encoded already."""
+    """Return an array of encoded items."""
     encoded = list(items)
     return header("array", len(encoded)) + b"".join(encoded)
 
 
 def bh(x: int) -> int:
-    """Length of the header of a bin of x bytes."""
+    """Return the length of the header of a bin of x bytes."""
     return len(header("bin", x))
 
 
 class Limit(NamedTuple):
-    """A bound on what a header announces, and the requirement that states it."""
+    """A bound on the announced size of a header, and the requirement that states it."""
 
     bound: int
     rule: str
 
 
 class Cursor:
-    """Reads data[at:end] from left to right, on behalf of one step of the opening order."""
+    """Reads data[at:end] from left to right, for one step of the opening order."""
 
     def __init__(self, data: bytes, step: int, *, at: int = 0, end: int | None = None) -> None:
         self.data = data
@@ -86,7 +86,7 @@ class Cursor:
         return self.data[self.at - k : self.at]
 
     def header(self, kind: str, limit: Limit | None = None) -> int:
-        """A header in the shortest form (E-6), then its limit (E-8)."""
+        """Read a header in shortest form (E-6), then check its limit (E-8)."""
         start = self.at
         first = self.peek()
         base, count = SMALL.get(kind, (0, 0))
@@ -118,7 +118,7 @@ class Cursor:
             raise self.malformed("E-7") from None
 
     def nil(self) -> bool:
-        """Whether nil is next; if so, it is read."""
+        """Return whether nil is next; if so, read it."""
         if self.peek() != NIL[0]:
             return False
         self.take(1)

@@ -19,7 +19,7 @@ from tests.reference.fields_read import read_parts
 
 @dataclass(slots=True)
 class Node:
-    """`kind` is new, map, list or taken."""
+    """A node of the tree; `kind` is new, map, list or taken."""
 
     kind: str = "new"
     children: dict[str | int, Node] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Joined(NamedTuple):
 
 
 def grow(root: Node, pair: Pair) -> None:
-    """One pair (F-51 to F-53)."""
+    """Add one pair (F-51 to F-53)."""
     path, value = pair
     node = root
     for segment in path:
@@ -68,7 +68,7 @@ def holes_below(root: Node) -> int:
 
 
 def document_of(node: Node) -> Document:
-    """Its stack is the depth of a path, which F-23 limits."""
+    """Build the document. The stack is as deep as a path, which F-23 limits."""
     if node.kind == "taken":
         return node.value
     if node.kind == "map":
@@ -90,7 +90,7 @@ def join_pairs(pairs: Iterable[Pair], limits: FieldLimits) -> Document:
 
 
 def join(plaintexts: Sequence[bytes], parts: int, limits: FieldLimits) -> Joined:
-    """What a reader of these plaintexts gets, of a document with so many parts of type 1."""
+    """Join the plaintexts of a reader; the document has `parts` parts of type 1."""
     read = read_parts(plaintexts, limits)
     document = join_pairs((pair for part in read for pair in part), limits)
     return Joined(document, parts - len(plaintexts))

@@ -1,7 +1,7 @@
-"""What documents, limits and refusals are in the reference of docs/spec/fields.md.
+"""Documents, limits and refusals of the reference of docs/spec/fields.md.
 
-A document is a value of Python: None, bool, int, float, str, bytes, Decimal, datetime, UUID, list
-and dict, each of exactly this type, or WITHHELD.
+A document is a Python value: None, bool, int, float, str, bytes, Decimal, datetime, UUID, list and
+dict, each of exactly this type, or WITHHELD.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FieldLimits:
 
 
 class FieldsRefusalError(Exception):
-    """A document, a policy or a plaintext is refused; `rule` is the id of the requirement."""
+    """A refusal of a document, a policy or a plaintext; `rule` is the id of the requirement."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ RESERVED_IN_FILTERS: Final = RESERVED | set("=!<>?^|$")
 
 Scalar = str | int | None
 Place = tuple[tuple[str, Document], ...]
-"""The segments of a path as text, each with the value that it leads to."""
+"""Return the segments of a path as text, each with the value that it leads to."""
 
 
 def invalid(rule: str) -> FieldsRefusalError:
@@ -35,7 +35,7 @@ def invalid(rule: str) -> FieldsRefusalError:
 @dataclass(frozen=True, slots=True)
 class Step:
     name: str | None
-    """None for `*` and `**`."""
+    """The name; None for `*` and `**`."""
     deep: bool = False
     filters: tuple[tuple[str, Scalar], ...] = ()
 
@@ -45,7 +45,7 @@ Steps = tuple[Step, ...]
 
 @dataclass(slots=True)
 class Reader:
-    """Reads a pattern, one character after the other."""
+    """Reads a pattern, character by character."""
 
     text: str
     at: int = 0
@@ -132,7 +132,7 @@ def read_pattern(text: str) -> Steps:
 
 
 def pointer(path: Path) -> str:
-    """F-33."""
+    """Check one pattern (F-33)."""
     spelt = []
     for segment in map(str, path):
         bare = segment.replace("~", "~0").replace("/", "~1").replace("*", "~2")
@@ -167,7 +167,7 @@ def is_unseen(character: str) -> bool:
 
 @cache
 def fold(name: str) -> str:
-    """F-64."""
+    """Return the folded name; names that look alike fold to the same text (F-64)."""
     if len(name) > 256:
         return name
     seen = "".join(one for one in name if not is_unseen(one))
@@ -195,7 +195,7 @@ def as_text(value: object) -> str:
 
 
 def is_like(value: Document, wanted: Scalar) -> bool:
-    """F-63: equal, but perhaps for the kind or the spelling, or in a list."""
+    """Return whether two values are equal except for type, spelling, or being in a list (F-63)."""
     if isinstance(value, list):
         return any(not isinstance(one, list) and is_like(one, wanted) for one in value)
     if isinstance(value, dict):
@@ -210,9 +210,9 @@ def is_exactly(value: Document, wanted: Document) -> bool:
 
 
 def holds(step: Step, value: Document, known: Collection[tuple[str, Scalar]] = ()) -> bool | None:
-    """Whether the filters of a step hold; None if that cannot be decided.
+    """Return whether the filters of a step hold; None if that cannot be decided.
 
-    A member that is one of the known filters is what it looks like.
+    A member that is exactly one of the known filters is not a look-alike.
     """
     if not step.filters:
         return True
@@ -250,7 +250,7 @@ class Rule:
 
 
 def matching(steps: Steps, place: Place) -> bool:
-    """Whether the steps lead to a place, all filters included."""
+    """Return whether the steps lead to a place, including all filters."""
     if not steps:
         return not place
     step, rest = steps[0], steps[1:]
@@ -280,11 +280,11 @@ class Policy:
 
     @property
     def permissions(self) -> list[frozenset[str]]:
-        """By pattern."""
+        """The permissions of each pattern."""
         return [rule.permissions for rule in self.rules for _ in rule.patterns]
 
     def check(self) -> None:
-        """F-30, F-34, F-36, F-62."""
+        """Check the policy (F-30, F-34, F-36, F-62)."""
         if not self.rules:
             raise invalid("F-34")
         for rule in self.rules:
@@ -296,20 +296,20 @@ class Policy:
                 raise FieldsRefusalError("policy_invalid", "F-62", number=self.rule_of(number))
 
     def rule_of(self, pattern: int) -> int:
-        """The number of its rule, counted from 1."""
+        """Return the number of a pattern's rule, counted from 1."""
         owners = [number for number, rule in enumerate(self.rules, 1) for _ in rule.patterns]
         return owners[pattern]
 
     def check_readers(self, readers: Mapping[str, frozenset[str]]) -> None:
-        """F-35; readers are names and the permissions that each holds."""
+        """Check the readers (F-35): names, and the permissions that each holds."""
         held: frozenset[str] = frozenset().union(*readers.values())
         if self.named - held - self.allow_unread:
             raise invalid("F-35")
 
-    # --- what decides
+    # --- matching
 
     def first(self, place: Place) -> int | None:
-        """The first pattern that covers a place (F-31)."""
+        """Return the first pattern that covers a place (F-31)."""
         return next(
             (
                 number
@@ -324,11 +324,11 @@ class Policy:
         return None if number is None else self.permissions[number]
 
     def before(self, place: Place) -> list[Steps]:
-        """The patterns before the one that covers a place."""
+        """Return the patterns before the one that covers a place."""
         return self.patterns[: self.first(place)]
 
     def tested(self, place: Place) -> list[tuple[int, Step]]:
-        """The filters of each pattern that reaches a place, if no earlier one covers it without."""
+        """Return the filters of each pattern that reaches a place, up to one that covers it."""
         found = []
         for number, steps in enumerate(self.patterns):
             if any(matching(steps, place[:end]) for end in range(len(place))):
@@ -343,7 +343,7 @@ class Policy:
         return found
 
     def is_odd(self, place: Place) -> bool:
-        """F-63: whether a filter that is tested at a place cannot be decided."""
+        """Return whether a filter that is tested at a place cannot be decided (F-63)."""
         tested = self.tested(place)
         known = [each for _, step in tested for each in step.filters]
         first = self.first(place)
@@ -354,7 +354,7 @@ class Policy:
         )
 
     def names_at(self, place: Place) -> set[str]:
-        """The names that patterns have for members of the value at a place."""
+        """Return the names that patterns have for members of the value at a place."""
         return {
             name
             for steps in self.before(place)
@@ -363,7 +363,7 @@ class Policy:
         }
 
     def check_document(self, document: Document) -> None:
-        """F-63, F-64: the first place, in document order, that is not what it looks like."""
+        """Refuse the first place, in document order, that is a look-alike (F-63, F-64)."""
         self.check_place((), document)
 
     def check_place(self, place: Place, value: Document, path: Path = ()) -> None:
@@ -380,7 +380,7 @@ class Policy:
             self.check_place((*place, (str(segment), item)), item, (*path, segment))
 
     def differ(self, one: Place, other: Place, value: Document) -> bool:
-        """Whether a field of a value has other readers at one place than at another."""
+        """Return whether a field of a value has other readers at one place than at another."""
         odd = self.is_odd(one), self.is_odd(other)
         if any(odd):
             return odd[0] != odd[1]
@@ -392,10 +392,10 @@ class Policy:
             for name, item in inside
         )
 
-    # --- what can be decided
+    # --- reachability
 
     def is_reachable(self, number: int) -> bool:
-        """F-62."""
+        """Return whether a pattern can decide any field (F-62)."""
         steps = self.patterns[number]
         longest = max(map(len, self.patterns))
         deep = any(step.deep for step in steps)
@@ -420,7 +420,7 @@ def members(value: Document) -> Iterator[tuple[str | int, Document]]:
 
 
 def wanted_by(step: Step) -> dict[str, Document] | None:
-    """A map with the members that the filters of a step want; None if they contradict."""
+    """Return a map with the members that the filters of a step want; None if they contradict."""
     wanted: dict[str, Document] = {}
     for name, value in step.filters:
         if not is_exactly(wanted.setdefault(name, value), value):
@@ -429,7 +429,7 @@ def wanted_by(step: Step) -> dict[str, Document] | None:
 
 
 def instance(steps: Steps, depth: int) -> Place | None:
-    """A place that a pattern matches and as few others as possible, with `depth` names for `**`."""
+    """Return a place that this pattern and few others match; `**` becomes `depth` names."""
     flat: list[Step] = []
     for step in steps:
         flat += [Step(None)] * depth if step.deep else [step]
@@ -467,7 +467,7 @@ def located(refused: FieldsRefusalError, line: int | None, number: int | None = 
 
 
 def line_of(text: str, form: str, count: int = 1) -> int | None:
-    """The line of the nth match; the files here have no such line within a text."""
+    """Return the line of the nth match; in these files, no text contains such a line."""
     lines = [n for n, line in enumerate(text.split("\n"), 1) if re.match(form, line)]
     return lines[count - 1] if len(lines) >= count else None
 
@@ -502,7 +502,7 @@ def read_rule(table: object) -> Rule:
 
 
 def read_policy(file: bytes) -> Policy:
-    """F-37, F-39."""
+    """Read a policy file (F-37, F-39)."""
     text, top = parse_toml(file, "F-37")
     if not top.keys() <= {"rule", "allow_unread"} or not isinstance(top.get("rule"), list):
         raise invalid("F-37")
@@ -532,7 +532,7 @@ def read_recipient(text: str) -> tuple[bytes, bytes | None]:
 
 
 def read_readers(file: bytes) -> dict[str, list[tuple[bytes, bytes | None]]]:
-    """F-38."""
+    """Read a file of readers (F-38)."""
     _, top = parse_toml(file, "F-38")
     readers = top.get("readers")
     if top.keys() != {"readers"} or not isinstance(readers, dict):

@@ -1,4 +1,4 @@
-"""Reads the plaintexts of parts (docs/spec/fields.md, F-7 to F-29), byte by byte, with no stack."""
+"""Reads the plaintexts of parts (docs/spec/fields.md, F-7 to F-29), byte by byte, iteratively."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.reference.fields_model import (
 )
 
 CONSTANTS: Final = {0xC0: None, 0xC2: False, 0xC3: True}
-# first byte -> kind and number of bytes of the length behind it
+# first byte -> kind, and size of the length after it
 LENGTHS: Final = {
     0xC4: ("bin", 1), 0xC5: ("bin", 2), 0xC6: ("bin", 4),
     0xC7: ("ext", 1), 0xC8: ("ext", 2), 0xC9: ("ext", 4),
     0xD9: ("str", 1), 0xDA: ("str", 2), 0xDB: ("str", 4),
     0xDC: ("array", 2), 0xDD: ("array", 4), 0xDE: ("map", 2), 0xDF: ("map", 4),
 }  # fmt: skip
-# first byte -> struct format of all that follows
+# first byte -> struct format of the rest
 NUMBERS: Final = {
     0xCA: ">f", 0xCB: ">d",
     0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q",
@@ -35,7 +35,7 @@ NUMBERS: Final = {
 
 
 class Header(NamedTuple):
-    """First byte and length: of a str, bin or ext in bytes, of a container in items."""
+    """First byte and length: in bytes for str, bin and ext, in items for a container."""
 
     kind: str
     k: int = 0
@@ -44,7 +44,7 @@ class Header(NamedTuple):
 
 @dataclass(slots=True)
 class Frame:
-    """A container of which items are still to be read."""
+    """A container with items left to read."""
 
     container: list[Document] | dict[str, Document]
     left: int
@@ -52,7 +52,7 @@ class Frame:
 
 @dataclass(slots=True)
 class Counters:
-    """Counted over all granted parts together."""
+    """Counters over all granted parts together."""
 
     limits: FieldLimits
     nodes: int = 0
@@ -82,7 +82,7 @@ class PlaintextReader:
         return self.data[self.at - k : self.at]
 
     def header(self) -> Header:
-        """First byte and the bytes of the length."""
+        """Read the first byte and the bytes of the length."""
         first = self.take(1)[0]
         if first in CONSTANTS:
             return Header("constant", first=first)
@@ -166,7 +166,7 @@ class PlaintextReader:
         return Frame({} if header.kind == "map" else [], header.k)
 
     def value(self, depth: int) -> Document:
-        """A value of this depth, with all in it."""
+        """Read a value of this depth with everything in it."""
         root: list[Document] = []
         stack = [Frame(root, 1)]
         while stack:
@@ -241,6 +241,6 @@ class PlaintextReader:
 
 
 def read_parts(plaintexts: Iterable[bytes], limits: FieldLimits) -> list[list[Pair]]:
-    """The pairs of each granted part of type 1, which come in ascending order."""
+    """Return the pairs of the granted parts of type 1, given in ascending order."""
     counters = Counters(limits)
     return [PlaintextReader(plaintext, counters).plaintext() for plaintext in plaintexts]

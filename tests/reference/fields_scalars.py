@@ -34,7 +34,7 @@ DECIMAL_FORM: Final = re.compile(rb"(-?)(0|[1-9][0-9]*)E(0|-?[1-9][0-9]*)")
 
 
 def check_length(code: int, k: int) -> None:
-    """What the header of an ext alone shows: code and fixed length, then limits (F-29)."""
+    """Check the header of an ext alone: code and fixed length, then limits (F-29)."""
     if code not in (INTEGER, DECIMAL, TIME, IDENTIFIER):
         raise malformed("F-8")
     if code == INTEGER and k < MIN_INTEGER_BYTES:
@@ -99,7 +99,7 @@ def time(data: bytes) -> datetime:
 
 
 def instant_and_offset(value: datetime) -> tuple[int, int]:
-    """Of a time that may be sealed (F-4)."""
+    """Return a time that may be sealed as its instant and offset (F-4)."""
     offset = value.utcoffset()
     if offset is None or offset % timedelta(seconds=1):
         raise malformed("F-4")

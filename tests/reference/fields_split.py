@@ -1,4 +1,4 @@
-"""Splits a document by a policy (docs/spec/fields.md, Splitting): field by field, and slowly."""
+"""Splits a document by a policy (docs/spec/fields.md, Splitting), field by field; slow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.reference.fields_write import plaintext
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of type 1, its fields' permissions, and the pairs in it."""
+    """A part of type 1: the permissions of its fields, and its pairs."""
 
     permissions: frozenset[str]
     pairs: tuple[Pair, ...]
@@ -66,7 +66,7 @@ def check_decimal(value: Decimal) -> None:
 
 
 def check_scalar(value: object) -> None:
-    """F-2 to F-5."""
+    """Check a value (F-2 to F-5)."""
     kind = type(value)
     if kind is str:
         check_text(value)
@@ -92,7 +92,7 @@ def children(value: Document) -> Iterator[tuple[str | int, Document]]:
 
 
 def fields_of(value: Document, limits: FieldLimits, path: Path = ()) -> Iterator[Pair]:
-    """All fields in document order, while everything is checked; F-6 bounds the stack."""
+    """Check the document and return all fields in order; F-6 bounds the stack."""
     if type(value) not in (list, dict):
         check_scalar(value)
         yield path, value
@@ -116,7 +116,7 @@ def place_of(document: Document, path: Path) -> Place:
 
 
 def parts_of(document: Document, sets: dict[Path, frozenset[str]]) -> Iterator[Part]:
-    """F-40 to F-43: one part per set; of each field, the largest subtree that is all of it."""
+    """Make one part per set of permissions, from the largest whole subtrees (F-40 to F-43)."""
     around: dict[Path, set[frozenset[str]]] = {}
     for path, permissions in sets.items():
         for k in range(len(path) + 1):
@@ -131,7 +131,7 @@ def parts_of(document: Document, sets: dict[Path, frozenset[str]]) -> Iterator[P
 
 
 def short_pointer(path: Path) -> str:
-    """F-33: names longer than 80 characters, and pointers longer than 800, are cut."""
+    """Return a pointer, with names cut to 80 and the pointer to 800 characters (F-33)."""
     names = [each[:79] + "…" if isinstance(each, str) and len(each) > 80 else each for each in path]
     text = pointer(tuple(names))
     return text if len(text) <= 800 else text[:799] + "…"
@@ -145,7 +145,7 @@ def split(
     *,
     metadata: bool = False,
 ) -> Split:
-    """Readers are names and permissions, each a recipient of its own."""
+    """Split a document. Readers are names with permissions, each a separate recipient."""
     policy.check()
     policy.check_readers(readers)
     fields = [path for path, _ in fields_of(document, limits)]
@@ -171,7 +171,7 @@ def split(
 
 
 def check_counts(plaintexts: list[bytes], views: set[frozenset[int]], limits: FieldLimits) -> None:
-    """F-6, by reading what was made as every recipient will."""
+    """Read the result as every recipient will (F-6)."""
     try:
         read_parts(plaintexts, limits)
         for view in views:

@@ -39,11 +39,11 @@ MAKE: Final[dict[str, Callable[[str], object]]] = {
     "t": datetime.fromisoformat,
     "u": UUID,
 }
-CHUNK: Final = 4_000  # digits that int() and str() take at once
+CHUNK: Final = 4_000  # number of digits that int() and str() take at once
 
 
 def to_int(digits: str) -> int:
-    """Of any length, where int() itself refuses more than 4,300 digits."""
+    """Convert digits of any length; int() itself refuses more than 4,300."""
     sign = -1 if digits.startswith("-") else 1
     value = 0
     for at in range(0, len(digits.lstrip("-")), CHUNK):
@@ -64,12 +64,12 @@ def from_int(value: int) -> str:
 def to_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"no float: {text}")
+        raise ValueError(f"not a float: {text}")
     return value
 
 
 class Parser:
-    """`marker` is what stands for WITHHELD."""
+    """Parses a text; `marker` represents WITHHELD."""
 
     def __init__(self, text: str, marker: object) -> None:
         self.text = text
@@ -87,7 +87,7 @@ class Parser:
     def token(self) -> tuple[str, str]:
         match = TOKEN.match(self.text, self.at)
         if match is None:
-            raise ValueError(f"no document: {self.text[self.at : self.at + 20]!r}")
+            raise ValueError(f"not a document: {self.text[self.at : self.at + 20]!r}")
         self.at = match.end()
         kind = match.lastgroup
         assert kind is not None
@@ -106,7 +106,7 @@ class Parser:
             case "word":
                 return self.words[text]
         if kind not in TYPED or not TYPED[kind].fullmatch(text):
-            raise ValueError(f"no value: {kind} {text}")
+            raise ValueError(f"not a value: {kind} {text}")
         return MAKE[kind](text)
 
     def value(self) -> Document:
@@ -118,7 +118,7 @@ class Parser:
         return self.scalar(kind, text)
 
     def ends(self, mark: str) -> bool:
-        """Whether a container is empty; nothing is read if it is not."""
+        """Return whether the next token is `mark`, and read it."""
         before = self.at
         if self.token() == ("mark", mark):
             return True
@@ -128,7 +128,7 @@ class Parser:
     def goes_on(self, mark: str) -> bool:
         token = self.token()
         if token not in (("mark", ","), ("mark", mark)):
-            raise ValueError(f"neither comma nor {mark}: {token[1]}")
+            raise ValueError(f"expected a comma or {mark}: {token[1]}")
         return token[1] == ","
 
     def items(self) -> list[Document]:
@@ -153,23 +153,23 @@ class Parser:
         kind, text = self.token()
         colon = self.token()
         if kind != "text" or colon != ("mark", ":"):
-            raise ValueError(f"no member: {text}")
+            raise ValueError(f"not a member: {text}")
         name = json.loads(text)
         if name in found:
-            raise ValueError(f"two names are equal: {text}")
+            raise ValueError(f"duplicate name: {text}")
         found[name] = self.value()
 
 
 def loads(text: str, marker: object = WITHHELD) -> Document:
-    """The document in a text.
+    """Parse a document.
 
     Raises:
-        ValueError: The text is not in the notation.
+        ValueError: If the text is not in the notation.
     """
     parser = Parser(text, marker)
     document = parser.value()
     if parser.token()[0] != "end":
-        raise ValueError(f"something follows: {text[parser.at :][:20]!r}")
+        raise ValueError(f"unexpected text after the document: {text[parser.at :][:20]!r}")
     return document
 
 
@@ -200,7 +200,7 @@ def scalar_text(value: Document) -> str:
 
 
 def dumps(value: Document, marker: object = WITHHELD) -> str:
-    """The one text of a document: two are equal if and only if their texts are."""
+    """Return the canonical text of a document: equal documents have equal texts, others do not."""
     if value is marker:
         return "WITHHELD"
     if type(value) is list:

@@ -32,7 +32,7 @@ def integer(value: int) -> bytes:
 
 
 def ext(code: int, data: bytes) -> bytes:
-    """An ext of any code and data, in the shortest form."""
+    """Write an ext of any code and data in shortest form."""
     k = len(data)
     behind = bytes([code & 0xFF]) + data
     if k in FIXED_EXT:
@@ -44,7 +44,7 @@ def ext(code: int, data: bytes) -> bytes:
 
 
 def map_of(members: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A map of names and values that are encoded already."""
+    """Write a map of encoded names and values."""
     encoded = [name + value for name, value in members]
     k = len(encoded)
     if k < 16:
@@ -74,7 +74,7 @@ def scalar(value: object) -> bytes:
 
 
 def encode(value: Document) -> bytes:
-    """The value, which has been checked."""
+    """Write a value that has been checked."""
     if isinstance(value, list):
         return array(map(encode, value))
     if isinstance(value, dict):
@@ -87,5 +87,5 @@ def path_of(path: Path) -> bytes:
 
 
 def plaintext(pairs: Iterable[Pair]) -> bytes:
-    """The plaintext of a part."""
+    """Write the plaintext of a part."""
     return array(array([path_of(path), encode(value)]) for path, value in pairs)

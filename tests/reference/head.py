@@ -1,4 +1,4 @@
-"""The head: its model, how it is written, and steps 2 and 3 of the opening order."""
+"""The head: its model, its encoding, and steps 2 and 3 of the opening order."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Head:
 
     @property
     def nonce_tail(self) -> bytes:
-        """The 8 random bytes, which tell two copies of one sender apart (E-71)."""
+        """The 8 random bytes, which distinguish two copies of one sender (E-71)."""
         return self.nonce[4:]
 
     def fields(self) -> list[bytes]:
-        """The six encodings."""
+        """Return the six encodings."""
         attrs = [
             NIL if self.revision is None else uint(self.revision),
             NIL if self.identity is None else binary(self.identity),
@@ -56,7 +56,7 @@ class Head:
 
 
 def read_magic(data: bytes) -> None:
-    """Step 2."""
+    """Check the magic (step 2)."""
     if len(data) >= 4 and data[:3] == b"xkm" and data[3] != MAGIC[3]:
         raise RefusalError("unsupported_version", 2, "E-11")
     if data[:5] != MAGIC + ARRAY_OF_6:
@@ -64,7 +64,7 @@ def read_magic(data: bytes) -> None:
 
 
 def read_head(data: bytes, limits: Limits) -> tuple[Head, int]:
-    """Step 3; also the offset behind the head."""
+    """Read and check the head; return it with the offset after it (step 3)."""
     outer = Cursor(data, 3, at=5)
     encoded = outer.binary(Limit(limits.head, "E-14"))
     head = decode_head(encoded, limits)
@@ -73,7 +73,7 @@ def read_head(data: bytes, limits: Limits) -> tuple[Head, int]:
 
 
 def decode_head(encoded: bytes, limits: Limits) -> Head:
-    """E-15 to E-17, from left to right."""
+    """Read the fields from left to right (E-15 to E-17)."""
     cursor = Cursor(encoded, 3)
     if cursor.header("array") != 6:
         raise cursor.malformed("E-15")
@@ -103,14 +103,14 @@ def decode_head(encoded: bytes, limits: Limits) -> Head:
 
 
 def fixed(cursor: Cursor, length: int) -> bytes:
-    """A bin of exactly this length (E-15)."""
+    """Read a bin of exactly this length (E-15)."""
     if cursor.header("bin") != length:
         raise cursor.malformed("E-15")
     return cursor.take(length)
 
 
 def check_values(head: Head) -> None:
-    """E-18 to E-20, in this order."""
+    """Check the values: E-18 to E-20, in this order."""
     for key in (head.S, head.E):
         if not is_sound(key):
             raise RefusalError("bad_key", 3, "E-18")

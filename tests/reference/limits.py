@@ -1,4 +1,4 @@
-"""The limits of the format and the local ones (spec, Limits)."""
+"""The limits of the format and the local limits (spec, Limits)."""
 
 from __future__ import annotations
 

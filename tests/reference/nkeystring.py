@@ -11,7 +11,7 @@ USER: Final = 20 << 3
 
 
 def crc16(data: bytes) -> int:
-    """CRC-16/XMODEM."""
+    """Return the CRC-16/XMODEM."""
     crc = 0
     for byte in data:
         crc ^= byte << 8
@@ -26,7 +26,7 @@ def to_text(raw: bytes) -> str:
 
 
 def from_text(text: str, prefix: bytes) -> bytes:
-    """The 32 bytes of the key; ValueError unless the text is the one spelling of it."""
+    """Return the 32 bytes of a key; raise ValueError unless the text is its canonical string."""
     raw = base64.b32decode(text + "=" * (-len(text) % 8))
     key = raw[len(prefix) : -2]
     if len(key) != 32 or to_text(prefix + key) != text:

@@ -1,4 +1,4 @@
-"""Opening: the sixteen steps of the spec's opening order, one function each or a few."""
+"""Opening: the sixteen steps of the spec's opening order, one or more in each function."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ANYONE: Final = Anyone()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """Who opens, and what it was told to accept."""
+    """The reader: its keys, and what it accepts."""
 
     keys: tuple[bytes, ...]
-    """Own secret keys r: the active ones, then the retired ones."""
+    """The own secret keys r: active ones first, then retired ones."""
     user: bytes | None = None
     zero_user: bool = True
     admission: Admission = ANYONE
@@ -37,18 +37,18 @@ class Reader:
 
     def __post_init__(self) -> None:
         if self.require_signature and not self.admission.can_demand_signatures:
-            raise ValueError("nobody's signature is known here (E-66)")
+            raise ValueError("requiring signatures needs known user keys (E-66)")
 
     @property
     def users(self) -> list[bytes]:
-        """The U to try for each key, in order (spec, Finding one's wrap)."""
+        """Return the U to try for each key, in order (spec, Finding the own wrap)."""
         if self.user is None:
             return [NO_USER]
         return [self.user, NO_USER] if self.zero_user else [self.user]
 
 
 class Wraps(NamedTuple):
-    """Where things are: offset p behind the tags, q and c around the header of wraps."""
+    """Offsets: p after the tags, q and c before and after the header of wraps."""
 
     tags: list[bytes]
     p: int
@@ -75,18 +75,18 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """What is released in step 16."""
+    """The result released in step 16."""
 
     head: Head
     admitted: bool
     signed: bool
     identity: bytes | None
-    """The sender's user key; None where none is known for S (E-65)."""
+    """The user key of the sender; None if none is known for S (E-65)."""
     R: bytes
     U: bytes
     message_id: bytes
     digest: bytes
-    """D, by which receivers compare messages."""
+    """D, for comparing messages across receivers."""
     content_type: str | None
     headers: Headers
     payload: bytes | None
@@ -97,7 +97,7 @@ class Opened:
 
     @property
     def content(self) -> bytes:
-        """The payload, or the granted contents of type 1, joined, as the vectors have it."""
+        """The payload, or the granted contents of type 1, joined, as in the vectors."""
         if self.payload is not None:
             return self.payload
         return b"".join(content for _, content in self.fields)
@@ -112,7 +112,7 @@ def open_envelope(
     position: Position | None = None,
     wire: str | None = None,
 ) -> Opened:
-    """All steps. Without a memory the policy is *file*.
+    """Perform all steps. Without a memory the policy is *file*.
 
     Raises:
         RefusalError: The first check that fails (E-88).
@@ -140,7 +140,7 @@ def open_envelope(
 
 
 def admit(reader: Reader, head: Head) -> Verdict:
-    """Step 4."""
+    """Admit the sender (step 4)."""
     verdict = reader.admission.judge(head.S, head.subject)
     if verdict is None:
         raise RefusalError("sender_not_admitted", 4, "E-62")
@@ -150,7 +150,7 @@ def admit(reader: Reader, head: Head) -> Verdict:
 
 
 def read_tags(data: bytes, at: int, limits: Limits) -> Wraps:
-    """Step 5."""
+    """Read the tags and locate the wraps (step 5)."""
     cursor = Cursor(data, 5, at=at)
     encoded = cursor.binary(Limit(8 * limits.recipients, "E-30"))
     if not encoded or len(encoded) % 8:
@@ -170,7 +170,7 @@ def read_tags(data: bytes, at: int, limits: Limits) -> Wraps:
 
 
 def find(reader: Reader, head: Head, wraps: Wraps) -> list[Candidate]:
-    """Step 6."""
+    """Find the candidates (step 6)."""
     candidates = []
     for r in reader.keys:
         r_public = crypto.pub(r)
@@ -188,7 +188,7 @@ def find(reader: Reader, head: Head, wraps: Wraps) -> list[Candidate]:
 
 
 def unwrap(data: bytes, head: Head, wraps: Wraps, candidates: list[Candidate]) -> Found:
-    """Step 7."""
+    """Verify a wrap (step 7)."""
     t = crypto.sha256(data[: wraps.c])
     for one in candidates:
         dh_e = crypto.x25519(one.r, head.E)
@@ -203,7 +203,7 @@ def unwrap(data: bytes, head: Head, wraps: Wraps, candidates: list[Candidate]) -
 
 
 def open_granted(body: Body, head: Head, found: Found) -> list[tuple[int, int, bytes]]:
-    """The end of step 8, and steps 9 and 10."""
+    """Perform the end of step 8, and steps 9 and 10."""
     check_index(body, found.index)
     keys = {0: found.key}
     if len(body.parts) > 1:
@@ -212,7 +212,7 @@ def open_granted(body: Body, head: Head, found: Found) -> list[tuple[int, int, b
 
 
 def check_subject(reader: Reader, head: Head, wire: str | None) -> None:
-    """Step 11."""
+    """Check the subject (step 11)."""
     if not any(matches(pattern, head.subject) for pattern in reader.subjects):
         rule = "E-68" if head.subject.split(".")[0] == "_XKM" else "E-67"
         raise RefusalError("subject_mismatch", 11, rule)
@@ -223,7 +223,7 @@ def check_subject(reader: Reader, head: Head, wire: str | None) -> None:
 def check_signature(
     reader: Reader, head: Head, body: Body, verdict: Verdict, digest: bytes
 ) -> bool:
-    """Step 14: whether the message is signed, in the sense of E-65."""
+    """Return whether the message is signed in the sense of E-65 (step 14)."""
     counts = bool(verdict.users and body.signature)
     if (reader.require_signature or verdict.signs) and not counts:
         raise RefusalError("signature_missing", 14, "E-66")
@@ -245,7 +245,7 @@ def release(
     digest: bytes,
     signed: bool,
 ) -> Opened:
-    """Step 16."""
+    """Release the message (step 16)."""
     return Opened(
         head=head,
         admitted=verdict.admitted,

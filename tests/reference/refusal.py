@@ -1,4 +1,4 @@
-"""How the reference says no: one exception, with the code, the step and the rule that failed."""
+"""Refusals of the reference: one exception with the code, the step and the rule that failed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ CODES: Final = (
 
 
 class RefusalError(Exception):
-    """An envelope is refused (spec, Opening order and Error codes).
+    """A refusal of an envelope (spec, Opening order and Error codes).
 
-    `rule` is the id of the requirement, so that a vector can be held to the reason it was made
-    for, and not only to the code that many rules share.
+    `rule` is the id of the requirement. A vector can thus be checked for its exact reason, not only
+    for a code that many rules share.
     """
 
     def __init__(self, code: str, step: int, rule: str, *, pending: bool | None = None) -> None:
@@ -43,5 +43,5 @@ class RefusalError(Exception):
 
     @property
     def outside(self) -> Outside:
-        """What others may be told (E-90)."""
+        """The public code (E-90)."""
         return "undecryptable" if self.step <= 7 else "refused"

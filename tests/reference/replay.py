@@ -18,7 +18,7 @@ STRANGERS: Final = b""
 
 
 class Position(NamedTuple):
-    """Where a stream holds the message."""
+    """The position of the message in a stream."""
 
     stream: str
     sequence: int
@@ -29,14 +29,14 @@ class Memory(Protocol):
     """The memory of one scope; each scope has its own (E-70)."""
 
     def fresh(self, head: Head, *, now: int, position: Position | None) -> None:
-        """Step 13, behind the expiry."""
+        """Check freshness, after the expiry (step 13)."""
 
     def mark(self, head: Head, *, admitted: bool, now: int, position: Position | None) -> None:
-        """Step 15: test and mark as one (E-72)."""
+        """Test and mark in one step (step 15, E-72)."""
 
 
 class FileMemory:
-    """Policy *file*: neither freshness nor replay."""
+    """Policy *file*: neither freshness nor replay is checked."""
 
     def fresh(self, head: Head, *, now: int, position: Position | None) -> None:
         pass
@@ -65,16 +65,16 @@ class Mark(NamedTuple):
 
 @dataclass
 class Marks:
-    """Marks and floors, looked at as a whole each time: nothing here is fast."""
+    """Marks and floors, recomputed as a whole each time; slow."""
 
     budget: int
     budget_of_strangers: int
     marks: dict[Triple, Mark] = field(default_factory=dict)
     pages: dict[PageName, float] = field(default_factory=dict)
-    """In the order in which they were made; with the time of the last new mark."""
+    """Pages in order of creation, with the time of the last new mark."""
     session_floors: dict[Session, int] = field(default_factory=dict)
     floors: dict[bytes, int] = field(default_factory=lambda: {STRANGERS: 0})
-    """Of the strangers, and of every sender that has a record, in the order of their records."""
+    """Floors of the strangers and of every sender with a record, in the order of their records."""
 
     def owner(self, sender: bytes) -> bytes:
         return sender if sender in self.floors else STRANGERS
@@ -115,7 +115,7 @@ class Marks:
         return 600 + 320 * len(sessions) + sum(pages)
 
     def shrink(self, owners: list[bytes], budget: int, keep: PageName, at: float) -> None:
-        """E-79."""
+        """Drop pages until the budgets are met (E-79)."""
         if sum(map(self.charge, owners)) <= budget:
             return
         idle = [page for one in owners for page in self.pages_of(one)]
@@ -129,7 +129,7 @@ class Marks:
             self.drop(idle.pop(0) if idle else order[0])
 
     def drop(self, page: PageName) -> None:
-        """E-78."""
+        """Forget a page (E-78)."""
         session, owner = page[:2], self.owner(page[0])
         newest = max(self.marks[one].created for one in self.in_page(page))
         self.session_floors[session] = max(self.session_floors[session], newest)
@@ -140,13 +140,13 @@ class Marks:
             self.floors[owner] = max(self.floors[owner], self.session_floors.pop(session))
 
     def forget_senders(self, owners: list[bytes]) -> None:
-        """The records fill the budget."""
+        """Forget senders without sessions: their records fill the budget."""
         for one in owners:
             if one != STRANGERS and not any(session[0] == one for session in self.session_floors):
                 self.floors[STRANGERS] = max(self.floors[STRANGERS], self.floors.pop(one))
 
     def sweep(self, horizon: int) -> None:
-        """A live reader may forget what is stale anyway."""
+        """Forget pages that are stale in any case, as a live reader may."""
         for page in list(self.pages):
             if max(self.marks[one].created for one in self.in_page(page)) < horizon:
                 self.drop(page)
@@ -159,7 +159,7 @@ class LiveMemory:
     started: int
     limits: Limits = field(default_factory=Limits)
     complete: bool = False
-    """It holds every mark made before `started` (E-74)."""
+    """Whether it holds every mark made before `started` (E-74)."""
     sweeps: bool = False
     at: float = 0.0
     """Seconds of the reader's monotonic clock."""
@@ -188,7 +188,7 @@ class Pending:
     admitted: bool
     in_hand: bool
     turn: int
-    """Counts what happens: the lesser, the longer ago it was opened or released."""
+    """An event counter: a lower value was opened or released earlier."""
 
 
 @dataclass
@@ -241,11 +241,11 @@ class StreamMemory:
 
     @staticmethod
     def order(one: Pending) -> tuple[bool, int]:
-        """E-86: waiting ones before those in hand."""
+        """Sort key for forgetting: waiting messages before those in hand (E-86)."""
         return one.in_hand, one.turn
 
     def settle(self, head: Head, *, handled: bool) -> None:
-        """E-85."""
+        """Mark the message, or forget it without a mark (E-85)."""
         known = self.pending.get(triple(head))
         if known is None or known.tail != head.nonce_tail:
             return

@@ -22,7 +22,7 @@ WHOLE: Final = frozenset({0})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipient:
-    """A pair (R, U), and the positions of the parts that it is granted."""
+    """A pair (R, U), and the positions of its granted parts."""
 
     R: bytes
     U: bytes = NO_USER
@@ -30,7 +30,7 @@ class Recipient:
 
 
 class Part(NamedTuple):
-    """A part before encryption; a padded type comes with its plaintext padded already."""
+    """A part before encryption; for a padded type, the plaintext is already padded."""
 
     type: int
     plaintext: bytes
@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """Everything that determines an envelope: the same inputs are the same bytes."""
+    """Everything that determines an envelope: equal inputs give equal bytes."""
 
     s: bytes
     e: bytes
@@ -69,7 +69,7 @@ class Inputs:
 
 
 def merge(recipients: tuple[Recipient, ...], parts: tuple[Part, ...]) -> list[Recipient]:
-    """E-28, and sealing order, step 1: who gets no field of a document is no recipient."""
+    """Merge recipients, and drop those without a field (E-28; sealing order, step 1)."""
     merged: dict[tuple[bytes, bytes], Recipient] = {}
     for one in recipients:
         if not crypto.is_sound(one.R):
@@ -82,18 +82,18 @@ def merge(recipients: tuple[Recipient, ...], parts: tuple[Part, ...]) -> list[Re
         useful = {j for j, part in enumerate(parts) if part.type % PADDED == FIELDS}
     kept = [one for one in merged.values() if one.grants & useful]
     if not kept:
-        raise ValueError("nobody is left to seal to")
+        raise ValueError("no recipients left")
     return kept
 
 
 def view_grants(recipients: list[Recipient]) -> list[frozenset[int]]:
-    """The distinct sets of granted parts, in the order in which they first appear."""
+    """Return the distinct sets of granted parts, in order of first appearance."""
     return list(dict.fromkeys(one.grants for one in recipients))
 
 
 @lru_cache(maxsize=4096)
 def static_keys(s: bytes, s_public: bytes, r_public: bytes, u: bytes) -> tuple[bytes, bytes]:
-    """tag_key and auth_key, kept while both static keys live (spec, Pair keys)."""
+    """Return tag_key and auth_key, cached (spec, Pair keys)."""
     dh_s = crypto.x25519(s, r_public)
     if dh_s == crypto.ZERO32:
         raise RefusalError("bad_key", 0, "E-2")
@@ -102,7 +102,7 @@ def static_keys(s: bytes, s_public: bytes, r_public: bytes, u: bytes) -> tuple[b
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One recipient of the envelope: its tag, K, and what its wrap holds."""
+    """One recipient of the envelope: its tag, K, and the content of its wrap."""
 
     tag: bytes
     K: bytes
@@ -114,7 +114,7 @@ class Row:
 
 
 def rows(inputs: Inputs, head: Head, recipients: list[Recipient]) -> list[Row]:
-    """Sealing order, step 3: one row per recipient, sorted by tag."""
+    """Return one row per recipient, sorted by tag (sealing order, step 3)."""
     grants = view_grants(recipients)
     result = []
     for one in recipients:
@@ -151,7 +151,7 @@ def sign(seed: bytes, message: bytes) -> bytes:
 
 
 def seal_envelope(inputs: Inputs) -> bytes:
-    """The envelope, of inputs that a sealer accepts (E-1, E-2, E-9, E-28, E-29)."""
+    """Seal inputs that a sealer accepts (E-1, E-2, E-9, E-28, E-29)."""
     recipients = merge(inputs.recipients, inputs.parts)
     head = inputs.head
     table = rows(inputs, head, recipients)
@@ -184,7 +184,7 @@ def seal_envelope(inputs: Inputs) -> bytes:
 
 
 def check_form(envelope: bytes, q: int) -> None:
-    """E-9: refuse what a reader would refuse by its form, with the reader's code."""
+    """Refuse inputs whose envelope's form a reader would refuse, with the reader's code (E-9)."""
     limits = Limits(envelope=len(envelope))
     read_magic(envelope)
     head, at = read_head(envelope, limits)
@@ -199,7 +199,7 @@ def check_form(envelope: bytes, q: int) -> None:
 def length(
     *, n: int, head: int, views: list[int], parts: list[int], signature: int
 ) -> int:  # fmt: skip
-    """The length formula (spec, Envelope), from lengths only."""
+    """Compute the length from lengths only (spec, Envelope)."""
 
     def ah(x: int) -> int:
         return 1 if x <= 15 else 3

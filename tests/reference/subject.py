@@ -6,7 +6,7 @@ RESERVED = "_XKM"
 
 
 def is_subject(text: str) -> bool:
-    """The rules of E-20; the length in bytes is checked where the header is read (E-16)."""
+    """Check the rules of E-20; the length in bytes is checked with the header (E-16)."""
     raw = text.encode()
     if not 1 <= len(raw) <= 255:
         return False
@@ -16,7 +16,7 @@ def is_subject(text: str) -> bool:
 
 
 def matches(pattern: str, subject: str) -> bool:
-    """Whether an expected subject or pattern takes a sealed subject (E-67, E-68)."""
+    """Return whether an expected subject or pattern matches a sealed subject (E-67, E-68)."""
     wanted, tokens = pattern.split("."), subject.split(".")
     wild = "*" in wanted or wanted[-1] == ">"
     if not wild:

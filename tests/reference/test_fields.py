@@ -73,7 +73,7 @@ def test_examples_of_values(text: str) -> None:
 
 
 def overview(heading: str) -> list[str]:
-    """The lines of the indented block behind a text of the specification."""
+    """Return the lines of the indented block after a text of the specification."""
     block = re.search(re.escape(heading) + r"\n\n((?:    .*\n)+)", SPEC)
     assert block is not None
     return [line[4:] for line in block[1].splitlines()]
@@ -113,7 +113,7 @@ def test_how_long_the_longest_integer_is() -> None:
         (WITHHELD, "malformed"),
     ],
 )
-def test_what_is_no_document(value: object, code: str) -> None:
+def test_a_value_that_is_not_a_document_is_refused(value: object, code: str) -> None:
     with pytest.raises(FieldsRefusalError, match=code):
         list(fields_of([value], LIMITS))
 
@@ -153,7 +153,7 @@ RULES: Final = st.lists(st.builds(Rule, PERMISSIONS, PATTERNS), max_size=4)
 
 
 def placed(document: Document, path: tuple[str | int, ...] = ()) -> dict[Any, str]:
-    """Fields by path, markers left out."""
+    """Return the fields by path, without markers."""
     if document is WITHHELD:
         return {}
     if not isinstance(document, list | dict) or not document:
@@ -191,7 +191,7 @@ def test_a_reader_gets_exactly_what_it_may(
 
 
 def live(rules: Iterable[Rule]) -> Policy:
-    """A policy without the rules that can never match."""
+    """Return a policy without rules that can never match."""
     policy = Policy(())
     for rule in rules:
         longer = Policy((*policy.rules, rule))
@@ -201,7 +201,7 @@ def live(rules: Iterable[Rule]) -> Policy:
 
 
 def covers(rule: Rule, path: tuple[str | int, ...]) -> bool:
-    """By a regular expression, for patterns without filters."""
+    """Return whether a rule covers a path, by a regular expression; no filters."""
     [pattern] = rule.patterns
     forms = {"*": "/[^/]*", "**": "(?:/[^/]*)*", '""': "/"}
     parts = pattern.split("/")[1:]

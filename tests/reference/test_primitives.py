@@ -51,7 +51,7 @@ def test_only_the_shortest_header_is_read(kind: str) -> None:
 
 
 def seal_header(kind: str, value: int) -> bytes:
-    """msgpack's own idea of the shortest header, from its specification."""
+    """Return the shortest header by msgpack's own specification."""
     fixed = {"uint": (0x7F, 0), "str": (31, 0xA0), "array": (15, 0x90)}
     wide = {
         "uint": "cc cd ce cf",
@@ -147,7 +147,7 @@ def test_patterns(pattern: str, subject: str, expected: bool) -> None:
 @pytest.mark.parametrize(
     "subject", ["", ".", "a.", ".a", "a..b", "a b", "a*", ">", "a\x7f", "a\n", "a" * 256]
 )
-def test_what_is_no_subject(subject: str) -> None:
+def test_invalid_subjects_are_refused(subject: str) -> None:
     assert not is_subject(subject)
 
 

@@ -1,4 +1,4 @@
-"""The reference seals what it opens, and both do what the specification states in numbers."""
+"""The reference opens what it seals, and follows the numbers of the specification."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IDENTITY = ed25519.public(SEED)
 
 
 def inputs(**changes: object) -> Inputs:
-    """The smallest envelope, with changes."""
+    """Return the inputs of the smallest envelope, with changes."""
     smallest = Inputs(
         s=S,
         e=b"e" * 32,
@@ -77,7 +77,7 @@ def expected_length(given: Inputs) -> int:
 
 
 def open_all(secrets: dict[bytes, bytes], given: Inputs, envelope: bytes) -> None:
-    """Every recipient opens what it was granted."""
+    """Check that every recipient opens its granted parts."""
     kind: Literal["payload", "document"] = (
         "document" if given.parts[0].type % 16 == 1 else "payload"
     )
@@ -193,7 +193,7 @@ def test_a_sealer_merges_recipients_and_drops_those_without_fields() -> None:
         parts,
     )
     assert kept == [Recipient(R=key, grants=frozenset({0, 1}))]
-    with pytest.raises(ValueError, match="nobody"):
+    with pytest.raises(ValueError, match="no recipients left"):
         merge((Recipient(R=other, grants=frozenset({2})),), parts)
 
 

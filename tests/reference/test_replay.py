@@ -1,4 +1,4 @@
-"""Memories of the reference: what no scenario reaches, and that its whole is what its parts say."""
+"""Memories of the reference: cases beyond the scenarios, and a comparison of whole and parts."""
 
 from __future__ import annotations
 
