@@ -1,6 +1,6 @@
-"""Publish and subscribe: Bob reads what is sealed to him, Eve gets the same bytes and cannot.
+"""Publish and subscribe: Bob reads a message sealed to him; Eve gets the same bytes and cannot.
 
-python examples/pubsub.py               # on a nats-server of its own
+python examples/pubsub.py               # starts its own nats-server
 """
 
 import asyncio
