@@ -316,9 +316,7 @@ async def run(problems: Problems) -> None:
             for resource in records:
                 if resource["id"] in SHOWN:
                     show_one(resource, receivers, problems)
-            print(
-                f"\n  ({ABSENT}: the role reads nothing of this type and does not request it)"
-            )
+            print(f"\n  ({ABSENT}: the role reads nothing of this type and does not request it)")
             show_outsider(outsider, problems)
             await search_disk(server, api, str(sender.public), records, problems)
             info = await api.request("STREAM.INFO.XKM_UNPROVEN")

@@ -89,9 +89,7 @@ def main(arguments: list[str]) -> None:
         if resource["id"] == wanted:
             shown = views
 
-    print(
-        f"{len(records):,} resources sealed, each once for all roles. Fields each role saw:\n"
-    )
+    print(f"{len(records):,} resources sealed, each once for all roles. Fields each role saw:\n")
     heads = ("", "resources", *ROLES)
     rows = [(kind, *(f"{counts[head]:>6,}" for head in heads[1:])) for kind, counts in seen.items()]
     print_table([heads, *rows])
