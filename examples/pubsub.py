@@ -29,7 +29,7 @@ async def main(url: str) -> None:
         await alice.publish("orders.new", b"7 lamps", to="bob", headers={"Trace": "4bf9"})
         order = await anext(orders)
         print("bob:", order.subject, order.data.decode(), order.headers["Trace"])
-        await alice.publish("orders.new", b"for everybody", to=["bob", EVE.public])
+        await alice.publish("orders.new", b"for all", to=["bob", EVE.public])
         print("eve:", (await anext(overheard)).data.decode())
 
 
