@@ -1,6 +1,6 @@
-"""One document for a clinic and a biller: each sees its part of the same message.
+"""One document for a clinic and a billing office: each sees its part of the same message.
 
-python examples/documents_nats.py       # on a nats-server of its own
+python examples/documents_nats.py       # starts its own nats-server
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Hello Secure World: a NATS server, two receivers, and a message that one of them can read.
+"""Hello Secure World: a NATS server, two receivers, and a message that only one can read.
 
-Runs the programs as a user would, each in its own process, and ends all of them.
+Runs each program in its own process, as a user would, and ends all of them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Keep signals until the end of a block: what it starts is known then, and can be ended."""
+    """Defer signals to the end of a block, when the process it starts can be ended."""
     came: list[int] = []
     handlers = {
         each: signal.signal(each, lambda number, _: came.append(number)) for each in SIGNALS
@@ -37,7 +37,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def start(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program that ends with the stack; both of its streams arrive as one."""
+    """Start a program that the stack ends; its stderr is merged into its stdout."""
     command = [sys.executable, "-m", *arguments]
     with undisturbed():
         process = subprocess.Popen(
@@ -48,7 +48,7 @@ def start(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_key(receiver: subprocess.Popen[str]) -> str:
-    """Read a receiver's output up to its public key: it listens then."""
+    """Read a receiver's output up to its public key, which it prints when it is subscribed."""
     assert receiver.stdout is not None
     said = []
     for line in receiver.stdout:
@@ -59,13 +59,13 @@ def wait_for_key(receiver: subprocess.Popen[str]) -> str:
 
 
 def show(name: str, text: str) -> None:
-    """Print what a program said behind its name."""
+    """Print a program's output, each line after the program's name."""
     for line in text.splitlines():
         print(f"{name:>7} | {line}")
 
 
 def stop(process: subprocess.Popen[str]) -> None:
-    """End a process, whatever it does, and wait for it."""
+    """Kill a process that still runs, and wait for it."""
     if process.poll() is None:
         process.kill()
     process.wait()
@@ -74,7 +74,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def main() -> int:
-    """Run the story; return 0 if the one could read and the other could not."""
+    """Run the demonstration; return 0 if Bob could read the message and Eve could not."""
     with ExitStack() as stack:
         with undisturbed():
             server = stack.enter_context(NATSServer())
@@ -95,12 +95,12 @@ def main() -> int:
     if codes == {"bob": 0, "eve": 3}:
         print("\nBob read it. Eve received the same bytes and could not.")
         return 0
-    print(f"\nThis is not how it should have gone: {codes}", file=sys.stderr)
+    print(f"\nUnexpected exit codes: {codes}", file=sys.stderr)
     return 1
 
 
 def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """Turn the first signal into an exception, so that everything that was started is ended."""
+    """Turn the first signal into an exception, so that every started process is ended."""
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     raise SystemExit(128 + number)
@@ -111,6 +111,6 @@ if __name__ == "__main__":
         signal.signal(number, interrupted)
     try:
         sys.exit(main())
-    except BrokenPipeError:  # nobody reads on; everything that was started has been ended
+    except BrokenPipeError:  # stdout is closed; every started process has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -1,9 +1,9 @@
-"""A worker of a stream: opens what comes, prints it, and acknowledges it after that.
+"""A stream worker: opens each message, prints it, then acknowledges it.
 
     python examples/jetstream_worker.py nats://127.0.0.1:4222 bob.seed peers.toml
 
-What it cannot open goes to the quarantine (`xkeymsg quarantine init` makes it), and does not stop
-it. Ctrl-C, or SIGTERM, ends it when what has come is handled.
+Undecryptable messages go to quarantine (`xkeymsg quarantine init` creates it) and do not stop the
+worker. Ctrl-C or SIGTERM stops it after it has handled the messages already delivered.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from xkeymsg import DurableOptions, Message, PeersFile, read_seed
 
 
 async def handle(message: Message) -> None:
-    """Print a message: when this returns, it is acknowledged."""
+    """Print a message, which is acknowledged when this returns."""
     print(message.subject, message.data.decode(errors="replace"), flush=True)
 
 
 async def main(server: str, seed: str, peers: str) -> None:
-    """Consume until a signal comes."""
+    """Consume until a signal arrives."""
     key, trust = read_seed(seed), PeersFile(peers)
     async with xkeymsg.connect(server, key=key, trust=trust) as client:
         worker = client.js.consume(

@@ -1,6 +1,6 @@
-"""Publish and subscribe: Bob reads what is sealed to him, Eve gets the same bytes and cannot.
+"""Publish and subscribe: Bob reads a message sealed to him; Eve gets the same bytes and cannot.
 
-python examples/pubsub.py               # on a nats-server of its own
+python examples/pubsub.py               # starts its own nats-server
 """
 
 import asyncio
@@ -29,7 +29,7 @@ async def main(url: str) -> None:
         await alice.publish("orders.new", b"7 lamps", to="bob", headers={"Trace": "4bf9"})
         order = await anext(orders)
         print("bob:", order.subject, order.data.decode(), order.headers["Trace"])
-        await alice.publish("orders.new", b"for everybody", to=["bob", EVE.public])
+        await alice.publish("orders.new", b"for all", to=["bob", EVE.public])
         print("eve:", (await anext(overheard)).data.decode())
 
 

@@ -1,6 +1,6 @@
-"""Request and reply: a service that answers, and one that says why it does not.
+"""Request and reply: a service that answers a request, or says why it does not.
 
-python examples/request_reply.py        # on a nats-server of its own
+python examples/request_reply.py        # starts its own nats-server
 """
 
 import asyncio

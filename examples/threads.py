@@ -1,6 +1,6 @@
-"""A program with threads and no `await`: the client lives in an event loop of its own, beside it.
+"""A threaded program without `await`: the client runs in an event loop in another thread.
 
-python examples/threads.py              # on a nats-server of its own
+python examples/threads.py              # starts its own nats-server
 """
 
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The demonstration finds what is wrong: a message that does not come, and plaintext on a disk."""
+"""The demonstration detects a missing message and plaintext on a disk."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_a_leak_and_a_loss_are_found(
     monkeypatch.setattr(demo, "FLUSH", 2.0)
     assert demo.main() == 1
     printed, said = capsys.readouterr()
-    assert "This is not how it should be: plaintext is on the disk" in said
-    assert "847 of 848 messages came to clinic" in said
+    assert "error: plaintext on the disk" in said
+    assert "error: clinic received 847 of 848 messages" in said
     assert "There is no plaintext" not in printed
 
 

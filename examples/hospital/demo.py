@@ -1,10 +1,10 @@
-"""The hospital at work: a server that cannot read, and four receivers that each read their part.
+"""The hospital over NATS: a server that cannot read, four receivers that each read their part.
 
     python -m examples.hospital.demo
 
-Starts a nats-server with JetStream and four receiver daemons, each with a key of its own; streams
-all 1,066 FHIR resources as sealed documents; shows what came, what an outsider sees, and what is
-on the server's disk. Exits with 1 if anything is not as it should be; leaves nothing behind.
+Starts a nats-server with JetStream and four receiver daemons, each with its own key; publishes all
+1,066 FHIR resources as sealed documents; shows what each receiver read, what an outsider sees, and
+what is on the server's disk. Exits with 1 if a check fails; removes everything that it created.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ STUDIED = {"Observation", "Condition"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_FLIGHT = 64
 PATIENCE = 60.0
-"""Seconds without another message after which no more is waited for."""
+"""Seconds to wait for another message."""
 FLUSH = 60.0
-"""Seconds in which the server has written what it has taken."""
+"""Seconds to wait until the server has written its messages to disk."""
 
 PATIENT = "018f428e-34f6-4707-8009-5ad742f901e7"
 OBSERVATION = "f13d3b8d-0097-4b35-8d6e-31c73ac2601c"
 SHOWN = {
     PATIENT: {
         "/name/0/family": "family name",
-        "/birthDate": "born",
+        "/birthDate": "birth date",
         "/address/0/line/0": "street",
         "/telecom/0/value": "telephone",
         "/maritalStatus/text": "marital status",
-        "/address/0/extension/0/extension/0/valueDecimal": "latitude of home",
+        "/address/0/extension/0/extension/0/valueDecimal": "home latitude",
     },
     OBSERVATION: {
-        "/code/coding/0/display": "what was found",
-        "/component/1/valueQuantity/value": "how much",
-        "/effectiveDateTime": "when",
-        "/subject/reference": "whose it is",
+        "/code/coding/0/display": "finding",
+        "/component/1/valueQuantity/value": "value",
+        "/effectiveDateTime": "time",
+        "/subject/reference": "patient",
     },
 }
 VISIBLE = ("format", "bytes", "message id", "sender", "created", "subject", "recipients")
@@ -72,7 +72,7 @@ WITHHELD, ABSENT = "WITHHELD", "-"
 
 
 def is_for(role: str, kind: str) -> bool:
-    """Tell whether anything in a resource of that type is for a role: else it does not ask."""
+    """Return whether a role may read anything in resources of a type, and so subscribes to it."""
     match role:
         case "audit":
             return True
@@ -85,22 +85,22 @@ def is_for(role: str, kind: str) -> bool:
 
 
 class Problems:
-    """What is not as it should be."""
+    """The checks that failed."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def check(self, holds: object, otherwise: str) -> None:
-        """Take note of what does not hold."""
+        """Record a failure if a condition does not hold."""
         if not holds:
             self.found.append(otherwise)
 
 
-# --- before ---------------------------------------------------------------------------------------
+# --- set-up ---------------------------------------------------------------------------------------
 
 
 async def set_up(api: API, kinds: set[str]) -> None:
-    """Make the stream, and a durable for each role: of the types of which it may read anything."""
+    """Create the stream, and for each role a durable with the types that it may read from."""
     await api.request(f"STREAM.CREATE.{STREAM}", {"name": STREAM, "subjects": ["ehr.>"]})
     for role in ROLES:
         wanted = sorted(f"ehr.{kind}" for kind in kinds if is_for(role, kind))
@@ -109,7 +109,7 @@ async def set_up(api: API, kinds: set[str]) -> None:
 
 
 def write_peers(path: Path, sender: XKeyPair, receivers: Iterable[Receiver]) -> Peers:
-    """Write who may send, for the receivers; return who reads what, for the sender."""
+    """Write the receivers' peers file; return the sender's peers."""
     path.write_text(f'[peers.ward]\nxkey = "{sender.public}"\nsubjects = ["ehr.>"]\n')
     return Peers.parse(
         "".join(
@@ -123,7 +123,7 @@ def write_peers(path: Path, sender: XKeyPair, receivers: Iterable[Receiver]) -> 
 
 
 async def send(client: Client, records: list[dict[str, Any]]) -> None:
-    """Seal every resource, each once for all roles, and have the stream keep it."""
+    """Seal every resource once for all roles, and publish it to the stream."""
     policy, room = Policy.load(HERE / "policy.toml"), asyncio.Semaphore(IN_FLIGHT)
 
     async def publish(resource: dict[str, Any]) -> None:
@@ -137,20 +137,20 @@ async def send(client: Client, records: list[dict[str, Any]]) -> None:
 
 
 class Outsider:
-    """Somebody who may read all of the stream, and has no key that counts."""
+    """A subscriber that may read the whole stream but holds no recipient key."""
 
     def __init__(self) -> None:
         self.key = XKeyPair.generate()
         self.messages: list[bytes] = []
 
     async def listen(self, subscription: RawSubscription) -> None:
-        """Take what comes."""
+        """Collect every message."""
         async for raw in subscription:
             self.messages.append(raw.data)
 
 
 async def watch(screen: Screen, receivers: list[Receiver], outsider: Outsider, total: int) -> None:
-    """Draw the table until everything has come, or nothing more does."""
+    """Draw the table until every message has arrived, or none has for `PATIENCE` seconds."""
     rows, since = counted(receivers, outsider, total), time.monotonic()
     while not all(each.is_done for each in receivers) or len(outsider.messages) < total:
         screen.draw(rows)
@@ -164,7 +164,7 @@ async def watch(screen: Screen, receivers: list[Receiver], outsider: Outsider, t
 
 
 def counted(receivers: list[Receiver], outsider: Outsider, total: int) -> Rows:
-    """Return the table of who received what."""
+    """Return the table of received messages."""
     rows = [("", "messages", "of", "fields read")]
     rows += [
         (each.role, f"{len(each.seen):,}", f"{each.expected:,}", f"{each.fields:,}")
@@ -177,21 +177,21 @@ def counted(receivers: list[Receiver], outsider: Outsider, total: int) -> Rows:
 
 
 def show_one(resource: dict[str, Any], receivers: list[Receiver], problems: Problems) -> None:
-    """Show what each role saw of one and the same message."""
+    """Show what each role saw of the same message."""
     kind, everything = resource["resourceType"], dict(fields(resource))
     audit = next(each for each in receivers if each.role == "audit")
     message = next(
         (name for name, each in audit.seen.items() if each["document"] == document_of(resource)), ""
     )
-    problems.check(message, f"{kind} {resource['id']} did not come to audit")
+    problems.check(message, f"audit did not receive {kind} {resource['id']}")
     views = [_view(each, message, kind) for each in receivers]
-    print(f"\nWhat each sees of one and the same message, {kind} {resource['id'][:8]}…:\n")
+    print(f"\nWhat each role sees of the same message, {kind} {resource['id'][:8]}…:\n")
     rows: Rows = [("", *ROLES)]
     for path, title in SHOWN[resource["id"]].items():
         cells = []
         for view in views:
             got = None if view is None else view.get(path)
-            problems.check(got in (None, everything[path]), f"another value came at {path}")
+            problems.check(got in (None, everything[path]), f"{path}: the received value differs")
             cells.append(ABSENT if view is None else WITHHELD if got is None else short(got))
         rows.append((title, *cells))
     for line in table(rows):
@@ -199,21 +199,21 @@ def show_one(resource: dict[str, Any], receivers: list[Receiver], problems: Prob
 
 
 def _view(receiver: Receiver, message: str, kind: str) -> dict[str, Any] | None:
-    """Return what a role saw of a message; None if it did not come to it."""
+    """Return what a role saw of a message; None if it did not receive it."""
     record = receiver.seen.get(message)
     return None if record is None else dict(fields(record["document"][kind]))
 
 
 def short(value: object) -> str:
-    """Return a value so that it fits a column."""
+    """Return a value cut to the width of a column."""
     text = str(value)
     return text if len(text) <= 14 else f"{text[:13]}…"
 
 
 def show_outsider(outsider: Outsider, problems: Problems) -> None:
-    """Show what somebody sees who may read all of the stream, and has no key that counts."""
+    """Show what a subscriber without a recipient key sees."""
     sealed = outsider.messages[-1]
-    print("\nWhat an outsider sees, who reads all of the stream and has no key that counts:\n")
+    print("\nWhat an outsider sees, who reads the whole stream but holds no recipient key:\n")
     done = subprocess.run(
         [sys.executable, "-m", "xkeymsg.cli", "inspect"],
         input=sealed, capture_output=True, check=True,
@@ -233,15 +233,15 @@ def show_outsider(outsider: Outsider, problems: Problems) -> None:
 async def search_disk(
     server: NATSServer, api: API, sender: str, records: list[dict[str, Any]], problems: Problems
 ) -> None:
-    """Search the server's store for every text of every resource, and show that it would find."""
+    """Search the server's store for every text of every resource, and check the search itself."""
     wanted = {text for resource in records for text in texts(resource)}
     deadline = time.monotonic() + FLUSH
-    while True:  # what the server has in mind, it writes in a moment
+    while True:  # the server writes messages to disk with a delay
         found = search(server.directory, [*wanted, sender])
         if found.texts.get(sender, 0) >= len(records) or time.monotonic() > deadline:
             break
         await asyncio.sleep(0.2)
-    # The same search, of a stream into which one resource goes as it is.
+    # Control: the same search, of a stream with one resource in plaintext.
     planted = json.dumps(records[0], ensure_ascii=False).encode()
     await api.request(f"STREAM.CREATE.{PLAIN}", {"name": PLAIN, "subjects": ["plain"]})
     await api.link.request("plain", planted, timeout=PATIENCE)
@@ -249,39 +249,39 @@ async def search_disk(
     control = search(plain, wanted)
     keys = found.texts.pop(sender, 0)
     print(
-        f"\nWhat is on the server's disk: {found.size:,} bytes, searched for {len(wanted):,} names,"
+        f"\nThe server's disk: {found.size:,} bytes, searched for {len(wanted):,} names,"
         f" addresses,\nidentifiers and other texts of the resources:\n"
     )
     rows: Rows = [
         ("", "found"),
         ("texts of the resources", f"{len(found.texts):,}"),
         ("the sender's public key, which every message carries", f"{keys:,}"),
-        ("texts of one resource, when it was sent as it is afterwards", f"{len(control.texts):,}"),
+        ("control: texts of one resource, sent in plaintext afterwards", f"{len(control.texts):,}"),
     ]
     for line in table(rows):
         print(f"  {line}")
-    problems.check(not found.texts, f"plaintext is on the disk: {len(found.texts)} texts")
+    problems.check(not found.texts, f"plaintext on the disk: {len(found.texts)} texts")
     problems.check(keys == len(records), f"{keys} of {len(records)} messages are on the disk")
     least = set(texts(records[0]))
-    problems.check(set(control.texts) >= least, "the search does not find what was planted")
+    problems.check(set(control.texts) >= least, "the search does not find the plaintext control")
 
 
 def check_views(
     records: list[dict[str, Any]], receivers: list[Receiver], problems: Problems
 ) -> None:
-    """Compare what was received with what was sent."""
+    """Compare the received documents with those sent."""
     for each in receivers:
-        count = f"{len(each.seen)} of {each.expected} messages came to {each.role}"
+        count = f"{each.role} received {len(each.seen)} of {each.expected} messages"
         problems.check(len(each.seen) == each.expected, count)
-        problems.check(not each.repeated, f"{each.repeated} came twice to {each.role}")
+        problems.check(not each.repeated, f"{each.role} received {each.repeated} messages twice")
     audit = next(each for each in receivers if each.role == "audit")
     got = sorted(json.dumps(record["document"], sort_keys=True) for record in audit.seen.values())
     sent = sorted(json.dumps(document_of(resource), sort_keys=True) for resource in records)
-    problems.check(got == sent, "what audit received is not what was sent")
+    problems.check(got == sent, "the documents that audit received differ from those sent")
 
 
 async def run(problems: Problems) -> None:
-    """Run the whole story."""
+    """Run the demonstration, and collect its problems."""
     began = time.monotonic()
     records, sender = resources(), XKeyPair.generate()
     kinds = [resource["resourceType"] for resource in records]
@@ -302,8 +302,8 @@ async def run(problems: Problems) -> None:
                 xkeymsg.connect(server.url, key=sender, trust=trust)
             )
             print(
-                f"A nats-server with JetStream, and four receivers, each a daemon with a key of its"
-                f" own.\n{len(records):,} FHIR resources are sealed, each once for all of them:\n"
+                "A nats-server with JetStream, and four receiver daemons, each with its own key."
+                f"\n{len(records):,} FHIR resources are sealed, each once for all receivers:\n"
             )
             outsider = Outsider()
             listening = asyncio.create_task(outsider.listen(await link.subscribe("ehr.>")))
@@ -316,7 +316,7 @@ async def run(problems: Problems) -> None:
             for resource in records:
                 if resource["id"] in SHOWN:
                     show_one(resource, receivers, problems)
-            print(f"\n  ({ABSENT}: nothing in messages of that type is for it, and it takes none)")
+            print(f"\n  ({ABSENT}: the role reads nothing of this type and does not request it)")
             show_outsider(outsider, problems)
             await search_disk(server, api, str(sender.public), records, problems)
             info = await api.request("STREAM.INFO.XKM_UNPROVEN")
@@ -328,9 +328,9 @@ async def run(problems: Problems) -> None:
 
 
 async def interruptible(story: Coroutine[Any, Any, None]) -> None:
-    """Run the story; the first signal cancels it, and everything that was started is ended.
+    """Run a coroutine; the first signal cancels it, so that every started process is ended.
 
-    An exception that a handler raised could stop the event loop in the middle of ending a process.
+    An exception raised by a signal handler could stop the event loop while it ends a process.
     """
     loop, task = asyncio.get_running_loop(), asyncio.create_task(story)
     received: list[int] = []
@@ -349,16 +349,16 @@ async def interruptible(story: Coroutine[Any, Any, None]) -> None:
 
 
 def main() -> int:
-    """Run the story; return 0 if everything was as it should be."""
+    """Run the demonstration; return 0 if every check passed."""
     problems = Problems()
     asyncio.run(interruptible(run(problems)))
     for each in problems.found:
-        print(f"This is not how it should be: {each}", file=sys.stderr)
+        print(f"error: {each}", file=sys.stderr)
     return 1 if problems.found else 0
 
 
 def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """End: nothing has been started yet."""
+    """Exit: no process has been started yet."""
     raise SystemExit(128 + number)
 
 
@@ -367,6 +367,6 @@ if __name__ == "__main__":
         signal.signal(number, interrupted)
     try:
         sys.exit(main())
-    except BrokenPipeError:  # nobody reads on; everything that was started has been ended
+    except BrokenPipeError:  # stdout is closed; every started process has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

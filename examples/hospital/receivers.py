@@ -1,4 +1,4 @@
-"""Receivers as a hospital would run them: each a daemon of its own, with a key of its own."""
+"""The hospital's receivers: one daemon for each role, each with its own key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from examples.hospital.roles import fields
 from xkeymsg import XKeyPair, write_seed
 
 PATIENCE = 120.0
-"""Seconds in which a receiver is ready, or ended."""
+"""Seconds that a receiver may take to start, and to stop."""
 LONGEST = 1 << 20
 
 CONFIG = """\
@@ -40,14 +40,14 @@ create = true
 
 
 class Receiver:
-    """One role's daemon, and what it has handed on so far."""
+    """One role's daemon, and the records that it has printed."""
 
     def __init__(self, role: str, folder: Path, expected: int) -> None:
         self.role = role
         self.expected = expected
         self.key = XKeyPair.generate()
         self.seen: dict[str, dict[str, Any]] = {}
-        """By message id, the record of each message as the daemon printed it."""
+        """Records as the daemon printed them, by message id."""
         self.repeated = 0
         self.fields = 0
         self._folder = folder
@@ -55,12 +55,12 @@ class Receiver:
 
     @property
     def is_done(self) -> bool:
-        """Whether everything has come."""
+        """Whether every expected message has arrived."""
         return len(self.seen) >= self.expected
 
     @contextlib.asynccontextmanager
     async def running(self, url: str, stream: str) -> AsyncIterator[None]:
-        """Run the daemon during a block; it is told to stop, and has to exit with 0."""
+        """Run the daemon during a block, then terminate it; it must exit with 0."""
         path = self._folder / f"{self.role}.toml"
         path.write_text(CONFIG.format(role=self.role, url=url, stream=stream))
         process = await asyncio.create_subprocess_exec(
@@ -81,7 +81,7 @@ class Receiver:
             async with asyncio.timeout(PATIENCE):
                 await asyncio.gather(*reading)
                 if code := await process.wait():
-                    raise SystemExit(f"the receiver of {self.role} ended with {code}")
+                    raise SystemExit(f"the receiver of {self.role} exited with {code}")
         finally:
             for task in reading:
                 task.cancel()
@@ -99,13 +99,13 @@ class Receiver:
 
 
 async def _until_ready(stream: asyncio.StreamReader) -> str:
-    """Return nothing when the daemon says that it is ready, or else all that it said."""
+    """Return an empty text once the daemon is ready, or else all its output."""
     said = []
     async for line in stream:
         if b" ready " in line:
             return ""
         said.append(line.decode())
-    return "".join(said) or "nothing was said"
+    return "".join(said) or "no output"
 
 
 async def _drop(stream: asyncio.StreamReader) -> None:

@@ -1,7 +1,7 @@
-"""One message, four readers: what each of them sees of a hospital's records.
+"""One message, four roles: what each role sees of a hospital's records.
 
-Seals all 1,066 FHIR resources for four roles, opens every message in all of them, and prints how
-much each saw, and a table of one and the same resource. With an argument, the resource of this id.
+Seals all 1,066 FHIR resources for four roles, opens every message as each of them, and prints how
+much each role saw, and a table of one resource: the one whose id is the argument, if there is one.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ SEEN, WITHHELD = "✓", "·"
 
 
 def resources() -> list[dict[str, Any]]:
-    """Read the records, one in each line."""
+    """Read the records, one per line."""
     return [json.loads(line) for line in (HERE / "patients.ndjson").read_text().splitlines()]
 
 
 def document_of(resource: dict[str, Any]) -> dict[str, Any]:
-    """Put the type in front: the patterns of policy.toml begin with it."""
+    """Wrap a resource in its type, with which the patterns of policy.toml begin."""
     return {resource["resourceType"]: resource}
 
 
 def fields(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the path and value of every field; what is withheld is none."""
+    """Yield the path and value of every field, except withheld list items."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for name, item in items:
         if isinstance(item, dict | list):
@@ -43,7 +43,7 @@ def fields(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def opened(opener: Opener, envelope: bytes) -> dict[str, Any]:
-    """Open a message; who may see no field of a document is no recipient of it."""
+    """Return the fields a role sees; none if it may see no field and so is not a recipient."""
     try:
         view = opener.open_document(envelope, subject=SUBJECT)
     except NotARecipientError:
@@ -52,7 +52,7 @@ def opened(opener: Opener, envelope: bytes) -> dict[str, Any]:
 
 
 def print_table(rows: list[tuple[str, ...]]) -> None:
-    """Print columns as wide as what is in them."""
+    """Print left-aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
@@ -60,13 +60,13 @@ def print_table(rows: list[tuple[str, ...]]) -> None:
 
 
 def shorten(value: Any) -> str:
-    """Return a value as JSON that fits a column."""
+    """Return a value as JSON, cut to the width of a column."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
 def main(arguments: list[str]) -> None:
-    """Seal, open, print."""
+    """Seal and open every resource, and print the tables."""
     policy = Policy.load(HERE / "policy.toml")
     keys = {role: XKeyPair.generate() for role in ROLES}
     readers = {role: [pair.public] for role, pair in keys.items()}
@@ -89,13 +89,13 @@ def main(arguments: list[str]) -> None:
         if resource["id"] == wanted:
             shown = views
 
-    print(f"{len(records):,} resources sealed, each once for all. Fields that each role saw:\n")
+    print(f"{len(records):,} resources sealed, each once for all roles. Fields each role saw:\n")
     heads = ("", "resources", *ROLES)
     rows = [(kind, *(f"{counts[head]:>6,}" for head in heads[1:])) for kind, counts in seen.items()]
     print_table([heads, *rows])
     if not shown:
         raise SystemExit(f"\nno resource has the id {wanted}")
-    print("\nOne of them, as each role sees it:\n")
+    print("\nOne resource as each role sees it:\n")
     rows = [
         (path, shorten(value), *(SEEN if path in view else WITHHELD for view in shown.values()))
         for path, value in shown["audit"].items()

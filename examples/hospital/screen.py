@@ -1,4 +1,4 @@
-"""A table that fills in while it is looked at; where nobody looks, lines."""
+"""A table that is redrawn on a terminal, and printed once elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Rows = list[tuple[str, ...]]
 
 
 def table(rows: Rows) -> list[str]:
-    """Return lines with columns as wide as what is in them; numbers stand to the right."""
+    """Return the lines of a table; columns of numbers are right-aligned."""
     columns = [_column(column) for column in zip(*rows, strict=True)]
     return ["  ".join(cells).rstrip() for cells in zip(*columns, strict=True)]
 
@@ -21,14 +21,14 @@ def _column(cells: tuple[str, ...]) -> list[str]:
 
 
 class Screen:
-    """Draws a table over the one before, on a terminal; else the last one alone."""
+    """Draws a table over the previous one on a terminal; elsewhere prints only the last one."""
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._drawn = 0
 
     def draw(self, rows: Rows, *, last: bool = False) -> None:
-        """Show the table as it is now."""
+        """Draw the table."""
         if not self._live and not last:
             return
         lines = table(rows)

@@ -1,4 +1,4 @@
-"""Searches a server's disk for what should not be there, and for what should."""
+"""Searches a server's disk for given texts."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 WINDOW = 8
-"""Bytes that a text has at least to be searched for: shorter ones turn up in noise."""
+"""Least length of a text in bytes: shorter ones occur by chance."""
 
 
 class Found(NamedTuple):
-    """What a search has come to."""
+    """The result of a search."""
 
     files: int
     size: int
-    """Bytes that were searched."""
+    """Number of bytes searched."""
     texts: dict[str, int]
-    """What was found, and how often."""
+    """The texts that were found, with the number of occurrences."""
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield every text of a document that is long enough; what stands for types is none."""
+    """Yield every text of a document that is long enough, except resource types."""
     if isinstance(value, dict):
         for name, item in value.items():
-            if name != "resourceType":  # it is in the subject, which everybody sees
+            if name != "resourceType":  # it is in the subject, which is public
                 yield from texts(item)
     elif isinstance(value, list):
         for item in value:
@@ -34,7 +34,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def search(folder: Path, wanted: Iterable[str]) -> Found:
-    """Search every byte of every file below a folder for every one of many texts."""
+    """Search every file below a folder for many texts at once."""
     starting: dict[bytes, list[bytes]] = {}
     for text in set(wanted):
         needle = text.encode()

@@ -16,7 +16,7 @@ SAID = {
     "pubsub": [
         "bob: orders.new 7 lamps 4bf9",
         "eve: sealed to 1 recipient(s), and none of them is a key held here",
-        "eve: for everybody",
+        "eve: for all",
     ],
     "request_reply": [
         "lamp 12.50",
