@@ -20,9 +20,8 @@ LARGER = {
 """Files that are larger, and how large they may be."""
 
 HABITS = re.compile(
-    r"expected (?:is|are|first|beside)\b|\b(?:is|are) none\b|\banew\b|\bin the place of\b"
-    r"|\bfor ever\b|\bbesides\b|\bsaid aloud\b|\b(?:is|are) said\b",
-    re.IGNORECASE,
+    r"[Ee]xpected (?:is|are|first|beside)\b|\b(?:is|are) none\b|\b[Aa]new\b|\b[Ii]n the place of\b"
+    r"|\b[Ff]or ever\b|\b[Bb]esides\b|\bsaid aloud\b|\b(?:is|are) said\b"
 )
 PROSE = sorted(
     path
