@@ -169,7 +169,7 @@ def test_labels_that_collide_are_refused(label: bytes) -> None:
 
 @pytest.mark.parametrize("label", ["text", bytearray(b"x"), None])
 def test_a_label_is_bytes(label: Any) -> None:
-    with pytest.raises(TypeError, match="a label is bytes"):
+    with pytest.raises(TypeError, match="a label must be bytes"):
         ALICE.derive(label)
 
 

@@ -251,7 +251,7 @@ def test_names_that_differ_in_case_alone_are_told() -> None:
         ),
         (
             f'[peers.a]\nxkey = "{ALICE_USER.public}"',
-            ", [peers.a], xkey: a public key X… begins with X",
+            ", [peers.a], xkey: a public key X… must begin with X",
         ),
         (
             '[peers.a]\nxkey = "XAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA3JP"',
