@@ -277,7 +277,7 @@ def decode_user(text: str) -> bytes:
     """
     raw = nkey.decode_public(nkey.Prefix.USER, text)
     if not any(raw):
-        raise KeyFormatError("the all-zero user key is reserved: it means no user")
+        raise KeyFormatError("a user key of zeros is reserved: it means no user")
     return raw
 
 

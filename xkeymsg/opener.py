@@ -314,7 +314,7 @@ class Opener(SafeRepr):
             self._memory.check_fresh(head, position, now_ms=now_ms)
         signer = reading.signer_of(message) if admission.users else None
         if signer is None and (self._require_signature or admission.always_signs):
-            raise SignatureMissingError("a signature by a known user of the sender is required")
+            raise SignatureMissingError("not signed by a known user of the sender")
         if once:
             self._usage.check(head, position)
             self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
