@@ -35,7 +35,7 @@ MAKERS: Final = {
     "Unlocked": {"envelope.unlock.Unlocker.unlock"},
     "Read": {"envelope.open.read"},
     # The forms of a call: `_release` makes what they name, after all checks.
-    "Message": {"opener", "client.opening.Scope._open_box"},  # xkv1 has no envelope
+    "Message": {"opener", "client.scope.OpeningScope._open_box"},  # xkv1 has no envelope
     "View": {"opener"},
 }
 
