@@ -111,9 +111,9 @@ def test_spare_bits_of_a_seed_have_to_be_zero(bits: int) -> None:
 
 @pytest.mark.parametrize("prefix", [p for p in Prefix if p is not Prefix.CURVE])
 def test_a_key_of_another_kind_is_refused(prefix: Prefix) -> None:
-    with pytest.raises(KeyFormatError, match="begins with X"):
+    with pytest.raises(KeyFormatError, match="must begin with X"):
         nkey.decode_public(Prefix.CURVE, nkey.encode_public(prefix, RAW))
-    with pytest.raises(KeyFormatError, match="begins with SX"):
+    with pytest.raises(KeyFormatError, match="must begin with SX"):
         nkey.decode_seed(Prefix.CURVE, nkey.encode_seed(prefix, RAW))
 
 

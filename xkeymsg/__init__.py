@@ -1,4 +1,4 @@
-"""End-to-end message encryption for NATS: only the receivers that are named can read.
+"""End-to-end message encryption for NATS: only the named recipients can read a message.
 
     >>> from xkeymsg import XKeyPair
     >>> alice, bob, eve = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()
@@ -8,9 +8,9 @@
     >>> eve.open(sealed, alice.public)
     Traceback (most recent call last):
     ...
-    xkeymsg.errors.AuthenticationError: does not authenticate: altered, or not from this sender, …
+    xkeymsg.errors.AuthenticationError: authentication failed: the message was altered, or was not …
 
-`str(bob.public)` is an `X…` key of NATS; `bob.seed()` the `SX…` that every nkeys library reads.
+`str(bob.public)` is a NATS xkey `X…`; `bob.seed()` is its seed `SX…`, for every nkeys library.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ _OVER_NATS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Return what speaks to NATS, and import it only then: nats-py is most of what that costs."""
+    """Import the names that need NATS on first use: nats-py takes most of the import time."""
     if name not in _OVER_NATS:
         raise AttributeError(f"module 'xkeymsg' has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - most programs need none
+    from importlib import import_module  # noqa: PLC0415 - only when needed
 
     value = getattr(import_module(f"xkeymsg.{_OVER_NATS[name]}"), name)
     globals()[name] = value

@@ -1,4 +1,4 @@
-"""`python -m xkeymsg` is `xkeymsg`."""
+"""Entry point of `python -m xkeymsg`."""
 
 from __future__ import annotations
 

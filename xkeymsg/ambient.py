@@ -1,7 +1,7 @@
-"""Randomness, clocks, forks and timers: what the pure layers cannot have of their own.
+"""Randomness, clocks, forks and timers: the only sources of them for the pure layers.
 
-Everything above is a function of its arguments: what needs time or randomness has a private twin
-that takes them as arguments, so that tests and vectors need no patching.
+The layers above are functions of their arguments: each that needs time or randomness has a private
+twin that takes them as arguments, so that tests and vectors need no patching.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from typing import Any
 __all__ = ("after_fork", "call_later", "monotonic", "now_ns", "random_bytes")
 
 random_bytes = os.urandom
-"""`random_bytes(n)`: n bytes from the kernel; never buffered: a buffer would repeat after fork."""
+"""`random_bytes(n)`: n bytes from the kernel, unbuffered: a buffer would repeat after a fork."""
 
 now_ns = time.time_ns
-"""`now_ns()`: nanoseconds since 1970, as the system's clock has it."""
+"""`now_ns()`: the system clock, in nanoseconds since 1970."""
 
 monotonic = time.monotonic
-"""`monotonic()`: seconds on a clock that is never set."""
+"""`monotonic()`: seconds on a clock that cannot be set."""
 
-_forgotten: weakref.WeakSet[Any] = weakref.WeakSet()
+_fork_listeners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def after_fork(thing: Any) -> None:
-    """Have `thing._after_fork()` called in every child process, as long as `thing` lives.
+    """Have `thing._after_fork()` called in every forked child while `thing` is alive.
 
-    A lock that another thread held at the moment of the fork stays locked in the child, and a
-    counter would go on in two processes: both have to be made anew.
+    In the child, a lock that another thread held during the fork stays locked, and a counter would
+    continue in both processes: both must be replaced.
     """
-    _forgotten.add(thing)
+    _fork_listeners.add(thing)
 
 
 class _Alarm:
-    """Calls functions at their time, from one daemon thread that starts when there is a first."""
+    """Calls methods when they are due, from a daemon thread that starts with the first."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -52,8 +52,8 @@ class _Alarm:
         with self._condition:
             entry = (monotonic() + seconds, next(self._numbers), weakref.WeakMethod(method))
             if len(self._due) >= self._most:
-                # What is gone by now would stay for its whole time: an hour of a program that makes
-                # a sealer for each message.
+                # Entries of deleted objects would stay until they are due: for an hour, in a
+                # program that makes a sealer for each message.
                 self._due = [each for each in self._due if each[2]() is not None]
                 heapq.heapify(self._due)
                 self._most = max(1024, 2 * len(self._due))
@@ -78,18 +78,18 @@ _alarm = _Alarm()
 
 
 def call_later(seconds: float, method: Callable[[], None]) -> None:
-    """Call a bound method after so many seconds, unless its object is gone by then.
+    """Call a bound method after `seconds`, unless its object is deleted by then.
 
-    The call comes from another thread and must be short.
+    It is called from another thread and must be short.
     """
     _alarm.add(seconds, method)
 
 
 def _in_child() -> None:
-    global _alarm  # noqa: PLW0603 - a child has no thread of its parent
+    global _alarm  # noqa: PLW0603 - the parent's thread does not exist in a child
     _alarm = _Alarm()
-    for thing in list(_forgotten):
-        thing._after_fork()  # noqa: SLF001 - what `after_fork` promises
+    for thing in list(_fork_listeners):
+        thing._after_fork()  # noqa: SLF001 - the protocol of `after_fork`
 
 
 os.register_at_fork(after_in_child=_in_child)

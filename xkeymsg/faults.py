@@ -1,7 +1,7 @@
 """Finds the first value that a document cannot hold, and its place (F-2 to F-6).
 
-It only explains: `fields.splitting` has refused the document already, and refuses it again if
-nothing is found here.
+It only explains the fault: `fields.split` has already refused the document, and still refuses it
+if nothing is found here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def check(document: Any, limits: Limits) -> None:
     """Check a document; errors name the place of the fault.
 
     Raises:
-        MalformedError: If it holds what a document cannot hold (F-2 to F-4).
+        MalformedError: If it holds an unsupported value (F-2 to F-4).
         LimitExceededError: If a number has too many digits (F-5), or it is too deep or too large
             (F-6).
     """
@@ -41,10 +41,10 @@ class _Checker:
         self._limits = limits
         self._nodes = 0
         self.path: list[str | int] = []
-        """Where it is; after an error, where the fault is."""
+        """The current place; after an error, the place of the fault."""
 
     def check(self, value: Any) -> None:
-        """Check a value with everything in it."""
+        """Check a value recursively."""
         items: Iterable[tuple[Any, Any]]
         if type(value) is dict:
             self._enter(2 * len(value))
@@ -58,14 +58,14 @@ class _Checker:
         for name, item in items:
             if type(value) is dict:
                 if type(name) is not str:
-                    raise MalformedError(f"a dict with a name that is a {type(name).__name__}")
+                    raise MalformedError(f"a dict key must be a str, not {type(name).__name__}")
                 _check_scalar(name)
             self.path.append(name)
             self.check(item)
             self.path.pop()
 
     def _enter(self, nodes: int) -> None:
-        """Count what is in a container: one that stands at many places may be small in memory."""
+        """Count the items of a container: one that is shared many times is small in memory."""
         depth = len(self.path)
         if depth >= self._limits.depth:
             raise LimitExceededError("depth of a document", depth + 1, self._limits.depth)
@@ -81,6 +81,6 @@ def _check_scalar(value: Any) -> None:
             raise MalformedError("text with a lone surrogate")
     elif kind is float:
         if not math.isfinite(value):
-            raise MalformedError("a float that is not finite")
+            raise MalformedError("a float must be finite")
     elif kind not in _SCALARS and not (kind is int and is_native(value)):
         encode_ext(value)

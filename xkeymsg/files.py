@@ -1,7 +1,7 @@
-"""Text files that people write: read whole and bounded.
+"""Reads text files that people write, up to a limit.
 
-The one module below the transport that reads them. Such a file decides who may read or send, so a
-file that everybody may write is refused.
+No other module below the transport reads them. Such a file decides who may read or send, so a
+world-writable file is refused.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ MAX_FILE: Final = 1 << 20
 
 
 def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
-    """Return the content of a file, and whether everybody may read it.
+    """Return the content of a file, and whether it is world-readable.
 
     Args:
-        path: The name of the file. A pipe, on which a reader could wait for ever, is refused.
-        error: The class of the error that is raised.
+        path: The path of the file. A pipe, which could block forever, is refused.
+        error: The class of the errors to raise.
 
     Raises:
-        error: If it cannot be read, everybody may write it, or it is above `MAX_FILE`.
+        error: If it cannot be read, is world-writable, or is larger than `MAX_FILE`.
     """
     if is_seed(str(path)):
-        raise error("expected the name of a file, not a secret seed")
+        raise error("expected a file name, not a secret seed")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -41,7 +41,7 @@ def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
                 raise error(f"{path}: not a regular file")
             if mode & stat.S_IWOTH:
                 raise error(
-                    f"{path}: everybody may write it (mode {stat.S_IMODE(mode):04o}); chmod o-w it"
+                    f"{path}: world-writable (mode {stat.S_IMODE(mode):04o}); run chmod o-w"
                 )
             content = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as found:  # ValueError: a NUL in the path
@@ -58,7 +58,7 @@ def read_text(path: Path, error: type[XKeyMsgError]) -> str:
 
 
 def decode_file(content: bytes, source: str, error: type[XKeyMsgError]) -> str:
-    """Return the text in the content of a file, without one byte order mark in front.
+    """Decode the content of a file, without one leading byte order mark.
 
     Raises:
         error: If it is not UTF-8; names `source` and the line.
@@ -67,5 +67,5 @@ def decode_file(content: bytes, source: str, error: type[XKeyMsgError]) -> str:
         return decode_text(content)
     except UnicodeDecodeError as found:
         line = content.count(b"\n", 0, found.start) + 1
-    # Raised out here: what Python raises would hold the content.
+    # Raised outside of the block: Python's exception would hold the content.
     raise error(f"{source}, line {line}: not UTF-8")

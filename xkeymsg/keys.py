@@ -2,21 +2,22 @@
 
 A curve key ("xkey") is an X25519 key in the string form of nkeys: `X…` public, `SX…` secret.
 
-`xkv1` is what `Seal` and `Open` of every nkeys library make and read:
+`xkv1` is the format of `Seal` and `Open` in every nkeys library:
 
     sealed = "xkv1" || nonce (24 random bytes) || XSalsa20-Poly1305(pair key, nonce, data)
 
-with the pair key of NaCl's `crypto_box`. 44 bytes are added. (Source: github.com/nats-io/nkeys,
+with the pair key of NaCl's `crypto_box`. It adds 44 bytes. (Source: github.com/nats-io/nkeys,
 xkeys.go.)
 
-What xkv1 gives: nobody but the two holders of the pair's secret keys can read or alter the data.
-What it does not give, by its construction:
+Only the holders of the pair's two secret keys can read or alter the data. By construction, xkv1
+has these limits:
 
-- The subject, the time and the recipient are not bound: a broker can deliver the bytes under
-  another subject, again, or years later.
-- It reflects: the pair key has no direction, so Alice's box to Bob opens as Bob's box to Alice.
-- It is no signature: Bob can make a box "from Alice", and so can a thief of Bob's key.
-- Theft of either secret key opens everything that was ever sealed between the two.
+- It binds neither subject, time nor recipient: a broker can deliver the bytes under another
+  subject, again, or years later.
+- It permits reflection: the pair key has no direction, so Alice's box to Bob also opens as Bob's
+  box to Alice.
+- It is not a signature: Bob, or a thief of Bob's key, can forge a box from Alice.
+- It has no forward secrecy: either stolen secret key opens everything ever sealed between the two.
 """
 
 from __future__ import annotations
@@ -44,56 +45,56 @@ _XKV1: Final = b"xkv1"
 _NONCE_END: Final = len(_XKV1) + primitives.BOX_NONCE_SIZE
 
 XKV1_OVERHEAD: Final = _NONCE_END + primitives.BOX_TAG_SIZE
-"""How many bytes xkv1 adds to what it seals: 44."""
+"""Bytes that xkv1 adds to the data: 44."""
 
 _PAIR_KEYS: Final = 1024
-"""How many pair keys a key pair keeps (32 bytes each and the cache's own): a hostile sender who
-changes its key with every message costs one X25519 each time, and never more memory."""
+"""Cached pair keys of a key pair (32 bytes each, plus the cache's overhead): a hostile sender that
+changes its key with every message costs one X25519 each time, and no more memory."""
 
 
 class XKey(SafeRepr):
-    """A public curve key: whom to seal to, and who sealed.
+    """A public curve key, of a recipient or a sender.
 
-    `str()` is its string `X…`, `bytes()` its 32 raw bytes. Equal keys are equal objects and hash
-    alike; there is no order. Immutable.
+    `str()` returns its string `X…`, `bytes()` its 32 raw bytes. Keys are comparable and hashable,
+    but not ordered. Immutable.
     """
 
     __slots__ = ("_raw",)
     _raw: bytes
 
     def __init__(self, raw: bytes) -> None:
-        """Take the 32 raw bytes.
+        """Initialize from the 32 raw bytes.
 
         Raises:
-            KeyFormatError: If they are not 32 bytes, not the canonical form of a point, or a point
-                of small order, with which everybody shares the same secret.
+            KeyFormatError: If they are not 32 bytes, not a canonical point, or a point of small
+                order, with which everybody shares the same secret.
             TypeError: If `raw` is not bytes.
         """
         if type(raw) is not bytes:
-            raise TypeError(f"a raw key is bytes, not {type(raw).__name__}")
+            raise TypeError(f"a raw key must be bytes, not {type(raw).__name__}")
         if len(raw) != primitives.KEY_SIZE:
             raise KeyFormatError(f"a raw key has 32 bytes, not {len(raw)}")
         if not primitives.is_safe_point(raw):
-            raise KeyFormatError("the key is not a canonical point, or one of small order")
+            raise KeyFormatError("the key is not a canonical point, or is of small order")
         object.__setattr__(self, "_raw", raw)
 
     @classmethod
     @refusing
     def parse(cls, text: str) -> XKey:
-        """Read a public key string `X…`.
+        """Parse a public key string `X…`.
 
         Raises:
-            KeyFormatError: If it is not the one canonical string of a usable key: wrong length,
-                prefix or checksum, lower case, white space, a point of small order.
+            KeyFormatError: If it is not the canonical string of a usable key: wrong length, prefix
+                or checksum, lower case, white space, or a point of small order.
             TypeError: If `text` is not a str.
         """
         return cls(nkey.decode_public(nkey.Prefix.CURVE, text))
 
     @property
     def fingerprint(self) -> str:
-        """Five groups of four characters that two people can read to each other.
+        """Five groups of four characters, for comparing keys by voice.
 
-        100 bits of a hash of the key: enough that nobody finds a second key with the same ones.
+        100 bits of a hash of the key: finding a second key with the same bits is infeasible.
         """
         bits = (
             int.from_bytes(primitives.digest(b"xkm1/fingerprint", self._raw, size=16), "big") >> 28
@@ -102,7 +103,7 @@ class XKey(SafeRepr):
         return "-".join(text[i : i + 4] for i in range(0, 20, 4))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("a key cannot be changed")
+        raise AttributeError("a key is immutable")
 
     def __bytes__(self) -> bytes:
         return self._raw
@@ -124,26 +125,25 @@ class XKey(SafeRepr):
 
 
 class XKeyPair(SafeRepr):
-    """A secret curve key with its public half; seals and opens xkv1.
+    """A secret curve key with its public key; seals and opens xkv1.
 
-    The secret leaves only through `seed()`: `repr`, `str`, errors and logs show the public key, and
-    pickling or copying is refused. Keys of pairs are cached (bounded, thread-safe), so that the
-    first message between two keys costs an X25519 and the later ones do not. Python cannot wipe
-    memory: see SECURITY.md.
+    Only `seed()` returns the secret: `repr`, `str`, errors and logs show the public key, and
+    pickling and copying are refused. Pair keys are cached (bounded, thread-safe): only the first
+    message between two keys costs an X25519. Python cannot wipe memory: see SECURITY.md.
     """
 
     __slots__ = ("_pair_key", "_secret", "public")
 
     @refusing
     def __init__(self, secret: bytes) -> None:
-        """Take the 32 secret bytes; users have `generate` and `from_seed`.
+        """Initialize from the 32 secret bytes; use `generate` or `from_seed` instead.
 
         Raises:
             KeyFormatError: If they are not 32 bytes.
             TypeError: If `secret` is not bytes.
         """
         if type(secret) is not bytes:
-            raise TypeError(f"a raw secret key is bytes, not {type(secret).__name__}")
+            raise TypeError(f"a raw secret key must be bytes, not {type(secret).__name__}")
         if len(secret) != primitives.KEY_SIZE:
             raise KeyFormatError(f"a raw secret key has 32 bytes, not {len(secret)}")
         self._secret = secret
@@ -158,30 +158,30 @@ class XKeyPair(SafeRepr):
 
     @classmethod
     def generate(cls) -> XKeyPair:
-        """Make a new pair from the operating system's randomness."""
+        """Generate a pair from the operating system's randomness."""
         return cls(random_bytes(primitives.KEY_SIZE))
 
     @classmethod
     @refusing
     def from_seed(cls, seed: str) -> XKeyPair:
-        """Read a seed string `SX…`.
+        """Parse a seed string `SX…`.
 
         Raises:
-            KeyFormatError: If it is not the one canonical string of a seed. The message shows
-                nothing of it.
+            KeyFormatError: If it is not the canonical string of a seed. The message reveals nothing
+                of it.
             TypeError: If `seed` is not a str.
         """
         return cls(nkey.decode_seed(nkey.Prefix.CURVE, seed))
 
     def seed(self) -> str:
-        """Return the secret as a seed string `SX…`: the only way by which it leaves."""
+        """Return the secret as a seed string `SX…`; nothing else exports it."""
         return nkey.encode_seed(nkey.Prefix.CURVE, self._secret)
 
     @refusing
     def seal(self, data: bytes, recipient: XKey) -> bytes:
-        """Seal `data` to one recipient as xkv1; 44 bytes longer.
+        """Seal `data` to one recipient as xkv1, which adds 44 bytes.
 
-        See the module's docstring for what xkv1 does not give.
+        The module's docstring lists the limits of xkv1.
 
         Raises:
             TypeError: If `data` is not bytes or `recipient` not an XKey.
@@ -189,66 +189,67 @@ class XKeyPair(SafeRepr):
         return self._seal_with(data, recipient, random_bytes(primitives.BOX_NONCE_SIZE))
 
     def _seal_with(self, data: bytes, recipient: XKey, nonce: bytes) -> bytes:
-        """Seal with a given nonce: only for test vectors, a nonce must never serve twice."""
+        """Seal with a given nonce, for test vectors only: a nonce must never be reused."""
         if type(data) is not bytes:
-            raise TypeError(f"data is bytes, not {type(data).__name__}")
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
         if not isinstance(recipient, XKey):
-            raise TypeError(f"recipient is an XKey, not {type(recipient).__name__}")
-        pair_key = self._pair_key(recipient._raw)  # noqa: SLF001 - one module, two halves of a pair
+            raise TypeError(f"recipient must be an XKey, not {type(recipient).__name__}")
+        pair_key = self._pair_key(recipient._raw)  # noqa: SLF001 - classes of one module
         return _XKV1 + nonce + primitives.box_seal(data, nonce, pair_key)
 
     @refusing
     def open(self, sealed: bytes, sender: XKey) -> bytes:
-        """Open what `sender` sealed to this pair as xkv1.
+        """Open an xkv1 box that `sender` sealed to this pair.
 
         Raises:
-            AuthenticationError: If the bytes were altered, or are not between these two keys.
+            AuthenticationError: If the box was altered, or was not sealed between these two keys.
             MalformedError: If the bytes are not xkv1.
-            UnsupportedVersionError: If they are another version of it, or xkm1.
+            UnsupportedVersionError: If they are another version of xkv1, or xkm1.
             TypeError: If `sealed` is not bytes or `sender` not an XKey.
         """
         if type(sealed) is not bytes:
-            raise TypeError(f"sealed is bytes, not {type(sealed).__name__}")
+            raise TypeError(f"sealed must be bytes, not {type(sealed).__name__}")
         if not isinstance(sender, XKey):
-            raise TypeError(f"sender is an XKey, not {type(sender).__name__}")
+            raise TypeError(f"sender must be an XKey, not {type(sender).__name__}")
         if sealed[:4] != _XKV1:
             if sealed[:2] == b"xk" and len(sealed) >= XKV1_OVERHEAD:
-                raise UnsupportedVersionError("not xkv1, though it looks like a relative of it")
-            raise MalformedError("not xkv1: the first four bytes are others")
+                raise UnsupportedVersionError("not xkv1: another version of it, or xkm1")
+            raise MalformedError("not xkv1: bad magic")
         if len(sealed) < XKV1_OVERHEAD:
-            raise MalformedError(f"xkv1 has at least {XKV1_OVERHEAD} bytes, not {len(sealed)}")
-        pair_key = self._pair_key(sender._raw)  # noqa: SLF001 - one module, two halves of a pair
+            raise MalformedError(f"xkv1: {len(sealed)} bytes, less than {XKV1_OVERHEAD}")
+        pair_key = self._pair_key(sender._raw)  # noqa: SLF001 - classes of one module
         data = primitives.box_open(sealed[_NONCE_END:], sealed[4:_NONCE_END], pair_key)
         if data is None:
             raise AuthenticationError
         return data
 
     def dh(self, peer: XKey) -> bytes | None:
-        """Return the 32 bytes that X25519 shares with `peer`, or None where they are all zero.
+        """Return the X25519 shared secret with `peer` (32 bytes), or None if it is all zeros.
 
-        For key derivation inside this package: never a key by themselves.
+        For key derivation inside this package: never use it as a key directly.
         """
         return primitives.x25519(self._secret, peer._raw)  # noqa: SLF001 - as above
 
     def derive(self, label: bytes) -> bytes:
-        """Return 32 bytes for a use of one's own, such as names that nobody else can guess.
+        """Derive 32 secret bytes for another purpose, such as unguessable names.
 
-        They are of what the pair shares with itself, so that a key which only computes can give
-        them too, and say nothing of the secret nor of what another label gives.
+        They are derived from the pair's shared secret with itself, so that a key that only computes
+        X25519 (a token) can derive them too. They reveal nothing about the secret, nor about the
+        bytes of another label.
 
         Args:
-            label: The use, unlike every other one: at most 16 bytes, the last one not NUL. Other
-                labels would collide with these.
+            label: A name unique to the purpose, at most 16 bytes and not ending in NUL: labels are
+                padded with NUL, so that others would collide.
 
         Raises:
-            ConfigurationError: If it is not such a label.
-            BadKeyError: If the pair shares nothing with itself, which no sound key does.
-            TypeError: If it is not bytes.
+            ConfigurationError: If the label is too long, or ends in NUL.
+            BadKeyError: If the shared secret is all zeros, which no sound key yields.
+            TypeError: If the label is not bytes.
         """
         if type(label) is not bytes:
-            raise TypeError(f"a label is bytes, not {type(label).__name__}")
+            raise TypeError(f"a label must be bytes, not {type(label).__name__}")
         if len(label) > primitives.LABEL_SIZE or label.endswith(b"\0"):
-            raise ConfigurationError("a label has at most 16 bytes, and does not end in NUL")
+            raise ConfigurationError("a label must have at most 16 bytes, and not end in NUL")
         shared = self.dh(self.public)
         if shared is None:
             raise BadKeyError("a shared secret is all zeros")
@@ -267,38 +268,38 @@ class XKeyPair(SafeRepr):
 def decode_user(text: str) -> bytes:
     """Decode a public user key `U…`; the all-zero key is reserved and refused.
 
-    32 zero bytes stand for a key without a user. If they could be certified as a user's key with
-    somebody else's xkey, the holder of that xkey could open messages meant for this user.
+    32 zero bytes mean a key without a user. If they could be certified as a user's key together
+    with another user's xkey, the holder of that xkey could open messages meant for this user.
 
     Raises:
-        KeyFormatError: If it is not such a key.
+        KeyFormatError: If it is not a public user key, or is the all-zero key.
         TypeError: If it is not a str.
     """
     raw = nkey.decode_public(nkey.Prefix.USER, text)
     if not any(raw):
-        raise KeyFormatError("a user key of zeros, which stands for no user")
+        raise KeyFormatError("a user key of zeros is reserved: it means no user")
     return raw
 
 
 class Recipient(SafeRepr):
-    """A public key, and the user under whom it was resolved.
+    """A public key, and the user for which it was resolved.
 
-    The user's nkey is mixed into the keys of the envelope (spec, "Pair keys"): what was meant for
-    user M under a key that M has certified does not open as meant for somebody else who holds it.
+    The user's nkey is mixed into the keys of the envelope (spec, "Pair keys"): a message for user M
+    under a key that M has certified does not open as a message for another user with that key.
     """
 
     __slots__ = ("_hash", "key", "user")
 
     @refusing
     def __init__(self, key: XKey, user: str | None = None) -> None:
-        """Take a key, and the user's public nkey `U…` where a directory gave one.
+        """Initialize with a key, and the user's public nkey `U…` if a directory lists one.
 
         Raises:
             KeyFormatError: If `user` is not a public user key.
             TypeError: If `key` is not an XKey.
         """
         if not isinstance(key, XKey):
-            raise TypeError(f"a recipient's key is an XKey, not {type(key).__name__}")
+            raise TypeError(f"a recipient's key must be an XKey, not {type(key).__name__}")
         self.key = key
         self.user = bytes(32) if user is None else decode_user(user)
         """The raw user key, or 32 zero bytes for a key without one."""
@@ -318,7 +319,7 @@ class Recipient(SafeRepr):
 
 
 class Keyring(SafeRepr):
-    """A reader's keys: the active one, and retired ones that still open what was sealed to them."""
+    """A reader's keys: the active one, and retired ones that still open older messages."""
 
     __slots__ = ("active", "retired", "user", "without_user")
 
@@ -331,13 +332,13 @@ class Keyring(SafeRepr):
         user: str | None = None,
         without_user: bool = True,
     ) -> None:
-        """Take the keys, and the user whose they are.
+        """Initialize with the keys and their user.
 
         Args:
-            active: The key that senders are to use.
-            retired: Keys that were used before, newest first.
+            active: The key that senders should use.
+            retired: Earlier keys, newest first.
             user: The public nkey `U…` under which a directory lists the keys.
-            without_user: Whether to open, with a user, also what was sealed to the bare key.
+            without_user: Whether, if a user is set, to also open messages sealed to the bare key.
 
         Raises:
             KeyFormatError: If `user` is not a public user key.
@@ -349,7 +350,7 @@ class Keyring(SafeRepr):
 
     @property
     def combinations(self) -> tuple[tuple[XKeyPair, bytes], ...]:
-        """Each own key with each user it may be addressed under, in the order to try them."""
+        """Each own key with each user that it may be addressed under, in trial order."""
         users = [] if self.user is None else [self.user]
         if self.user is None or self.without_user:
             users.append(bytes(32))

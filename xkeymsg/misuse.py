@@ -1,4 +1,4 @@
-"""Detects mistakes of callers that would otherwise pass silently."""
+"""Detects misuse by callers that would otherwise go unnoticed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from xkeymsg.errors import ConfigurationError
 __all__ = ("Usage", "check_lasting")
 
 _BRIEF: Final = 1.0
-"""Seconds; an opener that opened messages and lived for less is brief."""
+"""Seconds; an opener that has opened messages and lived for less is brief."""
 _MANY: Final = 1000
 _brief_openers: Final = count(1)
-"""Numbers the brief openers; number `_MANY` is reported."""
+"""Counts brief openers; number `_MANY` triggers the warning."""
 
 
 def check_lasting(readers: Mapping[str, object]) -> None:
-    """Refuse readers in an iterator: it would be empty from the second document on.
+    """Refuse iterators of readers, which would be empty from the second document on.
 
     Raises:
         TypeError: If the readers of a permission are an iterator.
@@ -32,10 +32,10 @@ def check_lasting(readers: Mapping[str, object]) -> None:
 
 
 class Usage:
-    """Watches how an opener is used: for how long, and whether each message has its own position.
+    """Checks how an opener is used: its lifetime, and that each message has its own position.
 
     An opener for each message is unsafe: a copy of the message opens with the next opener. So is
-    one position for two messages: a copy of either passes for a redelivery.
+    one position for two messages: a copy of either passes as a redelivery.
     """
 
     __slots__ = ("_last", "_made", "_used")
@@ -46,16 +46,16 @@ class Usage:
         self._last: tuple[object, object] = None, None
 
     def check(self, head: tuple[Any, ...], position: object) -> None:
-        """Note a message, before its replay mark.
+        """Record a message, before its replay mark.
 
         Raises:
-            ConfigurationError: If the message before had the same position.
+            ConfigurationError: If the previous message had the same position.
         """
         self._used = True
         if position is None:
             return
         sender, ephemeral, nonce, *_ = head
-        name = sender, ephemeral, nonce[:4]  # a clone has the same name: that is no misuse (E-71)
+        name = sender, ephemeral, nonce[:4]  # a clone has the same name: not misuse (E-71)
         (before, other), self._last = self._last, (position, name)
         if before == position and other != name:
             raise ConfigurationError(

@@ -1,14 +1,14 @@
-"""Nkey strings: base32 of a prefix, a key and a checksum; the only module that imports `nkeys`.
+"""Nkey strings: base32 of prefix, key and checksum; the only module that imports `nkeys`.
 
 A public key is `base32(prefix || key || crc16)`, 56 characters. A seed is
-`base32(18 << 3 | prefix >> 5, (prefix & 31) << 3, key, crc16)`, 58 characters, whose last one has
-two bits to spare. The checksum is CRC-16/XMODEM, little-endian, over all that stands before it.
+`base32(18 << 3 | prefix >> 5, (prefix & 31) << 3, key, crc16)`, 58 characters, the last of
+which has two spare bits. The checksum is CRC-16/XMODEM, little-endian, of all preceding bytes.
 (Source: github.com/nats-io/nkeys, strkey.go.)
 
 Decoding is strict, so that a key has exactly one string: upper case only, no white space, no
-padding, exact length, spare bits zero, checksum right. The `nkeys` package on PyPI does not check
-a seed's checksum, where one mistyped character then gives another, valid key; seeds therefore go
-through here before they go there.
+padding, exact length, zero spare bits, correct checksum. The `nkeys` package on PyPI does not check
+a seed's checksum, so that a mistyped seed yields another, valid key; therefore this module checks
+seeds before `nkeys` gets them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = (
 
 
 class Prefix(IntEnum):
-    """What kind of key a string holds: its first byte, which decides its first letter."""
+    """The kind of a key: the first byte of its string, which determines the first letter."""
 
     ACCOUNT = 0
     OPERATOR = 14 << 3
@@ -57,8 +57,8 @@ _PUBLIC_LENGTH: Final = 56
 _SEED_LENGTH: Final = 58
 
 # `int(…, 32)` is the fastest base32 decoder of the standard library, by a factor of ten; its digits
-# are 0-9 a-v. Every byte outside our alphabet becomes "!", which `int` refuses, so that none of the
-# white space, signs and underscores that it would take gets through.
+# are 0-9 a-v. Every byte outside our alphabet becomes "!", which `int` refuses; the white
+# space, signs and underscores that `int` accepts therefore do not get through.
 _DIGITS: Final = b"0123456789abcdefghijklmnopqrstuv"
 _TO_DIGITS: Final = bytes(
     _DIGITS[ALPHABET.index(chr(byte))] if chr(byte) in ALPHABET else ord("!") for byte in range(256)
@@ -68,17 +68,17 @@ _TO_DIGITS: Final = bytes(
 def _decode(text: str, length: int, what: str) -> int:
     """Return the characters of `text` as one number, five bits each."""
     if not isinstance(text, str):
-        raise TypeError(f"{what} is a str, not {type(text).__name__}")
+        raise TypeError(f"{what} must be a str, not {type(text).__name__}")
     if len(text) != length:
         raise KeyFormatError(f"{what} has {length} characters, not {len(text)}")
     number = _number(text)
     if number is None:
-        raise KeyFormatError(f"{what} consists of A-Z and 2-7 only")
+        raise KeyFormatError(f"{what} must contain only A-Z and 2-7")
     return number
 
 
 def _number(text: str) -> int | None:
-    """Return base32 text as a number, or None: what Python raises would quote the text."""
+    """Return base32 text as a number, or None: Python's exception would quote the text."""
     if not text.isascii():
         return None
     try:
@@ -88,15 +88,15 @@ def _number(text: str) -> int | None:
 
 
 def is_seed(text: str) -> bool:
-    """Tell whether a text has the form of a seed: whatever it was meant as, hide it."""
+    """Return whether a text has the form of a seed, and must not be shown, whatever its use."""
     text = text.strip().upper()
     return len(text) == _SEED_LENGTH and text[0] == "S" and _number(text) is not None
 
 
 def _check(body: bytes, what: str) -> bytes:
-    """Return `body` without its checksum, which has to be right."""
+    """Verify the checksum of `body` and return the rest."""
     if binascii.crc_hqx(body[:-2], 0) != body[-2] | body[-1] << 8:
-        raise KeyFormatError(f"the checksum of {what} is wrong: mistyped or cut off")
+        raise KeyFormatError(f"the checksum of {what} is wrong: it was mistyped or truncated")
     return body[:-2]
 
 
@@ -107,51 +107,51 @@ def _encode(body: bytes, length: int) -> str:
 
 
 def decode_public(prefix: Prefix, text: str) -> bytes:
-    """Return the 32 bytes of a public key string of the kind `prefix`.
+    """Decode a public key string of the kind `prefix` into its 32 bytes.
 
     Raises:
-        KeyFormatError: If it is anything but the one canonical string of such a key.
+        KeyFormatError: If it is not the canonical string of such a key.
         TypeError: If `text` is not a str.
     """
     what = f"a public key {prefix.letter}…"
     if type(text) is str and is_seed(text):
-        raise KeyFormatError(f"expected {what}, not a secret seed: keep the seed to yourself")
+        raise KeyFormatError(f"expected {what}, not a secret seed: never share a seed")
     body = _check(_decode(text, _PUBLIC_LENGTH, what).to_bytes(35, "big"), what)
     if body[0] != prefix:
-        raise KeyFormatError(f"{what} begins with {prefix.letter}")
+        raise KeyFormatError(f"{what} must begin with {prefix.letter}")
     return body[1:]
 
 
 def encode_public(prefix: Prefix, raw: bytes) -> str:
-    """Return the public key string of 32 bytes."""
+    """Encode 32 bytes as a public key string."""
     return _encode(bytes([prefix]) + raw, _PUBLIC_LENGTH)
 
 
 def decode_seed(prefix: Prefix, text: str) -> bytes:
-    """Return the 32 secret bytes of a seed string of the kind `prefix`.
+    """Decode a seed string of the kind `prefix` into its 32 secret bytes.
 
     Raises:
-        KeyFormatError: If it is anything but the one canonical string of such a seed. The message
-            holds nothing of the text.
+        KeyFormatError: If it is not the canonical string of such a seed. The message reveals
+            nothing of the text.
         TypeError: If `text` is not a str.
     """
     what = f"a seed S{prefix.letter}…"
     number = _decode(text, _SEED_LENGTH, what)
     if number & 3:
-        raise KeyFormatError(f"the last character of {what} has bits set that carry nothing")
+        raise KeyFormatError(f"the spare bits in the last character of {what} must be zero")
     body = _check((number >> 2).to_bytes(36, "big"), what)
     if body[:2] != bytes([_SEED | prefix >> 5, (prefix & 31) << 3]):
-        raise KeyFormatError(f"{what} begins with S{prefix.letter}")
+        raise KeyFormatError(f"{what} must begin with S{prefix.letter}")
     return body[2:]
 
 
 def encode_seed(prefix: Prefix, raw: bytes) -> str:
-    """Return the seed string of 32 secret bytes."""
+    """Encode 32 secret bytes as a seed string."""
     return _encode(bytes([_SEED | prefix >> 5, (prefix & 31) << 3]) + raw, _SEED_LENGTH)
 
 
 class Signer(Protocol):
-    """Whoever signs: a `UserKey` or `SigningKey`, a pair of the `nkeys` package, a token."""
+    """An Ed25519 signer: a `UserKey`, a `SigningKey`, a key pair of `nkeys`, or a token."""
 
     @property
     def public_key(self) -> bytes:
@@ -164,14 +164,14 @@ class Signer(Protocol):
 class SigningKey(SafeRepr):
     """An Ed25519 nkey of an operator, an account or a user.
 
-    Made from a seed that has been checked; signs through the `nkeys` package.
+    It checks the seed strictly, and signs with the `nkeys` package.
     """
 
     __slots__ = ("_pair", "public")
 
     @refusing
     def __init__(self, seed: str, kind: Prefix) -> None:
-        """Take a seed `SO…`, `SA…` or `SU…` and the kind of key that it has to hold.
+        """Initialize from a seed `SO…`, `SA…` or `SU…`, and the expected kind of key.
 
         Raises:
             KeyFormatError: If it is not a seed of that kind.
@@ -201,15 +201,15 @@ class SigningKey(SafeRepr):
 
 
 class UserKey(SigningKey):
-    """A user's Ed25519 nkey: what a program logs in to NATS with."""
+    """A user's Ed25519 nkey, with which a program logs in to NATS."""
 
     __slots__ = ()
 
     @refusing
     def __init__(self, seed: str) -> None:
-        """Take a seed `SU…`.
+        """Initialize from a seed `SU…`.
 
         Raises:
-            KeyFormatError: If it is not one.
+            KeyFormatError: If it is not the seed of a user key.
         """
         super().__init__(seed, Prefix.USER)

@@ -117,11 +117,11 @@ class Opener(SafeRepr):
         view = opener.open_document(envelope, subject="ehr.patients")
 
     An opener remembers the messages that it opened and refuses them the second time; two
-    subscriptions that get the same messages need an opener each. Thread-safe. After a fork each
-    process has a replay memory of its own.
+    subscriptions that get the same messages need an opener each. Thread-safe. After a fork, each
+    process has its own replay memory.
 
     An opener for each message is unsafe: it does not know the earlier messages, so that copies of
-    them open. When many openers have lived for less than a second, a RuntimeWarning says so.
+    them open. A RuntimeWarning reports many openers that have lived for less than a second.
     """
 
     @refusing
@@ -139,8 +139,8 @@ class Opener(SafeRepr):
 
         Args:
             keys: A key pair, or a keyring with retired keys and the reader's user.
-            senders: The admitted keys; a mapping from key to user nkey `U…`, where the message has
-                to name that user; trust; or `ANYONE`. Without it, each call must give `senders`.
+            senders: The admitted keys; a mapping from key to user nkey `U…`, if messages must
+                name that user; trust; or `ANYONE`. Without it, each call must give `senders`.
             replay: `"live"`: a message must be fresh, and opens once. `"file"`: neither is checked,
                 for data at rest. A call with a position uses the policy of streams.
             max_age: The greatest age of a message on arrival; overrides `limits.max_age`.
@@ -183,7 +183,7 @@ class Opener(SafeRepr):
             envelope: The received bytes; they need not be trusted.
             subject: The subject it may be sealed for: exact, a NATS pattern, or several.
             senders: The admitted senders, instead of the opener's.
-            wire_subject: The subject on which the broker delivered it, if the sealed subject has to
+            wire_subject: The subject on which the broker delivered it, if the sealed subject must
                 equal it.
             position: The message's position in a stream, from JetStream's own metadata: the same
                 message at the same position is a redelivery. Call `settle` before acknowledging it,
@@ -191,7 +191,7 @@ class Opener(SafeRepr):
 
         Raises:
             XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
-                `outside` what others may learn of it. It contains no plaintext.
+                `outside` is the code that others may learn. It contains no plaintext.
             ConfigurationError: If neither the opener nor the call gives `senders`.
             TypeError: If an argument has the wrong type.
         """
@@ -237,10 +237,9 @@ class Opener(SafeRepr):
     def settle(self, message: Message, *, handled: bool = True) -> None:
         """End the handling of a message of a stream, before it is acknowledged.
 
-        A handled message never opens again here, unless it was forgotten before it was settled, as
-        there were more than `Limits.replay_pending` in hand. With `handled=False` the message is
-        forgotten and opens again, at whatever position it is delivered. A rejected message counts
-        as handled.
+        A handled message never opens again here, unless it was forgotten before it was settled
+        because more than `Limits.replay_pending` messages were pending. With `handled=False` the
+        message is forgotten and opens again at any position. A rejected message counts as handled.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -276,7 +275,7 @@ class Opener(SafeRepr):
     ) -> _Made:
         """Open at a given time, in milliseconds since 1970."""
         if type(envelope) is not bytes:
-            raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
+            raise TypeError(f"an envelope must be bytes, not {type(envelope).__name__}")
         if wire_subject is not None or position is not None:
             _check_place(wire_subject, position)
         admission = self._admit if senders is None else self._admission(senders)
@@ -304,9 +303,9 @@ class Opener(SafeRepr):
         (_, head, admission, _, _), (parse, make) = message, form
         _, _, _, _, subject, _, _, expires_ms = head
         if not expected(subject):
-            raise SubjectMismatchError("sealed for a subject that is not expected here")
+            raise SubjectMismatchError("sealed for an unexpected subject")
         if wire_subject is not None and wire_subject != subject:
-            raise SubjectMismatchError("delivered on another subject than the sealed one")
+            raise SubjectMismatchError("the subject of delivery differs from the sealed subject")
         content, content_type, headers = parse(message, self._limits)
         if expires_ms is not None and now_ms >= expires_ms:
             raise ExpiredError("expired: the sender limited how long the message may be opened")
@@ -315,7 +314,7 @@ class Opener(SafeRepr):
             self._memory.check_fresh(head, position, now_ms=now_ms)
         signer = reading.signer_of(message) if admission.users else None
         if signer is None and (self._require_signature or admission.always_signs):
-            raise SignatureMissingError("not signed by a user who is known for the key")
+            raise SignatureMissingError("not signed by a known user of the sender")
         if once:
             self._usage.check(head, position)
             self._memory.mark(head, position, admitted=admission.admitted, now_ms=now_ms)
@@ -332,18 +331,18 @@ def _head_of(message: object) -> Head:
 
 
 def _check_place(wire_subject: object, position: object) -> None:
-    # A value that is not a str would equal no subject: the fault is the call's, not the message's.
+    # A value that is not a str equals no subject: that is the caller's fault, not the message's.
     if wire_subject is not None and not isinstance(wire_subject, str):
-        raise TypeError(f"a wire subject is a str, not {type(wire_subject).__name__}")
+        raise TypeError(f"a wire subject must be a str, not {type(wire_subject).__name__}")
     if position is not None and not isinstance(position, StreamPosition):
-        raise TypeError(f"a position is a StreamPosition, not {type(position).__name__}")
+        raise TypeError(f"a position must be a StreamPosition, not {type(position).__name__}")
     if position is not None and [type(each) for each in position] != [str, int, int]:
-        raise TypeError("a position is a str and two of int")
+        raise TypeError("a position must hold a str and two ints")
 
 
 def _keyring(keys: XKeyPair | Keyring) -> Keyring:
     keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
     for pair in (keyring.active, *keyring.retired):
         if not isinstance(pair, XKeyPair):
-            raise TypeError(f"a reader's key is an XKeyPair, not {type(pair).__name__}")
+            raise TypeError(f"a reader's key must be an XKeyPair, not {type(pair).__name__}")
     return keyring

@@ -1,4 +1,4 @@
-"""Places of a document in errors: the first ones and their number, with names cut (F-33)."""
+"""Places of a document in errors: the first ones and their number, names truncated (F-33)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _MOST_POINTER: Final = 800
 
 
 def short_pointer(path: Path) -> str:
-    """Return the pointer to a place, with names cut; lone surrogates are escaped."""
+    """Return the pointer to a place, with truncated names and escaped lone surrogates."""
     names = [cut(each) if isinstance(each, str) else each for each in path]
     return cut(pointer(names), _MOST_POINTER).encode("utf-8", "backslashreplace").decode()
 
 
 def place(path: Path) -> str:
-    """Return the pointer to a place for an error; "the document" for the whole."""
+    """Return the pointer to a place for an error; "the document" for the root."""
     return short_pointer(path) or "the document"
 
 
@@ -39,7 +39,7 @@ def first_places(paths: Iterable[Path]) -> tuple[tuple[str, ...], int]:
 def located(
     error: MalformedError | LimitExceededError, path: Path
 ) -> MalformedError | LimitExceededError:
-    """Return an error that names the place of its fault."""
+    """Return a copy of an error that names the place of the fault."""
     if isinstance(error, LimitExceededError):
         return type(error)(f"{place(path)}: {error.what}", error.actual, error.limit)
     return type(error)(f"{place(path)}: {error}")

@@ -1,7 +1,7 @@
 """The cryptographic primitives; the only module that imports PyNaCl or `cryptography`.
 
-Arguments are `bytes` of the right length by the time they come here; a failure to authenticate is
-`None`, never an exception, so that the caller decides which error of ours it is.
+Callers have checked that arguments are `bytes` of the right length. `box_open` returns None on an
+authentication failure, so that the caller chooses the error.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ BOX_TAG_SIZE: Final = 16
 AEAD_TAG_SIZE: Final = 16
 
 AEAD = ChaCha20Poly1305
-"""ChaCha20-Poly1305 (RFC 8439) under one key: `AEAD(key).encrypt(nonce, data, aad)`. The one of
-`cryptography`: PyNaCl's takes five times as long for a small message. Making the object costs as
-much as using it, so those that serve often are kept."""
+"""ChaCha20-Poly1305 (RFC 8439) under one key: `AEAD(key).encrypt(nonce, data, aad)`. From
+`cryptography`: PyNaCl's takes five times as long for a small message. Creating the object costs as
+much as using it, so frequently used ones are cached."""
 
 _P: Final = 2**255 - 19
 
@@ -68,13 +68,13 @@ _SMALL_ORDER: Final = frozenset(
 
 
 def is_safe_point(raw: bytes) -> bool:
-    """Tell whether 32 bytes are a canonical X25519 public key that is not of small order.
+    """Return whether 32 bytes are a canonical X25519 public key that is not of small order.
 
-    RFC 7748 lets implementations take non-canonical u-coordinates (>= p, or with the high bit
-    set) and small-order points. Both are refused here: the first gives one key several names,
-    the second gives everybody the same shared secret.
+    RFC 7748 lets implementations accept non-canonical u-coordinates (>= p, or with the high bit
+    set) and small-order points. Both are refused here: the former give one key several encodings,
+    the latter give everybody the same shared secret.
     """
-    # Only p .. 2^255 - 1 and the high bit are not canonical: the last byte mostly decides.
+    # Only p .. 2^255 - 1 and the high bit are not canonical: the last byte usually decides.
     canonical = raw[31] < 0x7F or int.from_bytes(raw, "little") < _P
     return canonical and raw not in _SMALL_ORDER
 
@@ -85,16 +85,16 @@ def x25519_public(secret: bytes) -> bytes:
 
 
 def x25519(secret: bytes, public: bytes) -> bytes | None:
-    """Return the secret that two X25519 keys share, or None where it is all zeros (E-2)."""
+    """Return the shared secret of two X25519 keys, or None if it is all zeros (E-2)."""
     try:
         shared = bindings.crypto_scalarmult(secret, public)
-    except CryptoError:  # libsodium's own check for the same thing
+    except CryptoError:  # libsodium's own check for zeros
         return None
     return shared if any(shared) else None
 
 
 def box_pair_key(public: bytes, secret: bytes) -> bytes:
-    """Return the key that NaCl's box shares between a pair: HSalsa20 over one X25519.
+    """Return the key of NaCl's box for a pair: HSalsa20 of one X25519.
 
     `public` has passed `is_safe_point`, so libsodium's check for an all-zero secret cannot fire.
     """
@@ -107,7 +107,7 @@ def box_seal(data: bytes, nonce: bytes, pair_key: bytes) -> bytes:
 
 
 def box_open(sealed: bytes, nonce: bytes, pair_key: bytes) -> bytes | None:
-    """Open what `box_seal` made, or return None where it does not authenticate."""
+    """Open a box from `box_seal`, or return None if it does not authenticate."""
     try:
         return bindings.crypto_box_open_easy_afternm(sealed, nonce, pair_key)
     except CryptoError:
@@ -115,52 +115,52 @@ def box_open(sealed: bytes, nonce: bytes, pair_key: bytes) -> bytes | None:
 
 
 def label(text: bytes) -> bytes:
-    """Return a label for `digest`: zero-padded to 16 bytes, so that none is another's beginning."""
+    """Return a label for `digest`: zero-padded to 16 bytes, so that none is a prefix of another."""
     return text.ljust(LABEL_SIZE, b"\0")
 
 
 def digest(label: bytes, data: bytes, *, key: bytes = b"", size: int) -> bytes:
-    """Return BLAKE2b (RFC 7693) of `size` bytes over a `label` and the data.
+    """Return the BLAKE2b (RFC 7693) of a `label` and the data, `size` bytes long.
 
-    The label separates this use of a key or hash from every other one.
+    The label separates this use of a key or hash from all others.
     """
     return hashlib.blake2b(label + data, key=key, digest_size=size).digest()
 
 
 Hash = hashlib.blake2b
-"""A hash that has begun: `copy`, `update` and `digest`."""
+"""An incremental hash with `copy`, `update` and `digest`."""
 
 
 def keyed_hash(label: bytes, key: bytes) -> Hash:
-    """Begin `digest` under one label and key, of 64 bytes, for data that comes again and again.
+    """Begin a 64-byte `digest` under one label and key, to copy for many messages.
 
-    The key, and the label, are hashed once, which is half of the work for a short message.
+    The key and the label are hashed only once, which saves half of the work for short data.
     """
     return hashlib.blake2b(label, key=key, digest_size=64)
 
 
 def sha256(data: bytes | memoryview) -> bytes:
-    """Return SHA-256 (FIPS 180-4) of the data."""
+    """Return the SHA-256 (FIPS 180-4) of the data."""
     return hashlib.sha256(data).digest()
 
 
 def sha512_256(data: bytes) -> bytes:
-    """Return SHA-512/256 (FIPS 180-4) of the data; `hashlib` does not have it everywhere."""
+    """Return the SHA-512/256 (FIPS 180-4) of the data; not every `hashlib` has it."""
     digest = hashes.Hash(hashes.SHA512_256())
     digest.update(data)
     return digest.finalize()
 
 
 equal: Final = hmac.compare_digest
-"""`equal(left, right)`: compare bytes in a time that does not depend on where they differ."""
+"""`equal(left, right)`: compare bytes in constant time."""
 
 
 def ed25519_verify(public: bytes, message: bytes, signature: bytes) -> bool:
-    """Tell whether a signature of 64 bytes is valid (spec, E-3 to E-5).
+    """Return whether a 64-byte signature is valid (spec, E-3 to E-5).
 
-    libsodium refuses s >= L, a public key or R that is of small order, a public key that is not
-    canonical, and compares R byte for byte without the cofactor: all of the rule. OpenSSL, which
-    `cryptography` uses, takes one signature for every message under a key of small order.
+    libsodium implements the whole rule: it refuses s >= L, a public key or R of small order and a
+    non-canonical public key, and compares R byte for byte without the cofactor. OpenSSL, which
+    `cryptography` uses, accepts one signature for every message under a key of small order.
     """
     try:
         bindings.crypto_sign_open(signature + message, public)

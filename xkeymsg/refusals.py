@@ -1,8 +1,8 @@
-"""Errors leave the package without plaintext, keys and seeds in the variables of inner frames.
+"""Removes plaintext, keys and seeds from the frames of errors that leave the package.
 
 Error reporters collect the local variables of every frame of a traceback. A refusal is raised
 without inner frames. Other errors, such as a TypeError for a wrong argument, keep their frames,
-which say where to look for a bug, but not the variables in them.
+which help to locate a bug, but not the variables in them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _R = TypeVar("_R")
 _E = TypeVar("_E", bound=BaseException)
 
 _SUSPENDABLE: Final = 0x20 | 0x80 | 0x100 | 0x200
-"""Flags of a code object: a generator or a coroutine, asynchronous or not."""
+"""Flags of the code objects of generators and coroutines, asynchronous or not."""
 
 
 def bare(error: _E) -> _E:
@@ -31,10 +31,10 @@ def bare(error: _E) -> _E:
 
 
 def clear_frames(error: BaseException) -> None:
-    """Clear the variables of the frames that led to an error, except those that still run.
+    """Clear the variables of the frames that led to an error, except frames that still run.
 
-    Generators and coroutines are left alone: one may have raised the error, be suspended now, and
-    end if its frame is cleared.
+    Generators and coroutines are skipped: one may have raised the error and be suspended now, and
+    would end if its frame were cleared.
     """
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
@@ -53,7 +53,7 @@ def clear_frames(error: BaseException) -> None:
 
 
 def refusing(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Decorate a public function that takes secrets: its errors leave without them."""
+    """Remove secrets from the errors of a public function; a decorator."""
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:

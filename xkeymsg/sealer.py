@@ -1,7 +1,7 @@
 """`Sealer`: seals data or documents into envelopes for one sender.
 
 Planning checks the arguments (`envelope.plan`, `fields`), a session draws nonces and keys
-(`envelope.session`), and assembling computes the bytes from these alone (`envelope.seal`).
+(`envelope.session`), and assembling computes the bytes from both alone (`envelope.seal`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from xkeymsg.shown import SafeRepr
 __all__ = ("Headers", "Sealer")
 
 _PAIRS: Final = 4096
-"""How many recipients' static keys a sealer keeps."""
+"""Recipients whose static pair keys a sealer caches."""
 
 
 class Sealer(SafeRepr):
@@ -80,14 +80,14 @@ class Sealer(SafeRepr):
             TypeError: If an argument has the wrong type.
         """
         if not isinstance(pair, XKeyPair):
-            raise TypeError(f"a sealer's key is an XKeyPair, not {type(pair).__name__}")
+            raise TypeError(f"a sealer's key must be an XKeyPair, not {type(pair).__name__}")
         if signer is not None and not hasattr(signer, "public_key"):
-            raise TypeError(f"a signer is a UserKey, or like one, not {type(signer).__name__}")
+            raise TypeError(f"a signer must be like a UserKey, not {type(signer).__name__}")
         self._pair = pair
         self._signer = signer
         own = None if signer is None else signer.public_key.decode("ascii", "replace")
         if identity is not None and own is not None and identity != own:
-            raise ConfigurationError("the identity is not that of the signer")
+            raise ConfigurationError("the identity differs from the signer's user key")
         known = identity if own is None else own
         self._planner = Planner(
             limits or Limits(),
@@ -132,13 +132,13 @@ class Sealer(SafeRepr):
         Args:
             data: The payload.
             to: The recipients, in addition to `always_to`; equal ones count once.
-            subject: The subject to seal it for; readers compare it with the subjects they expect.
+            subject: The subject to seal it for; readers compare it with their expected subjects.
             headers: Sealed headers; names may repeat in a sequence of pairs. They arrive in order.
             content_type: A media type, or None.
             expires: The time from now after which readers refuse it.
             revision: The directory's revision at which `to` was resolved.
-            check_size: Called with the length of the envelope before anything is encrypted; an
-                exception that it raises ends the call.
+            check_size: Called with the length of the envelope before anything is encrypted; its
+                exceptions propagate.
 
         Raises:
             LimitExceededError: If a limit is exceeded, such as the number of recipients.
@@ -184,8 +184,8 @@ class Sealer(SafeRepr):
         Raises:
             FieldDeniedError: If no rule matches a field; names every such field. Nothing is sealed.
             PolicyError: If a permission of the policy has no readers, and is not in `allow_unread`.
-            MalformedError: If the document holds an unsupported value, or nobody can read it; and
-                as for `seal`.
+            MalformedError: If the document holds an unsupported value, or has no reader; and as
+                for `seal`.
             LimitExceededError: If it is too deep or too large; and as for `seal`.
             ExpiredError: If `expires` is not in the future.
         """

@@ -1,4 +1,4 @@
-"""What errors and reprs show of names, texts and objects: always a bounded amount."""
+"""Bounded texts of names and objects, for errors and reprs."""
 
 from __future__ import annotations
 

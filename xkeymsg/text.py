@@ -1,4 +1,4 @@
-"""Text files that people write: UTF-8, of which a byte order mark in front is skipped."""
+"""Text files that people write: UTF-8, with an optional byte order mark."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _ENDED: Final = re.compile(r"""(?<=[=\[,])\s*"/[^"]*"[^\s,\]#"]""")
 
 
 def without_mark(content: bytes) -> bytes:
-    """Return the content of a text file without one byte order mark in front."""
+    """Return the content of a text file without one leading byte order mark."""
     return content.removeprefix(_MARK)
 
 
 def decode_text(content: bytes) -> str:
-    """Return the text of a file, without one byte order mark in front.
+    """Decode the content of a text file, without one leading byte order mark.
 
     Raises:
-        UnicodeDecodeError: If it is not UTF-8. It holds the content: raise another one outside of
-            the block that handles it.
+        UnicodeDecodeError: If it is not UTF-8. The exception holds the content: raise another one
+            outside of the block that handles it.
     """
     return without_mark(content).decode()
 
@@ -50,12 +50,12 @@ def is_unicode(text: str | bytes) -> bool:
 
 
 def parse_toml(text: str, source: str, error: type[Exception]) -> dict[str, Any]:
-    """Return the tables of a text in TOML; a byte order mark in front is skipped.
+    """Parse TOML text; a leading byte order mark is skipped.
 
     Args:
         text: The text.
-        source: Names the text in errors.
-        error: The class of errors; they quote nothing that could be a secret.
+        source: The name of the text, for errors.
+        error: The class of the errors to raise; they quote nothing that could be a secret.
 
     Raises:
         error: If it is not TOML, is nested too deeply, or has an integer of too many digits; names
@@ -75,6 +75,6 @@ def parse_toml(text: str, source: str, error: type[Exception]) -> dict[str, Any]
             reason += "; write a text that holds double quotes in single quotes"
     except RecursionError:
         reason = "nested too deeply"
-    except ValueError:  # of Python itself
+    except ValueError:  # Python's limit
         reason = "not TOML: an integer of too many digits"
-    raise error(f"{source}, line {line}: {reason}")  # out here, without what holds the text
+    raise error(f"{source}, line {line}: {reason}")  # not above: its context would hold the text

@@ -1,8 +1,8 @@
-"""The five msgpack kinds of an envelope, each in its one shortest form (spec, "Encoding").
+"""The five msgpack types of an envelope, each in its shortest form only (spec, "Encoding").
 
-Reading is left to right with a position, over bytes that may be hostile: on each header the form is
-checked first, then the limit, then that what it announces is there, all before anything is
-allocated for it (E-6, E-7, E-8). What is accepted here encodes again to the same bytes.
+Values are read left to right from possibly hostile bytes. Of each header, the form is checked
+first, then the limit, then that the announced bytes exist, all before anything is allocated for
+them (E-6, E-7, E-8). Accepted values re-encode to the same bytes.
 """
 
 from __future__ import annotations
@@ -49,24 +49,24 @@ _bin_16: Final = Struct(">BH").pack
 
 
 def bin_header(size: int) -> bytes:
-    """Return what precedes the `size` bytes of a bin."""
+    """Return the header of a bin of `size` bytes."""
     if size < 256:
         return _SHORT_BINS[size]
     return _bin_16(0xC5, size) if size < 65536 else _header(size, ((0xC6, 4),))
 
 
 def array_header(count: int) -> bytes:
-    """Return what precedes the `count` items of an array."""
+    """Return the header of an array of `count` items."""
     return bytes([0x90 | count]) if count < 16 else _header(count, ((0xDC, 2), (0xDD, 4)))
 
 
 def encode_bin(data: bytes) -> bytes:
-    """Encode bytes."""
+    """Encode bytes as a bin."""
     return bin_header(len(data)) + data
 
 
 def encode_str(data: bytes) -> bytes:
-    """Encode text that is UTF-8 already."""
+    """Encode text, given as UTF-8, as a str."""
     size = len(data)
     if size < 32:
         return bytes([0xA0 | size]) + data
@@ -74,7 +74,7 @@ def encode_str(data: bytes) -> bytes:
 
 
 _Forms = dict[int, tuple[int, int]]
-"""By its first byte: how many bytes of length or value follow, and the least that needs them."""
+"""Maps the first byte to the width of the length or value, and the least value that needs it."""
 
 _UNKNOWN: Final = (0, 0)
 _BIN_8: Final = 0xC4
@@ -92,7 +92,7 @@ _UINT: Final[_Forms] = {
 def read_bin(
     data: bytes, at: int, end: int, what: str, limit: int | None = None
 ) -> tuple[int, int]:
-    """Return where the bytes of the bin at `at` begin and end; as `WireReader.read_bin`."""
+    """Return the span of the content of the bin at `at`; see `WireReader.read_bin`."""
     start = at + 2
     if start <= end and data[at] == _BIN_8:
         size = data[at + 1]
@@ -110,7 +110,7 @@ def read_bin(
 
 
 class WireReader:
-    """Reads values from `data[at:end]`, one after the other."""
+    """Reads successive values from `data[at:end]`."""
 
     __slots__ = ("_data", "at", "end")
 
@@ -120,7 +120,7 @@ class WireReader:
         self.end = end
 
     def _take(self, size: int) -> int:
-        """Step over `size` bytes and return where they begin."""
+        """Skip `size` bytes and return their start."""
         start = self.at
         if size > self.end - start:
             raise MalformedError("cut short")
@@ -128,17 +128,17 @@ class WireReader:
         return start
 
     def _announced(self, size: int) -> int:
-        """Step over what a header has announced; whoever has a limit for it, checks it here."""
+        """Skip the bytes that a header announced; subclasses check a limit here."""
         return self._take(size)
 
     def _next(self) -> int:
-        """Look at the next byte."""
+        """Return the next byte without consuming it."""
         if self.at >= self.end:
             raise MalformedError("cut short")
         return self._data[self.at]
 
     def _number(self, forms: _Forms, kind: str) -> int:
-        """Read the number of a header, or of a uint, which has to need its form."""
+        """Read the number in a header or uint; refuse a form that is longer than necessary."""
         width, least = forms.get(self._next(), _UNKNOWN)
         if not width:
             raise MalformedError(f"not a {kind} in its shortest form")
@@ -149,10 +149,10 @@ class WireReader:
         return value
 
     def read_bin(self, what: str, limit: int | None = None) -> tuple[int, int]:
-        """Step over a bin and return where its bytes begin and end.
+        """Skip a bin and return the span of its content.
 
         Raises:
-            MalformedError: If there is no bin in its shortest form, or it reaches past the end.
+            MalformedError: If the next value is not a bin in its shortest form, or is cut short.
             LimitExceededError: If it announces more than `limit` bytes.
         """
         span = read_bin(self._data, self.at, self.end, what, limit)
@@ -160,10 +160,10 @@ class WireReader:
         return span
 
     def read_array(self, what: str, limit: int | None = None) -> int:
-        """Read the header of an array and return how many items follow.
+        """Read the header of an array and return the number of its items.
 
         Raises:
-            MalformedError: If there is no array header in its shortest form.
+            MalformedError: If the next value is not an array in its shortest form.
             LimitExceededError: If it announces more than `limit` items.
         """
         tag = self._next()
@@ -177,11 +177,11 @@ class WireReader:
         return count
 
     def read_str(self, what: str, limit: int | None = None) -> bytes:
-        """Read a str and return its bytes, which are well-formed UTF-8.
+        """Read a str and return its bytes, which are valid UTF-8.
 
         Raises:
-            MalformedError: If there is no str in its shortest form, it is not UTF-8 or reaches past
-                the end.
+            MalformedError: If the next value is not a str in its shortest form, is cut short, or is
+                not UTF-8.
             LimitExceededError: If it announces more than `limit` bytes.
         """
         tag = self._next()
@@ -196,14 +196,14 @@ class WireReader:
         with suppress(UnicodeDecodeError):
             text.decode()
             return text
-        # Raised out here: as the context of ours, Python's own error would hold the plaintext.
-        raise MalformedError("text that is not UTF-8")
+        # Raised outside of the block: as our error's context, Python's would hold the plaintext.
+        raise MalformedError("invalid UTF-8")
 
     def read_uint(self) -> int:
         """Read an unsigned integer in its shortest form.
 
         Raises:
-            MalformedError: If there is none.
+            MalformedError: If the next value is not a uint in its shortest form.
         """
         if (tag := self._next()) < 0x80:
             self.at += 1
@@ -211,12 +211,12 @@ class WireReader:
         return self._number(_UINT, "uint")
 
     def read_nil(self) -> bool:
-        """Step over nil, if that is next, and tell whether it was."""
+        """Skip nil, and return whether it was the next value."""
         if self.at < self.end and self._data[self.at] == 0xC0:
             self.at += 1
             return True
         return False
 
     def raw(self, start: int, end: int) -> bytes:
-        """Return bytes that have been stepped over."""
+        """Return the bytes of a span."""
         return self._data[start:end]

@@ -276,7 +276,7 @@ def test_what_does_not_fit_is_refused_before_it_is_sealed() -> None:
         assert fits.returncode == 0, fits.stderr
         done = run(*flags, data=bytes(1000 - 44 - 77))
     assert done.returncode == 1
-    assert b"payload_too_large: would take 1001 bytes" in done.stderr
+    assert b"payload_too_large: takes 1001 bytes" in done.stderr
 
 
 def test_a_public_key_is_checked_before_anything_is_sent() -> None:

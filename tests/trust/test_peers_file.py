@@ -149,5 +149,5 @@ def test_what_is_no_file_of_peers_is_refused_and_nothing_waits(tmp_path: Path, p
         PeersFile(ALICE.seed())
     assert ALICE.seed() not in str(caught.value)
     path.chmod(0o666)
-    with pytest.raises(ConfigurationError, match=r"everybody may write it \(mode 0666\)"):
+    with pytest.raises(ConfigurationError, match=r"world-writable \(mode 0666\); run chmod o-w"):
         PeersFile(path)

@@ -32,9 +32,9 @@ class Trust(Protocol):
         Args:
             sender: The sender's key, as the message states it.
             subject: The subject that the message is sealed for.
-            at: The time of sealing in milliseconds since 1970, for keys and certificates that are
-                valid for a time. The sender states it. Freshness (E-73, E-81) bounds it,
-                except at rest, where nothing does.
+            at: The time of sealing in milliseconds since 1970, for keys and certificates with a
+                validity period. The sender states it; freshness (E-73, E-81) bounds it, except
+                for data at rest.
         """
 
 
@@ -68,8 +68,8 @@ def admission_of(senders: Senders) -> Admit:
         return lambda sender, subject, at: admit(XKey(sender), subject, at)
     if not isinstance(senders, Iterable) or isinstance(senders, str | bytes):
         raise ConfigurationError(
-            "senders must be XKeys, a mapping of them, ANYONE, or trust:"
-            " PeersFile('peers.toml'), say"
+            "senders must be XKeys, a mapping of them, ANYONE, or trust,"
+            " such as PeersFile('peers.toml')"
         )
     known = {_raw(key): Admission(_user(senders, key)) for key in senders}
     return lambda sender, _subject, _at: known.get(sender)
@@ -77,7 +77,7 @@ def admission_of(senders: Senders) -> Admit:
 
 def _raw(key: object) -> bytes:
     if not isinstance(key, XKey):
-        raise ConfigurationError("senders are XKeys: XKey.parse('X…') makes one of a string")
+        raise ConfigurationError("senders must be XKeys: parse strings with XKey.parse('X…')")
     return bytes(key)
 
 
@@ -88,5 +88,5 @@ def _user(senders: object, key: object) -> frozenset[bytes]:
 
 
 def knows_users(senders: Senders) -> bool:
-    """Return whether user keys can be known; without them no signature counts (E-66)."""
+    """Return whether user keys can be known; otherwise signatures are ignored (E-66)."""
     return isinstance(senders, Mapping) or hasattr(senders, "admit")

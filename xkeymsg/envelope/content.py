@@ -1,4 +1,4 @@
-"""What a part's plaintext holds: padding, content type and headers (spec, "Content")."""
+"""The plaintext of a part: padding, content type and headers (spec, "Content")."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PADDED: Final = 16
 
 
 class PartType(IntEnum):
-    """What a part is, padding aside."""
+    """The type of a part, without padding."""
 
     PAYLOAD = 0
     FIELDS = 1
@@ -36,9 +36,9 @@ class PartType(IntEnum):
 
 
 class Headers(SafeRepr, Mapping[str, str]):
-    """The sealed headers of a message: in order, case kept, names may repeat.
+    """The sealed headers of a message: ordered, case-sensitive, possibly with repeated names.
 
-    As a mapping, a name has its first value (ADR-4); `pairs` are all of them.
+    The mapping returns the first value of a name (ADR-4); `pairs` has all of them.
     """
 
     __slots__ = ("pairs",)
@@ -67,16 +67,16 @@ class Headers(SafeRepr, Mapping[str, str]):
 
 
 class TransportHeaders(Headers):
-    """Headers of a transport: those that are reserved for it may be among them.
+    """Headers from a transport, which may include names reserved for it.
 
-    An application's are looked at before they become some of these (`xkeymsg.client`).
+    The transport (`xkeymsg.client`) has already checked the application's headers among them.
     """
 
     __slots__ = ()
 
 
 def padded(content: bytes) -> bytes:
-    """Pad to the length that Padmé recommends: at most 12 % more, and few lengths are left.
+    """Pad to a Padmé length: at most 12 % more, and few distinct lengths.
 
     (Source: Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and Communication with
     PURBs", 2019, section 4.)
@@ -86,7 +86,7 @@ def padded(content: bytes) -> bytes:
 
 
 def padded_size(size: int) -> int:
-    """Return the length that `padded` gives to a content of this one."""
+    """Return the length of a content of `size` bytes after padding."""
     least = size + 1
     exponent = least.bit_length() - 1
     step = 1 << exponent - exponent.bit_length()
@@ -97,11 +97,11 @@ def unpadded(plaintext: bytes) -> bytes:
     """Remove padding.
 
     Raises:
-        MalformedError: If there is none (E-58).
+        MalformedError: If there is no padding (E-58).
     """
     stripped = plaintext.rstrip(b"\0")
     if not stripped.endswith(b"\x80"):
-        raise MalformedError("a padded part without padding")
+        raise MalformedError("invalid padding")
     return stripped[:-1]
 
 
@@ -111,8 +111,8 @@ def encode_message_array(
     """Encode a content type and headers.
 
     Raises:
-        LimitExceededError: If there are too many headers, or too many bytes of them.
-        MalformedError: If a text is not Unicode text.
+        LimitExceededError: If there are too many headers, or they are too long.
+        MalformedError: If a text is not valid Unicode.
     """
     pairs = list(headers)
     if len(pairs) > limits.headers:
@@ -129,38 +129,38 @@ def encode_message_array(
 
 def _text(text: str) -> bytes:
     if not isinstance(text, str):
-        raise TypeError(f"a content type or header is a str, not {type(text).__name__}")
+        raise TypeError(f"a content type or header must be a str, not {type(text).__name__}")
     try:
         return wire.encode_str(text.encode())
     except UnicodeEncodeError:
-        raise MalformedError("a content type or header that is not Unicode text") from None
+        raise MalformedError("a content type or header is not valid Unicode") from None
 
 
 def decode_message_array(content: bytes, limits: Limits) -> tuple[str | None, Headers, int]:
-    """Read a content type and headers; return them and where they end.
+    """Decode a content type and headers; return them and the offset of their end.
 
     Raises:
-        MalformedError: If there is no message array (E-59).
+        MalformedError: If the content does not begin with a message array (E-59).
         LimitExceededError: If it is too long, or has too many headers (E-60).
     """
     reader = _BoundedReader(content, limits.message_array)
     if reader.read_array("items of a message") != 2:
-        raise MalformedError("a message array is of two")
+        raise MalformedError("a message array must have two items")
     content_type = None if reader.read_nil() else reader.read_str("a content type").decode()
     pairs = []
     for _ in range(reader.read_array("headers", limits.headers)):
         if reader.read_array("items of a header") != 2:
-            raise MalformedError("a header is a name and a value")
+            raise MalformedError("a header must be a name and a value")
         name = reader.read_str("a header's name").decode()
         pairs.append((name, reader.read_str("a header's value").decode()))
     return content_type, Headers(pairs), reader.at
 
 
 class _BoundedReader(wire.WireReader):
-    """Reads the front of a content; an item that would end behind the limit exceeds it.
+    """Reads the start of a content; an item that would end past the limit exceeds it.
 
-    Of a header, the form is checked first and what it announces then (E-8), arrays included: of
-    one that begins at the limit, too, the end is behind it.
+    For each header, arrays included, the form is checked before the announced length (E-8). A
+    header that begins at the limit also ends past it.
     """
 
     __slots__ = ("_limit",)

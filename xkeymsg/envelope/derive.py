@@ -1,6 +1,6 @@
-"""Every key derivation of the format (spec, "Pair keys", "Views", "Parts", "Signature").
+"""The key derivations of the format (spec, "Pair keys", "Views", "Parts", "Signature").
 
-Each has a label of its own, and a fixed length of what is hashed, so that no two can collide.
+Each has its own label and hashes an input of fixed length, so that no two can collide.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = (
 )
 
 ZERO_NONCE: Final = bytes(12)
-"""The nonce under a key that encrypts once."""
+"""The nonce for keys that encrypt only once."""
 
 _PAIR: Final = primitives.label(b"xkm1/pair")
 _TAG: Final = primitives.label(b"xkm1/tag")
@@ -37,24 +37,24 @@ _SIGN: Final = b"\xffxkm1/sign\x00"
 
 
 class PairKeys(NamedTuple):
-    """What a sender's static key shares with one recipient, in one direction."""
+    """The keys derived from the static keys of a sender and a recipient, in one direction."""
 
     tag_key: bytes
     auth_key: bytes
 
     def __repr__(self) -> str:
-        return "<PairKeys>"  # a NamedTuple would show them to whoever logs local variables
+        return "<PairKeys>"  # a NamedTuple would show them in logs of local variables
 
     def tag(self, ephemeral: bytes) -> bytes:
-        """Return the 8 bytes by which the recipient finds its wrap in a session."""
+        """Return the 8-byte recipient tag, which locates the recipient's wrap in a session."""
         return primitives.digest(_TAG, ephemeral, key=self.tag_key, size=8)
 
 
 def pair_keys(dh_s: bytes | None, sender: bytes, recipient: bytes, user: bytes) -> PairKeys:
     """Derive the keys of a pair from its static shared secret.
 
-    The sender stands before the recipient, on both sides: what A sealed to B does not come back
-    to A as B's (no reflection).
+    Both sides put the sender before the recipient: A's message to B cannot be reflected to A as
+    B's.
 
     Raises:
         BadKeyError: If the shared secret is all zeros (E-2).
@@ -66,14 +66,14 @@ def pair_keys(dh_s: bytes | None, sender: bytes, recipient: bytes, user: bytes) 
 
 
 def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth: bytes) -> bytes:
-    """Derive K, the key of a wrap: X25519 of the ephemeral and the recipient's key.
+    """Derive K, the key of a wrap, from the X25519 of the ephemeral and the recipient's key.
 
     Args:
         own: The ephemeral pair (sealing) or the recipient's (opening).
-        peer: The other of the two.
+        peer: The public key of the other side.
         ephemeral: E.
         recipient: R.
-        auth: The pair's `auth_key`: without the static secret there is no K, so that K
+        auth: The pair's `auth_key`: deriving it takes a static secret of the pair, so that K
             authenticates the sender.
 
     Raises:
@@ -86,25 +86,25 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
 
 
 def part_keys(content_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
-    """Derive the encryption key of a part, and behind it its commitment: 64 bytes."""
+    """Derive the encryption key of a part, followed by its commitment (64 bytes)."""
     data = _PART + ephemeral + nonce + _INDEX[index]
     return primitives.Hash(data, key=content_key, digest_size=64).digest()
 
 
 def view_keys(view_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
-    """Derive the encryption key of a view, and behind it its commitment: 64 bytes."""
+    """Derive the encryption key of a view, followed by its commitment (64 bytes)."""
     data = _VIEW + ephemeral + nonce + _INDEX[index]
     return primitives.Hash(data, key=view_key, digest_size=64).digest()
 
 
 def signed_bytes(digest: bytes) -> bytes:
-    """Return what is signed for an envelope whose bytes before the signature have this SHA-256.
+    """Return the bytes to sign, given the SHA-256 of the envelope up to the signature.
 
-    A nkey also signs, at login, whatever text a broker sends; no text begins with 0xFF.
+    At login, an nkey also signs any text that a broker sends; no UTF-8 text begins with 0xFF.
     """
     return _SIGN + digest
 
 
 def message_id(sender: bytes, ephemeral: bytes, nonce: bytes) -> bytes:
-    """Return the 16 bytes that name a message."""
+    """Return the 16-byte id of a message."""
     return primitives.digest(_ID, sender + ephemeral + nonce, size=16)

@@ -1,10 +1,10 @@
-"""The outer form of an envelope: where its elements are (spec, "Envelope").
+"""The outer form of an envelope: the places of its elements (spec, "Envelope").
 
     "xkm1" || 0x96 || bin(head) || bin(tags) || array(views) || array(parts)
            || bin(signature) || bin(wraps)
 
-A reader takes it in two steps: first head, tags and the place of the wraps, which is all it needs
-to verify its wrap; only behind a verified wrap are views, parts and signature looked at (E-40).
+A reader parses it in two steps: first the head, the tags and the place of the wraps, which suffice
+to verify its wrap; then, only if that wrap verified, the views, parts and signature (E-40).
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ GRANT_SIZE: Final = 33
 """Index and content key of one part in a view."""
 
 _new: Final = tuple.__new__
-"""`_new(Class, (…))`: a NamedTuple in half of the time; every message makes some."""
+"""`_new(Class, (…))` makes a NamedTuple in half of the time; every message needs some."""
 
 Span = tuple[int, int]
-"""Where something begins and ends in the envelope."""
+"""Start and end of an element in the envelope."""
 
 ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
 """No views, and one part."""
@@ -66,7 +66,7 @@ _PAYLOADS: Final = {
 
 
 def locate_head(data: bytes, limits: Limits) -> Span:
-    """Return where the head is.
+    """Return the span of the head.
 
     Raises:
         LimitExceededError: If the envelope, or the head, is too long (E-10, E-14).
@@ -77,7 +77,7 @@ def locate_head(data: bytes, limits: Limits) -> Span:
         raise LimitExceededError("bytes of the envelope", len(data), limits.envelope)
     if not data.startswith(_START):
         if data[:3] == MAGIC[:3] and len(data) >= 4 and data[3:4] != MAGIC[3:]:
-            raise UnsupportedVersionError("another version of xkm1")
+            raise UnsupportedVersionError("another version of the xkm format")
         raise MalformedError("not an xkm1 envelope: bad magic")
     return wire.read_bin(data, len(_START), len(data), "the head", MAX_HEAD)
 
@@ -106,14 +106,14 @@ def locate_wraps(data: bytes, at: int, limits: Limits) -> tuple[bytes, int, int,
 
 @lru_cache(maxsize=256)
 def _wraps_of(tags: bytes) -> tuple[int, bytes]:
-    """Return how many bytes of wraps belong to tags, and their header; the same come often.
+    """Return the size of the wraps for these tags, and their header; cached, as tags repeat.
 
-    The tags are strictly ascending (E-32): two equal ones would be two wraps under one key and
-    nonce, and the order hides who was named first.
+    The tags must be strictly ascending (E-32): two equal ones would be two wraps under one key and
+    nonce, and the order hides the order in which the sender named the recipients.
     """
     count, rest = divmod(len(tags), TAG_SIZE)
     if rest or not count:
-        raise MalformedError("the tags are not a positive multiple of 8 bytes")
+        raise MalformedError("the length of the tags is not a positive multiple of 8")
     numbers = struct.unpack(f">{count}Q", tags)
     if not all(map(operator.lt, numbers, numbers[1:])):
         raise MalformedError("the tags are not in strictly ascending order")
@@ -121,47 +121,47 @@ def _wraps_of(tags: bytes) -> tuple[int, bytes]:
 
 
 def find_tag(tags: bytes, tag: bytes) -> int | None:
-    """Return the number of a tag among all of them, or None."""
+    """Return the index of a tag in `tags`, or None."""
     at = tags.find(tag)
     while at >= 0:
         if at % TAG_SIZE == 0:
             return at // TAG_SIZE
-        at = tags.find(tag, at + 1)  # it stood across two others
+        at = tags.find(tag, at + 1)  # the match spanned two tags
     return None
 
 
 class FramePart(NamedTuple):
-    """Where a part is, and what."""
+    """The type and place of a part."""
 
     kind: PartType
     padded: bool
     start: int
-    """Where its commitment begins."""
+    """The start of its commitment."""
     end: int
 
 
 class Body(NamedTuple):
-    """What stands between the tags and the wraps."""
+    """The elements between the tags and the wraps."""
 
     views: tuple[Span, ...]
     parts: tuple[FramePart, ...]
     signature: Span
     signed_end: int
-    """Where the signature element begins: what it covers ends there."""
+    """The end of the signed bytes: the start of the signature element."""
     metadata: bool = False
-    """Whether there is a part of the document's metadata."""
+    """Whether there is a metadata part."""
 
 
 def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
-    """Parse what is between the end of the tags and the header of the wraps.
+    """Parse the elements between the end of the tags and the header of the wraps.
 
     Raises:
-        MalformedError: If its form is wrong (E-41, E-43, E-44, E-46, E-48, E-49).
+        MalformedError: If their form is invalid (E-41, E-43, E-44, E-46, E-48, E-49).
         LimitExceededError: If there are too many views or parts (E-42, E-45).
         UnsupportedVersionError: If a part is of an unknown type (E-47).
     """
-    # Most bodies are no view, one payload and no signature. With the end given, there is one
-    # length, and one header, that the part can have there.
+    # Most bodies consist of no views, one payload and no signature. As the end is known, the part
+    # can only have one length, and thus one header.
     stop = end - 2
     size = stop - start - 2
     size -= 2 if size < 258 else 3 if size < 65_539 else 5
@@ -180,7 +180,7 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
     signed_end = reader.at
     signature = reader.read_bin("the signature")
     if signature[1] - signature[0] not in (0, 64) or reader.at != end:
-        raise MalformedError("the signature is not 0 or 64 bytes before the wraps")
+        raise MalformedError("the signature is not 0 or 64 bytes, directly before the wraps")
     kinds = [part[0] for part in parts]
     if views or len(parts) != 1 or kinds[0] not in _PAYLOADS.values():
         _check_together(views, kinds)
@@ -190,15 +190,15 @@ def parse_body(data: bytes, start: int, end: int, limits: Limits) -> Body:
 def _read_part(data: bytes, reader: wire.WireReader) -> FramePart:
     first, last = reader.read_bin("a part")
     if last - first < PART_OVERHEAD:
-        raise MalformedError("a part that is too short")
+        raise MalformedError("a part is too short")
     kind = _KINDS.get(data[first])
     if kind is None:
-        raise UnsupportedVersionError("a part of a type that this release does not know")
+        raise UnsupportedVersionError("a part has an unknown type")
     return _new(FramePart, (kind, data[first] >= PADDED, first + 1, last))
 
 
 def _check_together(views: tuple[Span, ...], kinds: list[PartType]) -> None:
-    """Check what concerns several elements: every reader has to agree on it."""
+    """Check rules across elements, on which all readers must agree."""
     for first, last in views:
         count, rest = divmod(last - first - VIEW_OVERHEAD, GRANT_SIZE)
         if rest or not 1 <= count <= len(kinds):

@@ -1,4 +1,4 @@
-"""The head: who sealed, in which session, when, for which subject (spec, "Head")."""
+"""The head: sender, session, time of sealing, subject and attributes (spec, "Head")."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = (
 )
 
 FIRST_MS: Final = 2**32
-"""The least time, in 1970: every time takes the same nine bytes."""
+"""The least time, in 1970: every time is encoded in nine bytes."""
 PAST_MS: Final = 2**53
-"""Times and revisions are below this, so that every language holds them exactly."""
+"""Times and revisions are below this, so that every language represents them exactly."""
 MAX_COUNTER: Final = 2**20
 """Messages of a session."""
 
-# The headers of the fields, at their fixed places: array of 6, then bin 32, bin 32, bin 12, and a
+# The headers of the fields at their fixed places: array of 6, then bin 32, bin 32, bin 12, and a
 # uint of eight bytes.
 _ARRAY: Final = b"\x96\xc4\x20"
 _BIN_32: Final = b"\xc4\x20"
@@ -61,17 +61,17 @@ def from_milliseconds(value: int) -> datetime:
 
 
 class Attributes(NamedTuple):
-    """What may be said of a message besides; each is None where it is not."""
+    """Optional head attributes; None means absent."""
 
     revision: int | None = None
     """The directory's revision at which the sender resolved the recipients."""
     identity: bytes | None = None
     """The sender's raw user key."""
     expires_ms: int | None = None
-    """The message is refused from then on."""
+    """The time from which readers refuse the message."""
 
     def encode(self) -> bytes:
-        """Return the bytes of the array of three."""
+        """Encode the attributes as an array of three."""
         revision, identity, expires = self
         return b"".join(
             (
@@ -84,7 +84,7 @@ class Attributes(NamedTuple):
 
 
 class Head(NamedTuple):
-    """A head; `subject` is text, everything else as it is on the wire."""
+    """A decoded head; `subject` is text, all other fields are as on the wire."""
 
     sender: bytes
     ephemeral: bytes
@@ -102,28 +102,28 @@ class Head(NamedTuple):
 
 
 def encode_prefix(sender: bytes, ephemeral: bytes) -> bytes:
-    """Return what the heads of a session have in common: all before the nonce's bytes."""
+    """Return the header prefix shared by the heads of a session, up to the nonce's bytes."""
     return _ARRAY + sender + _BIN_32 + ephemeral + _BIN_12
 
 
 encode_time: Final = partial(struct.Struct(">BQ").pack, _UINT_64)
-"""`encode_time(created_ms)`: the time, which stands behind the nonce."""
+"""`encode_time(created_ms)`: the time of sealing, which follows the nonce."""
 _counter_and_time: Final = struct.Struct(">I8xBQ").unpack_from
 _new: Final = tuple.__new__
 
 
 def decode_head(data: bytes, start: int, end: int) -> Head:
-    """Read the head that is `data[start:end]`: first its form, left to right, then its values.
+    """Decode the head `data[start:end]`: first its form, left to right, then its values.
 
     Raises:
-        MalformedError: If it is not a head in its one encoding (E-15), or a value is out of its
-            range (E-19, E-20).
+        MalformedError: If it is not a head in its only encoding (E-15), or a value is out of range
+            (E-19, E-20).
         LimitExceededError: If the subject has more than 255 bytes (E-16).
         UnsupportedVersionError: If there are more than three attributes (E-17).
         BadKeyError: If S or E is not a sound key (E-18).
     """
-    # What is before the nonce is the same for all messages of a session, and what is behind the
-    # time mostly for all of a subject: both are remembered, by their bytes.
+    # The bytes before the nonce are the same for all messages of a session, and those after the
+    # time usually for all of a subject: the results for both are cached by their bytes.
     keys = _decode_keys(data[start : start + 71])
     if keys is None or end - start < _TIME:
         raise MalformedError("head: invalid keys, or cut short")
@@ -131,8 +131,8 @@ def decode_head(data: bytes, start: int, end: int) -> Head:
     nonce, rest = data[start + 71 : start + _TIME], start + HEAD_SIZE
     counter, form, created_ms = _counter_and_time(data, start + 71) if rest <= end else _NO_TIME
     if form != _UINT_64 or created_ms < FIRST_MS:
-        # No time in nine bytes. As a uint in another form that is its value's fault, which is
-        # judged only behind the form of all that follows, and behind S and E (E-88).
+        # The time is not in nine bytes. Any other uint is an invalid value, which is only reported
+        # after the form of everything that follows, and after S and E (E-88).
         reader = wire.WireReader(data, start + _TIME, end)
         created_ms, rest = reader.read_uint(), reader.at
     (subject, revision, identity, expires_ms), in_range = _decode_rest(data[rest:end])
@@ -162,7 +162,7 @@ def _decode_keys(prefix: bytes) -> _Keys | None:
 
 @lru_cache(maxsize=1024)
 def _decode_rest(rest: bytes) -> tuple[tuple[str, int | None, bytes | None, int | None], bool]:
-    """Read the end of a head, subject and attributes; and whether their values are in range."""
+    """Decode the subject and attributes, and return whether their values are in range."""
     reader = wire.WireReader(rest, 0, len(rest))
     subject = reader.read_str("the subject", MAX_SUBJECT)
     attributes = _decode_attributes(reader)
@@ -171,7 +171,7 @@ def _decode_rest(rest: bytes) -> tuple[tuple[str, int | None, bytes | None, int 
 
 
 class _Range:
-    """The numbers from `first` to below 2^53, and None."""
+    """The integers from `first` up to 2^53 - 1, and None."""
 
     def __init__(self, first: int) -> None:
         self._first = first
@@ -187,19 +187,19 @@ _REVISIONS: Final = _Range(0)
 def _decode_attributes(reader: wire.WireReader) -> Attributes:
     count = reader.read_array("attributes")
     if count > 3:
-        raise UnsupportedVersionError("an attribute that this release does not know")
+        raise UnsupportedVersionError("head: unknown attribute")
     if count < 3:
-        raise MalformedError("an attribute is missing")
+        raise MalformedError("head: missing attribute")
     revision = None if reader.read_nil() else reader.read_uint()
     identity = None if reader.read_nil() else _decode_identity(reader)
     expires = None if reader.read_nil() else reader.read_uint()
     if reader.at != reader.end:
-        raise MalformedError("something follows the attributes")
+        raise MalformedError("head: trailing bytes after the attributes")
     return Attributes(revision, identity, expires)
 
 
 def _decode_identity(reader: wire.WireReader) -> bytes:
     start, end = reader.read_bin("the identity")
     if end - start != 32:
-        raise MalformedError("an identity that is not 32 bytes")
+        raise MalformedError("head: the identity is not 32 bytes")
     return reader.raw(start, end)

@@ -1,4 +1,4 @@
-"""What an envelope shows to everybody: no key is needed, and nothing is verified."""
+"""Reads the public contents of an envelope: without a key, and without verifying anything."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ class InspectedPart(NamedTuple):
     kind: str
     padded: bool
     size: int
-    """Bytes of what is encrypted, padding included."""
+    """Bytes of the plaintext, padding included."""
 
 
 class Inspection(NamedTuple):
-    """All that an outsider can read. It is what the envelope says, not what is true."""
+    """Everything that an outsider can read from an envelope: its claims, unverified."""
 
     size: int
     message_id: str
     """Hexadecimal."""
     sender: XKey
     session: XKey
-    """The ephemeral key: messages with the same one are of one session."""
+    """The ephemeral key; messages of one session share it."""
     counter: int
     created: datetime
     subject: str
@@ -40,22 +40,22 @@ class Inspection(NamedTuple):
     identity: str | None
     expires: datetime | None
     tags: list[str]
-    """One a recipient, hexadecimal: whose they are, only the recipients can tell."""
+    """One per recipient, hexadecimal; only a recipient can recognize its own."""
     parts: list[InspectedPart]
     views: list[int]
-    """How many parts each group of readers may open."""
+    """The number of parts in each view."""
     signed: bool
 
 
 def inspect(envelope: bytes, limits: Limits | None = None) -> Inspection:
-    """Read what an xkm1 envelope shows without any key.
+    """Read the public contents of an xkm1 envelope, without a key.
 
     Raises:
-        EnvelopeError: If it is no well-formed envelope.
+        EnvelopeError: If the envelope is not well-formed.
         TypeError: If `envelope` is not bytes.
     """
     if type(envelope) is not bytes:
-        raise TypeError(f"an envelope is bytes, not {type(envelope).__name__}")
+        raise TypeError(f"an envelope must be bytes, not {type(envelope).__name__}")
     limits = limits or Limits()
     head = decode_head(envelope, *(span := frame.locate_head(envelope, limits)))
     tags, start, end, _ = frame.locate_wraps(envelope, span[1], limits)
@@ -88,10 +88,10 @@ _ANY_SIZE: Final = Limits(envelope=2**62)
 
 
 def message_id(envelope: bytes) -> bytes:
-    """Return the 16 bytes that name the message in an envelope; nothing else of it is looked at.
+    """Return the 16-byte id of the message in an envelope, without checking the rest.
 
     Raises:
-        EnvelopeError: If it does not begin as an envelope.
+        EnvelopeError: If the bytes do not begin like an envelope.
     """
     start = _head(envelope)
     keys, nonce = envelope[start : start + 71], envelope[start + 71 : start + 83]
@@ -99,18 +99,18 @@ def message_id(envelope: bytes) -> bytes:
 
 
 def sender_of(envelope: bytes) -> bytes:
-    """Return the raw key that an envelope names as its sender's; nothing else is looked at.
+    """Return the raw sender key that an envelope states, without checking the rest.
 
     Raises:
-        EnvelopeError: If it does not begin as an envelope.
+        EnvelopeError: If the bytes do not begin like an envelope.
     """
     start = _head(envelope)
     return envelope[start + 3 : start + 35]
 
 
 def _head(envelope: bytes) -> int:
-    """Return where the head begins, of which keys and nonce are there."""
+    """Return the start of a head that is long enough to hold keys and nonce."""
     start, end = frame.locate_head(envelope, _ANY_SIZE)
     if end - start < 83:
-        raise MalformedError("a head that is cut short")
+        raise MalformedError("head: cut short")
     return start

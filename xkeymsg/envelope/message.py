@@ -47,9 +47,9 @@ class Message(SafeRepr):
         self.headers = headers
         """The sealed headers: a mapping; `pairs` has every header, including repeated names."""
         self.wire_subject: str | None = None
-        """The subject on which the broker delivered it: the broker's word, unlike everything else
+        """The subject on which the broker delivered it; unauthenticated, unlike everything else
         here. None for an envelope that was opened without a client."""
-        self._origin: object = None  # what a client needs to answer it
+        self._origin: object = None  # for a client to answer it
 
     @property
     def sender(self) -> XKey:
@@ -58,12 +58,12 @@ class Message(SafeRepr):
 
     @property
     def subject(self) -> str:
-        """The subject it was sealed for, which may differ from that on the wire."""
+        """The subject it was sealed for, which may differ from the subject on the wire."""
         return self._head.subject
 
     @property
     def created(self) -> datetime:
-        """When it was sealed, by the sender's clock."""
+        """The time of sealing, by the sender's clock."""
         return from_milliseconds(self._head.created_ms)
 
     @property
@@ -79,7 +79,7 @@ class Message(SafeRepr):
 
     @property
     def message_id(self) -> bytes:
-        """16 bytes that name the message; a malicious sender can give two messages one name."""
+        """The 16-byte id of the message; a malicious sender can give two messages the same id."""
         return derive.message_id(self._head.sender, self._head.ephemeral, self._head.nonce)
 
     def __repr__(self) -> str:

@@ -61,10 +61,10 @@ def read(unlocked: Unlocked, limits: Limits) -> Read:
     views, parts, (start, end), _, _ = body
     _, ephemeral, nonce, _, _, _, identity, _ = head
     if start != end and identity is None:
-        raise MalformedError("a signature without an identity in the head")
+        raise MalformedError("a signature requires an identity in the head")
     index, key = grant[0], grant[1:]
     if index >= (len(views) or 1):
-        raise MalformedError("the wrap names a view that does not exist")
+        raise MalformedError("the wrap refers to a missing view")
     if not views:
         _, _, start, end = parts[0]
         keys = derive.part_keys(key, ephemeral, nonce, 0)
@@ -126,8 +126,8 @@ def fields(message: Read, limits: Limits) -> tuple[dict[int, bytes], str | None,
 def signer_of(message: Read) -> str | None:
     """Return the user whose signature counts, or None (step 14); for a sender with known users.
 
-    A signature is ignored if no user is known for the key: anybody can sign their own message, so
-    it would prove nothing (E-65).
+    A signature is ignored if no user is known for the key: any sender can sign with a user key of
+    its own, which would prove nothing (E-65).
 
     Raises:
         SignatureInvalidError: If a signature that counts does not verify.
@@ -139,7 +139,7 @@ def signer_of(message: Read) -> str | None:
     digest = primitives.sha256(view[: body.signed_end])
     signed, signature = derive.signed_bytes(digest), bytes(view[start:end])
     if not primitives.ed25519_verify(head.identity, signed, signature):
-        raise SignatureInvalidError("not signed by the sender's user")
+        raise SignatureInvalidError("the signature does not verify under the sender's user key")
     return nkey.encode_public(nkey.Prefix.USER, head.identity)
 
 
@@ -172,9 +172,9 @@ def _open_committed(view: bytes | memoryview, start: int, end: int, keys: bytes)
     """Open `commitment || ciphertext`; the commitment is always checked first (E-57)."""
     sealed = start + frame.COMMIT_SIZE
     if not primitives.equal(view[start:sealed], keys[32:]):
-        raise CommitmentError("not the plaintext that the sender committed to for all its readers")
+        raise CommitmentError("the content key does not match the commitment for all readers")
     try:
         return primitives.AEAD(keys[:32]).decrypt(derive.ZERO_NONCE, view[sealed:end], None)
     except primitives.InvalidTag:
         pass
-    raise AuthenticationError  # out here, without that error as its context
+    raise AuthenticationError  # not above: without InvalidTag as its context

@@ -56,7 +56,7 @@ _NO_ATTRIBUTES: Final = Attributes().encode()
 class Sharing:
     """Recipients and the parts that each may open, with one view for each distinct set of parts.
 
-    Immutable, so that it can be cached and reused for all documents that are shared alike.
+    Immutable, so that it can be cached for all documents with the same grants.
     """
 
     __slots__ = ("recipients", "view_of", "views")
@@ -94,7 +94,7 @@ class Planner:
     def payload(self, data: bytes, headers: Headers, content_type: str | None) -> Contents:
         """Return the type and content of the single part of a payload."""
         if type(data) is not bytes:
-            raise TypeError(f"data is bytes, not {type(data).__name__}")
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
         contents = [(_PAYLOAD, data)]
         if headers or content_type is not None:
             array = self._message_array(headers, content_type)
@@ -116,7 +116,7 @@ class Planner:
         """Return the recipients of a payload, possibly with duplicates.
 
         Raises:
-            MalformedError: If there is none.
+            MalformedError: If there are no recipients.
             LimitExceededError: If there are too many.
         """
         everyone = (*to, *self._always_to)
@@ -130,7 +130,7 @@ class Planner:
         for one, indices in (*grants.items(), *((one, range(fields)) for one in self._always_to)):
             reader, granted = as_recipient(one), frozenset(indices)
             if granted and not 0 <= min(granted) <= max(granted) < fields:
-                raise MalformedError("a grant of a part that does not exist")
+                raise MalformedError("a grant refers to a missing part")
             merged[reader] = merged.get(reader, frozenset()) | granted
         also = frozenset({fields} if metadata else ())
         readers = {one: granted | also for one, granted in merged.items() if granted}
@@ -151,11 +151,11 @@ class Planner:
             TypeError: If the expiry is not a timedelta, or the revision not an int.
         """
         if not FIRST_MS <= created_ms < PAST_MS:
-            raise MalformedError("the system clock is out of the range of an envelope: set it")
+            raise MalformedError("the system clock is out of range for an envelope: set it")
         if expires is None and revision is None and self._identity is None:
             return _NO_ATTRIBUTES
-        if revision is not None and type(revision) is not int:  # True and 7.0 would pass for one
-            raise TypeError(f"a revision is an int, not {type(revision).__name__}")
+        if revision is not None and type(revision) is not int:  # True and 7.0 would pass
+            raise TypeError(f"a revision must be an int, not {type(revision).__name__}")
         if revision is not None and not 0 <= revision < PAST_MS:
             raise MalformedError("revision: expected 0 to 2^53 - 1")
         expires_ms = None if expires is None else _expires_ms(created_ms, expires)
@@ -172,7 +172,7 @@ class Planner:
         return [(kind + PADDED, padded(content)) for kind, content in contents]
 
     def _check_number(self, recipients: Collection[Recipient]) -> None:
-        """Refuse an empty set of recipients, and too many."""
+        """Refuse an empty or too large set of recipients."""
         if not recipients:
             raise MalformedError("no recipients")
         if len(recipients) > self.limits.recipients:
@@ -211,7 +211,7 @@ class Planner:
 
 def _expires_ms(created_ms: int, expires: timedelta) -> int:
     if not isinstance(expires, timedelta):
-        raise TypeError(f"expires is a timedelta, not {type(expires).__name__}")
+        raise TypeError(f"expires must be a timedelta, not {type(expires).__name__}")
     expires_ms = created_ms + expires // timedelta(milliseconds=1)
     if expires_ms <= created_ms:
         raise ExpiredError("the message would expire before it is sealed")
@@ -221,7 +221,7 @@ def _expires_ms(created_ms: int, expires: timedelta) -> int:
 
 
 def as_recipient(one: XKey | Recipient) -> Recipient:
-    """Return a recipient as it is, or the one that has a key and no user."""
+    """Return a Recipient; a bare key becomes one without a user."""
     return one if isinstance(one, Recipient) else Recipient(one)
 
 
@@ -245,7 +245,7 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
                 if name.lower().startswith(_RESERVED):
                     raise MalformedError(f"header names that begin with {_RESERVED} are reserved")
             case _:
-                raise TypeError("headers are a mapping, or pairs, of name and value, both str")
+                raise TypeError("headers must be a mapping of str to str, or pairs of str")
     return pairs
 
 

@@ -1,7 +1,7 @@
-"""What a reader keeps because it may soon be of use again, and not for ever.
+"""A bounded cache that drops unused entries.
 
-Bounded by number; and what nobody has used for a while is forgotten, so that a reader that runs
-for months keeps the keys of the sessions that are in use, not of all that there were.
+A reader that runs for months therefore keeps only the keys of sessions in use, not those of all
+past sessions.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from xkeymsg.ambient import after_fork, monotonic
 __all__ = ("IDLE", "Recent")
 
 IDLE: Final = 3600.0
-"""Seconds for which an entry is kept without being used, at least while there is room: as long as a
-sender's session lasts (E-22). After twice as long the next new entry makes it forgotten."""
+"""Seconds for which an unused entry is kept at least, while there is room: the lifetime of a
+sender's session (E-22). After twice this time, adding an entry drops it."""
 
 _Value = TypeVar("_Value")
 
 
 class Recent(Generic[_Value]):
-    """Entries by their name, in two generations.
+    """Entries by name, in two generations.
 
-    When the younger is an hour old it becomes the elder, and the elder is forgotten. What is found
-    in the elder moves to the younger. So an entry needs no time of its own, and one that is in use
-    costs a look into one dict. Thread-safe.
+    When the younger generation is an hour old, it becomes the elder, and the previous elder is
+    dropped. An entry found in the elder moves to the younger. So entries need no timestamps, and
+    finding one in use costs one dict lookup. Thread-safe.
     """
 
     def __init__(self, most: int) -> None:
         self.younger: dict[bytes, _Value] = {}
-        """What was added or found lately; for looking, not for changing."""
+        """Entries added or found recently; read-only for others."""
         self._elder: dict[bytes, _Value] = {}
         self._most = most
         self._turned = monotonic()
@@ -38,7 +38,7 @@ class Recent(Generic[_Value]):
         after_fork(self)
 
     def get(self, name: bytes) -> _Value | None:
-        """Return an entry, or None; it is in use, and stays."""
+        """Return an entry and mark it as used, or return None."""
         value = self.younger.get(name)
         if value is None:
             value = self._elder.get(name)
@@ -47,11 +47,11 @@ class Recent(Generic[_Value]):
         return value
 
     def add(self, name: bytes, value: _Value) -> None:
-        """Keep an entry, in the place of the oldest one if there are too many."""
+        """Add an entry; if there are too many, drop the oldest."""
         with self._lock:
             now = monotonic()
             if now - self._turned >= IDLE:
-                # Not one after the other: who looks meanwhile finds everything in one of the two.
+                # In one statement: a concurrent `get` finds every entry in one of the two.
                 self._elder, self.younger, self._turned = self.younger, {}, now
             self.younger[name] = value
             self._elder.pop(name, None)

@@ -1,6 +1,6 @@
-"""Putting an envelope together from numbers that are given (spec, "Parts", "Signature", "Wraps").
+"""Assembles an envelope from given keys and nonces (spec, "Parts", "Signature", "Wraps").
 
-Nothing here is drawn or remembered: the same arguments make the same bytes.
+Deterministic and stateless: the same arguments make the same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ("LARGE", "assemble", "seal_part", "seal_view", "seal_wraps")
 
 _KINDS: Final = tuple(bytes((kind,)) for kind in range(256))
 LARGE: Final = 1 << 18
-"""Bytes from which a single part is sealed in place; below, the fixed costs of that count."""
+"""Least size in bytes at which sealing a single part in place is worth its fixed cost."""
 
 
 def seal_part(
@@ -30,10 +30,10 @@ def seal_part(
     """Encrypt one part under its own, fresh key, and commit to that key.
 
     Returns:
-        The encoding of the part in pieces, so that a large one is copied once, at the end.
+        The encoding of the part in pieces, so that a large part is copied only once, at the end.
     """
     keys = derive.part_keys(content_key, ephemeral, nonce, index)
-    # The nonce can be fixed: this key is of this part of this message alone.
+    # The nonce can be fixed: the key is used only for this part of this message.
     sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
     return wire.bin_header(1 + COMMIT_SIZE + len(sealed)), _KINDS[kind], keys[32:], sealed
 
@@ -46,7 +46,7 @@ def seal_view(
     content_keys: Sequence[bytes],
     view_key: bytes,
 ) -> bytes:
-    """Encrypt the content keys of the parts that one group of readers may open, ascending.
+    """Encrypt the content keys of the parts in one view, ascending.
 
     Returns:
         The encoding of the view.
@@ -65,15 +65,15 @@ def assemble(
     keys: Sequence[bytes],
     signer: nkey.Signer | None,
 ) -> bytes:
-    """Make an envelope.
+    """Assemble an envelope.
 
     Args:
         plan: The prepared route.
-        nonce: The counter and random bytes, which no other message of the session has.
-        created_ms: When it is sealed, in milliseconds since 1970.
-        contents: The parts; one, if the plan has no views.
-        keys: A fresh key for each part, and then for each view.
-        signer: Who signs, if anybody does.
+        nonce: The counter and random bytes, unique in the session.
+        created_ms: The time of sealing, in milliseconds since 1970.
+        contents: The parts; exactly one if the plan has no views.
+        keys: A fresh key for each part, followed by one for each view.
+        signer: The signer, or None.
     """
     ephemeral, before, between, (_, _, wraps_header, unsigned, wraps, views, order) = plan
     pieces = [before, nonce, encode_time(created_ms), between]
@@ -110,15 +110,15 @@ def seal_wraps(
     """Join `pieces` and a wrap for each recipient, in the order of their tags.
 
     Args:
-        pieces: What precedes the wraps.
+        pieces: The bytes before the wraps.
         wraps: The encryption for each recipient.
         nonce: The nonce of the message.
-        grants: What a wrap holds, an index and a key: one for all recipients, or one for each.
-        transcript: T, the hash of everything before the wraps: each of them authenticates it.
+        grants: The content of a wrap, an index and a key: one for all recipients, or one for each.
+        transcript: T, the hash of everything before the wraps; each wrap authenticates it.
     """
     if isinstance(grants, bytes):
         for wrap in wraps:
-            pieces.append(wrap(nonce, grants, transcript))  # noqa: PERF401 - one call less
+            pieces.append(wrap(nonce, grants, transcript))  # noqa: PERF401 - saves a call
     else:
         pairs = zip(wraps, grants, strict=True)
         pieces += [wrap(nonce, grant, transcript) for wrap, grant in pairs]
@@ -134,11 +134,11 @@ def _assemble_in_place(
     content_key: bytes,
     signer: nkey.Signer | None,
 ) -> bytes:
-    """Seal one large part where it stands in the envelope, which begins with `front`.
+    """Seal one large part in place, in an envelope that begins with `front`.
 
-    A ciphertext of its own, to be copied later, is a second allocation of that size, which at a
-    megabyte costs as much as encrypting and hashing: the C library returns such memory to the
-    kernel after each message and gets it again, page by page.
+    A separate ciphertext would be a second allocation of that size, which at a megabyte costs as
+    much as encrypting and hashing: the C library returns such memory to the kernel after each
+    message, and gets it back page by page.
     """
     _, _, wraps_header, _, wraps, _, _ = plan.audience
     keys = derive.part_keys(content_key, plan.ephemeral, nonce, 0)

@@ -1,9 +1,9 @@
-"""A sender's session: one ephemeral key, and what it shares with each recipient (spec, "Sessions").
+"""A sender's session: one ephemeral key, and its keys with each recipient (spec, "Sessions").
 
-A session makes a message cost microseconds: the X25519 with a recipient is paid once, and what is
-kept is the very AEAD object that wraps for it. The price is that whoever reads this process's
-memory opens the session's messages, so that it is bounded by count and time, its secret is dropped
-when it ends, and no other process ever has it.
+A session reduces the cost of a message to microseconds: the X25519 with a recipient is computed
+once, and the AEAD object that wraps for it is kept. The price is that anybody who can read this
+process's memory can open the session's messages. A session is therefore bounded by count and time,
+drops its secrets when it ends, and never leaves its process.
 """
 
 from __future__ import annotations
@@ -37,32 +37,32 @@ LIFETIME: Final = 3600.0
 
 _AUDIENCES: Final = 256
 _RECIPIENTS: Final = 16_384
-"""How many sets of recipients, and recipients, a session remembers; beyond, it forgets all of them
-and computes the same again."""
+"""Sets of recipients, and recipients, that a session caches. A full cache is cleared; its entries
+are computed again."""
 
 Wrap = Callable[[bytes, bytes, bytes], bytes]
 """The encryption under K: nonce, index and key, T."""
 
 
 class SessionEndedError(Exception):
-    """The session is over: the sealer begins another one. Never leaves the sealer."""
+    """The session has ended: the sealer begins another one. Never leaves the sealer."""
 
 
 class TagCollisionError(Exception):
-    """Two recipients have one tag in this session (E-29). Never leaves the sealer."""
+    """Two recipients have the same tag in this session (E-29). Never leaves the sealer."""
 
 
 class Audience(NamedTuple):
     """A set of recipients in a session, in the order of their tags."""
 
     tags: bytes
-    """The tags element, as it stands in the envelope."""
+    """The encoded tags element."""
     views_header: bytes
-    """What precedes the first view; without views, what precedes the one part."""
+    """The bytes before the first view; without views, those before the single part."""
     wraps_header: bytes
-    """What precedes the wraps."""
+    """The header of the wraps."""
     unsigned: bytes
-    """The signature element of an unsigned message, and the header of the wraps."""
+    """The signature element of an unsigned message, followed by the header of the wraps."""
     wraps: tuple[Wrap, ...]
     views: tuple[tuple[int, ...], ...]
     """The numbers of the parts in each view."""
@@ -71,16 +71,16 @@ class Audience(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A prepared route: what a session's envelopes for one subject and the same recipients share.
+    """A prepared route: the shared bytes of a session's envelopes for one subject and audience.
 
-    With a nonce, a time, contents and keys, `seal.assemble` makes an envelope of it.
+    `seal.assemble` makes an envelope from it, a nonce, a time, contents and keys.
     """
 
     ephemeral: bytes
     before: bytes
-    """All that precedes the nonce."""
+    """The bytes before the nonce."""
     between: bytes
-    """All between the time of sealing and the first view, or the one part."""
+    """The bytes between the time of sealing and the first view, or the single part."""
     audience: Audience
 
 
@@ -89,7 +89,7 @@ _HEDGE: Final = primitives.label(b"xkm1/hedge")
 _when: Final = struct.Struct(">QI").pack
 _counter: Final = struct.Struct(">I").pack
 Recipients = tuple[XKey | Recipient, ...] | Sharing
-"""Those of a payload; or those of a document, each with its parts."""
+"""The recipients of a payload; or those of a document, with their parts."""
 
 _Wanted = tuple[Recipients, bytes, bytes]
 _NOTHING: Final[_Wanted] = ((), b"", b"")
@@ -97,7 +97,7 @@ _NOWHERE: Final = Plan(b"", b"", b"", Audience(b"", b"", b"", b"", (), (), ()))
 
 
 class Session:
-    """One ephemeral key with its counter; thread-safe, never copied."""
+    """An ephemeral key and its counter; thread-safe, never copied."""
 
     def __init__(
         self,
@@ -110,13 +110,13 @@ class Session:
 
         Args:
             pair: The sender's static pair.
-            pairs: The static keys with a recipient; they outlive the session.
+            pairs: Returns the static pair keys with a recipient, which outlive the session.
             secret: The ephemeral secret, for test vectors only.
         """
         ephemeral = XKeyPair(random_bytes(primitives.KEY_SIZE) if secret is None else secret)
         self.public = bytes(ephemeral.public)
         self.prefix = encode_prefix(bytes(pair.public), self.public)
-        """What every head of this session begins with."""
+        """The header prefix of every head of this session."""
         self._ephemeral: XKeyPair | None = ephemeral
         self._pairs = pairs
         self._hedge: primitives.Hash | None = primitives.keyed_hash(_HEDGE, random_bytes(32))
@@ -127,7 +127,7 @@ class Session:
         self._last: list[tuple[_Wanted, Plan]] = [(_NOTHING, _NOWHERE)]
 
     def end(self) -> None:
-        """Drop every secret of the session; what is being sealed with them goes on."""
+        """Drop the secrets of the session; calls that already use them complete."""
         self._ephemeral = None
         self._recipients = {}
         self._audiences = {}
@@ -135,13 +135,10 @@ class Session:
         self._hedge = None
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
-        """Take the next counter, never to be reused, and draw what one message needs (E-23, E-26).
-
-        Returns:
-            The nonce, and 32 bytes for a content key.
+        """Consume the next counter; return a nonce and a content key (E-23, E-26).
 
         Raises:
-            SessionEndedError: If the session is over (E-22).
+            SessionEndedError: If the session has ended (E-22).
         """
         counter = next(self._counter)  # atomic: one call into C
         if counter > MAX_COUNTER or self._ephemeral is None or monotonic() >= self._ends:
@@ -150,21 +147,21 @@ class Session:
         return _counter(counter) + drawn[:8], drawn[8:40]
 
     def draw(self, size: int, now_ns: int, position: int) -> bytes:
-        """Draw 64 bytes: `size` random ones, mixed with a secret and the clock (E-27).
+        """Draw 64 bytes: `size` random bytes, hashed with a secret and the clock (E-27).
 
-        A virtual machine that is restored from a snapshot may get the same randomness twice, and
+        A virtual machine that is restored from a snapshot may draw the same random bytes again;
         then only the clock differs.
         """
         data = random_bytes(size) + _when(now_ns, position)
         hedge = self._hedge
-        if hedge is None:  # ended by another thread just now: without the secret nothing is mixed
+        if hedge is None:  # another thread has just ended the session: never draw without it
             raise SessionEndedError
         mixed = hedge.copy()
         mixed.update(data)
         return mixed.digest()
 
     def draw_keys(self, count: int, now_ns: int) -> Iterator[bytes]:
-        """Draw keys besides the first of a message, two at a time."""
+        """Draw further keys of a message, two at a time."""
         for at in range(0, count, 2):
             drawn = self.draw(64, now_ns, 1 + at)
             yield drawn[:32]
@@ -172,21 +169,21 @@ class Session:
                 yield drawn[32:]
 
     def plan(self, to: Recipients, subject: bytes, attributes: bytes) -> Plan:
-        """Return what envelopes for these recipients and this subject have in common.
+        """Return the prepared route for these recipients and this subject.
 
-        Equal recipients are one (E-28). The last plan is kept, and the recipients of several: most
-        messages go the way of the one before.
+        Equal recipients are merged (E-28). The last plan and several audiences are cached: most
+        messages have the same route as the previous one.
 
         Raises:
-            TagCollisionError: If two recipients have one tag here.
-            SessionEndedError: If the session is over.
+            TagCollisionError: If two recipients have the same tag in this session.
+            SessionEndedError: If the session has ended.
             BadKeyError: If a shared secret is all zeros.
         """
-        # Into the very object that was looked into: if the session ends meanwhile, its keys are
-        # dropped together with that (E-21), and not put into the new one.
+        # Store into the object that was read: if the session ends meanwhile, the stored keys are
+        # dropped together with that object (E-21), not added to its replacement.
         last, wanted = self._last, (to, subject, attributes)
-        same, plan = last[0]  # in one look: another thread may put another one there
-        if same != wanted:  # mostly equal; where the keys are the same objects, nothing is hashed
+        same, plan = last[0]  # one read: another thread may replace the entry
+        if same != wanted:  # usually equal; identical keys are compared without hashing
             audience, rest = self._audience(to), subject + attributes
             header = wire.bin_header(HEAD_SIZE + len(rest))
             between = rest + audience.tags + audience.views_header
@@ -228,7 +225,7 @@ class Session:
         )
 
     def _recipient(self, recipient: Recipient) -> tuple[bytes, Wrap]:
-        """Return the tag of a recipient and how to wrap for it; one X25519 the first time."""
+        """Return the tag of a recipient and its encryption; costs an X25519 the first time."""
         of_session = self._recipients  # as in `plan`
         known = of_session.get(recipient)
         if known is None:

@@ -1,4 +1,4 @@
-"""Sealed subjects, and the patterns that a reader expects (spec, "Subject")."""
+"""Sealed subjects, and a reader's expected subjects and patterns (spec, "Subject")."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ __all__ = ("REPLIES", "encode_subject", "is_subject", "matcher")
 _SUBJECT: Final = re.compile(rb"[^\x00-\x20\x7f.*>]+(?:\.[^\x00-\x20\x7f.*>]+)*")
 
 REPLIES: Final = "_XKM"
-"""The first token of what answers are sealed for, and nothing else is (E-68)."""
+"""The first token of the sealed subjects of replies, reserved for them (E-68)."""
 
 Matcher = Callable[[str], bool]
 
 
 def is_subject(raw: bytes) -> bool:
-    """Tell whether UTF-8 bytes are a subject that may be sealed (E-20).
+    """Return whether UTF-8 bytes are a valid subject for sealing (E-20).
 
-    A wildcard, a space or an empty token would be read differently by broker, policy and handler.
+    Broker, policy and handler would interpret a wildcard, space or empty token differently.
     """
     return _SUBJECT.fullmatch(raw) is not None
 
 
 @lru_cache(maxsize=1024)
 def encode_subject(subject: str) -> bytes:
-    """Return a subject to seal in its encoding, a str.
+    """Encode a subject for sealing.
 
     Raises:
-        LimitExceededError: If they are more than 255.
-        MalformedError: If it is no subject.
+        LimitExceededError: If it is longer than 255 bytes.
+        MalformedError: If it is not a valid subject.
         TypeError: If it is not a str.
     """
     if not isinstance(subject, str):
-        raise TypeError(f"a subject is a str, not {type(subject).__name__}")
+        raise TypeError(f"a subject must be a str, not {type(subject).__name__}")
     try:
         raw = subject.encode()
     except UnicodeEncodeError:
-        raise MalformedError("a subject that is not Unicode text") from None
+        raise MalformedError("a subject must be valid Unicode") from None
     if len(raw) > MAX_SUBJECT:
         raise LimitExceededError("bytes of the subject", len(raw), MAX_SUBJECT)
     if not is_subject(raw):
-        raise MalformedError("a subject with a wildcard, a space, or an empty token")
+        raise MalformedError("a subject must not contain a wildcard, space or empty token")
     return wire.encode_str(raw)
 
 
 def matcher(expected: str | Iterable[str]) -> Matcher:
-    """Return a function that tells whether a sealed subject is one of the expected.
+    """Return a function that returns whether a sealed subject is expected.
 
     Args:
-        expected: Subjects, or NATS patterns: `*` is one token, `>`, last, one or more.
+        expected: Subjects, or NATS patterns: `*` is one token; `>`, at the end, one or more.
 
     Raises:
-        ConfigurationError: If one of them is neither: the reader is at fault and not, as with
-            `malformed`, the sender, whose messages a consumer would throw away.
+        ConfigurationError: If one of them is neither. This is the reader's fault; `malformed` would
+            blame the sender, and a consumer would discard its messages.
         TypeError: If one of them is not a str.
     """
     if isinstance(expected, str):
@@ -83,7 +83,7 @@ def _matcher(expected: str) -> Matcher:
 
 def _parse(expected: str) -> Matcher:
     if not isinstance(expected, str):
-        raise TypeError(f"a subject is a str, not {type(expected).__name__}")
+        raise TypeError(f"a subject must be a str, not {type(expected).__name__}")
     tokens = expected.split(".")
     if "*" not in tokens and tokens[-1] != ">":
         encode_subject(expected)
@@ -97,7 +97,7 @@ def _parse(expected: str) -> Matcher:
     def matches(subject: str) -> bool:
         got = subject.split(".")
         if got[0] == REPLIES or len(got) < len(tokens) or (len(got) > len(tokens) and not rest):
-            return False  # replies live below `_XKM`: only their exact subject takes them (E-68)
+            return False  # no pattern matches replies, below `_XKM` (E-68)
         return all(want in ("*", token) for want, token in zip(fixed, got, strict=False))
 
     return matches

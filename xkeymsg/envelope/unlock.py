@@ -4,7 +4,7 @@
 
 Before `Unlocked`, the bytes may come from anybody. The order of the checks bounds the work: limits
 come first; no X25519 is computed with the key of a sender that is not admitted, nor with an
-ephemeral key unless a keyed hash (the tag) says that the message is for us; and the bytes between
+ephemeral key unless a keyed hash (the tag) shows that the message is for us; and the bytes between
 the tags and the wraps are hashed, not parsed.
 """
 
@@ -52,7 +52,7 @@ class Located(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A located envelope that names an admitted sender (step 4); nothing is proven yet."""
+    """A located envelope that names an admitted sender (step 4), still unauthenticated."""
 
     located: Located
     admission: Admission
@@ -99,12 +99,12 @@ def admit(located: Located, admission_of: Admit) -> Admitted:
     if admission is None:
         raise SenderNotAdmittedError("this key may not send on this subject")
     if admission.users and head.identity not in admission.users:
-        raise SenderNotAdmittedError("the message names another user than the key's")
+        raise SenderNotAdmittedError("the message's identity is not a user of the sender's key")
     return _new(Admitted, (located, admission))
 
 
 class _Own(NamedTuple):
-    """One of our keys, and a user it may be addressed under."""
+    """One of our keys, and a user that it may be addressed under."""
 
     pair: XKeyPair
     public: bytes
@@ -126,7 +126,7 @@ class _Cache:
         self.sessions = Recent[_SessionKeys](sessions)
 
     def add_session(self, name: bytes, number: int, tag: bytes, aead: primitives.AEAD) -> None:
-        """Keep keys under which a wrap has verified, and no others (E-38)."""
+        """Add session keys; only those under which a wrap has verified (E-38)."""
         self.sessions.add(name, (self.sessions.get(name) or _NOTHING) | {number: (tag, aead)})
 
 
@@ -178,7 +178,7 @@ class Unlocker:
             except primitives.InvalidTag:
                 continue
             if number not in session:
-                cache.add_session(name, number, tag, aead)  # its wrap has verified (E-38)
+                cache.add_session(name, number, tag, aead)  # only after its wrap verified (E-38)
             return grant
         if transcript:
             raise AuthenticationError
@@ -203,7 +203,7 @@ class Unlocker:
         return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
 
     def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
-        """Derive K: the only X25519 with a key that anybody can choose; needs a matching tag."""
+        """Derive K, the only X25519 with a key that anybody can choose, after the tag matched."""
         auth_key = self._pairs(cache, head.sender)[number].auth_key
         ephemeral = XKey(head.ephemeral)
         return primitives.AEAD(

@@ -1,13 +1,12 @@
-"""Every error that xkeymsg raises, and the one vocabulary of codes for all of them.
+"""The errors of xkeymsg, and their codes.
 
-A public call that is given bad *data* raises an `XKeyMsgError`, whatever the bytes; a wrong
-argument *type* is the caller's bug and a `TypeError`. `code` is stable: it is the `expect:` of a
-test vector, the label of a metric and the field of a log line. `retryable` says whether the same
-bytes may succeed later (a key or a peer that has not arrived yet).
+Bad *data* raises an `XKeyMsgError`, whatever the bytes; a wrong argument *type* is the caller's bug
+and raises a `TypeError`. `code` is stable: test vectors (`expect:`), metrics and log lines use it.
+`retryable` says whether the same bytes may succeed later (when a missing key or peer has arrived).
 
-No message carries plaintext or a secret, and none repeats bytes from outside that could be either.
+No message contains plaintext or a secret, nor quotes outside bytes that could be either.
 
-The tree, grouped by who has to act; a class with a code can be raised:
+The class tree, grouped by who has to act; classes with a code are raised:
 
     XKeyMsgError
       KeyFormatError                key_format

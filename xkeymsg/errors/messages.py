@@ -34,47 +34,47 @@ __all__ = (
 
 
 class XKeyMsgError(Exception):
-    """The base of every error of this package."""
+    """Base class of the errors of this package."""
 
     code: ClassVar[str] = ""
-    """The stable name of the failure; empty on the classes that only group others."""
+    """The stable name of the failure; empty for base classes."""
 
     retryable: ClassVar[bool] = False
-    """Whether the same input may succeed later without anyone changing it."""
+    """Whether the same input may succeed later, unchanged."""
 
     outside: str = "undecryptable"
-    """What anybody outside the process may learn of it: `undecryptable` where no wrap of a message
-    has verified, else `refused` (docs/spec/envelope.md, E-90)."""
+    """The code that others may learn: `undecryptable` if no wrap of the message verified, else
+    `refused` (docs/spec/envelope.md, E-90)."""
 
     def __init__(self, *args: object) -> None:
-        # What quotes input cuts it where it is quoted; this bounds whatever did not.
+        # Errors truncate input where they quote it; this bounds any that do not.
         super().__init__(*(cut(each, MOST_TEXT) if type(each) is str else each for each in args))
 
 
 class KeyFormatError(XKeyMsgError):
-    """A string or byte string is not a key of the wanted kind; the text says what is wrong."""
+    """A string or byte string is not a valid key of the expected kind; the text says why."""
 
     code = "key_format"
 
 
 class EnvelopeError(XKeyMsgError):
-    """The sender's bytes are at fault, whoever reads them."""
+    """The sender's bytes are invalid for every reader."""
 
 
 class MalformedError(EnvelopeError):
-    """The bytes are not a sealed message."""
+    """The bytes, or arguments of sealing, do not form a valid message."""
 
     code = "malformed"
 
 
 class UnsupportedVersionError(EnvelopeError):
-    """The bytes name a version of the format, or a feature of it, that this release lacks."""
+    """The bytes use a version or feature of the format that this release does not support."""
 
     code = "unsupported_version"
 
 
 class LimitExceededError(EnvelopeError):
-    """Something is larger than a limit; checked before anything is allocated for it."""
+    """A value exceeds a limit; checked before anything is allocated for it."""
 
     code = "limit_exceeded"
 
@@ -85,57 +85,60 @@ class LimitExceededError(EnvelopeError):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.actual}, and at most {self.limit} are allowed"
+        return f"{self.what}: {self.actual} exceeds the limit of {self.limit}"
 
 
 class BadKeyError(EnvelopeError):
-    """A public key in an envelope is of small order, or not in its one canonical form."""
+    """A public key in an envelope is of small order, or not canonical."""
 
     code = "bad_key"
 
 
 class OpenError(XKeyMsgError):
-    """A well-formed message that this reader may not, or will not, open."""
+    """A well-formed message that this reader cannot, or must not, open."""
 
 
 class NotARecipientError(OpenError):
-    """No key of this reader is among the recipients, or no part is granted to it."""
+    """No key of this reader is among the recipients."""
 
     code = "not_a_recipient"
 
     def __init__(self, recipients: int) -> None:
         super().__init__(recipients)
         self.recipients = recipients
-        """How many recipients the message names."""
+        """The number of recipients of the message."""
 
     def __str__(self) -> str:
-        return f"sealed to {self.recipients} recipient(s), and none of them is a key held here"
+        return f"not a recipient: sealed to {self.recipients} other recipient(s)"
 
 
 class AuthenticationError(OpenError):
-    """The bytes were altered, or sealed by or to another key: deliberately no detail."""
+    """The bytes were altered, or sealed by or to another key; deliberately without detail."""
 
     code = "authentication"
 
     def __str__(self) -> str:
-        return "does not authenticate: altered, or not from this sender, or not for this key"
+        return (
+            "authentication failed: the message was altered,"
+            " or was not sealed by this sender for this key"
+        )
 
 
 class CommitmentError(OpenError):
-    """A content key does not match its commitment: the sender showed readers different things."""
+    """A content key does not match its commitment: readers would get different contents."""
 
     code = "commitment"
 
 
 class SenderNotAdmittedError(OpenError):
-    """The sealing key is not one this reader admits for the sealed subject."""
+    """The reader does not admit the sender's key for the sealed subject."""
 
     code = "sender_not_admitted"
     retryable = True
 
 
 class SubjectMismatchError(OpenError):
-    """The sealed subject is not one the caller expected."""
+    """The sealed subject is not one that the caller expects."""
 
     code = "subject_mismatch"
 
@@ -147,65 +150,65 @@ class ContentTypeError(OpenError):
 
 
 class ExpiredError(OpenError):
-    """The sender's own expiry time has passed."""
+    """The expiry time that the sender set has passed."""
 
     code = "expired"
 
 
 class StaleError(OpenError):
-    """The message is outside the freshness window, or too old to be told from a copy."""
+    """The message is outside the freshness window, or older than the replay memory covers."""
 
     code = "stale"
 
 
 class ReplayError(OpenError):
-    """The message was opened here before."""
+    """The message was already opened here."""
 
     code = "replay"
 
     def __init__(self, reason: str, *, pending: bool = False) -> None:
         super().__init__(reason)
         self.pending = pending
-        """Whether the first one, of a stream, is still pending (E-83, E-84)."""
+        """Whether the first delivery, from a stream, is still pending (E-83, E-84)."""
 
 
 class SessionClonedError(ReplayError):
-    """Two different messages carry one counter: the sender's state was copied."""
+    """Two different messages have the same counter: the sender's state was copied."""
 
     code = "session_cloned"
 
 
 class SignatureMissingError(OpenError):
-    """A signature is required and there is none."""
+    """A signature is required, but the message is unsigned."""
 
     code = "signature_missing"
 
 
 class SignatureInvalidError(OpenError):
-    """The signature does not verify under the identity it has to come from."""
+    """The signature does not verify under the message's identity."""
 
     code = "signature_invalid"
 
 
 class PolicyError(XKeyMsgError):
-    """A policy, or the readers given with it, cannot be used; names file, line and rule."""
+    """A policy, or its readers, is invalid; names file, line and rule."""
 
     code = "policy_invalid"
 
 
 class FieldDeniedError(PolicyError):
-    """Fields of a document match no rule, so nothing was sealed."""
+    """Fields of a document match no rule; nothing was sealed."""
 
     code = "field_denied"
 
     def __init__(self, pointers: tuple[str, ...], count: int | None = None) -> None:
         shown = pointers[:MOST_PLACES]
         self.count = len(pointers) if count is None else count
-        """How many fields have no rule."""
+        """The number of fields without a rule."""
         super().__init__(shown, self.count)
         self.pointers = shown
-        """The patterns that match the first 20 of them, and no others, in document order; a name of
-        more than 80 characters is cut."""
+        """Patterns that match exactly the first 20 of them, in document order; names are truncated
+        to 80 characters."""
 
     def __str__(self) -> str:
         shown = [each or "the document" for each in self.pointers]
@@ -213,7 +216,7 @@ class FieldDeniedError(PolicyError):
 
 
 class FieldAmbiguousError(FieldDeniedError):
-    """A field looks like one that a rule means, but is another, so nothing was sealed."""
+    """A field looks like one in a rule, but differs from it; nothing was sealed."""
 
     code = "field_ambiguous"
 

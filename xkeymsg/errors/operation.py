@@ -1,4 +1,4 @@
-"""Errors of key stores, configuration, transport and services. See `xkeymsg.errors`."""
+"""Errors of key stores, configuration, transport and services; see `xkeymsg.errors`."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = (
 
 
 class KeyStoreError(XKeyMsgError):
-    """A secret key cannot be read from, or written to, where it is kept."""
+    """A secret key cannot be read from, or written to, its store."""
 
     code = "key_store"
 
 
 class ConfigurationError(XKeyMsgError):
-    """A setting is missing, contradicts another, or has a value that cannot be used."""
+    """A setting is missing, contradicts another, or has an invalid value."""
 
     code = "configuration"
 
 
 class TransportError(XKeyMsgError):
-    """Something between this program and the NATS server failed."""
+    """The connection or an exchange with the NATS server failed."""
 
 
 class DeliveryError(TransportError):
-    """The server did not take a message."""
+    """The server did not accept a message."""
 
     code = "delivery"
     retryable = True
@@ -40,39 +40,39 @@ class DeliveryError(TransportError):
     def __init__(self, reason: str, err_code: int | None = None) -> None:
         super().__init__(*((reason,) if err_code is None else (reason, err_code)))
         self.err_code = err_code
-        """The number that JetStream gives its errors (10071: wrong last sequence), if it is one."""
+        """JetStream's error code (10071: wrong last sequence), if it sent one."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class PayloadTooLargeError(TransportError):
-    """A message would not fit the server's `max_payload`, headers included."""
+    """A message exceeds the server's `max_payload`, headers included."""
 
     code = "payload_too_large"
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(size, limit)
         self.size = size
-        """What the message would take on the wire, headers included, in bytes."""
+        """The size of the message on the wire in bytes, headers included."""
         self.limit = limit
         """The server's `max_payload`, in bytes."""
 
     def __str__(self) -> str:
-        return f"would take {self.size} bytes, and the server's max_payload is {self.limit}"
+        return f"takes {self.size} bytes with headers; the server's max_payload is {self.limit}"
 
 
 class ConnectionFailedError(TransportError):
-    """No connection to a NATS server; the text says what was tried and what to check."""
+    """Connecting to a NATS server failed; the text says what was tried and what to check."""
 
     code = "connection"
     retryable = True
 
 
 class ServiceError(XKeyMsgError):
-    """A service answered a request with an error; a handler raises one to answer so.
+    """A service answered a request with an error; handlers raise it to send one.
 
-    Both arguments travel to whoever asked, sealed; nothing else of a handler's failure does.
+    Both arguments are sealed to the requester, which learns nothing else of a handler's failure.
     """
 
     code = "service"
@@ -80,10 +80,10 @@ class ServiceError(XKeyMsgError):
     def __init__(self, reason: str, text: str = "") -> None:
         super().__init__(reason, text)
         self.reason = reason
-        """A name for the failure, for programs: the service's own, or `internal` where its handler
-        failed without saying why."""
+        """The failure's name, for programs: the service's own, or `internal` if its handler raised
+        anything other than a ServiceError."""
         self.text = text
-        """What it has to say to people."""
+        """An explanation for people."""
 
     def __str__(self) -> str:
         return f"the service answered {self.reason!a}" + (f": {self.text!a}" if self.text else "")

@@ -1,4 +1,4 @@
-"""Errors of chains of trust and of names. See `xkeymsg.errors`."""
+"""Errors of trust chains and names; see `xkeymsg.errors`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = (
 
 
 class TrustError(XKeyMsgError):
-    """A chain of claims does not hold."""
+    """A chain of claims is invalid."""
 
 
 class MalformedClaimError(TrustError):
-    """A text is not a JWT or certificate in the one accepted form."""
+    """A text is not a JWT or certificate in the accepted form."""
 
     code = "malformed_claim"
 
@@ -42,7 +42,7 @@ class BadSignatureError(TrustError):
 
 
 class UntrustedOperatorError(TrustError):
-    """An operator JWT is not self-issued by a configured anchor."""
+    """An operator JWT is not self-issued by a configured trust anchor."""
 
     code = "untrusted_operator"
 
@@ -54,13 +54,13 @@ class WrongIssuerError(TrustError):
 
 
 class IdentityIssuerError(WrongIssuerError):
-    """A claim was issued by an identity key where only signing keys may issue."""
+    """A claim was issued by an identity key, but only signing keys may issue it."""
 
     code = "identity_issuer"
 
 
 class WrongAccountError(TrustError):
-    """A claim belongs to another account than the one it is used for."""
+    """A claim belongs to an account other than the one it is used for."""
 
     code = "wrong_account"
 
@@ -72,13 +72,13 @@ class ExcessiveClaimError(TrustError):
 
 
 class CertificateLifeError(TrustError):
-    """An xkey certificate has no limited life, or one longer than the policy allows."""
+    """An xkey certificate has no expiry, or a longer lifetime than the policy allows."""
 
     code = "certificate_life"
 
 
 class FutureClaimError(TrustError):
-    """A claim states a time of issue that has not come yet."""
+    """A claim's time of issue is in the future."""
 
     code = "future_claim"
 
@@ -90,7 +90,7 @@ class NotYetValidError(TrustError):
 
 
 class ExpiredClaimError(TrustError):
-    """A claim is not valid any more."""
+    """A claim has expired."""
 
     code = "expired_claim"
 
@@ -102,7 +102,7 @@ class RevokedError(TrustError):
 
 
 class RollbackError(TrustError):
-    """A claim is older than one that was admitted before it."""
+    """A claim is older than one that was admitted before."""
 
     code = "rollback"
 
@@ -115,12 +115,12 @@ class UnknownKeyError(TrustError):
 
 
 class AmbiguousNameError(TrustError):
-    """A name stands for more than one live user."""
+    """A name belongs to more than one valid user."""
 
     code = "ambiguous_name"
 
 
 class ConflictError(TrustError):
-    """Two claims contradict each other, or a stream keeps another message under this one's id."""
+    """Two claims contradict each other, or a stream holds another message with this id."""
 
     code = "conflict"
