@@ -108,7 +108,7 @@ def test_a_seed_in_lower_case_is_no_permission() -> None:
         Policy([("/a", [LOWER])])
     with pytest.raises(PolicyError, match="invalid permission name"):
         parse_readers(f"[readers]\n{LOWER} = []")
-    assert Policy([("/a", ["0" * 58, "a" * 64])])
+    assert Policy([("/a", ["0" * 58, "a" * 64])]).permissions == {"0" * 58, "a" * 64}
 
 
 def test_a_long_name_that_is_no_secret_is_shown() -> None:

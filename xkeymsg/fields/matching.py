@@ -173,9 +173,7 @@ class State:
 
     def _is_live(self, node: _Node | None) -> bool:
         """Tell whether an earlier pattern than the one here can match at a node or below."""
-        return node is not None and any(
-            each.least < self.rule for each in (node, *node.tests.values())
-        )
+        return node is not None and any(n.least < self.rule for n in (node, *node.tests.values()))
 
     def settle(self, value: Any, path: _Path = ()) -> State:
         """Return the state of a place after the filters there have tested its value.
@@ -229,9 +227,7 @@ class _Tests:
             elif (by_looks := self._alike.get(fold(name))) is not None:
                 for looks in _looks(item, wanted=False):
                     alike += by_looks.get(looks, ())
-        held = [
-            node for member in met for node in self._nodes.get(member, ()) if node.filters <= met
-        ]
+        held = [node for each in met for node in self._nodes.get(each, ()) if node.filters <= met]
         held.sort(key=lambda node: node.least)
         if type(value) is list:
             return held, self._listed, ""

@@ -145,9 +145,7 @@ _LETTERS: Final = {0, 9, *range(84, 133)}
 """Classes of the marks that write vowels and tones, and so tell words apart."""
 _FOLDED: Final = 256
 """Visible characters of the longest name that is folded: normalization can take quadratic time."""
-_NUMBER: Final = re.compile(
-    r"[+-]?(?:[0-9]{1,4300}(?:\.[0-9]{0,4300})?|\.[0-9]{1,4300})(?:e[+-]?[0-9]{1,5})?"
-)
+_NUMBER: Final = re.compile(r"(?a:[+-]?(\d{1,4300}(\.\d{0,4300})?|\.\d{1,4300})(e[+-]?\d{1,5})?)")
 
 
 def fold(name: str) -> str:
