@@ -230,10 +230,10 @@ NOT_MODELS: Final = [
 
 
 @pytest.mark.parametrize("document", NOT_MODELS)
-def test_nobody_may_read_a_value_that_is_no_model_where_one_is_expected(
+def test_nobody_may_read_another_value_where_a_model_is_expected(
     document: dict[str, Any],
 ) -> None:
-    """It would have no readers of its own: the union of all readers of the model is too many."""
+    """It has no readers of its own, and all readers of the model together are too many."""
     policy = Policy.of(Mover)
     with pytest.raises(FieldDeniedError):
         split({"id": 1, **document}, policy, Limits())
@@ -255,7 +255,9 @@ def test_nobody_may_read_a_value_that_is_no_model_where_one_is_expected(
         {"deep": [MOVED]},
     ],
 )
-def test_an_instance_with_a_value_that_is_no_model_is_refused(document: dict[str, Any]) -> None:
+def test_an_instance_with_another_value_where_a_model_is_expected_is_refused(
+    document: dict[str, Any],
+) -> None:
     with pytest.raises(MalformedError, match=r": expected a (Moved|list|dict), not a ") as caught:
         document_of(Mover(1, **document))
     assert "Main" not in str(caught.value)

@@ -196,18 +196,18 @@ class State:
 
 
 class _Tests:
-    """The filters at one place, by the members that they want: most maps have none of these."""
+    """The filters at one place, indexed by their members: a map costs nothing for all others."""
 
     def __init__(self, nodes: Sequence[_Node]) -> None:
         """Index nodes in the order of their first patterns."""
         self._least = {each: node.least for node in reversed(nodes) for each in node.filters}
         """By filter: the first pattern that has it."""
         self._nodes: dict[_Member, list[_Node]] = {}
-        """By filter: the places of which it is the rarest one."""
+        """By filter: the nodes whose rarest filter it is."""
         self._alike: dict[str, dict[object, list[Filter]]] = {}
         """By the folded name, and by what looks like the value."""
         self._listed = min([NO_PATTERN, *(n.least for n in nodes if EMPTY not in n.filters)])
-        """The first pattern with a filter that a list leaves open."""
+        """The first pattern with a filter that a list leaves undecided."""
         count = Counter(each for node in nodes for each in node.filters)
         for node in nodes:
             self._nodes.setdefault(min(node.filters, key=count.__getitem__), []).append(node)
@@ -217,7 +217,7 @@ class _Tests:
                 by_looks.setdefault(looks, []).append(each)
 
     def decide(self, value: Any) -> tuple[list[_Node], int, str]:
-        """Return the places whose filters hold, and of the first open filter pattern and name."""
+        """Return the nodes whose filters hold, and pattern and name of the first undecided one."""
         met: set[_Member] = {EMPTY} if not value and type(value) in _EMPTY else set()
         alike: list[Filter] = []
         for name, item in value.items() if type(value) is dict else ():
