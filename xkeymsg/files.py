@@ -1,7 +1,8 @@
 """Reads text files that people write, up to a limit.
 
 No other module below the transport reads them. Such a file decides who may read or send, so a
-world-writable file is refused.
+world-writable file is refused. Its owner, its group, access control lists, and the directories above
+it are not checked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.nkey import is_seed
-from xkeymsg.text import decode_text
+from xkeymsg.text import decode_text, masked
 
 __all__ = ("MAX_FILE", "decode_file", "read_file", "read_text")
 
@@ -33,28 +34,30 @@ def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
     """
     if is_seed(str(path)):
         raise error("expected a file name, not a secret seed")
+    name = masked(str(path))
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             mode = os.fstat(descriptor).st_mode
             if not stat.S_ISREG(mode):
-                raise error(f"{path}: not a regular file")
+                raise error(f"{name}: not a regular file")
             if mode & stat.S_IWOTH:
                 raise error(
-                    f"{path}: world-writable (mode {stat.S_IMODE(mode):04o}); run chmod o-w"
+                    f"{name}: world-writable (mode {stat.S_IMODE(mode):04o}); run chmod o-w"
                 )
             content = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as found:  # ValueError: a NUL in the path
         reason = found.strerror if isinstance(found, OSError) else found
-        raise error(f"cannot read {path}: {reason}") from found
+        # `OSError` shows the path.
+        raise error(f"cannot read {name}: {reason}") from found if name == str(path) else None
     if len(content) > MAX_FILE:
-        raise error(f"{path}: larger than {MAX_FILE} bytes")
+        raise error(f"{name}: larger than {MAX_FILE} bytes")
     return content, bool(mode & stat.S_IROTH)
 
 
 def read_text(path: Path, error: type[XKeyMsgError]) -> str:
     """Return the text of a file; see `read_file` and `decode_file`."""
-    return decode_file(read_file(path, error)[0], str(path), error)
+    return decode_file(read_file(path, error)[0], masked(str(path)), error)
 
 
 def decode_file(content: bytes, source: str, error: type[XKeyMsgError]) -> str:

@@ -9,6 +9,7 @@ from warnings import warn
 
 from xkeymsg.ambient import monotonic
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.text import masked
 
 __all__ = ("Usage", "check_lasting")
 
@@ -27,7 +28,9 @@ def check_lasting(readers: Mapping[str, object]) -> None:
     """
     for name, some in readers.items():
         if isinstance(some, Iterator):
-            text = f"the readers of {name!r:.80} are an iterator, empty after one message"
+            text = (
+                f"the readers of {masked(str(name))!r:.80} are an iterator, empty after one message"
+            )
             raise TypeError(f"{text}: give a list")
 
 

@@ -9,6 +9,8 @@ import re
 from json import dumps
 from typing import Final
 
+from xkeymsg.text import masked
+
 __all__ = ("fault", "quoted", "spellings")
 
 _STRING: Final = r'"(?:[^"\\]|\\.)*"'
@@ -90,7 +92,8 @@ def spellings(text: str, at: int) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a TOML string."""
+    """Return a text as a TOML string, without anything that could be a secret."""
+    text = masked(text)
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"'{text}'" if text.isprintable() and "'" not in text else dumps(text)
 

@@ -11,13 +11,14 @@ __all__ = (
     "SECRETIVE",
     "decode_text",
     "is_unicode",
+    "masked",
     "parse_toml",
     "without_mark",
 )
 
 MARK: Final = "\ufeff"
 _MARK: Final = MARK.encode()
-SECRETIVE: Final = re.compile(r"[A-Z2-7]{20}|[A-Za-z0-9]{40}")
+SECRETIVE: Final = re.compile(r"[A-Za-z0-9]{40,}|[A-Z2-7]{20,}")
 """Finds text that could be a key or another secret, or part of one."""
 _LINE: Final = re.compile(r"line (\d+)")
 _MOST_REASON: Final = 160
@@ -47,6 +48,11 @@ def is_unicode(text: str | bytes) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def masked(text: str) -> str:
+    """Return a text for an error, with "…" instead of anything that could be a secret."""
+    return SECRETIVE.sub("…", text)
 
 
 def parse_toml(text: str, source: str, error: type[Exception]) -> dict[str, Any]:

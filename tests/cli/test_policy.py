@@ -38,7 +38,7 @@ readers = ["billing"]
 DOCUMENT = '{"patient": {"name": ["Ada", "Secret"]}, "claim": {"total": 12.5, "items": []}}'
 HOSTILE = (
     r'{"claim": {"<script>alert(1)</script>": 1, "\" onload=\"x": 1, "\u001b[2J\u202e\n": 1, '
-    r'"\ud800": 1, "a  yes  yes": 1, "": 1, "&lt;": 1, "שלום": 1}}'
+    r'"\u2028": 1, "a  yes  yes": 1, "": 1, "&lt;": 1, "שלום": 1}}'
 )
 
 
@@ -382,6 +382,17 @@ def test_names_in_a_document_cannot_act_on_a_terminal_or_look_like_columns(
     assert r'/claim/"\u001b[2J\u202e\n"' in shown
     if verb == "explain":
         assert called(verb, policy, hostile, "--json")[1].replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize("verb", ["explain", "matrix"])
+def test_a_document_that_cannot_be_sealed_is_refused(
+    policy: str, verb: str, tmp_path: Path
+) -> None:
+    surrogate = write(tmp_path, "surrogate.json", r'{"claim": {"\ud800": 1}}')
+    status, shown, said = called(verb, policy, surrogate)
+    assert (status, shown) == (1, "")
+    assert "lone surrogate" in said
+    assert said.replace("\n", "").isprintable()
 
 
 class Page(HTMLParser):

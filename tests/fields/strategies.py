@@ -70,16 +70,21 @@ PATTERNS: Final = st.builds(
     st.lists(_SPELT, max_size=3),
     st.just([]) | st.builds(lambda below: ["**", *below], st.lists(_SPELT, max_size=1)),
 )
-FILTERED: Final = st.lists(
-    st.just("/**")
-    | st.builds(
+
+
+def _filtered(*filters: str) -> st.SearchStrategy[str]:
+    """Patterns with filters, and names that look alike; two `**` in one are an error."""
+    segment = st.builds(
         str.__add__,
         st.sampled_from(["/*", "/a", "/A", "/0", "/t"]),
-        st.sampled_from(["", "", '[t="x"]', '[T="x"]', "[t=1]", '[a="1"]', "[t=null][a=true]"]),
-    ),
-    max_size=3,
-).map("".join)
-"""Patterns with filters, and names that look alike; two `**` in one are an error."""
+        st.sampled_from(["", "", *filters]),
+    )
+    return st.lists(st.just("/**") | segment, max_size=3).map("".join)
+
+
+_FILTERS: Final = '[t="x"]', '[T="x"]', "[t=1]", '[a="1"]', "[t=null][a=true]"
+FILTERED: Final = _filtered(*_FILTERS)
+"""Patterns whose filters the documents of the brute-force test for dead rules have."""
 
 _PERMISSIONS: Final = st.sets(st.sampled_from(PERMISSIONS), min_size=1).map(sorted)
 
@@ -104,11 +109,40 @@ ANY_RULES: Final = st.lists(st.tuples(PATTERNS | FILTERED, _PERMISSIONS), min_si
 """Rules that may be dead."""
 FILTERED_RULES: Final = st.builds(
     lambda rules, last: _live([*rules, *last]),
-    st.lists(st.tuples(FILTERED, _PERMISSIONS), min_size=1, max_size=5),
+    st.lists(
+        st.tuples(
+            _filtered(*_FILTERS, "[t=true]", '[t="true"]', "[t=0]", '[t="x"][a="1"]'), _PERMISSIONS
+        ),
+        min_size=1,
+        max_size=5,
+    ),
     st.lists(st.tuples(st.just(""), _PERMISSIONS), max_size=1),
 ).filter(bool)
 ALIKE: Final[st.SearchStrategy[Any]] = st.recursive(
-    st.sampled_from(["x", "X", "1", 1, 1.0, True, None, b"x", "true", "y", Decimal(1), [], {}]),
+    st.sampled_from(
+        [
+            "x",
+            "X",
+            "1",
+            1,
+            1.0,
+            True,
+            None,
+            b"x",
+            "true",
+            "y",
+            Decimal(1),
+            [],
+            {},
+            "01",
+            "1.0",
+            False,
+            0,
+            "0",
+            "null",
+            Decimal("1.0"),
+        ]
+    ),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import struct
+import sys
 import time
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -265,6 +268,67 @@ def test_no_error_has_a_byte_of_the_document_in_it(data: bytes) -> None:
 def test_a_split_document_shows_nothing_of_it() -> None:
     found = split({"SECRET": "SECRET"}, Policy([("/**", ["p"])]), LIMITS)
     assert "SECRET" not in f"{found!r} {found} {found.parts}"
+
+
+def calls(function: Callable[[], object]) -> int:
+    """Count the calls of functions that a function makes."""
+    count = 0
+
+    def profile(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {},
+        {"a": 1, "b": "v1"},
+        {"k": "w"},
+        {"k": 7},
+        {"k": {}},
+        {"k": ["w"]},
+        {"k": "v1"},
+        {"k": "v1", "j": 2},
+        {"j": 1},
+        {"K": "w", "k\u200b": "u"},
+    ],
+)
+def test_a_filter_costs_nothing_at_a_map_without_its_value(item: dict[str, Any]) -> None:
+    """With each test at each map, N rules and M maps, which cost 3 bytes, cost N times M."""
+    costs = []
+    for count in (10, 1000):
+        rules = [(f'/e/*[k="v{number}"][j=1]/x', ["few"]) for number in range(count)]
+        rules += [(f'/e/*[k="v{number}"]/y', ["few"]) for number in range(count)]
+        policy = Policy([*rules, ("", ["many"])])
+        document = {"e": [dict(item) for _ in range(100)]}
+        split(document, policy, LIMITS)  # states are made once
+        costs.append(calls(partial(split, document, policy, LIMITS)))
+    assert costs[1] <= costs[0] * 1.1
+
+
+def test_comparing_look_alikes_counts_against_the_limit_of_nodes() -> None:
+    """Each level that looks like one of a pattern compares everything below it."""
+    policy = Policy([("/**/a" + "/*" * 30 + "/x", ["few"]), ("", ["many"])])
+    document: Any = [1] * 1000
+    for _ in range(29):
+        document = {"A": document}
+    assert len(split(document, policy, Limits(nodes=40_000)).parts) == 1
+    assert policy.explain(document, Limits(nodes=40_000))
+    for refused in (
+        lambda: split(document, policy, Limits(nodes=20_000)),
+        lambda: policy.explain(document, Limits(nodes=20_000)),
+    ):
+        with pytest.raises(LimitExceededError, match="look-alikes"):
+            refused()
 
 
 def test_what_is_sealed_never_costs_a_counter_where_it_is_refused() -> None:

@@ -25,6 +25,7 @@ from xkeymsg import (
     WITHHELD,
     FieldDeniedError,
     LimitExceededError,
+    Limits,
     MalformedError,
     NotARecipientError,
     Opener,
@@ -37,6 +38,7 @@ from xkeymsg import (
     XKeyPair,
     document_of,
 )
+from xkeymsg.fields.splitting import split
 from xkeymsg.models.convert import into
 
 
@@ -165,20 +167,130 @@ def test_annotations_are_a_policy(employee: Any, address: Any) -> None:
         ("/home/city/**", ("team",)),
         ("/home/street/**", ("hr",)),
         ("/home/*", ()),
-        ("/home", ("team", "hr")),
+        ("/home[]", ("team", "hr")),
         ("/places/*/city/**", ("team",)),
         ("/places/*/street/**", ("hr",)),
         ("/places/*/*", ()),
-        ("/places/*", ("team", "hr")),
-        ("/places", ("team", "hr")),
+        ("/places/*[]", ("team", "hr")),
+        ("/places[]", ("team", "hr")),
         ("/by_name/*/city/**", ("team",)),
         ("/by_name/*/street/**", ("hr",)),
         ("/by_name/*/*", ()),
-        ("/by_name/*", ("team", "hr")),
-        ("/by_name", ("team", "hr")),
+        ("/by_name/*[]", ("team", "hr")),
+        ("/by_name[]", ("team", "hr")),
         (f"{first}/**", ("team",)),
     ]
     assert Policy.of(employee).readers_of("/home/unknown") == ()
+
+
+@dataclass
+class Moved:
+    city: Annotated[str, Team]
+    street: Annotated[str, HR]
+
+
+@dataclass
+class Mover:
+    id: Annotated[int, Team]
+    home: Moved | None = None
+    old: list[Moved] = field(default_factory=list)
+    by_name: dict[str, Moved] = field(default_factory=dict)
+    deep: list[list[Moved]] = field(default_factory=list)
+
+
+MOVED: Final = {"city": "Rome", "street": "12 Main St"}
+NOT_MODELS: Final = [
+    {"home": "12 Main St"},
+    {"home": 12},
+    {"home": False},
+    {"home": b""},
+    {"home": ""},
+    {"home": ["12 Main St"]},
+    {"home": [MOVED]},
+    {"home": {**MOVED, "note": "12 Main St"}},
+    {"home": {**MOVED, "note": None}},
+    {"old": "12 Main St"},
+    {"old": ["12 Main St"]},
+    {"old": [MOVED, 12]},
+    {"old": [[MOVED]]},
+    {"old": {"street": "12 Main St"}},
+    {"old": {**MOVED}},
+    {"by_name": "12 Main St"},
+    {"by_name": ["12 Main St"]},
+    {"by_name": {"x": "12 Main St"}},
+    {"by_name": {"x": [MOVED]}},
+    {"by_name": {"x": {"y": MOVED}}},
+    {"deep": "12 Main St"},
+    {"deep": ["12 Main St"]},
+    {"deep": [["12 Main St"]]},
+    {"deep": [[[MOVED]]]},
+    {"deep": [MOVED]},
+    {"deep": [["12 Main St", MOVED]]},
+]
+
+
+@pytest.mark.parametrize("document", NOT_MODELS)
+def test_nobody_may_read_another_value_where_a_model_is_expected(
+    document: dict[str, Any],
+) -> None:
+    """It has no readers of its own, and all readers of the model together are too many."""
+    policy = Policy.of(Mover)
+    with pytest.raises(FieldDeniedError):
+        split({"id": 1, **document}, policy, Limits())
+    assert any(not told.permissions for told in policy.explain({"id": 1, **document}))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"home": "12 Main St"},
+        {"home": ""},
+        {"home": ["12 Main St"]},
+        {"old": "12 Main St"},
+        {"old": ["12 Main St"]},
+        {"old": {"x": MOVED}},
+        {"by_name": [MOVED]},
+        {"by_name": {"x": "12 Main St"}},
+        {"deep": [["12 Main St"]]},
+        {"deep": [MOVED]},
+    ],
+)
+def test_an_instance_with_another_value_where_a_model_is_expected_is_refused(
+    document: dict[str, Any],
+) -> None:
+    with pytest.raises(MalformedError, match=r": expected a (Moved|list|dict), not a ") as caught:
+        document_of(Mover(1, **document))
+    assert "Main" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"home": None},
+        {"home": {}},
+        {"home": []},
+        {"old": None},
+        {"old": [None, {}, [], MOVED]},
+        {"by_name": {"x": None, "y": {}, "z": MOVED}},
+        {"deep": [None, [], [None], [MOVED, {}]]},
+    ],
+)
+def test_empty_values_where_models_are_expected_are_for_all_readers_of_these(
+    document: dict[str, Any],
+) -> None:
+    policy = Policy.of(Mover)
+    parts = {
+        part.permissions: part for part in split({"id": 1, **document}, policy, Limits()).parts
+    }
+    assert {*parts} <= {frozenset({"team"}), frozenset({"hr"}), frozenset({"team", "hr"})}
+    told = {each.pointer: each.permissions for each in policy.explain({"id": 1, **document})}
+    for pointer, permissions in told.items():
+        own = {"city": ("team",), "street": ("hr",), "id": ("team",)}
+        assert permissions == own.get(pointer.split("/")[-1], ("team", "hr"))
+    assert b"12 Main St" not in b"".join(
+        part.plaintext for held, part in parts.items() if held != {"hr"}
+    )
 
 
 @every_kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from itertools import product
 from typing import Any, Final
 
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from tests.fields.model import Rules, first, leaves, readers
 from tests.fields.strategies import ANY_RULES, DOCUMENTS, FILTERED, PATIENT, RULES
 from tests.reference import fields_model, fields_policy
-from xkeymsg import FieldAmbiguousError, LimitExceededError, Limits, Policy, PolicyError
+from xkeymsg import (
+    WITHHELD, FieldAmbiguousError, LimitExceededError, Limits, MalformedError, Policy, PolicyError,
+)
 from xkeymsg.fields import matching
 from xkeymsg.fields.pattern import parse_pattern, pointer
 from xkeymsg.fields.split import split
@@ -288,7 +291,46 @@ def test_explain_refuses_what_could_not_be_sealed_for_its_size() -> None:
         policy.explain(circle)
     with pytest.raises(LimitExceededError, match="values"):
         policy.explain([1, 2, 3], Limits(nodes=2))
-    assert len(policy.explain({"a": [1, 2]}, Limits(depth=2, nodes=3))) == 2
+    assert len(policy.explain({"a": [1, 2]}, Limits(depth=2, nodes=4))) == 2
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"a": {"k": Decimal("sNaN")}},
+        {"a": {"k": Decimal("NaN")}},
+        {"a": {"k": float("inf")}},
+        {"a": {"k": object()}},
+        {"a": {"k": {1: 2}}},
+        {1: 2},
+        {"a": {None: 1}},
+        {"\ud800": 1},
+        {"a": WITHHELD},
+    ],
+)
+def test_explain_refuses_what_no_document_can_hold(document: Any) -> None:
+    policy = Policy([("/a[k=1]", ["a"]), ("", ["b"])])
+    with pytest.raises(MalformedError):
+        policy.explain(document)
+
+
+@pytest.mark.parametrize("permissions", [None, 1, "x", b"x", [["x"]], [None], [1, "x"], ["S" * 3]])
+def test_permissions_of_another_type_are_refused(permissions: Any) -> None:
+    """F-34: also in `allow_unread`, where a text would be a set of letters."""
+    with pytest.raises(PolicyError, match=r"^rule 1: "):
+        Policy([("/a", permissions)])
+    with pytest.raises(PolicyError, match=r"^allow_unread: "):
+        Policy([("/a", ["x"])], allow_unread=permissions)
+
+
+def test_a_pattern_has_at_most_256_segments() -> None:
+    """F-30: what a policy costs grows with the square of the length of its patterns."""
+    assert len(parse_pattern("/a" * 256)) == 256
+    assert len(parse_pattern("/a" * 255 + "/**")) == 255
+    for text in ("/a" * 257, "/a" * 256 + "/**", "/**" + "/a" * 100_000):
+        with pytest.raises(PolicyError, match="more than 256 segments") as caught:
+            parse_pattern(text)
+        assert len(str(caught.value)) < 300
 
 
 @settings(PATIENT, max_examples=100)
@@ -441,7 +483,9 @@ def test_dead_rules_are_found_quickly_whatever_the_rules_are() -> None:
     Policy([(f"/a/{number}/x/*/y", ["p"]) for number in range(1000)])
     Policy([(f"/**/{number}/x", ["p"]) for number in range(1000)])
     Policy([(f'/a/*[k="{number}"]/x', ["p"]) for number in range(200)])
-    Policy([("/*" * 5_000, ["p"]), ("/**/x", ["p"])])
+    Policy([("/*" * 256, ["p"]), ("/**/x", ["p"])])
+    with pytest.raises(PolicyError, match="rule 3: "):
+        Policy([("/**/*[k=1]", ["p"]), ("/*", ["p"]), ("/a/**" + "/b" * 254, ["p"])])
     assert time.process_time() - start < 30
 
 

@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import cache
 from typing import Any, Final, NoReturn
 
@@ -59,7 +60,7 @@ class Reader:
         while self.at < len(self.text):
             self.expect("/")
             steps.append(self.segment())
-        if sum(step.deep for step in steps) > 1:
+        if len(steps) > 256 or sum(step.deep for step in steps) > 1:
             raise invalid("F-30")
         return tuple(steps[:-1] if steps and steps[-1].deep else steps)
 
@@ -153,13 +154,15 @@ def is_unseen(character: str) -> bool:
     code = ord(character)
     return (
         character.isspace()
+        or unicodedata.category(character) == "Me"
         or code in (0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFEFF)
+        or code in (0x13441, 0x16FE4)
         or any(
             first <= code <= last
             for first, last in (
                 (0, 0x1F), (0x7F, 0x9F), (0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E),
                 (0x2060, 0x206F), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB),
-                (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+                (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
             )
         )
     )  # fmt: skip
@@ -168,9 +171,9 @@ def is_unseen(character: str) -> bool:
 @cache
 def fold(name: str) -> str:
     """Return the folded name; names that look alike fold to the same text (F-64)."""
-    if len(name) > 256:
-        return name
     seen = "".join(one for one in name if not is_unseen(one))
+    if len(seen) > 256:
+        return name
     seen = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     letters = []
     for one in seen:
@@ -180,18 +183,28 @@ def fold(name: str) -> str:
     return "".join(letters)
 
 
-def is_number(value: object) -> bool:
-    return type(value) in (int, float, Decimal)
+NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]{1,5})?")
 
 
-def as_text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    words = {"None": "null", "True": "true", "False": "false"}
-    is_word = value is None or isinstance(value, bool)
-    if type(value) is int and value.bit_length() >= 1024:
-        return ""
-    return words[str(value)] if is_word else str(value)
+def as_text(value: object) -> str | None:
+    """The folded text of a value that is not a number."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float | Decimal):
+        return None
+    return fold(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
+
+
+def as_numbers(value: object) -> set[Fraction]:
+    """The number that a value is, or its text writes."""
+    text = as_text(value)
+    if text is None:
+        assert isinstance(value, bool | int | float | Decimal)
+        return {Fraction(value)} | ({Fraction(repr(value))} if isinstance(value, float) else set())
+    text = {"true": "1", "false": "0"}.get(text, text)
+    found = NUMBER.fullmatch(text)
+    digits = re.split("[.e]", text.lstrip("+-"))
+    return {Fraction(text)} if found and all(len(each) <= 4300 for each in digits) else set()
 
 
 def is_like(value: Document, wanted: Scalar) -> bool:
@@ -200,9 +213,10 @@ def is_like(value: Document, wanted: Scalar) -> bool:
         return any(not isinstance(one, list) and is_like(one, wanted) for one in value)
     if isinstance(value, dict):
         return False
-    if is_number(value) and is_number(wanted) and value == wanted:
-        return True
-    return fold(as_text(value)) == fold(as_text(wanted))
+    texts = as_text(value), as_text(wanted)
+    if None not in texts:
+        return texts[0] == texts[1]
+    return bool(as_numbers(value) & as_numbers(wanted))
 
 
 def is_exactly(value: Document, wanted: Document) -> bool:

@@ -172,6 +172,10 @@ ONE = [("x", "/*[t=1]/v"), ("y", "")]
 WORD = [("x", "/*[t=true]/v"), ("y", "")]
 
 
+def wanting(value: str) -> Rules:
+    return [("x", f"/*[t={value}]/v"), ("y", "")]
+
+
 @each(
     list=('{"a": [{"t": "x", "v": 1}]}', TEST),
     empty_list=('{"a": []}', TEST),
@@ -187,6 +191,31 @@ WORD = [("x", "/*[t=true]/v"), ("y", "")]
     float=('{"a": {"t": 1.0, "v": 1}}', ONE),
     decimal=('{"a": {"t": d"10E-1", "v": 1}}', ONE),
     text_of_a_boolean=('{"a": {"t": "TRUE", "v": 1}}', WORD),
+    integer_for_true=('{"a": {"t": 1, "v": 1}}', WORD),
+    float_for_true=('{"a": {"t": 1.0, "v": 1}}', WORD),
+    decimal_for_true=('{"a": {"t": d"1E0", "v": 1}}', WORD),
+    text_of_one_for_true=('{"a": {"t": "1", "v": 1}}', WORD),
+    zero_for_false=('{"a": {"t": 0, "v": 1}}', wanting("false")),
+    true_for_one=('{"a": {"t": true, "v": 1}}', ONE),
+    word_for_one=('{"a": {"t": "True", "v": 1}}', ONE),
+    text_of_a_float=('{"a": {"t": "1.0", "v": 1}}', ONE),
+    text_with_a_leading_zero=('{"a": {"t": "01", "v": 1}}', ONE),
+    text_with_a_sign_and_an_exponent=('{"a": {"t": " +.1E1 ", "v": 1}}', ONE),
+    text_of_digits_in_another_width=('{"a": {"t": "\uff11", "v": 1}}', ONE),
+    bytes_of_a_number=('{"a": {"t": h"31", "v": 1}}', ONE),
+    list_with_a_number=('{"a": {"t": [2, 1.0], "v": 1}}', wanting('"1"')),
+    true_for_the_text_of_one=('{"a": {"t": true, "v": 1}}', wanting('"1"')),
+    one_for_the_text_true=('{"a": {"t": 1, "v": 1}}', wanting('"true"')),
+    float_for_a_text=('{"a": {"t": 1.0, "v": 1}}', wanting('"1"')),
+    decimal_for_a_text=('{"a": {"t": d"100E-2", "v": 1}}', wanting('"1"')),
+    float_for_a_text_of_three_digits=('{"a": {"t": 100.0, "v": 1}}', wanting('"100"')),
+    exponent_for_a_text=('{"a": {"t": d"1E2", "v": 1}}', wanting('"100"')),
+    long_float_for_a_text=('{"a": {"t": 1e16, "v": 1}}', wanting('"10000000000000000"')),
+    fraction_for_a_text=('{"a": {"t": 0.1, "v": 1}}', wanting('"0.10"')),
+    shortest_digits_of_a_float=('{"a": {"t": 1e23, "v": 1}}', wanting(str(10**23))),
+    exact_digits_of_a_float=('{"a": {"t": 1e23, "v": 1}}', wanting(str(int(1e23)))),
+    integer_of_400_digits=(f'{{"a": {{"t": {10**399}, "v": 1}}}}', wanting(f'"{10**399}"')),
+    null_as_text=('{"a": {"t": "NULL", "v": 1}}', wanting("null")),
 )
 def filter_that_cannot_be_decided(form: tuple[str, Rules]) -> Vector:
     """What the filter means is there, in another form: sealing stops."""
@@ -208,6 +237,26 @@ def filter_that_is_decided(document: str) -> Vector:
     return splits(document, "F-63", rules=TEST, readers=XY)
 
 
+@each(
+    two_texts_of_a_number=('{"a": {"t": "01", "v": 1}}', '"1"'),
+    two_versions=('{"a": {"t": "1.10", "v": 1}}', '"1.1"'),
+    text_of_one_and_text_true=('{"a": {"t": "1", "v": 1}}', '"true"'),
+    other_number=('{"a": {"t": 1.5, "v": 1}}', "1"),
+    false_for_one=('{"a": {"t": false, "v": 1}}', "1"),
+    long_integer_for_an_empty_text=(f'{{"a": {{"t": {2**1024}, "v": 1}}}}', '""'),
+    null_for_an_empty_text=('{"a": {"t": null, "v": 1}}', '""'),
+    null_for_zero=('{"a": {"t": null, "v": 1}}', "0"),
+    text_with_a_separator=('{"a": {"t": "1_0", "v": 1}}', "10"),
+    digits_of_another_script=('{"a": {"t": "\u0661", "v": 1}}', "1"),
+    point_alone=('{"a": {"t": ".", "v": 1}}', "0"),
+    exponent_of_six_digits=('{"a": {"t": "1e000000", "v": 1}}', "1"),
+)
+def filter_on_another_value(form: tuple[str, str]) -> Vector:
+    """Two texts are alike as texts alone, and what writes no number is not like one."""
+    document, value = form
+    return splits(document, "F-63", rules=wanting(value), readers=XY)
+
+
 def filter_of_both_spellings() -> Vector:
     """A member that is the exact value of another filter there is what it looks like."""
     rules = [("x", '/*[t="x"]'), ("x,y", '/*[t="X"]'), ("y", "")]
@@ -218,6 +267,13 @@ def filter_on_a_list_that_an_earlier_rule_covers() -> Vector:
     """A filter is not tested where an earlier rule has decided."""
     rules = [("y", "/a"), ("x", '/*[t="x"]'), ("y", "")]
     return splits('{"a": [1], "b": {"t": "x"}}', "F-63", rules=rules, readers=XY)
+
+
+def filter_below_a_place_that_its_own_pattern_covers() -> Vector:
+    """Nor where the same pattern has decided."""
+    rules = [("x", '/**/*[t="x"]'), ("y", "")]
+    document = '{"a": {"t": "x", "b": {"t": "X"}, "c": [1]}, "d": 1}'
+    return splits(document, "F-63", rules=rules, readers=XY)
 
 
 # --- look-alikes
@@ -231,6 +287,10 @@ def filter_on_a_list_that_an_earlier_rule_covers() -> Vector:
     sharp_s=('{"strasse": 1}', "/stra\u00dfe", "/strasse"),
     blank=('{"first name": 1}', "/firstname", "/first name"),
     ligature=('{"file": 1}', "/\ufb01le", "/file"),
+    unseen_controls=('{"ssn": 1}', "/s\U0001bca0s\U0001bca3n", "/ssn"),
+    unseen_blanks=('{"ssn": 1}', "/s\U00013441s\U00016fe4n", "/ssn"),
+    enclosing_marks=('{"ssn": 1}', "/s\u20dds\u20e3n\u0488\ua672\u1abe", "/ssn"),
+    many_unseen_characters=('{"ssn": 1}', f"/ssn{chr(0x200B) * 254}", "/ssn"),
     stacked_marks=('{"x": 1}', "/x\u0336", "/x"),
     below=('{"a": {"B": {"c": 1}}}', "/a/b", "/a/B"),
     above=('{"A": {"b": 1}}', "/a/b", "/A"),
@@ -279,8 +339,16 @@ def look_alike_in_a_map_of_both() -> Vector:
 # --- no pattern
 
 
+def pattern_of_256_segments() -> Vector:
+    """As deep as a document can be."""
+    rules = [("x", "/a" * 256), ("x", "/b" * 255 + "/**"), ("y", "")]
+    return splits('{"a": 1}', "F-30", rules=rules, readers=XY)
+
+
 @each(
     no_slash="a",
+    too_many_segments="/a" * 257,
+    too_many_segments_with_two_stars="/a" * 256 + "/**",
     no_slash_but_a_star="*",
     no_slash_but_two_stars="**",
     space_before=" /a",

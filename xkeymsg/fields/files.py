@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.errors import KeyFormatError, PolicyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
-from xkeymsg.text import parse_toml
+from xkeymsg.spelling import quoted
+from xkeymsg.text import masked, parse_toml
 
-__all__ = ("PERMISSION", "PolicyFile", "load_readers", "parse_policy", "parse_readers")
+__all__ = (
+    "PERMISSION",
+    "PolicyFile",
+    "check_permissions",
+    "load_readers",
+    "parse_policy",
+    "parse_readers",
+)
 
 PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
 """What permissions may be called."""
@@ -41,6 +51,22 @@ class PolicyFile(NamedTuple):
         return PolicyError(f"{self.source}, line {at}{',' if found else ':'} {error}")
 
 
+def check_permissions(names: Any, where: str) -> tuple[str, ...]:
+    """Return the names of permissions, each once.
+
+    Raises:
+        PolicyError: If they are not an iterable of valid names (F-34); names `where`.
+    """
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise PolicyError(f"{where}: permissions are a list of texts")
+    names = tuple(names)
+    for name in names:
+        if not isinstance(name, str) or not PERMISSION.fullmatch(name) or is_seed(name):
+            said = f"invalid permission name {cut(masked(repr(name)))} (allowed: a-z 0-9 . _ -)"
+            raise PolicyError(f"{where}: {said}")
+    return tuple(dict.fromkeys(names))
+
+
 def parse_policy(text: str, source: str) -> PolicyFile:
     """Read a policy in TOML.
 
@@ -53,7 +79,7 @@ def parse_policy(text: str, source: str) -> PolicyFile:
     unknown = sorted(settings.keys() - {"rule", "allow_unread"})
     if unknown:
         at = _line_of(text, unknown[0])
-        raise PolicyError(f"{source}, line {at}: unknown setting {cut(unknown[0])!r}")
+        raise PolicyError(f"{source}, line {at}: unknown setting {quoted(cut(unknown[0]))}")
     rules = settings.get("rule")
     if not isinstance(rules, list) or not rules:
         at = _line_of(text, "rule")
@@ -93,7 +119,7 @@ def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
         PolicyError: If it cannot be read or used.
         KeyFormatError: If a reader is no key.
     """
-    return parse_readers(read_text(Path(path), PolicyError), source=str(path))
+    return parse_readers(read_text(Path(path), PolicyError), source=masked(str(path)))
 
 
 @refusing
@@ -110,10 +136,7 @@ def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipien
         raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
     readers = {}
     for permission, keys in table.items():
-        if not PERMISSION.fullmatch(permission):
-            raise PolicyError(
-                f"{source}: invalid permission name {cut(permission)!r} (allowed: a-z 0-9 . _ -)"
-            )
+        check_permissions([permission], source)
         name = cut(permission)
         if not _is_texts(keys):
             raise PolicyError(f"{source}: expected an array of texts for {name!r}")

@@ -8,6 +8,7 @@ subtree about which all patterns agree is not matched at all.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import repeat
@@ -15,11 +16,12 @@ from json import dumps
 from typing import Any, Final
 
 from xkeymsg.errors import FieldAmbiguousError
-from xkeymsg.fields.pattern import Filter, Segment, fold
+from xkeymsg.fields.pattern import EMPTY, Filter, Segment, fold, number_of
 from xkeymsg.places import short_pointer
 from xkeymsg.shown import cut
+from xkeymsg.text import masked
 
-__all__ = ("DENIED", "NO_PATTERN", "State", "compile_patterns")
+__all__ = ("DENIED", "NO_PATTERN", "State", "States")
 
 NO_PATTERN: Final = 1 << 30
 """Stands for the number of a pattern where none matches."""
@@ -31,13 +33,15 @@ _STATES: Final = 10_000
 _NAMES: Final = 1024
 """Characters of a list of names that is remembered."""
 _TEXT: Final = {str}
-_NUMBERS: Final = {int, float, Decimal}
+_NUMBERS: Final = {bool, int, float, Decimal}
+_EMPTY: Final = {type(None), dict, list}
+_WANTED: Final = {str, int, bool, type(None)}
+"""The kinds of values that filters want."""
 
 _LISTED: Final = "a list where a filter expects a map (its items are at /*)"
 
 _Path = tuple[str | int, ...]
-_Looks = tuple[str, object]
-_Alike = dict[_Looks, list[tuple[str, type, Any]]]
+_Member = tuple[str, type, Any]
 
 
 class _Node:
@@ -55,8 +59,8 @@ class _Node:
         self.named: dict[str, _Node] = {}
         self.any: _Node | None = None
         self.deep: _Node | None = None
-        self.filters: list[tuple[Filter, set[_Looks]]] = []
-        """What the map here must have, each with what looks like it."""
+        self.filters: frozenset[Filter] = frozenset()
+        """The members that the map here must have."""
         self.tests: dict[frozenset[Filter], _Node] = {}
         """The same place, by what its map must have."""
         self.folded: dict[str, list[str]] = {}
@@ -88,24 +92,25 @@ class State:
     """All that patterns can still say at one place of a document."""
 
     __slots__ = (
-        "_made", "_nodes", "_other", "_paths", "_tests", "_wanted", "below_set", "leaf_set",
-        "members", "rule",
+        "_made", "_nodes", "_other", "_paths", "_tests", "below_set", "leaf_set",
+        "members", "rule", "tested",
     )  # fmt: skip
 
     def __init__(
-        self, made: _States, nodes: tuple[_Node, ...], rule: int, tests: tuple[_Node, ...]
+        self, made: States, nodes: tuple[_Node, ...], rule: int, tests: Sequence[_Node]
     ) -> None:
         self._made = made
         self._nodes = nodes
-        self._tests = tests
-        self._wanted = [each for node in tests for each, _ in node.filters]
+        self._tests = _Tests(tests) if tests else None
+        self.tested = bool(tests)
+        """Whether there are filters, so that `settle` has to come first."""
         self._paths: dict[str, State] = {}
         self._other: State | None = None
         self.members: dict[tuple[str, ...], tuple[State, ...]] = {}
         """By all names of a map: most maps have the names of an earlier one."""
         self.rule = rule
         """The pattern that decides here, and below as far as no earlier pattern does."""
-        self.leaf_set = made.set_of(rule)
+        self.leaf_set = made.sets[rule]
         """The number of its set of permissions."""
         self.below_set = None if nodes or tests else self.leaf_set
         """The same if it decides about everything below, else None."""
@@ -166,9 +171,7 @@ class State:
 
     def _is_live(self, node: _Node | None) -> bool:
         """Tell whether an earlier pattern than the one here can match at a node or below."""
-        return node is not None and any(
-            each.least < self.rule for each in (node, *node.tests.values())
-        )
+        return node is not None and any(n.least < self.rule for n in (node, *node.tests.values()))
 
     def settle(self, value: Any, path: _Path = ()) -> State:
         """Return the state of a place after the filters there have tested its value.
@@ -176,65 +179,81 @@ class State:
         Raises:
             FieldAmbiguousError: If a filter cannot be decided (F-63).
         """
-        if not self._tests:
+        if self._tests is None:
             return self
-        rule, held, doubt, reason = self.rule, [], NO_PATTERN, ""
-        members = value if type(value) is dict else {}
-        alike = _by_looks(members)
-        for node in self._tests:
-            if node.least >= rule:
-                break
-            result = self._test(node, members, alike) if type(value) is not list else _LISTED
-            if result is True:
-                rule = min(rule, node.rule)
-                held.append(node)
-            elif result and doubt == NO_PATTERN:
-                doubt, reason = node.least, result
+        held, doubt, name = self._tests.decide(value)
+        rule = min([self.rule, *(node.rule for node in held)])
         if doubt < rule:
-            raise FieldAmbiguousError(short_pointer(path), reason)
+            why = f"{dumps(cut(masked(name)))} of a filter there has another spelling or kind"
+            raise FieldAmbiguousError(short_pointer(path), _LISTED if type(value) is list else why)
         return self._made.make(held, rule, self._nodes)
-
-    def _test(self, node: _Node, members: dict[str, Any], alike: _Alike) -> bool | str:
-        """Return whether a map has the members that filters want, or why that is open (F-63)."""
-        held = True
-        for (name, kind, wanted), looks in node.filters:
-            item = members.get(name)
-            if type(item) is kind and item == wanted and name in members:
-                continue
-            held = False
-            for each in looks:
-                # A member that another filter here wants is what it looks like.
-                if any(member not in self._wanted for member in alike.get(each, ())):
-                    return f"{dumps(cut(name))} of a filter there has another spelling or kind"
-        return held
 
     def first(self, name: str) -> int:
         """Return the first pattern that has this name for a member of the place."""
         nodes = [node.named[name] for node in self._nodes if name in node.named]
         return min([each.least for node in nodes for each in (node, *node.tests.values())])
 
-    @property
-    def tested(self) -> bool:
-        """Whether there are filters, so that `settle` has to come first."""
-        return bool(self._tests)
-
     def forget(self) -> None:
         """Forget the states of what is below."""
         self._paths, self.members, self._other = {}, {}, None
 
 
-class _States:
+class _Tests:
+    """The filters at one place, indexed by their members: a map costs nothing for all others."""
+
+    def __init__(self, nodes: Sequence[_Node]) -> None:
+        """Index nodes in the order of their first patterns."""
+        self._least = {each: node.least for node in reversed(nodes) for each in node.filters}
+        """By filter: the first pattern that has it."""
+        self._nodes: dict[_Member, list[_Node]] = {}
+        """By filter: the nodes whose rarest filter it is."""
+        self._alike: dict[str, dict[object, list[Filter]]] = {}
+        """By the folded name, and by what looks like the value."""
+        self._listed = min([NO_PATTERN, *(n.least for n in nodes if EMPTY not in n.filters)])
+        """The first pattern with a filter that a list leaves undecided."""
+        count = Counter(each for node in nodes for each in node.filters)
+        for node in nodes:
+            self._nodes.setdefault(min(node.filters, key=count.__getitem__), []).append(node)
+        for each in count:
+            by_looks = self._alike.setdefault(fold(each.name), {})
+            for looks in _looks(each.value, wanted=True):
+                by_looks.setdefault(looks, []).append(each)
+
+    def decide(self, value: Any) -> tuple[list[_Node], int, str]:
+        """Return the nodes whose filters hold, and pattern and name of the first undecided one."""
+        met: set[_Member] = {EMPTY} if not value and type(value) in _EMPTY else set()
+        alike: list[Filter] = []
+        for name, item in value.items() if type(value) is dict else ():
+            member = name, type(item), item
+            if type(item) in _WANTED and member in self._least:
+                met.add(member)  # and what another filter here wants is what it looks like
+            elif (by_looks := self._alike.get(fold(name))) is not None:
+                for looks in _looks(item, wanted=False):
+                    alike += by_looks.get(looks, ())
+        held = [node for each in met for node in self._nodes.get(each, ()) if node.filters <= met]
+        held.sort(key=lambda node: node.least)
+        if type(value) is list:
+            return held, self._listed, ""
+        open_ = [(self._least[each], each.name) for each in alike if each not in met]
+        return held, *min(open_, default=(NO_PATTERN, ""))
+
+
+class States:
     """Makes states, each once, and bounds what they remember."""
 
     def __init__(self, patterns: Sequence[Sequence[Segment]], sets: Sequence[int]) -> None:
-        self._sets = sets
+        """Compile patterns.
+
+        Args:
+            patterns: In the order of the policy.
+            sets: Of each pattern the number of its set of permissions.
+        """
+        self.sets = {**dict(enumerate(sets)), NO_PATTERN: DENIED}
+        """By pattern: the number of its set of permissions."""
         self._known: dict[tuple[tuple[int, ...], int, tuple[int, ...]], State] = {}
         self._kept = 0
         self.start = self.make([self._tree(patterns)], NO_PATTERN)
-
-    def set_of(self, rule: int) -> int:
-        """Return the number of a pattern's set of permissions."""
-        return DENIED if rule == NO_PATTERN else self._sets[rule]
+        """The state of a document's root."""
 
     def keep(self) -> None:
         """Count what is remembered; at a bound, forget it all, to be made again."""
@@ -254,13 +273,14 @@ class _States:
         key = tuple([each.number for each in live]), rule, tuple([each.number for each in tests])
         state = self._known.get(key)
         if state is None:
-            state = State(self, live, rule, tuple(tests))
+            state = State(self, live, rule, tests)
             if self._known:  # the first is where every document begins
                 self.keep()
             self._known[key] = state
         return state
 
     def step(self, nodes: tuple[_Node, ...], rule: int, name: str | None) -> State:
+        """Return the state of a member of nodes; None is a name that no pattern has."""
         following = [node.named[name] for node in nodes if name is not None and name in node.named]
         following += [node.any for node in nodes if node.any is not None]
         return self.make(following, rule, tuple([node for node in nodes if node.loops]))
@@ -274,10 +294,7 @@ class _States:
                 node = node.add(segment, count)
                 if segment.filters:
                     node = node.tests.setdefault(segment.filters, _Node(count + 1))
-                    node.filters = [
-                        (each, _looks(each.name, each.value))
-                        for each in sorted(segment.filters, key=str)
-                    ]
+                    node.filters = segment.filters
                 path.append(node)
             node.rule = min(node.rule, number)
             for node in path:
@@ -285,43 +302,21 @@ class _States:
         return root
 
 
-def compile_patterns(patterns: Sequence[Sequence[Segment]], sets: Sequence[int]) -> State:
-    """Return the state of a document's root.
+def _looks(value: Any, *, wanted: bool) -> set[object]:
+    """Return what the value of a filter shares with the values of members that are like it (F-63).
 
-    Args:
-        patterns: In the order of the policy.
-        sets: Of each pattern the number of its set of permissions.
+    That is a folded text, or the kind of the filter's value and a number: a text and a number are
+    alike by the number that the text writes, but two texts are not.
     """
-    return _States(patterns, sets).start
-
-
-def _by_looks(members: dict[str, Any]) -> _Alike:
-    """Return the members of a map, by what could be taken for them."""
-    alike: _Alike = {}
-    for name, item in members.items():
-        for looks in _looks(name, item):
-            alike.setdefault(looks, []).append((name, type(item), item))
-    return alike
-
-
-def _looks(name: str, value: Any) -> set[_Looks]:
-    """Return what is the same for members that differ only in spelling or kind."""
-    folded = fold(str(name))
-    return {(folded, each) for each in _looks_of(value)}
-
-
-def _looks_of(value: Any) -> set[object]:
     if type(value) is list:
-        return {looks for each in value if type(each) is not list for looks in _looks_of(each)}
+        items = [each for each in value if type(each) is not list]
+        return {looks for each in items for looks in _looks(each, wanted=wanted)}
     if type(value) is dict:
         return set()
-    looks: set[object] = {fold(_text(value))}
-    return {*looks, value} if type(value) in _NUMBERS else looks
-
-
-def _text(value: Any) -> str:
-    if value is None or type(value) is bool:
-        return {None: "null", True: "true", False: "false"}[value]
-    if type(value) is int:
-        return str(value) if value.bit_length() < 1024 else ""
-    return value.decode(errors="replace") if type(value) is bytes else str(value)
+    if type(value) in _NUMBERS:
+        numbers = {value, Decimal(repr(value))} if type(value) is float else {value}
+        return {(kind, each) for each in numbers for kind in ((int,) if wanted else (int, str))}
+    text = "null" if value is None else value
+    text = fold(text.decode(errors="replace") if type(text) is bytes else str(text))
+    number = number_of(text)
+    return {text} if number is None else {text, (str if wanted else int, number)}

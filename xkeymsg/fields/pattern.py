@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from decimal import Decimal
 from json import dumps, loads
 from typing import Final, NamedTuple
 from unicodedata import combining, normalize
@@ -18,7 +19,7 @@ from unicodedata import combining, normalize
 from xkeymsg.errors import PolicyError
 from xkeymsg.spelling import fault, quoted, spellings
 
-__all__ = ("Filter", "Segment", "fold", "parse_pattern", "pointer")
+__all__ = ("EMPTY", "Filter", "Segment", "fold", "number_of", "parse_pattern", "pointer")
 
 
 class Filter(NamedTuple):
@@ -28,6 +29,10 @@ class Filter(NamedTuple):
     kind: type
     """Tells `true` from 1, which Python does not."""
     value: str | int | None
+
+
+EMPTY: Final = Filter("", list, None)
+"""The filter that null, {} and [] pass and nothing else; only policies of models have it."""
 
 
 class Segment(NamedTuple):
@@ -53,6 +58,8 @@ _BARE: Final = re.compile(_NAME)
 _NOT_BARE: Final = re.compile(r"-\Z|:|\s|.*(?:\s\Z|%2[Ff])", re.DOTALL)
 """Names that need quotes although their characters do not."""
 _ESCAPES: Final = (("~2", "*"), ("~1", "/"), ("~0", "~"))
+_SEGMENTS: Final = 256
+"""Segments of a pattern: no document is deeper (`Limits.depth`)."""
 
 
 def parse_pattern(text: str) -> tuple[Segment, ...]:
@@ -67,6 +74,8 @@ def parse_pattern(text: str) -> tuple[Segment, ...]:
     if isinstance(segments, int):
         right = [each for each in spellings(text, segments) if isinstance(_read(each), list)]
         raise PolicyError(fault(text, segments, right))
+    if len(segments) > _SEGMENTS:
+        raise PolicyError(f"pattern {quoted(text)} has more than {_SEGMENTS} segments")
     if sum(segment.deep for segment in segments) > 1:
         fix = "; it covers what is below without the last one" if segments[-1].deep else ""
         raise PolicyError(f"pattern {quoted(text)} has more than one **{fix}")
@@ -127,20 +136,30 @@ def _spelt(name: str) -> str:
 
 _UNSEEN: Final = re.compile(
     "[\\s\0-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
-    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
-    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+    "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013441"
+    "\U00016fe4\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    # Marks that enclose a letter.
+    "\u0488\u0489\u1abe\u20dd-\u20e0\u20e2-\u20e4\ua670-\ua672]+"
 )
 _LETTERS: Final = {0, 9, *range(84, 133)}
 """Classes of the marks that write vowels and tones, and so tell words apart."""
 _FOLDED: Final = 256
-"""Characters of the longest name that is folded: normalization can take quadratic time."""
+"""Visible characters of the longest name that is folded: normalization can take quadratic time."""
+_NUMBER: Final = re.compile(r"(?a:[+-]?(\d{1,4300}(\.\d{0,4300})?|\.\d{1,4300})(e[+-]?\d{1,5})?)")
 
 
 def fold(name: str) -> str:
-    """Return what two names share that a person could take for one another (F-64)."""
-    if len(name) > _FOLDED:
+    """Return the form that names share if a person could confuse them (F-64)."""
+    seen = name if name.isascii() and name.isalnum() else _UNSEEN.sub("", name)
+    if len(seen) > _FOLDED:
         return name
-    if name.isascii() and name.isalnum():
-        return name.lower()
-    name = normalize("NFKC", normalize("NFKC", _UNSEEN.sub("", name)).casefold())
-    return "".join([each for each in _UNSEEN.sub("", name) if combining(each) in _LETTERS])
+    if seen.isascii():
+        return seen.lower()
+    seen = normalize("NFKC", normalize("NFKC", seen).casefold())
+    return "".join([each for each in _UNSEEN.sub("", seen) if combining(each) in _LETTERS])
+
+
+def number_of(folded: str) -> Decimal | None:
+    """Return the number that a folded text writes: `true` is 1 and `false` is 0 (F-63)."""
+    folded = {"true": "1", "false": "0"}.get(folded, folded)
+    return Decimal(folded) if _NUMBER.fullmatch(folded) else None

@@ -6,23 +6,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from json import dumps
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, cast
+from typing import Any, Final, NamedTuple, Self
 
 from xkeymsg.errors import FieldAmbiguousError, LimitExceededError, PolicyError
-from xkeymsg.fields.files import PERMISSION, parse_policy
-from xkeymsg.fields.matching import DENIED, NO_PATTERN, State, compile_patterns
-from xkeymsg.fields.pattern import Segment, parse_pattern, pointer
+from xkeymsg.faults import check
+from xkeymsg.fields.files import check_permissions, parse_policy
+from xkeymsg.fields.matching import DENIED, NO_PATTERN, State, States
+from xkeymsg.fields.pattern import EMPTY, Segment, parse_pattern, pointer
 from xkeymsg.files import read_text
 from xkeymsg.limits import Limits
 from xkeymsg.models.annotations import rules_of
+from xkeymsg.places import Path as Place
 from xkeymsg.places import short_pointer
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.spelling import quoted
+from xkeymsg.text import masked
 
 __all__ = ("Decision", "Policy", "Rule")
 
-_CONTAINERS: Final = {dict, list}
 _NAMED: Final = 5
 """How many of the rules that hide another an error names."""
 
@@ -59,27 +61,28 @@ class Policy(SafeRepr):
         rules: Iterable[tuple[str | Sequence[str], Iterable[str]]],
         *,
         allow_unread: Iterable[str] = (),
-        _nobody: bool = False,
+        _model: bool = False,
     ) -> None:
         """Compile the rules.
 
         Args:
             rules: A pattern, or several, each with the permissions that may read what it matches.
             allow_unread: Permissions that may be without readers.
-            _nobody: Whether rules may be without permissions: what they match is refused.
+            _model: Whether rules may have no permissions, so that what they match is refused, and
+                "[]" behind a pattern, which then covers its place only if that is empty.
 
         Raises:
             PolicyError: If a pattern or a permission is invalid, a rule has no permission, or a
                 pattern can never match; names the rule.
         """
         parsed = [
-            _rule(number, pattern, permissions, nobody=_nobody)
+            _rule(number, pattern, permissions, model=_model)
             for number, (pattern, permissions) in enumerate(rules, 1)
         ]
         self.rules = tuple([rule for rule, _ in parsed])
         self.permissions = frozenset(each for rule in self.rules for each in rule.permissions)
         """Every permission that the policy names."""
-        self.allow_unread = frozenset(allow_unread)
+        self.allow_unread = frozenset(check_permissions(allow_unread, "allow_unread"))
         if not self.rules:
             raise PolicyError("a policy without rules")
         unknown = sorted(self.allow_unread - self.permissions)
@@ -94,7 +97,7 @@ class Policy(SafeRepr):
         ]
         patterns = [segments for _, patterns in parsed for segments in patterns]
         sets = [numbers.get(held[number - 1], DENIED) for number, _ in self._patterns]
-        self.start = compile_patterns(patterns, sets)
+        self.start = States(patterns, sets).start
         """The state of a document's root."""
         self._longest = max(map(len, patterns))
         for number, segments in enumerate(patterns):
@@ -103,12 +106,12 @@ class Policy(SafeRepr):
     @classmethod
     @refusing
     def load(cls, path: str | Path) -> Self:
-        """Read a policy file.
+        """Read a policy file; of its mode, only that not everybody may write it is checked.
 
         Raises:
             PolicyError: If it cannot be read or used; names the file, the line and the rule.
         """
-        return cls.parse(read_text(Path(path), PolicyError), source=str(path))
+        return cls.parse(read_text(Path(path), PolicyError), source=masked(str(path)))
 
     @classmethod
     @refusing
@@ -131,12 +134,13 @@ class Policy(SafeRepr):
         Raises:
             PolicyError: If a field has none, or the model cannot be used; names the field.
         """
-        return cls(rules_of(model), allow_unread=allow_unread, _nobody=True)
+        return cls(rules_of(model), allow_unread=allow_unread, _model=True)
 
     def readers_of(self, pointer: str) -> tuple[str, ...]:
         """Return the permissions that may read the field at a pointer, or none.
 
         Filters in the pointer say what the maps on its way hold: `/telecom/0[system="email"]`.
+        Names are taken as written, even if sealing would refuse them as look-alikes (F-64).
 
         Raises:
             PolicyError: If it is not a pointer.
@@ -157,46 +161,51 @@ class Policy(SafeRepr):
         Raises:
             FieldAmbiguousError: If a name looks like one in a pattern, or a filter cannot be
                 decided, so that the document could not be sealed.
+            MalformedError: If it holds something that a document cannot hold.
             LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
         """
-        return [
-            self.decide(path, state.rule) for path, state in self.walk(document, limits or Limits())
-        ]
+        limits = limits or Limits()
+        check(document, limits)
+        return [self.decide(path, state.rule) for path, state in self.walk(document, limits)]
 
     def walk(self, document: Any, limits: Limits) -> Iterator[tuple[tuple[str | int, ...], State]]:
         """Yield the path of each field of a document, in its order, and its state.
 
+        `faults.check` must have accepted the document.
+
         Raises:
-            LimitExceededError: As `explain`.
+            FieldAmbiguousError: As `explain`.
+            LimitExceededError: If look-alikes make it compare more values than there may be.
         """
-        nodes = 0
+        compared = 0
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
-            items = list(_items(value))
-            nodes += len(items)
-            if nodes > limits.nodes:
-                raise LimitExceededError("number of values", nodes, limits.nodes)
-            if len(path) >= limits.depth and type(value) in _CONTAINERS:
-                raise LimitExceededError("depth of a document", len(path) + 1, limits.depth)
+            items = _items(value)
             state = state.settle(value, path)
             for segment, item in items:
-                self._refuse_twins((*path, segment), item, state, limits.depth)
+                for _ in self._refuse_twins((*path, segment), item, state):
+                    compared += 1
+                    if compared > (most := limits.nodes):
+                        raise LimitExceededError("values with look-alikes", compared, most)
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
                 yield path, state
 
-    def _refuse_twins(
-        self, path: tuple[str | int, ...], value: Any, above: State, depth: int
-    ) -> None:
-        """Refuse a name that looks like one of a pattern that has other readers (F-64)."""
+    def _refuse_twins(self, path: Place, value: Any, above: State) -> Iterator[None]:
+        """Refuse a name that looks like one of a pattern that has other readers (F-64).
+
+        Yields for each value that it compares.
+        """
         name = str(path[-1])
         for twin in above.twins(name):
-            if _differ(above.child(name), above.child(twin), value, depth - len(path)):
-                names = f"{dumps(cut(name))} looks like {dumps(cut(twin))} of "
-                names += self._named(above.first(twin))
-                raise FieldAmbiguousError(short_pointer(path), f"{names}, which has other readers")
+            for differs in _compare(above.child(name), above.child(twin), value):
+                if differs:
+                    names = f"{dumps(cut(masked(name)))} looks like {dumps(cut(masked(twin)))} of "
+                    names += f"{self._named(above.first(twin))}, which has other readers"
+                    raise FieldAmbiguousError(short_pointer(path), names)
+                yield
 
     def decide(self, path: Iterable[str | int], pattern: int) -> Decision:
         """Return what the pattern of this number decides about a place."""
@@ -205,7 +214,9 @@ class Policy(SafeRepr):
         number, text = self._patterns[pattern]
         return Decision(pointer(path), number, text, self.rules[number - 1].permissions)
 
-    def reach(self, segments: Sequence[Segment], start: State | None = None) -> Iterator[State]:
+    def reach(
+        self, segments: Sequence[Segment], start: State | None = None, at: int = 0
+    ) -> Iterator[State]:
         """Yield the states of places that a pattern matches, and as few other patterns as possible.
 
         Names that the pattern leaves open are in no pattern, maps have what its filters want and
@@ -213,15 +224,17 @@ class Policy(SafeRepr):
         state is yielded where the filters contradict each other, or an earlier one is undecided.
         """
         state = start or self.start
-        for at, (name, filters, deep) in enumerate(segments, 1):
-            rest = segments[at:]
+        for number in range(at, len(segments)):
+            name, filters, deep = segments[number]
             if deep:
                 for _ in range(self._longest + 2):
-                    yield from self.reach(rest, state)
+                    yield from self.reach(segments, state, number + 1)
                     state = state.other.settle({})
                 return
             state = state.other if name is None else state.child(name)
+            filters -= {EMPTY}  # the empty map has it
             wanted = {each.name: each.value for each in filters}
+            rest = segments[number + 1 : number + 3]
             is_scalar = bool(rest) and rest[0].name in wanted
             if len(wanted) < len(filters) or (is_scalar and (rest[0].filters or rest[1:])):
                 return  # one member cannot have two values, nor a scalar members
@@ -259,25 +272,27 @@ class Policy(SafeRepr):
         return f"<Policy of {len(self.rules)} rules>"
 
 
-def _items(value: Any) -> Iterable[tuple[str | int, Any]]:
+def _items(value: Any) -> Sequence[tuple[str | int, Any]]:
     if type(value) is dict:
-        return value.items()
-    return enumerate(value) if type(value) is list else ()
+        return list(value.items())
+    return list(enumerate(value)) if type(value) is list else ()
 
 
-def _differ(one: State, other: State, value: Any, depth: int) -> bool:
-    """Tell whether the fields of a value have other readers by one state than by another."""
-    settled = _settled(one, value), _settled(other, value)
-    if None in settled:
-        return settled != (None, None)
-    one, other = cast("tuple[State, State]", settled)
-    items = list(_items(value))
-    if one is other or not items or (one.below_set is not None and other.below_set is not None):
-        return one.leaf_set != other.leaf_set
-    return depth <= 0 or any(
-        _differ(one.child(str(name)), other.child(str(name)), item, depth - 1)
-        for name, item in items
-    )
+def _compare(one: State, other: State, value: Any) -> Iterator[bool]:
+    """Yield for each value in a value whether its readers differ by one state and by another."""
+    left = [(one, other, value)]
+    while left:
+        *states, value = left.pop()
+        first, second = (_settled(state, value) for state in states)
+        if first is None or second is None:
+            yield first is not second
+            continue
+        items = _items(value) if first is not second else ()
+        if not items or (first.below_set is not None and second.below_set is not None):
+            yield first.leaf_set != second.leaf_set
+            continue
+        yield False
+        left += [(first.child(str(name)), second.child(str(name)), item) for name, item in items]
 
 
 def _settled(state: State, value: Any) -> State | None:
@@ -288,23 +303,23 @@ def _settled(state: State, value: Any) -> State | None:
 
 
 def _rule(
-    number: int, pattern: str | Sequence[str], permissions: Iterable[str], *, nobody: bool
+    number: int, pattern: str | Sequence[str], permissions: Iterable[str], *, model: bool
 ) -> tuple[Rule, list[tuple[Segment, ...]]]:
     patterns = tuple(pattern) if isinstance(pattern, list | tuple) else (pattern,)
     try:
-        parsed = [parse_pattern(each) for each in patterns]
+        parsed = [_parse(each, model=model) for each in patterns]
     except PolicyError as error:
         raise PolicyError(f"rule {number}: {error}") from None
     if not patterns:
         raise PolicyError(f"rule {number}: a rule without a pattern")
-    if isinstance(permissions, str):
-        raise PolicyError(f"rule {number}: permissions are a list of texts")
-    names: tuple[Any, ...] = tuple(dict.fromkeys(permissions))
-    for name in names:
-        if not isinstance(name, str) or not PERMISSION.fullmatch(name):
-            raise PolicyError(
-                f"rule {number}: invalid permission name {cut(repr(name))} (allowed: a-z 0-9 . _ -)"
-            )
-    if not names and not nobody:
+    names = check_permissions(permissions, f"rule {number}")
+    if not names and not model:
         raise PolicyError(f"rule {number}: a rule without permissions")
     return Rule(patterns, names), parsed
+
+
+def _parse(pattern: str, *, model: bool) -> tuple[Segment, ...]:
+    if model and pattern.endswith("[]"):
+        *above, last = parse_pattern(pattern[:-2])
+        return (*above, last._replace(filters=frozenset({EMPTY})))
+    return parse_pattern(pattern)

@@ -118,6 +118,8 @@ class _Splitter:
             self._check(value, depth)
         elif kind is not str and kind not in _ENCODED:
             _check_float(value)
+        if number == DENIED and value is None:  # perhaps instead of a model
+            number = state.settle(None).leaf_set
         if number == DENIED:
             raise _OddError
         return number

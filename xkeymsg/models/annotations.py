@@ -7,8 +7,8 @@
 
 A model is a dataclass, a pydantic model or a msgspec Struct. The rules: every field has `Readers`,
 on itself or on everything in it, and not on both; a type that could hold a model where none is
-looked for is refused. In the place of models, an empty list or dict, and None, are for all who may
-read anything of a model there.
+looked for is refused. None, an empty list and an empty dict where models are expected are for
+everyone who may read anything of these models; any other value that is not a model is refused.
 
 pydantic and msgspec are not imported: who has a model of theirs has imported them.
 """
@@ -103,6 +103,8 @@ class Field(NamedTuple):
 def rules_of(model: type) -> _Rules:
     """Return the rules of a policy that say what the annotations of a model do.
 
+    A pattern with "[]" at its end covers its place only if that is None, [] or {}.
+
     Raises:
         PolicyError: If a field is not annotated, or twice, or the model cannot be used; names it.
     """
@@ -136,7 +138,7 @@ def _add_rules(node: Node, where: str, rules: _Rules, bare: list[str]) -> dict[s
     elif where and found:
         if node.library:  # a member that is not in the model is for nobody
             rules.append((f"{where}/*", ()))
-        rules.append((where, tuple(found)))
+        rules.append((f"{where}[]", tuple(found)))
     return found
 
 

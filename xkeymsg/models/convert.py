@@ -73,7 +73,12 @@ def _write(node: Node, value: Any, path: _Path) -> Any:
             _name(name, path): _write(item.node, each, (*path, name))
             for name, each in value.items()
         }
-    return _plain(value, path)
+    plain = _plain(value, path)
+    kind = dict if node.library else node.kind
+    if plain is not None and type(plain) is not kind and node.readers is None and node.special:
+        what = node.kind.__name__
+        raise MalformedError(f"{place(path)}: expected a {what}, not a {type(value).__name__}")
+    return plain
 
 
 def _write_model(node: Node, instance: Any, path: _Path) -> dict[str, Any]:
