@@ -1,8 +1,8 @@
 """Reads text files that people write, up to a limit.
 
 No other module below the transport reads them. Such a file decides who may read or send, so a
-world-writable file is refused. Its owner, its group, access control lists, and the directories above
-it are not checked.
+world-writable file is refused. Its owner, its group, access control lists, and the directories
+above it are not checked.
 """
 
 from __future__ import annotations

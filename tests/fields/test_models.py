@@ -38,7 +38,7 @@ from xkeymsg import (
     XKeyPair,
     document_of,
 )
-from xkeymsg.fields.splitting import split
+from xkeymsg.fields.split import split
 from xkeymsg.models.convert import into
 
 

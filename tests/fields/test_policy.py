@@ -16,7 +16,13 @@ from tests.fields.model import Rules, first, leaves, readers
 from tests.fields.strategies import ANY_RULES, DOCUMENTS, FILTERED, PATIENT, RULES
 from tests.reference import fields_model, fields_policy
 from xkeymsg import (
-    WITHHELD, FieldAmbiguousError, LimitExceededError, Limits, MalformedError, Policy, PolicyError,
+    WITHHELD,
+    FieldAmbiguousError,
+    LimitExceededError,
+    Limits,
+    MalformedError,
+    Policy,
+    PolicyError,
 )
 from xkeymsg.fields import matching
 from xkeymsg.fields.pattern import parse_pattern, pointer

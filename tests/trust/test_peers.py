@@ -257,7 +257,7 @@ def test_names_that_differ_in_case_alone_are_told() -> None:
             '[peers.a]\nxkey = "XAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA3JP"',
             ", [peers.a], xkey: ",
         ),
-        (peer("a", ALICE, f'user = "{ALICE.public}"'), ", [peers.a], user: a public key U… must begin"),
+        (peer("a", ALICE, f'user = "{ALICE.public}"'), ", [peers.a], user: a public key U… must"),
         (peer("a", ALICE, "user = 1"), ", [peers.a], user: expected is a public key U…"),
         (peer("a", ALICE, "permissions = ['A']"), ", [peers.a], permissions: 'A' is none: a-z 0-9"),
         (peer("a", ALICE, "permissions = ['']"), ", [peers.a], permissions: '' is none"),

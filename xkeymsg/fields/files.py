@@ -111,7 +111,6 @@ def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
     return patterns, readers
 
 
-@refusing
 def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
     """Read a file of readers: who holds which permission.
 

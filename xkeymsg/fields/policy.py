@@ -104,7 +104,6 @@ class Policy(SafeRepr):
             self._refuse_dead(number, segments)
 
     @classmethod
-    @refusing
     def load(cls, path: str | Path) -> Self:
         """Read a policy file; of its mode, only that not everybody may write it is checked.
 

@@ -150,10 +150,7 @@ class Peers(SafeRepr):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Peers):
             return NotImplemented
-        return (dict(self.peers), self.always_to_names) == (
-            dict(other.peers),
-            other.always_to_names,
-        )
+        return self.peers == other.peers and self.always_to_names == other.always_to_names
 
     def __hash__(self) -> int:
         return hash((tuple(self.peers.values()), self.always_to_names))

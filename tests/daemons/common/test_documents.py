@@ -69,7 +69,7 @@ def test_a_value_that_is_refused_is_named_by_its_place(text: str, said: str) -> 
 
 
 def test_an_integer_with_too_many_digits_is_named_by_its_place() -> None:
-    with pytest.raises(LimitExceededError, match=r"^/a: digits of an integer: 4301 exceeds the limit of 4300"):
+    with pytest.raises(LimitExceededError, match=r"^/a: digits of an integer: 4301 exceeds"):
         parse_document(b'{"a": -' + b"9" * 4301 + b"}")
 
 
