@@ -152,7 +152,7 @@ async def test_without_its_stream_or_quarantine_it_does_not_begin(stream_stage: 
     stage = stream_stage
     (stage.folder / "out").mkdir()
     for text, expected in (
-        (ROUTE + FILES, "the quarantine stream XKM_UNPROVEN: "),
+        (ROUTE + FILES, "quarantine stream XKM_UNPROVEN: "),
         (ROUTE + FILES + QUARANTINE, "there is no stream ORDERS"),
     ):
         path = stage.write(text)
