@@ -219,7 +219,7 @@ def test_a_seed_can_be_a_credential_of_systemd(
     assert load(folder, text).key.credential == "bob.seed"
     both = text.replace("[trust]", 'retired_credentials = ["bob.seed"]\n[trust]')
     assert len(DaemonIdentity(load(folder, both).key).keyring.retired) == 1
-    assert "name of a credential" in errors(folder, text.replace("bob.", "../bob."))[0]
+    assert "invalid credential name" in errors(folder, text.replace("bob.", "../bob."))[0]
 
 
 def test_an_error_about_a_file_full_of_faults_is_bounded(folder: Path) -> None:
