@@ -184,7 +184,7 @@ def test_a_file_that_everybody_may_write_is_refused(folder: Path) -> None:
         ("[key]", "expected is one of seed_file and credential"),
         ("[trust]\nanyone = true\nrequire_signature = true", "expected is peers"),
         ("[trust]", "expected is peers, a file, or anyone = true"),
-        ('[trust]\npeers = "bob.seed"', "this is a seed"),
+        ('[trust]\npeers = "bob.seed"', "this is a secret seed"),
         ('[nats]\nservers = ["ftp://x"]', "a server is an address like"),
         ('[nats]\ntls_ca = "no.pem"', "cannot be used"),
         ('[nats]\ncreds = "no.creds"', "cannot read"),

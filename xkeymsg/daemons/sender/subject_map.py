@@ -51,8 +51,10 @@ class SubjectMap:
             self._groups["subject"] = 0
         for reference in self._pieces[1::2]:
             if reference not in self._groups:
-                known = ", ".join(f"{{{each}}}" for each in self._groups) or "none"
-                raise ConfigurationError(f"unknown reference {{{reference}}}; available: {known}")
+                available = ", ".join(f"{{{each}}}" for each in self._groups) or "none"
+                raise ConfigurationError(
+                    f"unknown reference {{{reference}}}; available: {available}"
+                )
         self.pattern = self._as_pattern(tokens)
         """The pattern that all mapped subjects match."""
         self._check()
