@@ -204,7 +204,7 @@ def test_a_shared_key_is_one_recipient_for_each_of_its_users() -> None:
 
 def test_names_that_differ_in_case_alone_are_told() -> None:
     peers = Peers.parse(peer("bob", BOB) + peer("Bob", CAROL))
-    assert peer_warnings(peers) == ("bob and Bob differ in upper and lower case alone",)
+    assert peer_warnings(peers) == ("bob and Bob differ only in case",)
 
 
 # What is wrong with a file.
