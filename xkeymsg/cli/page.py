@@ -105,7 +105,7 @@ def _count(number: int, thing: str) -> str:
 
 
 def _summary(matrix: Matrix, policy: Policy, sources: Sequence[Source], now: datetime) -> str:
-    whom = "groups of readers" if matrix.of_readers else "permissions"
+    columns = "groups of readers" if matrix.of_readers else "permissions"
     what = "the fields of a document" if matrix.of_document else "the rules of a policy"
     facts = []
     for kind, name, digest in sources:
@@ -123,7 +123,7 @@ def _summary(matrix: Matrix, policy: Policy, sources: Sequence[Source], now: dat
     return f"""<header>
 <p class="kind">Policy matrix</p>
 <h1>Who may read what</h1>
-<p class="lead">{what.capitalize()}, against {whom}. It shows names, but no values.</p>
+<p class="lead">{what.capitalize()}, against {columns}. It shows names, but no values.</p>
 <dl>{"".join(facts)}<dt>Size</dt><dd>{size}</dd>
 <dt>Created</dt><dd>{now:%Y-%m-%d %H:%M} UTC, by xkeymsg {_text(xkeymsg.__version__)}</dd></dl>
 </header>

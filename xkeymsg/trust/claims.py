@@ -89,7 +89,7 @@ def _flag(members: Mapping[str, Any], name: str) -> bool:
 
 
 def _rights(members: Mapping[str, Any], *, template: bool = False) -> Rights | None:
-    """Return permissions, or None if there are none."""
+    """Return permissions, or None if all are empty."""
     pub, sub = _object(members, "pub", _SIDE_NAMES), _object(members, "sub", _SIDE_NAMES)
     responds = members.get("resp") is not None
     if not (pub or sub or responds):

@@ -8,7 +8,7 @@ The rules, T-11 to T-16 in docs/spec/trust.md:
   refused (T-11).
 - **A mark** is kept per subject *and issuer*: the greatest `iat` admitted. A claim below the
   greatest mark of an issuer that may *still* issue it, in the same order, is refused. Without the
-  issuer, whoever stole a signing key could mint newer claims for all users, and removing the key
+  issuer, the thief of a signing key could mint newer claims for all users, and removing the key
   would lock out everybody (T-12).
 - **No anchor is in a mark**: a new operator identity does not reset the marks of accounts (T-13).
 - **Certificates** have one mark per user: the greatest `nbf` that has come. With a mark per xkey, a

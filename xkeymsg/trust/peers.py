@@ -127,7 +127,7 @@ class Peers(SafeRepr):
         """Return all keys of a peer, `bob`, or of all holders of a permission, `perm:audit`.
 
         Raises:
-            UnknownKeyError: If there is no such peer, or nobody holds the permission.
+            UnknownKeyError: If the peer is unknown, or nobody holds the permission.
             TypeError: If `name` is not a str.
         """
         if not isinstance(name, str):

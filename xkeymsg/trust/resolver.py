@@ -50,7 +50,7 @@ class Resolver(Trust, Protocol):
         Never empty.
 
         Raises:
-            UnknownKeyError: If there is no such peer, or nobody holds the permission.
+            UnknownKeyError: If the peer is unknown, or nobody holds the permission.
             AmbiguousNameError: If the name matches more than one peer.
             TypeError: If `name` is not a str.
         """

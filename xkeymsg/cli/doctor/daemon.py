@@ -33,7 +33,7 @@ def _fetch(where: str, deadline: float) -> str:
     """Fetch the metrics page.
 
     Raises:
-        OSError: If there is no response in time.
+        OSError: If the daemon does not respond in time.
         ValueError: If the address or the response is malformed.
     """
     path = where.removeprefix("unix:")

@@ -54,7 +54,7 @@ class Probe:
         """Wait until the server has accepted or refused everything sent.
 
         Raises:
-            nats.errors.Error: If there is no response in time.
+            nats.errors.Error: If the server does not respond in time.
         """
         await self.client.flush(self._timeout)  # type: ignore[arg-type]  # fractions work
 
@@ -95,7 +95,7 @@ class Probe:
         It uses no queue group, because a message of the group would be lost.
 
         Raises:
-            nats.errors.Error: If there is no response in time.
+            nats.errors.Error: If the server does not respond in time.
         """
         self._forget()
         subscription = await self.client.subscribe(subject, pending_msgs_limit=1)
@@ -110,7 +110,7 @@ class Probe:
         """Publish an empty message; return the server's reason for refusing it, or None.
 
         Raises:
-            nats.errors.Error: If there is no response in time.
+            nats.errors.Error: If the server does not respond in time.
         """
         self._forget()
         await self.client.publish(subject)

@@ -108,7 +108,7 @@ class PeersFile(SafeRepr):
         """As `Peers.resolve`.
 
         Raises:
-            UnknownKeyError: If there is no such peer, or nobody holds the permission.
+            UnknownKeyError: If the peer is unknown, or nobody holds the permission.
             TypeError: If `name` is not a str.
         """
         return self._peers.resolve(name)
