@@ -295,7 +295,9 @@ async def test_a_replay_memory_that_is_too_small_is_told_everywhere(stream_stage
             status, said, _ = await asyncio.to_thread(doctor, stage, where)
             assert status == 0
             assert re.search(
-                r"^warn +replay +orders: covers .* raise the route's replay_bytes", said, re.MULTILINE
+                r"^warn +replay +orders: covers .* raise the route's replay_bytes",
+                said,
+                re.MULTILINE,
             )
 
 
