@@ -1,1 +1,1 @@
-"""The receiver: opens what arrives and hands it on."""
+"""The receiver: opens sealed messages and forwards them."""

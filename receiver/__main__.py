@@ -1,4 +1,4 @@
-"""`python -m receiver`; what it does is in `command`."""
+"""Entry point of `python -m receiver`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("main",)
 def main() -> None:
     """Run the receiver and end the process."""
     with needed("receiver"):
-        from receiver.command import command  # noqa: PLC0415 - it imports what may be missing
+        from receiver.command import command  # noqa: PLC0415 - imports an extra
         from xkeymsg.daemons.common.terminal import run  # noqa: PLC0415
 
         sys.exit(run(command, "receiver"))

@@ -1,4 +1,4 @@
-"""Without a configuration the receiver is the tutorial's: it listens and shows what it can open."""
+"""The tutorial's receiver, for use without a configuration: listens and prints opened messages."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ async def receive(
     count: int | None = None,
     wait: float | None = None,
 ) -> bool:
-    """Listen on `subject` until `count` messages came, `wait` seconds are over, SIGINT or SIGTERM.
+    """Listen on `subject` until `count` messages, `wait` seconds, SIGINT or SIGTERM.
 
-    A message that cannot be opened is one line on stderr, and listening goes on. Any sender is
-    admitted, in both formats: xkm1 names its sender, and for xkv1 the header does.
+    A message that cannot be opened is reported in one line on stderr. Any sender is admitted, in
+    both formats: xkm1 names its sender; for xkv1 the header does.
 
     Returns:
         Whether every message could be opened.
 
     Raises:
-        ConnectionFailedError: If there is no connection to begin with; one that is lost later is
-            made again.
-        DeliveryError: If the server refused the subscription, or fewer than `count` messages came.
+        ConnectionFailedError: If the first connection fails; a lost one is re-established.
+        DeliveryError: If the server refused the subscription, or fewer than `count` messages
+            arrived.
     """
     received = opened = 0
     reader = _Reader(pair, subject)
@@ -65,7 +65,7 @@ async def receive(
                 if received == count:
                     break
     if count is not None and received < count:
-        raise DeliveryError(f"{received} of {count} messages came")
+        raise DeliveryError(f"received {received} of {count} messages")
     return opened == received
 
 
@@ -74,7 +74,7 @@ def _report(message: Raw, error: XKeyMsgError) -> None:
 
 
 class _Reader:
-    """Opens both formats for one key, from anybody: the first four bytes say which."""
+    """Opens both formats for one key, from any sender; the first four bytes tell the format."""
 
     def __init__(self, pair: XKeyPair, subject: str) -> None:
         self._pair = pair
@@ -92,7 +92,7 @@ class _Reader:
             return opened.subject, opened.sender, opened.data
         hint = dict(reversed(parse_block(message.headers))).get("sender")  # the first of several
         if hint is None:
-            raise MalformedError("no header 'sender' says whose key it was sealed with")
+            raise MalformedError("the header 'sender' with the sender's key is missing")
         sender = XKey.parse(hint)
         return message.subject_text, sender, self._pair.open(message.data, sender)
 
@@ -101,7 +101,7 @@ class _Reader:
 def _cancelled_by_signal(scope: anyio.CancelScope) -> Iterator[None]:
     """Let the first SIGINT or SIGTERM cancel `scope`; a second one ends the process.
 
-    Not through the event loop alone: that may be blocked in a write that nobody reads.
+    The event loop alone does not suffice: it may be blocked in a write that nobody reads.
     """
     loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
 
@@ -118,17 +118,17 @@ def _cancelled_by_signal(scope: anyio.CancelScope) -> Iterator[None]:
 
 
 def _unless_repeated() -> Callable[[Event], None]:
-    """Report the connection's troubles on stderr, the same one in a row only once."""
+    """Report connection events on stderr, without consecutive duplicates."""
     last = ""
 
     def report(event: Event) -> None:
         nonlocal last
         if event.kind == "slow":
-            text = f"messages come faster than they are opened: {event.dropped} dropped"
+            text = f"messages arrive faster than they are opened: {event.dropped} dropped"
         elif event.error is not None:
             text = f"connection: {type(event.error).__name__}: {quote(str(event.error))}"
         else:
-            text = "connection: there again"
+            text = "connection: re-established"
         if text != last:
             say("receiver", text)
         last = text

@@ -36,13 +36,13 @@ _PROGRAM = "receiver"
     type=SUBJECT_PATTERN,
     default="secure.data",
     show_default=True,
-    help="What to listen on; * and > as in NATS.",
+    help="The subject to listen on; * and > as in NATS.",
 )
 @click.option("--queue", type=SUBJECT, metavar="NAME", help="Share messages with a queue group.")
-@click.option("--count", type=click.IntRange(min=1), help="Stop after so many messages.")
-@click.option("--wait", type=DURATION, help="Stop after so long; fail if --count is not reached.")
-@click.option("--json", "mode", flag_value="json", help="One JSON object a line.")
-@click.option("--raw", "mode", flag_value="raw", help="The opened bytes and nothing else.")
+@click.option("--count", type=click.IntRange(min=1), help="Stop after this many messages.")
+@click.option("--wait", type=DURATION, help="Stop after this time; fail if --count is not reached.")
+@click.option("--json", "mode", flag_value="json", help="Print one JSON object per line.")
+@click.option("--raw", "mode", flag_value="raw", help="Print the opened bytes and nothing else.")
 @seed_flag
 @connection_flags
 def command(
@@ -57,16 +57,16 @@ def command(
     seed_file: Path | None,
     **flags: Any,
 ) -> int:
-    """Listen on a NATS subject and show what is sealed to this receiver's key.
+    """Listen on a NATS subject and print messages sealed to this receiver's key.
 
-    With --config it is a daemon, which opens messages of subjects and streams and hands them on to
-    files, programs and servers: docs/receiver.md explains the file.
+    With --config it runs as a daemon that opens messages of subjects and streams, and forwards them
+    to files, programs and servers; docs/receiver.md explains the file.
     """
     if config_file is not None or check:
         return run_file(only_config(config_file), check=check)
     options = connection_options(_PROGRAM, flags)
     pair = load_pair(_PROGRAM, seed_file)
-    say(_PROGRAM, "any sender is admitted, and xkv1 too: it binds no subject and can be replayed")
+    say(_PROGRAM, "any sender is admitted, also with xkv1: it binds no subject and can be replayed")
     listen = partial(receive, subject=subject, queue=queue or "", count=count, wait=wait)
     all_opened = anyio.run(listen, options, pair, OUTPUTS[mode or "text"]())
     return EXIT_NOT_OPENED if count is not None and not all_opened else 0

@@ -1,4 +1,4 @@
-"""How an opened message is written to stdout: for people, as JSON lines, or as it is."""
+"""Output of opened messages on stdout: as text, as JSON lines, or raw."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ("OUTPUTS", "Printer")
 
 
 class Printer(Protocol):
-    """Where opened messages go."""
+    """An output format for opened messages."""
 
     def start(self, public: XKey) -> None:
-        """Say which key to seal to: the receiver listens now."""
+        """Print the key to seal to; the receiver is listening."""
 
     def show(self, subject: str, sender: XKey, data: bytes) -> None:
-        """Write one message."""
+        """Print one message."""
 
 
 class _Text:
-    """The tutorial's lines; the receiver's key is data here: it is what one copies."""
+    """The tutorial's lines; the receiver's key goes to stdout, so that it can be copied."""
 
     def start(self, public: XKey) -> None:
         click.echo(f"Receiver Public Key: {public}")
@@ -36,7 +36,7 @@ class _Text:
 
 
 class _JSON:
-    """One object a line; `data` where the message is UTF-8, `data_base64` where it is not."""
+    """One object per line; `data` if the message is UTF-8, else `data_base64`."""
 
     def start(self, public: XKey) -> None:
         say("receiver", f"public key {public}")
@@ -51,7 +51,7 @@ class _JSON:
 
 
 class _Raw:
-    """The bytes that were sealed, and nothing between two messages."""
+    """The opened bytes, without separators."""
 
     def start(self, public: XKey) -> None:
         say("receiver", f"public key {public}")

@@ -1,4 +1,4 @@
-"""`python -m sender`; what it does is in `command`."""
+"""Entry point of `python -m sender`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("main",)
 def main() -> None:
     """Run the sender and end the process."""
     with needed("sender"):
-        from sender.command import command  # noqa: PLC0415 - it imports what may be missing
+        from sender.command import command  # noqa: PLC0415 - imports an extra
         from xkeymsg.daemons.common.terminal import run  # noqa: PLC0415
 
         sys.exit(run(command, "sender"))

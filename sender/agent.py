@@ -1,4 +1,4 @@
-"""Without a configuration the sender is the tutorial's: one message, sealed by hand."""
+"""The tutorial's sender, for use without a configuration: seals and publishes one message."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ async def send(
 ) -> int:
     """Seal `data`, publish it and return its size on the wire, in bytes.
 
-    The header `sender` names our key, as in the tutorial: a hint by which a receiver of xkv1 picks
-    the key to open with.
+    The header `sender` names our key, as in the tutorial: a hint for receivers of xkv1, which need
+    the sender's key to open it.
 
     Args:
-        options: Where to connect and as whom.
+        options: The server and login.
         pair: Our key.
-        recipients: Who is to read it; for xkv1, one.
-        subject: Where to publish, and with xkm1 what it is sealed for.
+        recipients: The recipients' keys; exactly one for xkv1.
+        subject: The subject to publish to; with xkm1 the message is also sealed for it.
         data: The message.
-        xkm1: Whether to use xkm1 in the place of the tutorial's xkv1.
+        xkm1: Whether to use xkm1 instead of the tutorial's xkv1.
 
     Raises:
-        PayloadTooLargeError: If the server would not take it; nothing was sent.
-        DeliveryError: If the server refused it, or gave no answer in time.
-        ConnectionFailedError: If there is no connection.
+        PayloadTooLargeError: If it exceeds the server's limit; nothing was sent.
+        DeliveryError: If the server refused it, or did not answer in time.
+        ConnectionFailedError: If the connection fails.
     """
     headers = encode_block({"sender": str(pair.public)})
     if xkm1:

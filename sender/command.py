@@ -34,10 +34,14 @@ _PROGRAM = "sender"
 @click.argument("text", required=False)
 @config_flag()
 @check_flag
-@click.option("--to", "others", type=XKEY, multiple=True, help="A further reader; implies --xkm1.")
+@click.option("--to", "others", type=XKEY, multiple=True, help="Another recipient; implies --xkm1.")
 @click.option("--xkm1", is_flag=True, help="Bind subject, time and sender; not for Go receivers.")
 @click.option(
-    "--subject", type=SUBJECT, default="secure.data", show_default=True, help="Where to publish."
+    "--subject",
+    type=SUBJECT,
+    default="secure.data",
+    show_default=True,
+    help="The subject to publish to.",
 )
 @seed_flag
 @connection_flags
@@ -55,8 +59,8 @@ def command(
 ) -> int:
     """Seal TEXT to RECIPIENT, a public key X…, and publish it. Without TEXT, seal stdin.
 
-    With --config it is a daemon, or a job, which seals what comes from files or from a trusted
-    server: docs/sender.md explains the file.
+    With --config it runs as a daemon or a job that seals messages from files or from a trusted
+    server; docs/sender.md explains the file.
     """
     if config_file is not None or check:
         return run_file(only_config(config_file), check=check)

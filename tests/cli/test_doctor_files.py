@@ -66,7 +66,7 @@ def test_a_bad_file_of_peers_fails_and_does_not_hide_the_key(seed: Path, peers: 
     peers.write_text(ENTRY + "subject = 1")
     key, found = checked(seed, peers)
     assert (key.level, found.level) == ("ok", "fail")
-    assert "[peers.alice]: 'subject' is no setting" in found.text
+    assert "[peers.alice]: unknown setting 'subject'" in found.text
     bad, found = checked(seed.with_name("none"), peers)
     assert (bad.level, found.level) == ("fail", "fail")
 

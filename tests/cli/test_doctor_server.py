@@ -131,11 +131,11 @@ async def test_the_quarantine_that_we_make_is_as_it_should_be(
 @pytest.mark.parametrize(
     ("config", "level", "said"),
     [
-        ({}, "ok", "S/d: 0 of 1000 out, 0 to come"),
-        ({"max_deliver": 5}, "warn", "gives a message up after 5 deliveries"),
-        ({"ack_policy": "none"}, "fail", "nothing is acknowledged"),
-        ({"headers_only": True}, "fail", "delivers headers alone"),
-        ({"deliver_subject": "x"}, "fail", "it pushes"),
+        ({}, "ok", "S/d: 0 of 1000 unacknowledged, 0 undelivered"),
+        ({"max_deliver": 5}, "warn", "drops a message after 5 deliveries"),
+        ({"ack_policy": "none"}, "fail", "no explicit acknowledgement"),
+        ({"headers_only": True}, "fail", "uses headers_only"),
+        ({"deliver_subject": "x"}, "fail", "push consumer"),
         (None, "fail", "S/d: consumer not found"),
     ],
 )
@@ -188,7 +188,7 @@ async def test_permissions_are_told_without_publishing() -> None:
         ("fail", "other: not allowed"),
         ("ok", "z.a"),
         ("fail", "z.>: not all of it is allowed"),
-        ("ok", "q.a, in queue group workers alone"),
+        ("ok", "q.a, only in queue group workers"),
         ("fail", "other: not allowed"),
     ]
     assert all(each.remedy for each in findings if each.level == "fail")
@@ -257,7 +257,7 @@ async def test_tls_and_the_end_of_a_certificate_are_told(
         findings = await check_server(options)
         found = of(findings, "tls")
         assert found.level == "warn"
-        assert found.text.startswith("TLSv1.3, the server's certificate ends ")
+        assert found.text.startswith("TLSv1.3, the server's certificate expires ")
         assert found.remedy == "renew it: 1 hours left"
         early = time.time_ns() - 90 * 86_400 * 10**9
         findings = await check_server(options, now=lambda: early)
@@ -366,7 +366,7 @@ async def test_answers_that_are_none_are_findings(server: NATSServer, answer: by
 async def test_an_answer_that_does_not_come_ends_in_its_time(server: NATSServer) -> None:
     async with answering(server, None):
         findings = await check_server(local(server, timeout=1.0), streams=STREAMS)
-    assert of(findings, "jetstream").text == "not available: no answer within 1 s"
+    assert of(findings, "jetstream").text == "not available: no response within 1 s"
     assert levels(findings)["clock"] == "ok"
 
 

@@ -310,7 +310,7 @@ def test_exact_numbers_go_through(desk: Desk) -> None:
 def test_exact_numbers_belong_to_documents(desk: Desk) -> None:
     done = run(CLI, "seal", "--exact", "--to", desk.public("bob"), data=b"1.50")
     assert done.returncode == 2
-    assert b"--exact goes with --policy" in done.stderr
+    assert b"--exact requires --policy" in done.stderr
 
 
 def test_withheld_is_null_or_a_marker() -> None:

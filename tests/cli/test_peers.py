@@ -65,7 +65,7 @@ def test_remove_takes_one_out_and_is_told_when_there_is_none(path: Path) -> None
     assert path.read_text().rstrip("\n") == before.rstrip("\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     status, _, said = called("remove", path, "bob")
-    assert (status, said) == (1, f"xkeymsg: unknown_key: {path} has no peer of that name\n")
+    assert (status, said) == (1, f"xkeymsg: unknown_key: {path}: no such peer\n")
     status, _, said = called("remove", path, "alice")
     assert status == 1
     assert "would have no peers" in said
@@ -76,7 +76,7 @@ def test_a_name_is_changed_only_with_replace(path: Path) -> None:
     before = path.read_bytes()
     status, shown, said = called("add", path, "alice", B)
     assert (status, shown) == (1, "")
-    assert said.startswith(f"xkeymsg: configuration: {path} has alice already")
+    assert said.startswith(f"xkeymsg: configuration: {path} already has alice")
     assert path.read_bytes() == before
     assert called("add", path, "alice", B, "--replace")[0] == 0
     assert path.read_text() == f'# who\n[peers.alice]  # the ward\nxkey = "{B}"\n'
@@ -130,7 +130,9 @@ def test_a_file_with_a_fault_is_not_edited(path: Path) -> None:
     for verb in (("add", path, "bob", B), ("list", path), ("verify", path)):
         status, shown, said = called(*verb)
         assert (status, shown) == (1, "")
-        assert said.startswith(f"xkeymsg: configuration: {path}, [peers.alice]: 'subject' is no")
+        assert said.startswith(
+            f"xkeymsg: configuration: {path}: [peers.alice]: unknown setting 'subject'"
+        )
 
 
 def test_two_that_add_at_a_time_lose_nothing(path: Path) -> None:
@@ -192,7 +194,7 @@ def test_verify_compares_what_is_read_out(path: Path) -> None:
     other = BOB.public.fingerprint
     status, shown, said = called("verify", path, "alice", "--fingerprint", other)
     assert (status, shown) == (1, "")
-    assert said.startswith("xkeymsg: not the key of alice")
+    assert said.startswith("xkeymsg: not the fingerprint of alice")
     for wrong in (("alice", "--fingerprint", good[:9]), ("--fingerprint", good)):
         assert called("verify", path, *wrong)[:2] == (2, "")
 

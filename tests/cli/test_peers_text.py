@@ -74,7 +74,7 @@ def test_what_would_leave_a_file_that_says_something_else_is_not_taken_out() -> 
 
 
 def test_a_name_that_is_taken_is_replaced_only_on_request() -> None:
-    with pytest.raises(ConfigurationError, match="f has bob already"):
+    with pytest.raises(ConfigurationError, match="f already has bob"):
         with_peer(FILE, Peer(name="bob", xkeys=(CAROL.public,)), "f")
     assert Peers.parse(with_peer(FILE, CAROL_PEER, "f", replace=True)).resolve("carol")
 

@@ -48,7 +48,7 @@ def test_a_receiver_whose_login_expires_says_so_and_returns_with_another(
         assert "expired" in bob.wait_for("receiver: connection: ", "err")
         bob.wait_for("refused the login", "err")
         creds.write_text(operator.creds(Nkey()))
-        bob.wait_for("there again", "err")
+        bob.wait_for("re-established", "err")
         send(server, str(BOB.public), "hello", *login)
         assert bob.wait() == 0
 

@@ -165,7 +165,7 @@ def test_count_ends_it_and_the_exit_code_tells(
 def test_wait_ends_it(server: NATSServer) -> None:
     done = run("receiver", "--server", server.url, "--wait", "100ms", "--count", "1")
     assert done.returncode == 1
-    assert b"delivery: 0 of 1 messages" in done.stderr
+    assert b"delivery: received 0 of 1 messages" in done.stderr
     assert run("receiver", "--server", server.url, "--wait", "100ms").returncode == 0
 
 

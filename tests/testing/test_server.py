@@ -29,7 +29,7 @@ def test_it_listens_when_the_block_begins_and_is_gone_when_it_ends() -> None:
 @pytest.mark.parametrize("config", ["nonsense {", "max_payload: -"])
 def test_a_configuration_that_is_refused_is_an_error_with_the_servers_words(config: str) -> None:
     with (
-        pytest.raises(ConfigurationError, match=r"nats-server ended with 1: .+"),
+        pytest.raises(ConfigurationError, match=r"nats-server exited with 1: .+"),
         NATSServer(config),
     ):
         pass

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xkeymsg.trust.identity import CertifiedKey, Identity
-
 from tests.trust.chains.world import Scene
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, certify, identify
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
+from xkeymsg.trust.identity import CertifiedKey, Identity
 from xkeymsg.trust.marks import Marks
 
 __all__ = ("NOW", "Reader")

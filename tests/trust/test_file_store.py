@@ -52,7 +52,7 @@ def test_nothing_is_ever_overwritten(tmp_path: Path) -> None:
     for target in (path, tmp_path / "link"):
         if target != path:
             target.symlink_to(tmp_path / "nowhere")
-        with pytest.raises(KeyStoreError, match="there already"):
+        with pytest.raises(KeyStoreError, match="already exists"):
             write_seed(target, PAIR)
     assert path.read_text() == "precious"
     assert not (tmp_path / "nowhere").exists()

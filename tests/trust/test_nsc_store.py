@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from xkeymsg.trust.identity import Identity
 
 from tests.trust.chains.world import Key
 from xkeymsg.errors import IdentityIssuerError, RevokedError
@@ -17,6 +16,7 @@ from xkeymsg.nkey import Prefix, SigningKey
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, certify, identify
 from xkeymsg.trust.claims import FOREVER, Account, Certificate, Operator, User
 from xkeymsg.trust.creds import parse_creds
+from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.jwt import Kind, decode, issue, jti
 from xkeymsg.trust.marks import Marks
 

@@ -204,7 +204,7 @@ def test_a_shared_key_is_one_recipient_for_each_of_its_users() -> None:
 
 def test_names_that_differ_in_case_alone_are_told() -> None:
     peers = Peers.parse(peer("bob", BOB) + peer("Bob", CAROL))
-    assert peer_warnings(peers) == ("bob and Bob differ in upper and lower case alone",)
+    assert peer_warnings(peers) == ("bob and Bob differ only in case",)
 
 
 # What is wrong with a file.
@@ -213,63 +213,72 @@ def test_names_that_differ_in_case_alone_are_told() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", ": there has to be a table [peers.NAME]"),
-        ('always_to = ["a"]', ": there has to be a table [peers.NAME]"),
-        ("peers = 1", ": there has to be a table [peers.NAME]"),
-        ("[peers]", ": there has to be a table [peers.NAME]"),
+        ("", ": expected at least one table [peers.NAME]"),
+        ('always_to = ["a"]', ": expected at least one table [peers.NAME]"),
+        ("peers = 1", ": expected at least one table [peers.NAME]"),
+        ("[peers]", ": expected at least one table [peers.NAME]"),
         ("[peers", ", line 1: not TOML: "),
         (GOOD + "[peers.bob]", ", line 17: not TOML: "),
         ("x = " + "1" * 5000, ", line 1: not TOML: "),
         ("x = " + "[" * 5000, ", line 1: nested"),
-        ("always-to = []\n" + GOOD, ": 'always-to' is no setting; expected are peers, always_to"),
-        (GOOD + "[peer.carol]", ": 'peer' is no setting"),
+        ("always-to = []\n" + GOOD, ": unknown setting 'always-to'; known: peers, always_to"),
+        (GOOD + "[peer.carol]", ": unknown setting 'peer'"),
         (GOOD.replace('"escrow"', '"escroww"'), ": always_to: no peer is called 'escroww'"),
         (GOOD.replace("perm:audit", "perm:audits"), ": always_to: no peer holds 'audits'"),
-        (GOOD.replace('["escrow", "perm:audit"]', '"escrow"'), ", always_to: expected is an array"),
-        (GOOD.replace('"escrow", ', "7, "), ", always_to: expected is an array of texts"),
-        ("[peers]\nbob = 1", ", [peers.bob]: expected is a table"),
-        ('[peers."b o b"]', ", [peers]: 'b o b' is no name"),
-        ('[peers."perm:x"]', ", [peers]: 'perm:x' is no name"),
-        ('[peers."a/b"]', ", [peers]: 'a/b' is no name"),
-        ('[peers.""]', ", [peers]: '' is no name"),
-        (f"[peers.{'a' * 65}]", ", [peers]: a text of 65 characters is no name"),
-        (f"[peers.{ALICE.public}]", ", [peers]: a text of 56 characters is no name"),
-        (GOOD.replace("permissions", "permission", 1), ", [peers.bob]: 'permission' is no setting"),
-        (GOOD.replace("always_signs", "always_sign"), ", [peers.alice]: 'always_sign' is no"),
-        (GOOD.replace("= true", "= 1"), ", [peers.alice], always_signs: expected is true or"),
-        (re.sub("user.*", "", GOOD), ", [peers.alice], always_signs: expected beside it is a user"),
-        (peer("a", ALICE, "xkeys = []"), ", [peers.a]: expected is one of xkey and xkeys"),
-        ("[peers.a]", ", [peers.a]: expected is one of xkey and xkeys"),
-        ("[peers.a]\nxkeys = []", ", [peers.a], xkeys: expected is an array of public keys"),
-        ("[peers.a]\nxkeys = 'X'", ", [peers.a], xkeys: expected is an array"),
-        ("[peers.a]\nxkey = 7", ", [peers.a], xkey: expected is a public key X…"),
-        (GOOD.replace(str(CAROL.public), str(BOB.public)), ", [peers.bob], xkeys: expected"),
-        ("[peers.a]\nxkey = 'X'", ", [peers.a], xkey: a public key X… has 56 characters, not 1"),
+        (GOOD.replace('["escrow", "perm:audit"]', '"escrow"'), ": always_to must be an array"),
+        (GOOD.replace('"escrow", ', "7, "), ": always_to must be an array of strings"),
+        ("[peers]\nbob = 1", ": [peers.bob]: expected a table"),
+        ('[peers."b o b"]', ": [peers]: invalid peer name 'b o b'"),
+        ('[peers."perm:x"]', ": [peers]: invalid peer name 'perm:x'"),
+        ('[peers."a/b"]', ": [peers]: invalid peer name 'a/b'"),
+        ('[peers.""]', ": [peers]: invalid peer name ''"),
+        (f"[peers.{'a' * 65}]", ": [peers]: invalid peer name a text of 65 characters"),
+        (f"[peers.{ALICE.public}]", ": [peers]: invalid peer name a text of 56 characters"),
+        (
+            GOOD.replace("permissions", "permission", 1),
+            ": [peers.bob]: unknown setting 'permission'; known: xkey, xkeys",
+        ),
+        (
+            GOOD.replace("always_signs", "always_sign"),
+            ": [peers.alice]: unknown setting 'always_sign'",
+        ),
+        (GOOD.replace("= true", "= 1"), ": [peers.alice]: always_signs must be true or"),
+        (re.sub("user.*", "", GOOD), ": [peers.alice]: always_signs requires user"),
+        (peer("a", ALICE, "xkeys = []"), ": [peers.a]: expected either xkey or xkeys"),
+        ("[peers.a]", ": [peers.a]: expected either xkey or xkeys"),
+        ("[peers.a]\nxkeys = []", ": [peers.a]: xkeys must be an array of public keys"),
+        ("[peers.a]\nxkeys = 'X'", ": [peers.a]: xkeys must be an array"),
+        ("[peers.a]\nxkey = 7", ": [peers.a]: xkey must be a public key X…"),
+        (GOOD.replace(str(CAROL.public), str(BOB.public)), ": [peers.bob]: xkeys lists a key"),
+        ("[peers.a]\nxkey = 'X'", ": [peers.a]: xkey: a public key X… has 56 characters, not 1"),
         (
             GOOD.replace(str(CAROL.public), str(CAROL.public)[:-2] + "AA"),
-            ", [peers.bob], xkeys: the checksum of a public key X… is wrong",
+            ": [peers.bob]: xkeys: the checksum of a public key X… is wrong",
         ),
         (
             f'[peers.a]\nxkey = "{ALICE_USER.public}"',
-            ", [peers.a], xkey: a public key X… must begin with X",
+            ": [peers.a]: xkey: a public key X… must begin with X",
         ),
         (
             '[peers.a]\nxkey = "XAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA3JP"',
-            ", [peers.a], xkey: ",
+            ": [peers.a]: xkey: ",
         ),
-        (peer("a", ALICE, f'user = "{ALICE.public}"'), ", [peers.a], user: a public key U… must"),
-        (peer("a", ALICE, "user = 1"), ", [peers.a], user: expected is a public key U…"),
-        (peer("a", ALICE, "permissions = ['A']"), ", [peers.a], permissions: 'A' is none: a-z 0-9"),
-        (peer("a", ALICE, "permissions = ['']"), ", [peers.a], permissions: '' is none"),
-        (peer("a", ALICE, "permissions = 'a'"), ", [peers.a], permissions: expected is an array"),
-        (peer("a", ALICE, "subjects = 'a'"), ", [peers.a], subjects: expected is an array"),
-        (peer("a", ALICE, "subjects = ['a..b']"), ", [peers.a], subjects: 'a..b' is no subject"),
-        (peer("a", ALICE, "subjects = ['a>']"), ", [peers.a], subjects: 'a>' is no subject"),
-        (peer("a", ALICE, "subjects = ['']"), ", [peers.a], subjects: '' is no subject"),
-        (peer("a", ALICE, "subjects = ['_XKM.>']"), ", [peers.a], subjects: _XKM is for replies"),
+        (peer("a", ALICE, f'user = "{ALICE.public}"'), ": [peers.a]: user: a public key U… must"),
+        (peer("a", ALICE, "user = 1"), ": [peers.a]: user must be a public key U…"),
+        (
+            peer("a", ALICE, "permissions = ['A']"),
+            ": [peers.a]: invalid permission name 'A' (allowed: a-z 0-9",
+        ),
+        (peer("a", ALICE, "permissions = ['']"), ": [peers.a]: invalid permission name ''"),
+        (peer("a", ALICE, "permissions = 'a'"), ": [peers.a]: permissions must be an array"),
+        (peer("a", ALICE, "subjects = 'a'"), ": [peers.a]: subjects must be an array"),
+        (peer("a", ALICE, "subjects = ['a..b']"), ": [peers.a]: subjects: 'a..b' is not a valid"),
+        (peer("a", ALICE, "subjects = ['a>']"), ": [peers.a]: subjects: 'a>' is not a valid"),
+        (peer("a", ALICE, "subjects = ['']"), ": [peers.a]: subjects: '' is not a valid"),
+        (peer("a", ALICE, "subjects = ['_XKM.>']"), ": [peers.a]: subjects: _XKM is reserved"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_place_and_what_was_expected(text: str, said: str) -> None:
+def test_errors_name_the_place_and_the_expectation(text: str, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Peers.parse(text, source="peers.toml")
     assert str(caught.value).startswith("peers.toml" + said)
@@ -321,5 +330,5 @@ def test_nothing_in_a_file_raises_anything_else(text: str) -> None:
 
 
 def test_a_key_in_the_place_of_a_name_is_told_to_be_one() -> None:
-    with pytest.raises(UnknownKeyError, match=r"a key is no name; in a program XKey\.parse"):
+    with pytest.raises(UnknownKeyError, match=r"this is a key, not a name; use XKey\.parse"):
         Peers.parse(GOOD).resolve(str(ALICE.public))

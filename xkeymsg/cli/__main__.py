@@ -1,4 +1,4 @@
-"""`python -m xkeymsg.cli`; what it does is in `command`."""
+"""Entry point of `xkeymsg` and `python -m xkeymsg.cli`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("main",)
 def main() -> None:
     """Run the command and end the process."""
     with needed("xkeymsg"):
-        from xkeymsg.cli.command import command  # noqa: PLC0415 - it imports what may be missing
+        from xkeymsg.cli.command import command  # noqa: PLC0415 - imports an extra
         from xkeymsg.daemons.common.terminal import run  # noqa: PLC0415
 
         sys.exit(run(command, "xkeymsg"))

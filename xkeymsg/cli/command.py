@@ -1,4 +1,4 @@
-"""`xkeymsg VERB`: keys, sealing and opening files and pipes, and policies of documents."""
+"""`xkeymsg VERB`: keys, peers, sealing and opening of files and pipes, and document policies."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ("command",)
 
 
 class _Verbs(click.Group):
-    """The verbs. Those that speak to NATS are imported when they are looked up.
+    """The verbs. Those that use NATS are imported on lookup.
 
-    The import of nats-py takes as long as that of everything else, and most verbs do not need it.
+    Importing nats-py takes as long as everything else, and most verbs do not need it.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:

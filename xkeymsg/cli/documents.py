@@ -1,4 +1,4 @@
-"""Documents on the command line: JSON in, and out what a reader may see, as JSON."""
+"""Documents on the command line, read and written as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ("failing", "is_utf8_terminal", "read_document", "to_json")
 
 @contextmanager
 def failing() -> Iterator[None]:
-    """Have what is wrong with our own input be a failure, and not a message that does not open."""
+    """Exit with a general failure for errors in our input, not as for an undecryptable message."""
     try:
         yield
     except EnvelopeError as error:
@@ -27,16 +27,15 @@ def failing() -> Iterator[None]:
 
 
 def read_document(source: BinaryIO, *, exact: bool = False, on_loss: OnLoss | None = None) -> Any:
-    """Read a document in JSON; see `parse_document`.
+    """Read a JSON document; see `parse_document`.
 
     Raises:
-        MalformedError: If it is not JSON in UTF-8, repeats a name, or has a number that cannot be
-            kept.
+        MalformedError: If it is not JSON in UTF-8, repeats a name, or has an unsupported number.
         LimitExceededError: If an integer has too many digits.
     """
     return parse_document(source.read(), exact=exact, on_loss=on_loss)
 
 
 def is_utf8_terminal() -> bool:
-    """Tell whether stdout takes UTF-8: elsewhere some of its bytes are control characters."""
+    """Return whether stdout is UTF-8: in other encodings some of its bytes are control codes."""
     return sys.stdout.encoding.lower().replace("-", "") == "utf8"

@@ -1,4 +1,4 @@
-"""Comparing the fingerprint of a key with what somebody reads out."""
+"""Comparison of a key's fingerprint with a text that somebody reads out."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ("is_fingerprint_of",)
 
 _SEPARATORS: Final = re.compile(r"[\W_]+")
 _LOOKALIKES: Final = str.maketrans({"0": "O", "1": "I", "8": "B"})
-"""The digits that are not in the alphabet, and the letters they are taken for."""
+"""Digits outside the alphabet, and the letters they are mistaken for."""
 
 
 def is_fingerprint_of(xkey: XKey, spoken: str) -> bool:
-    """Tell whether a text is the fingerprint of a key: all of it, whatever its case and groups.
+    """Return whether a text is the whole fingerprint of a key; case and grouping are ignored.
 
     Raises:
-        KeyFormatError: If it is no fingerprint: its first group alone says too little.
+        KeyFormatError: If it is not a fingerprint; a part of one is too short to compare.
         TypeError: If `spoken` is not a str.
     """
     if not isinstance(spoken, str):

@@ -1,4 +1,4 @@
-"""`xkeymsg inspect`: what an outsider sees of a sealed message."""
+"""`xkeymsg inspect`: shows what an outsider can see of a sealed message."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ("describe_envelope", "inspect", "print_fields")
 @click.argument("source", metavar="[FILE]", default="-", type=click.File("rb"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(source: BinaryIO, *, as_json: bool) -> None:
-    """Print what anybody can see of FILE, or stdin, without a key. Nothing of it is verified."""
+    """Print what anybody can see of FILE, or stdin, without a key. Nothing is verified."""
     shown = describe_envelope(source.read())
     if as_json:
         click.echo(json.dumps(shown, indent=2))
@@ -29,25 +29,25 @@ def inspect(source: BinaryIO, *, as_json: bool) -> None:
 
 
 def describe_envelope(data: bytes) -> dict[str, Any]:
-    """Return what anybody can see of a sealed message, by name, in a form that JSON takes.
+    """Return what anybody can see of a sealed message, as JSON values by name.
 
     Raises:
-        EnvelopeError: If it is none.
+        EnvelopeError: If it is not a valid envelope.
     """
     return _xkv1(data) if data[:4] == b"xkv1" else _xkm1(inspect_envelope(data))
 
 
 def print_fields(shown: dict[str, Any]) -> None:
-    """Print names and values for people."""
+    """Print names and values as aligned text."""
     width = max(map(len, shown))
     for name, value in shown.items():
         for line in _lines(value):
             click.echo(f"{name:{width}}  {line}")
-            name = ""  # noqa: PLW2901 - once, before the first of several
+            name = ""  # noqa: PLW2901 - show the name on the first line only
 
 
 def _lines(value: object) -> list[str]:
-    """Return a value as lines for people."""
+    """Return a value as lines of text."""
     if isinstance(value, list):
         return [", ".join(_lines(each)) for each in value] or ["none"]
     if isinstance(value, dict):

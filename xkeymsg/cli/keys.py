@@ -17,10 +17,10 @@ __all__ = ("keygen", "pub")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="A new file for the seed, mode 0600; else stdout.",
+    help="A new file for the seed, mode 0600; default: stdout.",
 )
 def keygen(out: Path | None) -> None:
-    """Make a curve key. With --out the public key goes to stdout, else the seed does."""
+    """Generate a curve key. Print the public key with --out, else the seed."""
     pair = XKeyPair.generate()
     if out is None:
         click.echo(pair.seed())
@@ -32,8 +32,12 @@ def keygen(out: Path | None) -> None:
 
 @click.command()
 @click.argument("seed_file", default="-", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--fingerprint", is_flag=True, help="Print the short form that people read aloud.")
+@click.option(
+    "--fingerprint",
+    is_flag=True,
+    help="Print the fingerprint, which is short enough to read aloud.",
+)
 def pub(seed_file: Path, *, fingerprint: bool) -> None:
-    """Print the public key of the seed in SEED_FILE, or on stdin."""
+    """Print the public key of the seed in SEED_FILE or on stdin."""
     public = read_seed(Path("/dev/stdin") if str(seed_file) == "-" else seed_file).public
     click.echo(public.fingerprint if fingerprint else public)

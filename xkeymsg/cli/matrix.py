@@ -1,4 +1,4 @@
-"""Who sees what: the rules of a policy, or the fields of a document, against those who read."""
+"""The policy matrix: rules of a policy, or fields of a document, against readers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ("Column", "Matrix", "Row", "as_text", "make_matrix", "reader_texts")
 
 
 class Column(NamedTuple):
-    """Those who see the same."""
+    """Readers with the same access."""
 
     label: str
     """A permission, or the name of a group of readers."""
     permissions: tuple[str, ...]
-    """What they hold."""
+    """The permissions that they hold."""
     readers: tuple[Recipient, ...]
-    """Who they are; empty in a matrix of permissions."""
+    """The readers; empty in a matrix of permissions."""
 
 
 class Row(NamedTuple):
@@ -31,28 +31,28 @@ class Row(NamedTuple):
     place: str
     """The pattern, or the pointer."""
     rule: int
-    """The rule that decides, counted from 1; 0 where none does."""
+    """The rule that decides, counted from 1; 0 if no rule does."""
     permissions: tuple[str, ...]
-    """Who may read it."""
+    """The permissions that may read it."""
 
     def seen_by(self, column: Column) -> bool:
-        """Tell whether those of a column see it."""
+        """Return whether the readers of a column see it."""
         return not set(self.permissions).isdisjoint(column.permissions)
 
 
 class Matrix(NamedTuple):
-    """Rows against columns, with what is wrong with them."""
+    """Rows and columns, with the findings of `lint`."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     of_document: bool
     of_readers: bool
     findings: tuple[str, ...]
-    """What `lint` finds in the policy, and in who holds its permissions."""
+    """The findings of `lint` in the policy and its readers."""
 
     @property
     def denied(self) -> list[Row]:
-        """The fields of the document that no rule matches, so that it cannot be sealed."""
+        """The fields that no rule matches; with any, the document cannot be sealed."""
         return [row for row in self.rows if not row.rule]
 
 
@@ -65,8 +65,8 @@ def make_matrix(
 
     Args:
         policy: The policy.
-        decisions: What it says of each field of a document; without it the rows are the rules.
-        readers: Who holds each permission; without it the columns are the permissions.
+        decisions: Its decision on each field of a document; if None, the rows are the rules.
+        readers: The holders of each permission; if None, the columns are the permissions.
     """
     if decisions is None:
         rows = [
@@ -85,7 +85,7 @@ def make_matrix(
 
 
 def _groups(policy: Policy, readers: Mapping[str, Sequence[Recipient]]) -> list[Column]:
-    """Put together the readers who hold the same of the permissions that the policy names."""
+    """Group readers by the permissions of the policy that they hold."""
     held: dict[Recipient, set[str]] = {}
     for permission, recipients in readers.items():
         for recipient in recipients if permission in policy.permissions else ():
@@ -100,7 +100,7 @@ def _groups(policy: Policy, readers: Mapping[str, Sequence[Recipient]]) -> list[
 
 
 def as_text(matrix: Matrix) -> list[str]:
-    """Return a matrix as the lines of a table, and below it who the readers are."""
+    """Return a matrix as the lines of a table, followed by the readers of each column."""
     head = ["FIELD", "RULE"] if matrix.of_document else ["RULE", "PATTERN"]
     table = [[*head, *(column.label for column in matrix.columns)]]
     for row in matrix.rows:
@@ -123,6 +123,6 @@ def as_text(matrix: Matrix) -> list[str]:
 
 
 def reader_texts(reader: Recipient) -> tuple[str, str]:
-    """Return a reader's key, and its user or nothing."""
+    """Return a reader's key and user; the user may be empty."""
     user = encode_public(Prefix.USER, reader.user) if any(reader.user) else ""
     return str(reader.key), user

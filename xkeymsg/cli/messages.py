@@ -1,4 +1,4 @@
-"""`xkeymsg seal` and `xkeymsg open`: files and pipes."""
+"""`xkeymsg seal` and `xkeymsg open`, for files and pipes."""
 
 from __future__ import annotations
 
@@ -31,22 +31,30 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Seal FILE, or stdin.")
-@click.option("--to", "recipients", type=XKEY, multiple=True, help="Whose key; repeatable.")
+@click.option(
+    "--to", "recipients", type=XKEY, multiple=True, help="A recipient's public key; repeatable."
+)
 @click.option(
     "--policy",
     type=_FILE,
     metavar="TOML",
-    help="FILE is a document in JSON: who may read which of its fields.",
+    help="FILE is a JSON document; the policy says who may read which fields.",
 )
-@click.option("--readers", type=_FILE, metavar="TOML", help="With --policy: who holds which right.")
+@click.option(
+    "--readers", type=_FILE, metavar="TOML", help="With --policy: the holders of each permission."
+)
 @click.option(
     "--exact", is_flag=True, help="With --policy: keep all digits of numbers, as Decimals."
 )
 @click.option(
-    "--subject", type=SUBJECT, default="file", show_default=True, help="What it is sealed for."
+    "--subject",
+    type=SUBJECT,
+    default="file",
+    show_default=True,
+    help="The subject to seal for.",
 )
 @click.option(
-    "--xkv1", is_flag=True, help="For one recipient, in the format of nkeys in every language."
+    "--xkv1", is_flag=True, help="Seal to one recipient, in the format of the nkeys libraries."
 )
 @seed_flag
 @OUTPUT
@@ -64,17 +72,17 @@ def seal(
     output: Path | None,
     source: BinaryIO,
 ) -> None:
-    """Seal FILE, or stdin, as xkm1: to public keys, or a document by a policy.
+    """Seal FILE, or stdin, as xkm1: data to public keys, or a document by a policy.
 
-    With --policy and --readers every reader sees only the fields that the policy gives it. A field
-    that no rule matches stops the sealing. Numbers with a fraction or an exponent become floats: if
-    that changes their digits, a warning says so; --exact keeps them.
+    With --policy and --readers each reader sees only the fields that the policy grants. A field
+    without a matching rule is an error. Numbers with a fraction or an exponent become floats; a
+    warning reports changed digits, and --exact keeps them.
     """
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("what is sealed is binary: use -o, or redirect stdout")
+        raise click.UsageError("sealed messages are binary: use -o, or redirect stdout")
     _check_recipients(len(recipients), policy, readers, xkv1=xkv1)
     if exact and policy is None:
-        raise click.UsageError("--exact goes with --policy: only documents have numbers")
+        raise click.UsageError("--exact requires --policy: only documents have numbers")
     if policy is not None and readers is not None:
         rules, holders = Policy.load(policy), load_readers(readers)
         document = read_document(source, exact=exact, on_loss=_warn_of_losses)
@@ -99,47 +107,47 @@ def _warn_of_losses(count: int, first: Callable[[], str]) -> None:
 def _check_recipients(
     recipients: int, policy: Path | None, readers: Path | None, *, xkv1: bool
 ) -> None:
-    """Check that it is said once for whom to seal."""
+    """Check that the recipients are given in exactly one way."""
     if (policy is None) != (readers is None):
-        raise click.UsageError("--policy and --readers go together")
+        raise click.UsageError("--policy and --readers require each other")
     if policy is not None and (recipients or xkv1):
-        raise click.UsageError("with --policy, --readers says for whom: neither --to nor --xkv1")
+        raise click.UsageError("--policy cannot be combined with --to or --xkv1")
     if policy is None and not recipients:
-        raise click.UsageError("for whom? give --to, or --policy and --readers")
+        raise click.UsageError("no recipients: give --to, or --policy and --readers")
     if xkv1 and recipients != 1:
-        raise click.UsageError("xkv1 is for one recipient")
+        raise click.UsageError("xkv1 allows one recipient only")
 
 
-@click.command("open", short_help="Open FILE, or stdin, that was sealed to you.")
+@click.command("open", short_help="Open FILE, or stdin, sealed to you.")
 @click.option(
     "--from",
     "senders",
     type=SENDER,
     required=True,
     multiple=True,
-    help="Whose key may have sealed it; repeatable; or the word anyone.",
+    help="The key of an allowed sender; repeatable; or the word anyone.",
 )
 @click.option(
     "--subject",
     type=SUBJECT_PATTERN,
     default="file",
     show_default=True,
-    help="What it has to be sealed for; > is anything. Give none for xkv1, which has none.",
+    help="The subject that it must be sealed for; > is any. Omit it for xkv1.",
 )
 @click.option(
     "--seed",
     "seed_file",
     required=True,
     type=_FILE,
-    help="The seed SX… of your key; mode 0600.",
+    help="Your seed file (SX…), mode 0600.",
 )
-@click.option("--user", metavar="U…", help="Your user nkey, where readers are listed with theirs.")
+@click.option("--user", metavar="U…", help="Your user nkey, if it was sealed to your user.")
 @click.option("--pretty", is_flag=True, help="Indent a document.")
 @click.option(
     "--show-withheld",
     is_flag=True,
-    help='Show items of lists that you may not see as {"$withheld": true}, and not as null; and '
-    "say how many parts of the document are withheld.",
+    help='Show withheld list items as {"$withheld": true} instead of null, and report the number '
+    "of withheld parts.",
 )
 @OUTPUT
 @_INPUT
@@ -156,20 +164,20 @@ def open_(
     output: Path | None,
     source: BinaryIO,
 ) -> None:
-    """Open FILE, or stdin, that was sealed to you. Nothing is written unless it authenticates.
+    """Open FILE, or stdin, sealed to you. Nothing is written unless it authenticates.
 
-    A document is printed as JSON, with the fields that you may see. Decimals are numbers with all
-    their digits; times, UUIDs and bytes (in base64) are texts.
+    A document is printed as JSON with the fields that you may see. Decimals are numbers with all
+    digits; times, UUIDs and bytes (in base64) are strings.
     """
     pair, sealed = read_seed(seed_file), source.read()
     known = [sender for sender in senders if sender is not None]
     anyone = len(known) < len(senders)
     if sealed[:4] == b"xkv1":
         if anyone or len(known) != 1:
-            raise click.UsageError("xkv1 does not say who sealed it: give one key with --from")
-        # Whoever demands a subject has said which format it is to be: the other one has none.
+            raise click.UsageError("xkv1 does not name its sender: give one key with --from")
+        # An explicit --subject demands xkm1: xkv1 has no subject.
         if context.get_parameter_source("subject") is not ParameterSource.DEFAULT:
-            raise click.UsageError("xkv1 does not say what it was sealed for: leave out --subject")
+            raise click.UsageError("xkv1 has no subject: leave out --subject")
         data = pair.open(sealed, known[0])
     else:
         keys = Keyring(pair, user=user)
@@ -191,7 +199,7 @@ def open_(
 def _open_xkm1(
     keys: Keyring, sealed: bytes, senders: set[XKey] | None, subject: str
 ) -> bytes | View:
-    """Return the data of a payload, or what may be seen of a document."""
+    """Return the data of a payload, or the view of a document."""
     opener = Opener(keys, ANYONE if senders is None else senders, replay="file")
     try:
         try:
@@ -199,8 +207,8 @@ def _open_xkm1(
         except ContentTypeError:
             return opener.open_document(sealed, subject=subject)
     except SenderNotAdmittedError:
-        text = "sealed by another key than --from names; `xkeymsg inspect` shows by which"
+        text = "sealed by a key other than --from; `xkeymsg inspect` shows it"
         raise SenderNotAdmittedError(text) from None
     except SubjectMismatchError:
-        text = "sealed for another subject than --subject says; `xkeymsg inspect` shows for which"
+        text = "sealed for a subject other than --subject; `xkeymsg inspect` shows it"
         raise SubjectMismatchError(text) from None

@@ -1,4 +1,4 @@
-"""Where results go: stdout, or a file that appears whole or not at all."""
+"""Output of results to stdout, or atomically to a file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,34 @@ import click
 __all__ = ("OUTPUT", "PRIVATE", "replace", "write")
 
 PRIVATE: Final = 0o600
-"""The mode of a file with what only its owner may read."""
+"""The mode of a file that only its owner may read."""
 
 OUTPUT: Final = click.option(
-    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="A file; else stdout."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The output file; default: stdout.",
 )
 
 
 def write(output: Path | None, data: bytes, *, mode: int) -> None:
-    """Write the result, all of it or nothing; a file with opened data is its owner's alone."""
+    """Write the result, completely or not at all; use mode PRIVATE for opened data."""
     if output is None:
         click.echo(data, nl=False)
-    elif output.exists() and not output.is_file():  # a pipe or a device: nothing to replace
+    elif output.exists() and not output.is_file():  # a pipe or a device cannot be replaced
         output.write_bytes(data)
     else:
         replace(output, data, mode)
 
 
 def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> None:
-    """Write a new file beside the old one and put it in its place.
+    """Replace a file atomically.
 
     Args:
         output: The file.
-        data: What it is to hold.
-        mode: Its mode, less the umask.
-        exact: Whether the mode is that of a file which is replaced: not less anything.
+        data: The new contents.
+        mode: Its mode, reduced by the umask.
+        exact: Whether to ignore the umask, to keep the mode of the replaced file.
     """
     new = output.with_name(f".{output.name}.{os.getpid()}")
     try:
@@ -49,5 +52,5 @@ def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> Non
         new.replace(output)
     except OSError as error:
         new.unlink(missing_ok=True)
-        error.filename, error.filename2 = str(output), None  # that which the person has named
+        error.filename, error.filename2 = str(output), None  # report the name that the user gave
         raise

@@ -1,7 +1,7 @@
-"""Who sees what, as one HTML page that needs nothing else: for a browser, or for paper.
+"""The policy matrix as one self-contained HTML page, for browsers and for printing.
 
-No scripts, no requests: its own content security policy allows nothing but its one style sheet, by
-hash. Every text from outside is escaped, and what is not printable in it is written out.
+It has no scripts and makes no requests: its content security policy allows only its own style
+sheet, by hash. All text from outside is escaped, and unprintable characters are written out.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ("Source", "page")
 
 
 class Source(NamedTuple):
-    """A file that the page was made from."""
+    """An input file of the page."""
 
     kind: str
     name: str
     digest: str | None
-    """Its SHA-256 in hexadecimal, if that may be shown."""
+    """Its SHA-256 in hexadecimal, if it may be shown."""
 
 
 _STYLE_HASH: Final = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -62,7 +62,7 @@ def page(matrix: Matrix, policy: Policy, sources: Sequence[Source], now: datetim
 
 
 def _text(text: str) -> str:
-    """Escape text from outside, for an element that holds text alone."""
+    """Escape text from outside, for an element that contains text only."""
     return html.escape("".join(each if each.isprintable() else _code(each) for each in text))
 
 
@@ -71,7 +71,7 @@ def _code(character: str) -> str:
 
 
 def _name(text: str) -> str:
-    """Show a name from outside: nothing in it can act, hide, or turn the line around."""
+    """Format a name from outside, so that it can neither act, nor hide, nor reverse the line."""
     pieces = [
         html.escape(each) if each.isprintable() else f'<span class="code">{_code(each)}</span>'
         for each in text
@@ -80,7 +80,7 @@ def _name(text: str) -> str:
 
 
 def _place(place: str, before: str = "") -> str:
-    """Show a pointer or pattern; what it has in common with the one before is paler."""
+    """Format a pointer or pattern; its common prefix with the previous one is paler."""
     if not place:
         return '<span class="note">the document itself</span>'
     ours, theirs = place.split("/"), before.split("/")
@@ -105,7 +105,7 @@ def _count(number: int, thing: str) -> str:
 
 
 def _summary(matrix: Matrix, policy: Policy, sources: Sequence[Source], now: datetime) -> str:
-    whom = "groups of readers" if matrix.of_readers else "permissions"
+    columns = "groups of readers" if matrix.of_readers else "permissions"
     what = "the fields of a document" if matrix.of_document else "the rules of a policy"
     facts = []
     for kind, name, digest in sources:
@@ -123,9 +123,9 @@ def _summary(matrix: Matrix, policy: Policy, sources: Sequence[Source], now: dat
     return f"""<header>
 <p class="kind">Policy matrix</p>
 <h1>Who may read what</h1>
-<p class="lead">{what.capitalize()}, against {whom}. It shows names, and no values.</p>
+<p class="lead">{what.capitalize()}, against {columns}. It shows names, but no values.</p>
 <dl>{"".join(facts)}<dt>Size</dt><dd>{size}</dd>
-<dt>Made</dt><dd>{now:%Y-%m-%d %H:%M} UTC, by xkeymsg {_text(xkeymsg.__version__)}</dd></dl>
+<dt>Created</dt><dd>{now:%Y-%m-%d %H:%M} UTC, by xkeymsg {_text(xkeymsg.__version__)}</dd></dl>
 </header>
 """
 
@@ -136,13 +136,13 @@ def _checks(matrix: Matrix, policy: Policy) -> str:
         fields = _count(len(matrix.denied), "field")
         lines.append(("bad", f"No rule matches {fields}: this document cannot be sealed."))
     elif matrix.of_document:
-        lines.append(("good", "Every field has a rule, so none stops the sealing."))
+        lines.append(("good", "Every field has a rule: this document can be sealed."))
     if matrix.findings:
         lines += [
             ("bad", _text(finding[:1].upper() + finding[1:]) + ".") for finding in matrix.findings
         ]
     else:
-        also = ", and no permission is without readers by mistake" if matrix.of_readers else ""
+        also = ", and no permission lacks readers by mistake" if matrix.of_readers else ""
         lines.append(("good", f"Every rule can match{also}."))
     held = {each for column in matrix.columns for each in column.permissions}
     unread = sorted(policy.allow_unread - held)
@@ -218,7 +218,7 @@ def _readers(columns: Sequence[Column]) -> str:
                 f"<td><code>{reader.key.fingerprint}</code></td></tr>\n"
             )
     return f"""<h2>Readers</h2>
-<p>Those of one group hold the same permissions, and see the same.</p>
+<p>The readers of a group hold the same permissions and see the same fields.</p>
 <div class="frame"><table>
 <thead><tr><th scope="col">Group</th><th scope="col">Holds</th><th scope="col">Public key, and \
 user</th><th scope="col">Fingerprint</th></tr></thead>
@@ -238,7 +238,7 @@ def _rules(matrix: Matrix, policy: Policy) -> str:
         f'<td>{_tags(rule.permissions)}</td><td class="number">{decided[number]:,}</td></tr>\n'
         for number, rule in enumerate(policy.rules, 1)
     ]
-    return f"""<h2>Rules, in their order</h2>
+    return f"""<h2>Rules, in order</h2>
 <div class="frame"><table>
 <thead><tr><th scope="col">No.</th><th scope="col">Pattern</th><th scope="col">Who may read</th>\
 <th scope="col">Fields here</th></tr></thead>
@@ -249,20 +249,20 @@ def _rules(matrix: Matrix, policy: Policy) -> str:
 
 
 def _legend(matrix: Matrix) -> str:
-    part = "" if matrix.of_document else ", as far as no rule above matches it"
+    part = "" if matrix.of_document else ", unless an earlier rule matches it"
     return f"""<h2>How to read this</h2>
 <dl class="legend">
-<dt class="yes"><span>●</span></dt><dd>May read it{part}: they get its name and its value.</dd>
-<dt class="no"><span>·</span></dt><dd>May not: they get neither its value nor its name.</dd>
+<dt class="yes"><span>●</span></dt><dd>May read it{part}: receives its name and its value.</dd>
+<dt class="no"><span>·</span></dt><dd>May not read it: receives neither its value nor its name.</dd>
 <dt class="denied"><span>none</span></dt><dd>No rule matches: nothing of the document is sent.</dd>
 <dt><code>/a/b</code></dt><dd>The field b in a, and everything below. <code>/a/0</code> is also the
-first item of a list. Names with other characters stand in quotes, or have ~ as <code>~0</code>,
+first item of a list. Names with other characters are quoted, or have ~ as <code>~0</code>,
 / as <code>~1</code>, and * as <code>~2</code>.</dd>
-<dt><code>/a/*</code></dt><dd>Everything in a; <code>/**/a</code> is every a, wherever it is;
-<code>[b="c"]</code> limits a place to maps with this member.</dd>
+<dt><code>/a/*</code></dt><dd>Everything in a; <code>/**/a</code> is every a at any depth;
+<code>[b="c"]</code> restricts a place to maps with this member.</dd>
 </dl>
-<p>Rules are tried from the first to the last, and the first that matches a field decides. Fields
-are encrypted: who may not read one, NATS servers included, sees no more than how many parts a
-message has, their sizes, and which parts go together. Characters that cannot be printed are shown
-as <span class="code">\\x1b</span>.</p>
+<p>Rules are tried in order, and the first that matches a field decides. Fields are encrypted: those
+who may not read one, including NATS servers, see only how many parts a message has, their sizes,
+and which parts belong together. Unprintable characters are shown as
+<span class="code">\\x1b</span>.</p>
 """

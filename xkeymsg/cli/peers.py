@@ -1,4 +1,4 @@
-"""`xkeymsg peers add | remove | list | verify`: who may send, and whom names stand for."""
+"""`xkeymsg peers add | remove | list | verify`: maintains a peers file."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = ("add", "list_", "peers", "remove", "verify")
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 
-@click.group(short_help="Keep a file of peers.")
+@click.group(short_help="Maintain a peers file.")
 def peers() -> None:
-    """Keep a file of peers: who may send what, and whom a name or a permission stands for."""
+    """Maintain a peers file: who may send what, and the keys of names and permissions."""
 
 
 @peers.command(short_help="Add a peer to FILE.")
@@ -46,11 +46,11 @@ def peers() -> None:
     "subjects",
     type=SUBJECT_PATTERN,
     multiple=True,
-    help="What it may send on; repeatable. Without it, nothing.",
+    help="A subject it may send on; repeatable. None by default.",
 )
-@click.option("--user", metavar="U…", help="The identity that its messages have to name.")
-@click.option("--always-signs", is_flag=True, help="Refuse what is not signed by the user.")
-@click.option("--replace", is_flag=True, help="Change a peer that is there already.")
+@click.option("--user", metavar="U…", help="The user that its messages must name.")
+@click.option("--always-signs", is_flag=True, help="Refuse messages not signed by the user.")
+@click.option("--replace", is_flag=True, help="Replace an existing peer.")
 def add(
     *,
     file: Path,
@@ -62,9 +62,9 @@ def add(
     always_signs: bool,
     replace: bool,
 ) -> None:
-    """Add a peer with its public key, or keys, to FILE, which is made if it is not there.
+    """Add a peer with one or more public keys to FILE, which is created if necessary.
 
-    The rest of the file stays as it is, comments included. Compare the fingerprint with what its
+    The rest of the file is unchanged, including comments. Compare the fingerprint with what the
     owner reads out: `xkeymsg peers verify FILE NAME`.
     """
     peer = Peer(
@@ -76,8 +76,8 @@ def add(
         always_signs=always_signs,
     )
     if is_seed(file.name):
-        raise ConfigurationError("that is a seed, and a file of peers is wanted")
-    target = Path(os.path.realpath(file))  # a link stays one
+        raise ConfigurationError("that is a seed: expected the path of a peers file")
+    target = Path(os.path.realpath(file))  # a symbolic link stays a link
     with _alone_in(target.parent):
         there = target.exists()
         text = read_text(file, ConfigurationError) if there else ""
@@ -91,31 +91,30 @@ def add(
     _warn(peer_warnings(Peers.parse(text)))
 
 
-@peers.command(short_help="Take a peer out of FILE.")
+@peers.command(short_help="Remove a peer from FILE.")
 @_FILE
 @click.argument("name")
 def remove(*, file: Path, name: str) -> None:
-    """Take a peer out of FILE: what it sends is refused, and nothing is sealed to it, from then on.
+    """Remove a peer from FILE: from then on it can neither send nor receive.
 
-    Who uses the file reads it again by itself. What was sealed to the peer before stays readable to
-    it.
+    Programs that use the file reload it. The peer can still open messages sealed to it before.
     """
     target = Path(os.path.realpath(file))
     with _alone_in(target.parent):
         text = read_text(file, ConfigurationError)
         if name not in Peers.parse(text, str(file)).peers:
-            raise UnknownKeyError(f"{file} has no peer of that name")
+            raise UnknownKeyError(f"{file}: no such peer")
         _rewrite(target, without_peer(text, name, str(file)))
 
 
 def _rewrite(file: Path, text: str) -> None:
-    """Put a new version in the place of a file, with its mode."""
+    """Replace a file, and keep its mode."""
     replace_file(file, text.encode(), file.stat().st_mode & 0o7777, exact=True)
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Have two commands at a time edit files of a folder one after the other: none gets lost."""
+    """Lock a folder, so that no edit by a concurrent command is lost."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -126,7 +125,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 @peers.command("list")
 @_FILE
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a peer.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array with one object per peer."
+)
 def list_(*, file: Path, as_json: bool) -> None:
     """Print the peers of FILE."""
     found = _load(file)
@@ -160,28 +161,29 @@ def _words(words: Iterable[str]) -> str:
     return " ".join(map(bare, words)) or "-"
 
 
-@peers.command(short_help="Check FILE, and show fingerprints.")
+@peers.command(short_help="Check FILE and show fingerprints.")
 @_FILE
 @click.argument("name", required=False)
-@click.option("--fingerprint", metavar="TEXT", help="What the owner of the key reads out.")
+@click.option(
+    "--fingerprint", metavar="TEXT", help="The fingerprint that the key's owner reads out."
+)
 def verify(*, file: Path, name: str | None, fingerprint: str | None) -> int:
-    """Check FILE, and show the fingerprints of its keys, of all or of NAME's.
+    """Check FILE and show the fingerprints of all keys, or of NAME's.
 
-    Have the owner read out his, by a way on which you know him: `xkeymsg pub --fingerprint`. Exit 1
-    if the file cannot be used, something in it is questionable, or, with --fingerprint, none of
-    NAME's keys has this one.
+    Have the owner read out theirs over a channel that you trust: `xkeymsg pub --fingerprint`. Exit
+    1 if the file is invalid or suspicious, or if no key of NAME has the --fingerprint.
     """
     found = _load(file)
     if name is None:
         if fingerprint is not None:
-            raise click.UsageError("whose fingerprint is it? give a NAME")
+            raise click.UsageError("--fingerprint requires a NAME")
         _echo(_fingerprints(found.peers.values()))
         warnings = peer_warnings(found)
         _warn(warnings)
         return EXIT_FAILED if warnings else 0
     peer = found.peers.get(name)
     if peer is None:
-        raise UnknownKeyError(f"{file} has no peer of that name")
+        raise UnknownKeyError(f"{file}: no such peer")
     if fingerprint is None:
         _echo(_fingerprints([peer]))
         return 0
@@ -196,7 +198,7 @@ def _compare(peer: Peer, fingerprint: str) -> int:
     for xkey in same:
         click.echo(f"{peer.name} has this key: {xkey}")
     if not same:
-        say("xkeymsg", f"not the key of {peer.name}: do not use it before you know why")
+        say("xkeymsg", f"not the fingerprint of {peer.name}: do not use the key until you know why")
     return 0 if same else EXIT_FAILED
 
 

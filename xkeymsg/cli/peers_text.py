@@ -1,8 +1,8 @@
-"""Writing a peer into the text of a file of peers, or taking it out; the rest stays as it is.
+"""Adding and removing peers in the text of a peers file; the rest is unchanged.
 
-What is edited is the text, not a model of it: every other byte stays, comments and order with them.
-The result is then read, and has to say what was meant; TOML can be written in ways that are not
-edited here, and those are refused.
+The text is edited, not a model of it, so all other bytes stay the same, including comments and
+order. The result is then parsed and must equal the intended peers; forms of TOML that cannot be
+edited here are refused.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _ESCAPES: Final = {'"': '\\"', "\\": "\\\\"}
 
 
 def with_peer(text: str, peer: Peer, source: str, *, replace: bool = False) -> str:
-    """Return the text of a file of peers with one more peer in it, or with one replaced.
+    """Return the text of a peers file with a peer added or replaced.
 
-    A new peer stands at the end. One that is replaced stays where it is, and so do the comments
-    around it, but not those between its settings, which may say of a key how it was verified.
+    A new peer is appended. A replaced one keeps its place and the comments around it, but not those
+    between its settings, which may say how a key was verified.
 
     Args:
-        text: The file as it is; empty for a new one.
-        peer: What it is to say.
+        text: The current text; empty for a new file.
+        peer: The new peer.
         source: The name of the file, for errors.
-        replace: Whether the peer may be there already.
+        replace: Whether to replace an existing peer.
 
     Raises:
-        ConfigurationError: If the text cannot be used, the peer is there already, what is to be
-            written is not right, or the file is written in a way that is not edited here.
+        ConfigurationError: If the text or the peer is invalid, the peer exists already, or the file
+            has a form that cannot be edited here.
     """
     entry = list(_entry(peer))
     [meant] = Peers.parse("\n".join(entry), source).peers.values()
@@ -46,12 +46,12 @@ def with_peer(text: str, peer: Peer, source: str, *, replace: bool = False) -> s
     old = Peers([]) if empty else Peers.parse(text, source)
     there = peer.name in old.peers
     if there and not replace:
-        raise ConfigurationError(f"{source} has {peer.name} already; --replace changes it")
+        raise ConfigurationError(f"{source} already has {peer.name}; use --replace to change it")
     try:
         wanted = Peers(
             (dict(old.peers) | {peer.name: meant}).values(), always_to=old.always_to_names
         )
-    except ConfigurationError as error:  # always_to would stand for nobody
+    except ConfigurationError as error:  # a name in always_to would be unknown
         raise ConfigurationError(f"{source}: {error}") from None
     line_end = "\r\n" if "\r\n" in text else "\n"
     if there:
@@ -63,23 +63,23 @@ def with_peer(text: str, peer: Peer, source: str, *, replace: bool = False) -> s
 
 
 def without_peer(text: str, name: str, source: str) -> str:
-    """Return the text of a file of peers without one of them.
+    """Return the text of a peers file with a peer removed.
 
-    Its table goes, with the comments between its settings; those around it stay.
+    Its table is removed, including the comments between its settings; those around it stay.
 
     Args:
-        text: The file as it is.
-        name: The peer, which is in it.
+        text: The current text.
+        name: An existing peer.
         source: The name of the file, for errors.
 
     Raises:
-        ConfigurationError: If the text cannot be used, the peer is the last, `always_to` would
-            stand for nobody, or the file is written in a way that is not edited here.
+        ConfigurationError: If the text is invalid, the peer is the last, a name in `always_to`
+            would be unknown, or the file has a form that cannot be edited here.
     """
     old = Peers.parse(text, source)
     rest = [peer for peer in old.peers.values() if peer.name != name]
     if not rest:
-        raise ConfigurationError(f"{source} would have no peers: add another one before")
+        raise ConfigurationError(f"{source} would have no peers: add another one first")
     try:
         wanted = Peers(rest, always_to=old.always_to_names)
     except ConfigurationError as error:
@@ -89,16 +89,16 @@ def without_peer(text: str, name: str, source: str) -> str:
     if place is not None:
         start, stop = place
         if stop < len(lines) and not lines[stop].strip():
-            stop += 1  # the blank line between it and the next
+            stop += 1  # the blank line before the next table
         del lines[start:stop]
     return _checked("".join(lines), wanted, source)
 
 
 def _checked(new: str, wanted: Peers, source: str) -> str:
-    """Return the new text, if it says what was meant."""
+    """Return the new text if it parses to the intended peers."""
     if not _says(new, wanted, source):
         raise ConfigurationError(
-            f"{source} is not written with a table [peers.NAME] for each peer: edit it by hand"
+            f"{source} does not have one table [peers.NAME] per peer: edit it by hand"
         )
     return new
 
@@ -111,11 +111,11 @@ def _says(text: str, wanted: Peers, source: str) -> bool:
 
 
 def _replaced(text: str, name: str, settings: list[str], line_end: str) -> str:
-    """Return the text with other settings below the header of a peer."""
+    """Return the text with the settings below a peer's header replaced."""
     lines = _LINE.findall(text)
     place = _find(lines, name)
     if place is None:
-        return text  # which does not say what was meant, and is refused
+        return text  # not the intended peers, so `_checked` refuses it
     start, stop = place
     if not lines[start].endswith("\n"):
         lines[start] += line_end
@@ -123,7 +123,7 @@ def _replaced(text: str, name: str, settings: list[str], line_end: str) -> str:
 
 
 def _find(lines: list[str], name: str) -> tuple[int, int] | None:
-    """Return where the table of a peer begins, and what stands behind it."""
+    """Return the first line of a peer's table, and the line after its last."""
     header = re.compile(rf"\s*\[\s*{_key('peers')}\s*\.\s*{_key(name)}\s*\]\s*(?:#.*)?\n?\Z")
     start = next((n for n, line in enumerate(lines) if header.match(line)), None)
     if start is None:
@@ -132,17 +132,17 @@ def _find(lines: list[str], name: str) -> tuple[int, int] | None:
     while stop < len(lines) and not _HEADER.match(lines[stop]):
         stop += 1
     while _NOTHING.match(lines[stop - 1]) and stop > start + 1:
-        stop -= 1  # blank lines and comments here belong to what follows
+        stop -= 1  # trailing blank lines and comments belong to the next table
     return start, stop
 
 
 def _key(name: str) -> str:
-    """Return a pattern of a key: bare, or quoted in one of two ways."""
+    """Return a pattern for a TOML key: bare, or quoted in either way."""
     return "(?:" + "|".join(re.escape(quote + name + quote) for quote in ("", '"', "'")) + ")"
 
 
 def _entry(peer: Peer) -> Iterator[str]:
-    """Return the lines of a peer's table."""
+    """Yield the lines of a peer's table."""
     name = peer.name if _PLAIN.fullmatch(peer.name) else _text(peer.name)
     yield f"[peers.{name}]"
     if len(peer.xkeys) == 1:

@@ -1,4 +1,4 @@
-"""`xkeymsg quarantine`: what consumers have given up: look at it, open it later, drop it."""
+"""`xkeymsg quarantine`: lists, opens and deletes messages in the dead-letter streams."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ _NUMBER: Final = click.IntRange(1, 2**63 - 1)
 
 
 def _flags(command: _Command) -> _Command:
-    """Give a command the names of the streams, and the flags of the connection."""
+    """Add the options for stream names and for the connection to a command."""
     for name, default in (("--proven", PROVEN), ("--unproven", UNPROVEN)):
         option = click.option(
             f"{name}-stream",
             default=default,
             show_default=True,
             metavar="NAME",
-            help=f"The stream that keeps what is {name[2:]}.",
+            help=f"The stream of {name[2:]} messages.",
         )
         command = option(connection_flags(command) if name == "--proven" else command)
     return command
 
 
 def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
-    """Connect, and do something with the server's JetStream."""
+    """Connect, and run `work` with the server's JetStream API."""
     options = connection_options("xkeymsg", flags)
 
     async def connected() -> _T:
@@ -78,39 +78,39 @@ def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
     except DeliveryError as error:
         if error.err_code != STREAM_NOT_FOUND:
             raise
-        text = "there is no quarantine, or not of that name: `xkeymsg quarantine init` makes it"
+        text = "no such quarantine stream: `xkeymsg quarantine init` creates it"
         raise DeliveryError(text, error.err_code) from None
 
 
-@click.group(short_help="See what consumers have given up.")
+@click.group(short_help="Manage messages that consumers gave up.")
 def quarantine() -> None:
-    """What consumers of streams could not open, or not handle: sealed, as it was."""
+    """Manage messages that stream consumers could not open or handle. They are still sealed."""
 
 
 @quarantine.command()
 @click.option("--replicas", type=click.IntRange(1, 5), default=1, show_default=True)
 @_flags
 def init(*, replicas: int, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
-    """Create both streams, unless they are there. Only receivers should publish to them."""
+    """Create both streams if they do not exist. Only receivers should publish to them."""
 
     async def work(api: API) -> list[str]:
         return await create_quarantine(api, unproven_stream, proven_stream, replicas=replicas)
 
     made = _run(flags, work)
     for name in (unproven_stream, proven_stream):
-        click.echo(f"{name} {'created' if name in made else 'is there'}")
+        click.echo(f"{name} {'created' if name in made else 'exists'}")
 
 
 @quarantine.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 @_flags
 def list_(*, as_json: bool, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
-    """List what is there, the oldest first. Nothing is opened."""
+    """List messages, oldest first. Nothing is opened."""
     head = ("WHICH", "NUMBER", "KEPT", "REASON", "STREAM", "SEQUENCE", "SUBJECT", "BYTES")
     rows: list[tuple[str, ...]] = []
 
     async def work(api: API) -> None:
-        # Of each no more is held than its line: all of them together may be a GiB.
+        # Keep only the line of each entry: all entries together may be a GiB.
         for which, stream in (("unproven", unproven_stream), ("proven", proven_stream)):
             async for entry in entries(api, stream):
                 if as_json:
@@ -141,7 +141,7 @@ def _row(which: str, entry: Entry) -> tuple[str, ...]:
 
 
 def _fields(which: str, entry: Entry) -> dict[str, Any]:
-    """Return what is known of an entry; nothing of it is verified."""
+    """Return the fields of an entry; none is verified."""
     fields: dict[str, Any] = {
         "which": which,
         "number": entry.number,
@@ -175,7 +175,7 @@ def show(
     proven_stream: str,
     **flags: Any,
 ) -> None:
-    """Print what anybody can see of one, and where it comes from. Nothing of it is verified."""
+    """Print the origin of a message, and what anybody can see of it. Nothing is verified."""
     stream = proven_stream if which == "proven" else unproven_stream
     entry = _run(flags, lambda api: entry_at(api, stream, number))
     fields = _fields(which, entry)
@@ -183,7 +183,7 @@ def show(
         try:
             fields |= describe_envelope(entry.record.data)
         except XKeyMsgError as error:
-            fields["format"] = f"none that is known: {describe(error)}"
+            fields["format"] = f"unknown: {describe(error)}"
     if as_json:
         click.echo(json.dumps(fields, indent=2))
     else:
@@ -193,8 +193,8 @@ def show(
 @quarantine.command("drop")
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Drop all of that kind.")
-@click.option("--from", "sender", type=XKEY, help="Drop all that name this key as their sender's.")
+@click.option("--all", "everything", is_flag=True, help="Delete all of that kind.")
+@click.option("--from", "sender", type=XKEY, help="Delete all that name this sender key.")
 @_flags
 def drop_(
     *,
@@ -206,11 +206,11 @@ def drop_(
     proven_stream: str,
     **flags: Any,
 ) -> None:
-    """Delete some, by their numbers or their sender, for good."""
+    """Delete messages permanently, by number or sender."""
     stream = proven_stream if which == "proven" else unproven_stream
     _check_choice(numbers, everything=everything or sender is not None)
     if everything and sender is not None:
-        raise click.UsageError("--all or --from: not both")
+        raise click.UsageError("give either --all or --from")
 
     async def work(api: API) -> int:
         dropped = 0
@@ -224,7 +224,7 @@ def drop_(
 
 
 def _is_from(entry: Entry, sender: XKey) -> bool:
-    """Tell whether an entry names a key as its sender's: proven, it is, and else anybody's word."""
+    """Return whether an entry names a sender key; unless proven, the name is not authenticated."""
     try:
         return entry.record is not None and sender_of(entry.record.data) == bytes(sender)
     except EnvelopeError:
@@ -233,11 +233,11 @@ def _is_from(entry: Entry, sender: XKey) -> bool:
 
 def _check_choice(numbers: tuple[int, ...], *, everything: bool) -> None:
     if bool(numbers) == everything:
-        raise click.UsageError("which? give their numbers, or --all")
+        raise click.UsageError("no messages given: give numbers, or --all")
 
 
 async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterator[Entry]:
-    """Yield one after another: all of them together may be a GiB."""
+    """Yield entries one by one: all together may be a GiB."""
     for number in numbers:
         yield await entry_at(api, stream, number)
     if not numbers:
@@ -245,32 +245,32 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
             yield entry
 
 
-@quarantine.command(short_help="Open some, now that the key is here.")
+@quarantine.command(short_help="Open messages, after a key or peer was added.")
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="All of that kind.")
-@click.option("--seed", "seed_file", required=True, type=_FILE, help="The seed SX… of your key.")
-@click.option("--as", "identity", metavar="U…", help="Your user nkey, if readers name yours.")
+@click.option("--all", "everything", is_flag=True, help="Open all of that kind.")
+@click.option("--seed", "seed_file", required=True, type=_FILE, help="Your seed file (SX…).")
+@click.option("--as", "identity", metavar="U…", help="Your user nkey, if sealed to your user.")
 @click.option(
     "--from",
     "senders",
     type=SENDER,
     multiple=True,
-    help="Whose key may have sealed it; repeatable; or the word anyone.",
+    help="The key of an allowed sender; repeatable; or the word anyone.",
 )
-@click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="In its place: your peers.")
+@click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Instead of --from.")
 @click.option(
     "--subject",
     "subjects",
     type=SUBJECT_PATTERN,
     required=True,
     multiple=True,
-    help="What it has to be sealed for; repeatable; > is anything.",
+    help="A subject that it may be sealed for; repeatable; > is any.",
 )
 @click.option(
-    "--max-age", type=click.IntRange(1), metavar="SECONDS", help="As the consumer has it."
+    "--max-age", type=click.IntRange(1), metavar="SECONDS", help="The consumer's max_age."
 )
-@click.option("--command", metavar="PROGRAM", help="Give each line to a program's stdin instead.")
+@click.option("--command", metavar="PROGRAM", help="Pipe each line to a program instead.")
 @_flags
 def replay(
     *,
@@ -288,10 +288,10 @@ def replay(
     proven_stream: str,
     **flags: Any,
 ) -> int:
-    """Open some, now that the key is here, and print each as a line of JSON.
+    """Open messages, after a key or peer was added, and print each as a line of JSON.
 
-    The line is that which a receiver's sinks get. What is printed, or taken by the program (exit
-    0), is deleted from the quarantine. What does not open stays. Nothing is published.
+    The line has the format of a receiver's sinks. Messages that are printed, or accepted by the
+    program (exit 0), are deleted from the quarantine; the others stay. Nothing is published.
     """
     _check_choice(numbers, everything=everything)
     stream = proven_stream if which == "proven" else unproven_stream
@@ -312,7 +312,7 @@ def replay(
                 say("xkeymsg", f"{which} {entry.number}: {describe(error)}")
                 cloned = isinstance(error, SessionClonedError)
                 if isinstance(error, ReplayError) and not cloned and not error.pending:
-                    say("xkeymsg", "the same message as one that was handed over: dropped")
+                    say("xkeymsg", "duplicate of a message already delivered: deleted")
                     await drop(api, stream, entry)
                     continue
                 refused += 1
@@ -327,7 +327,7 @@ def replay(
 
 def _senders(senders: tuple[XKey | None, ...], peers_file: Path | None) -> Senders:
     if bool(senders) == (peers_file is not None):
-        raise click.UsageError("who may have sealed it? give --from, or --peers")
+        raise click.UsageError("give the allowed senders with either --from or --peers")
     if peers_file is not None:
         return Peers.load(peers_file)
     known = {sender for sender in senders if sender is not None}
@@ -341,14 +341,14 @@ def _open(opener: Replay, entry: Entry) -> Message:
 
 
 def _hand_over(text: str, command: str | None) -> None:
-    """Give a line away for good; until that is done it stays in the quarantine."""
+    """Print a line, or pipe it to the program; until this returns the message stays."""
     if command is None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
-    done = subprocess.run(  # noqa: S602 - the operator's own words
+    done = subprocess.run(  # noqa: S602 - the operator's own command
         command, shell=True, input=text.encode(), check=False
     )
     if done.returncode:
-        say("xkeymsg", f"the program ended with {done.returncode}: nothing more is given to it")
+        say("xkeymsg", f"the program exited with {done.returncode}: stopping")
         raise click.exceptions.Exit(EXIT_FAILED)

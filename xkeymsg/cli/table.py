@@ -1,4 +1,4 @@
-"""Tables for a terminal: plain text in columns, also where names come from outside."""
+"""Tables for a terminal, safe for names from outside."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _GAP: Final = "  "
 
 
 def bare(text: str) -> str:
-    """Return text from outside as it is if it can only be one word, else quoted.
+    """Return text from outside unchanged if it is a single word, else quoted.
 
-    A name with spaces in it could look like more columns than there are.
+    A name with spaces could look like extra columns.
     """
     return text if text.isprintable() and _BARE.fullmatch(text) else quote(text)
 
 
 def place(text: str) -> str:
-    """Return a pointer or a pattern so that it can be pasted, if it cannot look like columns."""
+    """Return a pointer or a pattern ready for pasting, or quoted if it could look like columns."""
     return text if text.isprintable() and text and _GAP not in text else quote(text)
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return one line for each row, its cells below one another."""
+    """Return one line per row, with aligned columns."""
     rows = list(rows)
     widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
     return [
@@ -41,7 +41,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return the width of a text in terminal columns."""
     return len(text) if text.isascii() else sum(map(_columns, text))
 
 

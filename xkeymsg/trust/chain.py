@@ -1,4 +1,4 @@
-"""Who is who, and who may do what: the rules over a chain of claims.
+"""Identities and their rights: the rules over a chain of claims.
 
 A chain is operator -> account -> user -> xkey certificate. The rules, T-1 to T-10 in
 docs/spec/trust.md; the rollback marks are those of `trust.marks`:
@@ -82,7 +82,7 @@ _PERM: Final = "perm:"
 @safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
-    """What a reader decides by its configuration."""
+    """The trust settings of a reader."""
 
     anchors: frozenset[str]
     """Public keys `O…` of operators' identities."""
@@ -91,22 +91,22 @@ class TrustPolicy:
     account_identity_issues: bool = True
     """Whether an account's identity may issue users."""
     certificate_life: int = 30 * 86_400
-    """How long a certificate may live, in seconds."""
+    """Maximum lifetime of a certificate, in seconds."""
     skew: int = 30
-    """How far clocks may differ, in seconds."""
+    """Maximum difference between clocks, in seconds."""
 
 
 class Authority(NamedTuple):
-    """An operator and the newest claims of one account: who may issue users (T-2, T-3)."""
+    """An operator and the newest claims of one account: they decide who issues users (T-2, T-3)."""
 
     policy: TrustPolicy
     operator: Operator
     accounts: tuple[Account, ...]
-    """Several, if they have one `iat`."""
+    """Several if they have the same `iat`."""
     issuers: Mapping[str, bool]
-    """Who may issue users now, and whether unscoped."""
+    """The keys that may issue users now, and whether they are unscoped."""
     seen: tuple[Seen, ...]
-    """To be recorded in the marks before this is used."""
+    """Record these in the marks before using the authority."""
 
     @property
     def account(self) -> str:
@@ -122,18 +122,18 @@ def authorize(
     now: int,
     marks: Marks,
 ) -> Authority:
-    """Apply T-2, T-3 and T-9: which claims of a configured account count.
+    """Decide which claims of a configured account count (T-2, T-3, T-9).
 
     Args:
         policy: Anchors, and who may issue.
-        operator: From local configuration.
+        operator: The operator JWT from local configuration.
         account: The configured public key `A…`.
-        candidates: All that is known of the account.
+        candidates: All known claims of the account.
         now: Our clock, in seconds.
-        marks: What was admitted before.
+        marks: The rollback marks.
 
     Raises:
-        TrustError: If none counts; the error is that of the newest.
+        TrustError: If no claim counts; the error is that of the newest.
     """
     claims = operator.claims
     _check_times(claims, now, policy.skew)
@@ -144,7 +144,7 @@ def authorize(
 
     def check(candidate: Account) -> None:
         if candidate.claims.subject != account:
-            raise WrongAccountError(f"the JWT is not of the account {account}")
+            raise WrongAccountError(f"the JWT does not belong to the account {account}")
         if candidate.claims.issuer == claims.subject and not may_issue:
             raise IdentityIssuerError(
                 "the operator's identity issued the account: use a signing key"
@@ -168,16 +168,16 @@ def authorize(
 def identify(
     authority: Authority, user: str, candidates: Iterable[User], now: int, marks: Marks
 ) -> Identity:
-    """Apply T-4 to T-6, T-8 and T-9: the verdict on a user under an account.
+    """Return the verdict on a user under an account (T-4 to T-6, T-8, T-9).
 
     `exp` is not compared here: see `Identity.check_life`.
 
     Args:
         authority: The account.
         user: The public key `U…`.
-        candidates: All that is known of the user.
+        candidates: All known claims of the user.
         now: Our clock, in seconds.
-        marks: What was admitted before.
+        marks: The rollback marks.
 
     Raises:
         TrustError: If none of the candidates counts (the error is that of the newest), or one that
@@ -187,9 +187,9 @@ def identify(
     def check(candidate: User) -> None:
         claims = candidate.claims
         if claims.subject != user:
-            raise WrongIssuerError(f"the JWT is not of the user {user}")
+            raise WrongIssuerError(f"the JWT does not belong to the user {user}")
         if candidate.account != authority.account:
-            raise WrongAccountError(f"the user is not of the account {authority.account}")
+            raise WrongAccountError(f"the user does not belong to the account {authority.account}")
         if claims.issuer not in authority.issuers:
             if claims.issuer == authority.account:
                 raise IdentityIssuerError(
@@ -231,7 +231,7 @@ def _newest(
 ) -> tuple[Text, ...]:
     """Return the candidates that count (T-9); raise the refusal of the newest if none passes."""
     passed: list[Text] = []
-    refused: tuple[int, TrustError] = 0, UnknownKeyError(f"{subject}: no JWT is known")
+    refused: tuple[int, TrustError] = 0, UnknownKeyError(f"{subject}: no known JWT")
     for candidate in candidates:
         try:
             check(candidate)
@@ -293,7 +293,7 @@ def _verdict(
 
 
 def _expand(rights: Rights, user: str, account: str) -> Rights:
-    """Expand the two safe expressions of a template; the others let their issuer choose (T-8)."""
+    """Expand the two safe expressions of a template; others would let the issuer choose (T-8)."""
 
     def expand(entries: Sequence[str], otherwise: tuple[str, ...]) -> Iterable[str]:
         for entry in entries:
@@ -305,7 +305,7 @@ def _expand(rights: Rights, user: str, account: str) -> Rights:
 
 
 def _common(verdicts: Sequence[Identity]) -> Identity:
-    """Return what all verdicts give."""
+    """Return the intersection of all verdicts."""
     first = verdicts[0]
     names = {(each.name, each.role) for each in verdicts}
     permissions = frozenset.intersection(*(each.permissions for each in verdicts))
@@ -324,14 +324,14 @@ def _common(verdicts: Sequence[Identity]) -> Identity:
 def check_certificate(
     authority: Authority, identity: Identity, certificate: Certificate, now: int
 ) -> CertifiedKey:
-    """Apply T-7: the xkey that a certificate gives to a user. Expiry and revocation are in it.
+    """Return the xkey that a certificate gives to a user, with its expiry and revocation (T-7).
 
     Raises:
-        TrustError: If the certificate takes no part.
+        TrustError: If the certificate does not count.
     """
     claims, policy = certificate.claims, authority.policy
     if claims.issuer != identity.user:
-        raise WrongIssuerError(f"the certificate is not by the user {identity.user}")
+        raise WrongIssuerError(f"the certificate was not issued by the user {identity.user}")
     if certificate.account != identity.account:
         raise WrongAccountError(f"the certificate is not for the account {identity.account}")
     if not 0 < claims.expires - claims.not_before <= policy.certificate_life:
@@ -353,7 +353,7 @@ def check_certificate(
 def certify(
     authority: Authority, identity: Identity, certificates: Iterable[Certificate], now: int
 ) -> Identity:
-    """Return the identity with the xkeys of all certificates that take part."""
+    """Return the identity with the xkeys of all certificates that count."""
     known: set[CertifiedKey] = set()
     for certificate in certificates:
         try:

@@ -26,14 +26,14 @@ FOREVER: Final = 2**63 - 1
 
 
 class Rights(NamedTuple):
-    """On which subjects a user may publish."""
+    """The subjects on which a user may publish."""
 
     allow: tuple[str, ...] | None
     """None allows all."""
     deny: tuple[str, ...]
 
     def permit(self, subject: str) -> bool:
-        """Tell whether these rights permit a subject (T-8)."""
+        """Return whether these rights permit a subject (T-8)."""
         if any(_matches(pattern, subject, invalid=True) for pattern in self.deny):
             return False
         return self.allow is None or any(_matches(each, subject) for each in self.allow)
@@ -47,7 +47,7 @@ def _matches(pattern: str, subject: str, *, invalid: bool = False) -> bool:
 
 
 class SigningScope(NamedTuple):
-    """What a scoped signing key gives to its users."""
+    """The rights that a scoped signing key gives to its users."""
 
     role: str
     rights: Rights | None
@@ -89,7 +89,7 @@ def _flag(members: Mapping[str, Any], name: str) -> bool:
 
 
 def _rights(members: Mapping[str, Any], *, template: bool = False) -> Rights | None:
-    """Return permissions, or None where there are none at all."""
+    """Return permissions, or None if all are empty."""
     pub, sub = _object(members, "pub", _SIDE_NAMES), _object(members, "sub", _SIDE_NAMES)
     responds = members.get("resp") is not None
     if not (pub or sub or responds):
@@ -106,7 +106,7 @@ def _rights(members: Mapping[str, Any], *, template: bool = False) -> Rights | N
     return Rights(allow or (() if responds else None), deny)
 
 
-# As nats-server checks it: templates are not.
+# The check of nats-server, which does not apply to templates.
 _PATTERN: Final = re.compile(r"[^ .]+(?:\.[^ .]+)*")
 _QUEUE: Final = re.compile(rf"{_PATTERN.pattern}(?: {_PATTERN.pattern})?")
 
@@ -120,12 +120,12 @@ def _public(prefix: Prefix, text: Any) -> str:
     try:
         decode_public(prefix, text)
     except (KeyFormatError, TypeError):
-        raise MalformedClaimError(f"not a public key {prefix.letter}… where one belongs") from None
+        raise MalformedClaimError(f"expected a public key {prefix.letter}…") from None
     return str(text)
 
 
 class Operator(NamedTuple):
-    """An operator JWT, read."""
+    """A decoded operator JWT."""
 
     claims: Claims
     signers: frozenset[str]
@@ -134,10 +134,10 @@ class Operator(NamedTuple):
 
     @classmethod
     def decode(cls, text: str) -> Operator:
-        """Read an operator JWT; check its form and signature.
+        """Decode an operator JWT; check its form and signature.
 
         Raises:
-            TrustError: If they are not right.
+            TrustError: If they are invalid.
         """
         claims = decode(text, Kind.OPERATOR)
         nats = _nats(claims, _OPERATOR_NAMES)
@@ -148,7 +148,7 @@ class Operator(NamedTuple):
 
 
 class Account(NamedTuple):
-    """An account JWT, read."""
+    """A decoded account JWT."""
 
     claims: Claims
     signers: Mapping[str, SigningScope | None]
@@ -160,16 +160,16 @@ class Account(NamedTuple):
 
     @classmethod
     def decode(cls, text: str) -> Account:
-        """Read an account JWT; check its form and signature.
+        """Decode an account JWT; check its form and signature.
 
         Raises:
-            TrustError: If they are not right.
+            TrustError: If they are invalid.
         """
         claims = decode(text, Kind.ACCOUNT)
         nats = _nats(claims, _ACCOUNT_NAMES)
         revocations = nats.get("revocations", {})
         if type(revocations) is not dict or {type(at) for at in revocations.values()} - {int}:
-            raise MalformedClaimError("`revocations` is not keys with times")
+            raise MalformedClaimError("`revocations` does not map keys to times")
         keys = nats.get("signing_keys", [])
         if type(keys) is not list:
             raise MalformedClaimError("`signing_keys` is not a list")
@@ -189,7 +189,7 @@ class Account(NamedTuple):
         )
 
     def revokes(self, issued: int, *keys: str) -> bool:
-        """Tell whether a claim about one of these keys is revoked (T-6)."""
+        """Return whether a claim about one of these keys is revoked (T-6)."""
         times = self.revocations
         return bool(times) and any(times.get(key, -FOREVER) >= issued for key in (*keys, "*"))
 
@@ -207,21 +207,21 @@ def _signer(entry: object) -> tuple[str, SigningScope | None]:
 
 
 class User(NamedTuple):
-    """A user JWT, read."""
+    """A decoded user JWT."""
 
     claims: Claims
     account: str
-    """The account that it names; its issuer if it names none."""
+    """The account that it names, or else its issuer."""
     tags: frozenset[str]
     rights: Rights | None
     bearer: bool
 
     @classmethod
     def decode(cls, text: str) -> User:
-        """Read a user JWT; check its form and signature.
+        """Decode a user JWT; check its form and signature.
 
         Raises:
-            TrustError: If they are not right.
+            TrustError: If they are invalid.
         """
         claims = decode(text, Kind.USER)
         nats = _nats(claims, _USER_NAMES)
@@ -239,7 +239,7 @@ class User(NamedTuple):
     @property
     def is_empty(self) -> bool:
         """Whether it has no permissions and limits of its own."""
-        # Go compares with a zero value: an empty list or object is not one, but for `pub: {}`.
+        # Go compares with the zero value, which an empty list or object is not, except `pub: {}`.
         nats = self.claims.nats
         if nats.get("pub", {}) or nats.get("sub", {}) or nats.get("resp") is not None:
             return False
@@ -251,7 +251,7 @@ _CERTIFICATE_NATS: Final = {"type", "version", "issuer_account"}
 
 
 class Certificate(NamedTuple):
-    """An xkey certificate, read."""
+    """A decoded xkey certificate."""
 
     claims: Claims
     key: XKey
@@ -259,14 +259,14 @@ class Certificate(NamedTuple):
 
     @classmethod
     def decode(cls, text: str) -> Certificate:
-        """Read a certificate; check its form and signature.
+        """Decode a certificate; check its form and signature.
 
         Raises:
-            TrustError: If they are not right.
+            TrustError: If they are invalid.
         """
         claims = decode(text, Kind.XKEY)
         if claims.members.keys() != _CERTIFICATE_NAMES or claims.nats.keys() != _CERTIFICATE_NATS:
-            raise MalformedClaimError("a certificate has other members than those of the format")
+            raise MalformedClaimError("a certificate has missing or unknown members")
         try:
             key = XKey(claims.raw_subject)
         except KeyFormatError:

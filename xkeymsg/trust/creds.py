@@ -35,8 +35,8 @@ def format_creds(jwt: str, seed: str) -> str:
     """Return the text of a `.creds` file, as nsc writes it.
 
     Raises:
-        ConfigurationError: If the seed is not that of the user.
-        KeyFormatError: If it is not a seed.
+        ConfigurationError: If the seed is of another user.
+        KeyFormatError: If the seed is invalid.
         TrustError: If `jwt` is not a user JWT.
     """
     _matching(jwt, UserKey(seed))
@@ -49,7 +49,7 @@ def parse_creds(text: str) -> tuple[Claims, UserKey]:
 
     Raises:
         ConfigurationError: If it lacks the JWT or the seed, or they do not belong together.
-        KeyFormatError: If the seed is not one.
+        KeyFormatError: If the seed is invalid.
         TrustError: If the JWT is not a valid user JWT.
     """
     user = UserKey(_after(text, _BEGIN_SEED))
@@ -67,5 +67,5 @@ def _after(text: str, marker: str) -> str:
 def _matching(jwt: str, user: UserKey) -> Claims:
     claims = decode(jwt, Kind.USER)
     if claims.subject != user.public:
-        raise ConfigurationError("credentials: the seed is not that of the user in the JWT")
+        raise ConfigurationError("credentials: the seed does not belong to the user in the JWT")
     return claims

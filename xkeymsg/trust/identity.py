@@ -36,36 +36,36 @@ class Identity(NamedTuple):
     account: str
     user: str
     name: str
-    """Its name, `reader:…` for a user of a scoped key; empty if it has no valid one."""
+    """Its name, `reader:…` for a user of a scoped key; empty if it has no valid name."""
     role: str
-    """The role of the scoped key that issued it; empty for an unscoped one."""
+    """The role of the scoped key that issued it; empty for an unscoped key."""
     permissions: frozenset[str]
     ungranted: frozenset[str]
-    """Permissions that its tags ask for and its issuer may not give."""
+    """Permissions that its tags request but its issuer may not grant."""
     bearer: bool
-    """Whether its JWT is a password, which must not be published."""
+    """Whether its JWT is a bearer token, which must not be published."""
     rights: frozenset[Rights]
-    """Each of them has to permit a subject."""
+    """A subject is permitted if all of these permit it."""
     valid_until: int
     seen: tuple[Seen, ...]
-    """To be recorded in the marks before this is used."""
+    """Record these in the marks before using the identity."""
     keys: tuple[CertifiedKey, ...] = ()
 
     def may_send(self, subject: str) -> bool:
-        """Tell whether the user may send on a sealed subject (T-8)."""
+        """Return whether the user may send on a sealed subject (T-8)."""
         return all(rights.permit(subject) for rights in self.rights)
 
     def check_life(self, at: int, skew: int = 0) -> None:
-        """Check that the chain was alive at a time (T-6).
+        """Check that the chain had not expired at a time (T-6).
 
         Raises:
-            ExpiredClaimError: If it was not.
+            ExpiredClaimError: If it had.
         """
         if at - skew > self.valid_until:
             raise ExpiredClaimError(f"{self.user}: the user or a claim above it has expired")
 
     def check_sender(self, key: XKey, at: int, skew: int = 0) -> None:
-        """Check that an xkey was this user's at the time of a message (T-6, T-7).
+        """Check that an xkey belonged to this user at the time of a message (T-6, T-7).
 
         Raises:
             ExpiredClaimError: If its certificates, or the chain, had expired.
@@ -84,9 +84,9 @@ class Identity(NamedTuple):
         raise refusal
 
     def current(self, now: int, mark: int = 0) -> CertifiedKey:
-        """Return the one xkey to seal to now: that of the newest `nbf` that has come (T-14).
+        """Return the one xkey to seal to now: the newest `nbf` not in the future (T-14).
 
-        Revoked and expired ones take part in the order: an older key must not come back for them.
+        Revoked and expired xkeys take part in the order: an older key must not replace them.
 
         Args:
             now: Our clock, in seconds.
@@ -96,8 +96,8 @@ class Identity(NamedTuple):
             ConflictError: If two different xkeys are equally new.
             ExpiredClaimError: If the newest, or the chain, has expired.
             RevokedError: If the newest is revoked.
-            RollbackError: If a newer one was current before.
-            UnknownKeyError: If there is none.
+            RollbackError: If a newer xkey was current before.
+            UnknownKeyError: If the user has no certified xkey.
         """
         self.check_life(now)
         reached = [known for known in self.keys if known.not_before <= now]
@@ -113,7 +113,7 @@ class Identity(NamedTuple):
 
 
 def by_age(known: CertifiedKey) -> tuple[int, int]:
-    """Return the order of certified keys: from the oldest on."""
+    """Return the sort key of certified keys, oldest first."""
     return known.not_before, known.issued
 
 

@@ -1,28 +1,29 @@
-"""NATS JWTs and xkey certificates: one strict form to read, and the same form to write.
+"""NATS JWTs and xkey certificates, read and written in one strict form.
 
 A claim is `header "." claims "." signature`, each part in base64url. The rules of form, T-1 in
 docs/spec/trust.md:
 
 - The header is `{"typ":"JWT","alg":"ed25519-nkey"}`, for a certificate `ed25519-xkey`: the place in
-  the chain decides which, never the text itself. Members may stand in either order; there are no
-  others.
+  the chain decides which, never the text itself. The two members may be in either order; no others
+  are allowed.
 - base64url is canonical: no padding, no characters outside the alphabet, spare bits are zero.
   Otherwise one claim has 16 spellings, and anyone can make another text of the same claim.
-- Claims are one JSON object in UTF-8: no repeated name, no number that is not an integer of 64
-  bits, no lone surrogate, at most 32 containers one in another. A name that differs from a known
-  one in case alone is refused: Go takes it for the known one.
-- `nats.type` fits the place, `nats.version` is 2, and `type` does not stand at the top (version 1).
-- `sub` and `iss` are nkeys of the kinds that the place demands; `iat` is required; `exp` and `nbf`
+- Claims are one JSON object in UTF-8: no repeated name, only integers of 64 bits, no lone
+  surrogate, at most 32 levels of nesting. A name that differs from a known name only in case is
+  refused: Go takes it for the known one.
+- `nats.type` matches the place, `nats.version` is 2, and there is no `type` at the top (version 1).
+- `sub` and `iss` are nkeys of the kinds required at that place; `iat` is required; `exp` and `nbf`
   are not negative.
 - Sizes are checked first: 16 KiB for a user JWT or a certificate, 64 KiB for an operator's, 256 KiB
   for an account's.
 - The signature is Ed25519 over the exact bytes of `header "." claims`, preceded in a certificate by
   0xFF "xkm1/xkey" 0x00. A byte 0xFF cannot be part of a login nonce, which travels as JSON, so no
-  signed nonce is a certificate. An issuer of small order, whose signatures anybody can make, is
-  refused; nats-server takes it.
+  signed nonce is a certificate. An issuer of small order, whose signatures anybody can forge, is
+  refused; nats-server accepts it.
 
-`jti` identifies nothing: tools give every edit of one second the same one. It is written as the Go
-library computes it, and not read. No error and no `repr` shows a text: a bearer JWT is a password.
+`jti` identifies nothing: tools give all edits within one second the same id. It is written as the
+Go library computes it, and ignored on reading. No error and no `repr` shows the text of a claim: a
+bearer JWT is a password.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ __all__ = (
 )
 
 CERTIFICATE_DOMAIN: Final = b"\xffxkm1/xkey\x00"
-"""What precedes the signed bytes of a certificate."""
+"""The prefix of the signed bytes of a certificate."""
 
 _NKEY_HEADER: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ"
 _XKEY_HEADER: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LXhrZXkifQ"
@@ -70,18 +71,18 @@ _MAX_INTEGER: Final = 2**63 - 1
 UNLIMITED_USER: Final[Mapping[str, Any]] = {
     "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1,
 }  # fmt: skip
-"""What tools write for a user without permissions or limits of its own (not a scoped one)."""
+"""The members that tools write for an unscoped user without permissions or limits of its own."""
 
 UNLIMITED_ACCOUNT: Final[Mapping[str, Any]] = {
     "limits": dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
     | {"wildcards": True},
     "default_permissions": {"pub": {}, "sub": {}},
 }
-"""What tools write for an account without limits."""
+"""The members that tools write for an account without limits."""
 
 
 class Kind(Enum):
-    """The places in a chain: `nats.type`, kinds of key, header, signing domain, greatest size."""
+    """The places in a chain: `nats.type`, kinds of key, header, signing domain, maximum size."""
 
     OPERATOR = ("operator", Prefix.OPERATOR, Prefix.OPERATOR, _NKEY_HEADER, b"", 64 << 10)
     ACCOUNT = ("account", Prefix.ACCOUNT, Prefix.OPERATOR, _NKEY_HEADER, b"", 256 << 10)
@@ -103,7 +104,7 @@ class Kind(Enum):
 
 
 class Claims(NamedTuple):
-    """A claim whose form and signature are right; whether it counts is for `trust.chain` to say."""
+    """A claim with valid form and signature; `trust.chain` decides whether it counts."""
 
     kind: Kind
     text: str
@@ -116,25 +117,25 @@ class Claims(NamedTuple):
     issued: int
     """`iat`, in seconds, as the other times."""
     not_before: int
-    """`nbf`; 0 for none."""
+    """`nbf`, or 0."""
     expires: int
-    """`exp`; 0 for none."""
+    """`exp`, or 0."""
     members: Mapping[str, Any]
-    """All members at the top."""
+    """All top-level members."""
     nats: Mapping[str, Any]
-    """The member that NATS defines; the shapes of what is in it are not checked."""
+    """The member defined by NATS; the shapes of its contents are not checked."""
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {self.subject} by {self.issuer}>"
 
 
 def decode(text: str, kind: Kind) -> Claims:
-    """Read a claim for one place in a chain; check its form and its signature (T-1).
+    """Decode a claim for one place in a chain; check its form and its signature (T-1).
 
     Raises:
-        BadSignatureError: If the signature is not by the issuer that it names.
-        MalformedClaimError: If it is not a claim of this kind in the one accepted kind.
-        WrongIssuerError: If the issuer is not of the kind that issues such claims.
+        BadSignatureError: If the signature is not by the named issuer.
+        MalformedClaimError: If it is not a claim of this kind in the accepted form.
+        WrongIssuerError: If the issuer's kind of key may not issue such claims.
         TypeError: If `text` is not a str.
     """
     if not isinstance(text, str):
@@ -194,7 +195,7 @@ def _checked(kind: Kind, claims: dict[str, Any]) -> dict[str, Any]:
     if type(nats) is not dict or "type" in claims or nats.get("version") != 2:
         raise _Fault("not version 2 of NATS JWTs")
     if nats.get("type") != kind.type:
-        raise _Fault("`nats.type` is of another kind of claim")
+        raise _Fault("`nats.type` is that of another kind of claim")
     for name in ("name", "aud", "jti"):
         if type(claims.get(name, "")) is not str:
             raise _Fault(f"`{name}` is not text")
@@ -210,7 +211,7 @@ _TOP: Final = frozenset({"aud", "exp", "iat", "iss", "jti", "name", "nats", "nbf
 
 
 class _Fault(Exception):  # noqa: N818 - never leaves this module
-    """A fault of form, before it is known whose."""
+    """A fault of form, without the kind of claim."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -221,11 +222,11 @@ def _malformed(kind: Kind, why: str) -> NoReturn:
     raise MalformedClaimError(f"{kind}: {why}") from None
 
 
-# "-" and "_" become what the standard alphabet has in their place, which is itself refused, as is
+# "-" and "_" become "+" and "/" of the standard alphabet; these themselves are refused, as is
 # padding.
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
 _SPARE: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
-"""By the length of the last group: the characters whose spare bits are zero."""
+"""The characters with zero spare bits, by the length of the last group."""
 
 
 def _base64(text: str) -> bytes:
@@ -242,18 +243,18 @@ def _base64(text: str) -> bytes:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Fault("a JSON name stands twice")
+        raise _Fault("repeated JSON name")
     return members
 
 
 def _integer(digits: str) -> int:
     if len(digits) > 20 or abs(number := int(digits)) > _MAX_INTEGER:
-        raise _Fault("an integer of more than 64 bits")
+        raise _Fault("integer of more than 64 bits")
     return number
 
 
 def _no_number(_digits: str) -> NoReturn:
-    raise _Fault("a number that is not an integer")
+    raise _Fault("number is not an integer")
 
 
 _DECODER: Final = json.JSONDecoder(
@@ -294,18 +295,18 @@ def _depth(raw: bytes) -> int:
 
 
 def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Check that no name differs from a known one in case alone: Go takes it for the known one.
+    """Check that no name differs from a known one only in case: Go takes it for the known one.
 
     Raises:
         MalformedClaimError: If one does.
     """
     others = members.keys() - known
     if others and not known.isdisjoint(map(str.casefold, others)):
-        raise MalformedClaimError("a JSON name differs from a known one in case alone")
+        raise MalformedClaimError("a JSON name differs from a known one only in case")
 
 
 def list_of_text(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    """Return a member that is a list of text, or absent.
+    """Return a member that is a list of strings; empty if absent.
 
     Raises:
         MalformedClaimError: If it is anything else.
@@ -335,29 +336,29 @@ def _go_json(value: object) -> bytes:
     try:
         return _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text).encode()
     except UnicodeEncodeError:
-        raise MalformedClaimError("a lone surrogate is not text") from None
+        raise MalformedClaimError("text with a lone surrogate") from None
 
 
 _ESCAPED: Final = re.compile("[<>&\u2028\u2029]")
 
 
 def jti(claims: Mapping[str, Any]) -> str:
-    """Return the id that the Go library gives claims: a hash of the standard ones, without `nats`.
+    """Return the id that the Go library computes: a hash of the standard members, without `nats`.
 
     Args:
-        claims: The members at the top of the claims.
+        claims: The top-level members.
     """
     standard = {name: claims[name] for name in _STANDARD_CLAIMS if claims.get(name)}
     return base64.b32encode(primitives.sha512_256(_go_json(standard))).rstrip(b"=").decode()
 
 
 def issue_time(now: int, last: int = 0, revoked: int = 0) -> int:
-    """Return the `iat` for a new claim, later than the last one and than any revocation (T-6).
+    """Return the `iat` for a new claim, later than the last one and any revocation (T-6).
 
     Args:
         now: Our clock, in seconds.
         last: `iat` of the newest claim about the same subject.
-        revoked: The greatest time in `revocations` that would reach the new claim.
+        revoked: The greatest time in `revocations` that would apply to the new claim.
     """
     return max(now, last + 1, revoked + 1)
 
@@ -373,7 +374,7 @@ def issue(
     not_before: int = 0,
     expires: int = 0,
 ) -> str:
-    """Issue a claim, and read it back as every reader will.
+    """Issue a claim, and decode it as every reader will.
 
     Args:
         kind: What to issue.
@@ -381,7 +382,7 @@ def issue(
         subject: The public key that the claim is about.
         nats: Members of `nats`; `type` and `version` are added.
         issued: `iat`; see `issue_time`.
-        name: The name; certificates have none.
+        name: The name; empty for certificates.
         not_before: `nbf`, or 0.
         expires: `exp`, or 0.
 

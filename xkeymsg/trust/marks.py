@@ -1,4 +1,4 @@
-"""Rollback marks: the newest claims seen, so that nobody brings an older one back.
+"""Rollback marks: the newest claims seen, so that nobody can bring back an older one.
 
 The rules, T-11 to T-16 in docs/spec/trust.md:
 
@@ -8,7 +8,7 @@ The rules, T-11 to T-16 in docs/spec/trust.md:
   refused (T-11).
 - **A mark** is kept per subject *and issuer*: the greatest `iat` admitted. A claim below the
   greatest mark of an issuer that may *still* issue it, in the same order, is refused. Without the
-  issuer, whoever stole a signing key could mint newer claims for all users, and removing the key
+  issuer, the thief of a signing key could mint newer claims for all users, and removing the key
   would lock out everybody (T-12).
 - **No anchor is in a mark**: a new operator identity does not reset the marks of accounts (T-13).
 - **Certificates** have one mark per user: the greatest `nbf` that has come. With a mark per xkey, a
@@ -17,8 +17,8 @@ The rules, T-11 to T-16 in docs/spec/trust.md:
 - **Clocks.** A mark in the future means that this clock is or was wrong: `ahead` names those
   subjects, and `forget` drops them on an administrator's order (T-16).
 
-Marks are written only after a claim was admitted: `chain` reads them, its results say what it saw,
-and the owner records that before it uses the result.
+Marks are written only after a claim was admitted: `chain` reads them, and its results list the
+claims seen, which the caller records before using the result.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Candidate = TypeVar("Candidate")
 
 
 class Marks:
-    """The marks of one reader: what was admitted before. Not thread-safe; no I/O."""
+    """The rollback marks of one reader. Not thread-safe; no I/O."""
 
     __slots__ = ("_certified", "_issued")
 
@@ -68,11 +68,11 @@ class Marks:
         Args:
             subject: The key that the claims are about.
             candidates: Issuer, `iat` and claim; each issuer is one of `issuers`.
-            issuers: Who may issue it now, and whether unscoped.
+            issuers: The keys that may issue them now, and whether they are unscoped.
 
         Raises:
             ConflictError: If more than eight have the newest `iat`.
-            RollbackError: If all of them are older than what was admitted before.
+            RollbackError: If all are older than a claim admitted before.
         """
         before = self._issued.get(subject, {})
         ranks = [(issuers[issuer], issued) for issuer, issued, _ in candidates]
@@ -84,15 +84,15 @@ class Marks:
         if not kept:
             raise RollbackError(f"{subject}: a newer claim was admitted before")
         if len(kept) > _MOST_EQUALS:
-            raise ConflictError(f"{subject}: more than {_MOST_EQUALS} claims of one time of issue")
+            raise ConflictError(f"{subject}: more than {_MOST_EQUALS} claims with the same `iat`")
         return kept
 
     def certified(self, user: str) -> int:
-        """Return the greatest `nbf` of a user's certificates that were current; 0 for none."""
+        """Return the greatest `nbf` of a user's certificates that were current, or 0."""
         return self._certified.get(user, 0)
 
     def record(self, seen: Iterable[Seen]) -> bool:
-        """Raise the marks of admitted claims; return whether one has changed."""
+        """Raise the marks of admitted claims; return whether any changed."""
         changed = False
         for subject, issuer, issued in seen:
             marks = self._issued.setdefault(subject, {})
@@ -102,13 +102,13 @@ class Marks:
         return changed
 
     def record_certificate(self, user: str, not_before: int) -> bool:
-        """Raise the mark of a user's current certificate; return whether it has changed."""
+        """Raise the mark of a user's current certificate; return whether it changed."""
         if changed := not_before > self.certified(user):
             self._certified[user] = not_before
         return changed
 
     def merge(self, other: Marks) -> None:
-        """Take the maximum of each mark of both."""
+        """Merge other marks: keep the maximum of each."""
         for subject, marks in other._issued.items():
             self.record(Seen(subject, issuer, issued) for issuer, issued in marks.items())
         for user, not_before in other._certified.items():
@@ -150,7 +150,7 @@ class Marks:
             ):
                 raise ValueError  # noqa: TRY301 - one way out
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise ConfigurationError("rollback marks: damaged, or of another version") from None
+            raise ConfigurationError("rollback marks: damaged, or unknown version") from None
         return marks
 
 

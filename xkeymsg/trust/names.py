@@ -1,4 +1,4 @@
-"""Names of users: what is a name, and which names people would take for one another (T-10)."""
+"""Validation of user names, and detection of confusable names (T-10)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ("fold_name", "is_name")
 
 _MAX_NAME: Final = 64
 _BARRED: Final = re.compile(
-    # What separates, what matches, and what a reader may not see although it has another category.
+    # Separators, wildcards, and characters that are invisible despite their category.
     r"[/:*>\s\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     r"\U0001d159\U000e0100-\U000e01ef]"
 )
@@ -18,7 +18,7 @@ _LIKE_A_KEY: Final = re.compile(r"[A-Za-z2-7]{54,60}")
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text can be the name of a user."""
+    """Return whether a text is a valid user name."""
     if not 0 < len(text) <= _MAX_NAME or _BARRED.search(text) or _LIKE_A_KEY.fullmatch(text):
         return False
     if text.isascii():
@@ -29,5 +29,5 @@ def is_name(text: str) -> bool:
 
 
 def fold_name(name: str) -> str:
-    """Return what two names share that people would take for one; two live users must not."""
+    """Return the folded form that confusable names share; two live users must not share one."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -1,4 +1,4 @@
-"""Peers with pinned keys: who may send what, and whom a name stands for."""
+"""Peers with pinned keys: sender admission and name resolution."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ("Peers",)
 
 
 class _Claim(NamedTuple):
-    """What a peer says of a key: on which subjects, and as whom, it sends."""
+    """A peer's claim on a key: the subjects it sends on, and its user."""
 
     sends_on: Callable[[str], bool]
     admission: Admission
 
 
 class Peers(SafeRepr):
-    """Peers with pinned keys, as a Resolver.
+    """A Resolver for peers with pinned keys.
 
         peers = Peers.load("peers.toml")
         opener = Opener(bob, senders=peers)
@@ -38,15 +38,15 @@ class Peers(SafeRepr):
     """
 
     def __init__(self, peers: Iterable[Peer], *, always_to: Iterable[str] = ()) -> None:
-        """Take peers that have been checked; users have `parse` and `load`.
+        """Initialize with checked peers; use `parse` or `load` for a file.
 
         Raises:
-            ConfigurationError: If `always_to` names nobody.
+            ConfigurationError: If `always_to` has an unknown name.
         """
         self.peers: Mapping[str, Peer] = MappingProxyType({peer.name: peer for peer in peers})
         """The peers by name, in the order of the file."""
         self.always_to_names = tuple(always_to)
-        """Whom every message is sealed to besides, as the file names them."""
+        """The names that every message is also sealed to, as in the file."""
         self._names = {name: peer.recipients for name, peer in self.peers.items()}
         for peer in self.peers.values():
             for permission in peer.permissions:
@@ -64,21 +64,21 @@ class Peers(SafeRepr):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a file of peers.
+        """Read a peers file.
 
         Raises:
-            ConfigurationError: If it cannot be read or used.
+            ConfigurationError: If it cannot be read, or is invalid.
         """
         return cls.parse(read_text(Path(path), ConfigurationError), source=str(path))
 
     @classmethod
     @refusing
     def parse(cls, text: str, source: str = "peers") -> Self:
-        """Read peers in TOML.
+        """Parse peers in TOML.
 
         Raises:
-            ConfigurationError: If something in it is not as it should be; names `source`, the
-                table, the key and what was expected.
+            ConfigurationError: If the text is invalid; names `source`, the table, the key and what
+                was expected.
             TypeError: If `text` is not a str.
         """
         peers, always_to = parse_peers(text, source)
@@ -89,45 +89,45 @@ class Peers(SafeRepr):
 
     @property
     def revision(self) -> int | None:
-        """None: a file does not count its versions."""
+        """None: a file has no revision."""
         return None
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """Return the verdict on a sender for a sealed subject, or None to refuse it.
 
-        A list of peers has no times, so that `at` does not count.
+        Peers have no validity times, so `at` is ignored.
 
         Several peers may claim one key (`xkeymsg peers verify` warns): refusing that would let
-        whoever adds a peer silence another by claiming its public key. What counts then is the
-        strictest of all claims for this subject:
+        anyone who adds a peer silence another by claiming its public key. The strictest of all
+        claims for this subject applies:
 
-        - With a user in any of them, a message has to name one of the users. A claim without a
-          user is of no use there: let it stand for itself, and whoever holds the key leaves the
-          user away, and with it the binding, and the signature, that the other claim promises.
-        - With `always_signs` in any of them, unsigned messages are refused, whichever of the users
-          they name: an unsigned one can name any.
+        - If any claim has a user, a message must name one of the users. A claim without a user does
+          not count then: otherwise a holder of the key could omit the user, and with it the binding
+          and the signature that the other claim promises.
+        - If any claim has `always_signs`, unsigned messages are refused, whichever user they name:
+          an unsigned message can name any.
         """
         known = self._claims.get(sender, ())
         return _strictest([each.admission for each in known if each.sends_on(subject)])
 
     def vouch(self, sender: XKey) -> Admission | None:
-        """Return the verdict on a key whatever the subject: what its answers have to show."""
+        """Return the verdict on a key for any subject, to check its replies by."""
         return _strictest([each.admission for each in self._claims.get(sender, ())])
 
     def admits_xkv1(self, sender: XKey, subject: str) -> bool:
-        """Tell whether a key may send xkv1 on a subject, which is the broker's word there.
+        """Return whether a key may send xkv1 on a subject, for which the broker vouches.
 
-        Not the key of a user: its messages have to name the user, and xkv1 cannot.
+        The key of a user may not: its messages must name the user, and xkv1 cannot.
         """
         admission = self.admit(sender, subject, 0)
         return admission is not None and not admission.users
 
     @refusing
     def resolve(self, name: str) -> tuple[Recipient, ...]:
-        """Return all keys of a peer, `bob`, or of all who hold a permission, `perm:audit`.
+        """Return all keys of a peer, `bob`, or of all holders of a permission, `perm:audit`.
 
         Raises:
-            UnknownKeyError: If there is no such peer, or nobody holds the permission.
+            UnknownKeyError: If the peer is unknown, or nobody holds the permission.
             TypeError: If `name` is not a str.
         """
         if not isinstance(name, str):
@@ -135,16 +135,16 @@ class Peers(SafeRepr):
         found = self._names.get(name)
         if found is None:
             if nkey.is_seed(name):
-                raise UnknownKeyError("expected a name of a peer, not a secret seed")
+                raise UnknownKeyError("expected the name of a peer, not a secret seed")
             what = "peer holds" if name.startswith(PERMISSION) else "peer is called"
             said = f"no {what} {shown(name.removeprefix(PERMISSION))}"
             if len(name) == 56 and name.startswith("X"):
-                said += ": a key is no name; in a program XKey.parse makes one of it"
+                said += ": this is a key, not a name; use XKey.parse()"
             raise UnknownKeyError(said)
         return found
 
     def always_to(self) -> tuple[Recipient, ...]:
-        """Return whom every message is sealed to besides."""
+        """Return the recipients that every message is also sealed to."""
         return self._always_to
 
     def __eq__(self, other: object) -> bool:

@@ -1,16 +1,16 @@
-"""The form of a file of peers, in TOML: who may send what, and whom a name stands for.
+"""Parser of the peers file, in TOML.
 
-    always_to = ["escrow"]          # names, or perm:…: every message is sealed to these besides
+    always_to = ["escrow"]          # names, or perm:…: every message is also sealed to these
 
     [peers.bob]
     xkey = "X…"                     # or xkeys = ["X…", "X…"]
-    user = "U…"                     # the identity that messages of this peer have to name
-    permissions = ["clinic"]        # perm:clinic stands for bob, too
-    subjects = ["ehr.>"]            # what may be sealed by bob; without it, nothing
-    always_signs = true             # what is not signed by the user is refused
+    user = "U…"                     # the user that this peer's messages must name
+    permissions = ["clinic"]        # perm:clinic includes bob
+    subjects = ["ehr.>"]            # the subjects that bob may send on; none by default
+    always_signs = true             # refuse messages that the user has not signed
 
-What is not understood is an error: a setting with a typing mistake would else be one that is not
-made. A seed anywhere in the file is one, too, which is told without showing it.
+Unknown settings are errors: a mistyped setting would otherwise have no effect. A seed anywhere in
+the file is an error too; it is reported without showing it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _PEER: Final = ("xkey", "xkeys", "user", "permissions", "subjects", "always_sign
 
 
 class Peer(NamedTuple):
-    """What the file says of one peer."""
+    """One peer of the file."""
 
     name: str
     xkeys: tuple[XKey, ...]
     user: str | None = None
-    """The public nkey `U…` that its messages have to name."""
+    """The public nkey `U…` that its messages must name."""
     permissions: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
     """Subjects, and NATS patterns of them, on which it may send."""
@@ -46,7 +46,7 @@ class Peer(NamedTuple):
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
-        """Its keys, to seal to."""
+        """The recipients to seal to."""
         return tuple(Recipient(xkey, self.user) for xkey in self.xkeys)
 
 
@@ -54,30 +54,30 @@ def parse_peers(text: str, source: str) -> tuple[list[Peer], list[str]]:
     """Return the peers of a text, in their order, and the names in `always_to`.
 
     Raises:
-        ConfigurationError: If something in it is not as it should be; names `source`, the table,
-            the key and what was expected.
+        ConfigurationError: If the text is invalid; names `source`, the table, the key and what was
+            expected.
         TypeError: If `text` is not a str.
     """
     settings = _toml(text, source)
     _check_keys(settings, _SETTINGS, source)
     tables = settings.get("peers")
     if not isinstance(tables, dict) or not tables:
-        raise ConfigurationError(f"{source}: there has to be a table [peers.NAME] at least")
+        raise ConfigurationError(f"{source}: expected at least one table [peers.NAME]")
     peers = [_peer(name, table, source) for name, table in tables.items()]
     return peers, _texts(settings, "always_to", source)
 
 
-# `where` is what an error begins with.
+# `where` is the prefix of errors.
 
 
 def _toml(text: str, source: str) -> dict[str, Any]:
     if not isinstance(text, str):
-        raise TypeError(f"peers are read from a str, not {type(text).__name__}")
+        raise TypeError(f"peers are parsed from a str, not {type(text).__name__}")
     if seed := _SEED.search(text):
         line = text.count("\n", 0, seed.start()) + 1
         raise ConfigurationError(
-            f"{source}, line {line}: this is a seed, a secret; what belongs here is a public key:"
-            " take it away, and make a new one if others could read this file"
+            f"{source}, line {line}: this is a secret seed; expected a public key: remove the seed,"
+            " and make a new key if others could read this file"
         )
     return parse_toml(text, source, ConfigurationError)
 
@@ -85,19 +85,19 @@ def _toml(text: str, source: str) -> dict[str, Any]:
 def _peer(name: str, table: object, source: str) -> Peer:
     if not _NAME.fullmatch(name) or SECRETIVE.search(name):
         raise ConfigurationError(
-            f"{source}, [peers]: {shown(name)} is no name of a peer: letters, digits, . _ - and"
-            " at most 64 of them; nor may it look like a key"
+            f"{source}: [peers]: invalid peer name {shown(name)}: expected at most 64 letters,"
+            " digits, . _ - and nothing that looks like a key"
         )
-    where = f"{source}, [peers.{name}]"
+    where = f"{source}: [peers.{name}]"
     if not isinstance(table, dict):
-        raise ConfigurationError(f"{where}: expected is a table with the peer's settings")
+        raise ConfigurationError(f"{where}: expected a table with the peer's settings")
     _check_keys(table, _PEER, where)
     user = _user(table.get("user"), where)
     always_signs = table.get("always_signs", False)
     if not isinstance(always_signs, bool):
-        raise ConfigurationError(f"{where}, always_signs: expected is true or false")
+        raise ConfigurationError(f"{where}: always_signs must be true or false")
     if always_signs and user is None:
-        raise ConfigurationError(f"{where}, always_signs: expected beside it is a user, who signs")
+        raise ConfigurationError(f"{where}: always_signs requires user")
     return Peer(
         name=name,
         xkeys=_xkeys(table, where),
@@ -110,18 +110,18 @@ def _peer(name: str, table: object, source: str) -> Peer:
 
 def _xkeys(table: dict[str, Any], where: str) -> tuple[XKey, ...]:
     if ("xkey" in table) == ("xkeys" in table):
-        raise ConfigurationError(f"{where}: expected is one of xkey and xkeys")
+        raise ConfigurationError(f"{where}: expected either xkey or xkeys")
     key = "xkey" if "xkey" in table else "xkeys"
     texts = [table["xkey"]] if key == "xkey" else _texts(table, "xkeys", where)
     if not texts or not all(isinstance(text, str) for text in texts):
         expected = "a public key X…" if key == "xkey" else "an array of public keys X…"
-        raise ConfigurationError(f"{where}, {key}: expected is {expected}")
+        raise ConfigurationError(f"{where}: {key} must be {expected}")
     try:
         xkeys = tuple(XKey.parse(text) for text in texts)
     except KeyFormatError as error:
-        raise ConfigurationError(f"{where}, {key}: {error}") from None
+        raise ConfigurationError(f"{where}: {key}: {error}") from None
     if len(set(xkeys)) < len(xkeys):
-        raise ConfigurationError(f"{where}, {key}: expected is each key once")
+        raise ConfigurationError(f"{where}: {key} lists a key twice")
     return xkeys
 
 
@@ -129,11 +129,11 @@ def _user(user: object, where: str) -> str | None:
     if user is None:
         return None
     if not isinstance(user, str):
-        raise ConfigurationError(f"{where}, user: expected is a public key U…")
+        raise ConfigurationError(f"{where}: user must be a public key U…")
     try:
         decode_user(user)
     except KeyFormatError as error:
-        raise ConfigurationError(f"{where}, user: {error}") from None
+        raise ConfigurationError(f"{where}: user: {error}") from None
     return user
 
 
@@ -141,7 +141,9 @@ def _permissions(table: dict[str, Any], where: str) -> tuple[str, ...]:
     permissions = _texts(table, "permissions", where)
     for name in permissions:
         if not PERMISSION.fullmatch(name):
-            raise ConfigurationError(f"{where}, permissions: {shown(name)} is none: a-z 0-9 . _ -")
+            raise ConfigurationError(
+                f"{where}: invalid permission name {shown(name)} (allowed: a-z 0-9 . _ -)"
+            )
     return tuple(dict.fromkeys(permissions))
 
 
@@ -152,17 +154,17 @@ def _subjects(table: dict[str, Any], where: str) -> tuple[str, ...]:
             matcher(subject)
         except ConfigurationError:
             raise ConfigurationError(
-                f"{where}, subjects: {shown(subject)} is no subject, and no NATS pattern of one"
+                f"{where}: subjects: {shown(subject)} is not a valid subject or pattern"
             ) from None
         if subject.split(".")[0] == REPLIES:
-            raise ConfigurationError(f"{where}, subjects: {REPLIES} is for replies, and not here")
+            raise ConfigurationError(f"{where}: subjects: {REPLIES} is reserved for replies")
     return tuple(dict.fromkeys(subjects))
 
 
 def _texts(table: dict[str, Any], key: str, where: str) -> list[str]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise ConfigurationError(f"{where}, {key}: expected is an array of texts")
+        raise ConfigurationError(f"{where}: {key} must be an array of strings")
     return value
 
 
@@ -170,12 +172,12 @@ def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> No
     for key in table:
         if key not in known:
             raise ConfigurationError(
-                f"{where}: {shown(key)} is no setting; expected are {', '.join(known)}"
+                f"{where}: unknown setting {shown(key)}; known: {', '.join(known)}"
             )
 
 
 def shown(text: str) -> str:
-    """Quote a text for an error; only its length where it could be a secret, or part of one."""
+    """Quote a text for an error; show only its length if it could be (part of) a secret."""
     if len(text) > 64 or SECRETIVE.search(text):
         return f"a text of {len(text)} characters"
     return repr(text)

@@ -1,7 +1,7 @@
-"""What a client asks about people: who may send, and whom a name stands for.
+"""The Resolver protocol: sender admission and name resolution for a client.
 
-Behind it stands a file of peers, or a directory that changes while it is read. Whatever is behind
-it, it fails closed: what is not known is an error, and never an empty answer.
+Its source is a peers file, or a directory that changes while it is read. Any source fails closed:
+an unknown name is an error, never an empty answer.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from xkeymsg.keys import Recipient, XKey
 __all__ = ("PERMISSION", "Resolver")
 
 PERMISSION: Final = "perm:"
-"""What a name begins with that stands for all who hold a permission: `perm:audit`."""
+"""Prefix of the name of all holders of a permission: `perm:audit`."""
 
 
 @runtime_checkable
 class Resolver(Trust, Protocol):
-    """Who is who. Thread-safe; an answer is whole, also while the source changes."""
+    """A source of trust with names. Thread-safe; each answer is consistent while it changes."""
 
     @property
     def revision(self) -> int | None:
-        """What the answers are of, for a source that counts; it travels in the envelope."""
+        """The revision of the source, sent in the envelope; None if it has no revisions."""
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """Return the verdict on a sender, as `Trust.admit` does, or None to refuse it.
 
-        Replies (`_XKM.`) are never admitted here: whoever waits for one knows whom it has asked.
+        Replies (`_XKM.`) are never admitted here: a requester knows whose reply it expects.
         """
 
     def vouch(self, sender: XKey) -> Admission | None:
-        """Return the verdict on a key whatever the subject: what its answers have to show.
+        """Return the verdict on a key for any subject, to check its replies by.
 
-        None where nothing is known of it.
+        None if the key is unknown.
         """
 
     def admits_xkv1(self, sender: XKey, subject: str) -> bool:
-        """Tell whether a key may send xkv1 on a subject.
+        """Return whether a key may send xkv1 on a subject.
 
-        It is the broker's word there: xkv1 seals none. A key of which more is known than that it is
-        somebody's does not count: xkv1 names no user and has no signature.
+        The broker alone vouches for the subject: xkv1 does not seal it. A key that is bound to a
+        user, or has to sign, is refused: xkv1 names no user and has no signature.
         """
 
     def resolve(self, name: str) -> tuple[Recipient, ...]:
-        """Return all keys of a peer, `bob`, or of all who hold a permission, `perm:audit`.
+        """Return all keys of a peer, `bob`, or of all holders of a permission, `perm:audit`.
 
         Never empty.
 
         Raises:
-            UnknownKeyError: If there is no such peer, or nobody holds the permission.
-            AmbiguousNameError: If the name stands for more than one.
+            UnknownKeyError: If the peer is unknown, or nobody holds the permission.
+            AmbiguousNameError: If the name matches more than one peer.
             TypeError: If `name` is not a str.
         """
 
     def always_to(self) -> tuple[Recipient, ...]:
-        """Return whom every message is sealed to besides, by policy; mostly nobody."""
+        """Return the recipients that every message is also sealed to; usually empty."""

@@ -35,7 +35,7 @@ from xkeymsg.daemons.receiver.config import (
 )
 from xkeymsg.trust.stores.file import write_seed
 
-ROOT = Path(__file__).parent.parent.parent.parent
+ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 UNITS = ("xkeymsg-receiver.service", "xkeymsg-sender.service")
 

@@ -137,7 +137,7 @@ async def test_a_command_gets_the_lines_of_a_batch_and_its_exit_counts(tmp_path:
     await command("/bin/sh", "-c", f"cat > {out}").deliver([record(1, "a"), record(2, "b")])
     assert [json.loads(line)["data"] for line in out.read_text().splitlines()] == ["a", "b"]
     for code, kind in ((1, RefusedError), (65, RefusedError), (75, UnavailableError)):
-        with pytest.raises(kind, match=f"ended with {code}"):
+        with pytest.raises(kind, match=f"exited with {code}"):
             await command("/bin/sh", "-c", f"exit {code}").deliver([record()])
 
 
@@ -202,7 +202,7 @@ async def test_a_command_that_is_not_there_any_more_is_said(tmp_path: Path) -> N
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
     sink = command(str(program))
-    with pytest.raises(UnavailableError, match="does not start"):
+    with pytest.raises(UnavailableError, match="cannot start the command"):
         await sink.deliver([record()])
 
 
@@ -348,7 +348,7 @@ async def test_what_is_no_answer_is_no_acknowledgement(answer: bytes) -> None:
     async with endpoint() as server:
         server.answer = answer
         async with http(f"http://127.0.0.1:{server.port}/") as sink:
-            with pytest.raises(UnavailableError, match="no answer"):
+            with pytest.raises(UnavailableError, match="no response"):
                 await sink.deliver([record()])
 
 

@@ -152,7 +152,7 @@ async def test_without_its_stream_or_quarantine_it_does_not_begin(stream_stage: 
     stage = stream_stage
     (stage.folder / "out").mkdir()
     for text, expected in (
-        (ROUTE + FILES, "the quarantine stream XKM_UNPROVEN: "),
+        (ROUTE + FILES, "quarantine stream XKM_UNPROVEN: "),
         (ROUTE + FILES + QUARANTINE, "stream ORDERS does not exist"),
     ):
         path = stage.write(text)
@@ -295,7 +295,9 @@ async def test_a_replay_memory_that_is_too_small_is_told_everywhere(stream_stage
             status, said, _ = await asyncio.to_thread(doctor, stage, where)
             assert status == 0
             assert re.search(
-                r"^warn +replay +orders: covers .* raise replay_bytes", said, re.MULTILINE
+                r"^warn +replay +orders: covers .* raise the route's replay_bytes",
+                said,
+                re.MULTILINE,
             )
 
 

@@ -31,31 +31,39 @@ def test_a_short_file_is_enough(paper: Stage) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("stdin = true", "", "expected is one source of stdin, files, subject, stream"),
-        ("stdin = true", 'stdin = true\nsubject = "a"', "expected is one source"),
+        ("stdin = true", "", "expected exactly one source: stdin, files, subject, stream"),
+        ("stdin = true", 'stdin = true\nsubject = "a"', "expected exactly one source"),
         ("stdin = true", 'stream = "S"', 'route["r"].durable: missing'),
-        ("stdin = true", 'stream = "S"\ndurable = "d"', 'output = "core": expected is "jetstream"'),
+        ("stdin = true", 'stream = "S"\ndurable = "d"', 'output = "core": stream requires'),
         ("stdin = true", 'subject = "a"', "source: missing"),
-        ("stdin = true", "stdin = true\nqueue = 'q'", "goes with subject, and messages are from"),
-        ("stdin = true", "stdin = true\nstate = '.'", "goes with files"),
+        ("stdin = true", "stdin = true\nqueue = 'q'", "requires subject, but the source is"),
+        ("stdin = true", "stdin = true\nstate = '.'", "requires files"),
         ("stdin = true", "stdin = true\ntake_headers = ['*']", "lines have no headers"),
-        ("stdin = true", "files = ['missing']", "expected is a regular file"),
-        ("stdin = true", "files = ['.']", "expected is a regular file"),
+        ("stdin = true", "files = ['missing']", "expected a readable regular file"),
+        ("stdin = true", "files = ['.']", "expected a readable regular file"),
         ('to = "out"', "", 'route["r"].to: missing'),
-        ('to = "out"', 'to = "out.{1}"', "there is no {1} here"),
-        ('to = "out"', 'to = "out.*"', "expected is a subject"),
+        ('to = "out"', 'to = "out.{1}"', "unknown reference {1}"),
+        ('to = "out"', 'to = "out.*"', "expected a subject"),
         ('to = "out"', 'to = "$JS.API.x"', "for servers and replies"),
-        ('recipients = ["bob"]', "", "expected is one of recipients and policy"),
-        ('recipients = ["bob"]', "recipients = []", "expected is one of recipients and policy"),
-        ('output = "core"', 'output = "core"\npolicy = "policy.toml"', "one of recipients and"),
-        ('output = "core"', 'output = "core"\nreaders = {a = ["bob"]}', "goes with policy"),
+        ('recipients = ["bob"]', "", "expected either recipients or policy"),
+        ('recipients = ["bob"]', "recipients = []", "expected either recipients or policy"),
+        (
+            'output = "core"',
+            'output = "core"\npolicy = "policy.toml"',
+            "either recipients or policy",
+        ),
+        ('output = "core"', 'output = "core"\nreaders = {a = ["bob"]}', "requires policy"),
         (
             'output = "core"',
             'output = "core"\nnumbers = "exact"',
-            'numbers = "exact": goes with policy',
+            'numbers = "exact": requires policy',
         ),
         ('recipients = ["bob"]', 'policy = "missing.toml"', "cannot read"),
-        ('output = "core"', 'output = "core"\nformat = "xkv1"\nexpires = 5.0', "xkv1 has none"),
+        (
+            'output = "core"',
+            'output = "core"\nformat = "xkv1"\nexpires = 5.0',
+            "not supported by xkv1",
+        ),
         ('output = "core"', 'output = "plain"', "expected 'core' or 'jetstream'"),
         ('output = "core"', "", 'route["r"].output: missing'),
         ('output = "core"', 'output = "core"\nheaders = {xkm-a = "1"}', "is reserved"),
@@ -102,18 +110,18 @@ def test_a_verified_server_elsewhere_may_have_it(paper: Stage) -> None:
 def test_a_route_may_not_take_what_it_sends(paper: Stage) -> None:
     text = ROUTE.replace("stdin = true", 'subject = "ehr.>"').replace('"out"', '"ehr.sealed"')
     said = problems(paper, text, source=True, inside=paper.outside.url)
-    assert "'r' would take what 'r' has sent to the same server" in said
+    assert "'r' would receive the messages that 'r' sends to the same server" in said
     load(paper.write(text, source=True), {})  # to another server it may
 
 
 def test_two_routes_cannot_share_stdin_or_a_name(paper: Stage) -> None:
     said = problems(paper, ROUTE + ROUTE)
-    assert "there is one stdin" in said
-    assert "2 are called 'r'" in said
+    assert "more than one route reads stdin" in said
+    assert "2 routes are called 'r'" in said
 
 
 def test_a_source_that_nobody_uses_is_a_mistake(paper: Stage) -> None:
-    assert "no route takes messages from it" in problems(paper, ROUTE, source=True)
+    assert "no route reads from it" in problems(paper, ROUTE, source=True)
 
 
 def called(*arguments: str) -> int:

@@ -22,7 +22,7 @@ from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.sender.config import PeersSection, SenderKeySection, SenderRoute
 from xkeymsg.trust.stores.file import write_seed
 
-ROOT = Path(__file__).parent.parent.parent.parent
+ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 SECTIONS: dict[str, type[Section]] = {
     "[key]": SenderKeySection,

@@ -206,7 +206,7 @@ async def test_a_line_that_was_cut_short_is_not_sent_and_not_forgotten(stage: St
             await until(lambda: len(witness.raws) == 1)
             alice.process.send_signal(signal.SIGTERM)
             assert alice.wait() == 1
-            assert any("cut short after 12 bytes" in line for line in alice.output("err"))
+            assert any("cut off after 12 bytes" in line for line in alice.output("err"))
         assert len(witness.raws) == 1
     os.close(reading)
     os.close(writing)
@@ -229,7 +229,7 @@ async def test_a_file_that_is_gone_is_an_error(stage: Stage) -> None:
     (stage.folder / "lines").unlink()
     with Program("sender", "--config", str(path)) as alice:
         assert alice.wait() == 1
-        assert any("expected is a regular file" in line for line in alice.output("err"))
+        assert any("expected a readable regular file" in line for line in alice.output("err"))
 
 
 async def test_a_run_that_was_killed_is_gone_on_with_and_sends_nothing_twice(stage: Stage) -> None:
@@ -281,7 +281,7 @@ async def test_another_file_of_the_same_name_is_not_taken_for_the_rest(stage: St
     async with stage.witness() as witness:
         code, said = stage.send(text)
         assert code == 1
-        assert "is not what it was when its first 8 bytes were sent" in said
+        assert "has changed since its first 8 bytes were sent" in said
         assert witness.raws == []
 
 
@@ -299,7 +299,7 @@ async def test_another_file_of_the_same_name_is_not_taken_for_the_rest(stage: St
 )
 def test_a_note_that_the_sender_has_not_written_is_not_gone_by(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(ConfigurationError, match="is not what the sender has written"):
+    with pytest.raises(ConfigurationError, match="not a progress file of the sender"):
         Progress(tmp_path, "r", Names(bytes(32), "r"))
 
 

@@ -30,26 +30,26 @@ def test_tokens_go_where_they_are_referred_to(
 @pytest.mark.parametrize(
     ("pattern", "to", "why"),
     [
-        ("ehr.*", "s.{2}", "there is no {2} here"),
-        ("ehr.*", "s.{0}", "there is no {0} here"),
-        ("ehr.*", "s.{>}", "there is no {>} here"),
-        ("ehr.*", "s.{name}", "there is no {name} here"),
-        (None, "s.{subject}", "there is none"),
-        ("ehr.*", "s..{1}", "expected is a subject"),
-        ("ehr.*", "s.*", "expected is a subject"),
-        ("ehr.*", "s. {1}", "expected is a subject"),
-        ("ehr.*", "", "expected is a subject"),
-        ("ehr.*", "{1}.s", "not for the source to choose"),
-        ("ehr.*", "x{1}.s", "not for the source to choose"),
-        ("*.x", "{subject}", "not for the source to choose"),
-        (">", "{>}", "not for the source to choose"),
+        ("ehr.*", "s.{2}", "unknown reference {2}"),
+        ("ehr.*", "s.{0}", "unknown reference {0}"),
+        ("ehr.*", "s.{>}", "unknown reference {>}"),
+        ("ehr.*", "s.{name}", "unknown reference {name}"),
+        (None, "s.{subject}", "available: none"),
+        ("ehr.*", "s..{1}", "expected a subject"),
+        ("ehr.*", "s.*", "expected a subject"),
+        ("ehr.*", "s. {1}", "expected a subject"),
+        ("ehr.*", "", "expected a subject"),
+        ("ehr.*", "{1}.s", "the source must not choose it"),
+        ("ehr.*", "x{1}.s", "the source must not choose it"),
+        ("*.x", "{subject}", "the source must not choose it"),
+        (">", "{>}", "the source must not choose it"),
         ("$JS.>", "{subject}", "for servers and replies"),
         ("ehr.*", "_XKM.{1}", "for servers and replies"),
         ("ehr.*", "$JS.API.{1}", "for servers and replies"),
-        ("ehr..x", "s", "expected is a subject, or a pattern"),
+        ("ehr..x", "s", "expected a subject, or a pattern"),
     ],
 )
-def test_what_makes_no_sense_is_said_at_the_start(pattern: str | None, to: str, why: str) -> None:
+def test_an_invalid_map_is_refused_at_the_start(pattern: str | None, to: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=".*" + why.replace("{", r"\{")):
         SubjectMap(pattern, to)
 

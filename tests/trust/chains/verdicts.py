@@ -11,8 +11,6 @@ from contextlib import suppress
 from itertools import groupby
 from typing import Any, Final
 
-from xkeymsg.trust.identity import Identity
-
 from tests.trust.chains.rows import ADMITTED, REFUSED, Row
 from tests.trust.chains.world import Chain, Key, b64
 from xkeymsg.errors import ConfigurationError, TrustError
@@ -20,6 +18,7 @@ from xkeymsg.nkey import Prefix
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.chain import authorize, certify, check_certificate, identify
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
+from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.marks import Marks, Seen
 
 __all__ = ("Login", "judge", "ours", "server_verdicts", "subjects")

@@ -1,4 +1,4 @@
-"""`xkeymsg doctor`: is everything as it has to be, and if not, what to do."""
+"""`xkeymsg doctor`: reports problems and their remedies."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
 class _Stream(click.ParamType[str]):
-    """The name of a stream, which becomes a token of a subject."""
+    """A stream name, which becomes a token of a subject."""
 
     name = "stream"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", value):
-            self.fail(f"{value!r} is no name of a stream: letters, digits, _ and -", param, ctx)
+            self.fail(f"invalid stream name {value!r}: use letters, digits, _ and -", param, ctx)
         return value
 
 
 class _Durable(click.ParamType[tuple[str, str]]):
-    """The names of a stream and of one of its consumers."""
+    """The names of a stream and one of its consumers."""
 
     name = "durable"
 
@@ -45,19 +45,22 @@ class _Durable(click.ParamType[tuple[str, str]]):
     ) -> tuple[str, str]:
         match = re.fullmatch(r"([A-Za-z0-9_-]{1,255})/([A-Za-z0-9_-]{1,255})", value)
         if match is None:
-            self.fail(f"{value!r} is not STREAM/DURABLE, of letters, digits, _ and -", param, ctx)
+            self.fail(f"{value!r} is not STREAM/DURABLE: use letters, digits, _ and -", param, ctx)
         return match[1], match[2]
 
 
 @click.command(short_help="Check key, peers, connection and rights.")
-@click.option("--seed", "seed_file", type=_FILE, help="The seed SX… of your key, to be checked.")
-@click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Your file of peers.")
+@click.option("--seed", "seed_file", type=_FILE, help="Your seed file (SX…) to check.")
+@click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Your peers file.")
 @click.option(
-    "--publish", type=SUBJECT_PATTERN, multiple=True, help="What has to be allowed; repeatable."
+    "--publish",
+    type=SUBJECT_PATTERN,
+    multiple=True,
+    help="A subject that must be allowed; repeatable.",
 )
-@click.option("--subscribe", type=SUBJECT_PATTERN, multiple=True, help="As --publish.")
-@click.option("--probe", is_flag=True, help="Find out by publishing an empty message there.")
-@click.option("--jetstream", is_flag=True, help="Fail without JetStream and quarantine.")
+@click.option("--subscribe", type=SUBJECT_PATTERN, multiple=True, help="Like --publish.")
+@click.option("--probe", is_flag=True, help="Test --publish by publishing an empty message.")
+@click.option("--jetstream", is_flag=True, help="Require JetStream and the quarantine streams.")
 @click.option("--unproven", type=_Stream(), default="XKM_UNPROVEN", show_default=True)
 @click.option("--proven", type=_Stream(), default="XKM_PROVEN", show_default=True)
 @click.option(
@@ -66,16 +69,18 @@ class _Durable(click.ParamType[tuple[str, str]]):
     type=_Durable(),
     multiple=True,
     metavar="STREAM/DURABLE",
-    help="One that receivers share; repeatable.",
+    help="A durable shared by receivers; repeatable.",
 )
 @click.option(
     "--daemon",
     "daemons",
     multiple=True,
     metavar="ADDRESS",
-    help="The observe.listen of a daemon that runs; repeatable.",
+    help="The observe.listen of a running daemon; repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a finding.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array with one object per finding."
+)
 @connection_flags
 def doctor(
     *,
@@ -92,10 +97,10 @@ def doctor(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Check the key, the file of peers, the connection, what this login may do, and daemons.
+    """Check the key, the peers file, the connection, the permissions of this login, and daemons.
 
-    Each line is ok, or says what to do. Nothing is changed on the server; nothing is published but
-    with --probe. Exit 1 if anything fails.
+    Each line is ok, or says what to do. Nothing is changed on the server, and nothing is published
+    without --probe. Exit 1 if any check fails.
     """
     options = connection_options("xkeymsg", flags)
     findings, user = check_files(seed_file, peers_file, publish, options.timeout)

@@ -1,4 +1,4 @@
-"""Checking a daemon that runs, by its own metrics."""
+"""Checks of a running daemon, based on its metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: clos
 
 
 def check_daemon(where: str, timeout: float) -> list[Finding]:
-    """Check a daemon within `timeout` seconds. Raises nothing of its own.
+    """Check a daemon within `timeout` seconds. Errors become findings.
 
     Args:
         where: The `observe.listen` of its configuration: `127.0.0.1:9464`, `unix:/run/x.sock`.
@@ -23,18 +23,18 @@ def check_daemon(where: str, timeout: float) -> list[Finding]:
     """
     try:
         page = _fetch(where, time.monotonic() + timeout)
-    except (OSError, ValueError) as error:  # a ValueError is of the address
+    except (OSError, ValueError) as error:  # ValueError: invalid address or response
         said = f"{where}: {getattr(error, 'strerror', None) or str(error)}"
         return [Finding("metrics", "fail", said, "is this the observe.listen of a daemon?")]
     return judge_metrics(page)
 
 
 def _fetch(where: str, deadline: float) -> str:
-    """Return the page of metrics.
+    """Fetch the metrics page.
 
     Raises:
-        OSError: If nobody answers in time.
-        ValueError: If the address or the answer is malformed.
+        OSError: If the daemon does not respond in time.
+        ValueError: If the address or the response is malformed.
     """
     path = where.removeprefix("unix:")
     if path != where:
@@ -59,12 +59,12 @@ def _fetch(where: str, deadline: float) -> str:
             answer += chunk
     head, _, body = bytes(answer).partition(b"\r\n\r\n")
     if len(answer) > _LONGEST or not head.startswith(b"HTTP/1.1 200 "):
-        raise ValueError("the answer is not a page of metrics")
+        raise ValueError("the response is not a metrics page")
     return body.decode("utf-8", "replace")
 
 
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise TimeoutError("no answer in time")
+        raise TimeoutError("no response in time")
     return left

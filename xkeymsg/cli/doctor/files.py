@@ -1,4 +1,4 @@
-"""Checking what lies on this machine: the own key, and the file of peers."""
+"""Checks of local files: the key and the peers file."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from xkeymsg.trust.stores.file import read_seed
 __all__ = ("check_files", "peer_warnings")
 
 _T = TypeVar("_T")
-_WAIT: Final = "is it a pipe that nobody writes to, or a disk that is away?"
+_WAIT: Final = "is it a pipe without a writer, or an unavailable disk?"
 
 
 def check_files(
     seed_file: Path | None, peers_file: Path | None, publish: Iterable[str], timeout: float
 ) -> tuple[list[Finding], str | None]:
-    """Check the files that are given; each in its time, in seconds, should it be a pipe.
+    """Check the given files; each within `timeout` seconds, because it may be a pipe.
 
     Returns:
-        What was found, and the user `U…` that the file of peers knows our key by.
+        The findings, and the user `U…` of our key in the peers file.
     """
     findings, pair, user = list[Finding](), None, None
     if seed_file is not None:
         try:
             finding, pair = _within(timeout, partial(_key, seed_file))
         except TimeoutError:
-            finding = Finding("key", "fail", f"{seed_file} is not readable in time", _WAIT)
+            finding = Finding("key", "fail", f"{seed_file}: timeout while reading", _WAIT)
         findings.append(finding)
     if peers_file is not None:
         try:
             several, peers = _within(timeout, partial(_peers, peers_file, pair, publish))
         except TimeoutError:
-            several = [Finding("peers", "fail", f"{peers_file} is not readable in time", _WAIT)]
+            several = [Finding("peers", "fail", f"{peers_file}: timeout while reading", _WAIT)]
             peers = None
         findings += several
         if peers is not None and pair is not None:
@@ -52,7 +52,7 @@ def check_files(
 
 
 def _within(seconds: float, check: Callable[[], _T]) -> _T:
-    """Make a check in a thread that does not keep the program from ending.
+    """Run a check in a daemon thread, which does not delay the exit.
 
     Raises:
         TimeoutError: If it takes too long.
@@ -62,7 +62,7 @@ def _within(seconds: float, check: Callable[[], _T]) -> _T:
     def run() -> None:
         try:
             future.set_result(check())
-        except Exception as error:  # noqa: BLE001 - raised again, where it is waited for
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
             future.set_exception(error)
 
     Thread(target=run, daemon=True).start()
@@ -70,7 +70,7 @@ def _within(seconds: float, check: Callable[[], _T]) -> _T:
 
 
 def _key(path: Path) -> tuple[Finding, XKeyPair | None]:
-    """Check a seed file: its mode, its form and its checksum."""
+    """Check the mode, form and checksum of a seed file."""
     try:
         pair = read_seed(path)
     except KeyStoreError as error:
@@ -81,12 +81,12 @@ def _key(path: Path) -> tuple[Finding, XKeyPair | None]:
 def _peers(
     path: Path, own: XKeyPair | None, publish: Iterable[str]
 ) -> tuple[list[Finding], Peers | None]:
-    """Check a file of peers, and what it says of our own key.
+    """Check a peers file, and its entry for our own key.
 
     Args:
         path: The file.
-        own: Our key, where it is known.
-        publish: Where we send: whoever has the same file has to take it from us.
+        own: Our key, if known.
+        publish: The subjects that we send on: users of the same file must admit us there.
     """
     try:
         peers = Peers.load(path)
@@ -96,7 +96,7 @@ def _peers(
     findings = [Finding("peers", "ok", f"{len(peers.peers)} in {path}")]
     if mode & stat.S_IWGRP:
         said = f"{path} has mode {stat.S_IMODE(mode):04o}: its group decides who may send"
-        findings.append(Finding("peers", "warn", said, f"chmod g-w {path}, unless it shall"))
+        findings.append(Finding("peers", "warn", said, f"chmod g-w {path}, unless intended"))
     findings += [
         Finding("peers", "warn", each, "ask whose key it is (xkeymsg peers verify)")
         for each in peer_warnings(peers)
@@ -107,25 +107,25 @@ def _peers(
 
 
 def _holders(peers: Peers, own: XKeyPair) -> list[Peer]:
-    """Return the peers that have our key: mostly one, with our name."""
+    """Return the peers that have our key, usually one."""
     return [peer for peer in peers.peers.values() if own.public in peer.xkeys]
 
 
 def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) -> Finding:
     names = ", ".join(peer.name for peer in _holders(peers, own))
     if not names:
-        said = f"your key, {own.public}, is not in {path}: who has this file does not know you"
+        said = f"your key {own.public} is not in {path}: users of this file do not admit you"
         return Finding("own key", "warn", said, f"xkeymsg peers add {path} NAME {own.public}")
     plain = [subject for subject in publish if not {"*", ">"} & set(subject.split("."))]
     refused = [subject for subject in plain if peers.admit(own.public, subject, 0) is None]
     if refused:
-        said = f"{names} may not send on {', '.join(refused)} by {path}"
+        said = f"{names} may not send on {', '.join(refused)} according to {path}"
         return Finding("own key", "warn", said, "add to its subjects, wherever the file is used")
-    return Finding("own key", "ok", f"yours is that of {names}")
+    return Finding("own key", "ok", f"your key belongs to {names}")
 
 
 def peer_warnings(peers: Peers) -> tuple[str, ...]:
-    """Return what a file of peers may say, but is probably a mistake or an attack; a line each."""
+    """Return one line per suspicious entry: allowed, but probably a mistake or an attack."""
     holders: dict[XKey, list[Peer]] = {}
     spellings: dict[str, list[str]] = {}
     for peer in peers.peers.values():
@@ -134,9 +134,7 @@ def peer_warnings(peers: Peers) -> tuple[str, ...]:
             holders.setdefault(xkey, []).append(peer)
     lines = [_shared(xkey, several) for xkey, several in holders.items() if len(several) > 1]
     lines += [
-        f"{_listed(names)} differ in upper and lower case alone"
-        for names in spellings.values()
-        if len(names) > 1
+        f"{_listed(names)} differ only in case" for names in spellings.values() if len(names) > 1
     ]
     return tuple(lines)
 
@@ -144,7 +142,7 @@ def peer_warnings(peers: Peers) -> tuple[str, ...]:
 def _shared(xkey: XKey, peers: list[Peer]) -> str:
     line = f"{_listed([peer.name for peer in peers])} have the same key, {xkey}"
     if len({peer.user is None for peer in peers}) > 1:
-        line += "; where both may send, those without a user may not"
+        line += "; on common subjects, those without a user may not send"
     return line
 
 

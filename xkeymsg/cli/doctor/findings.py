@@ -1,6 +1,6 @@
-"""What a check-up finds, and how it is judged: functions of what was seen, which need no server.
+"""Findings of the doctor, as pure functions of observations.
 
-What a server says is from outside: of its JSON only what has the expected kind is looked at.
+Responses of a server are untrusted: JSON values of an unexpected type are ignored.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = (
 Level = Literal["ok", "warn", "fail", "skip"]
 
 _NOTICED: Final = 5.0
-"""Seconds between two clocks that are worth a word."""
+"""Clock difference in seconds from which a warning is given."""
 _FULL: Final = 0.9
 _SMALL: Final = 64 * 1024
 _SERIES: Final = re.compile(
@@ -42,26 +42,26 @@ _SERIES: Final = re.compile(
 
 
 class Finding(NamedTuple):
-    """One line of a check-up."""
+    """One result line of the doctor."""
 
     check: str
     level: Level
     text: str
-    """What was seen."""
+    """The observation."""
     remedy: str = ""
-    """What to do, where there is something to do."""
+    """What to do, if anything."""
 
 
 class Grant(NamedTuple):
-    """What permissions let a user do on a subject or pattern."""
+    """The rights of a user on a subject or pattern."""
 
     extent: Literal["all", "part", "none"]
     queue: str = ""
-    """The queue group in which alone it may subscribe, if so."""
+    """The only queue group in which the user may subscribe, if restricted."""
 
 
 def table_of(value: object, key: str) -> Mapping[str, Any]:
-    """Return a table in a table of JSON; an empty one where there is none."""
+    """Return a nested JSON object, or an empty mapping."""
     inner = value.get(key) if isinstance(value, Mapping) else None
     return inner if isinstance(inner, Mapping) else {}
 
@@ -72,7 +72,7 @@ def _number(table: Mapping[str, Any], key: str) -> int:
 
 
 def parse_time(text: object) -> float | None:
-    """Return a time of the server's (RFC 3339) in seconds since 1970, or None if it is none."""
+    """Return a time of the server (RFC 3339) in seconds since 1970, or None if it is invalid."""
     try:
         when = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
@@ -81,48 +81,52 @@ def parse_time(text: object) -> float | None:
 
 
 def judge_clock(samples: Iterable[tuple[float, float, float]]) -> Finding:
-    """Judge our clock by the server's.
+    """Compare our clock with the server's.
 
     Args:
-        samples: Our time before a request, the server's time in the response, and ours after it,
-            in seconds. The server's was taken in between: half of the round trip is the bound.
+        samples: Our time before a request, the server's time in the response, and our time after
+            it, in seconds. The server's time lies in between: the error is at most half of the
+            round trip.
     """
     measured = [((after - before) / 2, (before + after) / 2 - at) for before, at, after in samples]
     if not measured:
         return Finding(
             "clock",
             "warn",
-            "not compared: no answer of the server told its time",
-            "see login; and see that the time is kept (NTP)",
+            "not compared: no response of the server had a time",
+            "see login, and check that clocks are synchronized (NTP)",
         )
     bound, ahead = min(measured, key=lambda each: abs(each[0]))
     side = "ahead of" if ahead > 0 else "behind"
     said = f"{_seconds(ahead)} {side} the server's, ± {_seconds(bound)}"
     skew = Limits().skew.total_seconds()
     if abs(ahead) - abs(bound) > skew:
-        remedy = f"set one of them: above {skew:.0f} s messages count as from the future, or old"
+        remedy = f"correct it: beyond {skew:.0f} s messages are refused as future or old"
         return Finding("clock", "fail", said, remedy)
     if abs(ahead) - abs(bound) > _NOTICED:
-        return Finding("clock", "warn", said, "keep the time on both machines (NTP)")
+        return Finding("clock", "warn", said, "synchronize both clocks (NTP)")
     return Finding("clock", "ok", said)
 
 
 def judge_payload(limit: int) -> Finding:
     """Judge the server's `max_payload`."""
-    said = f"{_size(limit)} a message"
+    said = f"{_size(limit)} per message"
     if limit < _SMALL:
         return Finding(
-            "max_payload", "warn", said, "an envelope adds some hundred bytes, and 64 a reader"
+            "max_payload",
+            "warn",
+            said,
+            "an envelope adds a few hundred bytes, and 64 per recipient",
         )
     most = Limits().envelope
     if limit > most:
-        remedy = f"receivers refuse more than {_size(most)} unless their limits say otherwise"
+        remedy = f"receivers refuse more than {_size(most)} unless their limits are raised"
         return Finding("max_payload", "warn", said, remedy)
     return Finding("max_payload", "ok", said)
 
 
 def judge_metrics(page: str) -> list[Finding]:
-    """Judge the replay memories of a daemon's routes by its page of metrics."""
+    """Judge the replay memory of each route by the daemon's metrics page."""
     series: dict[str, dict[str, float]] = {}
     for name, route, number in _SERIES.findall(page):
         try:
@@ -148,7 +152,7 @@ def judge_metrics(page: str) -> list[Finding]:
         if covers >= max_age:
             findings.append(Finding("replay", "ok", said))
         else:
-            remedy = "older messages are refused as stale: raise replay_bytes of the route"
+            remedy = "older messages are refused as stale: raise the route's replay_bytes"
             findings.append(Finding("replay", "warn", said, remedy))
     return findings or [Finding("replay", "skip", "no route of this daemon opens messages")]
 
@@ -161,7 +165,7 @@ def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> Finding:
             "jetstream",
             "fail" if demanded else "warn",
             str(error.get("description")),
-            "enable JetStream for this account, or do without streams and quarantine",
+            "enable JetStream for this account, or use neither streams nor quarantine",
         )
     limits, found, full = table_of(answer, "limits"), [], []
     for what, used, most in (
@@ -182,10 +186,10 @@ def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> Finding:
 def judge_stream(
     name: str, answer: Mapping[str, Any], *, proven: bool, demanded: bool
 ) -> list[Finding]:
-    """Judge a stream of quarantine by the answer to `$JS.API.STREAM.INFO`.
+    """Judge a quarantine stream by the answer to `$JS.API.STREAM.INFO`.
 
-    What came from a proven sender must not be lost, what anybody can have sent must not fill a
-    disk: the one never discards, the other always can.
+    Authenticated messages must not be lost, so their stream never discards. Unauthenticated ones,
+    which anybody can send, must not fill the disk, so their stream discards the oldest.
     """
     error = table_of(answer, "error")
     if error:
@@ -194,17 +198,19 @@ def judge_stream(
                 name,
                 "fail" if demanded else "warn",
                 str(error.get("description")),
-                "xkeymsg quarantine init makes it, for what cannot be opened; or name yours",
+                "run xkeymsg quarantine init, or name your stream",
             )
         ]
     config, state = table_of(answer, "config"), table_of(answer, "state")
     faults = list(_faults_of_proven(config) if proven else _faults_of_unproven(config))
     if config.get("storage") == "memory":
-        faults.append(("warn", "is kept in memory", "a restart of the server empties it"))
+        faults.append(("warn", "is stored in memory", "a restart of the server empties it"))
     size, most = _number(state, "bytes"), _number(config, "max_bytes")
     count, many = _number(state, "messages"), _number(config, "max_msgs")
     if proven and (0 < most * _FULL <= size or 0 < many * _FULL <= count):
-        faults.append(("warn", "is nearly full", "look at what is in it: when full, reading stops"))
+        faults.append(
+            ("warn", "is nearly full", "review its messages: when it is full, consumers stop")
+        )
     said = f"{count} messages{f' of {many}' if many > 0 else ''}, {_size(size)}"
     said += f" of {_size(most) if most > 0 else 'any'}"
     return [Finding(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults] or [
@@ -213,27 +219,28 @@ def judge_stream(
 
 
 def judge_durable(name: str, answer: Mapping[str, Any]) -> Finding:
-    """Judge a durable that receivers share by the answer to `$JS.API.CONSUMER.INFO`."""
+    """Judge a shared durable by the answer to `$JS.API.CONSUMER.INFO`."""
     error, config = table_of(answer, "error"), table_of(answer, "config")
     if error:
         said = f"{name}: {error.get('description')}"
-        return Finding("durable", "fail", said, "make it, or name yours: STREAM/DURABLE")
+        return Finding("durable", "fail", said, "create it, or name yours: STREAM/DURABLE")
     limit, pending = _number(config, "max_deliver"), _number(config, "max_ack_pending")
     said = (
-        f"{name}: {_number(answer, 'num_ack_pending')} of {pending if pending > 0 else 'any'} out"
+        f"{name}: {_number(answer, 'num_ack_pending')} of"
+        f" {pending if pending > 0 else 'any'} unacknowledged"
     )
-    said += f", {_number(answer, 'num_pending')} to come"
+    said += f", {_number(answer, 'num_pending')} undelivered"
     if config.get("deliver_subject"):
-        return Finding("durable", "fail", f"{said}; it pushes", "make one to pull from")
+        return Finding("durable", "fail", f"{said}; push consumer", "create a pull consumer")
     if config.get("ack_policy") != "explicit":
-        remedy = "make it with --ack=explicit: without, nothing comes again"
-        return Finding("durable", "fail", f"{said}; nothing is acknowledged in it", remedy)
+        remedy = "create it with --ack=explicit: otherwise nothing is redelivered"
+        return Finding("durable", "fail", f"{said}; no explicit acknowledgement", remedy)
     if config.get("headers_only") or config.get("priority_groups"):
-        said += "; delivers headers alone, or to groups"
-        return Finding("durable", "fail", said, "make one without headers_only and priority_groups")
+        said += "; uses headers_only or priority_groups"
+        return Finding("durable", "fail", said, "create one without them")
     if limit > 0:
-        said += f"; gives a message up after {limit} deliveries"
-        remedy = "nats consumer edit --max-deliver=-1: a process that dies at the last one loses it"
+        said += f"; drops a message after {limit} deliveries"
+        remedy = "nats consumer edit --max-deliver=-1: a crash at the last delivery loses it"
         return Finding("durable", "warn", said, remedy)
     return Finding("durable", "ok", said)
 
@@ -243,35 +250,35 @@ _Fault = tuple[Level, str, str]
 
 def _faults_of_proven(config: Mapping[str, Any]) -> Iterable[_Fault]:
     if config.get("discard") != "new":
-        yield "fail", "discards what is old", "nats stream edit --discard=new"
+        yield "fail", "discards old messages", "nats stream edit --discard=new"
     if config.get("retention") != "limits":
-        yield "fail", "deletes what was looked at", "make it with --retention=limits"
+        yield "fail", "deletes consumed messages", "create it with --retention=limits"
     if _number(config, "max_age") > 0:
-        yield "fail", "deletes what is old", "nats stream edit --max-age=-1"
-    # One for each record's name is as it should be, where the first stays and not the last.
+        yield "fail", "deletes old messages", "nats stream edit --max-age=-1"
+    # One message per subject (the record's name) is right if the first is kept, not the last.
     if _number(config, "max_msgs_per_subject") > 0 and not config.get("discard_new_per_subject"):
-        yield "fail", "keeps the last of a subject", "nats stream edit --discard-per-subject"
+        yield "fail", "keeps the last per subject", "nats stream edit --discard-per-subject"
 
 
 def _faults_of_unproven(config: Mapping[str, Any]) -> Iterable[_Fault]:
     if _number(config, "max_bytes") <= 0:
-        yield "fail", "has no bound, and anybody can fill it", "nats stream edit --max-bytes=64MB"
+        yield "fail", "has no limit, and anybody can fill it", "nats stream edit --max-bytes=64MB"
     if config.get("discard") != "old":
-        yield "warn", "takes nothing when full", "nats stream edit --discard=old"
+        yield "warn", "accepts nothing when full", "nats stream edit --discard=old"
 
 
 def granted(permissions: Mapping[str, Any], kind: str, subject: str) -> Grant:
-    """Tell what of a subject, or pattern, these permissions let a user do.
+    """Return the rights that permissions grant on a subject or pattern.
 
-    The server itself would not tell all of it: who may subscribe to `a.*` alone may try `a.>`.
+    Trying it on the server would not show that: a user with `a.*` may subscribe to `a.>`.
 
     Args:
-        permissions: As the server tells them.
+        permissions: As reported by the server.
         kind: `"publish"` or `"subscribe"`.
-        subject: What is to be done.
+        subject: The subject or pattern.
     """
     rules = table_of(permissions, kind)
-    # "a.> workers" is for the queue group alone.
+    # "a.> workers" applies to the queue group only.
     allowed = [each.partition(" ") for each in _patterns(rules, "allow")]
     denied = [each for each in _patterns(rules, "deny") if " " not in each]
     if any(covers(pattern, subject) for pattern in denied):

@@ -1,4 +1,4 @@
-"""Trying what a login may do on a server, and asking the server what it knows."""
+"""Tests of a login's permissions on a server, and requests for the server's information."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NO_RIGHT: Final = "permissions violation"
 
 
 class Probe:
-    """A connection of which every refusal is seen, and every time that the server tells."""
+    """A connection that records every refusal, and every time reported by the server."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class Probe:
         self.client = client
         self.now = now
         self.times: list[tuple[float, float, float]] = []
-        """Our time before a request, the server's in its answer, ours after it, in seconds."""
+        """Our time before a request, the server's in its response, ours after it, in seconds."""
         self.hears = True
-        """Whether answers reach us."""
+        """Whether responses reach us."""
         self._timeout = timeout
         self._refused = refused
 
     def is_local(self) -> bool:
-        """Tell whether the server is on this machine."""
+        """Return whether the server is on this machine."""
         url = self.client.connected_url
         host = "" if url is None else url.hostname or ""
         try:
@@ -51,21 +51,22 @@ class Probe:
             return False
 
     async def flush(self) -> None:
-        """Wait until the server has taken, or refused, what was sent.
+        """Wait until the server has accepted or refused everything sent.
 
         Raises:
-            nats.errors.Error: If there is no answer in time.
+            nats.errors.Error: If the server does not respond in time.
         """
-        await self.client.flush(self._timeout)  # type: ignore[arg-type]  # it takes fractions
+        await self.client.flush(self._timeout)  # type: ignore[arg-type]  # fractions work
 
     async def ask(self, subject: str) -> Mapping[str, Any]:
-        """Ask the server something, and note the time that its answer tells.
+        """Send a request to the server, and record the time in its response.
 
         Raises:
-            DeliveryError: If we may not ask, nobody answers, or the answer is no JSON object.
+            DeliveryError: If it is not permitted, nobody responds, or the response is not a JSON
+                object.
         """
         if not self.hears:
-            raise DeliveryError("without an inbox there is no answer")
+            raise DeliveryError("no response without an inbox")
         self._forget()
         before = self.now()
         asking = asyncio.ensure_future(self.client.request(subject, timeout=self._timeout))
@@ -76,9 +77,9 @@ class Probe:
                 raise DeliveryError(refusal.result())
             content = _json((await asking).data)
         except errors.NoRespondersError:
-            raise DeliveryError("nobody answers") from None
+            raise DeliveryError("no responders") from None
         except (errors.TimeoutError, TimeoutError):
-            raise DeliveryError(f"no answer within {self._timeout:g} s") from None
+            raise DeliveryError(f"no response within {self._timeout:g} s") from None
         finally:
             for task in (asking, refusal):
                 task.cancel()
@@ -89,12 +90,12 @@ class Probe:
         return content
 
     async def try_subscribing(self, subject: str) -> str | None:
-        """Subscribe for a moment, and return why the server refused it.
+        """Subscribe briefly; return the server's reason for refusing it, or None.
 
-        Without a queue group, from which a message would be lost.
+        It uses no queue group, because a message of the group would be lost.
 
         Raises:
-            nats.errors.Error: If there is no answer in time.
+            nats.errors.Error: If the server does not respond in time.
         """
         self._forget()
         subscription = await self.client.subscribe(subject, pending_msgs_limit=1)
@@ -106,10 +107,10 @@ class Probe:
         return self._refusal()
 
     async def try_publishing(self, subject: str) -> str | None:
-        """Publish an empty message, and return why the server refused it.
+        """Publish an empty message; return the server's reason for refusing it, or None.
 
         Raises:
-            nats.errors.Error: If there is no answer in time.
+            nats.errors.Error: If the server does not respond in time.
         """
         self._forget()
         await self.client.publish(subject)
@@ -117,7 +118,7 @@ class Probe:
         return self._refusal()
 
     def _forget(self) -> None:
-        """Take away what was refused before: it is of something else."""
+        """Discard earlier refusals: they belong to something else."""
         while not self._refused.empty():
             self._refused.get_nowait()
 
@@ -130,7 +131,7 @@ async def open_probe(options: ConnectOptions, now: Callable[[], int]) -> AsyncIt
     """Connect for the life of a block.
 
     Args:
-        options: Where to and as whom; every wait has `options.timeout`.
+        options: The server and login; every wait is limited by `options.timeout`.
         now: Our time, in nanoseconds since 1970.
 
     Raises:
@@ -152,5 +153,5 @@ def _json(data: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
-        raise DeliveryError("the server's answer is no JSON object")
+        raise DeliveryError("the server's response is not a JSON object")
     return content

@@ -1,7 +1,7 @@
-"""Checking a NATS server with the rights that a program has: nothing is changed, nothing published.
+"""Checks of a NATS server, with the rights of an ordinary client; nothing is changed on it.
 
-Whatever a check runs into is its finding; it ends in its time, and the next one follows. Only on
-request something is published.
+Any error in a check becomes its finding. Each check has a time limit, and the others still run.
+Messages are published on request only.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from xkeymsg.transport.options import ConnectOptions
 __all__ = ("check_server",)
 
 _SOON: Final = 30 * 86_400.0
-"""Seconds before the end of a certificate that are worth a word."""
+"""Seconds before the expiry of a certificate from which a warning is given."""
 _WEEK: Final = 7 * 86_400.0
 """The same for a login."""
 _WHO: Final = "$SYS.REQ.USER.INFO"
-_SETTINGS: Final = "look at the settings of the connection"
+_SETTINGS: Final = "check the connection settings"
 
 _Check = Callable[[], Awaitable[list[Finding]]]
 
@@ -55,17 +55,17 @@ async def check_server(
     user: str | None = None,
     now: Callable[[], int] = now_ns,
 ) -> list[Finding]:
-    """Check the connection, and what may and can be done over it. Raises nothing of its own.
+    """Check the connection, the login's permissions, and JetStream. Errors become findings.
 
     Args:
-        options: Where to and as whom. Every wait has `options.timeout`.
-        publish: Subjects, or patterns, that have to be allowed for publishing.
+        options: The server and login; every wait is limited by `options.timeout`.
+        publish: Subjects or patterns that must be allowed for publishing.
         subscribe: The same for subscribing.
-        streams: Streams of quarantine, and whether they are for proven messages.
-        durables: Durables that receivers share, each with its stream in front of it.
-        jetstream: Whether JetStream and these streams are demanded.
-        probe: Whether to publish an empty message to find out what may be published.
-        user: The user `U…` that peers know us as.
+        streams: Quarantine streams, and whether they are for authenticated messages.
+        durables: Shared durables, as pairs of stream and durable.
+        jetstream: Whether JetStream and these streams are required.
+        probe: Whether to test publishing with an empty message.
+        user: Our user `U…` in the peers file.
         now: Our time, in nanoseconds since 1970.
     """
     try:
@@ -92,35 +92,35 @@ async def check_server(
         said, _, remedy = str(error).rpartition("; ")
         return [
             Finding("connection", "fail", said or remedy, remedy if said else _SETTINGS),
-            Finding("server", "skip", "what needs a connection was not checked"),
+            Finding("server", "skip", "not checked without a connection"),
         ]
 
 
 class _Server:
-    """The checks of a server that we are connected to."""
+    """The checks of a connected server."""
 
     def __init__(self, probe: Probe, options: ConnectOptions) -> None:
         self._probe = probe
         self._client = probe.client
         self._options = options
         self._known: Mapping[str, Any] | None = None
-        """What the server says of us; None if it does not."""
+        """The server's information about our login, if it gives any."""
         self._has_streams = True
 
     async def make(self, name: str, check: _Check) -> list[Finding]:
-        """Make a check in its time; whatever it raises is what it found."""
+        """Run a check within its time limit; any error becomes its finding."""
         if not self._client.is_connected:
             return [Finding(name, "skip", "the connection was lost")]
         try:
-            async with asyncio.timeout(self._options.timeout * 2):  # none waits more than twice
+            async with asyncio.timeout(self._options.timeout * 2):  # no check waits more than twice
                 return await check()
         except (TimeoutError, errors.TimeoutError):
-            said = f"no answer within {self._options.timeout:g} s"
+            said = f"no response within {self._options.timeout:g} s"
         except (XKeyMsgError, OSError, errors.Error) as error:
             said = str(error) or type(error).__name__
-        except Exception as error:  # noqa: BLE001 - of the server's words; the others have to follow
-            said = f"the server's answer is not one ({type(error).__name__})"
-        return [Finding(name, "fail", said, "is the connection stable, and the server well?")]
+        except Exception as error:  # noqa: BLE001 - caused by a bad response; go on
+            said = f"invalid response of the server ({type(error).__name__})"
+        return [Finding(name, "fail", said, "check the connection, and the server's log")]
 
     async def connection(self) -> list[Finding]:
         before = self._probe.now()
@@ -136,23 +136,23 @@ class _Server:
         if tls is None:
             if self._probe.is_local():
                 return [Finding("tls", "ok", "not in use, on this machine")]
-            said = "not in use: others see subjects, who talks to whom, and passwords"
-            return [Finding("tls", "warn", said, "tls://, and a tls section in the server")]
+            said = "not in use: subjects, senders, receivers and passwords are visible to others"
+            return [Finding("tls", "warn", said, "use tls://, and a tls section in the server")]
         ends = (tls.getpeercert() or {}).get("notAfter")
         left = ssl.cert_time_to_seconds(str(ends)) - self._probe.now() / 1e9
-        said = f"{tls.version()}, the server's certificate ends {ends}"
+        said = f"{tls.version()}, the server's certificate expires {ends}"
         if left < _SOON:
             return [Finding("tls", "warn", said, f"renew it: {_time(left)} left")]
         return [Finding("tls", "ok", said)]
 
     async def inbox(self) -> list[Finding]:
         shown = f"{self._options.inbox_prefix}.>"
-        # As every request subscribes to one.
+        # As every request does.
         refusal = await self._probe.try_subscribing(f"{self._client.new_inbox()}.*")
         if refusal is None:
             return [Finding("inbox", "ok", shown)]
         self._probe.hears = False
-        remedy = f"allow subscribing to {shown}: without it no request has an answer"
+        remedy = f"allow subscribing to {shown}: requests get no response without it"
         return [Finding("inbox", "fail", refusal, remedy)]
 
     async def login(self, user: str | None) -> list[Finding]:
@@ -160,24 +160,24 @@ class _Server:
         try:
             answer = await self._probe.ask(_WHO)
         except DeliveryError as error:
-            remedy = f"allow publishing on {_WHO}, and give the server a system account"
-            said = f"{how}; what it may do is not known: {error}"
+            remedy = f"allow publishing on {_WHO}, and configure a system account"
+            said = f"{how}; permissions unknown: {error}"
             return [Finding("login", "warn", said, remedy)]
         self._known = known = table_of(answer, "data")
         name = str(known.get("user") or "nobody")
         findings = [_lasting(f"{how}, as {name} in account {known.get('account')}", known)]
         if user is not None and name.startswith("U") and name != user:
             said = f"peers know you as {user}, and you log in as {name}"
-            findings.append(Finding("login", "warn", said, "one of the two is another's"))
+            findings.append(Finding("login", "warn", said, "one of the two is wrong"))
         if how == "no login" and not self._probe.is_local():
-            said = "the server asks nobody who he is"
-            findings.append(Finding("login", "warn", said, "have it ask for a login"))
+            said = "the server requires no login"
+            findings.append(Finding("login", "warn", said, "configure authentication"))
         return findings
 
     async def subscribe(self, subject: str) -> list[Finding]:
         grant, refusal = self._grant("subscribe", subject), None
         if grant.extent == "all" and grant.queue:
-            return [Finding("subscribe", "ok", f"{subject}, in queue group {grant.queue} alone")]
+            return [Finding("subscribe", "ok", f"{subject}, only in queue group {grant.queue}")]
         if grant.extent == "all":
             refusal = await self._probe.try_subscribing(subject)
         return [_verdict("subscribe", subject, grant, refusal)]
@@ -188,13 +188,13 @@ class _Server:
         if probe and plain:
             refusal = await self._probe.try_publishing(subject)
         elif self._known is None:
-            said = f"{subject}: not known, for the server does not tell our permissions"
+            said = f"{subject}: unknown, the server does not report our permissions"
             remedy = "--probe publishes an empty message" if plain else f"allow {_WHO}"
             return [Finding("publish", "warn", said, remedy)]
         return [_verdict("publish", subject, grant, refusal)]
 
     def _grant(self, kind: str, subject: str) -> Grant:
-        """Return what the server has told that we may; everything where it does not tell."""
+        """Return our rights as reported by the server; all if it does not report them."""
         if self._known is None:
             return Grant("all")
         return granted(table_of(self._known, "permissions"), kind, subject)
@@ -211,7 +211,7 @@ class _Server:
         except DeliveryError as error:
             self._has_streams = False
             level: Level = "fail" if demanded else "warn"
-            remedy = "enable JetStream, and allow $JS.API.>; or do without streams and quarantine"
+            remedy = "enable JetStream and allow $JS.API.>, or use neither streams nor quarantine"
             return [Finding("jetstream", level, f"not available: {error}", remedy)]
         self._has_streams = not table_of(answer, "error")
         return [judge_account(answer, demanded=demanded)]
@@ -224,7 +224,7 @@ class _Server:
             answer = await self._probe.ask(f"$JS.API.STREAM.INFO.{name}")
         except DeliveryError as error:
             level: Level = "fail" if demanded else "warn"
-            return [Finding(name, level, f"cannot be looked at: {error}", "allow $JS.API.>")]
+            return [Finding(name, level, f"cannot be inspected: {error}", "allow $JS.API.>")]
         return judge_stream(name, answer, proven=proven, demanded=demanded)
 
     async def durable(self, stream: str, name: str) -> list[Finding]:
@@ -232,19 +232,19 @@ class _Server:
         try:
             answer = await self._probe.ask(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
         except DeliveryError as error:
-            said = f"{shown}: cannot be looked at: {error}"
+            said = f"{shown}: cannot be inspected: {error}"
             return [Finding("durable", "fail", said, "allow $JS.API.>")]
         return [judge_durable(shown, answer)]
 
 
 def _lasting(said: str, known: Mapping[str, Any]) -> Finding:
-    """Judge how long a login lasts; the server says it in nanoseconds."""
+    """Judge the remaining time of a login, which the server reports in nanoseconds."""
     left = known.get("expires")
     if not isinstance(left, int) or left <= 0:
         return Finding("login", "ok", said)
     said += f", {_time(left / 1e9)} left"
     if left / 1e9 < _WEEK:
-        return Finding("login", "warn", said, "renew it: when it ends, the server hangs up")
+        return Finding("login", "warn", said, "renew it: the server disconnects expired logins")
     return Finding("login", "ok", said)
 
 
@@ -257,7 +257,7 @@ def _verdict(check: str, subject: str, grant: Grant, refusal: str | None) -> Fin
 
 
 def _login(options: ConnectOptions) -> str:
-    """Say how we log in, and nothing of what with."""
+    """Describe the login method without revealing credentials."""
     for name in ("creds", "nkey", "user", "token"):
         if getattr(options, name) is not None:
             return {"user": "user and password"}.get(name, name)

@@ -1,1 +1,1 @@
-"""The receiver: opens sealed messages and passes them on."""
+"""The receiver: opens sealed messages and forwards them."""

@@ -1,4 +1,4 @@
-"""`xkeymsg-receiver`: the command is in `command`."""
+"""Entry point of `xkeymsg-receiver`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Between routes and a sink: makes batches, and finds out who is to blame when one is refused."""
+"""Batching between routes and a sink; isolates the record at fault when a batch is refused."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class _Waiting(NamedTuple):
 
 
 class Outlet:
-    """Offers records to a sink, in the order in which they came.
+    """Offers records to a sink in order of arrival.
 
-    A batch goes when it is full, or its first record has waited for `linger` seconds. Of a batch
-    that the sink refuses, each record is offered alone, so that one does not spoil the others.
+    A batch is delivered when it is full, or when its first record has waited for `linger` seconds.
+    If the sink refuses a batch, each record is offered alone, so one cannot spoil the others.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Outlet:
         self._tasks = [asyncio.create_task(self._work()) for _ in range(parallel)]
 
     async def deliver(self, record: Record) -> None:
-        """Return when the sink has taken it.
+        """Deliver a record; return when the sink has accepted it.
 
         Raises:
-            DeliveryError: If it has not.
+            DeliveryError: If the sink did not accept it.
         """
         taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(record, taken))
@@ -63,7 +63,7 @@ class Outlet:
         await taken
 
     async def close(self) -> None:
-        """End; what waits is not delivered."""
+        """Stop; cancel the records that are still queued."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -85,7 +85,7 @@ class Outlet:
             if batch := self._take():
                 try:
                     await self._offer(batch)
-                except BaseException:  # it is the end: nobody knows what became of these
+                except BaseException:  # cancelled: the outcome of these is unknown
                     for each in batch:
                         each.taken.cancel()
                     raise
@@ -112,7 +112,7 @@ class Outlet:
                 break
             each = self._waiting.popleft()
             self._bytes -= length
-            if not each.taken.done():  # who waited for it may have given up
+            if not each.taken.done():  # the caller may have been cancelled
                 batch.append(each)
                 size += length
         return batch
@@ -136,7 +136,7 @@ class Outlet:
                 rest = min(_LONGEST, error.retry_after)
                 self._rest_until = asyncio.get_running_loop().time() + rest
             return error
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end deliveries
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not stop deliveries
             return UnavailableError(reason(error))
         return None
 

@@ -13,15 +13,15 @@ _PROGRAM = "receiver"
 
 @daemon_command(_PROGRAM)
 def command(*, config_file: Path, check: bool) -> int:
-    """Open the sealed messages of NATS subjects and streams, and pass them on.
+    """Open sealed messages from NATS subjects and streams, and forward them.
 
-    They go to files, programs and servers: docs/receiver.md explains the configuration.
+    They go to files, programs and servers; docs/receiver.md explains the configuration.
     """
     return run_file(config_file, check=check)
 
 
 def run_file(config_file: Path, *, check: bool) -> int:
-    """Run the receiver that a file configures, or only check the file; return the exit code."""
+    """Run the receiver with a configuration file, or only check the file; return the exit code."""
     from xkeymsg.daemons.receiver import config, daemon  # noqa: PLC0415 - --help needs neither
 
     return start(_PROGRAM, config_file, config.load, daemon.run, check=check)

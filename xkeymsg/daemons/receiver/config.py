@@ -1,4 +1,4 @@
-"""The file of the receiver: where messages come from, and where they go when they are open."""
+"""The receiver's configuration file: routes, sinks and quarantine."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ PREFIX: Final = "XKEYMSG_RECEIVER"
 
 
 class ReceiverRoute(Section):
-    """Where messages come from, which of them are taken, and where they go."""
+    """A source of messages, the messages accepted from it, and their sink."""
 
     name: Name
-    """What logs and metrics call it."""
+    """The name in logs and metrics."""
     sink: Name
-    """Where opened messages go: the NAME of a `[sinks.NAME]`."""
+    """The sink for opened messages: the NAME of a `[sinks.NAME]`."""
     subject: Pattern | None = None
-    """A subject to listen on, wildcards as in NATS. Or else a stream and a durable."""
+    """A subject to listen on, wildcards as in NATS. Alternatively, set `stream` and `durable`."""
     queue: Subject | None = None
     """With `subject`: a queue group, whose members share the messages."""
     stream: Name | None = None
@@ -70,66 +70,67 @@ class ReceiverRoute(Section):
     durable: Name | None = None
     """With `stream`: the durable pull consumer, which workers share."""
     create_durable: Flag = False
-    """With `stream`: make the durable, for all of the stream, where it is not there."""
+    """With `stream`: create the durable, for the whole stream, if it does not exist."""
     ordered: Flag = False
-    """With `stream`: one message of a sealed subject at a time."""
+    """With `stream`: handle one message of each sealed subject at a time."""
     subjects: tuple[Pattern, ...] = ()
-    """The sealed subjects that are taken; without it what `subject` says. A stream needs it."""
+    """The sealed subjects to accept; defaults to `subject`. Required with `stream`."""
     match_wire: Flag = False
-    """Refuse messages that came on another subject than they are sealed for."""
+    """Refuse messages that arrive on a subject other than the one they are sealed for."""
     documents: Flag = False
-    """They are documents, of which this receiver sees what it may."""
+    """The messages are documents; this receiver sees the fields it may read."""
     formats: Annotated[tuple[Literal["xkm1", "xkv1"], ...], Field(min_length=1)] = ("xkm1",)
-    """Add "xkv1", with `subject` alone: it binds no subject and no time, and can be replayed."""
+    """Add "xkv1", only with `subject`: it binds neither subject nor time, and can be replayed."""
     max_age: Seconds | None = None
-    """Seconds that a message may be old when it comes; without it 300."""
+    """Maximum age of a message on arrival, in seconds; 300 by default."""
     max_in_flight: Annotated[Count, Field(le=10_000)] = 64
-    """Opened messages that wait for the sink at a time; then no more are taken."""
+    """Maximum number of opened messages waiting for the sink; at the limit, reading pauses."""
     attempts: Count = 5
-    """How often a message is offered to the sink. After that a stream's goes to quarantine; one
-    that no stream keeps is lost, and counted."""
+    """How often a message is offered to the sink. Then a message of a stream goes to quarantine;
+    any other is lost, and counted."""
     backoff: Seconds = 1.0
-    """Seconds before the second attempt, doubled with each further one."""
+    """Seconds before the second attempt, doubled for each further one."""
     backoff_most: Seconds = 60.0
     """The longest pause between attempts, in seconds."""
     patience: Seconds = 30.0
-    """With `stream`: seconds for which a message waits for a key or a peer that may yet come."""
+    """With `stream`: how long a message waits, in seconds, for a missing key or peer."""
     replay_bytes: Annotated[Count, Field(ge=1 << 16)] = 64 << 20
-    """Bytes of replay marks of admitted senders. A message older than the marks that this has room
-    for is refused as `stale`; see `xkeymsg_replay_covers_seconds`."""
+    """Memory for replay marks of admitted senders, in bytes. A message older than the marks that
+    fit is refused as `stale`; see `xkeymsg_replay_covers_seconds`."""
     replay_bytes_unadmitted: Annotated[Count, Field(ge=1 << 16)] = 1 << 20
-    """Bytes of replay marks of all other senders together."""
+    """Memory for replay marks of all other senders together, in bytes."""
     replay_pending: Annotated[Count, Field(ge=1024, le=1 << 20)] = 65_536
-    """With `stream`: messages that are remembered between opening and delivery, 400 bytes each."""
+    """With `stream`: maximum number of messages remembered between opening and delivery, 400 bytes
+    each."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what does not go together."""
+        """Yield conflicting settings."""
         if ("subject" in table) == ("stream" in table):
-            yield "subject", "expected is one of subject and stream"
+            yield "subject", "expected either subject or stream"
             return
         if "subject" in table:
             for key in table.keys() & _OF_STREAMS:
-                yield key, "goes with stream, which is not here"
+                yield key, "requires stream"
         else:
             yield from cls._of_stream(table)
         if _takes_xkv1(table) and (table.get("documents") or table.get("match_wire")):
-            yield "formats", "xkv1 has no documents, and no subject to match"
+            yield "formats", "xkv1 supports neither documents nor match_wire"
 
     @classmethod
     def _of_stream(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if "queue" in table:
-            yield "queue", "goes with subject, which is not here"
+            yield "queue", "requires subject"
         if "durable" not in table:
-            yield "durable", "missing: a stream is consumed by a durable"
+            yield "durable", "missing: stream requires a durable"
         if not table.get("subjects"):
-            yield "subjects", "missing: which sealed subjects are taken from the stream"
+            yield "subjects", "missing: list the sealed subjects to accept from the stream"
         if _takes_xkv1(table):
-            yield "formats", "xkv1 has no place in a stream: it can be replayed"
+            yield "formats", "xkv1 is not allowed in a stream: it can be replayed"
 
     @property
     def accepted(self) -> tuple[str, ...]:
-        """The sealed subjects that are taken."""
+        """The sealed subjects to accept."""
         return self.subjects or ((self.subject,) if self.subject else ())
 
 
@@ -145,82 +146,82 @@ def _takes_xkv1(table: Mapping[str, Any]) -> bool:
 
 class _Batches(Section):
     batch: Annotated[Count, Field(le=10_000)] = 1
-    """Messages that go to the sink at once, at most."""
+    """Maximum number of messages in a batch."""
     batch_bytes: Annotated[Count, Field(le=64 << 20)] = 1 << 20
-    """Bytes that they have together, at most; one message goes whatever its size."""
+    """Maximum size of a batch in bytes; a single larger message is still delivered."""
     linger: Annotated[float, Field(strict=True, ge=0, le=60, allow_inf_nan=False)] = 0.05
-    """Seconds that a batch waits to become full."""
+    """How long a batch waits to fill up, in seconds."""
     parallel: Annotated[Count, Field(le=64)] = 1
-    """Batches that are under way at a time; with more than one, order is lost."""
+    """Maximum number of batches in flight; with more than one, order is not preserved."""
 
 
 class StdoutSink(Section):
-    """One JSON object a line on stdout. When nobody reads it any more, the receiver ends."""
+    """One JSON object per line on stdout. The receiver exits when its reader goes away."""
 
     kind: Literal["stdout"]
     """`"stdout"`"""
 
 
 class FilesSink(Section):
-    """A file for each message, named by its id: whole or not there, also when it comes twice."""
+    """One file per message, named by its id, written atomically and only once."""
 
     kind: Literal["files"]
     """`"files"`"""
     folder: Folder
-    """Where to; it has to be there. Files have mode 0600."""
+    """The destination, which must exist. Files have mode 0600."""
 
 
 class CommandSink(_Batches):
-    """A process for each batch, with a JSON object a line on its stdin; exit 0 takes it."""
+    """One process per batch, with one JSON object per line on its stdin; exit 0 accepts it."""
 
     kind: Literal["command"]
     """`"command"`"""
     command: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """The program, by its whole path, and its arguments; there is no shell."""
+    """The absolute path of the program, and its arguments; no shell is used."""
     timeout: Seconds = 30.0
-    """Seconds after which it is killed, and everything that it started."""
+    """Seconds after which the process and its children are killed."""
     environment: dict[Text, str] = Field(default_factory=dict)
-    """Its environment, besides PATH, HOME, LANG and TZ: nothing else of ours."""
+    """Its environment, in addition to PATH, HOME, LANG and TZ; nothing else is inherited."""
     stderr: Literal["discard", "log"] = "discard"
-    """What becomes of its stderr. In the log it may be plaintext: what the command writes there."""
+    """What to do with its stderr. The log may then contain plaintext that the command prints."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with the program."""
+        """Yield faults of the program's path."""
         command = table.get("command")
         if not isinstance(command, list) or not command or not isinstance(command[0], str):
             return
         path = Path(command[0])
         if not path.is_absolute() or not path.is_file():
-            yield "command", "expected first is the whole path of a program that is there"
+            yield "command", "the first element must be the absolute path of an existing program"
 
 
 class HTTPSink(_Batches):
-    """A POST for each batch, a JSON object a line; an answer of 2xx takes it."""
+    """One POST per batch, with one JSON object per line; a 2xx response accepts it."""
 
     kind: Literal["http"]
     """`"http"`"""
     url: Annotated[Text, AfterValidator(check_url)]
-    """Where to: `https://`, or `http://` with 127.0.0.1 or [::1]. Redirections are not followed."""
+    """The URL: `https://`, or `http://` with 127.0.0.1 or [::1]. Redirects are not followed."""
     socket: FilePath | None = None
-    """A unix socket to connect to; the address is then what the request says."""
+    """A unix socket to connect to; `url` is then used in the request only."""
     tls_ca: FilePath | None = None
-    """The authorities to believe in the place of the system's, PEM."""
+    """The CA certificates to trust instead of the system's, PEM."""
     tls_cert: FilePath | None = None
     """A client certificate, PEM, with `tls_key`."""
     tls_key: FilePath | None = None
     """Its private key, PEM."""
     bearer_file: FilePath | None = None
-    """A file with a token for `Authorization: Bearer`, mode 0600; read anew for each request."""
+    """A file with a token for `Authorization: Bearer`, mode 0600; read for each request."""
     timeout: Seconds = 10.0
-    """Seconds that a request may take."""
+    """Maximum duration of a request, in seconds."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what does not go together."""
+        """Yield conflicting settings, and a missing httpx."""
         if ("tls_cert" in table) != ("tls_key" in table):
-            yield "tls_cert", "tls_cert and tls_key go together"
-        if find_spec("httpx") is None:  # not imported for that: 10 MB, and checking needs none
+            yield "tls_cert", "tls_cert and tls_key require each other"
+        if find_spec("httpx") is None:  # not imported: it costs 10 MB, and checking needs none
             yield "kind", f"httpx is not installed: {INSTALL}"
 
     @model_validator(mode="after")
@@ -237,34 +238,34 @@ class HTTPSink(_Batches):
 def _mapping(text: str) -> str:
     if text[:1] in "{$" or not is_written_subject(text.replace("{subject}", "x")):
         raise ValueError(
-            "expected is a subject, in which {subject} stands for the sealed one, and not first:"
-            " senders choose that"
+            "expected a subject; {subject} stands for the sealed subject, and must not come first:"
+            " the sender chooses it"
         )
     return text
 
 
 class NATSSink(PlainNatsSection):
-    """A subject on a server that may see plaintext: one of this machine, or through TLS."""
+    """A subject on a server that may see plaintext: on this machine, or over TLS."""
 
     kind: Literal["nats"]
     """`"nats"`"""
     subject: Annotated[Text, AfterValidator(_mapping)]
-    """Where to; `{subject}` in it, and not first, stands for the sealed subject."""
+    """The target; `{subject}`, not at the beginning, stands for the sealed subject."""
     jetstream: Flag = False
-    """A stream takes it, and its acknowledgement counts; it keeps a message once, by its id."""
+    """Publish to a stream and wait for its acknowledgement; the stream deduplicates by id."""
 
 
 class QuarantineSection(Section):
-    """Where messages of streams go that cannot be opened, or that the sink does not take."""
+    """The dead-letter streams for messages that cannot be opened, or that the sink refuses."""
 
     unproven: Name = "XKM_UNPROVEN"
-    """The stream for messages of which nothing is proven."""
+    """The stream for unauthenticated messages."""
     proven: Name = "XKM_PROVEN"
-    """The stream for those of admitted senders; when it is full, consuming stands still."""
+    """The stream for messages of admitted senders; when it is full, consumption pauses."""
     create: Flag = False
-    """Make these streams where they are not there."""
+    """Create these streams if they do not exist."""
     replicas: Annotated[Count, Field(le=5)] = 1
-    """On how many servers of a cluster they are made; with one, they stand still when it does."""
+    """Number of replicas in a cluster; a single replica is unavailable while its server is."""
 
 
 _Sink = Annotated[
@@ -273,10 +274,10 @@ _Sink = Annotated[
 
 
 class ReceiverConfig(Section):
-    """The file of the receiver."""
+    """The receiver's configuration."""
 
     name: Name = "receiver"
-    """What `nats micro ls` and the server's connections call it."""
+    """The name in `nats micro ls` and in the server's list of connections."""
     key: KeySection
     trust: TrustSection
     nats: NatsSection = Field(default_factory=NatsSection)
@@ -288,40 +289,40 @@ class ReceiverConfig(Section):
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
-        """Yield what does not go together: names that are there twice, or not at all."""
+        """Yield conflicting settings: duplicate or unknown names."""
         routes, sinks = table.get("route"), table.get("sinks")
         if not isinstance(routes, list) or not isinstance(sinks, Mapping):
             return
         named = [each for each in routes if isinstance(each, Mapping)]
         for name, count in Counter(str(each.get("name")) for each in named).items():
             if count > 1 and name != "None":
-                yield "route", f"expected is another name for each: {count} are called {name!r}"
+                yield "route", f"names must be unique: {count} routes are called {name!r}"
         trust = table.get("trust")
         if isinstance(trust, Mapping) and trust.get("require_signature") is True:
             for each in filter(_takes_xkv1, named):
-                yield "route", f"{each.get('name')!r} takes xkv1, which has no signature to require"
+                yield "route", f"{each.get('name')!r} accepts xkv1, which cannot be signed"
         yield from _of_sinks(routes, sinks)
 
 
 def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
-    """Yield sinks to which no route leads, and what leads to none."""
+    """Yield unknown sinks, and sinks that no route uses."""
     used = set()
     for number, route in enumerate(routes):
         sink = route.get("sink") if isinstance(route, Mapping) else None
         if isinstance(sink, str):
             used.add(sink)
             if sink not in sinks:
-                expected = ", ".join(map(str, sinks))
-                yield ("route", number, "sink"), f"there is no such sink; expected is {expected}"
+                known = ", ".join(map(str, sinks))
+                yield ("route", number, "sink"), f"unknown sink; expected one of {known}"
     for name in sorted(sinks.keys() - used):
-        yield "sinks", f"no route leads to {name!r}: expected is one that does"
+        yield "sinks", f"no route uses {name!r}"
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig:
-    """Read the receiver's file.
+    """Read the receiver's configuration file.
 
     Raises:
-        ConfigurationError: If anything is wrong with it; has a line for each thing.
+        ConfigurationError: If it is invalid; the error has one line per fault.
     """
     if environ is None:
         return load_config(ReceiverConfig, path, prefix=PREFIX)

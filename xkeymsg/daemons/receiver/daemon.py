@@ -1,4 +1,4 @@
-"""The receiver as a daemon: everything that its file names, put together."""
+"""The receiver daemon: sinks, routes and upkeep, as configured."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Worker = SubjectRoute | StreamRoute
 
 
 def run(config: ReceiverConfig) -> int:
-    """Run the receiver to its end and return the exit code."""
+    """Run the receiver until it stops; return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
     health = Health("connected", "peers", "key", "self-test", "subscribed", "served", "quarantine")
@@ -63,7 +63,7 @@ class _Receiver:
         self._endpoints: list[Endpoint] = []
 
     async def work(self, life: Lifecycle) -> None:
-        """Set everything up, work until it is time to stop, and finish."""
+        """Set up, run until stopped, and finish."""
         config, log = self._config, self._log
         self._identity = DaemonIdentity(config.key)
         self._senders = load_senders(config.trust)
@@ -97,16 +97,16 @@ class _Receiver:
             log.info("stopped")
 
     def _warn(self) -> None:
-        """Say aloud what the file allows."""
+        """Log a warning for each risky setting."""
         if self._config.trust.anyone:
             self._log.warning("any sender is admitted")
         for route in self._config.route:
             if "xkv1" in route.formats:
-                why = "it binds no subject and no time, and can be replayed"
-                self._log.warning("xkv1 is taken", route=route.name, why=why)
+                why = "it binds neither subject nor time, and can be replayed"
+                self._log.warning("xkv1 is accepted", route=route.name, why=why)
 
     async def _begin(self, link: Link, life: Lifecycle, stack: contextlib.AsyncExitStack) -> None:
-        """Open sinks, subscribe, and answer; nothing is taken before all of it stands."""
+        """Open the sinks, subscribe, and answer requests; no message is read before that."""
         config = self._config
         outlets = {name: await self._open_sink(name, life, stack) for name in config.sinks}
         if any(route.stream for route in config.route):
@@ -119,7 +119,7 @@ class _Receiver:
             else:
                 await worker.begin(link)
             self._workers.append(worker)
-        await link.confirm()  # or the server does not permit a subscription
+        await link.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
         if config.observe.micro:
             service = MicroService(
@@ -169,7 +169,7 @@ class _Receiver:
             case CommandSink():
                 sink = Command(section, self._log)
             case HTTPSink():
-                from xkeymsg.daemons.receiver.sinks.http import HTTP  # noqa: PLC0415 - 10 MB for who needs it
+                from xkeymsg.daemons.receiver.sinks.http import HTTP  # noqa: PLC0415 - costs 10 MB
 
                 sink = HTTP(section)
         if isinstance(section, CommandSink | HTTPSink):
@@ -181,13 +181,13 @@ class _Receiver:
         return outlet
 
     async def _run(self, life: Lifecycle) -> None:
-        """Work until it is time to stop, then until all that was accepted is done with."""
+        """Run until stopped, then until every accepted message is settled."""
         tasks = {asyncio.create_task(worker.run()) for worker in self._workers}
         stopping = asyncio.create_task(life.stopping.wait())
         try:
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in tasks:
-                if task.done():  # it ends by itself only when it cannot go on
+                if task.done():  # a route ends by itself only if it cannot continue
                     life.fail(task.exception() or ConfigurationError("a route has ended"))
             if life.error is None:
                 self._log.info("stopping")
@@ -199,7 +199,7 @@ class _Receiver:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    # --- what happens meanwhile -------------------------------------------------------------------
+    # --- ticks and reloads ------------------------------------------------------------------------
 
     def _tick(self, link: Link) -> None:
         connected = link.state == "connected"
@@ -213,7 +213,7 @@ class _Receiver:
             worker.tick()
         if isinstance(self._senders, PeersFile):
             self._upkeep.reloaded("peers", self._senders.reload, quiet=True)
-        self._metrics.ready.set(self._health.ready)  # of all that was found out here
+        self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _reload(self) -> None:
         if isinstance(self._senders, PeersFile):

@@ -1,6 +1,6 @@
 """Reports of a route: to the log, to metrics, and to `nats micro`.
 
-The line of a refused message has its code and nothing else of it: all of it is a stranger's.
+The log line of a refused message shows its code and nothing else: its content is untrusted.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ __all__ = ("ReceiverReporter",)
 
 
 class ReceiverReporter(Reporter):
-    """Tells what happens on one route."""
+    """Reports what happens on one route."""
 
     def opened(self, seconds: float) -> None:
-        """A message was opened."""
+        """Report an opened message."""
         self.metrics.opened.inc()
         self.metrics.open_time.observe(seconds)
 
     def refused(self, error: BaseException) -> None:
-        """A message was not opened."""
+        """Report a refused message."""
         code = code_of(error)
         self.metrics.refused(code)
         self.failed(code)
@@ -30,13 +30,13 @@ class ReceiverReporter(Reporter):
         self.log.often("warning", "refused", "route", "code", route=self.route, code=code, **fields)
 
     def not_delivered(self, error: DeliveryError) -> None:
-        """An attempt has failed; another may follow."""
+        """Report a failed attempt; another may follow."""
         self.metrics.failures.inc()
         why = str(error)
         self.log.often("warning", "not delivered", "route", "why", route=self.route, why=why)
 
     def lost(self, error: DeliveryError) -> None:
-        """The last attempt has failed, and nobody keeps the message."""
+        """Report a message that is lost: the last attempt failed, and no stream keeps it."""
         self.metrics.lost.inc()
         self.failed(error.code)
         self.log.often("error", "lost", "route", "why", route=self.route, why=str(error))

@@ -1,4 +1,4 @@
-"""RouteScope the messages of one route: one replay scope, which survives a change of keys."""
+"""The replay scope of one route, which survives a key change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _XKV1: Final = b"xkv1"
 
 
 class RouteScope:
-    """Opens the messages of a route, and says how long that took."""
+    """Opens the messages of a route, and reports how long that took."""
 
     def __init__(
         self,
@@ -36,17 +36,17 @@ class RouteScope:
         require_signature: bool = False,
         on_opened: Callable[[float], None] = lambda _: None,
     ) -> None:
-        """Take what the configuration says.
+        """Initialize the scope.
 
         Args:
-            route: Which messages are taken.
-            keys: Whose they are.
-            senders: ClientTrust they may come from.
-            require_signature: Whether to refuse what is not signed.
-            on_opened: Told how long it took, in seconds, of each one that opened.
+            route: Which messages to accept.
+            keys: The recipient's keys.
+            senders: Who may send.
+            require_signature: Whether to refuse unsigned messages.
+            on_opened: Called for each opened message with the duration in seconds.
 
         Raises:
-            ConfigurationError: If these do not go together.
+            ConfigurationError: If the arguments conflict.
         """
         limits = Limits(
             replay_bytes=route.replay_bytes,
@@ -56,7 +56,7 @@ class RouteScope:
         if route.max_age is not None:
             limits = replace(limits, max_age=timedelta(seconds=route.max_age))
         self.max_age = limits.max_age.total_seconds()
-        """How old a message may be when it comes, in seconds."""
+        """Maximum age of a message on arrival, in seconds."""
         self._scope = OpeningScope(
             keys,
             ClientTrust(senders),
@@ -68,11 +68,11 @@ class RouteScope:
             limits=limits,
         )
         self.large = self._scope.large
-        """Bytes from which a message is opened in a thread."""
+        """Size in bytes from which a message is opened in a thread."""
         self._on_opened = on_opened
 
     def rekey(self, keys: Keyring) -> None:
-        """Take other keys of the same reader."""
+        """Use other keys of the same recipient."""
         self._scope.rekey(keys)
 
     def open(self, raw: Raw, position: StreamPosition | None = None) -> Message:
@@ -91,7 +91,7 @@ class RouteScope:
         self._scope.settle(message, handled=handled)
 
     def release(self, message: Message) -> None:
-        """Leave a message of a stream pending, out of the sink's hands."""
+        """Leave a message of a stream pending; the sink no longer has it."""
         self._scope.release(message)
 
     def replay_state(self) -> ReplayState:
@@ -99,7 +99,7 @@ class RouteScope:
         return self._scope.replay_state()
 
     def read(self, raw: Raw) -> Record:
-        """Open a message that no stream keeps, and make a record of it.
+        """Open a message outside a stream, and make a record of it.
 
         Raises:
             XKeyMsgError: If it cannot be opened.

@@ -1,4 +1,4 @@
-"""A route that consumes a stream: what the sink has taken is acknowledged, and nothing else."""
+"""A route that consumes a stream; only messages that the sink accepted are acknowledged."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from xkeymsg.transport.raw import Raw
 __all__ = ("StreamRoute", "prepare_quarantine")
 
 _PATIENCE: Final = 0.8
-"""The part of the time to stop after which what the sink has not taken is given back."""
+"""The fraction of the drain time after which undelivered messages are returned to the stream."""
 
 
 async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
-    """Make the quarantine's streams, or see that they are there.
+    """Create the quarantine streams, or check that they exist.
 
     Raises:
-        DeliveryError: If they are not.
+        DeliveryError: If they do not.
     """
     api, section = API(link, timeout=config.nats.timeout), config.quarantine
     if section.create:
@@ -44,8 +44,8 @@ async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
         try:
             await api.request(f"STREAM.INFO.{name}")
         except DeliveryError as error:
-            hint = "; quarantine.create makes it" if error.err_code == STREAM_NOT_FOUND else ""
-            raise DeliveryError(f"the quarantine stream {name}: {error}{hint}") from None
+            hint = "; set quarantine.create" if error.err_code == STREAM_NOT_FOUND else ""
+            raise DeliveryError(f"quarantine stream {name}: {error}{hint}") from None
 
 
 class _Scope:
@@ -94,15 +94,15 @@ class StreamRoute:
         self._blocked = False
 
     async def begin(self, link: Link, keys: Keyring) -> None:
-        """Look the durable up.
+        """Look up the durable.
 
         Raises:
-            ConfigurationError: If it cannot serve.
-            DeliveryError: If it is not there, or the server refuses or does not answer.
+            ConfigurationError: If it is not suitable.
+            DeliveryError: If it does not exist, or the server refuses or does not answer.
         """
         route = self._route
         if route.stream is None or route.durable is None:
-            raise ConfigurationError("a stream is consumed by a durable")
+            raise ConfigurationError("stream requires a durable")
         api = API(link, timeout=self._config.nats.timeout)
         create = DurableOptions() if route.create_durable else None
         durable = await find_durable(api, route.stream, route.durable, create)
@@ -136,37 +136,37 @@ class StreamRoute:
         return _Scope(self._opening, self._report)
 
     def rekey(self, keys: Keyring) -> None:
-        """Use other keys of the same reader."""
+        """Use other keys of the same recipient."""
         self._opening.rekey(keys)
 
     async def run(self) -> None:
-        """Work until `stop`, and then until all that was accepted is done with.
+        """Run until `stop`, then until every accepted message is settled.
 
         Raises:
-            XKeyMsgError: If the stream or the durable is gone, or the link closed.
+            XKeyMsgError: If the stream or the durable was deleted, or the link was closed.
         """
         assert self._consumer is not None  # noqa: S101 - `begin` was called
         await self._consumer.run()
 
     async def stop(self) -> None:
-        """Take no more."""
+        """Fetch no more messages."""
         if self._consumer is not None:
             self._consumer.stop()
 
     def tick(self) -> None:
-        """Report the messages in flight, and the replay memory."""
+        """Report messages in flight and the replay memory."""
         self._report.remembered(self._opening.replay_state(), self._opening.max_age)
         if self._consumer is not None:
             self._report.metrics.in_flight.set(self._consumer.held)
 
     @property
     def is_blocked(self) -> bool:
-        """Whether consuming stands still because the quarantine takes nothing."""
+        """Whether consumption is paused because the quarantine accepts nothing."""
         return self._blocked
 
     @property
     def is_unserved(self) -> bool:
-        """Whether the durable gives nothing."""
+        """Whether the durable delivers nothing."""
         return self._consumer is not None and self._consumer.is_unserved
 
     async def _handle(self, message: Message) -> None:

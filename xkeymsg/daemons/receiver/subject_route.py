@@ -1,4 +1,4 @@
-"""A route that listens on a subject: what comes is opened, in order, and offered to the sink."""
+"""A route that listens on a subject; messages are opened in order and offered to the sink."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ("SubjectRoute",)
 
 
 class SubjectRoute:
-    """Takes messages as long as there is room for them; what waits is the connection's to bound."""
+    """Reads messages while fewer than `max_in_flight` are pending; the link bounds the backlog."""
 
     def __init__(
         self, route: ReceiverRoute, opening: RouteScope, outlet: Outlet, report: ReceiverReporter
@@ -34,18 +34,18 @@ class SubjectRoute:
         self._dropped = 0
 
     async def begin(self, link: Link) -> None:
-        """Subscribe; the link's `confirm` says whether the server permits it.
+        """Subscribe; the link's `confirm` raises if the server refuses it.
 
         Raises:
             ConnectionFailedError: If the link is closed.
         """
-        assert self._route.subject is not None  # noqa: S101 - the configuration's word
+        assert self._route.subject is not None  # noqa: S101 - checked by the configuration
         self._subscription = await link.subscribe(
             self._route.subject, queue=self._route.queue or ""
         )
 
     async def run(self) -> None:
-        """Work until `stop`, and then until all that was accepted is done with."""
+        """Run until `stop`, then until every accepted message is settled."""
         assert self._subscription is not None  # noqa: S101 - `begin` was called
         try:
             async for raw in self._subscription:
@@ -58,16 +58,16 @@ class SubjectRoute:
                 task.cancel()
 
     async def stop(self) -> None:
-        """Take no more; `run` ends when what came before is done with."""
+        """Read no more; `run` ends when earlier messages are settled."""
         if self._subscription is not None:
             await self._subscription.drain()
 
     def rekey(self, keys: Keyring) -> None:
-        """Use other keys of the same reader."""
+        """Use other keys of the same recipient."""
         self._opening.rekey(keys)
 
     def tick(self) -> None:
-        """Count messages without room, and report the replay memory."""
+        """Count dropped messages, and report the replay memory."""
         self._report.remembered(self._opening.replay_state(), self._opening.max_age)
         if self._subscription is None or self._subscription.dropped == self._dropped:
             return
@@ -83,7 +83,7 @@ class SubjectRoute:
                 record = self._opening.read(raw)
             else:
                 record = await asyncio.to_thread(self._opening.read, raw)
-        except Exception as error:  # noqa: BLE001 - no message ends this
+        except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._room.release()
             self._report.refused(error)
             return

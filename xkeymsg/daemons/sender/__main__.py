@@ -1,4 +1,4 @@
-"""`xkeymsg-sender`: the command is in `command`."""
+"""Entry point of `xkeymsg-sender`."""
 
 from __future__ import annotations
 

@@ -13,15 +13,16 @@ _PROGRAM = "sender"
 
 @daemon_command(_PROGRAM)
 def command(*, config_file: Path, check: bool) -> int:
-    """Seal what comes from files or from a trusted NATS server, and publish it.
+    """Seal messages from files or from a trusted NATS server, and publish them.
 
-    It is a daemon, or a job that ends with its files: docs/sender.md explains the configuration.
+    It runs as a daemon, or as a job that ends with its files; docs/sender.md explains the
+    configuration.
     """
     return run_file(config_file, check=check)
 
 
 def run_file(config_file: Path, *, check: bool) -> int:
-    """Run the sender that a file configures, or only check the file; return the exit code."""
+    """Run the sender with a configuration file, or only check the file; return the exit code."""
     from xkeymsg.daemons.sender import daemon  # noqa: PLC0415 - --help does not need it
 
     return start(_PROGRAM, config_file, daemon.load, daemon.run, check=check)

@@ -1,4 +1,4 @@
-"""The file of the sender: where messages come from, for whom they are sealed, and where they go."""
+"""The sender's configuration file: sources, recipients and outputs of each route."""
 
 from __future__ import annotations
 
@@ -56,21 +56,19 @@ _RESERVED: Final = "xkm-"
 
 def _readable(path: Path) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise ValueError(
-            f"{path}: expected is a regular file that can be read; a pipe is for stdin"
-        )
+        raise ValueError(f"{path}: expected a readable regular file; use stdin for a pipe")
     return path
 
 
 def _taken(name: str) -> str:
     if not _HEADER.fullmatch(name) or name.lower().startswith(_RESERVED):
-        raise ValueError('expected is the name of a header, not "xkm-…"; or "*" for all')
+        raise ValueError('expected a header name, or "*" for all; "xkm-…" is reserved')
     return name
 
 
 def _header(name: str) -> str:
     if name.lower().startswith(_RESERVED):
-        raise ValueError('expected is another name: "xkm-…" is reserved')
+        raise ValueError('"xkm-…" is reserved: choose another name')
     return name
 
 
@@ -78,96 +76,97 @@ Lines = Annotated[FilePath, AfterValidator(_readable)]
 
 
 class SenderKeySection(KeySection):
-    """The sender's own key, and with what it signs."""
+    """The sender's own key, and its signing key."""
 
     signer: SignerPath | None = None
-    """A file with the user's seed `SU…`, or a `.creds` file: sign every message with it."""
+    """A file with the user's seed `SU…`, or a `.creds` file, to sign every message with."""
 
 
 class PeersSection(Section):
-    """Whom names stand for."""
+    """The peers that names refer to."""
 
     peers: PeersPath
     """A file of peers (`xkeymsg peers add`); read again on SIGHUP, and when it changes."""
 
 
 class SenderRoute(Section):
-    """Where messages come from, for whom they are sealed, and where they go."""
+    """A source of messages, their recipients, and their output."""
 
     name: Name
-    """What logs and metrics call it. A stream knows messages by it too: keep it."""
+    """The name in logs and metrics. Message ids depend on it: do not change it."""
     stdin: Flag = False
-    """Take the lines of stdin, a message each. One of stdin, files, subject, and stream."""
+    """Read stdin, one message per line. Set exactly one of stdin, files, subject and stream."""
     files: tuple[Lines, ...] = ()
-    """Take the lines of these files, one file after another."""
+    """Read these files one after another, one message per line."""
     state: Folder | None = None
-    """With `files`: a folder in which to note how far they are sent, so that the next run goes on
-    from there."""
+    """With `files`: a folder to record the progress in, so that the next run continues there."""
     subject: Pattern | None = None
-    """A subject of `[source]` to listen on, wildcards as in NATS. With `stream`: what `to` refers
-    to."""
+    """A subject of `[source]` to listen on, wildcards as in NATS. With `stream`: the pattern that
+    `to` refers to."""
     queue: Subject | None = None
-    """With `subject` alone: a queue group, whose members share the messages."""
+    """With `subject` and without `stream`: a queue group, whose members share the messages."""
     stream: Name | None = None
     """A JetStream stream of `[source]` to consume."""
     durable: Name | None = None
     """With `stream`: the durable pull consumer, which workers share."""
     create_durable: Flag = False
-    """With `stream`: make the durable, for `subject`, where it is not there."""
+    """With `stream`: create the durable, for `subject`, if it does not exist."""
     on_refused: Literal["keep", "terminate"] = "keep"
-    """With `stream`: what becomes of a message that cannot be sealed. Kept, it is offered again for
-    ever; terminated, after `attempts`, and it stays in the stream."""
+    """With `stream`: what to do with a message that cannot be sealed. `"keep"` retries it forever;
+    `"terminate"` gives up after `attempts` and leaves it in the stream."""
     to: Text
-    """The subject to seal for and send to. `{1}` is what the first `*` of `subject` stands for,
-    `{>}` what `>` does, `{subject}` all of it; not first."""
+    """The subject to seal for and publish to. `{1}` is the match of the first `*` of `subject`,
+    `{>}` that of `>`, `{subject}` the whole subject; none of them may come first."""
     recipients: tuple[Text, ...] = ()
-    """For whom: names of peers, and `perm:NAME` for all who hold a permission."""
+    """The recipients: names of peers, and `perm:NAME` for all holders of a permission."""
     policy: PolicyPath | None = None
-    """The messages are documents in JSON, of which this says who may see what. In the place of
+    """The messages are JSON documents; this file says who may read which fields. Instead of
     `recipients`."""
     readers: dict[Text, tuple[Text, ...]] = Field(default_factory=dict)
-    """With `policy`: who holds each permission, in the place of `perm:NAME`."""
+    """With `policy`: the holders of each permission, instead of `perm:NAME`."""
     numbers: Literal["float", "exact"] = "float"
     """With `policy`: `"exact"` keeps all digits of numbers with a fraction or an exponent, as
-    Decimals. As floats, digits may change, which is counted."""
+    Decimals. With `"float"`, digits may change; such numbers are counted."""
     format: Literal["xkm1", "xkv1"] = "xkm1"
-    """`"xkv1"` for one recipient that knows nothing else: it binds no subject and no time."""
+    """`"xkv1"` for a single recipient that does not support xkm1: it binds neither subject nor
+    time."""
     headers: dict[Annotated[Text, AfterValidator(_header)], str] = Field(default_factory=dict)
     """Headers to seal with each message."""
     take_headers: tuple[Annotated[Text, AfterValidator(_taken)], ...] = ("*",)
-    """Headers of the source's messages that are sealed with them; `"*"` is all but `Nats-…`. The
-    others go nowhere."""
+    """Headers of the source's messages to seal with them; `"*"` is all but `Nats-…`. The others are
+    dropped."""
     content_type: Text | None = None
     """A media type, sealed with each message."""
     expires: Seconds | None = None
     """Seconds from sealing after which receivers refuse a message."""
     padding: Flag = False
-    """Hide the exact length, for up to 12 % more."""
+    """Hide the exact length, at a cost of up to 12 % more bytes."""
     output: Literal["core", "jetstream"]
-    """`"jetstream"`: a stream has to take each message, and its acknowledgement counts. `"core"`:
-    that of the server, for whoever listens now."""
+    """`"jetstream"`: publish to a stream and wait for its acknowledgement. `"core"`: publish to
+    current subscribers and wait for the server."""
     max_in_flight: Annotated[Count, Field(le=10_000)] = 256
-    """Messages that may wait for their acknowledgement; then no more are taken."""
+    """Maximum number of messages waiting for acknowledgement; at the limit, reading pauses."""
     attempts: Count = 5
-    """How often a message is tried that has no stream behind it. A stream's is tried for ever."""
+    """How often to try a message from stdin, files or a subject. One from a stream is retried
+    forever."""
     backoff: Seconds = 1.0
-    """Seconds before the second attempt, doubled with each further one."""
+    """Seconds before the second attempt, doubled for each further one."""
     backoff_most: Seconds = 30.0
     """The longest pause between attempts, in seconds."""
 
     @property
     def pattern(self) -> str | None:
-        """What the source's subjects match; None where there are none."""
+        """The pattern that the source's subjects match; None for lines."""
         if self.stdin or self.files:
             return None
         return self.subject or ">"
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what does not go together."""
+        """Yield conflicting settings."""
         source = _source_of(table)
         if source is None:
-            yield "", f"expected is one source of {', '.join(_SOURCES)}"
+            yield "", f"expected exactly one source: {', '.join(_SOURCES)}"
         else:
             yield from _of_source(table, source)
         yield from _of_readers(table)
@@ -190,26 +189,26 @@ def _of_source(table: Mapping[str, Any], source: str) -> Iterator[tuple[str, str
     for owner, keys in belongs.items():
         for key in keys:
             if key in table and owner != source:
-                yield key, f"goes with {owner}, and messages are from {source}"
+                yield key, f"requires {owner}, but the source is {source}"
     if source in ("stdin", "files") and "take_headers" in table:
         yield "take_headers", "lines have no headers"
     if source == "stream":
         if "durable" not in table:
-            yield "durable", "missing: a stream is consumed by a durable"
+            yield "durable", "missing: stream requires a durable"
         if table.get("output") == "core":
-            yield "output", "expected is \"jetstream\": only a stream's word lets go of a stream's"
+            yield "output", 'stream requires "jetstream": messages need an acknowledgement'
 
 
 def _of_readers(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if ("policy" in table) == bool(table.get("recipients")):
-        yield "recipients", "expected is one of recipients and policy"
+        yield "recipients", "expected either recipients or policy"
     for key in ("readers", "numbers"):
         if key in table and "policy" not in table:
-            yield key, "goes with policy, which is not here"
+            yield key, "requires policy"
     if table.get("format") == "xkv1":
         for key in ("policy", "headers", "content_type", "expires", "padding"):
             if table.get(key):
-                yield key, "xkv1 has none"
+                yield key, "not supported by xkv1"
 
 
 def _of_mapping(table: Mapping[str, Any], source: str | None) -> Iterator[tuple[str, str]]:
@@ -224,10 +223,10 @@ def _of_mapping(table: Mapping[str, Any], source: str | None) -> Iterator[tuple[
 
 
 class SenderConfig(Section):
-    """The file of the sender."""
+    """The sender's configuration."""
 
     name: Name = "sender"
-    """What `nats micro ls` and the server's connections call it."""
+    """The name in `nats micro ls` and in the server's list of connections."""
     key: SenderKeySection
     trust: PeersSection
     nats: NatsSection = Field(default_factory=NatsSection)
@@ -238,28 +237,28 @@ class SenderConfig(Section):
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Yield what does not go together."""
+        """Yield conflicting settings."""
         routes = table.get("route")
         if not isinstance(routes, list):
             return
         named = [each for each in routes if isinstance(each, Mapping)]
         for name, count in Counter(str(each.get("name")) for each in named).items():
             if count > 1 and name != "None":
-                yield "route", f"expected is another name for each: {count} are called {name!r}"
+                yield "route", f"names must be unique: {count} routes are called {name!r}"
         if sum(each.get("stdin") is True for each in named) > 1:
-            yield "route", "there is one stdin, and more than one route takes it"
+            yield "route", "more than one route reads stdin"
         remote = any(_source_of(each) in ("subject", "stream") for each in named)
         if remote and "source" not in table:
-            yield "source", "missing: the server with the messages of subject and stream"
+            yield "source", "missing: the server to read subject and stream from"
         if "source" in table and not remote:
-            yield "source", "no route takes messages from it"
+            yield "source", "no route reads from it"
         yield from _circles(table, named)
 
 
 def _circles(
     table: Mapping[str, Any], routes: list[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the routes that would take what another, or they themselves, have sent."""
+    """Yield the routes that would receive messages sent by a route of the same file."""
     source, nats = table.get("source"), table.get("nats", {})
     if not isinstance(source, Mapping) or not isinstance(nats, Mapping):
         return
@@ -278,8 +277,8 @@ def _circles(
             if to is not None and overlap(to, pattern):
                 yield (
                     "route",
-                    f"{taker.get('name')!r} would take what {giver.get('name')!r} has sent to the"
-                    " same server",
+                    f"{taker.get('name')!r} would receive the messages that {giver.get('name')!r}"
+                    " sends to the same server",
                 )
 
 
@@ -294,10 +293,10 @@ def _pattern_of(route: Mapping[str, Any]) -> str | None:
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> SenderConfig:
-    """Read the sender's file.
+    """Read the sender's configuration file.
 
     Raises:
-        ConfigurationError: If anything is wrong with it; has a line for each thing.
+        ConfigurationError: If it is invalid; the error has one line per fault.
     """
     given = os.environ if environ is None else environ
     return load_config(SenderConfig, path, prefix=PREFIX, environ=given)

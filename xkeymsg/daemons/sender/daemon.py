@@ -1,4 +1,4 @@
-"""The sender as a daemon: everything that its file names, put together."""
+"""The sender daemon: sources, routes and upkeep, as configured."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _SOURCE: Final = "source connected"
 
 
 def run(config: SenderConfig) -> int:
-    """Run the sender to its end and return the exit code."""
+    """Run the sender until it stops; return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("sender"), Metrics()
     remote = (_SOURCE,) if config.source is not None else ()
@@ -59,10 +59,11 @@ def run(config: SenderConfig) -> int:
 
 
 def load(path: Path) -> SenderConfig:
-    """Read the sender's file, and check, without a network, that each route could seal.
+    """Read the sender's configuration file, and check offline that each route can seal.
 
     Raises:
-        ConfigurationError: If the file is invalid, or a route could not seal; has a line for each.
+        ConfigurationError: If the file is invalid, or a route cannot seal; the error has one line
+            per fault.
     """
     config = load_file(path)
     peers = PeersFile(config.trust.peers)
@@ -79,7 +80,7 @@ def load(path: Path) -> SenderConfig:
 
 
 def _author(config: SenderConfig, identity: DaemonIdentity) -> Author:
-    """Return with what to seal.
+    """Return the key pair, signer and user to seal with.
 
     Raises:
         XKeyMsgError: If the signer's file cannot be used.
@@ -102,14 +103,14 @@ class _Sender:
         self._rules = RuleCounts(metrics.registry)
 
     async def work(self, life: Lifecycle) -> None:
-        """Set everything up, work until it is time to stop, or all is sent, and finish."""
+        """Set up, run until stopped or until everything is sent, and finish."""
         config, log = self._config, self._log
         self._identity = DaemonIdentity(config.key)
         self._peers = PeersFile(config.trust.peers)
         self_test(self._identity.keyring)
         for condition in ("peers", "key", "self-test", "sending"):
             self._health.set(condition, True)
-        # Of the key at the start: what was named by it keeps its name until the end.
+        # Derived from the initial key: message ids stay the same after a key change.
         self._names_key = self._identity.keyring.active.derive(LABEL)
         async with contextlib.AsyncExitStack() as stack:
             where = stack.enter_context(
@@ -140,7 +141,7 @@ class _Sender:
         section = self._config.source
         if section is None:
             return None
-        # A stream's routes have an inbox alone, without which they do not begin.
+        # Stream routes subscribe to an inbox only, and fail to begin without it.
         subjects = [r.subject for r in self._config.route if r.subject and not r.stream]
         note = partial(self._upkeep.note, condition=_SOURCE, subjects=subjects)
         options = section.options(self._config.name)
@@ -149,7 +150,7 @@ class _Sender:
     async def _begin(
         self, link: Link, source: Link | None, stack: contextlib.AsyncExitStack
     ) -> None:
-        """Make the routes and subscribe; nothing is taken before all of it stands."""
+        """Make the routes and subscribe; no message is read before that."""
         config = self._config
         core = CoreOutput(link)
         stack.push_async_callback(core.close)
@@ -170,7 +171,7 @@ class _Sender:
                 await self._advise(route, worker)
             self._workers.append(worker)
         if source is not None:
-            await source.confirm()  # or the server does not permit a subscription
+            await source.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
         if config.observe.micro:
             service = MicroService(config.name, version(), "seals messages", endpoints)
@@ -207,7 +208,7 @@ class _Sender:
         return LinesSource(pipeline, names, on_progress=self._bar(route, stack))
 
     async def _advise(self, route: SenderRoute, worker: StreamSource) -> None:
-        """Say where a sender that is killed would be noticed: by a message that is there twice."""
+        """Warn of target streams in which a killed sender could leave duplicates."""
         api = API(self._link, timeout=self._config.nats.timeout)
         pattern = SubjectMap(route.pattern, route.to).pattern
         for stream, window in (await short_windows(api, pattern, 2 * worker.ack_wait)).items():
@@ -220,7 +221,7 @@ class _Sender:
             )
 
     def _bar(self, route: SenderRoute, stack: contextlib.AsyncExitStack) -> Callable[[int], object]:
-        """Show a bar for files, where a person looks on; one, for the first of such routes."""
+        """Show a progress bar on a terminal, for the first route with files."""
         first = next((each for each in self._config.route if each.files), None)
         if route is not first or not sys.stderr.isatty():
             return lambda _: None
@@ -230,7 +231,7 @@ class _Sender:
         return bar.update
 
     async def _run(self, life: Lifecycle) -> None:
-        """Work until it is time to stop, then until all that was accepted is done with."""
+        """Run until stopped, then until every accepted message is settled."""
         tasks = {asyncio.create_task(worker.run()): worker for worker in self._workers}
         stopping = asyncio.create_task(life.stopping.wait())
         working: set[asyncio.Task[None]] = set(tasks)
@@ -254,7 +255,7 @@ class _Sender:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, worker: Worker, error: BaseException | None, life: Lifecycle) -> None:
-        """Go on with the other routes where lines could not; without another, end."""
+        """Record the error of a lines route, and go on; the end of any other route is fatal."""
         if worker.ends:
             if error is not None:
                 self._stuck = self._stuck or error
@@ -263,7 +264,7 @@ class _Sender:
             life.fail(error or ConfigurationError("a route has ended"))
 
     def _finish(self, life: Lifecycle) -> None:
-        """Say how lines fared: who gave them to be sent has an end to look at."""
+        """Log the totals of each lines route; fail if anything was not sent."""
         if self._stuck is not None:
             life.fail(self._stuck)
         for worker, report in zip(self._workers, self._reports, strict=True):
@@ -273,7 +274,7 @@ class _Sender:
                 if report.unsent:
                     life.fail(DeliveryError(f"{report.route}: {report.unsent} not sent"))
 
-    # --- what happens meanwhile -------------------------------------------------------------------
+    # --- ticks and reloads ------------------------------------------------------------------------
 
     def _tick(self, link: Link, source: Link | None) -> None:
         connected = link.state == "connected"
@@ -291,7 +292,7 @@ class _Sender:
         if self._upkeep.reloaded("peers", self._peers.reload, quiet=True):
             self._mended()
         self._health.set("peers", self._peers.error is None)
-        self._metrics.ready.set(self._health.ready)  # of all that was found out here
+        self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _reload(self) -> None:
         self._upkeep.reloaded("peers", partial(reload_peers, self._peers))
@@ -302,7 +303,7 @@ class _Sender:
         self._mended()
 
     def _reload_key(self) -> bool:
-        _author(self._config, self._identity)  # the signer's file, before anything changes
+        _author(self._config, self._identity)  # check the signer's file before changing anything
         changed = self._identity.reload()
         author = _author(self._config, self._identity)
         for sealing in self._sealings.values():

@@ -1,6 +1,6 @@
-"""Where sealed messages go; the only module of the sender that publishes.
+"""Outputs for sealed messages; the only module of the sender that publishes.
 
-An output takes `Sealed` values alone. What it is given otherwise, it refuses.
+An output accepts `Sealed` values only, and refuses anything else.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ __all__ = ("CoreOutput", "Output", "StreamOutput")
 
 _BATCH: Final = 256
 _TIMEOUT: Final = 10.0
-"""Seconds for a stream's acknowledgement, in which the same bytes are sent again."""
+"""Seconds to wait for a stream's acknowledgement; the same bytes are sent again meanwhile."""
 
 
 class Output(Protocol):
-    """Where sealed messages go."""
+    """A destination of sealed messages."""
 
     async def send(self, sealed: Sealed, name: str | None = None) -> None:
-        """Return when it is taken.
+        """Send a message; return when it is accepted.
 
         Args:
-            sealed: What to send.
-            name: By what a stream knows it, if that is to be the same as an earlier process'.
+            sealed: The message.
+            name: Its id for deduplication, if an earlier process may have sent it.
 
         Raises:
-            DeliveryError: If it was not taken, as far as is known.
-            ConflictError: If a stream keeps another message under its name.
-            PayloadTooLargeError: If the server would not take it.
+            DeliveryError: If it was not accepted, as far as is known.
+            ConflictError: If a stream keeps another message with the same id.
+            PayloadTooLargeError: If it exceeds the server's limit.
             ConnectionFailedError: If the connection is closed.
         """
 
     async def close(self) -> None:
-        """End; what waits fails."""
+        """Stop; waiting messages fail."""
 
 
 def _check(sealed: Sealed) -> None:
-    """Refuse whatever is not sealed: types are hints, and this is a promise."""
+    """Refuse anything but `Sealed`: type hints are not enforced, and plaintext must not leave."""
     if type(sealed) is not Sealed:
-        raise TypeError(f"an output takes what is Sealed, not {type(sealed).__name__}")
+        raise TypeError(f"an output takes Sealed, not {type(sealed).__name__}")
 
 
 class _Waiting(NamedTuple):
@@ -57,11 +57,11 @@ class _Waiting(NamedTuple):
 
 
 class CoreOutput:
-    """A server, for whoever listens: its answer to a PING says that it has read what came before.
+    """Core NATS, for current subscribers: the server's PONG confirms what was published before it.
 
-    One for a whole connection: what the server refuses it says by the way, of no message in
-    particular. So of a batch for which it said so, each message is sent again, alone. They are the
-    same bytes: receivers know a second one for what it is.
+    There is one for the whole connection, because the server's errors name no message. If one
+    arrives for a batch, each message of the batch is sent again, alone. The bytes are the same, so
+    receivers recognize the copy.
     """
 
     def __init__(self, link: Link) -> None:
@@ -71,7 +71,7 @@ class CoreOutput:
         self._task = asyncio.create_task(self._work())
 
     async def send(self, sealed: Sealed, name: str | None = None) -> None:
-        """Return when the server has it; see `Output.send`."""
+        """Send a message; return when the server has it; see `Output.send`."""
         _check(sealed)
         size, limit = len(sealed.block) + len(sealed.envelope), self._link.max_payload
         if size > limit > 0:
@@ -82,7 +82,7 @@ class CoreOutput:
         await taken
 
     async def close(self) -> None:
-        """End; what waits fails."""
+        """Stop; waiting messages fail."""
         self._task.cancel()
         await asyncio.wait({self._task})
         for each in self._waiting:
@@ -114,12 +114,12 @@ class CoreOutput:
     async def _attempt(self, batch: Sequence[_Waiting]) -> XKeyMsgError | None:
         try:
             for sealed, taken in batch:
-                if not taken.done():  # who waited for it may have given up
+                if not taken.done():  # the caller may have been cancelled
                     await self._link.publish(sealed.subject, sealed.envelope, headers=sealed.block)
             await self._link.confirm()
         except XKeyMsgError as error:
             return error
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end deliveries
+        except Exception as error:  # noqa: BLE001 - a bug of ours must not stop deliveries
             return DeliveryError(reason(error))
         return None
 
@@ -135,13 +135,13 @@ def _settle(batch: Sequence[_Waiting], error: XKeyMsgError | None) -> None:
 
 
 class StreamOutput:
-    """Whatever stream takes the subject, and its word that it keeps the message."""
+    """The stream that captures the subject; its acknowledgement confirms a message."""
 
     def __init__(self, link: Link, *, in_flight: int, timeout: float) -> None:
         self._publisher = StreamPublisher(API(link, timeout=timeout), in_flight=in_flight)
 
     async def send(self, sealed: Sealed, name: str | None = None) -> None:
-        """Return when a stream keeps it; see `Output.send`."""
+        """Send a message; return when a stream has stored it; see `Output.send`."""
         _check(sealed)
         named = b"Nats-Msg-Id: %b\r\n\r\n" % (name or sealed.name).encode("ascii")
         future = await self._publisher.submit(
@@ -154,5 +154,5 @@ class StreamOutput:
         await future
 
     async def close(self) -> None:
-        """End; what is in flight fails."""
+        """Stop; messages in flight fail."""
         await self._publisher.close()

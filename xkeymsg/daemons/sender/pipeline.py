@@ -1,4 +1,4 @@
-"""RouteSealer and sending one message after another, with pauses where that fails."""
+"""Sealing and sending of a route's messages, with pauses after failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ("Pipeline",)
 
 
 class Pipeline:
-    """What the sources of a route share: how its messages are sealed, and where they go."""
+    """Seals and sends the messages of a route, for any source."""
 
     def __init__(
         self, route: SenderRoute, sealing: RouteSealer, output: Output, report: SenderReporter
@@ -50,7 +50,7 @@ class Pipeline:
         except XKeyMsgError as error:
             self.report.not_delivered(error)
             raise
-        except Exception as error:  # noqa: BLE001 - one more reason why it was not sent
+        except Exception as error:  # noqa: BLE001 - counts as a failed delivery
             fault = DeliveryError(reason(error))
             self.report.not_delivered(fault)
             raise fault from None
@@ -59,10 +59,10 @@ class Pipeline:
         self.report.delivered(perf_counter() - begun)
 
     async def send(self, sealed: Sealed, name: str | None = None) -> None:
-        """Send a message, the same bytes `attempts` times where that fails.
+        """Send a message; retry the same bytes, up to `attempts` in total.
 
         Raises:
-            XKeyMsgError: As `Output.send`, of the last attempt.
+            XKeyMsgError: As `Output.send`, from the last attempt.
         """
         for attempt in range(1, self.route.attempts):
             try:
@@ -74,5 +74,5 @@ class Pipeline:
         await self.send_once(sealed, name)
 
     def pause(self, attempt: int) -> float:
-        """Return how long to wait after an attempt, in seconds."""
+        """Return the pause after an attempt, in seconds."""
         return min(self.route.backoff_most, self.route.backoff * 2.0 ** min(attempt - 1, 20))

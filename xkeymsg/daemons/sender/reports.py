@@ -1,7 +1,7 @@
-"""What a route tells of its messages: to the log, to metrics, and to `nats micro`.
+"""Reports of a route: to the log, to metrics, and to `nats micro`.
 
-Of a message that was refused, the log says where it was, why, and the pointers of fields that no
-rule matches; and nothing else of what is in it.
+The log line of a refused message shows its place, the reason, and the pointers of fields that no
+rule matches; nothing else of its content.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ _POINTERS: Final = 8
 
 
 class SenderReporter(Reporter):
-    """Tells what happens on one route."""
+    """Reports what happens on one route."""
 
     def __init__(self, route: str, log: Log, metrics: RouteMetrics, endpoint: Endpoint) -> None:
         super().__init__(route, log, metrics, endpoint)
         self._warned_of_numbers = False
         self.unsent = 0
-        """How many messages were refused or lost."""
+        """Number of messages refused or lost."""
 
     def sealed(self, seconds: float) -> None:
-        """A message was sealed."""
+        """Report a sealed message."""
         self.metrics.sealed.inc()
         self.metrics.seal_time.observe(seconds)
 
     def numbers_changed(self, count: int, first: Callable[[], str]) -> None:
-        """Digits of so many numbers of a document changed; the log is told of the first time."""
+        """Report numbers of a document whose digits changed; only the first time is logged."""
         self.metrics.changed_numbers.inc(count)
         if not self._warned_of_numbers:
             self._warned_of_numbers = True
@@ -45,12 +45,12 @@ class SenderReporter(Reporter):
             )  # fmt: skip
 
     def refused(self, error: BaseException, *, often: bool = True, **where: object) -> None:
-        """A message was not sealed.
+        """Report a message that could not be sealed.
 
         Args:
-            error: Why.
-            often: Whether others choose how often that is: then it is a line a second.
-            **where: Where it was.
+            error: The reason.
+            often: Whether others control how often this happens: then at most one line per second.
+            **where: The place of the message.
         """
         code = code_of(error)
         self.unsent += 1
@@ -63,7 +63,7 @@ class SenderReporter(Reporter):
             self.log.warning("refused", **fields)
 
     def not_delivered(self, error: XKeyMsgError) -> None:
-        """An attempt has failed; another may follow."""
+        """Report a failed attempt; another may follow."""
         self.metrics.failures.inc()
         self.log.often(
             "warning", "not delivered", "route", "code",
@@ -71,7 +71,7 @@ class SenderReporter(Reporter):
         )  # fmt: skip
 
     def lost(self, error: XKeyMsgError, **where: object) -> None:
-        """The last attempt has failed, and nobody keeps the message."""
+        """Report a message that is lost: the last attempt failed, and no stream keeps it."""
         self.unsent += 1
         self.metrics.lost.inc()
         self.failed(error.code)
@@ -79,11 +79,11 @@ class SenderReporter(Reporter):
         self.log.often("error", "lost", "route", "code", **fields)
 
     def cut_off(self, messages: int, **where: object) -> None:
-        """There was no more time for messages: they may have been taken, or not.
+        """Report messages in flight at the deadline: they may or may not have been accepted.
 
         Args:
-            messages: How many.
-            **where: Where the first of them is.
+            messages: Their number.
+            **where: The place of the first one.
         """
         self.unsent += messages
         self.metrics.lost.inc(messages)

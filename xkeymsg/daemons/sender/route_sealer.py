@@ -1,9 +1,8 @@
-"""The one step between what came and what is sent.
+"""Sealing: the only step between a source and an output.
 
-An output takes `Sealed` values and nothing else, and only this module makes them, of what a sealer
-has returned. So a message for which anything fails, a name, a policy, a limit, has nothing that
-could be sent. Everything that is sent passes here, headers and the names by which streams know a
-message included.
+An output accepts `Sealed` values only, and only this module makes them, from what a sealer
+returned. So if anything fails for a message (a name, a policy, a limit), there is nothing to send.
+Everything that is sent passes here, including headers and message ids.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ from xkeymsg.trust.resolver import PERMISSION, Resolver
 __all__ = ("Author", "RouteSealer", "Sealed", "is_of_setup")
 
 _LARGE: Final = 128 * 1024
-"""Bytes from which a message is sealed in a thread: it takes longer than the way there."""
+"""Size in bytes from which a message is sealed in a thread: sealing outweighs the switch."""
 _OURS: Final = object()
 _LEFT_OUT: Final = ("nats-", "xkm-")
 _HINT: Final = "sender"
 _NAME_SIZE: Final = 64
-"""Bytes for the name of a message in its header block."""
+"""Bytes reserved for the message id in the header block."""
 _MOST: Final = Limits().recipients
 
 Pairs = Sequence[tuple[str, str]]
@@ -62,26 +61,26 @@ class Sealed:
         self, maker: object, subject: str, envelope: bytes, block: bytes, name: str
     ) -> None:
         if maker is not _OURS:
-            raise TypeError("what is sealed is made by RouteSealer alone")
+            raise TypeError("Sealed can only be made by RouteSealer")
         self.subject = subject
-        """What it is sealed for, and goes to."""
+        """The subject that it is sealed for and published to."""
         self.envelope = envelope
         self.block = block
         """Its header block: the sender's public key, a hint."""
         self.name = name
-        """What a stream may know it by."""
+        """Its id for deduplication by a stream."""
 
     def __repr__(self) -> str:
         return f"<Sealed for {self.subject}: {len(self.envelope)} bytes>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("what is sealed is made by RouteSealer alone")
+        raise TypeError("Sealed can only be made by RouteSealer")
 
 
 def is_of_setup(error: BaseException) -> bool:
-    """Tell whether it is not the message that is at fault, but names, keys, or the policy.
+    """Return whether the fault is configuration (names, keys, policy) rather than the message.
 
-    Then no message of the route is sealed before somebody has mended that.
+    Then the route can seal no message until that is fixed.
     """
     if isinstance(error, FieldDeniedError):
         return False
@@ -89,17 +88,17 @@ def is_of_setup(error: BaseException) -> bool:
 
 
 class Author(NamedTuple):
-    """Whose messages they become."""
+    """The identity to seal as."""
 
     pair: XKeyPair
     signer: Signer | None = None
-    """The user nkey that signs them, if they are signed."""
+    """The user nkey to sign with, for signed messages."""
     identity: str | None = None
-    """The public one, if they are not."""
+    """The public user nkey, for unsigned messages."""
 
 
 class RouteSealer:
-    """Seals the messages of one route, for whom its names stand at that moment."""
+    """Seals the messages of one route; recipients are resolved for each message."""
 
     def __init__(
         self,
@@ -111,18 +110,18 @@ class RouteSealer:
         rules: RuleCounts | None = None,
         on_loss: OnLoss | None = None,
     ) -> None:
-        """Take what the configuration says.
+        """Initialize the sealer.
 
         Args:
-            route: How, and for whom.
-            trust: ClientTrust the names stand for.
-            author: Whose messages they become.
-            max_payload: What the server takes, in bytes; 0 for anything.
-            rules: Where to count the rules of the policy that decide something.
-            on_loss: Told of numbers whose digits change, as for `parse_document`.
+            route: The route's settings.
+            trust: Resolves the route's names.
+            author: The identity to seal as.
+            max_payload: Returns the server's limit in bytes; 0 for none.
+            rules: Counts the rules of the policy that decide about a field.
+            on_loss: Called for numbers whose digits change, as in `parse_document`.
 
         Raises:
-            XKeyMsgError: If no message could be sealed so.
+            XKeyMsgError: If no message could be sealed with these settings.
         """
         self._route = route
         self._trust = trust
@@ -144,7 +143,8 @@ class RouteSealer:
         """Seal with another key from now on.
 
         Raises:
-            XKeyMsgError: If signer and identity are not one user's; the key of before stays.
+            XKeyMsgError: If signer and identity belong to different users; the old key stays in
+                use.
         """
         outgoing = Outgoing(
             author.pair,
@@ -161,10 +161,10 @@ class RouteSealer:
         return self._policy is not None
 
     def reload(self) -> bool:
-        """Read the policy again, and tell whether there is one.
+        """Read the policy again; return whether there is one.
 
         Raises:
-            XKeyMsgError: If it cannot be used; the one of before stays in use.
+            XKeyMsgError: If it cannot be used; the old policy stays in use.
         """
         if self._route.policy is None:
             return False
@@ -179,10 +179,10 @@ class RouteSealer:
             self._rules.watch(self._route.name, self._policy)
 
     def check(self) -> None:
-        """See that every name stands for somebody.
+        """Check that every name resolves to a recipient.
 
         Raises:
-            XKeyMsgError: If one does not, or if they are too many, or for xkv1 more than one.
+            XKeyMsgError: If one does not, or there are too many recipients; xkv1 allows one.
         """
         if self._policy is not None:
             self._holders(self._policy)
@@ -193,12 +193,12 @@ class RouteSealer:
         """Seal a message.
 
         Args:
-            data: What it holds.
-            subject: What it came on, for routes with a pattern.
-            headers: What it came with: those that the route takes are sealed too.
+            data: The payload.
+            subject: The subject that it arrived on, for routes with a pattern.
+            headers: Its headers; those listed in `take_headers` are sealed too.
 
         Raises:
-            XKeyMsgError: If it cannot be sealed; `is_of_setup` tells whose fault that is.
+            XKeyMsgError: If it cannot be sealed; `is_of_setup` classifies the fault.
         """
         if len(data) >= _LARGE:
             return await asyncio.to_thread(self._seal, data, subject, headers)
@@ -207,7 +207,7 @@ class RouteSealer:
     def _seal(self, data: bytes, subject: str, headers: Pairs) -> Sealed:
         to = self._map(subject)
         if to.startswith(REPLIES):
-            raise MalformedError("a subject that is for replies")
+            raise MalformedError("the subject is reserved for replies")
         (pair, outgoing), policy = self._author, self._policy
         room = Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE)
         if self._route.format == "xkv1":
@@ -237,40 +237,40 @@ class RouteSealer:
             return True
         return "*" in self._taken and not name.startswith(_LEFT_OUT) and name != _HINT
 
-    # --- for whom ---------------------------------------------------------------------------------
+    # --- recipients -------------------------------------------------------------------------------
 
     def _recipients(self) -> tuple[Recipient, ...]:
-        """Return whom the route's names stand for, with those of every message.
+        """Return the recipients of the route, including those of `always_to`.
 
         Raises:
-            XKeyMsgError: If a name stands for nobody, or all of them for too many.
+            XKeyMsgError: If a name is unknown, or there are too many recipients.
         """
         found = self._resolve(self._route.recipients)
         if self._route.format == "xkv1" and len({each.key for each in found}) != 1:
             raise ConfigurationError(
-                f"xkv1 has one recipient, and these are {len(found)}, with those of always_to"
+                f"xkv1 allows one recipient, not {len(found)} (including always_to)"
             )
         return found
 
     def _resolve(self, names: tuple[str, ...]) -> tuple[Recipient, ...]:
         if not names:
-            raise ConfigurationError("no names: a message for nobody")
-        # Names stand for keys with their users: a trust that knows none would have raised.
+            raise ConfigurationError("no recipients")
+        # A resolver returns Recipient values only: a trust without names would have raised.
         found = cast("tuple[Recipient, ...]", self._whom.recipients(names))
         always = self._whom.always_to()
         if not set(always) <= set(found):
             found += tuple(each for each in always if each not in found)
         if len(found) > _MOST:
             raise ConfigurationError(
-                f"the names stand for {len(found)} recipients, and {_MOST} are the most"
+                f"too many recipients: {len(found)}, at most {_MOST} are allowed"
             )
         return found
 
     def _holders(self, policy: Policy) -> dict[str, tuple[Recipient, ...]]:
-        """Return who holds each permission of a policy.
+        """Return the holders of each permission of a policy.
 
         Raises:
-            XKeyMsgError: If nobody does whom the policy wants.
+            XKeyMsgError: If a permission outside `allow_unread` has no holder.
         """
         listed = self._route.readers
         holders = {}

@@ -1,4 +1,4 @@
-"""Which rules of a policy decide something in documents: rules that never do are mistakes."""
+"""Usage counts of policy rules: a rule that never decides about a field is probably a mistake."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xkeymsg.fields.policy import Policy, Rule
 __all__ = ("RuleCounts", "deciding_rules")
 
 _MOST: Final = 256
-"""Rules of a policy that have a series of their own."""
+"""Maximum number of rules per policy with their own series."""
 
 
 def deciding_rules(policy: Policy, document: Any) -> set[int]:
@@ -39,7 +39,7 @@ def deciding_rules(policy: Policy, document: Any) -> set[int]:
 
 
 class RuleCounts(Collector):
-    """Counts documents by the rules that decided something in them."""
+    """Counts documents by the rules that decided about a field in them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._lock = Lock()
@@ -48,14 +48,14 @@ class RuleCounts(Collector):
         registry.register(self)
 
     def watch(self, route: str, policy: Policy) -> None:
-        """Count for a policy from now on, from 0 if it has other rules than the one before."""
+        """Start counting for a policy; counts restart at 0 if its rules changed."""
         with self._lock:
             if self._policies.get(route) != policy.rules:
                 self._policies[route] = policy.rules
                 self._counts[route] = [0] * min(len(policy.rules), _MOST)
 
     def count(self, route: str, rules: set[int]) -> None:
-        """Count a document that was sealed."""
+        """Count a sealed document."""
         with self._lock:
             counts = self._counts[route]
             for rule in rules:

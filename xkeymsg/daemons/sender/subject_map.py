@@ -1,13 +1,13 @@
-"""From the subject that a message came on to the one that it is sealed for, and sent to.
+"""Mapping of the source's subject to the subject that a message is sealed for and sent to.
 
-As NATS' own subject mappings, with the tokens that a pattern's wildcards stand for:
+It works like the subject mappings of NATS, with the tokens matched by a pattern's wildcards:
 
-    ehr.*       sealed.ehr.{1}      `{1}` is what the first `*` stands for
-    ehr.*.>     sealed.{1}.{>}      `{>}` is what `>` stands for, one token or more
-    ehr.>       {subject}           the whole of it
+    ehr.*       sealed.ehr.{1}      `{1}` is the match of the first `*`
+    ehr.*.>     sealed.{1}.{>}      `{>}` is the match of `>`, one or more tokens
+    ehr.>       {subject}           the whole subject
 
-The first token is never theirs to choose who publish at the source: a message sent to `$JS.…` would
-be an order to the server.
+Publishers at the source must not choose the first token: a message sent to `$JS.…` would be a
+command to the server.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class SubjectMap:
     """Maps the subjects that match a pattern."""
 
     def __init__(self, source: str | None, to: str) -> None:
-        """Take both.
+        """Initialize the map.
 
         Args:
-            source: The pattern, or None where messages come without a subject.
-            to: Where they go.
+            source: The pattern, or None for messages without a subject.
+            to: The target, with references.
 
         Raises:
-            ConfigurationError: If `to` refers to what the pattern has not, or is no subject.
+            ConfigurationError: If `to` has an unknown reference, or is not a valid subject.
         """
         if source is not None and not is_written_pattern(source):
-            raise ConfigurationError("expected is a subject, or a pattern with * and >, as in NATS")
+            raise ConfigurationError("expected a subject, or a pattern with * and >, as in NATS")
         tokens = [] if source is None else source.split(".")
         self._source = re.compile(r"\.".join(map(_expression, tokens)))
         self._pieces = _REFERENCE.split(to)  # text, reference, text, …
@@ -51,29 +51,27 @@ class SubjectMap:
             self._groups["subject"] = 0
         for reference in self._pieces[1::2]:
             if reference not in self._groups:
-                expected = ", ".join(f"{{{each}}}" for each in self._groups) or "none"
-                raise ConfigurationError(f"there is no {{{reference}}} here; there is {expected}")
+                available = ", ".join(f"{{{each}}}" for each in self._groups) or "none"
+                raise ConfigurationError(
+                    f"unknown reference {{{reference}}}; available: {available}"
+                )
         self.pattern = self._as_pattern(tokens)
-        """What subjects of this kind match."""
+        """The pattern that all mapped subjects match."""
         self._check()
 
     def _check(self) -> None:
-        """See that what comes of it is a subject, and one for messages.
+        """Check that the results are valid subjects, and not reserved ones.
 
         Raises:
-            ConfigurationError: If it is not.
+            ConfigurationError: If they are not.
         """
         if not is_written_subject("".join(self._filled("x"))):
-            raise ConfigurationError(
-                "expected is a subject: tokens of printable ASCII between dots"
-            )
+            raise ConfigurationError("expected a subject: tokens of printable ASCII between dots")
         first = self.pattern.split(".")[0]
         if first in ("*", ">"):
-            raise ConfigurationError(
-                "expected is a first token of your own: it is not for the source to choose"
-            )
+            raise ConfigurationError("the first token must be fixed: the source must not choose it")
         if _RESERVED.fullmatch(first):
-            raise ConfigurationError(f"a first token {first} is for servers and replies")
+            raise ConfigurationError(f"first token {first} is reserved for servers and replies")
 
     def _filled(self, each: str) -> list[str]:
         return [each if number % 2 else text for number, text in enumerate(self._pieces)]
@@ -87,19 +85,19 @@ class SubjectMap:
         found: list[str] = []
         for part in "".join(pieces).split("."):
             if ">" in part:
-                return ".".join([*found, ">"])  # whatever stands behind it
+                return ".".join([*found, ">"])  # covers everything after it
             found.append("*" if "*" in part else part)
         return ".".join(found)
 
     def __call__(self, subject: str) -> str:
-        """Return where a message goes.
+        """Return the target subject of a message.
 
         Raises:
             MalformedError: If its subject does not match the pattern.
         """
         match = self._source.fullmatch(subject)
         if match is None:
-            raise MalformedError("a subject that does not match the route's")
+            raise MalformedError("the subject does not match the route's pattern")
         pieces = list(self._pieces)
         for at in range(1, len(pieces), 2):
             pieces[at] = match[self._groups[pieces[at]]]

@@ -1,4 +1,4 @@
-"""Whether streams outside know ids for long enough: asked at the start, where that is permitted."""
+"""Check of the target streams' duplicate windows, at the start and if permitted."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MAX: Final = 2**63
 
 
 async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, float]:
-    """Return the streams that forget an id sooner than that, with after how many seconds.
+    """Return the streams with a duplicate window shorter than `seconds`, and their windows.
 
     Args:
-        api: The server's.
-        pattern: What is published.
-        seconds: When a message that was published may be published again.
+        api: The API of the target server.
+        pattern: The subjects that are published.
+        seconds: How long after its publication a message may be published again.
     """
     found = {}
     try:
@@ -31,5 +31,5 @@ async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, flo
             if isinstance(window, int) and abs(window) < _MAX and window / _NS < seconds:
                 found[str(name)] = window / _NS
     except XKeyMsgError:
-        pass  # we may not ask, or nobody answers: it is advice
+        pass  # not permitted, or no response: the check is only advice
     return found

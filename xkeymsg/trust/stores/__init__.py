@@ -1,1 +1,1 @@
-"""Where secret keys live: one provider a module. A provider looks up; it decides nothing."""
+"""Storage of secret keys and peers, one kind per module. A store looks up; it decides nothing."""

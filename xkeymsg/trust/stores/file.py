@@ -1,4 +1,4 @@
-"""A curve key's seed in a file that only its owner can read."""
+"""Seed files of curve keys, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
     A regular file that its group or others may access is refused; a pipe (`/dev/stdin`, a process
-    substitution) has no such rights to look at.
+    substitution) has no such permissions to check.
 
     Args:
         path: The file.
-        group_may_read: Whether its group may read it, as where an access list stands behind that.
+        group_may_read: Whether its group may read it, for modes that show an access control list.
 
     Raises:
         KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
@@ -35,7 +35,7 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
         TypeError: If `path` is neither a str nor a Path.
     """
     if is_seed(str(path)):
-        raise KeyStoreError("that is a seed, and a file with one is wanted")
+        raise KeyStoreError("that is a seed: expected the path of a seed file")
     path = _path(path)
     try:
         with path.open("rb") as file:
@@ -52,21 +52,21 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
 
 def _path(path: object) -> Path:
     if not isinstance(path, (str, Path)):
-        raise TypeError(f"the path of a file is a str or a Path, not {type(path).__name__}")
+        raise TypeError(f"a path is a str or a Path, not {type(path).__name__}")
     if "\0" in str(path):
-        raise KeyStoreError("a NUL is in no name of a file")
+        raise KeyStoreError("the path contains a NUL")
     return Path(path)
 
 
 def _parse(content: bytes, where: str) -> XKeyPair:
-    """Read a seed from the text of a file; `where` names it in errors."""
+    """Parse the contents of a seed file; `where` names it in errors."""
     if len(content) > _MAX_FILE:
         raise KeyStoreError(f"{where} is too large for a seed file")
     text = without_mark(content).decode("ascii", "replace")
     lines = [line.strip() for line in text.splitlines()]
     seeds = [line for line in lines if line and not line.startswith("#")]
     if len(seeds) != 1:
-        raise KeyStoreError(f"{where} holds {len(seeds)} lines where one seed SX… is expected")
+        raise KeyStoreError(f"{where}: expected one seed SX…, found {len(seeds)} lines")
     try:
         return XKeyPair.from_seed(seeds[0])
     except KeyFormatError as error:
@@ -75,18 +75,17 @@ def _parse(content: bytes, where: str) -> XKeyPair:
 
 @refusing
 def write_seed(path: str | Path, pair: XKeyPair) -> None:
-    """Write a new seed file: mode 0600 from its first moment, and never over another file.
+    """Write a new seed file: created with mode 0600, never over another file.
 
     Raises:
-        KeyStoreError: If there already is something at `path`, or it cannot be written; nothing is
-            left behind then.
+        KeyStoreError: If `path` exists, or cannot be written; no partial file is left then.
         TypeError: If `path` is neither a str nor a Path.
     """
     path = _path(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError as error:
-        raise KeyStoreError(f"{path} is there already, and a key is never overwritten") from error
+        raise KeyStoreError(f"{path} already exists; keys are never overwritten") from error
     except OSError as error:
         raise KeyStoreError(f"cannot write {path}: {error.strerror}") from error
     try:

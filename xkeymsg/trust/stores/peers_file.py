@@ -1,4 +1,4 @@
-"""A file of peers that may change while it is used."""
+"""A peers file that may change while in use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ("PeersFile",)
 
 
 class PeersFile(SafeRepr):
-    """The peers of a file, as they were when it was last read whole and without a fault.
+    """The peers of a file, as of its last valid version.
 
         peers = PeersFile("peers.toml")
         opener = Opener(bob, senders=peers)
@@ -32,11 +32,11 @@ class PeersFile(SafeRepr):
         """Read the file.
 
         Raises:
-            ConfigurationError: If it cannot be read or used.
+            ConfigurationError: If it cannot be read, or is invalid.
         """
         self.path = Path(path)
         self.error: ConfigurationError | None = None
-        """Why the file as it is now is not in use; None if it is."""
+        """Why the current contents of the file are not in use; None if they are."""
         self._lock = Lock()
         after_fork(self)
         self._used = self._read()
@@ -45,15 +45,15 @@ class PeersFile(SafeRepr):
 
     @refusing
     def reload(self) -> bool:
-        """Read the file again if it has changed, and tell whether other peers are in use now.
+        """Read the file again; return whether the peers in use have changed.
 
-        Cheap enough to call once a second: the contents are compared, since time and size stay
-        equal when a file is written twice within a tick of the clock. Replace the file whole
-        (rename) rather than write in it, lest half of it is read.
+        Cheap enough to call once a second. It compares contents, because time and size stay equal
+        when a file is written twice within a clock tick. Replace the file atomically (rename)
+        instead of writing into it, or a partial file may be read.
 
         Raises:
-            ConfigurationError: If it cannot be read or used. The last good peers stay in use; until
-                the file changes again this is raised once, and `error` keeps it.
+            ConfigurationError: If it cannot be read, or is invalid. The last valid peers stay in
+                use; this is raised once until the file changes again, and `error` keeps it.
         """
         with self._lock:
             try:
@@ -84,12 +84,12 @@ class PeersFile(SafeRepr):
 
     @property
     def current(self) -> Peers:
-        """The peers in use: what is asked of this object is all of one version."""
+        """The peers in use, an immutable snapshot of one version."""
         return self._peers
 
     @property
     def revision(self) -> int | None:
-        """None: a file does not count its versions."""
+        """None: a file has no revision."""
         return None
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
@@ -108,7 +108,7 @@ class PeersFile(SafeRepr):
         """As `Peers.resolve`.
 
         Raises:
-            UnknownKeyError: If there is no such peer, or nobody holds the permission.
+            UnknownKeyError: If the peer is unknown, or nobody holds the permission.
             TypeError: If `name` is not a str.
         """
         return self._peers.resolve(name)

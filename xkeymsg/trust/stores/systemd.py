@@ -1,4 +1,4 @@
-"""A curve key's seed in a credential that systemd hands to a service (`LoadCredential=`)."""
+"""Seeds of curve keys in systemd credentials (`LoadCredential=`)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}")
 
 
 def credential_path(name: str, environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where systemd has put a credential.
+    """Return the path of a systemd credential.
 
     Raises:
-        KeyStoreError: If it hands none to this process, or `name` is not the name of one.
+        KeyStoreError: If this process has no credentials, or `name` is not a valid name.
     """
     folder = environ.get("CREDENTIALS_DIRECTORY", "")
     if not _NAME.fullmatch(name):
-        raise KeyStoreError("the name of a credential is of letters, digits, '.', '_' and '-'")
+        raise KeyStoreError("invalid credential name (allowed: letters, digits, '.', '_' and '-')")
     if not Path(folder).is_absolute():
         raise KeyStoreError(
             "no $CREDENTIALS_DIRECTORY: systemd sets it for a service with LoadCredential="
@@ -36,9 +36,9 @@ def credential_path(name: str, environ: Mapping[str, str] = os.environ) -> Path:
 def read_credential(name: str, environ: Mapping[str, str] = os.environ) -> XKeyPair:
     """Read a key pair from a credential that holds one seed `SX…`.
 
-    Its group may have rights to it: so systemd's entry for the service's user is shown.
+    Its mode may show group access: systemd's access control entry for the service's user.
 
     Raises:
-        KeyStoreError: If there is no such credential, or it does not hold a seed.
+        KeyStoreError: If the credential does not exist, or does not hold a seed.
     """
     return read_seed(credential_path(name, environ), group_may_read=True)

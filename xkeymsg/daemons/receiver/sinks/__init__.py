@@ -1,1 +1,1 @@
-"""Where opened messages go, one kind a module."""
+"""Sinks for opened messages, one kind per module."""

@@ -1,7 +1,7 @@
-"""A process for each batch: a JSON object a line on its stdin, and exit 0 takes all of them.
+"""One process per batch: one JSON object per line on its stdin; exit 0 accepts the batch.
 
-It gets an environment of its own, for ours may hold passwords; and it is the leader of a group,
-so that what it has started goes with it when its time is over, and Ctrl-C is not for it.
+It gets its own environment, because ours may hold passwords. It leads a process group, so a timeout
+kills its children too, and Ctrl-C does not reach it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__ = ("Command",)
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 _TEMPORARY: Final = 75
-"""EX_TEMPFAIL of sysexits.h: it is not for these messages that it failed."""
+"""EX_TEMPFAIL of sysexits.h: the messages are not at fault."""
 _LOGGED: Final = 4096
-"""Bytes of stderr that are kept of one process."""
+"""Bytes of stderr kept per process."""
 _CHUNK: Final = 65_536
 
 
 class Command:
-    """Starts the command for each batch."""
+    """Runs the command once per batch."""
 
     def __init__(self, section: CommandSink, log: Log) -> None:
         self._section = section
@@ -49,7 +49,7 @@ class Command:
                 start_new_session=True,
             )
         except OSError as error:
-            raise UnavailableError(f"the command does not start: {error.strerror}") from None
+            raise UnavailableError(f"cannot start the command: {error.strerror}") from None
         try:
             async with asyncio.timeout(self._section.timeout):
                 said, _, code = await asyncio.gather(
@@ -66,15 +66,15 @@ class Command:
             self._log.often("info", "command said", stderr=said.decode("utf-8", "replace"))
         if code:
             kind = UnavailableError if code == _TEMPORARY or code < 0 else RefusedError
-            raise kind(f"the command ended with {code}")
+            raise kind(f"the command exited with {code}")
 
     async def close(self) -> None:
-        """Do nothing: no process is left."""
+        """Do nothing: no process is running."""
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, batch: Sequence[Record]) -> None:
-    """Write the lines; that nobody reads them to the end is for the exit code to judge."""
-    assert stdin is not None  # noqa: S101 - a pipe was asked for
+    """Write the lines; if the command stops reading, its exit code decides."""
+    assert stdin is not None  # noqa: S101 - created with a pipe
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         for record in batch:
             stdin.write(record.line)
@@ -85,7 +85,7 @@ async def _feed(stdin: asyncio.StreamWriter | None, batch: Sequence[Record]) -> 
 
 
 async def _read(stderr: asyncio.StreamReader | None) -> bytes:
-    """Read to the end, so that it can write, and keep the beginning."""
+    """Read to the end, so the process never blocks, and keep the beginning."""
     assert stderr is not None  # noqa: S101
     kept = b""
     while chunk := await stderr.read(_CHUNK):

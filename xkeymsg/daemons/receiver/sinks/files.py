@@ -1,7 +1,7 @@
-"""A file for each message, named by its id: it is there whole, or it is not there.
+"""One file per message, named by its id and written atomically.
 
-A message that comes again finds its file and is taken. Two messages of one id, which a malicious
-sender can make, are two files: the second has a digest of its contents in its name.
+A redelivered message whose file exists is accepted. Two messages with one id, which a malicious
+sender can make, become two files: the second has a digest of its contents in its name.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ("Files",)
 
 _PART: Final = ".part"
 _STALE: Final = 3600.0
-"""Seconds after which a half-written file is nobody's."""
+"""Seconds after which a partial file is abandoned."""
 
 
 class Files:
-    """Writes records to files of one folder."""
+    """Writes records to files in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder, and remove what a receiver that was killed has left half-written."""
+        """Remove the partial files that a killed receiver left in the folder."""
         self._folder = folder
         late = time.time() - _STALE
         with contextlib.suppress(OSError):
@@ -39,11 +39,11 @@ class Files:
                     each.unlink(missing_ok=True)
 
     async def deliver(self, batch: Sequence[Record]) -> None:
-        """Write the files, and wait until the disk has them."""
+        """Write the files and sync them to disk."""
         await asyncio.to_thread(self._deliver, batch)
 
     async def close(self) -> None:
-        """Leave the files."""
+        """Do nothing."""
 
     def _deliver(self, batch: Sequence[Record]) -> None:
         try:
@@ -75,7 +75,7 @@ class Files:
             os.unlink(part, dir_fd=folder)
 
     def _publish(self, folder: int, part: str, name: str, line: bytes) -> None:
-        """Give a whole file its name, which is never taken from another."""
+        """Give a complete file its name; never overwrite another file."""
         try:
             os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder)
         except FileExistsError:

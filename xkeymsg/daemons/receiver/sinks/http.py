@@ -1,8 +1,8 @@
-"""A POST for each batch; an answer of 2xx takes it.
+"""One POST per batch; a 2xx response accepts it.
 
-Where plaintext may go is decided by the address as it is written (`daemon.plaintext`), and nothing
-may lead it elsewhere: no redirection is followed, and no proxy or other setting of the environment
-is looked at. What the server answers is not shown: it may repeat what it was sent.
+The configured URL alone decides where plaintext may go (`daemons.common.destinations`), so nothing
+may divert it: redirects are not followed, and proxies and other settings of the environment are
+ignored. The response body is never shown: it may repeat the request.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = ("HTTP",)
 
 _NOT_NOW: Final = frozenset({408, 425, 429})
 _LONGEST: Final = 60.0
-"""Seconds that a `Retry-After` counts at most."""
+"""Upper bound for `Retry-After`, in seconds."""
 _READ: Final = 65_536
-"""Bytes of an answer that are read, so that the connection can serve again."""
+"""Bytes of a response to read, so that the connection can be reused."""
 
 
 class HTTP:
-    """Posts records to one address."""
+    """Posts records to one URL."""
 
     def __init__(self, section: HTTPSink) -> None:
-        """Take the settings.
+        """Create the HTTP client.
 
         Raises:
             ConfigurationError: If a file cannot be used.
@@ -67,7 +67,7 @@ class HTTP:
         }
         body = b"".join(record.line for record in batch)
         try:
-            # That of httpx begins anew with each byte.
+            # The timeout of httpx restarts with each byte.
             async with (
                 asyncio.timeout(self._section.timeout),
                 self._client.stream(
@@ -76,7 +76,7 @@ class HTTP:
             ):
                 await _skim(response)
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-            raise UnavailableError(f"no answer of the server: {type(error).__name__}") from None
+            raise UnavailableError(f"no response: {type(error).__name__}") from None
         code = response.status_code
         if code >= 500 or code in _NOT_NOW:
             raise UnavailableError(f"the server answered {code}", _retry_after(response))

@@ -1,8 +1,8 @@
 """A subject on a NATS server that may see plaintext.
 
-With JetStream the stream's acknowledgement counts, and its `Nats-Msg-Id` is made of the message's
-id and a digest of its line: what comes again is kept once, and a second message that a malicious
-sender gave the same id is not taken for the first.
+With JetStream the sink waits for the stream's acknowledgement. The `Nats-Msg-Id` is derived from
+the message id and a digest of its line: a redelivered message is kept once, and a second message
+to which a malicious sender gave the same id is not taken for the first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class NATS:
         self._stream = StreamPublisher(API(link, timeout=section.timeout))
 
     async def deliver(self, batch: Sequence[Record]) -> None:
-        """Publish a batch, and wait until the server, or the stream, has it."""
+        """Publish a batch, and wait until the server or the stream has it."""
         try:
             if self._section.jetstream:
                 acks = [await self._submit(record) for record in batch]
@@ -55,7 +55,7 @@ class NATS:
             raise UnavailableError(f"{error.code}: {error}") from None
 
     async def close(self) -> None:
-        """End what the stream has yet to answer; the link is closed by who opened it."""
+        """Cancel pending acknowledgements; the opener of the link closes it."""
         await self._stream.close()
 
     async def _submit(self, record: Record) -> asyncio.Future[PubAck]:
@@ -75,7 +75,7 @@ async def open_nats(section: NATSSink, name: str) -> AsyncIterator[NATS]:
     """Connect for the life of a block.
 
     Raises:
-        ConnectionFailedError: If there is no connection in time.
+        ConnectionFailedError: If it cannot connect in time.
     """
     async with open_link(section.options(name)) as link:
         yield NATS(section, link)

@@ -1,4 +1,4 @@
-"""What a sink is: it takes messages, or says why not."""
+"""The Sink protocol and its errors."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ __all__ = ("RefusedError", "Sink", "SinkGoneError", "UnavailableError")
 
 
 class UnavailableError(DeliveryError):
-    """The sink takes nothing now, whatever it is offered."""
+    """The sink accepts nothing at the moment."""
 
     def __init__(self, reason: str, retry_after: float = 0.0) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
-        """Seconds for which it wants to be left alone."""
+        """Seconds to wait before the next attempt."""
 
 
 class RefusedError(DeliveryError):
-    """The sink does not take these messages; one of them alone may be why."""
+    """The sink refuses these messages; one of them may be the cause."""
 
 
 class SinkGoneError(DeliveryError):
-    """The sink will never take anything again."""
+    """The sink will never accept anything again."""
 
 
 class Sink(Protocol):
-    """Where opened messages go."""
+    """A destination of opened messages."""
 
     async def deliver(self, batch: Sequence[Record]) -> None:
-        """Return when the sink has taken all of them: then they are acknowledged.
+        """Return when the sink has accepted the whole batch; its messages are then acknowledged.
 
-        It may get the same again, after a failure, or a crash, in which the word of it was lost.
+        The same messages may be delivered again after a failure or a crash.
 
         Raises:
-            DeliveryError: If it has not. Nothing of a message is in it.
+            DeliveryError: If it did not accept them. It shows nothing of a message.
         """
 
     async def close(self) -> None:
-        """End; nothing is under way."""
+        """Close the sink; no delivery is in progress."""

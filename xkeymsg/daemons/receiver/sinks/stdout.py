@@ -1,4 +1,4 @@
-"""Lines on stdout. Whoever reads slowly makes all wait; whoever goes away ends the receiver."""
+"""Lines on stdout. A slow reader slows down all routes; if it goes away, the receiver exits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ("Stdout",)
 
 
 class Stdout:
-    """Writes records to a descriptor, from a thread: a write that nobody reads blocks nothing else.
+    """Writes records to a descriptor in a thread, so that a blocked write blocks nothing else.
 
-    The thread is a daemon's, so that such a write cannot hold up the end either.
+    The thread is a daemon thread: a blocked write cannot delay the exit either.
     """
 
     def __init__(self, descriptor: int = 1) -> None:
@@ -26,26 +26,26 @@ class Stdout:
         self._failed = False
 
     async def deliver(self, batch: Sequence[Record]) -> None:
-        """Write a batch, all of it."""
+        """Write a whole batch."""
         if self._failed:
             raise SinkGoneError("the reader of stdout is gone")
         await _in_thread(self._write, b"".join(record.line for record in batch))
 
     async def close(self) -> None:
-        """Leave it open: it is the process's."""
+        """Do nothing: the descriptor belongs to the process."""
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             try:
                 view = view[os.write(self._descriptor, view) :]
-            except BlockingIOError:  # whoever shares it has made it so
+            except BlockingIOError:  # another process that shares it made it non-blocking
                 select.select([], [self._descriptor], [])
             except BrokenPipeError:
                 self._failed = True
                 raise SinkGoneError("the reader of stdout is gone") from None
             except OSError as error:
-                # Half a line may be out: what comes next must not be taken for its rest.
+                # Half a line may have been written: the next line must not be taken for its rest.
                 self._failed = self._failed or len(view) < len(data)
                 kind = SinkGoneError if self._failed else UnavailableError
                 raise kind(f"cannot write to stdout: {error.strerror}") from None
@@ -67,9 +67,9 @@ async def _in_thread(call: Callable[[bytes], None], data: bytes) -> None:
         try:
             call(data)
             outcome: Exception | None = None
-        except Exception as error:  # noqa: BLE001 - raised where it is awaited
+        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
             outcome = error
-        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop may have ended
             loop.call_soon_threadsafe(settle, outcome)
 
     threading.Thread(target=work, name="stdout", daemon=True).start()

@@ -14,8 +14,8 @@ def read_token(path: Path) -> str:
     """Read a bearer token.
 
     Raises:
-        ConfigurationError: If it cannot be read, is open to others, or is none. The text shows
-            nothing of it.
+        ConfigurationError: If it cannot be read, is readable by others, or is not a valid token.
+            The message shows nothing of it.
     """
     try:
         if path.stat().st_mode & 0o077:
@@ -24,5 +24,5 @@ def read_token(path: Path) -> str:
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise ConfigurationError(f"{path}: expected is one token of printable ASCII")
+        raise ConfigurationError(f"{path}: expected one token of printable ASCII")
     return text

@@ -1,8 +1,8 @@
-"""A route from stdin or files: a message a line, and an end.
+"""A source that reads stdin or files, one message per line, and ends with them.
 
-When a message is not taken after all attempts, the route ends there: what follows would hardly be,
-and the next run is to go on from there. A line that cannot be sealed is reported by its number, and
-passed over; then the exit code says so at the end.
+If a message is not accepted after all attempts, the route ends there: later ones would hardly fare
+better, and the next run continues from there. A line that cannot be sealed is reported by number
+and skipped, and the exit code is then a failure.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _STDIN: Final = 0
 
 
 class _Pending:
-    """A line that is under way."""
+    """A line in flight."""
 
     __slots__ = ("is_done", "line")
 
@@ -38,10 +38,10 @@ class _Pending:
 
 
 class LinesSource:
-    """Sends lines, many under way at a time, and knows up to which all are done with."""
+    """Sends lines, many in flight at a time; tracks the position up to which all are settled."""
 
     ends = True
-    """By itself, when all of it is sent."""
+    """Ends by itself when everything is sent."""
 
     def __init__(
         self,
@@ -50,15 +50,15 @@ class LinesSource:
         *,
         on_progress: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Take what the configuration says.
+        """Initialize the source.
 
         Args:
-            pipeline: How to seal, and where to.
-            names: How a stream knows a line of a file again.
-            on_progress: Told of each step how many bytes it was.
+            pipeline: Seals and sends messages.
+            names: Derives message ids of lines of a file.
+            on_progress: Called after each step with its size in bytes.
 
         Raises:
-            ConfigurationError: If what is noted of the files cannot be used.
+            ConfigurationError: If the recorded progress cannot be used.
         """
         route = pipeline.route
         self._pipeline = pipeline
@@ -76,16 +76,16 @@ class LinesSource:
         self._reader: LineReader | None = None
         self._lines_done = 0
         self.sent = 0
-        """How many messages were taken."""
+        """Number of messages accepted."""
         self._given_up = 0
         self._stopped = False
         self._error: XKeyMsgError | None = None
 
     async def run(self) -> None:
-        """Send everything, or until `stop` everything that was read.
+        """Send all lines; after `stop`, only those already read.
 
         Raises:
-            XKeyMsgError: If a message was not taken after all attempts, or no message can be
+            XKeyMsgError: If a message was not accepted after all attempts, or no message can be
                 sealed any more.
             OSError: If a file cannot be read.
         """
@@ -105,13 +105,13 @@ class LinesSource:
             raise self._error
 
     async def stop(self) -> None:
-        """Read no more; `run` ends when what was read is done with."""
+        """Read no more; `run` ends when the lines already read are settled."""
         self._stopped = True
         if self._reader is not None:
             self._reader.stop()
 
     def tick(self) -> None:
-        """Write down how far it is."""
+        """Save the progress."""
         self._progress.save()
 
     # --- one file ---------------------------------------------------------------------------------
@@ -144,14 +144,14 @@ class LinesSource:
         if self._reader.unfinished:
             size = self._reader.unfinished
             if self._file is None:
-                self._report.lost(DeliveryError(f"a line was cut short after {size} bytes"))
+                self._report.lost(DeliveryError(f"a line was cut off after {size} bytes"))
         if self._stopped and self._error is None and self._file is not None:
             self._report.log.info("stopped within", file=self._file, lines=self._lines_done)
 
     async def _take(self, line: Line) -> None:
         pending = _Pending(line)
         self._pending.append(pending)
-        if self._error is not None:  # read already, and those of stdin cannot be read again
+        if self._error is not None:  # already read, and stdin cannot be read again
             self._give_up(self._error, pending)
             return
         if line.data is not None and not line.data.strip():
@@ -192,7 +192,7 @@ class LinesSource:
         return {"file": self._file or "-", "line": line.number}
 
     def _give_up(self, error: XKeyMsgError, pending: _Pending) -> None:
-        """End: this line is not sent, and the next run has to begin with it."""
+        """End the route: this line is not sent, and the next run must begin with it."""
         self._room.release()
         self._given_up += 1
         self._report.lost(error, **self._where(pending.line))
@@ -202,7 +202,7 @@ class LinesSource:
             self._reader.stop()
 
     def _done(self, pending: _Pending) -> None:
-        """Take note that a line is done with, and of how far all are."""
+        """Mark a line as settled, and advance the position up to which all are."""
         self._room.release()
         pending.is_done = True
         last: Line | None = None

@@ -1,4 +1,4 @@
-"""How far files have been sent: noted, so that a run that was killed can be gone on with."""
+"""Progress through files, recorded so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from xkeymsg.errors import ConfigurationError
 __all__ = ("Mark", "Progress")
 
 _CHECKED: Final = 4096
-"""Bytes before a mark by which a file is known again."""
+"""Bytes before a mark that identify the file."""
 _LARGEST: Final = 1 << 20
 
 
 class Mark(NamedTuple):
-    """A place in a file; everything before it is done with."""
+    """A position in a file; everything before it is settled."""
 
     offset: int
     lines: int
 
 
 class Progress:
-    """The marks of one route's files, in a file of its own; without a folder they are forgotten."""
+    """The marks of one route's files, stored in one file; without a folder they are not kept."""
 
     def __init__(self, folder: Path | None, route: str, names: Names) -> None:
-        """Read what was noted before.
+        """Load the recorded marks.
 
         Raises:
-            ConfigurationError: If that is not to be read.
+            ConfigurationError: If they cannot be read.
         """
         self._path = None if folder is None else folder / f"{route}.json"
         self._names = names
@@ -43,10 +43,10 @@ class Progress:
             self._written = dict(self._noted)
 
     def mark(self, path: Path, descriptor: int) -> Mark:
-        """Return how far a file is sent, and put the descriptor there.
+        """Return the mark of a file, and seek the descriptor to it.
 
         Raises:
-            ConfigurationError: If it is another file than it was, up to there.
+            ConfigurationError: If the file changed before the mark.
         """
         noted = self._noted.get(str(path))
         if noted is None:
@@ -55,19 +55,19 @@ class Progress:
         size = os.fstat(descriptor).st_size
         if size < mark.offset or noted["check"] != self._check(descriptor, mark.offset):
             raise ConfigurationError(
-                f"{path} is not what it was when its first {mark.offset} bytes were sent: remove"
+                f"{path} has changed since its first {mark.offset} bytes were sent: remove"
                 f" {self._path} to send all of it"
             )
         os.lseek(descriptor, mark.offset, os.SEEK_SET)
         return mark
 
     def note(self, path: Path, descriptor: int, mark: Mark) -> None:
-        """Take note that everything before a place is done with; `save` comes before the close."""
+        """Record that everything before a mark is settled; `save` before closing the file."""
         if self._path is not None:
             self._latest = path, descriptor, mark
 
     def save(self) -> None:
-        """Write what was noted, whole or not at all.
+        """Write the marks atomically.
 
         Raises:
             OSError: If that fails.
@@ -103,7 +103,7 @@ def _load(path: Path) -> dict[str, dict[str, Any]]:
         content = None
     files = content.get("files") if isinstance(content, dict) else None
     if not isinstance(files, dict) or not all(map(_is_mark, files.values())):
-        raise ConfigurationError(f"{path} is not what the sender has written")
+        raise ConfigurationError(f"{path}: not a progress file of the sender, or damaged")
     return files
 
 

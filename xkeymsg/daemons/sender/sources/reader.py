@@ -1,7 +1,7 @@
-"""Lines of files, pipes and terminals, read as they are wanted and no further.
+"""Lines of files, pipes and terminals, read on demand.
 
-Nothing is taken out of a pipe that is not given on: when it is time to stop, what was not read is
-still there for whoever reads next.
+Nothing is read from a pipe ahead of demand: after a stop, the unread rest is still there for the
+next reader.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ __all__ = ("LONGEST", "Line", "LineReader")
 
 _CHUNK: Final = 1 << 16
 LONGEST: Final = Limits().envelope
-"""Bytes of a line; more would not be sealed in any case."""
+"""Maximum bytes of a line; a longer one could not be sealed."""
 
 
 class Line(NamedTuple):
     """One line, without its line feed."""
 
     number: int
-    """From 1 on."""
+    """Counted from 1."""
     start: int
-    """Where it begins, in bytes."""
+    """Its offset in bytes."""
     end: int
-    """Where the next one does."""
+    """The offset of the next line."""
     data: bytes | None
     """None if it is longer than `LONGEST`."""
 
 
 class LineReader:
-    """Reads the lines of a descriptor; `async for` takes them."""
+    """Reads the lines of a descriptor; iterate with `async for`."""
 
     def __init__(self, descriptor: int, *, offset: int = 0, number: int = 0) -> None:
-        """Take an open descriptor, which stands at `offset`, behind so many lines."""
+        """Initialize with a descriptor positioned at `offset`, after `number` lines."""
         self._descriptor = descriptor
         self._offset = offset
         self._number = number
         self._stopping = asyncio.Event()
         self.unfinished = 0
-        """Bytes of a line that was being read when it was time to stop."""
+        """Bytes of the incomplete line at the time of the stop."""
 
     def stop(self) -> None:
-        """Read no more; whole lines that were read are still given."""
+        """Read no more; complete lines already read are still yielded."""
         self._stopping.set()
 
     async def __aiter__(self) -> AsyncIterator[Line]:
@@ -74,23 +74,23 @@ class LineReader:
         self._number += 1
         data = None if size > LONGEST else b"".join(pieces)
         if data is not None and not start:
-            data = without_mark(data)  # of the whole file
+            data = without_mark(data)  # the byte order mark of the file
         return Line(self._number, start, self._offset, data)
 
     async def _read(self) -> bytes:
-        """Return what is there, `b""` at the end."""
+        """Return the available bytes, `b""` at the end."""
         await asyncio.sleep(0)
         if self._stopping.is_set() or not await self._is_readable():
             return b""
         return os.read(self._descriptor, _CHUNK)
 
     async def _is_readable(self) -> bool:
-        """Wait until there is something to read, or it is time to stop."""
+        """Wait until the descriptor is readable or `stop` is called; return whether to read."""
         loop = asyncio.get_running_loop()
         readable: asyncio.Future[bool] = loop.create_future()
         try:
             loop.add_reader(self._descriptor, _set, readable)
-        except PermissionError:  # a regular file, where one never waits
+        except PermissionError:  # a regular file: never blocks
             return True
         stopping: asyncio.Future[bool] = asyncio.create_task(self._stopping.wait())
         try:

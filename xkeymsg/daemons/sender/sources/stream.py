@@ -1,10 +1,10 @@
-"""A route from a stream of the trusted server: a message is let go when a stream has it sealed.
+"""A source that consumes a stream; a message is acknowledged once its sealed form is stored.
 
-Where no message can be sealed (a name that stands for nobody, a policy without readers), or nothing
-is taken where they go, the route stands still with what it has, and tries again: the stream keeps
-the rest. A message that cannot be sealed for what is in it does not stop the others. It is offered
-again later, for ever; or a few times, and then terminated, where the stream keeps it all the same.
-It is never taken out of a stream by us.
+If no message can be sealed (an unknown name, a policy without readers), or the target accepts
+nothing, the route pauses with the messages that it holds, and retries; the stream keeps the rest. A
+message that cannot be sealed because of its content does not block the others. It is retried
+forever, or terminated after a few attempts, which requires a stream that keeps terminated messages.
+We never delete a message from a stream.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ from xkeymsg.transport.raw import Raw
 __all__ = ("StreamSource",)
 
 _PATIENCE: Final = 0.8
-"""The part of the time to stop after which what is not sent is given back."""
-_FOR_EVER: Final = 1_000_000
+"""The fraction of the drain time after which unsent messages are returned to the stream."""
+_UNLIMITED: Final = 1_000_000
 _COUNTED: Final = 10_000
 
 
 class _Inbound(NamedTuple):
-    """A message of the stream, and where it is kept."""
+    """A message of the stream, and its position."""
 
     raw: Raw
     where: StreamPosition
 
 
 class _Scope:
-    """The scope of a consumer whose messages are not sealed yet: it remembers nothing.
+    """A scope without replay marks, for a consumer of plaintext messages.
 
-    Plaintext has no sender and no session, so that a replay cannot be told from a message.
+    Plaintext has neither sender nor session, so a replay cannot be detected.
     """
 
     def open(self, raw: Raw, position: StreamPosition) -> Any:
@@ -70,7 +70,7 @@ class _Scope:
 
 
 class _NoQuarantine(Quarantine):
-    """There is none: what is in these streams is plaintext, and stays where it is."""
+    """A quarantine that refuses everything: the plaintext stays in its stream."""
 
     async def keep_proven(self, record: QuarantineRecord) -> bool:
         raise DeliveryError("the sender keeps no quarantine")
@@ -80,7 +80,7 @@ class _NoQuarantine(Quarantine):
 
 
 class _NotSealedError(Exception):
-    """Has the consumer offer a message again."""
+    """Makes the consumer redeliver a message."""
 
 
 class StreamSource:
@@ -89,12 +89,12 @@ class StreamSource:
     ends = False
 
     def __init__(self, pipeline: Pipeline, names: Names, *, timeout: float, drain: float) -> None:
-        """Take what the configuration says.
+        """Initialize the source.
 
         Args:
-            pipeline: How to seal, and where to.
-            names: How a stream knows a message again.
-            timeout: Seconds that an answer of the source's server may take.
+            pipeline: Seals and sends messages.
+            names: Derives message ids.
+            timeout: Seconds to wait for a response of the source's server.
             drain: Seconds that stopping may take.
         """
         self._pipeline = pipeline
@@ -108,28 +108,28 @@ class StreamSource:
         self._mended = asyncio.Event()
         self._tried: dict[StreamPosition, int] = {}
         self.ack_wait = 0.0
-        """Seconds after which the source offers a message again that nobody answers for."""
+        """Seconds after which the source redelivers an unacknowledged message."""
         self._most = 0
         self._waiting = 0
 
     async def begin(self, source: Link) -> None:
-        """Look the durable up.
+        """Look up the durable.
 
         Raises:
-            ConfigurationError: If it cannot serve.
-            DeliveryError: If it is not there, or the server refuses or does not answer.
+            ConfigurationError: If it is not suitable.
+            DeliveryError: If it does not exist, or the server refuses or does not answer.
         """
         route = self._pipeline.route
         if route.stream is None or route.durable is None:
-            raise ConfigurationError("a stream is consumed by a durable")
+            raise ConfigurationError("stream requires a durable")
         api = API(source, timeout=self._timeout)
         filters = () if route.subject is None else (route.subject,)
         create = DurableOptions(filter_subjects=filters) if route.create_durable else None
         durable = await find_durable(api, route.stream, route.durable, create)
         if durable.max_deliver > 0:
             raise ConfigurationError(
-                f"the durable {route.durable} gives messages up after {durable.max_deliver}"
-                " deliveries, sent or not: max_deliver has to be -1"
+                f"durable {route.durable}: max_deliver is {durable.max_deliver}, which would drop"
+                " unsent messages: set it to -1"
             )
         if route.on_refused == "terminate":
             await self._check_stream(api, route.stream)
@@ -144,7 +144,7 @@ class StreamSource:
             new_opening=lambda: scope,
             new_quarantine=lambda tell: _NoQuarantine(api, bytes(32), on_blocked=tell),
             policy=FailurePolicy(
-                deliveries=_FOR_EVER, backoff=route.backoff, backoff_most=route.backoff_most
+                deliveries=_UNLIMITED, backoff=route.backoff, backoff_most=route.backoff_most
             ),
             found=durable,
             workers=min(route.max_in_flight, self._most),
@@ -153,52 +153,52 @@ class StreamSource:
         )
 
     async def run(self) -> None:
-        """Work until `stop`, and then until all that was accepted is done with, or given back.
+        """Run until `stop`, then until every accepted message is settled or returned.
 
         Raises:
-            XKeyMsgError: If the stream or the durable is gone, or the link closed.
+            XKeyMsgError: If the stream or the durable was deleted, or the link was closed.
         """
         assert self._consumer is not None  # noqa: S101 - `begin` was called
         await self._consumer.run()
 
     async def stop(self) -> None:
-        """Take no more."""
+        """Fetch no more messages."""
         self._stopping.set()
         if self._consumer is not None:
             self._consumer.stop()
 
     def tick(self) -> None:
-        """Say whether it stands still."""
+        """Report whether the route is blocked."""
         self._report.metrics.blocked.set(self.is_blocked)
 
     def mended(self) -> None:
-        """Try what waits at once: names, keys or the policy may be others now."""
+        """Retry waiting messages at once: names, keys or the policy may have changed."""
         self._mended.set()
         self._mended = asyncio.Event()
 
     @property
     def is_blocked(self) -> bool:
-        """Whether nothing goes on: each message that may be out waits for somebody."""
+        """Whether no message can make progress until something is fixed."""
         return self._waiting > 0 or len(self._tried) >= self._most
 
     @property
     def is_unserved(self) -> bool:
-        """Whether the durable gives nothing."""
+        """Whether the durable delivers nothing."""
         return self._consumer is not None and self._consumer.is_unserved
 
     async def _check_stream(self, api: API, stream: str) -> None:
-        """See that what is terminated stays where it is.
+        """Check that the stream keeps terminated messages.
 
         Raises:
-            ConfigurationError: If it would not.
+            ConfigurationError: If it does not.
         """
         answer = await api.request(f"STREAM.INFO.{stream}")
         config = answer.get("config")
         retention = config.get("retention") if isinstance(config, dict) else None
         if retention != "limits":
             raise ConfigurationError(
-                f"the stream {stream} has the retention {retention}: terminated messages would be"
-                ' deleted, unsent; on_refused has to be "keep"'
+                f"stream {stream}: retention {retention} would delete terminated messages unsent;"
+                ' set on_refused to "keep"'
             )
 
     # --- one message ------------------------------------------------------------------------------
@@ -215,10 +215,10 @@ class StreamSource:
         self._tried.pop(inbound.where, None)
 
     async def _persist(self, inbound: _Inbound) -> None:
-        """Try until it works.
+        """Retry until it succeeds.
 
         Raises:
-            _NotSealedError: If it is time to stop.
+            _NotSealedError: If the source is stopping.
         """
         for attempt in itertools.count(1):
             await self._wait(self._pipeline.pause(attempt))
@@ -226,9 +226,9 @@ class StreamSource:
                 return
 
     async def _attempt(self, inbound: _Inbound) -> bool:
-        """Seal and send, and tell whether that has worked.
+        """Seal and send a message; return whether that succeeded.
 
-        It is sealed anew each time: receivers compare when that was with when it was stored.
+        It is sealed again each time: receivers compare the time of sealing with that of storage.
         """
         name = self._names.of_stream(inbound.where)
         try:
@@ -253,14 +253,14 @@ class StreamSource:
         except Exception as error:
             if is_of_setup(error):
                 raise
-            self._refuse(error, inbound)  # whatever it is, no message ends this
+            self._refuse(error, inbound)  # no message may end the loop
 
     def _refuse(self, error: Exception, inbound: _Inbound) -> NoReturn:
-        """Have it offered again, or terminated.
+        """Make the consumer terminate or redeliver a message.
 
         Raises:
-            Rejected: If it is given up.
-            _NotSealedError: If it is not.
+            Rejected: To terminate it.
+            _NotSealedError: To have it redelivered.
         """
         tries = self._tried.pop(inbound.where, 0) + 1
         route = self._pipeline.route
@@ -279,10 +279,10 @@ class StreamSource:
         raise _NotSealedError from None
 
     async def _wait(self, seconds: float) -> None:
-        """Wait until that is over, or something has changed.
+        """Wait for some seconds, or until `mended` is called.
 
         Raises:
-            _NotSealedError: If it is time to stop.
+            _NotSealedError: If the source is stopping.
         """
         mended = asyncio.create_task(self._mended.wait())
         stopping = asyncio.create_task(self._stopping.wait())

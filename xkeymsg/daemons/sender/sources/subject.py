@@ -1,4 +1,4 @@
-"""A route from a subject of the trusted server: core NATS, which keeps nothing."""
+"""A source that listens on a subject of the trusted server: core NATS, which stores nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ("SubjectSource",)
 
 
 class SubjectSource:
-    """Takes messages as long as there is room for them; what waits is the connection's to bound."""
+    """Reads messages while fewer than `max_in_flight` are pending; the link bounds the backlog."""
 
     ends = False
 
@@ -29,7 +29,7 @@ class SubjectSource:
         self._dropped = 0
 
     async def begin(self, source: Link) -> None:
-        """Subscribe; the link's `confirm` says whether the server permits it.
+        """Subscribe; the link's `confirm` raises if the server refuses it.
 
         Raises:
             ConnectionFailedError: If the link is closed.
@@ -38,7 +38,7 @@ class SubjectSource:
         self._subscription = await source.subscribe(route.subject or ">", queue=route.queue or "")
 
     async def run(self) -> None:
-        """Work until `stop`, and then until all that was accepted is done with."""
+        """Run until `stop`, then until every accepted message is settled."""
         assert self._subscription is not None  # noqa: S101 - `begin` was called
         try:
             async for raw in self._subscription:
@@ -53,12 +53,12 @@ class SubjectSource:
                 task.cancel()
 
     async def stop(self) -> None:
-        """Take no more; `run` ends when what came before is done with."""
+        """Read no more; `run` ends when earlier messages are settled."""
         if self._subscription is not None:
             await self._subscription.drain()
 
     def tick(self) -> None:
-        """Count what found no room."""
+        """Count dropped messages."""
         if self._subscription is None or self._subscription.dropped == self._dropped:
             return
         more = self._subscription.dropped - self._dropped
@@ -72,7 +72,7 @@ class SubjectSource:
         self._report.metrics.received.inc()
         try:
             sealed = await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
-        except Exception as error:  # noqa: BLE001 - whatever it is, no message ends this
+        except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._room.release()
             self._report.refused(error)
             return
