@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xkeymsg.cli.doctor.daemon import check_daemon
-from xkeymsg.cli.doctor.findings import Finding, judge_metrics
+from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics
 from xkeymsg.daemons.common.health import Health, serving
 from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.envelope.replay import ReplayState
@@ -25,7 +25,7 @@ def page(covers: float | None, *, max_age: float = 300.0) -> str:
 
 def test_a_memory_that_holds_every_mark_is_ok() -> None:
     assert judge_metrics(page(None)) == [
-        Finding("replay", "ok", "orders: every mark is kept, 3 pending")
+        CheckResult("replay", "ok", "orders: every mark is kept, 3 pending")
     ]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.envelope.cast import ALICE, ALICE_USER, BOB
 from xkeymsg.cli.doctor.files import check_files
-from xkeymsg.cli.doctor.findings import Finding
+from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.trust.stores.file import write_seed
 
 ENTRY = f'[peers.alice]\nxkey = "{ALICE.public}"\nsubjects = ["ehr.>"]\n'
@@ -31,7 +31,7 @@ def peers(tmp_path: Path) -> Path:
 
 def checked(
     seed: Path | None = None, peers: Path | None = None, publish: tuple[str, ...] = ()
-) -> list[Finding]:
+) -> list[CheckResult]:
     return check_files(seed, peers, publish, 2.0)[0]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xkeymsg.cli.doctor.findings import (
-    Finding,
+    CheckResult,
     granted,
     judge_account,
     judge_clock,
@@ -126,7 +126,7 @@ def account(**changes: Any) -> dict[str, Any]:
 
 
 def test_an_account_that_is_full_is_told() -> None:
-    assert judge_account(account(), demanded=False) == Finding(
+    assert judge_account(account(), demanded=False) == CheckResult(
         "jetstream", "ok", "storage 20 B of 1000 B, memory 10 B of any, streams 1 of 2"
     )
     for changes, what in (

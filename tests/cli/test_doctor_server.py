@@ -16,7 +16,7 @@ import pytest
 from tests.envelope.cast import ALICE_USER
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
-from xkeymsg.cli.doctor.findings import Finding
+from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.cli.doctor.probe import open_probe
 from xkeymsg.cli.doctor.server import check_server
 from xkeymsg.client.jetstream.api import API
@@ -46,7 +46,7 @@ def ada(server: NATSServer, **settings: Any) -> ConnectOptions:
     return local(server, user="ada", password="hunter2", **settings)
 
 
-def levels(findings: list[Finding]) -> dict[str, str]:
+def levels(findings: list[CheckResult]) -> dict[str, str]:
     """The worst of each check."""
     order = ("skip", "ok", "warn", "fail")
     worst: dict[str, str] = {}
@@ -55,7 +55,7 @@ def levels(findings: list[Finding]) -> dict[str, str]:
     return worst
 
 
-def of(findings: list[Finding], check: str) -> Finding:
+def of(findings: list[CheckResult], check: str) -> CheckResult:
     [found] = [each for each in findings if each.check == check]
     return found
 
@@ -393,4 +393,4 @@ async def test_a_server_that_goes_away_in_between_is_told_and_nothing_hangs(
         now=killing(jetstream_server, call),
     )  # fmt: skip
     assert {"fail", "skip"} & {each.level for each in findings}
-    assert findings[-1] == Finding("clock", "skip", "the connection was lost")
+    assert findings[-1] == CheckResult("clock", "skip", "the connection was lost")

@@ -152,7 +152,7 @@ def test(policy_file: Path, cases_file: Path) -> int:
     "--html",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     metavar="OUT",
-    help="Write a page for a browser, or paper, in the place of the table; - is stdout.",
+    help="Write an HTML page instead of the table; - is stdout.",
 )
 @failing()
 def matrix(

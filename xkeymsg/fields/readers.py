@@ -34,7 +34,7 @@ class Holders:
 
         Raises:
             PolicyError: If a permission has no readers, and may not be without (F-35).
-            TypeError: If a key is none.
+            TypeError: If a reader is not a key.
         """
         self.keys = keys
         self._sets = policy.sets

@@ -172,7 +172,7 @@ class _Scanner:
     def _array(self, what: str, wanted: int | None) -> int:
         kind, count = self._header()
         if kind != "array" or (wanted is not None and count != wanted):
-            raise MalformedError(f"something else in the place of {what}")
+            raise MalformedError(f"expected {what}")
         return count
 
     def _nodes(self, more: int) -> None:

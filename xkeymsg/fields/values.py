@@ -59,7 +59,7 @@ class _Withheld:
 
 
 WITHHELD: Final = _Withheld()
-"""What an opened list holds in the place of an item that this reader may not see (F-56, F-57)."""
+"""Stands in an opened list for an item that this reader may not see (F-56, F-57)."""
 
 
 def is_native(value: int) -> bool:

@@ -7,7 +7,7 @@
 
 A model is a dataclass, a pydantic model or a msgspec Struct. The rules: every field has `Readers`,
 on itself or on everything in it, and not on both; a type that could hold a model where none is
-looked for is refused. None, an empty list and an empty dict where models are expected are for
+looked for is refused. None, an empty list and an empty dict where models should be are for
 everyone who may read anything of these models; any other value that is not a model is refused.
 
 pydantic and msgspec are not imported: who has a model of theirs has imported them.

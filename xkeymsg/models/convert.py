@@ -334,7 +334,7 @@ def _first_tried(
 def _tried(
     node: Node, value: Any, path: _Path, fits: Callable[[Any, Any], bool]
 ) -> Iterable[_Path]:
-    """Yield the places that do not fit: in a value first, and if there are none, the value's."""
+    """Yield the places that do not fit: those in a value first; without any, the value's."""
     found = False
     if node.kind is not None and type(value) is (dict if node.library else node.kind):
         for field, item, at in node.below(value, path):

@@ -12,7 +12,7 @@ import click
 
 from xkeymsg.cli.doctor.daemon import check_daemon
 from xkeymsg.cli.doctor.files import check_files
-from xkeymsg.cli.doctor.findings import Finding
+from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.cli.doctor.server import check_server
 from xkeymsg.cli.table import aligned
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
@@ -121,7 +121,7 @@ def doctor(
     return EXIT_FAILED if any(each.level == "fail" for each in findings) else 0
 
 
-def _print(findings: list[Finding], *, as_json: bool) -> None:
+def _print(findings: list[CheckResult], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([each._asdict() for each in findings], indent=2))
         return

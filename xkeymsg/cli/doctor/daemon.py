@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Final
 
-from xkeymsg.cli.doctor.findings import Finding, judge_metrics
+from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics
 
 __all__ = ("check_daemon",)
 
@@ -14,7 +14,7 @@ _LONGEST: Final = 4 << 20
 _REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-def check_daemon(where: str, timeout: float) -> list[Finding]:
+def check_daemon(where: str, timeout: float) -> list[CheckResult]:
     """Check a daemon within `timeout` seconds. Errors become findings.
 
     Args:
@@ -25,7 +25,7 @@ def check_daemon(where: str, timeout: float) -> list[Finding]:
         page = _fetch(where, time.monotonic() + timeout)
     except (OSError, ValueError) as error:  # ValueError: invalid address or response
         said = f"{where}: {getattr(error, 'strerror', None) or str(error)}"
-        return [Finding("metrics", "fail", said, "is this the observe.listen of a daemon?")]
+        return [CheckResult("metrics", "fail", said, "is this the observe.listen of a daemon?")]
     return judge_metrics(page)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
-from xkeymsg.cli.doctor.findings import Finding
+from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.trust.peers import Peers
@@ -25,24 +25,24 @@ _WAIT: Final = "is it a pipe without a writer, or an unavailable disk?"
 
 def check_files(
     seed_file: Path | None, peers_file: Path | None, publish: Iterable[str], timeout: float
-) -> tuple[list[Finding], str | None]:
+) -> tuple[list[CheckResult], str | None]:
     """Check the given files; each within `timeout` seconds, because it may be a pipe.
 
     Returns:
         The findings, and the user `U…` of our key in the peers file.
     """
-    findings, pair, user = list[Finding](), None, None
+    findings, pair, user = list[CheckResult](), None, None
     if seed_file is not None:
         try:
             finding, pair = _within(timeout, partial(_key, seed_file))
         except TimeoutError:
-            finding = Finding("key", "fail", f"{seed_file}: timeout while reading", _WAIT)
+            finding = CheckResult("key", "fail", f"{seed_file}: timeout while reading", _WAIT)
         findings.append(finding)
     if peers_file is not None:
         try:
             several, peers = _within(timeout, partial(_peers, peers_file, pair, publish))
         except TimeoutError:
-            several = [Finding("peers", "fail", f"{peers_file}: timeout while reading", _WAIT)]
+            several = [CheckResult("peers", "fail", f"{peers_file}: timeout while reading", _WAIT)]
             peers = None
         findings += several
         if peers is not None and pair is not None:
@@ -69,18 +69,18 @@ def _within(seconds: float, check: Callable[[], _T]) -> _T:
     return future.result(seconds)
 
 
-def _key(path: Path) -> tuple[Finding, XKeyPair | None]:
+def _key(path: Path) -> tuple[CheckResult, XKeyPair | None]:
     """Check the mode, form and checksum of a seed file."""
     try:
         pair = read_seed(path)
     except KeyStoreError as error:
-        return Finding("key", "fail", str(error), "xkeymsg keygen --out FILE makes one"), None
-    return Finding("key", "ok", f"{pair.public}, fingerprint {pair.public.fingerprint}"), pair
+        return CheckResult("key", "fail", str(error), "xkeymsg keygen --out FILE makes one"), None
+    return CheckResult("key", "ok", f"{pair.public}, fingerprint {pair.public.fingerprint}"), pair
 
 
 def _peers(
     path: Path, own: XKeyPair | None, publish: Iterable[str]
-) -> tuple[list[Finding], Peers | None]:
+) -> tuple[list[CheckResult], Peers | None]:
     """Check a peers file, and its entry for our own key.
 
     Args:
@@ -92,13 +92,15 @@ def _peers(
         peers = Peers.load(path)
         mode = path.stat().st_mode
     except (ConfigurationError, OSError) as error:
-        return [Finding("peers", "fail", str(error), "xkeymsg peers verify FILE checks it")], None
-    findings = [Finding("peers", "ok", f"{len(peers.peers)} in {path}")]
+        return [
+            CheckResult("peers", "fail", str(error), "xkeymsg peers verify FILE checks it")
+        ], None
+    findings = [CheckResult("peers", "ok", f"{len(peers.peers)} in {path}")]
     if mode & stat.S_IWGRP:
         said = f"{path} has mode {stat.S_IMODE(mode):04o}: its group decides who may send"
-        findings.append(Finding("peers", "warn", said, f"chmod g-w {path}, unless intended"))
+        findings.append(CheckResult("peers", "warn", said, f"chmod g-w {path}, unless intended"))
     findings += [
-        Finding("peers", "warn", each, "ask whose key it is (xkeymsg peers verify)")
+        CheckResult("peers", "warn", each, "ask whose key it is (xkeymsg peers verify)")
         for each in peer_warnings(peers)
     ]
     if own is not None:
@@ -111,17 +113,19 @@ def _holders(peers: Peers, own: XKeyPair) -> list[Peer]:
     return [peer for peer in peers.peers.values() if own.public in peer.xkeys]
 
 
-def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) -> Finding:
+def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) -> CheckResult:
     names = ", ".join(peer.name for peer in _holders(peers, own))
     if not names:
         said = f"your key {own.public} is not in {path}: users of this file do not admit you"
-        return Finding("own key", "warn", said, f"xkeymsg peers add {path} NAME {own.public}")
+        return CheckResult("own key", "warn", said, f"xkeymsg peers add {path} NAME {own.public}")
     plain = [subject for subject in publish if not {"*", ">"} & set(subject.split("."))]
     refused = [subject for subject in plain if peers.admit(own.public, subject, 0) is None]
     if refused:
         said = f"{names} may not send on {', '.join(refused)} according to {path}"
-        return Finding("own key", "warn", said, "add to its subjects, wherever the file is used")
-    return Finding("own key", "ok", f"your key belongs to {names}")
+        return CheckResult(
+            "own key", "warn", said, "add to its subjects, wherever the file is used"
+        )
+    return CheckResult("own key", "ok", f"your key belongs to {names}")
 
 
 def peer_warnings(peers: Peers) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from xkeymsg.limits import Limits
 from xkeymsg.transport.subjects import covers, overlap
 
 __all__ = (
-    "Finding",
+    "CheckResult",
     "Grant",
     "Level",
     "granted",
@@ -41,7 +41,7 @@ _SERIES: Final = re.compile(
 )
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """One result line of the doctor."""
 
     check: str
@@ -80,7 +80,7 @@ def parse_time(text: object) -> float | None:
     return None if when is None or when.tzinfo is None else when.timestamp()
 
 
-def judge_clock(samples: Iterable[tuple[float, float, float]]) -> Finding:
+def judge_clock(samples: Iterable[tuple[float, float, float]]) -> CheckResult:
     """Compare our clock with the server's.
 
     Args:
@@ -90,7 +90,7 @@ def judge_clock(samples: Iterable[tuple[float, float, float]]) -> Finding:
     """
     measured = [((after - before) / 2, (before + after) / 2 - at) for before, at, after in samples]
     if not measured:
-        return Finding(
+        return CheckResult(
             "clock",
             "warn",
             "not compared: no response of the server had a time",
@@ -102,17 +102,17 @@ def judge_clock(samples: Iterable[tuple[float, float, float]]) -> Finding:
     skew = Limits().skew.total_seconds()
     if abs(ahead) - abs(bound) > skew:
         remedy = f"correct it: beyond {skew:.0f} s messages are refused as future or old"
-        return Finding("clock", "fail", said, remedy)
+        return CheckResult("clock", "fail", said, remedy)
     if abs(ahead) - abs(bound) > _NOTICED:
-        return Finding("clock", "warn", said, "synchronize both clocks (NTP)")
-    return Finding("clock", "ok", said)
+        return CheckResult("clock", "warn", said, "synchronize both clocks (NTP)")
+    return CheckResult("clock", "ok", said)
 
 
-def judge_payload(limit: int) -> Finding:
+def judge_payload(limit: int) -> CheckResult:
     """Judge the server's `max_payload`."""
     said = f"{_size(limit)} per message"
     if limit < _SMALL:
-        return Finding(
+        return CheckResult(
             "max_payload",
             "warn",
             said,
@@ -121,11 +121,11 @@ def judge_payload(limit: int) -> Finding:
     most = Limits().envelope
     if limit > most:
         remedy = f"receivers refuse more than {_size(most)} unless their limits are raised"
-        return Finding("max_payload", "warn", said, remedy)
-    return Finding("max_payload", "ok", said)
+        return CheckResult("max_payload", "warn", said, remedy)
+    return CheckResult("max_payload", "ok", said)
 
 
-def judge_metrics(page: str) -> list[Finding]:
+def judge_metrics(page: str) -> list[CheckResult]:
     """Judge the replay memory of each route by the daemon's metrics page."""
     series: dict[str, dict[str, float]] = {}
     for name, route, number in _SERIES.findall(page):
@@ -144,24 +144,24 @@ def judge_metrics(page: str) -> list[Finding]:
         )
         said = f"{route}: every mark is kept, {pending} pending"
         if covers == math.inf:
-            findings.append(Finding("replay", "ok", said))
+            findings.append(CheckResult("replay", "ok", said))
             continue
         said = (
             f"{route}: covers {covers:.0f} s, max_age is {max_age:.0f} s, {dropped} pages dropped"
         )
         if covers >= max_age:
-            findings.append(Finding("replay", "ok", said))
+            findings.append(CheckResult("replay", "ok", said))
         else:
             remedy = "older messages are refused as stale: raise the route's replay_bytes"
-            findings.append(Finding("replay", "warn", said, remedy))
-    return findings or [Finding("replay", "skip", "no route of this daemon opens messages")]
+            findings.append(CheckResult("replay", "warn", said, remedy))
+    return findings or [CheckResult("replay", "skip", "no route of this daemon opens messages")]
 
 
-def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> Finding:
+def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> CheckResult:
     """Judge the answer to `$JS.API.INFO`."""
     error = table_of(answer, "error")
     if error:
-        return Finding(
+        return CheckResult(
             "jetstream",
             "fail" if demanded else "warn",
             str(error.get("description")),
@@ -179,13 +179,13 @@ def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> Finding:
     full += ["streams"] if 0 < most <= streams else []
     said = ", ".join(found)
     if full:
-        return Finding("jetstream", "warn", said, f"make room: {' and '.join(full)}")
-    return Finding("jetstream", "ok", said)
+        return CheckResult("jetstream", "warn", said, f"make room: {' and '.join(full)}")
+    return CheckResult("jetstream", "ok", said)
 
 
 def judge_stream(
     name: str, answer: Mapping[str, Any], *, proven: bool, demanded: bool
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Judge a quarantine stream by the answer to `$JS.API.STREAM.INFO`.
 
     Authenticated messages must not be lost, so their stream never discards. Unauthenticated ones,
@@ -194,7 +194,7 @@ def judge_stream(
     error = table_of(answer, "error")
     if error:
         return [
-            Finding(
+            CheckResult(
                 name,
                 "fail" if demanded else "warn",
                 str(error.get("description")),
@@ -213,17 +213,17 @@ def judge_stream(
         )
     said = f"{count} messages{f' of {many}' if many > 0 else ''}, {_size(size)}"
     said += f" of {_size(most) if most > 0 else 'any'}"
-    return [Finding(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults] or [
-        Finding(name, "ok", said)
-    ]
+    return [
+        CheckResult(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults
+    ] or [CheckResult(name, "ok", said)]
 
 
-def judge_durable(name: str, answer: Mapping[str, Any]) -> Finding:
+def judge_durable(name: str, answer: Mapping[str, Any]) -> CheckResult:
     """Judge a shared durable by the answer to `$JS.API.CONSUMER.INFO`."""
     error, config = table_of(answer, "error"), table_of(answer, "config")
     if error:
         said = f"{name}: {error.get('description')}"
-        return Finding("durable", "fail", said, "create it, or name yours: STREAM/DURABLE")
+        return CheckResult("durable", "fail", said, "create it, or name yours: STREAM/DURABLE")
     limit, pending = _number(config, "max_deliver"), _number(config, "max_ack_pending")
     said = (
         f"{name}: {_number(answer, 'num_ack_pending')} of"
@@ -231,18 +231,18 @@ def judge_durable(name: str, answer: Mapping[str, Any]) -> Finding:
     )
     said += f", {_number(answer, 'num_pending')} undelivered"
     if config.get("deliver_subject"):
-        return Finding("durable", "fail", f"{said}; push consumer", "create a pull consumer")
+        return CheckResult("durable", "fail", f"{said}; push consumer", "create a pull consumer")
     if config.get("ack_policy") != "explicit":
         remedy = "create it with --ack=explicit: otherwise nothing is redelivered"
-        return Finding("durable", "fail", f"{said}; no explicit acknowledgement", remedy)
+        return CheckResult("durable", "fail", f"{said}; no explicit acknowledgement", remedy)
     if config.get("headers_only") or config.get("priority_groups"):
         said += "; uses headers_only or priority_groups"
-        return Finding("durable", "fail", said, "create one without them")
+        return CheckResult("durable", "fail", said, "create one without them")
     if limit > 0:
         said += f"; drops a message after {limit} deliveries"
         remedy = "nats consumer edit --max-deliver=-1: a crash at the last delivery loses it"
-        return Finding("durable", "warn", said, remedy)
-    return Finding("durable", "ok", said)
+        return CheckResult("durable", "warn", said, remedy)
+    return CheckResult("durable", "ok", said)
 
 
 _Fault = tuple[Level, str, str]

@@ -16,7 +16,7 @@ from nats import errors
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.cli.doctor.findings import (
-    Finding,
+    CheckResult,
     Grant,
     Level,
     granted,
@@ -40,7 +40,7 @@ _WEEK: Final = 7 * 86_400.0
 _WHO: Final = "$SYS.REQ.USER.INFO"
 _SETTINGS: Final = "check the connection settings"
 
-_Check = Callable[[], Awaitable[list[Finding]]]
+_Check = Callable[[], Awaitable[list[CheckResult]]]
 
 
 async def check_server(
@@ -54,7 +54,7 @@ async def check_server(
     probe: bool = False,
     user: str | None = None,
     now: Callable[[], int] = now_ns,
-) -> list[Finding]:
+) -> list[CheckResult]:
     """Check the connection, the login's permissions, and JetStream. Errors become findings.
 
     Args:
@@ -91,8 +91,8 @@ async def check_server(
     except XKeyMsgError as error:
         said, _, remedy = str(error).rpartition("; ")
         return [
-            Finding("connection", "fail", said or remedy, remedy if said else _SETTINGS),
-            Finding("server", "skip", "not checked without a connection"),
+            CheckResult("connection", "fail", said or remedy, remedy if said else _SETTINGS),
+            CheckResult("server", "skip", "not checked without a connection"),
         ]
 
 
@@ -107,10 +107,10 @@ class _Server:
         """The server's information about our login, if it gives any."""
         self._has_streams = True
 
-    async def make(self, name: str, check: _Check) -> list[Finding]:
+    async def make(self, name: str, check: _Check) -> list[CheckResult]:
         """Run a check within its time limit; any error becomes its finding."""
         if not self._client.is_connected:
-            return [Finding(name, "skip", "the connection was lost")]
+            return [CheckResult(name, "skip", "the connection was lost")]
         try:
             async with asyncio.timeout(self._options.timeout * 2):  # no check waits more than twice
                 return await check()
@@ -120,69 +120,69 @@ class _Server:
             said = str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 - caused by a bad response; go on
             said = f"invalid response of the server ({type(error).__name__})"
-        return [Finding(name, "fail", said, "check the connection, and the server's log")]
+        return [CheckResult(name, "fail", said, "check the connection, and the server's log")]
 
-    async def connection(self) -> list[Finding]:
+    async def connection(self) -> list[CheckResult]:
         before = self._probe.now()
         await self._probe.flush()
         took = (self._probe.now() - before) / 1e6
         version = self._client.connected_server_version
         number = f"{version.major}.{version.minor}.{version.patch}"
         said = f"{self._options.addresses}, nats-server {number}, round trip {took:.1f} ms"
-        return [Finding("connection", "ok", said)]
+        return [CheckResult("connection", "ok", said)]
 
-    async def tls(self) -> list[Finding]:
+    async def tls(self) -> list[CheckResult]:
         tls = self._client.ssl_object
         if tls is None:
             if self._probe.is_local():
-                return [Finding("tls", "ok", "not in use, on this machine")]
+                return [CheckResult("tls", "ok", "not in use, on this machine")]
             said = "not in use: subjects, senders, receivers and passwords are visible to others"
-            return [Finding("tls", "warn", said, "use tls://, and a tls section in the server")]
+            return [CheckResult("tls", "warn", said, "use tls://, and a tls section in the server")]
         ends = (tls.getpeercert() or {}).get("notAfter")
         left = ssl.cert_time_to_seconds(str(ends)) - self._probe.now() / 1e9
         said = f"{tls.version()}, the server's certificate expires {ends}"
         if left < _SOON:
-            return [Finding("tls", "warn", said, f"renew it: {_time(left)} left")]
-        return [Finding("tls", "ok", said)]
+            return [CheckResult("tls", "warn", said, f"renew it: {_time(left)} left")]
+        return [CheckResult("tls", "ok", said)]
 
-    async def inbox(self) -> list[Finding]:
+    async def inbox(self) -> list[CheckResult]:
         shown = f"{self._options.inbox_prefix}.>"
         # As every request does.
         refusal = await self._probe.try_subscribing(f"{self._client.new_inbox()}.*")
         if refusal is None:
-            return [Finding("inbox", "ok", shown)]
+            return [CheckResult("inbox", "ok", shown)]
         self._probe.hears = False
         remedy = f"allow subscribing to {shown}: requests get no response without it"
-        return [Finding("inbox", "fail", refusal, remedy)]
+        return [CheckResult("inbox", "fail", refusal, remedy)]
 
-    async def login(self, user: str | None) -> list[Finding]:
+    async def login(self, user: str | None) -> list[CheckResult]:
         how = _login(self._options)
         try:
             answer = await self._probe.ask(_WHO)
         except DeliveryError as error:
             remedy = f"allow publishing on {_WHO}, and configure a system account"
             said = f"{how}; permissions unknown: {error}"
-            return [Finding("login", "warn", said, remedy)]
+            return [CheckResult("login", "warn", said, remedy)]
         self._known = known = table_of(answer, "data")
         name = str(known.get("user") or "nobody")
         findings = [_lasting(f"{how}, as {name} in account {known.get('account')}", known)]
         if user is not None and name.startswith("U") and name != user:
             said = f"peers know you as {user}, and you log in as {name}"
-            findings.append(Finding("login", "warn", said, "one of the two is wrong"))
+            findings.append(CheckResult("login", "warn", said, "one of the two is wrong"))
         if how == "no login" and not self._probe.is_local():
             said = "the server requires no login"
-            findings.append(Finding("login", "warn", said, "configure authentication"))
+            findings.append(CheckResult("login", "warn", said, "configure authentication"))
         return findings
 
-    async def subscribe(self, subject: str) -> list[Finding]:
+    async def subscribe(self, subject: str) -> list[CheckResult]:
         grant, refusal = self._grant("subscribe", subject), None
         if grant.extent == "all" and grant.queue:
-            return [Finding("subscribe", "ok", f"{subject}, only in queue group {grant.queue}")]
+            return [CheckResult("subscribe", "ok", f"{subject}, only in queue group {grant.queue}")]
         if grant.extent == "all":
             refusal = await self._probe.try_subscribing(subject)
         return [_verdict("subscribe", subject, grant, refusal)]
 
-    async def publish(self, subject: str, *, probe: bool) -> list[Finding]:
+    async def publish(self, subject: str, *, probe: bool) -> list[CheckResult]:
         plain = not {"*", ">"} & set(subject.split("."))
         grant, refusal = self._grant("publish", subject), None
         if probe and plain:
@@ -190,7 +190,7 @@ class _Server:
         elif self._known is None:
             said = f"{subject}: unknown, the server does not report our permissions"
             remedy = "--probe publishes an empty message" if plain else f"allow {_WHO}"
-            return [Finding("publish", "warn", said, remedy)]
+            return [CheckResult("publish", "warn", said, remedy)]
         return [_verdict("publish", subject, grant, refusal)]
 
     def _grant(self, kind: str, subject: str) -> Grant:
@@ -199,61 +199,61 @@ class _Server:
             return Grant("all")
         return granted(table_of(self._known, "permissions"), kind, subject)
 
-    async def max_payload(self) -> list[Finding]:
+    async def max_payload(self) -> list[CheckResult]:
         return [judge_payload(self._client.max_payload)]
 
-    async def clock(self) -> list[Finding]:
+    async def clock(self) -> list[CheckResult]:
         return [judge_clock(self._probe.times)]
 
-    async def account(self, *, demanded: bool) -> list[Finding]:
+    async def account(self, *, demanded: bool) -> list[CheckResult]:
         try:
             answer = await self._probe.ask("$JS.API.INFO")
         except DeliveryError as error:
             self._has_streams = False
             level: Level = "fail" if demanded else "warn"
             remedy = "enable JetStream and allow $JS.API.>, or use neither streams nor quarantine"
-            return [Finding("jetstream", level, f"not available: {error}", remedy)]
+            return [CheckResult("jetstream", level, f"not available: {error}", remedy)]
         self._has_streams = not table_of(answer, "error")
         return [judge_account(answer, demanded=demanded)]
 
-    async def stream(self, name: str, *, proven: bool, demanded: bool) -> list[Finding]:
+    async def stream(self, name: str, *, proven: bool, demanded: bool) -> list[CheckResult]:
         if not self._has_streams:
             remedy = "see jetstream" if demanded else ""
-            return [Finding(name, "fail" if demanded else "skip", "no JetStream", remedy)]
+            return [CheckResult(name, "fail" if demanded else "skip", "no JetStream", remedy)]
         try:
             answer = await self._probe.ask(f"$JS.API.STREAM.INFO.{name}")
         except DeliveryError as error:
             level: Level = "fail" if demanded else "warn"
-            return [Finding(name, level, f"cannot be inspected: {error}", "allow $JS.API.>")]
+            return [CheckResult(name, level, f"cannot be inspected: {error}", "allow $JS.API.>")]
         return judge_stream(name, answer, proven=proven, demanded=demanded)
 
-    async def durable(self, stream: str, name: str) -> list[Finding]:
+    async def durable(self, stream: str, name: str) -> list[CheckResult]:
         shown = f"{stream}/{name}"
         try:
             answer = await self._probe.ask(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
         except DeliveryError as error:
             said = f"{shown}: cannot be inspected: {error}"
-            return [Finding("durable", "fail", said, "allow $JS.API.>")]
+            return [CheckResult("durable", "fail", said, "allow $JS.API.>")]
         return [judge_durable(shown, answer)]
 
 
-def _lasting(said: str, known: Mapping[str, Any]) -> Finding:
+def _lasting(said: str, known: Mapping[str, Any]) -> CheckResult:
     """Judge the remaining time of a login, which the server reports in nanoseconds."""
     left = known.get("expires")
     if not isinstance(left, int) or left <= 0:
-        return Finding("login", "ok", said)
+        return CheckResult("login", "ok", said)
     said += f", {_time(left / 1e9)} left"
     if left / 1e9 < _WEEK:
-        return Finding("login", "warn", said, "renew it: the server disconnects expired logins")
-    return Finding("login", "ok", said)
+        return CheckResult("login", "warn", said, "renew it: the server disconnects expired logins")
+    return CheckResult("login", "ok", said)
 
 
-def _verdict(check: str, subject: str, grant: Grant, refusal: str | None) -> Finding:
+def _verdict(check: str, subject: str, grant: Grant, refusal: str | None) -> CheckResult:
     if refusal is None and grant.extent == "all":
-        return Finding(check, "ok", subject)
+        return CheckResult(check, "ok", subject)
     said = "not all of it is allowed" if grant.extent == "part" else "not allowed"
     remedy = f"permissions of this login: {check}, in the server's configuration or the JWT"
-    return Finding(check, "fail", f"{subject}: {refusal or said}", remedy)
+    return CheckResult(check, "fail", f"{subject}: {refusal or said}", remedy)
 
 
 def _login(options: ConnectOptions) -> str:
