@@ -100,7 +100,7 @@ def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
     keys = rule.keys() if isinstance(rule, dict) else set()
     known = {"pattern", "readers"}
     for key in [*sorted(keys - known), *sorted(known - keys)]:
-        fault = f"unknown key {cut(key)!r}" if key in keys else f"no `{key}`"
+        fault = f"unknown key {cut(masked(key))!r}" if key in keys else f"no `{key}`"
         raise PolicyError(f"{where}: a rule has `pattern` and `readers` only; found {fault}")
     patterns, readers = rule["pattern"], rule["readers"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
