@@ -430,7 +430,10 @@ def places(longest: int) -> Iterator[fields_policy.Place]:
                 for at in reversed(range(size)):
                     below = {names[at + 1]: value} if at + 1 < size else {}
                     if below and names[at + 1] in held[at]:
-                        break
+                        if value != "value":
+                            break
+                        below = {}  # the member itself is the field
+                        place[0] = names[at + 1], held[at][names[at + 1]]
                     value = {**held[at], **below} or "value"
                     place.insert(0, (names[at], value))
                 else:
