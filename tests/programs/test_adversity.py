@@ -114,7 +114,7 @@ def test_a_seed_in_the_place_of_a_file_is_not_repeated(arguments: tuple[str, ...
     seed = XKeyPair.generate().seed()
     done = run(*(seed if each == "SEED" else each for each in arguments))
     assert done.returncode == 1
-    assert b"that is a seed" in done.stderr
+    assert b"not a secret seed" in done.stderr
     assert seed[5:20].encode() not in done.stdout + done.stderr
 
 

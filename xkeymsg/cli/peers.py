@@ -76,7 +76,7 @@ def add(
         always_signs=always_signs,
     )
     if is_seed(file.name):
-        raise ConfigurationError("that is a seed: expected the path of a peers file")
+        raise ConfigurationError("expected the path of a peers file, not a secret seed")
     target = Path(os.path.realpath(file))  # a symbolic link stays a link
     with _alone_in(target.parent):
         there = target.exists()

@@ -244,6 +244,10 @@ class Keeper:
                 client = await self._attempt()
             self._begin(client)
             self.reconnects += 1
+            # Report the connection when the server has its subscriptions, not before.
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(self._options.timeout):
+                    await client.ping()
             self.tell(Event("connected"))
 
     async def _attempt(self) -> LeanClient | None:

@@ -39,7 +39,7 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected a file name")
     if nkey.is_seed(value):
-        raise ValueError("this is a seed, a secret: expected the name of a file with a seed")
+        raise ValueError("expected the name of a file, not a secret seed")
     return (info.context or {}).get("folder", Path()) / value
 
 

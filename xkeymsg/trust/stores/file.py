@@ -35,7 +35,7 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
         TypeError: If `path` is neither a str nor a Path.
     """
     if is_seed(str(path)):
-        raise KeyStoreError("that is a seed: expected the path of a seed file")
+        raise KeyStoreError("expected the path of a seed file, not a secret seed")
     path = _path(path)
     try:
         with path.open("rb") as file:
