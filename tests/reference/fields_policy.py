@@ -413,11 +413,13 @@ class Policy:
         steps = self.patterns[number]
         longest = max(map(len, self.patterns))
         deep = any(step.deep for step in steps)
+        filtered = any(step.filters for each in self.patterns for step in each)
         for depth in range(longest + 2 if deep else 1):
             place = instance(steps, depth)
             if place is None or self.first(place) != number:
                 continue
-            if not any(self.is_odd(place[:end]) for end in range(len(place) + 1)):
+            prefixes = (place[:end] for end in range(len(place) + 1))
+            if not (filtered and any(map(self.is_odd, prefixes))):
                 return True
         return False
 
