@@ -7,7 +7,10 @@ WORKERS = $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
 # Tests start hundreds of programs; without cached bytecode, each would compile every import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo hello soak scale test lint format types bench server vectors fuzz clean
+# What an auditor reads, tested with other versions of Python and of the dependencies.
+CORE = tests/envelope tests/fields tests/trust tests/reference tests/test_keys.py tests/test_nkey.py tests/test_misuse.py tests/test_refusals.py tests/test_reprs.py
+
+.PHONY: help demo hello soak scale lowest pythons test lint format types bench server vectors fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -26,6 +29,21 @@ scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--che
 
 test: $(READY) ## Run the tests; T=tests/test_keys.py for a selection
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(T)
+
+lowest: ## Test the core with the lowest versions of the dependencies
+	@$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install -q --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
+	.venv-lowest/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(CORE)
+
+pythons: ## Test the core with every other Python from 3.11 on that is installed
+	@for version in 3.11 3.12 3.13 3.14; do \
+	  for python in $$(command -v python$$version) $$HOME/.pyenv/versions/$$version.*/bin/python3; do \
+	    $$python -c 'import venv, ensurepip' 2>/dev/null || continue; \
+	    echo "$$($$python --version)"; \
+	    $$python -m venv .venv-$$version && .venv-$$version/bin/pip install -q --disable-pip-version-check -e '.[dev]' || exit 1; \
+	    .venv-$$version/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(CORE) || exit 1; \
+	    break; \
+	  done; \
+	done
 
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -50,7 +68,7 @@ fuzz: $(READY) ## Mutate a million trust claims; F="--count 1000 --seed 2"
 	$(BIN)/python -m tests.trust.fuzz $(F)
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }
