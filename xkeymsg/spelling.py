@@ -1,6 +1,6 @@
-"""What errors say of patterns in other languages: what is wrong, and how it is spelt here.
+"""Advice in errors about invalid patterns, such as those in another syntax.
 
-Texts for people, and nothing else: whether a text is a pattern is decided in `fields.pattern`.
+For messages only: `fields.pattern` decides whether a text is a valid pattern.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ __all__ = ("fault", "quoted", "spellings")
 _STRING: Final = r'"(?:[^"\\]|\\.)*"'
 _VALUE: Final = rf"{_STRING}|-?(?:0|[1-9][0-9]*)|true|false|null"
 _SHOWN: Final = 200
-"""Characters of a pattern that an error shows."""
+"""Maximum characters of a pattern in an error."""
 _FAULTS: Final = (
     (r"\Z", "an empty segment"),
-    (r"\s|.*\s\Z", "a blank at the end of a name"),
-    (r"-\Z|:", "a placeholder of another language"),
+    (r"\s|.*\s\Z", "white space at the start or end of a name"),
+    (r"-\Z|:", "a placeholder from another syntax"),
     (r"[^\[]*\.", "a dot"),
     (r".*%2[Ff]", "a percent escape"),
     (r".*\{", "braces"),
     (r".*\[", 'brackets that are not a filter such as [name="value"]'),
     (r".*\*", "a * within a name"),
-    (r".*~", "a ~ without 0, 1 or 2 behind it"),
+    (r".*~", "a ~ that is not followed by 0, 1 or 2"),
     ("", "a character that needs quotes"),
 )
 _AND: Final = r"\s*(?:,|&&?|\band\b)\s*"
 _ADVICE: Final = (
     (r"\A/\Z", """it has an empty name: write "" or "/**" for the whole document, or '/""' for a"""
-     " member whose name is empty"),
-    (r"\A/?!", "there is no negation: put the exception into an earlier rule"),
-    (r"\[[^\]]*(?:\||\bor\b)", "a filter has one value: write a pattern for each value"),
-    (r"""\[[^\]="']*[!<>~^$]""", "a filter tests only whether values are equal (=)"),
-    (r"\[[^\]=]*==?\s*[-+]?[0-9]*\.[0-9]", "a filter tests texts, integers, true, false and null,"
-     " no fractions"),
+     " member with an empty name"),
+    (r"\A/?!", "negation is not supported: put the exception into an earlier rule"),
+    (r"\[[^\]]*(?:\||\bor\b)", "a filter has one value: write one pattern for each value"),
+    (r"""\[[^\]="']*[!<>~^$]""", "a filter only tests equality (=)"),
+    (r"\[[^\]=]*==?\s*[-+]?[0-9]*\.[0-9]", "a filter tests strings, integers, true, false and null,"
+     " but no fractions"),
     (rf"\[[^\]=]*=[^\]=]*{_AND}[^\]=]*=", "a filter has one condition: write one filter for each,"
      """ as in [a="x"][b="y"]"""),
 )  # fmt: skip
-"""Mistakes that a replacement of the segment would not repair."""
+"""Mistakes that replacing the segment would not fix."""
 _FILTERS: Final = (
     (rf"(?<=[\w\"']){_AND}(?=[\w-]+\s*=[^\[]*\])", "]["),
     (r"\[\?\(?@\.([\w-]+)\s*==?\s*([^\])]*)\)?\]", r"/*[\1=\2]"),
@@ -58,26 +58,25 @@ _FORMS: Final = (
     (r"%2[Ff]|\.", "/"),
     (r"(?:\s*/)+\s*", "/"),
 )
-"""How other languages write paths, and how this one does."""
+"""Path syntax of other languages, and its replacement."""
 
 
 def fault(text: str, at: int, right: list[str]) -> str:
-    """Say what is wrong with a text that stops being a pattern at some place, and what is right."""
+    """Return an error for a text whose segment at `at` is invalid; `right` are valid spellings."""
     segment = _segment(text, at)
     tail = text[at : at + _SHOWN]
     for form, advice in _ADVICE:
         if re.search(form, tail) and not (at and form.startswith(r"\A")):
             fix = f": {quoted(right[0])}" if "[" in advice and right else ""
-            return f"{quoted(text)} is not a pattern: {advice}{fix}"
-    reason = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
-    if not text.startswith("/", at):
-        reason = "no / at its start"
-    fix = f": write {' or '.join(map(quoted, right))}" if right else ""
-    return f"{quoted(text)} is not a pattern, because it has {reason}{fix}"
+            return f"invalid pattern {quoted(text)}: {advice}{fix}"
+    found = next(reason for form, reason in _FAULTS if re.match(form, segment, re.DOTALL))
+    reason = f"it contains {found}" if text.startswith("/", at) else "a segment must start with /"
+    fix = f"; write {' or '.join(map(quoted, right))}" if right else ""
+    return f"invalid pattern {quoted(text)}: {reason}{fix}"
 
 
 def spellings(text: str, at: int) -> list[str]:
-    """Return what may be the right spellings; some are no patterns either."""
+    """Return possible spellings, not all of which are valid patterns."""
     segment = _segment(text, at)
     path = text.strip() if len(text) <= _SHOWN else ""
     for form, ours in _FILTERS:
@@ -92,7 +91,7 @@ def spellings(text: str, at: int) -> list[str]:
 
 
 def quoted(text: str) -> str:
-    """Return a text as a TOML string, without anything that could be a secret."""
+    """Return a text as a TOML string, with possible secrets masked."""
     text = masked(text)
     text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"'{text}'" if text.isprintable() and "'" not in text else dumps(text)

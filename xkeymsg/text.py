@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from tomllib import TOMLDecodeError, loads
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 __all__ = (
     "MARK",
     "SECRETIVE",
     "decode_text",
+    "is_texts",
     "is_unicode",
     "masked",
     "parse_toml",
@@ -39,6 +40,11 @@ def decode_text(content: bytes) -> str:
             outside of the block that handles it.
     """
     return without_mark(content).decode()
+
+
+def is_texts(value: object) -> TypeGuard[list[str]]:
+    """Return whether a value is a list of texts."""
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def is_unicode(text: str | bytes) -> bool:

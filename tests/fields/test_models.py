@@ -401,7 +401,7 @@ def test_one_error_names_all_that_is_missing(model: Any) -> None:
     seen = view(document_of(ada(PlainEmployee, PlainAddress)), Policy.of(PlainEmployee))
     with pytest.raises(PolicyError) as caught:
         seen.into(model)
-    named = set(str(caught.value).split(" without ")[1].split(": ")[0].split(", "))
+    named = set(str(caught.value).split(" requires ")[1].split(": ")[0].split(", "))
     assert named == {
         "/salary", "/home/street", "/home/zip", "/places/0/street", "/places/0/zip",
         "/places/1/street", "/places/1/zip", "/nick" if model is Strict else "/nick~0",
@@ -413,7 +413,7 @@ def test_what_is_missing_with_nothing_withheld_is_the_documents_fault(model: Any
     document = document_of(ada(PlainEmployee, PlainAddress))
     seen = view(document, Policy([("/**", ["team"])]))
     assert seen.withheld == 0
-    with pytest.raises(MalformedError, match=r"without .*/home/zip.*: not in the document"):
+    with pytest.raises(MalformedError, match=r"requires .*/home/zip.*: not in the document"):
         seen.into(model)
 
 
@@ -464,7 +464,7 @@ LAST_ONLY = Policy([("/texts/1", ["team"]), ("/**", ["hr"])])
 @pytest.mark.parametrize("model", [Texts, TextsModel, TextsStruct])
 def test_a_withheld_item_is_named(model: Any) -> None:
     seen = view({"texts": ["a", "b", "c"]}, LAST_ONLY)
-    with pytest.raises(PolicyError, match=r"without /texts/0: withheld"):
+    with pytest.raises(PolicyError, match=r"requires /texts/0: withheld"):
         seen.into(model)
 
 
@@ -478,7 +478,7 @@ def test_items_that_can_be_anything_can_be_withheld(model: Any) -> None:
 def test_a_withheld_model_in_a_list_is_named(employee: Any, address: Any) -> None:
     document = document_of(ada(employee, address))
     seen = view(document, Policy([("/places/0/**", ["hr"]), ("/**", ["team"])]))
-    with pytest.raises(PolicyError, match=r"without /places/0: "):
+    with pytest.raises(PolicyError, match=r"requires /places/0: "):
         seen.into(employee)
 
 
@@ -487,7 +487,7 @@ def test_withheld_in_what_is_not_looked_into_is_named() -> None:
     class Either:
         x: list[str] | str
 
-    with pytest.raises(PolicyError, match=r"without /x/0: "):
+    with pytest.raises(PolicyError, match=r"requires /x/0: "):
         into(Either, {"x": [WITHHELD, "b"]}, 1)
 
 
@@ -664,7 +664,7 @@ class RecursiveStruct(msgspec.Struct):
 @pytest.mark.parametrize("model", [Recursive, RecursiveModel, RecursiveStruct])
 def test_a_model_is_not_recursive(model: Any) -> None:
     for use in (Policy.of, lambda model: into(model, {"name": "x"}, 0)):
-        with pytest.raises(PolicyError, match=r"/below/\*: Recursive\w* in itself"):
+        with pytest.raises(PolicyError, match=r"/below/\*: Recursive\w* contains itself"):
             use(model)
 
 
@@ -694,21 +694,24 @@ Both = Annotated[int, HR]
 @pytest.mark.parametrize(
     ("hint", "why"),
     [
-        (Annotated[tuple[int, ...], HR], "/x: a document has lists"),
-        (Annotated[set[int], HR], "/x: a document has lists"),
-        (Annotated[Pair, HR], "/x: a document has lists"),
-        (Annotated[list[Typed], HR], r"/x/\*: a document has lists"),
-        (dict[int, PlainAddress], "/x: names in a dict are str"),
-        (PlainAddress | StrictAddress, "/x: a union of more"),
-        (Annotated[int, HR] | str, "/x: a union of more"),
-        (Annotated[PlainAddress, HR], "Model: /x has Readers, and so has /x/city/"),
-        (Annotated[list[Annotated[int, HR]], Team], r"/x has Readers, and so has /x/\*/"),
+        (Annotated[tuple[int, ...], HR], "/x: unsupported type"),
+        (Annotated[set[int], HR], "/x: unsupported type"),
+        (Annotated[Pair, HR], "/x: unsupported type"),
+        (Annotated[list[Typed], HR], r"/x/\*: unsupported type"),
+        (dict[int, PlainAddress], "/x: dict keys must be str"),
+        (PlainAddress | StrictAddress, "/x: a model can only be in a union with None"),
+        (Annotated[int, HR] | str, "/x: a model can only be in a union with None"),
+        (Annotated[PlainAddress, HR], "Model: both /x and /x/city/"),
+        (
+            Annotated[list[Annotated[int, HR]], Team],
+            r"both /x and /x/\*/\*\* below it have Readers",
+        ),
         (Annotated[Both, Team], "/x has Readers twice"),
         (Annotated[Both | None, Team], "/x has Readers twice"),
-        (Annotated[type[PlainAddress], Team], "/x: a model in type"),
-        (Box, "/x: Box has no fields"),
-        (Positional, "/x: Positional has no names"),
-        (OtherAlias, "/x/x has another alias"),
+        (Annotated[type[PlainAddress], Team], "/x: a model inside type"),
+        (Box, "/x: Box is a RootModel, which has no fields"),
+        (Positional, "/x: Positional is array_like, which has no field names"),
+        (OtherAlias, "/x/x has different aliases"),
         (Annotated[int, Readers("HR")], "invalid permission name 'HR'"),
     ],
 )
@@ -735,7 +738,7 @@ def test_type_aliases_are_looked_into() -> None:
     class Parameters:
         __annotations__ = {"x": Annotated[Generic_[PlainAddress], Team]}
 
-    with pytest.raises(PolicyError, match="/x: a type alias with parameters"):
+    with pytest.raises(PolicyError, match="/x: a generic type alias"):
         Policy.of(Parameters)
 
 
@@ -745,7 +748,7 @@ class TwoOfOneName(pydantic.BaseModel):
 
 
 def test_two_fields_have_two_names() -> None:
-    with pytest.raises(PolicyError, match="TwoOfOneName has two fields of one alias"):
+    with pytest.raises(PolicyError, match="TwoOfOneName has two fields with the same alias"):
         Policy.of(TwoOfOneName)
 
 
@@ -759,7 +762,9 @@ class Mixed(pydantic.BaseModel):
 
 
 def test_a_library_has_no_models_of_another() -> None:
-    with pytest.raises(PolicyError, match=r"Mixed: /inner: a model of msgspec in one of another"):
+    with pytest.raises(
+        PolicyError, match=r"Mixed: /inner: a msgspec model inside a model of another"
+    ):
         Policy.of(Mixed)
 
 
@@ -768,7 +773,7 @@ def test_a_dataclass_may_hold_any_model_and_be_in_any() -> None:
     assert into(Holder, seen, 0) == Holder(ModelAddress(city="x"), [StructAddress(city="y")])
     assert into(Around, {"home": {"city": "x"}}, 0).home == PlainAddress("x")
     assert into(AroundStruct, {"home": {"city": "x"}}, 0).home == PlainAddress("x")
-    with pytest.raises(PolicyError, match="without /home/city: "):
+    with pytest.raises(PolicyError, match="requires /home/city: "):
         into(Around, {"home": {}}, 1)
     with pytest.raises(MalformedError, match=r": /home/city, /places/0/street$"):
         into(Holder, {"home": {"city": 1}, "places": [{"city": "", "street": 1}]}, 0)
@@ -872,7 +877,7 @@ class Nested:
         (Loose((1, 2)), "/x: a document cannot hold a tuple"),
         (Loose({"a": [{1}]}), "/x/a/0: a document cannot hold a set"),
         (Loose(date(2026, 1, 1)), "/x: a document cannot hold a date"),
-        (Loose({1: 2}), "/x: a name in a dict that is a int"),
+        (Loose({1: 2}), "/x: a dict key must be a str, not int"),
         (Loose(PlainAddress("x")), "/x: a document cannot hold a PlainAddress"),
         (Loose(WITHHELD), "/x: a document cannot hold a _Withheld"),
         (Nested(SubAddress("x", "y", 1)), "/home: a document cannot hold a SubAddress"),
@@ -911,7 +916,9 @@ def test_an_annotation_that_names_nothing_is_named() -> None:
     class Unresolved:
         x: Annotated[Local, HR]
 
-    with pytest.raises(PolicyError, match=r"'Local' in an annotation of .*Unresolved names"):
+    with pytest.raises(
+        PolicyError, match=r"'Local' in an annotation of .*Unresolved is not defined"
+    ):
         Policy.of(Unresolved)
 
 

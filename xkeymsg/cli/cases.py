@@ -1,19 +1,19 @@
-"""Cases of a policy: documents, and what readers may and may not see of them.
+"""Test cases of a policy: documents, and the fields that readers may and may not see.
 
     [[case]]
-    name = "research sees what was measured, and not of whom"
+    name = "research sees values, but no subjects"
     document = "observation.json"       # next to this file; or json = '{"a": 1}'
-    reader = "research"                 # or a list: somebody who holds several permissions
+    reader = "research"                 # or a list, for a reader with several permissions
     visible = ["/Observation/valueQuantity/value"]
     hidden = ["/Observation/subject", "/**/extension"]
 
     [[case]]
-    name = "an unknown resource does not leave"
+    name = "an unknown resource is refused"
     json = '{"Device": {"id": 1}}'
     refused = "field_denied"
 
-What is visible or hidden is given by patterns. Each has to match a field of the document, and all
-fields that it matches have to be visible, or hidden.
+`visible` and `hidden` are patterns. Each must match a field of the document, and all fields that it
+matches must be visible, or hidden.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from xkeymsg.fields.pattern import parse_pattern
 from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.files import read_file, read_text
 from xkeymsg.shown import cut
+from xkeymsg.spelling import quoted
 from xkeymsg.text import parse_toml
 
 __all__ = ("Case", "failures", "load_cases")
@@ -42,7 +43,7 @@ _Fields = Sequence[tuple[tuple[str | int, ...], Decision]]
 
 
 class Case(NamedTuple):
-    """A document, and what has to become of it."""
+    """A document and the expected result."""
 
     name: str
     document: Any
@@ -50,14 +51,14 @@ class Case(NamedTuple):
     visible: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     refused: str = ""
-    """The code with which sealing has to stop."""
+    """The expected error code of sealing, or empty."""
 
 
 def load_cases(path: Path) -> list[Case]:
-    """Read a file of cases.
+    """Load a cases file.
 
     Raises:
-        ConfigurationError: If it cannot be read or used; names the case.
+        ConfigurationError: If it cannot be read or is invalid; names the case.
     """
     table = parse_toml(read_text(path, ConfigurationError), str(path), ConfigurationError)
     cases = table.get("case")
@@ -72,15 +73,15 @@ def _case(path: Path, number: int, table: Any) -> Case:
         raise ConfigurationError(f"{where}: expected a table")
     for key in sorted(table.keys() - _KEYS):
         raise ConfigurationError(
-            f"{where}: unknown key {cut(key)!r} (allowed: {', '.join(sorted(_KEYS))})"
+            f"{where}: unknown key {quoted(cut(key))} (allowed: {', '.join(sorted(_KEYS))})"
         )
     if not all(isinstance(table.get(key, ""), str) for key in _TEXTS):
-        raise ConfigurationError(f"{where}: {', '.join(_TEXTS)} must be texts")
+        raise ConfigurationError(f"{where}: {', '.join(_TEXTS)} must be strings")
     lists = {key: _texts(where, key, table.get(key, [])) for key in ("reader", "visible", "hidden")}
     if "refused" in table and any(lists.values()):
-        raise ConfigurationError(f"{where}: refused has no reader, and nothing visible or hidden")
+        raise ConfigurationError(f"{where}: refused excludes reader, visible and hidden")
     if "refused" not in table and not (lists["reader"] and lists["visible"] + lists["hidden"]):
-        raise ConfigurationError(f"{where}: expected a reader with visible or hidden, or refused")
+        raise ConfigurationError(f"{where}: expected refused, or a reader with visible or hidden")
     try:
         for pattern in lists["visible"] + lists["hidden"]:
             parse_pattern(pattern)
@@ -95,7 +96,7 @@ def _case(path: Path, number: int, table: Any) -> Case:
 
 def _document(path: Path, table: dict[str, str]) -> Any:
     if ("document" in table) == ("json" in table):
-        raise ConfigurationError("expected either document, a file name, or json")
+        raise ConfigurationError("expected either document (a file name) or json")
     if "json" in table:
         return parse_document(table["json"].encode())
     content, _ = read_file(path.parent / table["document"], ConfigurationError)
@@ -105,12 +106,12 @@ def _document(path: Path, table: dict[str, str]) -> Any:
 def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
-        raise ConfigurationError(f"{where}: {key} must be a text or a list of texts")
+        raise ConfigurationError(f"{where}: {key} must be a string or a list of strings")
     return tuple(texts)
 
 
 def failures(policy: Policy, case: Case) -> list[str]:
-    """Return what a policy does otherwise than a case expects."""
+    """Return the differences between a case and the behaviour of a policy."""
     unknown = sorted(set(case.readers) - policy.permissions)
     if unknown:
         hint = did_you_mean(unknown[0], policy.permissions)

@@ -1,6 +1,6 @@
-"""Comparison of a policy with documents: which pattern decides, and what it leaves open.
+"""Comparison of a policy with documents: patterns that decide, and fields that they expose.
 
-Findings show names of members, and never a value.
+Findings show member names, but never a value.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from xkeymsg.shown import MOST_PLACES, cut, listed
 __all__ = ("Comparison",)
 
 _MOST_SHOWN: Final = 200
-"""Characters of a place."""
+"""Maximum characters of a place."""
 
 
 class _Field(NamedTuple):
@@ -64,7 +64,7 @@ class _Places:
 
 
 class Comparison:
-    """What documents show of a policy."""
+    """Documents matched against a policy."""
 
     def __init__(
         self, policy: Policy, patterns: Sequence[PatternOf], documents: Mapping[str, Any]
@@ -87,7 +87,7 @@ class Comparison:
         """The names in the documents."""
 
     def _fields_of(self, name: str, document: Any) -> Iterator[_Field]:
-        """Yield the fields of a document, without the places that cannot be decided."""
+        """Yield the fields of a document, except at undecidable places."""
         for _ in range(MOST_PLACES):
             try:
                 decisions = self._policy.explain(document)
@@ -116,7 +116,7 @@ class Comparison:
                 self._refused.append(Finding(text, is_error=True))
 
     def _empty(self, denied: Sequence[_Field]) -> str:
-        """Return advice if an empty container is denied, and a pattern covers its items."""
+        """Return advice if an empty container is denied although a pattern covers its items."""
         for field in denied:
             if not isinstance(_value_at(field.document, field.path), dict | list):
                 continue
@@ -126,11 +126,11 @@ class Comparison:
                 is_longer = len(each.segments) > depth and not each.is_deep
                 if is_longer and covers(above, field.path, field.document):
                     at = place(field.path)
-                    return f"; {at} is empty, and {each} covers only its items: name {at}, too"
+                    return f"; {at} is empty, and {each} covers only its items: also name {at}"
         return ""
 
     def findings(self) -> Iterator[Finding]:
-        """Return the findings, the gravest first."""
+        """Yield the findings, most severe first."""
         found = [
             *self._refused, *self._unused(), *self._positions(), *self._elsewhere(),
             *self._taken(), *self._opened(),
@@ -138,7 +138,7 @@ class Comparison:
         yield from dict.fromkeys(found)
 
     def decided(self, number: int) -> dict[str, list[str]]:
-        """Return the fields that a pattern decides, by document, each place once."""
+        """Return the distinct fields that a pattern decides, by document."""
         by: dict[str, list[str]] = {}
         for field in self._fields:
             if self._number(field) == number:
@@ -156,7 +156,7 @@ class Comparison:
     def _positions(self) -> Iterator[Finding]:
         """Find patterns that name one position of a list.
 
-        It is an error if the items are maps, and others read the same of another item.
+        It is an error if the items are maps, and others may read the same fields of another item.
         """
         places, kinds = _Places(), dict[PatternOf, dict[str, str]]()
         for field in self._fields:
@@ -187,7 +187,7 @@ class Comparison:
         yield from places.findings()
 
     def _same(self, pattern: PatternOf, items: Sequence[Any]) -> bool:
-        """Tell whether nobody else reads the same of the other items of a list."""
+        """Return whether nobody else may read the same fields of the other items of a list."""
         wider = [
             each._replace(name=None) if each.name and each.name.isdecimal() else each
             for each in pattern.segments
@@ -203,12 +203,12 @@ class Comparison:
         )
 
     def _elsewhere(self) -> Iterator[Finding]:
-        """Find names that a pattern keeps to few, and that more may read at another place."""
+        """Find names that a pattern restricts, but that others may read at another place."""
         places = _Places()
         keepers = [
             each for each in self._patterns if each.name_at is not None and not each.is_position
         ]
-        if self._is_complete:  # of others, `_unused` says that they match nothing
+        if self._is_complete:  # `_unused` reports all others
             keepers = [each for each in keepers if self._covered_by(each)]
         for field in self._fields:
             decider = self._pattern(field)
@@ -234,7 +234,7 @@ class Comparison:
                     hint = "" if each.is_deep else f"; did you mean /**{pointer([kept])}?"
                     places.add(
                         (each.readers, kept, name, decider),
-                        f"{each} keeps {dumps(cut(kept))} to {listed_readers(each.readers)},"
+                        f"{each} restricts {dumps(cut(kept))} to {listed_readers(each.readers)},"
                         f" but {decider} gives {shape}",
                         f" to {who}, too{hint if is_same else ': the names are similar'}",
                         shape,
@@ -249,7 +249,7 @@ class Comparison:
         ]
 
     def _is_near(self, pattern: PatternOf, kept: str, name: str, field: _Field) -> bool:
-        """Tell whether a similar name is where the pattern has its own."""
+        """Return whether a similar name is where the pattern has its own."""
         at = pattern.name_at or 0
         if not is_similar(kept, name):
             return False
@@ -257,7 +257,7 @@ class Comparison:
         return covers(segments, field.path, field.document)
 
     def _taken(self) -> Iterator[Finding]:
-        """Find fields that a pattern covers, and an earlier one decides for others."""
+        """Find fields that a pattern covers, but that an earlier one gives to others."""
         places = _Places()
         for field in self._fields:
             number = self._number(field)
@@ -303,10 +303,10 @@ class Comparison:
             hidden = self._covered_by(each)
             for field in hidden:
                 first = self._patterns[self._number(field)]
-                if not self._contains(each, first):  # a part of it, which is why it is first
+                if not self._contains(each, first):  # else `first` is an intended exception
                     yield Finding(
-                        f"{each} decides nothing in the documents: {first} before it decides"
-                        f" {field.shape}",
+                        f"{each} decides nothing in the documents: {first} decides"
+                        f" {field.shape} first",
                         is_error=True,
                     )
                     break
@@ -315,22 +315,22 @@ class Comparison:
                 yield Finding(f"{each} matches nothing in the documents{hint}", is_error=True)
 
     def _hint(self, pattern: PatternOf, places: Iterable[Path]) -> str:
-        """Return the place that a pattern may mean."""
+        """Return a hint with the place that a pattern was probably meant for."""
         plain = [each._replace(filters=frozenset()) for each in pattern.segments]
         if any(covers(plain, field.path, field.document) for field in self._fields):
-            return "; its place exists, but its filter holds nowhere"
+            return "; its place exists, but its filter never matches"
         ranked = [(rank, place) for place in places if (rank := _rank(plain, place)) is not None]
         if not ranked:
             return ""
         _, place = min(ranked, key=lambda each: (each[0], shown_shape(each[1])))
         text = shown_shape(place)
-        if fold(text) == fold(pattern.text):  # they look the same
+        if fold(text) == fold(pattern.text):  # they look alike
             text = "".join(["/*" if isinstance(each, int) else _escaped(each) for each in place])
         return f"; did you mean {cut(text, _MOST_SHOWN)}?"
 
 
 def _rank(segments: Sequence[Segment], place: Path) -> tuple[int, int] | None:
-    """Return how far a place is from the one that a pattern may mean; None if it is another."""
+    """Return the distance of a place from a pattern, lower is closer; None if unrelated."""
     named = [each for each in segments if not each.deep]
     names = [each.name for each in named]
     last = place[-1]
@@ -374,7 +374,7 @@ def _value_at(document: Any, path: Path) -> Any:
 
 
 def _without(document: Any, place: str) -> Any:
-    """Return a document without the value at a place, as an error names it."""
+    """Return a copy of a document without the value at a place named by an error."""
     copy = deepcopy(document)
     open_: list[tuple[Path, Any]] = [((), copy)]
     while open_:

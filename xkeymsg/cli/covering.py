@@ -1,4 +1,4 @@
-"""Patterns of a policy, and the places of a document that they cover."""
+"""Coverage: the patterns of a policy, and the places in a document that they match."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PatternOf(NamedTuple):
 
     @property
     def name_at(self) -> int | None:
-        """The place of its last segment that is a name and not a position."""
+        """The index of its last segment that is a name and not a position."""
         found = [
             at for at, each in enumerate(self.segments) if each.name and not each.name.isdecimal()
         ]
@@ -48,7 +48,7 @@ class PatternOf(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it covers the document, or all of its members."""
+        """Whether it covers the whole document, or all of its members."""
         return all(each.name is None and not each.filters for each in self.segments)
 
     def __str__(self) -> str:
@@ -56,7 +56,7 @@ class PatternOf(NamedTuple):
 
 
 def patterns_of(policy: Policy) -> list[PatternOf]:
-    """Return the patterns of a policy, in their order."""
+    """Return the patterns of a policy, in order."""
     return [
         PatternOf(number, text, parse_pattern(text), frozenset(rule.permissions))
         for number, rule in enumerate(policy.rules, 1)
@@ -65,17 +65,17 @@ def patterns_of(policy: Policy) -> list[PatternOf]:
 
 
 def listed_readers(readers: frozenset[str]) -> str:
-    """Return permissions for a message."""
+    """Format permissions for a message."""
     return cut(", ".join(sorted(readers)), 200) or "nobody"
 
 
 def shown_shape(path: Path) -> str:
-    """Return a place as a pattern, with `*` for positions of lists."""
+    """Format a place as a pattern, with `*` for list positions."""
     return "".join(["/*" if isinstance(each, int) else short_pointer([each]) for each in path])
 
 
 def paths_of(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Yield the path of each field of a document, in its order."""
+    """Yield the path of each field, in document order."""
     items: Any = ()
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -88,16 +88,16 @@ def paths_of(value: Any, path: Path = ()) -> Iterator[Path]:
 def covered(
     segments: Sequence[Segment], path: Sequence[str | int], value: Any, at: int = 0
 ) -> list[int] | None:
-    """Return where in a path the segments of a pattern match, or None if they do not.
+    """Return the positions in a path that the segments of a pattern match, or None.
 
     Args:
         segments: The pattern.
         path: The path.
         value: The document.
-        at: How many segments of the path come before it.
+        at: The position of `path` in the whole path.
 
     Returns:
-        For each segment the index in the path; -1 for `**`.
+        For each segment its index in the path, -1 for `**`; None if the pattern does not match.
     """
     if not segments:
         return []
@@ -121,12 +121,12 @@ def covered(
 
 
 def covers(segments: Sequence[Segment], path: Sequence[str | int], value: Any) -> bool:
-    """Tell whether a pattern matches a path of a document, or a prefix of it."""
+    """Return whether a pattern matches a path of a document, or a prefix of it."""
     return covered(segments, path, value) is not None
 
 
 def contains(outer: PatternOf, inner: PatternOf) -> bool:
-    """Tell whether a pattern matches all that another one does."""
+    """Return whether a pattern matches everything that another one does."""
     if not (outer.is_deep or inner.is_deep):
         pairs = zip(outer.segments, inner.segments, strict=False)
         if len(outer.segments) > len(inner.segments) or any(

@@ -1,4 +1,4 @@
-"""Findings of `policy lint`: errors, which nobody means, and notes, which somebody may mean."""
+"""Findings of `policy lint`: errors, which are mistakes, and notes, which may be intended."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from xkeymsg.shown import MOST_PLACES
 __all__ = ("Finding", "lines")
 
 _MOST_LINE: Final = 1_000
-"""Characters of a line."""
+"""Maximum characters of a line."""
 
 
 class Finding(NamedTuple):
-    """One thing that the author of a policy should look at."""
+    """One problem that the author of a policy should check."""
 
     text: str
     is_error: bool = False
 
     def __str__(self) -> str:
-        """Return the line that names it."""
+        """Return the finding as one line."""
         text = self.text if len(self.text) <= _MOST_LINE else f"{self.text[: _MOST_LINE - 1]}…"
         return text if self.is_error else f"note: {text}"
 
 
 def lines(found: Sequence[Finding], *, whole: bool = False) -> list[str]:
-    """Return a line for each finding, errors first, and how many were left out of each kind.
+    """Return one line per finding, errors first, and the number omitted of each kind.
 
     Args:
         found: The findings.
-        whole: Whether to leave out none.
+        whole: Whether to return all findings.
     """
     shown = []
     for is_error, kind in ((True, "errors"), (False, "notes")):

@@ -1,4 +1,4 @@
-"""Findings about a policy: by itself, and for the documents that it is meant for."""
+"""Findings of `policy lint` about a policy, with or without typical documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OTHER: Final = (
     re.compile(r"""[,;|\\?!#<>'`&]|\A\$|%[0-9A-Fa-f]{2}|\(.*\)"""),
     re.compile(r"-\d+|0\d+|\+"),
 )
-"""What other languages give a meaning; and the same for a whole name."""
+"""Syntax of other languages, within a name and as a whole name."""
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _MOST_RULES: Final = 8
 
@@ -36,8 +36,8 @@ def findings(
 
     Args:
         policy: The policy.
-        documents: Documents that it is meant for, by the names that findings give them.
-        readers: Who holds each permission.
+        documents: Typical documents, by the names to use in findings.
+        readers: The holders of each permission.
     """
     patterns = patterns_of(policy)
     compared = Comparison(policy, patterns, documents or {})
@@ -52,7 +52,7 @@ def findings(
 
 
 def _permissions(policy: Policy, readers: Mapping[str, object] | None) -> Iterator[Finding]:
-    """Find permissions that nobody holds, or that look misspelt."""
+    """Find permissions without holders, or that look misspelt."""
     names = sorted(policy.permissions)
     if readers is not None:
         held = {name for name, keys in readers.items() if keys}
@@ -76,15 +76,15 @@ def _odd_names(patterns: Sequence[PatternOf], known: frozenset[str]) -> Iterator
             odd = _OTHER[0].search(part) or _OTHER[1].fullmatch(part)
             if odd and part not in known:
                 yield Finding(
-                    f"{each} has {cut(odd[0])!r} in a name, where it stands for itself: if it is"
-                    " meant, put the name in quotes",
+                    f"{each}: {cut(odd[0])!r} has no special meaning in a name: if it is intended,"
+                    " put the name in quotes",
                     is_error=True,
                 )
                 break
         if any(character != " " and not fold(character) for character in bare):
             yield Finding(
-                f"rule {each.rule} ({cut(ascii(each.text), 200)}) has characters that cannot be"
-                ' seen, or that have another form: if they are meant, write the name as "…" with'
+                f"rule {each.rule} ({cut(ascii(each.text), 200)}) contains invisible or"
+                ' non-normalized characters: if they are intended, write the name as "…" with'
                 " \\u escapes",
                 is_error=True,
             )
@@ -94,11 +94,13 @@ def _odd_names(patterns: Sequence[PatternOf], known: frozenset[str]) -> Iterator
             place = each.segments[:at], fold(name)
             first, pattern = spelt.setdefault(place, (name, each))
             if name != first:
-                yield Finding(f"{each} and {pattern} spell one name in two ways", is_error=True)
+                yield Finding(
+                    f"{each} and {pattern} spell the same name differently", is_error=True
+                )
 
 
 def _filters(policy: Policy, patterns: Sequence[PatternOf]) -> Iterator[Finding]:
-    """Find members that filters reveal, and who reads where a filter does not hold."""
+    """Find members that filters reveal, and readers of places whose filter does not match."""
     for each in patterns:
         for at, segment in enumerate(each.segments, 1):
             for test in sorted(segment.filters, key=str):
@@ -107,15 +109,15 @@ def _filters(policy: Policy, patterns: Sequence[PatternOf]) -> Iterator[Finding]
                 if hidden:
                     yield Finding(
                         f"{each}: the filter reveals the member {cut(test.name)!r} to"
-                        f" {listed_readers(hidden)}, who may not read it"
+                        f" {listed_readers(hidden)}, which may not read it"
                     )
         if any(segment.filters for segment in each.segments):
             plain = [segment._replace(filters=frozenset()) for segment in each.segments]
             rule, readers = _decided(policy, plain)
             if readers - each.readers:
                 yield Finding(
-                    f"{each}: where the filter does not hold, rule {rule} decides, and"
-                    f" {listed_readers(readers - each.readers)} may read: whoever writes the"
+                    f"{each}: if the filter does not match, rule {rule} decides and"
+                    f" {listed_readers(readers - each.readers)} may read: the author of the"
                     " document chooses"
                 )
 
@@ -132,7 +134,7 @@ def _decided(policy: Policy, segments: Sequence[Segment]) -> tuple[int, frozense
 def _wide(patterns: Sequence[PatternOf]) -> Iterator[tuple[int, PatternOf]]:
     """Find patterns that cover more than an earlier one, for more readers.
 
-    Yields the number of the pattern, and the earlier one with the fewest readers.
+    Yields the number of the pattern, and the earlier pattern with the fewest readers.
     """
     for number, each in enumerate(patterns):
         narrower = [
@@ -151,7 +153,7 @@ def _wide(patterns: Sequence[PatternOf]) -> Iterator[tuple[int, PatternOf]]:
 def _rest(
     patterns: Sequence[PatternOf], wide: Mapping[int, PatternOf], compared: Comparison
 ) -> Iterator[Finding]:
-    """Find the rules that open what no rule names, and the fields that they open."""
+    """Find rules that give away fields that no rule names, and list those fields."""
     for number, keeper in wide.items():
         each = patterns[number]
         below = "" if each.is_whole else f" below {each.text}"
@@ -165,7 +167,7 @@ def _rest(
 
 
 def _sums(patterns: Sequence[PatternOf]) -> Iterator[Finding]:
-    """Find a last rule whose readers may believe that they read what earlier rules name."""
+    """Find a last rule whose readers might expect to read fields of earlier rules, too."""
     last = patterns[-1]
     apart = [
         each for each in patterns if each.readers - last.readers and last.readers - each.readers
@@ -178,6 +180,6 @@ def _sums(patterns: Sequence[PatternOf]) -> Iterator[Finding]:
         if len(rules) == 1:
             what = f"rule {rules[0]} decides"
         yield Finding(
-            f"readers of several rules do not add up: {listed_readers(lost)} cannot read all that"
-            f" {what}, although {last} gives them every other field"
+            f"only the first matching rule applies: {listed_readers(lost)} cannot read all fields"
+            f" that {what}, although {last} gives every other field"
         )

@@ -1,4 +1,4 @@
-"""`xkeymsg policy explain | lint | matrix | test`: what a policy means, before it is used."""
+"""The commands `xkeymsg policy explain | lint | matrix | test`, which inspect a policy."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ __all__ = ("explain", "lint", "matrix", "policy", "test")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _POLICY = click.argument("policy_file", metavar="POLICY", type=_FILE)
 _READERS = click.option(
-    "--readers", "readers_file", type=_FILE, metavar="TOML", help="Who holds which permission."
+    "--readers", "readers_file", type=_FILE, metavar="TOML", help="The holders of each permission."
 )
 
 
-@click.group(short_help="See what a policy means.")
+@click.group(short_help="Inspect and test a policy.")
 def policy() -> None:
-    """See what a policy means: which rule decides, who reads what, what can never happen."""
+    """Inspect and test a policy: show deciding rules and readers, and find mistakes."""
 
 
-@policy.command(short_help="Say for each field of FILE who may read it.")
+@policy.command(short_help="Show who may read each field of FILE.")
 @_POLICY
 @click.argument("document", metavar="[FILE]", default="-", type=click.File("rb"))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a field.")
 @failing()
 def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
-    """Say for each field of FILE, a document in JSON, which rule decides and who may read it.
+    """Show the deciding rule and the readers of each field of FILE, a document in JSON.
 
-    Exit 1 if there is a field that no rule matches: the document could not be sealed.
+    Exit 1 if no rule matches a field, so that the document could not be sealed.
     """
     decisions = Policy.load(policy_file).explain(read_document(document))
     if as_json:
@@ -89,14 +89,14 @@ def lint(
     strict: bool,
     whole: bool,
 ) -> int:
-    """Find mistakes in a policy, one line each. Give typical documents in JSON.
+    """Find mistakes in a policy, one per line. Pass typical documents in JSON.
 
     An error is a mistake: a rule that matches nothing in the documents, a document that cannot be
     sealed, a name that looks like another syntax, a permission without readers (with --readers).
 
-    A note may be intended: fields that no rule names and many may read; a name that one rule keeps
-    to few, and others may read elsewhere, or spelt otherwise; positions of lists; what a filter
-    reveals, and who reads where it does not hold.
+    A note may be intended: a field that no rule names and many may read; a name that one rule
+    restricts but others may read elsewhere or in a similar spelling; a list position; a member that
+    a filter reveals, and readers of places that it does not match.
 
     No value of a document is shown. Exit 1 if there is an error; with --strict also for a note.
     """
@@ -113,23 +113,23 @@ def lint(
     return EXIT_FAILED if any(each.is_error or strict for each in found) else 0
 
 
-@policy.command(short_help="Check what readers see of documents.")
+@policy.command(short_help="Run test cases: what readers see of documents.")
 @_POLICY
 @click.argument("cases_file", metavar="CASES", type=_FILE)
 def test(policy_file: Path, cases_file: Path) -> int:
-    """Check a policy with the cases of a TOML file: who sees what of a document.
+    """Run the test cases of a TOML file: which fields of a document a reader must see or not.
 
     \b
     [[case]]
-    name = "research sees values, and not whose they are"
+    name = "research sees values, but no subjects"
     document = "observation.json"
     reader = "research"
     visible = ["/Observation/valueQuantity/value"]
     hidden = ["/Observation/subject", "/**/extension"]
 
-    Instead of a file, `json` can hold the document. All fields that a pattern matches must be
-    visible, or hidden, and there must be at least one. A case that expects a document not to be
-    sealed has `refused = "field_denied"`, or another code, and no reader.
+    Instead of a file, `json` can hold the document. Each pattern must match at least one field, and
+    all fields that it matches must be visible, or hidden. To expect that sealing fails, give the
+    error code and no reader: `refused = "field_denied"`.
 
     Exit 1 if a case fails.
     """  # noqa: D301 - click reads the character
@@ -160,9 +160,9 @@ def matrix(
 ) -> int:
     """Show who sees what: rules against permissions.
 
-    With FILE, a document in JSON, there is a row for each of its fields; with --readers a column
-    for all readers who hold the same. No value of the document is shown. Exit 1 if there is a field
-    that no rule matches.
+    With FILE, a document in JSON, there is one row per field; with --readers, one column per group
+    of readers with the same permissions. No value of the document is shown. Exit 1 if no rule
+    matches a field.
     """
     text, digest = _read(policy_file)
     rules = Policy.parse(text, source=str(policy_file))
@@ -175,7 +175,7 @@ def matrix(
     decisions = None
     if document is not None:
         decisions = rules.explain(read_document(document))
-        # No hash: of a document with few possible values, it would tell which.
+        # No hash: values that are easy to guess could be confirmed with it.
         sources.append(Source("Document", document.name, None))
     made = make_matrix(rules, decisions, readers)
     if html is None:
@@ -189,10 +189,13 @@ def matrix(
 
 
 def _denied(fields: int) -> int:
-    """Say that a document could not be sealed, if so, and return the exit code."""
+    """Report that a document could not be sealed, if so, and return the exit code."""
     if not fields:
         return 0
-    say("xkeymsg", f"field_denied: no rule matches {fields} of its fields: it cannot be sealed")
+    say(
+        "xkeymsg",
+        f"field_denied: no rule for {fields} of the fields: the document cannot be sealed",
+    )
     return EXIT_FAILED
 
 
@@ -202,6 +205,6 @@ def _echo(lines: Sequence[str]) -> None:
 
 
 def _read(path: Path) -> tuple[str, str]:
-    """Read a file once, and return its text and its SHA-256: what is shown is what that is of."""
+    """Return the text and the SHA-256 of a file, from one read, so that they match."""
     content, _ = read_file(path, PolicyError)
     return decode_file(content, str(path), PolicyError), hashlib.sha256(content).hexdigest()

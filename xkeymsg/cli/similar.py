@@ -1,4 +1,4 @@
-"""Similar names: misspelt, in the plural, or with the same words."""
+"""Similarity of names: misspellings, plurals, and names with the same words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS: Final = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-
 _DIGITS: Final = re.compile(r"\d+")
 _LEAST_RATIO: Final = 0.8
 _SHORTEST: Final = 4
-"""Letters of a name that may be misspelt: shorter ones have too many neighbours."""
+"""Minimum letters of a misspelt name: shorter names have too many neighbours."""
 
 
 def _words(name: str) -> list[str]:
@@ -36,7 +36,7 @@ def _singular(word: str) -> str:
 
 @lru_cache(maxsize=100_000)
 def is_similar(one: str, other: str) -> bool:
-    """Tell whether two different names may mean the same, or one a kind of the other."""
+    """Return whether two different names may mean the same, or one a kind of the other."""
     words = _words(one), _words(other)
     if one == other or not all(words):
         return False
@@ -50,7 +50,7 @@ def is_similar(one: str, other: str) -> bool:
 
 
 def misspelt(one: str, other: str) -> bool:
-    """Tell whether two names differ in few letters, and not just in a number."""
+    """Return whether two names differ in a few letters, and not just in a number."""
     if min(len(one), len(other)) < _SHORTEST or _DIGITS.sub("", one) == _DIGITS.sub("", other):
         return False
     matcher = SequenceMatcher(None, cut(one), cut(other), autojunk=False)
@@ -58,6 +58,6 @@ def misspelt(one: str, other: str) -> bool:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the end of an error that names an unknown name."""
+    """Return a suggestion to append to an error about an unknown name."""
     close = [each for each in sorted(names) if each != name and misspelt(name, each)]
     return f"; did you mean {cut(close[0])!r}?" if close else ""

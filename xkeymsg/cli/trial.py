@@ -1,4 +1,4 @@
-"""Sealing a document to throwaway keys: whether a policy lets it be sealed at all."""
+"""Trial sealing with throwaway keys, to check that a policy accepts a document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ("try_to_seal",)
 
 
 def try_to_seal(document: Any, policy: Policy) -> None:
-    """Seal a document with one reader for each permission, and drop the result.
+    """Seal a document for one reader per permission, and discard the result.
 
     Raises:
         XKeyMsgError: If it cannot be sealed.

@@ -1,4 +1,4 @@
-"""Documents split by permission: one message, and each receiver sees only what it may.
+"""Documents split by permission: one message shows each receiver only its permitted fields.
 
-Specified in docs/spec/fields.md; the ids in this package (F-1, …) are its ids.
+Specified in docs/spec/fields.md; the ids in this package (F-1, …) refer to it.
 """

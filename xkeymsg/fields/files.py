@@ -1,4 +1,4 @@
-"""Policies and readers in TOML (spec, "Files")."""
+"""Parsing of policy files and readers files in TOML (spec, "Files")."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
-from xkeymsg.text import masked, parse_toml
+from xkeymsg.text import is_texts, masked, parse_toml
 
 __all__ = (
     "PERMISSION",
@@ -26,39 +26,39 @@ __all__ = (
 )
 
 PERMISSION: Final = re.compile(r"[a-z0-9._-]+")
-"""What permissions may be called."""
+"""A valid permission name."""
 
 _RULE: Final = re.compile(r"""^\ufeff?[ \t]*\[\[[ \t]*["']?rule["']?[ \t]*\]\]""", re.MULTILINE)
 _NUMBER: Final = re.compile(r"rule (\d+): ")
 
 
 class PolicyFile(NamedTuple):
-    """What a policy file says, and where."""
+    """The contents of a policy file, with line numbers."""
 
     source: str
     rules: list[tuple[list[str], list[str]]]
-    """Patterns, and the permissions that may read what they match."""
+    """Patterns and permissions of each rule."""
     allow_unread: list[str]
     lines: list[int]
-    """By rule: the line on which it begins."""
+    """The first line of each rule."""
     line: int
     """The line of `allow_unread`."""
 
     def located(self, error: PolicyError) -> PolicyError:
-        """Return the error of a policy of these rules with its place in the file."""
+        """Return an error of `Policy` with its location in this file."""
         found = _NUMBER.match(str(error))
         at = self.lines[int(found[1]) - 1] if found else self.line
         return PolicyError(f"{self.source}, line {at}{',' if found else ':'} {error}")
 
 
 def check_permissions(names: Any, where: str) -> tuple[str, ...]:
-    """Return the names of permissions, each once.
+    """Return the permission names without duplicates.
 
     Raises:
-        PolicyError: If they are not an iterable of valid names (F-34); names `where`.
+        PolicyError: If `names` is not an iterable of valid names (F-34); mentions `where`.
     """
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise PolicyError(f"{where}: permissions are a list of texts")
+        raise PolicyError(f"{where}: permissions must be a list of strings")
     names = tuple(names)
     for name in names:
         if not isinstance(name, str) or not PERMISSION.fullmatch(name) or is_seed(name):
@@ -68,10 +68,10 @@ def check_permissions(names: Any, where: str) -> tuple[str, ...]:
 
 
 def parse_policy(text: str, source: str) -> PolicyFile:
-    """Read a policy in TOML.
+    """Parse a policy in TOML.
 
     Raises:
-        PolicyError: If it is not one; names `source`, the line and the rule (F-37, F-39).
+        PolicyError: If it is invalid; names `source`, the line and the rule (F-37, F-39).
     """
     settings = parse_toml(text, source, PolicyError)
     lines = _rule_lines(text)
@@ -84,14 +84,14 @@ def parse_policy(text: str, source: str) -> PolicyFile:
     if not isinstance(rules, list) or not rules:
         at = _line_of(text, "rule")
         raise PolicyError(f"{source}, line {at}: expected at least one [[rule]]")
-    if len(lines) != len(rules):  # written in another way that TOML has
+    if len(lines) != len(rules):  # another TOML syntax, such as an inline array
         lines = [_line_of(text, "rule")] * len(rules)
     pairs = [
         _rule(rule, f"{source}, line {at}, rule {number}")
         for number, (rule, at) in enumerate(zip(rules, lines, strict=True), 1)
     ]
     allowed = settings.get("allow_unread", [])
-    if not _is_texts(allowed):
+    if not is_texts(allowed):
         raise PolicyError(f"{source}, line {line}: allow_unread must be a list of permissions")
     return PolicyFile(source, pairs, allowed, lines, line)
 
@@ -100,45 +100,45 @@ def _rule(rule: Any, where: str) -> tuple[list[str], list[str]]:
     keys = rule.keys() if isinstance(rule, dict) else set()
     known = {"pattern", "readers"}
     for key in [*sorted(keys - known), *sorted(known - keys)]:
-        fault = f"unknown key {cut(masked(key))!r}" if key in keys else f"no `{key}`"
-        raise PolicyError(f"{where}: a rule has `pattern` and `readers` only; found {fault}")
+        fault = f"{'unknown' if key in keys else 'missing'} key {quoted(cut(key))}"
+        raise PolicyError(f"{where}: {fault}: a rule has exactly `pattern` and `readers`")
     patterns, readers = rule["pattern"], rule["readers"]
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    if not _is_texts(patterns):
-        raise PolicyError(f"{where}: `pattern` must be a text or a list of texts")
-    if not _is_texts(readers):
-        raise PolicyError(f'{where}: `readers` must be a list of texts, such as ["clinic"]')
+    if not is_texts(patterns):
+        raise PolicyError(f"{where}: `pattern` must be a string or a list of strings")
+    if not is_texts(readers):
+        raise PolicyError(f'{where}: `readers` must be a list of strings, such as ["clinic"]')
     return patterns, readers
 
 
 def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
-    """Read a file of readers: who holds which permission.
+    """Load a readers file: the holders of each permission.
 
     Raises:
-        PolicyError: If it cannot be read or used.
-        KeyFormatError: If a reader is no key.
+        PolicyError: If it cannot be read or is invalid.
+        KeyFormatError: If a reader is not a valid key.
     """
     return parse_readers(read_text(Path(path), PolicyError), source=masked(str(path)))
 
 
 @refusing
 def parse_readers(text: str, source: str = "readers") -> dict[str, list[Recipient]]:
-    """Read who holds which permission, in TOML.
+    """Parse the holders of each permission from TOML.
 
     Raises:
-        PolicyError: If it cannot be used (F-38).
-        KeyFormatError: If a reader is no key `X…`, or no key and user `X… U…`.
+        PolicyError: If the TOML is invalid (F-38).
+        KeyFormatError: If a reader is neither a key `X…` nor a key and a user `X… U…`.
     """
     settings = parse_toml(text, source, PolicyError)
     table = settings.get("readers")
     if settings.keys() != {"readers"} or not isinstance(table, dict):
-        raise PolicyError(f"{source}: a file of readers has the table [readers] and nothing else")
+        raise PolicyError(f"{source}: expected a [readers] table and nothing else")
     readers = {}
     for permission, keys in table.items():
         check_permissions([permission], source)
         name = cut(permission)
-        if not _is_texts(keys):
-            raise PolicyError(f"{source}: expected an array of texts for {name!r}")
+        if not is_texts(keys):
+            raise PolicyError(f"{source}: expected an array of strings for {name!r}")
         readers[permission] = [_recipient(key, f"{source}, {name}") for key in keys]
     return readers
 
@@ -152,7 +152,7 @@ def _recipient(text: str, where: str) -> Recipient:
 
 
 def _rule_lines(text: str) -> list[int]:
-    """Return the lines on which rules begin."""
+    """Return the first line of each rule."""
     lines, line, at = [], 1, 0
     for match in _RULE.finditer(text):
         line += text.count("\n", at, match.start())
@@ -162,10 +162,6 @@ def _rule_lines(text: str) -> list[int]:
 
 
 def _line_of(text: str, key: str) -> int:
-    """Return the line that a key of a file, or a table, begins; 1 where it is not to be found."""
+    """Return the line of a top-level key or table, or 1 if it is not found."""
     found = re.search(rf"""^[ \t\[]*["']?{re.escape(key)}\b""", text, re.MULTILINE)
     return 1 if found is None else text.count("\n", 0, found.end()) + 1
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)

@@ -1,4 +1,4 @@
-"""Joining the parts that a reader was granted into what it may see (spec, "Joining")."""
+"""Joining of granted parts into the document that a reader may see (spec, "Joining")."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ _Container = dict[Any, Any]
 
 
 def join(plaintexts: Sequence[bytes], limits: Limits) -> Any:
-    """Build a document from the plaintexts of parts, in the order of their numbers.
+    """Build a document from the plaintexts of parts, in ascending order of parts.
 
     Raises:
-        MalformedError: If one of them is not the plaintext of a part, or they contradict each other
-            (F-51 to F-53).
-        LimitExceededError: If they are more than the limits allow (F-55).
+        MalformedError: If a plaintext is invalid, or paths conflict (F-51 to F-53).
+        LimitExceededError: If a limit is exceeded (F-55).
     """
     unpacked = unpack(plaintexts, limits)
     path, value = unpacked[0][0]
@@ -37,26 +36,26 @@ def join(plaintexts: Sequence[bytes], limits: Limits) -> Any:
 
 
 class _Joining:
-    """A document that is put together: maps as they will be, lists as items by their index."""
+    """A document under construction; lists are kept as dicts from index to item."""
 
     def __init__(self) -> None:
         self._top: _Container = {}
         self._kinds: dict[int, type] = {}
-        """By the id of a container that pairs fill: what its segments are, `str` or `int`."""
+        """The segment type, `str` or `int`, of each container that pairs fill, by its id."""
         self._lists: list[tuple[_Container, Any, _Container]] = []
-        """Each list, behind the one that it is in: its container, its segment there, its items."""
+        """Lists, outer before inner: the container, the segment in it, and the items."""
 
     def place(self, pairs: Iterable[Pair]) -> None:
-        """Put each value at the end of its path."""
+        """Place each value at the end of its path."""
         kinds = self._kinds
         last: Any = None
         kind: type = str
         container: _Container = {}
         for path, value in pairs:
             if not path:
-                raise MalformedError("a value above another")
-            segment = path.pop()  # what was decoded is ours
-            if path != last or type(segment) is not kind:  # mostly they are side by side
+                raise MalformedError("a path is a prefix of another")
+            segment = path.pop()  # the decoded path is not shared
+            if path != last or type(segment) is not kind:  # most pairs are siblings
                 last, kind = path, type(segment)
                 container, name = self._top, _ROOT
                 for following in (*path, segment):
@@ -64,14 +63,14 @@ class _Joining:
                     if found is _NEW:
                         found = self._open(container, name, type(following))
                     elif kinds.get(id(found)) is not type(following):
-                        raise MalformedError("a container of two kinds, or below a value")
+                        raise MalformedError("a path contradicts an earlier one")
                     container, name = found, following
             if segment in container:
-                raise MalformedError("two values for one place, or one above another")
+                raise MalformedError("a path is a duplicate or a prefix of another")
             container[segment] = value
 
     def _open(self, above: _Container, name: Any, kind: type) -> _Container:
-        """Put an empty container into another."""
+        """Add an empty container to another."""
         new: _Container = {}
         above[name] = new
         self._kinds[id(new)] = kind
@@ -80,13 +79,13 @@ class _Joining:
         return new
 
     def document(self, most_holes: int) -> Any:
-        """Return the document, of which everything is at its place."""
+        """Return the finished document."""
         if not self._lists:
             return self._top[_ROOT]
         holes = sum([max(items) + 1 - len(items) for _, _, items in self._lists])
         if holes > most_holes:
-            raise LimitExceededError("positions that a reader may not see", holes, most_holes)
-        for above, name, items in reversed(self._lists):  # what is in a list is ready before it
+            raise LimitExceededError("number of withheld list positions", holes, most_holes)
+        for above, name, items in reversed(self._lists):  # inner lists first
             listed: list[Any] = [WITHHELD] * (max(items) + 1)
             for index, item in items.items():
                 listed[index] = item

@@ -1,9 +1,9 @@
-"""Matching: which pattern of a policy decides about a place of a document (spec, "Rules").
+"""Pattern matching: finds the pattern that decides a place in a document (spec, "Rules").
 
-Patterns are compiled once into a tree and, while documents are split, step by step into states. A
-state holds all patterns that can still match below a place. There are few states, they are
-remembered, and each knows where a name leads, so matching does not grow with the number of rules. A
-subtree about which all patterns agree is not matched at all.
+Patterns are compiled once into a tree, and lazily into the states of an automaton while documents
+are split. A state holds all patterns that can still match below a place. States and their
+transitions are few and cached, so matching does not slow down with the number of rules. A subtree
+that is decided as a whole is not matched further.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from xkeymsg.text import masked
 __all__ = ("DENIED", "NO_PATTERN", "State", "States")
 
 NO_PATTERN: Final = 1 << 30
-"""Stands for the number of a pattern where none matches."""
+"""The pattern number if no pattern matches."""
 DENIED: Final = -1
-"""Stands for the number of a set of permissions where nobody may read."""
+"""The number of the empty set of permissions."""
 
 _STATES: Final = 10_000
-"""How many states and lists of names are remembered."""
+"""Maximum number of cached states and name lists."""
 _NAMES: Final = 1024
-"""Characters of a list of names that is remembered."""
+"""Maximum characters of a cached name list."""
 _TEXT: Final = {str}
 _NUMBERS: Final = {bool, int, float, Decimal}
 _EMPTY: Final = {type(None), dict, list}
 _WANTED: Final = {str, int, bool, type(None)}
-"""The kinds of values that filters want."""
+"""The types of filter values."""
 
-_LISTED: Final = "a list where a filter expects a map (its items are at /*)"
+_LISTED: Final = "a filter expects a map, but this is a list (match its items with /*)"
 
 _Path = tuple[str | int, ...]
 _Member = tuple[str, type, Any]
 
 
 class _Node:
-    """A place in the tree of patterns."""
+    """A node of the pattern tree."""
 
     __slots__ = (
         "any", "deep", "filters", "folded", "indexed", "least", "loops", "named", "number", "rule",
@@ -55,25 +55,25 @@ class _Node:
     def __init__(self, number: int, *, loops: bool = False) -> None:
         self.number = number
         self.loops = loops
-        """Whether it is behind a `**`, and so remains however deep a place is."""
+        """Whether it follows a `**`, and so stays active at any depth."""
         self.named: dict[str, _Node] = {}
         self.any: _Node | None = None
         self.deep: _Node | None = None
         self.filters: frozenset[Filter] = frozenset()
         """The members that the map here must have."""
         self.tests: dict[frozenset[Filter], _Node] = {}
-        """The same place, by what its map must have."""
+        """Nodes for the same place, by their filters."""
         self.folded: dict[str, list[str]] = {}
-        """The names, by what they look like."""
+        """The names in `named`, by their folded form."""
         self.indexed = False
         """Whether a name looks like an index."""
         self.rule = NO_PATTERN
         """The first pattern that ends here."""
         self.least = NO_PATTERN
-        """The first pattern that ends here, or anywhere below without one of the tests here."""
+        """The first pattern that ends here or below, other than through `tests`."""
 
     def add(self, segment: Segment, number: int) -> _Node:
-        """Return the place that a segment leads to, before its filters; `number` is for a new."""
+        """Return the node that a segment leads to, before filters; a new one gets `number`."""
         if segment.deep:
             self.deep = self.deep or _Node(number, loops=True)
             return self.deep
@@ -89,7 +89,7 @@ class _Node:
 
 
 class State:
-    """All that patterns can still say at one place of a document."""
+    """The patterns that can still match at or below one place of a document."""
 
     __slots__ = (
         "_made", "_nodes", "_other", "_paths", "_tests", "below_set", "leaf_set",
@@ -103,17 +103,17 @@ class State:
         self._nodes = nodes
         self._tests = _Tests(tests) if tests else None
         self.tested = bool(tests)
-        """Whether there are filters, so that `settle` has to come first."""
+        """Whether there are filters, so that `settle` must be called first."""
         self._paths: dict[str, State] = {}
         self._other: State | None = None
         self.members: dict[tuple[str, ...], tuple[State, ...]] = {}
-        """By all names of a map: most maps have the names of an earlier one."""
+        """Member states by the names of a map: most maps have the names of an earlier one."""
         self.rule = rule
-        """The pattern that decides here, and below as far as no earlier pattern does."""
+        """The pattern that decides here, and below unless an earlier pattern matches."""
         self.leaf_set = made.sets[rule]
         """The number of its set of permissions."""
         self.below_set = None if nodes or tests else self.leaf_set
-        """The same if it decides about everything below, else None."""
+        """`leaf_set` if it applies to everything below, else None."""
 
     def child(self, name: str) -> State:
         """Return the state of a member, or of an item by its index as text."""
@@ -134,14 +134,14 @@ class State:
         return known
 
     def learn(self, names: tuple[str, ...], *, careful: bool) -> tuple[State, ...]:
-        """Return the states of all members of a map, and remember them in `members`.
+        """Return the states of all members of a map, and cache them in `members`.
 
         Raises:
             TypeError: If a name is not text.
             ValueError: If `careful`, and a name looks like one of a pattern.
         """
         if names and {*map(type, names)} != _TEXT:
-            raise TypeError("a name that is not text")
+            raise TypeError("a name is not text")
         states = tuple(map(self.child, names))
         if any(map(self.twins, names)):
             if careful:
@@ -158,9 +158,9 @@ class State:
         return repeat(self.other, count)
 
     def twins(self, name: str) -> list[str]:
-        """Return the names in patterns that a name looks like, and is not (F-64).
+        """Return the pattern names that `name` resembles but does not equal (F-64).
 
-        Those are left out that certainly have the same readers.
+        Omits names that certainly have the same readers.
         """
         if not self._nodes or any(self._is_live(node.named.get(name)) for node in self._nodes):
             return []
@@ -170,11 +170,11 @@ class State:
         return [each for each in alike if same is None or self.child(each).below_set != same]
 
     def _is_live(self, node: _Node | None) -> bool:
-        """Tell whether an earlier pattern than the one here can match at a node or below."""
+        """Return whether a pattern before the deciding one can match at a node or below."""
         return node is not None and any(n.least < self.rule for n in (node, *node.tests.values()))
 
     def settle(self, value: Any, path: _Path = ()) -> State:
-        """Return the state of a place after the filters there have tested its value.
+        """Return the state of a place after its filters have tested the value there.
 
         Raises:
             FieldAmbiguousError: If a filter cannot be decided (F-63).
@@ -184,33 +184,33 @@ class State:
         held, doubt, name = self._tests.decide(value)
         rule = min([self.rule, *(node.rule for node in held)])
         if doubt < rule:
-            why = f"{dumps(cut(masked(name)))} of a filter there has another spelling or kind"
+            why = f"a filter tests {dumps(cut(masked(name)))}; here its spelling or type differs"
             raise FieldAmbiguousError(short_pointer(path), _LISTED if type(value) is list else why)
         return self._made.make(held, rule, self._nodes)
 
     def first(self, name: str) -> int:
-        """Return the first pattern that has this name for a member of the place."""
+        """Return the first pattern that names this member of the place."""
         nodes = [node.named[name] for node in self._nodes if name in node.named]
         return min([each.least for node in nodes for each in (node, *node.tests.values())])
 
     def forget(self) -> None:
-        """Forget the states of what is below."""
+        """Clear the cached states below."""
         self._paths, self.members, self._other = {}, {}, None
 
 
 class _Tests:
-    """The filters at one place, indexed by their members: a map costs nothing for all others."""
+    """The filters at one place, indexed by member, so that other members of a map cost nothing."""
 
     def __init__(self, nodes: Sequence[_Node]) -> None:
-        """Index nodes in the order of their first patterns."""
+        """Index nodes, which are ordered by their first pattern."""
         self._least = {each: node.least for node in reversed(nodes) for each in node.filters}
-        """By filter: the first pattern that has it."""
+        """The first pattern with each filter."""
         self._nodes: dict[_Member, list[_Node]] = {}
-        """By filter: the nodes whose rarest filter it is."""
+        """The nodes by their rarest filter."""
         self._alike: dict[str, dict[object, list[Filter]]] = {}
-        """By the folded name, and by what looks like the value."""
+        """The filters by folded name, and then by the forms that `_looks` gives their values."""
         self._listed = min([NO_PATTERN, *(n.least for n in nodes if EMPTY not in n.filters)])
-        """The first pattern with a filter that a list leaves undecided."""
+        """The first pattern with a filter that cannot be decided for a list."""
         count = Counter(each for node in nodes for each in node.filters)
         for node in nodes:
             self._nodes.setdefault(min(node.filters, key=count.__getitem__), []).append(node)
@@ -220,13 +220,13 @@ class _Tests:
                 by_looks.setdefault(looks, []).append(each)
 
     def decide(self, value: Any) -> tuple[list[_Node], int, str]:
-        """Return the nodes whose filters hold, and pattern and name of the first undecided one."""
+        """Return the nodes whose filters hold, and the first undecided pattern and its member."""
         met: set[_Member] = {EMPTY} if not value and type(value) in _EMPTY else set()
         alike: list[Filter] = []
         for name, item in value.items() if type(value) is dict else ():
             member = name, type(item), item
             if type(item) in _WANTED and member in self._least:
-                met.add(member)  # and what another filter here wants is what it looks like
+                met.add(member)  # what it resembles is then a filter here, too
             elif (by_looks := self._alike.get(fold(name))) is not None:
                 for looks in _looks(item, wanted=False):
                     alike += by_looks.get(looks, ())
@@ -239,24 +239,24 @@ class _Tests:
 
 
 class States:
-    """Makes states, each once, and bounds what they remember."""
+    """Creates each state once, and bounds the caches of all states."""
 
     def __init__(self, patterns: Sequence[Sequence[Segment]], sets: Sequence[int]) -> None:
         """Compile patterns.
 
         Args:
-            patterns: In the order of the policy.
-            sets: Of each pattern the number of its set of permissions.
+            patterns: The patterns, in policy order.
+            sets: For each pattern, the number of its set of permissions.
         """
         self.sets = {**dict(enumerate(sets)), NO_PATTERN: DENIED}
-        """By pattern: the number of its set of permissions."""
+        """The number of the set of permissions, by pattern."""
         self._known: dict[tuple[tuple[int, ...], int, tuple[int, ...]], State] = {}
         self._kept = 0
         self.start = self.make([self._tree(patterns)], NO_PATTERN)
         """The state of a document's root."""
 
     def keep(self) -> None:
-        """Count what is remembered; at a bound, forget it all, to be made again."""
+        """Count a cache entry; clear all caches at the bound."""
         self._kept += 1
         if self._kept > _STATES:
             self._kept = 0
@@ -264,7 +264,7 @@ class States:
             self.start.forget()
 
     def make(self, fresh: Iterable[_Node], rule: int, old: tuple[_Node, ...] = ()) -> State:
-        """Return the state of nodes that were reached, and of old ones at the same place."""
+        """Return the state of newly reached nodes, with `old` ones that stay active."""
         nodes = [each for node in fresh for each in (node, node.deep) if each is not None]
         rule = min([rule, *(node.rule for node in nodes)])
         live = tuple([node for node in (*old, *nodes) if node.least < rule])
@@ -274,13 +274,13 @@ class States:
         state = self._known.get(key)
         if state is None:
             state = State(self, live, rule, tests)
-            if self._known:  # the first is where every document begins
+            if self._known:  # the first is the start state, which stays
                 self.keep()
             self._known[key] = state
         return state
 
     def step(self, nodes: tuple[_Node, ...], rule: int, name: str | None) -> State:
-        """Return the state of a member of nodes; None is a name that no pattern has."""
+        """Return the state of a member; `name` is None if no pattern names it."""
         following = [node.named[name] for node in nodes if name is not None and name in node.named]
         following += [node.any for node in nodes if node.any is not None]
         return self.make(following, rule, tuple([node for node in nodes if node.loops]))
@@ -303,10 +303,10 @@ class States:
 
 
 def _looks(value: Any, *, wanted: bool) -> set[object]:
-    """Return what the value of a filter shares with the values of members that are like it (F-63).
+    """Return keys that a filter value has in common with every member value like it (F-63).
 
-    That is a folded text, or the kind of the filter's value and a number: a text and a number are
-    alike by the number that the text writes, but two texts are not.
+    A key is a folded text, or the type of the filter value and a number: a text and a number are
+    alike if the text writes that number, but two texts that write one number are not.
     """
     if type(value) is list:
         items = [each for each in value if type(each) is not list]

@@ -1,9 +1,9 @@
-"""Patterns: the language that names places in a document (spec, "Patterns").
+"""Parsing of patterns, which name places in a document (spec, "Patterns").
 
     pattern = "" / 1*("/" segment)
     segment = "**" / ("*" / name / string) *("[" (name / string) "=" value "]")
 
-`*` stands for one segment, `**` for any number of them. A filter tests a member of the map that its
+`*` matches one segment, `**` any number of segments. A filter tests a member of the map that its
 segment reaches. A name that contains one of `/ " [ ] { } . *` is written as a JSON string.
 """
 
@@ -23,16 +23,16 @@ __all__ = ("EMPTY", "Filter", "Segment", "fold", "number_of", "parse_pattern", "
 
 
 class Filter(NamedTuple):
-    """A member that a map must have."""
+    """A member that a map must have to match."""
 
     name: str
     kind: type
-    """Tells `true` from 1, which Python does not."""
+    """Distinguishes `true` from 1, which are equal in Python."""
     value: str | int | None
 
 
 EMPTY: Final = Filter("", list, None)
-"""The filter that null, {} and [] pass and nothing else; only policies of models have it."""
+"""The filter that only null, {} and [] pass; used only in policies of models."""
 
 
 class Segment(NamedTuple):
@@ -56,20 +56,20 @@ _SEGMENT: Final = re.compile(
 )
 _BARE: Final = re.compile(_NAME)
 _NOT_BARE: Final = re.compile(r"-\Z|:|\s|.*(?:\s\Z|%2[Ff])", re.DOTALL)
-"""Names that need quotes although their characters do not."""
+"""Names that need quotes although all their characters are allowed without."""
 _ESCAPES: Final = (("~2", "*"), ("~1", "/"), ("~0", "~"))
 _SEGMENTS: Final = 256
-"""Segments of a pattern: no document is deeper (`Limits.depth`)."""
+"""Maximum segments of a pattern; no document is deeper (`Limits.depth`)."""
 
 
 def parse_pattern(text: str) -> tuple[Segment, ...]:
-    """Read a pattern, without a `**` at its end: a pattern covers everything below its place.
+    """Parse a pattern; drop a `**` at its end, as a pattern covers everything below its place.
 
     Raises:
-        PolicyError: If the text is not a pattern (F-30); gives the right spelling.
+        PolicyError: If the text is not a valid pattern (F-30); suggests the right spelling.
     """
     if not isinstance(text, str):
-        raise PolicyError(f"a pattern is text, not {type(text).__name__}")
+        raise PolicyError(f"a pattern must be a str, not {type(text).__name__}")
     segments = _read(text)
     if isinstance(segments, int):
         right = [each for each in spellings(text, segments) if isinstance(_read(each), list)]
@@ -77,13 +77,13 @@ def parse_pattern(text: str) -> tuple[Segment, ...]:
     if len(segments) > _SEGMENTS:
         raise PolicyError(f"pattern {quoted(text)} has more than {_SEGMENTS} segments")
     if sum(segment.deep for segment in segments) > 1:
-        fix = "; it covers what is below without the last one" if segments[-1].deep else ""
+        fix = "; the last one is redundant: remove it" if segments[-1].deep else ""
         raise PolicyError(f"pattern {quoted(text)} has more than one **{fix}")
     return tuple(segments[:-1] if segments and segments[-1].deep else segments)
 
 
 def _read(text: str) -> list[Segment] | int:
-    """Return the segments of a pattern, or where it stops being one."""
+    """Return the segments of a pattern, or the offset of the first invalid segment."""
     segments: list[Segment] = []
     at = 0
     while at < len(text):
@@ -95,7 +95,7 @@ def _read(text: str) -> list[Segment] | int:
             tests = [(_literal(member), loads(value)) for member, value in _TEST.findall(filters)]
             "".join([value for _, value in tests if isinstance(value, str)]).encode()
             literal = None if name in ("", "*") else _literal(name)
-        except ValueError:  # what JSON or UTF-8 does not allow, or what needs quotes
+        except ValueError:  # invalid JSON or UTF-8, or missing quotes
             return at
         each = frozenset([Filter(member, type(value), value) for member, value in tests])
         segments.append(Segment(literal, each, not name))
@@ -104,10 +104,10 @@ def _read(text: str) -> list[Segment] | int:
 
 
 def _literal(text: str) -> str:
-    """Return the name that a name or string stands for.
+    """Return the unescaped name.
 
     Raises:
-        ValueError: If it is not allowed, or needs quotes.
+        ValueError: If it is invalid, or needs quotes.
     """
     if text.startswith('"'):
         text = loads(text)
@@ -116,12 +116,12 @@ def _literal(text: str) -> str:
     else:
         for escape, character in _ESCAPES:
             text = text.replace(escape, character)
-    text.encode()  # refuses lone surrogates, which no name in a document has
+    text.encode()  # raises on lone surrogates, which documents cannot contain
     return text
 
 
 def pointer(path: Iterable[str | int]) -> str:
-    """Return the pattern of one place, given by names and indices (F-33)."""
+    """Return the pattern for one path of names and indices (F-33)."""
     return "".join([f"/{_spelt(str(segment))}" for segment in path])
 
 
@@ -138,18 +138,18 @@ _UNSEEN: Final = re.compile(
     "[\\s\0-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013441"
     "\U00016fe4\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
-    # Marks that enclose a letter.
+    # Enclosing marks.
     "\u0488\u0489\u1abe\u20dd-\u20e0\u20e2-\u20e4\ua670-\ua672]+"
 )
 _LETTERS: Final = {0, 9, *range(84, 133)}
-"""Classes of the marks that write vowels and tones, and so tell words apart."""
+"""Combining classes of marks that write vowels and tones, and so distinguish words."""
 _FOLDED: Final = 256
-"""Visible characters of the longest name that is folded: normalization can take quadratic time."""
+"""Maximum visible characters of a folded name: normalization can take quadratic time."""
 _NUMBER: Final = re.compile(r"(?a:[+-]?(\d{1,4300}(\.\d{0,4300})?|\.\d{1,4300})(e[+-]?\d{1,5})?)")
 
 
 def fold(name: str) -> str:
-    """Return the form that names share if a person could confuse them (F-64)."""
+    """Return the folded form, equal for names that a person could confuse (F-64)."""
     seen = name if name.isascii() and name.isalnum() else _UNSEEN.sub("", name)
     if len(seen) > _FOLDED:
         return name
@@ -160,6 +160,6 @@ def fold(name: str) -> str:
 
 
 def number_of(folded: str) -> Decimal | None:
-    """Return the number that a folded text writes: `true` is 1 and `false` is 0 (F-63)."""
+    """Return the number that a folded text represents: `true` is 1 and `false` is 0 (F-63)."""
     folded = {"true": "1", "false": "0"}.get(folded, folded)
     return Decimal(folded) if _NUMBER.fullmatch(folded) else None

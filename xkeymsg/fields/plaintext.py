@@ -1,9 +1,9 @@
 """The plaintext of a part: pairs of path and value, in msgpack (spec, "The plaintext of a part").
 
-The only module that imports msgpack. What is read may be hostile, though its sender is proven:
-`scan` goes over the bytes and builds nothing, so that what is built afterwards is bounded (F-27). A
-plaintext whose headers cannot announce much is built at once; where anything is odd about it,
-what is wrong, if anything, is found by the scan, in the order that the specification gives (F-29).
+The only module that imports msgpack. Input may be hostile, although its sender is authenticated:
+`scan` checks the bytes without building objects, so that decoding is bounded afterwards (F-27). A
+plaintext whose headers cannot announce much is decoded at once; if anything in it is suspicious,
+the scan decides, and finds faults in the order that the specification gives (F-29).
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ Pair = list[Any]
 """Two items: a path, which is a list of names and indices, and the value at its end."""
 
 _PER_BYTE: Final = 30
-"""How many nodes a byte announces at most that may be the header of a container, no long one."""
+"""Maximum nodes announced by one byte that may be a short container header."""
 _LONG: Final = 4096
-"""How many items a long container has at most, in what is built without a scan."""
+"""Maximum items of a long container that is decoded without a scan."""
 
 _CONTAINERS: Final = bytes((*range(0x80, 0xA0), *range(0xDC, 0xE0)))
 _ODD: Final = b"\x7f\xff\xdc\xdd\xde\xdf"
-"""Without these bytes there is no long container, no float that is not finite, and no timestamp of
-msgpack."""
+"""Long containers, non-finite floats and msgpack timestamps contain at least one of these bytes."""
 _LONG_HEADERS: Final = (b"\xdc", b"\xdd", b"\xde", b"\xdf")
 _EMPTY_BIN: Final = b"\xc4\x00"
 _TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
-"""What might be a timestamp of msgpack, which is no value (F-8)."""
+"""Possible headers of a msgpack timestamp, which is not a valid value (F-8)."""
 _NOT_FINITE: Final = re.compile(rb"\xcb[\x7f\xff][\xf0-\xff]")
 _LISTS: Final = {list}
 _TWO: Final = {2}
@@ -51,19 +50,19 @@ _ARRAYS: Final = frozenset((*range(0x90, 0xA0), 0xDC, 0xDD))
 _STRS: Final = frozenset((*range(0xA0, 0xC0), 0xD9, 0xDA, 0xDB))
 """First bytes of maps, arrays and texts."""
 _IMMORTAL: Final = 1 << 30
-"""References that no object has, but one that is never freed."""
+"""Reference counts above this belong to objects that are never freed."""
 
 _MOST_KEPT: Final = 1 << 18
 
 _packers: list[msgpack.Packer] = []
-"""Those that nobody uses just now: a packer serves one thread at a time."""
+"""Idle packers: a packer serves one thread at a time."""
 
 
 def pack(pairs: Sequence[Pair]) -> bytes:
-    """Encode the pairs of a part, of which containers and floats have been checked.
+    """Encode the pairs of a part; containers and floats must have been checked.
 
     Raises:
-        MalformedError: If a value is of no kind that a document can hold.
+        MalformedError: If a value has an unsupported type.
         LimitExceededError: If a number has too many digits.
         UnicodeEncodeError: If a text or a name has a lone surrogate.
     """
@@ -72,24 +71,24 @@ def pack(pairs: Sequence[Pair]) -> bytes:
     except IndexError:
         packer = msgpack.Packer(default=_pack_ext, strict_types=True)
     packed: bytes = packer.pack(pairs)
-    if len(packed) <= _MOST_KEPT:  # its buffer stays as large as its largest plaintext
+    if len(packed) <= _MOST_KEPT:  # its buffer never shrinks
         _packers.append(packer)
     return packed
 
 
 def _pack_ext(value: object) -> msgpack.ExtType:
-    """Encode what msgpack has no type for: integers beyond 64 bits among it."""
+    """Encode a value without a native msgpack type, such as an integer beyond 64 bits."""
     return msgpack.ExtType(*encode_ext(value))
 
 
 def unpack(plaintexts: Sequence[bytes], limits: Limits) -> list[list[Pair]]:
-    """Decode the plaintexts of all granted parts, in ascending order; their bytes are the sender's.
+    """Decode the untrusted plaintexts of all granted parts, in ascending order.
 
     Raises:
-        MalformedError: If one of them is not the plaintext of a part.
-        LimitExceededError: If they are together more than the limits allow.
+        MalformedError: If a plaintext is invalid.
+        LimitExceededError: If all plaintexts together exceed a limit.
     """
-    # Every node has a byte of its own at least.
+    # Every node has at least one byte of its own.
     if sum(map(len, plaintexts)) <= limits.nodes:
         sure: list[list[Pair]] = []
         for plaintext in plaintexts:
@@ -106,7 +105,7 @@ def unpack(plaintexts: Sequence[bytes], limits: Limits) -> list[list[Pair]]:
 
 
 def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
-    """Build at once what is small and plainly right; None where that is not certain."""
+    """Decode a small plaintext that is certainly valid without a scan; else return None."""
     size = len(plaintext)
     odd = size - len(plaintext.translate(None, _ODD))
     containers = size - len(plaintext.translate(None, _CONTAINERS))
@@ -114,14 +113,14 @@ def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
         return None
     try:
         pairs, bins = _read_short(plaintext)
-        # What encodes to the same bytes has no name twice: one of the two would be gone.
+        # If it encodes to the same bytes, no name is duplicate: decoding drops one of two.
         same = type(pairs) is list and pack(pairs) == plaintext
     except (XKeyMsgError, ValueError, RecursionError):
         return None
     longest = _longest_path(pairs) if same else None
     if longest is None or longest > limits.depth:
         return None
-    # One byte is one container at most; the outer array, pairs and paths are not in values.
+    # One byte is at most one container; the outer array, pairs and paths are not in values.
     may_be_deep = longest + containers - 1 - 2 * len(pairs) > limits.depth
     suspect = bins or (odd and _is_suspect(plaintext))
     if (may_be_deep and not _are_shallow(pairs, limits.depth)) or (
@@ -132,7 +131,7 @@ def _unpack_short(plaintext: bytes, limits: Limits) -> list[Pair] | None:
 
 
 def _read_short(plaintext: bytes) -> tuple[list[Pair], bool]:
-    """Build a plaintext, and tell whether bytes are in it, which cannot be names."""
+    """Decode a plaintext; also return whether it may contain bytes, which must not be names."""
     try:
         return _build_without_bins(plaintext), _EMPTY_BIN in plaintext
     except ValueError:
@@ -140,14 +139,14 @@ def _read_short(plaintext: bytes) -> tuple[list[Pair], bool]:
 
 
 def _is_bounded(plaintext: bytes, containers: int, odd: int, nodes: int) -> bool:
-    """Tell whether the headers, whatever they announce, announce no more than so many nodes."""
+    """Return whether the headers cannot announce more than `nodes` nodes."""
     left = nodes - _PER_BYTE * containers
-    # Of the odd bytes, all might be headers of long containers; only if that is too much, count.
+    # Assume that all odd bytes are headers of long containers; count those only if necessary.
     return 2 * _LONG * odd <= left or 2 * _LONG * sum(map(plaintext.count, _LONG_HEADERS)) <= left
 
 
 def _is_suspect(plaintext: bytes) -> bool:
-    """Tell whether there might be what is built, but is no value."""
+    """Return whether msgpack might decode an invalid value: a timestamp or non-finite float."""
     if b"\xff" not in plaintext and b"\x7f" not in plaintext:
         return False
     times = any(map(plaintext.__contains__, _TIMESTAMPS))
@@ -155,8 +154,8 @@ def _is_suspect(plaintext: bytes) -> bool:
 
 
 def _longest_path(pairs: list[Any]) -> int | None:
-    """Return the length of the longest path; None unless there are pairs, each with a path."""
-    # By sets, and with loops written out: a document may have dozens of pairs.
+    """Return the length of the longest path; None if the pairs or paths are invalid."""
+    # Sets and builtins instead of loops, for speed: a document may have dozens of pairs.
     if {*map(type, pairs)} != _LISTS or {*map(len, pairs)} != _TWO:
         return None
     paths = [path for path, _ in pairs]
@@ -174,7 +173,7 @@ def _is_path(path: list[Any]) -> bool:
 
 
 def _are_shallow(pairs: list[Pair], depth: int) -> bool:
-    """Tell whether at most `depth` containers are one in another, those of the path included."""
+    """Return whether containers, including those of the path, nest at most `depth` deep."""
     for path, value in pairs:
         left = depth - len(path)
         level = [value] if type(value) is dict or type(value) is list else []
@@ -192,7 +191,7 @@ def _are_shallow(pairs: list[Pair], depth: int) -> bool:
 
 
 def _is_sound(value: Any) -> bool:
-    """Tell whether names are text, and values values, where nothing is too deep."""
+    """Return whether all names and values in a value of bounded depth are valid."""
     kind = type(value)
     if kind is dict:
         return _TEXTS.issuperset(map(type, value)) and all(map(_is_sound, value.values()))
@@ -207,10 +206,10 @@ def _unpack_ext(code: int, data: bytes) -> Any:
 
 
 def _unpack_apart(packed: bytes, **options: Any) -> Any:
-    """Decode like `msgpack.unpackb`, but read the names in maps apart, which are not interned then.
+    """Decode like `msgpack.unpackb`, but read map names one by one, so that none is interned.
 
     Raises:
-        ValueError: As `unpackb`.
+        ValueError: As for `unpackb`.
     """
     unpacker = msgpack.Unpacker(max_buffer_size=max(len(packed), 1), **options)
     unpacker.feed(packed)
@@ -219,7 +218,7 @@ def _unpack_apart(packed: bytes, **options: Any) -> Any:
     except (msgpack.OutOfData, IndexError):
         value = unpacker = None
     if unpacker is None or unpacker.tell() != len(packed):
-        raise ValueError("incomplete, or something follows")
+        raise ValueError("truncated, or trailing bytes")
     return value
 
 
@@ -229,7 +228,7 @@ def _next_apart(unpacker: msgpack.Unpacker, packed: bytes) -> Any:
         members = {}
         for _ in range(unpacker.read_map_header()):
             if packed[unpacker.tell()] not in _STRS:
-                raise ValueError("a name that is not text")
+                raise ValueError("a name is not text")
             name = unpacker.unpack()
             members[name] = _next_apart(unpacker, packed)
         return members
@@ -239,10 +238,10 @@ def _next_apart(unpacker: msgpack.Unpacker, packed: bytes) -> Any:
 
 
 def _interns_forever() -> bool:
-    """Tell whether names in maps that `unpackb` decodes stay in memory until the process ends.
+    """Return whether map names decoded by `unpackb` stay in memory until the process ends.
 
-    It interns them, and CPython 3.12, and builds without the GIL, never free what is interned:
-    everybody who may send would make a reader grow.
+    It interns them, and CPython 3.12 and free-threaded builds never free interned strings: any
+    admitted sender could exhaust a reader's memory.
     """
     [name] = msgpack.unpackb(b"\x81\xafxkm1 not a name\xc0")
     return getrefcount(name) > _IMMORTAL
@@ -252,4 +251,4 @@ _unpackb: Final = _unpack_apart if _interns_forever() else msgpack.unpackb
 _build: Final = partial(_unpackb, strict_map_key=True, ext_hook=_unpack_ext)
 _build_short: Final = partial(_build, max_array_len=_LONG, max_map_len=_LONG)
 _build_without_bins: Final = partial(_build_short, max_bin_len=0)
-"""Raises ValueError where bytes are in it that are not empty."""
+"""Raises ValueError if the plaintext contains non-empty bytes."""

@@ -1,4 +1,4 @@
-"""Policies: which permissions may read which field (spec, "Policy")."""
+"""Policies, which assign permissions to the fields of a document (spec, "Policy")."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from xkeymsg.text import masked
 __all__ = ("Decision", "Policy", "Rule")
 
 _NAMED: Final = 5
-"""How many of the rules that hide another an error names."""
+"""Maximum number of hiding rules that an error names."""
 
 
 class Rule(NamedTuple):
-    """Patterns, and who may read what they match."""
+    """Patterns, and the permissions that may read the fields they match."""
 
     patterns: tuple[str, ...]
     permissions: tuple[str, ...]
 
 
 class Decision(NamedTuple):
-    """What a policy says of one field."""
+    """The decision of a policy about one field."""
 
     pointer: str
     rule: int
@@ -47,13 +47,13 @@ class Decision(NamedTuple):
 
 
 class Policy(SafeRepr):
-    """Ordered rules, pattern to permissions; the first that matches a field decides.
+    """Ordered rules from pattern to permissions; the first rule that matches a field decides.
 
         policy = Policy([("/patient/name", ["clinic", "billing"]), ("", ["clinic"])])
         policy = Policy.load("policy.toml")
 
-    A pattern covers its place and everything below. Immutable; made once and used for every
-    document. Thread-safe.
+    A pattern covers its place and everything below. Immutable and thread-safe; create it once and
+    use it for every document.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Policy(SafeRepr):
         """Compile the rules.
 
         Args:
-            rules: A pattern, or several, each with the permissions that may read what it matches.
-            allow_unread: Permissions that may be without readers.
-            _model: Whether rules may have no permissions, so that what they match is refused, and
-                "[]" behind a pattern, which then covers its place only if that is empty.
+            rules: Pairs of a pattern, or several, and the permissions that may read its fields.
+            allow_unread: Permissions that do not need a reader.
+            _model: Whether to allow rules without permissions, whose fields are refused, and
+                patterns that end in "[]", which cover their place only if it is empty.
 
         Raises:
-            PolicyError: If a pattern or a permission is invalid, a rule has no permission, or a
+            PolicyError: If a pattern or permission is invalid, a rule has no permission, or a
                 pattern can never match; names the rule.
         """
         parsed = [
@@ -81,10 +81,10 @@ class Policy(SafeRepr):
         ]
         self.rules = tuple([rule for rule, _ in parsed])
         self.permissions = frozenset(each for rule in self.rules for each in rule.permissions)
-        """Every permission that the policy names."""
+        """All permissions in the policy."""
         self.allow_unread = frozenset(check_permissions(allow_unread, "allow_unread"))
         if not self.rules:
-            raise PolicyError("a policy without rules")
+            raise PolicyError("a policy requires at least one rule")
         unknown = sorted(self.allow_unread - self.permissions)
         if unknown:
             raise PolicyError(f"allow_unread names {cut(unknown[0])!r}, but no rule does")
@@ -105,20 +105,20 @@ class Policy(SafeRepr):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a policy file; of its mode, only that not everybody may write it is checked.
+        """Load a policy file, which must not be world-writable; other modes are accepted.
 
         Raises:
-            PolicyError: If it cannot be read or used; names the file, the line and the rule.
+            PolicyError: If it cannot be read or is invalid; names the file, line and rule.
         """
         return cls.parse(read_text(Path(path), PolicyError), source=masked(str(path)))
 
     @classmethod
     @refusing
     def parse(cls, text: str, source: str = "policy") -> Self:
-        """Read a policy in TOML.
+        """Parse a policy in TOML.
 
         Raises:
-            PolicyError: If it cannot be used; names `source`, the line and the rule (F-37, F-39).
+            PolicyError: If it is invalid; names `source`, the line and the rule (F-37, F-39).
         """
         file = parse_policy(text, source)
         try:
@@ -128,53 +128,53 @@ class Policy(SafeRepr):
 
     @classmethod
     def of(cls, model: type, *, allow_unread: Iterable[str] = ()) -> Self:
-        """Return what the `Readers` in the annotations of a model say.
+        """Return the policy given by the `Readers` annotations of a model.
 
         Raises:
-            PolicyError: If a field has none, or the model cannot be used; names the field.
+            PolicyError: If a field has no `Readers`, or the model is unsupported; names the field.
         """
         return cls(rules_of(model), allow_unread=allow_unread, _model=True)
 
     def readers_of(self, pointer: str) -> tuple[str, ...]:
-        """Return the permissions that may read the field at a pointer, or none.
+        """Return the permissions that may read the field at a pointer; empty if no rule matches.
 
-        Filters in the pointer say what the maps on its way hold: `/telecom/0[system="email"]`.
+        Filters in the pointer give members of the maps on its path: `/telecom/0[system="email"]`.
         Names are taken as written, even if sealing would refuse them as look-alikes (F-64).
 
         Raises:
-            PolicyError: If it is not a pointer.
+            PolicyError: If it is not a valid pointer, or a filter cannot be decided.
         """
         segments = parse_pattern(pointer)
         if any(segment.name is None for segment in segments):
-            raise PolicyError(f"{quoted(pointer)} is a pattern and not a pointer")
+            raise PolicyError(f"{quoted(pointer)} is a pattern, not a pointer")
         for state in self.reach(segments):
             return self.decide((), state.rule).permissions
         raise PolicyError(f"{quoted(pointer)}: a filter of the policy cannot be decided there")
 
     @refusing
     def explain(self, document: Any, limits: Limits | None = None) -> list[Decision]:
-        """Say for each field of a document, in its order, which rule decides, and for whom.
+        """Return the deciding rule and the readers of each field, in document order.
 
-        A field that no rule matches has rule 0, and nobody.
+        A field that no rule matches has rule 0 and no permissions.
 
         Raises:
             FieldAmbiguousError: If a name looks like one in a pattern, or a filter cannot be
                 decided, so that the document could not be sealed.
-            MalformedError: If it holds something that a document cannot hold.
-            LimitExceededError: If it is too deep, as a cycle is, or too large to be sealed.
+            MalformedError: If the document holds an unsupported value.
+            LimitExceededError: If it is too large to be sealed, or too deep (for example, a cycle).
         """
         limits = limits or Limits()
         check(document, limits)
         return [self.decide(path, state.rule) for path, state in self.walk(document, limits)]
 
     def walk(self, document: Any, limits: Limits) -> Iterator[tuple[tuple[str | int, ...], State]]:
-        """Yield the path of each field of a document, in its order, and its state.
+        """Yield the path and state of each field, in document order.
 
         `faults.check` must have accepted the document.
 
         Raises:
-            FieldAmbiguousError: As `explain`.
-            LimitExceededError: If look-alikes make it compare more values than there may be.
+            FieldAmbiguousError: As for `explain`.
+            LimitExceededError: If look-alikes require more comparisons than `limits.nodes`.
         """
         compared = 0
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
@@ -193,9 +193,9 @@ class Policy(SafeRepr):
                 yield path, state
 
     def _refuse_twins(self, path: Place, value: Any, above: State) -> Iterator[None]:
-        """Refuse a name that looks like one of a pattern that has other readers (F-64).
+        """Refuse a name that looks like one in a pattern with other readers (F-64).
 
-        Yields for each value that it compares.
+        Yields once for each value that it compares.
         """
         name = str(path[-1])
         for twin in above.twins(name):
@@ -207,7 +207,7 @@ class Policy(SafeRepr):
                 yield
 
     def decide(self, path: Iterable[str | int], pattern: int) -> Decision:
-        """Return what the pattern of this number decides about a place."""
+        """Return the decision of the pattern with this number about a place."""
         if pattern == NO_PATTERN:
             return Decision(pointer(path), 0, "", ())
         number, text = self._patterns[pattern]
@@ -216,11 +216,11 @@ class Policy(SafeRepr):
     def reach(
         self, segments: Sequence[Segment], start: State | None = None, at: int = 0
     ) -> Iterator[State]:
-        """Yield the states of places that a pattern matches, and as few other patterns as possible.
+        """Yield states of places that a pattern matches, and as few other patterns as possible.
 
-        Names that the pattern leaves open are in no pattern, maps have what its filters want and
-        nothing else, and `**` stands for 0, 1 and more segments, up to one more than matters. No
-        state is yielded where the filters contradict each other, or an earlier one is undecided.
+        Names that the pattern leaves open are in no pattern, maps hold only the members that its
+        filters require, and `**` stands for 0, 1 and more segments, up to one more than matters.
+        Yields nothing if the filters contradict each other, or an earlier one is undecided.
         """
         state = start or self.start
         for number in range(at, len(segments)):
@@ -231,12 +231,12 @@ class Policy(SafeRepr):
                     state = state.other.settle({})
                 return
             state = state.other if name is None else state.child(name)
-            filters -= {EMPTY}  # the empty map has it
+            filters -= {EMPTY}  # an empty map passes it
             wanted = {each.name: each.value for each in filters}
             rest = segments[number + 1 : number + 3]
             is_scalar = bool(rest) and rest[0].name in wanted
             if len(wanted) < len(filters) or (is_scalar and (rest[0].filters or rest[1:])):
-                return  # one member cannot have two values, nor a scalar members
+                return  # a member has one value, and a scalar no members
             try:
                 state = state.settle(wanted)
             except FieldAmbiguousError:
@@ -244,23 +244,23 @@ class Policy(SafeRepr):
         yield state
 
     def _refuse_dead(self, number: int, segments: Sequence[Segment]) -> None:
-        """Refuse a pattern that can never match, because earlier ones do (F-62).
+        """Refuse a pattern that can never match, because earlier ones hide it (F-62).
 
         Exact: a pattern that matches all places of `reach` has `*` or `**` where names are open,
-        and wants no more members, and so matches whatever this one does.
+        and requires no more members, so it matches every place that this one does.
         """
         hiding = dict[int, None]()
         for state in self.reach(segments):
             if state.rule == number:
                 return
             hiding[state.rule] = None
-        reason = f"{', '.join(map(self._named, islice(hiding, _NAMED)))} before it always does"
+        reason = f"hidden by {', '.join(map(self._named, islice(hiding, _NAMED)))}"
         if not hiding:
-            reason = "its filters, and those of rules before it, contradict each other"
+            reason = "its filters contradict each other or those of earlier rules"
         rule, text = self._patterns[number]
         earlier = [self._patterns[each] for each in hiding]
         if any(one < rule and same == text for one, same in earlier):
-            reason += "; readers of several rules do not add up: name them all in one rule"
+            reason += "; only the first matching rule applies: list all readers in it"
         raise PolicyError(f"rule {rule}: {quoted(text)} can never match: {reason}")
 
     def _named(self, pattern: int) -> str:
@@ -278,7 +278,7 @@ def _items(value: Any) -> Sequence[tuple[str | int, Any]]:
 
 
 def _compare(one: State, other: State, value: Any) -> Iterator[bool]:
-    """Yield for each value in a value whether its readers differ by one state and by another."""
+    """Yield for each nested value whether its readers differ between the two states."""
     left = [(one, other, value)]
     while left:
         *states, value = left.pop()
@@ -310,10 +310,10 @@ def _rule(
     except PolicyError as error:
         raise PolicyError(f"rule {number}: {error}") from None
     if not patterns:
-        raise PolicyError(f"rule {number}: a rule without a pattern")
+        raise PolicyError(f"rule {number}: a rule requires a pattern")
     names = check_permissions(permissions, f"rule {number}")
     if not names and not model:
-        raise PolicyError(f"rule {number}: a rule without permissions")
+        raise PolicyError(f"rule {number}: a rule requires at least one permission")
     return Rule(patterns, names), parsed
 
 

@@ -1,4 +1,4 @@
-"""Who holds each permission of a policy, and what that makes of a document's parts."""
+"""Holders of a policy's permissions, and the parts of a document that each may open."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from xkeymsg.shown import listed
 __all__ = ("Holders", "KnownHolders", "Readers")
 
 Readers = Mapping[str, Iterable[XKey | Recipient]]
-"""Who holds each permission."""
+"""The holders of each permission."""
 
 _Keys = tuple[tuple[XKey | Recipient, ...], ...]
 _Shape = tuple[tuple[int, ...], bool]
-"""The sets of permissions of a document's parts, and whether there is metadata."""
+"""The sets of permissions of a document's parts, and whether it has metadata."""
 
 _SHARINGS: Final = 256
 _POLICIES: Final = 64
-"""How many are remembered; beyond, all are forgotten and made again."""
+"""Cache sizes; a full cache is cleared."""
 
 
 class Holders:
     """The recipients that hold each permission of a policy."""
 
     def __init__(self, policy: Policy, keys: _Keys) -> None:
-        """Take the keys for each of the policy's permissions, in the order that they have there.
+        """Pair the policy's permissions with `keys`, which are in the same order.
 
         Raises:
-            PolicyError: If a permission has no readers, and may not be without (F-35).
+            PolicyError: If a permission has no readers and is not in `allow_unread` (F-35).
             TypeError: If a reader is not a key.
         """
         self.keys = keys
@@ -53,7 +53,7 @@ class Holders:
         """Return the numbers of the parts that each recipient may open.
 
         Args:
-            sets: For each part the number of its set of permissions, one of which it has to hold
+            sets: For each part, the number of its set of permissions. A recipient needs one of them
                 (F-45).
         """
         grants: dict[Recipient, set[int]] = {}
@@ -64,7 +64,7 @@ class Holders:
         return grants
 
     def sharing(self, shape: _Shape, make: Callable[[], Sharing]) -> Sharing:
-        """Return what is the same for all documents of one shape; made once."""
+        """Return the cached sharing for all documents of one shape; `make` creates it."""
         known = self._sharings.get(shape)
         if known is None:
             known = make()
@@ -75,17 +75,17 @@ class Holders:
 
 
 class KnownHolders:
-    """The holders of policies' permissions that were asked for before, as long as they are they."""
+    """A cache of `Holders` by policy, valid while the readers do not change."""
 
     def __init__(self) -> None:
         self._known: dict[Policy, Holders] = {}
 
     def of(self, policy: Policy, readers: Readers) -> Holders:
-        """Return who holds the permissions of a policy now.
+        """Return the current holders of a policy's permissions.
 
         Raises:
             PolicyError: As for `Holders`.
-            TypeError: As for `Holders`, and if some are given as an iterator.
+            TypeError: As for `Holders`, and if readers are given as an iterator.
         """
         keys = tuple([tuple(readers.get(name, ())) for name in policy.permissions])
         known = self._known.get(policy)

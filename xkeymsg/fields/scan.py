@@ -1,7 +1,7 @@
-"""A pass over a part's plaintext that builds nothing (spec, F-20 to F-29).
+"""A validation pass over a part's plaintext that builds no objects (spec, F-20 to F-29).
 
-It reads from left to right, with a stack that is bounded by the limit of depth, and on each object
-makes its checks in the order of F-29, so that the first one that fails is the one that is told.
+It reads from left to right, with a stack bounded by the depth limit, and checks each object in the
+order of F-29, so that it reports the first fault.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Counts:
 class _Form(NamedTuple):
     kind: str
     width: int
-    """Bytes of length, or of a number, that follow the first byte."""
+    """Bytes after the first byte that hold the length, or an integer."""
     fixed: int
-    """The length, where no bytes of it follow."""
+    """The length or integer if `width` is 0."""
 
 
 def _forms() -> dict[int, _Form]:
@@ -58,16 +58,16 @@ _FLOATS: Final = {4: ">f", 8: ">d"}
 
 
 def scan(plaintext: bytes, limits: Limits, counts: Counts) -> None:
-    """Check the plaintext of a part.
+    """Validate the plaintext of a part.
 
     Raises:
-        MalformedError: If it is not one.
-        LimitExceededError: If it is more than the limits allow, with the parts before it.
+        MalformedError: If it is invalid.
+        LimitExceededError: If it exceeds a limit, together with the parts before it.
     """
     scanner = _Scanner(plaintext, limits, counts)
     scanner.part()
     if scanner.at != len(plaintext):
-        raise MalformedError("something follows the pairs of a part")
+        raise MalformedError("trailing bytes after the pairs of a part")
 
 
 class _Scanner:
@@ -84,7 +84,7 @@ class _Scanner:
         if self._counts.pairs > self._limits.fields:
             raise LimitExceededError("number of fields", self._counts.pairs, self._limits.fields)
         if not count:
-            raise MalformedError("a part without pairs")
+            raise MalformedError("a part has no pairs")
         self._fits(count)
         for _ in range(count):
             self._nodes(self._array("a pair", 2))
@@ -103,12 +103,12 @@ class _Scanner:
             if kind == "str":
                 self._text(value)
             elif kind not in _INTEGERS or value < 0:
-                raise MalformedError("a path of something else than names and indices")
+                raise MalformedError("a path segment is neither a name nor an index")
         return count
 
     def _value(self, depth: int) -> None:
-        """Read a value with all below it; `depth` containers are around it."""
-        # Each entry is a container that is open: what is left in it, and the names seen in a map.
+        """Read a value and everything below it; `depth` containers enclose it."""
+        # One entry per open container: the items left, and for a map the names seen.
         open_: list[tuple[int, set[bytes] | None]] = []
         while True:
             entered = self._one(depth + len(open_), open_)
@@ -123,7 +123,7 @@ class _Scanner:
                 self._name(names)
 
     def _one(self, depth: int, open_: list[tuple[int, set[bytes] | None]]) -> bool:
-        """Read one object; a container that holds something is entered."""
+        """Read one object; if it is a non-empty container, push it and return True."""
         kind, value = self._header()
         if kind in ("array", "map"):
             if depth >= self._limits.depth:
@@ -147,23 +147,23 @@ class _Scanner:
     def _name(self, names: set[bytes]) -> None:
         kind, size = self._header()
         if kind != "str":
-            raise MalformedError("a name that is not text")
+            raise MalformedError("a name is not text")
         name = self._text(size)
         if name in names:
-            raise MalformedError("a map with one name twice")
+            raise MalformedError("duplicate name in a map")
         names.add(name)
 
     def _header(self) -> tuple[str, int]:
-        """Read the first byte of an object and what it says of its length or value."""
+        """Read the header of an object; return its kind, and its length or integer value."""
         if self.at >= len(self._data):
-            raise MalformedError("cut short")
+            raise MalformedError("truncated")
         form = _FORMS.get(self._data[self.at])
         if form is None:
-            raise MalformedError("a byte that begins nothing")
+            raise MalformedError("invalid first byte of an object")
         start = self.at + 1
         self.at = start + form.width
         if self.at > len(self._data):
-            raise MalformedError("cut short")
+            raise MalformedError("truncated")
         if not form.width:
             return form.kind, form.fixed
         signed = form.kind == "sint"
@@ -182,7 +182,7 @@ class _Scanner:
 
     def _fits(self, size: int) -> None:
         if size > len(self._data) - self.at:
-            raise MalformedError("cut short")
+            raise MalformedError("truncated")
 
     def _skip(self, size: int) -> bytes:
         self._fits(size)
@@ -192,17 +192,17 @@ class _Scanner:
     def _text(self, size: int) -> bytes:
         text = self._skip(size)
         if not is_unicode(text):
-            raise MalformedError("text that is not UTF-8")
+            raise MalformedError("text is not valid UTF-8")
         return text
 
     def _float(self, size: int) -> None:
         [number] = struct.unpack(_FLOATS[size], self._skip(size))
         if not math.isfinite(number):
-            raise MalformedError("a float that is not finite")
+            raise MalformedError("a float must be finite")
 
     def _ext(self, size: int) -> None:
         if self.at >= len(self._data):
-            raise MalformedError("cut short")
+            raise MalformedError("truncated")
         code = self._data[self.at]
         self.at += 1
         check_ext(code, size)

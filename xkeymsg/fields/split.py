@@ -1,7 +1,7 @@
-"""Splitting a document into one part for each set of permissions (spec, "Splitting").
+"""Splitting of a document into one part per set of permissions (spec, "Splitting").
 
-One visit finds the set of every field and checks what the encoder does not. Where anything is odd,
-it stops, and `faults` names the first fault, in the order of the document.
+One visit finds the set of every field and makes the checks that the encoder does not. It stops at
+any fault; `faults` then finds the first one in document order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xkeymsg.places import first_places
 __all__ = ("Part", "Split", "check_size", "split")
 
 _ENCODED: Final = frozenset({type(None), bool, int, bytes, Decimal, datetime, UUID})
-"""What the encoder checks by itself, as it does text."""
+"""Types that the encoder checks, as it does text."""
 _CONTAINERS: Final = {dict, list}
 
 
@@ -46,20 +46,20 @@ class Split(NamedTuple):
 
     parts: list[Part]
     sets: tuple[int, ...]
-    """By part: the number of its set of permissions in the policy."""
+    """For each part, the number of its set of permissions in the policy."""
     positions: int
-    """In the lists whose items are in several parts: nobody finds more holes than that."""
+    """Items of the lists that span several parts: an upper bound of any reader's holes."""
 
 
 def split(document: Any, policy: Policy, limits: Limits) -> Split:
-    """Split a document; `check_size` has to follow.
+    """Split a document; call `check_size` afterwards.
 
     Raises:
-        MalformedError: If it holds what a document cannot hold (F-2 to F-4).
+        MalformedError: If it holds an unsupported value (F-2 to F-4).
         LimitExceededError: If it is too deep or too large (F-5, F-6).
         FieldDeniedError: If no rule matches a field (F-32), or a field is ambiguous (F-63, F-64).
     """
-    # Whatever goes wrong is looked for again by what reports it: the first fault of the document.
+    # After any error, `check` and `walk` find and report the first fault in document order.
     with suppress(Exception):
         return _split(document, policy, limits)
     check(document, limits)
@@ -83,19 +83,19 @@ def _split(document: Any, policy: Policy, limits: Limits, *, careful: bool = Tru
 
 
 class _OddError(MalformedError):
-    """A field that no rule matches, or something that a document cannot hold."""
+    """A field that no rule matches, or an unsupported value."""
 
 
 _Placed = list[tuple[int, Pair]]
-"""For each largest subtree: the number of its set, and the subtree at its path."""
+"""Largest subtrees with one set of permissions: the number of the set, and the pair."""
 
 
 class _Splitter:
-    """Visits a document once, along with the states of a policy."""
+    """One visit of a document, along with the states of a policy."""
 
     def __init__(self, limits: Limits, *, careful: bool) -> None:
         self._careful = careful
-        """Whether a name that looks like one of the policy ends the visit."""
+        """Whether a name that looks like one in the policy stops the visit."""
         self._depth = limits.depth
         self._left = limits.nodes
         self.positions = 0
@@ -109,7 +109,7 @@ class _Splitter:
         return result if isinstance(result, list) else [(result, [[], document])]
 
     def _whole(self, value: Any, state: State, depth: int) -> int:
-        """Return the set of everything in a value about which the policy is decided."""
+        """Return the one set of a value that the policy decides as a whole."""
         kind = type(value)
         number = state.leaf_set
         if kind is dict or kind is list:
@@ -118,14 +118,14 @@ class _Splitter:
             self._check(value, depth)
         elif kind is not str and kind not in _ENCODED:
             _check_float(value)
-        if number == DENIED and value is None:  # perhaps instead of a model
+        if number == DENIED and value is None:  # it may stand for a model
             number = state.settle(None).leaf_set
         if number == DENIED:
             raise _OddError
         return number
 
     def _open(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
-        """Return the set, or the pieces, of a container whose filters, if any, are to be tested."""
+        """Test the filters of a container, if any, and return its set or its pieces."""
         if state.tested:
             state = state.settle(value, path)
             if state.below_set is not None or not value:
@@ -133,7 +133,7 @@ class _Splitter:
         return self._children(value, state, path)
 
     def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
-        """Return the set of everything in a container, or where it differs the pieces."""
+        """Return the set of everything in a container, or its pieces if sets differ."""
         depth = len(path) + 1
         self._enter(value, depth)
         segments: Any = range(len(value))
@@ -165,13 +165,13 @@ class _Splitter:
         return _placed(segments, items, results, path)
 
     def _check(self, value: Any, depth: int) -> None:
-        """Check a container that is one field's, with everything in it."""
+        """Check a container that has one set, with everything in it."""
         depth += 1
         self._left -= len(value)
-        if depth > self._depth or self._left < 0:  # `_enter`, written out: of most there are many
+        if depth > self._depth or self._left < 0:  # `_enter`, inlined in the hot path
             raise _OddError
         if type(value) is dict:
-            "".join(value)  # raises where a name is not text
+            "".join(value)  # raises if a name is not text
             value = value.values()
         for item in value:
             kind = type(item)
@@ -182,7 +182,7 @@ class _Splitter:
                     _check_float(item)
 
     def _enter(self, container: Sized, depth: int) -> None:
-        """Count what is in a container: one that stands at many places may be small in memory."""
+        """Count the items of a container: one that is shared many times is small in memory."""
         self._left -= len(container)
         if depth > self._depth or self._left < 0:
             raise _OddError
@@ -199,7 +199,7 @@ def _placed(
     results: list[int | _Placed],
     path: tuple[str | int, ...],
 ) -> _Placed:
-    """Return the pieces of a container from those of what is in it."""
+    """Return the pieces of a container from the results of its items."""
     if DENIED in results:
         raise _OddError
     placed: _Placed = []
@@ -212,16 +212,16 @@ def _placed(
 
 
 def check_size(split: Split, views: Sequence[Sequence[int]], limits: Limits) -> None:
-    """Check what readers would count: one of everything, and those of the parts in each view.
+    """Check the limits that readers enforce: a reader of all parts, and the reader of each view.
 
     Raises:
-        LimitExceededError: If there are too many fields or nodes, or holes in lists (F-6).
+        LimitExceededError: If there are too many fields, nodes, or holes in lists (F-6).
     """
     parts = split.parts
     fields = sum([len(part.pairs) for part in parts])
     if fields > limits.fields:
         raise LimitExceededError("number of fields", fields, limits.fields)
-    # Every node has a byte of its own at least.
+    # Every node has at least one byte of its own.
     if sum([len(part.plaintext) for part in parts]) > limits.nodes:
         counts = Counts()
         for part in parts:
@@ -240,4 +240,4 @@ def _check_holes(parts: Iterable[Part], limits: Limits) -> None:
                     lists.setdefault(tuple(path[:at]), set()).add(segment)
     holes = sum(max(indices) + 1 - len(indices) for indices in lists.values())
     if holes > limits.holes:
-        raise LimitExceededError("positions that a reader may not see", holes, limits.holes)
+        raise LimitExceededError("number of withheld list positions", holes, limits.holes)

@@ -1,7 +1,7 @@
-"""The kinds of values in a document, and those that msgpack has no type for (spec, "Documents").
+"""Values of a document, and the encoding of types that msgpack lacks (spec, "Documents").
 
 The Python types are `None`, `bool`, `int`, `float`, `str`, `bytes`, `Decimal`, `datetime` with an
-offset, `UUID`, `list` and `dict`, and no subclasses of them: what goes in is what comes out.
+offset, `UUID`, `list` and `dict`. Subclasses are refused, so that exact types round-trip.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST: Final = 10**MAX_DIGITS
 INTEGER, DECIMAL, TIME, IDENTIFIER = 1, 2, 3, 4
 
 EXT_SIZES: Final = {INTEGER: 1786, DECIMAL: 4307, TIME: 12, IDENTIFIER: 16}
-"""By ext code: how many bytes of data there are at most, or exactly."""
+"""The maximum or, for fixed sizes, the exact bytes of data, by ext code."""
 
 _DECIMAL: Final = re.compile(rb"-?(0|[1-9][0-9]*)E(0|-?[1-9][0-9]*)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 
 class _Withheld:
-    """The one value of its type: stands in a list for an item that this reader may not see."""
+    """A singleton that replaces a list item that this reader may not see."""
 
     __slots__ = ()
 
@@ -59,19 +59,19 @@ class _Withheld:
 
 
 WITHHELD: Final = _Withheld()
-"""Stands in an opened list for an item that this reader may not see (F-56, F-57)."""
+"""Replaces an item of an opened list that this reader may not see (F-56, F-57)."""
 
 
 def is_native(value: int) -> bool:
-    """Tell whether msgpack has a type for an integer."""
+    """Return whether an integer has a native msgpack type."""
     return -(1 << 63) <= value < 1 << 64
 
 
 def encode_ext(value: Any) -> tuple[int, bytes]:
-    """Return the ext code and data of a value that msgpack has no type for.
+    """Return the ext code and data of a value without a native msgpack type.
 
     Raises:
-        MalformedError: If it is of no kind that a document can hold (F-2 to F-4).
+        MalformedError: If a document cannot hold the value (F-2 to F-4).
         LimitExceededError: If a number has too many digits (F-5).
     """
     encoder = _ENCODERS.get(type(value))
@@ -89,7 +89,7 @@ def _encode_integer(value: int) -> tuple[int, bytes]:
 def _encode_decimal(value: Decimal) -> tuple[int, bytes]:
     sign, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
-        raise MalformedError("a Decimal that is not finite")
+        raise MalformedError("a Decimal must be finite")
     text = "".join(map(str, digits)).lstrip("0") or "0"
     if len(text) > MAX_DIGITS:
         raise LimitExceededError("digits of a Decimal", len(text), MAX_DIGITS)
@@ -101,52 +101,47 @@ def _encode_decimal(value: Decimal) -> tuple[int, bytes]:
 def _encode_time(value: datetime) -> tuple[int, bytes]:
     offset = value.utcoffset()
     if offset is None:
-        raise MalformedError("a time without an offset from UTC")
+        raise MalformedError("a time requires a UTC offset")
     seconds, rest = divmod(offset, _SECOND)
     if rest or abs(seconds) > _MAX_OFFSET:
-        raise MalformedError("a time whose offset is not of whole seconds, less than a day")
-    # Not through UTC, which Python cannot represent for the first and last day of all time.
+        raise MalformedError("the UTC offset of a time must be whole seconds, and less than a day")
+    # Not through UTC, which Python cannot represent for the first and last day of its range.
     wall = (value.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
     instant = wall - seconds * 1_000_000
     if not _FIRST_US <= instant <= _LAST_US:
-        raise MalformedError("a time outside of the years 1 to 9999")
+        raise MalformedError("a time must be within the years 1 to 9999")
     return TIME, instant.to_bytes(8, "big", signed=True) + seconds.to_bytes(4, "big", signed=True)
-
-
-def _encode_uuid(value: UUID) -> tuple[int, bytes]:
-    return IDENTIFIER, value.bytes
 
 
 _ENCODERS: Final[dict[type, Callable[[Any], tuple[int, bytes]]]] = {
     int: _encode_integer,
     Decimal: _encode_decimal,
     datetime: _encode_time,
-    UUID: _encode_uuid,
+    UUID: lambda value: (IDENTIFIER, value.bytes),
 }
 
 
 def check_ext(code: int, size: int) -> None:
-    """Check the header of an ext: its code, and how much data it announces.
+    """Check the header of an ext: its code, and the announced size of its data.
 
     Raises:
-        MalformedError: If the code is unknown (F-8), or the size one that it cannot have (F-13,
-            F-17, F-19).
+        MalformedError: If the code is unknown (F-8), or the size is invalid (F-13, F-17, F-19).
         LimitExceededError: If it is too large (F-14, F-15).
     """
     most = EXT_SIZES.get(code)
     if most is None:
-        raise MalformedError("a value of a type that this release does not know")
+        raise MalformedError("unknown extension type")
     if (code in (TIME, IDENTIFIER) and size != most) or (code == INTEGER and size < 9):
-        raise MalformedError("a value of a length that its type does not have")
+        raise MalformedError("invalid length for an extension type")
     if size > most:
         raise LimitExceededError("bytes of a number", size, most)
 
 
 def _decode_integer(data: bytes) -> int:
     value = int.from_bytes(data, "big", signed=True)
-    # Nine equal bits in front are a byte too many.
+    # If the first nine bits are equal, the first byte is redundant.
     if is_native(value) or (data[0] in (0, 255) and data[0] >> 7 == data[1] >> 7):
-        raise MalformedError("an integer in a longer form than it needs")
+        raise MalformedError("an integer is not in its shortest form")
     if not -_MOST < value < _MOST:
         raise LimitExceededError("digits of an integer", MAX_DIGITS + 1, MAX_DIGITS)
     return value
@@ -154,7 +149,7 @@ def _decode_integer(data: bytes) -> int:
 
 def _decode_decimal(data: bytes) -> Decimal:
     if not _DECIMAL.fullmatch(data):
-        raise MalformedError("a Decimal in another form than the one it has")
+        raise MalformedError("invalid encoding of a Decimal")
     digits, _, exponent = data.decode().partition("E")
     count = len(digits.lstrip("-"))
     if count > MAX_DIGITS:
@@ -172,19 +167,15 @@ def _decode_time(data: bytes) -> datetime:
     if abs(seconds) > _MAX_OFFSET or not (
         _FIRST_US <= instant <= _LAST_US and _FIRST_US <= wall <= _LAST_US
     ):
-        raise MalformedError("a time, or its offset, that is out of range")
+        raise MalformedError("a time or its offset is out of range")
     zone = timezone(timedelta(seconds=seconds)) if seconds else UTC
     return (_EPOCH + timedelta(microseconds=wall)).replace(tzinfo=zone)
-
-
-def _decode_uuid(data: bytes) -> UUID:
-    return UUID(bytes=data)
 
 
 DECODERS: Final[dict[int, Callable[[bytes], Any]]] = {
     INTEGER: _decode_integer,
     DECIMAL: _decode_decimal,
     TIME: _decode_time,
-    IDENTIFIER: _decode_uuid,
+    IDENTIFIER: lambda data: UUID(bytes=data),
 }
-"""By ext code: from data whose size `check_ext` has allowed to the value."""
+"""Decoders by ext code, for data whose size `check_ext` has accepted."""

@@ -1,1 +1,1 @@
-"""Typed models as documents: dataclasses, pydantic models and msgspec Structs."""
+"""Conversion of typed models: dataclasses, pydantic models and msgspec Structs."""

@@ -1,16 +1,16 @@
-"""What the annotations of a model say: its fields, and who may read them.
+"""Model annotations: the fields of a model, and the permissions that may read them.
 
     @dataclass
     class Employee:
         name: Annotated[str, Readers("team")]
         salary: Annotated[int | None, Readers("hr")] = None
 
-A model is a dataclass, a pydantic model or a msgspec Struct. The rules: every field has `Readers`,
-on itself or on everything in it, and not on both; a type that could hold a model where none is
-looked for is refused. None, an empty list and an empty dict where models should be are for
-everyone who may read anything of these models; any other value that is not a model is refused.
+A model is a dataclass, a pydantic model or a msgspec Struct. Every field has `Readers`, either on
+itself or on everything in it. Types that could hide a model from this inspection are refused. None,
+an empty list and an empty dict in place of models are readable by everyone who may read anything in
+these models; any other value that is not a model is refused.
 
-pydantic and msgspec are not imported: who has a model of theirs has imported them.
+pydantic and msgspec are not imported here: code that defines such a model has imported them.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _Rules = list[tuple[str, tuple[str, ...]]]
 
 @safe_repr
 class Readers:
-    """The permissions that may read a field: `Annotated[int, Readers("hr", "audit")]`."""
+    """The permissions that may read a field, as in `Annotated[int, Readers("hr", "audit")]`."""
 
     __slots__ = ("permissions",)
 
     def __init__(self, *permissions: str) -> None:
         if not permissions:
-            raise PolicyError("Readers without permissions")
+            raise PolicyError("Readers requires at least one permission")
         self.permissions = permissions
 
     def __eq__(self, other: object) -> bool:
@@ -58,16 +58,16 @@ class Readers:
 
 
 class Node(NamedTuple):
-    """What an annotation says of one place."""
+    """The annotation of one place."""
 
     hint: Any
     readers: Readers | None = None
     kind: Any = None
-    """`list`, `dict`, the model, or None for what is not looked into."""
+    """`list`, `dict`, the model, or None for a type that is not inspected."""
     library: str = ""
-    """Of a model: whose it is."""
+    """The library of a model, else empty."""
     fields: tuple[Field, ...] = ()
-    """Of a model; for a list or a dict the one that stands for all items."""
+    """The fields of a model; for a list or dict, one field that stands for all items."""
     nullable: bool = False
 
     @property
@@ -79,7 +79,7 @@ class Node(NamedTuple):
     def below(
         self, value: Any, path: tuple[str | int, ...]
     ) -> Iterator[tuple[Field, Any, tuple[str | int, ...]]]:
-        """Yield what a value has of the fields, and where."""
+        """Yield each field that a value has, with its value and path."""
         if self.library:
             for field in self.fields:
                 if field.key in value:
@@ -95,18 +95,18 @@ class Field(NamedTuple):
 
     name: str
     key: str
-    """Its name in documents."""
+    """The field's name in documents."""
     node: Node
     required: bool = True
 
 
 def rules_of(model: type) -> _Rules:
-    """Return the rules of a policy that say what the annotations of a model do.
+    """Return the policy rules that correspond to the annotations of a model.
 
-    A pattern with "[]" at its end covers its place only if that is None, [] or {}.
+    A pattern that ends in "[]" covers its place only if the value is None, [] or {}.
 
     Raises:
-        PolicyError: If a field is not annotated, or twice, or the model cannot be used; names it.
+        PolicyError: If a field has no or several `Readers`, or the model is unsupported; names it.
     """
     rules: _Rules = []
     bare: list[str] = []
@@ -121,7 +121,7 @@ def rules_of(model: type) -> _Rules:
 
 
 def _add_rules(node: Node, where: str, rules: _Rules, bare: list[str]) -> dict[str, None]:
-    """Add the rules for one place, and to `bare` what has none; return the permissions."""
+    """Add rules for a place, and fields without readers to `bare`; return all permissions."""
     ruled, unruled = len(rules), len(bare)
     found: dict[str, None] = {}
     for field in node.fields:
@@ -129,28 +129,28 @@ def _add_rules(node: Node, where: str, rules: _Rules, bare: list[str]) -> dict[s
         found |= _add_rules(field.node, where + segment, rules, bare)
     if node.readers is not None:
         if len(rules) > ruled:
-            raise PolicyError(f"{where} has Readers, and so has {rules[ruled][0]} below it")
+            raise PolicyError(f"both {where} and {rules[ruled][0]} below it have Readers")
         del bare[unruled:]
         rules.append((f"{where}/**", node.readers.permissions))
         return dict.fromkeys(node.readers.permissions)
     if not node.fields:
         bare.append(where)
     elif where and found:
-        if node.library:  # a member that is not in the model is for nobody
+        if node.library:  # members that the model lacks have no readers
             rules.append((f"{where}/*", ()))
         rules.append((f"{where}[]", tuple(found)))
     return found
 
 
 def plan_of(model: Any) -> Node:
-    """Return what the annotations of a model say.
+    """Return the annotations of a model as a tree.
 
     Raises:
-        PolicyError: If it cannot be used; names the field.
-        TypeError: If it is no model.
+        PolicyError: If the model is unsupported; names the field.
+        TypeError: If it is not a model.
     """
     if not _library(model):
-        raise TypeError(f"{model!r} is no dataclass, pydantic model or msgspec Struct")
+        raise TypeError(f"{model!r} is not a dataclass, pydantic model or msgspec Struct")
     return _plan(model)
 
 
@@ -170,16 +170,16 @@ def _node(hint: Any, where: str, within: tuple[type, ...], metadata: Sequence[An
     if origin in UNIONS:
         return _union(node, arguments, where, within)
     if kind in _NO_KINDS or _is_class(inner, *_NO_KINDS) or typing.is_typeddict(inner):
-        raise PolicyError(f"{where}: a document has lists, dicts and models, and no {_name(inner)}")
+        raise PolicyError(f"{where}: unsupported type {_name(inner)}: use a list, dict or model")
     if library := _library(inner):
         return _model(node._replace(kind=inner, library=library), where, within)
     if arguments and (kind in _LISTS or kind in _MAPS):
         if kind in _MAPS and _is_class(arguments[0]) and arguments[0] not in (str, object):
-            raise PolicyError(f"{where}: names in a dict are str")
+            raise PolicyError(f"{where}: dict keys must be str")
         item = Field("*", "*", _node(arguments[-1], f"{where}/*", within))
         return node._replace(kind=list if kind in _LISTS else dict, fields=(item,))
     if _library(origin) or any(_node(each, where, within).special for each in arguments):
-        raise PolicyError(f"{where}: a model in {_name(inner)}, where it is not looked for")
+        raise PolicyError(f"{where}: a model inside {_name(inner)} is not supported")
     return node
 
 
@@ -196,32 +196,34 @@ def _union(node: Node, arguments: Sequence[Any], where: str, within: tuple[type,
         nullable = arms[0].nullable or type(None) in arguments
         return arms[0]._replace(hint=node.hint, readers=readers, nullable=nullable)
     if any(arm.special for arm in arms):
-        raise PolicyError(f"{where}: a union of more than a model and None")
+        raise PolicyError(f"{where}: a model can only be in a union with None")
     return node
 
 
 def _model(node: Node, where: str, within: tuple[type, ...]) -> Node:
     model, library = node.kind, node.library
     if model in within:
-        raise PolicyError(f"{where}: {model.__qualname__} in itself: a model cannot be recursive")
+        raise PolicyError(
+            f"{where}: {model.__qualname__} contains itself: recursive models are not supported"
+        )
     if library != "dataclass" and {*map(_library, within)} - {library, "dataclass"}:
-        raise PolicyError(f"{where}: a model of {library} in one of another library")
+        raise PolicyError(f"{where}: a {library} model inside a model of another library")
     try:
         raw = list(_DESCRIBE[library](model, where))
     except NameError as error:
         name = f"{error.name!r} in an annotation of {model.__qualname__}"
-        raise PolicyError(f"{name} names nothing in its module") from None
+        raise PolicyError(f"{name} is not defined in its module") from None
     fields = tuple(
         Field(name, key, _node(hint, where + pointer([key]), (*within, model), metadata), required)
         for name, key, hint, metadata, required in raw
     )
     if len({field.key for field in fields}) < len(fields):
-        raise PolicyError(f"{where or model.__qualname__} has two fields of one alias")
+        raise PolicyError(f"{where or model.__qualname__} has two fields with the same alias")
     return node._replace(fields=fields)
 
 
 _Described = Iterator[tuple[str, str, Any, Sequence[Any], bool]]
-"""By field: name, name in documents, annotation, what it is annotated with, whether required."""
+"""For each field: name, name in documents, annotation, its metadata, whether it is required."""
 
 
 def _describe_dataclass(model: Any, _: str) -> _Described:
@@ -235,20 +237,22 @@ def _describe_dataclass(model: Any, _: str) -> _Described:
 
 def _describe_pydantic(model: Any, where: str) -> _Described:
     if getattr(model, "__pydantic_root_model__", False):
-        raise PolicyError(f"{where}: {model.__qualname__} has no fields: it is a RootModel")
+        raise PolicyError(f"{where}: {model.__qualname__} is a RootModel, which has no fields")
     if not model.__pydantic_complete__ and hasattr(model, "model_rebuild"):
         model.model_rebuild()
     for name, field in model.__pydantic_fields__.items():
         key = field.serialization_alias or name
         if key != (field.validation_alias or name):
-            raise PolicyError(f"{where}{pointer([key])} has another alias for validation")
+            raise PolicyError(
+                f"{where}{pointer([key])} has different aliases for validation and serialization"
+            )
         if not field.exclude:
             yield name, key, field.annotation, field.metadata, field.is_required()
 
 
 def _describe_msgspec(model: Any, where: str) -> _Described:
     if model.__struct_config__.array_like:
-        raise PolicyError(f"{where}: {model.__qualname__} has no names: it is array_like")
+        raise PolicyError(f"{where}: {model.__qualname__} is array_like, which has no field names")
     for field in modules["msgspec"].structs.fields(model):
         yield field.name, field.encode_name, field.type, (), field.required
 
@@ -261,7 +265,7 @@ _DESCRIBE: Final = {
 
 
 def _library(hint: Any) -> str:
-    """Return whose model something is, or nothing."""
+    """Return the library of a model, or an empty string."""
     if not isinstance(hint, type):
         return ""
     if hasattr(hint, "__pydantic_fields__"):
@@ -281,7 +285,7 @@ def _name(hint: Any) -> str:
 
 
 def unwrap(hint: Any, where: str = "", metadata: Sequence[Any] = ()) -> tuple[Any, Readers | None]:
-    """Return what an annotation is about, and who may read it."""
+    """Return the type of an annotation without wrappers, and its `Readers`."""
     found = [each for each in metadata if isinstance(each, Readers)]
     while True:
         if get_origin(hint) is Annotated:
@@ -293,7 +297,7 @@ def unwrap(hint: Any, where: str = "", metadata: Sequence[Any] = ()) -> tuple[An
             hint = hint.__supertype__
         elif hasattr(hint, "__value__") and not isinstance(hint, type):  # `type X = …`
             if get_args(hint):
-                raise PolicyError(f"{where}: a type alias with parameters")
+                raise PolicyError(f"{where}: a generic type alias is not supported")
             hint = hint.__value__
         else:
             break

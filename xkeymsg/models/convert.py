@@ -1,11 +1,11 @@
-"""From instances of models to documents, and from what a reader may see back into models.
+"""Conversion of model instances to documents, and of opened documents to model instances.
 
-A document has what an instance holds, with the exact types: no serializer runs. An Enum is its
-value. What a document cannot hold is refused here already, where its place can be named.
+A document holds the values of an instance with their exact types; no serializer runs. An Enum
+becomes its value. Unsupported values are refused here, where their place is known.
 
-Back into a model, defaults stand for what is not there. Dataclasses get values of the types they
-are annotated with, or none; the models of pydantic and msgspec are validated by those. No error
-has a value in it, or another error that does.
+An instance made from a document has defaults for missing fields. Values for dataclasses must have
+the annotated types; pydantic and msgspec validate their own models. No error contains a value, or
+is chained to an error that does.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ _Path = tuple[str | int, ...]
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes, Decimal, datetime, UUID})
 _OPEN: Final = (Any, object, list, dict)
-"""Annotations of what may hold anything, and so `WITHHELD`."""
+"""Annotations that accept any value, including `WITHHELD`."""
 _BAD: Final = object()
 _DEPTH: Final = 256
-"""Deeper than this no limit of depth can be; a cycle is."""
+"""The maximum of any depth limit; a cycle exceeds it."""
 _MANY: Final = 1000
-"""Errors of pydantic; if there are more, only the first places are looked for."""
+"""Maximum pydantic errors; if there are more, only the first places are searched."""
 _STOP: Final = MOST_PLACES + 1
-"""How many places are looked for where each is tried."""
+"""Maximum places found by validating each value."""
 _MOST_SHOWN: Final = 800
-"""Characters of a place."""
+"""Maximum characters of a place."""
 
 
 @refusing
 def document_of(instance: Any) -> dict[str, Any]:
-    """Return the document that an instance of a model is, by the aliases of its fields.
+    """Convert an instance of a model to a document, with field aliases as names.
 
         sealer.seal_document(document_of(ada), policy=Policy.of(Employee), readers=…, subject=…)
 
     Raises:
-        MalformedError: If it holds what a document cannot hold; names the place.
+        MalformedError: If it holds an unsupported value; names the place.
         LimitExceededError: If it is too deep.
-        PolicyError: If the model cannot be used; it does not have to be annotated.
-        TypeError: If it is no instance of a dataclass, pydantic model or msgspec Struct.
+        PolicyError: If the model is unsupported; `Readers` are not required.
+        TypeError: If it is not an instance of a dataclass, pydantic model or msgspec Struct.
     """
     return _write_model(plan_of(type(instance)), instance, ())
 
@@ -93,7 +93,7 @@ def _write_model(node: Node, instance: Any, path: _Path) -> dict[str, Any]:
 
 
 def _plain(value: Any, path: _Path) -> Any:
-    """Return a copy of a value in which no model is looked for."""
+    """Return a copy of a value that must not contain models."""
     if len(path) > _DEPTH:
         raise LimitExceededError(f"{place(path)}: depth of a document", len(path), _DEPTH)
     if isinstance(value, Enum):
@@ -109,24 +109,24 @@ def _plain(value: Any, path: _Path) -> Any:
 
 def _name(name: Any, path: _Path) -> str:
     if type(name) is not str:
-        raise MalformedError(f"{place(path)}: a name in a dict that is a {type(name).__name__}")
+        raise MalformedError(f"{place(path)}: a dict key must be a str, not {type(name).__name__}")
     return name
 
 
 def into(model: type[_Model], document: Any, withheld: int) -> _Model:
-    """Make an instance of a model of what a reader may see; see `View.into`.
+    """Convert an opened document to an instance of a model; see `View.into`.
 
     Raises:
-        PolicyError: If the model cannot do without something that is not there, while parts of the
-            document are withheld; names every such place.
-        MalformedError: If the document does not fit the model; names the places, and no value.
-        TypeError: If it is no dataclass, pydantic model or msgspec Struct.
+        PolicyError: If a required field is missing while parts of the document are withheld; names
+            all such places.
+        MalformedError: If the document does not fit the model; names the places, but no values.
+        TypeError: If `model` is not a dataclass, pydantic model or msgspec Struct.
     """
     plan = plan_of(model)
     filler = _Filler(plan)
     instance: _Model = filler.visit(plan, document, (), own=True)
     if filler.missing.count:
-        needs = f"{model.__qualname__} cannot do without {filler.missing}"
+        needs = f"{model.__qualname__} requires {filler.missing}"
         if withheld:
             raise PolicyError(f"{needs}: withheld, or not in the document")
         raise MalformedError(f"{needs}: not in the document")
@@ -136,7 +136,7 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
 
 
 class _Places:
-    """Places in a document that somebody else made: the first ones, each once, and their number."""
+    """Places in an untrusted document: the first distinct ones, and the number of all."""
 
     __slots__ = ("_first", "_node", "count", "stopped")
 
@@ -160,7 +160,7 @@ class _Places:
 
 
 def _place(node: Node | None, path: _Path) -> str:
-    """Name a place: names that the model does not have are the sender's, and shown as `*`."""
+    """Format a place; names that the model lacks are from the sender, and shown as `*`."""
     shown = ""
     for segment in path:
         known = type(segment) is int
@@ -174,7 +174,7 @@ def _place(node: Node | None, path: _Path) -> str:
 
 
 class _Filler:
-    """Fills one model, and notes all that is in the way."""
+    """Fills one model, and collects all missing and misfitting places."""
 
     __slots__ = ("misfits", "missing")
 
@@ -185,8 +185,8 @@ class _Filler:
     def visit(self, node: Node, value: Any, path: _Path, *, own: bool) -> Any:
         """Return the value for a place.
 
-        It is made here if `own`; else a library does it further up, and only what is missing is
-        looked for.
+        If `own`, the value is built here. Otherwise a library builds it with a model further up,
+        and this only finds missing fields.
         """
         if value is WITHHELD and not _is_open(node.hint):
             self.missing.add(path)
@@ -228,7 +228,7 @@ class _Filler:
         return _BAD
 
     def _make(self, node: Node, value: Any, built: dict[Any, Any], path: _Path) -> Any:
-        """Make a model, if nothing is missing."""
+        """Build a model, if nothing is missing."""
         if self.missing.count or (node.library == "dataclass" and self.misfits.count):
             return _BAD
         try:
@@ -249,7 +249,7 @@ def _is_open(hint: Any) -> bool:
 
 
 def _fitting(hint: Any, value: Any) -> Any:
-    """Return a value as an annotation wants it, or `_BAD`; what is not known here takes any."""
+    """Return a value converted for an annotation, or `_BAD`; unknown types accept any value."""
     hint, _ = unwrap(hint)
     origin = get_origin(hint)
     if origin in UNIONS:
@@ -277,7 +277,7 @@ def _member(kind: type[Enum], value: Any) -> Any:
 
 
 def _refusals(library: str) -> tuple[type[Exception], ...]:
-    """Return what a model raises of values that it does not take."""
+    """Return the exceptions that a model raises for invalid values."""
     plain = ValueError, TypeError, AssertionError
     return (*plain, modules["msgspec"].ValidationError) if library == "msgspec" else plain
 
@@ -299,17 +299,17 @@ def _places_dataclass(_node: Node, _value: Any, path: _Path, _error: Any) -> lis
 
 
 def _places_pydantic(node: Node, value: Any, path: _Path, error: Any) -> list[_Path]:
-    """Return the places of errors as far as they are in the document: other steps are labels."""
+    """Return the places of errors, each cut where a step is not in the document but a label."""
     if not hasattr(error, "errors"):
         return [path]
-    if error.error_count() > _MANY:  # each of them takes a kilobyte
+    if error.error_count() > _MANY:  # each takes a kilobyte
         return _first_tried(node, value, path, _fits_pydantic)
     each_loc = error.errors(include_url=False, include_context=False, include_input=False)
     return [_known_part(each["loc"], value, path) for each in each_loc]
 
 
 def _known_part(loc: Iterable[Any], value: Any, path: _Path) -> _Path:
-    """Return the place of an error: its steps as far as they are in the document."""
+    """Return the place of an error: its leading steps that exist in the document."""
     for step in loc:
         if type(value) is list:
             known = type(step) is int and step < len(value)
@@ -334,7 +334,7 @@ def _first_tried(
 def _tried(
     node: Node, value: Any, path: _Path, fits: Callable[[Any, Any], bool]
 ) -> Iterable[_Path]:
-    """Yield the places that do not fit: those in a value first; without any, the value's."""
+    """Yield the innermost places that do not fit; if there are none, the value's own place."""
     found = False
     if node.kind is not None and type(value) is (dict if node.library else node.kind):
         for field, item, at in node.below(value, path):

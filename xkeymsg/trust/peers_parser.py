@@ -22,7 +22,7 @@ from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.files import PERMISSION
 from xkeymsg.keys import Recipient, XKey, decode_user
-from xkeymsg.text import SECRETIVE, parse_toml
+from xkeymsg.text import SECRETIVE, is_texts, parse_toml
 
 __all__ = ("Peer", "parse_peers", "shown")
 
@@ -163,7 +163,7 @@ def _subjects(table: dict[str, Any], where: str) -> tuple[str, ...]:
 
 def _texts(table: dict[str, Any], key: str, where: str) -> list[str]:
     value = table.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    if not is_texts(value):
         raise ConfigurationError(f"{where}: {key} must be an array of strings")
     return value
 
