@@ -162,3 +162,6 @@ __all__ = (
     "WrongIssuerError",
     "XKeyMsgError",
 )
+
+for _name in __all__:  # one public home: tracebacks and pickles name it
+    globals()[_name].__module__ = __name__

@@ -76,6 +76,18 @@ class Upkeep:
             self._log.info("reloaded", what=what, changed=changed, key=self._key(), **fields)
         return changed
 
+    def watch_peers(self, peers: PeersFile) -> bool:
+        """Reload the peers if their file has changed, and return whether other peers are in use.
+
+        While the file is invalid the daemon is not ready: a peer removed from it is still admitted.
+        """
+        was_invalid = peers.error is not None
+        changed = self.reloaded("peers", peers.reload, quiet=True)
+        if was_invalid and peers.error is None and not changed:
+            self._log.info("reloaded", what="peers", changed=False, key=self._key())
+        self._health.set("peers", peers.error is None)
+        return changed
+
 
 def _why(error: Exception) -> str:
     # Of the broker's text, log only what is not permitted.

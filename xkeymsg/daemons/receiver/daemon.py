@@ -212,7 +212,7 @@ class _Receiver:
         for worker in self._workers:
             worker.tick()
         if isinstance(self._senders, PeersFile):
-            self._upkeep.reloaded("peers", self._senders.reload, quiet=True)
+            self._upkeep.watch_peers(self._senders)
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _reload(self) -> None:

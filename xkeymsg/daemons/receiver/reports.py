@@ -8,7 +8,7 @@ from __future__ import annotations
 from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.common.reports import Reporter, code_of
 from xkeymsg.envelope.replay import ReplayState
-from xkeymsg.errors import DeliveryError, XKeyMsgError
+from xkeymsg.errors import DeliveryError, StaleError, XKeyMsgError
 
 __all__ = ("ReceiverReporter",)
 
@@ -27,6 +27,8 @@ class ReceiverReporter(Reporter):
         self.metrics.refused(code)
         self.failed(code)
         fields = {} if isinstance(error, XKeyMsgError) else {"error": reason(error)}
+        if isinstance(error, StaleError):  # one of four fixed texts, each with its own remedy
+            fields = {"why": str(error)}
         self.log.often("warning", "refused", "route", "code", route=self.route, code=code, **fields)
 
     def not_delivered(self, error: DeliveryError) -> None:

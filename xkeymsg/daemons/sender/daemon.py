@@ -289,9 +289,8 @@ class _Sender:
         self._health.set("served", not any(each.is_unserved for each in streams))
         for worker in self._workers:
             worker.tick()
-        if self._upkeep.reloaded("peers", self._peers.reload, quiet=True):
+        if self._upkeep.watch_peers(self._peers):
             self._mended()
-        self._health.set("peers", self._peers.error is None)
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _reload(self) -> None:
