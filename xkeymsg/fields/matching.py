@@ -9,7 +9,7 @@ that is decided as a whole is not matched further.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from decimal import Decimal
 from itertools import repeat
 from json import dumps
@@ -302,7 +302,7 @@ class States:
         return root
 
 
-def _looks(value: Any, *, wanted: bool) -> set[object]:
+def _looks(value: Any, *, wanted: bool) -> Collection[object]:
     """Return keys that a filter value has in common with every member value like it (F-63).
 
     A key is a folded text, or the type of the filter value and a number: a text and a number are
@@ -310,7 +310,8 @@ def _looks(value: Any, *, wanted: bool) -> set[object]:
     """
     if type(value) is list:
         items = [each for each in value if type(each) is not list]
-        return {looks for each in items for looks in _looks(each, wanted=wanted)}
+        # Not a set: whoever writes the document could choose numbers with equal hashes.
+        return [looks for each in items for looks in _looks(each, wanted=wanted)]
     if type(value) is dict:
         return set()
     if type(value) in _NUMBERS:

@@ -56,6 +56,7 @@ class Policy(SafeRepr):
     use it for every document.
     """
 
+    @refusing
     def __init__(
         self,
         rules: Iterable[tuple[str | Sequence[str], Iterable[str]]],
@@ -104,6 +105,7 @@ class Policy(SafeRepr):
             self._refuse_dead(number, segments)
 
     @classmethod
+    @refusing
     def load(cls, path: str | Path) -> Self:
         """Load a policy file, which must not be world-writable; other modes are accepted.
 

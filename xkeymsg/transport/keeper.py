@@ -244,11 +244,13 @@ class Keeper:
                 client = await self._attempt()
             self._begin(client)
             self.reconnects += 1
-            # Report the connection when the server has its subscriptions, not before.
-            with contextlib.suppress(Exception):
+            # Report the connection when the server has its subscriptions, not before; one that is
+            # lost meanwhile is not reported. Without a reply, the watch finds out later.
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._options.timeout):
                     await client.ping()
-            self.tell(Event("connected"))
+            if not client.lost.done():
+                self.tell(Event("connected"))
 
     async def _attempt(self) -> LeanClient | None:
         """Try each server once; return None if all attempts fail."""

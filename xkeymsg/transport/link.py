@@ -189,7 +189,7 @@ class Link:
 
     def _note(self, event: Event) -> None:
         """Pass an event on; fail the requests that can get no reply because of it."""
-        if event.kind in ("disconnected", "connected"):
+        if event.kind == "disconnected":
             self._inbox_refusal = None  # the next connection may have the permission
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":

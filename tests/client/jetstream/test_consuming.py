@@ -18,6 +18,7 @@ from xkeymsg.client.jetstream import consumer as consuming
 from xkeymsg.client.jetstream.acks import IN_PROGRESS
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.puller import Puller
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, DeliveryError
 from xkeymsg.testing import NATSServer
@@ -341,6 +342,43 @@ async def test_what_is_under_way_at_a_stop_is_returned(stage: Stage) -> None:
             consumer.stop()
     async with stage.consumer():
         await stage.until(lambda: len(set(stage.handled)) == 200)
+
+
+async def test_a_stop_returns_no_message_that_is_handled(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its acknowledgement waits for a lookup; returned instead, it would be handled again at once."""
+    create = DurableOptions(ack_wait=10 * DEADLINE)
+    await stage.publish(b"1", b"2", b"3")
+    async with stage.consumer(create=create, stop_timeout=0.2) as consumer:
+        monkeypatch.setattr(Puller, "is_certain", False)
+        await stage.until(lambda: len(stage.handled) == 3)
+        consumer.stop()
+        await consumer.wait()
+    monkeypatch.undo()
+    await stage.publish(b"4")
+    async with stage.consumer():
+        await stage.until(lambda: b"4" in stage.handled)
+    assert stage.handled == [b"1", b"2", b"3", b"4"]
+
+
+async def test_a_stop_ends_while_nobody_knows_the_durable(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of a handled message waits for its last answer, and what comes behind it is not taken."""
+    create = DurableOptions(ack_wait=10 * DEADLINE)
+    sealed = stage.seal(b"1", "h.a")
+    await stage.send(sealed, "h.a")
+    async with stage.consumer(create=create, stop_timeout=0.2) as consumer:
+        await stage.until(lambda: stage.handled == [b"1"])
+        await stage.until(lambda: consumer.held == 0)
+        monkeypatch.setattr(Puller, "is_certain", False)
+        await stage.send(sealed, "h.a")
+        await stage.publish(b"2")
+        await stage.until(lambda: consumer.held > 0)
+        consumer.stop()
+        async with asyncio.timeout(DEADLINE):
+            await consumer.wait()
 
 
 @pytest.mark.usefixtures("nothing_is_left_behind")

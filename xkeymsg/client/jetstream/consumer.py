@@ -63,6 +63,8 @@ _LEAST: Final = 0.01
 """The shortest timer interval, however short the server's `ack_wait`."""
 _CHECK: Final = 1.0
 """Seconds between checks that the consumer exists."""
+_DRAIN: Final = 1.0
+"""Seconds that a stop waits at least for messages that are under way."""
 _MISSING: Final = 2
 """Failed checks in a row until it counts as missing: one may be wrong after a server start."""
 
@@ -314,28 +316,39 @@ class Consumer(Generic[_M]):
 
     async def _stop(self) -> None:
         await self._stopping.wait()
-        end = asyncio.get_running_loop().time() + self._stop_timeout
-        if self._subscription is not None:
-            # The server gives up the open requests. Otherwise it answers them with the messages
-            # that are returned below, and those wait here for `ack_wait`, unanswered.
-            with contextlib.suppress(XKeyMsgError):
-                await self._subscription.drain()
-            await self._subscription.emptied()
+        begun = asyncio.get_running_loop().time()
+        end = begun + self._stop_timeout
+        with contextlib.suppress(TimeoutError, XKeyMsgError):
+            async with asyncio.timeout_at(max(end, begun + _DRAIN)):
+                await self._drain()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 await self._holding.emptied()
-        # Return unhandled messages to other workers now, without waiting for `ack_wait`.
+        # Return unhandled messages to other workers now, without waiting for `ack_wait`. Those that
+        # are handled wait for the answer about the durable: returned, they would be handled again.
         last = []
         for item in self._holding:
+            if item.is_settled or item.is_forsaken:
+                continue
             if self._failures.is_last(item.delivered):
                 last.append(item)
-            else:
-                await self._answers.give(item, nak(0))
+            elif not await self._answers.give(item, nak(0)):
+                break  # the server is out of reach; it delivers the rest again after `ack_wait`
         await self._keep(last)
         try:
             await self._link.confirm()  # flush the last acknowledgements
         except DeliveryError as error:
             self._tell("delivery", error.code, error=error)
+
+    async def _drain(self) -> None:
+        """Let the server give up the open requests, and take what it has sent.
+
+        Otherwise it would answer them with the messages that a stop returns, and those would wait
+        here for `ack_wait`, unanswered.
+        """
+        if self._subscription is not None:
+            await self._subscription.drain()
+            await self._subscription.emptied()
 
     async def _keep(self, items: list[PendingMessage[_M]]) -> None:
         """Quarantine messages that the server will not redeliver, within one reply timeout."""
@@ -463,6 +476,7 @@ class Consumer(Generic[_M]):
             await self._answers.give(item, nak(verdict.delay))
         else:
             self._failures.settle(sequence)
+            item.is_settled = True
             await self._answers.finish(item, ACK)
         item.release()
         self._holding.release(item)
@@ -513,6 +527,7 @@ class Consumer(Generic[_M]):
     def _settle(self, item: PendingMessage[_M], *, handled: bool) -> None:
         """Settle a message before the reply is sent, so that a lost reply does not undo it."""
         item.settle(handled=handled)
+        item.is_settled = True
         if not item.is_forsaken:  # otherwise the count belongs to another delivery
             self._failures.settle(item.where.sequence)
 

@@ -44,7 +44,17 @@ class Opening(Protocol[_M]):
 class PendingMessage(Generic[_M]):
     """A delivered, unacknowledged message."""
 
-    __slots__ = ("_opening", "code", "delivered", "message", "raw", "reply", "touched", "where")
+    __slots__ = (
+        "_opening",
+        "code",
+        "delivered",
+        "is_settled",
+        "message",
+        "raw",
+        "reply",
+        "touched",
+        "where",
+    )
 
     def __init__(self, raw: Raw, where: Delivery, now: float) -> None:
         self.raw = raw
@@ -59,6 +69,8 @@ class PendingMessage(Generic[_M]):
         self._opening: Opening[_M] | None = None
         self.code = ""
         """The code of its last failure."""
+        self.is_settled = False
+        """Whether it is handled or given up, and only its last answer is missing."""
 
     def opened(self, message: _M, opening: Opening[_M]) -> None:
         """Set the opened message, and the scope that remembers it even if a new scope begins."""
