@@ -66,7 +66,8 @@ def command(
         return run_file(only_config(config_file), check=check)
     options = connection_options(_PROGRAM, flags)
     pair = load_pair(_PROGRAM, seed_file)
-    say(_PROGRAM, "any sender is admitted, also with xkv1: it binds no subject and can be replayed")
+    why = "xkv1 authenticates neither subject nor time, and can be replayed"
+    say(_PROGRAM, f"any sender is admitted, also with xkv1; {why}")
     listen = partial(receive, subject=subject, queue=queue or "", count=count, wait=wait)
     all_opened = anyio.run(listen, options, pair, OUTPUTS[mode or "text"]())
     return EXIT_NOT_OPENED if count is not None and not all_opened else 0

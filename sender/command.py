@@ -35,7 +35,11 @@ _PROGRAM = "sender"
 @config_flag()
 @check_flag
 @click.option("--to", "others", type=XKEY, multiple=True, help="Another recipient; implies --xkm1.")
-@click.option("--xkm1", is_flag=True, help="Bind subject, time and sender; not for Go receivers.")
+@click.option(
+    "--xkm1",
+    is_flag=True,
+    help="Use xkm1 (authenticates subject and time); Go receivers cannot read it.",
+)
 @click.option(
     "--subject",
     type=SUBJECT,

@@ -12,8 +12,8 @@ xkeys.go.)
 Only the holders of the pair's two secret keys can read or alter the data. By construction, xkv1
 has these limits:
 
-- It binds neither subject, time nor recipient: a broker can deliver the bytes under another
-  subject, again, or years later.
+- It authenticates neither subject nor time: a broker can deliver the bytes under another subject,
+  again, or years later.
 - It permits reflection: the pair key has no direction, so Alice's box to Bob also opens as Bob's
   box to Alice.
 - It is not a signature: Bob, or a thief of Bob's key, can forge a box from Alice.

@@ -127,7 +127,7 @@ def account(**changes: Any) -> dict[str, Any]:
 
 def test_an_account_that_is_full_is_told() -> None:
     assert judge_account(account(), demanded=False) == CheckResult(
-        "jetstream", "ok", "storage 20 B of 1000 B, memory 10 B of any, streams 1 of 2"
+        "jetstream", "ok", "storage 20 B of 1000 B, memory 10 B (no limit), streams 1 of 2"
     )
     for changes, what in (
         ({"max_storage": 20}, "storage"),
@@ -169,7 +169,7 @@ GOOD = {
         (True, {"max_msgs": 4}, "ok", "3 messages of 4, 500 B"),
         (True, {"max_bytes": 550}, "warn", "is nearly full"),
         (True, {"storage": "memory"}, "warn", "is stored in memory"),
-        (True, {"max_bytes": -1}, "ok", "3 messages, 500 B of any"),
+        (True, {"max_bytes": -1}, "ok", "3 messages, 500 B (no limit)"),
         (False, {}, "ok", "3 messages, 500 B of 1000 B"),
         (False, {"max_bytes": -1}, "fail", "has no limit"),
         (False, {"discard": "new"}, "warn", "accepts nothing when full"),

@@ -20,7 +20,7 @@ __all__ = ("keygen", "pub")
     help="A new file for the seed, mode 0600; default: stdout.",
 )
 def keygen(out: Path | None) -> None:
-    """Generate a curve key. Print the public key with --out, else the seed."""
+    """Generate a curve key. With --out, print the public key; otherwise the seed."""
     pair = XKeyPair.generate()
     if out is None:
         click.echo(pair.seed())

@@ -72,7 +72,7 @@ def seal(
     output: Path | None,
     source: BinaryIO,
 ) -> None:
-    """Seal FILE, or stdin, as xkm1: data to public keys, or a document by a policy.
+    """Seal FILE, or stdin, as xkm1: to public keys, or a JSON document according to a policy.
 
     With --policy and --readers each reader sees only the fields that the policy grants. A field
     without a matching rule is an error. Numbers with a fraction or an exponent become floats; a
@@ -125,14 +125,14 @@ def _check_recipients(
     type=SENDER,
     required=True,
     multiple=True,
-    help="The key of an allowed sender; repeatable; or the word anyone.",
+    help='The key of an allowed sender; repeatable; or "anyone".',
 )
 @click.option(
     "--subject",
     type=SUBJECT_PATTERN,
     default="file",
     show_default=True,
-    help="The subject that it must be sealed for; > is any. Omit it for xkv1.",
+    help="The subject that it must be sealed for; > for any subject. Omit it for xkv1.",
 )
 @click.option(
     "--seed",
@@ -164,7 +164,7 @@ def open_(
     output: Path | None,
     source: BinaryIO,
 ) -> None:
-    """Open FILE, or stdin, sealed to you. Nothing is written unless it authenticates.
+    """Open FILE, or stdin, sealed to you. Nothing is written unless the message authenticates.
 
     A document is printed as JSON with the fields that you may see. Decimals are numbers with all
     digits; times, UUIDs and bytes (in base64) are strings.

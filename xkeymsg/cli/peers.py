@@ -33,7 +33,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
 @click.group(short_help="Maintain a peers file.")
 def peers() -> None:
-    """Maintain a peers file: who may send what, and the keys of names and permissions."""
+    """Maintain a peers file: who may send what, and which keys a name or permission stands for."""
 
 
 @peers.command(short_help="Add a peer to FILE.")
@@ -170,8 +170,9 @@ def _words(words: Iterable[str]) -> str:
 def verify(*, file: Path, name: str | None, fingerprint: str | None) -> int:
     """Check FILE and show the fingerprints of all keys, or of NAME's.
 
-    Have the owner read out theirs over a channel that you trust: `xkeymsg pub --fingerprint`. Exit
-    1 if the file is invalid or suspicious, or if no key of NAME has the --fingerprint.
+    Have the owner read theirs out to you, over a channel that you trust (`xkeymsg pub
+    --fingerprint`). Exit 1 if the file is invalid or suspicious, or if no key of NAME has the
+    --fingerprint.
     """
     found = _load(file)
     if name is None:

@@ -82,7 +82,7 @@ def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
         raise DeliveryError(text, error.err_code) from None
 
 
-@click.group(short_help="Manage messages that consumers gave up.")
+@click.group(short_help="Manage messages that consumers gave up on.")
 def quarantine() -> None:
     """Manage messages that stream consumers could not open or handle. They are still sealed."""
 
@@ -256,16 +256,22 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
     "senders",
     type=SENDER,
     multiple=True,
-    help="The key of an allowed sender; repeatable; or the word anyone.",
+    help='The key of an allowed sender; repeatable; or "anyone".',
 )
-@click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Instead of --from.")
+@click.option(
+    "--peers",
+    "peers_file",
+    type=_FILE,
+    metavar="TOML",
+    help="A peers file of allowed senders, instead of --from.",
+)
 @click.option(
     "--subject",
     "subjects",
     type=SUBJECT_PATTERN,
     required=True,
     multiple=True,
-    help="A subject that it may be sealed for; repeatable; > is any.",
+    help="A subject that it may be sealed for; repeatable; > for any subject.",
 )
 @click.option(
     "--max-age", type=click.IntRange(1), metavar="SECONDS", help="The consumer's max_age."

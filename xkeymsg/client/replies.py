@@ -2,7 +2,7 @@
 
 The requester chooses the reply key and the reply subject, and the reply holds the service's data.
 Therefore the sender must be admitted; the reply subject must be an inbox allowed for that sender,
-or else the service would publish its data wherever a request says; and the sealed subject of a
+or else the service would publish its replies wherever a request says; and the sealed subject of a
 reply is accepted only by the request with that message id. A requester gains nothing by naming
 someone else's key: its holder does not wait for the reply, and the requester cannot open it.
 """
@@ -127,7 +127,7 @@ class Replies:
         self._stats.published += 1
 
     async def fail(self, message: Message, error: ServiceError, *, anyone: bool = False) -> None:
-        """Reply with an error: only its two texts are sent.
+        """Reply with an error: only its reason and text are sent.
 
         Raises:
             XKeyMsgError: As `answer`.

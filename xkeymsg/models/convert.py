@@ -334,7 +334,7 @@ def _first_tried(
 def _tried(
     node: Node, value: Any, path: _Path, fits: Callable[[Any, Any], bool]
 ) -> Iterable[_Path]:
-    """Yield the innermost places that do not fit; if there are none, the value's own place."""
+    """Yield the innermost places that do not fit, or else the value's own place."""
     found = False
     if node.kind is not None and type(value) is (dict if node.library else node.kind):
         for field, item, at in node.below(value, path):

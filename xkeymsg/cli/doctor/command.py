@@ -56,9 +56,14 @@ class _Durable(click.ParamType[tuple[str, str]]):
     "--publish",
     type=SUBJECT_PATTERN,
     multiple=True,
-    help="A subject that must be allowed; repeatable.",
+    help="A subject this login must be able to publish on; repeatable.",
 )
-@click.option("--subscribe", type=SUBJECT_PATTERN, multiple=True, help="Like --publish.")
+@click.option(
+    "--subscribe",
+    type=SUBJECT_PATTERN,
+    multiple=True,
+    help="A subject this login must be able to subscribe to; repeatable.",
+)
 @click.option("--probe", is_flag=True, help="Test --publish by publishing an empty message.")
 @click.option("--jetstream", is_flag=True, help="Require JetStream and the quarantine streams.")
 @click.option("--unproven", type=_Stream(), default="XKM_UNPROVEN", show_default=True)

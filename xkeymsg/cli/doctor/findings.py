@@ -35,6 +35,7 @@ _NOTICED: Final = 5.0
 """Clock difference in seconds from which a warning is given."""
 _FULL: Final = 0.9
 _SMALL: Final = 64 * 1024
+_UNLIMITED: Final = " (no limit)"
 _SERIES: Final = re.compile(
     r'^xkeymsg_([a-z_]{1,64})\{route="([A-Za-z0-9_-]{1,64})"\} ([0-9.eE+InfNa-]{1,32})$',
     re.MULTILINE,
@@ -172,10 +173,10 @@ def judge_account(answer: Mapping[str, Any], *, demanded: bool) -> CheckResult:
         ("storage", _number(answer, "storage"), _number(limits, "max_storage")),
         ("memory", _number(answer, "memory"), _number(limits, "max_memory")),
     ):
-        found.append(f"{what} {_size(used)} of {_size(most) if most >= 0 else 'any'}")
+        found.append(f"{what} {_size(used)}{f' of {_size(most)}' if most >= 0 else _UNLIMITED}")
         full += [what] if 0 <= most * _FULL <= used else []
     streams, most = _number(answer, "streams"), _number(limits, "max_streams")
-    found.append(f"streams {streams} of {most if most > 0 else 'any'}")
+    found.append(f"streams {streams}{f' of {most}' if most > 0 else _UNLIMITED}")
     full += ["streams"] if 0 < most <= streams else []
     said = ", ".join(found)
     if full:
@@ -212,7 +213,7 @@ def judge_stream(
             ("warn", "is nearly full", "review its messages: when it is full, consumers stop")
         )
     said = f"{count} messages{f' of {many}' if many > 0 else ''}, {_size(size)}"
-    said += f" of {_size(most) if most > 0 else 'any'}"
+    said += f" of {_size(most)}" if most > 0 else _UNLIMITED
     return [
         CheckResult(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults
     ] or [CheckResult(name, "ok", said)]

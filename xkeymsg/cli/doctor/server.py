@@ -164,8 +164,11 @@ class _Server:
             said = f"{how}; permissions unknown: {error}"
             return [CheckResult("login", "warn", said, remedy)]
         self._known = known = table_of(answer, "data")
-        name = str(known.get("user") or "nobody")
-        findings = [_lasting(f"{how}, as {name} in account {known.get('account')}", known)]
+        name, account = str(known.get("user") or ""), known.get("account")
+        said = f"{how}, as {name} in account {account}"
+        if not name:
+            said = f"{'anonymous' if how == 'no login' else how}, account {account}"
+        findings = [_lasting(said, known)]
         if user is not None and name.startswith("U") and name != user:
             said = f"peers know you as {user}, and you log in as {name}"
             findings.append(CheckResult("login", "warn", said, "one of the two is wrong"))

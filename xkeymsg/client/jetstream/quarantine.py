@@ -1,4 +1,4 @@
-"""Quarantine (dead-letter) streams for messages that a consumer gives up.
+"""Quarantine (dead-letter) streams for messages that a consumer gives up on.
 
 *Unproven* (unauthenticated) messages are those in which no wrapped key verified: anyone who may
 publish can make any number of them. Their stream is small and discards the oldest; the write rate
@@ -147,7 +147,7 @@ class _Bucket:
 
 
 class Quarantine:
-    """Store of the messages that a consumer gives up.
+    """Store of the messages that a consumer gives up on.
 
     Args:
         api: The JetStream API client.

@@ -55,7 +55,7 @@ PREFIX: Final = "XKEYMSG_RECEIVER"
 
 
 class ReceiverRoute(Section):
-    """A source of messages, the messages accepted from it, and their sink."""
+    """Where messages come from, which are accepted, where they go."""
 
     name: Name
     """The name in logs and metrics."""
@@ -80,7 +80,8 @@ class ReceiverRoute(Section):
     documents: Flag = False
     """The messages are documents; this receiver sees the fields it may read."""
     formats: Annotated[tuple[Literal["xkm1", "xkv1"], ...], Field(min_length=1)] = ("xkm1",)
-    """Add "xkv1", only with `subject`: it binds neither subject nor time, and can be replayed."""
+    """Add "xkv1", only with `subject`: it authenticates neither subject nor time, and can be
+    replayed."""
     max_age: Seconds | None = None
     """Maximum age of a message on arrival, in seconds; 300 by default."""
     max_in_flight: Annotated[Count, Field(le=10_000)] = 64

@@ -102,7 +102,7 @@ class _Receiver:
             self._log.warning("any sender is admitted")
         for route in self._config.route:
             if "xkv1" in route.formats:
-                why = "it binds neither subject nor time, and can be replayed"
+                why = "it authenticates neither subject nor time, and can be replayed"
                 self._log.warning("xkv1 is accepted", route=route.name, why=why)
 
     async def _begin(self, link: Link, life: Lifecycle, stack: contextlib.AsyncExitStack) -> None:

@@ -90,7 +90,7 @@ class PeersSection(Section):
 
 
 class SenderRoute(Section):
-    """A source of messages, their recipients, and their output."""
+    """Where messages come from, who can read them, where they go."""
 
     name: Name
     """The name in logs and metrics. Message ids depend on it: do not change it."""
@@ -128,8 +128,8 @@ class SenderRoute(Section):
     """With `policy`: `"exact"` keeps all digits of numbers with a fraction or an exponent, as
     Decimals. With `"float"`, digits may change; such numbers are counted."""
     format: Literal["xkm1", "xkv1"] = "xkm1"
-    """`"xkv1"` for a single recipient that does not support xkm1: it binds neither subject nor
-    time."""
+    """`"xkv1"` for a single recipient that does not support xkm1: it authenticates neither
+    subject nor time."""
     headers: dict[Annotated[Text, AfterValidator(_header)], str] = Field(default_factory=dict)
     """Headers to seal with each message."""
     take_headers: tuple[Annotated[Text, AfterValidator(_taken)], ...] = ("*",)
