@@ -9,7 +9,6 @@ from typing import Final
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.fields.pattern import pointer
 from xkeymsg.shown import MOST_PLACES, cut
-from xkeymsg.text import masked
 
 __all__ = ("Path", "first_places", "located", "place", "short_pointer")
 
@@ -21,7 +20,7 @@ _MOST_POINTER: Final = 800
 
 def short_pointer(path: Path) -> str:
     """Return the pointer to a place, with truncated names and escaped lone surrogates."""
-    names = [cut(masked(each)) if isinstance(each, str) else each for each in path]
+    names = [cut(each) if isinstance(each, str) else each for each in path]
     return cut(pointer(names), _MOST_POINTER).encode("utf-8", "backslashreplace").decode()
 
 

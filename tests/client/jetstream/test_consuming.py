@@ -347,11 +347,15 @@ async def test_what_is_under_way_at_a_stop_is_returned(stage: Stage) -> None:
 async def test_a_stop_returns_no_message_that_is_handled(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its acknowledgement waits for a lookup; returned instead, it would be handled again at once."""
+    """Its acknowledgement waits for a lookup; if returned, it would be handled again at once."""
     create = DurableOptions(ack_wait=10 * DEADLINE)
     await stage.publish(b"1", b"2", b"3")
-    async with stage.consumer(create=create, stop_timeout=0.2) as consumer:
+
+    async def handle(message: Message) -> None:
         monkeypatch.setattr(Puller, "is_certain", False)
+        await stage.handle(message)
+
+    async with stage.consumer(handle, create=create, workers=3, stop_timeout=0.2) as consumer:
         await stage.until(lambda: len(stage.handled) == 3)
         consumer.stop()
         await consumer.wait()
@@ -365,7 +369,7 @@ async def test_a_stop_returns_no_message_that_is_handled(
 async def test_a_stop_ends_while_nobody_knows_the_durable(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of a handled message waits for its last answer, and what comes behind it is not taken."""
+    """A copy of a handled message waits for its last answer, and blocks what comes behind it."""
     create = DurableOptions(ack_wait=10 * DEADLINE)
     sealed = stage.seal(b"1", "h.a")
     await stage.send(sealed, "h.a")
