@@ -33,6 +33,33 @@ kind = "stdout"
 """
 
 
+async def test_an_invalid_peers_file_is_not_ready_until_it_is_corrected(stage: Stage) -> None:
+    """A peer that was removed from it is still admitted: somebody has to notice."""
+    with stage.start(TEXT) as bob:
+        where = ready(bob)
+        peers = stage.folder / "peers.toml"
+        valid = peers.read_text()
+        assert "ok peers" in page(where, "/readyz")
+        peers.write_text("bogus = 1\n")
+        bob.wait_for("reload failed what=peers", "err")
+        await until(lambda: "NO peers" in page(where, "/readyz"))
+        peers.write_text(valid)
+        bob.wait_for("reloaded what=peers changed=false", "err")
+        await until(lambda: "ok peers" in page(where, "/readyz"))
+
+
+async def test_a_stale_message_is_logged_with_its_cause(stage: Stage) -> None:
+    old = stage.seal(b"old")
+    await asyncio.sleep(0.01)
+    text = TEXT.replace('sink = "out"', 'sink = "out"\nmax_age = 0.001')
+    with stage.start(text) as bob:
+        ready(bob)
+        async with stage.link() as link:
+            await link.publish("orders.new", old)
+            await link.confirm()
+        assert "why=" in bob.wait_for("code=stale", "err")
+
+
 async def test_peers_and_keys_are_loaded_again_and_bad_ones_are_not(stage: Stage) -> None:
     with stage.start(TEXT) as bob:
         where = ready(bob)
