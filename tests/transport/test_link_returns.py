@@ -352,13 +352,20 @@ async def test_nothing_is_sent_without_tls_when_a_link_returns(
             assert line
         await session.say(b"PONG\r\n")
 
+    async def over_tls_again(session: Session) -> None:
+        await over_tls(session)
+        while await session.line() != b"PING\r\n":
+            pass  # the subscriptions
+        await session.say(b"PONG\r\n")
+        await session.line()
+
     async def plaintext(session: Session) -> None:
         await session.info()
         await session.listen()
 
     options = {"tls_ca": authority.path, "token": "hunter2"}
     async with (
-        broker(over_tls, plaintext, plaintext, over_tls) as server,
+        broker(over_tls, plaintext, plaintext, over_tls_again) as server,
         linked(server.url, **options) as (_, events),
     ):
         await events.wait("connected")

@@ -189,8 +189,6 @@ class Link:
 
     def _note(self, event: Event) -> None:
         """Pass an event on; fail the requests that can get no reply because of it."""
-        if event.kind == "disconnected":
-            self._inbox_refusal = None  # the next connection may have the permission
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":
             for asked in self._replies.values():
@@ -244,6 +242,7 @@ class Link:
         return self._keeper.client.listen(pattern, queue, subscription.deliver)
 
     def _subscribe_again(self, client: LeanClient) -> None:
+        self._inbox_refusal = None  # this connection may have the permission
         client.listen(encode_pattern(f"{self._inbox}.*"), b"", self._take_answer)
         for subscription in self._subscriptions:
             self._subscriptions[subscription] = self._listen(subscription)
