@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from xkeymsg.errors import LimitExceededError, MalformedError
 from xkeymsg.fields.pattern import pointer
 from xkeymsg.shown import MOST_PLACES, cut
 
-__all__ = ("Path", "first_places", "located", "place", "short_pointer")
+__all__ = ("Path", "first_places", "items_of", "located", "place", "short_pointer")
 
 Path = Sequence[str | int]
 
 _MOST_POINTER: Final = 800
 """Characters of a pointer: a hostile document may be hundreds of long names deep."""
+
+
+def items_of(value: Any) -> Sequence[tuple[str | int, Any]]:
+    """Return the names or indices in a container with their values; nothing for a scalar."""
+    if type(value) is dict:
+        return list(value.items())
+    return list(enumerate(value)) if type(value) is list else ()
 
 
 def short_pointer(path: Path) -> str:

@@ -26,9 +26,9 @@ from xkeymsg.envelope.session import (
 )
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.errors import ConfigurationError, LimitExceededError
-from xkeymsg.fields import split as splitting
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.readers import KnownHolders, Readers
+from xkeymsg.fields.split import check_size, split
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.refusals import refusing
@@ -209,17 +209,17 @@ class Sealer(SafeRepr):
     ) -> tuple[Contents, Sharing]:
         """Return the parts of a document, ready to be sealed, and which reader gets which."""
         holders = self._holders.of(policy, readers)
-        split = splitting.split(document, policy, self._planner.limits)
-        parts = len(split.parts)
+        made = split(document, policy, self._planner.limits)
+        parts = len(made.parts)
         contents = self._planner.contents(
-            [part.plaintext for part in split.parts], headers, content_type
+            [part.plaintext for part in made.parts], headers, content_type
         )
         metadata = len(contents) > parts
         sharing = holders.sharing(
-            (split.sets, metadata),
-            lambda: self._planner.sharing(holders.grants(split.sets), parts, metadata=metadata),
+            (made.sets, metadata),
+            lambda: self._planner.sharing(holders.grants(made.sets), parts, metadata=metadata),
         )
-        splitting.check_size(split, sharing.views, self._planner.limits)
+        check_size(made, sharing.views, self._planner.limits)
         return contents, sharing
 
     def _seal_at(

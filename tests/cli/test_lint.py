@@ -101,7 +101,8 @@ NAMED: dict[str, str | None] = {
     "payments/policy": "note: rule 2 ('/card/number') restricts \"number\" to audit, fraud, but"
     " rule 5 ('/**') gives /refunds/*/card/number to finance, support, too; did you mean"
     " /**/number?",
-    "telemetry/policy": "document.json cannot be sealed: /readings: a filter expects a map",
+    "telemetry/policy": "document.json cannot be sealed: field_ambiguous: /readings: a filter"
+    " expects a map",
     "telemetry/policy2": "matches nothing in the documents; its place exists, but its filter never"
     " matches",
     "staff/policy": "'/employeeId' can never match: hidden by rule 1 ('/employeeId'); only the"
@@ -113,7 +114,8 @@ NAMED: dict[str, str | None] = {
     " /reserves?",
     "claims/policy2": "note: rule 4 ('/**/note') restricts \"note\" to adjuster, legal, but rule 7"
     " ('') gives /notes to claimant, too: the names are similar",
-    "logs/policy": 'document.json cannot be sealed: /request/headers/x-forwarded-for: "x-forwarded',
+    "logs/policy": 'document.json cannot be sealed: field_ambiguous: /request/headers/'
+    'x-forwarded-for: "x-forwarded',
     "logs/policy2": "of rule 1 ('/request/headers/X-Forwarded-For')",
     "logs/policy3": "matches nothing in the documents; did you mean /request/headers/cookie?",
     "logs/policy4": "note: rule 1 ('/**/token') restricts \"token\" to security, but rule 3 ('')"
@@ -199,8 +201,8 @@ REST = ("", "all hr")
          "note: rule 1 ('/**/name') opens /customer/name, /item/name to all"),
         # Empty containers.
         ([("/a", "hr"), ("/items/*", "hr")], [{"a": 1, "items": []}, {"a": 1, "items": [1]}],
-         "d0 cannot be sealed: no rule for /items; /items is empty, and rule 2 ('/items/*') covers"
-         " only its items: also name /items"),
+         "d0 cannot be sealed: field_denied: no rule for /items; /items is empty, and rule 2"
+         " ('/items/*') covers only its items: also name /items"),
         # Permissions.
         ([("/risk", "frauds"), ("", "fraud")], [],
          "note: permission 'fraud' is spelt almost like 'frauds'"),
@@ -320,3 +322,18 @@ def test_a_filter_of_a_member_that_is_absent(tmp_path: Path) -> None:
     done = run("xkeymsg.cli", "policy", "lint", str(tmp_path / "p.toml"), str(tmp_path / "d.json"))
     assert b"Traceback" not in done.stderr
     assert done.returncode == 1
+
+
+def test_a_document_that_cannot_be_sealed_is_a_finding(tmp_path: Path) -> None:
+    """Other documents are compared all the same."""
+    policy = Policy([("/a", ["few"]), ("/b", ["many"])])
+    deep: dict[str, Any] = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    found = findings(policy, {"deep.json": deep, "flat.json": {"a": 1, "b": 2}})
+    assert [str(each) for each in found] == [
+        "deep.json cannot be sealed: limit_exceeded: " + text.partition("limit_exceeded: ")[2]
+        for each in found
+        if "limit_exceeded" in (text := str(each))
+    ]
+    assert len(found) == 1

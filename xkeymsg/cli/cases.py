@@ -33,7 +33,7 @@ from xkeymsg.fields.policy import Decision, Policy
 from xkeymsg.files import read_file, read_text
 from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
-from xkeymsg.text import parse_toml
+from xkeymsg.text import is_texts, parse_toml
 
 __all__ = ("Case", "failures", "load_cases")
 
@@ -96,7 +96,7 @@ def _case(path: Path, number: int, table: Any) -> Case:
 
 def _document(path: Path, table: dict[str, str]) -> Any:
     if ("document" in table) == ("json" in table):
-        raise ConfigurationError("expected either document (a file name) or json")
+        raise ConfigurationError("expected exactly one of document (a file name) and json")
     if "json" in table:
         return parse_document(table["json"].encode())
     content, _ = read_file(path.parent / table["document"], ConfigurationError)
@@ -105,7 +105,7 @@ def _document(path: Path, table: dict[str, str]) -> Any:
 
 def _texts(where: str, key: str, value: Any) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+    if not is_texts(texts):
         raise ConfigurationError(f"{where}: {key} must be a string or a list of strings")
     return tuple(texts)
 

@@ -24,10 +24,10 @@ from xkeymsg.cli.covering import (
 from xkeymsg.cli.finding import Finding
 from xkeymsg.cli.similar import is_similar
 from xkeymsg.cli.trial import try_to_seal
-from xkeymsg.errors import FieldAmbiguousError, XKeyMsgError
+from xkeymsg.errors import FieldAmbiguousError, FieldDeniedError, XKeyMsgError
 from xkeymsg.fields.pattern import Segment, fold, pointer
 from xkeymsg.fields.policy import Decision, Policy
-from xkeymsg.places import place, short_pointer
+from xkeymsg.places import items_of, place, short_pointer
 from xkeymsg.shown import MOST_PLACES, cut, listed
 
 __all__ = ("Comparison",)
@@ -88,32 +88,39 @@ class Comparison:
 
     def _fields_of(self, name: str, document: Any) -> Iterator[_Field]:
         """Yield the fields of a document, except at undecidable places."""
-        for _ in range(MOST_PLACES):
-            try:
-                decisions = self._policy.explain(document)
-                break
-            except FieldAmbiguousError as error:
-                self._is_complete = False
-                self._refused.append(Finding(f"{name} cannot be sealed: {error}", is_error=True))
-                document = _without(document, error.pointers[0])
-        else:
-            return
+        sealable, decisions = self._decisions(name, document)
         denied = []
-        for path, decision in zip(paths_of(document), decisions, strict=True):
-            field = _Field(path, document, decision, name)
+        for path, decision in decisions:
+            field = _Field(path, sealable, decision, name)
             if not decision.permissions:
                 denied.append(field)
             yield field
         if denied:
             more = f" and {len(denied) - 1} more" if len(denied) > 1 else ""
-            text = f"{name} cannot be sealed: no rule for {place(denied[0].path)}{more}"
-            self._refused.append(Finding(f"{text}{self._empty(denied)}", is_error=True))
-        elif self._is_complete:
+            where = f"{place(denied[0].path)}{more}{self._empty(denied)}"
+            self._refuse(name, f"{FieldDeniedError.code}: no rule for {where}")
+        elif decisions and sealable is document:
             try:
                 try_to_seal(document, self._policy)
             except XKeyMsgError as error:
-                text = f"{name} cannot be sealed: {error.code}: {error}"
-                self._refused.append(Finding(text, is_error=True))
+                self._refuse(name, f"{error.code}: {error}")
+
+    def _decisions(self, name: str, document: Any) -> tuple[Any, list[tuple[Path, Decision]]]:
+        """Return a document without its undecidable places, and each field with its decision."""
+        for _ in range(MOST_PLACES):
+            try:
+                decisions = self._policy.explain(document)
+                return document, list(zip(paths_of(document), decisions, strict=True))
+            except XKeyMsgError as error:
+                self._is_complete = False
+                self._refuse(name, f"{error.code}: {error}")
+                if not isinstance(error, FieldAmbiguousError):
+                    break
+                document = _without(document, error.pointers[0])
+        return None, []
+
+    def _refuse(self, name: str, why: str) -> None:
+        self._refused.append(Finding(f"{name} cannot be sealed: {why}", is_error=True))
 
     def _empty(self, denied: Sequence[_Field]) -> str:
         """Return advice if an empty container is denied although a pattern covers its items."""
@@ -379,7 +386,7 @@ def _without(document: Any, place: str) -> Any:
     open_: list[tuple[Path, Any]] = [((), copy)]
     while open_:
         path, value = open_.pop()
-        for name, item in list(_items(value)):
+        for name, item in items_of(value):
             if short_pointer((*path, name)) != place:
                 open_.append(((*path, name), item))
             elif isinstance(value, dict):
@@ -389,9 +396,3 @@ def _without(document: Any, place: str) -> Any:
                 value[name] = None
                 return copy
     return None
-
-
-def _items(value: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(value, dict):
-        return value.items()
-    return enumerate(value) if isinstance(value, list) else ()

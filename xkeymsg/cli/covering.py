@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import Segment, parse_pattern
 from xkeymsg.fields.policy import Policy
-from xkeymsg.places import short_pointer
+from xkeymsg.places import items_of, short_pointer
 from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
 
@@ -76,12 +76,10 @@ def shown_shape(path: Path) -> str:
 
 def paths_of(value: Any, path: Path = ()) -> Iterator[Path]:
     """Yield the path of each field, in document order."""
-    items: Any = ()
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
+    items = items_of(value)
     for segment, item in items:
         yield from paths_of(item, (*path, segment))
-    if not items or not value:
+    if not items:
         yield path
 
 

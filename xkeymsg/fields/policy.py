@@ -17,7 +17,7 @@ from xkeymsg.files import read_text
 from xkeymsg.limits import Limits
 from xkeymsg.models.annotations import rules_of
 from xkeymsg.places import Path as Place
-from xkeymsg.places import short_pointer
+from xkeymsg.places import items_of, short_pointer
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.spelling import quoted
@@ -182,13 +182,13 @@ class Policy(SafeRepr):
         open_: list[tuple[tuple[str | int, ...], Any, State]] = [((), document, self.start)]
         while open_:
             path, value, state = open_.pop()
-            items = _items(value)
+            items = items_of(value)
             state = state.settle(value, path)
             for segment, item in items:
                 for _ in self._refuse_twins((*path, segment), item, state):
                     compared += 1
-                    if compared > (most := limits.nodes):
-                        raise LimitExceededError("values with look-alikes", compared, most)
+                    if compared > limits.nodes:
+                        raise LimitExceededError("look-alikes", compared, limits.nodes)
             for segment, item in reversed(items):
                 open_.append(((*path, segment), item, state.child(str(segment))))
             if not items:
@@ -273,12 +273,6 @@ class Policy(SafeRepr):
         return f"<Policy of {len(self.rules)} rules>"
 
 
-def _items(value: Any) -> Sequence[tuple[str | int, Any]]:
-    if type(value) is dict:
-        return list(value.items())
-    return list(enumerate(value)) if type(value) is list else ()
-
-
 def _compare(one: State, other: State, value: Any) -> Iterator[bool]:
     """Yield for each nested value whether its readers differ between the two states."""
     left = [(one, other, value)]
@@ -288,7 +282,7 @@ def _compare(one: State, other: State, value: Any) -> Iterator[bool]:
         if first is None or second is None:
             yield first is not second
             continue
-        items = _items(value) if first is not second else ()
+        items = items_of(value) if first is not second else ()
         if not items or (first.below_set is not None and second.below_set is not None):
             yield first.leaf_set != second.leaf_set
             continue

@@ -118,7 +118,7 @@ class _Splitter:
             self._check(value, depth)
         elif kind is not str and kind not in _ENCODED:
             _check_float(value)
-        if number == DENIED and value is None:  # it may stand for a model
+        if value is None and state.tested:  # it may stand for a model
             number = state.settle(None).leaf_set
         if number == DENIED:
             raise _OddError
