@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
-from xkeymsg.daemons.common.extras import needed
+from xkeymsg.daemons.common.extras import run_program
 
 __all__ = ("main",)
 
 
 def main() -> None:
     """Run the command and end the process."""
-    with needed("xkeymsg"):
-        from xkeymsg.cli.command import command  # noqa: PLC0415 - imports an extra
-        from xkeymsg.daemons.common.terminal import run  # noqa: PLC0415
-
-        sys.exit(run(command, "xkeymsg"))
+    run_program("xkeymsg", "xkeymsg.cli.command")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -30,6 +30,8 @@ from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.raw import Raw
 
+Handler = Callable[[Message], Awaitable[None]]
+
 pytestmark = pytest.mark.timeout(300)
 LONG = 60.0
 """Seconds that something may take on a busy machine."""
@@ -37,6 +39,17 @@ PATIENT = DurableOptions(ack_wait=600.0)
 """Nothing is delivered again because time has passed."""
 OLD = [b"old %d" % number for number in range(6)]
 NEW = [b"new %d" % number for number in range(6)]
+
+
+def gated(stage: Stage) -> tuple[asyncio.Event, Handler]:
+    """An event, and a handler that waits for it."""
+    opened = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        await opened.wait()
+        await stage.handle(message)
+
+    return opened, handle
 
 
 async def delete_durable(stage: Stage) -> list[bytes]:
@@ -164,12 +177,7 @@ async def test_messages_in_hand_acknowledge_nothing_of_the_new_durable_though_no
     stage: Stage, begin_again: Any
 ) -> None:
     """The consumer holds as many as it may: no request is there that the server would end."""
-    opened = asyncio.Event()
-
-    async def handle(message: Message) -> None:
-        await opened.wait()
-        await stage.handle(message)
-
+    opened, handle = gated(stage)
     await stage.publish(*OLD)
     consumer = stage.consumer(handle, create=PATIENT, on_missing="recreate", prefetch=4, workers=2)
     async with consumer:
@@ -194,12 +202,7 @@ async def test_messages_in_hand_acknowledge_nothing_of_the_new_durable_though_no
 async def test_a_handler_that_ends_while_the_connection_is_lost_acknowledges_nothing_unseen(
     stage: Stage, jetstream_server: NATSServer, begin_again: Any, ack_sync: bool
 ) -> None:
-    opened = asyncio.Event()
-
-    async def handle(message: Message) -> None:
-        await opened.wait()
-        await stage.handle(message)
-
+    opened, handle = gated(stage)
     await stage.publish(*OLD)
     async with open_link(options(jetstream_server)) as link:
         consumer = stage.consumer(
@@ -230,12 +233,7 @@ async def test_a_handler_that_ends_while_the_connection_is_lost_acknowledges_not
 async def test_a_connection_that_comes_back_to_the_same_durable_acknowledges_what_was_handled(
     stage: Stage, jetstream_server: NATSServer
 ) -> None:
-    opened = asyncio.Event()
-
-    async def handle(message: Message) -> None:
-        await opened.wait()
-        await stage.handle(message)
-
+    opened, handle = gated(stage)
     await stage.publish(*OLD)
     async with open_link(options(jetstream_server)) as link:
         consumer = stage.consumer(handle, link=link, create=PATIENT, workers=len(OLD))

@@ -83,7 +83,7 @@ def test_a_foreign_exception_is_its_class_and_where_it_was_raised(
     assert "error it failed logger=some.library" in text
     assert CANARY not in text
     assert "Traceback" not in text
-    assert reason(NotARecipientError(2)).startswith("not_a_recipient: not a recipient: sealed to 2")
+    assert reason(NotARecipientError(2)).startswith("not_a_recipient: sealed to 2")
     assert reason(OSError(28, "No space left on device")) == "OSError: No space left on device"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.common.explained import explained
+from tests.daemons.common.explained import DEPLOY, ROOT, check_explained, uncommented
 from tests.daemons.receiver.conftest import BOB
 from tests.running import run
 from xkeymsg.daemons.common.sections import (
@@ -35,8 +35,6 @@ from xkeymsg.daemons.receiver.config import (
 )
 from xkeymsg.trust.stores.file import write_seed
 
-ROOT = Path(__file__).parents[3]
-DEPLOY = ROOT / "deploy"
 UNITS = ("xkeymsg-receiver.service", "xkeymsg-sender.service")
 
 SECTIONS: dict[str, type[Section]] = {
@@ -70,21 +68,15 @@ def fields(section: type[Section]) -> set[str]:
 
 def example() -> list[tuple[str, str]]:
     """Every table of the example with its text, comments taken off where they are settings."""
-    text = (DEPLOY / "receiver.toml").read_text()
-    text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    text = uncommented((DEPLOY / "receiver.toml").read_text())
     parts = re.split(r"^(\[\[?[a-z.]+\]\]?)$", text, flags=re.MULTILINE)
     return list(zip(["", *parts[1::2]], parts[::2], strict=True))
 
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_key_is_explained_in_the_document(title: str) -> None:
-    document = (ROOT / "docs/receiver.md").read_text()
-    part = document.split(f"### `{title}`\n")[1].split("\n### ")[0]
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.+) \|$", part, re.MULTILINE))
     section = SECTIONS[title]
-    assert rows.keys() == fields(section)
-    texts = explained(section)
-    assert rows == {name: texts[name] for name in rows}
+    check_explained("receiver.md", title, section, fields(section))
 
 
 def test_every_key_is_in_the_example() -> None:

@@ -45,12 +45,16 @@ def test_a_short_file_is_enough(paper: Stage) -> None:
         ('to = "out"', 'to = "out.{1}"', "unknown reference {1}"),
         ('to = "out"', 'to = "out.*"', "expected a subject"),
         ('to = "out"', 'to = "$JS.API.x"', "for servers and replies"),
-        ('recipients = ["bob"]', "", "expected either recipients or policy"),
-        ('recipients = ["bob"]', "recipients = []", "expected either recipients or policy"),
+        ('recipients = ["bob"]', "", "exactly one of recipients and policy"),
+        (
+            'recipients = ["bob"]',
+            "recipients = []",
+            "exactly one of recipients and policy",
+        ),
         (
             'output = "core"',
             'output = "core"\npolicy = "policy.toml"',
-            "either recipients or policy",
+            "exactly one of recipients and policy",
         ),
         ('output = "core"', 'output = "core"\nreaders = {a = ["bob"]}', "requires policy"),
         (
@@ -139,8 +143,8 @@ def test_check_knows_names_and_says_everything_at_once(
     )  # fmt: skip
     assert called("--config", str(paper.write(text)), "--check") == 1
     said = capsys.readouterr().err
-    assert 'configuration: route["r"]: no peer is called' in said
-    assert 'configuration: route["s"]: no peer holds' in said
+    assert 'sender.toml: route["r"]: no peer is called' in said
+    assert 'sender.toml: route["s"]: no peer holds' in said
     assert called("--config", str(paper.write(ROUTE)), "--check") == 0
     assert "is valid" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.common.explained import explained
+from tests.daemons.common.explained import DEPLOY, check_explained, uncommented
 from tests.daemons.sender.conftest import ALICE
 from tests.running import run
 from xkeymsg.daemons.common.sections import (
@@ -22,8 +22,6 @@ from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.sender.config import PeersSection, SenderKeySection, SenderRoute
 from xkeymsg.trust.stores.file import write_seed
 
-ROOT = Path(__file__).parents[3]
-DEPLOY = ROOT / "deploy"
 SECTIONS: dict[str, type[Section]] = {
     "[key]": SenderKeySection,
     "[trust]": PeersSection,
@@ -42,19 +40,13 @@ def fields(section: type[Section]) -> set[str]:
 
 @pytest.mark.parametrize("title", SECTIONS)
 def test_every_key_is_explained_in_the_document(title: str) -> None:
-    document = (ROOT / "docs/sender.md").read_text()
-    part = document.split(f"### `{title}`\n")[1].split("\n### ")[0]
-    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.+) \|$", part, re.MULTILINE))
     section = SECTIONS[title]
-    assert rows.keys() == fields(section)
-    texts = explained(section)
-    assert rows == {name: texts[name] for name in rows}
+    check_explained("sender.md", title, section, fields(section))
 
 
 def example() -> list[tuple[str, str]]:
     """Every table of the example with its text, comments taken off where they are settings."""
-    text = (DEPLOY / "sender.toml").read_text()
-    text = re.sub(r"^#(?=\[|[a-z_]+ = )", "", text, flags=re.MULTILINE)
+    text = uncommented((DEPLOY / "sender.toml").read_text())
     parts = re.split(r"^(\[\[?[a-z]+\]\]?)$", text, flags=re.MULTILINE)
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -89,8 +81,11 @@ def test_the_example_passes_the_check(installed: Path) -> None:
 def test_what_is_commented_out_in_the_example_would_be_right_too(installed: Path) -> None:
     text = (DEPLOY / "sender.toml").read_text()
     head, routes = text.split("[source]")[0], "[source]" + text.split("[source]")[1]
-    routes = re.sub(r"^#(?=\[|[a-z_]+ = )", "", routes, flags=re.MULTILINE)
-    routes = routes.replace("/var/lib/xkeymsg-sender", ".").replace("stdin = false", "stdin = true")
+    routes = (
+        uncommented(routes)
+        .replace("/var/lib/xkeymsg-sender", ".")
+        .replace("stdin = false", "stdin = true")
+    )
     (installed / "sender.toml").write_text(head + routes)
     for name in ("2025.ndjson", "2026.ndjson"):
         (installed / name).write_text("")

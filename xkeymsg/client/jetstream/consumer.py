@@ -326,15 +326,19 @@ class Consumer(Generic[_M]):
                 await self._holding.emptied()
         # Return unhandled messages to other workers now, without waiting for `ack_wait`. Those that
         # are handled wait for the answer about the durable: returned, they would be handled again.
-        last = []
-        for item in self._holding:
-            if item.is_settled or item.is_forsaken:
+        held = list(self._holding)
+        for item in held:
+            if item.is_settled or item.is_forsaken or self._failures.is_last(item.delivered):
                 continue
-            if self._failures.is_last(item.delivered):
-                last.append(item)
-            elif not await self._answers.give(item, nak(0)):
+            if not await self._answers.give(item, nak(0)):
                 break  # the server is out of reach; it delivers the rest again after `ack_wait`
-        await self._keep(last)
+        await self._keep(
+            [
+                each
+                for each in held
+                if self._failures.is_last(each.delivered) and not each.is_settled
+            ]
+        )
         try:
             await self._link.confirm()  # flush the last acknowledgements
         except DeliveryError as error:

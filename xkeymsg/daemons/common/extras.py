@@ -1,4 +1,4 @@
-"""Check that the dependencies of the programs are installed (the extra `programs`)."""
+"""Start of the programs, which need packages of the extra `programs`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator
-from typing import Final
+from importlib import import_module
+from typing import Final, NoReturn
 
-__all__ = ("INSTALL", "needed")
+__all__ = ("INSTALL", "needed", "run_program")
 
 INSTALL: Final = "pip install 'xkeymsg[programs]'"
 """The command that installs them."""
@@ -33,6 +34,14 @@ def needed(program: str) -> Iterator[None]:
         if sys.stderr is not None:
             sys.stderr.write(f"{program}: {fault}: {INSTALL}\n")
         sys.exit(1)
+
+
+def run_program(program: str, module: str) -> NoReturn:
+    """Run the `command` of a module, and end the process with its exit code."""
+    with needed(program):
+        from xkeymsg.daemons.common.terminal import run  # noqa: PLC0415 - imports an extra
+
+        sys.exit(run(import_module(module).command, program))
 
 
 def _missing(error: Exception) -> str | None:

@@ -23,6 +23,7 @@ class Reporter:
         self.log = log
         self.metrics = metrics
         self.endpoint = endpoint
+        self._dropped = 0
 
     def delivered(self, seconds: float) -> None:
         """Record a message accepted at its destination, after `seconds` including all attempts."""
@@ -30,6 +31,17 @@ class Reporter:
         self.metrics.delivery_time.observe(seconds)
         self.endpoint.requests += 1
         self.endpoint.seconds += seconds
+
+    def dropped(self, total: int) -> None:
+        """Report messages that a full subscription has dropped since the last call.
+
+        Args:
+            total: All that it has dropped.
+        """
+        more, self._dropped = total - self._dropped, total
+        if more:
+            self.metrics.dropped.inc(more)
+            self.log.often("warning", "dropped", "route", route=self.route, messages=more)
 
     def failed(self, code: str) -> None:
         """Record a failed message, for `nats micro`."""

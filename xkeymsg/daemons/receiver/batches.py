@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.common.waiting import settle
 from xkeymsg.daemons.receiver.sinks.sink import RefusedError, Sink, SinkGoneError, UnavailableError
 from xkeymsg.errors import DeliveryError
 
@@ -121,9 +122,9 @@ class Outlet:
         error = await self._attempt(batch)
         if isinstance(error, RefusedError) and len(batch) > 1:
             for each in batch:
-                _settle([each], await self._attempt([each]))
+                settle([each.taken], await self._attempt([each]))
             return
-        _settle(batch, error)
+        settle([each.taken for each in batch], error)
 
     async def _attempt(self, batch: Sequence[_Waiting]) -> DeliveryError | None:
         try:
@@ -139,13 +140,3 @@ class Outlet:
         except Exception as error:  # noqa: BLE001 - a bug of ours must not stop deliveries
             return UnavailableError(reason(error))
         return None
-
-
-def _settle(batch: Sequence[_Waiting], error: DeliveryError | None) -> None:
-    for each in batch:
-        if each.taken.done():
-            continue
-        if error is None:
-            each.taken.set_result(None)
-        else:
-            each.taken.set_exception(error)

@@ -108,7 +108,7 @@ class ReceiverRoute(Section):
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield conflicting settings."""
         if ("subject" in table) == ("stream" in table):
-            yield "subject", "expected either subject or stream"
+            yield "subject", "expected exactly one of subject and stream"
             return
         if "subject" in table:
             for key in table.keys() & _OF_STREAMS:

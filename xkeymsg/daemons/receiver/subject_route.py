@@ -31,7 +31,6 @@ class SubjectRoute:
         self._room = asyncio.Semaphore(route.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: RawSubscription | None = None
-        self._dropped = 0
 
     async def begin(self, link: Link) -> None:
         """Subscribe; the link's `confirm` raises if the server refuses it.
@@ -69,12 +68,8 @@ class SubjectRoute:
     def tick(self) -> None:
         """Count dropped messages, and report the replay memory."""
         self._report.remembered(self._opening.replay_state(), self._opening.max_age)
-        if self._subscription is None or self._subscription.dropped == self._dropped:
-            return
-        more = self._subscription.dropped - self._dropped
-        self._dropped += more
-        self._report.metrics.dropped.inc(more)
-        self._report.log.often("warning", "dropped", "route", route=self._route.name, messages=more)
+        if self._subscription is not None:
+            self._report.dropped(self._subscription.dropped)
 
     async def _take(self, raw: Raw) -> None:
         self._report.metrics.received.inc()

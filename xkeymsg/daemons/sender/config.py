@@ -201,7 +201,7 @@ def _of_source(table: Mapping[str, Any], source: str) -> Iterator[tuple[str, str
 
 def _of_readers(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if ("policy" in table) == bool(table.get("recipients")):
-        yield "recipients", "expected either recipients or policy"
+        yield "recipients", "expected exactly one of recipients and policy"
     for key in ("readers", "numbers"):
         if key in table and "policy" not in table:
             yield key, "requires policy"

@@ -73,7 +73,7 @@ def load(path: Path) -> SenderConfig:
         try:
             RouteSealer(route, peers, author)
         except XKeyMsgError as error:
-            problems.append(f'route["{route.name}"]: {error}')
+            problems.append(f'{path}: route["{route.name}"]: {error}')
     if problems:
         raise ConfigurationError("\n".join(problems))
     return config

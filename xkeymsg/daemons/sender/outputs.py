@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, Protocol
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.daemons.common.logs import reason
+from xkeymsg.daemons.common.waiting import settle
 from xkeymsg.daemons.sender.route_sealer import Sealed
 from xkeymsg.errors import DeliveryError, PayloadTooLargeError, XKeyMsgError
 from xkeymsg.transport.link import Link
@@ -107,9 +108,9 @@ class CoreOutput:
         error = await self._attempt(batch)
         if error is not None and len(batch) > 1:
             for each in batch:
-                _settle([each], await self._attempt([each]))
+                settle([each.taken], await self._attempt([each]))
             return
-        _settle(batch, error)
+        settle([each.taken for each in batch], error)
 
     async def _attempt(self, batch: Sequence[_Waiting]) -> XKeyMsgError | None:
         try:
@@ -122,16 +123,6 @@ class CoreOutput:
         except Exception as error:  # noqa: BLE001 - a bug of ours must not stop deliveries
             return DeliveryError(reason(error))
         return None
-
-
-def _settle(batch: Sequence[_Waiting], error: XKeyMsgError | None) -> None:
-    for each in batch:
-        if each.taken.done():
-            continue
-        if error is None:
-            each.taken.set_result(None)
-        else:
-            each.taken.set_exception(error)
 
 
 class StreamOutput:

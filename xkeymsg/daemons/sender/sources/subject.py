@@ -26,7 +26,6 @@ class SubjectSource:
         self._room = asyncio.Semaphore(pipeline.route.max_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._subscription: RawSubscription | None = None
-        self._dropped = 0
 
     async def begin(self, source: Link) -> None:
         """Subscribe; the link's `confirm` raises if the server refuses it.
@@ -59,14 +58,8 @@ class SubjectSource:
 
     def tick(self) -> None:
         """Count dropped messages."""
-        if self._subscription is None or self._subscription.dropped == self._dropped:
-            return
-        more = self._subscription.dropped - self._dropped
-        self._dropped += more
-        self._report.metrics.dropped.inc(more)
-        self._report.log.often(
-            "warning", "dropped", "route", route=self._report.route, messages=more
-        )
+        if self._subscription is not None:
+            self._report.dropped(self._subscription.dropped)
 
     async def _take(self, raw: Raw) -> None:
         self._report.metrics.received.inc()
