@@ -65,7 +65,7 @@ def test_remove_takes_one_out_and_is_told_when_there_is_none(path: Path) -> None
     assert path.read_text().rstrip("\n") == before.rstrip("\n")
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     status, _, said = called("remove", path, "bob")
-    assert (status, said) == (1, f"xkeymsg: unknown_key: {path}: no such peer\n")
+    assert (status, said) == (1, f"xkeymsg: unknown_key: {path}: no peer is called 'bob'\n")
     status, _, said = called("remove", path, "alice")
     assert status == 1
     assert "would have no peers" in said

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SAID = {
     "pubsub": [
         "bob: orders.new 7 lamps 4bf9",
-        "eve: not a recipient: sealed to 1 other recipient(s)",
+        "eve: sealed to 1 other recipient(s), not to a key held here",
         "eve: for all",
     ],
     "request_reply": [

@@ -271,7 +271,7 @@ def test_a_recipient_that_is_removed_cannot_open_the_next_message() -> None:
     sealer = Sealer(ALICE)
     sealer.seal(b"1", to=[BOB.public, CAROL.public], subject=SUBJECT)
     envelope = sealer.seal(b"2", to=[BOB.public], subject=SUBJECT)
-    with pytest.raises(Exception, match="not a recipient: sealed to"):
+    with pytest.raises(Exception, match="sealed to"):
         reader(CAROL).open(envelope, subject=SUBJECT)
 
 

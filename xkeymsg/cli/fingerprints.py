@@ -24,7 +24,7 @@ def is_fingerprint_of(xkey: XKey, spoken: str) -> bool:
         TypeError: If `spoken` is not a str.
     """
     if not isinstance(spoken, str):
-        raise TypeError(f"a fingerprint is a str, not {type(spoken).__name__}")
+        raise TypeError(f"a fingerprint must be a str, not {type(spoken).__name__}")
     text = _SEPARATORS.sub("", spoken).upper().translate(_LOOKALIKES)
     if not re.fullmatch(r"[A-Z2-7]{20}", text):
         raise KeyFormatError("a fingerprint is 20 letters A-Z and digits 2-7, in any groups")

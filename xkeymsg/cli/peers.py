@@ -24,7 +24,7 @@ from xkeymsg.files import read_text
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.peers import Peers
-from xkeymsg.trust.peers_parser import Peer
+from xkeymsg.trust.peers_parser import Peer, shown
 
 __all__ = ("add", "list_", "peers", "remove", "verify")
 
@@ -103,7 +103,7 @@ def remove(*, file: Path, name: str) -> None:
     with _alone_in(target.parent):
         text = read_text(file, ConfigurationError)
         if name not in Peers.parse(text, str(file)).peers:
-            raise UnknownKeyError(f"{file}: no such peer")
+            raise UnknownKeyError(f"{file}: no peer is called {shown(name)}")
         _rewrite(target, without_peer(text, name, str(file)))
 
 
@@ -184,7 +184,7 @@ def verify(*, file: Path, name: str | None, fingerprint: str | None) -> int:
         return EXIT_FAILED if warnings else 0
     peer = found.peers.get(name)
     if peer is None:
-        raise UnknownKeyError(f"{file}: no such peer")
+        raise UnknownKeyError(f"{file}: no peer is called {shown(name)}")
     if fingerprint is None:
         _echo(_fingerprints([peer]))
         return 0

@@ -109,7 +109,7 @@ class NotARecipientError(OpenError):
         """The number of recipients of the message."""
 
     def __str__(self) -> str:
-        return f"not a recipient: sealed to {self.recipients} other recipient(s)"
+        return f"sealed to {self.recipients} other recipient(s), not to a key held here"
 
 
 class AuthenticationError(OpenError):

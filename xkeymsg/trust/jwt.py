@@ -139,7 +139,7 @@ def decode(text: str, kind: Kind) -> Claims:
         TypeError: If `text` is not a str.
     """
     if not isinstance(text, str):
-        raise TypeError(f"a claim is a str, not {type(text).__name__}")
+        raise TypeError(f"a claim must be a str, not {type(text).__name__}")
     if len(text) > kind.size:
         _malformed(kind, f"{len(text)} characters, at most {kind.size} are allowed")
     parts = text.split(".", 3)

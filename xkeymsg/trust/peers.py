@@ -131,7 +131,7 @@ class Peers(SafeRepr):
             TypeError: If `name` is not a str.
         """
         if not isinstance(name, str):
-            raise TypeError(f"a name is a str, not {type(name).__name__}")
+            raise TypeError(f"a name must be a str, not {type(name).__name__}")
         found = self._names.get(name)
         if found is None:
             if nkey.is_seed(name):
@@ -139,7 +139,7 @@ class Peers(SafeRepr):
             what = "peer holds" if name.startswith(PERMISSION) else "peer is called"
             said = f"no {what} {shown(name.removeprefix(PERMISSION))}"
             if len(name) == 56 and name.startswith("X"):
-                said += ": this is a key, not a name; use XKey.parse()"
+                said += ": this is a key, not a name; add it to the peers, or use XKey.parse()"
             raise UnknownKeyError(said)
         return found
 

@@ -110,7 +110,7 @@ def _peer(name: str, table: object, source: str) -> Peer:
 
 def _xkeys(table: dict[str, Any], where: str) -> tuple[XKey, ...]:
     if ("xkey" in table) == ("xkeys" in table):
-        raise ConfigurationError(f"{where}: expected either xkey or xkeys")
+        raise ConfigurationError(f"{where}: expected exactly one of xkey and xkeys")
     key = "xkey" if "xkey" in table else "xkeys"
     texts = [table["xkey"]] if key == "xkey" else _texts(table, "xkeys", where)
     if not texts or not all(isinstance(text, str) for text in texts):
