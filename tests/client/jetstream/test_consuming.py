@@ -13,6 +13,7 @@ import pytest
 
 from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.running import DEADLINE
+from tests.servers import needs_server
 from tests.transport.raw import frozen
 from xkeymsg.client.jetstream import consumer as consuming
 from xkeymsg.client.jetstream.acks import IN_PROGRESS
@@ -409,7 +410,10 @@ async def test_a_cancelled_consumer_leaves_nothing_running(jetstream_server: NAT
         {"ack_policy": "none"},
         {"deliver_subject": "x"},
         {"headers_only": True},
-        {"priority_groups": ["a"], "priority_policy": "overflow"},
+        pytest.param(
+            {"priority_groups": ["a"], "priority_policy": "overflow"},
+            marks=needs_server(2, 11, "a priority group"),
+        ),
     ],
     ids=lambda config: next(iter(config)),
 )
@@ -449,6 +453,7 @@ async def test_a_durable_is_asked_for_no_more_than_it_grants(
         await stage.until(lambda: b"last" in stage.handled)
 
 
+@needs_server(2, 11, "JetStream's API after a second reload")
 async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> None:
     users = """authorization {{ users = [{{ user: a, password: x, permissions: {{
         publish: {{ deny: [{denied}] }} }} }}] }}"""

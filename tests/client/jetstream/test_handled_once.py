@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, options
+from tests.servers import needs_server
 from xkeymsg.client.jetstream.acks import ACK
 from xkeymsg.client.jetstream.consumer import Consumer, Rejected
 from xkeymsg.client.jetstream.durables import DurableOptions
@@ -353,13 +354,17 @@ async def reset(stage: Stage) -> None:
     await stage.api.request("CONSUMER.RESET.S.d", {"seq": 1})
 
 
+needs_reset = needs_server(2, 14, "resetting a consumer")
+RESET = pytest.param(reset, marks=needs_reset)
+
+
 async def recreate(stage: Stage) -> None:
     config = (await stage.info())["config"]
     await stage.api.request("CONSUMER.DELETE.S.d")
     await stage.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": config})
 
 
-@pytest.mark.parametrize("rewind", [reset, recreate])
+@pytest.mark.parametrize("rewind", [RESET, recreate])
 @pytest.mark.parametrize("count", [1, 30])
 async def test_a_rewind_handles_everything_again(stage: Stage, rewind: Any, count: int) -> None:
     names = [b"%d" % number for number in range(count)]
@@ -376,7 +381,7 @@ async def test_a_rewind_handles_everything_again(stage: Stage, rewind: Any, coun
     assert not consumer.counts["drop"]
 
 
-@pytest.mark.parametrize("rewind", [reset, recreate])
+@pytest.mark.parametrize("rewind", [RESET, recreate])
 async def test_a_rewind_is_noticed_by_each_of_several_workers(
     stage: Stage, jetstream_server: NATSServer, rewind: Any
 ) -> None:
@@ -398,6 +403,7 @@ async def test_a_rewind_is_noticed_by_each_of_several_workers(
     assert Counter(stage.handled) == Counter(names * 2)
 
 
+@needs_reset
 async def test_within_a_new_scope_a_message_opens_once_again(stage: Stage) -> None:
     envelope = stage.seal(b"pay 100")
     await stage.send(envelope)
@@ -412,6 +418,7 @@ async def test_within_a_new_scope_a_message_opens_once_again(stage: Stage) -> No
     assert stage.handled == [b"pay 100"] * 2
 
 
+@needs_reset
 async def test_a_message_in_hand_at_a_reset_acknowledges_no_delivery_of_the_new_scope(
     stage: Stage,
 ) -> None:
@@ -449,6 +456,7 @@ async def test_a_message_in_hand_at_a_reset_acknowledges_no_delivery_of_the_new_
     assert [scope.told for scope in scopes] == [[("handled", b"one")]] * 2
 
 
+@needs_reset
 async def test_what_fails_after_a_reset_is_not_tried_twice_for_it(stage: Stage) -> None:
     """A handler of the old scope that fails has nobody to ask for another delivery."""
     gate, calls = asyncio.Event(), 0

@@ -8,7 +8,7 @@ from xkeymsg.client.jetstream.durables import Durable
 from xkeymsg.client.jetstream.restarts import Restarts
 
 FIRST = "2026-01-01T00:00:00.123456789Z"
-SECOND = "2026-01-01T00:00:00.123456790Z"
+SECOND = "2026-01-01T00:00:01.123456789Z"
 
 
 def durable(created: str = FIRST, delivered: int = 0, max_ack_pending: int = 1000) -> Durable:
@@ -60,6 +60,19 @@ def test_it_may_not_have_lost_more_than_may_be_pending(left: int) -> None:
 
 def test_a_count_that_was_lost_altogether_is_a_restart() -> None:
     assert counted(1, 5).learn(durable(delivered=0), interrupted=True)
+
+
+def test_an_old_server_that_restarts_shows_a_slightly_later_creation() -> None:
+    later = "2026-01-01T00:00:00.123663373Z"
+    restarts = counted(1, 20)
+
+    assert not restarts.learn(durable(later, delivered=20), interrupted=True)
+    assert restarts.learn(durable(FIRST, delivered=20))
+
+
+@pytest.mark.parametrize("other", ["2026-01-01T00:00:00.134456790Z", "no time", ""])
+def test_after_an_interruption_another_creation_is_a_restart(other: str) -> None:
+    assert counted(1, 20).learn(durable(other, delivered=20), interrupted=True)
 
 
 def test_a_second_interruption_gives_no_more_room_than_the_first() -> None:

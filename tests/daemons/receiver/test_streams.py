@@ -20,6 +20,7 @@ from tests.daemons.receiver.conftest import (
     store,
 )
 from tests.running import DEADLINE, Program, run, until
+from tests.servers import needs_server
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.keys import XKeyPair
 from xkeymsg.sealer import Sealer
@@ -232,6 +233,7 @@ def data(bob: Program) -> list[str]:
     return [json.loads(line)["data"] for line in bob.output()]
 
 
+@needs_server(2, 14, "resetting a consumer")
 async def test_a_durable_that_is_reset_delivers_everything_again_also_to_another_key(
     stream_stage: Stage,
 ) -> None:

@@ -27,6 +27,7 @@ __all__ = (
     "PubAck",
     "Stored",
     "check_name",
+    "milliseconds",
     "parse_answer",
     "parse_puback",
 )
@@ -123,7 +124,7 @@ def _parse_stored(message: object) -> Stored:
             try:
                 block = base64.b64decode(str(rest.get("hdrs", "")), validate=True)
                 content = base64.b64decode(str(rest.get("data", "")), validate=True)
-                stored_ms = _milliseconds(time)
+                stored_ms = milliseconds(time)
             except (binascii.Error, ValueError):
                 pass
             else:
@@ -132,8 +133,12 @@ def _parse_stored(message: object) -> Stored:
     raise DeliveryError("JetStream's reply is not a valid stored message")
 
 
-def _milliseconds(time: str) -> int:
-    """Parse an RFC 3339 time with up to nanoseconds, which Python 3.11 does not support."""
+def milliseconds(time: str) -> int:
+    """Return the milliseconds since 1970 of an RFC 3339 time, which may have nanoseconds.
+
+    Raises:
+        ValueError: If it is not one.
+    """
     match = _SECONDS.fullmatch(time)
     if match is None:
         raise ValueError

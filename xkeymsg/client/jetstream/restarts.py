@@ -14,6 +14,10 @@ must not be handled again because of that. It takes an interruption, after which
 looked up before messages are requested: a count that is at most `max_ack_pending` behind continues
 from there.
 
+A nats-server before 2.12 stores a time of creation that is a fraction of a millisecond later than
+the one in its first reply; its next process reports the stored one. After an interruption, times
+within 10 ms are therefore equal.
+
 The count usually shows a restart first. The time of creation is then taken from the next reply.
 """
 
@@ -21,12 +25,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from xkeymsg.client.jetstream.api import milliseconds
 from xkeymsg.client.jetstream.durables import Durable
 
 __all__ = ("Restarts",)
 
 _PENDING: Final = 1000
 """The tolerance if `max_ack_pending` is unlimited."""
+_CREATED_MS: Final = 10
+"""The tolerance for the time of creation."""
 
 
 class Restarts:
@@ -47,7 +54,9 @@ class Restarts:
         """
         tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
         lost = interrupted and durable.delivered < self._last
-        restart = self._created not in (None, durable.created)
+        restart = self._created is not None and self._created != durable.created
+        if restart and interrupted:
+            restart = not _about(self._created or "", durable.created)
         restart |= lost and not 0 < durable.delivered >= self._greatest - tolerated
         self._created = durable.created
         if restart:
@@ -64,3 +73,11 @@ class Restarts:
         self._greatest = max(number, self._greatest)
         self._last = number
         return restart
+
+
+def _about(left: str, right: str) -> bool:
+    """Return whether two times are equal within the tolerance."""
+    try:
+        return abs(milliseconds(left) - milliseconds(right)) <= _CREATED_MS
+    except ValueError:
+        return False
