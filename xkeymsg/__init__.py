@@ -1,23 +1,29 @@
 """End-to-end message encryption for NATS: only the named recipients can read a message.
 
-    >>> from xkeymsg import XKeyPair
+    >>> from xkeymsg import Opener, Sealer, XKeyPair
     >>> alice, bob, eve = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()
-    >>> sealed = alice.seal(b"Hello Secure World", bob.public)
-    >>> bob.open(sealed, alice.public)
-    b'Hello Secure World'
-    >>> eve.open(sealed, alice.public)
+    >>> sealed = Sealer(alice).seal(b"Hello", to=[bob.public], subject="orders.new")
+    >>> opener = Opener(bob, senders={alice.public})
+    >>> opener.open(sealed, subject="orders.*").data
+    b'Hello'
+    >>> Opener(eve, senders={alice.public}).open(sealed, subject="orders.*")
     Traceback (most recent call last):
     ...
-    xkeymsg.errors.AuthenticationError: authentication failed: the message was ...
+    xkeymsg.errors.NotARecipientError: sealed to 1 other recipient(s), not to a key held here
 
-`str(bob.public)` is a NATS xkey `X…`; `bob.seed()` is its seed `SX…`, for every nkeys library.
+`connect` seals and opens over NATS. `str(bob.public)` is a NATS xkey `X…`; `bob.seed()` is its seed
+`SX…`, for every nkeys library. `xkv1` is the format of those libraries.
+
+What `__all__` lists is public, with the modules `xkeymsg.errors`, `xkeymsg.xkv1` and
+`xkeymsg.testing`; everything else is private. Every duration is a number of seconds, an `int` or a
+`float`. A payload is `bytes`, a `bytearray` or a `memoryview`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xkeymsg import errors
+from xkeymsg import errors, xkv1
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
@@ -26,7 +32,7 @@ from xkeymsg.errors import *
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
-from xkeymsg.limits import Limits
+from xkeymsg.limits import AtRest, Limits, Live, Stream
 from xkeymsg.models.annotations import Readers
 from xkeymsg.models.convert import document_of
 from xkeymsg.nkey import Signer, UserKey
@@ -52,6 +58,7 @@ __all__ = (
     "ANYONE",
     "WITHHELD",
     "Admission",
+    "AtRest",
     "Client",
     "ConnectOptions",
     "DurableOptions",
@@ -59,6 +66,7 @@ __all__ = (
     "Headers",
     "Keyring",
     "Limits",
+    "Live",
     "Message",
     "Opener",
     "Peer",
@@ -72,6 +80,7 @@ __all__ = (
     "Resolver",
     "Sealer",
     "Signer",
+    "Stream",
     "StreamPosition",
     "Subscription",
     "Trust",
@@ -83,6 +92,7 @@ __all__ = (
     "document_of",
     "read_seed",
     "write_seed",
+    "xkv1",
     *errors.__all__,
 )
 

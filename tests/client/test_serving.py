@@ -96,7 +96,8 @@ async def test_an_error_that_is_meant_to_be_one_is_the_answer(town: Town, told: 
     ("result", "reason"),
     [
         ("text", "internal"),
-        (bytearray(b"x"), "internal"),
+        ([120], "internal"),
+        ("", "internal"),
         (Reply("text"), "internal"),  # type: ignore[arg-type]
         (Reply(b"", {"xkm-error": "x"}), "internal"),
         (Reply(b"", {"a": 1}), "internal"),  # type: ignore[arg-type]
@@ -106,7 +107,8 @@ async def test_an_error_that_is_meant_to_be_one_is_the_answer(town: Town, told: 
     ],
     ids=[
         "text",
-        "bytearray",
+        "a list",
+        "no text",
         "text in it",
         "reserved",
         "no header",

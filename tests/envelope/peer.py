@@ -7,7 +7,7 @@ from unittest import mock
 
 from tests.envelope.cast import ALICE, BOB, FIELDS, NOW, PAYLOAD, opened_at
 from tests.reference import Only, Opened, Reader, RefusalError, open_envelope
-from xkeymsg import Opener, XKeyMsgError, opener
+from xkeymsg import AtRest, Opener, XKeyMsgError, opener
 
 
 class Outcome(NamedTuple):
@@ -37,7 +37,7 @@ def content_of(opened: Opened) -> object:
 
 
 def package(envelope: bytes, *, document: bool = False, reader: Opener | None = None) -> Outcome:
-    reader = reader or Opener(BOB, {ALICE.public}, replay="file")
+    reader = reader or Opener(BOB, {ALICE.public}, replay=AtRest())
     try:
         message = opened_at(reader, NOW, envelope, FIELDS if document else PAYLOAD)
     except XKeyMsgError as error:
@@ -46,7 +46,7 @@ def package(envelope: bytes, *, document: bool = False, reader: Opener | None = 
     return Outcome("opened", content=content)
 
 
-SEASONED: Final = Opener(BOB, {ALICE.public}, replay="file")
+SEASONED: Final = Opener(BOB, {ALICE.public}, replay=AtRest())
 """An opener that caches keys of all messages opened in this process."""
 
 

@@ -36,6 +36,7 @@ from tests.reference.encoding import array, binary
 from xkeymsg import (
     ANYONE,
     Admission,
+    AtRest,
     Keyring,
     Limits,
     Opener,
@@ -74,7 +75,7 @@ KEYRINGS: Final[tuple[XKeyPair | Keyring, ...]] = (
     Keyring(BOB, user=BOB_USER.public),
     Keyring(CAROL, retired=[BOB, DAVE]),
     Keyring(DAVE, retired=[CAROL, BOB], user=BOB_USER.public),
-    Keyring(BOB, retired=[CAROL], user=BOB_USER.public, without_user=False),
+    Keyring(BOB, retired=[CAROL], user=BOB_USER.public, accept_unbound=False),
 )
 LIMITS: Final = (Limits(), Limits(envelope=600), Limits(recipients=3), Limits(parts=1, views=1))
 
@@ -163,7 +164,7 @@ class Readers:
                 judged(self.old, envelope, document=False, senders=senders)
 
     def new(self) -> Opener:
-        return Opener(self.keys, self.trust, replay="file", limits=self.limits)
+        return Opener(self.keys, self.trust, replay=AtRest(), limits=self.limits)
 
     def agreed(self, envelope: bytes, verdict: int = 0, by: int = 0) -> Verdict:
         self.trust.verdict = VERDICTS[verdict]

@@ -142,7 +142,7 @@ def test_headers_and_content_type_are_for_every_reader(padding: bool, document: 
     envelope = seal(
         document, POLICY, READERS, Sealer(ALICE, padding=padding),
         headers=[("trace", "1"), ("trace", "2")], content_type="application/fhir+json",
-        expires=timedelta(hours=1), revision=7,
+        expires=3600, revision=7,
     )  # fmt: skip
     for own in (BOB, CAROL):
         found = seen(opener(own), envelope)

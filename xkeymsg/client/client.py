@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
 from typing import Any, Final, Literal, overload
 
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
@@ -30,6 +30,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.limits import AtRest, Live
 from xkeymsg.opener import View
 from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
@@ -108,13 +109,13 @@ class Client:
     async def publish(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         headers: Headers = (),
         clear_headers: Mapping[str, str] | None = None,
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
     ) -> None:
         """Seal a message and pass it to the connection; `flush` waits until the server has it.
 
@@ -128,7 +129,7 @@ class Client:
             headers: Sealed headers.
             clear_headers: Headers in plaintext, visible to everyone.
             content_type: A media type, sealed.
-            expires: How long from now the message may be opened.
+            expires: How many seconds from now the message may be opened.
 
         Raises:
             UnknownKeyError: If a name is unknown; nothing is sealed.
@@ -165,7 +166,7 @@ class Client:
         headers: Headers = (),
         clear_headers: Mapping[str, str] | None = None,
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
     ) -> None:
         """Seal a document, of which each reader can open its view, and pass it to the connection.
 
@@ -227,8 +228,7 @@ class Client:
         subjects: str | Iterable[str] | None = ...,
         match_wire: bool = ...,
         formats: Iterable[Format] = ...,
-        replay: Literal["live", "file"] = ...,
-        max_age: timedelta | None = ...,
+        replay: Live | AtRest = ...,
         require_signature: bool = ...,
         max_messages: int = ...,
         max_bytes: int = ...,
@@ -245,8 +245,7 @@ class Client:
         subjects: str | Iterable[str] | None = ...,
         match_wire: bool = ...,
         formats: Iterable[Format] = ...,
-        replay: Literal["live", "file"] = ...,
-        max_age: timedelta | None = ...,
+        replay: Live | AtRest = ...,
         require_signature: bool = ...,
         max_messages: int = ...,
         max_bytes: int = ...,
@@ -262,8 +261,7 @@ class Client:
         subjects: str | Iterable[str] | None = None,
         match_wire: bool = False,
         formats: Iterable[Format] = ("xkm1",),
-        replay: Literal["live", "file"] = "live",
-        max_age: timedelta | None = None,
+        replay: Live | AtRest = Live(),
         require_signature: bool = False,
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
@@ -286,8 +284,7 @@ class Client:
             formats: The accepted formats. `"xkv1"` must be requested explicitly, for keys that
                 trust admits to it: it has no subject, time or replay protection, and
                 `message.subject` is what the broker claims.
-            replay: `"live"`; or `"file"`, which checks neither age nor repetition.
-            max_age: The maximum age of a message on arrival; `Limits.max_age` by default.
+            replay: `Live()`; or `AtRest()`, which checks neither age nor repetition.
             require_signature: Whether to refuse messages not signed by the sender's user.
             max_messages: How many messages may be buffered.
             max_bytes: How many bytes of messages may be buffered.
@@ -303,7 +300,6 @@ class Client:
             match_wire=match_wire,
             formats=formats,
             replay=replay,
-            max_age=max_age,
             require_signature=require_signature,
         )
         return Subscription(
@@ -322,7 +318,7 @@ class Client:
     async def request(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         timeout: float = 5.0,
@@ -359,7 +355,7 @@ class Client:
     async def request_many(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         timeout: float = 5.0,
@@ -397,7 +393,7 @@ class Client:
     async def respond(
         self,
         message: Message,
-        data: bytes,
+        data: Buffer,
         *,
         headers: Headers = (),
         content_type: str | None = None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
+from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.client.trust import ClientTrust, To
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
@@ -116,14 +116,14 @@ class Outgoing:
     def payload(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         to: tuple[XKey | Recipient, ...],
         *,
         room: Room,
         headers: Headers = (),
         own: tuple[tuple[str, str], ...] = (),
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
     ) -> bytes:
         """Seal a payload.
 
@@ -135,14 +135,13 @@ class Outgoing:
             headers: The application's headers.
             own: Our own headers, with reserved names.
             content_type: A media type.
-            expires: How long from now the message may be opened.
+            expires: How many seconds from now the message may be opened.
 
         Raises:
             PayloadTooLargeError: If the envelope would exceed `room`; nothing is sealed.
             XKeyMsgError: As `Sealer.seal`.
         """
-        if type(data) is not bytes:
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        data = as_bytes("data", data)
         sealer, revision = self.sealer(), self._client_trust.revision
         pairs = pairs_of(headers) if headers else []
         headers = TransportHeaders((*own, *pairs)) if own else pairs
@@ -173,7 +172,7 @@ class Outgoing:
         room: Room,
         headers: Headers = (),
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
     ) -> bytes:
         """Seal a document.
 

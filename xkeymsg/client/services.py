@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
+from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.client.replies import Replies, Reply
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.subscription import Subscription
@@ -17,7 +18,7 @@ from xkeymsg.refusals import bare
 
 __all__ = ("Handler", "Service")
 
-Handler = Callable[[Message], Awaitable[bytes | Reply | None]]
+Handler = Callable[[Message], Awaitable[Buffer | Reply | None]]
 """Called with a request; its result is the reply, None an empty one."""
 
 _INTERNAL: Final = "internal"
@@ -119,11 +120,9 @@ class Service:
         """Run the handler; no exception except KeyboardInterrupt ends the service."""
         try:
             result = await self._handler(message)
-            if result is None or type(result) is bytes:
-                return Reply(result or b"")
-            if isinstance(result, Reply) and type(result.data) is bytes:
-                return result
-            raise TypeError(f"a handler must return bytes or a Reply, not {type(result).__name__}")  # noqa: TRY301
+            if not isinstance(result, Reply):
+                result = Reply() if result is None else Reply(result)
+            return result._replace(data=as_bytes("a reply", result.data))
         except KeyboardInterrupt:
             raise
         except ServiceError as error:

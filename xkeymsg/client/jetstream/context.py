@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import timedelta
 from typing import Any, Final, Literal
 
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
@@ -21,7 +21,7 @@ from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.errors import ConfigurationError, MalformedError
-from xkeymsg.limits import Limits
+from xkeymsg.limits import Limits, Stream
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
 
@@ -63,7 +63,7 @@ class JetStream:
     async def publish(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         clear_headers: Mapping[str, str] | None = None,
@@ -104,7 +104,7 @@ class JetStream:
     async def publish_async(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         clear_headers: Mapping[str, str] | None = None,
@@ -192,7 +192,7 @@ class JetStream:
         subjects: str | Iterable[str] = ">",
         documents: bool = False,
         match_wire: bool = False,
-        max_age: timedelta | None = None,
+        replay: Stream = Stream(),
         require_signature: bool = False,
         create: DurableOptions | None = None,
         on_missing: Literal["error", "recreate"] = "error",
@@ -220,7 +220,8 @@ class JetStream:
                 on `message.subject` instead of the broker.
             documents: Whether the messages are documents.
             match_wire: Whether the subject on the wire must be the sealed one.
-            max_age: How long before it was stored a message may have been sealed.
+            replay: The replay policy; its `max_age` is how many seconds before it was stored a
+                message may have been sealed.
             require_signature: Whether to refuse messages not signed by the sender's user.
             create: Options to create the durable with if it does not exist; otherwise that is an
                 error.
@@ -258,7 +259,7 @@ class JetStream:
                 subjects=accepted,
                 documents=documents,
                 match_wire=match_wire,
-                max_age=max_age,
+                replay=replay,
                 require_signature=require_signature,
             )
 
