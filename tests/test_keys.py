@@ -242,7 +242,7 @@ class TestPairKeys:
         pair = XKeyPair.generate()
         for number in range(1100):
             xkv1.seal(b"", key=pair, to=XKey(little(2 + number)))
-        assert pair._pair_key.cache_info().currsize == 1024  # type: ignore[attr-defined]
+        assert pair._pair_key.cache_info().currsize == 1024
 
     def test_are_right_from_many_threads(self) -> None:
         pair, wrong = XKeyPair.generate(), list[Exception]()

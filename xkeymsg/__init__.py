@@ -28,7 +28,42 @@ from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
-from xkeymsg.errors import *
+from xkeymsg.errors import (
+    AmbiguousNameError,
+    AuthenticationError,
+    BadKeyError,
+    CommitmentError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    ContentTypeError,
+    DeliveryError,
+    EnvelopeError,
+    ExpiredError,
+    FieldAmbiguousError,
+    FieldDeniedError,
+    KeyFormatError,
+    KeyStoreError,
+    LimitExceededError,
+    MalformedError,
+    NotARecipientError,
+    OpenError,
+    PayloadTooLargeError,
+    PolicyError,
+    ReplayError,
+    SenderNotAdmittedError,
+    ServiceError,
+    SessionClonedError,
+    SignatureInvalidError,
+    SignatureMissingError,
+    StaleError,
+    SubjectMismatchError,
+    TransportError,
+    TrustError,
+    UnknownKeyError,
+    UnsupportedVersionError,
+    XKeyMsgError,
+)
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
@@ -47,10 +82,17 @@ from xkeymsg.trust.stores.peers_file import PeersFile
 if TYPE_CHECKING:
     from xkeymsg.client.client import Client
     from xkeymsg.client.connect import connect
+    from xkeymsg.client.jetstream.api import PubAck
+    from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Reject
+    from xkeymsg.client.jetstream.context import JetStream
     from xkeymsg.client.jetstream.durables import DurableOptions
     from xkeymsg.client.jetstream.failures import FailurePolicy
+    from xkeymsg.client.prepared_route import PreparedRoute
     from xkeymsg.client.replies import Reply
+    from xkeymsg.client.services import Service
+    from xkeymsg.client.stats import Stats, Where
     from xkeymsg.client.subscription import Subscription
+    from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
 
 __version__ = "0.1.0"
@@ -58,51 +100,105 @@ __all__ = (
     "ANYONE",
     "WITHHELD",
     "Admission",
+    "AmbiguousNameError",
     "AtRest",
+    "AuthenticationError",
+    "BadKeyError",
     "Client",
+    "CommitmentError",
+    "ConfigurationError",
+    "ConflictError",
     "ConnectOptions",
+    "ConnectionFailedError",
+    "Consumer",
+    "ConsumerEvent",
+    "ContentTypeError",
+    "DeliveryError",
     "DurableOptions",
+    "EnvelopeError",
+    "Event",
+    "ExpiredError",
     "FailurePolicy",
+    "FieldAmbiguousError",
+    "FieldDeniedError",
     "Headers",
+    "JetStream",
+    "KeyFormatError",
+    "KeyStoreError",
     "Keyring",
+    "LimitExceededError",
     "Limits",
     "Live",
+    "MalformedError",
     "Message",
+    "NotARecipientError",
+    "OpenError",
     "Opener",
+    "PayloadTooLargeError",
     "Peer",
     "Peers",
     "PeersFile",
     "Policy",
+    "PolicyError",
+    "PreparedRoute",
+    "PubAck",
     "Readers",
     "Recipient",
+    "Reject",
+    "ReplayError",
     "ReplayState",
     "Reply",
     "Resolver",
     "Sealer",
+    "SenderNotAdmittedError",
+    "Service",
+    "ServiceError",
+    "SessionClonedError",
+    "SignatureInvalidError",
+    "SignatureMissingError",
     "Signer",
+    "StaleError",
+    "Stats",
     "Stream",
     "StreamPosition",
+    "SubjectMismatchError",
     "Subscription",
+    "TransportError",
     "Trust",
+    "TrustError",
+    "UnknownKeyError",
+    "UnsupportedVersionError",
     "UserKey",
     "View",
+    "Where",
     "XKey",
+    "XKeyMsgError",
     "XKeyPair",
     "connect",
     "document_of",
+    "errors",
     "read_seed",
     "write_seed",
     "xkv1",
-    *errors.__all__,
 )
 
 _OVER_NATS = {
     "Client": "client.client",
     "ConnectOptions": "transport.options",
+    "Consumer": "client.jetstream.consumer",
+    "ConsumerEvent": "client.jetstream.consumer",
     "DurableOptions": "client.jetstream.durables",
+    "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",
+    "JetStream": "client.jetstream.context",
+    "PreparedRoute": "client.prepared_route",
+    "PubAck": "client.jetstream.api",
+    "Reject": "client.jetstream.consumer",
     "Reply": "client.replies",
+    "Service": "client.services",
+    "Stats": "client.stats",
     "Subscription": "client.subscription",
+    "Where": "client.stats",
     "connect": "client.connect",
 }
 
@@ -116,3 +212,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"xkeymsg.{_OVER_NATS[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """List what is public, for completion."""
+    return sorted((*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"))

@@ -1,4 +1,4 @@
-"""Arguments of public functions: payloads, and durations.
+"""Arguments of public functions: payloads, durations, and objects that do not change.
 
 A payload is `bytes`, a `bytearray` or a `memoryview`. Every duration is a number of seconds, an
 `int` or a `float`; there is no other unit.
@@ -6,9 +6,12 @@ A payload is `bytes`, a `bytearray` or a `memoryview`. Every duration is a numbe
 
 from __future__ import annotations
 
-from xkeymsg.errors import ConfigurationError
+from typing import NoReturn
 
-__all__ = ("Buffer", "as_bytes", "milliseconds")
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import SafeRepr
+
+__all__ = ("Buffer", "Immutable", "as_bytes", "milliseconds")
 
 Buffer = bytes | bytearray | memoryview
 """A payload."""
@@ -42,3 +45,17 @@ def milliseconds(name: str, seconds: float) -> int:
     if not abs(seconds) < 2**53:  # NaN, too
         raise ConfigurationError(f"{name} must be a finite number of seconds")
     return round(seconds * 1000)
+
+
+class Immutable(SafeRepr):
+    """Base class of objects whose attributes are set once, in the constructor."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise AttributeError(f"{type(self).__name__} is immutable: create another one")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__} is immutable")

@@ -5,15 +5,15 @@ Every object here is immutable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NoReturn
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
+from xkeymsg.arguments import Immutable
 from xkeymsg.errors import BadKeyError, ConfigurationError, KeyFormatError
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 
 __all__ = ("Keyring", "Recipient", "XKey", "XKeyPair", "decode_user")
 
@@ -22,22 +22,7 @@ _PAIR_KEYS: Final = 1024
 changes its key with every message costs one X25519 each time, and no more memory."""
 
 
-class _Immutable(SafeRepr):
-    """Base class of objects whose attributes are set once, by `_set`."""
-
-    __slots__ = ()
-
-    def _set(self, **values: object) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
-
-    def __setattr__(self, name: str, value: object = None) -> NoReturn:
-        raise AttributeError(f"{type(self).__name__} is immutable: create another one")
-
-    __delattr__ = __setattr__
-
-
-class XKey(_Immutable):
+class XKey(Immutable):
     """A public curve key, of a recipient or a sender.
 
     `str()` returns its string `X…`, `bytes()` its 32 raw bytes. Keys are comparable and hashable,
@@ -61,7 +46,7 @@ class XKey(_Immutable):
             raise KeyFormatError(f"a raw key has 32 bytes, not {len(raw)}")
         if not primitives.is_safe_point(raw):
             raise KeyFormatError("the key is not a canonical point, or is of small order")
-        self._set(_raw=raw)
+        object.__setattr__(self, "_raw", raw)
 
     @classmethod
     @refusing
@@ -106,7 +91,7 @@ class XKey(_Immutable):
         return XKey, (self._raw,)
 
 
-class XKeyPair(_Immutable):
+class XKeyPair(Immutable):
     """A secret curve key with its public key.
 
     Only `seed()` returns the secret: `repr`, `str`, errors and logs show the public key, and
@@ -115,10 +100,6 @@ class XKeyPair(_Immutable):
     """
 
     __slots__ = ("_pair_key", "_secret", "public")
-    _pair_key: Callable[[bytes], bytes]
-    _secret: bytes
-    public: XKey
-    """The public key."""
 
     @refusing
     def __init__(self, secret: bytes) -> None:
@@ -132,13 +113,15 @@ class XKeyPair(_Immutable):
             raise TypeError(f"a raw secret key must be bytes, not {type(secret).__name__}")
         if len(secret) != primitives.KEY_SIZE:
             raise KeyFormatError(f"a raw secret key has 32 bytes, not {len(secret)}")
+        self._secret = secret
+        self.public = XKey(primitives.x25519_public(secret))
+        """The public key."""
 
         @lru_cache(maxsize=_PAIR_KEYS)
         def pair_key(peer: bytes) -> bytes:
             return primitives.box_pair_key(peer, secret)
 
-        public = XKey(primitives.x25519_public(secret))
-        self._set(_secret=secret, public=public, _pair_key=pair_key)
+        self._pair_key = pair_key
 
     @classmethod
     def generate(cls) -> XKeyPair:
@@ -219,7 +202,7 @@ def decode_user(text: str) -> bytes:
     return raw
 
 
-class Recipient(_Immutable):
+class Recipient(Immutable):
     """A public key, and the user for which it was resolved.
 
     The user's nkey is mixed into the keys of the envelope (spec, "Pair keys"): a message for user M
@@ -227,10 +210,6 @@ class Recipient(_Immutable):
     """
 
     __slots__ = ("_hash", "key", "user")
-    _hash: int
-    key: XKey
-    user: bytes
-    """The raw user key, or 32 zero bytes for a key without one."""
 
     @refusing
     def __init__(self, key: XKey, user: str | None = None) -> None:
@@ -242,8 +221,10 @@ class Recipient(_Immutable):
         """
         if not isinstance(key, XKey):
             raise TypeError(f"a recipient's key must be an XKey, not {type(key).__name__}")
-        raw = bytes(32) if user is None else decode_user(user)
-        self._set(key=key, user=raw, _hash=hash((bytes(key), raw)))
+        self.key = key
+        self.user = bytes(32) if user is None else decode_user(user)
+        """The raw user key, or 32 zero bytes for a key without one."""
+        self._hash = hash((bytes(key), self.user))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Recipient):
@@ -263,15 +244,10 @@ class Recipient(_Immutable):
         return Recipient, (self.key, self._user_text())
 
 
-class Keyring(_Immutable):
+class Keyring(Immutable):
     """A reader's keys: the active one, and retired ones that still open older messages."""
 
     __slots__ = ("accept_unbound", "active", "retired", "user")
-    active: XKeyPair
-    retired: tuple[XKeyPair, ...]
-    user: bytes | None
-    """The raw key of the user."""
-    accept_unbound: bool
 
     @refusing
     def __init__(
@@ -294,18 +270,14 @@ class Keyring(_Immutable):
             KeyFormatError: If `user` is not a public user key.
             TypeError: If a key is not an XKeyPair.
         """
-        keys = (active, *retired)
-        for pair in keys:
+        self.active = active
+        self.retired = tuple(retired)
+        for pair in (active, *self.retired):
             if not isinstance(pair, XKeyPair):
-                raise TypeError(
-                    f"a key of a keyring must be an XKeyPair, not {type(pair).__name__}"
-                )
-        self._set(
-            active=active,
-            retired=keys[1:],
-            user=None if user is None else decode_user(user),
-            accept_unbound=accept_unbound,
-        )
+                kind = type(pair).__name__
+                raise TypeError(f"a key of a keyring must be an XKeyPair, not {kind}")
+        self.user = None if user is None else decode_user(user)
+        self.accept_unbound = accept_unbound
 
     @classmethod
     def of(cls, keys: XKeyPair | Keyring) -> Keyring:

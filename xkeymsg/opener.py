@@ -210,6 +210,7 @@ class Opener(SafeRepr):
         Raises:
             NotARecipientError: If this reader may see no field.
             XKeyMsgError: As for `open`.
+            TypeError: As for `open`.
         """
         now_ms = now_ns() // 1_000_000
         return self._open(now_ms, envelope, _DOCUMENT, subject, senders, wire_subject, position)

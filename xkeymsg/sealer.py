@@ -147,7 +147,7 @@ class Sealer(SafeRepr):
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
-        contents = self._planner.payload(data, headers, content_type)
+        contents = self._planner.payload(data, self._planner.message_array(headers, content_type))
         recipients = self._planner.recipients(to)
         return self._seal_at(now_ns(), contents, recipients, subject, expires, revision, check_size)
 

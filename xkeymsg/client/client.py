@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, overload
 
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.outgoing import Room, check_subject, clear_block
+from xkeymsg.client.outgoing import check_subject
+from xkeymsg.client.publish import Publisher
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.replies import Prefix, Replies
 from xkeymsg.client.requests import Requests
@@ -28,7 +29,6 @@ from xkeymsg.errors import (
     DeliveryError,
     ServiceError,
 )
-from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import AtRest, Live
 from xkeymsg.opener import View
@@ -42,7 +42,7 @@ _RELOAD: Final = 1.0
 
 
 @safe_repr
-class Client:
+class Client(Publisher):
     """Publishes, subscribes, requests and replies with sealed messages; made by `connect`.
 
     Use it only in the event loop that it was made in. A cancelled call leaves the client usable:
@@ -59,9 +59,8 @@ class Client:
         on_error: OnError | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self._core, self._connection = core, connection
-        self._client_trust, self._outgoing = core.client_trust, core.outgoing
-        self._stats = Stats()
+        super().__init__(connection, core, Stats())
+        self._core = core
         self._events = Events(self._stats, on_error)
         self._on_event = on_event
         self._asking = Requests(
@@ -102,119 +101,6 @@ class Client:
     def state(self) -> Literal["connected", "reconnecting", "closed"]:
         """The state of the connection."""
         return self._connection.state
-
-    # --- publishing -------------------------------------------------------------------------------
-
-    @refusing
-    async def publish(
-        self,
-        subject: str,
-        data: Buffer,
-        *,
-        to: To,
-        headers: Headers = (),
-        clear_headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        expires: float | None = None,
-    ) -> None:
-        """Seal a message and pass it to the connection; `flush` waits until the server has it.
-
-        Waits up to the connection's `timeout` while disconnected.
-
-        Args:
-            subject: The subject to publish to; it is sealed, too.
-            data: The payload.
-            to: The recipients: names and permissions that trust resolves (`"bob"`, `"perm:audit"`),
-                keys, or several of these. Trust may add recipients of every message.
-            headers: Sealed headers.
-            clear_headers: Headers in plaintext, visible to everyone.
-            content_type: A media type, sealed.
-            expires: How many seconds from now the message may be opened.
-
-        Raises:
-            UnknownKeyError: If a name is unknown; nothing is sealed.
-            AmbiguousNameError: If a name matches more than one user.
-            PayloadTooLargeError: If it exceeds the server's limit; nothing is sealed.
-            MalformedError: If the subject or a header is invalid.
-            LimitExceededError: If there are too many recipients, or another limit is exceeded.
-            DeliveryError: If it could not be sent in time.
-            ConnectionFailedError: If the client is closed.
-            TypeError: If an argument has the wrong type.
-        """
-        block = self._block(clear_headers)
-        check_subject(subject)
-        envelope = self._outgoing.payload(
-            subject,
-            data,
-            self._client_trust.recipients(to),
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        await self._connection.publish(subject, envelope, headers=block)
-        self._stats.published += 1
-
-    @refusing
-    async def publish_document(
-        self,
-        subject: str,
-        document: Any,
-        *,
-        policy: Policy,
-        readers: Mapping[str, To] | None = None,
-        headers: Headers = (),
-        clear_headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        expires: float | None = None,
-    ) -> None:
-        """Seal a document, of which each reader can open its view, and pass it to the connection.
-
-        Args:
-            subject: As for `publish`.
-            document: As for `Sealer.seal_document`.
-            policy: Which permissions may read which field.
-            readers: The holders of each permission; by default those that trust resolves for
-                `perm:<permission>`. Recipients that trust adds to every message see everything.
-            headers: As for `publish`; every reader gets them.
-            clear_headers: As for `publish`.
-            content_type: As for `publish`.
-            expires: As for `publish`.
-
-        Raises:
-            FieldDeniedError: If no rule matches a field; nothing is sealed.
-            PolicyError: If a permission has no readers and is not in `allow_unread`.
-            XKeyMsgError: As `publish`.
-        """
-        block = self._block(clear_headers)
-        check_subject(subject)
-        envelope = self._outgoing.document(
-            subject,
-            document,
-            policy=policy,
-            readers=readers,
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        await self._connection.publish(subject, envelope, headers=block)
-        self._stats.published += 1
-
-    async def flush(self) -> None:
-        """Wait until the server has accepted, or refused, everything that was sent to it.
-
-        Raises:
-            DeliveryError: If the server refused something since the last call, if a connection was
-                lost before it had confirmed, or if it did not answer in time.
-            ConnectionFailedError: If the client is closed.
-        """
-        await self._connection.confirm()
-
-    def _block(self, clear_headers: Mapping[str, str] | None) -> bytes:
-        if not clear_headers:
-            return self._outgoing.block
-        return clear_block(self._outgoing.wire_headers, clear_headers)
 
     # --- subscribing ------------------------------------------------------------------------------
 
@@ -305,7 +191,7 @@ class Client:
         return Subscription(
             self._connection,
             scope,
-            self._events.also(on_error),
+            self._events.replaced(on_error),
             subject,
             queue=queue,
             max_messages=max_messages,
@@ -475,7 +361,7 @@ class Client:
         return Service(
             subscription,
             self._answering,
-            self._events.also(on_error),
+            self._events.replaced(on_error),
             handler,
             concurrency=concurrency,
             grace=grace,

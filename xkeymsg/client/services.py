@@ -12,6 +12,7 @@ from xkeymsg.client.replies import Replies, Reply
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.subscription import Subscription
 from xkeymsg.client.tasks import Background
+from xkeymsg.client.threads import check_handler
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError
 from xkeymsg.refusals import bare
@@ -44,8 +45,7 @@ class Service:
         grace: float,
         anyone: bool,
     ) -> None:
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        check_handler(handler)
         if concurrency < 1 or not grace >= 0:
             raise ConfigurationError("concurrency must be at least 1, and grace at least 0 seconds")
         self._subscription = subscription

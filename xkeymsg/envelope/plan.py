@@ -91,13 +91,10 @@ class Planner:
         self._identity = identity
         self._signed = signed
 
-    def payload(self, data: Buffer, headers: Headers, content_type: str | None) -> Contents:
-        """Return the type and content of the single part of a payload."""
-        contents = [(_PAYLOAD, data := as_bytes("data", data))]
-        if headers or content_type is not None:
-            array = self._message_array(headers, content_type)
-            if array is not None:
-                contents = [(_MESSAGE, array + data)]
+    def payload(self, data: Buffer, array: bytes | None) -> Contents:
+        """Return the type and content of the single part of a payload, with its message array."""
+        content = as_bytes("data", data)
+        contents = [(_PAYLOAD, content) if array is None else (_MESSAGE, array + content)]
         return self._padded(contents) if self._padding else contents
 
     def contents(
@@ -105,7 +102,7 @@ class Planner:
     ) -> Contents:
         """Return the type and content of each part, followed by the metadata if there is any."""
         contents = [(_FIELDS, part) for part in parts]
-        array = self._message_array(headers, content_type)
+        array = self.message_array(headers, content_type)
         if array is not None:
             contents.append((_METADATA, array))
         return self._padded(contents) if self._padding else contents
@@ -159,7 +156,8 @@ class Planner:
         expires_ms = None if expires is None else _expires_ms(created_ms, expires)
         return Attributes(revision, self._identity, expires_ms).encode()
 
-    def _message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
+    def message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
+        """Encode headers and a content type; without either, return None."""
         # Tested as a list: an empty iterator of headers would be true, but needs no message array.
         pairs = pairs_of(headers) if headers else []
         if pairs or content_type is not None:
