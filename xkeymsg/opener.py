@@ -180,7 +180,7 @@ class Opener(SafeRepr):
 
         Raises:
             XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
-                `outside` is the code that others may learn. It contains no plaintext.
+                `public_code` is what others may learn. It contains no plaintext.
             ConfigurationError: If neither the opener nor the call gives `senders`; or if
                 `Stream()` needs a position, or `AtRest()` has one.
             TypeError: If an argument has the wrong type.
@@ -279,7 +279,7 @@ class Opener(SafeRepr):
             message = reading.read(unlocked, self._limits)
             return self._release(now_ms, message, form, expected, wire_subject, position)
         except XKeyMsgError as error:
-            error.outside = "refused"  # the sender is proven
+            error.public_code = "refused"  # the sender is proven
             raise
 
     def _release(

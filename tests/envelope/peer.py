@@ -41,7 +41,7 @@ def package(envelope: bytes, *, document: bool = False, reader: Opener | None = 
     try:
         message = opened_at(reader, NOW, envelope, FIELDS if document else PAYLOAD)
     except XKeyMsgError as error:
-        return Outcome(error.code, error.outside)
+        return Outcome(error.code, error.public_code)
     content = message.content, message.content_type, message.headers.pairs
     return Outcome("opened", content=content)
 
@@ -56,7 +56,7 @@ def seasoned(envelope: bytes) -> Outcome:
         try:
             message = SEASONED.open(envelope, subject=">")
         except XKeyMsgError as error:
-            return Outcome(error.code, error.outside)
+            return Outcome(error.code, error.public_code)
     return Outcome("opened", content=(message.data, message.content_type, message.headers.pairs))
 
 

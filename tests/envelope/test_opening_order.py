@@ -212,7 +212,7 @@ def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         )
         with pytest.raises(BadKeyError) as caught:
             opener.open(envelope, subject=">")
-        assert caught.value.outside == "undecryptable"
+        assert caught.value.public_code == "undecryptable"
     assert caches(opener) == [{}, {}]
 
 

@@ -141,7 +141,7 @@ def judged(opener: Opener, envelope: bytes, *, document: bool, senders: Senders 
     try:
         opened = opener._open(NOW, envelope, form, ">", senders, None, None)
     except XKeyMsgError as error:
-        return Verdict(error.code, error.outside, str(error))
+        return Verdict(error.code, error.public_code, str(error))
     parts = opened.content, opened.content_type, opened.headers.pairs
     return Verdict("opened", content=(opened.head, opened.admitted, opened.signer, parts))
 

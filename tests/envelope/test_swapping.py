@@ -167,7 +167,9 @@ def outcome(envelope: bytes, own: XKeyPair = BOB) -> str:
     try:
         opener.open(envelope, subject=">")
     except XKeyMsgError as error:
-        return error.code if error.outside == "undecryptable" else f"{error.code} behind the wrap"
+        return (
+            error.code if error.public_code == "undecryptable" else f"{error.code} behind the wrap"
+        )
     return "opened"
 
 

@@ -83,7 +83,7 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
             whole = opener._open(vector.now, vector.envelope, PAYLOAD, *common)
             head, content = whole.head, whole.content
     except XKeyMsgError as error:
-        return Outcome(code=error.code, outside=error.outside)
+        return Outcome(code=error.code, outside=error.public_code)
     message_id = derive.message_id(head.sender, head.ephemeral, head.nonce)
     return Outcome(content=content, message_id=message_id)
 

@@ -132,7 +132,7 @@ def test_a_document_is_opened_as_one_and_a_payload_as_one() -> None:
     payload = SEALER.seal(b"{}", to=[BOB.public], subject=SUBJECT)
     with pytest.raises(ContentTypeError) as caught:
         opener(BOB).open_document(payload, subject=SUBJECT)
-    assert caught.value.outside == "refused"
+    assert caught.value.public_code == "refused"
 
 
 @pytest.mark.parametrize("padding", [False, True])

@@ -251,7 +251,7 @@ def _ours(
         return Verdict("opened", content=content), None
     except XKeyMsgError as error:
         pending = getattr(error, "pending", None) if error.code == "replay" else None
-        return Verdict(error.code, error.outside, pending), None
+        return Verdict(error.code, error.public_code, pending), None
 
 
 # --- one unit -------------------------------------------------------------------------------------
