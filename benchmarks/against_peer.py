@@ -40,7 +40,7 @@ class Side:
         ten = [XKeyPair.generate().public for _ in range(10)]
         self.operations: dict[str, _Batch] = {
             "open": self._opening(),
-            "open-live": self._opening(replay="live"),
+            "open-live": self._opening(live=True),
             "open-headers": self._opening(headers=_HEADERS, content_type=_TYPE),
             "open-subjects": self._opening_subjects(),
             "open-stream": self._opening_stream(),
@@ -56,11 +56,11 @@ class Side:
             for data in repeat(bytes(1024), n)
         ]
 
-    def _opener(self, replay: Any = "file") -> Opener:
-        return Opener(self._bob, senders={self._alice.public}, replay=replay)
+    def _opener(self, *, live: bool = False) -> Opener:
+        return Opener(self._bob, senders={self._alice.public}, replay=_policy(live=live))
 
-    def _opening(self, replay: str = "file", **sealing: Any) -> _Batch:
-        open_ = partial(self._opener(replay).open, subject=_SUBJECT)
+    def _opening(self, *, live: bool = False, **sealing: Any) -> _Batch:
+        open_ = partial(self._opener(live=live).open, subject=_SUBJECT)
         return lambda n: _timed(open_, self._envelopes(n, **sealing))
 
     def _opening_subjects(self) -> _Batch:
@@ -74,7 +74,7 @@ class Side:
         return lambda n: _timed(open_, [envelope() for _ in range(n)])
 
     def _opening_stream(self) -> _Batch:
-        opener = self._opener("live")
+        opener = self._opener(live=True)
 
         def handle(delivery: tuple[bytes, StreamPosition]) -> None:
             envelope, position = delivery
@@ -107,11 +107,18 @@ class Side:
         envelopes = [seal(document) for document in documents]
         self.operations["seal-documents"] = lambda n: _timed(_each(seal, documents), range(n))
         for role, several in pairs.items():
-            opener = Opener(several[0], senders={self._alice.public}, replay="file")
+            opener = Opener(several[0], senders={self._alice.public}, replay=_policy())
             open_ = partial(opener.open_document, subject=_DOCUMENTS)
             self.operations[f"open-{role}"] = partial(
                 _timed_documents, _each(open_, _openable(open_, envelopes))
             )
+
+
+def _policy(*, live: bool = False) -> Any:
+    """Return a replay policy; before 0.1.0, policies were strings."""
+    if hasattr(xkeymsg, "AtRest"):
+        return xkeymsg.Live() if live else xkeymsg.AtRest()
+    return "live" if live else "file"
 
 
 def _openable(open_: Callable[[bytes], object], envelopes: list[bytes]) -> list[bytes]:

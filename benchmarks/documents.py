@@ -23,7 +23,7 @@ from benchmarks.harness import Contender, repeated
 from benchmarks.promises import Figure, Table
 from benchmarks.report import AnyPromise, Promise, Report
 from benchmarks.schemes.jose import JOSERFC, JOSERFC_1PU
-from xkeymsg import Opener, Policy, Recipient, Sealer, XKeyPair, primitives
+from xkeymsg import AtRest, Opener, Policy, Recipient, Sealer, XKeyPair, primitives, xkv1
 from xkeymsg.envelope.plan import Sharing
 from xkeymsg.envelope.seal import seal_part, seal_view
 from xkeymsg.envelope.session import Audience, Session
@@ -96,7 +96,7 @@ class _World:
 
     def boxes(self, document: Document) -> list[bytes]:
         return [
-            self.sender.seal(data, reader)
+            xkv1.seal(data, key=self.sender, to=reader)
             for role in _ROLES
             if (data := self.dumped(document, role))
             for reader in self.readers[role]
@@ -186,7 +186,7 @@ def _sample(world: _World) -> Iterator[Contender]:
 
 
 def _opening(world: _World, role: str) -> Iterator[Contender]:
-    opener = Opener(world.pairs[role][0], senders={world.sender.public}, replay="file")
+    opener = Opener(world.pairs[role][0], senders={world.sender.public}, replay=AtRest())
     open_ = partial(opener.open_document, subject=_SUBJECT)
     texts, envelopes, contents = [], [], []
     for text, document in zip(world.texts["the set"], world.documents["the set"], strict=True):

@@ -1,8 +1,8 @@
 """xkm1: sealing one message for several recipients, and opening it as the last of them.
 
-- *xkeymsg* is warm: the session's first message to these recipients is behind it. Openers are those
-  of data at rest (`replay="file"`), so that one envelope opens again and again; the run "by policy"
-  says what remembering adds. *first message* makes a sealer, or an opener, for each message.
+- *xkeymsg* is warm: the session's first message to these recipients is behind it. Openers have
+  the policy `AtRest()`, so that one envelope opens again and again; the run "by policy" says what
+  remembering adds. *first message* makes a sealer, or an opener, for each message.
 - *xkv1* and *PyNaCl* seal one box for each recipient; the latter with a new `Box` each time.
 - pyrage, joserfc and jwcrypto do not authenticate the sender; *ECDH-1PU* does.
 - *bare* is the least that the same result can cost: one AEAD and one hash of the same library.
@@ -28,7 +28,7 @@ from benchmarks.schemes.boxes import BOXES
 from benchmarks.schemes.jose import JOSERFC, JOSERFC_1PU, JOSERFC_BY_KID, JWCRYPTO
 from benchmarks.schemes.ours import COLD, SUBJECT, WARM, XKV1
 from benchmarks.schemes.scheme import Operations, Scheme
-from xkeymsg import Opener, Sealer, XKeyPair, primitives
+from xkeymsg import AtRest, Opener, Sealer, XKeyPair, primitives
 
 __all__ = ("COUNTS", "OVERHEAD", "PROMISES", "USUAL", "suite", "title")
 
@@ -176,7 +176,7 @@ def _policies() -> Iterator[Contender]:
     pair, reader, data = XKeyPair.generate(), XKeyPair.generate(), bytes(USUAL)
     seal = partial(Sealer(pair).seal, data, to=[reader.public], subject=SUBJECT)
     live = Opener(reader, senders={pair.public})
-    file = Opener(reader, senders={pair.public}, replay="file")
+    file = Opener(reader, senders={pair.public}, replay=AtRest())
     same, new, remembered = _POLICIES
     yield Contender(name=same, batch=repeated(partial(file.open, seal(), subject=SUBJECT)))
     yield Contender(name=new, batch=_fresh(file, seal), warm_up=1000)

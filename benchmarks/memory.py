@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from benchmarks.report import Report
 from benchmarks.schemes.ours import SUBJECT
-from xkeymsg import Opener, Sealer, XKeyPair
+from xkeymsg import AtRest, Opener, Sealer, XKeyPair
 
 __all__ = ("memory",)
 
@@ -101,7 +101,7 @@ def _open_many() -> tuple[int, Callable[[], object]]:
 
 def _large(*, sealing: bool) -> tuple[int, Callable[[], object]]:
     pair, reader, data = XKeyPair.generate(), XKeyPair.generate(), bytes(1 << 20)
-    sealer, opener = Sealer(pair), Opener(reader, senders={pair.public}, replay="file")
+    sealer, opener = Sealer(pair), Opener(reader, senders={pair.public}, replay=AtRest())
     sealed = sealer.seal(data, to=[reader.public], subject=SUBJECT)
     opener.open(sealed, subject=SUBJECT)
     if sealing:

@@ -19,7 +19,7 @@ from benchmarks.harness import Contender, repeated
 from benchmarks.promises import Bound, Figure
 from benchmarks.report import Report
 from benchmarks.schemes.ours import SUBJECT
-from xkeymsg import ANYONE, Opener, Sealer, XKeyMsgError, XKeyPair, primitives
+from xkeymsg import ANYONE, AtRest, Opener, Sealer, XKeyMsgError, XKeyPair, primitives
 
 __all__ = ("PROMISES", "refusals")
 
@@ -82,7 +82,7 @@ def _refuse(opener: Opener, envelope: bytes) -> None:
 def _contenders() -> Iterator[Contender]:
     alice, bob, stranger = (XKeyPair.generate() for _ in range(3))
     data, to = bytes(1024), [bob.public]
-    file = Opener(bob, senders={alice.public}, replay="file")
+    file = Opener(bob, senders={alice.public}, replay=AtRest())
     genuine = Sealer(alice).seal(data, to=to, subject=SUBJECT)
     file.open(genuine, subject=SUBJECT)
     other = Sealer(stranger).seal(data, to=to, subject=SUBJECT)
@@ -98,7 +98,7 @@ def _contenders() -> Iterator[Contender]:
     live.open(genuine, subject=SUBJECT)
     yield Contender(name=_REPLAYED, batch=repeated(partial(_refuse, live, genuine)))
 
-    anyone = Opener(bob, senders=ANYONE, replay="file")
+    anyone = Opener(bob, senders=ANYONE, replay=AtRest())
     strangers = itertools.cycle([_of_a_stranger() for _ in range(_NEW)])
     yield Contender(name=_ANYONE, batch=repeated(lambda: _refuse(anyone, next(strangers))))
 

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from benchmarks.harness import gc_off
-from xkeymsg import XKey, XKeyPair
+from xkeymsg import XKey, XKeyPair, xkv1
 
 _TIMEOUT = 60.0
 
@@ -41,7 +41,9 @@ async def publisher(client: Client, recipient: XKey) -> None:
     header = {"sender": str(keys.public)}
 
     async def sealed(data: bytes) -> None:
-        await client.publish("benchmark.sealed", keys.seal(data, recipient), headers=header)
+        await client.publish(
+            "benchmark.sealed", xkv1.seal(data, key=keys, to=recipient), headers=header
+        )
 
     async def with_header(data: bytes) -> None:
         await client.publish("benchmark.header", data, headers=header)
@@ -101,7 +103,7 @@ async def receiver(client: Client) -> None:
 
     async def sealed(message: Msg) -> None:
         assert message.headers is not None
-        keys.open(message.data, XKey.parse(message.headers["sender"]))
+        xkv1.open(message.data, key=keys, sender=XKey.parse(message.headers["sender"]))
         countdown.count()
 
     async def with_header(message: Msg) -> None:

@@ -22,7 +22,7 @@ from benchmarks.foreign import foreign_peers
 from benchmarks.harness import Contender, once_each, repeated
 from benchmarks.peer import Peer
 from benchmarks.report import Promise, Report, human
-from xkeymsg import XKey, XKeyPair
+from xkeymsg import XKey, XKeyPair, xkv1
 
 __all__ = ("PROMISES", "suite")
 
@@ -59,10 +59,10 @@ def _seal(size: int, peers: dict[str, Peer]) -> Iterator[Contender]:
     key = bindings.crypto_box_beforenm(bytes(public), bytes(private))
     data, seed, nonce = bytes(size), ours.seed(), bytes(24)
 
-    yield Contender(name=_WARM, batch=repeated(partial(ours.seal, data, peer)))
+    yield Contender(name=_WARM, batch=repeated(partial(xkv1.seal, data, key=ours, to=peer)))
     yield Contender(
         name=_COLD,
-        batch=once_each(lambda: partial(XKeyPair.from_seed(seed).seal, data, peer)),
+        batch=once_each(lambda: partial(xkv1.seal, data, key=XKeyPair.from_seed(seed), to=peer)),
     )
     yield Contender(
         name=_BARE,
@@ -78,14 +78,16 @@ def _open(size: int, peers: dict[str, Peer]) -> Iterator[Contender]:
     private, public = PrivateKey.generate(), PrivateKey.generate().public_key
     key = bindings.crypto_box_beforenm(bytes(public), bytes(private))
     data, seed, nonce = bytes(size), ours.seed(), bytes(24)
-    sealed, sender = peer.seal(data, ours.public), peer.public
+    sealed, sender = xkv1.seal(data, key=peer, to=ours.public), peer.public
     boxed = bytes(Box(private, public).encrypt(data))
     bare = bindings.crypto_box_easy_afternm(data, nonce, key)
 
-    yield Contender(name=_WARM, batch=repeated(partial(ours.open, sealed, sender)))
+    yield Contender(name=_WARM, batch=repeated(partial(xkv1.open, sealed, key=ours, sender=sender)))
     yield Contender(
         name=_COLD,
-        batch=once_each(lambda: partial(XKeyPair.from_seed(seed).open, sealed, sender)),
+        batch=once_each(
+            lambda: partial(xkv1.open, sealed, key=XKeyPair.from_seed(seed), sender=sender)
+        ),
     )
     yield Contender(
         name=_BARE,

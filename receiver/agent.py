@@ -11,6 +11,7 @@ from types import FrameType
 import anyio
 
 from receiver.printer import Printer
+from xkeymsg import xkv1
 from xkeymsg.daemons.common.terminal import describe, quote, say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.envelope.frame import MAGIC
@@ -94,7 +95,7 @@ class _Reader:
         if hint is None:
             raise MalformedError("the header 'sender' with the sender's key is missing")
         sender = XKey.parse(hint)
-        return message.subject_text, sender, self._pair.open(message.data, sender)
+        return message.subject_text, sender, xkv1.open(message.data, key=self._pair, sender=sender)
 
 
 @contextmanager

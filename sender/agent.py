@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xkeymsg import xkv1
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
@@ -44,7 +45,7 @@ async def send(
     if xkm1:
         sealed = Sealer(pair).seal(data, to=recipients, subject=subject)
     else:
-        sealed = pair.seal(data, recipients[0])
+        sealed = xkv1.seal(data, key=pair, to=recipients[0])
     async with open_link(options) as link:
         await link.publish(subject, sealed, headers=headers)
         await link.confirm()

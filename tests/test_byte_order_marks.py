@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.envelope.cast import ALICE, BOB
-from xkeymsg import Peers, Policy, XKeyMsgError, XKeyPair, read_seed
+from xkeymsg import Peers, Policy, XKeyMsgError, read_seed, xkv1
 from xkeymsg.cli.documents import read_document
 from xkeymsg.cli.peers_text import with_peer
 from xkeymsg.cli.policy import _read
@@ -160,5 +160,5 @@ def test_bytes_that_are_no_text_stay_as_they_are() -> None:
     assert without_mark(mark + mark) == mark
     assert without_mark(mark[:2]) == mark[:2]
     assert json.loads(decode_text(mark + b"1")) == 1
-    message = XKeyPair.open(BOB, ALICE.seal(mark + b"x", BOB.public), ALICE.public)
-    assert message == mark + b"x"
+    box = xkv1.seal(mark + b"x", key=ALICE, to=BOB.public)
+    assert xkv1.open(box, key=BOB, sender=ALICE.public) == mark + b"x"

@@ -16,9 +16,11 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"xkeymsg.shown", "xkeymsg.text"},
     {"xkeymsg.errors"},
+    {"xkeymsg.arguments"},
     {"xkeymsg.limits", "xkeymsg.spelling", "xkeymsg.refusals"},
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
     {"xkeymsg.keys", "xkeymsg.files", "xkeymsg.misuse"},
+    {"xkeymsg.xkv1"},
     {"xkeymsg.envelope"},
     {"xkeymsg.fields.pattern", "xkeymsg.fields.values"},
     {"xkeymsg.models.annotations", "xkeymsg.places"},
@@ -34,7 +36,7 @@ LAYERS = [
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
     {"xkeymsg.__main__"},
 ]
-PURE_BELOW = 13  # up to and with trust
+PURE_BELOW = 15  # up to and with trust
 IMPURE_BY_DUTY = (
     "xkeymsg.trust.stores.",
     "xkeymsg.ambient.",

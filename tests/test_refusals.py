@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pydantic
 import pytest
 
 from xkeymsg import (
+    AtRest,
     Keyring,
     Limits,
     Message,
@@ -36,6 +37,7 @@ from xkeymsg import (
     document_of,
     read_seed,
     write_seed,
+    xkv1,
 )
 from xkeymsg.client.refusals import refusing as client_refusing
 from xkeymsg.client.stats import Where
@@ -222,7 +224,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "seal with a reserved header": lambda: seal(headers={"xkm-a": CANARY}),
     "seal with too many headers": lambda: seal(headers=[("a", CANARY)] * 2000),
     "seal with a header of no text": lambda: seal(headers={"a": CANARY, "b": "\ud800"}),
-    "seal what has expired": lambda: seal(expires=timedelta(0)),
+    "seal what has expired": lambda: seal(expires=0),
     "seal with padding": lambda: Sealer(ALICE, padding=True).seal(
         CANARY.encode(), to=[BOB.public], subject=""
     ),
@@ -259,9 +261,11 @@ CALLS: dict[str, Callable[[], object]] = {
     "a view in a dataclass": lambda: view().into(Plain),
     "a view in a model of pydantic": lambda: view().into(Strict),
     # xkv1
-    "open xkv1 of another": lambda: BOB.open(ALICE.seal(CANARY.encode(), EVE.public), ALICE.public),
-    "open xkv1 cut short": lambda: BOB.open(b"xkv1", ALICE.public),
-    "open no xkv1": lambda: BOB.open(sealed(), ALICE.public),
+    "open xkv1 of another": lambda: xkv1.open(
+        xkv1.seal(CANARY.encode(), key=ALICE, to=EVE.public), key=BOB, sender=ALICE.public
+    ),
+    "open xkv1 cut short": lambda: xkv1.open(b"xkv1", key=BOB, sender=ALICE.public),
+    "open no xkv1": lambda: xkv1.open(sealed(), key=BOB, sender=ALICE.public),
     # JSON
     "a document that is not JSON": lambda: parse_document(f'{{"a": "{CANARY}"'.encode()),
     "a document with a name twice": lambda: parse_document(
@@ -301,7 +305,7 @@ def creds(seed: str) -> str:
 
 
 def surrogate() -> Message:
-    reader = Opener(BOB, {ALICE.public}, replay="file")
+    reader = Opener(BOB, {ALICE.public}, replay=AtRest())
     message = reader.open_document(sealed_document({"a": CANARY}), subject="a")
     message.document = {"a": CANARY, "b": float("nan")}
     return message
@@ -311,7 +315,7 @@ MISUSE: dict[str, Callable[[], object]] = {
     "seal text": lambda: Sealer(ALICE).seal(CANARY, to=[BOB.public], subject="a"),  # type: ignore[arg-type]
     "seal for no collection": lambda: seal(to=7),
     "seal with headers that are not text": lambda: seal(headers=[(1, CANARY)]),
-    "seal with an expiry in seconds": lambda: seal(expires=300),
+    "seal with an expiry in words": lambda: seal(expires="5m"),
     "seal without a policy": lambda: seal_document({"a": CANARY}, None),  # type: ignore[arg-type]
     "seal for readers in an iterator": lambda: seal_document(
         {"a": CANARY}, readers={"p": iter([BOB.public])}
@@ -323,8 +327,12 @@ MISUSE: dict[str, Callable[[], object]] = {
         sealed(), subject="a", senders={ALICE.public: BOB.seed()}
     ),
     "a view in no model": lambda: view().into(int),
-    "seal text as xkv1": lambda: ALICE.seal(CANARY, BOB.public),  # type: ignore[arg-type]
-    "open xkv1 of nobody": lambda: BOB.open(ALICE.seal(CANARY.encode(), BOB.public), "X"),  # type: ignore[arg-type]
+    "seal text as xkv1": lambda: xkv1.seal(CANARY, key=ALICE, to=BOB.public),  # type: ignore[arg-type]
+    "open xkv1 of nobody": lambda: xkv1.open(
+        xkv1.seal(CANARY.encode(), key=ALICE, to=BOB.public),
+        key=BOB,
+        sender="X",  # type: ignore[arg-type]
+    ),
     "a raw key in text": lambda: XKeyPair(BOB.seed()),  # type: ignore[arg-type]
     "a seed in bytes": lambda: XKeyPair.from_seed(BOB.seed().encode()),  # type: ignore[arg-type]
     "a seed that is a user of something else": lambda: Recipient(BOB.seed(), None),  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 PACKAGE: Final = Path(__file__).parent.parent / "xkeymsg"
-CORE: Final = ("keys.py", "sealer.py", "opener.py", "envelope", "fields", "trust")
+CORE: Final = ("keys.py", "xkv1.py", "sealer.py", "opener.py", "envelope", "fields", "trust")
 CHAIN: Final = (
     "chain.py", "claims.py", "creds.py", "identity.py", "jwt.py", "marks.py", "names.py",
 )  # fmt: skip

@@ -1,32 +1,73 @@
 """End-to-end message encryption for NATS: only the named recipients can read a message.
 
-    >>> from xkeymsg import XKeyPair
+    >>> from xkeymsg import Opener, Sealer, XKeyPair
     >>> alice, bob, eve = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()
-    >>> sealed = alice.seal(b"Hello Secure World", bob.public)
-    >>> bob.open(sealed, alice.public)
-    b'Hello Secure World'
-    >>> eve.open(sealed, alice.public)
+    >>> sealed = Sealer(alice).seal(b"Hello", to=[bob.public], subject="orders.new")
+    >>> opener = Opener(bob, senders={alice.public})
+    >>> opener.open(sealed, subject="orders.*").data
+    b'Hello'
+    >>> Opener(eve, senders={alice.public}).open(sealed, subject="orders.*")
     Traceback (most recent call last):
     ...
-    xkeymsg.errors.AuthenticationError: authentication failed: the message was ...
+    xkeymsg.errors.NotARecipientError: sealed to 1 other recipient(s), not to a key held here
 
-`str(bob.public)` is a NATS xkey `X…`; `bob.seed()` is its seed `SX…`, for every nkeys library.
+`connect` seals and opens over NATS. `str(bob.public)` is a NATS xkey `X…`; `bob.seed()` is its seed
+`SX…`, for every nkeys library. `xkv1` is the format of those libraries.
+
+What `__all__` lists is public, with the modules `xkeymsg.errors`, `xkeymsg.xkv1` and
+`xkeymsg.testing`; everything else is private. Every duration is a number of seconds, an `int` or a
+`float`. A payload is `bytes`, a `bytearray` or a `memoryview`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from xkeymsg import errors
+from xkeymsg import errors, xkv1
 from xkeymsg.envelope.admission import ANYONE, Admission, Trust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
-from xkeymsg.errors import *
+from xkeymsg.errors import (
+    AmbiguousNameError,
+    AuthenticationError,
+    BadKeyError,
+    CommitmentError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    ContentTypeError,
+    DeliveryError,
+    EnvelopeError,
+    ExpiredError,
+    FieldAmbiguousError,
+    FieldDeniedError,
+    KeyFormatError,
+    KeyStoreError,
+    LimitExceededError,
+    MalformedError,
+    NotARecipientError,
+    OpenError,
+    PayloadTooLargeError,
+    PolicyError,
+    ReplayError,
+    SenderNotAdmittedError,
+    ServiceError,
+    SessionClonedError,
+    SignatureInvalidError,
+    SignatureMissingError,
+    StaleError,
+    SubjectMismatchError,
+    TransportError,
+    TrustError,
+    UnknownKeyError,
+    UnsupportedVersionError,
+    XKeyMsgError,
+)
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
-from xkeymsg.limits import Limits
+from xkeymsg.limits import AtRest, Limits, Live, Stream
 from xkeymsg.models.annotations import Readers
 from xkeymsg.models.convert import document_of
 from xkeymsg.nkey import Signer, UserKey
@@ -41,10 +82,17 @@ from xkeymsg.trust.stores.peers_file import PeersFile
 if TYPE_CHECKING:
     from xkeymsg.client.client import Client
     from xkeymsg.client.connect import connect
+    from xkeymsg.client.jetstream.api import PubAck
+    from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Reject
+    from xkeymsg.client.jetstream.context import JetStream
     from xkeymsg.client.jetstream.durables import DurableOptions
     from xkeymsg.client.jetstream.failures import FailurePolicy
+    from xkeymsg.client.prepared_route import PreparedRoute
     from xkeymsg.client.replies import Reply
+    from xkeymsg.client.services import Service
+    from xkeymsg.client.stats import Stats, Where
     from xkeymsg.client.subscription import Subscription
+    from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
 
 __version__ = "0.1.0"
@@ -52,47 +100,105 @@ __all__ = (
     "ANYONE",
     "WITHHELD",
     "Admission",
+    "AmbiguousNameError",
+    "AtRest",
+    "AuthenticationError",
+    "BadKeyError",
     "Client",
+    "CommitmentError",
+    "ConfigurationError",
+    "ConflictError",
     "ConnectOptions",
+    "ConnectionFailedError",
+    "Consumer",
+    "ConsumerEvent",
+    "ContentTypeError",
+    "DeliveryError",
     "DurableOptions",
+    "EnvelopeError",
+    "Event",
+    "ExpiredError",
     "FailurePolicy",
+    "FieldAmbiguousError",
+    "FieldDeniedError",
     "Headers",
+    "JetStream",
+    "KeyFormatError",
+    "KeyStoreError",
     "Keyring",
+    "LimitExceededError",
     "Limits",
+    "Live",
+    "MalformedError",
     "Message",
+    "NotARecipientError",
+    "OpenError",
     "Opener",
+    "PayloadTooLargeError",
     "Peer",
     "Peers",
     "PeersFile",
     "Policy",
+    "PolicyError",
+    "PreparedRoute",
+    "PubAck",
     "Readers",
     "Recipient",
+    "Reject",
+    "ReplayError",
     "ReplayState",
     "Reply",
     "Resolver",
     "Sealer",
+    "SenderNotAdmittedError",
+    "Service",
+    "ServiceError",
+    "SessionClonedError",
+    "SignatureInvalidError",
+    "SignatureMissingError",
     "Signer",
+    "StaleError",
+    "Stats",
+    "Stream",
     "StreamPosition",
+    "SubjectMismatchError",
     "Subscription",
+    "TransportError",
     "Trust",
+    "TrustError",
+    "UnknownKeyError",
+    "UnsupportedVersionError",
     "UserKey",
     "View",
+    "Where",
     "XKey",
+    "XKeyMsgError",
     "XKeyPair",
     "connect",
     "document_of",
+    "errors",
     "read_seed",
     "write_seed",
-    *errors.__all__,
+    "xkv1",
 )
 
 _OVER_NATS = {
     "Client": "client.client",
     "ConnectOptions": "transport.options",
+    "Consumer": "client.jetstream.consumer",
+    "ConsumerEvent": "client.jetstream.consumer",
     "DurableOptions": "client.jetstream.durables",
+    "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",
+    "JetStream": "client.jetstream.context",
+    "PreparedRoute": "client.prepared_route",
+    "PubAck": "client.jetstream.api",
+    "Reject": "client.jetstream.consumer",
     "Reply": "client.replies",
+    "Service": "client.services",
+    "Stats": "client.stats",
     "Subscription": "client.subscription",
+    "Where": "client.stats",
     "connect": "client.connect",
 }
 
@@ -106,3 +212,8 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(f"xkeymsg.{_OVER_NATS[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """List what is public, for completion."""
+    return sorted((*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"))

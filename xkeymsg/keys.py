@@ -1,23 +1,6 @@
-"""Curve keys, and xkv1: NATS' own box from one key to another.
+"""Curve keys ("xkeys"): X25519 keys in the string form of nkeys, `X…` public, `SX…` secret.
 
-A curve key ("xkey") is an X25519 key in the string form of nkeys: `X…` public, `SX…` secret.
-
-`xkv1` is the format of `Seal` and `Open` in every nkeys library:
-
-    sealed = "xkv1" || nonce (24 random bytes) || XSalsa20-Poly1305(pair key, nonce, data)
-
-with the pair key of NaCl's `crypto_box`. It adds 44 bytes. (Source: github.com/nats-io/nkeys,
-xkeys.go.)
-
-Only the holders of the pair's two secret keys can read or alter the data. By construction, xkv1
-has these limits:
-
-- It authenticates neither subject nor time: a broker can deliver the bytes under another subject,
-  again, or years later.
-- It permits reflection: the pair key has no direction, so Alice's box to Bob also opens as Bob's
-  box to Alice.
-- It is not a signature: Bob, or a thief of Bob's key, can forge a box from Alice.
-- It has no forward secrecy: either stolen secret key opens everything ever sealed between the two.
+Every object here is immutable.
 """
 
 from __future__ import annotations
@@ -28,31 +11,18 @@ from typing import Final, NoReturn
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
-from xkeymsg.errors import (
-    AuthenticationError,
-    BadKeyError,
-    ConfigurationError,
-    KeyFormatError,
-    MalformedError,
-    UnsupportedVersionError,
-)
+from xkeymsg.arguments import Immutable
+from xkeymsg.errors import BadKeyError, ConfigurationError, KeyFormatError
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 
-__all__ = ("XKV1_OVERHEAD", "Keyring", "Recipient", "XKey", "XKeyPair", "decode_user")
-
-_XKV1: Final = b"xkv1"
-_NONCE_END: Final = len(_XKV1) + primitives.BOX_NONCE_SIZE
-
-XKV1_OVERHEAD: Final = _NONCE_END + primitives.BOX_TAG_SIZE
-"""Bytes that xkv1 adds to the data: 44."""
+__all__ = ("Keyring", "Recipient", "XKey", "XKeyPair", "decode_user")
 
 _PAIR_KEYS: Final = 1024
 """Cached pair keys of a key pair (32 bytes each, plus the cache's overhead): a hostile sender that
 changes its key with every message costs one X25519 each time, and no more memory."""
 
 
-class XKey(SafeRepr):
+class XKey(Immutable):
     """A public curve key, of a recipient or a sender.
 
     `str()` returns its string `X…`, `bytes()` its 32 raw bytes. Keys are comparable and hashable,
@@ -102,9 +72,6 @@ class XKey(SafeRepr):
         text = "".join(nkey.ALPHABET[bits >> shift & 31] for shift in range(95, -1, -5))
         return "-".join(text[i : i + 4] for i in range(0, 20, 4))
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("a key is immutable")
-
     def __bytes__(self) -> bytes:
         return self._raw
 
@@ -124,12 +91,12 @@ class XKey(SafeRepr):
         return XKey, (self._raw,)
 
 
-class XKeyPair(SafeRepr):
-    """A secret curve key with its public key; seals and opens xkv1.
+class XKeyPair(Immutable):
+    """A secret curve key with its public key.
 
     Only `seed()` returns the secret: `repr`, `str`, errors and logs show the public key, and
-    pickling and copying are refused. Pair keys are cached (bounded, thread-safe): only the first
-    message between two keys costs an X25519. Python cannot wipe memory: see SECURITY.md.
+    pickling and copying are refused. Pair keys of xkv1 are cached (bounded, thread-safe): only the
+    first message between two keys costs an X25519. Python cannot wipe memory: see SECURITY.md.
     """
 
     __slots__ = ("_pair_key", "_secret", "public")
@@ -177,58 +144,12 @@ class XKeyPair(SafeRepr):
         """Return the secret as a seed string `SX…`; nothing else exports it."""
         return nkey.encode_seed(nkey.Prefix.CURVE, self._secret)
 
-    @refusing
-    def seal(self, data: bytes, recipient: XKey) -> bytes:
-        """Seal `data` to one recipient as xkv1, which adds 44 bytes.
-
-        The module's docstring lists the limits of xkv1.
-
-        Raises:
-            TypeError: If `data` is not bytes or `recipient` not an XKey.
-        """
-        return self._seal_with(data, recipient, random_bytes(primitives.BOX_NONCE_SIZE))
-
-    def _seal_with(self, data: bytes, recipient: XKey, nonce: bytes) -> bytes:
-        """Seal with a given nonce, for test vectors only: a nonce must never be reused."""
-        if type(data) is not bytes:
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        if not isinstance(recipient, XKey):
-            raise TypeError(f"recipient must be an XKey, not {type(recipient).__name__}")
-        pair_key = self._pair_key(recipient._raw)  # noqa: SLF001 - classes of one module
-        return _XKV1 + nonce + primitives.box_seal(data, nonce, pair_key)
-
-    @refusing
-    def open(self, sealed: bytes, sender: XKey) -> bytes:
-        """Open an xkv1 box that `sender` sealed to this pair.
-
-        Raises:
-            AuthenticationError: If the box was altered, or was not sealed between these two keys.
-            MalformedError: If the bytes are not xkv1.
-            UnsupportedVersionError: If they are another version of xkv1, or xkm1.
-            TypeError: If `sealed` is not bytes or `sender` not an XKey.
-        """
-        if type(sealed) is not bytes:
-            raise TypeError(f"sealed must be bytes, not {type(sealed).__name__}")
-        if not isinstance(sender, XKey):
-            raise TypeError(f"sender must be an XKey, not {type(sender).__name__}")
-        if sealed[:4] != _XKV1:
-            if sealed[:2] == b"xk" and len(sealed) >= XKV1_OVERHEAD:
-                raise UnsupportedVersionError("not xkv1: another version of it, or xkm1")
-            raise MalformedError("not xkv1: bad magic")
-        if len(sealed) < XKV1_OVERHEAD:
-            raise MalformedError(f"xkv1: {len(sealed)} bytes, less than {XKV1_OVERHEAD}")
-        pair_key = self._pair_key(sender._raw)  # noqa: SLF001 - classes of one module
-        data = primitives.box_open(sealed[_NONCE_END:], sealed[4:_NONCE_END], pair_key)
-        if data is None:
-            raise AuthenticationError
-        return data
-
-    def dh(self, peer: XKey) -> bytes | None:
+    def _dh(self, peer: XKey) -> bytes | None:
         """Return the X25519 shared secret with `peer` (32 bytes), or None if it is all zeros.
 
         For key derivation inside this package: never use it as a key directly.
         """
-        return primitives.x25519(self._secret, peer._raw)  # noqa: SLF001 - as above
+        return primitives.x25519(self._secret, bytes(peer))
 
     def derive(self, label: bytes) -> bytes:
         """Derive 32 secret bytes for another purpose, such as unguessable names.
@@ -250,7 +171,7 @@ class XKeyPair(SafeRepr):
             raise TypeError(f"a label must be bytes, not {type(label).__name__}")
         if len(label) > primitives.LABEL_SIZE or label.endswith(b"\0"):
             raise ConfigurationError("a label must have at most 16 bytes, and not end in NUL")
-        shared = self.dh(self.public)
+        shared = self._dh(self.public)
         if shared is None:
             raise BadKeyError("a shared secret is all zeros")
         return primitives.digest(primitives.label(label), b"", key=shared, size=32)
@@ -281,7 +202,7 @@ def decode_user(text: str) -> bytes:
     return raw
 
 
-class Recipient(SafeRepr):
+class Recipient(Immutable):
     """A public key, and the user for which it was resolved.
 
     The user's nkey is mixed into the keys of the envelope (spec, "Pair keys"): a message for user M
@@ -313,15 +234,20 @@ class Recipient(SafeRepr):
     def __hash__(self) -> int:
         return self._hash
 
+    def _user_text(self) -> str | None:
+        return nkey.encode_public(nkey.Prefix.USER, self.user) if any(self.user) else None
+
     def __repr__(self) -> str:
-        user = nkey.encode_public(nkey.Prefix.USER, self.user) if any(self.user) else None
-        return f"Recipient({self.key!r}, user={user!r})"
+        return f"Recipient({self.key!r}, user={self._user_text()!r})"
+
+    def __reduce__(self) -> tuple[type[Recipient], tuple[XKey, str | None]]:
+        return Recipient, (self.key, self._user_text())
 
 
-class Keyring(SafeRepr):
+class Keyring(Immutable):
     """A reader's keys: the active one, and retired ones that still open older messages."""
 
-    __slots__ = ("active", "retired", "user", "without_user")
+    __slots__ = ("accept_unbound", "active", "retired", "user")
 
     @refusing
     def __init__(
@@ -330,7 +256,7 @@ class Keyring(SafeRepr):
         *,
         retired: Iterable[XKeyPair] = (),
         user: str | None = None,
-        without_user: bool = True,
+        accept_unbound: bool = True,
     ) -> None:
         """Initialize with the keys and their user.
 
@@ -338,21 +264,35 @@ class Keyring(SafeRepr):
             active: The key that senders should use.
             retired: Earlier keys, newest first.
             user: The public nkey `U…` under which a directory lists the keys.
-            without_user: Whether, if a user is set, to also open messages sealed to the bare key.
+            accept_unbound: Whether, if a user is set, to also open messages sealed to the bare key.
 
         Raises:
             KeyFormatError: If `user` is not a public user key.
+            TypeError: If a key is not an XKeyPair.
         """
         self.active = active
         self.retired = tuple(retired)
+        for pair in (active, *self.retired):
+            if not isinstance(pair, XKeyPair):
+                kind = type(pair).__name__
+                raise TypeError(f"a key of a keyring must be an XKeyPair, not {kind}")
         self.user = None if user is None else decode_user(user)
-        self.without_user = without_user
+        self.accept_unbound = accept_unbound
+
+    @classmethod
+    def of(cls, keys: XKeyPair | Keyring) -> Keyring:
+        """Return a keyring as it is, and a key pair as a keyring without retired keys.
+
+        Raises:
+            TypeError: If it is neither.
+        """
+        return keys if isinstance(keys, Keyring) else cls(keys)
 
     @property
     def combinations(self) -> tuple[tuple[XKeyPair, bytes], ...]:
         """Each own key with each user that it may be addressed under, in trial order."""
         users = [] if self.user is None else [self.user]
-        if self.user is None or self.without_user:
+        if self.user is None or self.accept_unbound:
             users.append(bytes(32))
         return tuple((pair, user) for pair in (self.active, *self.retired) for user in users)
 

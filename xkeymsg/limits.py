@@ -1,15 +1,18 @@
-"""Limits of sealing and opening; each is checked before anything is allocated for the value."""
+"""Limits of sealing and opening, and replay policies.
+
+Each limit is checked before anything is allocated for the value.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from datetime import timedelta
-from typing import Any, Final, cast
+from dataclasses import dataclass, fields, replace
+from typing import Final
 
+from xkeymsg.arguments import milliseconds
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.shown import safe_repr
 
-__all__ = ("MAX_HEAD", "MAX_SUBJECT", "Limits")
+__all__ = ("MAX_HEAD", "MAX_SUBJECT", "AtRest", "Limits", "Live", "Replay", "Stream")
 
 MAX_HEAD: Final = 1024
 """Bytes of an envelope's head; fixed by the format (spec, "Limits")."""
@@ -27,13 +30,6 @@ _OF_THE_FORMAT: Final = {
 _AT_MOST: Final = {**_OF_THE_FORMAT, "depth": 256}  # documents are processed recursively
 
 
-def _expected(default: int | timedelta) -> str:
-    """Describe the type and unit of a value like this default."""
-    if isinstance(default, int):
-        return "an int"
-    return f"a timedelta, such as timedelta(seconds={default // timedelta(seconds=1)})"
-
-
 @safe_repr
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -44,7 +40,7 @@ class Limits:
 
     Raises:
         ConfigurationError: If a value is not positive, or exceeds the format's limit.
-        TypeError: If a number is not an int, or a time is not a timedelta.
+        TypeError: If a count is not an int, or a duration is not a number of seconds.
     """
 
     recipients: int = 1024
@@ -60,10 +56,10 @@ class Limits:
 
     envelope: int = 8 * 1024 * 1024
     """Bytes of a whole envelope."""
-    max_age: timedelta = timedelta(minutes=5)
-    """Greatest age of a message on arrival."""
-    skew: timedelta = timedelta(seconds=30)
-    """Greatest difference between the clocks of two machines."""
+    max_age: float = 300.0
+    """Greatest age of a message on arrival, in seconds."""
+    skew: float = 30.0
+    """Greatest difference between the clocks of two machines, in seconds."""
     replay_bytes: int = 64 * 1024 * 1024
     """Bytes of replay marks of all admitted senders, in each scope."""
     replay_bytes_unadmitted: int = 1024 * 1024
@@ -81,11 +77,70 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            name, default = field.name, cast("Any", field.default)
-            value = getattr(self, name)
-            if type(value) is not type(default):  # True is an int for `isinstance`
-                raise TypeError(f"limit {name} must be {_expected(default)}, not {value!r:.40}")
-            if value < type(value)(0) or (not value and name != "holes"):
+            name, value = field.name, getattr(self, field.name)
+            if isinstance(field.default, float):
+                value = milliseconds(f"limit {name}", value)
+            elif type(value) is not int:  # True is an int for `isinstance`
+                raise TypeError(f"limit {name} must be an int, not {type(value).__name__}")
+            if value < 0 or (not value and name != "holes"):
                 raise ConfigurationError(f"limit {name} must be above 0")
-            if value != min(value, _AT_MOST.get(name, value)):
+            if value > _AT_MOST.get(name, value):
                 raise ConfigurationError(f"limit {name} must be at most {_AT_MOST[name]}")
+
+
+@safe_repr
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    max_age: float | None = None
+    """Greatest age of a message, in seconds; `Limits.max_age` by default."""
+
+    def __post_init__(self) -> None:
+        self.limits(Limits())
+
+    def limits(self, limits: Limits) -> Limits:
+        """Return these limits with the policy's age."""
+        return limits if self.max_age is None else replace(limits, max_age=self.max_age)
+
+
+class Live(_Fresh):
+    """A replay policy: a message must be fresh on arrival, and opens once.
+
+    A call with a position follows the rules of `Stream`.
+
+    Raises:
+        ConfigurationError: If `max_age` is not above 0.
+        TypeError: If `max_age` is not a number of seconds.
+    """
+
+    __slots__ = ()
+
+
+class Stream(_Fresh):
+    """A replay policy: a message must have been fresh when it was stored, and is handled once.
+
+    Each call must give the message's position in the stream. A message opens again, as a
+    redelivery, until it is settled.
+
+    Raises:
+        ConfigurationError: If `max_age` is not above 0.
+        TypeError: If `max_age` is not a number of seconds.
+    """
+
+    __slots__ = ()
+
+
+@safe_repr
+@dataclass(frozen=True, slots=True)
+class AtRest:
+    """No replay policy, for data at rest, such as files: no replay protection at all.
+
+    A message of any age opens any number of times.
+    """
+
+    def limits(self, limits: Limits) -> Limits:
+        """Return the limits unchanged."""
+        return limits
+
+
+Replay = Live | Stream | AtRest
+"""What an `Opener` remembers of the messages that it has opened."""

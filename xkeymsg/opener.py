@@ -10,12 +10,11 @@ message leaves no mark (E-72, E-89).
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
-from datetime import timedelta
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from xkeymsg.ambient import now_ns
+from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.envelope import open as reading
 from xkeymsg.envelope.admission import Admit, Senders, admission_of, knows_users
 from xkeymsg.envelope.content import Headers
@@ -34,15 +33,13 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.join import join
 from xkeymsg.keys import Keyring, XKeyPair
-from xkeymsg.limits import Limits
+from xkeymsg.limits import AtRest, Limits, Live, Replay, Stream
 from xkeymsg.misuse import Usage
 from xkeymsg.models import convert
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 
 __all__ = ("Form", "Opener", "View")
-
-Replay = Literal["live", "file"]
 
 _Model = TypeVar("_Model")
 _Content = TypeVar("_Content")
@@ -130,8 +127,7 @@ class Opener(SafeRepr):
         keys: XKeyPair | Keyring,
         senders: Senders | None = None,
         *,
-        replay: Replay = "live",
-        max_age: timedelta | None = None,
+        replay: Replay = Live(),
         require_signature: bool = False,
         limits: Limits | None = None,
     ) -> None:
@@ -141,9 +137,7 @@ class Opener(SafeRepr):
             keys: A key pair, or a keyring with retired keys and the reader's user.
             senders: The admitted keys; a mapping from key to user nkey `U…`, if messages must
                 name that user; trust; or `ANYONE`. Without it, each call must give `senders`.
-            replay: `"live"`: a message must be fresh, and opens once. `"file"`: neither is checked,
-                for data at rest. A call with a position uses the policy of streams.
-            max_age: The greatest age of a message on arrival; overrides `limits.max_age`.
+            replay: `Live()`, `Stream()`, or `AtRest()`, which switches replay protection off.
             require_signature: Whether to refuse messages that the sender's user has not signed.
             limits: The limits to enforce.
 
@@ -153,24 +147,19 @@ class Opener(SafeRepr):
             KeyFormatError: If a user is not a public user key.
             TypeError: If an argument has the wrong type.
         """
-        keyring = _keyring(keys)
-        self._limits = limits or Limits()
-        if max_age is not None:
-            self._limits = dataclasses.replace(self._limits, max_age=max_age)
-        if replay not in ("live", "file"):
-            raise ConfigurationError("replay: expected 'live' or 'file' (streams: give a position)")
-        self._replay = replay
+        if not isinstance(replay, Live | Stream | AtRest):
+            raise TypeError("replay must be Live(), Stream() or AtRest()")
+        self._replay, self._limits = replay, replay.limits(limits or Limits())
         self._require_signature = require_signature
         self._admit = None if senders is None else self._admission(senders)
-        self._public = keyring.active.public
-        self._unlocker = Unlocker(keyring, self._limits)
+        self.rekey(keys)
         self._usage = Usage()
         self._memory = ReplayMemory(self._limits, now_ns() // 1_000_000)
 
     @refusing
     def open(
         self,
-        envelope: bytes,
+        envelope: Buffer,
         *,
         subject: str | Iterable[str],
         senders: Senders | None = None,
@@ -191,8 +180,9 @@ class Opener(SafeRepr):
 
         Raises:
             XKeyMsgError: Any of `EnvelopeError` and `OpenError`; `code` says which check failed,
-                `outside` is the code that others may learn. It contains no plaintext.
-            ConfigurationError: If neither the opener nor the call gives `senders`.
+                `public_code` is what others may learn. It contains no plaintext.
+            ConfigurationError: If neither the opener nor the call gives `senders`; or if
+                `Stream()` needs a position, or `AtRest()` has one.
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
@@ -201,7 +191,7 @@ class Opener(SafeRepr):
     @refusing
     def open_document(
         self,
-        envelope: bytes,
+        envelope: Buffer,
         *,
         subject: str | Iterable[str],
         senders: Senders | None = None,
@@ -220,6 +210,7 @@ class Opener(SafeRepr):
         Raises:
             NotARecipientError: If this reader may see no field.
             XKeyMsgError: As for `open`.
+            TypeError: As for `open`.
         """
         now_ms = now_ns() // 1_000_000
         return self._open(now_ms, envelope, _DOCUMENT, subject, senders, wire_subject, position)
@@ -230,7 +221,7 @@ class Opener(SafeRepr):
         Raises:
             TypeError: If an argument has the wrong type.
         """
-        keyring = _keyring(keys)
+        keyring = Keyring.of(keys)
         self._public = keyring.active.public
         self._unlocker = Unlocker(keyring, self._limits)
 
@@ -266,7 +257,7 @@ class Opener(SafeRepr):
     def _open(
         self,
         now_ms: int,
-        envelope: bytes,
+        envelope: Buffer,
         form: Form[_Content, _Made],
         subject: str | Iterable[str],
         senders: Senders | None,
@@ -274,10 +265,11 @@ class Opener(SafeRepr):
         position: StreamPosition | None,
     ) -> _Made:
         """Open at a given time, in milliseconds since 1970."""
-        if type(envelope) is not bytes:
-            raise TypeError(f"an envelope must be bytes, not {type(envelope).__name__}")
+        envelope = as_bytes("an envelope", envelope)
         if wire_subject is not None or position is not None:
             _check_place(wire_subject, position)
+        if isinstance(self._replay, Stream if position is None else AtRest):
+            raise ConfigurationError("Stream() requires a position, AtRest() allows none")
         admission = self._admit if senders is None else self._admission(senders)
         if admission is None:
             raise ConfigurationError("no senders: pass senders=…, or ANYONE")
@@ -287,7 +279,7 @@ class Opener(SafeRepr):
             message = reading.read(unlocked, self._limits)
             return self._release(now_ms, message, form, expected, wire_subject, position)
         except XKeyMsgError as error:
-            error.outside = "refused"  # the sender is proven
+            error.public_code = "refused"  # the sender is proven
             raise
 
     def _release(
@@ -309,7 +301,7 @@ class Opener(SafeRepr):
         content, content_type, headers = parse(message, self._limits)
         if expires_ms is not None and now_ms >= expires_ms:
             raise ExpiredError("expired: the sender limited how long the message may be opened")
-        once = position is not None or self._replay == "live"
+        once = type(self._replay) is not AtRest
         if once:
             self._memory.check_fresh(head, position, now_ms=now_ms)
         signer = reading.signer_of(message) if admission.users else None
@@ -338,11 +330,3 @@ def _check_place(wire_subject: object, position: object) -> None:
         raise TypeError(f"a position must be a StreamPosition, not {type(position).__name__}")
     if position is not None and [type(each) for each in position] != [str, int, int]:
         raise TypeError("a position must hold a str and two ints")
-
-
-def _keyring(keys: XKeyPair | Keyring) -> Keyring:
-    keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
-    for pair in (keyring.active, *keyring.retired):
-        if not isinstance(pair, XKeyPair):
-            raise TypeError(f"a reader's key must be an XKeyPair, not {type(pair).__name__}")
-    return keyring

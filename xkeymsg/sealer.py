@@ -7,13 +7,13 @@ Planning checks the arguments (`envelope.plan`, `fields`), a session draws nonce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from functools import lru_cache
 from threading import Lock
 from typing import Any, Final, NoReturn
 
 from xkeymsg import nkey
 from xkeymsg.ambient import after_fork, call_later, now_ns
+from xkeymsg.arguments import Buffer
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.plan import Contents, Headers, Planner, Sharing
 from xkeymsg.envelope.seal import assemble
@@ -101,7 +101,7 @@ class Sealer(SafeRepr):
 
         @lru_cache(maxsize=_PAIRS)
         def pairs(recipient: Recipient) -> derive.PairKeys:
-            dh_s = pair.dh(recipient.key)
+            dh_s = pair._dh(recipient.key)  # noqa: SLF001 - private to the package
             return derive.pair_keys(dh_s, public, bytes(recipient.key), recipient.user)
 
         self._pairs = pairs
@@ -117,13 +117,13 @@ class Sealer(SafeRepr):
     @refusing
     def seal(
         self,
-        data: bytes,
+        data: Buffer,
         *,
         to: Iterable[XKey | Recipient],
         subject: str,
         headers: Headers = (),
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
         revision: int | None = None,
         check_size: Callable[[int], None] | None = None,
     ) -> bytes:
@@ -135,7 +135,7 @@ class Sealer(SafeRepr):
             subject: The subject to seal it for; readers compare it with their expected subjects.
             headers: Sealed headers; names may repeat in a sequence of pairs. They arrive in order.
             content_type: A media type, or None.
-            expires: The time from now after which readers refuse it.
+            expires: The seconds from now after which readers refuse it.
             revision: The directory's revision at which `to` was resolved.
             check_size: Called with the length of the envelope before anything is encrypted; its
                 exceptions propagate.
@@ -147,7 +147,7 @@ class Sealer(SafeRepr):
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
-        contents = self._planner.payload(data, headers, content_type)
+        contents = self._planner.payload(data, self._planner.message_array(headers, content_type))
         recipients = self._planner.recipients(to)
         return self._seal_at(now_ns(), contents, recipients, subject, expires, revision, check_size)
 
@@ -161,7 +161,7 @@ class Sealer(SafeRepr):
         subject: str,
         headers: Headers = (),
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
         revision: int | None = None,
         check_size: Callable[[int], None] | None = None,
     ) -> bytes:
@@ -228,7 +228,7 @@ class Sealer(SafeRepr):
         contents: Contents,
         to: Recipients,
         subject: str,
-        expires: timedelta | None,
+        expires: float | None,
         revision: int | None,
         check_size: Callable[[int], None] | None = None,
     ) -> bytes:

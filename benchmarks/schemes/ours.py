@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from benchmarks.schemes.scheme import Operations, Scheme
-from xkeymsg import Opener, Sealer, XKeyPair
+from xkeymsg import AtRest, Opener, Sealer, XKeyPair, xkv1
 
 __all__ = ("COLD", "SUBJECT", "WARM", "XKV1")
 
@@ -15,7 +15,7 @@ SUBJECT = "orders.new"
 def _warm(count: int, data: bytes) -> Operations:
     pair, pairs = XKeyPair.generate(), [XKeyPair.generate() for _ in range(count)]
     seal = partial(Sealer(pair).seal, data, to=[each.public for each in pairs], subject=SUBJECT)
-    opener = Opener(pairs[-1], senders={pair.public}, replay="file")
+    opener = Opener(pairs[-1], senders={pair.public}, replay=AtRest())
     sealed = seal()
     return Operations(seal, lambda: opener.open(sealed, subject=SUBJECT).data, len(sealed))
 
@@ -29,7 +29,7 @@ def _cold(count: int, data: bytes) -> Operations:
         return Sealer(pair).seal(data, to=to, subject=SUBJECT)
 
     def open_last() -> bytes:
-        opener = Opener(pairs[-1], senders=senders, replay="file")
+        opener = Opener(pairs[-1], senders=senders, replay=AtRest())
         return opener.open(sealed, subject=SUBJECT).data
 
     sealed = seal()
@@ -41,12 +41,11 @@ def _xkv1(count: int, data: bytes) -> Operations:
     to, sender = [each.public for each in pairs], pair.public
 
     def seal() -> list[bytes]:
-        return [pair.seal(data, recipient) for recipient in to]
+        return [xkv1.seal(data, key=pair, to=recipient) for recipient in to]
 
     sealed = seal()
-    return Operations(
-        seal, partial(pairs[-1].open, sealed[-1], sender), sum(len(box) for box in sealed)
-    )
+    open_last = partial(xkv1.open, sealed[-1], key=pairs[-1], sender=sender)
+    return Operations(seal, open_last, sum(len(box) for box in sealed))
 
 
 WARM = Scheme(name="xkeymsg", prepare=_warm)

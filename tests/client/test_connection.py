@@ -115,7 +115,7 @@ async def test_options_as_a_value_and_paths_as_text(server: NATSServer, tmp_path
         ):
             pass
     with pytest.raises(TypeError):
-        xkeymsg.connect(server.url, key=ALICE, trust=PEERS, colour="red")
+        xkeymsg.connect(server.url, key=ALICE, trust=PEERS, colour="red")  # type: ignore[call-arg]
 
 
 async def test_nobody_is_there() -> None:

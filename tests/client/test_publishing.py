@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from bisect import bisect_right
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -257,7 +256,7 @@ async def test_readers_of_a_document_are_whom_trust_has_for_the_permissions(town
 async def test_what_is_too_long_is_refused_before_it_is_sealed(
     town: Town, monkeypatch: pytest.MonkeyPatch, padding: bool
 ) -> None:
-    more: dict[str, Any] = {"headers": {"a": "b"}, "expires": timedelta(minutes=1)}
+    more: dict[str, Any] = {"headers": {"a": "b"}, "expires": 60}
     async with town.connect(padding=padding) as alice, town.connect(BOB) as bob:
         limit = alice._connection.max_payload
         sealer = alice._outgoing.sealer()
@@ -302,7 +301,7 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
 async def test_wrong_types_are_type_errors(town: Town) -> None:
     wrong: list[dict[str, Any]] = [
         {"data": "text"},
-        {"data": bytearray(b"x")},
+        {"data": [120]},
         {"to": 5},
         {"to": None},
         {"to": [b"X"]},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from tests.transport.raw import hpub, publisher
 from xkeymsg import (
     ANYONE,
     Admission,
+    AtRest,
     ConfigurationError,
     DeliveryError,
     MalformedError,
@@ -27,6 +27,7 @@ from xkeymsg import (
     XKeyPair,
     ambient,
     nkey,
+    xkv1,
 )
 from xkeymsg.client import scope as opening
 from xkeymsg.client.stats import Where
@@ -187,7 +188,7 @@ async def test_what_was_sealed_before_it_began_is_refused(
     async with town.connect(BOB) as bob, town.link() as broker:
         later = ambient.now_ns() + 31 * 10**9
         monkeypatch.setattr("xkeymsg.opener.now_ns", lambda: later)
-        async with bob.subscribe("a") as live, bob.subscribe("a", replay="file") as file:
+        async with bob.subscribe("a") as live, bob.subscribe("a", replay=AtRest()) as file:
             await bob.flush()
             await broker.publish("a", envelope)
             assert (await anext(file)).data == b"x"
@@ -281,7 +282,7 @@ async def test_trust_that_fails_refuses(town: Town, told: Told) -> None:
         await bob.flush()
         await eve.publish("a", sealed())
         header = encode_block({"sender": str(ALICE.public)})
-        await eve.publish("a", ALICE.seal(b"x", BOB.public), headers=header)
+        await eve.publish("a", xkv1.seal(b"x", key=ALICE, to=BOB.public), headers=header)
         taker = asyncio.create_task(_all(messages))
         await until(lambda: len(told) == 2)
         await messages.drain()
@@ -393,7 +394,7 @@ HINT = encode_block({"sender": str(ALICE.public)})
 
 
 async def test_xkv1_is_taken_only_where_it_is_named(town: Town) -> None:
-    box = ALICE.seal(b"box", BOB.public)
+    box = xkv1.seal(b"box", key=ALICE, to=BOB.public)
     async with town.connect(BOB) as bob, town.link() as link:
         async with (
             bob.subscribe("a") as modern,
@@ -403,7 +404,7 @@ async def test_xkv1_is_taken_only_where_it_is_named(town: Town) -> None:
             await bob.flush()
             await link.publish("a", box, headers=HINT)
             await link.publish("a", sealed())
-            await link.publish("a", ALICE.seal(b"next", BOB.public), headers=HINT)
+            await link.publish("a", xkv1.seal(b"next", key=ALICE, to=BOB.public), headers=HINT)
             first, second = await anext(both), await anext(both)
             assert (first.data, second.data) == (b"box", b"x")
             assert (first.sender, first.admitted, first.signer) == (ALICE.public, True, None)
@@ -416,7 +417,10 @@ async def test_xkv1_is_taken_only_where_it_is_named(town: Town) -> None:
 
 
 async def test_what_a_box_is_refused_for(town: Town, told: Told) -> None:
-    box, stranger = ALICE.seal(b"box", BOB.public), EVE.seal(b"box", BOB.public)
+    box, stranger = (
+        xkv1.seal(b"box", key=ALICE, to=BOB.public),
+        xkv1.seal(b"box", key=EVE, to=BOB.public),
+    )
     async with (
         town.connect(BOB, on_error=told) as bob,
         town.link() as eve,
@@ -447,7 +451,7 @@ async def test_a_key_of_a_user_sends_no_xkv1(town: Town, told: Told) -> None:
         bob.subscribe("a", formats=["xkv1", "xkm1"]) as messages,
     ):
         await bob.flush()
-        await link.publish("a", ALICE.seal(b"box", BOB.public), headers=HINT)
+        await link.publish("a", xkv1.seal(b"box", key=ALICE, to=BOB.public), headers=HINT)
         envelope = Sealer(ALICE, identity=trust[ALICE.public]).seal(b"x", to=TO_BOB, subject="a")
         await link.publish("a", envelope)
         assert (await anext(messages)).data == b"x"
@@ -462,7 +466,7 @@ async def test_a_box_is_taken_only_on_the_subjects_of_its_peer(town: Town, told:
         bob.subscribe("a.>", formats=["xkv1"]) as messages,
     ):
         await bob.flush()
-        box = ALICE.seal(b"box", BOB.public)
+        box = xkv1.seal(b"box", key=ALICE, to=BOB.public)
         for subject in ("a.other", "a.mine.too", "a.mine"):
             await link.publish(subject, box, headers=HINT)
         assert (await anext(messages)).subject == "a.mine"
@@ -479,7 +483,7 @@ async def test_a_box_on_a_subject_that_is_no_text_is_refused(
         publisher(server.url) as hostile,
     ):
         await bob.flush()
-        box = ALICE.seal(b"box", BOB.public)
+        box = xkv1.seal(b"box", key=ALICE, to=BOB.public)
         for subject in (b"a.\xff", b"a." + b"x" * 300, b"a.b"):
             await hostile.send(hpub(subject, HINT, box))
         assert (await anext(messages)).subject == "a.b"
@@ -495,9 +499,7 @@ async def test_values_that_make_no_sense(town: Town) -> None:
         {"formats": ["xkm2"]},
         {"formats": ["xkv1"], "documents": True},
         {"formats": ["xkv1"], "match_wire": True},
-        {"replay": "never"},
         {"subjects": "a b"},
-        {"max_age": timedelta(0)},
         {"max_messages": 0},
         {"max_bytes": -1},
     ]

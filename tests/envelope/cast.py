@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import pytest
 
-from xkeymsg import Opener, Recipient, Sealer, UserKey, XKey, XKeyMsgError, XKeyPair, nkey
+from xkeymsg import AtRest, Opener, Recipient, Sealer, UserKey, XKey, XKeyMsgError, XKeyPair, nkey
 from xkeymsg import sealer as sealing
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
@@ -56,7 +55,7 @@ class Clock:
 
 def reader(own: XKeyPair = BOB, senders: Iterable[XKey] = (ALICE.public,)) -> Opener:
     """Return an opener that checks everything except age and replay."""
-    return Opener(own, senders=senders, replay="file")
+    return Opener(own, senders=senders, replay=AtRest())
 
 
 def code_of(opener: Opener, envelope: bytes, subject: str = ">") -> str:
@@ -108,7 +107,7 @@ def seal_parts(
     subject: str,
     headers: Any = (),
     content_type: str | None = None,
-    expires: timedelta | None = None,
+    expires: float | None = None,
     revision: int | None = None,
 ) -> bytes:
     """Seal parts of any contents, as the layer above does with parts of a document."""

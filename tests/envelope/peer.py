@@ -7,7 +7,7 @@ from unittest import mock
 
 from tests.envelope.cast import ALICE, BOB, FIELDS, NOW, PAYLOAD, opened_at
 from tests.reference import Only, Opened, Reader, RefusalError, open_envelope
-from xkeymsg import Opener, XKeyMsgError, opener
+from xkeymsg import AtRest, Opener, XKeyMsgError, opener
 
 
 class Outcome(NamedTuple):
@@ -37,16 +37,16 @@ def content_of(opened: Opened) -> object:
 
 
 def package(envelope: bytes, *, document: bool = False, reader: Opener | None = None) -> Outcome:
-    reader = reader or Opener(BOB, {ALICE.public}, replay="file")
+    reader = reader or Opener(BOB, {ALICE.public}, replay=AtRest())
     try:
         message = opened_at(reader, NOW, envelope, FIELDS if document else PAYLOAD)
     except XKeyMsgError as error:
-        return Outcome(error.code, error.outside)
+        return Outcome(error.code, error.public_code)
     content = message.content, message.content_type, message.headers.pairs
     return Outcome("opened", content=content)
 
 
-SEASONED: Final = Opener(BOB, {ALICE.public}, replay="file")
+SEASONED: Final = Opener(BOB, {ALICE.public}, replay=AtRest())
 """An opener that caches keys of all messages opened in this process."""
 
 
@@ -56,7 +56,7 @@ def seasoned(envelope: bytes) -> Outcome:
         try:
             message = SEASONED.open(envelope, subject=">")
         except XKeyMsgError as error:
-            return Outcome(error.code, error.outside)
+            return Outcome(error.code, error.public_code)
     return Outcome("opened", content=(message.data, message.content_type, message.headers.pairs))
 
 

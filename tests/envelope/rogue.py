@@ -32,5 +32,5 @@ def code(envelope: bytes) -> str:
     """Return the code with which an opener of documents refuses it after a verified wrap."""
     with pytest.raises(XKeyMsgError) as caught:
         open_fields(reader(), envelope)
-    assert caught.value.outside == "refused"
+    assert caught.value.public_code == "refused"
     return caught.value.code

@@ -9,7 +9,7 @@ from tests.envelope.cast import FIELDS, PAYLOAD, opened_at
 from tests.reference.accumulated import COUNT, HASHES, cases
 from tests.reference.content import METADATA, PADDED
 from tests.reference.seal import Inputs
-from xkeymsg import Opener, Recipient, XKey, XKeyPair
+from xkeymsg import AtRest, Opener, Recipient, XKey, XKeyPair
 from xkeymsg.envelope import derive
 from xkeymsg.envelope import seal as assembly
 from xkeymsg.envelope.head import Attributes
@@ -31,7 +31,7 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
     public = bytes(pair.public)
 
     def pairs(recipient: Recipient) -> derive.PairKeys:
-        shared = pair.dh(recipient.key)
+        shared = pair._dh(recipient.key)
         return derive.pair_keys(shared, public, bytes(recipient.key), recipient.user)
 
     session = Session(pair, pairs, secret=inputs.e)
@@ -49,10 +49,10 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
 def open_as(inputs: Inputs, secret: bytes, reader: int, envelope: bytes) -> None:
     """Open as one of the recipients, and compare with its granted parts."""
     recipient = inputs.recipients[reader]
-    keyring = Keyring(XKeyPair(secret), user=user_of(recipient.U), without_user=False)
+    keyring = Keyring(XKeyPair(secret), user=user_of(recipient.U), accept_unbound=False)
     if not any(recipient.U):
         keyring = Keyring(XKeyPair(secret))
-    opener = Opener(keyring, {XKeyPair(inputs.s).public}, replay="file")
+    opener = Opener(keyring, {XKeyPair(inputs.s).public}, replay=AtRest())
     kinds = [kind % PADDED for kind, _ in inputs.parts]
     document = len(kinds) > 1 or kinds[0] in (1, METADATA)
     form = FIELDS if document else PAYLOAD

@@ -8,6 +8,7 @@ from tests.envelope.cast import ALICE, BOB, SUBJECT, code_of, reader
 from tests.envelope.forge import MESSAGE, PADDED, PAYLOAD, Pieces, Rogue
 from tests.reference.content import MessageArray
 from xkeymsg import (
+    AtRest,
     Headers,
     LimitExceededError,
     Limits,
@@ -41,7 +42,7 @@ def opens(content: bytes, kind: int = MESSAGE) -> Message:
 
 def refusal(content: bytes, kind: int = MESSAGE, limits: Limits | None = None) -> str:
     rogue = Rogue()
-    opener = Opener(BOB, {ALICE.public}, replay="file", limits=limits)
+    opener = Opener(BOB, {ALICE.public}, replay=AtRest(), limits=limits)
     return code_of(opener, rogue.envelope(parts=[rogue.part(0, content, kind)]))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 
 import pytest
 
@@ -202,7 +201,7 @@ def test_a_document_opens_once(clock: Clock) -> None:
 
 
 def test_a_document_expires(clock: Clock) -> None:
-    envelope = seal({BOB.public: [0]}, expires=timedelta(seconds=1))
+    envelope = seal({BOB.public: [0]}, expires=1)
     assert open_fields(reader(), envelope, NOW + 999) == {0: b"name"}
     with pytest.raises(ExpiredError):
         open_fields(reader(), envelope, NOW + 1000)

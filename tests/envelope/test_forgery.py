@@ -31,6 +31,7 @@ from tests.envelope.forge import (
 )
 from tests.reference import crypto
 from xkeymsg import (
+    AtRest,
     AuthenticationError,
     CommitmentError,
     MalformedError,
@@ -39,6 +40,7 @@ from xkeymsg import (
     Recipient,
     Sealer,
     UnsupportedVersionError,
+    xkv1,
 )
 
 
@@ -201,7 +203,7 @@ def test_a_thief_of_the_readers_key_can_pretend_to_be_anyone_where_nothing_is_si
 def test_a_required_signature_stops_a_thief_of_the_readers_key() -> None:
     # The same thief, and a reader that requires a signature, which Bob's key cannot make.
     senders = {ALICE.public: ALICE_USER.public}
-    opener = Opener(BOB, senders, require_signature=True, replay="file")
+    opener = Opener(BOB, senders, require_signature=True, replay=AtRest())
     thief = thief_of(BOB).but(identity=raw_user(ALICE_USER))
     assert code_of(opener, thief.envelope(b"pay 99")) == "signature_missing"
     assert code_of(opener, thief.signed(b"\7" * 32, b"pay 99")) == "signature_invalid"
@@ -232,7 +234,7 @@ def test_a_forwarded_message_is_from_its_forwarder() -> None:
     bob = Rogue(S=BOB.public, secret=BOB, identity=raw_user(ALICE_USER), to=to(CAROL))
     forwarded = bob.envelope(b"love", signature=signature)
     senders = {ALICE.public: ALICE_USER.public, BOB.public: ALICE_USER.public}
-    carol = Opener(CAROL, senders, replay="file")
+    carol = Opener(CAROL, senders, replay=AtRest())
     assert code_of(carol, forwarded) == "signature_invalid"
     as_alice = forwarded.replace(bytes(BOB.public), bytes(ALICE.public))
     assert code_of(carol, as_alice) == "not_a_recipient"
@@ -241,15 +243,17 @@ def test_a_forwarded_message_is_from_its_forwarder() -> None:
 
 def test_an_xkv1_box_and_an_envelope_are_not_interchangeable() -> None:
     with pytest.raises(MalformedError):
-        reader().open(ALICE.seal(b"x" * 300, BOB.public), subject=">")
+        reader().open(xkv1.seal(b"x" * 300, key=ALICE, to=BOB.public), subject=">")
     with pytest.raises(UnsupportedVersionError):
-        BOB.open(Sealer(ALICE).seal(b"x", to=[BOB.public], subject=SUBJECT), ALICE.public)
+        xkv1.open(
+            Sealer(ALICE).seal(b"x", to=[BOB.public], subject=SUBJECT), key=BOB, sender=ALICE.public
+        )
 
 
 def test_an_xkv1_box_cannot_stand_for_a_part() -> None:
     # Between the same two parties, under the same static keys. An outsider who puts it into an
     # envelope breaks the wrap; the sender itself breaks the commitment.
-    box = ALICE.seal(b"x" * 100, BOB.public)
+    box = xkv1.seal(b"x" * 100, key=ALICE, to=BOB.public)
     pieces = Pieces.of(Sealer(ALICE).seal(b"x", to=[BOB.public], subject=SUBJECT))
     assert code_of(reader(), pieces._replace(parts=(b"\0" + box,)).join()) == "authentication"
     with pytest.raises(CommitmentError):
@@ -262,12 +266,12 @@ def test_a_wrap_cannot_stand_for_an_xkv1_box() -> None:
     wrap = Pieces.of(rogue.envelope()).wraps
     for nonce in (rogue.nonce + bytes(12), bytes(12) + rogue.nonce, bytes(24)):
         with pytest.raises(AuthenticationError):
-            BOB.open(b"xkv1" + nonce + wrap, ALICE.public)
+            xkv1.open(b"xkv1" + nonce + wrap, key=BOB, sender=ALICE.public)
 
 
 def test_an_xkv1_box_cannot_stand_for_a_wrap() -> None:
     # A box over five bytes has the length of a wrap.
-    box = ALICE.seal(b"\0five", BOB.public)
+    box = xkv1.seal(b"\0five", key=ALICE, to=BOB.public)
     assert len(box) == 49
     pieces = Pieces.of(Rogue().envelope())
     assert code_of(reader(), pieces._replace(wraps=box).join()) == "authentication"

@@ -30,7 +30,7 @@ from tests.envelope.forge import (
 )
 from tests.envelope.peer import SEASONED, agreed, package
 from tests.reference.encoding import Cursor, array
-from xkeymsg import ANYONE, Opener, Recipient, XKeyMsgError
+from xkeymsg import ANYONE, AtRest, Opener, Recipient, XKeyMsgError
 
 quietly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -56,7 +56,7 @@ def test_one_of_the_openers_remembers_what_begins_as_the_seeds_do() -> None:
 def test_whatever_comes_is_opened_or_refused_with_an_error_of_ours(data: bytes) -> None:
     for prefix in (b"", b"xkm1\x96", GENUINE[:7], GENUINE[:105], GENUINE[:150]):
         for senders in (ANYONE, {ALICE.public: ALICE_USER.public}):
-            opener = Opener(BOB, senders, replay="file")
+            opener = Opener(BOB, senders, replay=AtRest())
             try:
                 opener.open(prefix + data, subject=">")
             except XKeyMsgError:

@@ -22,6 +22,7 @@ from tests.envelope.forge import Rogue, thief_of
 from xkeymsg import (
     ANYONE,
     Admission,
+    AtRest,
     KeyFormatError,
     Keyring,
     Opener,
@@ -48,7 +49,7 @@ class _Directory:
 
 def known(*users: bytes, always_signs: bool = False) -> Opener:
     verdict = Admission(users=frozenset(users), always_signs=always_signs)
-    return Opener(BOB, _Directory(verdict), replay="file")
+    return Opener(BOB, _Directory(verdict), replay=AtRest())
 
 
 def seal(sealer: Sealer) -> bytes:
@@ -157,7 +158,7 @@ def test_a_key_of_its_own_does_not_help_who_only_names_it() -> None:
     thief = thief_of(MALLORY)
     envelope = thief.but(to=(Recipient(BOB.public, BOB_USER.public),)).envelope()
     keyring = Keyring(BOB, user=BOB_USER.public)
-    assert code_of(Opener(keyring, {ALICE.public}, replay="file"), envelope) == "not_a_recipient"
+    assert code_of(Opener(keyring, {ALICE.public}, replay=AtRest()), envelope) == "not_a_recipient"
 
 
 def test_the_users_of_a_reader_are_tried_in_order() -> None:
@@ -168,12 +169,12 @@ def test_the_users_of_a_reader_are_tried_in_order() -> None:
     place = [key.tag for key in rogue.rows()].index(bare)
     envelope = bytearray(rogue.envelope(b"x"))
     envelope[len(envelope) - 98 + 49 * place] ^= 1
-    opener = Opener(keyring, {ALICE.public}, replay="file")
+    opener = Opener(keyring, {ALICE.public}, replay=AtRest())
     assert opener.open(bytes(envelope), subject=">").data == b"x"
 
 
 def test_the_admission_of_the_call_is_that_of_the_call() -> None:
-    opener = Opener(BOB, {ALICE.public: ALICE_USER.public}, replay="file")
+    opener = Opener(BOB, {ALICE.public: ALICE_USER.public}, replay=AtRest())
     envelope = seal(Sealer(ALICE, signer=ALICE_USER))
     assert opener.open(envelope, subject=SUBJECT).signer == ALICE_USER.public
     unknown = opener.open(envelope, subject=SUBJECT, senders=ANYONE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +27,7 @@ from xkeymsg.envelope.inspect import InspectedPart, inspect, message_id, sender_
 
 def test_an_outsider_sees_who_when_what_for_and_how_much(clock: Clock) -> None:
     envelope = Sealer(ALICE, signer=ALICE_USER).seal(
-        b"secret", to=[BOB.public, CAROL.public], subject=SUBJECT, expires=timedelta(1), revision=7
+        b"secret", to=[BOB.public, CAROL.public], subject=SUBJECT, expires=86_400, revision=7
     )
     seen = inspect(envelope)
     assert (seen.sender, seen.subject, seen.counter) == (ALICE.public, SUBJECT, 1)
@@ -69,7 +69,7 @@ def test_what_is_seen_is_what_the_bytes_say_and_not_what_is_true() -> None:
     assert inspect(forged).subject == "orders.old"
 
 
-@pytest.mark.parametrize("envelope", ["xkm1", bytearray(b"xkm1"), None])
+@pytest.mark.parametrize("envelope", ["xkm1", [120], None])
 def test_an_envelope_is_bytes(envelope: object) -> None:
     with pytest.raises(TypeError):
         inspect(envelope)  # type: ignore[arg-type]

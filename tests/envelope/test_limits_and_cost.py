@@ -24,6 +24,7 @@ from tests.envelope.forge import Pieces, Rogue
 from tests.reference.encoding import header
 from xkeymsg import (
     ANYONE,
+    AtRest,
     Limits,
     Opener,
     Sealer,
@@ -69,7 +70,7 @@ def test_an_envelope_beyond_the_limit_is_refused_before_it_is_looked_at() -> Non
     envelope = Rogue().envelope()
     small = Opener(BOB, {ALICE.public}, limits=Limits(envelope=len(envelope) - 1))
     assert code_of(small, envelope) == "limit_exceeded"
-    fits = Opener(BOB, {ALICE.public}, limits=Limits(envelope=len(envelope)), replay="file")
+    fits = Opener(BOB, {ALICE.public}, limits=Limits(envelope=len(envelope)), replay=AtRest())
     assert fits.open(envelope, subject=">").data == b""
 
 
@@ -115,7 +116,7 @@ def test_a_stranger_makes_a_reader_look_at_some_hundred_bytes(size: int) -> None
 def test_the_limit_of_recipients_may_be_lowered() -> None:
     pieces = Pieces.of(Rogue().envelope())
     two = pieces._replace(tags=pieces.tags + b"\xff" * 8, wraps=pieces.wraps * 2).join()
-    opener = Opener(BOB, {ALICE.public}, limits=Limits(recipients=1), replay="file")
+    opener = Opener(BOB, {ALICE.public}, limits=Limits(recipients=1), replay=AtRest())
     assert code_of(opener, two) == "limit_exceeded"
 
 
@@ -258,7 +259,7 @@ def test_strangers_do_not_displace_the_keys_of_admitted_senders(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     # E-39: one opener accepts Alice by name, and anyone on another subject.
-    opener = Opener(BOB, {ALICE.public}, replay="file")
+    opener = Opener(BOB, {ALICE.public}, replay=AtRest())
     opener.open(Rogue().envelope(), subject=">")
     for envelope in strangers(300):
         opener.open(envelope, subject=">", senders=ANYONE)
@@ -280,7 +281,7 @@ def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(unlock, "_ADMITTED_SENDERS", 4)
     monkeypatch.setattr(unlock, "_ADMITTED_SESSIONS", 4)
     names = [pair(100_000 + number).public for number in range(20)]
-    opener = Opener(BOB, names, replay="file")
+    opener = Opener(BOB, names, replay=AtRest())
     for _ in range(2):
         for envelope in strangers(20):
             assert opener.open(envelope, subject=">").admitted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -24,10 +24,12 @@ from tests.envelope.cast import (
 from tests.envelope.forge import Pieces, Rogue
 from xkeymsg import (
     ANYONE,
+    AtRest,
     AuthenticationError,
     ExpiredError,
     Keyring,
     Limits,
+    Live,
     MalformedError,
     Message,
     NotARecipientError,
@@ -36,6 +38,7 @@ from xkeymsg import (
     Sealer,
     SenderNotAdmittedError,
     StaleError,
+    Stream,
     StreamPosition,
     UnsupportedVersionError,
 )
@@ -46,9 +49,7 @@ def sealed(subject: str = SUBJECT, data: bytes = b"data") -> bytes:
 
 
 def test_a_message_tells_who_when_and_what_for(clock: Clock) -> None:
-    envelope = Sealer(ALICE).seal(
-        b"data", to=[BOB.public], subject=SUBJECT, expires=timedelta(seconds=9)
-    )
+    envelope = Sealer(ALICE).seal(b"data", to=[BOB.public], subject=SUBJECT, expires=9)
     message = Opener(BOB, {ALICE.public}).open(envelope, subject=SUBJECT)
     assert message.data == b"data"
     assert message.sender == ALICE.public
@@ -100,7 +101,7 @@ def test_a_set_without_members_admits_nobody() -> None:
 
 
 def test_senders_may_come_in_any_iterable() -> None:
-    opener = Opener(BOB, (key for key in (EVE.public, ALICE.public)), replay="file")
+    opener = Opener(BOB, (key for key in (EVE.public, ALICE.public)), replay=AtRest())
     for _ in range(2):
         assert opener.open(sealed(), subject=SUBJECT).admitted
 
@@ -114,7 +115,7 @@ def test_anyone_is_said_aloud_and_shows() -> None:
 
 def test_a_retired_key_still_opens_what_was_sealed_to_it() -> None:
     keyring = Keyring(CAROL, retired=[DAVE, BOB])
-    opener = Opener(keyring, {ALICE.public}, replay="file")
+    opener = Opener(keyring, {ALICE.public}, replay=AtRest())
     for own in (BOB, CAROL, DAVE):
         envelope = Sealer(ALICE).seal(b"x", to=[own.public], subject=SUBJECT)
         assert opener.open(envelope, subject=SUBJECT).data == b"x"
@@ -131,7 +132,7 @@ def test_the_active_key_is_tried_first_and_the_next_one_where_it_fails() -> None
     for place in (0, 1):
         wraps = bytearray(pieces.wraps)
         wraps[49 * place] ^= 1
-        opener = Opener(Keyring(BOB, retired=[CAROL]), {ALICE.public}, replay="file")
+        opener = Opener(Keyring(BOB, retired=[CAROL]), {ALICE.public}, replay=AtRest())
         damaged = pieces._replace(wraps=bytes(wraps)).join()
         assert opener.open(damaged, subject=SUBJECT).data == b"x"
     both = bytes(byte ^ 1 for byte in pieces.wraps)
@@ -155,9 +156,7 @@ def test_at_rest_a_message_opens_as_often_and_as_late_as_one_likes(clock: Clock)
 
 def test_at_rest_a_message_expires_all_the_same(clock: Clock) -> None:
     # E-69: from this exact millisecond on.
-    envelope = Sealer(ALICE).seal(
-        b"", to=[BOB.public], subject=SUBJECT, expires=timedelta(seconds=1)
-    )
+    envelope = Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT, expires=1)
     clock.ms = NOW + 999
     reader().open(envelope, subject=SUBJECT)
     clock.ms = NOW + 1000
@@ -169,16 +168,17 @@ def test_max_age_takes_the_place_of_the_limits_value(clock: Clock) -> None:
     envelope = sealed()
     clock.ms += 2000
     with pytest.raises(StaleError):
-        Opener(BOB, {ALICE.public}, max_age=timedelta(seconds=1)).open(envelope, subject=SUBJECT)
-    limits = Limits(max_age=timedelta(seconds=1))
+        Opener(BOB, {ALICE.public}, replay=Live(max_age=1)).open(envelope, subject=SUBJECT)
+    limits = Limits(max_age=1)
     with pytest.raises(StaleError):
         Opener(BOB, {ALICE.public}, limits=limits).open(envelope, subject=SUBJECT)
-    wide = Opener(BOB, {ALICE.public}, limits=limits, max_age=timedelta(seconds=2))
+    wide = Opener(BOB, {ALICE.public}, limits=limits, replay=Live(max_age=2))
     assert wide.open(envelope, subject=SUBJECT).data == b"data"
 
 
-def test_a_position_makes_it_the_policy_of_streams(clock: Clock) -> None:
-    opener, envelope = Opener(BOB, {ALICE.public}), sealed()
+@pytest.mark.parametrize("policy", [Live(), Stream()])
+def test_a_position_makes_it_the_policy_of_streams(clock: Clock, policy: Live | Stream) -> None:
+    opener, envelope = Opener(BOB, {ALICE.public}, replay=policy), sealed()
     position = StreamPosition("ORDERS", 7, NOW)
     for _ in range(3):
         message = opener.open(envelope, subject=SUBJECT, position=position)
@@ -201,7 +201,7 @@ def test_who_is_not_a_recipient_learns_how_many_there_are() -> None:
 def test_a_reader_with_a_user_also_opens_what_was_sealed_to_the_bare_key() -> None:
     keyring = Keyring(BOB, user=BOB_USER.public)
     assert Opener(keyring, {ALICE.public}).open(sealed(), subject=SUBJECT).data == b"data"
-    strict = Keyring(BOB, user=BOB_USER.public, without_user=False)
+    strict = Keyring(BOB, user=BOB_USER.public, accept_unbound=False)
     assert code_of(Opener(strict, {ALICE.public}), sealed()) == "not_a_recipient"
 
 

@@ -25,6 +25,7 @@ from tests.envelope.cast import (
 from tests.envelope.forge import Pieces, Rogue, session_of
 from xkeymsg import (
     ANYONE,
+    AtRest,
     AuthenticationError,
     BadKeyError,
     Keyring,
@@ -117,13 +118,13 @@ def test_a_new_session_of_a_known_sender_costs_one(calls: Calls) -> None:
 def test_a_user_does_not_double_the_cost_of_a_key(calls: Calls) -> None:
     # dh_s is computed once per own key and S, although there are two U to try.
     keyring = Keyring(BOB, user=BOB_USER.public)
-    opener = Opener(keyring, {ALICE.public}, replay="file")
+    opener = Opener(keyring, {ALICE.public}, replay=AtRest())
     assert calls.of(attempt(opener, Rogue().envelope())) == (2, 1, 1)
 
 
 def test_each_retired_key_costs_one_x25519_with_a_new_sender_and_none_after(calls: Calls) -> None:
     keyring = Keyring(BOB, retired=[CAROL, DAVE], user=BOB_USER.public)
-    opener = Opener(keyring, {ALICE.public}, replay="file")
+    opener = Opener(keyring, {ALICE.public}, replay=AtRest())
     assert calls.of(attempt(opener, Rogue(to=to(DAVE)).envelope())) == (3 + 1, 1, 1)
     assert calls.of(attempt(opener, Rogue(to=to(DAVE), counter=2).envelope())) == (0, 1, 1)
 
@@ -170,7 +171,7 @@ def test_the_body_is_parsed_only_behind_a_verified_wrap(calls: Calls) -> None:
 
 def test_the_envelope_is_hashed_once_for_all_keys_of_a_reader(calls: Calls) -> None:
     keyring = Keyring(BOB, retired=[CAROL, DAVE])
-    opener = Opener(keyring, {ALICE.public}, replay="file")
+    opener = Opener(keyring, {ALICE.public}, replay=AtRest())
     envelope = Rogue(to=to(BOB, CAROL, DAVE)).envelope()
     damaged = envelope[:-147] + bytes(147)
     assert calls.of(attempt(opener, damaged)) == (6, 0, 1)
@@ -186,7 +187,7 @@ def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
     # E-38: the attacker replays genuine heads and tags with another body.
     pieces = Pieces.of(Rogue().envelope())
     for senders in ({ALICE.public}, ANYONE):
-        opener = Opener(BOB, senders, replay="file")
+        opener = Opener(BOB, senders, replay=AtRest())
         assert code_of(opener, pieces._replace(wraps=bytes(49)).join()) == "authentication"
         assert code_of(opener, Rogue(to=to(CAROL)).envelope()) == "not_a_recipient"
         assert caches(opener) == [{}, {}]
@@ -211,7 +212,7 @@ def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         )
         with pytest.raises(BadKeyError) as caught:
             opener.open(envelope, subject=">")
-        assert caught.value.outside == "undecryptable"
+        assert caught.value.public_code == "undecryptable"
     assert caches(opener) == [{}, {}]
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.envelope.cast import ALICE, BOB, SUBJECT, code_of, pair
 from tests.envelope.forge import Rogue
 from tests.envelope.together import together
-from xkeymsg import Opener, primitives
+from xkeymsg import AtRest, Opener, primitives
 from xkeymsg.envelope import recent
 from xkeymsg.envelope.recent import IDLE, Recent
 
@@ -51,7 +51,7 @@ def take(opener: Opener, rogue: Rogue) -> bytes:
 
 def test_the_keys_of_a_session_that_has_ended_are_forgotten(hours: Hours) -> None:
     # A later thief of the reader's memory does not find them there.
-    opener = Opener(BOB, {ALICE.public}, replay="file")
+    opener = Opener(BOB, {ALICE.public}, replay=AtRest())
     take(opener, Rogue())
     for number in range(3):
         hours.now += IDLE
@@ -72,7 +72,7 @@ def test_months_of_sessions_keep_two_hours_of_them(hours: Hours) -> None:
 def test_a_session_in_use_stays_and_costs_no_exchange_of_keys(
     hours: Hours, exchanges: Iterator[list[bytes]]
 ) -> None:
-    opener, seen = Opener(BOB, {ALICE.public}, replay="file"), next(exchanges)
+    opener, seen = Opener(BOB, {ALICE.public}, replay=AtRest()), next(exchanges)
     rogues = [Rogue(ephemeral=pair(number)).envelope() for number in range(10)]
     own = [Rogue(counter=counter).envelope(b"x") for counter in range(1, 12)]
     opener.open(own[0], subject=SUBJECT)
@@ -87,7 +87,7 @@ def test_a_session_in_use_stays_and_costs_no_exchange_of_keys(
 def test_what_is_forgotten_is_computed_again_and_judged_again(hours: Hours) -> None:
     # The elder generation does not bypass a check: a damaged message is still refused.
     admitted = {ALICE.public}
-    opener = Opener(BOB, admitted, replay="file")
+    opener = Opener(BOB, admitted, replay=AtRest())
     envelopes = [Rogue(counter=counter).envelope(b"x") for counter in range(1, 4)]
     opener.open(envelopes[0], subject=SUBJECT)
     hours.now += IDLE

@@ -69,7 +69,7 @@ def test_the_first_check_that_fails_counts(
     # E-88, E-90
     with pytest.raises(XKeyMsgError) as caught:
         opener.open(envelope, subject="something.else")
-    assert (caught.value.code, caught.value.outside) == (code, outside)
+    assert (caught.value.code, caught.value.public_code) == (code, outside)
 
 
 def test_the_checks_of_the_content_come_in_order_too(clock: Clock) -> None:
@@ -101,8 +101,8 @@ def test_the_step_and_not_the_class_decides_what_is_said_outside() -> None:
     for data, outside in ((envelope[:-1] + b"\0", "undecryptable"), (behind, "refused")):
         with pytest.raises(AuthenticationError) as caught:
             reader().open(data, subject=">")
-        assert caught.value.outside == outside
-    assert AuthenticationError().outside == "undecryptable", "also for the next error"
+        assert caught.value.public_code == outside
+    assert AuthenticationError().public_code == "undecryptable", "also for the next error"
 
 
 def test_not_admitted_is_worth_another_try_and_not_a_recipient_is_not() -> None:

@@ -37,7 +37,7 @@ def take(opener: Opener, rogue: Rogue) -> Message:
 def small(clock: Clock, **budgets: int) -> Opener:
     """Return an opener with room for a few sessions."""
     clock.ms = NOW - 10 * MAX_AGE
-    opener = Opener(BOB, {ALICE.public}, limits=Limits(**budgets))  # type: ignore[arg-type]
+    opener = Opener(BOB, {ALICE.public}, limits=Limits(**budgets))
     clock.ms = NOW
     return opener
 

@@ -8,6 +8,7 @@ from tests.envelope.cast import ALICE, BOB, NOW, SUBJECT, Clock, pair
 from tests.envelope.forge import Rogue
 from tests.envelope.together import together
 from xkeymsg import (
+    AtRest,
     Limits,
     Message,
     Opener,
@@ -154,7 +155,7 @@ def test_a_refused_message_leaves_no_mark(opener: Opener) -> None:
 
 
 def small(clock: Clock, **limits: int) -> Opener:
-    return Opener(BOB, {ALICE.public}, limits=Limits(**limits))  # type: ignore[arg-type]
+    return Opener(BOB, {ALICE.public}, limits=Limits(**limits))
 
 
 def stored(n: int) -> tuple[StreamPosition, Rogue]:
@@ -228,7 +229,7 @@ def test_a_rewind_by_a_year_keeps_floors_as_well(clock: Clock) -> None:
 
 
 def test_settling_what_is_not_marked_does_nothing(opener: Opener) -> None:
-    other = Opener(BOB, {ALICE.public}, replay="file")
+    other = Opener(BOB, {ALICE.public}, replay=AtRest())
     opener.settle(other.open(Rogue().envelope(), subject=">"))
     take(opener, at(7))
     assert code(opener, at(8)) == "replay"

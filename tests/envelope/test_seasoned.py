@@ -36,6 +36,7 @@ from tests.reference.encoding import array, binary
 from xkeymsg import (
     ANYONE,
     Admission,
+    AtRest,
     Keyring,
     Limits,
     Opener,
@@ -74,7 +75,7 @@ KEYRINGS: Final[tuple[XKeyPair | Keyring, ...]] = (
     Keyring(BOB, user=BOB_USER.public),
     Keyring(CAROL, retired=[BOB, DAVE]),
     Keyring(DAVE, retired=[CAROL, BOB], user=BOB_USER.public),
-    Keyring(BOB, retired=[CAROL], user=BOB_USER.public, without_user=False),
+    Keyring(BOB, retired=[CAROL], user=BOB_USER.public, accept_unbound=False),
 )
 LIMITS: Final = (Limits(), Limits(envelope=600), Limits(recipients=3), Limits(parts=1, views=1))
 
@@ -140,7 +141,7 @@ def judged(opener: Opener, envelope: bytes, *, document: bool, senders: Senders 
     try:
         opened = opener._open(NOW, envelope, form, ">", senders, None, None)
     except XKeyMsgError as error:
-        return Verdict(error.code, error.outside, str(error))
+        return Verdict(error.code, error.public_code, str(error))
     parts = opened.content, opened.content_type, opened.headers.pairs
     return Verdict("opened", content=(opened.head, opened.admitted, opened.signer, parts))
 
@@ -163,7 +164,7 @@ class Readers:
                 judged(self.old, envelope, document=False, senders=senders)
 
     def new(self) -> Opener:
-        return Opener(self.keys, self.trust, replay="file", limits=self.limits)
+        return Opener(self.keys, self.trust, replay=AtRest(), limits=self.limits)
 
     def agreed(self, envelope: bytes, verdict: int = 0, by: int = 0) -> Verdict:
         self.trust.verdict = VERDICTS[verdict]

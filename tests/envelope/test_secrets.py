@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
 import pytest
 
@@ -144,7 +143,7 @@ def seals() -> Iterator[Callable[[], object]]:
     yield lambda: sealer.seal(DATA, to=to, subject=SUBJECT, headers={"canary": "canary\ud800"})
     yield lambda: sealer.seal(DATA, to=to, subject=SUBJECT, headers=[("canary", "canary")] * 3)
     yield lambda: sealer.seal(DATA, to=to, subject=SUBJECT, content_type="canary\ud800")
-    yield lambda: sealer.seal(DATA, to=to, subject=SUBJECT, expires=timedelta(0))
+    yield lambda: sealer.seal(DATA, to=to, subject=SUBJECT, expires=0)
     yield lambda: Opener(BOB, SENDERS).open(b"", subject="canary canary")
 
 

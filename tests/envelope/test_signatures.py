@@ -22,7 +22,7 @@ from tests.envelope.cast import (
 from tests.envelope.forge import Pieces, Rogue, thief_of
 from tests.reference import crypto, ed25519
 from tests.reference.encoding import array, binary
-from xkeymsg import Opener, Sealer, UserKey, nkey
+from xkeymsg import AtRest, Opener, Sealer, UserKey, nkey
 
 L = 2**252 + 27742317777372353535851937790883648493
 IDENTITY = raw_user(ALICE_USER)
@@ -34,18 +34,18 @@ THIEF = thief_of(BOB).but(identity=IDENTITY)
 def demanding() -> Opener:
     """Return Bob's opener that requires Alice's signature."""
     senders = {ALICE.public: ALICE_USER.public}
-    return Opener(BOB, senders, require_signature=True, replay="file")
+    return Opener(BOB, senders, require_signature=True, replay=AtRest())
 
 
 def tolerant() -> Opener:
     """Return Bob's opener that knows Alice's user and does not require a signature."""
-    return Opener(BOB, {ALICE.public: ALICE_USER.public}, replay="file")
+    return Opener(BOB, {ALICE.public: ALICE_USER.public}, replay=AtRest())
 
 
 def knows(identity: bytes) -> Opener:
     """Return Bob's opener with a directory in which Alice's user has this raw key."""
     user = nkey.encode_public(nkey.Prefix.USER, identity)
-    return Opener(BOB, {ALICE.public: user}, replay="file")
+    return Opener(BOB, {ALICE.public: user}, replay=AtRest())
 
 
 def sealed(signer: UserKey | None = ALICE_USER) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ EXTRAS = st.fixed_dictionaries(
     optional={
         "headers": st.lists(st.tuples(st.text(max_size=40), st.text(max_size=300)), max_size=4),
         "content_type": st.text(max_size=40),
-        "expires": st.just(timedelta(seconds=5)),
+        "expires": st.just(5),
         "revision": st.integers(0, 2**53 - 1),
     },
 )

@@ -15,6 +15,7 @@ from tests.envelope.cast import ALICE, BOB, MALLORY, NOW, SUBJECT, Clock, reader
 from tests.envelope.forge import MESSAGE, Rogue
 from xkeymsg import (
     Admission,
+    AtRest,
     Limits,
     Opener,
     Policy,
@@ -159,7 +160,7 @@ class Asked:
 
 def test_trust_is_asked_for_every_message_with_its_time_of_sealing() -> None:
     trust = Asked()
-    opener = Opener(BOB, trust, replay="file")
+    opener = Opener(BOB, trust, replay=AtRest())
     times = [NOW, NOW - 10**9, NOW + 10**9, NOW]
     for counter, created_ms in enumerate(times, 1):
         opener.open(Rogue(counter=counter, created_ms=created_ms).envelope(), subject=">")
@@ -168,7 +169,7 @@ def test_trust_is_asked_for_every_message_with_its_time_of_sealing() -> None:
 
 def test_no_admission_is_kept_with_the_keys_of_a_session() -> None:
     trust = Asked()
-    opener = Opener(BOB, trust, replay="file")
+    opener = Opener(BOB, trust, replay=AtRest())
     opener.open(Rogue(counter=1).envelope(), subject=">")
     trust.verdict = None
     with pytest.raises(SenderNotAdmittedError):

@@ -21,7 +21,7 @@ from tests.envelope.cast import (
 )
 from tests.envelope.forge import Pieces, key_of
 from tests.reference.encoding import Cursor, array, binary, string, uint
-from xkeymsg import Opener, Recipient, Sealer, XKey, XKeyMsgError, XKeyPair
+from xkeymsg import AtRest, Opener, Recipient, Sealer, XKey, XKeyMsgError, XKeyPair
 
 REFUSED_ON_THE_WAY = {
     "authentication", "not_a_recipient", "sender_not_admitted", "malformed", "unsupported_version",
@@ -163,11 +163,13 @@ def small() -> bytes:
 
 
 def outcome(envelope: bytes, own: XKeyPair = BOB) -> str:
-    opener = Opener(own, {ALICE.public: ALICE_USER.public}, replay="file")
+    opener = Opener(own, {ALICE.public: ALICE_USER.public}, replay=AtRest())
     try:
         opener.open(envelope, subject=">")
     except XKeyMsgError as error:
-        return error.code if error.outside == "undecryptable" else f"{error.code} behind the wrap"
+        return (
+            error.code if error.public_code == "undecryptable" else f"{error.code} behind the wrap"
+        )
     return "opened"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import pytest
 
@@ -16,12 +17,15 @@ from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
 from xkeymsg import (
     ANYONE,
+    AtRest,
     Keyring,
     Limits,
+    Live,
     Message,
     Opener,
     ReplayError,
     StaleError,
+    Stream,
     StreamPosition,
     XKey,
     XKeyMsgError,
@@ -30,6 +34,7 @@ from xkeymsg import (
 from xkeymsg.envelope import derive, replay
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.replay import ReplayMemory
+from xkeymsg.limits import Replay
 
 
 def senders_of(vector: Vector) -> Senders:
@@ -42,13 +47,16 @@ def senders_of(vector: Vector) -> Senders:
     return {XKey.parse(key) for [key] in entries}
 
 
+REPLAY: Final[Mapping[str, Replay]] = {"live": Live(), "stream": Stream(), "file": AtRest()}
+
+
 def opener_of(vector: Vector) -> Opener:
     active, *retired = map(XKeyPair.from_seed, vector.identity)
-    keyring = Keyring(active, retired=retired, user=vector.user, without_user=vector.zero_user)
+    keyring = Keyring(active, retired=retired, user=vector.user, accept_unbound=vector.zero_user)
     return Opener(
         keyring,
         senders_of(vector),
-        replay="live" if vector.policy.kind == "live" else "file",
+        replay=REPLAY[vector.policy.kind],
         require_signature=vector.require_signature,
         limits=Limits(envelope=vector.limit_envelope),
     )
@@ -75,7 +83,7 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
             whole = opener._open(vector.now, vector.envelope, PAYLOAD, *common)
             head, content = whole.head, whole.content
     except XKeyMsgError as error:
-        return Outcome(code=error.code, outside=error.outside)
+        return Outcome(code=error.code, outside=error.public_code)
     message_id = derive.message_id(head.sender, head.ephemeral, head.nonce)
     return Outcome(content=content, message_id=message_id)
 

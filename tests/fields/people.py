@@ -9,6 +9,7 @@ from typing import Any, Final
 from tests.envelope.cast import ALICE, BOB, NOW, Raw, pair
 from tests.fields.strategies import PERMISSIONS
 from xkeymsg import (
+    AtRest,
     Keyring,
     NotARecipientError,
     Opener,
@@ -41,7 +42,7 @@ def opener(
     own: XKeyPair | Keyring, senders: Iterable[XKey] = (ALICE.public,), **settings: Any
 ) -> Opener:
     """An opener that checks everything but age and replay."""
-    return Opener(own, senders=senders, replay="file", **settings)
+    return Opener(own, senders=senders, replay=AtRest(), **settings)
 
 
 OPENERS: Final = {group: opener(own) for group, own in PAIRS.items()}

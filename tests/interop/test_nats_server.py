@@ -26,8 +26,9 @@ from nats.aio.subscription import Subscription
 
 from tests.running import DEADLINE
 from tests.transport.authority import Nkey
+from xkeymsg import xkv1
 from xkeymsg.errors import AuthenticationError
-from xkeymsg.keys import XKV1_OVERHEAD, XKey, XKeyPair
+from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.testing import NATSServer
 
 ISSUER: Final = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
@@ -109,7 +110,7 @@ class Callout:
             await client.close()
 
     def open(self, request: Request) -> str:
-        return self.key.open(request.message.data, request.server).decode("ascii")
+        return xkv1.open(request.message.data, key=self.key, sender=request.server).decode("ascii")
 
     async def answer(self, request: Request, data: bytes) -> None:
         await self.service.publish(request.message.reply, data)
@@ -182,17 +183,17 @@ async def test_what_the_server_seals_is_hidden_and_opens_for_nobody_else(callout
     async with callout.visitor() as (_, request):
         sealed = request.message.data
     assert b"somebody" not in sealed
-    assert b"eyJ" not in sealed[XKV1_OVERHEAD:]
+    assert b"eyJ" not in sealed[xkv1.OVERHEAD :]
     with pytest.raises(AuthenticationError):
-        XKeyPair.generate().open(sealed, request.server)
+        xkv1.open(sealed, key=XKeyPair.generate(), sender=request.server)
     with pytest.raises(AuthenticationError):
-        callout.key.open(sealed, XKeyPair.generate().public)
+        xkv1.open(sealed, key=callout.key, sender=XKeyPair.generate().public)
 
 
 async def test_the_server_admits_a_client_on_an_answer_sealed_here(callout: Callout) -> None:
     async with callout.visitor() as (visitor, request):
         answer = _admission(_claims(callout.open(request)))
-        await callout.answer(request, callout.key.seal(answer, request.server))
+        await callout.answer(request, xkv1.seal(answer, key=callout.key, to=request.server))
         await visitor.is_admitted_as("admitted")
 
 
@@ -213,7 +214,7 @@ async def test_the_server_refuses_an_answer_with_one_bit_flipped(
 ) -> None:
     async with callout.visitor() as (visitor, request):
         answer = _admission(_claims(callout.open(request)))
-        sealed = bytearray(callout.key.seal(answer, request.server))
+        sealed = bytearray(xkv1.seal(answer, key=callout.key, to=request.server))
         sealed[place] ^= 1
         await callout.answer(request, bytes(sealed))
         await visitor.is_refused()
@@ -223,7 +224,7 @@ async def test_the_server_refuses_an_answer_with_one_bit_flipped(
 async def test_the_server_refuses_an_answer_sealed_by_a_wrong_key(callout: Callout) -> None:
     async with callout.visitor() as (visitor, request):
         answer = _admission(_claims(callout.open(request)))
-        await callout.answer(request, XKeyPair.generate().seal(answer, request.server))
+        await callout.answer(request, xkv1.seal(answer, key=XKeyPair.generate(), to=request.server))
         await visitor.is_refused()
         await callout.log_says("nkeys: could not decrypt input")
 
@@ -231,6 +232,8 @@ async def test_the_server_refuses_an_answer_sealed_by_a_wrong_key(callout: Callo
 async def test_the_server_refuses_an_answer_sealed_to_a_wrong_key(callout: Callout) -> None:
     async with callout.visitor() as (visitor, request):
         answer = _admission(_claims(callout.open(request)))
-        await callout.answer(request, callout.key.seal(answer, XKeyPair.generate().public))
+        await callout.answer(
+            request, xkv1.seal(answer, key=callout.key, to=XKeyPair.generate().public)
+        )
         await visitor.is_refused()
         await callout.log_says("nkeys: could not decrypt input")

@@ -16,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from xkeymsg import nkey
+from xkeymsg import nkey, xkv1
 from xkeymsg.errors import (
     AuthenticationError,
     KeyFormatError,
@@ -24,7 +24,7 @@ from xkeymsg.errors import (
     UnsupportedVersionError,
     XKeyMsgError,
 )
-from xkeymsg.keys import XKV1_OVERHEAD, XKey, XKeyPair
+from xkeymsg.keys import XKey, XKeyPair
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "vectors" / "xkv1"
 
@@ -101,15 +101,15 @@ assert len(JS_BOXES) == 2
 @pytest.mark.parametrize("box", BOXES, ids=str)
 def test_a_foreign_box_opens_to_its_plaintext(box: Box) -> None:
     recipient = XKeyPair.from_seed(box.recipient_seed)
-    assert recipient.open(box.sealed, XKey.parse(box.sender)) == box.data
+    assert xkv1.open(box.sealed, key=recipient, sender=XKey.parse(box.sender)) == box.data
 
 
 @pytest.mark.parametrize("box", BOXES, ids=str)
 def test_a_foreign_box_is_made_again_byte_for_byte(box: Box) -> None:
     sender = XKeyPair.from_seed(box.sender_seed)
     nonce = box.sealed[4:28]
-    assert sender._seal_with(box.data, XKey.parse(box.recipient), nonce) == box.sealed
-    assert len(box.sealed) == len(box.data) + XKV1_OVERHEAD
+    assert xkv1._seal(box.data, sender, XKey.parse(box.recipient), nonce) == box.sealed
+    assert len(box.sealed) == len(box.data) + xkv1.OVERHEAD
 
 
 @pytest.mark.parametrize("box", BOXES, ids=str)
@@ -126,9 +126,9 @@ def test_foreign_keys_read_and_write_back_as_they_were(box: Box) -> None:
 def test_a_foreign_box_opens_for_no_other_pair_of_keys(box: Box) -> None:
     recipient = XKeyPair.from_seed(box.recipient_seed)
     with pytest.raises(AuthenticationError):
-        XKeyPair.generate().open(box.sealed, XKey.parse(box.sender))
+        xkv1.open(box.sealed, key=XKeyPair.generate(), sender=XKey.parse(box.sender))
     with pytest.raises(AuthenticationError):
-        recipient.open(box.sealed, XKeyPair.generate().public)
+        xkv1.open(box.sealed, key=recipient, sender=XKeyPair.generate().public)
 
 
 @pytest.mark.parametrize("box", BOXES, ids=str)
@@ -139,7 +139,7 @@ def test_a_foreign_box_with_one_bit_flipped_is_refused(box: Box) -> None:
         altered = bytearray(box.sealed)
         altered[place] ^= 1
         with pytest.raises(AuthenticationError):
-            recipient.open(bytes(altered), sender)
+            xkv1.open(bytes(altered), key=recipient, sender=sender)
 
 
 def test_the_javascript_file_names_the_nonce_that_its_boxes_have() -> None:
@@ -163,10 +163,13 @@ def _altered(place: int) -> bytes:
 # What the JavaScript library was given, as far as its file says it, and the error of ours. Where it
 # answers None or "not valid" for everything, ours tells what is wrong.
 REFUSED: Final[dict[str, tuple[type[XKeyMsgError], Callable[[], object]]]] = {
-    "tamper": (AuthenticationError, lambda: BOB.open(_altered(30), ALICE.public)),
-    "e_short": (MalformedError, lambda: BOB.open(SEALED[:28], ALICE.public)),
-    "e_short29": (MalformedError, lambda: BOB.open(SEALED[:29], ALICE.public)),
-    "e_ver": (UnsupportedVersionError, lambda: BOB.open(b"xkv2" + SEALED[4:], ALICE.public)),
+    "tamper": (AuthenticationError, lambda: xkv1.open(_altered(30), key=BOB, sender=ALICE.public)),
+    "e_short": (MalformedError, lambda: xkv1.open(SEALED[:28], key=BOB, sender=ALICE.public)),
+    "e_short29": (MalformedError, lambda: xkv1.open(SEALED[:29], key=BOB, sender=ALICE.public)),
+    "e_ver": (
+        UnsupportedVersionError,
+        lambda: xkv1.open(b"xkv2" + SEALED[4:], key=BOB, sender=ALICE.public),
+    ),
     "e_badsender": (KeyFormatError, lambda: XKey.parse("XAAA")),
     "e_lower": (KeyFormatError, lambda: XKey.parse(JS["alice_pub"].lower())),
     "e_nl": (KeyFormatError, lambda: XKey.parse(JS["alice_pub"] + "\n")),
@@ -196,7 +199,7 @@ def test_what_is_exotic_for_javascript_is_refused(name: str) -> None:
 
 def test_a_nonce_of_the_wrong_size_seals_nothing() -> None:
     with pytest.raises(ValueError, match=r"(?i)nonce"):
-        ALICE._seal_with(b"", BOB.public, bytes(23))
+        xkv1._seal(b"", ALICE, BOB.public, bytes(23))
 
 
 PUBLIC: Final = JS["alice_pub"]

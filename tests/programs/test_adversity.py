@@ -18,7 +18,7 @@ import pytest
 from tests.programs.test_tutorial import BOB, key_of, receiver, send
 from tests.running import DEADLINE, Program, run
 from tests.transport.authority import Nkey, Operator
-from xkeymsg import XKeyPair
+from xkeymsg import XKeyPair, xkv1
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
@@ -129,7 +129,7 @@ def test_an_opened_file_is_its_owners_alone_whatever_was_there(
         target.chmod(0o644)
     elif before == "link":
         target.symlink_to(other)
-    sealed = BOB.seal(b"secret", BOB.public)
+    sealed = xkv1.seal(b"secret", key=BOB, to=BOB.public)
     open_ = ("open", "--from", str(BOB.public), "--seed", seed, "-o", str(target))
     assert run("xkeymsg.cli", *open_, data=sealed).returncode == 0
     assert target.read_bytes() == b"secret"
@@ -139,7 +139,7 @@ def test_an_opened_file_is_its_owners_alone_whatever_was_there(
 
 
 def test_a_device_is_written_to_and_not_replaced(seed: str) -> None:
-    sealed = BOB.seal(b"secret", BOB.public)
+    sealed = xkv1.seal(b"secret", key=BOB, to=BOB.public)
     open_ = ("open", "--from", str(BOB.public), "--seed", seed, "-o", "/dev/null")
     assert run("xkeymsg.cli", *open_, data=sealed).returncode == 0
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.running import DEADLINE, Program, run
-from xkeymsg import Sealer, XKey, XKeyPair
+from xkeymsg import Sealer, XKey, XKeyPair, xkv1
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -72,7 +72,7 @@ def test_the_wire_is_the_tutorials(server: NATSServer, seed: str) -> None:
     with receiver(server, "--json", "--seed", seed) as bob:
         bob.wait_for("public key", "err")
         alice = XKeyPair.generate()
-        sealed = alice.seal(b"by hand", BOB.public)
+        sealed = xkv1.seal(b"by hand", key=alice, to=BOB.public)
         header = b"NATS/1.0\r\nsender: " + str(alice.public).encode() + b"\r\n\r\n"
         sizes = f"{len(header)} {len(header) + len(sealed)}".encode()
         publish(server, b"HPUB secure.data " + sizes, header + sealed)
@@ -215,7 +215,7 @@ def test_no_publisher_stops_a_receiver(server: NATSServer, seed: str, name: str)
 def _honest(data: bytes) -> tuple[bytes, bytes]:
     alice = XKeyPair.generate()
     header = b"NATS/1.0\r\nsender: " + str(alice.public).encode() + b"\r\n\r\n"
-    sealed = alice.seal(data, BOB.public)
+    sealed = xkv1.seal(data, key=alice, to=BOB.public)
     return b"HPUB secure.data %d %d" % (len(header), len(header) + len(sealed)), header + sealed
 
 

@@ -57,16 +57,20 @@ from tests.scale.mutating import AUDIENCES, SENDERS, Maker, Mutation
 from tests.scale.outcome import Outcome, counted
 from xkeymsg import (
     ANYONE,
+    AtRest,
     Keyring,
     Limits,
+    Live,
     Message,
     Opener,
     Recipient,
+    Stream,
     StreamPosition,
     XKeyMsgError,
     XKeyPair,
     nkey,
 )
+from xkeymsg.limits import Replay
 
 __all__ = ("UNIT", "DifferenceError", "mutations", "unit")
 
@@ -131,7 +135,7 @@ KINDS: Final = (
         pending=6,
     ),
     Kind(
-        Keyring(CAROL, retired=[BOB], user=BOB_USER.public, without_user=False),
+        Keyring(CAROL, retired=[BOB], user=BOB_USER.public, accept_unbound=False),
         _USERS,
         Reader(
             keys=(CAROL._secret, _BOB),
@@ -247,7 +251,7 @@ def _ours(
         return Verdict("opened", content=content), None
     except XKeyMsgError as error:
         pending = getattr(error, "pending", None) if error.code == "replay" else None
-        return Verdict(error.code, error.outside, pending), None
+        return Verdict(error.code, error.public_code, pending), None
 
 
 # --- one unit -------------------------------------------------------------------------------------
@@ -277,7 +281,7 @@ class _Side:
             replay_bytes_unadmitted=kind.replay_bytes,
             replay_pending=kind.pending,
         )
-        self.old, self.live, self.stream = self.new(), self.new("live"), self.new("live", small)
+        self.old, self.live, self.stream = self.new(), self.new(Live()), self.new(Stream(), small)
         self.live_memory = LiveMemory(self.now)
         self.stream_memory = StreamMemory(
             ReferenceLimits(
@@ -285,7 +289,7 @@ class _Side:
             )
         )
 
-    def new(self, replay: Policy = "file", limits: Limits | None = None) -> Opener:
+    def new(self, replay: Replay = AtRest(), limits: Limits | None = None) -> Opener:
         kind = self.kind
         return Opener(
             kind.keys,

@@ -8,7 +8,6 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from datetime import timedelta
 from random import Random  # noqa: TID251 - a run has to be repeatable
 from typing import NamedTuple
 
@@ -190,9 +189,7 @@ class Hostile:
         return Shot("for elsewhere", sealed)
 
     def _expired(self) -> Shot:
-        sealed = self._alice.seal(
-            self._noise(), to=self._to, subject="orders.1", expires=timedelta(milliseconds=1)
-        )
+        sealed = self._alice.seal(self._noise(), to=self._to, subject="orders.1", expires=0.001)
         time.sleep(0.005)  # or it may still be opened in time
         return Shot("expired", sealed)
 

@@ -25,6 +25,7 @@ from tests.envelope.cast import (
 )
 from xkeymsg import (
     Admission,
+    AtRest,
     ConfigurationError,
     Opener,
     Peers,
@@ -124,7 +125,7 @@ def test_xkv1_counts_for_a_bare_key_on_its_subjects_alone() -> None:
 
 
 def test_an_opener_takes_peers_for_senders() -> None:
-    opener = Opener(DAVE, senders=Peers.parse(GOOD), replay="file")
+    opener = Opener(DAVE, senders=Peers.parse(GOOD), replay=AtRest())
 
     def sealed(pair: XKeyPair, subject: str, user: object = None, signer: object = None) -> bytes:
         sealer = Sealer(pair, identity=user, signer=signer)  # type: ignore[arg-type]
@@ -160,7 +161,7 @@ def test_a_claim_without_a_user_does_not_weaken_one_with_a_user() -> None:
         assert "mallory" in warning
         assert str(ALICE.public) in warning
         assert "those without a user may not" in warning
-        opener = Opener(BOB, senders=peers, replay="file")
+        opener = Opener(BOB, senders=peers, replay=AtRest())
         unnamed = Sealer(ALICE).seal(b"x", to=[BOB.public], subject="ehr.x")
         assert code_of(opener, unnamed) == "sender_not_admitted"
 

@@ -7,11 +7,11 @@ from typing import Any, BinaryIO
 
 import click
 
+from xkeymsg import xkv1
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.envelope.inspect import Inspection
 from xkeymsg.envelope.inspect import inspect as inspect_envelope
 from xkeymsg.errors import MalformedError
-from xkeymsg.keys import XKV1_OVERHEAD
 
 __all__ = ("describe_envelope", "inspect", "print_fields")
 
@@ -56,13 +56,13 @@ def _lines(value: object) -> list[str]:
 
 
 def _xkv1(data: bytes) -> dict[str, Any]:
-    if len(data) < XKV1_OVERHEAD:
-        raise MalformedError(f"xkv1 has at least {XKV1_OVERHEAD} bytes, not {len(data)}")
+    if len(data) < xkv1.OVERHEAD:
+        raise MalformedError(f"xkv1 has at least {xkv1.OVERHEAD} bytes, not {len(data)}")
     return {
         "format": "xkv1",
         "bytes": len(data),
         "nonce": data[4:28].hex(),
-        "sealed bytes": len(data) - XKV1_OVERHEAD,
+        "sealed bytes": len(data) - xkv1.OVERHEAD,
     }
 
 

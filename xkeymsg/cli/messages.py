@@ -20,9 +20,12 @@ from xkeymsg.errors import ContentTypeError, SenderNotAdmittedError, SubjectMism
 from xkeymsg.fields.files import load_readers
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey
+from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener, View
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.stores.file import read_seed
+from xkeymsg.xkv1 import open as open_xkv1
+from xkeymsg.xkv1 import seal as seal_xkv1
 
 __all__ = ("open_", "seal")
 
@@ -92,7 +95,7 @@ def seal(
         pair = load_pair("xkeymsg", seed_file)
         data = source.read()
         sealed = (
-            pair.seal(data, recipients[0])
+            seal_xkv1(data, key=pair, to=recipients[0])
             if xkv1
             else Sealer(pair).seal(data, to=recipients, subject=subject)
         )
@@ -178,7 +181,7 @@ def open_(
         # An explicit --subject demands xkm1: xkv1 has no subject.
         if context.get_parameter_source("subject") is not ParameterSource.DEFAULT:
             raise click.UsageError("xkv1 has no subject: leave out --subject")
-        data = pair.open(sealed, known[0])
+        data = open_xkv1(sealed, key=pair, sender=known[0])
     else:
         keys = Keyring(pair, user=user)
         opened = _open_xkm1(keys, sealed, None if anyone else set(known), subject)
@@ -200,7 +203,7 @@ def _open_xkm1(
     keys: Keyring, sealed: bytes, senders: set[XKey] | None, subject: str
 ) -> bytes | View:
     """Return the data of a payload, or the view of a document."""
-    opener = Opener(keys, ANYONE if senders is None else senders, replay="file")
+    opener = Opener(keys, ANYONE if senders is None else senders, replay=AtRest())
     try:
         try:
             return opener.open(sealed, subject=subject).data

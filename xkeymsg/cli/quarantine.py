@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -305,7 +304,7 @@ def replay(
         Keyring(read_seed(seed_file), user=identity),
         _senders(senders, peers_file),
         subjects,
-        max_age=None if max_age is None else timedelta(seconds=max_age),
+        max_age=max_age,
     )
 
     async def work(api: API) -> int:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal, overload
 
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
-from xkeymsg.client.outgoing import Room, check_subject, clear_block
+from xkeymsg.client.outgoing import check_subject
+from xkeymsg.client.publish import Publisher
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.replies import Prefix, Replies
 from xkeymsg.client.requests import Requests
@@ -28,8 +29,8 @@ from xkeymsg.errors import (
     DeliveryError,
     ServiceError,
 )
-from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.limits import AtRest, Live
 from xkeymsg.opener import View
 from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
@@ -41,7 +42,7 @@ _RELOAD: Final = 1.0
 
 
 @safe_repr
-class Client:
+class Client(Publisher):
     """Publishes, subscribes, requests and replies with sealed messages; made by `connect`.
 
     Use it only in the event loop that it was made in. A cancelled call leaves the client usable:
@@ -58,9 +59,8 @@ class Client:
         on_error: OnError | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
-        self._core, self._connection = core, connection
-        self._client_trust, self._outgoing = core.client_trust, core.outgoing
-        self._stats = Stats()
+        super().__init__(connection, core, Stats())
+        self._core = core
         self._events = Events(self._stats, on_error)
         self._on_event = on_event
         self._asking = Requests(
@@ -102,119 +102,6 @@ class Client:
         """The state of the connection."""
         return self._connection.state
 
-    # --- publishing -------------------------------------------------------------------------------
-
-    @refusing
-    async def publish(
-        self,
-        subject: str,
-        data: bytes,
-        *,
-        to: To,
-        headers: Headers = (),
-        clear_headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-    ) -> None:
-        """Seal a message and pass it to the connection; `flush` waits until the server has it.
-
-        Waits up to the connection's `timeout` while disconnected.
-
-        Args:
-            subject: The subject to publish to; it is sealed, too.
-            data: The payload.
-            to: The recipients: names and permissions that trust resolves (`"bob"`, `"perm:audit"`),
-                keys, or several of these. Trust may add recipients of every message.
-            headers: Sealed headers.
-            clear_headers: Headers in plaintext, visible to everyone.
-            content_type: A media type, sealed.
-            expires: How long from now the message may be opened.
-
-        Raises:
-            UnknownKeyError: If a name is unknown; nothing is sealed.
-            AmbiguousNameError: If a name matches more than one user.
-            PayloadTooLargeError: If it exceeds the server's limit; nothing is sealed.
-            MalformedError: If the subject or a header is invalid.
-            LimitExceededError: If there are too many recipients, or another limit is exceeded.
-            DeliveryError: If it could not be sent in time.
-            ConnectionFailedError: If the client is closed.
-            TypeError: If an argument has the wrong type.
-        """
-        block = self._block(clear_headers)
-        check_subject(subject)
-        envelope = self._outgoing.payload(
-            subject,
-            data,
-            self._client_trust.recipients(to),
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        await self._connection.publish(subject, envelope, headers=block)
-        self._stats.published += 1
-
-    @refusing
-    async def publish_document(
-        self,
-        subject: str,
-        document: Any,
-        *,
-        policy: Policy,
-        readers: Mapping[str, To] | None = None,
-        headers: Headers = (),
-        clear_headers: Mapping[str, str] | None = None,
-        content_type: str | None = None,
-        expires: timedelta | None = None,
-    ) -> None:
-        """Seal a document, of which each reader can open its view, and pass it to the connection.
-
-        Args:
-            subject: As for `publish`.
-            document: As for `Sealer.seal_document`.
-            policy: Which permissions may read which field.
-            readers: The holders of each permission; by default those that trust resolves for
-                `perm:<permission>`. Recipients that trust adds to every message see everything.
-            headers: As for `publish`; every reader gets them.
-            clear_headers: As for `publish`.
-            content_type: As for `publish`.
-            expires: As for `publish`.
-
-        Raises:
-            FieldDeniedError: If no rule matches a field; nothing is sealed.
-            PolicyError: If a permission has no readers and is not in `allow_unread`.
-            XKeyMsgError: As `publish`.
-        """
-        block = self._block(clear_headers)
-        check_subject(subject)
-        envelope = self._outgoing.document(
-            subject,
-            document,
-            policy=policy,
-            readers=readers,
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        await self._connection.publish(subject, envelope, headers=block)
-        self._stats.published += 1
-
-    async def flush(self) -> None:
-        """Wait until the server has accepted, or refused, everything that was sent to it.
-
-        Raises:
-            DeliveryError: If the server refused something since the last call, if a connection was
-                lost before it had confirmed, or if it did not answer in time.
-            ConnectionFailedError: If the client is closed.
-        """
-        await self._connection.confirm()
-
-    def _block(self, clear_headers: Mapping[str, str] | None) -> bytes:
-        if not clear_headers:
-            return self._outgoing.block
-        return clear_block(self._outgoing.wire_headers, clear_headers)
-
     # --- subscribing ------------------------------------------------------------------------------
 
     @overload
@@ -227,8 +114,7 @@ class Client:
         subjects: str | Iterable[str] | None = ...,
         match_wire: bool = ...,
         formats: Iterable[Format] = ...,
-        replay: Literal["live", "file"] = ...,
-        max_age: timedelta | None = ...,
+        replay: Live | AtRest = ...,
         require_signature: bool = ...,
         max_messages: int = ...,
         max_bytes: int = ...,
@@ -245,8 +131,7 @@ class Client:
         subjects: str | Iterable[str] | None = ...,
         match_wire: bool = ...,
         formats: Iterable[Format] = ...,
-        replay: Literal["live", "file"] = ...,
-        max_age: timedelta | None = ...,
+        replay: Live | AtRest = ...,
         require_signature: bool = ...,
         max_messages: int = ...,
         max_bytes: int = ...,
@@ -262,8 +147,7 @@ class Client:
         subjects: str | Iterable[str] | None = None,
         match_wire: bool = False,
         formats: Iterable[Format] = ("xkm1",),
-        replay: Literal["live", "file"] = "live",
-        max_age: timedelta | None = None,
+        replay: Live | AtRest = Live(),
         require_signature: bool = False,
         max_messages: int = MAX_MESSAGES,
         max_bytes: int = MAX_BYTES,
@@ -286,8 +170,7 @@ class Client:
             formats: The accepted formats. `"xkv1"` must be requested explicitly, for keys that
                 trust admits to it: it has no subject, time or replay protection, and
                 `message.subject` is what the broker claims.
-            replay: `"live"`; or `"file"`, which checks neither age nor repetition.
-            max_age: The maximum age of a message on arrival; `Limits.max_age` by default.
+            replay: `Live()`; or `AtRest()`, which checks neither age nor repetition.
             require_signature: Whether to refuse messages not signed by the sender's user.
             max_messages: How many messages may be buffered.
             max_bytes: How many bytes of messages may be buffered.
@@ -303,13 +186,12 @@ class Client:
             match_wire=match_wire,
             formats=formats,
             replay=replay,
-            max_age=max_age,
             require_signature=require_signature,
         )
         return Subscription(
             self._connection,
             scope,
-            self._events.also(on_error),
+            self._events.replaced(on_error),
             subject,
             queue=queue,
             max_messages=max_messages,
@@ -322,7 +204,7 @@ class Client:
     async def request(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         timeout: float = 5.0,
@@ -359,7 +241,7 @@ class Client:
     async def request_many(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
         timeout: float = 5.0,
@@ -397,7 +279,7 @@ class Client:
     async def respond(
         self,
         message: Message,
-        data: bytes,
+        data: Buffer,
         *,
         headers: Headers = (),
         content_type: str | None = None,
@@ -479,7 +361,7 @@ class Client:
         return Service(
             subscription,
             self._answering,
-            self._events.also(on_error),
+            self._events.replaced(on_error),
             handler,
             concurrency=concurrency,
             grace=grace,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from xkeymsg.client.client import Client
 from xkeymsg.client.connection import Connection
@@ -19,9 +19,27 @@ from xkeymsg.nkey import Signer
 from xkeymsg.transport.link import Event, open_link
 from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
 
-__all__ = ("client_on", "connect")
+__all__ = ("ConnectionArguments", "client_on", "connect")
 
 _PATHS: Final = ("creds", "nkey", "tls_cert", "tls_key", "tls_ca")
+
+
+class ConnectionArguments(TypedDict, total=False):
+    """The fields of `ConnectOptions` except `servers`; files also as texts."""
+
+    creds: Path | str | None
+    nkey: Path | str | None
+    user: str | None
+    password: str | None
+    token: str | None
+    tls_cert: Path | str | None
+    tls_key: Path | str | None
+    tls_ca: Path | str | None
+    tls_first: bool
+    discover: bool
+    inbox_prefix: str
+    name: str
+    timeout: float
 
 
 def connect(
@@ -36,7 +54,7 @@ def connect(
     on_error: OnError | None = None,
     on_event: Callable[[Event], None] | None = None,
     reply_prefix: Prefix | None = None,
-    **connection: Any,
+    **connection: Unpack[ConnectionArguments],
 ) -> AbstractAsyncContextManager[Client]:
     """Connect to NATS for the duration of a block.
 
@@ -56,12 +74,15 @@ def connect(
         identity: The public user nkey of messages that are not signed; by default the keyring's.
         limits: Limits for sealed and accepted messages.
         padding: Whether to hide the exact length of messages, for at most 12 % more.
-        on_error: Called in the event loop with each refusal or failure, and where it happened.
+        on_error: Called in the event loop with each refusal or failure, and where it happened. By
+            default, the logger `xkeymsg` gets a WARNING, at most one in ten seconds for each code,
+            with place and traceback, but without content.
         on_event: Called with each event of the connection.
         reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
             prefix for the sender of a request; by default `inbox_prefix`.
         **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `user`, `password`, `token`,
-            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `inbox_prefix`, `name`, `timeout`.
+            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `discover`, `inbox_prefix`, `name`,
+            `timeout` (in seconds).
 
     Raises:
         ConfigurationError: If a setting, or a file of the options, is invalid.
@@ -84,7 +105,7 @@ def connect(
 
 
 def _options(
-    servers: str | Sequence[str] | ConnectOptions, connection: dict[str, Any]
+    servers: str | Sequence[str] | ConnectOptions, connection: Mapping[str, Any]
 ) -> ConnectOptions:
     fields: dict[str, Any] = {
         name: Path(value) if name in _PATHS and isinstance(value, str) else value

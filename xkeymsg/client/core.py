@@ -51,7 +51,7 @@ class Core:
     """
 
     def __init__(self, key: XKeyPair | Keyring, trust: Senders, options: ClientOptions) -> None:
-        self.keyring = _keyring(key)
+        self.keyring = Keyring.of(key)
         self.client_trust = ClientTrust(trust)
         self.limits = options.get("limits")
         self._options = options
@@ -71,7 +71,7 @@ class Core:
         Raises:
             TypeError: If `key` is not a key pair or keyring; nothing has changed then.
         """
-        keyring = _keyring(key)
+        keyring = Keyring.of(key)
         self.outgoing.rekey(keyring.active, self._identity(keyring))
         self.keyring = keyring
         for scope in self._scopes:
@@ -94,13 +94,3 @@ class Core:
         if identity is None and self._options.get("signer") is None and keyring.user is not None:
             return nkey.encode_public(nkey.Prefix.USER, keyring.user)
         return identity
-
-
-def _keyring(key: XKeyPair | Keyring) -> Keyring:
-    if not isinstance(key, XKeyPair | Keyring):
-        raise TypeError(f"key must be an XKeyPair or Keyring, not {type(key).__name__}")
-    keyring = key if isinstance(key, Keyring) else Keyring(key)
-    for pair in (keyring.active, *keyring.retired):
-        if not isinstance(pair, XKeyPair):
-            raise TypeError(f"a keyring's keys must be XKeyPairs, not {type(pair).__name__}")
-    return keyring

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.client.trust import ClientTrust, To
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
@@ -20,7 +20,7 @@ from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.trust.resolver import PERMISSION
 
-__all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "clear_block")
+__all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "clear_block", "most_bytes")
 
 REPLIES: Final = f"{sealed_subject.REPLIES}."
 """Prefix of the sealed subjects of replies."""
@@ -113,17 +113,30 @@ class Outgoing:
             self._always = always
         return self._sealer
 
+    def check_size(
+        self, most: int, to: tuple[XKey | Recipient, ...], room: Room
+    ) -> Callable[[int], None] | None:
+        """Return the check of an envelope's size, or None if it fits anyway; most do.
+
+        Args:
+            most: An upper bound of its size without the recipients.
+            to: The recipients.
+            room: The size limit.
+        """
+        most += room.taken + _RECIPIENT * (len(to) + len(self._always))
+        return room.check if most > room.limit > 0 else None
+
     def payload(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         to: tuple[XKey | Recipient, ...],
         *,
         room: Room,
         headers: Headers = (),
         own: tuple[tuple[str, str], ...] = (),
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
     ) -> bytes:
         """Seal a payload.
 
@@ -135,23 +148,17 @@ class Outgoing:
             headers: The application's headers.
             own: Our own headers, with reserved names.
             content_type: A media type.
-            expires: How long from now the message may be opened.
+            expires: How many seconds from now the message may be opened.
 
         Raises:
             PayloadTooLargeError: If the envelope would exceed `room`; nothing is sealed.
             XKeyMsgError: As `Sealer.seal`.
         """
-        if type(data) is not bytes:
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        data = as_bytes("data", data)
         sealer, revision = self.sealer(), self._client_trust.revision
         pairs = pairs_of(headers) if headers else []
         headers = TransportHeaders((*own, *pairs)) if own else pairs
-        most = len(data) + len(data) // 8 + _OVERHEAD + 4 * len(subject or "")
-        most += _RECIPIENT * (len(to) + len(self._always))
-        if pairs or own or content_type is not None:
-            texts = (content_type or "", *(text for pair in (*own, *pairs) for text in pair))
-            most += sum(8 + 4 * len(text) for text in texts)
-        tight = most + room.taken > room.limit > 0  # most messages are not
+        most = most_bytes(subject, (*own, *pairs), content_type)
         return sealer.seal(
             data,
             to=to,
@@ -160,7 +167,7 @@ class Outgoing:
             content_type=content_type,
             expires=expires,
             revision=revision,
-            check_size=room.check if tight else None,
+            check_size=self.check_size(most + len(data) * 9 // 8, to, room),
         )
 
     def document(
@@ -173,7 +180,7 @@ class Outgoing:
         room: Room,
         headers: Headers = (),
         content_type: str | None = None,
-        expires: timedelta | None = None,
+        expires: float | None = None,
     ) -> bytes:
         """Seal a document.
 
@@ -226,6 +233,15 @@ class Outgoing:
         if not all(isinstance(name, str) for name in listed):
             raise PolicyError("readers: a permission name must be a str")
         return {name: self._client_trust.recipients(to) for name, to in listed.items() if to != ()}
+
+
+def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str | None) -> int:
+    """Return an upper bound of what an envelope adds to the data, without the recipients."""
+    most = _OVERHEAD + 4 * len(subject)
+    if pairs or content_type is not None:
+        texts = (content_type or "", *(text for pair in pairs for text in pair))
+        most += sum(8 + 4 * len(text) for text in texts)
+    return most
 
 
 def clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

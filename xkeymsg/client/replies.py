@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import Outgoing, Room
 from xkeymsg.client.requests import MOST_TEXT, reply_subject
@@ -39,7 +40,7 @@ Prefix = str | Callable[[Message], str]
 class Reply(NamedTuple):
     """A handler's result with headers or a content type."""
 
-    data: bytes = b""
+    data: Buffer = b""
     headers: Headers = ()
     content_type: str | None = None
 
@@ -93,7 +94,7 @@ class Replies:
     async def answer(
         self,
         message: Message,
-        data: bytes,
+        data: Buffer,
         *,
         headers: Headers = (),
         content_type: str | None = None,

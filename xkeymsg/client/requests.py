@@ -21,9 +21,9 @@ import base64
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any, Final
 
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
 from xkeymsg.client.scope import LARGE, part_own
@@ -136,7 +136,7 @@ class Requests:
     async def first(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         to: tuple[XKey | Recipient, ...],
         *,
         timeout: float,
@@ -165,7 +165,7 @@ class Requests:
     async def several(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         to: tuple[XKey | Recipient, ...],
         *,
         timeout: float,
@@ -200,7 +200,7 @@ class Requests:
     async def _ask(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         to: tuple[XKey | Recipient, ...],
         *,
         timeout: float,
@@ -224,7 +224,7 @@ class Requests:
             own=(("xkm-reply-key", str(self._pair.public)), ("xkm-reply-to", reply_to)),
             content_type=content_type,
             # By then the caller no longer waits; a service whose clock is ahead still answers.
-            expires=timedelta(seconds=timeout) + self._skew,
+            expires=timeout + self._skew,
         )
         question.subject = reply_subject(message_id(envelope))
         self._waiting[token.encode()] = question

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 from typing import Any, Final, Literal
 
-from xkeymsg import primitives
+from xkeymsg import primitives, xkv1
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.outgoing import REPLIES
 from xkeymsg.client.threads import guarded
@@ -25,7 +24,7 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.keys import Keyring, XKey
-from xkeymsg.limits import Limits
+from xkeymsg.limits import Limits, Live, Replay
 from xkeymsg.opener import Opener
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
@@ -69,8 +68,7 @@ class OpeningScope:
         documents: Whether the messages are documents.
         match_wire: Whether the subject on the wire must equal the sealed one.
         formats: The accepted formats; xkv1 never with documents.
-        replay: `"live"`, or `"file"`, which checks neither age nor repetition.
-        max_age: The maximum age of a message on arrival.
+        replay: The replay policy.
         require_signature: Whether to refuse messages not signed by the sender's user.
         limits: Limits for accepted messages.
 
@@ -88,8 +86,7 @@ class OpeningScope:
         documents: bool = False,
         match_wire: bool = False,
         formats: Iterable[Format] = ("xkm1",),
-        replay: Literal["live", "file"] = "live",
-        max_age: timedelta | None = None,
+        replay: Replay = Live(),
         require_signature: bool = False,
         limits: Limits | None = None,
     ) -> None:
@@ -114,7 +111,6 @@ class OpeningScope:
             keyring,
             client_trust.senders,
             replay=replay,
-            max_age=max_age,
             require_signature=require_signature,
             limits=limits,
         )
@@ -208,7 +204,7 @@ class OpeningScope:
         keyring = self._keyring  # read once: another thread may replace it
         for pair in (keyring.active, *keyring.retired):
             try:
-                return pair.open(sealed, sender)
+                return xkv1.open(sealed, key=pair, sender=sender)
             except XKeyMsgError as error:
                 failure = failure or error
         assert failure is not None  # noqa: S101 - a keyring has a key

@@ -7,17 +7,19 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Self
 
+from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.client.replies import Replies, Reply
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.subscription import Subscription
 from xkeymsg.client.tasks import Background
+from xkeymsg.client.threads import check_handler
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError
 from xkeymsg.refusals import bare
 
 __all__ = ("Handler", "Service")
 
-Handler = Callable[[Message], Awaitable[bytes | Reply | None]]
+Handler = Callable[[Message], Awaitable[Buffer | Reply | None]]
 """Called with a request; its result is the reply, None an empty one."""
 
 _INTERNAL: Final = "internal"
@@ -43,8 +45,7 @@ class Service:
         grace: float,
         anyone: bool,
     ) -> None:
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        check_handler(handler)
         if concurrency < 1 or not grace >= 0:
             raise ConfigurationError("concurrency must be at least 1, and grace at least 0 seconds")
         self._subscription = subscription
@@ -119,11 +120,9 @@ class Service:
         """Run the handler; no exception except KeyboardInterrupt ends the service."""
         try:
             result = await self._handler(message)
-            if result is None or type(result) is bytes:
-                return Reply(result or b"")
-            if isinstance(result, Reply) and type(result.data) is bytes:
-                return result
-            raise TypeError(f"a handler must return bytes or a Reply, not {type(result).__name__}")  # noqa: TRY301
+            if not isinstance(result, Reply):
+                result = Reply() if result is None else Reply(result)
+            return result._replace(data=as_bytes("a reply", result.data))
         except KeyboardInterrupt:
             raise
         except ServiceError as error:

@@ -6,8 +6,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
+from xkeymsg.client.error_log import ErrorLog
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.shown import safe_repr
 
@@ -28,7 +29,8 @@ class Where(NamedTuple):
 
 OnError = Callable[[Exception, Where], None]
 """Called with every error, once for each message: a flood of messages means a flood of calls. Its
-exceptions go to asyncio's exception handler, except KeyboardInterrupt and SystemExit."""
+exceptions go to asyncio's exception handler, except KeyboardInterrupt and SystemExit. By default,
+the logger `xkeymsg` gets a WARNING without content, at most one in ten seconds for each code."""
 
 
 @safe_repr
@@ -49,15 +51,24 @@ class Stats:
     """Messages dropped because a buffer was full."""
 
 
+_KINDS: Final = {
+    "message": "message refused",
+    "reply": "reply refused",
+    "handler": "handler failed",
+    "trust": "trust not reloaded, the previous one stays in use",
+    "connection": "connection",
+}
+
+
 class Events:
-    """Counts refusals and failures, and reports them to listeners."""
+    """Counts refusals and failures, and reports them to a listener, or else to the log."""
 
-    def __init__(self, stats: Stats, *listeners: OnError | None) -> None:
+    def __init__(self, stats: Stats, listener: OnError | None) -> None:
         self.stats = stats
-        self._listeners = tuple(each for each in listeners if each is not None)
+        self._listener = _logging() if listener is None else listener
 
-    def also(self, listener: OnError | None) -> Events:
-        """Return a copy that notifies `listener` instead."""
+    def replaced(self, listener: OnError | None) -> Events:
+        """Return a copy that notifies `listener` instead, if there is one."""
         return self if listener is None else Events(self.stats, listener)
 
     def refused(self, error: Exception, where: Where) -> None:
@@ -72,11 +83,15 @@ class Events:
 
     def tell(self, error: Exception, where: Where) -> None:
         """Report an error; a listener's own exception goes to asyncio's exception handler."""
-        for listener in self._listeners:
-            try:
-                listener(error, where)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as fault:  # noqa: BLE001 - not a cancellation: nothing is awaited
-                context: dict[str, Any] = {"message": "on_error raised", "exception": fault}
-                asyncio.get_running_loop().call_exception_handler(context)
+        try:
+            self._listener(error, where)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as fault:  # noqa: BLE001 - not a cancellation: nothing is awaited
+            context: dict[str, Any] = {"message": "on_error raised", "exception": fault}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+
+def _logging() -> OnError:
+    log = ErrorLog()
+    return lambda error, where: log.tell(_KINDS[where.what], where.subject, error)

@@ -101,7 +101,11 @@ class Subscription(Generic[_M]):
                 await asyncio.wait([opening])
 
     async def drain(self) -> None:
-        """Unsubscribe; the iteration ends after the messages received so far."""
+        """Unsubscribe; the iteration ends after the messages received so far.
+
+        Raises:
+            ConfigurationError: If the subscription was not entered.
+        """
         await self._started().drain()
 
     def __aiter__(self) -> Self:

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
-__all__ = ("guarded", "in_thread")
+__all__ = ("check_handler", "guarded", "in_thread")
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+def check_handler(handler: object) -> None:
+    """Refuse a handler that is not an async function; its first message would fail.
+
+    Raises:
+        TypeError: If it is not an async function, a `partial` of one, or an object with an async
+            `__call__`.
+    """
+    inner = handler
+    while isinstance(inner, partial):
+        inner = inner.func
+    called = getattr(type(inner), "__call__", None)  # noqa: B004 - not only whether there is one
+    if not (inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(called)):
+        name = getattr(inner, "__name__", type(inner).__name__)
+        raise TypeError(f"a handler must be an async function: define {name:.80} with `async def`")
 
 
 def guarded(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -79,7 +79,7 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
     Raises:
         BadKeyError: If the shared secret is all zeros (E-2).
     """
-    dh_e = own.dh(peer)
+    dh_e = own._dh(peer)  # noqa: SLF001 - private to the package
     if dh_e is None:
         raise BadKeyError("a shared secret is all zeros")
     return primitives.digest(_WRAP, dh_e + ephemeral + recipient, key=auth, size=32)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from xkeymsg import nkey
+from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.envelope import derive, frame
 from xkeymsg.envelope.head import decode_head, from_milliseconds
 from xkeymsg.errors import MalformedError
@@ -47,16 +48,14 @@ class Inspection(NamedTuple):
     signed: bool
 
 
-def inspect(envelope: bytes, limits: Limits | None = None) -> Inspection:
+def inspect(envelope: Buffer, limits: Limits | None = None) -> Inspection:
     """Read the public contents of an xkm1 envelope, without a key.
 
     Raises:
         EnvelopeError: If the envelope is not well-formed.
-        TypeError: If `envelope` is not bytes.
+        TypeError: If `envelope` is not a buffer of bytes.
     """
-    if type(envelope) is not bytes:
-        raise TypeError(f"an envelope must be bytes, not {type(envelope).__name__}")
-    limits = limits or Limits()
+    envelope, limits = as_bytes("an envelope", envelope), limits or Limits()
     head = decode_head(envelope, *(span := frame.locate_head(envelope, limits)))
     tags, start, end, _ = frame.locate_wraps(envelope, span[1], limits)
     body = frame.parse_body(envelope, start, end, limits)

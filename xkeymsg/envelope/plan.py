@@ -7,10 +7,10 @@ the recipients of every message. It encrypts nothing and draws no random bytes.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Final
 
 from xkeymsg import wire
+from xkeymsg.arguments import Buffer, as_bytes, milliseconds
 from xkeymsg.envelope.content import (
     PADDED,
     PartType,
@@ -91,15 +91,10 @@ class Planner:
         self._identity = identity
         self._signed = signed
 
-    def payload(self, data: bytes, headers: Headers, content_type: str | None) -> Contents:
-        """Return the type and content of the single part of a payload."""
-        if type(data) is not bytes:
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        contents = [(_PAYLOAD, data)]
-        if headers or content_type is not None:
-            array = self._message_array(headers, content_type)
-            if array is not None:
-                contents = [(_MESSAGE, array + data)]
+    def payload(self, data: Buffer, array: bytes | None) -> Contents:
+        """Return the type and content of the single part of a payload, with its message array."""
+        content = as_bytes("data", data)
+        contents = [(_PAYLOAD, content) if array is None else (_MESSAGE, array + content)]
         return self._padded(contents) if self._padding else contents
 
     def contents(
@@ -107,7 +102,7 @@ class Planner:
     ) -> Contents:
         """Return the type and content of each part, followed by the metadata if there is any."""
         contents = [(_FIELDS, part) for part in parts]
-        array = self._message_array(headers, content_type)
+        array = self.message_array(headers, content_type)
         if array is not None:
             contents.append((_METADATA, array))
         return self._padded(contents) if self._padding else contents
@@ -142,13 +137,13 @@ class Planner:
             raise LimitExceededError("number of views", len(sharing.views), self.limits.views)
         return sharing
 
-    def attributes(self, created_ms: int, expires: timedelta | None, revision: int | None) -> bytes:
+    def attributes(self, created_ms: int, expires: float | None, revision: int | None) -> bytes:
         """Return the encoded attributes of the head.
 
         Raises:
             ExpiredError: If the message would expire before it is sealed.
             MalformedError: If a time or the revision is out of range.
-            TypeError: If the expiry is not a timedelta, or the revision not an int.
+            TypeError: If the expiry is not a number, or the revision not an int.
         """
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the system clock is out of range for an envelope: set it")
@@ -161,7 +156,8 @@ class Planner:
         expires_ms = None if expires is None else _expires_ms(created_ms, expires)
         return Attributes(revision, self._identity, expires_ms).encode()
 
-    def _message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
+    def message_array(self, headers: Headers, content_type: str | None) -> bytes | None:
+        """Encode headers and a content type; without either, return None."""
         # Tested as a list: an empty iterator of headers would be true, but needs no message array.
         pairs = pairs_of(headers) if headers else []
         if pairs or content_type is not None:
@@ -209,10 +205,8 @@ class Planner:
         )
 
 
-def _expires_ms(created_ms: int, expires: timedelta) -> int:
-    if not isinstance(expires, timedelta):
-        raise TypeError(f"expires must be a timedelta, not {type(expires).__name__}")
-    expires_ms = created_ms + expires // timedelta(milliseconds=1)
+def _expires_ms(created_ms: int, expires: float) -> int:
+    expires_ms = created_ms + milliseconds("expires", expires)
     if expires_ms <= created_ms:
         raise ExpiredError("the message would expire before it is sealed")
     if expires_ms >= PAST_MS:

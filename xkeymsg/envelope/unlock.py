@@ -191,7 +191,7 @@ class Unlocker:
             peer = XKey(sender)
             # By key: with a user, each key is in `_own` twice, but needs only one X25519.
             pairs = {own.public: own.pair for own in self._own}
-            shared = {public: pair.dh(peer) for public, pair in pairs.items()}
+            shared = {public: pair._dh(peer) for public, pair in pairs.items()}  # noqa: SLF001
             keys = tuple(
                 derive.pair_keys(shared[own.public], sender, own.public, own.user)
                 for own in self._own

@@ -42,7 +42,7 @@ class XKeyMsgError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same input may succeed later, unchanged."""
 
-    outside: str = "undecryptable"
+    public_code: str = "undecryptable"
     """The code that others may learn: `undecryptable` if no wrap of the message verified, else
     `refused` (docs/spec/envelope.md, E-90)."""
 

@@ -22,6 +22,7 @@ from functools import lru_cache
 from sys import modules
 from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
+from xkeymsg.arguments import Immutable
 from xkeymsg.errors import PolicyError
 from xkeymsg.fields.pattern import pointer
 from xkeymsg.shown import listed, safe_repr
@@ -37,8 +38,12 @@ _Rules = list[tuple[str, tuple[str, ...]]]
 
 
 @safe_repr
-class Readers:
-    """The permissions that may read a field, as in `Annotated[int, Readers("hr", "audit")]`."""
+class Readers(Immutable):
+    """The permissions that may read a field, as in `Annotated[int, Readers("hr", "audit")]`.
+
+    Raises:
+        PolicyError: If no permission is given.
+    """
 
     __slots__ = ("permissions",)
 
@@ -52,6 +57,9 @@ class Readers:
 
     def __hash__(self) -> int:
         return hash(self.permissions)
+
+    def __reduce__(self) -> tuple[type[Readers], tuple[str, ...]]:
+        return Readers, self.permissions
 
     def __repr__(self) -> str:
         return f"Readers({', '.join(map(repr, self.permissions))})"

@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from xkeymsg import nkey
+from xkeymsg.arguments import Immutable
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.subject import matcher
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -28,7 +28,7 @@ class _Claim(NamedTuple):
     admission: Admission
 
 
-class Peers(SafeRepr):
+class Peers(Immutable):
     """A Resolver for peers with pinned keys.
 
         peers = Peers.load("peers.toml")

@@ -28,7 +28,7 @@ def failures(*, max_ack_pending: int = 1000, max_deliver: int = 0, **policy: Any
 
 
 def behind_the_wrap(error: XKeyMsgError) -> XKeyMsgError:
-    error.outside = "refused"
+    error.public_code = "refused"
     return error
 
 

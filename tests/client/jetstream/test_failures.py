@@ -12,7 +12,7 @@ from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, on_st
 from tests.running import DEADLINE
 from tests.transport.raw import publisher
 from tests.transport.test_hostile_publishers import CASES
-from xkeymsg.client.jetstream.consumer import Rejected
+from xkeymsg.client.jetstream.consumer import Reject
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import create_quarantine
@@ -44,7 +44,7 @@ async def test_a_handler_may_end_a_message_and_nothing_is_kept_of_it(stage: Stag
 
     async def handle(message: Message) -> None:
         if message.data == SECRET:
-            raise Rejected("field_denied")
+            raise Reject("field_denied")
         await stage.handle(message)
 
     await stage.publish(SECRET, b"another")

@@ -14,7 +14,7 @@ import pytest
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, options
 from tests.servers import needs_server
 from xkeymsg.client.jetstream.acks import ACK
-from xkeymsg.client.jetstream.consumer import Consumer, Rejected
+from xkeymsg.client.jetstream.consumer import Consumer, Reject
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.pending import PendingMessage
@@ -93,7 +93,7 @@ async def test_a_rejected_message_counts_as_handled(stage: Stage) -> None:
     scope = Recorded()
 
     async def reject(message: Message) -> None:
-        raise Rejected("unwanted")
+        raise Reject("unwanted")
 
     await stage.publish(b"one")
     async with stage.consumer(reject, opening=lambda: scope):
@@ -202,7 +202,7 @@ async def test_a_message_whose_termination_is_lost_is_dropped_when_it_comes_agai
     async def handle(message: Message) -> None:
         nonlocal calls
         calls += 1
-        raise Rejected("x") if how == "rejected" else ValueError
+        raise Reject("x") if how == "rejected" else ValueError
 
     await stage.publish(b"one")
     create, policy = DurableOptions(ack_wait=0.5), FailurePolicy(deliveries=1)

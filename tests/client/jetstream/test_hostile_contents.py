@@ -8,7 +8,7 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage
 from xkeymsg.client.jetstream.acks import term
-from xkeymsg.client.jetstream.consumer import Rejected
+from xkeymsg.client.jetstream.consumer import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
@@ -30,7 +30,7 @@ async def test_whatever_a_handler_says_of_a_message_the_next_one_is_handled(
     # As JSON in the message can have it: '{"kind": "\ud800"}'.
     async def handle(message: Message) -> None:
         if message.data == b"bad":
-            raise Rejected(reason)  # type: ignore[arg-type]
+            raise Reject(reason)  # type: ignore[arg-type]
         await stage.handle(message)
 
     await stage.publish(b"bad", b"good")

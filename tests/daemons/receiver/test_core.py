@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.daemons.receiver.conftest import ALICE, BOB, EVE, Stage, metric, page, ready
 from tests.running import Program, until
-from xkeymsg import Policy
+from xkeymsg import Policy, xkv1
 from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
@@ -39,7 +39,7 @@ async def test_what_opens_is_a_line_and_what_does_not_is_counted_by_its_code(sta
                 Sealer(EVE).seal(b"eve", to=[BOB.public], subject="orders.new"),
                 stage.sealer.seal(b"not for us", to=[EVE.public], subject="orders.new"),
                 stage.seal(b"elsewhere", "payments.new"),
-                ALICE.seal(b"xkv1", BOB.public),
+                xkv1.seal(b"xkv1", key=ALICE, to=BOB.public),
             ):
                 await link.publish("orders.new", data)
             await link.publish("orders.\xff", b"", headers=encode_block({"sender": "x"}))
@@ -103,7 +103,7 @@ async def test_xkv1_is_opened_where_a_route_says_so_and_only_from_peers(stage: S
         async with stage.link() as link:
             for pair in (EVE, ALICE):
                 block = encode_block({"sender": str(pair.public)})
-                sealed = pair.seal(f"{pair is ALICE}".encode(), BOB.public)
+                sealed = xkv1.seal(f"{pair is ALICE}".encode(), key=pair, to=BOB.public)
                 await link.publish("orders.new", sealed, headers=block)
             await link.confirm()
         line = json.loads(bob.wait_for("data"))

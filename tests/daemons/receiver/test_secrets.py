@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.daemons.receiver.conftest import ALICE, BOB, EVE, Stage, make_stream, metric, page, store
 from tests.daemons.receiver.test_sinks import endpoint
 from tests.running import DEADLINE, Program, until
-from xkeymsg import Policy
+from xkeymsg import Policy, xkv1
 from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
@@ -97,9 +97,9 @@ async def publish_everything(link: Link, stage: Stage) -> None:
         for data in (CANARY.encode(), b"xkm1" + CANARY.encode() * 20, b""):
             block = encode_block({"sender": CANARY, CANARY: CANARY})
             await link.publish(f"{first}.x", data, headers=block)
-    xkv1 = ALICE.seal(CANARY.encode(), BOB.public)
+    box = xkv1.seal(CANARY.encode(), key=ALICE, to=BOB.public)
     for hint in (str(ALICE.public), str(EVE.public), f"{CANARY}\x1b[31m"):
-        await link.publish("a.xkv1", xkv1, headers=encode_block({"sender": hint}))
+        await link.publish("a.xkv1", box, headers=encode_block({"sender": hint}))
     for document in ({CANARY: CANARY}, {CANARY: [{}, "\x00\u202e"]}):
         envelope = mallory.seal_document(
             document, policy=policy, readers={"all": [BOB.public]}, subject="d.doc"

@@ -15,6 +15,7 @@ import pytest
 
 from tests.daemons.receiver.conftest import make_stream, metric, page, ready, store
 from tests.running import DEADLINE, Program, run
+from xkeymsg import AtRest
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.keys import XKeyPair
 from xkeymsg.opener import Opener
@@ -156,14 +157,14 @@ class Stage:
 
 def opened(envelopes: list[bytes], reader: XKeyPair = BOB, subject: str = ">") -> list[bytes]:
     """Open what was seen outside, however long ago; what is there twice is an error."""
-    opener = Opener(reader, {ALICE.public}, replay="file")
+    opener = Opener(reader, {ALICE.public}, replay=AtRest())
     messages = [opener.open(each, subject=subject) for each in envelopes]
     assert len({each.message_id for each in messages}) == len(messages)
     return [each.data for each in messages]
 
 
 def viewed(envelopes: list[bytes], reader: XKeyPair, subject: str = ">") -> list[Any]:
-    opener = Opener(reader, {ALICE.public}, replay="file")
+    opener = Opener(reader, {ALICE.public}, replay=AtRest())
     return [opener.open_document(each, subject=subject).document for each in envelopes]
 
 

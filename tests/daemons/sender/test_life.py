@@ -10,6 +10,7 @@ import pytest
 from tests.daemons.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready
 from tests.envelope.cast import ALICE_USER
 from tests.running import DEADLINE, until
+from xkeymsg import AtRest
 from xkeymsg.daemons.sender.config import load
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import ConfigurationError
@@ -57,7 +58,7 @@ async def test_another_key_and_a_signature_count_for_the_next_message(stage: Sta
         assert senders == [ALICE.public, ALICE.public, new.public]
         assert str(new.public).encode() in witness.raws[2].headers
         trusted = dict.fromkeys((ALICE.public, new.public), ALICE_USER.public)
-        opener = Opener(BOB, trusted, require_signature=True, replay="file")
+        opener = Opener(BOB, trusted, require_signature=True, replay=AtRest())
         for raw in witness.raws:
             message = opener.open(raw.data, subject="sealed.a")
             assert (message.data, message.signer) == (SECRET, ALICE_USER.public)

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from tests.daemons.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
 from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
 from tests.test_layers import FILES
+from xkeymsg import xkv1
 from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.outputs import CoreOutput, StreamOutput
 from xkeymsg.daemons.sender.route_sealer import Author, RouteSealer, Sealed, is_of_setup
@@ -31,7 +32,6 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.fields.policy import Policy
-from xkeymsg.keys import XKeyPair
 from xkeymsg.opener import Opener
 from xkeymsg.trust.peers import Peers
 
@@ -286,7 +286,7 @@ async def test_what_is_too_large_is_refused_before_it_is_sealed(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed: list[object] = []
-    for kind, name in ((XKeyPair, "seal"), (Session, "next_nonce")):
+    for kind, name in ((xkv1, "seal"), (Session, "next_nonce")):
         monkeypatch.setattr(kind, name, lambda *_, **__: sealed.append(1))
     made = RouteSealer(route(format=form), PEERS, Author(ALICE), max_payload=lambda: 1000)
     with pytest.raises(PayloadTooLargeError):
@@ -296,4 +296,4 @@ async def test_what_is_too_large_is_refused_before_it_is_sealed(
 
 async def test_xkv1_is_what_every_nkeys_library_opens() -> None:
     sealed = await sealing(format="xkv1").seal(SECRET)
-    assert BOB.open(sealed.envelope, ALICE.public) == SECRET
+    assert xkv1.open(sealed.envelope, key=BOB, sender=ALICE.public) == SECRET

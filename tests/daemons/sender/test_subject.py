@@ -22,6 +22,7 @@ from tests.daemons.sender.conftest import (
     viewed,
 )
 from tests.running import until
+from xkeymsg import AtRest
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import DeliveryError
 from xkeymsg.opener import Opener
@@ -144,7 +145,7 @@ async def test_files_that_break_in_the_middle_change_nothing(stage: Stage) -> No
             assert SECRET.decode() not in "\n".join(alice.output("err"))
         assert not witness.saw(SECRET)
         assert len(viewed(witness.on("sealed.ehr.new"), BOB)) == 4
-        dave = Opener(DAVE, {inspect(witness.raws[0].data).sender}, replay="file")
+        dave = Opener(DAVE, {inspect(witness.raws[0].data).sender}, replay=AtRest())
         view = dave.open_document(witness.raws[2].data, subject=">")
         assert view.document == {"name": SECRET.decode()}
 

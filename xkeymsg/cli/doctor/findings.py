@@ -100,7 +100,7 @@ def judge_clock(samples: Iterable[tuple[float, float, float]]) -> CheckResult:
     bound, ahead = min(measured, key=lambda each: abs(each[0]))
     side = "ahead of" if ahead > 0 else "behind"
     said = f"{_seconds(ahead)} {side} the server's, ± {_seconds(bound)}"
-    skew = Limits().skew.total_seconds()
+    skew = Limits().skew
     if abs(ahead) - abs(bound) > skew:
         remedy = f"correct it: beyond {skew:.0f} s messages are refused as future or old"
         return CheckResult("clock", "fail", said, remedy)
@@ -138,7 +138,7 @@ def judge_metrics(page: str) -> list[CheckResult]:
     for route, values in series.items():
         if (covers := values.get("replay_covers_seconds")) is None:
             continue
-        max_age = values.get("max_age_seconds", Limits().max_age.total_seconds())
+        max_age = values.get("max_age_seconds", Limits().max_age)
         dropped, pending = (
             f"{values.get(name, 0):.0f}"
             for name in ("replay_pages_dropped_total", "replay_pending")

@@ -43,7 +43,7 @@ from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.client.jetstream.restarts import Restarts
 from xkeymsg.client.scope import LARGE
 from xkeymsg.client.tasks import Background
-from xkeymsg.client.threads import in_thread
+from xkeymsg.client.threads import check_handler, in_thread
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import (
@@ -54,7 +54,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("Consumer", "ConsumerEvent", "Rejected")
+__all__ = ("Consumer", "ConsumerEvent", "Reject")
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ _MISSING: Final = 2
 _M = TypeVar("_M", bound=Message)
 
 
-class Rejected(Exception):  # noqa: N818 - a result, not an error
+class Reject(Exception):  # noqa: N818 - a result, not an error
     """Raised by a handler to reject a message for good: it is terminated without quarantine.
 
     On work-queue and interest streams that deletes it. The server publishes `reason`, of at most
@@ -144,8 +144,7 @@ class Consumer(Generic[_M]):
         stop_timeout: float = 10.0,
         on_event: Callable[[ConsumerEvent], None] = lambda _: None,
     ) -> None:
-        if not callable(handler):
-            raise TypeError(f"handler must be callable, not {type(handler).__name__}")
+        check_handler(handler)
         if workers < 1 or prefetch < 1 or prefetch_bytes < 1:
             raise ConfigurationError("workers, prefetch and prefetch_bytes must be at least 1")
         if not 0.1 <= heartbeat <= expires / 2:
@@ -508,7 +507,7 @@ class Consumer(Generic[_M]):
             return True
         try:
             await self._handler(message)
-        except Rejected as answer:
+        except Reject as answer:
             self.counts["rejected"] += 1
             self._settle(item, handled=True)
             await self._answers.finish(item, term(answer.reason))
@@ -537,10 +536,6 @@ class Consumer(Generic[_M]):
 
     async def _fail(self, item: PendingMessage[_M], error: BaseException) -> bool:
         sequence = item.where.sequence
-        # The exception's text may repeat the message's content: only its class is logged.
-        _log.warning(
-            "the handler of %s failed at %d: %s", self._stream, sequence, type(error).__name__
-        )
         if item.is_forsaken:  # no reply is sent for it, not even a retry
             item.release()
             self._holding.release(item)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from datetime import timedelta
 from typing import Any, Final, Literal
 
+from xkeymsg.arguments import Buffer, milliseconds
 from xkeymsg.client.core import Core
-from xkeymsg.client.jetstream.api import API, PubAck
+from xkeymsg.client.error_log import ErrorLog
+from xkeymsg.client.jetstream.api import API, PubAck, check_name
 from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
@@ -20,8 +21,10 @@ from xkeymsg.client.refusals import refusing
 from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.inspect import message_id
+from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import ConfigurationError, MalformedError
-from xkeymsg.limits import Limits
+from xkeymsg.fields.policy import Policy
+from xkeymsg.limits import Limits, Stream
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
 
@@ -33,6 +36,10 @@ server."""
 _ID: Final = len("Nats-Msg-Id: \r\n") + 22
 """Bytes of the header line with a message's id."""
 _TIMEOUT: Final = 10.0
+_NS_PER_MS: Final = 1_000_000
+_RETENTION: Final = ("limits", "interest", "workqueue")
+_STORAGE: Final = ("file", "memory")
+_DISCARD: Final = ("old", "new")
 
 
 class JetStream:
@@ -57,18 +64,85 @@ class JetStream:
         self._core = core
         self._publisher = StreamPublisher(self.api, in_flight=in_flight)
 
+    # --- streams ----------------------------------------------------------------------------------
+
+    async def add_stream(
+        self,
+        name: str,
+        subjects: str | Iterable[str],
+        *,
+        retention: Literal["limits", "interest", "workqueue"] = "limits",
+        storage: Literal["file", "memory"] = "file",
+        discard: Literal["old", "new"] = "old",
+        max_age: float | None = None,
+        max_bytes: int | None = None,
+        max_messages: int | None = None,
+        duplicate_window: float = 120.0,
+        replicas: int = 1,
+    ) -> None:
+        """Create a stream; if it exists with these settings, do nothing.
+
+        Args:
+            name: The stream's name.
+            subjects: The subjects or NATS patterns that it stores.
+            retention: `limits`: messages stay until a limit deletes them. `workqueue`: until they
+                are acknowledged. `interest`: until every consumer has acknowledged them.
+            storage: Where the server keeps it.
+            discard: What gives way when the stream is full: the oldest messages, or new ones.
+            max_age: The seconds after which a message is deleted; by default never.
+            max_bytes: The greatest size; by default unlimited.
+            max_messages: The greatest number of messages; by default unlimited.
+            duplicate_window: For how many seconds the server recognizes a message that is sent
+                again.
+            replicas: The number of servers of a cluster that hold it.
+
+        Raises:
+            ConfigurationError: If a value is invalid.
+            DeliveryError: If the server refuses it (`err_code` is JetStream's error number), for
+                instance because the stream exists with other settings.
+            ConnectionFailedError: If the client is closed.
+            TypeError: If an argument has the wrong type.
+        """
+        patterns = [subjects] if isinstance(subjects, str) else list(subjects)
+        for pattern in patterns:
+            if not isinstance(pattern, str):
+                raise TypeError(f"a subject must be a str, not {type(pattern).__name__}")
+        if retention not in _RETENTION or storage not in _STORAGE or discard not in _DISCARD:
+            raise ConfigurationError(
+                f"expected retention {_RETENTION}, storage {_STORAGE}, discard {_DISCARD}"
+            )
+        window = milliseconds("duplicate_window", duplicate_window)
+        age = 0 if max_age is None else milliseconds("max_age", max_age)
+        if not patterns or window <= 0 or (max_age is not None and age <= 0):
+            raise ConfigurationError("subjects must not be empty, durations must be above 0")
+        config = {
+            "name": check_name("stream", name),
+            "subjects": patterns,
+            "retention": retention,
+            "storage": storage,
+            "discard": discard,
+            "max_age": age * _NS_PER_MS,
+            "max_bytes": -1 if max_bytes is None else max_bytes,
+            "max_msgs": -1 if max_messages is None else max_messages,
+            "duplicate_window": window * _NS_PER_MS,
+            "num_replicas": replicas,
+        }
+        await self.api.request(f"STREAM.CREATE.{name}", config)
+
     # --- publishing -------------------------------------------------------------------------------
 
     @refusing
     async def publish(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
+        headers: Headers = (),
         clear_headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        expires: float | None = None,
         timeout: float = _TIMEOUT,
-        **sealing: Any,
     ) -> PubAck:
         """Seal and publish a message into a stream, and return the stream's acknowledgement.
 
@@ -76,11 +150,13 @@ class JetStream:
             subject: The subject, on the wire and sealed.
             data: The plaintext.
             to: The recipients, as for `client.publish`.
+            headers: Sealed headers.
             clear_headers: Unencrypted headers, including those for JetStream
                 (`Nats-Expected-Last-Sequence`, `Nats-TTL`).
+            content_type: A media type, sealed.
+            expires: How many seconds from now the message may be opened.
             timeout: Timeout of the acknowledgement in seconds, including retries; must be less than
                 the stream's `duplicate_window`.
-            **sealing: `headers`, `content_type`, `expires`, as for `client.publish`.
 
         Raises:
             DeliveryError: If the stream refuses it (`err_code` is JetStream's error number), no
@@ -96,7 +172,14 @@ class JetStream:
         If the task is cancelled, it is unknown whether the message is stored.
         """
         future = await self.publish_async(
-            subject, data, to=to, clear_headers=clear_headers, timeout=timeout, **sealing
+            subject,
+            data,
+            to=to,
+            headers=headers,
+            clear_headers=clear_headers,
+            content_type=content_type,
+            expires=expires,
+            timeout=timeout,
         )
         return await future
 
@@ -104,23 +187,36 @@ class JetStream:
     async def publish_async(
         self,
         subject: str,
-        data: bytes,
+        data: Buffer,
         *,
         to: To,
+        headers: Headers = (),
         clear_headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        expires: float | None = None,
         timeout: float = _TIMEOUT,
-        **sealing: Any,
     ) -> asyncio.Future[PubAck]:
         """Seal and send a message, and return a future of its acknowledgement.
 
-        Waits only while too many messages are in flight. Arguments and errors are those of
-        `publish`; errors after sending are raised by the future.
+        Waits only while too many messages are in flight. Arguments are those of `publish`.
+
+        Raises:
+            PayloadTooLargeError: If it exceeds the server's limit.
+            ConnectionFailedError: If the client is closed.
+            XKeyMsgError: If sealing fails. Errors after sending are raised by the future, as by
+                `publish`.
         """
         check_subject(subject)
         block = self._block(clear_headers)
         recipients = self._core.client_trust.recipients(to)
         envelope = self._core.outgoing.payload(
-            subject, data, recipients, room=self._room(block), **sealing
+            subject,
+            data,
+            recipients,
+            room=self._room(block),
+            headers=headers,
+            content_type=content_type,
+            expires=expires,
         )
         return await self._submit(subject, envelope, block, timeout)
 
@@ -130,18 +226,26 @@ class JetStream:
         subject: str,
         document: Any,
         *,
+        policy: Policy,
+        readers: Mapping[str, To] | None = None,
+        headers: Headers = (),
         clear_headers: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        expires: float | None = None,
         timeout: float = _TIMEOUT,
-        **sealing: Any,
     ) -> PubAck:
         """Seal and publish a document, of which each reader can open its parts, into a stream.
 
         Args:
             subject: As for `publish`.
             document: As for `client.publish_document`.
+            policy: Which permissions may read which field.
+            readers: As for `client.publish_document`.
+            headers: As for `publish`; every reader gets them.
             clear_headers: As for `publish`.
+            content_type: As for `publish`.
+            expires: As for `publish`.
             timeout: As for `publish`.
-            **sealing: `policy`, `readers` and more, as for `client.publish_document`.
 
         Raises:
             XKeyMsgError: As `publish`, and as sealing a document.
@@ -149,7 +253,14 @@ class JetStream:
         check_subject(subject)
         block = self._block(clear_headers)
         envelope = self._core.outgoing.document(
-            subject, document, room=self._room(block), **sealing
+            subject,
+            document,
+            policy=policy,
+            readers=readers,
+            room=self._room(block),
+            headers=headers,
+            content_type=content_type,
+            expires=expires,
         )
         return await (await self._submit(subject, envelope, block, timeout))
 
@@ -192,7 +303,7 @@ class JetStream:
         subjects: str | Iterable[str] = ">",
         documents: bool = False,
         match_wire: bool = False,
-        max_age: timedelta | None = None,
+        replay: Stream = Stream(),
         require_signature: bool = False,
         create: DurableOptions | None = None,
         on_missing: Literal["error", "recreate"] = "error",
@@ -207,7 +318,7 @@ class JetStream:
         stop_timeout: float = 10.0,
         unproven: str = UNPROVEN,
         proven: str = PROVEN,
-        on_event: Callable[[ConsumerEvent], None] = lambda _: None,
+        on_event: Callable[[ConsumerEvent], None] | None = None,
     ) -> Consumer[Any]:
         """Return a consumer with workers of a durable; start it with `async with`, or `run`.
 
@@ -220,7 +331,8 @@ class JetStream:
                 on `message.subject` instead of the broker.
             documents: Whether the messages are documents.
             match_wire: Whether the subject on the wire must be the sealed one.
-            max_age: How long before it was stored a message may have been sealed.
+            replay: The replay policy; its `max_age` is how many seconds before it was stored a
+                message may have been sealed.
             require_signature: Whether to refuse messages not signed by the sender's user.
             create: Options to create the durable with if it does not exist; otherwise that is an
                 error.
@@ -239,11 +351,12 @@ class JetStream:
             stop_timeout: How long to handle held messages when stopping, in seconds.
             unproven: The quarantine stream for unauthenticated messages.
             proven: The quarantine stream for messages of admitted senders.
-            on_event: Called with each `ConsumerEvent`; `blocked` is an alarm.
+            on_event: Called with each `ConsumerEvent`; `blocked` is an alarm. By default, failures
+                are logged at WARNING by the logger `xkeymsg`, as for `on_error` of `connect`.
 
         Raises:
             ConfigurationError: If a value is invalid.
-            TypeError: If the handler is not callable.
+            TypeError: If the handler is not an async function.
         """
         pending = (self._core.limits or Limits()).replay_pending
         if 2 * prefetch > pending:  # or one held by a handler could be forgotten
@@ -258,7 +371,7 @@ class JetStream:
                 subjects=accepted,
                 documents=documents,
                 match_wire=match_wire,
-                max_age=max_age,
+                replay=replay,
                 require_signature=require_signature,
             )
 
@@ -282,9 +395,21 @@ class JetStream:
             expires=expires,
             heartbeat=heartbeat,
             stop_timeout=stop_timeout,
-            on_event=on_event,
+            on_event=_logging(stream) if on_event is None else on_event,
         )
 
     async def close(self) -> None:
         """Stop publishing; messages in flight fail."""
         await self._publisher.close()
+
+
+def _logging(stream: str) -> Callable[[ConsumerEvent], None]:
+    """Return the default `on_event`: it logs retries and what is given up."""
+    log = ErrorLog()
+
+    def note(event: ConsumerEvent) -> None:
+        if event.kind in ("retry", "quarantined", "lost", "delivery"):
+            place = f"{stream} {event.sequence}"
+            log.tell(f"message of a stream, {event.kind}", place, event.error, event.code)
+
+    return note

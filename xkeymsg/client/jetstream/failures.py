@@ -139,7 +139,7 @@ class Failures:
         """
         if not isinstance(error, XKeyMsgError):  # raised by the application's trust
             return self._again(sequence, delivered, Verdict("quarantine"))
-        reason: Reason = "refused" if error.outside == "refused" else "undecryptable"
+        reason: Reason = "refused" if error.public_code == "refused" else "undecryptable"
         end = Verdict("quarantine", reason=reason)
         if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):
             # Finally unproven: its first is pending here, and anyone can publish copies.

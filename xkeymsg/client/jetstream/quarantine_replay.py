@@ -8,13 +8,13 @@ subject would be a replay there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ContentTypeError
 from xkeymsg.keys import Keyring
+from xkeymsg.limits import Stream
 from xkeymsg.opener import Opener
 
 __all__ = ("Replay",)
@@ -27,7 +27,7 @@ class Replay:
         keys: The receiver's keys, including retired ones.
         senders: The admitted senders.
         subjects: The sealed subjects to accept: subjects or NATS patterns.
-        max_age: How long before it was stored a message may have been sealed.
+        max_age: How many seconds before it was stored a message may have been sealed.
 
     Raises:
         ConfigurationError: As `Opener`.
@@ -39,9 +39,9 @@ class Replay:
         senders: Senders,
         subjects: Iterable[str],
         *,
-        max_age: timedelta | None = None,
+        max_age: float | None = None,
     ) -> None:
-        self._opener = Opener(keys, senders, max_age=max_age)
+        self._opener = Opener(keys, senders, replay=Stream(max_age))
         self._subjects = tuple(subjects)
 
     def open(self, record: QuarantineRecord) -> Message:

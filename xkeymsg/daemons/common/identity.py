@@ -12,6 +12,7 @@ from xkeymsg.daemons.common.sections import KeySection, TrustSection
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
+from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.stores.file import read_seed
@@ -111,6 +112,6 @@ def self_test(keyring: Keyring) -> None:
         sealer = Sealer(pair)
         envelope = sealer.seal(data, to=[Recipient(pair.public, name)], subject=_SUBJECT)
         sealer.close()
-        opener = Opener(keyring, {pair.public}, replay="file")
+        opener = Opener(keyring, {pair.public}, replay=AtRest())
         if opener.open(envelope, subject=_SUBJECT).data != data:
             raise KeyStoreError("self-test: the opened data differs from the sealed data")

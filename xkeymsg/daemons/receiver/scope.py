@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from time import perf_counter
 from typing import Final
 
@@ -54,8 +53,8 @@ class RouteScope:
             replay_pending=route.replay_pending,
         )
         if route.max_age is not None:
-            limits = replace(limits, max_age=timedelta(seconds=route.max_age))
-        self.max_age = limits.max_age.total_seconds()
+            limits = replace(limits, max_age=route.max_age)
+        self.max_age = limits.max_age
         """Maximum age of a message on arrival, in seconds."""
         self._scope = OpeningScope(
             keys,

@@ -11,9 +11,9 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
+from xkeymsg import xkv1
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.daemons.common.documents import OnLoss, parse_document
@@ -31,7 +31,7 @@ from xkeymsg.errors import (
     UnknownKeyError,
 )
 from xkeymsg.fields.policy import Policy
-from xkeymsg.keys import XKV1_OVERHEAD, Recipient, XKeyPair
+from xkeymsg.keys import Recipient, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
 from xkeymsg.shown import safe_repr
@@ -132,7 +132,7 @@ class RouteSealer:
         self._map = SubjectMap(route.pattern, route.to)
         self._fixed = tuple(route.headers.items())
         self._taken = {name.lower() for name in route.take_headers}
-        self._expires = None if route.expires is None else timedelta(seconds=route.expires)
+        self._expires = route.expires
         self._rules = rules
         self._policy = None if route.policy is None else Policy.load(route.policy)
         self._watch()
@@ -212,8 +212,8 @@ class RouteSealer:
         room = Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE)
         if self._route.format == "xkv1":
             [recipient] = self._recipients()
-            room.check(len(data) + XKV1_OVERHEAD)
-            envelope = pair.seal(data, recipient.key)
+            room.check(len(data) + xkv1.OVERHEAD)
+            envelope = xkv1.seal(data, key=pair, to=recipient.key)
             return Sealed(_OURS, to, envelope, outgoing.block, secrets.token_urlsafe(16))
         more: dict[str, Any] = {
             "room": room,

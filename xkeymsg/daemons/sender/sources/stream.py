@@ -14,7 +14,7 @@ import itertools
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Rejected
+from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Reject
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
@@ -259,7 +259,7 @@ class StreamSource:
         """Make the consumer terminate or redeliver a message.
 
         Raises:
-            Rejected: To terminate it.
+            Reject: To terminate it.
             _NotSealedError: To have it redelivered.
         """
         tries = self._tried.pop(inbound.where, 0) + 1
@@ -272,7 +272,7 @@ class StreamSource:
                 "warning", "terminated", "route", "code",
                 route=route.name, code=code_of(error), sequence=inbound.where.sequence,
             )  # fmt: skip
-            raise Rejected(code_of(error)) from None
+            raise Reject(code_of(error)) from None
         if len(self._tried) >= _COUNTED:
             del self._tried[next(iter(self._tried))]
         self._tried[inbound.where] = tries

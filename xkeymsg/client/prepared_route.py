@@ -1,0 +1,100 @@
+"""A prepared route: one subject, recipients and headers for many messages."""
+
+# ruff: noqa: SLF001 - uses parts of `Sealer` that are private to the package
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.arguments import Buffer
+from xkeymsg.client.connection import Connection
+from xkeymsg.client.outgoing import Outgoing, Room, check_subject, clear_block, most_bytes
+from xkeymsg.client.refusals import refusing
+from xkeymsg.client.stats import Stats
+from xkeymsg.client.trust import ClientTrust, To
+from xkeymsg.envelope.plan import Headers, pairs_of
+from xkeymsg.envelope.subject import encode_subject
+from xkeymsg.keys import Recipient, XKey
+from xkeymsg.shown import safe_repr
+
+__all__ = ("PreparedRoute",)
+
+
+@safe_repr
+class PreparedRoute:
+    """A subject with its recipients and headers, prepared for many messages; see `Client.route`.
+
+    It follows the client: a new key, recipients that trust adds or removes, and the server's size
+    limit apply to the next message.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        outgoing: Outgoing,
+        client_trust: ClientTrust,
+        stats: Stats,
+        subject: str,
+        to: To,
+        *,
+        headers: Headers,
+        clear_headers: Mapping[str, str] | None,
+        content_type: str | None,
+        expires: float | None,
+    ) -> None:
+        check_subject(subject)
+        encode_subject(subject)
+        pairs = pairs_of(headers) if headers else []
+        self.subject = subject
+        """The subject."""
+        self._connection, self._outgoing = connection, outgoing
+        self._client_trust, self._stats = client_trust, stats
+        self._to = to if isinstance(to, str | XKey | Recipient) else tuple(to)
+        self._expires = expires
+        planner = outgoing.sealer()._planner
+        planner.attributes(now_ns() // 1_000_000, expires, None)  # refuse an invalid expiry now
+        self._array = planner.message_array(pairs, content_type)
+        self._most = most_bytes(subject, pairs, content_type)
+        self._clear_headers = clear_headers or {}
+        self._block, self._made_of = self._new_block(), outgoing.block
+        self._clear_headers = dict(self._clear_headers)
+        client_trust.recipients(self._to)  # refuse unknown names now
+
+    @refusing
+    async def publish(self, data: Buffer) -> None:
+        """Seal a message and pass it to the connection, as `Client.publish` does.
+
+        Args:
+            data: The payload.
+
+        Raises:
+            XKeyMsgError: As `Client.publish`.
+            TypeError: If `data` is not a buffer.
+        """
+        outgoing, trust = self._outgoing, self._client_trust
+        if outgoing.block is not self._made_of:  # another key
+            self._block, self._made_of = self._new_block(), outgoing.block
+        sealer, to = outgoing.sealer(), trust.recipients(self._to)
+        planner, room = sealer._planner, Room(self._connection.max_payload, len(self._block))
+        contents = planner.payload(data, self._array)
+        most = self._most + len(contents[0][1]) * 9 // 8
+        envelope = sealer._seal_at(
+            now_ns(),
+            contents,
+            planner.recipients(to),
+            self.subject,
+            self._expires,
+            trust.revision,
+            outgoing.check_size(most, to, room),
+        )
+        await self._connection.publish(self.subject, envelope, headers=self._block)
+        self._stats.published += 1
+
+    def _new_block(self) -> bytes:
+        if not self._clear_headers:
+            return self._outgoing.block
+        return clear_block(self._outgoing.wire_headers, self._clear_headers)
+
+    def __repr__(self) -> str:
+        return f"<PreparedRoute to {self.subject!r:.80}>"
