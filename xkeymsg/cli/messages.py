@@ -10,11 +10,11 @@ from typing import BinaryIO
 import click
 from click.core import ParameterSource
 
-from xkeymsg.cli.documents import failing, is_utf8_terminal, read_document, to_json
+from xkeymsg.cli.documents import is_utf8_terminal, read_document, to_json
 from xkeymsg.cli.output import OUTPUT, PRIVATE, write
 from xkeymsg.daemons.common.flags import load_pair, seed_flag
 from xkeymsg.daemons.common.parameters import SENDER, SUBJECT, SUBJECT_PATTERN, XKEY
-from xkeymsg.daemons.common.terminal import say
+from xkeymsg.daemons.common.terminal import failing, say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.errors import ContentTypeError, SenderNotAdmittedError, SubjectMismatchError
 from xkeymsg.fields.files import load_readers

@@ -9,7 +9,7 @@ from typing import Final
 
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import is_seed
+from xkeymsg.nkey import is_public, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import without_mark
 
@@ -36,6 +36,8 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """
     if is_seed(str(path)):
         raise KeyStoreError("expected the path of a seed file, not a secret seed")
+    if is_public(str(path)):
+        raise KeyStoreError("expected the path of a seed file, not a public key")
     path = _path(path)
     try:
         with path.open("rb") as file:
@@ -66,7 +68,8 @@ def _parse(content: bytes, where: str) -> XKeyPair:
     lines = [line.strip() for line in text.splitlines()]
     seeds = [line for line in lines if line and not line.startswith("#")]
     if len(seeds) != 1:
-        raise KeyStoreError(f"{where}: expected one seed SX…, found {len(seeds)} lines")
+        found = f"found {len(seeds)}" if seeds else "found only comments and blank lines"
+        raise KeyStoreError(f"{where}: expected one line with a seed SX…, {found}")
     try:
         return XKeyPair.from_seed(seeds[0])
     except KeyFormatError as error:
