@@ -23,6 +23,7 @@ _LAZY: Final = {
     "config": "xkeymsg.cli.config",
     "doctor": "xkeymsg.cli.doctor.command",
     "quarantine": "xkeymsg.cli.quarantine",
+    "stream": "xkeymsg.cli.stream",
 }
 """The modules of verbs that use NATS or configuration files, imported on lookup.
 
