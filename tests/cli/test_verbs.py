@@ -271,4 +271,4 @@ def test_completion_knows_the_verbs() -> None:
         "COMP_WORDS": "xkeymsg s",
         "COMP_CWORD": "1",
     }
-    assert run(CLI, env=env).stdout.decode().split() == ["plain,seal"]
+    assert run(CLI, env=env).stdout.decode().split() == ["plain,seal", "plain,stream"]

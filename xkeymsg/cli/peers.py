@@ -41,7 +41,13 @@ def peers() -> None:
 @_FILE
 @click.argument("name")
 @click.argument("xkeys", metavar="XKEY…", type=XKEY, nargs=-1, required=True)
-@click.option("--permission", "permissions", multiple=True, metavar="NAME", help="Repeatable.")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="NAME",
+    help="A permission that it holds, in policies and as perm:NAME; repeatable.",
+)
 @click.option(
     "--subject",
     "subjects",
@@ -65,9 +71,13 @@ def add(
 ) -> None:
     """Add a peer with one or more public keys to FILE, which is created if necessary.
 
-    The rest of the file is unchanged, including comments. Compare the fingerprint with what the
-    owner reads out: `xkeymsg peers verify FILE NAME`.
-    """
+    \b
+    xkeymsg peers add peers.toml alice XKEY --subject 'orders.>'
+    xkeymsg peers add peers.toml bob XKEY --permission audit
+
+    The rest of the file is unchanged, including comments. Compare the fingerprint with the one that
+    the owner reads out: `xkeymsg peers verify FILE NAME`. Exit 1 if NAME exists, without --replace.
+    """  # noqa: D301 - click reads the character
     peer = Peer(
         name=name,
         xkeys=xkeys,

@@ -61,8 +61,20 @@ def stream() -> None:
     type=DURATION,
     help="How long a message that is sent again is recognized; default: 2m.",
 )
-@click.option("--storage", type=click.Choice(["file", "memory"]), default="file", show_default=True)
-@click.option("--replicas", type=click.IntRange(1, 5), default=1, show_default=True)
+@click.option(
+    "--storage",
+    type=click.Choice(["file", "memory"]),
+    default="file",
+    show_default=True,
+    help="memory is lost when the server restarts.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 5),
+    default=1,
+    show_default=True,
+    help="Number of replicas in a cluster.",
+)
 @connection_flags
 def add(
     *,
