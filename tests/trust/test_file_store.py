@@ -119,6 +119,11 @@ def test_an_error_says_what_the_file_holds(tmp_path: Path, text: str, said: str)
     assert said in str(caught.value)
 
 
+def test_a_file_with_a_public_key_is_called_one_although_others_can_read_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyStoreError, match="not a public key"):
+        read_seed(seed_file(tmp_path, f"{PAIR.public}\n", 0o644))
+
+
 def test_a_public_key_instead_of_a_path_is_called_one() -> None:
     with pytest.raises(KeyStoreError, match="expected the path of a seed file, not a public key"):
         read_seed(str(PAIR.public))
