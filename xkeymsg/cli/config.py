@@ -12,7 +12,7 @@ from typing import Any, Final
 import click
 
 from xkeymsg.cli.peers_text import with_peer
-from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
+from xkeymsg.daemons.common.terminal import say, say_faults
 from xkeymsg.daemons.receiver.config import load as load_receiver
 from xkeymsg.daemons.sender.config import load as load_sender
 from xkeymsg.errors import ConfigurationError
@@ -85,9 +85,7 @@ def init(*, daemon: str, output: Path | None) -> int:
     try:
         _LOAD[daemon](path, {})
     except ConfigurationError as error:
-        for line in str(error).splitlines():
-            say("xkeymsg", f"configuration: {line}")
-        return EXIT_FAILED
+        return say_faults("xkeymsg", error)
     click.echo(public)
     for step in _steps(daemon, path, public):
         say("xkeymsg", step)
@@ -98,8 +96,7 @@ def _text(daemon: str, *edits: tuple[str, str]) -> str:
     """Return the configuration of the installed service, with replacements."""
     text = (resources.files("xkeymsg.cli") / "templates" / f"{daemon}.toml").read_text("utf-8")
     for old, new in edits:
-        before, _, after = text.partition(old)
-        text = before + new + after
+        text = text.replace(old, new, 1)
     return text
 
 
@@ -135,7 +132,7 @@ def _recipient(peers: Peers) -> str:
 
 def _write(path: Path, text: str) -> None:
     """Write a new file: never over another one, nor through a link to one."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from xkeymsg.daemons.common.permissions import Permissions
-from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
+from xkeymsg.daemons.common.terminal import say_faults
 from xkeymsg.daemons.receiver import config as receiver
 from xkeymsg.daemons.receiver.permissions import permissions_of as permissions_of_receiver
 from xkeymsg.daemons.sender import config as sender
@@ -41,9 +41,7 @@ def permissions(*, config_file: Path, as_json: bool) -> int:
     try:
         found = _permissions_of(config_file)
     except ConfigurationError as error:
-        for line in str(error).splitlines():
-            say("xkeymsg", f"configuration: {line}")
-        return EXIT_FAILED
+        return say_faults("xkeymsg", error)
     if as_json:
         click.echo(json.dumps([each.as_json() for each in found], indent=2))
     else:

@@ -19,7 +19,7 @@ from typing import Final
 
 import click
 
-from xkeymsg.errors import EnvelopeError, OpenError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, XKeyMsgError
 
 __all__ = (
     "EXIT_CODES",
@@ -32,6 +32,7 @@ __all__ = (
     "quote",
     "run",
     "say",
+    "say_faults",
 )
 
 EXIT_FAILED: Final = 1
@@ -80,6 +81,13 @@ def one_line(text: str) -> str:
 def say(program: str, text: str) -> None:
     """Write one line to stderr."""
     click.echo(f"{program}: {one_line(text)}", err=True)
+
+
+def say_faults(program: str, error: ConfigurationError) -> int:
+    """Write each fault of a configuration file as a line, and return the exit code."""
+    for line in str(error).splitlines():
+        say(program, f"configuration: {line}")
+    return EXIT_FAILED
 
 
 def describe(error: XKeyMsgError) -> str:
