@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 __all__ = ("Needs", "Permissions")
 
-_API: Final = "$JS.API"
 _NOTHING: Final = ">"
 
 
@@ -68,10 +67,12 @@ class Needs:
     Args:
         connection: The section of the configuration.
         inbox_prefix: The prefix of reply subjects.
+        api: The prefix of JetStream's API.
     """
 
-    def __init__(self, connection: str, inbox_prefix: str) -> None:
+    def __init__(self, connection: str, inbox_prefix: str, *, api: str = "$JS.API") -> None:
         self._connection = connection
+        self._api = api
         self._publish: dict[str, None] = {}
         self._subscribe: dict[str, None] = {f"{inbox_prefix}.>": None}
         self._optional: dict[str, str] = {}
@@ -98,7 +99,7 @@ class Needs:
     def asks(self, *requests: str) -> None:
         """Allow requests to JetStream's API."""
         for each in requests:
-            self.publishes(f"{_API}.{each}")
+            self.publishes(f"{self._api}.{each}")
 
     def consumes(self, stream: str, durable: str, *, create: bool) -> None:
         """Allow consuming with a durable."""
@@ -114,11 +115,11 @@ class Needs:
         """Allow publishing to a stream, with its acknowledgement."""
         self.publishes(subject)
         why = "reports at once that no stream takes a subject"
-        self._optional[f"{_API}.STREAM.NAMES"] = why
+        self._optional[f"{self._api}.STREAM.NAMES"] = why
 
     def may_ask(self, request: str, why: str) -> None:
         """Add an optional request."""
-        self._optional[f"{_API}.{request}"] = why
+        self._optional[f"{self._api}.{request}"] = why
 
     def serves(self, name: str) -> None:
         """Allow answers to `nats micro`."""
