@@ -19,7 +19,7 @@ from xkeymsg.daemons.common.flags import (
     seed_flag,
 )
 from xkeymsg.daemons.common.parameters import SUBJECT, XKEY
-from xkeymsg.daemons.common.terminal import EXIT_CODES, say
+from xkeymsg.daemons.common.terminal import EXIT_CODES_UNOPENED, failing, say
 from xkeymsg.daemons.sender.command import run_file
 from xkeymsg.keys import XKey
 
@@ -28,7 +28,7 @@ __all__ = ("command",)
 _PROGRAM = "sender"
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+@click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES_UNOPENED)
 @click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{_PROGRAM}")
 @click.argument("recipient", type=XKEY, metavar="RECIPIENT", required=False)
 @click.argument("text", required=False)
@@ -49,6 +49,7 @@ _PROGRAM = "sender"
 )
 @seed_flag
 @connection_flags
+@failing(_PROGRAM)
 def command(
     *,
     recipient: XKey | None,

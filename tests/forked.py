@@ -40,6 +40,9 @@ IMPORTED: Final = (
     "xkeymsg.cli.command",
     "xkeymsg.cli.doctor",
     "xkeymsg.cli.quarantine",
+    "xkeymsg.cli.config",
+    "xkeymsg.cli.permissions",
+    "xkeymsg.cli.stream",
 )
 _REQUEST_LIMIT: Final = 1 << 17
 _SENDING: Final = threading.Lock()

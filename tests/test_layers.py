@@ -17,7 +17,7 @@ LAYERS = [
     {"xkeymsg.shown", "xkeymsg.text"},
     {"xkeymsg.errors"},
     {"xkeymsg.arguments"},
-    {"xkeymsg.limits", "xkeymsg.spelling", "xkeymsg.refusals"},
+    {"xkeymsg.limits", "xkeymsg.nearest", "xkeymsg.spelling", "xkeymsg.refusals"},
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
     {"xkeymsg.keys", "xkeymsg.files", "xkeymsg.misuse"},
     {"xkeymsg.xkv1"},
@@ -44,8 +44,8 @@ IMPURE_BY_DUTY = (
 )
 PURE_MODULES = {
     "__future__", "array", "base64", "binascii", "bisect", "collections", "dataclasses", "decimal",
-    "enum", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math", "operator", "re",
-    "struct", "typing", "unicodedata", "uuid",
+    "difflib", "enum", "functools", "hashlib", "heapq", "hmac", "itertools", "json", "math",
+    "operator", "re", "struct", "typing", "unicodedata", "uuid",
 }  # fmt: skip
 ALLOWED_FROM = {
     "contextlib": {"suppress"},

@@ -59,5 +59,10 @@ def test_programs_run_beside_packages_of_the_same_name(wheel: Path, tmp_path: Pa
         done = run(python.with_name(program), "--config", "missing.toml", "--check", cwd=tmp_path)
         assert done.returncode == 1
         assert "cannot read missing.toml: No such file" in done.stderr
+        daemon = program.removeprefix("xkeymsg-")
+        done = run(python.with_name("xkeymsg"), "config", "init", daemon, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        done = run(python.with_name(program), "--config", f"{daemon}.toml", "--check", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
     done = run(python, "-c", "import xkeymsg; print(xkeymsg.__file__)", cwd=tmp_path)
     assert Path(done.stdout.strip()).is_relative_to(site)

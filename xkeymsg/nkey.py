@@ -33,6 +33,7 @@ __all__ = (
     "decode_seed",
     "encode_public",
     "encode_seed",
+    "is_public",
     "is_seed",
 )
 
@@ -93,6 +94,11 @@ def is_seed(text: str) -> bool:
     return len(text) == _SEED_LENGTH and text[0] == "S" and _number(text) is not None
 
 
+def is_public(text: str) -> bool:
+    """Return whether a text has the form of a public key, of any kind."""
+    return len(text) == _PUBLIC_LENGTH and text[0] in "XUANO" and _number(text) is not None
+
+
 def _check(body: bytes, what: str) -> bytes:
     """Verify the checksum of `body` and return the rest."""
     if binascii.crc_hqx(body[:-2], 0) != body[-2] | body[-1] << 8:
@@ -136,6 +142,8 @@ def decode_seed(prefix: Prefix, text: str) -> bytes:
         TypeError: If `text` is not a str.
     """
     what = f"a seed S{prefix.letter}…"
+    if type(text) is str and is_public(text):
+        raise KeyFormatError(f"expected {what}, not a public key")
     number = _decode(text, _SEED_LENGTH, what)
     if number & 3:
         raise KeyFormatError(f"the spare bits in the last character of {what} must be zero")

@@ -59,7 +59,7 @@ def test_a_key_that_others_can_read_or_that_is_mistyped_fails(seed: Path) -> Non
     assert found.level == "fail"
     assert ALICE.seed()[:-3] not in repr(found)
     [found] = checked(seed.with_name("none"))
-    assert found.remedy == "xkeymsg keygen --out FILE makes one"
+    assert found.remedy == "correct that, or make a new key: xkeymsg keygen --out FILE"
 
 
 def test_a_bad_file_of_peers_fails_and_does_not_hide_the_key(seed: Path, peers: Path) -> None:

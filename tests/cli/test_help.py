@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 
 import click
 import pytest
@@ -14,7 +16,7 @@ import sender.command
 import xkeymsg
 import xkeymsg.cli.command
 from tests.running import run as start
-from xkeymsg.daemons.common.terminal import EXIT_CODES, run
+from xkeymsg.daemons.common.terminal import EXIT_CODES, EXIT_CODES_UNOPENED, run
 
 PROGRAMS = {
     "xkeymsg": xkeymsg.cli.command.command,
@@ -54,7 +56,8 @@ def test_a_verb_imports_what_it_uses(verb: str) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None:
-    assert EXIT_CODES in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
+    codes = EXIT_CODES_UNOPENED if program == "sender" else EXIT_CODES
+    assert f"  {codes}\n" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
     shown = CliRunner().invoke(PROGRAMS[program], ["--version"]).output
     assert shown.endswith(f"version {xkeymsg.__version__}\n")
 
@@ -73,15 +76,20 @@ def test_a_pattern_where_a_subject_belongs_is_called_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("started", "shown"),
+    ("module", "shown"),
     [
-        ("/opt/xkeymsg/bin/xkeymsg-receiver", "xkeymsg-receiver"),
-        ("/src/receiver/__main__.py", "python -m receiver"),
+        (None, "xkeymsg-receiver"),  # an installed script
+        ("receiver", "python -m receiver"),
+        ("xkeymsg.daemons.receiver", "python -m xkeymsg.daemons.receiver"),
     ],
 )
-def test_what_one_is_told_to_try_is_what_one_has(
-    started: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_usage_shows_the_command_that_was_typed(
+    module: str | None,
+    shown: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("sys.argv", [started])
+    spec = None if module is None else ModuleSpec(f"{module}.__main__", None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec)
     assert run(PROGRAMS["receiver"], "receiver", ["--no-such-flag"]) == 2
     assert f"Try '{shown} --help' for help." in capsys.readouterr().err

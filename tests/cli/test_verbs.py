@@ -242,7 +242,27 @@ def test_a_reader_that_went_away_is_not_a_traceback(seeds: dict[str, Path]) -> N
 def test_shells_get_a_completion_script(shell: str) -> None:
     done = run(CLI, "completion", shell)
     assert done.returncode == 0
-    assert b"_XKEYMSG_COMPLETE" in done.stdout
+    for program in (b"XKEYMSG", b"XKEYMSG_RECEIVER", b"XKEYMSG_SENDER"):
+        assert b"_%b_COMPLETE=%b_complete" % (program, shell.encode()) in done.stdout
+
+
+def test_a_program_completes_its_own_options() -> None:
+    """The variable in the script is the one that the installed program reads."""
+    script = Path(sys.executable).with_name("xkeymsg-sender")
+    env = os.environ | {
+        "_XKEYMSG_SENDER_COMPLETE": "bash_complete",
+        "COMP_WORDS": "xkeymsg-sender --c",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run([script], env=env, capture_output=True, timeout=DEADLINE, check=True)
+    assert done.stdout.decode().split() == ["plain,--config", "plain,--check"]
+
+
+@pytest.mark.parametrize("arguments", [("kegen",), ("doctr",), ("peers", "vefiry"), ("sael",)])
+def test_a_misspelt_command_is_corrected(arguments: tuple[str, ...]) -> None:
+    done = run(CLI, *arguments)
+    assert done.returncode == 2
+    assert b"Did you mean" in done.stderr
 
 
 def test_completion_knows_the_verbs() -> None:
@@ -251,4 +271,4 @@ def test_completion_knows_the_verbs() -> None:
         "COMP_WORDS": "xkeymsg s",
         "COMP_CWORD": "1",
     }
-    assert run(CLI, env=env).stdout.decode().split() == ["plain,seal"]
+    assert run(CLI, env=env).stdout.decode().split() == ["plain,seal", "plain,stream"]

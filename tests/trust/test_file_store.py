@@ -102,6 +102,33 @@ def test_anything_else_is_refused_without_showing_it(tmp_path: Path, text: str) 
     assert PAIR.seed()[3:12] not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (str(PAIR.public), ": expected a seed SX…, not a public key"),
+        ("# one\n\n# two\n", ": expected one line with a seed SX…, found only comments and blank"),
+        (
+            f"# one\n{PAIR.seed()}\n#\n{PAIR.seed()}\n",
+            ": expected one line with a seed SX…, found 2",
+        ),
+    ],
+)
+def test_an_error_says_what_the_file_holds(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(KeyStoreError) as caught:
+        read_seed(seed_file(tmp_path, text))
+    assert said in str(caught.value)
+
+
+def test_a_file_with_a_public_key_is_called_one_although_others_can_read_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyStoreError, match="not a public key"):
+        read_seed(seed_file(tmp_path, f"{PAIR.public}\n", 0o644))
+
+
+def test_a_public_key_instead_of_a_path_is_called_one() -> None:
+    with pytest.raises(KeyStoreError, match="expected the path of a seed file, not a public key"):
+        read_seed(str(PAIR.public))
+
+
 def test_a_pipe_has_no_mode_to_look_at() -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing, "w") as file:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Final
+
 import click
 
 import xkeymsg
@@ -16,27 +19,37 @@ from xkeymsg.daemons.common.terminal import EXIT_CODES
 __all__ = ("command",)
 
 
+_LAZY: Final = {
+    "config": "xkeymsg.cli.config",
+    "doctor": "xkeymsg.cli.doctor.command",
+    "permissions": "xkeymsg.cli.permissions",
+    "quarantine": "xkeymsg.cli.quarantine",
+    "stream": "xkeymsg.cli.stream",
+}
+"""The modules of verbs that use NATS or configuration files, imported on lookup.
+
+Importing nats-py or pydantic takes as long as everything else, and most verbs need neither.
+"""
+
+
 class _Verbs(click.Group):
-    """The verbs. Those that use NATS are imported on lookup.
-
-    Importing nats-py takes as long as everything else, and most verbs do not need it.
-    """
-
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), "doctor", "quarantine"})
+        return sorted({*super().list_commands(ctx), *_LAZY})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        match cmd_name:
-            case "doctor":
-                from xkeymsg.cli.doctor.command import doctor  # noqa: PLC0415
+        if cmd_name not in _LAZY:
+            return super().get_command(ctx, cmd_name)
+        found: click.Command = getattr(import_module(_LAZY[cmd_name]), cmd_name)
+        return found
 
-                return doctor
-            case "quarantine":
-                from xkeymsg.cli.quarantine import quarantine  # noqa: PLC0415
-
-                return quarantine
-            case _:
-                return super().get_command(ctx, cmd_name)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as error:  # click would suggest only imported verbs
+            names = self.list_commands(ctx)
+            raise click.NoSuchCommand(error.command_name, possibilities=names, ctx=ctx) from None
 
 
 @click.group(

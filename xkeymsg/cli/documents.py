@@ -3,27 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-import click
-
 from xkeymsg.daemons.common.documents import OnLoss, parse_document, to_json
-from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, say
-from xkeymsg.errors import EnvelopeError
 
-__all__ = ("failing", "is_utf8_terminal", "read_document", "to_json")
-
-
-@contextmanager
-def failing() -> Iterator[None]:
-    """Exit with a general failure for errors in our input, not as for an undecryptable message."""
-    try:
-        yield
-    except EnvelopeError as error:
-        say("xkeymsg", describe(error))
-        raise click.exceptions.Exit(EXIT_FAILED) from None
+__all__ = ("is_utf8_terminal", "read_document", "to_json")
 
 
 def read_document(source: BinaryIO, *, exact: bool = False, on_loss: OnLoss | None = None) -> Any:

@@ -20,7 +20,13 @@ __all__ = ("keygen", "pub")
     help="A new file for the seed, mode 0600; default: stdout.",
 )
 def keygen(out: Path | None) -> None:
-    """Generate a curve key. With --out, print the public key; otherwise the seed."""
+    """Generate a curve key. With --out, print the public key; otherwise the seed.
+
+    \b
+    xkeymsg keygen --out bob.seed
+
+    Exit 1 if the file exists: a key is never overwritten.
+    """  # noqa: D301 - click reads the character
     pair = XKeyPair.generate()
     if out is None:
         click.echo(pair.seed())

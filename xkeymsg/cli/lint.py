@@ -9,10 +9,10 @@ from typing import Any, Final
 from xkeymsg.cli.compare import Comparison
 from xkeymsg.cli.covering import PatternOf, contains, listed_readers, patterns_of
 from xkeymsg.cli.finding import Finding
-from xkeymsg.cli.similar import did_you_mean, misspelt
 from xkeymsg.fields.matching import NO_PATTERN
 from xkeymsg.fields.pattern import Segment, fold
 from xkeymsg.fields.policy import Policy
+from xkeymsg.nearest import did_you_mean, misspelt
 from xkeymsg.shown import cut, listed
 from xkeymsg.spelling import quoted
 

@@ -22,6 +22,7 @@ from xkeymsg.daemons.common.terminal import EXIT_FAILED, say
 from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import XKey
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer, shown
@@ -40,7 +41,13 @@ def peers() -> None:
 @_FILE
 @click.argument("name")
 @click.argument("xkeys", metavar="XKEY…", type=XKEY, nargs=-1, required=True)
-@click.option("--permission", "permissions", multiple=True, metavar="NAME", help="Repeatable.")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    metavar="NAME",
+    help="A permission that it holds, in policies and as perm:NAME; repeatable.",
+)
 @click.option(
     "--subject",
     "subjects",
@@ -64,9 +71,13 @@ def add(
 ) -> None:
     """Add a peer with one or more public keys to FILE, which is created if necessary.
 
-    The rest of the file is unchanged, including comments. Compare the fingerprint with what the
-    owner reads out: `xkeymsg peers verify FILE NAME`.
-    """
+    \b
+    xkeymsg peers add peers.toml alice XKEY --subject 'orders.>'
+    xkeymsg peers add peers.toml bob XKEY --permission audit
+
+    The rest of the file is unchanged, including comments. Compare the fingerprint with the one that
+    the owner reads out: `xkeymsg peers verify FILE NAME`. Exit 1 if NAME exists, without --replace.
+    """  # noqa: D301 - click reads the character
     peer = Peer(
         name=name,
         xkeys=xkeys,
@@ -102,9 +113,16 @@ def remove(*, file: Path, name: str) -> None:
     target = Path(os.path.realpath(file))
     with _alone_in(target.parent):
         text = read_text(file, ConfigurationError)
-        if name not in Peers.parse(text, str(file)).peers:
-            raise UnknownKeyError(f"{file}: no peer is called {shown(name)}")
+        _find(Peers.parse(text, str(file)), name, file)
         _rewrite(target, without_peer(text, name, str(file)))
+
+
+def _find(found: Peers, name: str, file: Path) -> Peer:
+    peer = found.peers.get(name)
+    if peer is None:
+        near = did_you_mean(name, found.peers)
+        raise UnknownKeyError(f"{file}: no peer is called {shown(name)}{near}")
+    return peer
 
 
 def _rewrite(file: Path, text: str) -> None:
@@ -182,9 +200,7 @@ def verify(*, file: Path, name: str | None, fingerprint: str | None) -> int:
         warnings = peer_warnings(found)
         _warn(warnings)
         return EXIT_FAILED if warnings else 0
-    peer = found.peers.get(name)
-    if peer is None:
-        raise UnknownKeyError(f"{file}: no peer is called {shown(name)}")
+    peer = _find(found, name, file)
     if fingerprint is None:
         _echo(_fingerprints([peer]))
         return 0

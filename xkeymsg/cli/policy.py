@@ -11,14 +11,14 @@ from typing import BinaryIO
 import click
 
 from xkeymsg.cli.cases import failures, load_cases
-from xkeymsg.cli.documents import failing, is_utf8_terminal, read_document, to_json
+from xkeymsg.cli.documents import is_utf8_terminal, read_document, to_json
 from xkeymsg.cli.finding import Finding, lines
 from xkeymsg.cli.lint import findings
 from xkeymsg.cli.matrix import as_text, make_matrix
 from xkeymsg.cli.output import PRIVATE, write
 from xkeymsg.cli.page import Source, page
 from xkeymsg.cli.table import aligned, place
-from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, say
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, failing, say
 from xkeymsg.errors import EnvelopeError, PolicyError
 from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.fields.policy import Policy

@@ -83,14 +83,24 @@ def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
 
 @click.group(short_help="Manage messages that consumers gave up on.")
 def quarantine() -> None:
-    """Manage messages that stream consumers could not open or handle. They are still sealed."""
+    """Manage the quarantine: dead-letter streams of messages that consumers gave up on.
+
+    The messages are still sealed. Proven ones are from admitted senders; anyone can have made
+    unproven ones.
+    """
 
 
 @quarantine.command()
-@click.option("--replicas", type=click.IntRange(1, 5), default=1, show_default=True)
+@click.option(
+    "--replicas",
+    type=click.IntRange(1, 5),
+    default=1,
+    show_default=True,
+    help="Number of replicas in a cluster.",
+)
 @_flags
 def init(*, replicas: int, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
-    """Create both streams if they do not exist. Only receivers should publish to them."""
+    """Create both quarantine streams if they do not exist. Let only receivers publish there."""
 
     async def work(api: API) -> list[str]:
         return await create_quarantine(api, unproven_stream, proven_stream, replicas=replicas)
@@ -192,8 +202,8 @@ def show(
 @quarantine.command("drop")
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Delete all of that kind.")
-@click.option("--from", "sender", type=XKEY, help="Delete all that name this sender key.")
+@click.option("--all", "everything", is_flag=True, help="Delete all of them.")
+@click.option("--from", "sender", type=XKEY, help="Delete all messages from this sender key.")
 @_flags
 def drop_(
     *,
@@ -247,7 +257,7 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
 @quarantine.command(short_help="Open messages, after a key or peer was added.")
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Open all of that kind.")
+@click.option("--all", "everything", is_flag=True, help="Open all of them.")
 @click.option("--seed", "seed_file", required=True, type=_FILE, help="Your seed file (SX…).")
 @click.option("--as", "identity", metavar="U…", help="Your user nkey, if sealed to your user.")
 @click.option(
@@ -297,6 +307,8 @@ def replay(
 
     The line has the format of a receiver's sinks. Messages that are printed, or accepted by the
     program (exit 0), are deleted from the quarantine; the others stay. Nothing is published.
+
+    Exit 1 if the program fails, 3 if a message could not be opened.
     """
     _check_choice(numbers, everything=everything)
     stream = proven_stream if which == "proven" else unproven_stream

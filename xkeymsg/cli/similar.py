@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from difflib import SequenceMatcher
 from functools import lru_cache
 from typing import Final
 from unicodedata import normalize
 
 from xkeymsg.fields.pattern import fold
+from xkeymsg.nearest import misspelt
 from xkeymsg.shown import cut
 
-__all__ = ("did_you_mean", "is_similar", "misspelt")
+__all__ = ("is_similar",)
 
 _WORDS: Final = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_DIGITS: Final = re.compile(r"\d+")
-_LEAST_RATIO: Final = 0.8
 _SHORTEST: Final = 4
-"""Minimum letters of a misspelt name: shorter names have too many neighbours."""
+"""Minimum letters of a plural in -ies."""
 
 
 def _words(name: str) -> list[str]:
@@ -47,17 +44,3 @@ def is_similar(one: str, other: str) -> bool:
     if any(long[at : at + len(short)] == short for at in starts) and max(map(len, short)) > 1:
         return True
     return misspelt(*map("".join, words)) or misspelt(fold(cut(one)), fold(cut(other)))
-
-
-def misspelt(one: str, other: str) -> bool:
-    """Return whether two names differ in a few letters, and not just in a number."""
-    if min(len(one), len(other)) < _SHORTEST or _DIGITS.sub("", one) == _DIGITS.sub("", other):
-        return False
-    matcher = SequenceMatcher(None, cut(one), cut(other), autojunk=False)
-    return matcher.quick_ratio() >= _LEAST_RATIO and matcher.ratio() >= _LEAST_RATIO
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return a suggestion to append to an error about an unknown name."""
-    close = [each for each in sorted(names) if each != name and misspelt(name, each)]
-    return f"; did you mean {cut(close[0])!r}?" if close else ""

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.errors import KeyFormatError, PolicyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
@@ -76,10 +77,10 @@ def parse_policy(text: str, source: str) -> PolicyFile:
     settings = parse_toml(text, source, PolicyError)
     lines = _rule_lines(text)
     line = _line_of(text, "allow_unread")
-    unknown = sorted(settings.keys() - {"rule", "allow_unread"})
-    if unknown:
+    if unknown := sorted(settings.keys() - {"rule", "allow_unread"}):
         at = _line_of(text, unknown[0])
-        raise PolicyError(f"{source}, line {at}: unknown setting {quoted(cut(unknown[0]))}")
+        near = did_you_mean(unknown[0], ("rule", "allow_unread")) or "; known: rule, allow_unread"
+        raise PolicyError(f"{source}, line {at}: unknown setting {quoted(cut(unknown[0]))}{near}")
     rules = settings.get("rule")
     if not isinstance(rules, list) or not rules:
         at = _line_of(text, "rule")

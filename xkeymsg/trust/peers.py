@@ -14,6 +14,7 @@ from xkeymsg.envelope.subject import matcher
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.refusals import refusing
 from xkeymsg.trust.peers_parser import Peer, parse_peers, shown
 from xkeymsg.trust.resolver import PERMISSION
@@ -137,7 +138,8 @@ class Peers(Immutable):
             if nkey.is_seed(name):
                 raise UnknownKeyError("expected the name of a peer, not a secret seed")
             what = "peer holds" if name.startswith(PERMISSION) else "peer is called"
-            said = f"no {what} {shown(name.removeprefix(PERMISSION))}"
+            near = did_you_mean(name, self._names)
+            said = f"no {what} {shown(name.removeprefix(PERMISSION))}{near}"
             if len(name) == 56 and name.startswith("X"):
                 said += ": this is a key, not a name; add it to the peers, or use XKey.parse()"
             raise UnknownKeyError(said)

@@ -22,6 +22,7 @@ from xkeymsg.envelope.subject import REPLIES, matcher
 from xkeymsg.errors import ConfigurationError, KeyFormatError
 from xkeymsg.fields.files import PERMISSION
 from xkeymsg.keys import Recipient, XKey, decode_user
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.text import SECRETIVE, is_texts, parse_toml
 
 __all__ = ("Peer", "parse_peers", "shown")
@@ -171,9 +172,8 @@ def _texts(table: dict[str, Any], key: str, where: str) -> list[str]:
 def _check_keys(table: dict[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in table:
         if key not in known:
-            raise ConfigurationError(
-                f"{where}: unknown setting {shown(key)}; known: {', '.join(known)}"
-            )
+            near = did_you_mean(key, known) or f"; known: {', '.join(known)}"
+            raise ConfigurationError(f"{where}: unknown setting {shown(key)}{near}")
 
 
 def shown(text: str) -> str:

@@ -101,6 +101,22 @@ def test_every_error_is_told_at_once_with_its_key_its_value_and_what_was_expecte
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD.replace("seed_file", "seed-file"), "key.seed-file: unknown setting; did you mean"
+         " 'seed_file'?"),
+        (GOOD + '[natz]\nservers = []', "natz: unknown setting; did you mean 'nats'?"),
+        (GOOD + '[nats]\npasswrd = "x"', "nats.passwrd: unknown setting; did you mean 'password'?"),
+        (GOOD.replace("bob.seed", str(BOB.public)),
+         'key.seed_file = (str of 58 characters, not shown): expected a file name, not a public'
+         ' key'),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_correction(folder: Path, text: str, said: str) -> None:
+    assert f"/daemon.toml: {said}" in errors(folder, text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         '[nats]\npassword = "hunter2"',

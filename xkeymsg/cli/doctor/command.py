@@ -66,8 +66,20 @@ class _Durable(click.ParamType[tuple[str, str]]):
 )
 @click.option("--probe", is_flag=True, help="Test --publish by publishing an empty message.")
 @click.option("--jetstream", is_flag=True, help="Require JetStream and the quarantine streams.")
-@click.option("--unproven", type=_Stream(), default="XKM_UNPROVEN", show_default=True)
-@click.option("--proven", type=_Stream(), default="XKM_PROVEN", show_default=True)
+@click.option(
+    "--unproven",
+    type=_Stream(),
+    default="XKM_UNPROVEN",
+    show_default=True,
+    help="The quarantine stream of unauthenticated messages.",
+)
+@click.option(
+    "--proven",
+    type=_Stream(),
+    default="XKM_PROVEN",
+    show_default=True,
+    help="The quarantine stream of authenticated messages.",
+)
 @click.option(
     "--durable",
     "durables",

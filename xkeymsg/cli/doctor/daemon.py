@@ -25,7 +25,7 @@ def check_daemon(where: str, timeout: float) -> list[CheckResult]:
         page = _fetch(where, time.monotonic() + timeout)
     except (OSError, ValueError) as error:  # ValueError: invalid address or response
         said = f"{where}: {getattr(error, 'strerror', None) or str(error)}"
-        return [CheckResult("metrics", "fail", said, "is this the observe.listen of a daemon?")]
+        return [CheckResult("metrics", "fail", said, "give the observe.listen of a running daemon")]
     return judge_metrics(page)
 
 

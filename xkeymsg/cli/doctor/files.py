@@ -20,7 +20,8 @@ from xkeymsg.trust.stores.file import read_seed
 __all__ = ("check_files", "peer_warnings")
 
 _T = TypeVar("_T")
-_WAIT: Final = "is it a pipe without a writer, or an unavailable disk?"
+_SEED_HINT: Final = "correct that, or make a new key: xkeymsg keygen --out FILE"
+_WAIT: Final = "use a regular file on an available disk"
 
 
 def check_files(
@@ -74,7 +75,7 @@ def _key(path: Path) -> tuple[CheckResult, XKeyPair | None]:
     try:
         pair = read_seed(path)
     except KeyStoreError as error:
-        return CheckResult("key", "fail", str(error), "xkeymsg keygen --out FILE makes one"), None
+        return CheckResult("key", "fail", str(error), _SEED_HINT), None
     return CheckResult("key", "ok", f"{pair.public}, fingerprint {pair.public.fingerprint}"), pair
 
 
@@ -93,7 +94,12 @@ def _peers(
         mode = path.stat().st_mode
     except (ConfigurationError, OSError) as error:
         return [
-            CheckResult("peers", "fail", str(error), "xkeymsg peers verify FILE checks it")
+            CheckResult(
+                "peers",
+                "fail",
+                str(error),
+                "correct it, then check it again: xkeymsg peers verify FILE",
+            )
         ], None
     findings = [CheckResult("peers", "ok", f"{len(peers.peers)} in {path}")]
     if mode & stat.S_IWGRP:
@@ -123,7 +129,7 @@ def _own_key(path: Path, peers: Peers, own: XKeyPair, publish: Iterable[str]) ->
     if refused:
         said = f"{names} may not send on {', '.join(refused)} according to {path}"
         return CheckResult(
-            "own key", "warn", said, "add to its subjects, wherever the file is used"
+            "own key", "warn", said, "add them to its `subjects`, in each copy of the file"
         )
     return CheckResult("own key", "ok", f"your key belongs to {names}")
 

@@ -95,7 +95,7 @@ def judge_clock(samples: Iterable[tuple[float, float, float]]) -> CheckResult:
             "clock",
             "warn",
             "not compared: no response of the server had a time",
-            "see login, and check that clocks are synchronized (NTP)",
+            "follow the hint of login, and synchronize both clocks (NTP)",
         )
     bound, ahead = min(measured, key=lambda each: abs(each[0]))
     side = "ahead of" if ahead > 0 else "behind"
@@ -117,11 +117,11 @@ def judge_payload(limit: int) -> CheckResult:
             "max_payload",
             "warn",
             said,
-            "an envelope adds a few hundred bytes, and 64 per recipient",
+            "raise max_payload: an envelope adds a few hundred bytes, and 64 per recipient",
         )
     most = Limits().envelope
     if limit > most:
-        remedy = f"receivers refuse more than {_size(most)} unless their limits are raised"
+        remedy = f"lower it: receivers refuse more than {_size(most)} by default"
         return CheckResult("max_payload", "warn", said, remedy)
     return CheckResult("max_payload", "ok", said)
 
@@ -199,7 +199,7 @@ def judge_stream(
                 name,
                 "fail" if demanded else "warn",
                 str(error.get("description")),
-                "run xkeymsg quarantine init, or name your stream",
+                "run xkeymsg quarantine init, or name yours with --unproven and --proven",
             )
         ]
     config, state = table_of(answer, "config"), table_of(answer, "state")
@@ -224,7 +224,12 @@ def judge_durable(name: str, answer: Mapping[str, Any]) -> CheckResult:
     error, config = table_of(answer, "error"), table_of(answer, "config")
     if error:
         said = f"{name}: {error.get('description')}"
-        return CheckResult("durable", "fail", said, "create it, or name yours: STREAM/DURABLE")
+        return CheckResult(
+            "durable",
+            "fail",
+            said,
+            "create it (nats consumer add), or name yours: STREAM/DURABLE",
+        )
     limit, pending = _number(config, "max_deliver"), _number(config, "max_ack_pending")
     said = (
         f"{name}: {_number(answer, 'num_ack_pending')} of"
@@ -241,7 +246,7 @@ def judge_durable(name: str, answer: Mapping[str, Any]) -> CheckResult:
         return CheckResult("durable", "fail", said, "create one without them")
     if limit > 0:
         said += f"; drops a message after {limit} deliveries"
-        remedy = "nats consumer edit --max-deliver=-1: a crash at the last delivery loses it"
+        remedy = "nats consumer edit STREAM DURABLE --max-deliver=-1: a crash at the last loses it"
         return CheckResult("durable", "warn", said, remedy)
     return CheckResult("durable", "ok", said)
 
@@ -251,21 +256,25 @@ _Fault = tuple[Level, str, str]
 
 def _faults_of_proven(config: Mapping[str, Any]) -> Iterable[_Fault]:
     if config.get("discard") != "new":
-        yield "fail", "discards old messages", "nats stream edit --discard=new"
+        yield "fail", "discards old messages", "nats stream edit NAME --discard=new"
     if config.get("retention") != "limits":
         yield "fail", "deletes consumed messages", "create it with --retention=limits"
     if _number(config, "max_age") > 0:
-        yield "fail", "deletes old messages", "nats stream edit --max-age=-1"
+        yield "fail", "deletes old messages", "nats stream edit NAME --max-age=-1"
     # One message per subject (the record's name) is right if the first is kept, not the last.
     if _number(config, "max_msgs_per_subject") > 0 and not config.get("discard_new_per_subject"):
-        yield "fail", "keeps the last per subject", "nats stream edit --discard-per-subject"
+        yield "fail", "keeps the last per subject", "nats stream edit NAME --discard-per-subject"
 
 
 def _faults_of_unproven(config: Mapping[str, Any]) -> Iterable[_Fault]:
     if _number(config, "max_bytes") <= 0:
-        yield "fail", "has no limit, and anybody can fill it", "nats stream edit --max-bytes=64MB"
+        yield (
+            "fail",
+            "has no limit, and anybody can fill it",
+            "nats stream edit NAME --max-bytes=64MB",
+        )
     if config.get("discard") != "old":
-        yield "warn", "accepts nothing when full", "nats stream edit --discard=old"
+        yield "warn", "accepts nothing when full", "nats stream edit NAME --discard=old"
 
 
 def granted(permissions: Mapping[str, Any], kind: str, subject: str) -> Grant:

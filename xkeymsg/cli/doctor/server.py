@@ -38,7 +38,7 @@ _SOON: Final = 30 * 86_400.0
 _WEEK: Final = 7 * 86_400.0
 """The same for a login."""
 _WHO: Final = "$SYS.REQ.USER.INFO"
-_SETTINGS: Final = "check the connection settings"
+_SETTINGS: Final = "correct the connection settings: --server, --context, --creds"
 
 _Check = Callable[[], Awaitable[list[CheckResult]]]
 
@@ -171,10 +171,19 @@ class _Server:
         findings = [_lasting(said, known)]
         if user is not None and name.startswith("U") and name != user:
             said = f"peers know you as {user}, and you log in as {name}"
-            findings.append(CheckResult("login", "warn", said, "one of the two is wrong"))
+            findings.append(
+                CheckResult(
+                    "login",
+                    "warn",
+                    said,
+                    "log in as that user, or correct `user` in the peers file",
+                )
+            )
         if how == "no login" and not self._probe.is_local():
             said = "the server requires no login"
-            findings.append(CheckResult("login", "warn", said, "configure authentication"))
+            findings.append(
+                CheckResult("login", "warn", said, "configure authentication in the server")
+            )
         return findings
 
     async def subscribe(self, subject: str) -> list[CheckResult]:
@@ -255,7 +264,7 @@ def _verdict(check: str, subject: str, grant: Grant, refusal: str | None) -> Che
     if refusal is None and grant.extent == "all":
         return CheckResult(check, "ok", subject)
     said = "not all of it is allowed" if grant.extent == "part" else "not allowed"
-    remedy = f"permissions of this login: {check}, in the server's configuration or the JWT"
+    remedy = f"add it to the {check} permissions of this login (server configuration or JWT)"
     return CheckResult(check, "fail", f"{subject}: {refusal or said}", remedy)
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from xkeymsg.daemons.common.terminal import EXIT_CODES, EXIT_FAILED, say
+from xkeymsg.daemons.common.terminal import EXIT_CODES_UNOPENED, say, say_faults
 from xkeymsg.errors import ConfigurationError
 
 __all__ = ("check_flag", "config_flag", "daemon_command", "only_config", "start")
@@ -36,7 +36,7 @@ def daemon_command(program: str) -> Callable[[_Function], click.Command]:
 
     def decorate(function: _Function) -> click.Command:
         settings = {"help_option_names": ["-h", "--help"]}
-        command = click.command(program, context_settings=settings, epilog=EXIT_CODES)
+        command = click.command(program, context_settings=settings, epilog=EXIT_CODES_UNOPENED)
         version = click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{program}")
         return command(version(config_flag(required=True)(check_flag(function))))
 
@@ -74,9 +74,7 @@ def start(
     try:
         config = load(config_file)
     except ConfigurationError as error:
-        for line in str(error).splitlines():
-            say(program, f"configuration: {line}")
-        return EXIT_FAILED
+        return say_faults(program, error)
     if check:
         say(program, f"{config_file} is valid")
         return 0

@@ -25,6 +25,7 @@ from pydantic_core import ErrorDetails
 from xkeymsg.daemons.common.tables import Location, Section, tables
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.files import decode_file, read_file
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES
 from xkeymsg.text import parse_toml
@@ -81,7 +82,8 @@ def load_config(
     for table in tables(section, values):
         known = table.section.model_fields
         for key in table.values.keys() - known.keys():
-            text = f"{_UNKNOWN}; expected one of {', '.join(known)}"
+            near = did_you_mean(key, known)
+            text = _UNKNOWN + (near or f"; expected one of {', '.join(known)}")
             problems.append(_Problem((*table.place, key), text))
         for where, why in table.section.contradictions(table.values):
             below = where if isinstance(where, tuple) else (where,) if where else ()

@@ -12,22 +12,39 @@ from xkeymsg.errors import KeyFormatError
 from xkeymsg.keys import XKey
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 
-__all__ = ("DURATION", "SENDER", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
+__all__ = ("DURATION", "SENDER", "SIZE", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
 
 
 class _Duration(click.ParamType[float]):
-    """A duration as in the nats CLI, `5s` or `500ms`; a bare number is seconds."""
+    """A duration as in the nats CLI, `5s`, `500ms` or `30d`; a bare number is seconds."""
 
     name = "duration"
-    _UNITS = types.MappingProxyType({"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0})
+    _UNITS = types.MappingProxyType(
+        {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+    )
 
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|)", str(value))
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|)", str(value))
         if match is None or float(match[1]) <= 0:
             self.fail(f"{value!r} is not a duration like 5s", param, ctx)
         return float(match[1]) * self._UNITS[match[2]]
+
+
+class _Size(click.ParamType[int]):
+    """A number of bytes, as `64MiB` or `10GiB`; a bare number is bytes."""
+
+    name = "size"
+    _UNITS = types.MappingProxyType({"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30})
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})(KiB|MiB|GiB|)", str(value))
+        if match is None or int(match[1]) == 0:
+            self.fail(f"{value!r} is not a size like 64MiB", param, ctx)
+        return int(match[1]) * self._UNITS[match[2]]
 
 
 class _XKey(click.ParamType[XKey]):
@@ -73,5 +90,6 @@ class _Subject(click.ParamType[str]):
 
 DURATION = _Duration()
 SENDER = _Sender()
+SIZE = _Size()
 SUBJECT = _Subject(is_written_subject)
 SUBJECT_PATTERN = _Subject(is_written_pattern)

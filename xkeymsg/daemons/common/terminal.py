@@ -13,30 +13,35 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 import click
 
-from xkeymsg.errors import EnvelopeError, OpenError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, XKeyMsgError
 
 __all__ = (
     "EXIT_CODES",
+    "EXIT_CODES_UNOPENED",
     "EXIT_FAILED",
     "EXIT_NOT_OPENED",
     "describe",
+    "failing",
     "one_line",
     "quote",
     "run",
     "say",
+    "say_faults",
 )
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
 EXIT_INTERRUPTED: Final = 130
 EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 usage error, 3 could not open a message."
-"""The last line of every --help."""
+"""The last line of --help, for programs that may exit with 3."""
+EXIT_CODES_UNOPENED: Final = "Exit codes: 0 done, 1 failed, 2 usage error."
+"""The same for daemons, which continue after such a message, and for programs that only seal."""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -78,9 +83,26 @@ def say(program: str, text: str) -> None:
     click.echo(f"{program}: {one_line(text)}", err=True)
 
 
+def say_faults(program: str, error: ConfigurationError) -> int:
+    """Write each fault of a configuration file as a line, and return the exit code."""
+    for line in str(error).splitlines():
+        say(program, f"configuration: {line}")
+    return EXIT_FAILED
+
+
 def describe(error: XKeyMsgError) -> str:
     """Format an error in one line: its code, which scripts can match, then its text."""
     return f"{error.code}: {error}" if str(error) else error.code
+
+
+@contextmanager
+def failing(program: str = "xkeymsg") -> Iterator[None]:
+    """Exit with a general failure for errors in our input, not as for an undecryptable message."""
+    try:
+        yield
+    except EnvelopeError as error:
+        say(program, describe(error))
+        raise click.exceptions.Exit(EXIT_FAILED) from None
 
 
 def run(command: click.Command, program: str, arguments: Sequence[str] | None = None) -> int:
@@ -108,11 +130,11 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
 
 
 def _called(program: str) -> str:
-    """Return the command that a user types to run a program, as far as it is known."""
-    name = Path(sys.argv[0]).name
-    if program in (name, "xkeymsg"):
+    """Return the command that a user types to run a program."""
+    if program == "xkeymsg":
         return program
-    return name if name == f"xkeymsg-{program}" else f"python -m {program}"
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return f"python -m {spec.parent}" if spec else f"xkeymsg-{program}"
 
 
 def _fail(program: str, error: XKeyMsgError | OSError) -> int:

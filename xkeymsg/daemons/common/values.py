@@ -39,7 +39,9 @@ def _path(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError("expected a file name")
     if nkey.is_seed(value):
-        raise ValueError("expected the name of a file, not a secret seed")
+        raise ValueError("expected a file name, not a secret seed")
+    if nkey.is_public(value):
+        raise ValueError("expected a file name, not a public key")
     return (info.context or {}).get("folder", Path()) / value
 
 

@@ -35,6 +35,8 @@ from xkeymsg.daemons.common.values import (
 )
 from xkeymsg.daemons.receiver.sinks.token import read_token
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.nearest import did_you_mean
+from xkeymsg.shown import listed
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context
 
@@ -313,8 +315,8 @@ def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str
         if isinstance(sink, str):
             used.add(sink)
             if sink not in sinks:
-                known = ", ".join(map(str, sinks))
-                yield ("route", number, "sink"), f"unknown sink; expected one of {known}"
+                near = did_you_mean(sink, sinks) or f"; expected one of {listed([*sinks])}"
+                yield ("route", number, "sink"), f"unknown sink{near}"
     for name in sorted(sinks.keys() - used):
         yield "sinks", f"no route uses {name!r}"
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import is_seed
+from xkeymsg.nkey import is_public, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import without_mark
 
@@ -36,17 +36,19 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """
     if is_seed(str(path)):
         raise KeyStoreError("expected the path of a seed file, not a secret seed")
+    if is_public(str(path)):
+        raise KeyStoreError("expected the path of a seed file, not a public key")
     path = _path(path)
     try:
         with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            refused = 0o037 if group_may_read else 0o077
-            if stat.S_ISREG(status.st_mode) and status.st_mode & refused:
-                mode = stat.S_IMODE(status.st_mode)
-                raise KeyStoreError(f"{path} has mode {mode:04o}: others can read it; chmod 600 it")
+            mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
+    refused = 0o037 if group_may_read else 0o077
+    if stat.S_ISREG(mode) and mode & refused and not is_public(_text(content).strip()):
+        mode = stat.S_IMODE(mode)
+        raise KeyStoreError(f"{path} has mode {mode:04o}: others can read it; chmod 600 it")
     return _parse(content, str(path))
 
 
@@ -58,15 +60,19 @@ def _path(path: object) -> Path:
     return Path(path)
 
 
+def _text(content: bytes) -> str:
+    return without_mark(content).decode("ascii", "replace")
+
+
 def _parse(content: bytes, where: str) -> XKeyPair:
     """Parse the contents of a seed file; `where` names it in errors."""
     if len(content) > _MAX_FILE:
         raise KeyStoreError(f"{where} is too large for a seed file")
-    text = without_mark(content).decode("ascii", "replace")
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in _text(content).splitlines()]
     seeds = [line for line in lines if line and not line.startswith("#")]
     if len(seeds) != 1:
-        raise KeyStoreError(f"{where}: expected one seed SX…, found {len(seeds)} lines")
+        found = f"found {len(seeds)}" if seeds else "found only comments and blank lines"
+        raise KeyStoreError(f"{where}: expected one line with a seed SX…, {found}")
     try:
         return XKeyPair.from_seed(seeds[0])
     except KeyFormatError as error:

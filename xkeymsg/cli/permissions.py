@@ -1,0 +1,57 @@
+"""`xkeymsg permissions`: the NATS permissions that a daemon's configuration needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from xkeymsg.daemons.common.permissions import Permissions
+from xkeymsg.daemons.common.terminal import say_faults
+from xkeymsg.daemons.receiver import config as receiver
+from xkeymsg.daemons.receiver.permissions import permissions_of as permissions_of_receiver
+from xkeymsg.daemons.sender import config as sender
+from xkeymsg.daemons.sender.permissions import permissions_of as permissions_of_sender
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.files import read_text
+from xkeymsg.text import parse_toml
+
+__all__ = ("permissions",)
+
+
+@click.command(short_help="Print the NATS permissions that a daemon needs.")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array with one object per connection."
+)
+def permissions(*, config_file: Path, as_json: bool) -> int:
+    """Print the NATS permissions that the receiver or sender with the file CONFIG needs.
+
+    \b
+    xkeymsg permissions receiver.toml
+    xkeymsg permissions --json sender.toml
+
+    For each connection it prints the `permissions` of a user, as in nats-server's configuration. A
+    daemon with exactly these works; optional ones are comments. An `allow` list replaces the
+    permission to use all subjects. As in the daemon, environment variables override CONFIG.
+
+    Exit 1 if CONFIG is invalid.
+    """  # noqa: D301 - click reads the character
+    try:
+        found = _permissions_of(config_file)
+    except ConfigurationError as error:
+        return say_faults("xkeymsg", error)
+    if as_json:
+        click.echo(json.dumps([each.as_json() for each in found], indent=2))
+    else:
+        click.echo("\n\n".join(each.as_text() for each in found))
+    return 0
+
+
+def _permissions_of(path: Path) -> list[Permissions]:
+    """Return the permissions of each connection; a file with sinks is a receiver's."""
+    text = parse_toml(read_text(path, ConfigurationError), str(path), ConfigurationError)
+    if "sinks" in text:
+        return permissions_of_receiver(receiver.load(path))
+    return permissions_of_sender(sender.load(path))
