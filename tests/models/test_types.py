@@ -202,7 +202,7 @@ _PYDANTIC_TYPES: list[tuple[Any, list[Any]]] = [
     (ipaddress.IPv4Address, [ipaddress.IPv4Address("10.0.0.1")]),
     (pydantic.AnyUrl, [pydantic.AnyUrl("http://a/b")]),
     (pydantic.Base64Bytes, [b"YWJj"]),
-    (pydantic.Json[Any], ['[1, {"a": null}]']),
+    (pydantic.Json[Any], ['[1, {"a": null}]']),  # type: ignore[misc]
     (pydantic.Json[date], ['"2026-01-01"']),
     (pydantic.AwareDatetime, [NOW]),
     (pydantic.StrictInt, [1]),
@@ -269,7 +269,7 @@ EVERYWHERE = {
 """Types that no model may have."""
 OF_PYDANTIC = EVERYWHERE | {
     "dict[Level, int]", "tuple[int | Path, ...]", "tuple[date, Any]", "SecretStr | int",
-    "NaiveDatetime", "Pattern", "a function as discriminator", "int for JSON only",
+    "NaiveDatetime", "DateBox", "a function as discriminator", "int for JSON only",
     "InstanceOf[Leaf]", "ImportString",
 }  # fmt: skip
 REFUSED = {
@@ -301,13 +301,10 @@ def test_a_field_of_this_type_comes_back_or_the_policy_refuses_it(
     kind: str, name: str, hint: Any, values: list[Any]
 ) -> None:
     model = model_of(kind, hint)
-    try:
-        Policy.of(model)
-    except PolicyError as error:
-        assert name in REFUSED[kind], error
-        assert "/x" in str(error)
+    if name in REFUSED[kind]:
+        with pytest.raises(PolicyError, match="/x"):
+            Policy.of(model)
         return
-    assert name not in REFUSED[kind]
     for value in values:
         made = model(x=value)
         back = there_and_back(made)

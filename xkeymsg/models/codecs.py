@@ -47,7 +47,11 @@ class _Items(Codec):
         super().__init__(hint)
         origin = get_origin(hint)
         self._kind: Any = list if origin in _LISTS else origin
-        self._item = get_args(hint)[0]
+        self._hint = get_args(hint)[0]
+
+    @cached_property
+    def _item(self) -> Codec:
+        return codec_of(self._hint)
 
     @property
     def shape(self) -> Shape:
@@ -57,14 +61,14 @@ class _Items(Codec):
         check_depth(path)
         if type(value) is not self._kind:
             raise self.refuse(value, path)
-        item = codec_of(self._item)
+        item = self._item
         forms = [item.write(each, (*path, at)) for at, each in enumerate(value)]
         return sorted(forms, key=repr) if self._kind in _SETS else forms
 
     def read(self, form: Any, path: Path, faults: list[Fault]) -> Any:
         if type(form) is not list:
             return self.misfit(path, faults)
-        item = codec_of(self._item)
+        item = self._item
         found = [item.read(each, (*path, at), faults) for at, each in enumerate(form)]
         if any(each is BAD for each in found):
             return BAD
@@ -112,9 +116,14 @@ class _Map(Codec):
 
     def __init__(self, hint: Any) -> None:
         super().__init__(hint)
-        self._key, self._item = get_args(hint)
-        if codec_of(self._key).shape.kinds != {str}:
+        key, self._hint = get_args(hint)
+        self._key = codec_of(key)
+        if self._key.shape.kinds != {str}:
             raise PolicyError("dict keys must be str, or of a type that is text in documents")
+
+    @cached_property
+    def _item(self) -> Codec:
+        return codec_of(self._hint)
 
     @property
     def shape(self) -> Shape:
@@ -124,7 +133,7 @@ class _Map(Codec):
         check_depth(path)
         if type(value) is not dict:
             raise self.refuse(value, path)
-        key, item = codec_of(self._key), codec_of(self._item)
+        key, item = self._key, self._item
         form = {}
         for name, each in value.items():
             text = key.write(name, path) if key.shape.native is False else key_text(name, path)
@@ -134,7 +143,7 @@ class _Map(Codec):
     def read(self, form: Any, path: Path, faults: list[Fault]) -> Any:
         if type(form) is not dict:
             return self.misfit(path, faults)
-        key, item = codec_of(self._key), codec_of(self._item)
+        key, item = self._key, self._item
         found = {
             key.read(name, (*path, name), faults): item.read(each, (*path, name), faults)
             for name, each in form.items()
@@ -153,6 +162,11 @@ class _Table(Codec):
             root_of(self.hint).fields  # noqa: B018 - names the model in errors
         return list(members_of(self.hint) or ())
 
+    @cached_property
+    def _codecs(self) -> list[tuple[str, Codec, bool]]:
+        """The name and codec of each member, and whether it is required."""
+        return [(each.name, codec_of(each.hint), each.required) for each in self._members]
+
     @property
     def shape(self) -> Shape:
         tags = {}
@@ -163,7 +177,7 @@ class _Table(Codec):
         closed = {name: values for name, values in tags.items() if values is not None}
         return Shape(frozenset({dict}), tags=closed)
 
-    @property
+    @cached_property
     def _kind(self) -> Any:
         kind = get_origin(self.hint) or self.hint
         return dict if hasattr(kind, "__required_keys__") else kind
@@ -174,10 +188,10 @@ class _Table(Codec):
         if type(value) is not kind:
             raise self.refuse(value, path)
         form = {}
-        for name, _, hint, *_ in self._members:
+        for name, codec, _ in self._codecs:
             if kind is not dict or name in value:
                 each = value[name] if kind is dict else getattr(value, name)
-                form[name] = codec_of(hint).write(each, (*path, name))
+                form[name] = codec.write(each, (*path, name))
         if kind is dict and len(form) < len(value):
             raise self.refuse(value, path)
         return form
@@ -186,12 +200,10 @@ class _Table(Codec):
         if type(form) is not dict:
             return self.misfit(path, faults)
         found = {}
-        for member in self._members:
-            name = member.name
-            codec = codec_of(member.hint)
+        for name, codec, required in self._codecs:
             if name in form:
                 found[name] = codec.read(form[name], (*path, name), faults)
-            elif member.required:
+            elif required:
                 found[name] = codec.misfit((*path, name), faults)
         if any(each is BAD for each in found.values()):
             return BAD

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from xkeymsg.errors import MalformedError, PolicyError
 from xkeymsg.fields.values import WITHHELD
-from xkeymsg.models.tree import ADAPTERS, BAD, Fault, Node, Path, is_open, name_of, root_of
+from xkeymsg.models.tree import ADAPTERS, BAD, Fault, Node, Path, name_of, root_of
 from xkeymsg.places import items_of, short_pointer
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES, cut, listed
@@ -76,15 +76,16 @@ def _find_missing(node: Node | None, value: Any, path: Path, missing: _Places) -
 
     `node` is None inside a value that is treated as a whole.
     """
-    if value is WITHHELD and not (node and is_open(node.hint)):
-        missing.add(path)
+    is_open = node is not None and node.is_open
+    if value is WITHHELD:
+        if not is_open:
+            missing.add(path)
     elif node and node.holds(value):
         for field, item, at in node.below(value, path):
             _find_missing(field.node, item, at, missing)
-        for field in node.fields if node.library else ():
-            if field.required and field.key_in(value) is None:
-                missing.add((*path, field.key))
-    elif not (node and is_open(node.hint)):
+        for key in node.lacking(value):
+            missing.add((*path, key))
+    elif not is_open:
         for segment, item in items_of(value):
             _find_missing(None, item, (*path, segment), missing)
 

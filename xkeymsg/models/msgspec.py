@@ -16,6 +16,7 @@ from uuid import UUID
 from xkeymsg.errors import MalformedError, PolicyError
 from xkeymsg.fields.pattern import pointer
 from xkeymsg.models.forms import (
+    SCALARS,
     check_depth,
     exact,
     first_misfits,
@@ -24,7 +25,7 @@ from xkeymsg.models.forms import (
     key_text,
     to_form,
 )
-from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, name_of
+from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, arms_of, name_of, unwrap
 from xkeymsg.places import place
 
 __all__ = ("Msgspec",)
@@ -126,6 +127,8 @@ def _write(node: Node, value: Any, path: Path) -> Any:
 
 
 def _leaf(node: Node, value: Any, path: Path) -> Any:
+    if type(value) is _unconstrained(node):
+        return value
     is_any, _ = _kinds_in(node)
     if is_any:
         return exact(value, path)
@@ -137,6 +140,17 @@ def _leaf(node: Node, value: Any, path: Path) -> Any:
         expected, kind = name_of(node.hint), type(value).__name__
         raise MalformedError(f"{place(path)}: expected {expected}, not {kind}") from None
     return exact(_without_tuples(form), path)
+
+
+@lru_cache(4096)
+def _unconstrained(node: Node) -> Any:
+    """Return the type of a place if a document holds all its values as they are."""
+    info = modules["msgspec"].inspect.type_info(node.annotation)
+    each = [one for one in getattr(info, "types", [info]) if type(one).__name__ != "NoneType"]
+    arms = arms_of(node.hint) or [node.hint]
+    [kind, *others] = [unwrap(arm)[0] for arm in arms]
+    free = all(getattr(one, name) is None for one in each for name in one.__struct_fields__)
+    return kind if free and not others and isinstance(kind, type) and kind in SCALARS else None
 
 
 def _without_tuples(form: Any) -> Any:

@@ -26,6 +26,7 @@ __all__ = ("Pydantic",)
 _MANY: Final = 1000
 """Maximum errors that are listed; each takes a kilobyte."""
 _LISTS: Final = (list, tuple, set, frozenset, deque)
+_EXPLODES: Final = "a union of recursive models takes exponential time: use a discriminator"
 
 
 class Pydantic:
@@ -93,6 +94,8 @@ class Pydantic:
 
     def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
         """See `Adapter`."""
+        if _explodes(node):
+            raise PolicyError(f"{name_of(node.kind)}: {_EXPLODES}")
         value = document
         try:
             if _is_revived(node):
@@ -153,11 +156,14 @@ def _model_facts_of(node: Node) -> Facts:
 
 def _named(facts: Callable[[Node], Facts], node: Node, where: str) -> Facts:
     try:
-        return facts(node)
+        found = facts(node)
     except PolicyError as error:
         raise PolicyError(f"{where}: {error}" if where else str(error)) from None
     except (modules["pydantic"].PydanticUserError, NameError, TypeError):
         raise PolicyError(f"{where}: unsupported type {name_of(node.hint)}") from None
+    if why := _EXPLODES if found.explodes else found.conflict:
+        raise PolicyError(f"{where}: {why}" if where else why)
+    return found
 
 
 def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
@@ -177,9 +183,9 @@ def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
             _key(key, path): _write(item.node, value, get(key), (*path, key))
             for key, value in dumped.items()
         }
-    if dumped is None:
-        return None
-    return exact(dumped, path) if _facts(node, place(path)).is_any else _form(dumped, path)
+    if type(dumped) in SCALARS:
+        return dumped
+    return exact(dumped, path) if _facts(node, "").is_any else _form(dumped, path)
 
 
 def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path) -> Any:
@@ -229,6 +235,13 @@ def _key(key: Any, path: Path) -> str:
     if isinstance(form, list | dict):
         raise MalformedError(f"{place(path)}: a dict key must be a str, not {type(key).__name__}")
     return form if type(form) is str else str(form)
+
+
+def _explodes(root: Node) -> bool:
+    try:
+        return _model_facts_of(root).explodes
+    except PolicyError:  # it cannot be sealed, but read
+        return False
 
 
 @lru_cache(1024)

@@ -51,6 +51,9 @@ class Facts:
         self.serializes_itself = False
         """Whether it has a serializer that replaces its fields."""
         self.conflict = ""
+        """Why its models cannot be dumped together, or an empty string."""
+        self.explodes = False
+        """Whether validation can take exponential time, because each level is tried twice."""
 
 
 def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
@@ -67,8 +70,6 @@ def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
     top = _unwrapped(schema, {})
     facts.serializes_itself = top["type"] in ("model", "dataclass") and "serialization" in top
     _Examiner(facts, fields=fields).shape(schema)
-    if facts.conflict:
-        raise PolicyError(facts.conflict)
     return facts
 
 
@@ -93,6 +94,9 @@ class _Examiner:
         self._refs: dict[str, _Schema] = {}
         self._shapes: dict[str, Shape] = {}
         self._depth = 0
+        self._open: set[str] = set()
+        self._cycles = 0
+        """References to types from inside themselves."""
         self._methods: tuple[tuple[Collection[str], Callable[[_Schema], Shape]], ...] = (
             (_NATIVE, self._native),
             (("any", "function-plain"), self._any),
@@ -119,7 +123,10 @@ class _Examiner:
             if ref not in self._shapes:
                 target = self._refs[ref]
                 self._shapes[ref] = self._shallow(target)
+                self._open.add(ref)
                 self._shapes[ref] = self.shape(target)
+                self._open.discard(ref)
+            self._cycles += ref in self._open
             return self._shapes[ref]
         serialization = schema.get("serialization")
         if serialization is not None and serialization["type"] in (
@@ -213,11 +220,18 @@ class _Examiner:
         if tagged and callable(schema["discriminator"]):
             raise PolicyError("a discriminator that is a function is not supported")
         choices = schema["choices"].values() if tagged else schema["choices"]
-        shapes = [self.shape(each[0] if isinstance(each, tuple) else each) for each in choices]
-        if not tagged and alike(shapes):
-            raise PolicyError("a union of types that are alike in documents: use a discriminator")
+        shapes, recursive = [], []
+        for each in choices:
+            cycles = self._cycles
+            shapes.append(self.shape(each[0] if isinstance(each, tuple) else each))
+            if self._cycles > cycles:
+                recursive.append(shapes[-1].kinds)
+        shared = len(frozenset[Any]().union(*recursive)) < sum(map(len, recursive))
+        self._facts.explodes |= not tagged and shared
         converted = [each for each in shapes if not each.native and each.kinds - {list, dict}]
-        if self._depth and converted and len(shapes) > 1:
+        if self._fields and not tagged and alike(shapes):
+            raise PolicyError("a union of types that are alike in documents: use a discriminator")
+        if self._fields and self._depth and converted and len(shapes) > 1:
             raise PolicyError("a union inside another type, with a type that documents lack")
         kinds = frozenset[Any]().union(*[each.kinds for each in shapes])
         return Shape(kinds, native=all(each.native for each in shapes))

@@ -146,6 +146,11 @@ class Node:
                 self.kind, self._item = dict, arguments[1]
 
     @cached_property
+    def is_open(self) -> bool:
+        """Whether the place may hold any value, including `WITHHELD`."""
+        return is_open(self.hint)
+
+    @cached_property
     def fields(self) -> tuple[Field, ...]:
         """The fields of a model; for a list or dict, one field that stands for all items.
 
@@ -166,6 +171,11 @@ class Node:
             items = value.items() if self.kind is dict else enumerate(value)
             for segment, item in items:
                 yield self.fields[0], item, (*path, segment)
+
+    def lacking(self, value: Any) -> list[str]:
+        """Return the required fields of a model that a value lacks."""
+        fields = self.fields if self.library else ()
+        return [each.key for each in fields if each.required and each.key_in(value) is None]
 
     def holds(self, value: Any) -> bool:
         """Return whether a value of a document may have the fields of this place."""
@@ -298,7 +308,8 @@ def typed_members(hint: Any) -> dict[str, Any]:
 
 def _bindings(hint: Any) -> dict[Any, Any]:
     kind = get_origin(hint) or hint
-    bound = dict(zip(getattr(kind, "__parameters__", ()), get_args(hint), strict=False))
+    parameters = getattr(kind, "__parameters__", ())
+    bound = dict(zip(parameters, get_args(hint) or parameters, strict=False))
     for base in getattr(kind, "__orig_bases__", ()):
         if get_origin(base) is not typing.Generic:
             for variable, given in _bindings(base).items():
