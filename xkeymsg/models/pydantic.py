@@ -222,7 +222,7 @@ def _form(value: Any, path: Path) -> Any:
     if hasattr(value, "get_secret_value"):
         return _form(value.get_secret_value(), path)
     try:
-        form = _adapter(type(value)).dump_python(value, mode="json")
+        form = _adapt(type(value)).dump_python(value, mode="json")
     except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
         form = value
     if type(form) not in SCALARS:
