@@ -8,7 +8,7 @@ WORKERS = $(shell expr 2 + $$(getconf _NPROCESSORS_ONLN))
 unexport PYTHONDONTWRITEBYTECODE
 
 # What an auditor reads, tested with other versions of Python and of the dependencies.
-CORE = tests/envelope tests/fields tests/trust tests/reference tests/test_keys.py tests/test_nkey.py tests/test_misuse.py tests/test_refusals.py tests/test_reprs.py
+CORE = tests/envelope tests/fields tests/models tests/trust tests/reference tests/test_keys.py tests/test_nkey.py tests/test_misuse.py tests/test_refusals.py tests/test_reprs.py
 
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons

@@ -23,10 +23,10 @@ LAYERS = [
     {"xkeymsg.xkv1"},
     {"xkeymsg.envelope"},
     {"xkeymsg.fields.pattern", "xkeymsg.fields.values"},
-    {"xkeymsg.models.annotations", "xkeymsg.places"},
+    {"xkeymsg.places"},
+    {"xkeymsg.models"},
     {"xkeymsg.faults"},
     {"xkeymsg.fields"},
-    {"xkeymsg.models"},
     {"xkeymsg.sealer", "xkeymsg.opener"},
     {"xkeymsg.trust"},
     {"xkeymsg.transport"},
@@ -49,12 +49,13 @@ PURE_MODULES = {
 }  # fmt: skip
 ALLOWED_FROM = {
     "contextlib": {"suppress"},
-    "datetime": {"datetime", "timedelta", "timezone", "UTC"},  # the types; the clock is below
+    # The types; the clock is below.
+    "datetime": {"date", "datetime", "time", "timedelta", "timezone", "UTC"},
     "io": {"BytesIO"},  # memory
     # What an application has imported, without importing it; whether an object is immortal.
     "sys": {"modules", "getrefcount"},
     "threading": {"Lock"},
-    "pathlib": {"Path"},  # a name; `files` reads
+    "pathlib": {"Path", "PurePath"},  # names; `files` reads
     "warnings": {"warn"},
     "tomllib": {"TOMLDecodeError", "loads"},
     "types": {"MappingProxyType"},

@@ -234,7 +234,7 @@ CALLS: dict[str, Callable[[], object]] = {
     "seal a document too large": lambda: seal_document({"a": CANARY * 100}),
     "seal a document for nobody": lambda: seal_document({"a": CANARY}, readers={}),
     "explain a policy": lambda: ALL.explain({"a": [[[CANARY]]]}, Limits(depth=1)),
-    "document of a model": lambda: document_of(Dated(CANARY, date(2026, 1, 1))),
+    "document of a model": lambda: document_of(Dated(CANARY, CANARY)),  # type: ignore[arg-type]
     # opening
     "open for another subject": lambda: opener().open(sealed(), subject="b"),
     "open of another sender": lambda: Opener(BOB, {EVE.public}).open(sealed(), subject="a"),

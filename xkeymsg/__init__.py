@@ -68,8 +68,8 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import AtRest, Limits, Live, Stream
-from xkeymsg.models.annotations import Readers
 from xkeymsg.models.convert import document_of
+from xkeymsg.models.tree import Readers
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.opener import Opener, View
 from xkeymsg.sealer import Sealer

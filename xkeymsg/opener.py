@@ -70,6 +70,9 @@ class View(Message):
     def into(self, model: type[_Model]) -> _Model:
         """Return the document as an instance of a dataclass, pydantic model or msgspec Struct.
 
+        The document is always validated, so that validators run again on what the sender's model
+        has validated. Fields of dataclasses get exactly the annotated types.
+
         The model must have a default for every withheld field; in the result, a withheld field
         cannot be told from one with that value. A list may be shorter than the sender's, and a list
         with a withheld item is refused unless its items can be anything. The model need not be the
@@ -77,7 +80,9 @@ class View(Message):
 
         Raises:
             PolicyError: If the model has no default for a withheld field; names every such place.
-            MalformedError: If the document does not fit the model; names the places, but no values.
+                If a field of a dataclass has an unsupported type.
+            MalformedError: If the document does not fit the model; names the first places, and the
+                expected types of a dataclass, but no values. Also if a validator raises an error.
             TypeError: If `model` is not one of these kinds.
         """
         return convert.into(model, self.document, self.withheld)

@@ -150,8 +150,8 @@ def test_a_sender_is_allowed_by_name_whatever_its_subjects(folder: Path) -> None
         1,
         "unknown_key: no peer is called 'alcie'; did you mean 'alice'?",
     )
-    xkv1 = seal("--xkv1", *peers, "--to", "bob")
-    assert opened(nameless, "bob", *peers, "--from", "alice")[:2] == (0, b"hello")
+    boxed = seal("--xkv1", *peers, "--to", "bob")
+    assert opened(boxed, "bob", *peers, "--from", "alice")[:2] == (0, b"hello")
 
 
 def test_a_peer_that_always_signs_is_bound_to_it_by_name_and_by_key(folder: Path) -> None:

@@ -133,7 +133,9 @@ class Policy(SafeRepr):
         """Return the policy given by the `Readers` annotations of a model.
 
         Raises:
-            PolicyError: If a field has no `Readers`, or the model is unsupported; names the field.
+            PolicyError: If a field has no `Readers`, or could hold values that cannot be sealed and
+                read back; names the field.
+            TypeError: If it is not a dataclass, pydantic model or msgspec Struct.
         """
         return cls(rules_of(model), allow_unread=allow_unread, _model=True)
 

@@ -29,7 +29,7 @@ def binary() -> str:
     """Return the path of the nats-server that tests run.
 
     Raises:
-        ConfigurationError: If there is none.
+        ConfigurationError: If no binary is found.
     """
     if chosen := os.environ.get("XKEYMSG_NATS_SERVER"):
         return chosen

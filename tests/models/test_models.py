@@ -258,7 +258,7 @@ def test_nobody_may_read_another_value_where_a_model_is_expected(
 def test_an_instance_with_another_value_where_a_model_is_expected_is_refused(
     document: dict[str, Any],
 ) -> None:
-    with pytest.raises(MalformedError, match=r": expected a (Moved|list|dict), not a ") as caught:
+    with pytest.raises(MalformedError, match=r": expected .+, not ") as caught:
         document_of(Mover(1, **document))
     assert "Main" not in str(caught.value)
 
@@ -557,18 +557,22 @@ class Plain:
         (Checked, {"addresses": [{"city": "x", "street": [SECRET]}]}, "/addresses/0/street"),
         (Checked, {"n": "x", "grade": SECRET}, "/n, /grade"),
         (Checked, SECRET, "the document"),
-        (Plain, {"n": SECRET}, "/n"),
-        (Plain, {"n": True}, "/n"),
-        (Plain, {"n": 1.0}, "/n"),
+        (Plain, {"n": SECRET}, "/n (expected int)"),
+        (Plain, {"n": True}, "/n (expected int)"),
+        (Plain, {"n": 1.0}, "/n (expected int)"),
         (Plain, {"n": 10}, "the document"),
-        (Plain, {"either": SECRET}, "/either"),
-        (Plain, {"grade": SECRET}, "/grade"),
-        (Plain, {"grade": None}, "/grade"),
-        (Plain, {"addresses": SECRET}, "/addresses"),
-        (Plain, {"addresses": [SECRET]}, "/addresses/0"),
-        (Plain, {"addresses": [{"city": "x", "street": [SECRET]}]}, "/addresses/0/street"),
-        (Plain, {"n": "x", "grade": SECRET}, "/n, /grade"),
-        (Plain, SECRET, "the document"),
+        (Plain, {"either": SECRET}, "/either (expected int | list[int])"),
+        (Plain, {"grade": SECRET}, "/grade (expected Grade)"),
+        (Plain, {"grade": None}, "/grade (expected Grade)"),
+        (Plain, {"addresses": SECRET}, "/addresses (expected list[PlainAddress])"),
+        (Plain, {"addresses": [SECRET]}, "/addresses/0 (expected PlainAddress)"),
+        (
+            Plain,
+            {"addresses": [{"city": "x", "street": [SECRET]}]},
+            "/addresses/0/street (expected str | None)",
+        ),
+        (Plain, {"n": "x", "grade": SECRET}, "/n (expected int), /grade (expected Grade)"),
+        (Plain, SECRET, "the document (expected Plain)"),
     ],
 )
 def test_what_does_not_fit_is_named_and_not_shown(model: Any, document: Any, places: str) -> None:
@@ -621,7 +625,7 @@ def test_a_dataclass_gets_the_types_it_is_annotated_with() -> None:
         "v": None,
     }  # fmt: skip
     for name, value in wrong.items():
-        with pytest.raises(MalformedError, match=rf": /{name}(/0|/\*)?$"):
+        with pytest.raises(MalformedError, match=rf": /{name}(/0|/\*)? \(expected "):
             into(Kinds, KINDS_DOCUMENT | {name: value}, 0)
 
 
@@ -662,10 +666,11 @@ class RecursiveStruct(msgspec.Struct):
 
 
 @pytest.mark.parametrize("model", [Recursive, RecursiveModel, RecursiveStruct])
-def test_a_model_is_not_recursive(model: Any) -> None:
-    for use in (Policy.of, lambda model: into(model, {"name": "x"}, 0)):
-        with pytest.raises(PolicyError, match=r"/below/\*: Recursive\w* contains itself"):
-            use(model)
+def test_recursive_models_with_readers_of_fields_are_refused(model: Any) -> None:
+    with pytest.raises(
+        PolicyError, match=r"/below(/\*: Recursive\w* contains itself| and a place below)"
+    ):
+        Policy.of(model)
 
 
 class Pair(NamedTuple):
@@ -694,24 +699,24 @@ Both = Annotated[int, HR]
 @pytest.mark.parametrize(
     ("hint", "why"),
     [
-        (Annotated[tuple[int, ...], HR], "/x: unsupported type"),
-        (Annotated[set[int], HR], "/x: unsupported type"),
-        (Annotated[Pair, HR], "/x: unsupported type"),
-        (Annotated[list[Typed], HR], r"/x/\*: unsupported type"),
-        (dict[int, PlainAddress], "/x: dict keys must be str"),
-        (PlainAddress | StrictAddress, "/x: a model can only be in a union with None"),
-        (Annotated[int, HR] | str, "/x: a model can only be in a union with None"),
-        (Annotated[PlainAddress, HR], "Model: both /x and /x/city/"),
+        (tuple[int, ...], "no Readers for /x"),
+        (Annotated[set, HR], "/x: unsupported type set"),
+        (Annotated[Pair, HR], "both /x and a place below it .*: /x/x"),
+        (Annotated[list[Typed], HR], r"both /x and a place below it .*: /x/\*/x"),
+        (dict[int, PlainAddress], r"/x: Readers inside dict\[int, PlainAddress\]: cover it"),
+        (PlainAddress | StrictAddress, r"/x: Readers inside PlainAddress \| StrictAddress: "),
+        (Annotated[int, HR] | str, r"/x: Readers inside int \| str: "),
+        (Annotated[PlainAddress, HR], "Model: both /x and a place below it have Readers: /x/city"),
         (
             Annotated[list[Annotated[int, HR]], Team],
-            r"both /x and /x/\*/\*\* below it have Readers",
+            r"both /x and a place below it have Readers: /x/\*$",
         ),
         (Annotated[Both, Team], "/x has Readers twice"),
         (Annotated[Both | None, Team], "/x has Readers twice"),
-        (Annotated[type[PlainAddress], Team], "/x: a model inside type"),
+        (Annotated[type[int], Team], r"/x: unsupported type type\[int\]"),
         (Box, "/x: Box is a RootModel, which has no fields"),
         (Positional, "/x: Positional is array_like, which has no field names"),
-        (OtherAlias, "/x/x has different aliases"),
+        (OtherAlias, "/x: x has different aliases"),
         (Annotated[int, Readers("HR")], "invalid permission name 'HR'"),
     ],
 )
@@ -738,7 +743,7 @@ def test_type_aliases_are_looked_into() -> None:
     class Parameters:
         __annotations__ = {"x": Annotated[Generic_[PlainAddress], Team]}
 
-    with pytest.raises(PolicyError, match="/x: a generic type alias"):
+    with pytest.raises(PolicyError, match=r"both /x and .*: /x/\*/city"):
         Policy.of(Parameters)
 
 
@@ -748,7 +753,7 @@ class TwoOfOneName(pydantic.BaseModel):
 
 
 def test_two_fields_have_two_names() -> None:
-    with pytest.raises(PolicyError, match="TwoOfOneName has two fields with the same alias"):
+    with pytest.raises(PolicyError, match="TwoOfOneName: two fields with the same alias"):
         Policy.of(TwoOfOneName)
 
 
@@ -880,8 +885,8 @@ class Nested:
         (Loose({1: 2}), "/x: a dict key must be a str, not int"),
         (Loose(PlainAddress("x")), "/x: a document cannot hold a PlainAddress"),
         (Loose(WITHHELD), "/x: a document cannot hold a _Withheld"),
-        (Nested(SubAddress("x", "y", 1)), "/home: a document cannot hold a SubAddress"),
-        (Texts(("a",)), "/texts: a document cannot hold a tuple"),  # type: ignore[arg-type]
+        (Nested(SubAddress("x", "y", 1)), "/home: expected StrictAddress, not SubAddress"),
+        (Texts(("a",)), "/texts: expected list[str], not tuple"),  # type: ignore[arg-type]
     ],
 )
 def test_what_a_document_cannot_hold_is_named(instance: Any, why: str) -> None:

@@ -1,0 +1,84 @@
+"""Dataclasses, whose fields get exactly the annotated types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from xkeymsg.errors import PolicyError
+from xkeymsg.fields.pattern import pointer
+from xkeymsg.models.codecs import codec_of
+from xkeymsg.models.tree import (
+    ADAPTERS,
+    UNIONS,
+    Fault,
+    Member,
+    Node,
+    Path,
+    library_of,
+    members_of,
+    typed_members,
+    unwrap,
+)
+
+__all__ = ("Dataclasses",)
+
+
+class Dataclasses:
+    """The adapter for dataclasses."""
+
+    def members(self, model: Any) -> Iterator[Member]:
+        """See `Adapter`."""
+        hints = typed_members(model)
+        missing = dataclasses.MISSING
+        for field in dataclasses.fields(get_origin(model) or model):
+            if field.init:
+                required = field.default is missing and field.default_factory is missing
+                yield Member(field.name, (field.name,), hints[field.name], required=required)
+
+    def check_model(self, node: Node, where: str) -> None:
+        """See `Adapter`."""
+
+    def check(self, node: Node, where: str) -> None:
+        """See `Adapter`."""
+        _check(node.hint, where, [])
+
+    def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
+        """See `Adapter`."""
+        form: dict[str, Any] = codec_of(node.kind).write(instance, path)
+        return form
+
+    def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
+        """See `Adapter`."""
+        return codec_of(node.kind).read(document, path, faults)
+
+
+def _check(hint: Any, where: str, seen: list[Any]) -> None:
+    """Check the codecs of a type and of all types in it."""
+    inner, _ = unwrap(hint)
+    if inner in seen:
+        return
+    seen.append(inner)
+    try:
+        codec = codec_of(inner)
+    except PolicyError as error:
+        raise PolicyError(f"{where}: {error}") from None
+    if codec.is_foreign:
+        ADAPTERS[library_of(inner)].check(Node(inner), where)
+        return
+    for place, each in _inside(inner, where):
+        _check(each, place, seen)
+
+
+def _inside(hint: Any, where: str) -> Iterator[tuple[str, Any]]:
+    """Yield the types in a type, with their places."""
+    members = members_of(hint)
+    if members is not None:
+        for member in members:
+            yield where + pointer([member.name]), member.hint
+    elif get_origin(hint) is not Literal:
+        star = "" if get_origin(hint) in UNIONS else "/*"
+        for each in get_args(hint):
+            if each is not ...:
+                yield where + star, each

@@ -1,0 +1,342 @@
+"""pydantic models and dataclasses, written by `model_dump(round_trip=True)` and always validated.
+
+What pydantic knows of a type is in its core schema: constraints, serializers, aliases, strictness.
+The form of a value is what pydantic dumps, with dates, sets and other types that documents lack
+converted, unless the type is Any. In strict mode, pydantic takes these types only from JSON, which
+documents are not; they are first converted back, if that gives exactly the same form again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from sys import modules
+from typing import Any, Final, get_origin
+
+from xkeymsg.errors import MalformedError, PolicyError
+from xkeymsg.fields.pattern import pointer
+from xkeymsg.models.forms import SCALARS, check_depth, exact, first_misfits, form_of, to_form
+from xkeymsg.models.schema import Facts, aliases_of, facts_of, is_strict
+from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, arms_of, name_of
+from xkeymsg.places import place
+
+__all__ = ("Pydantic",)
+
+_MANY: Final = 1000
+"""Maximum errors that are listed; each takes a kilobyte."""
+_LISTS: Final = (list, tuple, set, frozenset, deque)
+_EXPLODES: Final = "a union of recursive models takes exponential time: use a discriminator"
+
+
+class Pydantic:
+    """The adapter for pydantic."""
+
+    def members(self, model: Any) -> Iterator[Member]:
+        """See `Adapter`."""
+        _complete(model)
+        if getattr(model, "__pydantic_root_model__", False):
+            return
+        for name, field in model.__pydantic_fields__.items():
+            if not field.exclude:
+                keys, leaf = aliases_of(model, name)
+                required = field.is_required()
+                yield Member(name, keys, field.annotation, field.metadata, required, leaf)
+
+    def check_model(self, node: Node, where: str) -> None:
+        """See `Adapter`."""
+        if getattr(node.kind, "__pydantic_root_model__", False):
+            name = name_of(node.kind)
+            raise PolicyError(f"{where}: {name} is a RootModel, which has no fields")
+        if _model_facts(node, where).serializes_itself:
+            raise PolicyError(
+                f"{where or name_of(node.kind)}: a model_serializer replaces the fields: cover the "
+                "model with one Readers"
+            )
+
+    def check(self, node: Node, where: str) -> None:
+        """See `Adapter`."""
+        self._check(node, where, set())
+
+    def _check(self, node: Node, where: str, seen: set[Any]) -> None:
+        if node.library:
+            _named(_annotation_facts_of, node, where)
+            if node.kind in seen or _model_facts(node, where).serializes_itself:
+                return
+            seen.add(node.kind)
+        for field in node.fields:
+            below = pointer([field.key]) if node.library else "/*"
+            self._check(field.node, where + below, seen)
+        if not node.fields:
+            facts = _facts(node, where)
+            if facts.is_any and facts.converts:
+                raise PolicyError(f"{where}: {name_of(node.hint)} mixes Any with {facts.converts}")
+
+    def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
+        """See `Adapter`."""
+        by_alias = _model_facts(node, "").by_alias is not False
+        serializer = _adapter(node.kind).serializer
+        options = {"round_trip": True, "by_alias": by_alias, "warnings": "error"}
+        try:
+            dumped = serializer.to_python(instance, **options)
+        except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
+            dumped = None
+        if type(dumped) is not dict:
+            for field in node.fields:
+                try:
+                    serializer.to_python(instance, include={field.name}, **options)
+                except Exception:  # noqa: BLE001
+                    path = (*path, field.key)
+                    break
+            raise MalformedError(f"{place(path)}: pydantic cannot dump the value as its type")
+        form: dict[str, Any] = _write(node, dumped, instance, path)
+        return form
+
+    def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
+        """See `Adapter`."""
+        if _explodes(node):
+            raise PolicyError(f"{name_of(node.kind)}: {_EXPLODES}")
+        value = document
+        try:
+            if _is_revived(node):
+                value = _revive(node, document, strict=is_strict(_adapter(node.kind).core_schema))
+            return _adapter(node.kind).validate_python(value)
+        except Exception as error:  # noqa: BLE001 - of code of the model, and it may show the values
+            faults += _faults(node, document, path, error)
+            return BAD
+
+
+def _complete(model: Any) -> None:
+    if not model.__pydantic_complete__ and hasattr(model, "model_rebuild"):
+        model.model_rebuild()
+
+
+@lru_cache(1024)
+def _adapter(hint: Any) -> Any:
+    return modules["pydantic"].TypeAdapter(hint)
+
+
+def _adapt(hint: Any) -> Any:
+    try:
+        return _adapter(hint)
+    except TypeError:  # not hashable
+        return modules["pydantic"].TypeAdapter(hint)
+
+
+def _facts(node: Node, where: str) -> Facts:
+    """Return the facts about all types in a place.
+
+    Raises:
+        PolicyError: If some values could not be sealed and read back; names the place.
+    """
+    return _named(_facts_of, node, where)
+
+
+def _model_facts(node: Node, where: str) -> Facts:
+    """Return the facts about a model, without the types of its fields."""
+    return _named(_model_facts_of, node, where)
+
+
+@lru_cache(4096)
+def _facts_of(node: Node) -> Facts:
+    return facts_of(_adapt(node.annotation).core_schema)
+
+
+@lru_cache(4096)
+def _annotation_facts_of(node: Node) -> Facts:
+    return facts_of(_adapt(node.annotation).core_schema, fields=False)
+
+
+@lru_cache(4096)
+def _model_facts_of(node: Node) -> Facts:
+    if node.library == "pydantic":
+        _complete(node.kind)
+    return facts_of(_adapter(node.kind).core_schema, fields=False)
+
+
+def _named(facts: Callable[[Node], Facts], node: Node, where: str) -> Facts:
+    try:
+        found = facts(node)
+    except PolicyError as error:
+        raise PolicyError(f"{where}: {error}" if where else str(error)) from None
+    except (modules["pydantic"].PydanticUserError, NameError, TypeError):
+        raise PolicyError(f"{where}: unsupported type {name_of(node.hint)}") from None
+    if why := _EXPLODES if found.explodes else found.conflict:
+        raise PolicyError(f"{where}: {why}" if where else why)
+    return found
+
+
+def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
+    """Convert a dumped value; `instance` is where it is from, or None."""
+    check_depth(path)
+    if node.library and type(dumped) is dict:
+        return _write_fields(node, dumped, instance, path)
+    if node.kind is list and isinstance(dumped, list | tuple):
+        [item] = node.fields
+        same = type(instance) is list and len(instance) == len(dumped)
+        known = instance if same else [None] * len(dumped)
+        return [_write(item.node, value, known[at], (*path, at)) for at, value in enumerate(dumped)]
+    if node.kind is dict and type(dumped) is dict:
+        [item] = node.fields
+        get = instance.get if type(instance) is dict else {}.get
+        return {
+            _key(key, path): _write(item.node, value, get(key), (*path, key))
+            for key, value in dumped.items()
+        }
+    if type(dumped) in SCALARS:
+        return dumped
+    return exact(dumped, path) if _facts(node, "").is_any else _form(dumped, path)
+
+
+def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path) -> Any:
+    kind, model = type(instance), get_origin(node.kind) or node.kind
+    if isinstance(instance, model) and kind is not model:
+        # pydantic would drop the fields that the subclass adds.
+        expected = name_of(node.kind)
+        raise MalformedError(f"{place(path)}: expected {expected}, not {kind.__name__}")
+    fields = {field.key: field for field in node.fields}
+    form = {}
+    for key, value in dumped.items():
+        below = (*path, key)
+        if (field := fields.get(key)) is None:
+            form[key] = exact(value, below)
+        else:
+            form[key] = _write(field.node, value, getattr(instance, field.name, None), below)
+    return form
+
+
+def _form(value: Any, path: Path) -> Any:
+    """Return the form of a dumped value, of any type that pydantic can make JSON of."""
+    check_depth(path)
+    if type(value) in SCALARS:
+        return value
+    if isinstance(value, _LISTS):
+        forms = [_form(each, (*path, at)) for at, each in enumerate(value)]
+        return sorted(forms, key=repr) if isinstance(value, set | frozenset) else forms
+    if isinstance(value, Mapping):
+        return {
+            _key(key, path): _form(each, (*path, _key(key, path))) for key, each in value.items()
+        }
+    if form_of(type(value)) is not None:
+        return to_form(value)
+    if hasattr(value, "get_secret_value"):
+        return _form(value.get_secret_value(), path)
+    try:
+        form = _adapt(type(value)).dump_python(value, mode="json")
+    except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
+        form = value
+    if type(form) not in SCALARS:
+        raise MalformedError(f"{place(path)}: a document cannot hold a {type(value).__name__}")
+    return form
+
+
+def _key(key: Any, path: Path) -> str:
+    form = _form(key, path)
+    if isinstance(form, list | dict):
+        raise MalformedError(f"{place(path)}: a dict key must be a str, not {type(key).__name__}")
+    return form if type(form) is str else str(form)
+
+
+def _explodes(root: Node) -> bool:
+    try:
+        return _model_facts_of(root).explodes
+    except PolicyError:  # it cannot be sealed, but read
+        return False
+
+
+@lru_cache(1024)
+def _is_revived(root: Node) -> bool:
+    """Return whether forms of a model's values must be converted back before validation."""
+    return is_strict(_adapter(root.kind).core_schema) or _has_mixed(root, set())
+
+
+def _has_mixed(node: Node, seen: set[Any]) -> bool:
+    if node.kind in seen:
+        return False
+    if node.library:
+        seen.add(node.kind)
+    return any(_has_mixed(field.node, seen) for field in node.fields) or _is_mixed(node)
+
+
+def _is_mixed(node: Node) -> bool:
+    """Return whether a place has a union in which pydantic could take a form for another value."""
+    try:
+        return len(arms_of(node.hint)) > 1 and bool(_facts(node, "").converts)
+    except PolicyError:
+        return False
+
+
+def _revive(node: Node, form: Any, *, strict: bool) -> Any:
+    """Convert forms back where pydantic would refuse them, or take them for another value."""
+    if node.holds(form):
+        if node.kind is list:
+            return [_revive(node.fields[0].node, each, strict=strict) for each in form]
+        revived = dict(form)
+        for field, each, at in node.below(form, ()):
+            revived[at[-1]] = _revive(field.node, each, strict=strict)
+        if strict and node.library and not hasattr(node.kind, "model_fields"):  # a dataclass
+            return _revived([node.kind], revived, form)
+        return revived
+    if strict or _is_mixed(node):
+        return _revived(arms_of(node.hint) or [node.hint], form, form)
+    return form
+
+
+def _revived(hints: list[Any], value: Any, form: Any) -> Any:
+    """Return the value of one of the types that has this form, or else `value`."""
+    for hint in hints:
+        try:
+            adapter = _adapt(hint)
+            made = adapter.validate_python(value, strict=False)
+            by_alias = facts_of(adapter.core_schema, fields=False).by_alias is not False
+            again = _form(adapter.dump_python(made, round_trip=True, by_alias=by_alias), ())
+        except Exception:  # noqa: BLE001, S112 - then pydantic refuses it
+            continue
+        if _is_same(again, form):
+            return made
+    return value
+
+
+def _is_same(form: Any, value: Any) -> bool:
+    """Return whether two forms are equal, but for the order of sets and members of one of them."""
+    if type(form) is not type(value):
+        return False
+    if type(form) is dict:
+        return all(_is_same(form[key], value[key]) for key in form.keys() & value.keys())
+    if type(form) is list:
+        if len(form) != len(value):
+            return False
+        same = all(map(_is_same, form, value))
+        return same or all(map(_is_same, sorted(form, key=repr), sorted(value, key=repr)))
+    return bool(form == value)
+
+
+def _faults(node: Node, value: Any, path: Path, error: Any) -> list[Fault]:
+    """Return the places of errors, each cut where a step is not in the document but a label."""
+    if not isinstance(error, modules["pydantic"].ValidationError):
+        return [Fault(path)]
+    if error.error_count() > _MANY:
+        return first_misfits(node, value, path, _fits)
+    each_loc = error.errors(include_url=False, include_context=False, include_input=False)
+    return [Fault(_known_part(each["loc"], value, path)) for each in each_loc]
+
+
+def _known_part(loc: tuple[int | str, ...], value: Any, path: Path) -> Path:
+    """Return the place of an error: its leading steps that exist in the document."""
+    for step in loc:
+        if type(value) is list:
+            known = type(step) is int and step < len(value)
+        else:
+            known = type(value) is dict and step in value
+        if not known:
+            break
+        path, value = (*path, step), value[step]
+    return path
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    try:
+        _adapt(hint).validate_python(value)
+    except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
+        return False
+    return True

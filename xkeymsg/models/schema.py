@@ -1,0 +1,380 @@
+"""What the core schema of pydantic says about the forms of a type.
+
+pydantic compiles every type to a core schema: constraints, serializers, aliases and strictness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, Generic, get_origin
+
+from xkeymsg.errors import PolicyError
+from xkeymsg.models.forms import SCALARS, Shape, alike, choices_of
+
+__all__ = ("Facts", "aliases_of", "facts_of", "is_strict")
+
+_Schema = Mapping[str, Any]
+
+_NATIVE: Final = {
+    "none": type(None),
+    "datetime": datetime,
+    **{kind.__name__.lower(): kind for kind in SCALARS if kind is not type(None)},
+}
+"""Types that a document holds as they are."""
+_TEXTS: Final = {"date", "time", "timedelta", "url", "multi-host-url", "complex", "json"}
+_LISTS: Final = {"deque", "frozenset", "list", "named-tuple", "set", "tuple"}
+_DICTS: Final = {"counter", "dict", "frozendict", "ordered-dict"}
+_TABLES: Final = {"model-fields", "typed-dict", "dataclass-args"}
+_WRAPPERS: Final = {
+    "custom-error", "dataclass-field", "default", "function-after", "function-before",
+    "function-wrap", "model-field", "named-tuple-field", "typed-dict-field",
+}  # fmt: skip
+_TEXT_SERIALIZERS: Final = {"ser_ip", "ser_path", "serialize_url"}
+"""Serializers of pydantic for types whose forms are text."""
+_INNER: Final = {"json-or-python": "python_schema", "lax-or-strict": "lax_schema"}
+_KEYS: Final = {
+    "any", "date", "enum", "int", "literal", "str", "time", "timedelta", "uuid",
+}  # fmt: skip
+
+
+class Facts:
+    """What is known of a type and of all types in it."""
+
+    def __init__(self) -> None:
+        self.is_any = False
+        """Whether it holds values of any type, which must be their own forms."""
+        self.converts = ""
+        """A type in it whose values are not their forms, or an empty string."""
+        self.by_alias: bool | None = None
+        """Whether pydantic must dump it by alias; None if there are no aliases."""
+        self.serializes_itself = False
+        """Whether it has a serializer that replaces its fields."""
+        self.conflict = ""
+        """Why its models cannot be dumped together, or an empty string."""
+        self.explodes = False
+        """Whether validation can take exponential time, because each level is tried twice."""
+
+
+def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
+    """Examine a core schema.
+
+    Args:
+        schema: The core schema.
+        fields: Whether to check the types of fields.
+
+    Raises:
+        PolicyError: If some values could not be sealed and read back.
+    """
+    facts = Facts()
+    top = _unwrapped(schema, {})
+    facts.serializes_itself = top["type"] in ("model", "dataclass") and "serialization" in top
+    _Examiner(facts, fields=fields).shape(schema)
+    return facts
+
+
+def _unwrapped(schema: _Schema, refs: Mapping[str, _Schema]) -> _Schema:
+    """Return a core schema without references and functions around it."""
+    while True:
+        kind = schema["type"]
+        if kind == "definitions":
+            refs = {**refs, **{each["ref"]: each for each in schema["definitions"]}}
+        if kind == "definition-ref":
+            schema = refs[schema["schema_ref"]]
+        elif kind == "definitions" or (kind.startswith("function") and "schema" in schema):
+            schema = schema["schema"]
+        else:
+            return schema
+
+
+class _Examiner:
+    def __init__(self, facts: Facts, *, fields: bool) -> None:
+        self._facts = facts
+        self._fields = fields
+        self._refs: dict[str, _Schema] = {}
+        self._shapes: dict[str, Shape] = {}
+        self._depth = 0
+        self._open: set[str] = set()
+        self._cycles = 0
+        """References to types from inside themselves."""
+        self._methods: tuple[tuple[Collection[str], Callable[[_Schema], Shape]], ...] = (
+            (_NATIVE, self._native),
+            (("any", "function-plain"), self._any),
+            (("enum", "literal"), self._choice),
+            (("nullable",), self._nullable),
+            (("union", "tagged-union"), self._union),
+            (_TEXTS, self._text),
+            (_DICTS, self._dict),
+            (_LISTS, self._list),
+            (_TABLES, self._table),
+            (("dataclass", "model"), self._class),
+            (("call",), self._call),
+            ((*_WRAPPERS, *_INNER), self._inner),
+        )
+
+    def shape(self, schema: _Schema) -> Shape:
+        """Return the shape of a type, after adding its facts."""
+        kind = schema["type"]
+        if kind == "definitions":
+            self._refs |= {each["ref"]: each for each in schema["definitions"]}
+            return self.shape(schema["schema"])
+        if kind == "definition-ref":
+            ref = schema["schema_ref"]
+            if ref not in self._shapes:
+                target = self._refs[ref]
+                self._shapes[ref] = self._shallow(target)
+                self._open.add(ref)
+                self._shapes[ref] = self.shape(target)
+                self._open.discard(ref)
+            self._cycles += ref in self._open
+            return self._shapes[ref]
+        serialization = schema.get("serialization")
+        if serialization is not None and serialization["type"] in (
+            "function-plain",
+            "function-wrap",
+        ):
+            return self._serialized(schema, serialization)
+        return self._plain(schema, kind)
+
+    def _shallow(self, schema: _Schema) -> Shape:
+        """Return the shape of a recursive type inside itself."""
+        is_table = _unwrapped(schema, self._refs)["type"] in ("model", "dataclass", "typed-dict")
+        return Shape(frozenset({dict})) if is_table else Shape()
+
+    def _serialized(self, schema: _Schema, serialization: _Schema) -> Shape:
+        function = serialization["function"]
+        name = str(getattr(function, "__qualname__", ""))
+        own = str(getattr(function, "__module__", "")).startswith(("pydantic.", "operator"))
+        if not own and str(serialization.get("when_used", "")).startswith("json"):
+            raise PolicyError("a serializer for JSON only would not be used: use it always")
+        if schema["type"] == "is-instance" or name.startswith("ImportString"):
+            raise PolicyError(f"unsupported type of pydantic: {schema['type']}")
+        if own and "schema" in serialization:  # a Sequence or Mapping
+            self._below([serialization["schema"]])
+            self._convert("a sequence or mapping")
+            return Shape(frozenset({list, dict}))
+        if serialization["type"] == "function-wrap":
+            self._plain(schema, schema["type"])
+        self._convert("a type with a serializer")
+        text = own and name.rpartition(".")[2] in _TEXT_SERIALIZERS
+        return Shape(frozenset({str})) if text else Shape()
+
+    def _convert(self, what: str) -> None:
+        self._facts.converts = self._facts.converts or what
+
+    def _plain(self, schema: _Schema, kind: str) -> Shape:
+        """Return the shape of a type without a serializer."""
+        for kinds, method in self._methods:
+            if kind in kinds:
+                return method(schema)
+        raise PolicyError(f"unsupported type of pydantic: {kind}")
+
+    def _native(self, schema: _Schema) -> Shape:
+        if schema.get("tz_constraint") == "naive":
+            raise PolicyError("a time requires a UTC offset: NaiveDatetime is not supported")
+        return Shape(frozenset({_NATIVE[schema["type"]]}), native=True)
+
+    def _any(self, _: _Schema) -> Shape:
+        self._facts.is_any = True
+        return Shape(native=True)
+
+    def _text(self, schema: _Schema) -> Shape:
+        self._convert(f"a {schema['type']}")
+        return Shape(frozenset({str}))
+
+    def _nullable(self, schema: _Schema) -> Shape:
+        inner = self.shape(schema["schema"])
+        return inner._replace(kinds=inner.kinds | {type(None)}, values=None, tags={})
+
+    def _inner(self, schema: _Schema) -> Shape:
+        return self.shape(schema[_INNER.get(schema["type"], "schema")])
+
+    def _class(self, schema: _Schema) -> Shape:
+        cls = schema["cls"]
+        if hasattr(cls, "__pydantic_fields__"):
+            self._aliases(cls)
+        elif any(get_origin(base) not in (None, Generic) for base in _bases(cls)):
+            raise PolicyError(f"{cls.__qualname__} derives from a generic dataclass")
+        return self.shape(schema["schema"])
+
+    def _call(self, schema: _Schema) -> Shape:
+        """Return the shape of a NamedTuple, in older versions of pydantic."""
+        if not (isinstance(schema["function"], type) and issubclass(schema["function"], tuple)):
+            raise PolicyError("unsupported type of pydantic: call")
+        self._below([each["schema"] for each in schema["arguments_schema"]["arguments_schema"]])
+        self._convert("a NamedTuple")
+        return Shape(frozenset({list}))
+
+    def _choice(self, schema: _Schema) -> Shape:
+        values = schema["members"] if schema["type"] == "enum" else schema["expected"]
+        choices = choices_of(values)
+        if choices is None:
+            raise PolicyError("an Enum or Literal with values that a document cannot hold")
+        native = all(type(each) is kind for (kind, _), each in choices.items())
+        if not native:
+            self._convert("an Enum")
+        return Shape(frozenset(kind for kind, _ in choices), frozenset(choices), native=native)
+
+    def _union(self, schema: _Schema) -> Shape:
+        tagged = schema["type"] == "tagged-union"
+        if tagged and callable(schema["discriminator"]):
+            raise PolicyError("a discriminator that is a function is not supported")
+        choices = schema["choices"].values() if tagged else schema["choices"]
+        shapes, recursive = [], []
+        for each in choices:
+            cycles = self._cycles
+            shapes.append(self.shape(each[0] if isinstance(each, tuple) else each))
+            if self._cycles > cycles:
+                recursive.append(shapes[-1].kinds)
+        shared = len(frozenset[Any]().union(*recursive)) < sum(map(len, recursive))
+        self._facts.explodes |= not tagged and shared
+        converted = [each for each in shapes if not each.native and each.kinds - {list, dict}]
+        if self._fields and not tagged and alike(shapes):
+            raise PolicyError("a union of types that are alike in documents: use a discriminator")
+        if self._fields and self._depth and converted and len(shapes) > 1:
+            raise PolicyError("a union inside another type, with a type that documents lack")
+        kinds = frozenset[Any]().union(*[each.kinds for each in shapes])
+        return Shape(kinds, native=all(each.native for each in shapes))
+
+    def _dict(self, schema: _Schema) -> Shape:
+        kind = schema["type"]
+        keys = schema.get("keys_schema", {"type": "any"})
+        key = _unwrapped(keys, self._refs)
+        shape = self.shape(keys)
+        is_int = key["type"] in ("enum", "literal") and shape.kinds != {str}
+        if key["type"] not in _KEYS or is_int:
+            raise PolicyError("dict keys must be str, or of a type that is text in documents")
+        native = kind == "dict" and shape.native and key["type"] in ("str", "any", "literal")
+        if not native:
+            self._convert("a dict with keys that are not str" if kind == "dict" else f"a {kind}")
+        inner = self._below([schema["values_schema"]] if "values_schema" in schema else [])
+        return Shape(frozenset({dict}), native=native and inner)
+
+    def _list(self, schema: _Schema) -> Shape:
+        kind = schema["type"]
+        items = schema.get("items_schema") or schema.get("fields") or [{"type": "any"}]
+        inner = self._below([items] if isinstance(items, Mapping) else items)
+        if kind != "list":
+            self._convert(f"a {kind}")
+        return Shape(frozenset({list}), native=inner and kind == "list")
+
+    def _table(self, schema: _Schema) -> Shape:
+        fields = schema["fields"]
+        named = fields.items() if isinstance(fields, Mapping) else [(f["name"], f) for f in fields]
+        tags = {}
+        self._depth += 1
+        for name, field in named:
+            _check_field(name, field, is_model=schema["type"] == "model-fields")
+            if field.get("serialization_exclude"):
+                continue
+            try:
+                shape = self.shape(field)
+            except PolicyError as error:
+                if self._fields:
+                    raise PolicyError(f"{name}: {error}") from None
+                continue
+            if shape.values is not None:
+                tags[field.get("serialization_alias", name)] = shape.values
+        self._depth -= 1
+        if "extras_schema" in schema or schema.get("extra_behavior") == "allow":
+            self._facts.is_any = True
+        return Shape(frozenset({dict}), tags=tags)
+
+    def _below(self, schemas: Iterable[_Schema]) -> bool:
+        """Examine types inside another; return whether all are native."""
+        self._depth += 1
+        native = [self.shape(each).native for each in schemas]
+        self._depth -= 1
+        return all(native)
+
+    def _aliases(self, model: Any) -> None:
+        by_alias = _by_alias(model)
+        if by_alias is not None and self._facts.by_alias not in (None, by_alias):
+            self._facts.conflict = f"{model.__qualname__} is read by name, others by alias"
+        self._facts.by_alias = by_alias if by_alias is not None else self._facts.by_alias
+
+
+def _check_field(name: str, field: _Schema, *, is_model: bool) -> None:
+    """Check that a field can be dumped and read back; the aliases of models are checked later."""
+    key = field.get("serialization_alias", name)
+    if (
+        not is_model
+        and "dataclass" not in field["type"]
+        and key != field.get("validation_alias", name)
+    ):
+        raise PolicyError(f"{name} has different aliases for validation and serialization")
+    if not field.get("init", True) or field.get("init_only"):
+        raise PolicyError(f"{name} is a field with init=False, or an InitVar")
+    excluded = field.get("serialization_exclude") or "serialization_exclude_if" in field
+    if excluded and field["schema"]["type"] != "default" and field.get("required", True):
+        raise PolicyError(f"{name} is required, but excluded")
+
+
+def _bases(cls: Any) -> tuple[Any, ...]:
+    return tuple(getattr(cls, "__orig_bases__", ()))
+
+
+def _read_keys(model: Any, name: str) -> list[list[str | int]]:
+    """Return the paths that a field is read from."""
+    config = getattr(model, "model_config", None) or getattr(model, "__pydantic_config__", {}) or {}
+    alias = model.__pydantic_fields__[name].validation_alias
+    paths: list[list[str | int]] = []
+    if alias is not None and config.get("validate_by_alias", True) is not False:
+        paths = [[alias]] if isinstance(alias, str) else alias.convert_to_aliases()
+        if paths and not isinstance(paths[0], list):  # an AliasPath
+            paths = [paths]  # type: ignore[list-item]
+    if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
+        paths = [*paths, [name]]
+    return paths
+
+
+def _by_alias(model: Any) -> bool | None:
+    """Return whether a model is dumped by alias, so that its fields can be read; None for both.
+
+    Raises:
+        PolicyError: If its fields cannot be read either way.
+    """
+    possible = {True, False}
+    aliased = False
+    for name, field in model.__pydantic_fields__.items():
+        if field.exclude:
+            continue
+        paths = _read_keys(model, name)
+        key = field.serialization_alias or name
+        aliased |= key != name
+        possible &= {by for by, each in ((True, key), (False, name)) if [each] in paths}
+        if not possible:
+            raise PolicyError(f"{key} has different aliases for validation and serialization")
+    return True in possible if aliased else None
+
+
+def aliases_of(model: Any, name: str) -> tuple[tuple[str, ...], bool]:
+    """Return the names of a field in documents, the first as dumped; and whether it has a path."""
+    field = model.__pydantic_fields__[name]
+    paths = _read_keys(model, name)
+    try:
+        by_alias = _by_alias(model)
+    except PolicyError:  # it cannot be sealed, but read
+        by_alias = None
+    key = field.serialization_alias or name if by_alias is not False else name
+    first = [key] if [key] in paths else []
+    keys = tuple(dict.fromkeys([*first, *(str(path[0]) for path in paths)]))
+    return keys, any(len(path) > 1 for path in paths)
+
+
+def is_strict(schema: Any, seen: set[int] | None = None) -> bool:
+    """Return whether pydantic is strict about anything in a core schema."""
+    seen = set() if seen is None else seen
+    if id(schema) in seen or not isinstance(schema, dict | list | tuple):
+        return False
+    seen.add(id(schema))
+    if isinstance(schema, dict):
+        function = schema.get("serialization", {}).get("function")
+        if str(getattr(function, "__module__", "")).startswith("pydantic."):
+            return False  # a type of pydantic, which is strict inside
+        if schema.get("type") == "lax-or-strict":
+            return bool(schema.get("strict")) or is_strict(schema["lax_schema"], seen)
+        if schema.get("strict") is True:
+            return True
+    values = schema.values() if isinstance(schema, dict) else schema
+    return any(is_strict(each, seen) for each in values)
