@@ -16,6 +16,7 @@ from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
+from xkeymsg.refusals import refusing
 from xkeymsg.transport.link import Event, open_link
 from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
 
@@ -24,6 +25,7 @@ __all__ = ("client_on", "connect")
 _PATHS: Final = ("creds", "nkey", "tls_cert", "tls_key", "tls_ca")
 
 
+@refusing
 def connect(
     servers: str | Sequence[str] | ConnectOptions = DEFAULT_SERVER,
     *,
@@ -61,7 +63,8 @@ def connect(
         reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
             prefix for the sender of a request; by default `inbox_prefix`.
         **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `user`, `password`, `token`,
-            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `inbox_prefix`, `name`, `timeout`.
+            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `inbox_prefix`, `jetstream_domain`,
+            `jetstream_api_prefix`, `name`, `timeout`.
 
     Raises:
         ConfigurationError: If a setting, or a file of the options, is invalid.

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
-from xkeymsg.errors import KeyFormatError
+from xkeymsg.errors import KeyFormatError, XKeyMsgError
 from xkeymsg.keys import XKey
+from xkeymsg.transport.credentials import resolve_login
+from xkeymsg.transport.options import LoginText
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 
-__all__ = ("DURATION", "SENDER", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
+__all__ = ("DURATION", "LOGIN", "SENDER", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
 
 
 class _Duration(click.ParamType[float]):
@@ -28,6 +32,23 @@ class _Duration(click.ParamType[float]):
         if match is None or float(match[1]) <= 0:
             self.fail(f"{value!r} is not a duration like 5s", param, ctx)
         return float(match[1]) * self._UNITS[match[2]]
+
+
+class _Login(click.ParamType[Path | LoginText]):
+    """Credentials as in the nats CLI: a file, `env://VARIABLE` or `data:;base64,…`."""
+
+    name = "file"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | LoginText:
+        try:
+            return resolve_login("it" if param is None else f"--{param.name}", str(value))
+        except XKeyMsgError as error:
+            self.fail(str(error), param, ctx)
+
+
+LOGIN = _Login()
 
 
 class _XKey(click.ParamType[XKey]):

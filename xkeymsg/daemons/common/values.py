@@ -13,6 +13,7 @@ from xkeymsg import nkey
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.transport.credentials import read_user_key
+from xkeymsg.text import path_text
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.stores.file import read_seed
@@ -36,10 +37,10 @@ __all__ = (
 
 
 def _path(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or not value:
         raise ValueError("expected a file name")
-    if nkey.is_seed(value):
-        raise ValueError("expected the name of a file, not a secret seed")
+    if nkey.is_seed(value) or not value.isprintable():
+        raise ValueError("expected a file name, not a secret: write the secret to a file")
     return (info.context or {}).get("folder", Path()) / value
 
 
@@ -55,7 +56,9 @@ def _is_folder(path: Path) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; expected an existing folder") from None
+        raise ValueError(
+            f"{path_text(path)}: {error.strerror}; expected an existing folder"
+        ) from None
     if not stat.S_ISDIR(mode):
         raise ValueError(f"{path}: expected a folder")
     if not os.access(path, os.W_OK | os.X_OK):
