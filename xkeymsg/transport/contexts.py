@@ -2,8 +2,8 @@
 
 Reads `$XDG_CONFIG_HOME/nats/context/NAME.json`, and the name of the selected context from
 `nats/context.txt`. `creds` and `nkey` may also be `env://VARIABLE` or `data:;base64,…`, and paths
-may contain `~` and `$VARIABLE`. Unsupported settings (an nsc lookup, a proxy) are errors: without them the
-connection would not be the one that the user configured.
+may contain `~` and `$VARIABLE`. Unsupported settings (an nsc lookup, a proxy) are errors: without
+them the connection would not be the one that the user configured.
 """
 
 from __future__ import annotations
@@ -92,6 +92,14 @@ def _options(name: str, settings: dict[str, Any], environment: Mapping[str, str]
         chosen[key] = source
     for key in given.keys() & _PATHS.keys():
         chosen[_PATHS[key]] = expand_path(key, given[key], environment)
+    _join_user(name, chosen)
+    if "url" in given:
+        chosen["servers"] = tuple(part.strip() for part in given["url"].split(","))
+    return ConnectOptions(**chosen, tls_first=bool(given.get("tls_first")))
+
+
+def _join_user(name: str, chosen: dict[str, Any]) -> None:
+    """Replace `user_jwt` and `user_seed` by the login that they stand for."""
     jwt, seed = chosen.pop("user_jwt", None), chosen.pop("user_seed", None)
     if jwt is not None and seed is None:
         raise ConfigurationError("user_jwt requires user_seed")
@@ -100,9 +108,6 @@ def _options(name: str, settings: dict[str, Any], environment: Mapping[str, str]
         if kind in chosen:
             raise ConfigurationError(f"only one of {kind} and user_seed can be used to log in")
         chosen[kind] = LoginText(f"context {name!r}: user_seed", text)
-    if "url" in given:
-        chosen["servers"] = tuple(part.strip() for part in given["url"].split(","))
-    return ConnectOptions(**chosen, tls_first=bool(given.get("tls_first")))
 
 
 def _read(name: str, path: Path) -> dict[str, object]:

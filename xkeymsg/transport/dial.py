@@ -14,7 +14,8 @@ from nats import errors
 
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.transport.client import HardenedClient, NonceRefusedError, PlaintextRefusedError
-from xkeymsg.transport.credentials import login
+from xkeymsg.transport.credentials import login, validity
+from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions, split_address
 
 __all__ = ("close", "dial", "dialled")
@@ -27,6 +28,9 @@ _CLOSE_TIMEOUT: Final = 2.0
 
 _LONGEST_REASON: Final = 1000
 """Characters of a server's error that are reported; a hostile server may send any amount."""
+
+_LEAST: Final = 0.5
+"""Seconds that each server has at least, in an attempt to reconnect."""
 
 _RETRY: Final = 0.25
 """Seconds between two attempts to connect to one server."""
@@ -48,7 +52,8 @@ async def dial(
         client: A new client; the caller must close it, even after an error.
         options: The servers and the login.
         on_error: Called with each asynchronous error of the established connection.
-        once: Whether to try each server only once.
+        once: Whether to try each server only once, also the announced ones; each then has a share
+            of `options.timeout`, or half a second, and the attempt takes as long as all together.
         **more: Further arguments for nats-py's `connect`.
 
     Raises:
@@ -68,9 +73,15 @@ async def dial(
         if _is_final(error) or (once and len(failures) >= len(client.server_pool)):
             raise error  # leave nats-py's loop: another attempt would fail the same way
 
-    arguments = _arguments_of(options) | {"error_cb": report} | more
+    known = client.known if isinstance(client, LeanClient) else ()
+    count, limit = len(options.servers) + len(known), options.timeout
+    share = limit / count
+    if once:
+        share = max(share, min(limit, _LEAST))
+        limit = max(limit, share * count)
+    arguments = _arguments_of(options, share) | {"error_cb": report} | more
     try:
-        async with asyncio.timeout(options.timeout):
+        async with asyncio.timeout(limit):
             await _resolve(options)
             await client.connect(**arguments)
     except (OSError, errors.Error, TimeoutError) as error:
@@ -102,8 +113,12 @@ async def dialled(
         await close(client)
 
 
-def _arguments_of(options: ConnectOptions) -> dict[str, Any]:
+def _arguments_of(options: ConnectOptions, share: float) -> dict[str, Any]:
     """Return the arguments for nats-py's `connect`; reads the files again.
+
+    Args:
+        options: The servers and the login.
+        share: Seconds for an attempt to connect to one server.
 
     Raises:
         ConfigurationError: If a file has invalid content.
@@ -114,7 +129,8 @@ def _arguments_of(options: ConnectOptions) -> dict[str, Any]:
         "servers": [split_address(server).geturl() for server in options.servers],
         "name": options.name,
         "inbox_prefix": options.inbox_prefix,
-        "connect_timeout": options.timeout / len(options.servers),
+        "connect_timeout": share,
+        "dont_randomize": True,  # the client orders them itself
         "reconnect_time_wait": _RETRY,
         "max_reconnect_attempts": -1,
         "ping_interval": _PING_INTERVAL,
@@ -201,8 +217,12 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
             "does the certificate name this host, does tls_ca (--tlsca) name its authority, and"
             " (for Python 3.13) does the authority have a KeyUsage?"
         )
-    elif "authorization violation" in reason.lower():
-        reason, check = "the server refused the login", "are the credentials for this server?"
+    elif "authorization violation" in reason.lower() or "authentication" in reason.lower():
+        invalid = validity(options)
+        reason = "the server refused the login"
+        check = "are the credentials for this server?"
+        if invalid is not None:
+            reason, check = f"{reason}: {invalid}", "replace them by valid ones"
     # Part of it is unauthenticated network input, and will be printed.
     reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
     return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}; {check}")

@@ -98,6 +98,11 @@ class ConnectOptions:
             raise ConfigurationError("tls_cert and tls_key require each other")
         if not is_written_subject(self.inbox_prefix):
             raise ConfigurationError("inbox_prefix must be a subject without wildcards")
+        self._check_jetstream()
+        if not self.timeout > 0:
+            raise ConfigurationError("timeout must be greater than 0 seconds")
+
+    def _check_jetstream(self) -> None:
         domain, prefix = self.jetstream_domain, self.jetstream_api_prefix
         if domain is not None and prefix is not None:
             raise ConfigurationError(
@@ -107,8 +112,6 @@ class ConnectOptions:
             raise ConfigurationError("jetstream_domain must be one token of a subject")
         if prefix is not None and not is_written_subject(prefix):
             raise ConfigurationError("jetstream_api_prefix must be a subject without wildcards")
-        if not self.timeout > 0:
-            raise ConfigurationError("timeout must be greater than 0 seconds")
 
     @staticmethod
     def _check_server(server: str) -> None:

@@ -100,9 +100,8 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     try:
         result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
     except click.ClickException as error:
-        error.message = _without_secrets(error.message)
-        if isinstance(error, click.FileError):
-            error.ui_filename = _without_secrets(error.ui_filename)
+        for name in {"message", "ui_filename"} & vars(error).keys():
+            setattr(error, name, _without_secrets(getattr(error, name)))
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -12,8 +12,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from xkeymsg import nkey
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields.policy import Policy
-from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.text import path_text
+from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.stores.file import read_seed

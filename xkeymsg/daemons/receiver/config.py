@@ -35,6 +35,8 @@ from xkeymsg.daemons.common.values import (
 )
 from xkeymsg.daemons.receiver.sinks.token import read_token
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import listed
+from xkeymsg.text import may_be_secret
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context
 
@@ -313,10 +315,10 @@ def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str
         if isinstance(sink, str):
             used.add(sink)
             if sink not in sinks:
-                known = ", ".join(map(str, sinks))
+                known = listed([name for name in sinks if not may_be_secret(name)])
                 yield ("route", number, "sink"), f"unknown sink; expected one of {known}"
     for name in sorted(sinks.keys() - used):
-        yield "sinks", f"no route uses {name!r}"
+        yield ("sinks", name), "no route uses this sink"
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig:
