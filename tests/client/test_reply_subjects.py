@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -39,29 +38,17 @@ ACCOUNTS = """
 
 
 class Service:
-    """What a service was asked, and which refusals were reported."""
+    """What a service was asked."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.asked: list[Message] = []
-        self.refused: list[Exception] = []
+        self.called = asyncio.Event()
 
     async def handle(self, request: Message) -> bytes:
         self.asked.append(request)
+        self.called.set()
         return b"12.50"
-
-
-@pytest.fixture
-async def service(server: NATSServer) -> AsyncIterator[Service]:
-    refused: list[Exception] = []
-    async with connect(
-        server.url, key=BOB, trust=PEERS, on_error=lambda error, _: refused.append(error)
-    ) as client:
-        one = Service(client)
-        one.refused = refused
-        async with client.serve("svc.price", one.handle):
-            await client.flush()
-            yield one
 
 
 async def captured(server: NATSServer) -> tuple[bytes, bytes]:
@@ -84,27 +71,27 @@ async def test_a_request_resent_with_another_reply_subject_is_refused_before_the
     reply: bytes, server: NATSServer
 ) -> None:
     refused: list[Exception] = []
+    told = asyncio.Event()
+
+    def tell(error: Exception, _: object) -> None:
+        refused.append(error)
+        told.set()
+
     data, inbox = await captured(server)
     async with (
-        connect(
-            server.url, key=BOB, trust=PEERS, on_error=lambda error, _: refused.append(error)
-        ) as bob,
+        connect(server.url, key=BOB, trust=PEERS, on_error=tell) as bob,
         publisher(server.url) as attacker,
     ):
         one = Service(bob)
         async with bob.serve("elsewhere.price", one.handle):
             await bob.flush()
             await attacker.send(pub(b"elsewhere.price", data, reply))
-            async with asyncio.timeout(DEADLINE):
-                while not refused:
-                    await asyncio.sleep(0.01)
+            await asyncio.wait_for(told.wait(), DEADLINE)
             assert isinstance(refused[0], SubjectMismatchError)
             assert one.asked == []
 
             await attacker.send(pub(b"elsewhere.price", data, inbox))  # the honest copy opens
-            async with asyncio.timeout(DEADLINE):
-                while not one.asked:
-                    await asyncio.sleep(0.01)
+            await asyncio.wait_for(one.called.wait(), DEADLINE)
     assert len(refused) == 1
 
 
@@ -142,7 +129,7 @@ async def test_a_client_cannot_publish_with_a_reply_subject_of_the_server(
         taken = await link.subscribe("a")
         await link.confirm()
         await link.publish("a", b"", reply=reply.decode())
-        with pytest.raises(DeliveryError, match="(?i)permissions violation"):
+        with pytest.raises(DeliveryError, match="permissions violation"):
             await link.confirm()
         await link.publish("a", b"next")
         assert (await taken.next(DEADLINE)).data == b"next"

@@ -205,6 +205,8 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
         reason = "connection refused"
     elif isinstance(cause, TimeoutError):
         reason = f"no answer within {options.timeout:g} s"
+        if options.tls_required and not options.tls_first:
+            check += " If it starts with TLS (handshake_first), set tls_first (--tlsfirst)"
     elif isinstance(cause, PlaintextRefusedError):
         check = "does the server have a tls section, or is something in between?"
     elif _is_alert(cause):
@@ -225,4 +227,4 @@ def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError
             reason, check = f"{reason}: {invalid}", "replace them by valid ones"
     # Part of it is unauthenticated network input, and will be printed.
     reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
-    return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}; {check}")
+    return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}", check)

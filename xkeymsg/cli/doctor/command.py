@@ -17,7 +17,10 @@ from xkeymsg.cli.doctor.server import check_server
 from xkeymsg.cli.table import aligned
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.daemons.common.parameters import SUBJECT_PATTERN
+from xkeymsg.daemons.common.permissions import needed_permissions
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, one_line
+from xkeymsg.daemons.receiver.config import load as receiver
+from xkeymsg.daemons.sender.config import load as sender
 
 __all__ = ("doctor",)
 
@@ -84,6 +87,10 @@ class _Durable(click.ParamType[tuple[str, str]]):
     help="The observe.listen of a running daemon; repeatable.",
 )
 @click.option(
+    "--receiver", "receiver_file", type=_FILE, help="Print what its login must be allowed."
+)
+@click.option("--sender", "sender_file", type=_FILE, help="The same for a sender's configuration.")
+@click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON array with one object per finding."
 )
 @connection_flags
@@ -99,6 +106,8 @@ def doctor(
     proven: str,
     durables: tuple[tuple[str, str], ...],
     daemons: tuple[str, ...],
+    receiver_file: Path | None,
+    sender_file: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> int:
@@ -121,6 +130,15 @@ def doctor(
             user=user,
         )
     )
+    for name, file, load in (
+        ("receiver", receiver_file, receiver),
+        ("sender", sender_file, sender),
+    ):
+        if file is not None:
+            findings += [
+                CheckResult("permissions", "ok", f"{name}, [{section}]: {needed.config()}")
+                for section, needed in needed_permissions(load(file)).items()
+            ]
     findings += [found for each in daemons for found in check_daemon(each, options.timeout)]
     _print(findings, as_json=as_json)
     return EXIT_FAILED if any(each.level == "fail" for each in findings) else 0
