@@ -231,8 +231,8 @@ def test_flags_and_variables_of_the_command_line_are_not_repeated(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for variable in filter(None, FLAGS.values()):
-        monkeypatch.delenv(variable, raising=False)
+    for each in filter(None, FLAGS.values()):
+        monkeypatch.delenv(each, raising=False)
     base = [] if flag in ("--context", "--server") else ["--server", "nats://127.0.0.1:1"]
     base += [] if flag == "--timeout" else ["--timeout", "1ms"]
     pair = {"--tlscert": "--tlskey", "--tlskey": "--tlscert", "--password": "--user"}.get(flag)

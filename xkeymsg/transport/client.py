@@ -113,6 +113,8 @@ class HardenedClient(Client):
         self._discovers = True
         self._public_nkey_cb: Callable[[], str] | None = None
         self._cancelled_before = 0
+        self.is_silent = False
+        """Whether the last server accepted the connection, but has not sent a greeting."""
         self._deadline = 0.0  # of the current attempt to connect to a server
 
     async def connect(self, *args: Any, **options: Any) -> None:
@@ -176,6 +178,11 @@ class HardenedClient(Client):
             raise errors.Error(str(error)) from error
 
     @property
+    def offers_tls(self) -> bool:
+        """Whether the server offers TLS without requiring it."""
+        return self._server_info.get("tls_available") is True
+
+    @property
     def ssl_object(self) -> ssl.SSLObject | None:
         """The TLS object that encrypts the bytes written from now on, or None."""
         writer = getattr(self._transport, "_io_writer", None)
@@ -203,6 +210,7 @@ class HardenedClient(Client):
         """
         s.last_attempt = time.monotonic()
         self._deadline = asyncio.get_running_loop().time() + self.options["connect_timeout"]
+        self.is_silent = False
         transport = TcpTransport()  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout_at(self._deadline):
@@ -217,6 +225,7 @@ class HardenedClient(Client):
         transport._bare_io_reader = transport._io_reader = reader  # noqa: SLF001
         transport._bare_io_writer = transport._io_writer = writer  # noqa: SLF001
         self._transport = transport
+        self.is_silent = True
 
     def _raise_lost_cancellation(self) -> None:
         """Raise CancelledError if a cancellation of the connecting task was lost.
@@ -271,6 +280,7 @@ class HardenedClient(Client):
             raise
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        self.is_silent = False
         if initial_connection:
             self._raise_lost_cancellation()
             if self._tls_required and info.get("tls_available") is True:

@@ -85,7 +85,8 @@ async def dial(
             await _resolve(options)
             await client.connect(**arguments)
     except (OSError, errors.Error, TimeoutError) as error:
-        raise _explain(options, failures[-1] if failures else error) from error
+        cause = failures[-1] if failures else error
+        raise _explain(options, cause, is_silent=client.is_silent) from error
     established = True
 
 
@@ -198,33 +199,37 @@ async def close(client: HardenedClient, timeout: float | None = None) -> None:
         client.abort()  # if `close` did not get that far
 
 
-def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError:
+def _explain(
+    options: ConnectOptions, cause: Exception, *, is_silent: bool
+) -> ConnectionFailedError:
     """Build the error: the addresses tried, the reason, and what to check."""
     reason, check = str(cause) or type(cause).__name__, "is the address right, and the server up?"
     if isinstance(cause, ConnectionRefusedError):
         reason = "connection refused"
     elif isinstance(cause, TimeoutError):
         reason = f"no answer within {options.timeout:g} s"
-        if options.tls_required and not options.tls_first:
-            check += " If it starts with TLS (handshake_first), set tls_first (--tlsfirst)"
-    elif isinstance(cause, PlaintextRefusedError):
-        check = "does the server have a tls section, or is something in between?"
-    elif _is_alert(cause):
-        check = (
-            "does the server require a client certificate (tls_cert, --tlscert), and does it trust"
-            " this one's authority?"
-        )
-    elif isinstance(cause, ssl.SSLError):
-        check = (
-            "does the certificate name this host, does tls_ca (--tlsca) name its authority, and"
-            " (for Python 3.13) does the authority have a KeyUsage?"
-        )
-    elif "authorization violation" in reason.lower() or "authentication" in reason.lower():
-        invalid = validity(options)
-        reason = "the server refused the login"
-        check = "are the credentials for this server?"
-        if invalid is not None:
+    elif isinstance(cause, (PlaintextRefusedError, ssl.SSLError)):
+        check = _check_of_tls(cause)
+    elif "authorization violation" in reason.lower():
+        reason, check = "the server refused the login", "are the credentials for this server?"
+        if (invalid := validity(options)) is not None:
             reason, check = f"{reason}: {invalid}", "replace them by valid ones"
+    if is_silent and not options.tls_first:
+        check += " Does it start with TLS (handshake_first)? Then use tls_first (--tlsfirst)"
     # Part of it is unauthenticated network input, and will be printed.
     reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
     return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}", check)
+
+
+def _check_of_tls(cause: Exception) -> str:
+    if isinstance(cause, PlaintextRefusedError):
+        return "does the server have a tls section, or is something in between?"
+    if _is_alert(cause):
+        return (
+            "does the server require a client certificate (tls_cert, --tlscert), and does it trust"
+            " this one's authority?"
+        )
+    return (
+        "does the certificate name this host, does tls_ca (--tlsca) name its authority, and (for"
+        " Python 3.13) does the authority have a KeyUsage?"
+    )

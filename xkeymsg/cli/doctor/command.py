@@ -19,7 +19,9 @@ from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.daemons.common.parameters import SUBJECT_PATTERN
 from xkeymsg.daemons.common.permissions import needed_permissions
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, one_line
+from xkeymsg.daemons.receiver.config import ReceiverConfig
 from xkeymsg.daemons.receiver.config import load as receiver
+from xkeymsg.daemons.sender.config import SenderConfig
 from xkeymsg.daemons.sender.config import load as sender
 
 __all__ = ("doctor",)
@@ -86,10 +88,8 @@ class _Durable(click.ParamType[tuple[str, str]]):
     metavar="ADDRESS",
     help="The observe.listen of a running daemon; repeatable.",
 )
-@click.option(
-    "--receiver", "receiver_file", type=_FILE, help="Print what its login must be allowed."
-)
-@click.option("--sender", "sender_file", type=_FILE, help="The same for a sender's configuration.")
+@click.option("--receiver", "receiver_file", type=_FILE, help="Print what a receiver may do.")
+@click.option("--sender", "sender_file", type=_FILE, help="Print what a sender may do.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON array with one object per finding."
 )
@@ -130,18 +130,21 @@ def doctor(
             user=user,
         )
     )
-    for name, file, load in (
-        ("receiver", receiver_file, receiver),
-        ("sender", sender_file, sender),
-    ):
-        if file is not None:
-            findings += [
-                CheckResult("permissions", "ok", f"{name}, [{section}]: {needed.config()}")
-                for section, needed in needed_permissions(load(file)).items()
-            ]
+    if receiver_file is not None:
+        findings += _permissions("receiver", receiver(receiver_file))
+    if sender_file is not None:
+        findings += _permissions("sender", sender(sender_file))
     findings += [found for each in daemons for found in check_daemon(each, options.timeout)]
     _print(findings, as_json=as_json)
     return EXIT_FAILED if any(each.level == "fail" for each in findings) else 0
+
+
+def _permissions(daemon: str, config: ReceiverConfig | SenderConfig) -> list[CheckResult]:
+    """Say what the logins of a daemon must be allowed to do."""
+    return [
+        CheckResult("permissions", "ok", f"{daemon}, [{section}]: {needed.config()}")
+        for section, needed in needed_permissions(config).items()
+    ]
 
 
 def _print(findings: list[CheckResult], *, as_json: bool) -> None:

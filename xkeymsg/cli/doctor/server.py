@@ -136,6 +136,9 @@ class _Server:
     async def tls(self) -> list[CheckResult]:
         tls = self._client.ssl_object
         if tls is None:
+            if self._client.offers_tls:
+                said = "not in use, although the server offers it"
+                return [CheckResult("tls", "warn", said, "use tls://, and --tlsca if necessary")]
             if self._probe.is_local():
                 return [CheckResult("tls", "ok", "not in use, on this machine")]
             said = "not in use: subjects, senders, receivers and passwords are visible to others"
