@@ -7,13 +7,14 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlparse
 
 import pytest
+from nats.aio.client import Srv
 
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority
 from tests.transport.links import Events, to
-from tests.transport.raw import Session, broker
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.dial import dialled
@@ -34,38 +35,28 @@ def dead(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-async def test_clients_return_although_all_announced_addresses_are_dead() -> None:
+async def test_clients_return_although_all_announced_addresses_are_dead(
+    server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with contextlib.ExitStack() as stack:
-        urls = [f"127.0.0.1:{stack.enter_context(dead())}" for _ in range(5)]
-
-        async def announce(session: Session) -> None:
-            await session.welcome(connect_urls=urls)
-
-        count = 8
-        async with (
-            broker(*[announce] * count, *[Session.serve] * count) as server,
-            contextlib.AsyncExitStack() as clients,
-        ):
-            several = [Events() for _ in range(count)]
+        urls = [f"nats://127.0.0.1:{stack.enter_context(dead())}" for _ in range(5)]
+        known = [Srv(urlparse(url), discovered=True) for url in urls]
+        monkeypatch.setattr(LeanClient, "discovered", known)
+        async with contextlib.AsyncExitStack() as clients:
+            several = [Events() for _ in range(8)]
             for events in several:
                 await clients.enter_async_context(open_link(to(server.url), events))
+            await asyncio.to_thread(server.restart)
             await asyncio.gather(*(events.wait("connected") for events in several))
 
 
-async def test_given_servers_are_tried_before_announced_ones(server: NATSServer) -> None:
-    with dead() as port, dead() as other:
-        async with dialled(to(server.url)) as helper:
-            known = [
-                type(each)(each.uri._replace(netloc=f"127.0.0.1:{number}"), discovered=True)
-                for each in helper._server_pool[:1]
-                for number in (port, other)
-            ]
-        client = LeanClient(known)
-        given = ["nats://127.0.0.1:1", "nats://127.0.0.1:2"]
-        client._setup_server_pool(given)
+async def test_given_servers_are_tried_before_announced_ones() -> None:
+    known = [Srv(urlparse(f"nats://127.0.0.1:{port}"), discovered=True) for port in (3, 4)]
+    client = LeanClient(known)
+    client._setup_server_pool(["nats://127.0.0.1:1", "nats://127.0.0.1:2"])
     ports = [each.uri.port for each in client._server_pool]
     assert set(ports[:2]) == {1, 2}
-    assert set(ports[2:]) == {port, other}
+    assert set(ports[2:]) == {3, 4}
 
 
 async def test_the_addresses_of_a_name_race(
