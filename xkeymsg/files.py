@@ -14,7 +14,7 @@ from typing import Final
 
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.nkey import is_seed
-from xkeymsg.text import decode_text, masked
+from xkeymsg.text import decode_text, path_text
 
 __all__ = ("MAX_FILE", "decode_file", "read_file", "read_text")
 
@@ -34,7 +34,7 @@ def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
     """
     if is_seed(str(path)):
         raise error("expected a file name, not a secret seed")
-    name = masked(str(path))
+    name = path_text(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
@@ -57,7 +57,7 @@ def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
 
 def read_text(path: Path, error: type[XKeyMsgError]) -> str:
     """Return the text of a file; see `read_file` and `decode_file`."""
-    return decode_file(read_file(path, error)[0], masked(str(path)), error)
+    return decode_file(read_file(path, error)[0], path_text(path), error)
 
 
 def decode_file(content: bytes, source: str, error: type[XKeyMsgError]) -> str:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final
 
 from xkeymsg.shown import cut
-from xkeymsg.text import SECRETIVE
+from xkeymsg.text import may_be_secret
 
 __all__ = ("did_you_mean", "misspelt")
 
@@ -36,13 +36,13 @@ def misspelt(one: str, other: str) -> bool:
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a suggestion to append to an error about an unknown name, or an empty text."""
-    if SECRETIVE.search(name):
+    if may_be_secret(name):
         return ""
     best, near, matcher = 0.0, "", _matcher(name)
     for each in islice(names, _MOST):
         ratio = 1.0 if each.casefold() == name.casefold() else _ratio(matcher, each, _NEAR)
         is_near = ratio > best and _is_other_word(name, each)
-        if is_near and not SECRETIVE.search(each):
+        if is_near and not may_be_secret(each):
             best, near = ratio, each
     return f"; did you mean {cut(near)!r}?" if near else ""
 

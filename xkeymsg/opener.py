@@ -39,7 +39,7 @@ from xkeymsg.models import convert
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 
-__all__ = ("Form", "Opener", "View")
+__all__ = ("DOCUMENT", "PAYLOAD", "Form", "Opener", "View")
 
 _Model = TypeVar("_Model")
 _Content = TypeVar("_Content")
@@ -107,8 +107,8 @@ def _document(message: Read, limits: Limits) -> tuple[tuple[Any, int], str | Non
     return (join(plaintexts, limits), withheld), content_type, headers
 
 
-_PAYLOAD: Final = Form(reading.payload, Message)
-_DOCUMENT: Final = Form(_document, View)
+PAYLOAD: Final = Form(reading.payload, Message)
+DOCUMENT: Final = Form(_document, View)
 
 
 class Opener(SafeRepr):
@@ -191,7 +191,7 @@ class Opener(SafeRepr):
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
-        return self._open(now_ms, envelope, _PAYLOAD, subject, senders, wire_subject, position)
+        return self._open(now_ms, envelope, PAYLOAD, subject, senders, wire_subject, position)
 
     @refusing
     def open_document(
@@ -218,7 +218,7 @@ class Opener(SafeRepr):
             TypeError: As for `open`.
         """
         now_ms = now_ns() // 1_000_000
-        return self._open(now_ms, envelope, _DOCUMENT, subject, senders, wire_subject, position)
+        return self._open(now_ms, envelope, DOCUMENT, subject, senders, wire_subject, position)
 
     def rekey(self, keys: XKeyPair | Keyring) -> None:
         """Replace the keys of the same reader; the replay memory is kept.

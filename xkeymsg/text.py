@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
+from pathlib import Path
 from tomllib import TOMLDecodeError, loads
 from typing import Any, Final, TypeGuard
 
@@ -13,7 +15,9 @@ __all__ = (
     "is_texts",
     "is_unicode",
     "masked",
+    "may_be_secret",
     "parse_toml",
+    "path_text",
     "without_mark",
 )
 
@@ -21,6 +25,9 @@ MARK: Final = "\ufeff"
 _MARK: Final = MARK.encode()
 SECRETIVE: Final = re.compile(r"[A-Za-z0-9]{40,}|[A-Z2-7]{20,}")
 """Finds text that could be a key or another secret, or part of one."""
+_TELLTALE: Final = re.compile(r"-{3}|eyJ|:.*@|\Adata:")
+"""Finds a PEM marker, the start of a JWT, an address with a password, or a data URI."""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _LINE: Final = re.compile(r"line (\d+)")
 _MOST_REASON: Final = 160
 _ENDED: Final = re.compile(r"""(?<=[=\[,])\s*"/[^"]*"[^\s,\]#"]""")
@@ -59,6 +66,26 @@ def is_unicode(text: str | bytes) -> bool:
 def masked(text: str) -> str:
     """Return a text for an error, with "…" instead of anything that could be a secret."""
     return SECRETIVE.sub("…", text)
+
+
+def may_be_secret(text: str) -> bool:
+    """Return whether a text could be, or hold, a key, credentials or an address with a password."""
+    packed = "".join(text.split())
+    if SECRETIVE.search(packed) or _TELLTALE.search(text) or not text.isprintable():
+        return True
+    digits = packed.rstrip("=")
+    if not _BASE64.fullmatch(packed) or len(digits) % 4 == 1:
+        return False
+    standard = digits.replace("-", "+").replace("_", "/")
+    decoded = b64decode(standard + "=" * (-len(digits) % 4))
+    return packed != digits or (decoded.isascii() and decoded.decode().isprintable())
+
+
+def path_text(path: str | Path) -> str:
+    """Return a path for an error; one that could be a secret given by mistake is not shown."""
+    if not may_be_secret(str(path)):
+        return str(path)
+    return "a file (its name is not shown: it looks like a secret, not like a file name)"
 
 
 def parse_toml(text: str, source: str, error: type[Exception]) -> dict[str, Any]:

@@ -496,15 +496,25 @@ async def test_a_service_publishes_to_no_subject_but_an_inbox(
         assert wire.pending == 0
 
 
-async def test_the_subject_on_the_wire_is_not_where_an_answer_goes(town: Town) -> None:
-    async with town.connect(BOB) as bob, town.link() as mallory, bob.serve("svc", echo):
+async def test_a_request_with_a_foreign_subject_on_the_wire_is_refused(
+    town: Town, told: Told
+) -> None:
+    async with (
+        town.connect(BOB, on_error=told) as bob,
+        town.link() as mallory,
+        bob.serve("svc", echo),
+    ):
         wire = await mallory.subscribe("*.*")
         await bob.flush()
         await mallory.confirm()
-        key = str(XKeyPair.generate().public)
-        await send_request(
-            mallory, wire_reply="orders.new", xkm_reply_key=key, xkm_reply_to="_INBOX.x"
-        )
+        sealed: dict[str, Any] = {
+            "xkm_reply_key": str(XKeyPair.generate().public),
+            "xkm_reply_to": "_INBOX.x",
+        }
+        await send_request(mallory, wire_reply="orders.new", **sealed)
+        await until(lambda: told)
+        assert told.codes == ["subject_mismatch"]
+        await send_request(mallory, wire_reply="_INBOX.x", **sealed)
         assert (await wire.next(DEADLINE)).subject == b"_INBOX.x"
 
 

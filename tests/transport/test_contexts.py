@@ -185,7 +185,7 @@ def test_a_name_that_could_leave_the_folder_is_refused(
 
 
 @pytest.mark.parametrize(
-    "key", ["nsc", "socks_proxy", "user_jwt", "windows_cert_store", "jetstream_domain"]
+    "key", ["nsc", "socks_proxy", "windows_cert_store", "jetstream_event_prefix"]
 )
 def test_a_setting_that_cannot_be_honoured_is_refused(
     key: str, environment: dict[str, str]

@@ -282,7 +282,7 @@ async def test_a_nonce_is_signed_by_the_key_of_the_user(
         said = (await server.session()).connect
 
     user.verify(nonce.encode(), str(said["sig"]))
-    if options.creds is not None:
+    if isinstance(options.creds, Path):
         assert said["jwt"] == options.creds.read_text().splitlines()[1]
         assert "nkey" not in said
     else:
@@ -435,7 +435,8 @@ async def test_a_login_file_that_is_gone_for_a_while_is_tried_again(
     login: Login, tmp_path: Path
 ) -> None:
     options, _ = login(tmp_path)
-    path = options.creds or options.nkey or tmp_path
+    path = options.creds or options.nkey
+    assert isinstance(path, Path)
     elsewhere = tmp_path / "elsewhere"
     told: list[Exception] = []
 

@@ -18,6 +18,7 @@ from xkeymsg.daemons.sender.config import load as load_sender
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import is_seed
+from xkeymsg.text import path_text
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed, write_seed
@@ -72,7 +73,9 @@ def init(*, daemon: str, output: Path | None) -> int:
     if is_seed(path.name):
         raise ConfigurationError("expected a file name, not a secret seed")
     if path.exists():
-        raise ConfigurationError(f"{path} already exists; configurations are never overwritten")
+        raise ConfigurationError(
+            f"{path_text(path)} already exists; configurations are never overwritten"
+        )
     folder = path.parent
     public = _key(folder / f"{daemon}.seed")
     peers = _peers(folder / "peers.toml", daemon, public)

@@ -13,7 +13,7 @@ from xkeymsg.errors import ConfigurationError, KeyFormatError, UnknownKeyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey
-from xkeymsg.text import SECRETIVE
+from xkeymsg.text import may_be_secret
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -117,7 +117,7 @@ def _resolve(text: str, peers: Peers | None) -> tuple[Recipient, ...]:
     try:
         return (Recipient(XKey.parse(text)),)  # no peer can have the name of a key
     except KeyFormatError as error:
-        if SECRETIVE.search(text):
+        if may_be_secret(text):
             raise
         if peers is None:
             raise KeyFormatError(f"{error}; names require --peers FILE") from None

@@ -419,6 +419,7 @@ class Client(Publisher):
         """Handle an event of the connection."""
         if self._on_event is not None:
             self._on_event(event)
+        self._asking.happened(event)
         if event.kind == "slow":
             error = DeliveryError(f"buffer full: {event.dropped} messages dropped so far")
             self._events.tell(error, Where("connection", event.subject))

@@ -16,6 +16,7 @@ from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
+from xkeymsg.refusals import refusing
 from xkeymsg.transport.link import Event, open_link
 from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
 
@@ -38,10 +39,13 @@ class ConnectionArguments(TypedDict, total=False):
     tls_first: bool
     discover: bool
     inbox_prefix: str
+    jetstream_domain: str | None
+    jetstream_api_prefix: str | None
     name: str
     timeout: float
 
 
+@refusing
 def connect(
     servers: str | Sequence[str] | ConnectOptions = DEFAULT_SERVER,
     *,
@@ -81,8 +85,8 @@ def connect(
         reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
             prefix for the sender of a request; by default `inbox_prefix`.
         **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `user`, `password`, `token`,
-            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `discover`, `inbox_prefix`, `name`,
-            `timeout` (in seconds).
+            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `discover`, `inbox_prefix`,
+            `jetstream_domain`, `jetstream_api_prefix`, `name`, `timeout` (in seconds).
 
     Raises:
         ConfigurationError: If a setting, or a file of the options, is invalid.

@@ -2,7 +2,9 @@
 
 The requester chooses the reply key and the reply subject, and the reply holds the service's data.
 Therefore the sender must be admitted; the reply subject must be an inbox allowed for that sender,
-or else the service would publish its replies wherever a request says; and the sealed subject of a
+or else the service would publish its replies wherever a request says. The reply subject on the
+wire is not sealed, and is used only if it is that inbox or the server's subject for it: see
+`scope`, which refuses other messages before they are marked as opened. The sealed subject of a
 reply is accepted only by the request with that message id. A requester gains nothing by naming
 someone else's key: its holder does not wait for the reply, and the requester cannot open it.
 """
@@ -85,11 +87,11 @@ class Replies:
             raise ConfigurationError("the request was answered before")
         if not (message.admitted or anyone):
             raise SenderNotAdmittedError("the sender is not admitted by name: no reply is sent")
-        encode_subject(request.reply_to)
+        encode_subject(request.reply_to), encode_subject(request.target)
         prefix = self._prefix if isinstance(self._prefix, str) else guarded(self._prefix, message)
         if not prefix or not request.reply_to.startswith(f"{prefix}."):
             raise SubjectMismatchError("the reply subject is not an inbox of this sender")
-        return _Address(request, XKey.parse(request.key), request.reply_to)
+        return _Address(request, XKey.parse(request.key), request.target)
 
     async def answer(
         self,

@@ -46,7 +46,9 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.opener import Opener
+from xkeymsg.transport.link import Event
 from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.rights import Refusal, parse_refusal
 
 __all__ = ("MOST_TEXT", "Requests", "reply_subject")
 
@@ -63,7 +65,11 @@ def reply_subject(name: bytes) -> str:
 class _Question:
     """A pending request."""
 
-    def __init__(self, to: Iterable[XKey | Recipient], vouch: Callable[[XKey], Admission]) -> None:
+    def __init__(
+        self, wire: str, to: Iterable[XKey | Recipient], vouch: Callable[[XKey], Admission]
+    ) -> None:
+        self.wire = wire
+        """The subject of the request."""
         self.subject = ""
         """The sealed subject of its replies; empty until it is sealed, which matches no reply."""
         self.answers: asyncio.Queue[Message | XKeyMsgError] = asyncio.Queue()
@@ -132,6 +138,21 @@ class Requests:
         self._subscription: RawSubscription | None = None
         self._starting = asyncio.Lock()
         self._closed = False
+        self._refusal: Refusal | None = None  # to subscribe to our inbox
+
+    def happened(self, event: Event) -> None:
+        """Fail the requests that can get no reply, because the server does not permit something."""
+        if event.kind == "connected":
+            self._refusal = None  # this connection may have the permission
+        refusal = None if event.error is None else parse_refusal(event.error)
+        if refusal is None:
+            return
+        inbox = refusal.what == "subscription" and refusal.subject == f"{self._inbox}.*"
+        if inbox:
+            self._refusal = refusal
+        for question in self._waiting.values():
+            if inbox or (refusal.what == "publish" and refusal.subject == question.wire):
+                question.answers.put_nowait(DeliveryError(str(refusal)))
 
     async def first(
         self,
@@ -211,9 +232,11 @@ class Requests:
         if not 0 < timeout <= _LONGEST:
             raise ConfigurationError("timeout must be greater than 0 seconds, and at most one day")
         await self._start()
+        if self._refusal is not None:
+            raise DeliveryError(f"{self._refusal}, the inbox for replies")
         token = secrets.token_urlsafe(16)
         reply_to = f"{self._inbox}.{token}"
-        question = _Question(to, self._client_trust.vouch)
+        question = _Question(subject, to, self._client_trust.vouch)
         room = Room(self._connection.max_payload, len(self._outgoing.block))
         envelope = self._outgoing.payload(
             subject,

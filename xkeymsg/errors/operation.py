@@ -68,6 +68,13 @@ class ConnectionFailedError(TransportError):
     code = "connection"
     retryable = True
 
+    def __init__(self, reason: str = "", check: str = "") -> None:
+        super().__init__(f"{reason}; {check}" if check else reason)
+        self.reason = reason
+        """What was tried, and why it failed."""
+        self.check = check
+        """What to check, if anything."""
+
 
 class ServiceError(XKeyMsgError):
     """A service answered a request with an error; handlers raise it to send one.

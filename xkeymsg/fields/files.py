@@ -15,7 +15,7 @@ from xkeymsg.nkey import is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
 from xkeymsg.spelling import quoted
-from xkeymsg.text import is_texts, masked, parse_toml
+from xkeymsg.text import is_texts, masked, parse_toml, path_text
 
 __all__ = (
     "PERMISSION",
@@ -119,7 +119,7 @@ def load_readers(path: str | Path) -> dict[str, list[Recipient]]:
         PolicyError: If it cannot be read or is invalid.
         KeyFormatError: If a reader is not a valid key.
     """
-    return parse_readers(read_text(Path(path), PolicyError), source=masked(str(path)))
+    return parse_readers(read_text(Path(path), PolicyError), source=path_text(path))
 
 
 @refusing

@@ -21,7 +21,7 @@ from xkeymsg.places import items_of, short_pointer
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.spelling import quoted
-from xkeymsg.text import masked
+from xkeymsg.text import masked, path_text
 
 __all__ = ("Decision", "Policy", "Rule")
 
@@ -112,7 +112,7 @@ class Policy(SafeRepr):
         Raises:
             PolicyError: If it cannot be read or is invalid; names the file, line and rule.
         """
-        return cls.parse(read_text(Path(path), PolicyError), source=masked(str(path)))
+        return cls.parse(read_text(Path(path), PolicyError), source=path_text(path))
 
     @classmethod
     @refusing

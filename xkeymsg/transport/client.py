@@ -42,13 +42,16 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import Callable
+from secrets import SystemRandom
 from typing import Any, Final
 from urllib.parse import ParseResult, unquote
 
 from nats import errors
-from nats.aio.client import PING_PROTO, Client, Srv
+from nats.aio.client import DEFAULT_BUFFER_SIZE, PING_PROTO, Client, Srv
 from nats.aio.msg import Msg
+from nats.aio.transport import TcpTransport
 
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.parser import StrictParser
@@ -56,6 +59,8 @@ from xkeymsg.transport.parser import StrictParser
 __all__ = ("HardenedClient", "NonceRefusedError", "PlaintextRefusedError", "header_size")
 
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_STAGGER: Final = 0.25
+"""Seconds after which the next address of a host name is tried as well (RFC 8305)."""
 _LINGER: Final = 1.0
 """Seconds that an abandoned connection has to send its buffered data."""
 
@@ -108,6 +113,9 @@ class HardenedClient(Client):
         self._discovers = True
         self._public_nkey_cb: Callable[[], str] | None = None
         self._cancelled_before = 0
+        self.is_silent = False
+        """Whether the last server accepted the connection, but has not sent a greeting."""
+        self._deadline = 0.0  # of the current attempt to connect to a server
 
     async def connect(self, *args: Any, **options: Any) -> None:
         """Connect as nats-py does, with three more options.
@@ -170,6 +178,11 @@ class HardenedClient(Client):
             raise errors.Error(str(error)) from error
 
     @property
+    def offers_tls(self) -> bool:
+        """Whether the server offers TLS without requiring it."""
+        return self._server_info.get("tls_available") is True
+
+    @property
     def ssl_object(self) -> ssl.SSLObject | None:
         """The TLS object that encrypts the bytes written from now on, or None."""
         writer = getattr(self._transport, "_io_writer", None)
@@ -185,11 +198,34 @@ class HardenedClient(Client):
         userinfo, at, host = uri.netloc.rpartition("@")
         return uri._replace(netloc=unquote(userinfo) + at + host)
 
+    def _setup_server_pool(self, connect_url: Any) -> None:
+        super()._setup_server_pool(connect_url)
+        SystemRandom().shuffle(self._server_pool)  # a subclass may put others behind them
+
     async def _connect_to_server(self, s: Srv) -> None:
+        """Open a TCP connection; the addresses of a host name race each other.
+
+        nats-py would try them one after another, and a dead one would use up the whole time. From
+        here until the end of `_process_connect_init`, a server has `connect_timeout`.
+        """
+        s.last_attempt = time.monotonic()
+        self._deadline = asyncio.get_running_loop().time() + self.options["connect_timeout"]
+        self.is_silent = False
+        transport = TcpTransport()  # type: ignore[no-untyped-call]
         try:
-            await super()._connect_to_server(s)
+            async with asyncio.timeout_at(self._deadline):
+                reader, writer = await asyncio.open_connection(
+                    s.uri.hostname,
+                    s.uri.port,
+                    limit=DEFAULT_BUFFER_SIZE,
+                    happy_eyeballs_delay=_STAGGER,
+                )
         finally:
             self._raise_lost_cancellation()
+        transport._bare_io_reader = transport._io_reader = reader  # noqa: SLF001
+        transport._bare_io_writer = transport._io_writer = writer  # noqa: SLF001
+        self._transport = transport
+        self.is_silent = True
 
     def _raise_lost_cancellation(self) -> None:
         """Raise CancelledError if a cancellation of the connecting task was lost.
@@ -221,7 +257,8 @@ class HardenedClient(Client):
         Any other exception would end nats-py's reconnection silently and permanently.
         """
         try:
-            await super()._process_connect_init()
+            async with asyncio.timeout_at(self._deadline):
+                await super()._process_connect_init()
             # Drop PINGs left over from the last connection: nobody waits for their PONGs, and the
             # next flush would mistake those for its own.
             pending = [command for command in self._pending if command != PING_PROTO]
@@ -243,8 +280,12 @@ class HardenedClient(Client):
             raise
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        self.is_silent = False
         if initial_connection:
             self._raise_lost_cancellation()
+            if self._tls_required and info.get("tls_available") is True:
+                # It is optional for the server; nats-py would continue in plaintext.
+                info["tls_required"] = True
         if not self._discovers or (self._tls_required and not self._is_encrypted()):
             # Before the handshake a man in the middle can announce servers to log in to later.
             info = {name: value for name, value in info.items() if name != "connect_urls"}

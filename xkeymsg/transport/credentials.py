@@ -7,8 +7,12 @@ No error contains anything that is read here.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +20,20 @@ from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.nkey import UserKey, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
-from xkeymsg.text import without_mark
-from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.text import MARK, path_text, without_mark
+from xkeymsg.transport.options import ConnectOptions, LoginText
+from xkeymsg.trust.creds import find_creds
 
-__all__ = ("login", "read_user_key")
+__all__ = ("expand_path", "login", "read_user_key", "resolve_login", "resolve_text", "validity")
 
 _MAX_FILE: Final = 1 << 20
-_JWT: Final = ("-----BEGIN NATS USER JWT-----", "USER JWT")
-_SEED: Final = ("-----BEGIN USER NKEY SEED-----", "USER NKEY SEED")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
+_RESOLVED: Final = ("data", "env", "file")
+_STORES: Final = ("nsc", "op")
+"""Secret stores that the nats CLI asks, and we do not."""
+_VARIABLE: Final = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+Source = Path | LoginText
 
 
 @refusing
@@ -39,8 +49,8 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         creds.read()  # report a bad file now, not while connecting
         return {"user_jwt_cb": creds.jwt, "signature_cb": creds.sign}
     if options.nkey is not None:
-        path = options.nkey
-        signer = _Signer(lambda: _user_key(path, _read(path).strip()))
+        source = options.nkey
+        signer = _Signer(lambda: _user_key(source, _read(source)))
         signer.public()  # report a bad file now
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     password = options.password
@@ -58,10 +68,33 @@ def read_user_key(path: Path) -> UserKey:
         ConfigurationError: If the file does not hold a user seed.
         KeyStoreError: If the file cannot be read.
     """
-    text = _read(path)
-    if _SEED[0] in text:
-        return _Credentials(path).read()[1]
-    return _user_key(path, text.strip())
+    return _user_key(path, _read(path))
+
+
+@refusing
+def validity(options: ConnectOptions) -> str | None:
+    """Return why the user JWT is not valid now, according to our clock; None if it may be valid."""
+    try:
+        jwt = None if options.creds is None else find_creds(_read(options.creds))[0]
+        payload = (jwt or "").split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        now = datetime.now(UTC).timestamp()
+        for claim, said in (("exp", "expired on"), ("nbf", "is not valid before")):
+            at = claims.get(claim)
+            if type(at) is int and at > 0 and (at <= now) == (claim == "exp"):
+                when = datetime.fromtimestamp(at, UTC)
+                return f"{_name(options.creds)}: the user JWT {said} {when:%Y-%m-%d %H:%M:%S} UTC"
+    except (
+        KeyStoreError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        OSError,
+        ArithmeticError,
+        RecursionError,
+    ):
+        pass  # it is the server that judges a JWT
+    return None
 
 
 @safe_repr
@@ -83,18 +116,14 @@ class _Signer:
 class _Credentials:
     """A `.creds` file: a user JWT and a seed, each between two marker lines."""
 
-    path: Path
+    source: Source
 
     def read(self) -> tuple[str, UserKey]:
-        text = _read(self.path)
-        return self._block(text, *_JWT), _user_key(self.path, self._block(text, *_SEED))
-
-    def _block(self, text: str, marker: str, what: str) -> str:
-        lines = iter(text.splitlines())
-        for line in lines:
-            if line.strip() == marker and (content := next(lines, "").strip()):
-                return content
-        raise ConfigurationError(f"{self.path}: {what} is missing")
+        text = _read(self.source)
+        jwt = find_creds(text)[0]
+        if jwt is None:
+            raise ConfigurationError(f"{_name(self.source)}: USER JWT is missing")
+        return jwt, _user_key(self.source, text, "USER NKEY SEED is missing")
 
     def jwt(self) -> bytes:
         return self.read()[0].encode()
@@ -103,22 +132,121 @@ class _Credentials:
         return base64.b64encode(self.read()[1].sign(nonce.encode()))
 
 
-def _read(path: Path) -> str:
-    """Read a file of credentials."""
-    if is_seed(str(path)):
-        raise KeyStoreError("expected a file name, not a secret seed")
+def _name(source: Source | None) -> str:
+    return source.name if isinstance(source, LoginText) else path_text(str(source))
+
+
+def _read(source: Source) -> str:
+    """Read a file of credentials; characters that are not UTF-8 are replaced."""
+    if isinstance(source, LoginText):
+        return source.text
+    if is_seed(str(source)):
+        raise KeyStoreError("expected a file name, not a secret seed: write the seed to a file")
     try:
-        with path.open("rb") as file:
-            content = without_mark(file.read(_MAX_FILE))
-    except OSError as error:
-        raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
-    if not content.isascii():  # checked first, because a decoding error would hold the content
-        raise ConfigurationError(f"{path} is not a text file of credentials")
-    return content.decode()
+        with source.open("rb") as file:
+            return without_mark(file.read(_MAX_FILE)).decode(errors="replace")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else "invalid file name"
+        raise KeyStoreError(f"cannot read {_name(source)}: {reason}") from None
 
 
-def _user_key(path: Path, seed: str) -> UserKey:
+def _user_key(source: Source, text: str, missing: str = "") -> UserKey:
+    """Return the first seed of a text: between marker lines, or else a line `S…` of its own."""
+    seed = find_creds(text)[1]
+    if seed is None and not missing:
+        lines = map(str.strip, text.splitlines())
+        likely = sorted((line for line in lines if line[:1] in "Ss"), key=is_seed, reverse=True)
+        seed = likely[0] if likely and likely[0] else None
+        missing = "expected a line with a user seed SU…"
+    if seed is None:
+        raise ConfigurationError(f"{_name(source)}: {missing}")
     try:
         return UserKey(seed)
     except KeyFormatError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        raise ConfigurationError(f"{_name(source)}: {error}") from None
+
+
+# --- the forms of the nats CLI --------------------------------------------------------------------
+
+
+@refusing
+def resolve_login(name: str, text: str, environ: Mapping[str, str] = os.environ) -> Source:
+    """Return the credentials that a setting of the nats CLI names: a file, or their text.
+
+    Args:
+        name: What is set, for errors; they never repeat its value.
+        text: A path, `file://PATH`, `env://VARIABLE`, or `data:;base64,…`.
+        environ: The environment.
+
+    Raises:
+        ConfigurationError: If the form is invalid or not supported.
+    """
+    scheme, rest = _scheme(name, text)
+    if scheme in ("", "file"):
+        return expand_path(name, text, environ)
+    return LoginText(name, _resolved(name, scheme, rest, environ))
+
+
+@refusing
+def resolve_text(name: str, text: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return a text of the nats CLI, such as a password: the value itself, or from `resolve_login`.
+
+    Raises:
+        ConfigurationError: If the form is invalid or not supported.
+        KeyStoreError: If its file cannot be read.
+    """
+    match = _SCHEME.fullmatch(text)
+    if match is None or match[1].lower() not in (*_RESOLVED, *_STORES):
+        return text
+    source = resolve_login(name, text, environ)
+    return _read(source).rstrip("\r\n")
+
+
+@refusing
+def expand_path(name: str, text: str, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the file that a setting of the nats CLI names: `~`, `$VARIABLE` and `file://` work.
+
+    Raises:
+        ConfigurationError: If it names anything but a file, or a variable that is not set.
+    """
+    scheme, rest = _scheme(name, text)
+    if scheme not in ("", "file"):
+        raise ConfigurationError(f"{name}: expected a file name; {scheme}: is not supported here")
+
+    def value(match: re.Match[str]) -> str:
+        found = environ.get(match[1] or match[2])
+        if found is None:
+            raise ConfigurationError(f"{name}: the value refers to a variable that is not set")
+        return found
+
+    try:
+        return Path(_VARIABLE.sub(value, rest)).expanduser()
+    except RuntimeError:  # `~` of an unknown user
+        raise ConfigurationError(f"{name}: no home directory for the user after '~'") from None
+
+
+def _scheme(name: str, text: str) -> tuple[str, str]:
+    """Split a scheme from a text; none, if it is a path."""
+    match = _SCHEME.fullmatch(text)
+    if match is None or not (match[1].lower() in _RESOLVED or match[2]):
+        return "", text
+    if (scheme := match[1].lower()) in _RESOLVED:
+        return scheme, match[3]
+    form = f"{scheme}://" if scheme in _STORES else "a URL of this scheme"  # it may be a secret
+    said = "use the name of a file, env://VARIABLE or data:;base64,…"
+    raise ConfigurationError(f"{name}: {form} is not supported: {said}")
+
+
+def _resolved(name: str, scheme: str, rest: str, environ: Mapping[str, str]) -> str:
+    if scheme == "env":
+        if not (found := environ.get(rest)):
+            raise ConfigurationError(f"{name}: the variable of env:// is not set")
+        return found.removeprefix(MARK)
+    header, comma, payload = rest.partition(",")
+    if not comma or "base64" not in map(str.strip, header.split(";")):
+        raise ConfigurationError(f"{name}: expected data:;base64,…")
+    try:
+        content = base64.b64decode(payload, validate=True)
+    except ValueError:
+        raise ConfigurationError(f"{name}: the data URI is not valid base64") from None
+    return without_mark(content).decode(errors="replace")

@@ -14,7 +14,8 @@ from nats import errors
 
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.transport.client import HardenedClient, NonceRefusedError, PlaintextRefusedError
-from xkeymsg.transport.credentials import login
+from xkeymsg.transport.credentials import login, validity
+from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions, split_address
 
 __all__ = ("close", "dial", "dialled")
@@ -27,6 +28,9 @@ _CLOSE_TIMEOUT: Final = 2.0
 
 _LONGEST_REASON: Final = 1000
 """Characters of a server's error that are reported; a hostile server may send any amount."""
+
+_LEAST: Final = 0.5
+"""Seconds that each server has at least, in an attempt to reconnect."""
 
 _RETRY: Final = 0.25
 """Seconds between two attempts to connect to one server."""
@@ -48,7 +52,8 @@ async def dial(
         client: A new client; the caller must close it, even after an error.
         options: The servers and the login.
         on_error: Called with each asynchronous error of the established connection.
-        once: Whether to try each server only once.
+        once: Whether to try each server only once, also the announced ones; each then has a share
+            of `options.timeout`, or half a second, and the attempt takes as long as all together.
         **more: Further arguments for nats-py's `connect`.
 
     Raises:
@@ -68,13 +73,20 @@ async def dial(
         if _is_final(error) or (once and len(failures) >= len(client.server_pool)):
             raise error  # leave nats-py's loop: another attempt would fail the same way
 
-    arguments = _arguments_of(options) | {"error_cb": report} | more
+    known = client.known if isinstance(client, LeanClient) else ()
+    count, limit = len(options.servers) + len(known), options.timeout
+    share = limit / count
+    if once:
+        share = max(share, min(limit, _LEAST))
+        limit = max(limit, share * count)
+    arguments = _arguments_of(options, share) | {"error_cb": report} | more
     try:
-        async with asyncio.timeout(options.timeout):
+        async with asyncio.timeout(limit):
             await _resolve(options)
             await client.connect(**arguments)
     except (OSError, errors.Error, TimeoutError) as error:
-        raise _explain(options, failures[-1] if failures else error) from error
+        cause = failures[-1] if failures else error
+        raise _explain(options, cause, is_silent=client.is_silent) from error
     established = True
 
 
@@ -102,8 +114,12 @@ async def dialled(
         await close(client)
 
 
-def _arguments_of(options: ConnectOptions) -> dict[str, Any]:
+def _arguments_of(options: ConnectOptions, share: float) -> dict[str, Any]:
     """Return the arguments for nats-py's `connect`; reads the files again.
+
+    Args:
+        options: The servers and the login.
+        share: Seconds for an attempt to connect to one server.
 
     Raises:
         ConfigurationError: If a file has invalid content.
@@ -114,7 +130,8 @@ def _arguments_of(options: ConnectOptions) -> dict[str, Any]:
         "servers": [split_address(server).geturl() for server in options.servers],
         "name": options.name,
         "inbox_prefix": options.inbox_prefix,
-        "connect_timeout": options.timeout / len(options.servers),
+        "connect_timeout": share,
+        "dont_randomize": True,  # the client orders them itself
         "reconnect_time_wait": _RETRY,
         "max_reconnect_attempts": -1,
         "ping_interval": _PING_INTERVAL,
@@ -182,27 +199,37 @@ async def close(client: HardenedClient, timeout: float | None = None) -> None:
         client.abort()  # if `close` did not get that far
 
 
-def _explain(options: ConnectOptions, cause: Exception) -> ConnectionFailedError:
+def _explain(
+    options: ConnectOptions, cause: Exception, *, is_silent: bool
+) -> ConnectionFailedError:
     """Build the error: the addresses tried, the reason, and what to check."""
     reason, check = str(cause) or type(cause).__name__, "is the address right, and the server up?"
     if isinstance(cause, ConnectionRefusedError):
         reason = "connection refused"
     elif isinstance(cause, TimeoutError):
         reason = f"no answer within {options.timeout:g} s"
-    elif isinstance(cause, PlaintextRefusedError):
-        check = "does the server have a tls section, or is something in between?"
-    elif _is_alert(cause):
-        check = (
+    elif isinstance(cause, (PlaintextRefusedError, ssl.SSLError)):
+        check = _check_of_tls(cause)
+    elif "authorization violation" in reason.lower():
+        reason, check = "the server refused the login", "are the credentials for this server?"
+        if (invalid := validity(options)) is not None:
+            reason, check = f"{reason}: {invalid}", "replace them by valid ones"
+    if is_silent and not options.tls_first:
+        check += " Does it start with TLS (handshake_first)? Then use tls_first (--tlsfirst)"
+    # Part of it is unauthenticated network input, and will be printed.
+    reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
+    return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}", check)
+
+
+def _check_of_tls(cause: Exception) -> str:
+    if isinstance(cause, PlaintextRefusedError):
+        return "does the server have a tls section, or is something in between?"
+    if _is_alert(cause):
+        return (
             "does the server require a client certificate (tls_cert, --tlscert), and does it trust"
             " this one's authority?"
         )
-    elif isinstance(cause, ssl.SSLError):
-        check = (
-            "does the certificate name this host, does tls_ca (--tlsca) name its authority, and"
-            " (for Python 3.13) does the authority have a KeyUsage?"
-        )
-    elif "authorization violation" in reason.lower():
-        reason, check = "the server refused the login", "are the credentials for this server?"
-    # Part of it is unauthenticated network input, and will be printed.
-    reason = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
-    return ConnectionFailedError(f"cannot connect to {options.addresses}: {reason}; {check}")
+    return (
+        "does the certificate name this host, does tls_ca (--tlsca) name its authority, and (for"
+        " Python 3.13) does the authority have a KeyUsage?"
+    )

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from secrets import SystemRandom
 from typing import Any, Final
 
 from nats import errors
@@ -44,7 +45,8 @@ class LeanClient(HardenedClient):
 
     def __init__(self, known: Sequence[Srv] = ()) -> None:
         super().__init__()
-        self._known = known
+        self.known = known
+        """Announced servers, tried after those of the options."""
         self.lost: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         """Resolves to the reason when the connection is lost."""
         self.flushed = asyncio.Event()
@@ -213,4 +215,6 @@ class LeanClient(HardenedClient):
     def _setup_server_pool(self, connect_url: Any) -> None:
         super()._setup_server_pool(connect_url)
         own = {server.uri.netloc for server in self._server_pool}
-        self._server_pool.extend(each for each in self._known if each.uri.netloc not in own)
+        known = [each for each in self.known if each.uri.netloc not in own]
+        # Behind the servers that were given.
+        self._server_pool.extend(SystemRandom().sample(known, len(known)))

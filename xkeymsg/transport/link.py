@@ -70,6 +70,11 @@ class Link:
         return self._keeper.reconnects
 
     @property
+    def jetstream_api(self) -> str:
+        """The subject prefix of JetStream's API."""
+        return self._options.jetstream_api
+
+    @property
     def max_payload(self) -> int:
         """The server's limit for header block and data together, in bytes.
 

@@ -10,14 +10,36 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.nkey import is_seed
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
+from xkeymsg.text import may_be_secret
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context
 
-__all__ = ("DEFAULT_SERVER", "ConnectOptions", "split_address")
+__all__ = ("DEFAULT_SERVER", "ConnectOptions", "LoginText", "split_address")
 
 DEFAULT_SERVER: Final = "nats://127.0.0.1:4222"
 _SCHEMES: Final = ("nats", "tls")
+_API: Final = "$JS.API"
+
+
+class LoginText:
+    """The text of credentials or of a seed, for a login without a file; it is never shown.
+
+    Args:
+        name: The origin of the text, for errors.
+        text: The text.
+    """
+
+    __slots__ = ("name", "text")
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text
+
+    def __repr__(self) -> str:
+        return "<LoginText>"
 
 
 @safe_repr
@@ -34,28 +56,34 @@ class ConnectOptions:
 
     servers: tuple[str, ...] = field(default=(DEFAULT_SERVER,), repr=False)
     """Addresses, `nats://` or `tls://`; hidden in `repr`, as they may hold a password."""
-    creds: Path | None = None
-    """A `.creds` file: a user JWT and the seed of its nkey."""
-    nkey: Path | None = None
-    """A file with the seed `SU…` of a user nkey."""
-    user: str | None = None
+    creds: Path | LoginText | None = field(default=None, repr=False)
+    """A `.creds` file, or its text: a user JWT and the seed of its nkey."""
+    nkey: Path | LoginText | None = field(default=None, repr=False)
+    """A file, or its text, with the seed `SU…` of a user nkey."""
+    user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
-    tls_cert: Path | None = None
+    tls_cert: Path | None = field(default=None, repr=False)
     """A PEM file with the client's certificate chain, with `tls_key`."""
-    tls_key: Path | None = None
-    tls_ca: Path | None = None
+    tls_key: Path | None = field(default=None, repr=False)
+    tls_ca: Path | None = field(default=None, repr=False)
     """A PEM file with the certificate authorities to trust instead of the system's."""
     tls_first: bool = False
     """Start the TLS handshake before the server's INFO (its `handshake_first`)."""
     discover: bool = True
     """Whether to use the servers that a server announces: those of its cluster."""
-    inbox_prefix: str = "_INBOX"
-    name: str = "xkeymsg"
+    inbox_prefix: str = field(default="_INBOX", repr=False)
+    jetstream_domain: str | None = field(default=None, repr=False)
+    """The JetStream domain, if it is not the server's own."""
+    jetstream_api_prefix: str | None = field(default=None, repr=False)
+    """The subject prefix of JetStream's API, as imported from another account; instead of a
+    domain."""
+    name: str = field(default="xkeymsg", repr=False)
     """The name of this program in `nats server report connections`."""
     timeout: float = 5.0
     """How long the first connection, and each flush, may take, in seconds."""
 
+    @refusing
     def __post_init__(self) -> None:
         if not self.servers:
             raise ConfigurationError("servers is empty: give at least one address")
@@ -70,8 +98,20 @@ class ConnectOptions:
             raise ConfigurationError("tls_cert and tls_key require each other")
         if not is_written_subject(self.inbox_prefix):
             raise ConfigurationError("inbox_prefix must be a subject without wildcards")
+        self._check_jetstream()
         if not self.timeout > 0:
             raise ConfigurationError("timeout must be greater than 0 seconds")
+
+    def _check_jetstream(self) -> None:
+        domain, prefix = self.jetstream_domain, self.jetstream_api_prefix
+        if domain is not None and prefix is not None:
+            raise ConfigurationError(
+                "only one of jetstream_domain and jetstream_api_prefix is used"
+            )
+        if domain is not None and ("." in domain or not is_written_subject(domain)):
+            raise ConfigurationError("jetstream_domain must be one token of a subject")
+        if prefix is not None and not is_written_subject(prefix):
+            raise ConfigurationError("jetstream_api_prefix must be a subject without wildcards")
 
     @staticmethod
     def _check_server(server: str) -> None:
@@ -79,6 +119,9 @@ class ConnectOptions:
         try:
             parts = split_address(server)
             usable = parts.scheme in _SCHEMES and parts.hostname and parts.port != 0
+            host = parts.netloc.rpartition("@")[2]  # it is shown in errors
+            secret = host != host.lower() and may_be_secret(host)
+            usable = usable and not secret and not any(map(is_seed, host.split(".")))
         except ValueError:  # from urlsplit or `port`
             usable = False
         if not usable:
@@ -96,6 +139,13 @@ class ConnectOptions:
         """Server addresses for display, with credentials removed."""
         return ", ".join(map(_address, self.servers))
 
+    @property
+    def jetstream_api(self) -> str:
+        """The subject prefix of JetStream's API."""
+        if self.jetstream_domain is not None:
+            return f"$JS.{self.jetstream_domain}.API"
+        return (self.jetstream_api_prefix or _API).rstrip(".")
+
     def ssl_context(self) -> ssl.SSLContext | None:
         """Build the TLS context, or return None if TLS is not required.
 
@@ -106,6 +156,7 @@ class ConnectOptions:
             return None
         return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
 
+    @refusing
     def merged(self, over: Mapping[str, Any]) -> ConnectOptions:
         """Return a copy of these settings with some replaced, by name.
 

@@ -169,7 +169,10 @@ class StrictParser(Parser):
             case b"PONG":
                 await self.nc._process_pong()  # noqa: SLF001
             case b"-ERR":
-                text = rest[:_LONGEST_ERROR].decode("utf-8", "replace").strip().lower()
+                text = rest[:_LONGEST_ERROR].decode("utf-8", "replace").strip()
+                # nats-py expects lower case; a subject, which is quoted, keeps its own.
+                words, quote, subject = text.partition('"')
+                text = words.lower() + quote + subject
                 # It becomes the text of an error, which may be printed.
                 text = "".join(each if each.isprintable() else "?" for each in text)
                 await self.nc._process_err(text)  # noqa: SLF001

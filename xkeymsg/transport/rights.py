@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 __all__ = ("Refusal", "parse_refusal")
 
 _VIOLATION: Final = re.compile(
-    r'permissions violation for (publish|subscription) to "([^"]{1,256})"', re.IGNORECASE
+    r'permissions violation for (publish|subscription) to "([^"]{1,256})"'
 )
 
 
@@ -20,15 +20,14 @@ class Refusal(NamedTuple):
 
     what: Literal["publish", "subscription"]
     subject: str
-    """The subject, in lower case, as nats-py reports it."""
 
     def __str__(self) -> str:
         doing = "publishing" if self.what == "publish" else "listening"
         return f"the server does not permit {doing} on {self.subject}"
 
     def is_of(self, subject: str) -> bool:
-        """Return whether the refusal concerns this subject, ignoring case."""
-        return self.subject == subject.lower()
+        """Return whether the refusal concerns this subject."""
+        return self.subject == subject
 
 
 def parse_refusal(error: Exception) -> Refusal | None:
@@ -36,7 +35,4 @@ def parse_refusal(error: Exception) -> Refusal | None:
     match = _VIOLATION.search(str(error))
     if match is None:
         return None
-    what: Literal["publish", "subscription"] = (
-        "publish" if match[1].lower() == "publish" else "subscription"
-    )
-    return Refusal(what, match[2].lower())
+    return Refusal("publish" if match[1] == "publish" else "subscription", match[2])

@@ -6,10 +6,13 @@ import ssl
 from pathlib import Path
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.refusals import refusing
+from xkeymsg.text import path_text
 
 __all__ = ("tls_context",)
 
 
+@refusing
 def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
     """Return a TLS context, which always verifies the server.
 
@@ -21,9 +24,15 @@ def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSL
     Raises:
         ConfigurationError: If a file cannot be read or used.
     """
-    try:
-        for path in filter(None, (ca, cert, key)):
+    for path in filter(None, (ca, cert, key)):
+        try:
             path.open("rb").close()  # unlike an error of `ssl`, its error names the file
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigurationError(
+                f"cannot use a TLS file: {path_text(path)}: {reason}"
+            ) from None
+    try:
         context = ssl.create_default_context(cafile=ca)
         if cert is not None:
             # An empty password, so that an encrypted key is an error instead of a prompt.

@@ -23,6 +23,8 @@ class Wire:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
+    jetstream_api = "$JS.API"
+
     def new_inbox(self) -> str:
         return "_INBOX.x"
 

@@ -7,6 +7,7 @@ import time
 from typing import Final
 
 from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics
+from xkeymsg.text import may_be_secret
 
 __all__ = ("check_daemon",)
 
@@ -24,7 +25,8 @@ def check_daemon(where: str, timeout: float) -> list[CheckResult]:
     try:
         page = _fetch(where, time.monotonic() + timeout)
     except (OSError, ValueError) as error:  # ValueError: invalid address or response
-        said = f"{where}: {getattr(error, 'strerror', None) or str(error)}"
+        shown = "the address" if may_be_secret(where) else where
+        said = f"{shown}: {getattr(error, 'strerror', None) or str(error)}"
         return [CheckResult("metrics", "fail", said, "give the observe.listen of a running daemon")]
     return judge_metrics(page)
 

@@ -28,7 +28,7 @@ from xkeymsg.cli.doctor.findings import (
     table_of,
 )
 from xkeymsg.cli.doctor.probe import Probe, open_probe
-from xkeymsg.errors import DeliveryError, XKeyMsgError
+from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
 from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("check_server",)
@@ -89,9 +89,11 @@ async def check_server(
             ]
             return [found for check in checks for found in await server.make(*check)]
     except XKeyMsgError as error:
-        said, _, remedy = str(error).rpartition("; ")
+        said, remedy = str(error), _SETTINGS
+        if isinstance(error, ConnectionFailedError) and error.check:
+            said, remedy = error.reason, error.check
         return [
-            CheckResult("connection", "fail", said or remedy, remedy if said else _SETTINGS),
+            CheckResult("connection", "fail", said, remedy),
             CheckResult("server", "skip", "not checked without a connection"),
         ]
 
@@ -134,6 +136,9 @@ class _Server:
     async def tls(self) -> list[CheckResult]:
         tls = self._client.ssl_object
         if tls is None:
+            if self._client.offers_tls:
+                said = "not in use, although the server offers it"
+                return [CheckResult("tls", "warn", said, "use tls://, and --tlsca if necessary")]
             if self._probe.is_local():
                 return [CheckResult("tls", "ok", "not in use, on this machine")]
             said = "not in use: subjects, senders, receivers and passwords are visible to others"
@@ -219,7 +224,7 @@ class _Server:
 
     async def account(self, *, demanded: bool) -> list[CheckResult]:
         try:
-            answer = await self._probe.ask("$JS.API.INFO")
+            answer = await self._probe.ask(f"{self._options.jetstream_api}.INFO")
         except DeliveryError as error:
             self._has_streams = False
             level: Level = "fail" if demanded else "warn"
@@ -233,7 +238,7 @@ class _Server:
             remedy = "see jetstream" if demanded else ""
             return [CheckResult(name, "fail" if demanded else "skip", "no JetStream", remedy)]
         try:
-            answer = await self._probe.ask(f"$JS.API.STREAM.INFO.{name}")
+            answer = await self._probe.ask(f"{self._options.jetstream_api}.STREAM.INFO.{name}")
         except DeliveryError as error:
             level: Level = "fail" if demanded else "warn"
             return [CheckResult(name, level, f"cannot be inspected: {error}", "allow $JS.API.>")]
@@ -242,7 +247,9 @@ class _Server:
     async def durable(self, stream: str, name: str) -> list[CheckResult]:
         shown = f"{stream}/{name}"
         try:
-            answer = await self._probe.ask(f"$JS.API.CONSUMER.INFO.{stream}.{name}")
+            answer = await self._probe.ask(
+                f"{self._options.jetstream_api}.CONSUMER.INFO.{stream}.{name}"
+            )
         except DeliveryError as error:
             said = f"{shown}: cannot be inspected: {error}"
             return [CheckResult("durable", "fail", said, "allow $JS.API.>")]

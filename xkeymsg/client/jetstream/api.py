@@ -151,14 +151,13 @@ class API:
 
     Args:
         link: The connection.
-        domain: The JetStream domain, if it is not the server's own.
         timeout: Timeout of a reply, in seconds.
     """
 
-    def __init__(self, link: Link, *, domain: str | None = None, timeout: float = 5.0) -> None:
+    def __init__(self, link: Link, *, timeout: float = 5.0) -> None:
         self.link = link
         self.timeout = timeout
-        self.prefix = "$JS.API" if domain is None else f"$JS.{check_name('domain', domain)}.API"
+        self.prefix = link.jetstream_api
 
     async def request(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Send a request, and return the parsed reply.

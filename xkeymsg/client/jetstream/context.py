@@ -52,14 +52,11 @@ class JetStream:
     Args:
         link: The connection.
         core: The client's keys and trust.
-        domain: The JetStream domain, if it is not the server's own.
         in_flight: Limit of unacknowledged messages.
     """
 
-    def __init__(
-        self, link: Link, core: Core, *, domain: str | None = None, in_flight: int = 256
-    ) -> None:
-        self.api = API(link, domain=domain)
+    def __init__(self, link: Link, core: Core, *, in_flight: int = 256) -> None:
+        self.api = API(link)
         """The client of JetStream's API."""
         self._core = core
         self._publisher = StreamPublisher(self.api, in_flight=in_flight)

@@ -28,12 +28,11 @@ from xkeymsg.files import decode_file, read_file
 from xkeymsg.nearest import did_you_mean
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES
-from xkeymsg.text import parse_toml
+from xkeymsg.text import may_be_secret, parse_toml
 
 __all__ = ("load_config",)
 
 _SECRET: Final = ("password", "token", "secret")
-_SEED: Final = re.compile(r"S[A-Z2-7]{30}")
 _LONGEST: Final = 80
 _EXPECTED: Final = {
     "bool_type": "true or false",
@@ -236,7 +235,7 @@ def _line(path: Path, problem: _Problem, values: Any, variables: Mapping[Locatio
 def _readable(name: str) -> str:
     return (
         name
-        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and not _SEED.search(name)
+        if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name) and not may_be_secret(name)
         else (f"a name of {len(name)} characters")
     )
 
@@ -247,6 +246,7 @@ def _shown(value: object) -> str:
         text = json.dumps(value, default=str)
     except RecursionError:
         return "(nested, not shown)"
-    if len(text) > _LONGEST or _SEED.search(text) or "@" in text:
+    secret = "@" in text or any(map(may_be_secret, re.split(r'[\s",]+', text)))
+    if len(text) > _LONGEST or secret:
         return f"({type(value).__name__} of {len(text)} characters, not shown)"
     return text

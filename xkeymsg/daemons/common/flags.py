@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import click
 from click.core import ParameterSource
 
-from xkeymsg.daemons.common.parameters import DURATION
+from xkeymsg.daemons.common.parameters import DURATION, LOGIN
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKeyPair
@@ -55,15 +55,15 @@ _FLAGS = (
         "--creds",
         envvar="NATS_CREDS",
         show_envvar=True,
-        type=_FILE,
-        help="A .creds file to log in with.",
+        type=LOGIN,
+        help="A .creds file to log in with; also env://NAME or data:;base64,…",
     ),
     click.option(
         "--nkey",
         envvar="NATS_NKEY",
         show_envvar=True,
-        type=_FILE,
-        help="A user nkey's seed to log in with.",
+        type=LOGIN,
+        help="A file with a user's seed SU… to log in with; also env:// or data:.",
     ),
     click.option(
         "--user",
@@ -105,6 +105,13 @@ _FLAGS = (
     ),
     click.option(
         "--tlsfirst", "tls_first", is_flag=True, help="Start TLS before the server's greeting."
+    ),
+    click.option("--js-domain", "jetstream_domain", metavar="NAME", help="A JetStream domain."),
+    click.option(
+        "--js-api-prefix",
+        "jetstream_api_prefix",
+        metavar="SUBJECT",
+        help="The subject prefix of an imported JetStream API.",
     ),
     click.option(
         "--timeout",

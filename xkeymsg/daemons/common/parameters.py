@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 import types
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import click
 
-from xkeymsg.errors import KeyFormatError
+from xkeymsg.errors import KeyFormatError, XKeyMsgError
 from xkeymsg.keys import XKey
+from xkeymsg.transport.credentials import resolve_login
+from xkeymsg.transport.options import LoginText
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 
-__all__ = ("DURATION", "SENDER", "SIZE", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
+__all__ = ("DURATION", "LOGIN", "SENDER", "SIZE", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
 
 
 class _Duration(click.ParamType[float]):
@@ -45,6 +49,23 @@ class _Size(click.ParamType[int]):
         if match is None or int(match[1]) == 0:
             self.fail(f"{value!r} is not a size like 64MiB", param, ctx)
         return int(match[1]) * self._UNITS[match[2]]
+
+
+class _Login(click.ParamType[Path | LoginText]):
+    """Credentials as in the nats CLI: a file, `env://VARIABLE` or `data:;base64,…`."""
+
+    name = "file"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | LoginText:
+        try:
+            return resolve_login("it" if param is None else f"--{param.name}", str(value))
+        except XKeyMsgError as error:
+            self.fail(str(error), param, ctx)
+
+
+LOGIN = _Login()
 
 
 class _XKey(click.ParamType[XKey]):

@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
+from xkeymsg.daemons.common.sections import NatsSection
+
 __all__ = ("Needs", "Permissions")
 
 _NOTHING: Final = ">"
@@ -65,16 +67,15 @@ class Needs:
     """Collects the permissions of a connection, which always subscribes to its inbox.
 
     Args:
-        connection: The section of the configuration.
-        inbox_prefix: The prefix of reply subjects.
-        api: The prefix of JetStream's API.
+        connection: The name of the section.
+        section: The section of the configuration.
     """
 
-    def __init__(self, connection: str, inbox_prefix: str, *, api: str = "$JS.API") -> None:
+    def __init__(self, connection: str, section: NatsSection) -> None:
         self._connection = connection
-        self._api = api
+        self._api = section.options("").jetstream_api
         self._publish: dict[str, None] = {}
-        self._subscribe: dict[str, None] = {f"{inbox_prefix}.>": None}
+        self._subscribe: dict[str, None] = {f"{section.inbox_prefix}.>": None}
         self._optional: dict[str, str] = {}
         self._responses = False
 

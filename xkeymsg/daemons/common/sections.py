@@ -98,7 +98,9 @@ class TrustSection(Section):
 class NatsSection(Section):
     """The NATS servers and the login; at most one login method."""
 
-    servers: Annotated[tuple[Text, ...], Field(min_length=1)] = ("nats://127.0.0.1:4222",)
+    servers: Annotated[tuple[Text, ...], Field(min_length=1, repr=False)] = (
+        "nats://127.0.0.1:4222",
+    )
     """Addresses, `nats://` or `tls://`."""
     creds: FilePath | None = None
     """A `.creds` file to log in with; read again for each connection."""
@@ -120,6 +122,10 @@ class NatsSection(Section):
     """Start TLS before the server's greeting (its `handshake_first`)."""
     inbox_prefix: Subject = "_INBOX"
     """The prefix of reply subjects."""
+    jetstream_domain: Text | None = None
+    """The JetStream domain, if it is not the server's own."""
+    jetstream_api_prefix: Subject | None = None
+    """The subject prefix of an imported JetStream API, instead of a domain."""
     timeout: Seconds = 5.0
     """Timeout of the first connection, and of each reply from the server, in seconds."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Final
 import click
 
 from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, XKeyMsgError
+from xkeymsg.text import may_be_secret, path_text
 
 __all__ = (
     "EXIT_CODES",
@@ -120,6 +122,8 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     try:
         result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
     except click.ClickException as error:
+        for name in {"message", "ui_filename"} & vars(error).keys():
+            setattr(error, name, _without_secrets(getattr(error, name)))
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -127,6 +131,12 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     except (XKeyMsgError, OSError) as error:
         return _fail(program, error)
     return result if isinstance(result, int) else 0  # --help, or the command, returned an int
+
+
+def _without_secrets(text: str) -> str:
+    """Return a text that quotes the command line, without words that could be secrets."""
+    words = re.split(r"(\s+|[^\w:/@.+=-]+)", text)
+    return "".join("…" if may_be_secret(word.strip()) else word for word in words)
 
 
 def _called(program: str) -> str:
@@ -146,6 +156,6 @@ def _fail(program: str, error: XKeyMsgError | OSError) -> int:
         # The reader of stdout is gone; keep the interpreter from flushing to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    where = f"{error.filename}: " if error.filename else ""
+    where = f"{path_text(error.filename)}: " if isinstance(error.filename, str) else ""
     say(program, f"{where}{error.strerror or error}")
     return EXIT_FAILED

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from xkeymsg import nkey
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields.policy import Policy
+from xkeymsg.text import path_text
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 from xkeymsg.trust.peers import Peers
@@ -36,12 +37,12 @@ __all__ = (
 
 
 def _path(value: Any, info: ValidationInfo) -> Any:
-    if not isinstance(value, str) or not value or "\0" in value:
+    if not isinstance(value, str) or not value:
         raise ValueError("expected a file name")
-    if nkey.is_seed(value):
-        raise ValueError("expected a file name, not a secret seed")
     if nkey.is_public(value):
         raise ValueError("expected a file name, not a public key")
+    if nkey.is_seed(value) or not value.isprintable():
+        raise ValueError("expected a file name, not a secret: write the secret to a file")
     return (info.context or {}).get("folder", Path()) / value
 
 
@@ -57,7 +58,9 @@ def _is_folder(path: Path) -> Path:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise ValueError(f"{path}: {error.strerror}; expected an existing folder") from None
+        raise ValueError(
+            f"{path_text(path)}: {error.strerror}; expected an existing folder"
+        ) from None
     if not stat.S_ISDIR(mode):
         raise ValueError(f"{path}: expected a folder")
     if not os.access(path, os.W_OK | os.X_OK):

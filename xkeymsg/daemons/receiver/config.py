@@ -37,6 +37,7 @@ from xkeymsg.daemons.receiver.sinks.token import read_token
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nearest import did_you_mean
 from xkeymsg.shown import listed
+from xkeymsg.text import may_be_secret
 from xkeymsg.transport.subjects import is_written_subject
 from xkeymsg.transport.tls import tls_context
 
@@ -315,10 +316,11 @@ def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str
         if isinstance(sink, str):
             used.add(sink)
             if sink not in sinks:
-                near = did_you_mean(sink, sinks) or f"; expected one of {listed([*sinks])}"
+                known = [name for name in sinks if not may_be_secret(name)]
+                near = did_you_mean(sink, known) or f"; expected one of {listed(known)}"
                 yield ("route", number, "sink"), f"unknown sink{near}"
     for name in sorted(sinks.keys() - used):
-        yield "sinks", f"no route uses {name!r}"
+        yield ("sinks", name), "no route uses this sink"
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig:

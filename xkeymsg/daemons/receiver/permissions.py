@@ -10,7 +10,7 @@ __all__ = ("permissions_of",)
 
 def permissions_of(config: ReceiverConfig) -> list[Permissions]:
     """Return the permissions of each connection."""
-    needs = Needs("nats", config.nats.inbox_prefix)
+    needs = Needs("nats", config.nats)
     for route in config.route:
         if route.subject is not None:
             needs.listens(route.subject, route.queue)
@@ -31,7 +31,7 @@ def permissions_of(config: ReceiverConfig) -> list[Permissions]:
 
 
 def _of_sink(name: str, sink: NATSSink) -> Permissions:
-    needs = Needs(f"sinks.{name}", sink.inbox_prefix)
+    needs = Needs(f"sinks.{name}", sink)
     fixed, has_more, _ = sink.subject.partition("{subject}")
     # The sealed subject may have any number of tokens, also if a token only contains it.
     subject = f"{fixed.rpartition('.')[0]}.>".removeprefix(".") if has_more else fixed

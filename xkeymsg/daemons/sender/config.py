@@ -36,6 +36,7 @@ from xkeymsg.daemons.common.values import (
 )
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.text import path_text
 from xkeymsg.transport.subjects import overlap
 
 __all__ = (
@@ -56,7 +57,9 @@ _RESERVED: Final = "xkm-"
 
 def _readable(path: Path) -> Path:
     if not path.is_file() or not os.access(path, os.R_OK):
-        raise ValueError(f"{path}: expected a readable regular file; use stdin for a pipe")
+        raise ValueError(
+            f"{path_text(path)}: expected a readable regular file; use stdin for a pipe"
+        )
     return path
 
 
@@ -298,5 +301,6 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> SenderConfig:
     Raises:
         ConfigurationError: If it is invalid; the error has one line per fault.
     """
-    given = os.environ if environ is None else environ
-    return load_config(SenderConfig, path, prefix=PREFIX, environ=given)
+    if environ is None:
+        return load_config(SenderConfig, path, prefix=PREFIX)
+    return load_config(SenderConfig, path, prefix=PREFIX, environ=environ)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from xkeymsg.daemons.common.permissions import Needs, Permissions
+from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.daemons.sender.config import SenderConfig
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 
@@ -16,7 +17,7 @@ _WINDOW: Final = "warns of a short duplicate_window"
 
 def permissions_of(config: SenderConfig) -> list[Permissions]:
     """Return the permissions of each connection."""
-    needs = Needs("nats", config.nats.inbox_prefix)
+    needs = Needs("nats", config.nats)
     for route in config.route:
         subject = SubjectMap(route.pattern, route.to).pattern
         if route.output == "core":
@@ -30,12 +31,12 @@ def permissions_of(config: SenderConfig) -> list[Permissions]:
         needs.serves(config.name)
     found = [needs.permissions()]
     if config.source is not None:
-        found.append(_of_source(config, config.source.inbox_prefix))
+        found.append(_of_source(config, config.source))
     return found
 
 
-def _of_source(config: SenderConfig, inbox_prefix: str) -> Permissions:
-    needs = Needs("source", inbox_prefix)
+def _of_source(config: SenderConfig, source: NatsSection) -> Permissions:
+    needs = Needs("source", source)
     for route in config.route:
         if route.stream is not None and route.durable is not None:
             needs.consumes(route.stream, route.durable, create=route.create_durable)

@@ -11,7 +11,7 @@ from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import is_public, is_seed
 from xkeymsg.refusals import refusing
-from xkeymsg.text import without_mark
+from xkeymsg.text import path_text, without_mark
 
 __all__ = ("read_seed", "write_seed")
 
@@ -44,11 +44,12 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(_MAX_FILE + 1)
     except OSError as error:
-        raise KeyStoreError(f"cannot read {path}: {error.strerror}") from error
+        raise KeyStoreError(f"cannot read {path_text(path)}: {error.strerror}") from error
     refused = 0o037 if group_may_read else 0o077
     if stat.S_ISREG(mode) and mode & refused and not is_public(_text(content).strip()):
         mode = stat.S_IMODE(mode)
-        raise KeyStoreError(f"{path} has mode {mode:04o}: others can read it; chmod 600 it")
+        where = path_text(path)
+        raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; chmod 600 it")
     return _parse(content, str(path))
 
 
@@ -93,7 +94,7 @@ def write_seed(path: str | Path, pair: XKeyPair) -> None:
     except FileExistsError as error:
         raise KeyStoreError(f"{path} already exists; keys are never overwritten") from error
     except OSError as error:
-        raise KeyStoreError(f"cannot write {path}: {error.strerror}") from error
+        raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(f"# public key: {pair.public}\n{pair.seed()}\n")
@@ -101,4 +102,4 @@ def write_seed(path: str | Path, pair: XKeyPair) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise KeyStoreError(f"cannot write {path}: {error.strerror}") from error
+        raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.text import without_mark
+from xkeymsg.text import path_text, without_mark
 
 __all__ = ("read_token",)
 
@@ -22,7 +22,7 @@ def read_token(path: Path) -> str:
             raise ConfigurationError(f"{path}: others can read it; chmod 600 it")
         text = without_mark(path.read_bytes()[:8192]).decode("ascii", "replace").strip()
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+        raise ConfigurationError(f"cannot read {path_text(path)}: {error.strerror}") from None
     if not text or not text.isascii() or not text.isprintable() or " " in text:
         raise ConfigurationError(f"{path}: expected one token of printable ASCII")
     return text

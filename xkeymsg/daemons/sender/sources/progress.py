@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from xkeymsg.daemons.sender.message_ids import Names
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.text import path_text
 
 __all__ = ("Mark", "Progress")
 
@@ -98,7 +99,7 @@ def _load(path: Path) -> dict[str, dict[str, Any]]:
         with path.open("rb") as file:
             content = json.loads(file.read(_LARGEST))
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read {path_text(path)}: {error.strerror}") from error
     except (ValueError, RecursionError):
         content = None
     files = content.get("files") if isinstance(content, dict) else None
