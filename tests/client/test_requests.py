@@ -507,7 +507,10 @@ async def test_a_request_with_a_foreign_subject_on_the_wire_is_refused(
         wire = await mallory.subscribe("*.*")
         await bob.flush()
         await mallory.confirm()
-        sealed = {"xkm_reply_key": str(XKeyPair.generate().public), "xkm_reply_to": "_INBOX.x"}
+        sealed: dict[str, Any] = {
+            "xkm_reply_key": str(XKeyPair.generate().public),
+            "xkm_reply_to": "_INBOX.x",
+        }
         await send_request(mallory, wire_reply="orders.new", **sealed)
         await until(lambda: told)
         assert told.codes == ["subject_mismatch"]
