@@ -113,7 +113,7 @@ class Lifecycle:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - one must not stop the others
-            self.log.error("unexpected", error=reason(error))  # noqa: TRY400 - no traceback
+            self.log.often("error", "unexpected", "error", error=reason(error))
 
 
 def run(
@@ -142,7 +142,7 @@ async def _run(work: Callable[[Lifecycle], Coroutine[Any, Any, None]], life: Lif
         finally:
             ticking.cancel()
             stopping.cancel()
-            life.log.flush()
+            life.log.flush(at_once=True)
 
 
 async def _end(working: asyncio.Task[None], life: Lifecycle) -> int:

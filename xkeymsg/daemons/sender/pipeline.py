@@ -37,8 +37,13 @@ class Pipeline:
         self.report.sealed(perf_counter() - begun)
         return sealed
 
-    async def send_once(self, sealed: Sealed, name: str | None = None) -> None:
+    async def send_once(self, sealed: Sealed, name: str | None = None, **where: object) -> None:
         """Send a message, and count it.
+
+        Args:
+            sealed: The message.
+            name: Its id, as for `Output.send`.
+            **where: Its place, for the log.
 
         Raises:
             XKeyMsgError: As `Output.send`.
@@ -48,17 +53,17 @@ class Pipeline:
         try:
             await self._output.send(sealed, name)
         except XKeyMsgError as error:
-            self.report.not_delivered(error)
+            self.report.not_delivered(error, **where)
             raise
         except Exception as error:  # noqa: BLE001 - counts as a failed delivery
             fault = DeliveryError(reason(error))
-            self.report.not_delivered(fault)
+            self.report.not_delivered(fault, **where)
             raise fault from None
         finally:
             self.report.metrics.in_flight.dec()
         self.report.delivered(perf_counter() - begun)
 
-    async def send(self, sealed: Sealed, name: str | None = None) -> None:
+    async def send(self, sealed: Sealed, name: str | None = None, **where: object) -> None:
         """Send a message; retry the same bytes, up to `attempts` in total.
 
         Raises:
@@ -66,12 +71,12 @@ class Pipeline:
         """
         for attempt in range(1, self.route.attempts):
             try:
-                await self.send_once(sealed, name)
+                await self.send_once(sealed, name, **where)
             except DeliveryError:
                 await asyncio.sleep(self.pause(attempt))
             else:
                 return
-        await self.send_once(sealed, name)
+        await self.send_once(sealed, name, **where)
 
     def pause(self, attempt: int) -> float:
         """Return the pause after an attempt, in seconds."""

@@ -55,7 +55,7 @@ Pairs = Sequence[tuple[str, str]]
 class Sealed:
     """A message that may leave; only `RouteSealer` makes one."""
 
-    __slots__ = ("block", "envelope", "name", "subject")
+    __slots__ = ("block", "envelope", "name", "sent", "subject")
 
     def __init__(
         self, maker: object, subject: str, envelope: bytes, block: bytes, name: str
@@ -69,6 +69,8 @@ class Sealed:
         """Its header block: the sender's public key, a hint."""
         self.name = name
         """Its id for deduplication by a stream."""
+        self.sent = False
+        """Whether an attempt was made to send it, which may have succeeded."""
 
     def __repr__(self) -> str:
         return f"<Sealed for {self.subject}: {len(self.envelope)} bytes>"
