@@ -140,7 +140,7 @@ def test_lines_of_libraries_are_limited_by_their_place_in_the_code(
     for number in range(2000):
         now = number / 1000
         ours.warning("replay in %s at %d", "ORDERS", number)
-        other.error(f"text number {number}")  # noqa: G004 - a library may
+        other.error(f"text number {number}")
     Log("receiver").flush(at_once=True)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6

@@ -54,7 +54,7 @@ class _Inbound(NamedTuple):
     raw: Raw
     where: StreamPosition
 
-    def place(self) -> dict[str, object]:
+    def place(self) -> dict[str, Any]:
         """Return its place, for the log."""
         return {"sequence": self.where.sequence, "subject": self.raw.subject_text}
 
