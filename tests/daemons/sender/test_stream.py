@@ -308,6 +308,25 @@ async def test_a_durable_that_gives_up_by_itself_is_refused(stage: Stage) -> Non
         assert any("set it to -1" in line for line in alice.output("err"))
 
 
+async def test_a_header_that_cannot_be_sealed_is_told_once_and_its_message_sent(
+    stage: Stage,
+) -> None:
+    async with stage.link() as outside, stage.link(stage.inside) as inside:
+        await make_stream(outside, "OUT", "sealed.>")
+        source = await make_durable(inside)
+        block = b"NATS/1.0\r\nPlace: K\xf6ln\r\n\r\n"
+        await inside.request("ehr.new", b"x", headers=block, timeout=DEADLINE)
+        with stage.start(ROUTE) as alice:
+            where = ready(alice)
+            await settled(source)
+            assert metric(where, 'xkeymsg_headers_left_out_total{route="ehr"}') == 1
+            line = alice.wait_for("headers left out", "err")
+            assert "first=Place sequence=1 subject=ehr.new" in line
+            alice.process.send_signal(signal.SIGTERM)
+            assert alice.wait() == 0
+        assert opened([each.data for each in await stored(outside, "OUT")]) == [b"x"]
+
+
 async def test_a_message_that_the_target_never_takes_is_named_and_holds_up_no_other(
     stage: Stage,
 ) -> None:

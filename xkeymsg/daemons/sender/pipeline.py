@@ -9,7 +9,7 @@ from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.outputs import Output
 from xkeymsg.daemons.sender.reports import SenderReporter
-from xkeymsg.daemons.sender.route_sealer import Pairs, RouteSealer, Sealed
+from xkeymsg.daemons.sender.route_sealer import RouteSealer, Sealed
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 
 __all__ = ("Pipeline",)
@@ -26,7 +26,7 @@ class Pipeline:
         self._sealing = sealing
         self._output = output
 
-    async def seal(self, data: bytes, subject: str = "", headers: Pairs = ()) -> Sealed:
+    async def seal(self, data: bytes, subject: str = "", headers: bytes = b"") -> Sealed:
         """Seal a message.
 
         Raises:
@@ -61,6 +61,8 @@ class Pipeline:
             raise fault from None
         finally:
             self.report.metrics.in_flight.dec()
+        if sealed.left_out:
+            self.report.left_out(sealed.left_out, **where)
         self.report.delivered(perf_counter() - begun)
 
     async def send(self, sealed: Sealed, name: str | None = None, **where: object) -> None:

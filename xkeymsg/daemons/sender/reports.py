@@ -6,7 +6,7 @@ rule matches; nothing else of its content.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.common.metrics import RouteMetrics
@@ -40,6 +40,15 @@ class SenderReporter(Reporter):
                 "digits of numbers change", route=self.route, first=first(),
                 advice='numbers = "exact" keeps them',
             )  # fmt: skip
+
+    def left_out(self, names: Sequence[str], **where: object) -> None:
+        """Report headers of a delivered message that could not be sealed with it."""
+        self.metrics.headers_left_out.inc(len(names))
+        self.log.often(
+            "warning", "headers left out", "route",
+            route=self.route, headers=len(names), first=names[0], **where,
+            why="not valid text, a reserved name, or more than an envelope takes",
+        )  # fmt: skip
 
     def refused(self, error: BaseException, *, often: bool = True, **where: object) -> None:
         """Report a message that could not be sealed.

@@ -32,7 +32,6 @@ from xkeymsg.errors import (
     PayloadTooLargeError,
     XKeyMsgError,
 )
-from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw
 
@@ -259,7 +258,7 @@ class StreamSource:
     async def _seal(self, inbound: _Inbound) -> Sealed:
         raw = inbound.raw
         try:
-            return await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+            return await self._pipeline.seal(raw.data, raw.subject_text, raw.headers)
         except Exception as error:
             if is_of_setup(error):
                 raise

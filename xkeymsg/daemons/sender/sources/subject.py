@@ -7,7 +7,6 @@ import asyncio
 from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.route_sealer import Sealed
 from xkeymsg.errors import PayloadTooLargeError, XKeyMsgError
-from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw, RawSubscription
 
@@ -64,7 +63,7 @@ class SubjectSource:
     async def _take(self, raw: Raw) -> None:
         self._report.metrics.received.inc()
         try:
-            sealed = await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+            sealed = await self._pipeline.seal(raw.data, raw.subject_text, raw.headers)
         except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._room.release()
             self._report.refused(error, subject=raw.subject_text)
