@@ -162,7 +162,7 @@ def serving(
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
-    """Identify a file; None if there is none."""
+    """Return the device and inode of a file; None if it does not exist."""
     try:
         status = path.lstat()
     except OSError:

@@ -27,6 +27,7 @@ from typing import Any, Final, Literal
 
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.errors import XKeyMsgError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Level", "Log", "reason", "report_to", "set_up")
 
@@ -161,6 +162,7 @@ class Log:
         self._logger.log(_LEVELS[level], event, extra={"fields": fields})
 
 
+@safe_repr
 class _Limited(logging.StreamHandler[Any]):
     """Handler that limits the lines of libraries: each place in their code is a kind."""
 
