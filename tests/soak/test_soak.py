@@ -37,12 +37,12 @@ async def run(scenario: Scenario, plan: Plan) -> Ledger:
 
 async def test_nothing_is_lost_and_nothing_forged() -> None:
     """All at once: it is waiting that takes its time."""
-    kills, sender, late, left, full, slow, frozen, (tampered, growth) = await asyncio.gather(
+    kills, (sender, late), (full, left), slow, frozen, (tampered, growth) = await asyncio.gather(
         run(scenarios.kills, scenarios.SHORT),
-        run(scenarios.kills_daemons, _PLAN),
-        run(scenarios.late_acknowledgements, _FULL),
-        run(scenarios.left_behind, _FULL),
-        run(scenarios.full_disk, _FULL),
+        asyncio.gather(
+            run(scenarios.kills_daemons, _PLAN), run(scenarios.late_acknowledgements, _FULL)
+        ),
+        asyncio.gather(run(scenarios.full_disk, _FULL), run(scenarios.left_behind, _FULL)),
         run(scenarios.slow_sink, _SLOW),
         run(scenarios.frozen_server, _FROZEN),
         asyncio.gather(run(scenarios.kills, _SABOTAGED), memory(5, rate=200)),
