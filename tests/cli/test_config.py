@@ -96,7 +96,7 @@ def test_existing_files_are_used_and_never_changed(folder: Path, daemon: str) ->
     assert {path: path.read_bytes() for path in before} == before
     code, output, said = init(daemon, "-o", "new.toml")
     assert (code, output) == (1, "")
-    assert "new.toml already exists; configurations are never overwritten" in said
+    assert "new.toml already exists; give another file" in said
 
 
 def test_what_cannot_be_used_or_written_is_an_error_and_leaves_no_configuration(

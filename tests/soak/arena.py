@@ -194,12 +194,17 @@ class Arena:
         self.feeder.start(self.folder / "sender.log")
         return self.feeder
 
-    def start_sender(self, source: str) -> Daemon:
-        """Start a sender daemon, which seals what is in a stream of another server."""
+    def start_sender(self, source: str, *outside: str) -> Daemon:
+        """Start a sender daemon, which seals what is in a stream of another server.
+
+        Args:
+            source: The address of that server.
+            outside: The addresses to publish to, if not those of our servers.
+        """
         bob = (self.folder / "bob.public").read_text()
         (self.folder / "readers.toml").write_text(f'[peers.bob]\nxkey = "{bob}"\n')
         path = self.folder / "sender.toml"
-        urls = json.dumps([server.url for server in self.servers])
+        urls = json.dumps(outside or [server.url for server in self.servers])
         text = SENDER.format(
             servers=urls, source=json.dumps([source]), timeout=float(self.plan.timeout)
         )

@@ -7,17 +7,16 @@ import contextlib
 import json
 import resource
 import socket
-import tempfile
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from tests.daemons.sender.proxy import way_to
 from tests.running import DEADLINE
-from tests.soak.arena import Arena, Plan, arena, messages
+from tests.soak.arena import Arena, Plan, messages
 from tests.soak.daemons import Daemon
-from tests.soak.feeder import ENOUGH
+from tests.soak.flow import end, stage, through
 from tests.soak.ledger import Ledger
 from tests.soak.places import Places
 from tests.soak.sinks import Lines, check, read_files
@@ -36,57 +35,6 @@ server_name: n{number}
 jetstream {{ store_dir: "{{dir}}/js" }}
 cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
 """
-
-
-@contextlib.asynccontextmanager
-async def _stage(
-    scenario: str, plan: Plan, seed: int, servers: list[NATSServer] | None = None
-) -> AsyncIterator[tuple[Arena, Ledger]]:
-    ledger, begun = Ledger(scenario, seed), time.monotonic()
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
-        if servers is None:
-            servers = [stack.enter_context(NATSServer(jetstream=True))]
-        async with arena(plan, ledger, folder, servers) as made:
-            await made.make_stream()
-            yield made, ledger
-    ledger.seconds = time.monotonic() - begun
-
-
-async def _through(
-    made: Arena, faults: Callable[[], Coroutine[Any, Any, None]] | None = None
-) -> None:
-    """Let everything flow, with strangers and faults, until it is all done with."""
-    made.start_feeder()
-    strangers = asyncio.create_task(made.hostile.run(made.plan.hostile))
-    troubles = asyncio.create_task(faults()) if faults is not None else None
-    try:
-        async with asyncio.timeout(made.plan.deadline):
-            while troubles and not troubles.done() and not made.enough:  # noqa: ASYNC110 - a count
-                await asyncio.sleep(0.02)
-            (made.folder / ENOUGH).touch()
-            await made.finished(most=made.plan.few)
-            for task in (strangers, troubles):
-                if task is not None:
-                    await _end(task)
-            await made.finished()
-    except TimeoutError:
-        made.ledger.problems.append("it did not come to an end in time")
-    finally:
-        for task in (strangers, troubles):
-            if task is not None:
-                await _end(task)
-    if troubles is not None and not made.ledger.faults:
-        made.ledger.problems.append("nothing happened to it")
-    await made.settle()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """End a task at a point where nothing is half done, and raise what it raised."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
 
 
 # --- processes that die ---------------------------------------------------------------------------
@@ -136,12 +84,15 @@ async def _start(server: NATSServer) -> None:
 
 async def kills(plan: Plan, seed: int) -> Ledger:
     """Server, senders and receivers are killed; the sink keeps a message once, by its id."""
-    async with _stage("kills, into files", plan, seed) as (made, ledger):
+    async with stage("kills, into files", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
-        await _through(made, lambda: _kills(made))
+        await through(made, lambda: _kills(made))
         read_files(ledger, made.out, plan.size)
     return ledger
 
+
+_HELD_FOR: Final = 11.0
+"""Seconds; a sender daemon waits for ten."""
 
 HELD: Final = 256
 """How many messages a receiver has in its hands at most: it goes on to deliver them while its
@@ -150,7 +101,7 @@ server is dead, cannot acknowledge any, and is given all of them again."""
 
 async def kills_lines(plan: Plan, seed: int) -> Ledger:
     """The same into lines, where what was under way at a kill may be twice, and nothing else."""
-    async with _stage("kills, into lines", plan, seed) as (made, ledger):
+    async with stage("kills, into lines", plan, seed) as (made, ledger):
         ledger.once = False
         lines = Lines(window=HELD)
         made.start_receivers(LINES)
@@ -164,7 +115,7 @@ async def kills_lines(plan: Plan, seed: int) -> Ledger:
             elif victim in made.receivers:
                 lines.mark(victim.outputs[-1:])
 
-        await _through(made, lambda: _kills(made, mark))
+        await through(made, lambda: _kills(made, mark))
         lines.read(ledger, paths(), plan.size)
     return ledger
 
@@ -173,7 +124,7 @@ async def kills_nats(plan: Plan, seed: int) -> Ledger:
     """The same into a stream of another server, which is killed too; it keeps a message once."""
     with NATSServer(jetstream=True) as local:
         async with (
-            _stage("kills, into a stream", plan, seed) as (made, ledger),
+            stage("kills, into a stream", plan, seed) as (made, ledger),
             open_link(ConnectOptions(servers=(local.url,))) as link,
         ):
             api = API(link, timeout=DEADLINE)
@@ -184,10 +135,66 @@ async def kills_nats(plan: Plan, seed: int) -> Ledger:
                 f'kind = "nats"\nservers = ["{local.url}"]\njetstream = true\n'
                 'subject = "out.{subject}"'
             )
-            await _through(made, lambda: _kills(made, extra=("the sink's server", local)))
+            await through(made, lambda: _kills(made, extra=("the sink's server", local)))
             async for stored in messages(api, "OUT", "out.>"):
                 check(ledger, json.loads(stored.data), plan.size)
     return ledger
+
+
+@contextlib.asynccontextmanager
+async def _sealing(
+    scenario: str, plan: Plan, seed: int
+) -> AsyncIterator[tuple[Arena, Ledger, Places, NATSServer]]:
+    """Set the stage for a sender daemon that seals a stream of another server."""
+    with NATSServer(jetstream=True) as inside:
+        async with (
+            stage(scenario, plan, seed) as (made, ledger),
+            open_link(ConnectOptions(servers=(inside.url,))) as link,
+        ):
+            api = API(link, timeout=DEADLINE)
+            await api.request("STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain.*"]})
+            options = DurableOptions(ack_wait=plan.ack_wait)
+            await create_durable(api, "PLAIN", "sealing", options.config("sealing"))
+            made.start_receivers(FILES)
+            places = Places(api)
+            made.elsewhere = places.published
+            yield made, ledger, places, inside
+            await made.settle()
+            places.read(ledger, made.out, plan)
+
+
+async def _through_sender(
+    made: Arena,
+    sender: Daemon,
+    places: Places,
+    faults: Coroutine[Any, Any, None],
+    *,
+    capture: bool,
+) -> None:
+    """Let everything flow through a sender daemon, with strangers and faults."""
+    plan, ledger = made.plan, made.ledger
+    tasks = [
+        asyncio.create_task(faults),
+        asyncio.create_task(made.hostile.run(plan.hostile, capture=capture)),
+    ]
+    try:
+        async with asyncio.timeout(plan.deadline):
+            await places.publish(plan, lambda: made.enough)
+            await places.sealed(most=plan.few)
+            for task in tasks:
+                await end(task)
+            await places.sealed()
+            if await sender.stop():
+                ledger.problems.append("the sender ended with an error")
+            await made.finished()
+    except TimeoutError:
+        ledger.problems.append("it did not come to an end in time")
+    finally:
+        for task in tasks:
+            await end(task)
+    if not ledger.faults:
+        ledger.problems.append("nothing happened to it")
+    ledger.watch(sender.crashes, sender.in_vain)
 
 
 async def kills_daemons(plan: Plan, seed: int) -> Ledger:
@@ -196,48 +203,44 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
     Sealed again, a message has another id. A stream of work forgets, when its server is killed, the
     ids of what was taken out of it: what was under way then may come twice, and nothing else.
     """
-    with NATSServer(jetstream=True) as inside:
-        async with (
-            _stage("kills, both daemons", plan, seed) as (made, ledger),
-            open_link(ConnectOptions(servers=(inside.url,))) as link,
-        ):
-            ledger.once = False
-            api = API(link, timeout=DEADLINE)
-            await api.request("STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain.*"]})
-            options = DurableOptions(ack_wait=plan.ack_wait)
-            await create_durable(api, "PLAIN", "sealing", options.config("sealing"))
-            made.start_receivers(FILES)
-            sender, places = made.start_sender(inside.url), Places(api)
-            made.elsewhere = places.published
+    async with _sealing("kills, both daemons", plan, seed) as (made, ledger, places, inside):
+        ledger.once = False
 
-            async def mark(victim: Victim) -> None:
-                if victim not in made.receivers:
-                    await places.mark()
+        async def mark(victim: Victim) -> None:
+            if victim not in made.receivers:
+                await places.mark()
 
-            tasks = [
-                asyncio.create_task(_kills(made, mark, extra=("the source's server", inside))),
-                asyncio.create_task(made.hostile.run(plan.hostile, capture=True)),
-            ]
-            try:
-                async with asyncio.timeout(plan.deadline):
-                    await places.publish(plan, lambda: made.enough)
-                    await places.sealed(most=plan.few)
-                    for task in tasks:
-                        await _end(task)
-                    await places.sealed()
-                    if await sender.stop():
-                        ledger.problems.append("the sender ended with an error")
-                    await made.finished()
-            except TimeoutError:
-                ledger.problems.append("it did not come to an end in time")
-            finally:
-                for task in tasks:
-                    await _end(task)
-            if not ledger.faults:
-                ledger.problems.append("nothing happened to it")
-            ledger.watch(sender.crashes, sender.in_vain)
-            await made.settle()
-            places.read(ledger, made.out, plan)
+        sender = made.start_sender(inside.url)
+        faults = _kills(made, mark, extra=("the source's server", inside))
+        await _through_sender(made, sender, places, faults, capture=True)
+    return ledger
+
+
+async def late_acknowledgements(plan: Plan, seed: int) -> Ledger:
+    """What the output server says to a sender daemon is held for longer than it waits.
+
+    Sealed again, a message has another id, but the stream keeps it once, by its `Nats-Msg-Id`.
+    """
+    async with _sealing("late acknowledgements", plan, seed) as (made, ledger, places, inside):
+        async with way_to(made.servers[0].port) as way:
+
+            async def hold() -> None:
+                while not any(made.out.iterdir()):  # noqa: ASYNC110 - files
+                    await asyncio.sleep(0.05)
+                while True:
+                    await made.progress()
+                    await asyncio.sleep(made.random.uniform(*plan.pause))
+                    way.flowing.clear()
+                    ledger.faults["answers held"] += 1
+                    try:
+                        await asyncio.sleep(_HELD_FOR)
+                    finally:
+                        way.flowing.set()
+
+            sender = made.start_sender(inside.url, way.url)
+            await _through_sender(made, sender, places, hold(), capture=False)
+            if " lost " in (made.folder / "sender.log").read_text():
+                ledger.problems.append("the sender reported messages as lost")
     return ledger
 
 
@@ -249,11 +252,25 @@ async def slow_sink(plan: Plan, seed: int) -> Ledger:
 
     Only a receiver that stands still for about half of `ack_wait` asks too late.
     """
-    async with _stage("slow sink", plan, seed) as (made, ledger):
+    async with stage("slow sink", plan, seed) as (made, ledger):
         script = f'sleep {plan.ack_wait * 1.5}; cat > "$(mktemp "$0/XXXXXXXX")"'
         command = ["/bin/sh", "-c", script, str(made.out)]
         made.start_receivers(f'kind = "command"\nbatch = 64\ncommand = {json.dumps(command)}')
-        await _through(made)
+        await through(made)
+        ledger.once = False
+        Lines(window=0).read(ledger, list(made.out.iterdir()), plan.size)
+    return ledger
+
+
+async def left_behind(plan: Plan, seed: int) -> Ledger:
+    """Each command leaves a process in a session of its own, which holds its stderr open."""
+    async with stage("processes left behind", plan, seed) as (made, ledger):
+        script = 'setsid sleep 20 & cat > "$(mktemp "$0/XXXXXXXX")"'
+        command = ["/bin/sh", "-c", script, str(made.out)]
+        made.start_receivers(
+            f'kind = "command"\nbatch = 64\nstderr = "log"\ncommand = {json.dumps(command)}'
+        )
+        await through(made)
         ledger.once = False
         Lines(window=0).read(ledger, list(made.out.iterdir()), plan.size)
     return ledger
@@ -261,7 +278,7 @@ async def slow_sink(plan: Plan, seed: int) -> Ledger:
 
 async def full_disk(plan: Plan, seed: int) -> Ledger:
     """Again and again no file may be as long as a message: nothing is left half there."""
-    async with _stage("full disk", plan, seed) as (made, ledger):
+    async with stage("full disk", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
 
         def limit(size: int) -> None:
@@ -281,7 +298,7 @@ async def full_disk(plan: Plan, seed: int) -> Ledger:
                 finally:
                     limit(resource.RLIM_INFINITY)
 
-        await _through(made, fill)
+        await through(made, fill)
         read_files(ledger, made.out, plan.size)
         for daemon in made.receivers:
             if daemon.starts > 1:
@@ -294,7 +311,7 @@ async def full_disk(plan: Plan, seed: int) -> Ledger:
 
 async def full_server(plan: Plan, seed: int) -> Ledger:
     """The server's disk is full; somebody makes room, and starts it again."""
-    async with _stage("full server", plan, seed) as (made, ledger):
+    async with stage("full server", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
         server = made.servers[0]
 
@@ -313,14 +330,14 @@ async def full_server(plan: Plan, seed: int) -> Ledger:
                     server.kill()
                     await _start(server)
 
-        await _through(made, fill)
+        await through(made, fill)
         read_files(ledger, made.out, plan.size)
     return ledger
 
 
 async def frozen_server(plan: Plan, seed: int) -> Ledger:
     """The server stands still, its connections open, and goes on."""
-    async with _stage("frozen server", plan, seed) as (made, ledger):
+    async with stage("frozen server", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
 
         async def freeze() -> None:
@@ -331,7 +348,7 @@ async def frozen_server(plan: Plan, seed: int) -> Ledger:
                     ledger.faults["server frozen"] += 1
                     await asyncio.sleep(plan.frozen)
 
-        await _through(made, freeze)
+        await through(made, freeze)
         read_files(ledger, made.out, plan.size)
     return ledger
 
@@ -353,9 +370,9 @@ async def leader_lost(plan: Plan, seed: int) -> Ledger:
             stack.enter_context(NATSServer(CLUSTER.format(number=n, port=port, routes=routes)))
             for n, port in enumerate(ports)
         ]
-        async with _stage("leader lost", plan, seed, servers) as (made, ledger):
+        async with stage("leader lost", plan, seed, servers) as (made, ledger):
             made.start_receivers(FILES)
-            await _through(made, lambda: _lose_leaders(made))
+            await through(made, lambda: _lose_leaders(made))
             read_files(ledger, made.out, plan.size)
     return ledger
 
@@ -383,6 +400,16 @@ ALL: dict[str, tuple[Callable[[Plan, int], Coroutine[Any, Any, Ledger]], Plan, P
     "kills-lines": (kills_lines, LONG, SHORT),
     "kills-nats": (kills_nats, LONG, SHORT),
     "kills-daemons": (kills_daemons, replace(LONG, messages=30_000), SHORT),
+    "late-acks": (
+        late_acknowledgements,
+        replace(LONG, messages=10_000, rate=200, pause=(3, 6)),
+        replace(SHORT, messages=400, rate=50),
+    ),
+    "left-behind": (
+        left_behind,
+        replace(LONG, messages=5_000),
+        replace(SHORT, messages=400),
+    ),
     "slow-sink": (
         slow_sink,
         replace(LONG, messages=5_000),

@@ -37,20 +37,24 @@ async def run(scenario: Scenario, plan: Plan) -> Ledger:
 
 async def test_nothing_is_lost_and_nothing_forged() -> None:
     """All at once: it is waiting that takes its time."""
-    kills, sender, full, slow, frozen, (tampered, growth) = await asyncio.gather(
+    kills, (sender, late), (full, left), slow, frozen, (tampered, growth) = await asyncio.gather(
         run(scenarios.kills, scenarios.SHORT),
-        run(scenarios.kills_daemons, _PLAN),
-        run(scenarios.full_disk, _FULL),
+        asyncio.gather(
+            run(scenarios.kills_daemons, _PLAN), run(scenarios.late_acknowledgements, _FULL)
+        ),
+        asyncio.gather(run(scenarios.full_disk, _FULL), run(scenarios.left_behind, _FULL)),
         run(scenarios.slow_sink, _SLOW),
         run(scenarios.frozen_server, _FROZEN),
         asyncio.gather(run(scenarios.kills, _SABOTAGED), memory(5, rate=200)),
     )
-    wrong = [each for each in (kills, sender, full, slow, frozen) if each.errors()]
+    all_of_them = (kills, sender, late, left, full, slow, frozen)
+    wrong = [each for each in all_of_them if each.errors()]
     assert not wrong, "\n".join(line for each in wrong for line in each.lines())
     assert len(kills.sent) == 1500
     assert kills.faults.total() >= 2
     assert kills.hostile.total() >= 10
     assert sender.faults.total() >= 1
+    assert late.faults["answers held"] >= 1
     assert full.faults["disk full"] >= 1
     assert slow.duplicates <= slow.replayed
     assert frozen.faults["server frozen"] >= 1

@@ -73,9 +73,7 @@ def init(*, daemon: str, output: Path | None) -> int:
     if is_seed(path.name):
         raise ConfigurationError("expected a file name, not a secret seed")
     if path.exists():
-        raise ConfigurationError(
-            f"{path_text(path)} already exists; configurations are never overwritten"
-        )
+        raise ConfigurationError(f"{path_text(path)} already exists; give another file")
     folder = path.parent
     public = _key(folder / f"{daemon}.seed")
     peers = _peers(folder / "peers.toml", daemon, public)

@@ -47,19 +47,23 @@ class DeliveryError(TransportError):
 
 
 class PayloadTooLargeError(TransportError):
-    """A message exceeds the server's `max_payload`, headers included."""
+    """A message exceeds a size limit of the server or the stream, headers included."""
 
     code = "payload_too_large"
 
-    def __init__(self, size: int, limit: int) -> None:
+    def __init__(self, size: int, limit: int | None = None) -> None:
         super().__init__(size, limit)
         self.size = size
         """The size of the message on the wire in bytes, headers included."""
         self.limit = limit
-        """The server's `max_payload`, in bytes."""
+        """The server's `max_payload`, in bytes; None for a stream's `max_msg_size`, which a refusal
+        does not tell."""
 
     def __str__(self) -> str:
-        return f"takes {self.size} bytes with headers; the server's max_payload is {self.limit}"
+        limit = "the stream's max_msg_size is smaller"
+        if self.limit is not None:
+            limit = f"the server's max_payload is {self.limit}"
+        return f"takes {self.size} bytes with headers; {limit}"
 
 
 class ConnectionFailedError(TransportError):

@@ -17,7 +17,7 @@ _LINE: Final = b"NATS/1.0"
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _STATUS: Final = re.compile(rb"NATS/1\.0 ([0-9]{3})(?: ([^\r\n]*))?\r\n")
 _MOST: Final = 128
-"""Headers parsed per block; the server limits a block only by `max_payload`."""
+"""Headers parsed per block by default; the server limits a block only by `max_payload`."""
 
 
 def encode_block(headers: Mapping[str, str]) -> bytes:
@@ -40,14 +40,14 @@ def encode_block(headers: Mapping[str, str]) -> bytes:
     return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
-def parse_block(block: bytes) -> list[tuple[str, str]]:
+def parse_block(block: bytes, *, most: int = _MOST) -> list[tuple[str, str]]:
     """Return the headers of any block in order; never raises.
 
     Names keep their case and may repeat. Invalid lines are skipped; bytes that are not UTF-8 become
-    surrogate escapes; headers after the 128th are ignored.
+    surrogate escapes; lines after the first `most` are ignored.
     """
     found = []
-    for line in block.split(b"\r\n", _MOST + 1)[1 : _MOST + 1]:
+    for line in block.split(b"\r\n", most + 1)[1 : most + 1]:
         name, colon, value = line.partition(b":")
         text = name.decode("utf-8", "surrogateescape")
         if colon and _NAME.fullmatch(text):

@@ -241,6 +241,93 @@ async def test_who_may_not_read_the_stream_is_warned_of_an_id_that_was_there_bef
             await deaf.close()
 
 
+async def play(stage: Stage, *answers: bytes) -> list[bytes]:
+    """Play a stream on `played`: give the answers in turn, `b""` for none; return what arrived."""
+    subscription = await stage.link.subscribe("played")
+    seen: list[bytes] = []
+
+    async def answer() -> None:
+        async for raw in subscription:
+            seen.append(raw.data)
+            if said := answers[min(len(seen), len(answers)) - 1]:
+                await stage.link.publish(raw.reply_text, said)
+
+    stage.playing = asyncio.create_task(answer())  # type: ignore[attr-defined]
+    return seen
+
+
+def error(number: int, text: str = "text") -> bytes:
+    return b'{"error":{"code":400,"err_code":%d,"description":"%b"}}' % (number, text.encode())
+
+
+STORED = b'{"stream":"NONE","seq":1}'
+DUPLICATE = b'{"stream":"NONE","seq":1,"duplicate":true}'
+
+
+@pytest.mark.parametrize("number", [10008, 10158, 10167])
+@pytest.mark.parametrize("end", [STORED, DUPLICATE])
+async def test_not_now_is_asked_again_with_the_same_bytes(
+    stage: Stage, number: int, end: bytes
+) -> None:
+    seen = await play(stage, error(number), error(number), end)
+    publisher = StreamPublisher(API(stage.link, timeout=0.3), no_stream=0)
+    ack = await (await publisher.submit("played", b"bytes", b"", timeout=DEADLINE))
+    assert ack == PubAck("NONE", 1, end == DUPLICATE)
+    assert seen == [b"bytes"] * 3
+    await publisher.close()
+
+
+async def test_not_now_until_the_end_is_an_error_with_its_number(stage: Stage) -> None:
+    await play(stage, b"", error(10158, "in process"))
+    publisher = StreamPublisher(stage.api)
+    with pytest.raises(DeliveryError, match=r"may or may not be stored; .*in process") as caught:
+        await (await publisher.submit("played", b"bytes", b"", timeout=3))
+    assert caught.value.err_code == 10158
+    await publisher.close()
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_bytes_that_were_submitted_before_are_no_conflict_with_themselves(
+    stage: Stage, again: bool
+) -> None:
+    """The stream cannot be read; without `again` the id was there before the message was sent."""
+    await play(stage, DUPLICATE)
+    publisher = StreamPublisher(API(stage.link, timeout=0.3))
+    future = await publisher.submit("played", b"bytes", b"", timeout=DEADLINE, again=again)
+    if again:
+        assert (await future).duplicate
+    else:
+        with pytest.raises(ConflictError):
+            await future
+    await publisher.close()
+
+
+async def test_bytes_that_were_submitted_before_are_compared_where_they_can_be_read(
+    stage: Stage,
+) -> None:
+    publisher = StreamPublisher(stage.api)
+    headers = {"Nats-Msg-Id": "one"}
+    await stage.send(b"put there by somebody who saw the id", "h.other", headers)
+    block = encode_block(headers)
+    with pytest.raises(ConflictError):
+        await (await publisher.submit("h.a", b"honest", block, timeout=DEADLINE, again=True))
+    await publisher.close()
+
+
+async def test_a_message_that_the_stream_never_takes_says_so_and_harms_no_other(
+    jetstream_server: NATSServer,
+) -> None:
+    async with on_stage(jetstream_server, max_msg_size=1000) as stage:
+        publisher = StreamPublisher(stage.api)
+        large = await publisher.submit("h.a", bytes(2000), b"", timeout=DEADLINE)
+        small = await publisher.submit("h.a", bytes(10), b"", timeout=DEADLINE)
+        with pytest.raises(PayloadTooLargeError, match=r"2000 bytes.*max_msg_size") as caught:
+            await large
+        assert (caught.value.size, caught.value.limit) == (2000, None)
+        assert (await small).sequence == 1
+        await publisher.close()
+
+
 async def test_no_answer_in_time_is_an_error(stage: Stage) -> None:
     publisher = StreamPublisher(stage.api)
     await stage.link.subscribe("silence")  # somebody listens, and says nothing

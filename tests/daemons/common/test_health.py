@@ -89,6 +89,57 @@ def test_it_can_be_a_unix_socket_for_its_group_also_where_one_was_left(tmp_path:
     assert not path.exists()
 
 
+def test_the_socket_of_a_successor_stays(tmp_path: Path) -> None:
+    where = f"unix:{tmp_path / 'health.sock'}"
+    with serving(where, Health(), lambda: b"new\n"):
+        pass
+    with ExitStack() as old, ExitStack() as new:
+        old.enter_context(serving(where, Health(), lambda: b"old\n"))
+        assert get(where, "/metrics") == (200, "old\n")
+        new.enter_context(serving(where, Health(), lambda: b"new\n"))
+        old.close()
+        assert get(where, "/metrics") == (200, "new\n")
+        new.close()
+    assert not (tmp_path / "health.sock").exists()
+
+
+@pytest.mark.parametrize("what", ["nothing", "a file", "a folder that is gone"])
+def test_the_end_is_no_error_whatever_is_in_the_place_of_the_socket(
+    tmp_path: Path, what: str
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "health.sock"
+    with serving(f"unix:{path}", Health(), lambda: b""):
+        path.unlink()
+        if what == "a file":
+            path.write_text("data")
+        elif what != "nothing":
+            folder.rmdir()
+    assert path.exists() == (what == "a file")
+
+
+@pytest.mark.parametrize("listen", [LOCAL, "unix"])
+def test_a_probe_is_answered_while_a_thousand_connections_are_idle(
+    tmp_path: Path, listen: str
+) -> None:
+    listen = f"unix:{tmp_path / 'health.sock'}" if listen == "unix" else listen
+    with serving(listen, Health(), lambda: b"") as where, ExitStack() as stack:
+        assert where is not None
+        held = [stack.enter_context(dial(where)) for _ in range(500)]
+        for each in held[::2]:
+            with suppress(OSError):
+                each.sendall(b"GET /healthz HTTP/1.1\r\n")
+        assert get(where, "/healthz") == (200, "ok\n")
+        held += [stack.enter_context(dial(where)) for _ in range(500)]
+        for _ in range(20):
+            assert get(where, "/healthz") == (200, "ok\n")
+        # They are closed: they take no descriptors of the daemon.
+        for each in held[: -health_module._MOST]:
+            with suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+
+
 def test_a_file_in_the_place_of_the_socket_stays(tmp_path: Path) -> None:
     path = tmp_path / "precious"
     path.write_text("data")

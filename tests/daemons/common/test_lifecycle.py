@@ -34,10 +34,14 @@ sys.exit(run(work, lambda: Lifecycle(log, Health(), {drain})))
 """
 
 
-def start(body: str, drain: float = DEADLINE, **environ: str) -> subprocess.Popen[str]:
+def program_of(body: str, drain: float) -> str:
     indented = "\n".join("    " + line for line in body.strip().splitlines())
+    return PROGRAM.format(body=indented, drain=drain)
+
+
+def start(body: str, drain: float = DEADLINE, **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(body=indented, drain=drain)],
+        [sys.executable, "-c", program_of(body, drain)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,6 +80,37 @@ def test_work_that_does_not_is_cancelled_and_a_failure() -> None:
 def test_what_cannot_be_cancelled_does_not_hold_it_up(stuck: str) -> None:
     process = start(READY + "await life.stopping.wait()\n" + stuck, 0.3)
     assert end(process, signal.SIGTERM)[0] == 1
+
+
+@pytest.mark.parametrize("stuck", ["await asyncio.Event().wait()", "time.sleep(600)"])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_a_second_signal_and_an_end_in_a_hurry_end_what_it_runs(stuck: str, times: int) -> None:
+    body = """
+from xkeymsg.daemons.common.processes import Program
+script = "setsid sleep 600 & echo $! >&2; sleep 600 & echo $! >&2; wait"
+program = Program(["/bin/sh", "-c", script], {}, stdin=0, stderr=1)
+life.ready()
+await life.stopping.wait()
+print("stopping", flush=True)
+"""
+    drain = DEADLINE if times == 2 else 0.3
+    with subprocess.Popen(
+        [sys.executable, "-c", program_of(body + stuck, drain)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            assert process.stdout.readline().strip().isdigit()
+        process.terminate()
+        assert process.stdout.readline() == "stopping\n"
+        if times == 2:
+            process.terminate()
+        # Its stdout ends when the last process that holds it has ended.
+        assert process.stdout.read() == ""
+        assert process.wait(DEADLINE) == (-signal.SIGTERM if times == 2 else 1)
 
 
 def test_before_it_has_begun_a_signal_ends_it_at_once() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from xkeymsg.daemons.common import logs
 from xkeymsg.daemons.common.logs import Log, reason, report_to, set_up
 from xkeymsg.errors import NotARecipientError
 
@@ -123,17 +124,52 @@ def test_a_flood_is_one_line_a_second_with_a_count(
     log.flush()
     lines = [line.partition(" refused ")[2] for line in capsys.readouterr().err.splitlines()]
     assert 20 <= len(lines) <= 24
-    counted = sum(int(line.partition("repeated=")[2] or 0) for line in lines)
-    written = sum("repeated" not in line for line in lines)
-    assert counted + written <= 10_000 <= counted + len(lines)
+    assert sum(int(line.partition("repeated=")[2] or 1) for line in lines) == 10_000
     now += 1
     log.flush()
-    assert log._seen == {}
+    assert logs._limiter._kinds == {}
 
 
-def test_kinds_of_lines_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_libraries_are_limited_by_their_place_in_the_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("xkeymsg.daemons.common.logs.time.monotonic", lambda: now)
+    set_up("text", "info")
+    ours, other = logging.getLogger("xkeymsg.client"), logging.getLogger("some.library")
+    for number in range(2000):
+        now = number / 1000
+        ours.warning("replay in %s at %d", "ORDERS", number)
+        other.error(f"text number {number}")
+    Log("receiver").flush(at_once=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert " warning replay in ORDERS at 0 logger=xkeymsg.client" in lines[0]
+    assert " warning replay in ORDERS at 1999 logger=xkeymsg.client repeated=999" in lines[4]
+    assert " error text number 1999 logger=some.library repeated=999" in lines[5]
+
+
+def test_lines_that_wait_are_written_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up("json", "info")
+    log = Log("receiver")
+    for number in (1, 2, 3):
+        log.often("warning", "refused", "route", route="orders", sequence=number)
+    log.flush(at_once=True)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["sequence"] for line in lines] == [1, 3]
+    assert sum(line.get("repeated", 1) for line in lines) == 3
+
+
+def test_kinds_of_lines_are_bounded_and_further_ones_share_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xkeymsg.daemons.common.logs.time.monotonic", lambda: 0.0)
     set_up("text", "info")
     log = Log("receiver")
     for number in range(5000):
         log.often("info", "event", "label", label=str(number))
-    assert len(log._seen) <= 1024
+    assert len(logs._limiter._kinds) == 1025
+    log.flush(at_once=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1026
+    assert sum(int(line.partition("repeated=")[2] or 1) for line in lines) == 5000

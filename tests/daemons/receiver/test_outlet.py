@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import DEADLINE
+from tests.running import DEADLINE, until
 from xkeymsg.daemons.common.records import Record
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.sinks.sink import RefusedError, SinkGoneError, UnavailableError
@@ -166,3 +166,19 @@ async def test_several_batches_can_be_under_way() -> None:
     async with outlet(Busy(), batch=1, parallel=3) as to:
         await offer(to, *map(record, range(9)))
     assert most == 3
+
+
+async def test_a_call_that_takes_longer_than_its_bound_shows_until_it_ends() -> None:
+    go_on = asyncio.Event()
+
+    class Slow(Sink):
+        async def deliver(self, batch: Sequence[Record]) -> None:
+            await go_on.wait()
+
+    async with outlet(Slow(), parallel=2, bound=0.05) as to:
+        assert not to.is_stuck
+        waiting = asyncio.create_task(offer(to, record(1), record(2)))
+        await until(lambda: to.is_stuck)
+        go_on.set()
+        assert await waiting == ["taken"] * 2
+        assert not to.is_stuck

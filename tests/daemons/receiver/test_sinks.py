@@ -8,8 +8,10 @@ import json
 import multiprocessing
 import os
 import resource
+import signal
 import ssl
 import stat
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,11 +25,15 @@ from tests.daemons.receiver.conftest import make_stream
 from tests.running import DEADLINE, until
 from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.daemons.common import logs
 from xkeymsg.daemons.common.logs import Log
+from xkeymsg.daemons.common.processes import Program
 from xkeymsg.daemons.common.records import Record
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import CommandSink, HTTPSink, NATSSink
+from xkeymsg.daemons.receiver.sinks import command as command_module
 from xkeymsg.daemons.receiver.sinks.command import Command
 from xkeymsg.daemons.receiver.sinks.files import Files
 from xkeymsg.daemons.receiver.sinks.http import HTTP
@@ -128,6 +134,11 @@ async def test_a_folder_that_is_gone_is_said_and_what_was_left_half_written_remo
 # --- commands -------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_logged_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_limiter", logs._Limiter())
+
+
 def command(*argv: str, **settings: Any) -> Command:
     return Command(section(CommandSink, command=list(argv), **settings), Log("receiver"))
 
@@ -148,11 +159,14 @@ async def test_a_command_that_reads_nothing_of_much_is_no_hang(tmp_path: Path) -
         await command("/bin/false").deliver(much)
 
 
+@pytest.mark.parametrize("session", ["", "setsid "])
 async def test_a_command_that_takes_too_long_is_killed_with_what_it_started(
-    tmp_path: Path,
+    tmp_path: Path, session: str
 ) -> None:
+    if session and not Path("/proc/self/task").exists():
+        pytest.skip("needs /proc")
     pids = tmp_path / "pids"
-    script = f"sleep 600 & echo $! >{pids}; wait"
+    script = f"{session}sleep 600 & echo $! >{pids}; wait"
     seconds = 0.25
     while not (pids.exists() and pids.read_text()):  # it has to come so far
         seconds *= 2
@@ -168,6 +182,88 @@ def is_running(pid: int) -> bool:
     except OSError:
         return False
     return "State:\tZ" not in status
+
+
+LEFT_BEHIND = "setsid sleep 600 & echo $! > {pids}; "
+"""A process in a session of its own, which holds stdin and stderr of the command open."""
+
+
+async def left_behind(pids: Path) -> int:
+    await until(lambda: pids.exists() and pids.read_text().endswith("\n"))
+    return int(pids.read_text())
+
+
+@pytest.mark.parametrize("stderr", ["discard", "log"])
+@pytest.mark.parametrize("code", [0, 1, 75])
+async def test_the_exit_of_a_command_counts_whatever_it_leaves_behind(
+    tmp_path: Path, stderr: str, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG", "receiver")
+    pids = tmp_path / "pids"
+    # With much on stdin that nobody reads: its other end stays open too.
+    script = LEFT_BEHIND.format(pids=pids) + f"echo said >&2; exit {code}"
+    sink = command("/bin/sh", "-c", script, stderr=stderr, timeout=DEADLINE)
+    try:
+        async with asyncio.timeout(DEADLINE / 2):
+            with contextlib.suppress(RefusedError, UnavailableError):
+                await sink.deliver([record(1, "x" * 1_000_000)])
+                assert code == 0
+    finally:
+        os.kill(await left_behind(pids), signal.SIGKILL)
+    said = [vars(line)["fields"]["stderr"] for line in caplog.records]
+    assert said == (["said\n"] if stderr == "log" else [])
+
+
+async def test_a_process_left_behind_that_writes_for_ever_is_no_hang(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"setsid sh -c 'while :; do echo x; done' >&2 & echo $! > {pids}"
+    try:
+        async with asyncio.timeout(DEADLINE):
+            await command("/bin/sh", "-c", script, stderr="log").deliver([record()])
+        # It ends of itself: nobody reads any more.
+        await until(lambda: not is_running(int(pids.read_text())))
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(await left_behind(pids), signal.SIGKILL)
+
+
+async def test_a_command_that_no_signal_ends_holds_up_its_sink_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sink = command("/bin/sh", "-c", "sleep 600", timeout=0.1)
+    monkeypatch.setattr(Program, "kill", lambda _: None)
+    monkeypatch.setattr(command_module, "_KILLED", 0.1)
+    with pytest.raises(UnavailableError, match="still runs, although it was killed"):
+        await sink.deliver([record()])
+    with pytest.raises(UnavailableError, match="an earlier command still runs"):
+        await sink.deliver([record()])
+    monkeypatch.undo()
+    [program] = sink._undead
+    program.kill()
+    await program.exited(DEADLINE)
+    with pytest.raises(UnavailableError, match=r"more than 0\.1 s"):
+        await sink.deliver([record()])
+
+
+async def test_stderr_that_is_discarded_is_the_null_device(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    await command("/bin/sh", "-c", f"ls -l /proc/self/fd/2 > {out}").deliver([record()])
+    assert out.read_text().rstrip().endswith("-> /dev/null")
+
+
+async def test_a_command_needs_no_thread_and_leaves_no_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for script in ("cat >&2", "exit 0", "exit 75", "sleep 600"):
+        sink = command("/bin/sh", "-c", script, stderr="log", timeout=0.5)
+        with contextlib.suppress(UnavailableError):
+            await sink.deliver([record(1, "x" * 1_000_000)])
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
 
 
 async def test_a_command_has_no_shell_and_nothing_of_our_environment(
@@ -473,6 +569,22 @@ async def test_a_line_beyond_what_the_server_takes_is_refused(server: NATSServer
         with pytest.raises(RefusedError, match="max_payload"):
             await sink.deliver([record(1, "x" * 1_100_000)])
         await sink.close()
+
+
+async def test_a_line_beyond_what_the_stream_takes_is_refused_and_the_others_stored(
+    jetstream_server: NATSServer,
+) -> None:
+    server = jetstream_server
+    settings = section(NATSSink, servers=[server.url], subject="open", jetstream=True)
+    async with open_link(ConnectOptions(servers=(server.url,))) as link:
+        api = API(link)
+        config = {"name": "OPEN", "subjects": ["open"], "max_msg_size": 1000}
+        await api.request("STREAM.CREATE.OPEN", config)
+        async with open_nats(settings, "receiver") as sink:
+            with pytest.raises(RefusedError, match="max_msg_size"):
+                await sink.deliver([record(1, "x" * 2000), record(2), record(3, "x" * 2000)])
+            await sink.close()
+        assert (await api.request("STREAM.INFO.OPEN"))["state"]["messages"] == 1
 
 
 async def test_a_server_elsewhere_gets_them_through_tls_that_verifies_who_is_there(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import signal
 from pathlib import Path
@@ -40,6 +41,15 @@ sink = "out"
 QUARANTINE = "[quarantine]\ncreate = true\n"
 OBSERVE = '[observe]\nlisten = "127.0.0.1:0"\n'
 FILES = '[sinks.out]\nkind = "files"\nfolder = "out"\n'
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().split()[2] != "Z"
+    except OSError:
+        return False
 
 
 def taken(stage: Stage) -> list[str]:
@@ -126,6 +136,52 @@ async def test_what_cannot_be_opened_or_taken_is_in_quarantine(stream_stage: Sta
         state = (await api.request("STREAM.INFO.XKM_PROVEN"))["state"]
         assert state["messages"] == 1
         assert (await api.request("STREAM.INFO.XKM_UNPROVEN"))["state"]["messages"] == 1
+
+
+async def test_copies_are_told_in_few_lines_with_their_number(stream_stage: Stage) -> None:
+    stage = stream_stage
+    (stage.folder / "out").mkdir()
+    copies = 500
+    async with stage.link() as link:
+        api = await make_stream(link)
+        with stage.start(ROUTE + FILES + QUARANTINE + OBSERVE) as bob:
+            where = ready(bob)
+            sealed = stage.seal(b"x")
+            for _ in range(copies + 1):
+                await link.publish("orders.new", sealed)
+            await link.confirm()
+            name = 'xkeymsg_refused_total{code="replay",route="orders"}'
+            await until(lambda: metric(where, name) >= copies)
+            await settled(api)
+            bob.process.send_signal(signal.SIGTERM)
+            assert bob.wait() == 0
+            lines = [line for line in bob.output("err") if "replay" in line]
+        refused = [line for line in lines if " refused " in line]
+        assert "route=orders code=replay why=" in refused[-1]
+        assert re.search(r" sequence=\d+", refused[-1])
+        stand_for = sum(int(re.findall(r"repeated=(\d+)|$", line)[0] or 1) for line in refused)
+        assert stand_for >= copies
+        assert len(lines) < copies / 5
+    assert taken(stage) == ["x"]
+
+
+async def test_a_second_sigterm_ends_the_command_too(stream_stage: Stage) -> None:
+    stage = stream_stage
+    command = ["/bin/sh", "-c", "echo $$ > pid; exec sleep 600"]
+    sink = f'[sinks.out]\nkind = "command"\ncommand = {json.dumps(command)}\ntimeout = 600.0\n'
+    pid = stage.folder / "pid"
+    sink = sink.replace("> pid", f"> {pid}")
+    async with stage.link() as link:
+        await make_stream(link)
+        await store(link, stage.seal(b"x"))
+        with stage.start(ROUTE + sink + QUARANTINE + OBSERVE) as bob:
+            ready(bob)
+            await until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+            bob.process.send_signal(signal.SIGTERM)
+            bob.wait_for("stopping", "err")
+            bob.process.send_signal(signal.SIGTERM)
+            assert bob.wait() == -signal.SIGTERM
+    await until(lambda: not is_running(int(pid.read_text())))
 
 
 async def test_all_that_was_delivered_under_load_is_acknowledged_at_the_end(

@@ -8,11 +8,16 @@ from collections.abc import AsyncIterator
 
 
 class Way:
-    """Bytes in both directions; `deaf` loses those of the client that answer a stream."""
+    """Bytes in both directions; `deaf` loses those of the client that answer a stream.
+
+    While `flowing` is cleared, what the server says is held.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = 0
         self.deaf = False
+        self.flowing = asyncio.Event()
+        self.flowing.set()
         self._to = port
 
     @property
@@ -36,6 +41,8 @@ class Way:
             while data := await reader.read(65536):
                 if up and self.deaf and b"PUB $JS.ACK." in data:
                     continue
+                if not up:
+                    await self.flowing.wait()
                 writer.write(data)
                 await writer.drain()
 

@@ -25,11 +25,12 @@ from tests.daemons.sender.conftest import (
     viewed,
 )
 from tests.running import DEADLINE, Program, until
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.sender.message_ids import Names
 from xkeymsg.daemons.sender.sources.progress import Progress
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.testing import NATSServer
-from xkeymsg.transport.link import open_link
+from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions
 
 STDIN = '[[route]]\nname = "r"\nstdin = true\nto = "out.a"\nrecipients = ["bob"]\noutput = "core"\n'
@@ -301,6 +302,50 @@ def test_a_note_that_the_sender_has_not_written_is_not_gone_by(text: str, tmp_pa
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(ConfigurationError, match="not a progress file of the sender"):
         Progress(tmp_path, "r", Names(bytes(32), "r"))
+
+
+async def test_lines_that_the_stream_never_takes_are_named_and_the_others_sent(
+    stage: Stage,
+) -> None:
+    large = b"x" * 3000
+    (stage.folder / "lines").write_bytes(b"\n".join([b"one", large, b"two", large, b"three"]))
+    async with stage.link() as link:
+        config = {"name": "OUT", "subjects": ["out.>"], "max_msg_size": 2000}
+        await API(link).request("STREAM.CREATE.OUT", config)
+        code, said = stage.send(JETSTREAM)
+        kept = opened([each.data for each in await stored(link, "OUT")])
+    assert code == 1
+    refused = [line for line in said.splitlines() if " refused " in line]
+    assert [line.partition(" line=")[2].split()[0] for line in refused] == ["2", "4"]
+    assert all("code=payload_too_large" in line for line in refused)
+    assert "messages=3 not_sent=2" in said
+    assert sorted(kept) == [b"one", b"three", b"two"]
+
+
+@pytest.mark.parametrize("source", ["stdin", "files"])
+async def test_lines_that_were_stored_before_their_attempt_timed_out_are_sent(
+    stage: Stage, source: str
+) -> None:
+    """A played stream takes each message with the first attempt, and tells it late."""
+    (stage.folder / "lines").write_bytes(b"one\n")
+    text = (STDIN if source == "stdin" else FILES).replace('"core"', '"jetstream"')
+    seen: list[float] = []
+
+    async def play(link: Link) -> None:
+        async for raw in await link.subscribe("out.>"):
+            seen.append(asyncio.get_running_loop().time())
+            if seen[-1] - seen[0] > 10:
+                await link.publish(raw.reply_text, b'{"stream":"S","seq":1,"duplicate":true}')
+
+    async with stage.link() as link:
+        task = asyncio.create_task(play(link))
+        await asyncio.sleep(0)
+        await link.confirm()
+        code, said = await asyncio.to_thread(stage.send, text, b"one\n")
+        task.cancel()
+    assert code == 0, said
+    assert "messages=1 not_sent=0" in said
+    assert len(seen) > 1
 
 
 async def test_a_line_that_was_refused_is_passed_over_by_the_next_run(stage: Stage) -> None:

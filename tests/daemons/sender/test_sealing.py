@@ -70,7 +70,7 @@ async def test_an_output_takes_nothing_else(stage: Stage) -> None:
 
 async def test_only_sealing_makes_what_may_leave() -> None:
     with pytest.raises(TypeError, match="only be made by RouteSealer"):
-        Sealed(object(), "out", SECRET, b"", "name")
+        Sealed(object(), "out", SECRET, b"", "name", ())
     sealed = await sealing().seal(SECRET)
     for call in (copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="only be made by RouteSealer"):
@@ -149,23 +149,76 @@ async def test_every_message_goes_to_escrow_besides(tmp_path: Path) -> None:
     assert view.document == {"name": "x", "bill": {"a": 1}, "notes": 2}
 
 
-async def test_headers_are_sealed_and_those_of_nats_stay(tmp_path: Path) -> None:
-    opener = Opener(BOB, {ALICE.public})
-    own = {"stdin": None, "subject": "in.*", "to": "out.{1}", "headers": {"Origin": "ward 3"}}
-    given = [("Trace", "1"), ("trace", "2"), ("Nats-Msg-Id", "order-43"), ("xkm-reply-to", "x")]
-    sealed = await sealing(**own).seal(SECRET, "in.a", given)
-    message = opener.open(sealed.envelope, subject="out.a")
-    assert list(message.headers.pairs) == [("Origin", "ward 3"), ("Trace", "1"), ("trace", "2")]
+def block_of(*lines: bytes) -> bytes:
+    return b"\r\n".join([b"NATS/1.0", *lines]) + b"\r\n\r\n"
+
+
+OF_SUBJECT: dict[str, Any] = {"stdin": None, "subject": "in.*", "to": "out.{1}"}
+
+
+async def sealed_headers(
+    block: bytes, **more: Any
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    sealed = await sealing(**OF_SUBJECT | more).seal(SECRET, "in.a", block)
     assert sealed.block == f"NATS/1.0\r\nsender: {ALICE.public}\r\n\r\n".encode()
-    sealed = await sealing(**own, take_headers=["nats-msg-id"]).seal(SECRET, "in.a", given)
-    message = opener.open(sealed.envelope, subject="out.a")
-    assert list(message.headers.pairs) == [("Origin", "ward 3"), ("Nats-Msg-Id", "order-43")]
+    message = Opener(BOB, {ALICE.public}).open(sealed.envelope, subject="out.a")
+    return message.headers.pairs, sealed.left_out
 
 
-async def test_a_header_that_is_no_text_is_refused_with_its_message() -> None:
-    with pytest.raises(XKeyMsgError) as caught:
-        await sealing(stdin=None, subject="in").seal(SECRET, "in", [("A", "\udcff")])
-    assert not is_of_setup(caught.value)
+async def test_headers_are_sealed_and_those_of_nats_stay() -> None:
+    own = {"headers": {"Origin": "ward 3"}}
+    block = block_of(b"Trace: 1", b"trace: 2", b"Sender: till 7", b"Nats-Msg-Id: order-43", b"A:")
+    pairs, left_out = await sealed_headers(block, **own)
+    theirs = (("Trace", "1"), ("trace", "2"), ("Sender", "till 7"), ("A", ""))
+    assert pairs == (("Origin", "ward 3"), *theirs)
+    assert left_out == ()
+    pairs, left_out = await sealed_headers(block, **own, take_headers=["nats-msg-id"])
+    assert pairs == (("Origin", "ward 3"), ("Nats-Msg-Id", "order-43"))
+    assert left_out == ()
+
+
+async def test_headers_that_cannot_be_sealed_are_named_and_the_others_sealed() -> None:
+    lines = (
+        b"A: K\xf6ln",
+        b"B: x",
+        b"Xkm-Reply-To: x",
+        b"no colon",
+        b"\xff: x",
+        b"C: \xed\xa0\x80",
+    )
+    pairs, left_out = await sealed_headers(block_of(*lines))
+    assert pairs == (("B", "x"),)
+    assert sorted(left_out) == ["", "", "A", "C", "Xkm-Reply-To"]
+    assert await sealed_headers(block_of(*lines), take_headers=[]) == ((), ())
+    assert await sealed_headers(b"garbage") == ((), ())
+
+
+@pytest.mark.parametrize("number", [129, 300, 999, 1000, 1001, 5000])
+async def test_as_many_headers_are_sealed_as_an_envelope_takes(number: int) -> None:
+    block = block_of(*(b"H%d: v" % each for each in range(number)))
+    pairs, left_out = await sealed_headers(block, headers={"Origin": "ward 3"})
+    most = min(number, 999)
+    assert pairs[1:] == tuple((f"H{each}", "v") for each in range(most))
+    assert left_out == tuple(f"H{each}" for each in range(most, number))
+
+
+@pytest.mark.parametrize("size", [31, 32, 255, 256, 65_490, 65_520, 70_000])
+@pytest.mark.parametrize("kind", [None, "text/plain"])
+async def test_as_many_bytes_of_headers_are_sealed_as_an_envelope_takes(
+    size: int, kind: str | None
+) -> None:
+    block = block_of(b"A: x", *[b"H: " + b"v" * size] * 100, b"Z: x")
+    pairs, left_out = await sealed_headers(block, content_type=kind, headers={"Origin": "w"})
+    assert len(pairs) + len(left_out) == 103
+    assert ("A", "x") in pairs
+    taken = sum(len(name) + len(value) for name, value in pairs)
+    assert taken + size > 65_000 or not left_out
+
+
+async def test_a_format_without_headers_leaves_them_out() -> None:
+    route = OF_SUBJECT | {"format": "xkv1"}
+    sealed = await sealing(**route).seal(SECRET, "in.a", block_of(b"A: x"))
+    assert sealed.left_out == ("A",)
 
 
 @pytest.mark.parametrize(

@@ -308,6 +308,82 @@ async def test_a_durable_that_gives_up_by_itself_is_refused(stage: Stage) -> Non
         assert any("set it to -1" in line for line in alice.output("err"))
 
 
+async def test_a_header_that_cannot_be_sealed_is_told_once_and_its_message_sent(
+    stage: Stage,
+) -> None:
+    async with stage.link() as outside, stage.link(stage.inside) as inside:
+        await make_stream(outside, "OUT", "sealed.>")
+        source = await make_durable(inside)
+        block = b"NATS/1.0\r\nPlace: K\xf6ln\r\n\r\n"
+        await inside.request("ehr.new", b"x", headers=block, timeout=DEADLINE)
+        with stage.start(ROUTE) as alice:
+            where = ready(alice)
+            await settled(source)
+            assert metric(where, 'xkeymsg_headers_left_out_total{route="ehr"}') == 1
+            line = alice.wait_for("headers left out", "err")
+            assert "first=Place sequence=1 subject=ehr.new" in line
+            alice.process.send_signal(signal.SIGTERM)
+            assert alice.wait() == 0
+        assert opened([each.data for each in await stored(outside, "OUT")]) == [b"x"]
+
+
+async def test_a_message_that_the_target_never_takes_is_named_and_holds_up_no_other(
+    stage: Stage,
+) -> None:
+    async with stage.link() as outside, stage.link(stage.inside) as inside:
+        api = API(outside)
+        config = {"name": "OUT", "subjects": ["sealed.>"], "max_msg_size": 2000}
+        await api.request("STREAM.CREATE.OUT", config)
+        source = await make_durable(inside)
+        for number in range(6):
+            await store(inside, bytes(3000), f"ehr.large-{number}")
+        await store(inside, b"small", "ehr.small")
+        with stage.start(ROUTE + "max_in_flight = 2\n") as alice:
+            where = ready(alice)
+            await until(lambda: metric(where, 'xkeymsg_delivered_total{route="ehr"}') == 1)
+            line = alice.wait_for(" refused ", "err")
+            assert "code=payload_too_large" in line
+            assert "sequence=1 subject=ehr.large-0" in line
+            assert "max_msg_size" in line
+            counted = 'xkeymsg_refused_total{code="payload_too_large",route="ehr"}'
+            await until(lambda: metric(where, counted) == 6)
+            assert "ok sending" in page(where, "/readyz")
+            assert (await pending(source))[0] == 6
+            alice.process.send_signal(signal.SIGTERM)
+            assert alice.wait() == 0
+        assert opened([each.data for each in await stored(outside, "OUT")]) == [b"small"]
+        assert len(await stored(inside, "IN")) == 7
+
+
+async def test_a_full_subject_holds_up_no_other_and_nothing_of_it_is_terminated(
+    stage: Stage,
+) -> None:
+    text = ROUTE + 'on_refused = "terminate"\nattempts = 2\nmax_in_flight = 2\n'
+    async with stage.link() as outside, stage.link(stage.inside) as inside:
+        api = API(outside)
+        config = {
+            "name": "OUT", "subjects": ["sealed.>"], "discard": "new",
+            "max_msgs_per_subject": 1, "discard_new_per_subject": True,
+        }  # fmt: skip
+        await api.request("STREAM.CREATE.OUT", config)
+        source = await make_durable(inside)
+        for number in range(5):
+            await store(inside, b"full %d" % number, "ehr.full")
+        await store(inside, b"other", "ehr.other")
+        with stage.start(text) as alice:
+            where = ready(alice)
+            await until(lambda: metric(where, 'xkeymsg_delivered_total{route="ehr"}') == 2)
+            await until(lambda: metric(where, 'xkeymsg_delivery_failures_total{route="ehr"}') > 15)
+            assert (await pending(source))[0] == 4
+            assert metric(where, 'xkeymsg_quarantined_total{kind="kept",route="ehr"}') == 0
+            await api.request("STREAM.UPDATE.OUT", config | {"max_msgs_per_subject": 10})
+            await settled(source)
+            alice.process.send_signal(signal.SIGTERM)
+            assert alice.wait() == 0
+        sent = opened([each.data for each in await stored(outside, "OUT")])
+        assert sorted(sent) == sorted([b"other", *(b"full %d" % number for number in range(5))])
+
+
 async def test_when_all_that_may_be_out_cannot_be_sealed_it_says_so(stage: Stage) -> None:
     async with stage.link() as outside, stage.link(stage.inside) as inside:
         await make_stream(outside, "OUT", "sealed.>")

@@ -8,6 +8,7 @@ import os
 import signal
 
 from tests.daemons.sender.conftest import (
+    ALICE,
     BOB,
     CAROL,
     DAVE,
@@ -64,6 +65,28 @@ async def test_what_is_said_inside_is_sealed_outside(stage: Stage) -> None:
         assert not witness.saw(b"order-43")
         assert SECRET.decode() not in said
     assert not stage.is_on_disk(SECRET)
+
+
+async def test_headers_that_cannot_be_sealed_are_counted_and_told(stage: Stage) -> None:
+    async with stage.witness() as witness:
+        with stage.start(ROUTE) as alice:
+            where = ready(alice)
+            block = b"NATS/1.0\r\nPlace: K\xf6ln\r\nOther: x\r\n\r\n"
+            await stage.publish("ehr.new", *[b"x"] * 20, headers=block)
+            counted = 'xkeymsg_headers_left_out_total{route="ehr"}'
+            await until(lambda: metric(where, counted) == 20)
+            await until(lambda: len(witness.raws) == 20)
+            assert metric(where, 'xkeymsg_delivered_total{route="ehr"}') == 20
+            line = alice.wait_for("headers left out", "err")
+            assert "route=ehr headers=1 first=Place subject=ehr.new" in line
+            alice.process.send_signal(signal.SIGTERM)
+            assert alice.wait() == 0
+        lines = [line for line in alice.output("err") if "left out" in line]
+        assert len(lines) < 20
+        message = Opener(BOB, {ALICE.public}, replay=AtRest()).open(
+            witness.raws[0].data, subject="sealed.>"
+        )
+        assert message.headers.pairs == (("Other", "x"),)
 
 
 async def test_one_of_a_queue_group_takes_each_message(stage: Stage) -> None:

@@ -162,7 +162,7 @@ class JetStream:
             ConflictError: If the stream holds another message under this one's id; or had one
                 before this was sent, and it cannot be read. This is an alarm: someone saw the
                 message before the stream did.
-            PayloadTooLargeError: If it exceeds the server's limit.
+            PayloadTooLargeError: If it exceeds the limit of the server or the stream.
             ConnectionFailedError: If the client is closed.
             XKeyMsgError: If sealing fails.
 

@@ -1,8 +1,8 @@
 """Acknowledged publishing into streams, with many messages in flight, and retries.
 
 A message that is not acknowledged is sent again, with the same bytes and the same `Nats-Msg-Id`, so
-that the stream stores it once: after a reconnect, if no stream listens yet, and every few seconds
-until its timeout. One inbox, one task that reads it and one timer task serve all messages.
+that the stream stores it once: after a reconnect, if no stream listens or accepts it yet, and every
+few seconds until its timeout. One inbox, one task that reads it and one timer serve all messages.
 
 An acknowledgement marked *duplicate* refers to our own retry only if the stream holds our bytes.
 The id is not secret once the message is sent: anyone who sees it, above all the broker, may have
@@ -24,6 +24,7 @@ from xkeymsg.errors import (
     ConflictError,
     ConnectionFailedError,
     DeliveryError,
+    PayloadTooLargeError,
     XKeyMsgError,
 )
 from xkeymsg.transport.headers import parse_block
@@ -35,9 +36,13 @@ _TICK: Final = 0.1
 _RETRY: Final = 2.0
 """Seconds after which an unacknowledged message is sent again."""
 _LONGEST: Final = 86_400.0
-_NO_STREAM_RETRY: Final = 0.25
-_UNAVAILABLE: Final = 10008
-"""JetStream's error number for "temporarily unavailable"."""
+_SOON: Final = 0.25
+"""The same, after an answer that says "not now"."""
+_NOT_NOW: Final = frozenset((10008, 10158, 10167))
+"""JetStream's error numbers for "temporarily unavailable", "duplicate message id is in process" and
+"too many requests"."""
+_TOO_LARGE: Final = 10054
+"""JetStream's error number for a message above the stream's `max_msg_size`."""
 
 
 class _Entry:
@@ -51,6 +56,7 @@ class _Entry:
         "future",
         "headers",
         "known",
+        "refusal",
         "reply",
         "sent",
         "size",
@@ -67,6 +73,7 @@ class _Entry:
         self.future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
         self.timeout = self.deadline = self.due = 0.0
         self.first_refusal: float | None = None
+        self.refusal: DeliveryError | None = None
         self.known = False
         self.sent = 0
 
@@ -126,7 +133,14 @@ class StreamPublisher:
         return len(self._flying) >= self._limit or self._bytes >= self._limit_bytes
 
     async def submit(
-        self, subject: str, data: bytes, headers: bytes, *, timeout: float, known: bool = False
+        self,
+        subject: str,
+        data: bytes,
+        headers: bytes,
+        *,
+        timeout: float,
+        known: bool = False,
+        again: bool = False,
     ) -> asyncio.Future[PubAck]:
         """Send a message, and return a future of its acknowledgement.
 
@@ -142,11 +156,14 @@ class StreamPublisher:
                 remembers the id.
             known: Whether an earlier process may have sent it, under an unguessable id: then a
                 duplicate is not compared.
+            again: Whether the same bytes were submitted before, and their acknowledgement timed
+                out: then a duplicate that cannot be read is our own.
 
         The future raises:
             DeliveryError: If the stream refuses it (`err_code` says why), no stream takes it, or
                 the acknowledgement timed out: then it may or may not be stored.
             ConflictError: If a stream holds another message under its id.
+            PayloadTooLargeError: If it exceeds the stream's `max_msg_size`.
             ConnectionFailedError: If the link is closed.
 
         Raises:
@@ -170,7 +187,7 @@ class StreamPublisher:
         entry = _Entry(subject, data, headers, f"{self._inbox}.{token.decode()}")
         now = asyncio.get_running_loop().time()
         entry.timeout, entry.deadline, entry.due = timeout, now + timeout, now + _RETRY
-        entry.known = known
+        entry.known, entry.sent = known, int(again)
         if not self._flying:
             self._awaiting.enter_context(self._link.asking())
         self._flying[token] = entry
@@ -280,8 +297,11 @@ class StreamPublisher:
         try:
             ack = parse_puback(raw.data)
         except DeliveryError as error:
-            if error.err_code == _UNAVAILABLE:
-                self._no_stream(token, entry)
+            if error.err_code in _NOT_NOW:
+                entry.refusal = error
+                entry.due = asyncio.get_running_loop().time() + _SOON
+            elif error.err_code == _TOO_LARGE:
+                self._end(token, PayloadTooLargeError(entry.size))
             else:
                 self._end(token, error)
             return
@@ -298,7 +318,7 @@ class StreamPublisher:
         now = asyncio.get_running_loop().time()
         if entry.first_refusal is None:
             entry.first_refusal = now
-        entry.due = now + _NO_STREAM_RETRY
+        entry.due = now + _SOON
         if now - entry.first_refusal < self._no_stream_for or entry.subject in self._missed:
             return
         if not self._no_stream_for:
@@ -382,6 +402,8 @@ class StreamPublisher:
             if entry.future.done():
                 self._land(token)  # its publisher was cancelled
             elif entry.deadline <= now:
-                seconds = entry.timeout
-                error = f"no acknowledgement within {seconds:g} s: it may or may not be stored"
-                self._end(token, DeliveryError(error))
+                text = f"no acknowledgement within {entry.timeout:g} s: it may or may not be stored"
+                code = None
+                if (refusal := entry.refusal) is not None:
+                    text, code = f"{text}; {refusal}", refusal.err_code
+                self._end(token, DeliveryError(text, code))

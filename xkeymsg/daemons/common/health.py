@@ -2,7 +2,8 @@
 
 It runs in a thread with its own event loop, so that it can report a hung daemon: `/healthz` fails
 if the daemon's loop has not run for a while. A request is limited to 8 KiB and a few seconds, and
-few are served at a time.
+few connections are open at a time: a further one closes the oldest, so that idle connections cannot
+keep out a probe.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ __all__ = ("Health", "serving")
 
 _DEADLINE: Final = 5.0
 _MOST: Final = 16
-"""Concurrent connections; further ones are closed at once."""
+"""Concurrent connections, and connections accepted at a time."""
+_QUEUE: Final = 1024
+"""Connections that the system holds until they are accepted."""
 _HANGS: Final = 15.0
 """Seconds without an iteration of the loop after which the daemon counts as hung."""
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -67,23 +70,26 @@ class _Server:
     def __init__(self, health: Health, exposition: Callable[[], bytes]) -> None:
         self._health = health
         self._exposition = exposition
-        self._open = 0
+        self._open: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection."""
-        self._open += 1
+        while len(self._open) >= _MOST:
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
+        self._open[writer] = None
         try:
-            if self._open <= _MOST:
-                async with asyncio.timeout(_DEADLINE):
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._answer(head))
-                    await writer.drain()
-                    writer.close()
-                    await writer.wait_closed()
+            async with asyncio.timeout(_DEADLINE):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._answer(head))
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # the client can retry
         finally:
-            self._open -= 1
+            self._open.pop(writer, None)
             writer.transport.abort()
 
     def _answer(self, head: bytes) -> bytes:
@@ -123,15 +129,20 @@ def serving(
     if listen is None:
         yield None
         return
-    server, path = _Server(health, exposition), listen.removeprefix("unix:")
-    listener = _unix(Path(path)) if path != listen else _tcp(listen)
-    where = listen if path != listen else _named(listener)
+    server = _Server(health, exposition)
+    path = Path(listen[5:]) if listen.startswith("unix:") else None
+    listener = _tcp(listen) if path is None else _unix(path)
+    where = _named(listener) if path is None else listen
+    ours = None if path is None else _inode(path)
     started, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        async with await asyncio.start_server(server.serve, sock=listener, limit=8192):
+        async with await asyncio.start_server(
+            server.serve, sock=listener, limit=8192, backlog=_MOST
+        ):
+            listener.listen(_QUEUE)
             started.set()
             await stop.wait()
 
@@ -141,11 +152,22 @@ def serving(
     try:
         yield where
     finally:
+        # While the listener is open no successor's socket has its inode.
+        if path is not None and _inode(path) == ours is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()
         for loop in loops:
             loop.call_soon_threadsafe(stop.set)
         thread.join(_DEADLINE)
-        if path != listen:
-            Path(path).unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Return the device and inode of a file; None if it does not exist."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _tcp(listen: str) -> socket.socket:

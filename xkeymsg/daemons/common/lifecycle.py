@@ -1,7 +1,8 @@
 """The lifecycle of a daemon: start, run, reload, drain, stop.
 
 SIGTERM and SIGINT: accept no more messages, finish those accepted, and exit 0; if that takes too
-long, log it, give up the rest, and exit 1. A second signal ends the process at once. SIGHUP: reload
+long, log it, give up the rest, and exit 1. A second signal ends the process, and the programs that
+it runs, at once. SIGHUP: reload
 what can change at run time. systemd is notified of each step, if it started the daemon.
 """
 
@@ -21,6 +22,7 @@ from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.heap import give_back
 from xkeymsg.daemons.common.logs import Log, reason, report_to
 from xkeymsg.daemons.common.notify import notify, watchdog_seconds
+from xkeymsg.daemons.common.processes import kill_all
 from xkeymsg.errors import XKeyMsgError
 
 __all__ = ("Lifecycle", "run")
@@ -79,7 +81,7 @@ class Lifecycle:
             self.health.stopping = True
             self.stopping.set()
             notify("STOPPING=1")
-            hard = threading.Timer(self.drain_seconds + _CANCEL + _HANGS, os._exit, (1,))
+            hard = threading.Timer(self.drain_seconds + _CANCEL + _HANGS, _exit)
             hard.daemon = True
             hard.start()
 
@@ -113,7 +115,7 @@ class Lifecycle:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - one must not stop the others
-            self.log.error("unexpected", error=reason(error))  # noqa: TRY400 - no traceback
+            self.log.often("error", "unexpected", "error", error=reason(error))
 
 
 def run(
@@ -142,7 +144,8 @@ async def _run(work: Callable[[Lifecycle], Coroutine[Any, Any, None]], life: Lif
         finally:
             ticking.cancel()
             stopping.cancel()
-            life.log.flush()
+            kill_all()
+            life.log.flush(at_once=True)
 
 
 async def _end(working: asyncio.Task[None], life: Lifecycle) -> int:
@@ -168,6 +171,11 @@ def _failed(life: Lifecycle) -> int:
     return 1
 
 
+def _exit() -> None:
+    kill_all()
+    os._exit(1)
+
+
 @contextlib.contextmanager
 def _signals(life: Lifecycle) -> Iterator[None]:
     """Stop at the first SIGTERM or SIGINT, and end the process at the second.
@@ -176,9 +184,14 @@ def _signals(life: Lifecycle) -> Iterator[None]:
     """
     loop = asyncio.get_running_loop()
 
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        kill_all()
+        os.kill(os.getpid(), number)
+
     def stop(number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
         loop.call_soon_threadsafe(life.stop)
 
     def reload(number: int, _frame: FrameType | None) -> None:

@@ -5,8 +5,8 @@
 A line holds only what its caller names: an event, which is a constant, and fields. There is no
 traceback, and no text of a foreign exception, which could repeat the content of a message: only its
 class and where it was raised. Text from outside is escaped, so that it cannot look like another
-line. The same event with the same labels is logged at most once a second, with a count, because
-strangers decide how many messages are refused.
+line. Strangers decide how many messages are refused: a line that can repeat, ours or a library's,
+is written at most once a second, with the number of events that it stands for.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ import logging
 import re
 import sys
 import time
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Final, Literal
 
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.errors import XKeyMsgError
+from xkeymsg.shown import safe_repr
 
 __all__ = ("Level", "Log", "reason", "report_to", "set_up")
 
@@ -61,12 +65,63 @@ def _place(trace: TracebackType | None) -> str:
     return f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
+class _Kind:
+    """The lines of one kind since one was written."""
+
+    __slots__ = ("at", "count", "write")
+
+    def __init__(self, at: float) -> None:
+        self.at = at
+        self.count = 0
+        self.write: Callable[[int], object] = bool
+
+
+class _Limiter:
+    """Writes one line of each kind at once, and at most one a second after that."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()  # libraries log in threads
+        self._kinds: dict[Hashable, _Kind] = {}
+
+    def write(self, kind: Hashable, write: Callable[[int], object]) -> None:
+        """Call `write` with the number of events of this kind that the line stands for, or keep it.
+
+        Kinds beyond a limit count as one.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if kind not in self._kinds and len(self._kinds) >= _MOST:
+                kind = None
+            last = self._kinds.get(kind)
+            if last is not None and now - last.at < _EVERY:
+                last.count, last.write = last.count + 1, write
+                return
+            self._kinds[kind] = _Kind(now)
+        write(1 if last is None else last.count + 1)
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """Write the lines whose second is over, or all of them."""
+        now = time.monotonic()
+        with self._lock:
+            due = [(k, v) for k, v in self._kinds.items() if at_once or now - v.at >= _EVERY]
+            for kind, last in due:
+                if last.count:
+                    self._kinds[kind] = _Kind(now)
+                else:
+                    del self._kinds[kind]
+        for _, last in due:
+            if last.count:
+                last.write(last.count)
+
+
+_limiter = _Limiter()  # of the process, as the loggers are
+
+
 class Log:
     """Log of events; `often` limits each kind to one line a second."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
-        self._seen: dict[tuple[Any, ...], tuple[float, int, dict[str, Any]]] = {}
 
     def debug(self, event: str, **fields: Any) -> None:
         """Log a detail for debugging."""
@@ -85,7 +140,7 @@ class Log:
         self._write("error", event, fields)
 
     def often(self, level: Level, event: str, *labels: str, **fields: Any) -> None:
-        """Log an event that others can cause at any rate; at most one line a second of each kind.
+        """Log an event that can repeat at any rate; at most one line a second of each kind.
 
         Args:
             level: The level.
@@ -93,35 +148,34 @@ class Log:
             labels: The names of the fields that distinguish kinds; they must have few values.
             fields: All fields.
         """
-        if not self._logger.isEnabledFor(_LEVELS[level]):
-            return
-        kind = (level, event, *(fields.get(label) for label in labels))
-        now = time.monotonic()
-        at, count, _ = self._seen.get(kind, (-_EVERY, 0, {}))
-        if now - at < _EVERY:
-            self._seen[kind] = at, count + 1, fields
-            return
-        if count:
-            fields = {**fields, "repeated": count}
-        if len(self._seen) >= _MOST:
-            del self._seen[next(iter(self._seen))]
-        self._seen[kind] = now, 0, {}
-        self._write(level, event, fields)
+        if self._logger.isEnabledFor(_LEVELS[level]):
+            kind = (level, event, *(fields.get(label) for label in labels))
+            _limiter.write(kind, partial(self._write, level, event, fields))
 
-    def flush(self) -> None:
-        """Log events that were counted but not logged; called once a second."""
-        now = time.monotonic()
-        for kind, (at, count, fields) in list(self._seen.items()):
-            if now - at < _EVERY:
-                continue
-            if count:
-                self._write(kind[0], kind[1], {**fields, "repeated": count})
-                self._seen[kind] = now, 0, {}
-            else:
-                del self._seen[kind]
+    def flush(self, *, at_once: bool = False) -> None:
+        """Log events that were counted but not logged; called once a second, and at the end."""
+        _limiter.flush(at_once=at_once)
 
-    def _write(self, level: Level, event: str, fields: dict[str, Any]) -> None:
+    def _write(self, level: Level, event: str, fields: dict[str, Any], stands_for: int = 1) -> None:
+        if stands_for > 1:
+            fields = {**fields, "repeated": stands_for}
         self._logger.log(_LEVELS[level], event, extra={"fields": fields})
+
+
+@safe_repr
+class _Limited(logging.StreamHandler[Any]):
+    """Handler that limits the lines of libraries: each place in their code is a kind."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a record of ours, which `Log.often` has limited, and limit any other."""
+        if hasattr(record, "fields"):
+            return bool(super().handle(record))
+        _limiter.write((record.pathname, record.lineno), partial(self._write, record))
+        return True
+
+    def _write(self, record: logging.LogRecord, stands_for: int) -> None:
+        record.repeated = stands_for
+        super().handle(record)
 
 
 class _Formatter(logging.Formatter):
@@ -136,6 +190,8 @@ class _Formatter(logging.Formatter):
         event = record.getMessage()[:_LONGEST]
         if not hasattr(record, "fields"):
             fields["logger"] = record.name
+            if (stands_for := getattr(record, "repeated", 1)) > 1:
+                fields["repeated"] = stands_for
         if record.exc_info and record.exc_info[1] is not None:
             fields["error"] = reason(record.exc_info[1])
         at = datetime.fromtimestamp(record.created, UTC)
@@ -165,7 +221,9 @@ def set_up(form: Literal["text", "json"], level: Level) -> None:
 
     Their lower levels, and even asyncio's errors, could contain anything.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    global _limiter  # noqa: PLW0603 - the loggers are global too
+    _limiter = _Limiter()
+    handler = _Limited(sys.stderr)
     handler.setFormatter(_Formatter(as_json=form == "json"))
     root = logging.getLogger()
     root.handlers[:] = [handler]

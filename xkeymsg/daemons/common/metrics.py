@@ -74,6 +74,12 @@ class Metrics:
             ["route"],
             registry=self.registry,
         )
+        self.headers_left_out = Counter(
+            "xkeymsg_headers_left_out",
+            "Headers of sources that could not be sealed with their message.",
+            ["route"],
+            registry=self.registry,
+        )
         self.refused = Counter(
             "xkeymsg_refused",
             "Messages that could not be opened or sealed, by code.",
@@ -200,6 +206,7 @@ class RouteMetrics:
         self.opened = of.opened.labels(route)
         self.sealed = of.sealed.labels(route)
         self.changed_numbers = of.changed_numbers.labels(route)
+        self.headers_left_out = of.headers_left_out.labels(route)
         self.delivered = of.delivered.labels(route)
         self.failures = of.failures.labels(route)
         self.lost = of.lost.labels(route)

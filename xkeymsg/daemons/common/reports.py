@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from xkeymsg.daemons.common.logs import Log
+from xkeymsg.daemons.common.logs import Level, Log, reason
 from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
 from xkeymsg.daemons.common.service import Endpoint
 from xkeymsg.errors import XKeyMsgError
 
-__all__ = ("Reporter", "code_of")
+__all__ = ("Reporter", "code_of", "why")
 
 
 def code_of(error: BaseException) -> str:
     """Return the code of an error; `error` if it is not an error of this package."""
     return (error.code or OTHER) if isinstance(error, XKeyMsgError) else OTHER
+
+
+def why(error: BaseException) -> str:
+    """Return the text of an error for a log line, without anything that could be plaintext."""
+    return str(error) if isinstance(error, XKeyMsgError) else reason(error)
 
 
 class Reporter:
@@ -48,3 +53,8 @@ class Reporter:
         self.endpoint.requests += 1
         self.endpoint.errors += 1
         self.endpoint.last_error = code
+
+    def _often(self, level: Level, event: str, error: BaseException, **where: object) -> None:
+        """Log an event that can repeat at any rate: one line a second for each code."""
+        fields = {"route": self.route, "code": code_of(error), "why": why(error), **where}
+        self.log.often(level, event, "route", "code", **fields)

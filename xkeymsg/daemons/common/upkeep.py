@@ -69,11 +69,12 @@ class Upkeep:
             changed = reload()
         except XKeyMsgError as error:
             self._metrics.reloads.labels("failed").inc()
-            self._log.error("reload failed", what=what, why=reason(error), **fields)
+            why = reason(error)
+            self._log.often("error", "reload failed", "what", "route", what=what, why=why, **fields)
             return False
         if changed or not quiet:
             self._metrics.reloads.labels("changed" if changed else "same").inc()
-            self._log.info("reloaded", what=what, changed=changed, key=self._key(), **fields)
+            self._reloaded(what, changed, **fields)
         return changed
 
     def watch_peers(self, peers: PeersFile) -> bool:
@@ -84,9 +85,15 @@ class Upkeep:
         was_invalid = peers.error is not None
         changed = self.reloaded("peers", peers.reload, quiet=True)
         if was_invalid and peers.error is None and not changed:
-            self._log.info("reloaded", what="peers", changed=False, key=self._key())
+            self._reloaded("peers", False)
         self._health.set("peers", peers.error is None)
         return changed
+
+    def _reloaded(self, what: str, changed: bool, **fields: object) -> None:
+        self._log.often(
+            "info", "reloaded", "what", "changed", "route",
+            what=what, changed=changed, key=self._key(), **fields,
+        )  # fmt: skip
 
 
 def _why(error: Exception) -> str:

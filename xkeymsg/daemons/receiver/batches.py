@@ -38,13 +38,16 @@ class Outlet:
         batch_bytes: int = 1 << 20,
         linger: float = 0.0,
         parallel: int = 1,
+        bound: float = 30.0,
         on_gone: Callable[[SinkGoneError], None] = lambda _: None,
     ) -> None:
         self._sink = sink
         self._batch = batch
         self._batch_bytes = batch_bytes
         self._linger = linger
+        self._bound = bound
         self._on_gone = on_gone
+        self._since: list[float] = []
         self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._arrived = asyncio.Event()
@@ -62,6 +65,12 @@ class Outlet:
         self._bytes += len(record.line)
         self._arrived.set()
         await taken
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a call of the sink has taken longer than `bound` seconds."""
+        now = asyncio.get_running_loop().time()
+        return any(now - begun > self._bound for begun in self._since)
 
     async def close(self) -> None:
         """Stop; cancel the records that are still queued."""
@@ -127,6 +136,8 @@ class Outlet:
         settle([each.taken for each in batch], error)
 
     async def _attempt(self, batch: Sequence[_Waiting]) -> DeliveryError | None:
+        begun = asyncio.get_running_loop().time()
+        self._since.append(begun)
         try:
             await self._sink.deliver([each.record for each in batch])
         except SinkGoneError as error:
@@ -139,4 +150,6 @@ class Outlet:
             return error
         except Exception as error:  # noqa: BLE001 - a bug of ours must not stop deliveries
             return UnavailableError(reason(error))
+        finally:
+            self._since.remove(begun)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
@@ -42,12 +42,17 @@ __all__ = ("run",)
 
 Worker = SubjectRoute | StreamRoute
 
+_MARGIN: Final = 10.0
+"""Seconds beyond its timeout after which a sink counts as stuck."""
+
 
 def run(config: ReceiverConfig) -> int:
     """Run the receiver until it stops; return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
-    health = Health("connected", "peers", "key", "self-test", "subscribed", "served", "quarantine")
+    health = Health(
+        "connected", "peers", "key", "self-test", "subscribed", "served", "quarantine", "sinks"
+    )
     receiver = _Receiver(config, log, metrics, health)
     return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -61,6 +66,8 @@ class _Receiver:
         self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
         self._workers: list[Worker] = []
         self._endpoints: list[Endpoint] = []
+        self._outlets: dict[str, Outlet] = {}
+        self._stuck: list[str] = []
 
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped, and finish."""
@@ -108,12 +115,13 @@ class _Receiver:
     async def _begin(self, link: Link, life: Lifecycle, stack: contextlib.AsyncExitStack) -> None:
         """Open the sinks, subscribe, and answer requests; no message is read before that."""
         config = self._config
-        outlets = {name: await self._open_sink(name, life, stack) for name in config.sinks}
+        for name in config.sinks:
+            self._outlets[name] = await self._open_sink(name, life, stack)
         if any(route.stream for route in config.route):
             await prepare_quarantine(config, link)
         self._health.set("quarantine", True)
         for route in config.route:
-            worker = self._worker(route, outlets[route.sink])
+            worker = self._worker(route, self._outlets[route.sink])
             if isinstance(worker, StreamRoute):
                 await worker.begin(link, self._identity.keyring)
             else:
@@ -176,6 +184,7 @@ class _Receiver:
             batches = {
                 key: getattr(section, key) for key in ("batch", "batch_bytes", "linger", "parallel")
             }
+            batches["bound"] = section.timeout + _MARGIN
         outlet = Outlet(sink, on_gone=life.fail, **batches)
         stack.push_async_callback(outlet.close)
         return outlet
@@ -209,11 +218,20 @@ class _Receiver:
         streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
         self._health.set("quarantine", not any(each.is_blocked for each in streams))
         self._health.set("served", not any(each.is_unserved for each in streams))
+        self._watch_sinks()
         for worker in self._workers:
             worker.tick()
         if isinstance(self._senders, PeersFile):
             self._upkeep.watch_peers(self._senders)
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
+
+    def _watch_sinks(self) -> None:
+        stuck = [name for name, outlet in self._outlets.items() if outlet.is_stuck]
+        self._health.set("sinks", not stuck)
+        for name in stuck:
+            if name not in self._stuck:
+                self._log.error("sink is stuck", sink=name)
+        self._stuck = stuck
 
     def _reload(self) -> None:
         if isinstance(self._senders, PeersFile):

@@ -1,14 +1,14 @@
 """Reports of a route: to the log, to metrics, and to `nats micro`.
 
-The log line of a refused message shows its code and nothing else: its content is untrusted.
+The log line of a refused message shows its place, the code and the text of the error; no text of an
+error has content of a message.
 """
 
 from __future__ import annotations
 
-from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.common.reports import Reporter, code_of
 from xkeymsg.envelope.replay import ReplayState
-from xkeymsg.errors import DeliveryError, StaleError, XKeyMsgError
+from xkeymsg.errors import DeliveryError
 
 __all__ = ("ReceiverReporter",)
 
@@ -21,27 +21,28 @@ class ReceiverReporter(Reporter):
         self.metrics.opened.inc()
         self.metrics.open_time.observe(seconds)
 
-    def refused(self, error: BaseException) -> None:
-        """Report a refused message."""
+    def refused(self, error: BaseException, **where: object) -> None:
+        """Report a refused message.
+
+        Args:
+            error: The reason.
+            **where: The place of the message.
+        """
         code = code_of(error)
         self.metrics.refused(code)
         self.failed(code)
-        fields = {} if isinstance(error, XKeyMsgError) else {"error": reason(error)}
-        if isinstance(error, StaleError):  # one of four fixed texts, each with its own remedy
-            fields = {"why": str(error)}
-        self.log.often("warning", "refused", "route", "code", route=self.route, code=code, **fields)
+        self._often("warning", "refused", error, **where)
 
     def not_delivered(self, error: DeliveryError) -> None:
         """Report a failed attempt; another may follow."""
         self.metrics.failures.inc()
-        why = str(error)
-        self.log.often("warning", "not delivered", "route", "why", route=self.route, why=why)
+        self._often("warning", "not delivered", error)
 
     def lost(self, error: DeliveryError) -> None:
         """Report a message that is lost: the last attempt failed, and no stream keeps it."""
         self.metrics.lost.inc()
         self.failed(error.code)
-        self.log.often("error", "lost", "route", "why", route=self.route, why=str(error))
+        self._often("error", "lost", error)
 
     def remembered(self, state: ReplayState, max_age: float) -> None:
         """Report the state of the route's replay memory."""

@@ -60,7 +60,7 @@ class _Scope:
         try:
             return self._opening.open(raw, position)
         except XKeyMsgError as error:
-            self._report.refused(error)
+            self._report.refused(error, sequence=position.sequence)
             raise
 
     def settle(self, message: Message, *, handled: bool) -> None:

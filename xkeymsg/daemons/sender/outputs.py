@@ -38,7 +38,7 @@ class Output(Protocol):
         Raises:
             DeliveryError: If it was not accepted, as far as is known.
             ConflictError: If a stream keeps another message with the same id.
-            PayloadTooLargeError: If it exceeds the server's limit.
+            PayloadTooLargeError: If it exceeds the limit of the server or the stream.
             ConnectionFailedError: If the connection is closed.
         """
 
@@ -135,12 +135,14 @@ class StreamOutput:
         """Send a message; return when a stream has stored it; see `Output.send`."""
         _check(sealed)
         named = b"Nats-Msg-Id: %b\r\n\r\n" % (name or sealed.name).encode("ascii")
+        again, sealed.sent = sealed.sent, True
         future = await self._publisher.submit(
             sealed.subject,
             sealed.envelope,
             sealed.block.removesuffix(b"\r\n") + named,
             timeout=_TIMEOUT,
             known=name is not None,
+            again=again,
         )
         await future
 

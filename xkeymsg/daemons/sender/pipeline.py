@@ -9,7 +9,7 @@ from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.outputs import Output
 from xkeymsg.daemons.sender.reports import SenderReporter
-from xkeymsg.daemons.sender.route_sealer import Pairs, RouteSealer, Sealed
+from xkeymsg.daemons.sender.route_sealer import RouteSealer, Sealed
 from xkeymsg.errors import DeliveryError, XKeyMsgError
 
 __all__ = ("Pipeline",)
@@ -26,7 +26,7 @@ class Pipeline:
         self._sealing = sealing
         self._output = output
 
-    async def seal(self, data: bytes, subject: str = "", headers: Pairs = ()) -> Sealed:
+    async def seal(self, data: bytes, subject: str = "", headers: bytes = b"") -> Sealed:
         """Seal a message.
 
         Raises:
@@ -37,8 +37,13 @@ class Pipeline:
         self.report.sealed(perf_counter() - begun)
         return sealed
 
-    async def send_once(self, sealed: Sealed, name: str | None = None) -> None:
+    async def send_once(self, sealed: Sealed, name: str | None = None, **where: object) -> None:
         """Send a message, and count it.
+
+        Args:
+            sealed: The message.
+            name: Its id, as for `Output.send`.
+            **where: Its place, for the log.
 
         Raises:
             XKeyMsgError: As `Output.send`.
@@ -48,17 +53,19 @@ class Pipeline:
         try:
             await self._output.send(sealed, name)
         except XKeyMsgError as error:
-            self.report.not_delivered(error)
+            self.report.not_delivered(error, **where)
             raise
         except Exception as error:  # noqa: BLE001 - counts as a failed delivery
             fault = DeliveryError(reason(error))
-            self.report.not_delivered(fault)
+            self.report.not_delivered(fault, **where)
             raise fault from None
         finally:
             self.report.metrics.in_flight.dec()
+        if sealed.left_out:
+            self.report.left_out(sealed.left_out, **where)
         self.report.delivered(perf_counter() - begun)
 
-    async def send(self, sealed: Sealed, name: str | None = None) -> None:
+    async def send(self, sealed: Sealed, name: str | None = None, **where: object) -> None:
         """Send a message; retry the same bytes, up to `attempts` in total.
 
         Raises:
@@ -66,12 +73,12 @@ class Pipeline:
         """
         for attempt in range(1, self.route.attempts):
             try:
-                await self.send_once(sealed, name)
+                await self.send_once(sealed, name, **where)
             except DeliveryError:
                 await asyncio.sleep(self.pause(attempt))
             else:
                 return
-        await self.send_once(sealed, name)
+        await self.send_once(sealed, name, **where)
 
     def pause(self, attempt: int) -> float:
         """Return the pause after an attempt, in seconds."""

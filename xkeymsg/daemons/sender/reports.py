@@ -6,18 +6,15 @@ rule matches; nothing else of its content.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
 
-from xkeymsg.daemons.common.logs import Log, reason
+from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.common.metrics import RouteMetrics
-from xkeymsg.daemons.common.reports import Reporter, code_of
+from xkeymsg.daemons.common.reports import Reporter, code_of, why
 from xkeymsg.daemons.common.service import Endpoint
-from xkeymsg.errors import FieldDeniedError, XKeyMsgError
+from xkeymsg.errors import XKeyMsgError
 
 __all__ = ("SenderReporter",)
-
-_POINTERS: Final = 8
 
 
 class SenderReporter(Reporter):
@@ -44,6 +41,15 @@ class SenderReporter(Reporter):
                 advice='numbers = "exact" keeps them',
             )  # fmt: skip
 
+    def left_out(self, names: Sequence[str], **where: object) -> None:
+        """Report headers of a delivered message that could not be sealed with it."""
+        self.metrics.headers_left_out.inc(len(names))
+        self.log.often(
+            "warning", "headers left out", "route",
+            route=self.route, headers=len(names), first=names[0], **where,
+            why="not valid text, a reserved name, or more than an envelope takes",
+        )  # fmt: skip
+
     def refused(self, error: BaseException, *, often: bool = True, **where: object) -> None:
         """Report a message that could not be sealed.
 
@@ -56,27 +62,26 @@ class SenderReporter(Reporter):
         self.unsent += 1
         self.metrics.refused(code)
         self.failed(code)
-        fields = {"route": self.route, "code": code, "why": _why(error), **where}
         if often:
-            self.log.often("warning", "refused", "route", "code", **fields)
+            self._often("warning", "refused", error, **where)
         else:
-            self.log.warning("refused", **fields)
+            self.log.warning("refused", route=self.route, code=code, why=why(error), **where)
 
-    def not_delivered(self, error: XKeyMsgError) -> None:
+    def not_delivered(self, error: XKeyMsgError, **where: object) -> None:
         """Report a failed attempt; another may follow."""
         self.metrics.failures.inc()
-        self.log.often(
-            "warning", "not delivered", "route", "code",
-            route=self.route, code=error.code, why=str(error),
-        )  # fmt: skip
+        self._often("warning", "not delivered", error, **where)
+
+    def standing_still(self, error: XKeyMsgError, **where: object) -> None:
+        """Report that the route waits for a correction of its configuration."""
+        self._often("error", "standing still", error, **where)
 
     def lost(self, error: XKeyMsgError, **where: object) -> None:
         """Report a message that is lost: the last attempt failed, and no stream keeps it."""
         self.unsent += 1
         self.metrics.lost.inc()
         self.failed(error.code)
-        fields = {"route": self.route, "code": error.code, "why": str(error), **where}
-        self.log.often("error", "lost", "route", "code", **fields)
+        self._often("error", "lost", error, **where)
 
     def cut_off(self, messages: int, **where: object) -> None:
         """Report messages in flight at the deadline: they may or may not have been accepted.
@@ -88,11 +93,3 @@ class SenderReporter(Reporter):
         self.unsent += messages
         self.metrics.lost.inc(messages)
         self.log.error("no time to send", route=self.route, messages=messages, **where)
-
-
-def _why(error: BaseException) -> str:
-    if type(error) is not FieldDeniedError:
-        return str(error) if isinstance(error, XKeyMsgError) else reason(error)
-    more = error.count - _POINTERS
-    shown = ", ".join(error.pointers[:_POINTERS])
-    return f"no rule for {shown}" + (f", and {more} more" if more > 0 else "")

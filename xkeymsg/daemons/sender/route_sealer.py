@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from xkeymsg import xkv1
@@ -18,6 +18,7 @@ from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.daemons.common.documents import OnLoss, parse_document
 from xkeymsg.daemons.sender.config import SenderRoute
+from xkeymsg.daemons.sender.headers import RouteHeaders
 from xkeymsg.daemons.sender.rules import RuleCounts, deciding_rules
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.envelope.inspect import message_id
@@ -42,23 +43,25 @@ __all__ = ("Author", "RouteSealer", "Sealed", "is_of_setup")
 _LARGE: Final = 128 * 1024
 """Size in bytes from which a message is sealed in a thread: sealing outweighs the switch."""
 _OURS: Final = object()
-_LEFT_OUT: Final = ("nats-", "xkm-")
-_HINT: Final = "sender"
 _NAME_SIZE: Final = 64
 """Bytes reserved for the message id in the header block."""
 _MOST: Final = Limits().recipients
-
-Pairs = Sequence[tuple[str, str]]
 
 
 @safe_repr
 class Sealed:
     """A message that may leave; only `RouteSealer` makes one."""
 
-    __slots__ = ("block", "envelope", "name", "subject")
+    __slots__ = ("block", "envelope", "left_out", "name", "sent", "subject")
 
     def __init__(
-        self, maker: object, subject: str, envelope: bytes, block: bytes, name: str
+        self,
+        maker: object,
+        subject: str,
+        envelope: bytes,
+        block: bytes,
+        name: str,
+        left_out: tuple[str, ...],
     ) -> None:
         if maker is not _OURS:
             raise TypeError("Sealed can only be made by RouteSealer")
@@ -69,6 +72,10 @@ class Sealed:
         """Its header block: the sender's public key, a hint."""
         self.name = name
         """Its id for deduplication by a stream."""
+        self.left_out = left_out
+        """The names of headers of the source that could not be sealed."""
+        self.sent = False
+        """Whether an attempt was made to send it, which may have succeeded."""
 
     def __repr__(self) -> str:
         return f"<Sealed for {self.subject}: {len(self.envelope)} bytes>"
@@ -130,8 +137,7 @@ class RouteSealer:
         self._exact = route.numbers == "exact"
         self._on_loss = on_loss
         self._map = SubjectMap(route.pattern, route.to)
-        self._fixed = tuple(route.headers.items())
-        self._taken = {name.lower() for name in route.take_headers}
+        self._headers = RouteHeaders(route)
         self._expires = route.expires
         self._rules = rules
         self._policy = None if route.policy is None else Policy.load(route.policy)
@@ -189,35 +195,38 @@ class RouteSealer:
         else:
             self._recipients()
 
-    async def seal(self, data: bytes, subject: str = "", headers: Pairs = ()) -> Sealed:
+    async def seal(self, data: bytes, subject: str = "", headers: bytes = b"") -> Sealed:
         """Seal a message.
 
         Args:
             data: The payload.
             subject: The subject that it arrived on, for routes with a pattern.
-            headers: Its headers; those listed in `take_headers` are sealed too.
+            headers: Its header block; the headers listed in `take_headers` are sealed too.
 
         Raises:
             XKeyMsgError: If it cannot be sealed; `is_of_setup` classifies the fault.
         """
-        if len(data) >= _LARGE:
+        if len(data) + len(headers) >= _LARGE:
             return await asyncio.to_thread(self._seal, data, subject, headers)
         return self._seal(data, subject, headers)
 
-    def _seal(self, data: bytes, subject: str, headers: Pairs) -> Sealed:
+    def _seal(self, data: bytes, subject: str, block: bytes) -> Sealed:
         to = self._map(subject)
         if to.startswith(REPLIES):
             raise MalformedError("the subject is reserved for replies")
         (pair, outgoing), policy = self._author, self._policy
         room = Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE)
+        headers, left_out = self._headers.select(block)
         if self._route.format == "xkv1":
             [recipient] = self._recipients()
             room.check(len(data) + xkv1.OVERHEAD)
             envelope = xkv1.seal(data, key=pair, to=recipient.key)
-            return Sealed(_OURS, to, envelope, outgoing.block, secrets.token_urlsafe(16))
+            left_out += tuple(name for name, _ in headers)  # it has none
+            name = secrets.token_urlsafe(16)
+            return Sealed(_OURS, to, envelope, outgoing.block, name, left_out)
         more: dict[str, Any] = {
             "room": room,
-            "headers": [*self._fixed, *(each for each in headers if self._takes(each[0].lower()))],
+            "headers": headers,
             "content_type": self._route.content_type,
             "expires": self._expires,
         }
@@ -230,12 +239,7 @@ class RouteSealer:
             if self._rules is not None:
                 self._rules.count(self._route.name, deciding_rules(policy, document))
         name = base64.urlsafe_b64encode(message_id(envelope))[:22].decode()
-        return Sealed(_OURS, to, envelope, outgoing.block, name)
-
-    def _takes(self, name: str) -> bool:
-        if name in self._taken:
-            return True
-        return "*" in self._taken and not name.startswith(_LEFT_OUT) and name != _HINT
+        return Sealed(_OURS, to, envelope, outgoing.block, name, left_out)
 
     # --- recipients -------------------------------------------------------------------------------
 

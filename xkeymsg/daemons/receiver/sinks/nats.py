@@ -40,9 +40,7 @@ class NATS:
         """Publish a batch, and wait until the server or the stream has it."""
         try:
             if self._section.jetstream:
-                acks = [await self._submit(record) for record in batch]
-                for ack in acks:
-                    await ack
+                await self._store(batch)
             else:
                 for record in batch:
                     await self._link.publish(self._subject(record), record.line)
@@ -57,6 +55,21 @@ class NATS:
     async def close(self) -> None:
         """Cancel pending acknowledgements; the opener of the link closes it."""
         await self._stream.close()
+
+    async def _store(self, batch: Sequence[Record]) -> None:
+        """Return when the stream has answered about every record; raise the first refusal."""
+        acks: list[asyncio.Future[PubAck]] = []
+        try:
+            for record in batch:
+                acks.append(await self._submit(record))  # noqa: PERF401 - known if one fails
+            outcomes = await asyncio.gather(*acks, return_exceptions=True)
+        except BaseException:
+            for ack in acks:
+                ack.cancel()
+            raise
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _submit(self, record: Record) -> asyncio.Future[PubAck]:
         digest = record.id + primitives.sha256(record.line)[:8]

@@ -20,7 +20,7 @@ from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.route_sealer import Sealed, is_of_setup
 from xkeymsg.daemons.sender.sources.progress import Mark, Progress
 from xkeymsg.daemons.sender.sources.reader import LONGEST, Line, LineReader
-from xkeymsg.errors import DeliveryError, LimitExceededError, XKeyMsgError
+from xkeymsg.errors import DeliveryError, LimitExceededError, PayloadTooLargeError, XKeyMsgError
 
 __all__ = ("LinesSource",)
 
@@ -177,12 +177,16 @@ class LinesSource:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, pending: _Pending, sealed: Sealed, name: str | None) -> None:
+        where = self._where(pending.line)
         try:
-            await self._pipeline.send(sealed, name)
+            await self._pipeline.send(sealed, name, **where)
         except DeliveryError as error:
             self._give_up(error, pending)
+        except PayloadTooLargeError as error:
+            self._report.refused(error, often=False, **where)
+            self._done(pending)
         except XKeyMsgError as error:
-            self._report.lost(error, **self._where(pending.line))
+            self._report.lost(error, **where)
             self._done(pending)
         else:
             self.sent += 1

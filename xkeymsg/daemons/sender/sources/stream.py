@@ -2,9 +2,10 @@
 
 If no message can be sealed (an unknown name, a policy without readers), or the target accepts
 nothing, the route pauses with the messages that it holds, and retries; the stream keeps the rest. A
-message that cannot be sealed because of its content does not block the others. It is retried
-forever, or terminated after a few attempts, which requires a stream that keeps terminated messages.
-We never delete a message from a stream.
+message that cannot be sealed because of its content, or that the target does not take while it may
+take others (too large, or its subject is full), does not block those. It is retried forever; one
+that can never be sent may be terminated after a few attempts, which requires a stream that keeps
+terminated messages. We never delete a message from a stream.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from xkeymsg.errors import (
     PayloadTooLargeError,
     XKeyMsgError,
 )
-from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw
 
@@ -41,6 +41,10 @@ _PATIENCE: Final = 0.8
 """The fraction of the drain time after which unsent messages are returned to the stream."""
 _UNLIMITED: Final = 1_000_000
 _COUNTED: Final = 10_000
+_NOT_STORED: Final = 10077
+_SUBJECT_IS_FULL: Final = "per subject"
+"""JetStream's error number for a message that could not be stored, and its text if only the subject
+is full."""
 
 
 class _Inbound(NamedTuple):
@@ -48,6 +52,10 @@ class _Inbound(NamedTuple):
 
     raw: Raw
     where: StreamPosition
+
+    def place(self) -> dict[str, Any]:
+        """Return its place, for the log."""
+        return {"sequence": self.where.sequence, "subject": self.raw.subject_text}
 
 
 class _Scope:
@@ -232,31 +240,37 @@ class StreamSource:
         """
         name = self._names.of_stream(inbound.where)
         try:
-            await self._pipeline.send_once(await self._seal(inbound), name)
+            sealed = await self._seal(inbound)
+            await self._pipeline.send_once(sealed, name, **inbound.place())
         except ConnectionFailedError:
             raise
         except PayloadTooLargeError as error:
             self._refuse(error, inbound)
+        except DeliveryError as error:
+            if error.err_code == _NOT_STORED and _SUBJECT_IS_FULL in str(error):
+                self._refuse(error, inbound, forever=True)
+            return False
         except XKeyMsgError as error:
-            if not isinstance(error, DeliveryError):
-                self._report.log.often(
-                    "error", "standing still", "route", "code",
-                    route=self._report.route, code=error.code, why=str(error),
-                )  # fmt: skip
+            self._report.standing_still(error, **inbound.place())
             return False
         return True
 
     async def _seal(self, inbound: _Inbound) -> Sealed:
         raw = inbound.raw
         try:
-            return await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+            return await self._pipeline.seal(raw.data, raw.subject_text, raw.headers)
         except Exception as error:
             if is_of_setup(error):
                 raise
             self._refuse(error, inbound)  # no message may end the loop
 
-    def _refuse(self, error: Exception, inbound: _Inbound) -> NoReturn:
+    def _refuse(self, error: Exception, inbound: _Inbound, *, forever: bool = False) -> NoReturn:
         """Make the consumer terminate or redeliver a message.
+
+        Args:
+            error: The reason.
+            inbound: The message.
+            forever: Whether the target may take it later, so that it is not terminated.
 
         Raises:
             Reject: To terminate it.
@@ -265,8 +279,8 @@ class StreamSource:
         tries = self._tried.pop(inbound.where, 0) + 1
         route = self._pipeline.route
         if tries == 1:
-            self._report.refused(error, sequence=inbound.where.sequence)
-        if route.on_refused == "terminate" and tries >= route.attempts:
+            self._report.refused(error, **inbound.place())
+        if route.on_refused == "terminate" and tries >= route.attempts and not forever:
             self._report.metrics.quarantined("kept")
             self._report.log.often(
                 "warning", "terminated", "route", "code",

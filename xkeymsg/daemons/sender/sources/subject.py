@@ -6,8 +6,7 @@ import asyncio
 
 from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.route_sealer import Sealed
-from xkeymsg.errors import XKeyMsgError
-from xkeymsg.transport.headers import parse_block
+from xkeymsg.errors import PayloadTooLargeError, XKeyMsgError
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import Raw, RawSubscription
 
@@ -64,19 +63,21 @@ class SubjectSource:
     async def _take(self, raw: Raw) -> None:
         self._report.metrics.received.inc()
         try:
-            sealed = await self._pipeline.seal(raw.data, raw.subject_text, parse_block(raw.headers))
+            sealed = await self._pipeline.seal(raw.data, raw.subject_text, raw.headers)
         except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._room.release()
-            self._report.refused(error)
+            self._report.refused(error, subject=raw.subject_text)
             return
-        task = asyncio.create_task(self._send(sealed))
+        task = asyncio.create_task(self._send(sealed, raw.subject_text))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _send(self, sealed: Sealed) -> None:
+    async def _send(self, sealed: Sealed, subject: str) -> None:
         try:
-            await self._pipeline.send(sealed)
+            await self._pipeline.send(sealed, subject=subject)
+        except PayloadTooLargeError as error:
+            self._report.refused(error, subject=subject)
         except XKeyMsgError as error:
-            self._report.lost(error)
+            self._report.lost(error, subject=subject)
         finally:
             self._room.release()
