@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xkeymsg import errors
-from xkeymsg.envelope.admission import ANYONE, Admission, Trust
+from xkeymsg.envelope.admission import ANYONE, Admission, SenderTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
@@ -35,6 +35,7 @@ from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.resolver import Resolver
+from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.file import read_seed, write_seed
 from xkeymsg.trust.stores.peers_file import PeersFile
 
@@ -71,6 +72,7 @@ __all__ = (
     "Reply",
     "Resolver",
     "Sealer",
+    "SenderTrust",
     "Signer",
     "StreamPosition",
     "Subscription",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol, runtime_checkable
 
-from xkeymsg.envelope.admission import Admission, Trust
+from xkeymsg.envelope.admission import Admission, SenderTrust
 from xkeymsg.keys import Recipient, XKey
 
 __all__ = ("PERMISSION", "Resolver")
@@ -18,7 +18,7 @@ PERMISSION: Final = "perm:"
 
 
 @runtime_checkable
-class Resolver(Trust, Protocol):
+class Resolver(SenderTrust, Protocol):
     """A source of trust with names. Thread-safe; each answer is consistent while it changes."""
 
     @property
@@ -26,7 +26,7 @@ class Resolver(Trust, Protocol):
         """The revision of the source, sent in the envelope; None if it has no revisions."""
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
-        """Return the verdict on a sender, as `Trust.admit` does, or None to refuse it.
+        """Return the verdict on a sender, as `SenderTrust.admit` does, or None to refuse it.
 
         Replies (`_XKM.`) are never admitted here: a requester knows whose reply it expects.
         """
