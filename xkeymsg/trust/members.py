@@ -189,7 +189,8 @@ class Members:
 
     def _holders(self, name: str, now: int) -> Sequence[Identity]:
         """Return the valid users with a name or permission: never empty."""
-        alias, _, own = name.rpartition("/")
+        alias, slash, own = name.rpartition("/")
+        alias = alias or slash  # "/ward-a" is not "ward-a"
         found: Sequence[Identity] = self._named.get(name, ())  # of a permission
         if name.startswith(PERMISSION):
             pass

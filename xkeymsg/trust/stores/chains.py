@@ -29,8 +29,9 @@ from xkeymsg.trust.stores.marks_file import MarksFile
 __all__ = ("AudienceChange", "Trust", "TrustReport", "ValidSigner", "own_account", "valid_signers")
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SHORT: Final = 0.05
 _SHARE: Final = 20
-"""Checking the folder takes at most 1/20 of the time."""
+"""Checking a folder that takes longer than 0.05 s takes at most 1/20 of the time."""
 _AUDIENCES: Final = 1024
 """Names whose changes are reported."""
 _CHANGES: Final = 256
@@ -305,7 +306,8 @@ class Trust(SafeRepr):
             now, begun, changed = _now(), monotonic(), False
             if force or begun >= self._resume:
                 changed = self._source.scan()
-                self._resume = begun + (monotonic() - begun) * _SHARE
+                took = monotonic() - begun
+                self._resume = begun + (took * _SHARE if took > _SHORT else 0)
             if changed or now >= self._next or now < self._judged - self._policy.skew:
                 self._members = self._judge(now)
                 changed = True
