@@ -125,7 +125,12 @@ class Store:
         account = account or self.account
         nats = {"type": "xkey", "version": 2, "issuer_account": account.public}
         begin = self.now - age
-        claims = {"iat": min(begin, self.now), "nbf": begin, "exp": begin + life, "iss": person.user}
+        claims = {
+            "iat": min(begin, self.now),
+            "nbf": begin,
+            "exp": begin + life,
+            "iss": person.user,
+        }
         xkey = str((pair or person.pair).public)
         return token(claims | {"sub": xkey, "nats": nats} | top, person.key, XKEY_HEADER, DOMAIN)
 

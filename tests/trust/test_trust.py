@@ -124,7 +124,7 @@ def test_a_name_that_is_not_a_str_is_a_bug_of_the_caller(store: Store) -> None:
         store.load().resolve(7)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("other", ["Ward", "ｗard"])
+@pytest.mark.parametrize("other", ["Ward", "\uff57ard"])
 def test_two_valid_users_of_similar_names_are_ambiguous(store: Store, other: str) -> None:
     store.add("ward")
     store.add(other)
@@ -172,8 +172,7 @@ def test_another_account_is_reached_by_its_alias(store: Store) -> None:
     store.write_account(name="INSURER", account=insurer)
     theirs = Person("claims", store.key)
     theirs.key = Key(Prefix.USER, "their claims")
-    more = {"account": insurer, "folder": "INSURER"}
-    store.write_user(theirs, "clinic", "audit", **more)
+    store.write_user(theirs, "clinic", "audit", account=insurer, folder="INSURER")
     store.write_xkeys(theirs, store.certificate(theirs, account=insurer), folder="INSURER")
     trust = store.load(accounts={"insurer": insurer.public})
     key = (Recipient(theirs.pair.public, theirs.user),)

@@ -12,7 +12,13 @@ from typing import Final, NamedTuple, Self
 
 from xkeymsg.ambient import after_fork, monotonic, now_ns
 from xkeymsg.envelope.admission import Admission
-from xkeymsg.errors import ConfigurationError, KeyFormatError, TrustError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    KeyFormatError,
+    TrustError,
+    UnknownKeyError,
+    XKeyMsgError,
+)
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey, decode_user
 from xkeymsg.nkey import Prefix, decode_public, encode_public
@@ -126,10 +132,9 @@ class Trust(SafeRepr):
         source.scan()
         self._members = self._judge(_now())
         if "" not in self._members.known:
-            fault = next(iter(self._refusals.values()), None) or next(
-                iter(source.faults.values()), None
-            )
-            raise fault or ConfigurationError(f"{self.path}: no JWT of the account {self.account}")
+            refusals = [e for e in self._refusals.values() if not isinstance(e, UnknownKeyError)]
+            missing = ConfigurationError(f"{self.path}: no JWT of the account {self.account}")
+            raise [*refusals, *source.faults.values(), missing][0]
         self.marks.save()
         self.error = self._first_problem()
         """The first problem, and the number of others; None if there is none."""

@@ -73,16 +73,20 @@ class _Files(Generic[_Claim]):
         )
 
     @property
-    def last_paths(self) -> Iterable[str]:
-        return self._last
-
-    @property
     def claims(self) -> Iterator[_Claim]:
         return (claim for file in self.found.values() for claim in file.claims)
 
     def keep(self, folder: str) -> None:
-        """Keep the files of a folder as they were."""
-        self.found |= {p: file for p, file in self._last.items() if p.rpartition("/")[0] == folder}
+        """Keep the files below a folder as they were."""
+        self.found |= {p: file for p, file in self._last.items() if p.startswith(f"{folder}/")}
+
+    def keep_one(self, folder: str) -> _File[_Claim] | None:
+        """Keep the one file in a folder, not below its subfolders, as it was."""
+        for path, file in self._last.items():
+            if path.rpartition("/")[0] == folder:
+                self.found[path] = file
+                return file
+        return None
 
     def add(self, path: str, signature: _Signature | None) -> _File[_Claim]:
         """Read a file, unless it has not changed."""
@@ -159,17 +163,43 @@ class ClaimsFolder(SafeRepr):
         for files in every:
             files.begin()
         self.faults = {}
-        self._one(str(self.path), self._operators)
-        for folder in self._folders(f"{self.path}/accounts"):
-            accounts = {account.claims.subject for account in self._one(folder, self._accounts)}
-            if self.accounts is None or accounts & self.accounts:
-                self._of_users(f"{folder}/users")
+        self._of_operator(str(self.path))
         for files in every:
             self.faults |= {path: file.fault for path, file in files.found.items() if file.fault}
         changed = any(files.has_changed for files in every)
         if changed:
             self._index()
         return changed
+
+    def _of_operator(self, root: str) -> None:
+        entries = self._entries(root, self._operators, self._accounts, *self._of_users)
+        if entries is None:
+            return
+        self._one(root, entries, self._operators)
+        below = f"{root}/accounts"
+        for entry in self._entries(below, self._accounts, *self._of_users) or ():
+            if Path(entry.path).is_dir():
+                self._of_account(entry.path)
+
+    def _of_account(self, folder: str) -> None:
+        entries = self._entries(folder, self._accounts, *self._of_users)
+        if entries is None:
+            return
+        account = self._one(folder, entries, self._accounts)
+        known = account and {claim.claims.subject for claim in account.claims}
+        wanted = known and (self.accounts is None or known & self.accounts)
+        if not wanted or "users" not in {entry.name for entry in entries}:
+            return
+        entries = self._entries(f"{folder}/users", *self._of_users)
+        for path, signature in _states(entries or ()):
+            if path.endswith(".jwt"):
+                self._users.add(path, signature)
+            elif path.endswith(".xkeys"):
+                self._certificates.add(path, signature)
+
+    @property
+    def _of_users(self) -> tuple[_Files[Any], _Files[Any]]:
+        return self._users, self._certificates
 
     def _index(self) -> None:
         self.operator = next(self._operators.claims, None)
@@ -182,59 +212,39 @@ class ClaimsFolder(SafeRepr):
         for each in self._certificates.claims:
             self.certificates.setdefault(each.claims.issuer, []).append(each)
 
-    def _one(self, folder: str, files: _Files[_Claim]) -> tuple[_Claim, ...]:
+    def _one(
+        self, folder: str, entries: Iterable[os.DirEntry[str]], files: _Files[_Claim]
+    ) -> _File[_Claim] | None:
         """Read the one JWT of a folder; without exactly one, the last remains."""
-        entries = self._entries(folder)
-        jwts = [each for each in _states(entries or ()) if each[0].endswith(".jwt")]
+        jwts = [each for each in _states(entries) if each[0].endswith(".jwt")]
         if len(jwts) == 1:
-            return files.add(*jwts[0]).claims
-        files.keep(folder)
-        self.faults.setdefault(
-            folder, ConfigurationError(f"{folder}: expected one file *.jwt, found {len(jwts)}")
+            return files.add(*jwts[0])
+        self.faults[folder] = ConfigurationError(
+            f"{folder}: expected one file *.jwt, found {len(jwts)}"
         )
-        return tuple(
-            claim
-            for path, file in files.found.items()
-            if path.rpartition("/")[0] == folder
-            for claim in file.claims
-        )
+        return files.keep_one(folder)
 
-    def _of_users(self, folder: str) -> None:
-        entries = self._entries(folder, may_lack=True)
-        if entries is None:
-            self._users.keep(folder)
-            self._certificates.keep(folder)
-        for path, signature in _states(entries or ()):
-            if path.endswith(".jwt"):
-                self._users.add(path, signature)
-            elif path.endswith(".xkeys"):
-                self._certificates.add(path, signature)
+    def _entries(self, folder: str, *files: _Files[Any]) -> list[os.DirEntry[str]] | None:
+        """Return the entries of a folder, without hidden ones.
 
-    def _folders(self, folder: str) -> list[str]:
-        """Return the subfolders; those of the last scan if the folder cannot be read."""
-        entries = self._entries(folder)
-        if entries is None:
-            return sorted({path.rpartition("/")[0] for path in self._accounts.last_paths})
-        return [entry.path for entry in entries if Path(entry.path).is_dir()]
-
-    def _entries(self, folder: str, *, may_lack: bool = False) -> list[os.DirEntry[str]] | None:
-        """Return the entries of a folder, without hidden ones; None if it cannot be read."""
+        None if it cannot be read, or is unsafe: then all files below remain as they were.
+        """
+        fault: OSError | ConfigurationError | None = None
+        found: list[os.DirEntry[str]] = []
         try:
             _check_folder(folder)
             with os.scandir(folder) as entries:
                 found = list(islice(entries, _MOST_ENTRIES + 1))
-        except FileNotFoundError as error:
-            if may_lack:
-                return []
-            self.faults[folder] = _explained(folder, error)
-            return None
         except (OSError, ConfigurationError) as error:
-            self.faults[folder] = _explained(folder, error)
-            return None
+            fault = error
         if len(found) > _MOST_ENTRIES:
-            self.faults[folder] = ConfigurationError(f"{folder}: over {_MOST_ENTRIES} entries")
-            return None
-        return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
+            fault = ConfigurationError(f"{folder}: over {_MOST_ENTRIES} entries")
+        if fault is None:
+            return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
+        self.faults[folder] = _explained(folder, fault)
+        for each in files:
+            each.keep(folder)
+        return None
 
     def __repr__(self) -> str:
         return f"<ClaimsFolder {str(self.path)!r}>"
