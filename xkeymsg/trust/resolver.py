@@ -1,7 +1,7 @@
 """The Resolver protocol: sender admission and name resolution for a client.
 
-Its source is a peers file, or a directory that changes while it is read. Any source fails closed:
-an unknown name is an error, never an empty answer.
+Its source is a peers file, chains of NATS JWTs, or a directory that changes while it is read. Any
+source fails closed: an unknown name is an error, never an empty answer.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ class Resolver(SenderTrust, Protocol):
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """Return the verdict on a sender, as `SenderTrust.admit` does, or None to refuse it.
 
+        A source that knows revocations raises `SenderRevokedError`, which no message waits for.
         Replies (`_XKM.`) are never admitted here: a requester knows whose reply it expects.
         """
 
     def vouch(self, sender: XKey) -> Admission | None:
         """Return the verdict on a key for any subject, to check its replies by.
 
-        None if the key is unknown.
+        None if the key is unknown. It is asked when the request is sent and when a reply arrives;
+        `SenderRevokedError` refuses both.
         """
 
     def admits_xkv1(self, sender: XKey, subject: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,27 +21,24 @@ from xkeymsg.errors import (
 )
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey, decode_user
-from xkeymsg.nkey import Prefix, decode_public, encode_public
+from xkeymsg.nkey import Prefix, decode_public
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr, listed
-from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, check_operator
-from xkeymsg.trust.claims import Account, Operator, User
+from xkeymsg.trust.chain import Authority, TrustPolicy
+from xkeymsg.trust.claims import User
 from xkeymsg.trust.creds import parse_creds
-from xkeymsg.trust.jwt import Claims
-from xkeymsg.trust.members import Known, Members
+from xkeymsg.trust.members import Members
+from xkeymsg.trust.stores.audiences import AudienceChange, Audiences
 from xkeymsg.trust.stores.folder import ClaimsFolder, find_store
+from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.marks_file import MarksFile
 
-__all__ = ("AudienceChange", "Trust", "TrustReport", "ValidSigner", "own_account", "valid_signers")
+__all__ = ("Trust", "TrustReport", "ValidSigner", "own_account", "valid_signers")
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORT: Final = 0.05
 _SHARE: Final = 20
 """Checking a folder that takes longer than 0.05 s takes at most 1/20 of the time."""
-_AUDIENCES: Final = 1024
-"""Names whose changes are reported."""
-_CHANGES: Final = 256
-"""Changes kept until they are taken."""
 _USER_SOON: Final = 14 * 86_400
 _XKEY_SOON: Final = 86_400
 
@@ -55,14 +52,6 @@ class ValidSigner(NamedTuple):
     scoped: bool
     identity: bool
     """Whether it is the account's identity."""
-
-
-class AudienceChange(NamedTuple):
-    """Users that have joined or left the recipients that a name stands for."""
-
-    name: str
-    joined: tuple[str, ...]
-    left: tuple[str, ...]
 
 
 class TrustReport(NamedTuple):
@@ -94,50 +83,36 @@ class Trust(SafeRepr):
     Every answer is of one state of the folder. Thread-safe.
     """
 
-    def __init__(
-        self,
-        source: ClaimsFolder,
-        policy: TrustPolicy,
-        accounts: Mapping[str, str],
-        pins: Mapping[str, str],
-        marks: MarksFile,
-        user: str | None = None,
-    ) -> None:
+    def __init__(self, judge: Judge, account: str, user: str | None = None) -> None:
         """Initialize with checked values; use `load`.
 
         Raises:
             TrustError: If the operator or the own account is not valid.
-            ConfigurationError: If there is no valid claim of one of them.
+            ConfigurationError: If there is no usable claim of one of them.
         """
-        self.path = source.path
-        self.account = accounts[""]
+        self.path = judge.source.path
+        self.account = account
         """The own account, `A…`."""
         self.user = user
         """The own user, `U…`, if credentials were given."""
-        self.generation = 0
+        self.generation = 1
         """Raised by each change: verdicts of another generation do not count."""
-        self.marks = marks
-        self._source, self._policy, self._accounts, self._pins = source, policy, accounts, pins
-        self._operator: Operator | None = None
-        self._authorities: dict[str, Authority] = {}
-        self._refusals: dict[str, XKeyMsgError] = {}
+        self.marks = judge.marks
+        self._judge = judge
+        self._lock = Lock()
+        self._audiences = Audiences()
         self._told = ""
         self._resume = 0.0
-        self._judged = self._next = 0
-        self._lock = Lock()
-        self._audiences: dict[str, frozenset[bytes]] = {}
-        self._joined = self._left = 0
-        self._changes: deque[AudienceChange] = deque(maxlen=_CHANGES)
         after_fork(self)
-        source.scan()
-        self._members = self._judge(_now())
+        judge.source.scan()
+        self._members = judge.judge(_now())
         if "" not in self._members.known:
-            refusals = [e for e in self._refusals.values() if not isinstance(e, UnknownKeyError)]
+            refusals = [e for e in judge.refusals.values() if not isinstance(e, UnknownKeyError)]
             missing = ConfigurationError(f"{self.path}: no JWT of the account {self.account}")
-            raise [*refusals, *source.faults.values(), missing][0]
+            raise [*refusals, *judge.source.faults.values(), missing][0]
         self.marks.save()
         self.error = self._first_problem()
-        """The first problem, and the number of others; None if there is none."""
+        """The first problem, and the number of others; None without any."""
 
     @classmethod
     @refusing
@@ -194,7 +169,12 @@ class Trust(SafeRepr):
             account_identity_issues=account_identity_issues,
         )
         names = _checked_pins(pins or {}, aliases)
-        return cls(source, policy, aliases, names, MarksFile(marks), user)
+        kept = MarksFile(marks)
+        try:
+            return cls(Judge(source, policy, aliases, names, kept), account, user)
+        except XKeyMsgError:
+            kept.close()
+            raise
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -264,7 +244,7 @@ class Trust(SafeRepr):
             raise type(refusal)(str(refusal))
         if identity is None:
             raise TrustError(f"{user}: no JWT of this user in {self.path}")
-        identity.check_sender(key, _now(), self._policy.skew)
+        identity.check_sender(key, _now(), self._judge.policy.skew)
 
     # --- changes ----------------------------------------------------------------------------------
 
@@ -274,11 +254,11 @@ class Trust(SafeRepr):
 
         Refused users are in `members` and `report`.
         """
-        found = [*self._source.faults.values(), *self._refusals.values()]
+        found = [*self._judge.source.faults.values(), *self._judge.refusals.values()]
         if self.marks.error is not None:
             found.append(self.marks.error)
         with self.marks.lock:
-            ahead = self.marks.marks.ahead(_now() + self._policy.skew)
+            ahead = self.marks.marks.ahead(_now() + self._judge.policy.skew)
         if ahead:
             found.append(
                 ConfigurationError(
@@ -310,14 +290,15 @@ class Trust(SafeRepr):
         with self._lock:
             now, begun, changed = _now(), monotonic(), False
             if force or begun >= self._resume:
-                changed = self._source.scan()
+                changed = self._judge.source.scan()
                 took = monotonic() - begun
                 self._resume = begun + (took * _SHARE if took > _SHORT else 0)
-            if changed or now >= self._next or now < self._judged - self._policy.skew:
-                self._members = self._judge(now)
+            if changed or self._judge.is_due(now):
+                self._members = self._judge.judge(now)
+                self.generation += 1
                 changed = True
             self.marks.save()
-            for name in tuple(self._audiences):
+            for name in self._audiences.names:
                 with suppress(TrustError):
                     self.resolve(name)
             error = self.error = self._first_problem()
@@ -327,9 +308,8 @@ class Trust(SafeRepr):
             return changed
 
     def take_changes(self) -> Iterator[AudienceChange]:
-        """Yield the changes of audiences since the last call; some are lost if there are many."""
-        while self._changes:
-            yield self._changes.popleft()
+        """Yield the changes of audiences since the last call."""
+        return self._audiences.take()
 
     def report(self) -> TrustReport:
         """Count users, for monitoring; takes milliseconds for thousands of users."""
@@ -344,7 +324,8 @@ class Trust(SafeRepr):
             expiring += identity.valid_until < now + _USER_SOON
             current = [each.not_after for each in identity.keys if each.not_before <= now]
             xkeys += bool(current) and now <= current[-1] < now + _XKEY_SOON
-        return TrustReport(valid, refused, expiring, xkeys, self._joined, self._left)
+        counts = self._audiences.joined, self._audiences.left
+        return TrustReport(valid, refused, expiring, xkeys, *counts)
 
     def valid_signers(self, account: str = "") -> tuple[ValidSigner, ...]:
         """Return the keys that may issue users of an account now.
@@ -364,75 +345,6 @@ class Trust(SafeRepr):
         """Save and unlock the marks."""
         self.marks.close()
 
-    # --- judging ----------------------------------------------------------------------------------
-
-    def _judge(self, now: int) -> Members:
-        """Decide about all claims; the marks of operator and accounts are on disk before use."""
-        self._refusals = {}
-        operator = self._valid_operator(now)
-        known: dict[str, Known] = {}
-        for alias, account in self._accounts.items():
-            authority = operator and self._authority(operator, alias, account, now)
-            if authority:
-                users = self._source.users.get(account, {})
-                known[alias] = Known(authority, users, self._source.certificates)
-        seen = [seen for each in known.values() for seen in each.authority.seen]
-        self.marks.record(seen, sync=True)
-        members = Members(known, self._pins, now, self.marks.marks, self.marks.lock)
-        self.marks.record(members.seen)
-        times = (_begins(each, self._policy.skew) for each in self._claims())
-        self._next = min((time for time in times if time > now), default=1 << 62)
-        self._judged = now
-        self.generation += 1
-        return members
-
-    def _claims(self) -> Iterator[Claims]:
-        if self._source.operator is not None:
-            yield self._source.operator.claims
-        yield from (each.claims for texts in self._source.known.values() for each in texts)
-        for users in self._source.users.values():
-            yield from (each.claims for texts in users.values() for each in texts)
-        for certificates in self._source.certificates.values():
-            # `nbf` of certificates is compared at each question.
-            yield from (each.claims._replace(not_before=0) for each in certificates)
-
-    def _valid_operator(self, now: int) -> Operator | None:
-        """Return the operator of the folder, or else the last valid one."""
-        for operator in (self._source.operator, self._operator):
-            if operator is None:
-                continue
-            try:
-                check_operator(self._policy, operator, now, self.marks.marks)
-            except TrustError as error:
-                self._refused("operator", error)
-            else:
-                self._operator = operator
-                return operator
-        return None
-
-    def _authority(
-        self, operator: Operator, alias: str, account: str, now: int
-    ) -> Authority | None:
-        """Return the authority by the folder's account JWT, or else by the last valid one."""
-        last = self._authorities.get(alias)
-        texts: list[Iterable[Account]] = [self._source.known.get(account, ())]
-        for candidates in [*texts, *([last.accounts] if last else [])]:
-            try:
-                authority = authorize(
-                    self._policy, operator, account, candidates, now, self.marks.marks
-                )
-            except TrustError as error:
-                self._refused(f"account {account}", error)
-            else:
-                self._authorities[alias] = authority
-                return authority
-        return None
-
-    def _refused(self, what: str, error: TrustError) -> None:
-        self._refusals.setdefault(what, type(error)(f"{self.path}: {what}: {error}"))
-
-    # --- audiences --------------------------------------------------------------------------------
-
     def _resolved(self, name: str, now: int) -> tuple[Recipient, ...]:
         if not isinstance(name, str):
             raise TypeError(f"a name must be a str, not {type(name).__name__}")
@@ -440,21 +352,8 @@ class Trust(SafeRepr):
         try:
             found = self._members.resolve(name, now).recipients
         finally:
-            self._note(name, frozenset(each.user for each in found))
+            self._audiences.note(name, frozenset(each.user for each in found))
         return found
-
-    def _note(self, name: str, users: frozenset[bytes]) -> None:
-        """Report who has joined or left; the first audience of a name is no change."""
-        before = self._audiences.get(name)
-        if before is None and (not users or len(self._audiences) >= _AUDIENCES):
-            return
-        self._audiences[name] = users
-        if before is None or before == users:
-            return
-        joined, left = users - before, before - users
-        self._joined += len(joined)
-        self._left += len(left)
-        self._changes.append(AudienceChange(name, _keys(joined), _keys(left)))
 
     def _after_fork(self) -> None:
         self._lock = Lock()
@@ -465,14 +364,6 @@ class Trust(SafeRepr):
 
 def _now() -> int:
     return now_ns() // 1_000_000_000
-
-
-def _begins(claims: Claims, skew: int) -> int:
-    return max(claims.not_before, claims.issued - skew)
-
-
-def _keys(users: Iterable[bytes]) -> tuple[str, ...]:
-    return tuple(sorted(encode_public(Prefix.USER, user) for user in users))
 
 
 def valid_signers(authority: Authority) -> tuple[ValidSigner, ...]:

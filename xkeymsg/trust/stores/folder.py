@@ -285,7 +285,7 @@ def find_store(path: Path) -> Path:
     """Return the folder of the one operator at or below a path: nsc has it at `stores/<operator>`.
 
     Raises:
-        ConfigurationError: If there is none, or several.
+        ConfigurationError: If it finds no operator, or several.
     """
     below = [path, path / "stores"]
     try:
