@@ -392,7 +392,7 @@ def test_the_marks_of_an_account_are_on_disk_before_its_newer_claim_counts(
     judge, save = Judge.judge, type(trust.marks).save
 
     def saving(self: Any) -> None:
-        order.append("saved" if self._is_changed else "unchanged")
+        order.append("saved" if self.marks.changed else "unchanged")
         save(self)
 
     def judging(self: Judge, now: int) -> Any:
@@ -405,6 +405,39 @@ def test_the_marks_of_an_account_are_on_disk_before_its_newer_claim_counts(
     store.write_account(age=5)
     trust.reload(force=True)
     assert order[:2] == ["saved", "judged"]
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+def test_a_retired_xkey_does_not_come_back_after_a_restart(
+    store: Store, marks: Path, resolved: bool
+) -> None:
+    """T-14: whether a sender has used the newer one or not."""
+    alice = store.add("alice")
+    older = store.certificate(alice)
+    store.write_xkeys(alice, older, store.certificate(alice, XKeyPair.generate(), age=60))
+    trust = store.load(marks=marks)
+    if resolved:
+        trust.resolve("alice")
+    trust.close()
+    store.write_xkeys(alice, older)
+    with pytest.raises(RollbackError):
+        store.load(marks=marks).resolve("alice")
+
+
+def test_an_xkey_that_becomes_current_later_leaves_a_mark(
+    store: Store, marks: Path, clock: Callable[[int], None]
+) -> None:
+    alice = store.add("alice")
+    older, newer = store.certificate(alice), XKeyPair.generate()
+    store.write_xkeys(alice, older, store.certificate(alice, newer, age=-HOUR))
+    trust = store.load(marks=marks)
+    clock(HOUR)
+    assert trust.resolve("alice")[0].key == newer.public
+    trust.reload(force=True)
+    trust.close()
+    store.write_xkeys(alice, older)
+    with pytest.raises(RollbackError):
+        store.load(marks=marks).resolve("alice")
 
 
 def test_a_lost_file_of_marks_permits_what_the_folder_says(store: Store, marks: Path) -> None:

@@ -1,4 +1,4 @@
-"""`Trust`: names, permissions and admission from a folder of claims."""
+"""`Trust`: names, permissions and admission from a folder of claims (T-17, T-18)."""
 
 from __future__ import annotations
 

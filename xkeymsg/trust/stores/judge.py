@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
 from xkeymsg.errors import TrustError, XKeyMsgError
@@ -70,6 +71,11 @@ class Judge:
         self.marks.record(seen, sync=True)
         members = Members(known, self._pins, now, self.marks.marks, self.marks.lock)
         self.marks.record(members.seen)
+        with self.marks.lock:
+            for identity in members.identities.values():
+                with suppress(TrustError):
+                    current = identity.current(now)
+                    self.marks.marks.record_certificate(identity.user, current.not_before)
         begin = (max(each.not_before, each.issued - self.policy.skew) for each in self._claims())
         self._next = min((time for time in begin if time > now), default=_NEVER)
         self._judged = now

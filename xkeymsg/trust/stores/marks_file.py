@@ -27,6 +27,26 @@ _MAX_FILE: Final = 64 << 20
 """Bytes of a file; 10,000 users take 1.9 MB."""
 
 
+class _NotedMarks(Marks):
+    """Marks that know whether they have changed."""
+
+    __slots__ = ("changed",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = False
+
+    def record(self, seen: Iterable[Seen]) -> bool:
+        changed = super().record(seen)
+        self.changed |= changed
+        return changed
+
+    def record_certificate(self, user: str, not_before: int) -> bool:
+        changed = super().record_certificate(user, not_before)
+        self.changed |= changed
+        return changed
+
+
 class MarksFile(SafeRepr):
     """Rollback marks that survive the process; without a path, they last as long as the process.
 
@@ -48,14 +68,14 @@ class MarksFile(SafeRepr):
         """Why the newest marks are not in the file; None if they are."""
         self.lock = Lock()
         """Hold it while using `marks`."""
-        self.marks = Marks()
+        self.marks = _NotedMarks()
+        """Raise them under the lock only; `save` writes what has changed."""
         self._saving = Lock()
         self._descriptor: int | None = None
-        self._is_changed = False
         after_fork(self)
         if self.path is not None:
-            self.marks = read_marks(self.path)
-            self._is_changed = not self.path.exists()
+            self.marks.merge(read_marks(self.path))
+            self.marks.changed = not self.path.exists()
             try:
                 self._descriptor = _locked(self.path)
             except OSError as error:
@@ -71,13 +91,8 @@ class MarksFile(SafeRepr):
         """
         with self.lock:
             changed = self.marks.record(seen)
-            self._is_changed |= changed
         if sync and changed:
             self.save()
-
-    def changed(self) -> None:
-        """Note that `marks` were raised by others, so that `save` writes them."""
-        self._is_changed = True
 
     def save(self) -> None:
         """Write the marks if they have changed; `error` keeps a failure, and the next call retries.
@@ -85,7 +100,7 @@ class MarksFile(SafeRepr):
         For 10,000 users it takes about 15 ms; call it once a second.
         """
         path = self.path
-        if path is None or not self._is_changed:
+        if path is None or not self.marks.changed:
             return
         with self._saving:
             try:
@@ -93,12 +108,12 @@ class MarksFile(SafeRepr):
                     self._descriptor = _locked(path)
                     self._merge(read_marks(path))
                 with self.lock:
-                    text, self._is_changed = self.marks.dump(), False
+                    text, self.marks.changed = self.marks.dump(), False
                 _replace(path, text)
             except OSError as error:
-                self._is_changed, self.error = True, _unwritable(path, error)
+                self.marks.changed, self.error = True, _unwritable(path, error)
             except ConfigurationError as error:
-                self._is_changed, self.error = True, error
+                self.marks.changed, self.error = True, error
             else:
                 self.error = None
 
