@@ -35,7 +35,6 @@ from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.resolver import Resolver
-from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.file import read_seed, write_seed
 from xkeymsg.trust.stores.peers_file import PeersFile
 
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from xkeymsg.client.replies import Reply
     from xkeymsg.client.subscription import Subscription
     from xkeymsg.transport.options import ConnectOptions
+    from xkeymsg.trust.stores.chains import Trust
 
 __version__ = "0.1.0"
 __all__ = (
@@ -88,23 +88,24 @@ __all__ = (
     *errors.__all__,
 )
 
-_OVER_NATS = {
+_ON_FIRST_USE = {
     "Client": "client.client",
     "ConnectOptions": "transport.options",
     "DurableOptions": "client.jetstream.durables",
     "FailurePolicy": "client.jetstream.failures",
     "Reply": "client.replies",
     "Subscription": "client.subscription",
+    "Trust": "trust.stores.chains",
     "connect": "client.connect",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names that need NATS on first use: nats-py takes most of the import time."""
-    if name not in _OVER_NATS:
+    """Import the names that need NATS, or chains of JWTs, on first use: they take most of it."""
+    if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'xkeymsg' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only when needed
 
-    value = getattr(import_module(f"xkeymsg.{_OVER_NATS[name]}"), name)
+    value = getattr(import_module(f"xkeymsg.{_ON_FIRST_USE[name]}"), name)
     globals()[name] = value
     return value

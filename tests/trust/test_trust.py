@@ -447,19 +447,20 @@ def test_a_planned_change_of_the_operator_lists_both_anchors(store: Store) -> No
         {"accounts": {"": "A"}},
         {"accounts": {"a/b": CLINIC}},
         {"accounts": {"a": "AX"}},
+        {"accounts": {Key(Prefix.ACCOUNT, "swapped").seed: "insurer"}},
         {"pins": {"a": "UX"}},
         {"pins": {"other/a": Key(Prefix.USER, "x").public}},
         {"pins": {"perm:a": Key(Prefix.USER, "x").public}},
         {"creds": "missing.creds"},
     ],
-    ids=str,
 )
 def test_invalid_arguments_are_errors_of_configuration(
     store: Store, more: dict[str, object]
 ) -> None:
     given = {"anchor": store.operator.public, "account": store.account.public} | more
-    with pytest.raises((ConfigurationError, KeyFormatError)):
+    with pytest.raises((ConfigurationError, KeyFormatError)) as caught:
         Trust.load(store.folder, **given)  # type: ignore[arg-type]
+    assert Key(Prefix.ACCOUNT, "swapped").seed not in str(caught.value)
 
 
 def test_an_account_listed_twice_is_an_error(store: Store) -> None:

@@ -28,6 +28,7 @@ from xkeymsg.trust.chain import Authority, TrustPolicy
 from xkeymsg.trust.claims import User
 from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.members import Members
+from xkeymsg.trust.names import is_name
 from xkeymsg.trust.stores.audiences import AudienceChange, Audiences
 from xkeymsg.trust.stores.folder import ClaimsFolder, find_store
 from xkeymsg.trust.stores.judge import Judge
@@ -410,7 +411,7 @@ def _only_account(source: ClaimsFolder) -> str:
 def _checked_accounts(account: str, others: Mapping[str, str]) -> dict[str, str]:
     decode_public(Prefix.ACCOUNT, account)
     for alias, key in others.items():
-        if not _ALIAS.fullmatch(alias):
+        if not (_ALIAS.fullmatch(alias) and is_name(alias)):
             raise ConfigurationError("accounts: an alias has 1 to 64 letters, digits, . _ and -")
         try:
             decode_public(Prefix.ACCOUNT, key)

@@ -26,6 +26,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from xkeymsg.ambient import now_ns
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.files import decode_file, read_file
+from xkeymsg.refusals import bare
 from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
 from xkeymsg.trust.jwt import Kind
@@ -297,7 +298,7 @@ def _check_folder(folder: str) -> None:
 
 def _explained(path: str, error: OSError | ConfigurationError) -> ConfigurationError:
     if isinstance(error, ConfigurationError):
-        return error
+        return bare(error)  # its frames hold the contents of files
     return ConfigurationError(f"cannot read {path}: {error.strerror}")
 
 
