@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import against, client, documents, envelope, recipients_plot, wire, xkv1
+from benchmarks import (
+    against,
+    client,
+    documents,
+    envelope,
+    recipients_plot,
+    trust,
+    wire,
+    xkv1,
+)
 from benchmarks.harness import Pace
 from benchmarks.machine import machine
 from benchmarks.report import AnyPromise, Report, Suite
@@ -19,6 +28,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "documents": (documents.suite, documents.PROMISES),
     "wire": (wire.suite, wire.PROMISES),
     "client": (client.suite, client.PROMISES),
+    "trust": (trust.suite, trust.PROMISES),
 }
 
 _FULL = Pace(batches=30, milliseconds=10)

@@ -12,7 +12,8 @@ from typing import Final
 PACKAGE: Final = Path(__file__).parent.parent / "xkeymsg"
 CORE: Final = ("keys.py", "xkv1.py", "sealer.py", "opener.py", "envelope", "fields", "trust")
 CHAIN: Final = (
-    "chain.py", "claims.py", "creds.py", "identity.py", "jwt.py", "marks.py", "names.py",
+    "chain.py", "claims.py", "creds.py", "identity.py", "jwt.py", "marks.py", "members.py",
+    "names.py",
 )  # fmt: skip
 NOT_COUNTED: Final = (
     PACKAGE / "trust" / "stores",

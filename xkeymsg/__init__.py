@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xkeymsg import errors, xkv1
-from xkeymsg.envelope.admission import ANYONE, Admission, Trust
+from xkeymsg.envelope.admission import ANYONE, Admission, SenderTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
@@ -52,6 +52,7 @@ from xkeymsg.errors import (
     PolicyError,
     ReplayError,
     SenderNotAdmittedError,
+    SenderRevokedError,
     ServiceError,
     SessionClonedError,
     SignatureInvalidError,
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from xkeymsg.client.subscription import Subscription
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
+    from xkeymsg.trust.stores.chains import Trust
 
 __version__ = "0.1.0"
 __all__ = (
@@ -151,6 +153,8 @@ __all__ = (
     "Resolver",
     "Sealer",
     "SenderNotAdmittedError",
+    "SenderRevokedError",
+    "SenderTrust",
     "Service",
     "ServiceError",
     "SessionClonedError",
@@ -182,7 +186,7 @@ __all__ = (
     "xkv1",
 )
 
-_OVER_NATS = {
+_ON_FIRST_USE = {
     "Client": "client.client",
     "ConnectOptions": "transport.options",
     "Consumer": "client.jetstream.consumer",
@@ -198,18 +202,19 @@ _OVER_NATS = {
     "Service": "client.services",
     "Stats": "client.stats",
     "Subscription": "client.subscription",
+    "Trust": "trust.stores.chains",
     "Where": "client.stats",
     "connect": "client.connect",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names that need NATS on first use: nats-py takes most of the import time."""
-    if name not in _OVER_NATS:
+    """Import the names that need NATS, or chains of JWTs, on first use: they take most of it."""
+    if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'xkeymsg' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only when needed
 
-    value = getattr(import_module(f"xkeymsg.{_OVER_NATS[name]}"), name)
+    value = getattr(import_module(f"xkeymsg.{_ON_FIRST_USE[name]}"), name)
     globals()[name] = value
     return value
 

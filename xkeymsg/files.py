@@ -22,15 +22,18 @@ MAX_FILE: Final = 1 << 20
 """Bytes of a file."""
 
 
-def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
+def read_file(
+    path: Path, error: type[XKeyMsgError], *, limit: int = MAX_FILE
+) -> tuple[bytes, bool]:
     """Return the content of a file, and whether it is world-readable.
 
     Args:
         path: The path of the file. A pipe, which could block forever, is refused.
         error: The class of the errors to raise.
+        limit: The greatest size in bytes.
 
     Raises:
-        error: If it cannot be read, is world-writable, or is larger than `MAX_FILE`.
+        error: If it cannot be read, is world-writable, or is larger than `limit`.
     """
     if is_seed(str(path)):
         raise error("expected a file name, not a secret seed")
@@ -45,13 +48,13 @@ def read_file(path: Path, error: type[XKeyMsgError]) -> tuple[bytes, bool]:
                 raise error(
                     f"{name}: world-writable (mode {stat.S_IMODE(mode):04o}); run chmod o-w"
                 )
-            content = file.read(MAX_FILE + 1)
+            content = file.read(limit + 1)
     except (OSError, ValueError) as found:  # ValueError: a NUL in the path
         reason = found.strerror if isinstance(found, OSError) else found
         # `OSError` shows the path.
         raise error(f"cannot read {name}: {reason}") from found if name == str(path) else None
-    if len(content) > MAX_FILE:
-        raise error(f"{name}: larger than {MAX_FILE} bytes")
+    if len(content) > limit:
+        raise error(f"{name}: larger than {limit} bytes")
     return content, bool(mode & stat.S_IROTH)
 
 

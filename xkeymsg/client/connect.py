@@ -17,8 +17,10 @@ from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
 from xkeymsg.refusals import refusing
+from xkeymsg.transport.credentials import read_login
 from xkeymsg.transport.link import Event, open_link
 from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
+from xkeymsg.trust.stores.chains import Trust, own_account
 
 __all__ = ("ConnectionArguments", "client_on", "connect")
 
@@ -72,10 +74,12 @@ def connect(
     Args:
         servers: An address, several, or all the options of a connection.
         key: The client's own key pair, or a keyring.
-        trust: Who may send, and what names resolve to: `Peers`, or another Resolver; a set of keys
-            or a mapping from key to user, which resolve no names; or `ANYONE`.
+        trust: Who may send, and what names resolve to: `Peers`, `Trust`, or another Resolver; a set
+            of keys or a mapping from key to user, which resolve no names; or `ANYONE`.
         signer: The user nkey that signs each message.
         identity: The public user nkey of messages that are not signed; by default the keyring's.
+            Under `Trust`, which admits users only, also that of `creds`, or else the one user that
+            has certified the key.
         limits: Limits for sealed and accepted messages.
         padding: Whether to hide the exact length of messages, for at most 12 % more.
         on_error: Called in the event loop with each refusal or failure, and where it happened. By
@@ -95,6 +99,8 @@ def connect(
         TypeError: If an argument has the wrong type.
     """
     options = _options(servers, connection)
+    if identity is None and signer is None:
+        identity = _login(key, trust, options)
     more: ClientOptions = {
         "signer": signer,
         "identity": identity,
@@ -119,6 +125,15 @@ def _options(
         return servers.merged(fields) if fields else servers
     several = (servers,) if isinstance(servers, str) else tuple(servers)
     return ConnectOptions(servers=several, **fields)
+
+
+def _login(key: object, trust: object, options: ConnectOptions) -> str | None:
+    """Return the user of the login, under trust in users, unless the keyring has one."""
+    if not isinstance(trust, Trust) or options.creds is None:
+        return None
+    if isinstance(key, Keyring) and key.user is not None:
+        return None
+    return own_account(read_login(options.creds)).claims.subject
 
 
 @asynccontextmanager

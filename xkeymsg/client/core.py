@@ -13,10 +13,12 @@ from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.stats import OnError
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Senders
+from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
 from xkeymsg.transport.link import Event
+from xkeymsg.trust.stores.chains import Trust
 
 __all__ = ("ClientOptions", "Core")
 
@@ -51,7 +53,9 @@ class Core:
     """
 
     def __init__(self, key: XKeyPair | Keyring, trust: Senders, options: ClientOptions) -> None:
-        self.keyring = Keyring.of(key)
+        keyring = Keyring.of(key)
+        self._user = _own_user(keyring, trust, options)
+        self.keyring = self._bound(keyring)
         self.client_trust = ClientTrust(trust)
         self.limits = options.get("limits")
         self._options = options
@@ -71,7 +75,7 @@ class Core:
         Raises:
             TypeError: If `key` is not a key pair or keyring; nothing has changed then.
         """
-        keyring = Keyring.of(key)
+        keyring = self._bound(Keyring.of(key))
         self.outgoing.rekey(keyring.active, self._identity(keyring))
         self.keyring = keyring
         for scope in self._scopes:
@@ -88,9 +92,35 @@ class Core:
         self._scopes.add(scope)
         return scope
 
+    def _bound(self, keyring: Keyring) -> Keyring:
+        """Return the keyring with the own user, under trust that lists keys by user."""
+        if self._user is None or keyring.user is not None:
+            return keyring
+        return Keyring(
+            keyring.active,
+            retired=keyring.retired,
+            user=self._user,
+            accept_unbound=keyring.accept_unbound,
+        )
+
     def _identity(self, keyring: Keyring) -> str | None:
         """Return the user named in unsigned messages."""
         identity = self._options.get("identity")
         if identity is None and self._options.get("signer") is None and keyring.user is not None:
             return nkey.encode_public(nkey.Prefix.USER, keyring.user)
         return identity
+
+
+def _own_user(keyring: Keyring, trust: object, options: ClientOptions) -> str | None:
+    """Return the own user under trust in users; None if trust is of another kind."""
+    if not isinstance(trust, Trust) or keyring.user is not None:
+        return None
+    signer = options.get("signer")
+    user = options.get("identity") or (signer and signer.public_key.decode())
+    user = user or trust.user or trust.user_of(keyring.active.public)
+    if user is None:
+        raise ConfigurationError(
+            "the own user is unknown, without whom no receiver admits a message: give creds,"
+            " a signer, identity or Keyring(key, user='U…'), or certify the key"
+        )
+    return user

@@ -73,6 +73,7 @@ class _Question:
         self.subject = ""
         """The sealed subject of its replies; empty until it is sealed, which matches no reply."""
         self.answers: asyncio.Queue[Message | XKeyMsgError] = asyncio.Queue()
+        self._vouch = vouch
         self._asked: dict[XKey, Admission] = {}
         for one in to:
             key, user = (one.key, one.user) if isinstance(one, Recipient) else (one, bytes(32))
@@ -84,8 +85,11 @@ class _Question:
         self._answered: set[XKey] = set()
 
     def admit(self, sender: XKey, _subject: str, _at: int) -> Admission | None:
-        """Return the verdict on the sender of a reply."""
-        return self._asked.get(sender)
+        """Return the verdict on the sender of a reply; raises if its key was revoked meanwhile."""
+        asked = self._asked.get(sender)
+        if asked is not None:
+            self._vouch(sender)
+        return asked
 
     def take(self, answer: Message) -> None:
         """Accept an opened reply.

@@ -9,7 +9,7 @@ from xkeymsg import nkey
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKey
 
-__all__ = ("ANYONE", "Admission", "Admit", "Senders", "Trust", "admission_of", "knows_users")
+__all__ = ("ANYONE", "Admission", "Admit", "SenderTrust", "Senders", "admission_of", "knows_users")
 
 
 class Admission(NamedTuple):
@@ -23,7 +23,7 @@ class Admission(NamedTuple):
     """False if anyone may send: nothing is known about the key."""
 
 
-class Trust(Protocol):
+class SenderTrust(Protocol):
     """A source of trust in senders: a file of peers, a directory."""
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
@@ -46,7 +46,7 @@ class _Anyone:
 ANYONE: Final = _Anyone()
 """Admit every sender, explicitly: a message then shows which key sealed it, and nothing more."""
 
-Senders = Iterable[XKey] | Mapping[XKey, str] | Trust | _Anyone
+Senders = Iterable[XKey] | Mapping[XKey, str] | SenderTrust | _Anyone
 """A set of keys; a mapping from key to user nkey `U…`; trust; or ANYONE."""
 
 Admit = Callable[[bytes, str, int], Admission | None]

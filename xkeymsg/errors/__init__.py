@@ -20,6 +20,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
         AuthenticationError         authentication
         CommitmentError             commitment
         SenderNotAdmittedError      sender_not_admitted
+          SenderRevokedError        sender_revoked
         SubjectMismatchError        subject_mismatch
         ContentTypeError            content_type
         ExpiredError                expired
@@ -76,6 +77,7 @@ from xkeymsg.errors.messages import (
     PolicyError,
     ReplayError,
     SenderNotAdmittedError,
+    SenderRevokedError,
     SessionClonedError,
     SignatureInvalidError,
     SignatureMissingError,
@@ -147,6 +149,7 @@ __all__ = (
     "RevokedError",
     "RollbackError",
     "SenderNotAdmittedError",
+    "SenderRevokedError",
     "ServiceError",
     "SessionClonedError",
     "SignatureInvalidError",

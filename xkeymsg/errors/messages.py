@@ -23,6 +23,7 @@ __all__ = (
     "PolicyError",
     "ReplayError",
     "SenderNotAdmittedError",
+    "SenderRevokedError",
     "SessionClonedError",
     "SignatureInvalidError",
     "SignatureMissingError",
@@ -135,6 +136,13 @@ class SenderNotAdmittedError(OpenError):
 
     code = "sender_not_admitted"
     retryable = True
+
+
+class SenderRevokedError(SenderNotAdmittedError):
+    """The sender's key or user is revoked, or the signing key that issued the user is removed."""
+
+    code = "sender_revoked"
+    retryable = False
 
 
 class SubjectMismatchError(OpenError):

@@ -24,7 +24,15 @@ from xkeymsg.text import MARK, path_text, without_mark
 from xkeymsg.transport.options import ConnectOptions, LoginText
 from xkeymsg.trust.creds import find_creds
 
-__all__ = ("expand_path", "login", "read_user_key", "resolve_login", "resolve_text", "validity")
+__all__ = (
+    "expand_path",
+    "login",
+    "read_login",
+    "read_user_key",
+    "resolve_login",
+    "resolve_text",
+    "validity",
+)
 
 _MAX_FILE: Final = 1 << 20
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(//)?(.*)", re.DOTALL)
@@ -50,7 +58,7 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         return {"user_jwt_cb": creds.jwt, "signature_cb": creds.sign}
     if options.nkey is not None:
         source = options.nkey
-        signer = _Signer(lambda: _user_key(source, _read(source)))
+        signer = _Signer(lambda: _user_key(source, read_login(source)))
         signer.public()  # report a bad file now
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     password = options.password
@@ -68,14 +76,14 @@ def read_user_key(path: Path) -> UserKey:
         ConfigurationError: If the file does not hold a user seed.
         KeyStoreError: If the file cannot be read.
     """
-    return _user_key(path, _read(path))
+    return _user_key(path, read_login(path))
 
 
 @refusing
 def validity(options: ConnectOptions) -> str | None:
     """Return why the user JWT is not valid now, according to our clock; None if it may be valid."""
     try:
-        jwt = None if options.creds is None else find_creds(_read(options.creds))[0]
+        jwt = None if options.creds is None else find_creds(read_login(options.creds))[0]
         payload = (jwt or "").split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         now = datetime.now(UTC).timestamp()
@@ -119,7 +127,7 @@ class _Credentials:
     source: Source
 
     def read(self) -> tuple[str, UserKey]:
-        text = _read(self.source)
+        text = read_login(self.source)
         jwt = find_creds(text)[0]
         if jwt is None:
             raise ConfigurationError(f"{_name(self.source)}: USER JWT is missing")
@@ -136,8 +144,12 @@ def _name(source: Source | None) -> str:
     return source.name if isinstance(source, LoginText) else path_text(str(source))
 
 
-def _read(source: Source) -> str:
-    """Read a file of credentials; characters that are not UTF-8 are replaced."""
+def read_login(source: Source) -> str:
+    """Return the text of credentials; characters that are not UTF-8 are replaced.
+
+    Raises:
+        KeyStoreError: If the file cannot be read.
+    """
     if isinstance(source, LoginText):
         return source.text
     if is_seed(str(source)):
@@ -199,7 +211,7 @@ def resolve_text(name: str, text: str, environ: Mapping[str, str] = os.environ) 
     if match is None or match[1].lower() not in (*_RESOLVED, *_STORES):
         return text
     source = resolve_login(name, text, environ)
-    return _read(source).rstrip("\r\n")
+    return read_login(source).rstrip("\r\n")
 
 
 @refusing

@@ -72,6 +72,7 @@ __all__ = (
     "authorize",
     "certify",
     "check_certificate",
+    "check_operator",
     "identify",
 )
 
@@ -114,6 +115,19 @@ class Authority(NamedTuple):
         return self.accounts[0].claims.subject
 
 
+def check_operator(policy: TrustPolicy, operator: Operator, now: int, marks: Marks) -> None:
+    """Check that an operator JWT counts (T-2, T-12).
+
+    Raises:
+        TrustError: If it does not.
+    """
+    claims = operator.claims
+    _check_times(claims, now, policy.skew)
+    if not (claims.issuer == claims.subject and claims.subject in policy.anchors):
+        raise UntrustedOperatorError("the operator JWT is not self-issued by a configured anchor")
+    marks.newest(claims.subject, [(claims.issuer, claims.issued, claims)], {claims.issuer: True})
+
+
 def authorize(
     policy: TrustPolicy,
     operator: Operator,
@@ -135,11 +149,8 @@ def authorize(
     Raises:
         TrustError: If no claim counts; the error is that of the newest.
     """
+    check_operator(policy, operator, now, marks)
     claims = operator.claims
-    _check_times(claims, now, policy.skew)
-    if not (claims.issuer == claims.subject and claims.subject in policy.anchors):
-        raise UntrustedOperatorError("the operator JWT is not self-issued by a configured anchor")
-    marks.newest(claims.subject, [(claims.issuer, claims.issued, claims)], {claims.issuer: True})
     may_issue = policy.operator_identity_issues and not operator.strict
 
     def check(candidate: Account) -> None:

@@ -120,10 +120,10 @@ class Marks:
         certified = {user for user, mark in self._certified.items() if mark > limit}
         return tuple(sorted(issued | certified))
 
-    def forget(self, subject: str) -> None:
-        """Drop all marks of a subject: an administrator's decision, which permits a rollback."""
-        self._issued.pop(subject, None)
-        self._certified.pop(subject, None)
+    def forget(self, subject: str) -> bool:
+        """Drop all marks of a subject, which permits a rollback; return whether there were any."""
+        dropped = self._issued.pop(subject, None), self._certified.pop(subject, None)
+        return dropped != (None, None)
 
     def dump(self) -> str:
         """Return the marks as JSON text for `load`."""

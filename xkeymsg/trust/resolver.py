@@ -1,14 +1,14 @@
 """The Resolver protocol: sender admission and name resolution for a client.
 
-Its source is a peers file, or a directory that changes while it is read. Any source fails closed:
-an unknown name is an error, never an empty answer.
+Its source is a peers file, chains of NATS JWTs, or a directory that changes while it is read. Any
+source fails closed: an unknown name is an error, never an empty answer.
 """
 
 from __future__ import annotations
 
 from typing import Final, Protocol, runtime_checkable
 
-from xkeymsg.envelope.admission import Admission, Trust
+from xkeymsg.envelope.admission import Admission, SenderTrust
 from xkeymsg.keys import Recipient, XKey
 
 __all__ = ("PERMISSION", "Resolver")
@@ -18,7 +18,7 @@ PERMISSION: Final = "perm:"
 
 
 @runtime_checkable
-class Resolver(Trust, Protocol):
+class Resolver(SenderTrust, Protocol):
     """A source of trust with names. Thread-safe; each answer is consistent while it changes."""
 
     @property
@@ -26,15 +26,17 @@ class Resolver(Trust, Protocol):
         """The revision of the source, sent in the envelope; None if it has no revisions."""
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
-        """Return the verdict on a sender, as `Trust.admit` does, or None to refuse it.
+        """Return the verdict on a sender, as `SenderTrust.admit` does, or None to refuse it.
 
+        A source that knows revocations raises `SenderRevokedError`, which no message waits for.
         Replies (`_XKM.`) are never admitted here: a requester knows whose reply it expects.
         """
 
     def vouch(self, sender: XKey) -> Admission | None:
         """Return the verdict on a key for any subject, to check its replies by.
 
-        None if the key is unknown.
+        None if the key is unknown. It is asked when the request is sent and when a reply arrives;
+        `SenderRevokedError` refuses both.
         """
 
     def admits_xkv1(self, sender: XKey, subject: str) -> bool:

@@ -19,6 +19,7 @@ from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, parse_record
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message
+from xkeymsg.errors import SenderRevokedError
 from xkeymsg.keys import XKey
 from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
@@ -314,6 +315,20 @@ async def test_waiting_for_a_key_ends(stage: Stage) -> None:
     assert len(await records(stage, "XKM_UNPROVEN")) == 1
     # It waits for one second, a fifth of it each time; on a busy machine each takes longer.
     assert 1 <= len(stage.kinds("retry")) <= 6
+
+
+async def test_no_message_waits_for_a_revoked_sender(stage: Stage) -> None:
+    class Revoking:
+        def admit(self, sender: XKey, subject: str, _at: int) -> Admission | None:
+            raise SenderRevokedError("revoked")
+
+    await stage.publish(b"stolen")
+    policy = FailurePolicy(key_delay=10 * DEADLINE, patience=100 * DEADLINE)
+    async with stage.consumer(senders=Revoking(), policy=policy):
+        await stage.until(lambda: stage.kinds("quarantined"))
+
+    assert stage.kinds("quarantined") == ["sender_revoked"]
+    assert len(await records(stage, "XKM_UNPROVEN")) == 1
 
 
 async def test_trust_that_raises_does_not_end_consuming(stage: Stage) -> None:

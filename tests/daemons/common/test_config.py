@@ -202,9 +202,9 @@ def test_a_file_that_everybody_may_write_is_refused(folder: Path) -> None:
         ("[key]", "expected exactly one of seed_file and credential"),
         (
             "[trust]\nanyone = true\nrequire_signature = true",
-            "require_signature = true: requires peers",
+            "require_signature = true: requires peers or folder",
         ),
-        ("[trust]", "expected exactly one of peers and anyone = true"),
+        ("[trust]", "expected exactly one of peers, folder and anyone = true"),
         ('[trust]\npeers = "bob.seed"', "this is a secret seed"),
         ('[nats]\nservers = ["ftp://x"]', "invalid server address"),
         ('[nats]\ntls_ca = "no.pem"', "cannot use a TLS file"),

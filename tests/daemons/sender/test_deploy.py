@@ -17,14 +17,15 @@ from xkeymsg.daemons.common.sections import (
     NatsSection,
     ObserveSection,
     PlainNatsSection,
+    SourcesSection,
 )
 from xkeymsg.daemons.common.tables import Section
-from xkeymsg.daemons.sender.config import PeersSection, SenderKeySection, SenderRoute
+from xkeymsg.daemons.sender.config import SenderKeySection, SenderRoute
 from xkeymsg.trust.stores.file import write_seed
 
 SECTIONS: dict[str, type[Section]] = {
     "[key]": SenderKeySection,
-    "[trust]": PeersSection,
+    "[trust]": SourcesSection,
     "[nats]": NatsSection,
     "[source]": PlainNatsSection,
     "[[route]]": SenderRoute,

@@ -13,7 +13,18 @@ from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, decode_public, encode_public, encode_seed
 from xkeymsg.trust.chain import TrustPolicy
 
-__all__ = ("ACCOUNT", "DOMAIN", "HEADER", "USER", "Chain", "Key", "Scene", "b64", "token")
+__all__ = (
+    "ACCOUNT",
+    "DOMAIN",
+    "HEADER",
+    "USER",
+    "XKEY_HEADER",
+    "Chain",
+    "Key",
+    "Scene",
+    "b64",
+    "token",
+)
 
 HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}
 XKEY_HEADER: Final = {"typ": "JWT", "alg": "ed25519-xkey"}

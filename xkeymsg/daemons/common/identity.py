@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from xkeymsg import nkey
-from xkeymsg.daemons.common.sections import KeySection, TrustSection
-from xkeymsg.envelope.admission import ANYONE, Senders
-from xkeymsg.errors import KeyStoreError
+from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
+from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.file import read_seed
-from xkeymsg.trust.stores.peers_file import PeersFile
 from xkeymsg.trust.stores.systemd import credential_path, read_credential
 
-__all__ = ("DaemonIdentity", "load_senders", "self_test")
+__all__ = ("DaemonIdentity", "self_test")
 
 _SUBJECT: Final = "xkeymsg.selftest"
 
@@ -27,12 +26,27 @@ _SUBJECT: Final = "xkeymsg.selftest"
 class DaemonIdentity:
     """The keys of a `[key]` section, as last read successfully.
 
+    Args:
+        section: The settings.
+        trust: The source of trust; one that knows users may know the own one.
+
     Raises:
+        ConfigurationError: If trust admits users only, and the own one is unknown.
         KeyStoreError: If a key cannot be read.
     """
 
-    def __init__(self, section: KeySection) -> None:
+    def __init__(self, section: KeySection, trust: object = None) -> None:
         self._section = section
+        self.user = section.user
+        """The own user `U…`, if any."""
+        if isinstance(trust, Trust):
+            self.user = section.user or trust.user
+            self.user = self.user or trust.user_of(self._load().active.public)
+            if self.user is None:
+                raise ConfigurationError(
+                    "the own user is unknown, without whom no receiver admits a message: set user"
+                    " in [key] or creds in [nats], or certify the key"
+                )
         self.keyring = self._load()
 
     @property
@@ -84,20 +98,11 @@ class DaemonIdentity:
             *(read_seed(path) for path in section.retired),
             *(read_credential(name) for name in section.retired_credentials),
         ]
-        return Keyring(active, retired=retired, user=section.user)
+        return Keyring(active, retired=retired, user=self.user)
 
 
 def _publics(keyring: Keyring) -> list[bytes]:
     return [bytes(pair.public) for pair in (keyring.active, *keyring.retired)]
-
-
-def load_senders(section: TrustSection) -> Senders:
-    """Return the admitted senders.
-
-    Raises:
-        ConfigurationError: If the peers file is invalid.
-    """
-    return ANYONE if section.peers is None else PeersFile(section.peers)
 
 
 def self_test(keyring: Keyring) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
 
 from xkeymsg.daemons.common.destinations import check_address, is_loopback
 from xkeymsg.daemons.common.tables import Section
@@ -32,6 +32,7 @@ __all__ = (
     "NatsSection",
     "ObserveSection",
     "PlainNatsSection",
+    "SourcesSection",
     "TrustSection",
 )
 
@@ -76,11 +77,57 @@ class KeySection(Section):
             yield "seed_file", "expected exactly one of seed_file and credential"
 
 
-class TrustSection(Section):
-    """The senders that the daemon trusts."""
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class SourcesSection(Section):
+    """A source of trust: a peers file, or a folder of NATS JWTs and xkey certificates."""
 
     peers: PeersPath | None = None
     """A peers file (`xkeymsg peers add`); reloaded on SIGHUP, and when it changes."""
+    folder: FilePath | None = None
+    """Instead of `peers`: an operator's folder in nsc's store, with certificates beside the users;
+    reloaded on SIGHUP, and when it changes."""
+    anchor: Annotated[tuple[Text, ...], BeforeValidator(_several)] = ()
+    """With `folder`: the operator's identity `O…`; during a change of it, an array of both."""
+    account: Text | None = None
+    """With `folder`: the own account `A…`; default: that of `creds` in `[nats]`, or else the only
+    one."""
+    accounts: dict[Text, Text] = Field(default_factory=dict)
+    """With `folder`: other accounts `A…` by alias; `insurer/claims` is a user of `insurer`."""
+    pins: dict[Text, Text] = Field(default_factory=dict)
+    """With `folder`: names that stand for one user `U…`, whoever else uses the name."""
+    marks: FilePath | None = None
+    """With `folder`: a file of this daemon alone with the newest claims seen, so that no older one
+    comes back after a restart."""
+    operator_identity_issues: Flag = False
+    """With `folder`: allow accounts issued by the operator's identity."""
+    account_identity_issues: Flag = True
+    """With `folder`: allow users issued by an account's identity."""
+
+    @classmethod
+    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Require one source of trust, and its own settings only."""
+        if ("peers" in table) == ("folder" in table):
+            yield "peers", "expected exactly one of peers and folder"
+        yield from cls._of_folder(table)
+
+    @classmethod
+    def _of_folder(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if "folder" not in table:
+            for key in sorted(table.keys() & _OF_FOLDERS):
+                yield key, "requires folder"
+        elif not table.get("anchor"):
+            yield "anchor", "missing: folder requires the operator's identity O…"
+
+
+_OF_FOLDERS: Final = SourcesSection.model_fields.keys() - {"peers", "folder"}
+
+
+class TrustSection(SourcesSection):
+    """The senders that the daemon trusts."""
+
     anyone: Flag = False
     """Admit every sender: a message then proves only which key sealed it."""
     require_signature: Flag = False
@@ -89,10 +136,15 @@ class TrustSection(Section):
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Require exactly one source of trust."""
-        if ("peers" in table) == (table.get("anyone") is True):
-            yield "peers", "expected exactly one of peers and anyone = true"
-        if table.get("anyone") is True and table.get("require_signature") is True:
-            yield "require_signature", "requires peers: with anyone = true no signature is trusted"
+        anyone = table.get("anyone") is True
+        if ("peers" in table) + ("folder" in table) + anyone != 1:
+            yield "peers", "expected exactly one of peers, folder and anyone = true"
+        if anyone and table.get("require_signature") is True:
+            yield (
+                "require_signature",
+                ("requires peers or folder: with anyone = true no signature is trusted"),
+            )
+        yield from cls._of_folder(table)
 
 
 class NatsSection(Section):

@@ -13,7 +13,7 @@ from xkeymsg.transport.link import Event
 from xkeymsg.transport.rights import parse_refusal
 from xkeymsg.trust.stores.peers_file import PeersFile
 
-__all__ = ("Upkeep", "reload_peers", "version")
+__all__ = ("Upkeep", "version")
 
 
 class Upkeep:
@@ -108,18 +108,6 @@ def _is_refused(event: Event, subjects: Collection[str]) -> bool:
     return (
         refusal is not None and refusal.what == "subscription" and any(map(refusal.is_of, subjects))
     )
-
-
-def reload_peers(peers: PeersFile) -> bool:
-    """Reload a peers file, and return whether the peers changed.
-
-    Raises:
-        ConfigurationError: If it is invalid, even if that was reported before.
-    """
-    changed = peers.reload()
-    if peers.error is not None:
-        raise peers.error
-    return changed
 
 
 def version() -> str:

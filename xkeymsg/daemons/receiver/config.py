@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -22,6 +23,7 @@ from xkeymsg.daemons.common.sections import (
     TrustSection,
 )
 from xkeymsg.daemons.common.tables import Location, Section
+from xkeymsg.daemons.common.trust import check_trust
 from xkeymsg.daemons.common.values import (
     Count,
     FilePath,
@@ -305,6 +307,9 @@ class ReceiverConfig(Section):
         if isinstance(trust, Mapping) and trust.get("require_signature") is True:
             for each in filter(_takes_xkv1, named):
                 yield "route", f"{each.get('name')!r} accepts xkv1, which cannot be signed"
+        if isinstance(trust, Mapping) and "folder" in trust:
+            for each in filter(_takes_xkv1, named):
+                yield "route", f"{each.get('name')!r} accepts xkv1, which names no user"
         yield from _of_sinks(routes, sinks)
 
 
@@ -329,6 +334,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig
     Raises:
         ConfigurationError: If it is invalid; the error has one line per fault.
     """
-    if environ is None:
-        return load_config(ReceiverConfig, path, prefix=PREFIX)
-    return load_config(ReceiverConfig, path, prefix=PREFIX, environ=environ)
+    given = os.environ if environ is None else environ
+    config = load_config(ReceiverConfig, path, prefix=PREFIX, environ=given)
+    if config.trust.folder is not None:
+        check_trust(config.trust, config.nats.creds, path)
+    return config

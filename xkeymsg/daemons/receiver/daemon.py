@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
-from xkeymsg.daemons.common.identity import DaemonIdentity, load_senders, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, set_up
 from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
-from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
+from xkeymsg.daemons.common.trust import Following, conditions, load_trust
+from xkeymsg.daemons.common.upkeep import Upkeep, version
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import (
     CommandSink,
@@ -34,9 +35,9 @@ from xkeymsg.daemons.receiver.sinks.sink import Sink
 from xkeymsg.daemons.receiver.sinks.stdout import Stdout
 from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantine
 from xkeymsg.daemons.receiver.subject_route import SubjectRoute
+from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.link import Link, open_link
-from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("run",)
 
@@ -50,9 +51,8 @@ def run(config: ReceiverConfig) -> int:
     """Run the receiver until it stops; return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
-    health = Health(
-        "connected", "peers", "key", "self-test", "subscribed", "served", "quarantine", "sinks"
-    )
+    more = ("key", "self-test", "subscribed", "served", "quarantine", "sinks")
+    health = Health("connected", *conditions(config.trust), *more)
     receiver = _Receiver(config, log, metrics, health)
     return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -72,13 +72,19 @@ class _Receiver:
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped, and finish."""
         config, log = self._config, self._log
-        self._identity = DaemonIdentity(config.key)
-        self._senders = load_senders(config.trust)
-        self._health.set("peers", True)
+        self._senders: Senders = ANYONE
+        if not config.trust.anyone:
+            self._senders = load_trust(config.trust, config.nats.creds)
+        self._identity = DaemonIdentity(config.key, self._senders)
+        self._following = Following(
+            self._senders, self._upkeep, log, self._health, self._metrics.registry,
+            lambda: (self._identity.keyring.active.public, self._identity.user or ""),
+        )  # fmt: skip
         self._health.set("key", True)
         self_test(self._identity.keyring)
         self._health.set("self-test", True)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._following.close)
             where = stack.enter_context(
                 serving(config.observe.listen, self._health, self._metrics.exposition)
             )
@@ -221,8 +227,7 @@ class _Receiver:
         self._watch_sinks()
         for worker in self._workers:
             worker.tick()
-        if isinstance(self._senders, PeersFile):
-            self._upkeep.watch_peers(self._senders)
+        self._following.tick()
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _watch_sinks(self) -> None:
@@ -234,8 +239,7 @@ class _Receiver:
         self._stuck = stuck
 
     def _reload(self) -> None:
-        if isinstance(self._senders, PeersFile):
-            self._upkeep.reloaded("peers", partial(reload_peers, self._senders))
+        self._following.reload()
         if self._upkeep.reloaded("key", self._identity.reload):
             for worker in self._workers:
                 worker.rekey(self._identity.keyring)

@@ -18,6 +18,7 @@ from xkeymsg.daemons.common.sections import (
     NatsSection,
     ObserveSection,
     PlainNatsSection,
+    SourcesSection,
 )
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
@@ -27,7 +28,6 @@ from xkeymsg.daemons.common.values import (
     Folder,
     Name,
     Pattern,
-    PeersPath,
     PolicyPath,
     Seconds,
     SignerPath,
@@ -41,7 +41,6 @@ from xkeymsg.transport.subjects import overlap
 
 __all__ = (
     "PREFIX",
-    "PeersSection",
     "SenderConfig",
     "SenderKeySection",
     "SenderRoute",
@@ -83,13 +82,6 @@ class SenderKeySection(KeySection):
 
     signer: SignerPath | None = None
     """A file with the user's seed `SU…`, or a `.creds` file, to sign every message with."""
-
-
-class PeersSection(Section):
-    """The peers that names refer to."""
-
-    peers: PeersPath
-    """A file of peers (`xkeymsg peers add`); read again on SIGHUP, and when it changes."""
 
 
 class SenderRoute(Section):
@@ -231,7 +223,7 @@ class SenderConfig(Section):
     name: Name = "sender"
     """The name in `nats micro ls` and in the server's list of connections."""
     key: SenderKeySection
-    trust: PeersSection
+    trust: SourcesSection
     nats: NatsSection = Field(default_factory=NatsSection)
     source: PlainNatsSection | None = None
     route: Annotated[tuple[SenderRoute, ...], Field(min_length=1)]

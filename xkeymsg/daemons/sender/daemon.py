@@ -20,7 +20,8 @@ from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
-from xkeymsg.daemons.common.upkeep import Upkeep, reload_peers, version
+from xkeymsg.daemons.common.trust import Following, check_trust, conditions, load_trust
+from xkeymsg.daemons.common.upkeep import Upkeep, version
 from xkeymsg.daemons.sender.config import SenderConfig, SenderRoute
 from xkeymsg.daemons.sender.config import load as load_file
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
@@ -37,7 +38,6 @@ from xkeymsg.daemons.sender.windows import short_windows
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.link import Link, open_link
-from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("load", "run")
 
@@ -51,9 +51,8 @@ def run(config: SenderConfig) -> int:
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("sender"), Metrics()
     remote = (_SOURCE,) if config.source is not None else ()
-    health = Health(
-        "connected", *remote, "peers", "key", "self-test", "subscribed", "served", "sending"
-    )
+    more = ("key", "self-test", "subscribed", "served", "sending")
+    health = Health("connected", *remote, *conditions(config.trust), *more)
     sender = _Sender(config, log, metrics, health)
     return lifecycle.run(sender.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -66,12 +65,12 @@ def load(path: Path) -> SenderConfig:
             per fault.
     """
     config = load_file(path)
-    peers = PeersFile(config.trust.peers)
-    author = _author(config, DaemonIdentity(config.key))
+    trust = check_trust(config.trust, config.nats.creds, path)
+    author = _author(config, DaemonIdentity(config.key, trust))
     problems = []
     for route in config.route:
         try:
-            RouteSealer(route, peers, author)
+            RouteSealer(route, trust, author)
         except XKeyMsgError as error:
             problems.append(f'{path}: route["{route.name}"]: {error}')
     if problems:
@@ -86,7 +85,8 @@ def _author(config: SenderConfig, identity: DaemonIdentity) -> Author:
         XKeyMsgError: If the signer's file cannot be used.
     """
     signer = None if config.key.signer is None else read_user_key(config.key.signer)
-    return Author(identity.keyring.active, signer, config.key.user)
+    user = identity.user if signer is None else config.key.user
+    return Author(identity.keyring.active, signer, user)
 
 
 class _Sender:
@@ -105,14 +105,20 @@ class _Sender:
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped or until everything is sent, and finish."""
         config, log = self._config, self._log
-        self._identity = DaemonIdentity(config.key)
-        self._peers = PeersFile(config.trust.peers)
+        self._trust = load_trust(config.trust, config.nats.creds)
+        self._identity = DaemonIdentity(config.key, self._trust)
+        self._author = _author(config, self._identity)
+        self._following = Following(
+            self._trust, self._upkeep, log, self._health, self._metrics.registry,
+            lambda: (self._author.pair.public, self._author.user),
+        )  # fmt: skip
         self_test(self._identity.keyring)
-        for condition in ("peers", "key", "self-test", "sending"):
+        for condition in ("key", "self-test", "sending"):
             self._health.set(condition, True)
         # Derived from the initial key: message ids stay the same after a key change.
         self._names_key = self._identity.keyring.active.derive(LABEL)
         async with contextlib.AsyncExitStack() as stack:
+            stack.callback(self._following.close)
             where = stack.enter_context(
                 serving(config.observe.listen, self._health, self._metrics.exposition)
             )
@@ -186,13 +192,12 @@ class _Sender:
         endpoint: Endpoint,
         stack: contextlib.AsyncExitStack,
     ) -> Worker:
-        author = _author(self._config, self._identity)
         report = SenderReporter(route.name, self._log, self._metrics.route(route.name), endpoint)
         self._reports.append(report)
         sealing = RouteSealer(
             route,
-            self._peers,
-            author,
+            self._trust,
+            self._author,
             max_payload=lambda: self._link.max_payload,
             on_loss=report.numbers_changed,
             rules=self._rules,
@@ -289,12 +294,12 @@ class _Sender:
         self._health.set("served", not any(each.is_unserved for each in streams))
         for worker in self._workers:
             worker.tick()
-        if self._upkeep.watch_peers(self._peers):
+        if self._following.tick():
             self._mended()
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _reload(self) -> None:
-        self._upkeep.reloaded("peers", partial(reload_peers, self._peers))
+        self._following.reload()
         self._upkeep.reloaded("key", self._reload_key)
         for name, sealing in self._sealings.items():
             if sealing.has_policy:
@@ -307,6 +312,7 @@ class _Sender:
         author = _author(self._config, self._identity)
         for sealing in self._sealings.values():
             sealing.rekey(author)
+        self._author = author
         return changed
 
     def _mended(self) -> None:

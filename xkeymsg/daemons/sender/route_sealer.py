@@ -103,6 +103,11 @@ class Author(NamedTuple):
     identity: str | None = None
     """The public user nkey, for unsigned messages."""
 
+    @property
+    def user(self) -> str:
+        """The user that messages name; empty for none."""
+        return self.identity or (self.signer.public_key.decode() if self.signer else "")
+
 
 class RouteSealer:
     """Seals the messages of one route; recipients are resolved for each message."""

@@ -1,0 +1,227 @@
+"""Both daemons under trust in chains: who sends, who reads, and what changes while they run."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.daemons.receiver.conftest import metric, page, ready
+from tests.running import Program, run, until
+from tests.trust.store import Person, Store
+from xkeymsg.testing import NATSServer
+from xkeymsg.trust.stores.file import write_seed
+
+RECEIVER = """
+[observe]
+listen = "127.0.0.1:0"
+[[route]]
+name = "orders"
+subject = "orders.>"
+sink = "out"
+[sinks.out]
+kind = "stdout"
+"""
+SENDER = """
+[observe]
+listen = "127.0.0.1:0"
+[[route]]
+name = "lines"
+stdin = true
+to = "orders.new"
+recipients = ["perm:clinic"]
+output = "core"
+"""
+
+
+class Ward:
+    """A server in operator mode, a folder of claims, and daemons of its users."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store(folder / "HOSPITAL")
+        self.alice = self.store.add("alice")
+        self.bob = self.store.add("bob", "clinic")
+        operator, account = (
+            (self.store.folder / path).read_text()
+            for path in ("HOSPITAL.jwt", "accounts/CLINIC/CLINIC.jwt")
+        )
+        self.server = NATSServer(
+            f"operator: {operator}\nresolver: MEMORY\n"
+            f"resolver_preload: {{ {self.store.account.public}: {account} }}\n"
+        )
+
+    def config(self, name: str, person: Person, text: str, trust: str = "") -> Path:
+        """Write a configuration: only the folder and the anchor say whom to trust."""
+        seed = self.folder / f"{name}.seed"
+        if not seed.exists():
+            write_seed(seed, person.pair)
+        self.store.creds(person)
+        path = self.folder / f"{name}.toml"
+        path.write_text(
+            f'[key]\nseed_file = "{name}.seed"\n'
+            f'[nats]\nservers = ["{self.server.url}"]\ncreds = "{person.name}.creds"\n'
+            f'[trust]\nfolder = "HOSPITAL"\nanchor = "{self.store.operator.public}"\n'
+            f'marks = "{name}.marks"\n{trust}{text}'
+        )
+        path.chmod(0o600)
+        return path
+
+    def receiver(self, trust: str = "") -> Program:
+        path = self.config("receiver", self.bob, RECEIVER, trust)
+        return Program("receiver", "--config", str(path))
+
+    def sender(self) -> Program:
+        path = self.config("sender", self.alice, SENDER)
+        return Program("sender", "--config", str(path), stdin=subprocess.PIPE)
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Iterator[Ward]:
+    found = Ward(tmp_path)
+    with found.server:
+        yield found
+
+
+def send(sender: Program, data: bytes) -> None:
+    assert sender.process.stdin is not None
+    sender.process.stdin.write(data + b"\n")
+    sender.process.stdin.flush()
+
+
+def received(receiver: Program) -> Any:
+    return json.loads(receiver.next_line())
+
+
+async def test_messages_of_users_by_permission_until_one_is_revoked(ward: Ward) -> None:
+    with ward.receiver() as receiver, ward.sender() as sender:
+        at_receiver, at_sender = ready(receiver), ready(sender)
+        send(sender, b"first")
+        assert received(receiver)["data"] == "first"
+        assert "ok trust" in page(at_receiver, "/readyz")
+        assert "ok certified" in page(at_sender, "/readyz")
+        assert metric(at_receiver, "xkeymsg_trust_users") == 2
+        ward.store.write_account(age=5, revocations={ward.alice.user: ward.store.now - 10})
+        receiver.wait_for("reloaded what=trust changed=true", "err")
+        sender.wait_for("own key state=", "err")
+        assert "NO certified" in page(at_sender, "/readyz")
+        send(sender, b"second")
+        receiver.wait_for("code=sender_revoked", "err")
+        await until(lambda: metric(at_receiver, 'xkeymsg_trust_refused{code="revoked"}') == 1)
+        receiver.has_no_more()
+
+
+async def test_who_joins_and_leaves_an_audience_is_logged_and_counted(ward: Ward) -> None:
+    with ward.sender() as sender:
+        where = ready(sender)
+        send(sender, b"first")
+        carol = ward.store.add("carol", "clinic")
+        line = sender.wait_for("audience changed", "err")
+        assert "name=perm:clinic" in line
+        assert f"joined={carol.user}" in line
+        (ward.store.folder / "accounts/CLINIC/users/carol.jwt").unlink()
+        assert f"left={carol.user}" in sender.wait_for("audience changed", "err")
+        name = "xkeymsg_trust_audience_changes_total"
+        await until(lambda: metric(where, f'{name}{{change="left"}}') == 1)
+        assert metric(where, f'{name}{{change="joined"}}') == 1
+
+
+async def test_a_damaged_folder_is_not_ready_until_it_is_corrected(ward: Ward) -> None:
+    path = ward.store.folder / "accounts/CLINIC/users/alice.jwt"
+    with ward.receiver() as receiver, ward.sender() as sender:
+        where = ready(receiver)
+        ready(sender)
+        valid = path.read_text()
+        path.write_text("garbage")
+        assert "alice.jwt" in receiver.wait_for("reload failed what=trust", "err")
+        await until(lambda: "NO trust" in page(where, "/readyz"))
+        assert metric(where, "xkeymsg_trust_problems") >= 0
+        send(sender, b"still")
+        assert received(receiver)["data"] == "still"
+        receiver.process.send_signal(signal.SIGHUP)
+        receiver.wait_for("reload failed what=trust", "err")
+        path.write_text(valid)
+        receiver.wait_for("trust is valid again", "err")
+        await until(lambda: "ok trust" in page(where, "/readyz"))
+
+
+def test_older_claims_do_not_come_back_after_a_restart(ward: Ward) -> None:
+    account = ward.store.folder / "accounts/CLINIC/CLINIC.jwt"
+    older = account.read_text()
+    ward.store.write_account(age=5)
+    with ward.receiver() as receiver:
+        ready(receiver)
+        receiver.process.send_signal(signal.SIGTERM)
+        assert receiver.wait() == 0
+    account.write_text(older)
+    with ward.receiver() as receiver:
+        receiver.wait_for("code=rollback", "err")
+        assert receiver.wait() == 1
+
+
+def test_two_daemons_cannot_share_their_marks(ward: Ward) -> None:
+    with ward.receiver() as receiver:
+        ready(receiver)
+        with ward.receiver() as second:
+            second.wait_for("in use by another process", "err")
+            assert second.wait() == 1
+
+
+async def test_marks_that_cannot_be_written_are_not_ready_while_messages_flow(ward: Ward) -> None:
+    (ward.folder / "receiver.marks.lock").mkdir()  # nothing can be locked there
+    with ward.receiver() as receiver, ward.sender() as sender:
+        where = ready(receiver)
+        ready(sender)
+        assert "NO trust" in page(where, "/readyz")
+        send(sender, b"works")
+        assert received(receiver)["data"] == "works"
+        (ward.folder / "receiver.marks.lock").rmdir()
+        await until(lambda: "ok trust" in page(where, "/readyz"))
+
+
+@pytest.mark.parametrize(
+    ("program", "trust", "expected"),
+    [
+        ("receiver", f'account = "{"A" * 56}"\n', "trust"),
+        ("sender", 'pins = { alice = "UX" }\n', "pins"),
+        ("receiver", 'accounts = { "a/b" = "A" }\n', "alias"),
+        ("receiver", 'peers = "x"\n', "exactly one of peers, folder"),
+        ("sender", 'peers = "x"\n', "exactly one of peers and folder"),
+    ],
+)
+def test_the_check_finds_invalid_settings(
+    ward: Ward, program: str, trust: str, expected: str
+) -> None:
+    person, text = (ward.bob, RECEIVER) if program == "receiver" else (ward.alice, SENDER)
+    path = ward.config(program, person, text, trust)
+    done = run(program, "--config", str(path), "--check")
+    assert done.returncode == 1
+    assert expected in done.stderr.decode()
+
+
+@pytest.mark.parametrize("program", ["receiver", "sender"])
+def test_the_check_passes_beside_a_daemon_that_runs(ward: Ward, program: str) -> None:
+    with getattr(ward, program)() as running:
+        ready(running)
+        done = run(program, "--config", str(ward.folder / f"{program}.toml"), "--check")
+        assert done.returncode == 0, done.stderr
+
+
+def test_xkv1_is_not_accepted_under_trust_in_users(ward: Ward) -> None:
+    text = RECEIVER.replace('sink = "out"', 'sink = "out"\nformats = ["xkm1", "xkv1"]')
+    path = ward.config("receiver", ward.bob, text)
+    done = run("receiver", "--config", str(path), "--check")
+    assert "names no user" in done.stderr.decode()
+
+
+def test_settings_of_a_folder_need_one(ward: Ward) -> None:
+    path = ward.config("receiver", ward.bob, RECEIVER)
+    text = path.read_text().replace('folder = "HOSPITAL"', "anyone = true")
+    path.write_text(text)
+    done = run("receiver", "--config", str(path), "--check")
+    assert "requires folder" in done.stderr.decode()
