@@ -13,8 +13,9 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, options
 from xkeymsg.client.jetstream.acks import ACK
-from xkeymsg.client.jetstream.consumer import Consumer, Rejected
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.events import Rejected
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.pending import PendingMessage
 from xkeymsg.client.scope import OpeningScope

@@ -7,8 +7,9 @@ from time import perf_counter
 from typing import Final
 
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
-from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
 from xkeymsg.daemons.common.logs import Level

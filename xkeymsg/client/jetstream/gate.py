@@ -1,0 +1,71 @@
+"""Admits messages to handlers: all of them, or during an outage one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from xkeymsg.client.jetstream.events import ConsumerStatus
+from xkeymsg.client.jetstream.holds import Outage, is_ours
+from xkeymsg.errors import XKeyMsgError
+
+__all__ = ("Gate",)
+
+
+class Gate:
+    """The way of messages to their handlers; reports an outage, and its end."""
+
+    def __init__(self, status: ConsumerStatus) -> None:
+        self._status = status
+        self._outage = Outage()
+        self._turn = asyncio.Lock()  # the longest wait first, so that each message is tried
+        self._changed = asyncio.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there is an outage."""
+        return self._outage.is_on
+
+    async def enter(self, sequence: int) -> None:
+        """Wait until a message may be tried."""
+        if not self._outage.is_on:
+            return
+        now = asyncio.get_running_loop().time
+        async with self._turn:
+            while (wait := self._outage.wait(now())) > 0:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
+            self._outage.begin(sequence, now())
+
+    def failed(self, sequence: int, error: BaseException) -> int:
+        """Record a temporary failure; return the attempts of the message that count."""
+        now = asyncio.get_running_loop().time()
+        attempts = self._outage.failed(sequence, now, counts=not is_ours(error))
+        if self._outage.is_on:
+            # Only our own errors are known to show nothing of a message.
+            shown = error if isinstance(error, XKeyMsgError) else type(error).__name__
+            why = f"nothing can be handled ({shown}); trying again every 1 to 30 s"
+            self._status.trouble("outage", why, sequence)
+        self._changed.set()
+        return attempts
+
+    def taken(self, sequence: int) -> None:
+        """Record that a message was handled."""
+        self._outage.taken(sequence)
+        self._status.recovered("outage")
+        self._changed.set()
+
+    def ended(self, sequence: int) -> None:
+        """Record an attempt without a result."""
+        self._outage.ended(sequence, asyncio.get_running_loop().time())
+        self._changed.set()
+
+    def settle(self, sequence: int) -> None:
+        """Forget a message."""
+        self._outage.settle(sequence)
+
+    def forget(self) -> None:
+        """Forget all messages, at the beginning of a new scope."""
+        self._outage.forget()
