@@ -326,8 +326,7 @@ class Consumer(Generic[_M]):
     async def _handle(self, item: PendingMessage[_M], message: _M) -> bool:
         """Handle a message; return False if its lane must wait for a retry."""
         item.code = "handler"
-        if self._outcomes.failures.is_exhausted(item.delivered):
-            await self._outcomes.exhaust(item)
+        if await self._outcomes.exhaust(item):
             return True
         try:
             await self._handler(message)

@@ -39,17 +39,20 @@ class Gate:
                         await self._changed.wait()
             self._outage.begin(sequence, now())
 
-    def failed(self, sequence: int, error: BaseException) -> int:
-        """Record a temporary failure; return the attempts of the message that count."""
+    def attempts(self, sequence: int) -> int:
+        """Return how often a message has failed for now while others were handled."""
+        return self._outage.attempts(sequence)
+
+    def failed(self, sequence: int, error: BaseException) -> None:
+        """Record a temporary failure."""
         now = asyncio.get_running_loop().time()
-        attempts = self._outage.failed(sequence, now, counts=not is_ours(error))
+        self._outage.failed(sequence, now, counts=not is_ours(error))
         if self._outage.is_on:
             # Only our own errors are known to show nothing of a message.
             shown = error if isinstance(error, XKeyMsgError) else type(error).__name__
             why = f"nothing can be handled ({shown}); trying again every 1 to 30 s"
             self._status.trouble("outage", why, sequence)
         self._changed.set()
-        return attempts
 
     def taken(self, sequence: int) -> None:
         """Record that a message was handled."""

@@ -92,24 +92,22 @@ class Outage:
         if self.is_on:
             self._tried, self._next = sequence, now + _HANGS
 
-    def failed(self, sequence: int, now: float, *, counts: bool = True) -> int:
-        """Record a temporary failure, and return the attempts of the message so far.
+    def attempts(self, sequence: int) -> int:
+        """Return the failures of a message that count."""
+        return self._attempts.get(sequence, 0)
 
-        That is 0 during an outage, and if the failure does not count: the message must be tried
-        again.
-        """
+    def failed(self, sequence: int, now: float, *, counts: bool = True) -> None:
+        """Record a temporary failure; `counts` says whether the message may be at fault."""
         if self.is_on:
             if self._tried == sequence:
                 self._tried, self._next = None, now + self._pause
                 self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-            return 0
+            return
         self._failed[sequence] = counts
         if len(self._failed) >= _ENOUGH:
             self._failed.clear()
             self.begun, self._next = now, now + self._pause
             self._pause *= 2
-            return 0
-        return self._attempts.get(sequence, 0) + 1 if counts else 0
 
     def taken(self, sequence: int) -> None:
         """Record that a message was taken: there is no outage."""

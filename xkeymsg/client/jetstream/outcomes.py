@@ -185,30 +185,26 @@ class Outcomes(Generic[_M]):
             return True
         cause = error if isinstance(error, Exception) else None
         if is_for_now(error):
-            if self._retry(item, error):
-                self._status.tell("retry", "handler", sequence, cause)
-                return False
-            verdict = Verdict("quarantine", reason="handler")
-        else:
-            verdict = self.failures.failed(sequence, item.delivered)
-            if verdict.action == "retry" and keep:
-                self._gate.ended(sequence)
-                self._status.tell("retry", "handler", sequence, cause)
-                self._later(item, verdict.delay)
-                return False
+            self._status.tell("retry", "handler", sequence, cause)
+            self._retry(item, error)
+            return False
+        verdict = self.failures.failed(sequence, item.delivered)
+        if verdict.action == "retry" and keep:
+            self._gate.ended(sequence)
+            self._status.tell("retry", "handler", sequence, cause)
+            self._later(item, verdict.delay)
+            return False
         await self._carry_out(item, verdict, cause)
         return True
 
-    def _retry(self, item: PendingMessage[_M], error: BaseException) -> bool:
-        """Hold a message until its retry, without a reply; return whether it may be retried.
+    def _retry(self, item: PendingMessage[_M], error: BaseException) -> None:
+        """Hold a message until its retry, without a reply.
 
         A negative acknowledgement would use up deliveries, of which the server may have a limit.
         """
-        if self._gate.failed(item.where.sequence, error) >= self._policy.deliveries:
-            return False
+        self._gate.failed(item.where.sequence, error)
         item.tries += 1
         self._later(item, 0.0 if self._gate.is_closed else self._policy.pause(item.tries))
-        return True
 
     def _later(self, item: PendingMessage[_M], delay: float) -> None:
         asyncio.get_running_loop().call_later(delay, self._lanes.again, item)
@@ -219,9 +215,13 @@ class Outcomes(Generic[_M]):
         item.release()
         self._holding.release(item)
 
-    async def exhaust(self, item: PendingMessage[_M]) -> None:
-        """Give up a message that was delivered too often without a result."""
+    async def exhaust(self, item: PendingMessage[_M]) -> bool:
+        """Give up a message that failed, or was delivered, too often; return whether it did."""
+        failed = self._gate.attempts(item.where.sequence) >= self._policy.deliveries
+        if not failed and not self.failures.is_exhausted(item.delivered):
+            return False
         await self._carry_out(item, Verdict("quarantine", reason="handler"), None)
+        return True
 
     def _settle(self, item: PendingMessage[_M], *, handled: bool) -> None:
         item.settle(handled=handled)
