@@ -102,7 +102,6 @@ class Consumer(Generic[_M]):
         self._found = found  # already looked up by the caller
         self._create = create
         self._workers = workers
-        self._ordered = ordered
         self._stop_timeout = stop_timeout
         self._quarantine = new_quarantine(self._on_blocked)
         self._puller = Puller(
@@ -311,17 +310,31 @@ class Consumer(Generic[_M]):
 
     async def _work(self) -> None:
         while True:
-            item = await self._lanes.get()
-            await self._gate.enter(item.where.sequence)
+            item = await self._next()
             if item.tries and item.is_forsaken:
                 self._outcomes.drop(item)
             elif item.message is None:  # it could not be opened for lack of threads or memory
                 await self._intake.open(item)
                 self._gate.ended(item.where.sequence)
             elif await self._handle(item, item.message):
-                self._lanes.done(item.message.subject if self._ordered else None)
+                self._lanes.done(item.lane)
             if self._puller.is_low:
                 await self._pull()
+
+    async def _next(self) -> PendingMessage[_M]:
+        """Wait for a message that may be tried."""
+        while True:
+            if not self._gate.is_closed:
+                item = await self._lanes.get()
+                if not self._gate.is_closed:
+                    return item
+                self._lanes.back(item, new=not item.tries)
+            async with self._gate.turn():
+                if self._gate.is_closed:
+                    # One that has not failed tells an outage from the fault of those that have.
+                    item = await self._lanes.get(new_first=True)
+                    self._gate.begin(item.where.sequence)
+                    return item
 
     async def _handle(self, item: PendingMessage[_M], message: _M) -> bool:
         """Handle a message; return False if its lane must wait for a retry."""
@@ -341,7 +354,7 @@ class Consumer(Generic[_M]):
             cancelled = isinstance(error, asyncio.CancelledError)
             if cancelled and (task is None or task.cancelling()):
                 raise
-            return await self._outcomes.failed(item, error, keep=self._ordered)
+            return await self._outcomes.failed(item, error)
         self.counts["handled"] += 1
         await self._outcomes.handled(item)
         return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 
 from xkeymsg.client.jetstream.events import ConsumerStatus
 from xkeymsg.client.jetstream.holds import Outage, is_ours
@@ -18,7 +19,7 @@ class Gate:
     def __init__(self, status: ConsumerStatus) -> None:
         self._status = status
         self._outage = Outage()
-        self._turn = asyncio.Lock()  # the longest wait first, so that each message is tried
+        self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
     @property
@@ -26,10 +27,9 @@ class Gate:
         """Whether there is an outage."""
         return self._outage.is_on
 
-    async def enter(self, sequence: int) -> None:
-        """Wait until a message may be tried."""
-        if not self._outage.is_on:
-            return
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until a message may be tried, or the outage is over; others wait for this block."""
         now = asyncio.get_running_loop().time
         async with self._turn:
             while (wait := self._outage.wait(now())) > 0:
@@ -37,7 +37,11 @@ class Gate:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await self._changed.wait()
-            self._outage.begin(sequence, now())
+            yield
+
+    def begin(self, sequence: int) -> None:
+        """Record that a message is tried."""
+        self._outage.begin(sequence, asyncio.get_running_loop().time())
 
     def attempts(self, sequence: int) -> int:
         """Return how often a message has failed for now while others were handled."""

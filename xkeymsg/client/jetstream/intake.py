@@ -256,7 +256,8 @@ class Intake(Generic[_M]):
             return
         self._outcomes.opened()
         item.opened(message, opening)
-        self._lanes.put(item, message.subject if self._ordered else None)
+        item.lane = message.subject if self._ordered else None
+        self._lanes.put(item, item.lane)
 
     async def _is_due(self, item: PendingMessage[_M]) -> bool:
         """Wait while a message was stored later than our clock says; False if stopped meanwhile."""

@@ -167,14 +167,8 @@ class Outcomes(Generic[_M]):
             await self._answers.finish(item, term(rejected))
         self._holding.release(item)
 
-    async def failed(self, item: PendingMessage[_M], error: BaseException, *, keep: bool) -> bool:
-        """Apply the policy to a message whose handler raised; return whether it leaves its lane.
-
-        Args:
-            item: The message.
-            error: The error.
-            keep: Whether to hold it until its retry, so that its lane waits for it.
-        """
+    async def failed(self, item: PendingMessage[_M], error: BaseException) -> bool:
+        """Apply the policy to a message whose handler raised; return whether it leaves its lane."""
         sequence = item.where.sequence
         # The exception's text may repeat the message's content: only its class is logged.
         _log.warning(
@@ -189,7 +183,7 @@ class Outcomes(Generic[_M]):
             self._retry(item, error)
             return False
         verdict = self.failures.failed(sequence, item.delivered)
-        if verdict.action == "retry" and keep:
+        if verdict.action == "retry" and item.lane is not None:
             self._gate.ended(sequence)
             self._status.tell("retry", "handler", sequence, cause)
             self._later(item, verdict.delay)
@@ -201,9 +195,14 @@ class Outcomes(Generic[_M]):
         """Hold a message until its retry, without a reply.
 
         A negative acknowledgement would use up deliveries, of which the server may have a limit.
+        Unless there is an outage, its lane goes on in the end: whether a message is at fault shows
+        only in others.
         """
         self._gate.failed(item.where.sequence, error)
         item.tries += 1
+        if item.tries >= self._policy.deliveries and not self._gate.is_closed:
+            self._lanes.done(item.lane)
+            item.lane = None
         self._later(item, 0.0 if self._gate.is_closed else self._policy.pause(item.tries))
 
     def _later(self, item: PendingMessage[_M], delay: float) -> None:

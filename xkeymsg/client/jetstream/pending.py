@@ -49,6 +49,7 @@ class PendingMessage(Generic[_M]):
         "code",
         "delivered",
         "is_settled",
+        "lane",
         "message",
         "raw",
         "reply",
@@ -70,6 +71,8 @@ class PendingMessage(Generic[_M]):
         self._opening: Opening[_M] | None = None
         self.code = ""
         """The code of its last failure."""
+        self.lane: str | None = None
+        """The lane of handlers that waits for it, if any."""
         self.tries = 0
         """How many times it has failed for now, while it was held."""
         self.is_settled = False
