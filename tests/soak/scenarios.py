@@ -39,7 +39,7 @@ cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
 
 
 @contextlib.asynccontextmanager
-async def _stage(
+async def stage(
     scenario: str, plan: Plan, seed: int, servers: list[NATSServer] | None = None
 ) -> AsyncIterator[tuple[Arena, Ledger]]:
     ledger, begun = Ledger(scenario, seed), time.monotonic()
@@ -136,7 +136,7 @@ async def _start(server: NATSServer) -> None:
 
 async def kills(plan: Plan, seed: int) -> Ledger:
     """Server, senders and receivers are killed; the sink keeps a message once, by its id."""
-    async with _stage("kills, into files", plan, seed) as (made, ledger):
+    async with stage("kills, into files", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
         await _through(made, lambda: _kills(made))
         read_files(ledger, made.out, plan.size)
@@ -150,7 +150,7 @@ server is dead, cannot acknowledge any, and is given all of them again."""
 
 async def kills_lines(plan: Plan, seed: int) -> Ledger:
     """The same into lines, where what was under way at a kill may be twice, and nothing else."""
-    async with _stage("kills, into lines", plan, seed) as (made, ledger):
+    async with stage("kills, into lines", plan, seed) as (made, ledger):
         ledger.once = False
         lines = Lines(window=HELD)
         made.start_receivers(LINES)
@@ -173,7 +173,7 @@ async def kills_nats(plan: Plan, seed: int) -> Ledger:
     """The same into a stream of another server, which is killed too; it keeps a message once."""
     with NATSServer(jetstream=True) as local:
         async with (
-            _stage("kills, into a stream", plan, seed) as (made, ledger),
+            stage("kills, into a stream", plan, seed) as (made, ledger),
             open_link(ConnectOptions(servers=(local.url,))) as link,
         ):
             api = API(link, timeout=DEADLINE)
@@ -198,7 +198,7 @@ async def kills_daemons(plan: Plan, seed: int) -> Ledger:
     """
     with NATSServer(jetstream=True) as inside:
         async with (
-            _stage("kills, both daemons", plan, seed) as (made, ledger),
+            stage("kills, both daemons", plan, seed) as (made, ledger),
             open_link(ConnectOptions(servers=(inside.url,))) as link,
         ):
             ledger.once = False
@@ -249,7 +249,7 @@ async def slow_sink(plan: Plan, seed: int) -> Ledger:
 
     Only a receiver that stands still for about half of `ack_wait` asks too late.
     """
-    async with _stage("slow sink", plan, seed) as (made, ledger):
+    async with stage("slow sink", plan, seed) as (made, ledger):
         script = f'sleep {plan.ack_wait * 1.5}; cat > "$(mktemp "$0/XXXXXXXX")"'
         command = ["/bin/sh", "-c", script, str(made.out)]
         made.start_receivers(f'kind = "command"\nbatch = 64\ncommand = {json.dumps(command)}')
@@ -261,7 +261,7 @@ async def slow_sink(plan: Plan, seed: int) -> Ledger:
 
 async def full_disk(plan: Plan, seed: int) -> Ledger:
     """Again and again no file may be as long as a message: nothing is left half there."""
-    async with _stage("full disk", plan, seed) as (made, ledger):
+    async with stage("full disk", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
 
         def limit(size: int) -> None:
@@ -294,7 +294,7 @@ async def full_disk(plan: Plan, seed: int) -> Ledger:
 
 async def full_server(plan: Plan, seed: int) -> Ledger:
     """The server's disk is full; somebody makes room, and starts it again."""
-    async with _stage("full server", plan, seed) as (made, ledger):
+    async with stage("full server", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
         server = made.servers[0]
 
@@ -320,7 +320,7 @@ async def full_server(plan: Plan, seed: int) -> Ledger:
 
 async def frozen_server(plan: Plan, seed: int) -> Ledger:
     """The server stands still, its connections open, and goes on."""
-    async with _stage("frozen server", plan, seed) as (made, ledger):
+    async with stage("frozen server", plan, seed) as (made, ledger):
         made.start_receivers(FILES)
 
         async def freeze() -> None:
@@ -353,7 +353,7 @@ async def leader_lost(plan: Plan, seed: int) -> Ledger:
             stack.enter_context(NATSServer(CLUSTER.format(number=n, port=port, routes=routes)))
             for n, port in enumerate(ports)
         ]
-        async with _stage("leader lost", plan, seed, servers) as (made, ledger):
+        async with stage("leader lost", plan, seed, servers) as (made, ledger):
             made.start_receivers(FILES)
             await _through(made, lambda: _lose_leaders(made))
             read_files(ledger, made.out, plan.size)

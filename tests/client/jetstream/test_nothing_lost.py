@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, on_stage, options
+from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
 from tests.client.jetstream.test_failures import Directory, records
 from tests.running import DEADLINE
 from xkeymsg.ambient import now_ns
-from xkeymsg.client.jetstream import holds, intake
+from xkeymsg.client.jetstream import holds, intake, quarantine
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
@@ -138,7 +138,10 @@ async def test_strangers_may_be_dropped_for_speed(queue: Stage) -> None:
         assert consumer.counts["lost"]
 
 
-async def test_a_full_ring_stops_nothing(queue: Stage) -> None:
+async def test_a_full_ring_stops_nothing_and_is_told(
+    queue: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(quarantine, "_LOOK", 0.05)
     config = (await queue.api.request("STREAM.INFO.XKM_UNPROVEN"))["config"]
     await queue.api.request("STREAM.UPDATE.XKM_UNPROVEN", config | {"max_msgs": 50})
     await queue.publish(b"first")
@@ -150,7 +153,11 @@ async def test_a_full_ring_stops_nothing(queue: Stage) -> None:
         await queue.until(lambda: b"last" in queue.handled)
         await emptied(queue)
         assert not consumer.is_blocked
+        await asyncio.sleep(0.1)
+        await queue.send(b"garbage")
+        await emptied(queue)
     assert await queue.messages("XKM_UNPROVEN") == 50
+    assert caplog.text.count("XKM_UNPROVEN is half full") == 1
 
 
 async def test_a_ring_that_takes_nothing_stops_consuming_and_nothing_is_deleted(
@@ -256,7 +263,8 @@ async def test_one_message_alone_is_tried_again_until_it_passes(queue: Stage) ->
         await queue.handle(message)
 
     await queue.publish(b"one")
-    async with queue.consumer(handle, policy=QUICK):
+    policy = FailurePolicy(backoff=0.02, backoff_most=0.05)
+    async with queue.consumer(handle, policy=policy):
         await queue.until(lambda: queue.handled)
         await emptied(queue)
     assert await queue.messages("XKM_PROVEN") == 0
@@ -304,10 +312,10 @@ def no_threads() -> Iterator[None]:
 async def test_without_threads_large_messages_wait(queue: Stage, soon: None, count: int) -> None:
     """However many small ones pass meanwhile: that they fail is the fault of none."""
     policy = FailurePolicy(deliveries=1, backoff=0.02, backoff_most=0.1)
+    large = [queue.seal(b"%d" % number + b"x" * 200_000) for number in range(count)]
     async with queue.consumer(policy=policy) as consumer:
         with no_threads():
-            for number in range(count):
-                await queue.publish(b"%d" % number + b"x" * 200_000)
+            await queue.pour(*large)
             await queue.until(lambda: consumer.counts["retry"] >= 3)
             await queue.publish(*numbered(20))
             if count == 1:

@@ -282,7 +282,7 @@ class Consumer(Generic[_M]):
         with contextlib.suppress(TimeoutError, XKeyMsgError):
             async with asyncio.timeout_at(max(end, begun + _DRAIN)):
                 await self._intake.drain()
-        if not self._gate.is_closed:
+        if not self._gate.is_closed and "clock" not in self._status.troubles:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(end):
                     await self._holding.emptied()
