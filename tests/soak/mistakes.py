@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import resource
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -140,7 +141,6 @@ async def _watch(scenario: str, plan: Plan, seed: int) -> AsyncIterator[tuple[Wa
 
 async def _mistaken(watch: Watch, plan: Plan, fix: Callable[[], None]) -> None:
     """Run with a mistake until all is recorded; correct it; replay, and go on."""
-    watch.ledger.once = False  # what was given back and recorded may come twice
     await watch.publish(plan.messages)
     watch.made.start_receivers(FILES)
 
@@ -161,7 +161,9 @@ async def _mistaken(watch: Watch, plan: Plan, fix: Callable[[], None]) -> None:
 
     await watch.until("recorded", recorded)
     fix()
-    watch.made.receivers[0].kill()
+    process = watch.made.receivers[0].process
+    assert process is not None
+    process.send_signal(signal.SIGHUP)
     await watch.publish(plan.messages // 100)
     await watch.handled()
     await watch.ready(True)

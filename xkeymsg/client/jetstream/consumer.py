@@ -313,6 +313,7 @@ class Consumer(Generic[_M]):
             item = await self._next()
             if item.tries and item.is_forsaken:
                 self._outcomes.drop(item)
+                self._lanes.done(item.lane)
             elif item.message is None:  # it could not be opened for lack of threads or memory
                 await self._intake.open(item)
                 self._gate.ended(item.where.sequence)
