@@ -439,3 +439,23 @@ async def test_a_durable_of_new_messages_that_is_created_again_skips_none(
         await queue.until(lambda: consumer.counts["recreated"])
         await queue.publish(b"two")
         await queue.until(lambda: {b"between", b"two"} <= set(queue.handled))
+
+
+async def test_an_acknowledgement_does_not_wait_in_a_full_send_buffer(queue: Stage) -> None:
+    """There it would be sent on the next connection, perhaps to another durable of that name."""
+    await queue.publish(b"one")
+    client = queue.link._keeper.client
+    limit = client._limit
+
+    async def handle(message: Message) -> None:
+        client._limit = -1  # full from now on
+        await queue.handle(message)
+
+    async with queue.consumer(handle) as consumer:
+        await queue.until(lambda: queue.handled)
+        before = client._pending_data_size
+        await asyncio.sleep(0.3)
+        assert client._pending_data_size == before
+        assert consumer.held == 1
+        client._limit = limit
+        await emptied(queue)
