@@ -84,9 +84,10 @@ if TYPE_CHECKING:
     from xkeymsg.client.client import Client
     from xkeymsg.client.connect import connect
     from xkeymsg.client.jetstream.api import PubAck
-    from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Reject
+    from xkeymsg.client.jetstream.consumer import Consumer
     from xkeymsg.client.jetstream.context import JetStream
     from xkeymsg.client.jetstream.durables import DurableOptions
+    from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
     from xkeymsg.client.jetstream.failures import FailurePolicy
     from xkeymsg.client.prepared_route import PreparedRoute
     from xkeymsg.client.replies import Reply
@@ -190,14 +191,14 @@ _ON_FIRST_USE = {
     "Client": "client.client",
     "ConnectOptions": "transport.options",
     "Consumer": "client.jetstream.consumer",
-    "ConsumerEvent": "client.jetstream.consumer",
+    "ConsumerEvent": "client.jetstream.events",
     "DurableOptions": "client.jetstream.durables",
     "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",
     "JetStream": "client.jetstream.context",
     "PreparedRoute": "client.prepared_route",
     "PubAck": "client.jetstream.api",
-    "Reject": "client.jetstream.consumer",
+    "Reject": "client.jetstream.events",
     "Reply": "client.replies",
     "Service": "client.services",
     "Stats": "client.stats",

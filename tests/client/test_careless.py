@@ -17,8 +17,8 @@ import xkeymsg
 from tests.running import DEADLINE, until
 from xkeymsg import ConfigurationError, Message, XKey
 from xkeymsg.client import client as module
-from xkeymsg.client.jetstream.consumer import ConsumerEvent
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.client.scope import LARGE

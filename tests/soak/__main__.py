@@ -9,15 +9,17 @@ import sys
 from dataclasses import replace
 
 from tests.running import end_on_signals
-from tests.soak import scenarios
+from tests.soak import mistakes, scenarios
 from tests.soak.arena import Plan
 from tests.soak.memory import memory
+
+ALL = scenarios.ALL | mistakes.ALL
 
 
 def main(arguments: list[str]) -> int:
     """Run scenarios; return 1 if the books of one do not balance."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
-    parser.add_argument("--scenario", choices=[*scenarios.ALL], action="append")
+    parser.add_argument("--scenario", choices=[*ALL], action="append")
     parser.add_argument("--messages", type=int, help="for each scenario")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
     parser.add_argument("--short", action="store_true", help="as in the tests")
@@ -29,8 +31,8 @@ def main(arguments: list[str]) -> int:
         print("\n".join(growth.lines()))
         return 1 if growth.errors() else 0
     code = 0
-    for name in given.scenario or [*scenarios.ALL]:
-        scenario, long, short = scenarios.ALL[name]
+    for name in given.scenario or [*ALL]:
+        scenario, long, short = ALL[name]
         plan: Plan = short if given.short else long
         if given.messages:
             plan = replace(plan, messages=given.messages)

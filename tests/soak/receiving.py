@@ -13,7 +13,7 @@ import sys
 
 from receiver.__main__ import main
 from xkeymsg.client.jetstream import quarantine
-from xkeymsg.client.jetstream.consumer import ConsumerEvent
+from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.daemons.receiver.stream_route import StreamRoute
 
 

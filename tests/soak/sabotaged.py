@@ -26,7 +26,7 @@ def sabotage() -> None:
     async def delivering(self: Files, batch: Sequence[Line]) -> None:
         await deliver(self, [line for each in batch if (line := _line(each)) is not None])
 
-    async def forgetting(self: Quarantine, record: QuarantineRecord) -> bool:
+    async def forgetting(self: Quarantine, record: QuarantineRecord, *, must: bool = False) -> bool:
         return True
 
     Files.deliver = delivering  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.running import DEADLINE
-from tests.soak import scenarios
+from tests.soak import mistakes, scenarios
 from tests.soak.arena import Plan
 from tests.soak.ledger import Ledger
 from tests.soak.memory import memory
@@ -62,3 +62,13 @@ async def test_nothing_is_lost_and_nothing_forged() -> None:
     assert "hostile messages in no quarantine" in " ".join(tampered.errors())
     assert growth.peak < 80 << 20
     assert growth.delivered > 0
+
+
+async def test_mistakes_and_outages_lose_nothing() -> None:
+    """With few messages, and all at once."""
+    plan = replace(mistakes.SHORT, messages=150, frozen=3.0)
+    chosen = (mistakes.wrong_seed, mistakes.wrong_peers, mistakes.strangers, mistakes.no_room)
+    books = await asyncio.gather(*(run(each, plan) for each in chosen))
+    wrong = [each for each in books if each.errors()]
+    assert not wrong, "\n".join(line for each in wrong for line in each.lines())
+    assert all(each.faults.total() for each in books)

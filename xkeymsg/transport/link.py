@@ -49,6 +49,8 @@ class Link:
     def __init__(self, options: ConnectOptions, on_event: Callable[[Event], None]) -> None:
         self.dropped = 0
         """Number of messages dropped because their subscription was full."""
+        self.refusals = 0
+        """Number of published messages that the server has refused (permissions)."""
         self._options = options
         self._on_event = on_event
         self._keeper = Keeper(options, self._note, self._subscribe_again)
@@ -73,6 +75,11 @@ class Link:
     def jetstream_api(self) -> str:
         """The subject prefix of JetStream's API."""
         return self._options.jetstream_api
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `publish` passes a message to the present connection without waiting."""
+        return self._keeper.client.is_ready
 
     @property
     def max_payload(self) -> int:
@@ -196,6 +203,7 @@ class Link:
         """Pass an event on; fail the requests that can get no reply because of it."""
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":
+            self.refusals += 1
             for asked in self._replies.values():
                 if refusal.is_of(asked.subject):
                     asked.fail(DeliveryError(str(refusal)))

@@ -13,8 +13,9 @@ import pytest
 from tests.running import DEADLINE
 from xkeymsg.client.jetstream import quarantine
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
 from xkeymsg.client.scope import OpeningScope

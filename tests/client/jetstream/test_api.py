@@ -135,7 +135,7 @@ async def test_a_quarantine_that_has_no_room_says_how_much_it_wants() -> None:
     with NATSServer("jetstream { store_dir: '{dir}/js', max_file_store: 256MB }") as server:
         async with open_link(ConnectOptions(servers=(server.url,))) as link:
             with pytest.raises(
-                DeliveryError, match=r"XKM_PROVEN reserves 1024 MiB.*max_file_store"
+                DeliveryError, match=r"XKM_UNPROVEN reserves 1024 MiB.*max_file_store"
             ):
                 await create_quarantine(API(link))
 

@@ -15,7 +15,7 @@ from tests.client.jetstream.conftest import Stage, on_stage, options
 from tests.running import DEADLINE
 from tests.servers import needs_server
 from tests.transport.raw import frozen
-from xkeymsg.client.jetstream import consumer as consuming
+from xkeymsg.client.jetstream import intake
 from xkeymsg.client.jetstream.acks import IN_PROGRESS
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
@@ -131,7 +131,7 @@ async def test_a_slow_handler_gets_its_time_while_a_lookup_is_not_answered(
     consumer = stage.consumer(handle, create=DurableOptions(ack_wait=0.5), stop_timeout=0.1)
     async with consumer:
         await stage.until(lambda: consumer.held == 2)
-        monkeypatch.setattr(consuming, "find_durable", look)
+        monkeypatch.setattr(intake, "find_durable", look)
         consumer._puller.suspect = True
         await stage.until(lambda: stage.handled)
 

@@ -161,6 +161,7 @@ def test_an_error_of_the_applications_is_tried_again_and_then_unproven() -> None
         {"key_delay": 0},
         {"waiting_share": 0.06},
         {"waiting_share": -1},
+        {"strangers": "keep"},
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
@@ -173,3 +174,12 @@ def test_many_failures_take_bounded_memory() -> None:
     for sequence in range(30_000):
         judge.failed(sequence, 1)
     assert len(judge._failed) == 10_000
+
+
+def test_two_messages_at_one_position_are_tried_again() -> None:
+    """The broker repeats a position: the next delivery may have another."""
+    error = behind_the_wrap(ConfigurationError("two messages with one StreamPosition"))
+    judge = failures(deliveries=2)
+
+    assert judge.refused(error, 1, 1, 0.0).action == "retry"
+    assert judge.refused(error, 1, 2, 0.0) == Verdict("quarantine", reason="refused")

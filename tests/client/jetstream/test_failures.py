@@ -12,8 +12,8 @@ from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, on_st
 from tests.running import DEADLINE
 from tests.transport.raw import publisher
 from tests.transport.test_hostile_publishers import CASES
-from xkeymsg.client.jetstream.consumer import Reject
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.events import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, parse_record

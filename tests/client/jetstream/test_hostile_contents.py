@@ -8,7 +8,7 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage
 from xkeymsg.client.jetstream.acks import term
-from xkeymsg.client.jetstream.consumer import Reject
+from xkeymsg.client.jetstream.events import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.message import Message

@@ -29,7 +29,7 @@ def lines(receiver: Program) -> list[dict[str, object]]:
 async def test_what_opens_is_a_line_and_what_does_not_is_counted_by_its_code(stage: Stage) -> None:
     with stage.start(ROUTE + STDOUT + OBSERVE) as bob:
         where = ready(bob)
-        assert page(where, "/readyz").count("ok") == 10
+        assert page(where, "/readyz").count("ok") == 13
         replay = stage.seal(b"once")
         async with stage.link() as link:
             for data in (

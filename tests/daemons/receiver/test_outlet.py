@@ -182,3 +182,29 @@ async def test_a_call_that_takes_longer_than_its_bound_shows_until_it_ends() -> 
         go_on.set()
         assert await waiting == ["taken"] * 2
         assert not to.is_stuck
+
+
+async def test_a_record_for_which_the_sink_is_unavailable_does_not_stop_its_batch() -> None:
+    def act(numbers: list[int]) -> None:
+        if 2 in numbers:
+            raise UnavailableError("killed")
+
+    sink = Sink(act)
+    async with outlet(sink, batch=5, linger=60.0) as to:
+        done = await offer(to, *map(record, range(5)))
+    assert done == ["taken", "taken", "UnavailableError", "taken", "taken"]
+    assert sink.batches == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4]]
+
+
+@pytest.mark.parametrize(("rest", "calls"), [(0.0, 3), (5.0, 1)])
+async def test_a_sink_that_is_unavailable_is_not_asked_for_each_record(
+    rest: float, calls: int
+) -> None:
+    def act(_: list[int]) -> None:
+        raise UnavailableError("no room", rest)
+
+    sink = Sink(act)
+    async with outlet(sink, batch=50, linger=60.0) as to:
+        done = await offer(to, *map(record, range(50)))
+    assert done == ["UnavailableError"] * 50
+    assert len(sink.batches) == calls

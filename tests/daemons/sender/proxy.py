@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
+
+_ACKS = re.compile(rb"PUB \$JS\.ACK\.[^\r]*\r\n[^\r]*\r\n")
 
 
 class Way:
@@ -39,11 +42,9 @@ class Way:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
-                if up and self.deaf and b"PUB $JS.ACK." in data:
-                    continue
                 if not up:
                     await self.flowing.wait()
-                writer.write(data)
+                writer.write(_ACKS.sub(b"", data) if up and self.deaf else data)
                 await writer.drain()
 
 

@@ -88,7 +88,7 @@ def test_one_module_publishes_and_one_makes_what_is_published() -> None:
         touches = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
         touches &= {"publish", "submit", "request", "respond"}
         assert ("_OURS" in names) == (name == "xkeymsg.daemons.sender.route_sealer")
-        if name in ("xkeymsg.daemons.sender.sources.stream", "xkeymsg.daemons.sender.windows"):
+        if name in ("xkeymsg.daemons.sender.sources.stream", "xkeymsg.daemons.common.windows"):
             touches -= {"request"}  # questions of the configuration's to JetStream, at the start
         publishes = name == "xkeymsg.daemons.sender.outputs"
         assert touches == ({"publish", "submit"} if publishes else set()), name

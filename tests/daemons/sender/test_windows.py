@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.daemons.sender.windows import short_windows
+from xkeymsg.daemons.common.windows import short_windows
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions

@@ -11,8 +11,9 @@ from xkeymsg.arguments import Buffer, milliseconds
 from xkeymsg.client.core import Core
 from xkeymsg.client.error_log import ErrorLog
 from xkeymsg.client.jetstream.api import API, PubAck, check_name
-from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
@@ -324,6 +325,8 @@ class JetStream:
             durable: The durable; processes that name the same one share its messages.
             handler: Called with each opened message, which is acknowledged when it returns, and
                 redelivered if it raises. It is called at least once, and must be idempotent.
+                Errors of connections, timeouts and full disks are temporary: if they concern three
+                messages in a row, consuming holds, and no message is given up.
             subjects: The sealed subjects to accept, as subjects or NATS patterns: handlers can rely
                 on `message.subject` instead of the broker.
             documents: Whether the messages are documents.
@@ -341,21 +344,23 @@ class JetStream:
                 order of arrival: within this process, and except those that wait for a key.
             ack_sync: Whether to wait for the server's confirmation of each acknowledgement.
             prefetch: Limit of messages held or requested; at most half of the limit
-                `replay_pending`.
+                `replay_pending`, and in effect a quarter of the durable's `max_ack_pending`.
             prefetch_bytes: Approximate limit of their bytes.
             expires: How long the server keeps a request for messages, in seconds.
             heartbeat: Interval of the server's heartbeats, in seconds; at most half of `expires`.
             stop_timeout: How long to handle held messages when stopping, in seconds.
             unproven: The quarantine stream for unauthenticated messages.
             proven: The quarantine stream for messages of admitted senders.
-            on_event: Called with each `ConsumerEvent`; `blocked` is an alarm. By default, failures
-                are logged at WARNING by the logger `xkeymsg`, as for `on_error` of `connect`.
+            on_event: Called with each `ConsumerEvent`; `blocked` and `trouble` are alarms.
+                By default, failures are logged at WARNING by the logger `xkeymsg`, as for
+                `on_error` of `connect`.
 
         Raises:
             ConfigurationError: If a value is invalid.
             TypeError: If the handler is not an async function.
         """
-        pending = (self._core.limits or Limits()).replay_pending
+        limits = self._core.limits or Limits()
+        pending = limits.replay_pending
         if 2 * prefetch > pending:  # or one held by a handler could be forgotten
             raise ConfigurationError(
                 f"prefetch must be at most half of the limit replay_pending ({pending})"
@@ -392,6 +397,7 @@ class JetStream:
             expires=expires,
             heartbeat=heartbeat,
             stop_timeout=stop_timeout,
+            skew=limits.skew,
             on_event=_logging(stream) if on_event is None else on_event,
         )
 

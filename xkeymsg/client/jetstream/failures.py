@@ -4,6 +4,7 @@
                                                minutes, or if too many wait, unproven
     handled before (its mark exists)           acknowledge, drop and count
     a key that may yet arrive                  retry, for a time, and for few messages
+    two messages at one position               retry, a number of times: the broker's fault
     other, before a wrapped key verified       quarantine, unproven: anyone can send it
     other, after that                          quarantine, proven: from an admitted sender
     the handler failed                         retry, a number of times; then quarantine, proven
@@ -65,6 +66,10 @@ class FailurePolicy:
     """The error codes that may disappear when a directory delivers a key late."""
     waiting_share: float = 0.05
     """The share of the consumer's `max_ack_pending` that may wait for keys; at most 0.05."""
+    strangers: Literal["record", "drop"] = "record"
+    """On streams where termination deletes, whether an unauthenticated message is terminated only
+    once it has a record in the unproven quarantine, or without one if strangers send more than 500
+    a second. With `drop`, a wrong key or wrong peers lose honest messages."""
 
     def __post_init__(self) -> None:
         for name in ("deliveries", "backoff", "backoff_most", "key_delay"):
@@ -74,6 +79,12 @@ class FailurePolicy:
             raise ConfigurationError(f"patience must be between 0 and {_MOST:g}")
         if not 0 <= self.waiting_share <= 0.05:
             raise ConfigurationError("waiting_share must be between 0 and 0.05")
+        if self.strangers not in ("record", "drop"):
+            raise ConfigurationError("strangers must be 'record' or 'drop'")
+
+    def pause(self, attempts: int) -> float:
+        """Return the seconds between an attempt and the next one."""
+        return min(self.backoff * 2.0 ** min(attempts - 1, 20), self.backoff_most)
 
 
 class Verdict(NamedTuple):
@@ -146,6 +157,8 @@ class Failures:
             if not error.pending:
                 return _DROP
             return self._wait(sequence, delivered, now, _FIRST, _UNPROVEN)
+        if isinstance(error, ConfigurationError):  # two messages at one position
+            return self._again(sequence, delivered, end)
         if reason == "undecryptable" and error.code in self._policy.wait_for:
             return self._wait(sequence, delivered, now, self._policy.patience, end)
         return end
@@ -177,8 +190,7 @@ class Failures:
         if len(self._failed) >= _REMEMBERED:  # another worker may have it now
             del self._failed[next(iter(self._failed))]
         self._failed[sequence] = attempts
-        delay = self._policy.backoff * 2.0 ** min(attempts - 1, 20)
-        return Verdict("retry", min(delay, self._policy.backoff_most))
+        return Verdict("retry", self._policy.pause(attempts))
 
     def _wait(
         self, sequence: int, delivered: int, now: float, patience: float, end: Verdict

@@ -49,10 +49,12 @@ class PendingMessage(Generic[_M]):
         "code",
         "delivered",
         "is_settled",
+        "lane",
         "message",
         "raw",
         "reply",
         "touched",
+        "tries",
         "where",
     )
 
@@ -69,6 +71,10 @@ class PendingMessage(Generic[_M]):
         self._opening: Opening[_M] | None = None
         self.code = ""
         """The code of its last failure."""
+        self.lane: str | None = None
+        """The lane of handlers that waits for it, if any."""
+        self.tries = 0
+        """How many times it has failed for now, while it was held."""
         self.is_settled = False
         """Whether it is handled or given up, and only its last answer is missing."""
 
@@ -183,8 +189,12 @@ class Answers:
         self._on_lost = on_lost
 
     async def _certainty(self, item: PendingMessage[Any]) -> None:
-        """Wait until it is known whether the durable is still the one that delivered a message."""
-        while item.reply and not self._is_certain():  # noqa: ASYNC110 - the connection's state
+        """Wait until it is known whether the durable is still the one that delivered a message.
+
+        Also wait for room in the send buffer: a reply that waited there could be sent on the next
+        connection, when that is no longer known.
+        """
+        while item.reply and not (self._is_certain() and self._link.has_room):  # noqa: ASYNC110 - the connection's state
             await asyncio.sleep(_PAUSE)
 
     async def finish(self, item: PendingMessage[Any], what: bytes) -> bool:

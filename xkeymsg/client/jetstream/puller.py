@@ -32,6 +32,7 @@ _MISSED: Final = 2.5
 """Heartbeat intervals without a message until the consumer, or its leader, counts as gone."""
 _GRACE: Final = 2.0
 _MAX: Final = 2**63
+_MOST: Final = 1 << 20
 _PAUSE: Final = 0.25
 """Seconds until the next request after a refusal."""
 _REQUESTS: Final = 2
@@ -93,7 +94,8 @@ class Puller:
         self._next = f"{api.prefix}.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._from = stream.encode(), durable.encode()
         self._prefix = b""
-        self._prefetch = prefetch
+        self.prefetch = prefetch
+        """Limit of messages held or requested."""
         self._quarter = prefetch // 4
         self._prefetch_bytes = prefetch_bytes
         self._expires = expires
@@ -189,12 +191,16 @@ class Puller:
     def heed(self, config: Mapping[str, Any]) -> None:
         """Limit requests to what the consumer's configuration permits.
 
-        It would refuse larger ones, every time.
+        It would refuse larger ones, every time. This worker holds at most a quarter of what may be
+        unacknowledged, so that one that stands still does not stop the others.
         """
-        batch, expires, size = (
+        batch, expires, size, pending = (
             value if type(value := config.get(name)) is int and 0 < value < _MAX else None
-            for name in ("max_batch", "max_expires", "max_bytes")
+            for name in ("max_batch", "max_expires", "max_bytes", "max_ack_pending")
         )
+        if pending is not None:
+            self.prefetch = min(self.prefetch, max(1, pending // 4))
+            self._quarter = self.prefetch // 4
         if batch is not None:
             self._most = min(self._most, batch)
         if expires is not None:
@@ -214,26 +220,26 @@ class Puller:
         """Return how many messages to request now; mostly 0."""
         if not self.is_low or self.paused or len(self._requests) >= _REQUESTS:
             return 0
-        room = self._prefetch - held - self._outstanding
+        room = self.prefetch - held - self._outstanding
         if room < max(1, self._quarter) and held:
             return 0
         if held_bytes * 2 > self._prefetch_bytes:
             return 0
         return max(room, 0)
 
-    async def pull(self, held: int, held_bytes: int) -> None:
-        """Request more messages if there is room.
+    async def pull(self, held: int, held_bytes: int, most: int = _MOST) -> bool:
+        """Request more messages if there is room, at most `most`; return whether it did.
 
         Raises:
             DeliveryError: If the server accepts nothing for some time.
             ConnectionFailedError: If the link is closed.
         """
-        batch = min(self.room(held, held_bytes), self._most)
+        batch = min(self.room(held, held_bytes), self._most, most)
         if not batch:
-            return
+            return False
         now = self._now()
         if not self.is_certain or now < self._not_before:
-            return  # the timer retries
+            return False  # the timer retries
         body = {"batch": batch, "expires": int(self._expires * 1e9)}
         body["idle_heartbeat"] = int(self._heartbeat * 1e9)
         if self._one_of_any_size:
@@ -253,6 +259,7 @@ class Puller:
         except BaseException:
             self._drop(self._number)
             raise
+        return True
 
     def look(self) -> None:
         """Detect lost requests and missing heartbeats; called by the timer."""

@@ -1,17 +1,21 @@
 """Quarantine (dead-letter) streams for messages that a consumer gives up on.
 
 *Unproven* (unauthenticated) messages are those in which no wrapped key verified: anyone who may
-publish can make any number of them. Their stream is small and discards the oldest; the write rate
-is limited; and messages that it cannot store are counted and given up anyway, so that strangers do
-not decide how fast honest messages pass.
+publish can make any number of them. Their stream is a ring that discards the oldest. Where
+termination deletes a message (work-queue and interest streams), its record is written first, as
+fast as the stream takes it: a message that only looks like a stranger's, because of a wrong key or
+wrong peers, is not lost. Where nothing is deleted, or strangers' messages may be dropped, the write
+rate is limited, and messages that cannot be stored are counted and given up anyway.
 
 *Proven* (authenticated) messages were sealed for us by an admitted sender, and were refused or not
-handled. Their stream discards nothing: while it is full or missing, consuming stops and reports
-that, until the message is stored.
+handled. Their stream discards nothing.
 
-A record is written, and acknowledged, before the message is terminated, because on work-queue and
-interest streams that deletes it. If the process dies in between, the record is written again, and
-the stream keeps one: a record's name is its subject, and a subject holds one message.
+While a stream that must take a record takes none, consuming stops and reports that, until the
+record is stored.
+
+A record is acknowledged before the message is terminated. If the process dies in between, the
+record is written again, and the stream keeps one: a record's name is its subject, and a subject
+holds one message.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ from xkeymsg.client.jetstream.quarantine_records import (
     encode_record,
     record_id,
 )
-from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
+from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError, XKeyMsgError
 from xkeymsg.keys import XKeyPair
 
 __all__ = ("PROVEN", "UNPROVEN", "Quarantine", "create_quarantine", "record_key", "stream_configs")
@@ -49,9 +53,17 @@ _BREAK: Final = 10.0
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to store a proven message; the last one repeats."""
 _STORE_FAILED: Final = 10077
+_SMALLEST: Final = 4096
+"""Bytes of the smallest part into which a record is split."""
+_OVERHEAD: Final = 512
+"""Bytes that a record takes in its stream, in addition to the message's."""
+_LOOK: Final = 60.0
+"""Seconds between checks of how full the ring is."""
 _NO_ROOM: Final = (10002, 10023, 10047)
 """JetStream's error numbers for insufficient storage of an account or server."""
-_DAY_NS: Final = 86_400 * 10**9
+_RING: Final = 1 << 30
+"""Bytes of the unproven stream: 1.5 million small messages."""
+_MAX: Final = 2**63
 
 
 def record_key(pair: XKeyPair) -> bytes:
@@ -77,9 +89,7 @@ def stream_configs(
         "name": check_name("stream", unproven),
         "subjects": [f"{unproven}.>"],
         "discard": "old",
-        "max_msgs": 10_000,
-        "max_bytes": 64 << 20,
-        "max_age": 7 * _DAY_NS,
+        "max_bytes": _RING,
         "description": "unauthenticated messages; the oldest are discarded",
     }
     kept = {
@@ -157,8 +167,8 @@ class Quarantine:
         proven: The stream for messages of admitted senders.
         rate: Limit of stored unproven messages per second.
         burst: Limit of a burst of them.
-        on_blocked: Called with the error of each failed attempt to store a proven message, and with
-            None when all are stored.
+        on_blocked: Called with the error of each failed attempt to store a message that must be
+            stored, and with None when all are stored.
     """
 
     def __init__(
@@ -176,13 +186,17 @@ class Quarantine:
         """Number of records written."""
         self.lost = 0
         """Number of unproven messages given up without a record."""
-        self._link = api.link
+        self._api, self._link = api, api.link
         self._key = key
         self._names = check_name("stream", unproven), check_name("stream", proven)
         self._bucket = _Bucket(rate, burst)
         self._on_blocked = on_blocked
         self._blocked: set[object] = set()
         self._broken_until = 0.0
+        self._parts: dict[str, int] = {}
+        self._ring = _RING, 0
+        self._half_full = False
+        self._look_at = 0.0
         self._unproven = StreamPublisher(
             api, in_flight=2048, in_flight_bytes=16 << 20, no_stream=0.0
         )
@@ -190,7 +204,7 @@ class Quarantine:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether a proven message is waiting to be stored."""
+        """Whether a message that must be stored is waiting for that."""
         return bool(self._blocked)
 
     async def close(self) -> None:
@@ -198,12 +212,21 @@ class Quarantine:
         await self._unproven.close()
         await self._proven.close()
 
-    async def keep_unproven(self, record: QuarantineRecord) -> bool:
-        """Store a message if possible now; otherwise count it as lost and return False.
+    async def keep_unproven(self, record: QuarantineRecord, *, must: bool = False) -> bool:
+        """Store a message; return whether it is stored.
+
+        Args:
+            record: The message.
+            must: Whether to store it however long that takes. Otherwise it is stored if possible
+                now, or else counted as lost.
 
         Raises:
             ConnectionFailedError: If the link is closed.
         """
+        if must:
+            await self._look()
+            await self._keep(self._unproven, record, self._names[0])
+            return True
         now = asyncio.get_running_loop().time()
         full = self._unproven.is_full or now < self._broken_until
         if full or not self._bucket.take(now):
@@ -231,17 +254,20 @@ class Quarantine:
         Raises:
             ConnectionFailedError: If the link is closed.
         """
+        await self._keep(self._proven, record, self._names[1])
+        return True
+
+    async def _keep(self, publisher: StreamPublisher, record: QuarantineRecord, name: str) -> None:
         token, attempt = object(), 0
         while True:
             try:
-                for frame in self._frames(record, self._names[1]):
-                    await self._write(self._proven, frame, _PROVEN_TIMEOUT)
+                await self._store(publisher, record, name)
                 break
             except ConnectionFailedError:
                 raise
             except XKeyMsgError as error:
                 self._blocked.add(token)
-                self._on_blocked(error)
+                self._on_blocked(DeliveryError(f"cannot write to {name}: {error}"))
             try:
                 await asyncio.sleep(_PAUSES[min(attempt, len(_PAUSES) - 1)])
             except BaseException:
@@ -253,11 +279,59 @@ class Quarantine:
             self._blocked.discard(token)
             if not self._blocked:
                 self._on_blocked(None)
-        return True
+
+    async def _store(self, publisher: StreamPublisher, record: QuarantineRecord, name: str) -> None:
+        """Store a record, in smaller parts if the stream does not take such large ones."""
+        while True:
+            limit = min(self._parts.get(name, self._link.max_payload), self._link.max_payload)
+            try:
+                for frame in self._frames(record, name):
+                    await self._write(publisher, frame, _PROVEN_TIMEOUT)
+            except PayloadTooLargeError:
+                if limit < 2 * _SMALLEST:
+                    raise
+                self._parts[name] = limit // 2
+            else:
+                return
+
+    # --- the ring of unproven messages ------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Look up the limits of the ring, and warn when it is half full; rarely, if permitted."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK
+        try:
+            answer = await self._api.request(f"STREAM.INFO.{self._names[0]}")
+        except XKeyMsgError:
+            return
+        config, state = answer.get("config"), answer.get("state")
+        if not isinstance(config, dict) or not isinstance(state, dict):
+            return
+        self._ring = _number(config.get("max_bytes")), _number(config.get("max_msgs"))
+        used = _number(state.get("bytes")), _number(state.get("messages"))
+        was, self._half_full = (
+            self._half_full,
+            any(0 < limit <= 2 * size for limit, size in zip(self._ring, used, strict=True)),
+        )
+        if self._half_full and not was:
+            _log.warning(
+                "%s is half full: when it is full, the oldest records are discarded; replay or"
+                " drop them",
+                self._names[0],
+            )
+
+    def share(self, record: QuarantineRecord) -> float:
+        """Return the share of the ring that a record takes, as far as known."""
+        most_bytes, most = self._ring
+        size = (len(record.data) + _OVERHEAD) / most_bytes if most_bytes > 0 else 0.0
+        return max(size, 1 / most if most > 0 else 0.0)
 
     def _frames(self, record: QuarantineRecord, stream: str) -> list[Frame]:
         name = record_id(self._key, record)
-        return encode_record(record, name, stream, self._link.max_payload)
+        limit = self._link.max_payload
+        return encode_record(record, name, stream, min(limit, self._parts.get(stream, limit)))
 
     async def _write(self, publisher: StreamPublisher, frame: Frame, timeout: float) -> None:
         subject, headers, data = frame
@@ -267,3 +341,8 @@ class Quarantine:
         except DeliveryError as error:
             if error.err_code != _STORE_FAILED or "per subject" not in str(error):
                 raise  # otherwise an earlier attempt has stored it
+
+
+def _number(value: object) -> int:
+    """Return a number from the server if it fits an int64, else 0: it may send any."""
+    return value if type(value) is int and abs(value) < _MAX else 0

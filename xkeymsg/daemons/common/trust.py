@@ -126,13 +126,15 @@ class Following:
             self._running = loop.run_in_executor(None, trust.reload)  # reads thousands of files
         return self._report(trust)
 
-    def reload(self) -> None:
-        """Check the source at once, and report a fault again."""
-        if isinstance(self._trust, PeersFile | Trust):
-            what = "trust" if isinstance(self._trust, Trust) else "peers"
-            self._upkeep.reloaded(what, partial(_reload, self._trust))
-            if isinstance(self._trust, Trust):
-                self._report(self._trust)
+    def reload(self) -> bool:
+        """Check the source at once, report a fault again, and return whether trust has changed."""
+        trust = self._trust
+        if isinstance(trust, PeersFile):
+            return self._upkeep.reloaded("peers", partial(_reload, trust))
+        if not isinstance(trust, Trust):
+            return False
+        self._upkeep.reloaded("trust", partial(_reload, trust))
+        return self._report(trust)
 
     def close(self) -> None:
         """Save what trust has to remember."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -10,12 +11,15 @@ from typing import Final, NamedTuple
 from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.common.records import Record
 from xkeymsg.daemons.common.waiting import settle
-from xkeymsg.daemons.receiver.sinks.sink import RefusedError, Sink, SinkGoneError, UnavailableError
+from xkeymsg.daemons.receiver.sinks.nats import NATS
+from xkeymsg.daemons.receiver.sinks.sink import Sink, SinkGoneError, UnavailableError
 from xkeymsg.errors import DeliveryError
 
 __all__ = ("Outlet",)
 
 _LONGEST: Final = 60.0
+_ALONE: Final = 2
+"""Records in a row for which the sink must be unavailable until the rest are not offered."""
 
 
 class _Waiting(NamedTuple):
@@ -27,7 +31,8 @@ class Outlet:
     """Offers records to a sink in order of arrival.
 
     A batch is delivered when it is full, or when its first record has waited for `linger` seconds.
-    If the sink refuses a batch, each record is offered alone, so one cannot spoil the others.
+    If the sink refuses a batch, each record is offered alone, so one cannot spoil the others. So it
+    is if the sink is unavailable for a batch, until it is for two records in a row.
     """
 
     def __init__(
@@ -129,11 +134,22 @@ class Outlet:
 
     async def _offer(self, batch: Sequence[_Waiting]) -> None:
         error = await self._attempt(batch)
-        if isinstance(error, RefusedError) and len(batch) > 1:
-            for each in batch:
-                settle([each.taken], await self._attempt([each]))
+        resting = isinstance(error, UnavailableError) and error.retry_after > 0
+        if len(batch) == 1 or error is None or resting or isinstance(error, SinkGoneError):
+            settle([each.taken for each in batch], error)
             return
-        settle([each.taken for each in batch], error)
+        failed = 0
+        for number, each in enumerate(batch):
+            error = await self._attempt([each])
+            failed = failed + 1 if isinstance(error, UnavailableError) else 0
+            settle([each.taken], error)
+            if failed == _ALONE:
+                settle([other.taken for other in batch[number + 1 :]], error)
+                return
+
+    async def duplicate_window(self) -> float:
+        """Return for how many seconds the sink recognizes a message; inf if it always does."""
+        return await self._sink.duplicate_window() if isinstance(self._sink, NATS) else math.inf
 
     async def _attempt(self, batch: Sequence[_Waiting]) -> DeliveryError | None:
         begun = asyncio.get_running_loop().time()

@@ -100,6 +100,10 @@ class ReceiverRoute(Section):
     """The longest pause between attempts, in seconds."""
     patience: Seconds = 30.0
     """With `stream`: how long a message waits, in seconds, for a missing key or peer."""
+    strangers: Literal["record", "drop"] = "record"
+    """With `stream`, if termination deletes messages: whether undecryptable messages are terminated
+    only once they have a record in quarantine ("record"), or without one above 500 a second
+    ("drop"): then a wrong key or wrong peers lose messages."""
     replay_bytes: Annotated[Count, Field(ge=1 << 16)] = 64 << 20
     """Memory for replay marks of admitted senders, in bytes. A message older than the marks that
     fit is refused as `stale`; see `xkeymsg_replay_covers_seconds`."""
@@ -141,7 +145,7 @@ class ReceiverRoute(Section):
 
 
 _OF_STREAMS: Final = frozenset(
-    ("durable", "create_durable", "ordered", "patience", "replay_pending")
+    ("durable", "create_durable", "ordered", "patience", "replay_pending", "strangers")
 )
 
 

@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 from typing import Any, Final
 
+from xkeymsg.client.jetstream.events import Trouble
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
 from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
@@ -16,6 +17,7 @@ from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
 from xkeymsg.daemons.common.trust import Following, conditions, load_trust
 from xkeymsg.daemons.common.upkeep import Upkeep, version
+from xkeymsg.daemons.receiver.activity import Activity
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import (
     CommandSink,
@@ -38,6 +40,8 @@ from xkeymsg.daemons.receiver.subject_route import SubjectRoute
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.link import Link, open_link
+from xkeymsg.trust.stores.chains import Trust
+from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("run",)
 
@@ -45,13 +49,20 @@ Worker = SubjectRoute | StreamRoute
 
 _MARGIN: Final = 10.0
 """Seconds beyond its timeout after which a sink counts as stuck."""
+_CONDITIONS: Final[dict[Trouble, str]] = {
+    "outage": "sinks",
+    "unproved": "opening",
+    "clock": "clock",
+    "permission": "acknowledging",
+}
+"""The readiness conditions of stream routes, by the trouble that ends them."""
 
 
 def run(config: ReceiverConfig) -> int:
     """Run the receiver until it stops; return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
-    more = ("key", "self-test", "subscribed", "served", "quarantine", "sinks")
+    more = ("key", "self-test", "subscribed", "served", "quarantine", *_CONDITIONS.values())
     health = Health("connected", *conditions(config.trust), *more)
     receiver = _Receiver(config, log, metrics, health)
     return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
@@ -68,6 +79,7 @@ class _Receiver:
         self._endpoints: list[Endpoint] = []
         self._outlets: dict[str, Outlet] = {}
         self._stuck: list[str] = []
+        self._activity = Activity(log)
 
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped, and finish."""
@@ -93,10 +105,16 @@ class _Receiver:
             link = await stack.enter_async_context(
                 open_link(config.nats.options(config.name), note)
             )
-            await self._begin(link, life, stack)
-            life.on_tick(lambda: self._tick(link))
+            streams = link
+            if subjects and any(route.stream for route in config.route):
+                # A subject route that is slow pauses the reading of its connection.
+                note = partial(self._upkeep.note, condition="streams connected")
+                options = config.nats.options(config.name)
+                streams = await stack.enter_async_context(open_link(options, note))
+            await self._begin(link, streams, life, stack)
+            life.on_tick(lambda: self._tick(link, streams))
             life.on_reload(self._reload)
-            self._tick(link)
+            self._tick(link, streams)
             life.ready()
             log.info(
                 "ready",
@@ -118,18 +136,20 @@ class _Receiver:
                 why = "it authenticates neither subject nor time, and can be replayed"
                 self._log.warning("xkv1 is accepted", route=route.name, why=why)
 
-    async def _begin(self, link: Link, life: Lifecycle, stack: contextlib.AsyncExitStack) -> None:
+    async def _begin(
+        self, link: Link, streams: Link, life: Lifecycle, stack: contextlib.AsyncExitStack
+    ) -> None:
         """Open the sinks, subscribe, and answer requests; no message is read before that."""
         config = self._config
         for name in config.sinks:
             self._outlets[name] = await self._open_sink(name, life, stack)
         if any(route.stream for route in config.route):
-            await prepare_quarantine(config, link)
+            await prepare_quarantine(config, streams)
         self._health.set("quarantine", True)
         for route in config.route:
             worker = self._worker(route, self._outlets[route.sink])
             if isinstance(worker, StreamRoute):
-                await worker.begin(link, self._identity.keyring)
+                await worker.begin(streams, self._identity.keyring)
             else:
                 await worker.begin(link)
             self._workers.append(worker)
@@ -159,6 +179,7 @@ class _Receiver:
                 self._senders,
                 require_signature=self._config.trust.require_signature,
                 on_opened=report.opened,
+                on_message=self._activity.note,
             )
 
         self._endpoints.append(endpoint)
@@ -216,33 +237,53 @@ class _Receiver:
 
     # --- ticks and reloads ------------------------------------------------------------------------
 
-    def _tick(self, link: Link) -> None:
-        connected = link.state == "connected"
-        self._health.set("connected", connected)
-        self._metrics.connected.set(connected)
+    def _tick(self, link: Link, streams: Link) -> None:
+        self._health.set("connected", link.state == "connected")
+        if streams is not link:
+            self._health.set("streams connected", streams.state == "connected")
+        self._metrics.connected.set(link.state == streams.state == "connected")
         self._metrics.key_age.set(self._identity.age())
-        streams = [worker for worker in self._workers if isinstance(worker, StreamRoute)]
-        self._health.set("quarantine", not any(each.is_blocked for each in streams))
-        self._health.set("served", not any(each.is_unserved for each in streams))
+        routes = self._streams
+        self._health.set("quarantine", not any(each.is_blocked for each in routes))
+        self._health.set("served", not any(each.is_unserved for each in routes))
         self._watch_sinks()
+        troubles = {code for each in routes for code in each.troubles}
+        for code, condition in _CONDITIONS.items():
+            is_stuck = condition == "sinks" and bool(self._stuck)
+            self._health.set(condition, code not in troubles and not is_stuck)
         for worker in self._workers:
             worker.tick()
-        self._following.tick()
+        if self._following.tick():
+            self._trust_changed()
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _watch_sinks(self) -> None:
         stuck = [name for name, outlet in self._outlets.items() if outlet.is_stuck]
-        self._health.set("sinks", not stuck)
         for name in stuck:
             if name not in self._stuck:
                 self._log.error("sink is stuck", sink=name)
         self._stuck = stuck
 
     def _reload(self) -> None:
-        self._following.reload()
+        if self._following.reload():
+            self._trust_changed()
         if self._upkeep.reloaded("key", self._identity.reload):
             for worker in self._workers:
                 worker.rekey(self._identity.keyring)
+            self._unprove()
+
+    @property
+    def _streams(self) -> list[StreamRoute]:
+        return [worker for worker in self._workers if isinstance(worker, StreamRoute)]
+
+    def _trust_changed(self) -> None:
+        if isinstance(self._senders, PeersFile | Trust):
+            self._activity.check(self._senders)
+        self._unprove()
+
+    def _unprove(self) -> None:
+        for route in self._streams:
+            route.unprove()
 
 
 def _metadata(route: ReceiverRoute) -> dict[str, str]:

@@ -34,6 +34,7 @@ class RouteScope:
         *,
         require_signature: bool = False,
         on_opened: Callable[[float], None] = lambda _: None,
+        on_message: Callable[[Message], None] = lambda _: None,
     ) -> None:
         """Initialize the scope.
 
@@ -43,6 +44,7 @@ class RouteScope:
             senders: Who may send.
             require_signature: Whether to refuse unsigned messages.
             on_opened: Called for each opened message with the duration in seconds.
+            on_message: Called with each opened message.
 
         Raises:
             ConfigurationError: If the arguments conflict.
@@ -56,6 +58,8 @@ class RouteScope:
             limits = replace(limits, max_age=route.max_age)
         self.max_age = limits.max_age
         """Maximum age of a message on arrival, in seconds."""
+        self.skew = limits.skew
+        """How many seconds later than our clock a message may have been stored."""
         self._scope = OpeningScope(
             keys,
             ClientTrust(senders),
@@ -69,6 +73,7 @@ class RouteScope:
         self.large = self._scope.large
         """Size in bytes from which a message is opened in a thread."""
         self._on_opened = on_opened
+        self._on_message = on_message
 
     def rekey(self, keys: Keyring) -> None:
         """Use other keys of the same recipient."""
@@ -83,6 +88,7 @@ class RouteScope:
         begun = perf_counter()
         message: Message = self._scope.open(raw, position)
         self._on_opened(perf_counter() - begun)
+        self._on_message(message)
         return message
 
     def settle(self, message: Message, *, handled: bool) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final
 
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
-from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.events import ConsumerEvent, Trouble
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
 from xkeymsg.daemons.common.logs import Level
@@ -92,6 +94,8 @@ class StreamRoute:
         self._report = report
         self._consumer: Consumer[Message] | None = None
         self._blocked = False
+        self._window = math.inf
+        self._outage_began = 0.0
 
     async def begin(self, link: Link, keys: Keyring) -> None:
         """Look up the durable.
@@ -106,6 +110,9 @@ class StreamRoute:
         api = API(link, timeout=self._config.nats.timeout)
         create = DurableOptions() if route.create_durable else None
         durable = await find_durable(api, route.stream, route.durable, create)
+        self._window = await self._outlet.duplicate_window()
+        if self._window < durable.ack_wait:
+            self._warn_window("ack_wait", durable.ack_wait)
         most = durable.max_ack_pending if durable.max_ack_pending > 0 else route.max_in_flight
         names = self._config.quarantine
         secret = record_key(keys.active)
@@ -123,11 +130,13 @@ class StreamRoute:
                 backoff=route.backoff,
                 backoff_most=route.backoff_most,
                 patience=route.patience,
+                strangers=route.strangers,
             ),
             found=durable,
             workers=min(route.max_in_flight, most),
             ordered=route.ordered,
             stop_timeout=_PATIENCE * self._config.drain.seconds,
+            skew=self._opening.skew,
             on_event=self._note,
         )
 
@@ -138,6 +147,17 @@ class StreamRoute:
     def rekey(self, keys: Keyring) -> None:
         """Use other keys of the same recipient."""
         self._opening.rekey(keys)
+
+    def unprove(self) -> None:
+        """Record that the key or the peers have changed, and may be wrong now."""
+        if self._consumer is not None:
+            self._consumer.unprove()
+
+    def _warn_window(self, what: str, seconds: float) -> None:
+        self._report.log.warning(
+            "short duplicate_window", route=self._route.name, seconds=self._window,
+            why=f"{what} is {seconds:g} s: a message may be stored twice in the sink's stream",
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Run until `stop`, then until every accepted message is settled.
@@ -169,6 +189,11 @@ class StreamRoute:
         """Whether the durable delivers nothing."""
         return self._consumer is not None and self._consumer.is_unserved
 
+    @property
+    def troubles(self) -> dict[Trouble, str]:
+        """Why the route is not ready, by kind."""
+        return {} if self._consumer is None else self._consumer.troubles
+
     async def _handle(self, message: Message) -> None:
         begun = perf_counter()
         try:
@@ -194,5 +219,11 @@ class StreamRoute:
                 metrics.blocked.set(self._blocked)
                 level: Level = "error" if self._blocked else "warning"
                 log.often(level, f"quarantine {event.kind}", "route", route=name, code=event.code)
+            case "trouble" if event.code == "outage":
+                self._outage_began = monotonic()
+            case "recovered" if event.code == "outage":
+                lasted = round(monotonic() - self._outage_began)
+                if lasted > self._window:
+                    self._warn_window("the outage's duration", lasted)
             case "recreated" | "rewound" | "delivery":
                 log.often("warning", event.kind, "route", route=name, code=event.code)

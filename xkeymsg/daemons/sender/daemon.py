@@ -22,6 +22,7 @@ from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
 from xkeymsg.daemons.common.trust import Following, check_trust, conditions, load_trust
 from xkeymsg.daemons.common.upkeep import Upkeep, version
+from xkeymsg.daemons.common.windows import short_windows
 from xkeymsg.daemons.sender.config import SenderConfig, SenderRoute
 from xkeymsg.daemons.sender.config import load as load_file
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
@@ -34,7 +35,6 @@ from xkeymsg.daemons.sender.sources.lines import LinesSource
 from xkeymsg.daemons.sender.sources.stream import StreamSource
 from xkeymsg.daemons.sender.sources.subject import SubjectSource
 from xkeymsg.daemons.sender.subject_map import SubjectMap
-from xkeymsg.daemons.sender.windows import short_windows
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.link import Link, open_link

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import math
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ from xkeymsg import primitives
 from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.common.windows import short_windows
 from xkeymsg.daemons.receiver.config import NATSSink
 from xkeymsg.daemons.receiver.sinks.sink import RefusedError, UnavailableError
 from xkeymsg.errors import DeliveryError, MalformedError, PayloadTooLargeError, XKeyMsgError
@@ -51,6 +53,14 @@ class NATS:
             raise UnavailableError(str(error)) from None
         except XKeyMsgError as error:
             raise UnavailableError(f"{error.code}: {error}") from None
+
+    async def duplicate_window(self) -> float:
+        """Return for how many seconds the target stream recognizes a message; inf if unknown."""
+        if not self._section.jetstream:
+            return math.inf
+        before, placeholder, _ = self._section.subject.partition("{subject}")
+        windows = await short_windows(API(self._link), before + ">" * bool(placeholder), math.inf)
+        return min(windows.values(), default=math.inf)
 
     async def close(self) -> None:
         """Cancel pending acknowledgements; the opener of the link closes it."""

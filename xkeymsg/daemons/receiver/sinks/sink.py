@@ -23,9 +23,13 @@ class UnavailableError(DeliveryError):
 class RefusedError(DeliveryError):
     """The sink refuses these messages; one of them may be the cause."""
 
+    retryable = False
+
 
 class SinkGoneError(DeliveryError):
     """The sink will never accept anything again."""
+
+    retryable = False
 
 
 class Sink(Protocol):

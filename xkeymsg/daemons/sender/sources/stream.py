@@ -15,8 +15,9 @@ import itertools
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.jetstream.consumer import Consumer, ConsumerEvent, Reject
+from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
+from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
@@ -83,7 +84,7 @@ class _NoQuarantine(Quarantine):
     async def keep_proven(self, record: QuarantineRecord) -> bool:
         raise DeliveryError("the sender keeps no quarantine")
 
-    async def keep_unproven(self, record: QuarantineRecord) -> bool:
+    async def keep_unproven(self, record: QuarantineRecord, *, must: bool = False) -> bool:
         raise DeliveryError("the sender keeps no quarantine")
 
 

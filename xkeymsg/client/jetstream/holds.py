@@ -1,0 +1,206 @@
+"""When a consumer holds: rules without I/O, with times as arguments.
+
+Two faults look like bad messages, and are not. While the destination is unavailable, every message
+fails; with a wrong key or wrong peers, no message opens. `Outage` and `Proof` recognize them.
+Neither may let a stranger, or one message, stop the messages behind it.
+"""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections import Counter
+from typing import Final
+
+from xkeymsg.errors import TransportError
+
+__all__ = ("TRY", "Outage", "Proof", "is_for_now", "is_ours")
+
+_ENOUGH: Final = 3
+"""Different messages that must fail, while none is taken, until it is an outage."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_HANGS: Final = 60.0
+"""Seconds after which an attempt without a result no longer delays the next one."""
+_REMEMBERED: Final = 10_000
+"""Limit of messages whose attempts are counted."""
+
+_UNOPENED: Final = 100
+"""Well-formed messages that must fail to open until the key or the peers are suspect."""
+TRY: Final = 100
+"""Messages requested in each attempt while holding."""
+_TRY_EVERY: Final = 30.0
+_SHARE: Final = 0.5
+"""The share of the quarantine that may be filled before anything has opened."""
+_CAUSES: Final = {
+    "not_a_recipient": "are sealed to other keys: check the seed file",
+    "sender_not_admitted": "have senders that are not admitted: check the peers",
+    "unknown_key": "have senders whose key is unknown: check trust",
+}
+
+_OURS: Final = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether this process lacks memory, threads or file descriptors."""
+    if isinstance(error, OSError):
+        return error.errno in _OURS
+    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    return no_thread or isinstance(error, MemoryError)
+
+
+def is_for_now(error: BaseException) -> bool:
+    """Return whether a handler's error says that nothing can be handled at the moment.
+
+    Such are errors of connections, timeouts, full disks, and the retryable errors of this package.
+    """
+    if isinstance(error, TransportError):
+        return error.retryable
+    if isinstance(error, ConnectionError | TimeoutError) or is_ours(error):
+        return True
+    return isinstance(error, OSError) and error.errno in _NO_ROOM
+
+
+class Outage:
+    """Tells an outage from the fault of one message.
+
+    A temporary failure counts as an attempt of its message only when another message is taken after
+    it. Three messages that fail while none is taken are an outage: their failures do not count, and
+    one message at a time is tried, after 1 to 30 seconds, until one is taken.
+    """
+
+    def __init__(self) -> None:
+        self.begun: float | None = None
+        """When the outage began; None without one."""
+        self._failed: dict[int, bool] = {}  # since one was taken, and whether that may count
+        self._attempts: dict[int, int] = {}
+        self._pause = _FIRST_PAUSE
+        self._next = 0.0
+        self._tried: int | None = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is an outage."""
+        return self.begun is not None
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a message may be tried; 0 for now."""
+        return max(0.0, self._next - now) if self.is_on else 0.0
+
+    def begin(self, sequence: int, now: float) -> None:
+        """Record that a message is tried; during an outage, no other is until it ends."""
+        if self.is_on:
+            self._tried, self._next = sequence, now + _HANGS
+
+    def attempts(self, sequence: int) -> int:
+        """Return the failures of a message that count."""
+        return self._attempts.get(sequence, 0)
+
+    def failed(self, sequence: int, now: float, *, counts: bool = True) -> None:
+        """Record a temporary failure; `counts` says whether the message may be at fault."""
+        if self.is_on:
+            if self._tried == sequence:
+                self._tried, self._next = None, now + self._pause
+                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+            return
+        self._failed[sequence] = counts
+        if len(self._failed) >= _ENOUGH:
+            self._failed.clear()
+            self.begun, self._next = now, now + self._pause
+            self._pause *= 2
+
+    def taken(self, sequence: int) -> None:
+        """Record that a message was taken: there is no outage."""
+        self.settle(sequence)
+        for other, counts in self._failed.items():
+            if counts:
+                attempts = self._attempts.pop(other, 0) + 1
+                if len(self._attempts) >= _REMEMBERED:
+                    del self._attempts[next(iter(self._attempts))]
+                self._attempts[other] = attempts
+        self._failed.clear()
+        self.begun, self._tried, self._pause = None, None, _FIRST_PAUSE
+
+    def ended(self, sequence: int, now: float) -> None:
+        """Record an attempt that proves nothing: the message was refused or could not be opened."""
+        if self._tried == sequence:
+            self._tried, self._next = None, now
+
+    def settle(self, sequence: int) -> None:
+        """Forget a message."""
+        self._attempts.pop(sequence, None)
+        self._failed.pop(sequence, None)
+
+    def forget(self) -> None:
+        """Forget all messages: their sequences now belong to others."""
+        self._attempts.clear()
+        self._failed.clear()
+
+
+class Proof:
+    """Whether a message of an admitted sender has opened with the present key and peers.
+
+    Until then a flood of strangers looks like a wrong key or wrong peers. Messages are still taken,
+    with records, but only while the records fill less than half of the quarantine. After that a few
+    are tried at a time, and given back, so that honest records are not pushed out.
+    """
+
+    def __init__(self) -> None:
+        self.is_proved = False
+        self._codes: Counter[str] = Counter()
+        self._filled = 0.0
+        self._next = -math.inf
+
+    def reset(self) -> None:
+        """Begin again: the key or the peers have changed."""
+        self.__init__()  # type: ignore[misc]
+
+    def opened(self) -> None:
+        """Record a message whose wrapped key has verified."""
+        self.is_proved = True
+
+    def failed(self, code: str) -> None:
+        """Record a message that did not open, with its error code."""
+        if not self.is_proved and code in _CAUSES:
+            self._codes[code] += 1
+
+    def recorded(self, share: float) -> None:
+        """Record that a message took this share of the quarantine."""
+        if not self.is_proved:
+            self._filled += share
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether the key or the peers are probably wrong."""
+        return not self.is_proved and (self._codes.total() >= _UNOPENED or self.is_full)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to hold: nothing has opened, and the records fill half of the quarantine."""
+        return not self.is_proved and self._filled >= _SHARE
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until messages may be requested; 0 for now."""
+        return max(0.0, self._next - now) if self.is_full else 0.0
+
+    def begin(self, now: float) -> None:
+        """Record a request of at most `TRY` messages."""
+        self._next = now + _TRY_EVERY
+
+    @staticmethod
+    def delay(max_ack_pending: int, batch: int) -> float:
+        """Return after how many seconds a message is delivered again that is given back.
+
+        The longer, the more messages are tried. But those given back count as unacknowledged: at
+        most four fifths of the limit.
+        """
+        return _TRY_EVERY * max(1, max_ack_pending * 4 // 5 // batch)
+
+    def why(self) -> str:
+        """Describe the probable cause."""
+        most = self._codes.most_common(1)
+        if not most:
+            return "no message has opened, and none is well-formed"
+        code, count = most[0]
+        total = self._codes.total()
+        return f"none of {total} messages has opened; {count} {_CAUSES[code]}"

@@ -1,0 +1,55 @@
+"""Reports senders that a new version of the peers no longer admits, though they are active."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.daemons.common.logs import Log
+from xkeymsg.envelope.message import Message
+from xkeymsg.errors import SenderRevokedError
+from xkeymsg.keys import XKey
+from xkeymsg.trust.stores.chains import Trust
+from xkeymsg.trust.stores.peers_file import PeersFile
+
+__all__ = ("Activity",)
+
+_RECENT: Final = 3600.0
+_MOST: Final = 10_000
+
+
+class Activity:
+    """The last message of each admitted sender."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._seen: dict[XKey, tuple[float, str]] = {}
+
+    def note(self, message: Message) -> None:
+        """Record a message of an admitted sender."""
+        if message.admitted:
+            sender = message.sender
+            if len(self._seen) >= _MOST and sender not in self._seen:
+                del self._seen[next(iter(self._seen))]
+            self._seen[sender] = monotonic(), message.subject
+
+    def check(self, trust: PeersFile | Trust) -> None:
+        """Log each sender of the last hour that is no longer admitted; it is then forgotten."""
+        now, at = monotonic(), now_ns() // 1_000_000
+        for sender, (seen, subject) in list(self._seen.items()):
+            if now - seen <= _RECENT and _admits(trust, sender, subject, at):
+                continue
+            del self._seen[sender]
+            if now - seen <= _RECENT:
+                self._log.error(
+                    "active sender not admitted", sender=str(sender), subject=subject,
+                    why="it is no longer admitted, but sent a message in the last hour",
+                )  # fmt: skip
+
+
+def _admits(trust: PeersFile | Trust, sender: XKey, subject: str, at: int) -> bool:
+    try:
+        return trust.admit(sender, subject, at) is not None
+    except SenderRevokedError:
+        return False
