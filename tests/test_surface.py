@@ -37,6 +37,7 @@ PRIVATE_TYPES = {
     "Decision", "Segment",  # for `xkeymsg policy`
     "NATSServer", "State",  # of `xkeymsg.testing`
     "Prefix",
+    "AudienceChange", "Judge", "Members", "TrustReport", "ValidSigner",  # of `Trust`
 }  # fmt: skip
 """Types in public signatures that an application does not need to name."""
 

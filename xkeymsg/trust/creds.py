@@ -17,21 +17,14 @@ from xkeymsg.trust.jwt import Claims, Kind, decode
 __all__ = ("find_creds", "format_creds", "join_creds", "parse_creds")
 
 _BEGIN: Final = re.compile(r"-{3,}\s*BEGIN\b.*\b(JWT|SEED)\s*-{3,}")
-_CREDS: Final = """\
------BEGIN NATS USER JWT-----
-{jwt}
-------END NATS USER JWT------
-
-************************* IMPORTANT *************************
-NKEY Seed printed below can be used to sign and prove identity.
-NKEYs are sensitive and should be treated as secrets.
-
------BEGIN USER NKEY SEED-----
-{seed}
-------END USER NKEY SEED------
-
-*************************************************************
-"""
+_CREDS: Final = (
+    "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+    f"{'*' * 25} IMPORTANT {'*' * 25}\n"
+    "NKEY Seed printed below can be used to sign and prove identity.\n"
+    "NKEYs are sensitive and should be treated as secrets.\n\n"
+    "-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n\n"
+    f"{'*' * 61}\n"
+)
 
 
 @refusing

@@ -67,7 +67,7 @@ def test_good_files_have_no_errors(folder: Path) -> None:
             ROUTE.replace('"out"', '"in"') + STDOUT,
             '.sink = "in": unknown sink; expected one of',
         ),
-        (ROUTE + STDOUT + STDOUT.replace("out]", "b]"), "no route uses 'b'"),
+        (ROUTE + STDOUT + STDOUT.replace("out]", "b]"), "sinks.b: no route uses this sink"),
         (ROUTE + ROUTE + STDOUT, "2 routes are called 'orders'"),
         (ROUTE + 'stream = "S"\n' + STDOUT, 'route["orders"].subject'),
         (ROUTE + "ordered = true\n" + STDOUT, 'route["orders"].ordered = true: requires stream'),

@@ -236,9 +236,9 @@ async def test_what_it_may_not_do_is_said_as_such_and_at_once(tmp_path: Path) ->
         with Program("receiver", "--config", str(path)) as bob:
             assert bob.wait() == 1
         said = bob.output("err")
-    refused = "the server does not permit publishing on $js.api.stream.info.xkm_unproven"
+    refused = "the server does not permit publishing on $JS.API.STREAM.INFO.XKM_UNPROVEN"
     assert f'why="{refused}"' in said[-2]
-    assert "permit publishing on $js.api" in said[-1]
+    assert "permit publishing on $JS.API" in said[-1]
 
 
 async def test_a_sink_that_is_down_leaves_everything_in_the_stream(stream_stage: Stage) -> None:

@@ -90,7 +90,7 @@ def test_what_a_seed_is_taken_for_is_said_without_it(paper: Stage) -> None:
     for old in ('"alice.seed"', '"peers.toml"'):
         path = paper.write(ROUTE, source=True)
         path.write_text(path.read_text().replace(old, f'"{seed}"'))
-        with pytest.raises(ConfigurationError, match="not a secret seed") as caught:
+        with pytest.raises(ConfigurationError, match="not a secret") as caught:
             load(path, {})
         assert seed not in str(caught.value)
 

@@ -202,7 +202,7 @@ class CommandSink(_Batches):
         if not isinstance(command, list) or not command or not isinstance(command[0], str):
             return
         path = Path(command[0])
-        if not path.is_absolute() or not path.is_file():
+        if not path.is_absolute() or not os.path.isfile(path):  # noqa: PTH113 - never raises
             yield "command", "the first element must be the absolute path of an existing program"
 
 

@@ -55,7 +55,7 @@ _RESERVED: Final = "xkm-"
 
 
 def _readable(path: Path) -> Path:
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113 - never raises
         raise ValueError(
             f"{path_text(path)}: expected a readable regular file; use stdin for a pipe"
         )
