@@ -459,3 +459,24 @@ async def test_an_acknowledgement_does_not_wait_in_a_full_send_buffer(queue: Sta
         assert consumer.held == 1
         client._limit = limit
         await emptied(queue)
+
+
+async def test_deliveries_of_a_message_that_is_held_are_no_attempts(queue: Stage) -> None:
+    """A process that stands still asks for more time too late, as often as that may be."""
+    go = asyncio.Event()
+
+    async def handle(message: Message) -> None:
+        if message.data == b"0":
+            await go.wait()
+        await queue.handle(message)
+
+    create = DurableOptions(ack_wait=0.1)
+    await queue.publish(*numbered(3))
+    async with queue.consumer(handle, create=create, policy=IMPATIENT) as consumer:
+        await queue.until(lambda: consumer.held == 3)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(consumer._answers, "give", lambda *_: asyncio.sleep(0, True))
+            await queue.until(lambda: consumer.counts["redelivered"] >= 60)
+        go.set()
+        await queue.until(lambda: len(queue.handled) == 3)
+    assert await queue.messages("XKM_PROVEN") == 0

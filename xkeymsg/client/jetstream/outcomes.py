@@ -213,7 +213,8 @@ class Outcomes(Generic[_M]):
     async def exhaust(self, item: PendingMessage[_M]) -> bool:
         """Give up a message that failed, or was delivered, too often; return whether it did."""
         failed = self._gate.attempts(item.where.sequence) >= self._policy.deliveries
-        if not failed and not self.failures.is_exhausted(item.delivered):
+        # Deliveries while it was held here say only that this process is slow.
+        if not failed and not self.failures.is_exhausted(item.where.delivered):
             return False
         await self._carry_out(item, Verdict("quarantine", reason="handler"), None)
         return True
