@@ -273,13 +273,13 @@ async def test_a_cancellation_that_coincides_with_a_refusal_is_kept(
 ) -> None:
     reached = asyncio.Event()
 
-    async def refuse(_: Client, __: object) -> None:
+    async def refuse(*_: object, **__: object) -> None:
         reached.set()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(Client, "_connect_to_server", refuse)
+    monkeypatch.setattr(asyncio, "open_connection", refuse)
     connecting = asyncio.create_task(_connect_and_flush(local(closed_port)))
     await asyncio.wait_for(reached.wait(), DEADLINE)
     connecting.cancel()

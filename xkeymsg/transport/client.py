@@ -41,6 +41,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -208,23 +209,27 @@ class HardenedClient(Client):
         nats-py would try them one after another, and a dead one would use up the whole time. From
         here until the end of `_process_connect_init`, a server has `connect_timeout`.
         """
+        loop, host, port = asyncio.get_running_loop(), s.uri.hostname, s.uri.port
         s.last_attempt = time.monotonic()
-        self._deadline = asyncio.get_running_loop().time() + self.options["connect_timeout"]
+        self._deadline = loop.time() + self.options["connect_timeout"]
         self.is_silent = False
         transport = TcpTransport()  # type: ignore[no-untyped-call]
         try:
             async with asyncio.timeout_at(self._deadline):
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                # A race that is cancelled while it is won leaves its socket to the collector.
+                race = _STAGGER if len({address for *_, address in found}) > 1 else None
                 reader, writer = await asyncio.open_connection(
-                    s.uri.hostname,
-                    s.uri.port,
-                    limit=DEFAULT_BUFFER_SIZE,
-                    happy_eyeballs_delay=_STAGGER,
+                    host, port, limit=DEFAULT_BUFFER_SIZE, happy_eyeballs_delay=race
                 )
-        finally:
+                transport._bare_io_reader = transport._io_reader = reader  # noqa: SLF001
+                transport._bare_io_writer = transport._io_writer = writer  # noqa: SLF001
+                self._transport = transport
             self._raise_lost_cancellation()
-        transport._bare_io_reader = transport._io_reader = reader  # noqa: SLF001
-        transport._bare_io_writer = transport._io_writer = writer  # noqa: SLF001
-        self._transport = transport
+        except BaseException:
+            self.abort()
+            self._raise_lost_cancellation()
+            raise
         self.is_silent = True
 
     def _raise_lost_cancellation(self) -> None:

@@ -105,7 +105,7 @@ class Needs:
     def consumes(self, stream: str, durable: str, *, create: bool) -> None:
         """Allow consuming with a durable."""
         name = f"{stream}.{durable}"
-        self.asks(f"CONSUMER.INFO.{name}", f"CONSUMER.MSG.NEXT.{name}")
+        self.asks(f"STREAM.INFO.{stream}", f"CONSUMER.INFO.{name}", f"CONSUMER.MSG.NEXT.{name}")
         if create:
             self.asks(f"CONSUMER.CREATE.{name}")
         self.publishes(f"$JS.ACK.{name}.>")

@@ -40,8 +40,6 @@ def _of_source(config: SenderConfig, source: NatsSection) -> Permissions:
     for route in config.route:
         if route.stream is not None and route.durable is not None:
             needs.consumes(route.stream, route.durable, create=route.create_durable)
-            if route.on_refused == "terminate":
-                needs.asks(f"STREAM.INFO.{route.stream}")
         elif route.subject is not None:
             needs.listens(route.subject, route.queue)
     return needs.permissions()
