@@ -8,6 +8,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -300,9 +301,12 @@ async def test_a_stop_during_an_outage_returns_what_is_held(queue: Stage) -> Non
 
 @contextlib.contextmanager
 def no_threads() -> Iterator[None]:
+    """No thread can be started, and none is idle."""
+
     def none(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", none)
         yield
