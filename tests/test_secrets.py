@@ -247,6 +247,21 @@ def test_flags_and_variables_of_the_command_line_are_not_repeated(
     assert_silent(*capsys.readouterr())
 
 
+@pytest.mark.parametrize("flag", ["--seed", "--peers"])
+def test_a_name_is_not_repeated_by_the_timeout_of_reading_the_file(
+    flag: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(_seconds: float, _check: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("xkeymsg.cli.doctor.files._within", too_late)
+    for secret in PASTED.values():
+        cli(["doctor", "--server", "nats://127.0.0.1:1", "--timeout", "1ms", flag, secret])
+    out, err = capsys.readouterr()
+    assert "timeout while reading" in out
+    assert_silent(out, err)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

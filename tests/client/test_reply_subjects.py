@@ -108,6 +108,8 @@ async def test_a_request_resent_with_another_reply_subject_is_refused_before_the
         (b"_INBOX.a.b.c", False),
         (b"x._R_.y", False),
         (b"\xff", False),
+        (b"_R_.\xff", False),
+        (b"_GR_.\xff.hash._INBOX.a.b", False),
     ],
 )
 def test_only_the_inbox_and_subjects_of_the_server_are_accepted(

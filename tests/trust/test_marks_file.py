@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.trust.chains.world import Key
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.marks import Marks, Seen
+from xkeymsg.trust.stores import marks_file
 from xkeymsg.trust.stores.marks_file import MarksFile, forget_marks, merge_marks, read_marks
 
 ACCOUNT = Key(Prefix.ACCOUNT, "marks file").public
@@ -77,6 +79,61 @@ def test_two_daemons_cannot_share_a_file(path: Path) -> None:
     with pytest.raises(ConfigurationError, match="in use by another process"):
         forget_marks(path, [ACCOUNT])
     first.close()
+    MarksFile(path).close()
+
+
+def test_a_successor_reads_what_its_predecessor_wrote_last(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The predecessor writes and unlocks the file at any time before the successor locks it."""
+    first = MarksFile(path)
+    first.record([Seen(ACCOUNT, ISSUER, 5)])
+    locked = marks_file._locked
+
+    def closing(path: Path) -> int:
+        first.close()
+        return locked(path)
+
+    monkeypatch.setattr(marks_file, "_locked", closing)
+    second = MarksFile(path)
+    second.record([Seen(USER, ACCOUNT, 6)], sync=True)
+    assert newest(second.marks) == newest(read_marks(path)) == 5
+
+
+def test_a_lock_that_was_refused_at_the_start_is_taken_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    MarksFile(path).close()
+    with monkeypatch.context() as patch:
+        patch.setattr(marks_file, "_locked", refused)
+        file = MarksFile(path)
+    assert file.error is not None
+    file.save()  # although no mark has changed
+    assert file.error is None
+
+
+def refused(path: Path) -> int:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_file_damaged_before_it_can_be_locked_is_not_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(marks_file, "_locked", refused)
+        file = MarksFile(path)
+    path.write_bytes(b"damaged")
+    for _ in range(2):
+        file.save()
+        assert "damaged" in str(file.error)
+    assert path.read_bytes() == b"damaged"
+
+
+def test_a_damaged_file_is_unlocked_again(path: Path) -> None:
+    path.write_bytes(b"damaged")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        MarksFile(path)
+    path.unlink()
     MarksFile(path).close()
 
 

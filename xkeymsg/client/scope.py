@@ -28,6 +28,7 @@ from xkeymsg.keys import Keyring, XKey
 from xkeymsg.limits import Limits, Live, Replay
 from xkeymsg.opener import DOCUMENT, PAYLOAD, Opener
 from xkeymsg.refusals import refusing
+from xkeymsg.text import is_unicode
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
@@ -168,7 +169,7 @@ class OpeningScope:
         message.wire_subject = wire
         if message.headers.pairs and (own := part_own(message)).pairs:
             inbox = own.get("xkm-reply-to")
-            target = raw.reply.decode() if raw.reply and position is None else inbox or ""
+            target = raw.reply_text if raw.reply and position is None else inbox or ""
             request = Request(own.get("xkm-reply-key"), inbox, target)
             message._origin = request  # noqa: SLF001 - read by `Replies`
         return message
@@ -257,7 +258,8 @@ def check_reply(reply: bytes, inbox: str | None) -> None:
     """
     if inbox is not None:
         subject = _GATEWAY.sub(b"", reply, count=1)
-        if subject != inbox.encode("utf-8", "surrogateescape") and not subject.startswith(_IMPORT):
+        is_ours = subject == inbox.encode("utf-8", "surrogateescape")
+        if not (is_unicode(reply) and (is_ours or subject.startswith(_IMPORT))):
             raise SubjectMismatchError("the reply subject is not the inbox sealed in the request")
 
 

@@ -267,6 +267,14 @@ def test_the_cause_is_the_most_frequent_one() -> None:
     assert proof.why() == said
 
 
+def test_senders_revoked_by_mistake_are_suspect_too() -> None:
+    proof = Proof()
+    for _ in range(100):
+        proof.failed("sender_revoked")
+    assert proof.is_suspect
+    assert proof.why().endswith("100 have senders that are revoked: check trust")
+
+
 def test_messages_given_back_leave_room_for_others() -> None:
     assert Proof.delay(1000, 100) == 240
     assert Proof.delay(1, 1) == 30

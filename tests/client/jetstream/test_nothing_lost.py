@@ -353,6 +353,56 @@ async def test_without_memory_no_message_is_at_fault(queue: Stage, soon: None) -
     assert await queue.messages("XKM_UNPROVEN") == 0
 
 
+async def test_an_outage_ends_although_all_that_was_held_has_left(
+    queue: Stage, soon: None
+) -> None:
+    """Strangers' messages for which memory was short are all that was held: none is handled."""
+    short = True
+
+    class Short(OpeningScope):
+        def open(self, *arguments: Any) -> Any:
+            if short:
+                raise MemoryError
+            return super().open(*arguments)
+
+    await queue.pour(*(b"garbage %d" % number for number in range(5)))
+    whom = ClientTrust({ALICE.public})
+    async with queue.consumer(
+        opening=lambda: Short(Keyring(BOB), whom, subjects="h.>"), policy=IMPATIENT
+    ) as consumer:
+        await queue.until(lambda: queue.kinds("trouble") == ["outage"])
+        short = False
+        await queue.until(lambda: consumer.counts["quarantined"] == 5)
+        await asyncio.sleep(3)  # beyond `expires`: what was requested before is forgotten
+        await queue.publish(*numbered(10))
+        await queue.until(lambda: len(queue.handled) == 10)
+        assert not consumer.troubles
+
+
+async def test_an_outage_ends_although_the_durable_was_reset_meanwhile(
+    queue: Stage, soon: None
+) -> None:
+    up = False
+
+    async def handle(message: Message) -> None:
+        if not up:
+            raise ConnectionRefusedError
+        await queue.handle(message)
+
+    await queue.publish(*numbered(3))
+    policy = FailurePolicy(backoff=0.01)
+    async with queue.consumer(handle, policy=policy) as consumer:
+        await queue.until(lambda: queue.kinds("trouble") == ["outage"])
+        config = (await queue.info())["config"]
+        await queue.api.request("CONSUMER.DELETE.S.d")
+        await queue.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": config})
+        consumer._puller.suspect = True  # sooner than by a missing heartbeat
+        await queue.until(lambda: consumer.counts["rewound"])
+        up = True
+        await queue.until(lambda: set(queue.handled) == set(numbered(3)))
+        assert not consumer.troubles
+
+
 # --- clocks, permissions, durables ----------------------------------------------------------------
 
 

@@ -6,6 +6,11 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
+
+import pytest
 
 from tests.daemons.sender.conftest import (
     ALICE,
@@ -27,8 +32,12 @@ from tests.daemons.sender.proxy import way_to
 from tests.running import DEADLINE, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
+from xkeymsg.daemons.sender.sources.stream import StreamSource, _Inbound
 from xkeymsg.envelope.replay import StreamPosition
-from xkeymsg.transport.link import Link
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import Link, open_link
+from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.raw import Raw
 
 ROUTE = """
 [observe]
@@ -505,3 +514,43 @@ async def test_it_is_not_ready_while_the_durable_gives_nothing(stage: Stage) -> 
             await until(lambda: page(where, "/readyz").startswith("ok"))
             await settled(api)
         assert len(await stored(outside, "OUT")) == 251
+
+
+async def test_without_the_right_to_acknowledge_it_is_not_ready_and_names_it(
+    jetstream_server: NATSServer, tmp_path: Path
+) -> None:
+    config = """
+    authorization { users = [ {user: admin, password: pw}
+      {user: alice, password: pw, permissions: {publish: {deny: "$JS.ACK.>"}}} ] }
+    """
+    with NATSServer(config, jetstream=True) as server:
+        stage = Stage(jetstream_server, server, tmp_path)
+        admin = ConnectOptions(
+            servers=(server.url,), user="admin", password="pw", timeout=DEADLINE
+        )
+        async with stage.link() as outside, open_link(admin) as inside:
+            await make_stream(outside, "OUT", "sealed.>")
+            await make_durable(inside)
+            await store(inside, SECRET, "ehr.new")
+            with stage.start('user = "alice"\npassword = "pw"\n' + ROUTE) as alice:
+                where = ready(alice)
+                await until(lambda: "NO sending" in page(where, "/readyz"))
+                alice.wait_for("permit publishing on $JS.ACK.IN.seal.>", "err")
+            assert await stored(outside, "OUT") == []
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+async def test_no_message_is_terminated_because_threads_or_memory_are_short(
+    error: Exception,
+) -> None:
+    class Short:
+        route = SimpleNamespace(name="ehr", on_refused="terminate", attempts=1)
+        report = None
+
+        async def seal(self, *_: object) -> NoReturn:
+            raise error
+
+    source = StreamSource(cast(Any, Short()), Names(bytes(32), "ehr"), timeout=1.0, drain=1.0)
+    raw = Raw(b"ehr.new", b"", b"", SECRET)
+    with pytest.raises(type(error)):  # for which the consumer holds the message
+        await source._attempt(_Inbound(raw, StreamPosition("IN", 1, 1)))

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.text import path_text
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed
@@ -37,14 +38,13 @@ def check_files(
         try:
             finding, pair = _within(timeout, partial(_key, seed_file))
         except TimeoutError:
-            finding = CheckResult("key", "fail", f"{seed_file}: timeout while reading", _WAIT)
+            finding = _timeout("key", seed_file)
         findings.append(finding)
     if peers_file is not None:
         try:
             several, peers = _within(timeout, partial(_peers, peers_file, pair, publish))
         except TimeoutError:
-            several = [CheckResult("peers", "fail", f"{peers_file}: timeout while reading", _WAIT)]
-            peers = None
+            several, peers = [_timeout("peers", peers_file)], None
         findings += several
         if peers is not None and pair is not None:
             users = {peer.user for peer in _holders(peers, pair)}
@@ -68,6 +68,10 @@ def _within(seconds: float, check: Callable[[], _T]) -> _T:
 
     Thread(target=run, daemon=True).start()
     return future.result(seconds)
+
+
+def _timeout(check: str, path: Path) -> CheckResult:
+    return CheckResult(check, "fail", f"{path_text(path)}: timeout while reading", _WAIT)
 
 
 def _key(path: Path) -> tuple[CheckResult, XKeyPair | None]:

@@ -34,6 +34,7 @@ _SHARE: Final = 0.5
 _CAUSES: Final = {
     "not_a_recipient": "are sealed to other keys: check the seed file",
     "sender_not_admitted": "have senders that are not admitted: check the peers",
+    "sender_revoked": "have senders that are revoked: check trust",
     "unknown_key": "have senders whose key is unknown: check trust",
 }
 

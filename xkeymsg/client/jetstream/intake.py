@@ -176,10 +176,9 @@ class Intake(Generic[_M]):
 
     # --- requesting -------------------------------------------------------------------------------
 
-    @property
-    def _is_held(self) -> bool:
+    def _is_held(self, held: int) -> bool:
         return (
-            self._gate.is_closed
+            (self._gate.is_closed and held > 0)  # without any, nothing shows that it has ended
             or self._quarantine.is_blocked
             or self._holding.leaving >= _LEAVING
             or "permission" in self._status.troubles
@@ -188,11 +187,12 @@ class Intake(Generic[_M]):
     async def pull(self) -> None:
         """Request more messages if there is room, and nothing speaks against it."""
         held, size = len(self._holding) - self._holding.leaving, self._holding.bytes
-        if self._is_held or not self._puller.room(held, size):
+        if self._is_held(held) or not self._puller.room(held, size):
             return
         with contextlib.suppress(DeliveryError):  # if the server is unreachable, the timer retries
             if not self._proof.is_full:
-                await self._puller.pull(held, size)
+                most = TRY if self._gate.is_closed else self._puller.prefetch
+                await self._puller.pull(held, size, most)
                 return
             now = asyncio.get_running_loop().time()
             if not self._proof.wait(now) and await self._puller.pull(held, size, TRY):

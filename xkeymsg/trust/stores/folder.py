@@ -178,8 +178,11 @@ class ClaimsFolder(SafeRepr):
         self._one(root, entries, self._operators)
         below = f"{root}/accounts"
         for entry in self._entries(below, self._accounts, *self._of_users) or ():
-            if Path(entry.path).is_dir():
-                self._of_account(entry.path)
+            try:
+                if entry.is_dir():
+                    self._of_account(entry.path)
+            except OSError as error:  # a symlink to a forbidden folder
+                self._keep(entry.path, error, self._accounts, *self._of_users)
 
     def _of_account(self, folder: str) -> None:
         entries = self._entries(folder, self._accounts, *self._of_users)
@@ -242,10 +245,15 @@ class ClaimsFolder(SafeRepr):
             fault = ConfigurationError(f"{folder}: over {_MOST_ENTRIES} entries")
         if fault is None:
             return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
+        self._keep(folder, fault, *files)
+        return None
+
+    def _keep(
+        self, folder: str, fault: OSError | ConfigurationError, *files: _Files[Any]
+    ) -> None:
         self.faults[folder] = _explained(folder, fault)
         for each in files:
             each.keep(folder)
-        return None
 
     def __repr__(self) -> str:
         return f"<ClaimsFolder {str(self.path)!r}>"

@@ -74,12 +74,12 @@ class MarksFile(SafeRepr):
         self._descriptor: int | None = None
         after_fork(self)
         if self.path is not None:
-            self.marks.merge(read_marks(self.path))
-            self.marks.changed = not self.path.exists()
             try:
-                self._descriptor = _locked(self.path)
+                self._take(self.path)
             except OSError as error:
                 self.error = _unwritable(self.path, error)
+                self._merge(read_marks(self.path))
+            self.marks.changed = not self.path.exists()
             self.save()
 
     def record(self, seen: Iterable[Seen], *, sync: bool = False) -> None:
@@ -95,18 +95,17 @@ class MarksFile(SafeRepr):
             self.save()
 
     def save(self) -> None:
-        """Write the marks if they have changed; `error` keeps a failure, and the next call retries.
+        """Write the marks if the file lacks any; `error` keeps a failure, and the next call retries.
 
         For 10,000 users it takes about 15 ms; call it once a second.
         """
         path = self.path
-        if path is None or not self.marks.changed:
+        if path is None or not (self.marks.changed or self.error):
             return
         with self._saving:
             try:
                 if self._descriptor is None:
-                    self._descriptor = _locked(path)
-                    self._merge(read_marks(path))
+                    self._take(path)
                 with self.lock:
                     text, self.marks.changed = self.marks.dump(), False
                 _replace(path, text)
@@ -120,9 +119,23 @@ class MarksFile(SafeRepr):
     def close(self) -> None:
         """Write the marks, and unlock the file."""
         self.save()
+        self._unlock()
+        self.path = None
+
+    def _take(self, path: Path) -> None:
+        """Lock the file, and read it after that: its last owner may just have written it."""
+        descriptor = _locked(path)
+        try:
+            self._merge(read_marks(path))
+        except ConfigurationError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def _unlock(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = self.path = None
+            self._descriptor = None
 
     def _merge(self, other: Marks) -> None:
         with self.lock:
@@ -130,9 +143,8 @@ class MarksFile(SafeRepr):
 
     def _after_fork(self) -> None:
         self.lock, self._saving = Lock(), Lock()
-        if self._descriptor is not None:
-            os.close(self._descriptor)  # the parent's descriptor keeps the lock
-        self._descriptor = self.path = None
+        self._unlock()  # the parent's descriptor keeps the lock
+        self.path = None
 
     def __repr__(self) -> str:
         return f"<MarksFile {'in memory' if self.path is None else repr(str(self.path))}>"

@@ -19,6 +19,7 @@ from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
+from xkeymsg.client.jetstream.holds import is_ours
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.daemons.common.reports import code_of
@@ -188,7 +189,8 @@ class StreamSource:
     @property
     def is_blocked(self) -> bool:
         """Whether no message can make progress until something is fixed."""
-        return self._waiting > 0 or len(self._tried) >= self._most
+        held = self._consumer is not None and bool(self._consumer.troubles)
+        return held or self._waiting > 0 or len(self._tried) >= self._most
 
     @property
     def is_unserved(self) -> bool:
@@ -261,7 +263,7 @@ class StreamSource:
         try:
             return await self._pipeline.seal(raw.data, raw.subject_text, raw.headers)
         except Exception as error:
-            if is_of_setup(error):
+            if is_of_setup(error) or is_ours(error):
                 raise
             self._refuse(error, inbound)  # no message may end the loop
 
