@@ -49,13 +49,18 @@ async def test_the_settings_reach_the_server(client: Client) -> None:
         "WORK", ["a", "b.*"], retention="workqueue", storage="memory", discard="new",
         max_age=3600, max_bytes=10_000_000, max_messages=1000, duplicate_window=0.5,
     )  # fmt: skip
-    config = (await client.js.api.request("STREAM.INFO.WORK"))["config"]
+    config = await client.js.api.stream_config("WORK")
     expected = {
         "subjects": ["a", "b.*"], "retention": "workqueue", "storage": "memory", "discard": "new",
         "max_age": 3600 * _NS, "max_bytes": 10_000_000, "max_msgs": 1000,
         "duplicate_window": _NS // 2, "num_replicas": 1,
     }  # fmt: skip
     assert {key: config[key] for key in expected} == expected
+
+
+async def test_the_duplicate_window_is_at_most_the_age(client: Client) -> None:
+    await client.js.add_stream("SHORT", "s", max_age=60)
+    assert (await client.js.api.stream_config("SHORT"))["duplicate_window"] == 60 * _NS
 
 
 async def test_a_stream_with_other_settings_is_an_error(client: Client) -> None:
@@ -76,6 +81,8 @@ async def test_settings_that_make_no_stream(client: Client) -> None:
         (ConfigurationError, {"max_age": 0}),
         (ConfigurationError, {"max_age": float("nan")}),
         (ConfigurationError, {"duplicate_window": 0}),
+        (ConfigurationError, {"duplicate_window": 2, "max_age": 1}),
+        (ConfigurationError, {"subjects": "_XKM.>"}),
         (TypeError, {"max_age": "1h"}),
         (TypeError, {"name": 7}),
         (TypeError, {"subjects": [7]}),

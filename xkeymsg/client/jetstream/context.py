@@ -7,16 +7,17 @@ import base64
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
-from xkeymsg.arguments import Buffer, milliseconds
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.core import Core
 from xkeymsg.client.error_log import ErrorLog
-from xkeymsg.client.jetstream.api import API, PubAck, check_name
+from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
+from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.scope import OpeningScope
@@ -37,10 +38,6 @@ server."""
 _ID: Final = len("Nats-Msg-Id: \r\n") + 22
 """Bytes of the header line with a message's id."""
 _TIMEOUT: Final = 10.0
-_NS_PER_MS: Final = 1_000_000
-_RETENTION: Final = ("limits", "interest", "workqueue")
-_STORAGE: Final = ("file", "memory")
-_DISCARD: Final = ("old", "new")
 
 
 class JetStream:
@@ -75,7 +72,7 @@ class JetStream:
         max_age: float | None = None,
         max_bytes: int | None = None,
         max_messages: int | None = None,
-        duplicate_window: float = 120.0,
+        duplicate_window: float | None = None,
         replicas: int = 1,
     ) -> None:
         """Create a stream; if it exists with these settings, do nothing.
@@ -91,7 +88,7 @@ class JetStream:
             max_bytes: The greatest size; by default unlimited.
             max_messages: The greatest number of messages; by default unlimited.
             duplicate_window: For how many seconds the server recognizes a message that is sent
-                again.
+                again; by default 120, or `max_age` if that is less.
             replicas: The number of servers of a cluster that hold it.
 
         Raises:
@@ -101,30 +98,18 @@ class JetStream:
             ConnectionFailedError: If the client is closed.
             TypeError: If an argument has the wrong type.
         """
-        patterns = [subjects] if isinstance(subjects, str) else list(subjects)
-        for pattern in patterns:
-            if not isinstance(pattern, str):
-                raise TypeError(f"a subject must be a str, not {type(pattern).__name__}")
-        if retention not in _RETENTION or storage not in _STORAGE or discard not in _DISCARD:
-            raise ConfigurationError(
-                f"expected retention {_RETENTION}, storage {_STORAGE}, discard {_DISCARD}"
-            )
-        window = milliseconds("duplicate_window", duplicate_window)
-        age = 0 if max_age is None else milliseconds("max_age", max_age)
-        if not patterns or window <= 0 or (max_age is not None and age <= 0):
-            raise ConfigurationError("subjects must not be empty, durations must be above 0")
-        config = {
-            "name": check_name("stream", name),
-            "subjects": patterns,
-            "retention": retention,
-            "storage": storage,
-            "discard": discard,
-            "max_age": age * _NS_PER_MS,
-            "max_bytes": -1 if max_bytes is None else max_bytes,
-            "max_msgs": -1 if max_messages is None else max_messages,
-            "duplicate_window": window * _NS_PER_MS,
-            "num_replicas": replicas,
-        }
+        config = build_config(
+            name,
+            subjects,
+            retention=retention,
+            storage=storage,
+            discard=discard,
+            max_age=max_age,
+            max_bytes=max_bytes,
+            max_messages=max_messages,
+            duplicate_window=duplicate_window,
+            replicas=replicas,
+        )
         await self.api.request(f"STREAM.CREATE.{name}", config)
 
     # --- publishing -------------------------------------------------------------------------------
