@@ -124,6 +124,33 @@ async def test_failures_of_a_consumer_are_logged_without_content(
     assert SECRET not in caplog.text
 
 
+async def test_an_outage_and_its_end_are_logged_once_each(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "xkeymsg")
+    await client.js.add_stream("ORDERS", "orders.>")
+    for _ in range(3):
+        await client.js.publish("orders.a", SECRET.encode(), to=BOB.public)
+    failed = 0
+
+    async def handle(_: Message) -> None:
+        nonlocal failed
+        if failed < 3:
+            failed += 1
+            raise ConnectionError(SECRET)
+
+    policy = FailurePolicy(backoff=0.01)
+    async with client.js.consume(
+        "ORDERS", "d", handle, create=DurableOptions(), policy=policy, workers=3
+    ) as consumer:
+        await until(lambda: consumer.counts["handled"] == 3)
+    alarms = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    begin = "consumer, trouble: 'ORDERS/d': outage (delivery) (nothing can be handled"
+    assert [each.startswith(begin) for each in alarms] == [True]
+    assert caplog.text.count("consumer, recovered: 'ORDERS/d': outage") == 1
+    assert SECRET not in caplog.text
+
+
 async def test_a_consumer_can_have_another_age(client: Client) -> None:
     await client.js.add_stream("ORDERS", "orders.>")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
@@ -337,8 +338,8 @@ class JetStream:
             unproven: The quarantine stream for unauthenticated messages.
             proven: The quarantine stream for messages of admitted senders.
             on_event: Called with each `ConsumerEvent`; `blocked` and `trouble` are alarms.
-                By default, failures are logged at WARNING by the logger `xkeymsg`, as for
-                `on_error` of `connect`.
+                By default, the logger `xkeymsg` gets alarms at ERROR and failures at WARNING, as
+                for `on_error` of `connect`.
 
         Raises:
             ConfigurationError: If a value is invalid.
@@ -383,7 +384,7 @@ class JetStream:
             heartbeat=heartbeat,
             stop_timeout=stop_timeout,
             skew=limits.skew,
-            on_event=_logging(stream) if on_event is None else on_event,
+            on_event=_logging(stream, durable) if on_event is None else on_event,
         )
 
     async def close(self) -> None:
@@ -391,13 +392,17 @@ class JetStream:
         await self._publisher.close()
 
 
-def _logging(stream: str) -> Callable[[ConsumerEvent], None]:
-    """Return the default `on_event`: it logs retries and what is given up."""
+def _logging(stream: str, durable: str) -> Callable[[ConsumerEvent], None]:
+    """Return the default `on_event`: it logs failures, messages given up, and alarms."""
     log = ErrorLog()
 
     def note(event: ConsumerEvent) -> None:
-        if event.kind in ("retry", "quarantined", "lost", "delivery"):
+        kind, _, _, error = event
+        if kind in ("retry", "quarantined", "lost", "delivery"):
             place = f"{stream} {event.sequence}"
-            log.tell(f"message of a stream, {event.kind}", place, event.error, event.code)
+            log.tell(f"message of a stream, {kind}", place, error, event.code)
+        elif kind in ("blocked", "unblocked", "trouble", "recovered"):
+            level = logging.ERROR if error else logging.WARNING
+            log.tell(f"consumer, {kind}", f"{stream}/{durable}", error, event.code, level)
 
     return note

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from xkeymsg.client.jetstream.api import API, is_subject_full
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
-from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
+from xkeymsg.client.jetstream.events import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
@@ -154,7 +154,7 @@ class StreamSource:
             found=durable,
             workers=min(route.max_in_flight, self._most),
             stop_timeout=_PATIENCE * self._drain,
-            on_event=self._note,
+            on_event=self._report.noted,
         )
 
     async def run(self) -> None:
@@ -304,9 +304,3 @@ class StreamSource:
             stopping.cancel()
         if self._stopping.is_set():
             raise _NotSealedError
-
-    def _note(self, event: ConsumerEvent) -> None:
-        if event.kind in ("recreated", "rewound", "delivery"):
-            self._report.log.often(
-                "warning", event.kind, "route", route=self._report.route, code=event.code
-            )
