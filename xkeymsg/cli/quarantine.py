@@ -13,12 +13,13 @@ from typing import Any, Final, TypeVar
 import click
 
 from xkeymsg.cli.inspect import describe_envelope, print_fields
+from xkeymsg.cli.stream import REPLICAS, run_with_api
 from xkeymsg.cli.table import aligned, bare
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarantine
 from xkeymsg.client.jetstream.quarantine_reader import Entry, drop, entries, entry_at
 from xkeymsg.client.jetstream.quarantine_replay import Replay
-from xkeymsg.daemons.common.flags import connection_flags, connection_options
+from xkeymsg.daemons.common.flags import connection_flags
 from xkeymsg.daemons.common.parameters import SENDER, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
@@ -37,7 +38,6 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.keys import Keyring, XKey
-from xkeymsg.transport.link import open_link
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.stores.file import read_seed
 
@@ -65,15 +65,9 @@ def _flags(command: _Command) -> _Command:
 
 
 def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
-    """Connect, and run `work` with the server's JetStream API."""
-    options = connection_options("xkeymsg", flags)
-
-    async def connected() -> _T:
-        async with open_link(options) as link:
-            return await work(API(link, timeout=options.timeout))
-
+    """Connect, and run `work` with the server's JetStream API; explain a missing stream."""
     try:
-        return asyncio.run(connected())
+        return run_with_api(flags, work)
     except DeliveryError as error:
         if error.err_code != STREAM_NOT_FOUND:
             raise
@@ -91,13 +85,7 @@ def quarantine() -> None:
 
 
 @quarantine.command()
-@click.option(
-    "--replicas",
-    type=click.IntRange(1, 5),
-    default=1,
-    show_default=True,
-    help="Number of replicas in a cluster.",
-)
+@REPLICAS
 @_flags
 def init(*, replicas: int, unproven_stream: str, proven_stream: str, **flags: Any) -> None:
     """Create both quarantine streams if they do not exist. Let only receivers publish there."""

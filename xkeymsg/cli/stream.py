@@ -1,25 +1,46 @@
-"""`xkeymsg stream add`: creates a stream for sealed messages."""
+"""`xkeymsg stream add`: creates a stream for sealed messages; and what other commands share."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 import click
 
-from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, check_name
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.daemons.common.parameters import DURATION, SIZE, SUBJECT_PATTERN
 from xkeymsg.daemons.common.terminal import say
-from xkeymsg.envelope.subject import REPLIES
-from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.link import open_link
 
-__all__ = ("add", "stream")
+__all__ = ("REPLICAS", "add", "run_with_api", "stream")
 
-_LEAST_WINDOW: Final = 20.0
-"""Seconds: publishers retry for 10 s, and the stream must still recognize the message."""
-_WINDOW: Final = 120.0
+_T = TypeVar("_T")
+
+_LEAST_WINDOW: Final = 20 * 10**9
+"""Nanoseconds: publishers retry for 10 s, and the stream must still recognize the message."""
+
+REPLICAS: Final = click.option(
+    "--replicas",
+    type=click.IntRange(1, 5),
+    default=1,
+    show_default=True,
+    help="Number of replicas in a cluster.",
+)
+
+
+def run_with_api(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
+    """Connect, and run `work` with the server's JetStream API."""
+    options = connection_options("xkeymsg", flags)
+
+    async def connected() -> _T:
+        async with open_link(options) as link:
+            return await work(API(link, timeout=options.timeout))
+
+    return asyncio.run(connected())
 
 
 @click.group(short_help="Create a stream for sealed messages.")
@@ -68,13 +89,7 @@ def stream() -> None:
     show_default=True,
     help="memory is lost when the server restarts.",
 )
-@click.option(
-    "--replicas",
-    type=click.IntRange(1, 5),
-    default=1,
-    show_default=True,
-    help="Number of replicas in a cluster.",
-)
+@REPLICAS
 @connection_flags
 def add(
     *,
@@ -100,61 +115,31 @@ def add(
 
     Exit 1 if the stream exists, or the server refuses.
     """  # noqa: D301 - click reads the character
-    if window is None:
-        window = _WINDOW if max_age is None else min(_WINDOW, max_age)
-    _check(subjects, max_age, window)
-    config = {
-        "name": check_name("stream", name),
-        "subjects": list(subjects),
-        "retention": retention,
-        "max_age": _nanoseconds(max_age or 0),
-        "max_bytes": max_bytes or -1,
-        "discard": discard,
-        "duplicate_window": _nanoseconds(window),
-        "storage": storage,
-        "num_replicas": replicas,
-        "allow_direct": True,
-    }
-    options = connection_options("xkeymsg", flags)
+    try:
+        config = build_config(
+            name,
+            subjects,
+            retention=retention,
+            storage=storage,
+            discard=discard,
+            max_age=max_age,
+            max_bytes=max_bytes,
+            duplicate_window=window,
+            replicas=replicas,
+        )
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    if config["duplicate_window"] < _LEAST_WINDOW:
+        raise click.UsageError(
+            "--duplicate-window, and so --max-age, must be at least 20s: publishers retry for 10s"
+        )
 
-    async def connected() -> None:
-        async with open_link(options) as link:
-            await _create(API(link, timeout=options.timeout), name, config)
+    async def work(api: API) -> None:
+        if await api.has_stream(name):
+            raise ConfigurationError(f"{name} exists and is not changed: nats stream info {name}")
+        await api.request(f"STREAM.CREATE.{name}", config)
 
-    asyncio.run(connected())
+    run_with_api(flags, work)
     click.echo(f"{name} created")
     hint = "`xkeymsg quarantine init` creates the quarantine streams, unless they exist"
     say("xkeymsg", f"for consumers: {hint}")
-
-
-def _check(subjects: tuple[str, ...], max_age: float | None, window: float) -> None:
-    if any(subject.split(".")[0] == REPLIES for subject in subjects):
-        raise click.BadParameter(f"{REPLIES} is reserved for replies", param_hint="--subject")
-    if window < _LEAST_WINDOW:
-        raise click.UsageError(
-            f"--duplicate-window, and so --max-age, must be at least {_LEAST_WINDOW:.0f}s:"
-            " publishers retry for 10s"
-        )
-    if max_age is not None and window > max_age:
-        raise click.UsageError("--duplicate-window must not exceed --max-age")
-
-
-async def _create(api: API, name: str, config: dict[str, Any]) -> None:
-    """Create a stream that does not exist.
-
-    Raises:
-        ConfigurationError: If it exists.
-        DeliveryError: If the server refuses, such as if another stream has these subjects.
-    """
-    try:
-        await api.request(f"STREAM.INFO.{name}")
-    except DeliveryError as error:
-        if error.err_code != STREAM_NOT_FOUND:
-            raise
-    else:
-        raise ConfigurationError(f"{name} exists and is not changed: nats stream info {name}")
-    await api.request(f"STREAM.CREATE.{name}", config)
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1000) * 10**6

@@ -63,10 +63,10 @@ class Client(Publisher):
         self._core = core
         self._events = Events(self._stats, on_error)
         self._on_event = on_event
-        self._asking = Requests(
+        self._requests = Requests(
             connection, self._outgoing, self._events, core.limits, core.client_trust
         )
-        self._answering = Replies(connection, self._outgoing, self._stats, reply_prefix)
+        self._replies = Replies(connection, self._outgoing, self._stats, reply_prefix)
         self._background = Background()
         self._js: JetStream | None = None
 
@@ -228,7 +228,7 @@ class Client(Publisher):
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
-        return await self._asking.first(
+        return await self._requests.first(
             subject,
             data,
             self._client_trust.recipients(to),
@@ -265,7 +265,7 @@ class Client(Publisher):
             XKeyMsgError: As `publish`.
         """
         check_subject(subject)
-        return await self._asking.several(
+        return await self._requests.several(
             subject,
             data,
             self._client_trust.recipients(to),
@@ -303,7 +303,7 @@ class Client(Publisher):
             PayloadTooLargeError: If the reply is too long; a shorter one can be sent.
             XKeyMsgError: As `publish`.
         """
-        await self._answering.answer(
+        await self._replies.answer(
             message, data, headers=headers, content_type=content_type, anyone=answer_anyone
         )
 
@@ -360,7 +360,7 @@ class Client(Publisher):
         )
         return Service(
             subscription,
-            self._answering,
+            self._replies,
             self._events.replaced(on_error),
             handler,
             concurrency=concurrency,
@@ -403,7 +403,7 @@ class Client(Publisher):
         await self._background.close()
         if self._js is not None:
             await self._js.close()
-        await self._asking.close()
+        await self._requests.close()
         self._outgoing.close()
 
     async def _reload(self, trust: Reloadable) -> None:
@@ -419,7 +419,7 @@ class Client(Publisher):
         """Handle an event of the connection."""
         if self._on_event is not None:
             self._on_event(event)
-        self._asking.happened(event)
+        self._requests.happened(event)
         if event.kind == "slow":
             error = DeliveryError(f"buffer full: {event.dropped} messages dropped so far")
             self._events.tell(error, Where("connection", event.subject))

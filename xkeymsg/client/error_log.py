@@ -35,7 +35,14 @@ class ErrorLog:
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def tell(self, kind: str, place: str, error: BaseException | None, code: str = "") -> None:
+    def tell(
+        self,
+        kind: str,
+        place: str,
+        error: BaseException | None,
+        code: str = "",
+        level: int = logging.WARNING,
+    ) -> None:
         """Log an error.
 
         Args:
@@ -43,11 +50,13 @@ class ErrorLog:
             place: The subject, file or stream; from outside, so it is quoted and cut.
             error: The error, if there is one. A `ServiceError` is a handler's answer: not logged.
             code: The code, if it is not the error's.
+            level: The level of the line.
         """
         if isinstance(error, ServiceError):
             return
         own = error.code if isinstance(error, XKeyMsgError) else type(error).__name__
-        code = f"{code} ({own})" if code and error is not None else code or own
+        if error is not None:
+            code = f"{code} ({own})" if code and code != own else own
         now, name = self._clock(), (kind, code)
         until, held = self._known.get(name, (now, 0))
         if now < until:
@@ -57,7 +66,8 @@ class ErrorLog:
             self._known.clear()
         self._known[name] = now + _EVERY, 0
         more = f" ({held} more before)" if held else ""
-        _log.warning("%s: %s: %s%s%s", kind, ascii(cut(place)), code, _details(error), more)
+        where = ascii(cut(place)) + (f": {code}" if code else "")
+        _log.log(level, "%s: %s%s%s", kind, where, _details(error), more)
 
 
 def _details(error: BaseException | None) -> str:

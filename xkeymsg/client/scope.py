@@ -132,10 +132,9 @@ class OpeningScope:
             limits=limits,
         )
         self._limits = limits or Limits()
-        self._open: Any = self._opener.open_document if documents else self._opener.open
         self._form: Any = DOCUMENT if documents else PAYLOAD
-        # Not `open`: the reply subject has to be checked before the message is marked as opened.
-        self._open_form: Any = refusing(self._opener._open)  # noqa: SLF001
+        # `open` has no place for the check of a reply subject, before the message is marked.
+        self._open: Any = refusing(self._opener._open)  # noqa: SLF001 - private to the package
         self.large = LARGE_DOCUMENT if documents else LARGE
         """Bytes from which messages should be opened in a thread."""
 
@@ -176,20 +175,17 @@ class OpeningScope:
 
     def _open_envelope(self, raw: Raw, wire: str, position: StreamPosition | None) -> Any:
         expected = wire if self._match_wire else None
-        if not raw.reply or position is not None:  # of a stream, it is for acknowledgements
-            return self._open(
-                raw.data, subject=self._subjects, wire_subject=expected, position=position
-            )
-        parse = self._form.parse
+        form = self._form
+        if raw.reply and position is None:  # of a stream, it is for acknowledgements
 
-        def checked(message: Any, limits: Limits) -> Any:
-            parsed = parse(message, limits)
-            check_reply(raw.reply, parsed[2].get("xkm-reply-to"))
-            return parsed
+            def checked(message: Any, limits: Limits) -> Any:
+                parsed = self._form.parse(message, limits)
+                check_reply(raw.reply, parsed[2].get("xkm-reply-to"))
+                return parsed
 
-        form = self._form._replace(parse=checked)
+            form = form._replace(parse=checked)
         now_ms = now_ns() // 1_000_000
-        return self._open_form(now_ms, raw.data, form, self._subjects, None, expected, None)
+        return self._open(now_ms, raw.data, form, self._subjects, None, expected, position)
 
     def rekey(self, keyring: Keyring) -> None:
         """Replace the receiver's keys, and keep the replay window."""

@@ -37,7 +37,7 @@ class Service:
     def __init__(
         self,
         subscription: Subscription[Message],
-        answering: Replies,
+        replies: Replies,
         events: Events,
         handler: Handler,
         *,
@@ -49,7 +49,7 @@ class Service:
         if concurrency < 1 or not grace >= 0:
             raise ConfigurationError("concurrency must be at least 1, and grace at least 0 seconds")
         self._subscription = subscription
-        self._answering = answering
+        self._replies = replies
         self._events = events
         self._handler = handler
         self._slots = asyncio.Semaphore(concurrency)
@@ -104,7 +104,7 @@ class Service:
         where = Where("handler", message.wire_subject or "")
         try:
             # Checked before the handler runs: a request that cannot be answered is not executed.
-            self._answering.address(message, anyone=self._anyone)
+            self._replies.address(message, anyone=self._anyone)
         except Exception as error:  # noqa: BLE001 - the prefix may be a function of the application
             self._events.refused(error, Where("message", where.subject))
             return
@@ -136,20 +136,20 @@ class Service:
             return ServiceError(_INTERNAL)
 
     async def _send(self, message: Message, reply: Reply | ServiceError) -> None:
-        answering, anyone = self._answering, self._anyone
+        replies, anyone = self._replies, self._anyone
         if isinstance(reply, ServiceError):
-            await answering.fail(message, reply, anyone=anyone)
+            await replies.fail(message, reply, anyone=anyone)
             return
         data, headers, content_type = reply
         try:
-            await answering.answer(
+            await replies.answer(
                 message, data, headers=headers, content_type=content_type, anyone=anyone
             )
         except PayloadTooLargeError as error:
             self._events.tell(bare(error), Where("handler", message.wire_subject or ""))
-            await answering.fail(message, ServiceError(error.code), anyone=anyone)
+            await replies.fail(message, ServiceError(error.code), anyone=anyone)
         except Exception as error:
             if message._origin.answered or getattr(error, "retryable", False):  # type: ignore[attr-defined]  # noqa: SLF001
                 raise
             self._events.failed(bare(error), Where("handler", message.wire_subject or ""))
-            await answering.fail(message, ServiceError(_INTERNAL), anyone=anyone)
+            await replies.fail(message, ServiceError(_INTERNAL), anyone=anyone)

@@ -49,13 +49,18 @@ async def test_the_settings_reach_the_server(client: Client) -> None:
         "WORK", ["a", "b.*"], retention="workqueue", storage="memory", discard="new",
         max_age=3600, max_bytes=10_000_000, max_messages=1000, duplicate_window=0.5,
     )  # fmt: skip
-    config = (await client.js.api.request("STREAM.INFO.WORK"))["config"]
+    config = await client.js.api.stream_config("WORK")
     expected = {
         "subjects": ["a", "b.*"], "retention": "workqueue", "storage": "memory", "discard": "new",
         "max_age": 3600 * _NS, "max_bytes": 10_000_000, "max_msgs": 1000,
         "duplicate_window": _NS // 2, "num_replicas": 1,
     }  # fmt: skip
     assert {key: config[key] for key in expected} == expected
+
+
+async def test_the_duplicate_window_is_at_most_the_age(client: Client) -> None:
+    await client.js.add_stream("SHORT", "s", max_age=60)
+    assert (await client.js.api.stream_config("SHORT"))["duplicate_window"] == 60 * _NS
 
 
 async def test_a_stream_with_other_settings_is_an_error(client: Client) -> None:
@@ -76,6 +81,8 @@ async def test_settings_that_make_no_stream(client: Client) -> None:
         (ConfigurationError, {"max_age": 0}),
         (ConfigurationError, {"max_age": float("nan")}),
         (ConfigurationError, {"duplicate_window": 0}),
+        (ConfigurationError, {"duplicate_window": 2, "max_age": 1}),
+        (ConfigurationError, {"subjects": "_XKM.>"}),
         (TypeError, {"max_age": "1h"}),
         (TypeError, {"name": 7}),
         (TypeError, {"subjects": [7]}),
@@ -114,6 +121,33 @@ async def test_failures_of_a_consumer_are_logged_without_content(
     texts = [each.getMessage() for each in caplog.records]
     begin = "message of a stream, retry: 'ORDERS 1': handler (ValueError), at "
     assert sum(text.startswith(begin) for text in texts) == 1
+    assert SECRET not in caplog.text
+
+
+async def test_an_outage_and_its_end_are_logged_once_each(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "xkeymsg")
+    await client.js.add_stream("ORDERS", "orders.>")
+    for _ in range(3):
+        await client.js.publish("orders.a", SECRET.encode(), to=BOB.public)
+    failed = 0
+
+    async def handle(_: Message) -> None:
+        nonlocal failed
+        if failed < 3:
+            failed += 1
+            raise ConnectionError(SECRET)
+
+    policy = FailurePolicy(backoff=0.01)
+    async with client.js.consume(
+        "ORDERS", "d", handle, create=DurableOptions(), policy=policy, workers=3
+    ) as consumer:
+        await until(lambda: consumer.counts["handled"] == 3)
+    alarms = [each.getMessage() for each in caplog.records if each.levelno >= logging.ERROR]
+    begin = "consumer, trouble: 'ORDERS/d': outage (delivery) (nothing can be handled"
+    assert [each.startswith(begin) for each in alarms] == [True]
+    assert caplog.text.count("consumer, recovered: 'ORDERS/d': outage") == 1
     assert SECRET not in caplog.text
 
 

@@ -254,7 +254,8 @@ async def test_a_sink_that_is_down_leaves_everything_in_the_stream(stream_stage:
             failures = 'xkeymsg_delivery_failures_total{route="orders"}'
             await until(lambda: metric(where, failures) >= 5)
             await until(lambda: "NO sinks" in page(where, "/readyz"))
-            bob.wait_for("nothing can be handled (no response: ConnectError)", "err")
+            line = bob.wait_for("nothing can be handled (no response: ConnectError)", "err")
+            assert "error trouble route=orders code=outage" in line
             bob.process.send_signal(signal.SIGTERM)
             bob.wait()
         info = await api.request("CONSUMER.INFO.ORDERS.workers")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
+from xkeymsg.client.jetstream.api import int64, nanoseconds
 from xkeymsg.limits import Limits
 from xkeymsg.transport.subjects import covers, overlap
 
@@ -68,17 +68,15 @@ def table_of(value: object, key: str) -> Mapping[str, Any]:
 
 
 def _number(table: Mapping[str, Any], key: str) -> int:
-    value = table.get(key)
-    return value if isinstance(value, int) and abs(value) < 1 << 63 else 0
+    return int64(table.get(key))
 
 
 def parse_time(text: object) -> float | None:
     """Return a time of the server (RFC 3339) in seconds since 1970, or None if it is invalid."""
     try:
-        when = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return nanoseconds(text) / 1e9 if isinstance(text, str) else None
     except ValueError:
         return None
-    return None if when is None or when.tzinfo is None else when.timestamp()
 
 
 def judge_clock(samples: Iterable[tuple[float, float, float]]) -> CheckResult:

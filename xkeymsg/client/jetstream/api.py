@@ -27,7 +27,9 @@ __all__ = (
     "PubAck",
     "Stored",
     "check_name",
-    "milliseconds",
+    "int64",
+    "is_subject_full",
+    "nanoseconds",
     "parse_answer",
     "parse_puback",
 )
@@ -35,6 +37,10 @@ __all__ = (
 CONSUMER_NOT_FOUND: Final = 10014
 MESSAGE_NOT_FOUND: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
+_NOT_STORED: Final = 10077
+_SUBJECT_IS_FULL: Final = "per subject"
+"""JetStream's error number for a message that could not be stored, and its text if only the subject
+is full."""
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _MAX: Final = 2**63
@@ -101,6 +107,16 @@ def parse_answer(data: bytes) -> dict[str, Any]:
     raise DeliveryError(f"JetStream refused: {text} ({number})", err_code=number)
 
 
+def is_subject_full(error: DeliveryError) -> bool:
+    """Return whether the stream refused a message only because its subject is full."""
+    return error.err_code == _NOT_STORED and _SUBJECT_IS_FULL in str(error)
+
+
+def int64(value: object) -> int:
+    """Return a number from the server if it fits an int64, else 0: it may send any."""
+    return value if type(value) is int and abs(value) < _MAX else 0
+
+
 def parse_puback(data: bytes) -> PubAck:
     """Parse a publish acknowledgement.
 
@@ -124,7 +140,7 @@ def _parse_stored(message: object) -> Stored:
             try:
                 block = base64.b64decode(str(rest.get("hdrs", "")), validate=True)
                 content = base64.b64decode(str(rest.get("data", "")), validate=True)
-                stored_ms = milliseconds(time)
+                stored_ms = nanoseconds(time) // 10**6
             except (binascii.Error, ValueError):
                 pass
             else:
@@ -133,8 +149,8 @@ def _parse_stored(message: object) -> Stored:
     raise DeliveryError("JetStream's reply is not a valid stored message")
 
 
-def milliseconds(time: str) -> int:
-    """Return the milliseconds since 1970 of an RFC 3339 time, which may have nanoseconds.
+def nanoseconds(time: str) -> int:
+    """Return the nanoseconds since 1970 of an RFC 3339 time.
 
     Raises:
         ValueError: If it is not one.
@@ -143,7 +159,7 @@ def milliseconds(time: str) -> int:
     if match is None:
         raise ValueError
     seconds = datetime.fromisoformat(match[1] + match[3]).timestamp()
-    return int(seconds) * 1000 + int((match[2] or "0").ljust(9, "0")[:3])
+    return int(seconds) * 10**9 + int((match[2] or "0").ljust(9, "0"))
 
 
 class API:
@@ -172,6 +188,29 @@ class API:
         """Send a request, and return the raw reply."""
         data = b"" if body is None else json.dumps(body).encode()
         return await self.link.request(f"{self.prefix}.{what}", data, timeout=self.timeout)
+
+    async def has_stream(self, stream: str) -> bool:
+        """Return whether a stream exists.
+
+        Raises:
+            DeliveryError: If the server refuses or does not reply.
+        """
+        try:
+            await self.request(f"STREAM.INFO.{stream}")
+        except DeliveryError as error:
+            if error.err_code != STREAM_NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def stream_config(self, stream: str) -> dict[str, Any]:
+        """Return the configuration of a stream; empty if the reply has none.
+
+        Raises:
+            DeliveryError: If the stream does not exist, or the server refuses or does not reply.
+        """
+        config = (await self.request(f"STREAM.INFO.{stream}")).get("config")
+        return config if isinstance(config, dict) else {}
 
     async def message(self, stream: str, sequence: int) -> Stored:
         """Fetch one message of a stream.

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import TracebackType
@@ -39,8 +38,6 @@ from xkeymsg.envelope.replay import ReplayState
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 
 __all__ = ("Consumer",)
-
-_log = logging.getLogger(__name__)
 
 _TICK: Final = 0.25
 _LEAST: Final = 0.01
@@ -92,7 +89,7 @@ class Consumer(Generic[_M]):
             raise ConfigurationError("heartbeat must be at least 0.1 and at most half of expires")
         if on_missing not in ("error", "recreate"):
             raise ConfigurationError("on_missing must be 'error' or 'recreate'")
-        self._status = status = ConsumerStatus(f"{stream}/{durable}", on_event)
+        self._status = status = ConsumerStatus(on_event)
         self.counts: Counter[str] = status.counts
         """Counts of `handled`, `redelivered`, `retry`, `drop`, `quarantined`, `lost`, …; and
         `refused.<code>` for each code."""
@@ -297,11 +294,9 @@ class Consumer(Generic[_M]):
 
     def _on_blocked(self, error: XKeyMsgError | None) -> None:
         if error is None:
-            _log.warning("the quarantine stores messages again")
             self._status.tell("unblocked")
-            return
-        _log.error("consuming %s is blocked: %s", self._stream, error)
-        self._status.tell("blocked", error.code, error=error)
+        else:
+            self._status.tell("blocked", error.code, error=error)
 
     async def _pull(self) -> None:
         await self._intake.pull()

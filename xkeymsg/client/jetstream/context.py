@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, Literal
 
-from xkeymsg.arguments import Buffer, milliseconds
+from xkeymsg.arguments import Buffer
 from xkeymsg.client.core import Core
 from xkeymsg.client.error_log import ErrorLog
-from xkeymsg.client.jetstream.api import API, PubAck, check_name
+from xkeymsg.client.jetstream.api import API, PubAck
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, Quarantine, record_key
+from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.scope import OpeningScope
@@ -37,10 +39,6 @@ server."""
 _ID: Final = len("Nats-Msg-Id: \r\n") + 22
 """Bytes of the header line with a message's id."""
 _TIMEOUT: Final = 10.0
-_NS_PER_MS: Final = 1_000_000
-_RETENTION: Final = ("limits", "interest", "workqueue")
-_STORAGE: Final = ("file", "memory")
-_DISCARD: Final = ("old", "new")
 
 
 class JetStream:
@@ -75,7 +73,7 @@ class JetStream:
         max_age: float | None = None,
         max_bytes: int | None = None,
         max_messages: int | None = None,
-        duplicate_window: float = 120.0,
+        duplicate_window: float | None = None,
         replicas: int = 1,
     ) -> None:
         """Create a stream; if it exists with these settings, do nothing.
@@ -91,7 +89,7 @@ class JetStream:
             max_bytes: The greatest size; by default unlimited.
             max_messages: The greatest number of messages; by default unlimited.
             duplicate_window: For how many seconds the server recognizes a message that is sent
-                again.
+                again; by default 120, or `max_age` if that is less.
             replicas: The number of servers of a cluster that hold it.
 
         Raises:
@@ -101,30 +99,18 @@ class JetStream:
             ConnectionFailedError: If the client is closed.
             TypeError: If an argument has the wrong type.
         """
-        patterns = [subjects] if isinstance(subjects, str) else list(subjects)
-        for pattern in patterns:
-            if not isinstance(pattern, str):
-                raise TypeError(f"a subject must be a str, not {type(pattern).__name__}")
-        if retention not in _RETENTION or storage not in _STORAGE or discard not in _DISCARD:
-            raise ConfigurationError(
-                f"expected retention {_RETENTION}, storage {_STORAGE}, discard {_DISCARD}"
-            )
-        window = milliseconds("duplicate_window", duplicate_window)
-        age = 0 if max_age is None else milliseconds("max_age", max_age)
-        if not patterns or window <= 0 or (max_age is not None and age <= 0):
-            raise ConfigurationError("subjects must not be empty, durations must be above 0")
-        config = {
-            "name": check_name("stream", name),
-            "subjects": patterns,
-            "retention": retention,
-            "storage": storage,
-            "discard": discard,
-            "max_age": age * _NS_PER_MS,
-            "max_bytes": -1 if max_bytes is None else max_bytes,
-            "max_msgs": -1 if max_messages is None else max_messages,
-            "duplicate_window": window * _NS_PER_MS,
-            "num_replicas": replicas,
-        }
+        config = build_config(
+            name,
+            subjects,
+            retention=retention,
+            storage=storage,
+            discard=discard,
+            max_age=max_age,
+            max_bytes=max_bytes,
+            max_messages=max_messages,
+            duplicate_window=duplicate_window,
+            replicas=replicas,
+        )
         await self.api.request(f"STREAM.CREATE.{name}", config)
 
     # --- publishing -------------------------------------------------------------------------------
@@ -352,8 +338,8 @@ class JetStream:
             unproven: The quarantine stream for unauthenticated messages.
             proven: The quarantine stream for messages of admitted senders.
             on_event: Called with each `ConsumerEvent`; `blocked` and `trouble` are alarms.
-                By default, failures are logged at WARNING by the logger `xkeymsg`, as for
-                `on_error` of `connect`.
+                By default, the logger `xkeymsg` gets alarms at ERROR and failures at WARNING, as
+                for `on_error` of `connect`.
 
         Raises:
             ConfigurationError: If a value is invalid.
@@ -398,7 +384,7 @@ class JetStream:
             heartbeat=heartbeat,
             stop_timeout=stop_timeout,
             skew=limits.skew,
-            on_event=_logging(stream) if on_event is None else on_event,
+            on_event=_logging(stream, durable) if on_event is None else on_event,
         )
 
     async def close(self) -> None:
@@ -406,13 +392,17 @@ class JetStream:
         await self._publisher.close()
 
 
-def _logging(stream: str) -> Callable[[ConsumerEvent], None]:
-    """Return the default `on_event`: it logs retries and what is given up."""
+def _logging(stream: str, durable: str) -> Callable[[ConsumerEvent], None]:
+    """Return the default `on_event`: it logs failures, messages given up, and alarms."""
     log = ErrorLog()
 
     def note(event: ConsumerEvent) -> None:
-        if event.kind in ("retry", "quarantined", "lost", "delivery"):
+        kind, _, _, error = event
+        if kind in ("retry", "quarantined", "lost", "delivery"):
             place = f"{stream} {event.sequence}"
-            log.tell(f"message of a stream, {event.kind}", place, event.error, event.code)
+            log.tell(f"message of a stream, {kind}", place, error, event.code)
+        elif kind in ("blocked", "unblocked", "trouble", "recovered"):
+            level = logging.ERROR if error else logging.WARNING
+            log.tell(f"consumer, {kind}", f"{stream}/{durable}", error, event.code, level)
 
     return note

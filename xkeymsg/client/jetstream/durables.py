@@ -6,14 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from xkeymsg.client.jetstream.api import API, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, check_name
+from xkeymsg.client.jetstream.api import (
+    API,
+    CONSUMER_NOT_FOUND,
+    STREAM_NOT_FOUND,
+    check_name,
+    int64,
+)
 from xkeymsg.errors import ConfigurationError, DeliveryError
 from xkeymsg.shown import safe_repr
 
 __all__ = ("Durable", "DurableOptions", "create_durable", "find_durable")
 
 _NS: Final = 10**9
-_MAX: Final = 2**63
 _LONGEST_TIME: Final = 64
 """Limit of characters of a time; RFC 3339 with nanoseconds has 35."""
 
@@ -138,17 +143,12 @@ def _parse(answer: dict[str, Any]) -> Durable:
         raise ConfigurationError("the consumer has priority groups, which workers do not support")
     backoff = config.get("backoff")
     waits = [config.get("ack_wait"), *(backoff if isinstance(backoff, list) else [])]
-    known = [number for wait in waits if (number := _number(wait)) > 0]
+    known = [number for wait in waits if (number := int64(wait)) > 0]
     return Durable(
         min(known, default=30 * _NS) / _NS,
-        _number(config.get("max_ack_pending")),
-        _number(config.get("max_deliver")),
+        int64(config.get("max_ack_pending")),
+        int64(config.get("max_deliver")),
         created[:_LONGEST_TIME] if isinstance(created, str) else "",
-        _number(delivered.get("consumer_seq")) if isinstance(delivered, dict) else 0,
+        int64(delivered.get("consumer_seq")) if isinstance(delivered, dict) else 0,
         config,
     )
-
-
-def _number(value: object) -> int:
-    """Return a number from the server if it fits an int64, else 0: it may send any."""
-    return value if type(value) is int and abs(value) < _MAX else 0

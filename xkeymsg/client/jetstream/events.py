@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -11,8 +10,6 @@ from typing import Literal, NamedTuple
 from xkeymsg.errors import DeliveryError
 
 __all__ = ("ConsumerEvent", "ConsumerStatus", "Reject", "Trouble")
-
-_log = logging.getLogger(__name__)
 
 Trouble = Literal["outage", "unproved", "clock", "permission"]
 """Why a consumer is not ready. `outage`: nothing can be handled. `unproved`: nothing opens; the key
@@ -64,18 +61,12 @@ class ConsumerEvent(NamedTuple):
 
 
 class ConsumerStatus:
-    """Counts and troubles of a consumer, and the events that report them.
+    """Counts and troubles of a consumer, and the events that report them to `on_event`."""
 
-    Args:
-        of: The stream and durable, for the log.
-        on_event: Called with each event.
-    """
-
-    def __init__(self, of: str, on_event: Callable[[ConsumerEvent], None]) -> None:
+    def __init__(self, on_event: Callable[[ConsumerEvent], None]) -> None:
         self.counts: Counter[str] = Counter()
         self.troubles: dict[Trouble, str] = {}
         """Why the consumer is not ready, by kind."""
-        self._of = of
         self._on_event = on_event
 
     def tell(
@@ -94,12 +85,10 @@ class ConsumerStatus:
     def trouble(self, code: Trouble, why: str, sequence: int = 0) -> None:
         """Report a trouble, unless it is known."""
         if code not in self.troubles:
-            _log.error("%s: %s", self._of, why)
             self.troubles[code] = why
             self.tell("trouble", code, sequence, DeliveryError(why))
 
     def recovered(self, code: Trouble) -> None:
         """Report that a trouble is over, if there was one."""
         if self.troubles.pop(code, None) is not None:
-            _log.warning("%s: %s is over", self._of, code)
             self.tell("recovered", code)

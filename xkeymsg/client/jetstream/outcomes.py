@@ -272,10 +272,10 @@ class Outcomes(Generic[_M]):
     async def _ask_retention(self) -> bool:
         """Return whether termination deletes messages, or might."""
         try:
-            config = (await self._api.request(f"STREAM.INFO.{self._stream}")).get("config")
+            config = await self._api.stream_config(self._stream)
         except XKeyMsgError:  # not permitted, or no reply
             return True
-        return not isinstance(config, dict) or config.get("retention") != "limits"
+        return config.get("retention") != "limits"
 
     async def leave(self, timeout: float) -> None:
         """Return all messages to other workers, without waiting for `ack_wait`, at a stop.

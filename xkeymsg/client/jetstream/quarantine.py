@@ -25,7 +25,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, check_name
+from xkeymsg.client.jetstream.api import API, check_name, int64, is_subject_full
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine_records import (
     Frame,
@@ -52,7 +52,6 @@ _BREAK: Final = 10.0
 """Seconds without attempts after a failed write to the unproven stream."""
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to store a proven message; the last one repeats."""
-_STORE_FAILED: Final = 10077
 _SMALLEST: Final = 4096
 """Bytes of the smallest part into which a record is split."""
 _OVERHEAD: Final = 512
@@ -63,7 +62,6 @@ _NO_ROOM: Final = (10002, 10023, 10047)
 """JetStream's error numbers for insufficient storage of an account or server."""
 _RING: Final = 1 << 30
 """Bytes of the unproven stream: 1.5 million small messages."""
-_MAX: Final = 2**63
 
 
 def record_key(pair: XKeyPair) -> bytes:
@@ -115,11 +113,7 @@ async def create_quarantine(
     made = []
     for config in stream_configs(unproven, proven, replicas=replicas):
         name = config["name"]
-        try:
-            await api.request(f"STREAM.INFO.{name}")
-        except DeliveryError as error:
-            if error.err_code != STREAM_NOT_FOUND:
-                raise
+        if not await api.has_stream(name):
             await _create(api, name, config)
             made.append(name)
     return made
@@ -309,8 +303,8 @@ class Quarantine:
         config, state = answer.get("config"), answer.get("state")
         if not isinstance(config, dict) or not isinstance(state, dict):
             return
-        self._ring = _number(config.get("max_bytes")), _number(config.get("max_msgs"))
-        used = _number(state.get("bytes")), _number(state.get("messages"))
+        self._ring = int64(config.get("max_bytes")), int64(config.get("max_msgs"))
+        used = int64(state.get("bytes")), int64(state.get("messages"))
         was, self._half_full = (
             self._half_full,
             any(0 < limit <= 2 * size for limit, size in zip(self._ring, used, strict=True)),
@@ -339,10 +333,5 @@ class Quarantine:
             ack = publisher.submit(subject, data, headers, timeout=timeout, known=True)
             await (await ack)
         except DeliveryError as error:
-            if error.err_code != _STORE_FAILED or "per subject" not in str(error):
+            if not is_subject_full(error):
                 raise  # otherwise an earlier attempt has stored it
-
-
-def _number(value: object) -> int:
-    """Return a number from the server if it fits an int64, else 0: it may send any."""
-    return value if type(value) is int and abs(value) < _MAX else 0

@@ -25,15 +25,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from xkeymsg.client.jetstream.api import milliseconds
+from xkeymsg.client.jetstream.api import nanoseconds
 from xkeymsg.client.jetstream.durables import Durable
 
 __all__ = ("Restarts",)
 
 _PENDING: Final = 1000
 """The tolerance if `max_ack_pending` is unlimited."""
-_CREATED_MS: Final = 10
-"""The tolerance for the time of creation."""
+_CREATED: Final = 10 * 10**6
+"""The tolerance for the time of creation, in nanoseconds."""
 
 
 class Restarts:
@@ -78,6 +78,6 @@ class Restarts:
 def _about(left: str, right: str) -> bool:
     """Return whether two times are equal within the tolerance."""
     try:
-        return abs(milliseconds(left) - milliseconds(right)) <= _CREATED_MS
+        return abs(nanoseconds(left) - nanoseconds(right)) <= _CREATED
     except ValueError:
         return False

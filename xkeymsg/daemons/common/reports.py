@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.daemons.common.logs import Level, Log, reason
 from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
 from xkeymsg.daemons.common.service import Endpoint
@@ -47,6 +48,18 @@ class Reporter:
         if more:
             self.metrics.dropped.inc(more)
             self.log.often("warning", "dropped", "route", route=self.route, messages=more)
+
+    def noted(self, event: ConsumerEvent) -> None:
+        """Log an event of the consumer of a stream, unless it is about one attempt only."""
+        if event.kind in ("retry", "drop"):
+            return
+        fields: dict[str, object] = {"route": self.route, "code": event.code}
+        if event.sequence:
+            fields["sequence"] = event.sequence
+        if event.error is not None:
+            fields["why"] = why(event.error)
+        level: Level = "error" if event.kind in ("blocked", "trouble") else "warning"
+        self.log.often(level, event.kind, "route", "code", **fields)
 
     def failed(self, code: str) -> None:
         """Record a failed message, for `nats micro`."""

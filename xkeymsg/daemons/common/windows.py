@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.api import API, int64
 from xkeymsg.errors import XKeyMsgError
 
 __all__ = ("short_windows",)
 
 _MOST: Final = 16
 _NS: Final = 1e9
-_MAX: Final = 2**63
 
 
 async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, float]:
@@ -26,10 +25,9 @@ async def short_windows(api: API, pattern: str, seconds: float) -> dict[str, flo
     try:
         names = (await api.request("STREAM.NAMES", {"subject": pattern})).get("streams")
         for name in names[:_MOST] if isinstance(names, list) else ():
-            config: Any = (await api.request(f"STREAM.INFO.{name}")).get("config")
-            window = config.get("duplicate_window") if isinstance(config, dict) else None
-            if isinstance(window, int) and abs(window) < _MAX and window / _NS < seconds:
-                found[str(name)] = window / _NS
+            window = int64((await api.stream_config(name)).get("duplicate_window")) / _NS
+            if 0 < window < seconds:
+                found[str(name)] = window
     except XKeyMsgError:
         pass  # not permitted, or no response: the check is only advice
     return found

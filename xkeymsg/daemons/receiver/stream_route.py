@@ -13,7 +13,6 @@ from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.events import ConsumerEvent, Trouble
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
-from xkeymsg.daemons.common.logs import Level
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import ReceiverConfig, ReceiverRoute
@@ -204,26 +203,19 @@ class StreamRoute:
         self._report.delivered(perf_counter() - begun)
 
     def _note(self, event: ConsumerEvent) -> None:
-        metrics, log, name = self._report.metrics, self._report.log, self._route.name
+        metrics = self._report.metrics
+        self._report.noted(event)
         match event.kind:
             case "drop":
                 metrics.replays.inc()
             case "quarantined" | "lost":
                 metrics.quarantined("kept" if event.kind == "quarantined" else "lost")
-                log.often(
-                    "warning", event.kind, "route", "code", route=name, code=event.code,
-                    sequence=event.sequence,
-                )  # fmt: skip
             case "blocked" | "unblocked":
                 self._blocked = event.kind == "blocked"
                 metrics.blocked.set(self._blocked)
-                level: Level = "error" if self._blocked else "warning"
-                log.often(level, f"quarantine {event.kind}", "route", route=name, code=event.code)
             case "trouble" if event.code == "outage":
                 self._outage_began = monotonic()
             case "recovered" if event.code == "outage":
                 lasted = round(monotonic() - self._outage_began)
                 if lasted > self._window:
                     self._warn_window("the outage's duration", lasted)
-            case "recreated" | "rewound" | "delivery":
-                log.often("warning", event.kind, "route", route=name, code=event.code)

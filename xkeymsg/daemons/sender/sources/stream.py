@@ -14,10 +14,10 @@ import asyncio
 import itertools
 from typing import Any, Final, NamedTuple, NoReturn
 
-from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.api import API, is_subject_full
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
-from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
+from xkeymsg.client.jetstream.events import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.holds import is_ours
 from xkeymsg.client.jetstream.quarantine import Quarantine
@@ -43,10 +43,6 @@ _PATIENCE: Final = 0.8
 """The fraction of the drain time after which unsent messages are returned to the stream."""
 _UNLIMITED: Final = 1_000_000
 _COUNTED: Final = 10_000
-_NOT_STORED: Final = 10077
-_SUBJECT_IS_FULL: Final = "per subject"
-"""JetStream's error number for a message that could not be stored, and its text if only the subject
-is full."""
 
 
 class _Inbound(NamedTuple):
@@ -159,7 +155,7 @@ class StreamSource:
             found=durable,
             workers=min(route.max_in_flight, self._most),
             stop_timeout=_PATIENCE * self._drain,
-            on_event=self._note,
+            on_event=self._report.noted,
         )
 
     async def run(self) -> None:
@@ -203,9 +199,7 @@ class StreamSource:
         Raises:
             ConfigurationError: If it does not.
         """
-        answer = await api.request(f"STREAM.INFO.{stream}")
-        config = answer.get("config")
-        retention = config.get("retention") if isinstance(config, dict) else None
+        retention = (await api.stream_config(stream)).get("retention")
         if retention != "limits":
             raise ConfigurationError(
                 f"stream {stream}: retention {retention} would delete terminated messages unsent;"
@@ -250,7 +244,7 @@ class StreamSource:
         except PayloadTooLargeError as error:
             self._refuse(error, inbound)
         except DeliveryError as error:
-            if error.err_code == _NOT_STORED and _SUBJECT_IS_FULL in str(error):
+            if is_subject_full(error):
                 self._refuse(error, inbound, forever=True)
             return False
         except XKeyMsgError as error:
@@ -312,9 +306,3 @@ class StreamSource:
             stopping.cancel()
         if self._stopping.is_set():
             raise _NotSealedError
-
-    def _note(self, event: ConsumerEvent) -> None:
-        if event.kind in ("recreated", "rewound", "delivery"):
-            self._report.log.often(
-                "warning", event.kind, "route", route=self._report.route, code=event.code
-            )
