@@ -31,7 +31,7 @@ from benchmarks.harness import gc_off
 from xkeymsg import Admission, DurableOptions, Policy, Sealer, XKey, XKeyPair
 from xkeymsg.client.client import Client
 
-STOCK, CALLBACK, SEALED = "stock", "callback", "sealed"
+STOCK, CALLBACK, SEALED, ROUTE = "stock", "callback", "sealed", "route"
 _HOSPITAL = Path(__file__).parent.parent / "examples" / "hospital"
 _TIMEOUT = 60.0
 _IN_FLIGHT = 256
@@ -258,7 +258,12 @@ class _Publisher:
         async def sealed() -> None:
             await self._client.publish(subject, data, to=to)
 
-        return await self._repeat(how, sealed if how == SEALED else stock, n)
+        route = self._client.route(subject, to)
+
+        async def prepared() -> None:
+            await route.publish(data)
+
+        return await self._repeat(how, {SEALED: sealed, ROUTE: prepared}.get(how, stock), n)
 
     async def documents(self, how: str, n: int) -> tuple[int, int]:
         """Publish n documents, for 20 readers in four roles, or as one JSON text for all."""
@@ -282,7 +287,7 @@ class _Publisher:
             cpu, start = time.process_time_ns(), time.monotonic_ns()
             for _ in range(n):
                 await publish()
-            await (self._client.flush() if how == SEALED else self._stock.flush())
+            await (self._stock.flush() if how == STOCK else self._client.flush())
             return time.process_time_ns() - cpu, time.monotonic_ns() - start
 
     async def store(self, how: str, subject: str, size: int, n: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.arguments import Buffer, as_bytes
-from xkeymsg.client.trust import ClientTrust, To
+from xkeymsg.client.trust import ONE, ClientTrust, To
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.plan import Headers, pairs_of
@@ -216,23 +216,22 @@ class Outgoing:
 
     def _holders(
         self, policy: Policy, readers: Mapping[str, To] | None
-    ) -> dict[str, tuple[XKey | Recipient, ...]]:
+    ) -> Mapping[str, tuple[XKey | Recipient, ...]]:
         if readers is None:
             wanted = set(policy.permissions) - set(policy.allow_unread)
-            return {
-                name: self._client_trust.recipients(PERMISSION + name) for name in sorted(wanted)
-            }
+            return self._client_trust.holders(
+                {name: (PERMISSION + name,) for name in sorted(wanted)}
+            )
         if not isinstance(readers, Mapping):
             raise TypeError(f"readers must be a mapping, not {type(readers).__name__}")
         check_lasting(readers)
-        # The policy decides about an empty list of readers: it may allow unread permissions.
-        listed = {
-            name: to if isinstance(to, str | XKey | Recipient) else tuple(to)
-            for name, to in readers.items()
-        }
-        if not all(isinstance(name, str) for name in listed):
+        if not all([isinstance(name, str) for name in readers]):
             raise PolicyError("readers: a permission name must be a str")
-        return {name: self._client_trust.recipients(to) for name, to in listed.items() if to != ()}
+        # The policy decides about an empty list of readers: it may allow unread permissions.
+        listed = [
+            (name, (to,) if isinstance(to, ONE) else tuple(to)) for name, to in readers.items()
+        ]
+        return self._client_trust.holders({name: some for name, some in listed if some})
 
 
 def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str | None) -> int:

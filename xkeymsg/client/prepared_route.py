@@ -12,10 +12,9 @@ from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import Outgoing, Room, check_subject, clear_block, most_bytes
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Stats
-from xkeymsg.client.trust import ClientTrust, To
+from xkeymsg.client.trust import ONE, ClientTrust, To
 from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.envelope.subject import encode_subject
-from xkeymsg.keys import Recipient, XKey
 from xkeymsg.shown import safe_repr
 
 __all__ = ("PreparedRoute",)
@@ -50,7 +49,7 @@ class PreparedRoute:
         """The subject."""
         self._connection, self._outgoing = connection, outgoing
         self._client_trust, self._stats = client_trust, stats
-        self._to = to if isinstance(to, str | XKey | Recipient) else tuple(to)
+        self._to = to if isinstance(to, ONE) else tuple(to)
         self._expires = expires
         planner = outgoing.sealer()._planner
         planner.attributes(now_ns() // 1_000_000, expires, None)  # refuse an invalid expiry now

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.envelope.admission import ANYONE, Admission, Senders, admission_of
@@ -13,10 +13,13 @@ from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.resolver import Resolver
 
-__all__ = ("ClientTrust", "Reloadable", "To")
+__all__ = ("ONE", "ClientTrust", "Reloadable", "To")
 
 To = str | XKey | Recipient | Iterable[str | XKey | Recipient]
 """A name (`"bob"`), all holders of a permission (`"perm:audit"`), a key, or several of these."""
+
+ONE: Final = (str, XKey, Recipient)
+"""The types of a single recipient, for `isinstance`."""
 
 _AUDIENCES: Final = 1024
 """Cached sets of recipients; the cache is cleared when full."""
@@ -24,6 +27,8 @@ _AUDIENCES: Final = 1024
 _Wanted = tuple[str | XKey | Recipient, ...]
 _Answers = tuple[tuple[Recipient, ...], ...]
 _Found = tuple[XKey | Recipient, ...]
+_Each = TypeVar("_Each")
+_Holders = dict[str, _Each]
 
 
 @runtime_checkable
@@ -59,6 +64,9 @@ class ClientTrust:
         self._admit = admit
         self._known: dict[_Wanted, tuple[_Answers, _Found]] = {}
         self._last: tuple[_Wanted, _Answers, _Found] = ((), (), ())
+        self._last_holders: tuple[
+            _Holders[_Wanted], list[str], _Answers | None, _Holders[_Found]
+        ] = ({}, [], None, {})
 
     @property
     def revision(self) -> int | None:
@@ -78,7 +86,7 @@ class ClientTrust:
             MalformedError: If `to` is empty.
             TypeError: If an element is neither a name nor a key.
         """
-        wanted = (to,) if isinstance(to, str | XKey | Recipient) else _listed(to)
+        wanted = (to,) if isinstance(to, ONE) else _listed(to)
         answers = tuple([self._resolve(one) for one in wanted if isinstance(one, str)])
         # Mostly the same as last time; comparing identical objects needs no hashing.
         last, said, found = self._last
@@ -88,11 +96,30 @@ class ClientTrust:
         if known is not None and known[0] == answers:
             found = known[1]
         else:
-            found = _merged(wanted, answers)
+            found = _merged(wanted, iter(answers))
             if len(self._known) >= _AUDIENCES:
                 self._known.clear()
             self._known[wanted] = answers, found
         self._last = wanted, answers, found
+        return found
+
+    def holders(self, wanted: _Holders[_Wanted]) -> _Holders[_Found]:
+        """Resolve the holders of each permission; the result must not be changed.
+
+        Raises:
+            XKeyMsgError: As `recipients`.
+            TypeError: As `recipients`.
+        """
+        last, names, said, found = self._last_holders
+        if last != wanted:  # usually equal; identical keys are compared without hashing
+            several, said = map(_listed, wanted.values()), None
+            names = [one for some in several for one in some if isinstance(one, str)]
+            last = wanted
+        answers = tuple(map(self._resolve, names))
+        if said != answers:
+            resolved = iter(answers)
+            found = {name: _merged(some, resolved) for name, some in last.items()}
+            self._last_holders = last, names, answers, found
         return found
 
     def vouch(self, key: XKey) -> Admission:
@@ -125,22 +152,20 @@ class ClientTrust:
         return tuple(self.resolver.resolve(name))  # returns the same object if it is a tuple
 
 
-def _listed(to: Iterable[str | XKey | Recipient]) -> tuple[str | XKey | Recipient, ...]:
+def _listed(to: Iterable[str | XKey | Recipient]) -> _Wanted:
     wanted = tuple(to)
     if not wanted:
         raise MalformedError("no recipients")
     one: object
     for one in wanted:
-        if not isinstance(one, str | XKey | Recipient):
+        if not isinstance(one, ONE):
             raise TypeError(f"a recipient must be a name or a key, not {type(one).__name__}")
     return wanted
 
 
-def _merged(
-    wanted: tuple[str | XKey | Recipient, ...], answers: _Answers
-) -> tuple[XKey | Recipient, ...]:
+def _merged(wanted: _Wanted, resolved: Iterator[tuple[Recipient, ...]]) -> _Found:
+    """Return the recipients without duplicates; `resolved` has those of each name, in order."""
     found: dict[Recipient, None] = {}
-    resolved = iter(answers)
     for one in wanted:
         if isinstance(one, str):
             some = next(resolved)

@@ -59,7 +59,7 @@ class Sharing:
     Immutable, so that it can be cached for all documents with the same grants.
     """
 
-    __slots__ = ("recipients", "view_of", "views")
+    __slots__ = ("recipients", "view_of", "views", "views_size")
 
     def __init__(self, readers: Mapping[Recipient, frozenset[int]], parts: int) -> None:
         """Initialize from the parts of each reader, none of them empty, and the number of parts."""
@@ -68,6 +68,9 @@ class Sharing:
         sets = list(dict.fromkeys(readers.values())) if parts > 1 else []
         self.views = tuple(tuple(sorted(granted)) for granted in sets)
         """The numbers of the parts in each view, ascending."""
+        groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * len(granted)) for granted in sets]
+        self.views_size = len(wire.array_header(len(groups))) + sum(groups)
+        """The length of the encoded views in bytes."""
         numbers = {granted: number for number, granted in enumerate(sets)}
         self.view_of = {one: numbers.get(granted, 0) for one, granted in readers.items()}
         """The number of each recipient's view."""
@@ -184,20 +187,17 @@ class Planner:
         attributes: bytes,
     ) -> int:
         """Return the length of an envelope in bytes, before anything is encrypted ("Envelope")."""
-        views: tuple[tuple[int, ...], ...] = ()
         if isinstance(readers, Sharing):
-            views, recipients = readers.views, len(readers.recipients)
+            views, recipients = readers.views_size, len(readers.recipients)
         else:
-            recipients = len(set(map(as_recipient, readers)))
+            views, recipients = 1, len(set(map(as_recipient, readers)))
         parts = [_bin(PART_OVERHEAD + len(content)) for _, content in contents]
-        groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * len(granted)) for granted in views]
         return (
             len(MAGIC)
             + 1
             + _bin(HEAD_SIZE + len(subject) + len(attributes))
             + _bin(TAG_SIZE * recipients)
-            + len(wire.array_header(len(groups)))
-            + sum(groups)
+            + views
             + len(wire.array_header(len(parts)))
             + sum(parts)
             + _bin(64 if self._signed else 0)
