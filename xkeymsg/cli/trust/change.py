@@ -26,13 +26,20 @@ from xkeymsg.cli.trust.issuing import (
     permission_tags,
     reissue,
     reissue_account,
+    revoked_at,
     user_nats,
     user_signer,
 )
 from xkeymsg.cli.trust.keys import KeyFolder
 from xkeymsg.cli.trust.store import AccountFile, Change, TrustStore, UserFile, editing, now
 from xkeymsg.daemons.common.terminal import say
-from xkeymsg.errors import ConfigurationError, KeyFormatError, WrongAccountError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    KeyFormatError,
+    RevokedError,
+    WrongAccountError,
+    XKeyMsgError,
+)
 from xkeymsg.files import read_text
 from xkeymsg.nkey import Prefix, SigningKey, decode_public, is_public
 from xkeymsg.shown import cut
@@ -62,6 +69,7 @@ _MOST: Final = 64 << 10
 )
 @subject_flags
 @expiry(None)
+@click.option("--reinstate", is_flag=True, help="Make a revoked user valid again.")
 @click.option(
     "--operator-key",
     metavar="KEY",
@@ -77,6 +85,7 @@ def edit_user(
     permissions: tuple[str, ...],
     dropped: tuple[str, ...],
     expires: float | None,
+    reinstate: bool,
     operator_key: str | None,
     keys: Path | None,
     key: str | None,
@@ -96,6 +105,11 @@ def edit_user(
         found = store.account(account)
         member = store.user(found, user)
         last = member.user.claims
+        if found.account.revokes(last.issued, last.subject) and not reinstate:
+            raise RevokedError(
+                f"{cut(last.name)} is revoked, and would be valid again: give --reinstate, or add a"
+                " user with a new key"
+            )
         signer = same_role_signer(store, found, member, key)
         nats = {**last.nats}
         if any(subjects):
@@ -109,12 +123,12 @@ def edit_user(
         ending = None if expires is None else ends(now(), expires)
         shorter = ending is not None and 0 < ending < (last.expires or ending + 1)
         lost = shorter or bool(removed & set(had)) or any(subjects)
-        current, revoked = found, last.issued if lost else 0
+        current = found
         if lost:
             text = _with_revocations(store, found, operator_key, {last.subject: last.issued})
             current = AccountFile(found.path, Account.decode(text))
-        entries = (current.account.revocations.get(each, 0) for each in (last.subject, "*"))
-        jwt = reissue(Kind.USER, signer, last, nats, revoked=max(revoked, *entries), expires=ending)
+        revoked = revoked_at(current.account, last.subject)
+        jwt = reissue(Kind.USER, signer, last, nats, revoked=revoked, expires=ending)
         check_user(store, current, store.authority(current.account), jwt)
         change.update(member.path, jwt)
         if lost:

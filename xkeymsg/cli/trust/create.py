@@ -31,6 +31,7 @@ from xkeymsg.cli.trust.issuing import (
     permission_tags,
     reissue_account,
     reissue_operator,
+    revoked_at,
     scope_of,
     user_nats,
     user_signer,
@@ -47,7 +48,7 @@ from xkeymsg.cli.trust.store import (
 )
 from xkeymsg.daemons.common.parameters import DURATION, XKEY
 from xkeymsg.daemons.common.terminal import say
-from xkeymsg.errors import ConfigurationError, WrongIssuerError
+from xkeymsg.errors import ConfigurationError, RevokedError, WrongIssuerError
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Prefix, SigningKey, decode_public
 from xkeymsg.trust.chain import check_certificate, identify
@@ -307,9 +308,9 @@ def add_user(
         decode_public(Prefix.USER, user)
         if any(user == each.user.claims.subject for each in store.users(found)):
             raise ConfigurationError(f"{found.name}: there is a user {user} already")
+        _check_not_revoked(found.account, user)
         nats = user_nats(found, signer, permission_tags(permissions), taken_subjects(flags))
-        revoked = max((found.account.revocations.get(each, 0) for each in (user, "*")), default=0)
-        issued = issue_time(now(), 0, revoked)
+        issued = issue_time(now(), 0, revoked_at(found.account, user))
         check_clock(issued)
         text = issue(
             Kind.USER, signer, user, nats, issued=issued, name=name, expires=ends(now(), expires)
@@ -363,15 +364,16 @@ def certify(
         found = store.account(account)
         path, member = store.user(found, user)
         subject = member.claims.subject
+        _check_not_revoked(found.account, str(xkey))
         authority = store.authority(found.account)
         identity = identify(authority, subject, [member], now(), Marks())
         identity.check_life(now())
         signer = _user_key(store, subject, key, store.creds(found, path))
         known = [each.claims.issued for each in store.source.certificates.get(subject, ())]
-        entries = (found.account.revocations.get(each, 0) for each in (str(xkey), subject, "*"))
         begin = now()
         # Later than the user JWT, so that revoking an older JWT does not end the certificate.
-        issued = issue_time(begin, max([member.claims.issued, *known]), max(entries))
+        revoked = revoked_at(found.account, str(xkey), subject)
+        issued = issue_time(begin, max([member.claims.issued, *known]), revoked)
         check_clock(issued)
         text = issue(
             Kind.XKEY, signer, str(xkey), {"issuer_account": found.key},
@@ -383,6 +385,11 @@ def certify(
         lines = lines[-(_MOST_CERTIFICATES - 1) :]
         change.update(place, "".join(f"{line}\n" for line in [*lines, text]))
     click.echo(f"{xkey} until {when(certified.not_after)}")
+
+
+def _check_not_revoked(account: Account, key: str) -> None:
+    if key in account.revocations:
+        raise RevokedError(f"{key} was revoked, and would be valid again: use a new key")
 
 
 def _user_key(store: TrustStore, user: str, given: str | None, creds: Path) -> SigningKey:

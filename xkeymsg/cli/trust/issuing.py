@@ -33,6 +33,7 @@ from xkeymsg.trust.names import fold_name
 __all__ = (
     "Subjects",
     "account_signer",
+    "check_clock",
     "check_user",
     "new_operator",
     "operator_signer",
@@ -40,6 +41,7 @@ __all__ = (
     "reissue",
     "reissue_account",
     "reissue_operator",
+    "revoked_at",
     "scope_of",
     "user_nats",
     "user_signer",
@@ -232,6 +234,11 @@ def reissue(
         not_before=last.not_before,
         expires=last.expires if expires is None else expires,
     )
+
+
+def revoked_at(account: Account, *keys: str) -> int:
+    """Return the greatest revocation that would apply to a new claim about these keys, or 0."""
+    return max(0, *(account.revocations.get(key, 0) for key in (*keys, "*")))
 
 
 def check_clock(issued: int) -> None:

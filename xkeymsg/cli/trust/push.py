@@ -16,7 +16,7 @@ import click
 
 from xkeymsg.cli.keys import new_seed
 from xkeymsg.cli.trust.flags import FOLDER, KEY, KEYS
-from xkeymsg.cli.trust.issuing import Subjects, check_user, user_nats, user_signer
+from xkeymsg.cli.trust.issuing import Subjects, check_user, revoked_at, user_nats, user_signer
 from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.errors import (
@@ -34,7 +34,7 @@ from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions, LoginText
 from xkeymsg.trust.claims import Account
 from xkeymsg.trust.creds import format_creds
-from xkeymsg.trust.jwt import Kind, issue
+from xkeymsg.trust.jwt import Kind, issue, issue_time
 from xkeymsg.trust.stores.chains import own_account
 from xkeymsg.trust.stores.file import read_private
 
@@ -109,7 +109,7 @@ def _probe(store: TrustStore, account: AccountFile, key: str | None) -> str:
             " --no-login"
         ) from None
     seed, user = new_seed(Prefix.USER)
-    at = now()
+    at = issue_time(now(), 0, revoked_at(account.account, user.public))
     subjects = Subjects(deny_pub=(">",), deny_sub=(">",))
     if account.account.signers.get(signer.public) is not None:
         subjects = Subjects()

@@ -22,7 +22,7 @@ from xkeymsg.cli.trust.issuing import (
     reissue_operator,
 )
 from xkeymsg.cli.trust.store import AccountFile, Change, TrustStore, UserFile, editing, now
-from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, say
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.nkey import is_public
 from xkeymsg.trust.chain import Authority
@@ -219,7 +219,8 @@ def remove_signing_key(
             raise ConfigurationError(f"{store.path}: {signing_key} is not a signing key here")
         for account in owners:
             removal.of_account(account, key)
-    for line in aligned([tuple(map(bare, row[:3])) + row[3:] for row in removal.rows]):
+    shown = [(what, bare(name), bare(of), one_line(end)) for what, name, of, end in removal.rows]
+    for line in aligned(shown):
         click.echo(line)
     for path in removal.undelivered:
         say("xkeymsg", f"give the user its new JWT: {path}")

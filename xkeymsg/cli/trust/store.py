@@ -120,8 +120,8 @@ class TrustStore(SafeRepr):
         """Return an account by name or key.
 
         Raises:
-            UnknownKeyError: If there is none.
-            ConfigurationError: If there are several.
+            UnknownKeyError: If it does not exist.
+            ConfigurationError: If several match.
         """
         found = [each for each in self.accounts if name in (each.key, each.name)]
         if len(found) > 1:
@@ -139,8 +139,8 @@ class TrustStore(SafeRepr):
         """Return a user by name or key.
 
         Raises:
-            UnknownKeyError: If there is none.
-            ConfigurationError: If there are several.
+            UnknownKeyError: If it does not exist.
+            ConfigurationError: If several match.
         """
         users = list(self.users(account))
         found = [u for u in users if name in (u.user.claims.subject, u.user.claims.name)]
