@@ -36,8 +36,8 @@ def export(*, folder: Path, resolver: str, directory: str, system_account: str |
     \b
     xkeymsg trust export HOSPITAL > operator.conf
 
-    Include it with `include ./operator.conf`, and reload the server after each change. With
-    `--resolver full` the accounts here are only those of the first start.
+    Include it with `include ./operator.conf`. A memory resolver needs a restart for each change; a
+    full one keeps the newest JWT of each account, from here or from `trust push`.
     """  # noqa: D301 - click reads the character
     store = TrustStore(folder)
     verdicts = Verdicts(store, now())
