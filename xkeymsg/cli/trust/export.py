@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from xkeymsg.cli.trust.flags import FOLDER
-from xkeymsg.cli.trust.store import TrustStore, now
+from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
 from xkeymsg.cli.trust.verdicts import Verdicts
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.files import read_text
@@ -50,13 +50,21 @@ def export(*, folder: Path, resolver: str, directory: str, system_account: str |
     if errors:
         raise ConfigurationError(f"{store.path}: a server would refuse it: {errors[0]}")
     system = None if system_account is None else store.account(system_account).key
-    if resolver == "full" and not (system or store.operator.claims.nats.get("system_account")):
+    streams = any(_has_jetstream(each) for each in store.accounts)
+    if not (system or store.operator.claims.nats.get("system_account")) and (
+        resolver == "full" or streams
+    ):
         raise ConfigurationError(
-            "a full resolver requires a system account: run"
-            f" `xkeymsg trust add-account {store.path} SYS --system`"
+            f"{'a full resolver' if resolver == 'full' else 'JetStream'} requires a system account:"
+            f" run `xkeymsg trust add-account {store.path} SYS --system`"
         )
     for line in _lines(store, resolver, directory, system):
         click.echo(line)
+
+
+def _has_jetstream(account: AccountFile) -> bool:
+    limits = account.account.claims.nats.get("limits", {})
+    return bool(limits.get("disk_storage") or limits.get("mem_storage"))
 
 
 def _lines(store: TrustStore, resolver: str, directory: str, system: str | None) -> Iterator[str]:
