@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from xkeymsg import Keyring, Trust, XKeyPair, write_seed
 __all__ = ("Admin", "Member")
 
 CLI = "xkeymsg.cli"
+SEED = re.compile(rb"S[OAUX][A-Z2-7]{56}")
 
 
 class Member:
@@ -37,8 +39,9 @@ class Admin:
         self.keys = root / "keys"
 
     def done(self, verb: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
-        data = b""
-        return run(CLI, "trust", verb, str(self.folder), *map(str, arguments), data=data)
+        done = run(CLI, "trust", verb, str(self.folder), *map(str, arguments))
+        assert not SEED.search(done.stdout + done.stderr), "a secret was printed"
+        return done
 
     def run(self, verb: str, *arguments: object) -> str:
         """Run a verb that has to succeed; return its output."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.trust.admin import Admin
-from tests.running import run
+from tests.running import DEADLINE, run
 from tests.trust.chains.world import b64
 from xkeymsg import XKeyPair
 from xkeymsg.errors import RollbackError, SenderRevokedError, TrustError
@@ -197,6 +199,50 @@ def test_users_of_a_scoped_key_go_to_a_key_of_their_role(admin: Admin, anchor: s
     admin.run("remove-signing-key", first, "--reissue")
     assert user(admin, "bill").claims.issuer == second
     assert admin.described()["users"][0]["permissions"] == ["billing"]
+
+
+def test_users_of_a_removed_scoped_key_never_go_to_an_unscoped_one(
+    admin: Admin, anchor: str
+) -> None:
+    scoped = admin.run("add-signing-key", "CLINIC", "--role", "reader", "--grant", "billing")
+    admin.join("bill", "-K", scoped, "--permission", "billing")
+    [unscoped] = [key for key, scope in account(admin).signers.items() if scope is None]
+    assert admin.done("remove-signing-key", scoped).returncode == 1
+    for more in (("--reissue",), ("--reissue-with", unscoped)):
+        done = admin.done("remove-signing-key", scoped, *more)
+        assert done.returncode == 1
+        assert "not issued again" in done.stdout.decode()
+    assert admin.status() == {"bill": "refused"}
+    second = admin.run("add-signing-key", "CLINIC", "--role", "reader")
+    admin.run("remove-signing-key", scoped, "--reissue-with", second)
+    assert admin.described()["users"][0]["permissions"] == ["billing"]
+    assert "| Known As       | reader:bill" in admin.run("describe", "bill")
+
+
+def test_a_forged_user_is_not_issued_again_by_an_edit(admin: Admin, anchor: str) -> None:
+    admin.join("a")
+    thief = Admin(admin.root / "thief")
+    thief.root.mkdir()
+    thief.begin("CLINIC")
+    [path] = (thief.keys / "A").rglob(f"{signing_key(thief)}.nk")
+    claims = user(admin, "a").claims
+    forged = issue(
+        Kind.USER, SigningKey(path.read_text(), Prefix.ACCOUNT), claims.subject,
+        {**claims.nats, "tags": ["perm:audit"]}, issued=claims.issued, name="a",
+    )  # fmt: skip
+    (admin.folder / "accounts/CLINIC/users/a.jwt").write_text(forged)
+    assert "wrong_issuer" in admin.refused("edit-user", "CLINIC", "a", "--permission", "clinic")
+
+
+def test_concurrent_edits_are_all_kept(admin: Admin, anchor: str) -> None:
+    command = [sys.executable, "-m", "xkeymsg.cli", "trust", "add-signing-key"]
+    started = [
+        subprocess.Popen([*command, str(admin.folder), "CLINIC"], stdout=subprocess.PIPE)
+        for _ in range(4)
+    ]
+    made = {each.communicate(timeout=DEADLINE)[0].decode().strip() for each in started}
+    assert len(made) == 4
+    assert made < account(admin).signers.keys()
 
 
 def test_a_key_of_the_operator_takes_accounts_along(admin: Admin, anchor: str) -> None:

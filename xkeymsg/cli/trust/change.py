@@ -43,15 +43,16 @@ from xkeymsg.errors import (
 from xkeymsg.files import read_text
 from xkeymsg.nkey import Prefix, SigningKey, decode_public, is_public
 from xkeymsg.shown import cut
-from xkeymsg.trust.claims import Account, User
+from xkeymsg.trust.chain import identify
+from xkeymsg.trust.claims import Account, SigningScope, User
 from xkeymsg.trust.creds import find_creds, format_creds
 from xkeymsg.trust.jwt import Kind
+from xkeymsg.trust.marks import Marks
 from xkeymsg.trust.stores.file import read_private
 from xkeymsg.trust.stores.marks_file import forget_marks
 
 __all__ = ("edit_user", "forget", "renew_creds", "revoke", "same_role_signer")
 
-_PERM: Final = "perm:"
 _MOST: Final = 64 << 10
 
 
@@ -105,11 +106,7 @@ def edit_user(
         found = store.account(account)
         member = store.user(found, user)
         last = member.user.claims
-        if found.account.revokes(last.issued, last.subject) and not reinstate:
-            raise RevokedError(
-                f"{cut(last.name)} is revoked, and would be valid again: give --reinstate, or add a"
-                " user with a new key"
-            )
+        _check_valid(store, found, member, reinstate=reinstate)
         signer = same_role_signer(store, found, member, key)
         nats = {**last.nats}
         if any(subjects):
@@ -146,6 +143,21 @@ def edit_user(
     click.echo(last.subject)
 
 
+def _check_valid(
+    store: TrustStore, account: AccountFile, member: UserFile, *, reinstate: bool
+) -> None:
+    """Check that readers accept the old JWT: a forged one must not become an honest one."""
+    claims = member.user.claims
+    try:
+        identify(store.authority(account.account), claims.subject, [member.user], now(), Marks())
+    except RevokedError:
+        if not reinstate:
+            raise RevokedError(
+                f"{cut(claims.name)} is revoked, and would be valid again: give --reinstate, or add"
+                " a user with a new key"
+            ) from None
+
+
 def same_role_signer(
     store: TrustStore,
     account: AccountFile,
@@ -160,36 +172,40 @@ def same_role_signer(
         TrustError: If the key may not issue users.
         ConfigurationError: If it has another role, or there is no seed of such a key.
     """
-    issuer = member.user.claims.issuer
-    signers = account.account.signers
-    role = None if (scope := signers.get(issuer)) is None else scope.role
-    if given is None:
-        given = _same_key(store.keys, account, issuer, role, without)
+    issuer, signers = member.user.claims.issuer, account.account.signers
+    name, old = cut(member.user.claims.name), signers.get(issuer)
+    # A user without limits, by a key that is not listed, is probably of a removed scoped key.
+    is_listed = issuer in (*signers, account.key)
+    was_scoped = old is not None or (not is_listed and member.user.is_empty)
+    if given is None and is_listed and issuer != without and store.keys.has(issuer):
+        given = issuer
+    elif given is None and was_scoped:
+        given = _key_of_role(store.keys, account, name, old, without)
     signer = user_signer(store, account, given, without)
-    scope = signers.get(signer.public)
-    if (None if scope is None else scope.role) != role:
-        what = "an unscoped key" if role is None else f"a key of the role {cut(role)}"
+    new = signers.get(signer.public)
+    same = (new is not None) == was_scoped and (old is None or new is None or new.role == old.role)
+    if not same:
+        what = f"of the role {cut(old.role)}" if old else "of a role" if was_scoped else "unscoped"
         raise ConfigurationError(
-            f"{cut(member.user.claims.name)} was issued by {what}, which decides its name and its"
-            " rights: use such a key, or add a new user"
+            f"{name} was issued by a key {what}, which decides its name and its rights: use such a"
+            " key, or add a new user"
         )
     return signer
 
 
-def _same_key(
-    keys: KeyFolder, account: AccountFile, issuer: str, role: str | None, without: str
-) -> str | None:
-    """Return a key of the same role whose seed is here; None for the default of an unscoped one."""
-    if issuer != without and keys.has(issuer):
-        return issuer
-    if role is None:
-        return None
-    same = [key for key, s in account.account.signers.items() if s is not None and s.role == role]
+def _key_of_role(
+    keys: KeyFolder, account: AccountFile, name: str, old: SigningScope | None, without: str
+) -> str:
+    """Return another key of the same role whose seed is here."""
+    if old is None:
+        raise ConfigurationError(f"{name}: its key was removed, and had a role: name another of it")
+    scopes = account.account.signers.items()
+    same = [key for key, scope in scopes if scope is not None and scope.role == old.role]
     here = [key for key in same if key != without and keys.has(key)]
     if not here:
         raise ConfigurationError(
-            f"no seed of another key of the role {cut(role)} in {keys.path}: run"
-            f" `xkeymsg trust add-signing-key` with --role {cut(role)}"
+            f"no seed of another key of the role {cut(old.role)} in {keys.path}: run"
+            f" `xkeymsg trust add-signing-key` with --role {cut(old.role)}"
         )
     return here[0]
 
