@@ -97,6 +97,33 @@ async def test_a_foreign_jwt_is_refused_before_it_is_sent(
     assert await looked_up(admin, server) == honest
 
 
+async def test_a_whole_folder_of_another_operator_is_refused(
+    admin: Admin, server: NATSServer, tmp_path: Path
+) -> None:
+    honest = jwt(admin).read_text()
+    other = Admin(tmp_path / "other")
+    other.root.mkdir()
+    other.run("init")
+    other.run("add-signing-key")
+    key = Account.decode(honest).claims.subject
+    other.run("add-account", "CLINIC", "--public-key", key)
+    other.run("add-signing-key", "CLINIC")
+    assert "wrong_issuer" in other.refused("push", *login(admin, server), "CLINIC")
+    assert await looked_up(admin, server) == honest
+
+
+async def test_a_signing_key_that_the_server_does_not_know_yet_is_refused(
+    admin: Admin, server: NATSServer
+) -> None:
+    issuer = Account.decode(jwt(admin).read_text()).claims.issuer
+    admin.run("add-signing-key")
+    admin.run("remove-signing-key", issuer, "--reissue")
+    assert "restart the server" in admin.refused("push", *login(admin, server))
+    server.config = admin.run("export", "--resolver", "full", "--dir", "{dir}/jwt")
+    server.restart()
+    admin.run("push", *login(admin, server))
+
+
 async def test_an_older_jwt_and_one_of_the_same_second_are_refused(
     admin: Admin, server: NATSServer
 ) -> None:

@@ -1,8 +1,9 @@
 """`xkeymsg trust push`: account JWTs to the full resolver of a running server.
 
 A server stores whatever JWT it is sent: of another operator, or older than its own; after a restart
-it locks out every user of that account. Hence each JWT is verified before it is sent, compared with
-the server's, read back, and tried with a login.
+it locks out every user of that account. Hence each JWT is verified before it is sent, with the
+operator of the folder and that of the server, compared with the server's JWT, read back, and tried
+with a login.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ from xkeymsg.errors import (
     RollbackError,
     TrustError,
     WrongAccountError,
+    WrongIssuerError,
     XKeyMsgError,
 )
 from xkeymsg.files import read_text
 from xkeymsg.nkey import Prefix
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions, LoginText
-from xkeymsg.trust.claims import Account
+from xkeymsg.trust.claims import Account, Operator
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import Kind, issue, issue_time
 from xkeymsg.trust.stores.chains import own_account
@@ -130,6 +132,7 @@ async def _push(
 ) -> None:
     async with open_link(options) as link:
         found = {each.key: await _look_up(link, each.key, options.timeout) for each in accounts}
+        _check_operator(await _signers(link, options.timeout), accounts)
         for each in accounts:  # all of them, before the first is sent
             _check_newer(store, each, found[each.key], texts[each.key])
         for each in accounts:
@@ -143,6 +146,26 @@ async def _push(
                 await _log_in(options, each.name, tries[each.key])
                 what += "; a user has logged in"
             click.echo(f"{each.name} {each.key} {what}")
+
+
+async def _signers(link: Link, timeout: float) -> frozenset[str]:
+    """Return the signing keys of the operators that the server trusts."""
+    raw = await link.request("$SYS.REQ.SERVER.PING.VARZ", b"", timeout=timeout)
+    try:
+        operators = json.loads(raw.data)["data"]["trusted_operators_jwt"]
+        return frozenset(key for each in operators for key in Operator.decode(each).signers)
+    except (ValueError, KeyError, TypeError, RecursionError, TrustError):
+        raise DeliveryError("the server does not say which operator it trusts") from None
+
+
+def _check_operator(signers: frozenset[str], accounts: list[AccountFile]) -> None:
+    for each in accounts:
+        issuer = each.account.claims.issuer
+        if issuer not in signers:
+            raise WrongIssuerError(
+                f"{each.name}: the server's operator JWT does not list {issuer}: it would lock out"
+                " all users; run `xkeymsg trust export`, and restart the server with the result"
+            )
 
 
 def _check_newer(store: TrustStore, account: AccountFile, there: str, ours: str) -> None:
