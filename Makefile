@@ -18,8 +18,8 @@ LIVE = tests/transport tests/client tests/daemons
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers that each read their part
-	@$(BIN)/python -m examples.hospital.demo
+demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers that each read their part; D=--trust for operator mode
+	@$(BIN)/python -m examples.hospital.demo $(D)
 
 hello: $(READY) ## Hello Secure World: a server, two receivers, one message that only one can read
 	@$(BIN)/python examples/hello.py

@@ -38,6 +38,17 @@ def test_a_leak_and_a_loss_are_found(
     assert "There is no plaintext" not in printed
 
 
+def test_the_hospital_in_operator_mode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["--trust"]) == 0
+    printed, _ = capsys.readouterr()
+    assert "there is no peers file" in printed
+    assert "There is no plaintext on the server" in printed
+    for role, messages in (("clinic", 848), ("billing", 238), ("research", 479), ("audit", 1066)):
+        assert [role, f"{messages:,}", f"{messages:,}"] in [
+            line.split()[:3] for line in printed.splitlines()
+        ]
+
+
 def test_a_search_finds_texts_wherever_they_are(tmp_path: Path) -> None:
     document = {"a": [{"name": "Jane Doe Smith"}, "Grüße aus Köln"], "resourceType": "Observation"}
     wanted = list(texts(document))

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,14 @@ from tests.running import DEADLINE, LONG
 from xkeymsg import Sealer, XKeyPair, errors
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.testing import NATSServer
+from xkeymsg.testing.server import binary
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
 ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver", "xkeymsg-sender": "sender"}
+OWN_PORT = "4333"
 CODES = {
     each.code: each
     for each in (getattr(errors, name) for name in errors.__all__)
@@ -46,8 +49,15 @@ def programs(folder: Path) -> None:
     for name, module in PROGRAMS.items():
         (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
         (folder / name).chmod(0o700)
-    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (folder / "python").chmod(0o700)
+    for name, path in (("python", sys.executable), ("nats-server", binary())):
+        (folder / name).write_text(f'#!/bin/sh\nexec "{path}" "$@"\n')
+        (folder / name).chmod(0o700)
+
+
+def own_port(text: str) -> str:
+    """Give the server that a guide starts itself a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return text.replace(OWN_PORT, str(taken.getsockname()[1]))
 
 
 async def make_stream(url: str) -> None:
@@ -64,6 +74,8 @@ async def test_a_guide_does_what_it_says(
     path: Path, tmp_path: Path, jetstream_server: NATSServer
 ) -> None:
     text = path.read_text()
+    own = OWN_PORT in text
+    text = own_port(text)
     session = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()
     commands = [line[2:] for line in session if line.startswith(("$ ", "> "))]
     if not commands:
@@ -77,11 +89,14 @@ async def test_a_guide_does_what_it_says(
     environ = os.environ | {
         "PATH": f"{binaries}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "NATS_URL": url,
-        "XKEYMSG_RECEIVER__NATS__SERVERS": f'["{url}"]',
-        "XKEYMSG_SENDER__NATS__SERVERS": f'["{url}"]',
-        "XKEYMSG_SENDER__SOURCE__SERVERS": f'["{url}"]',
     }
+    if not own:
+        environ |= {
+            "NATS_URL": url,
+            "XKEYMSG_RECEIVER__NATS__SERVERS": f'["{url}"]',
+            "XKEYMSG_SENDER__NATS__SERVERS": f'["{url}"]',
+            "XKEYMSG_SENDER__SOURCE__SERVERS": f'["{url}"]',
+        }
     script = "umask 022; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + "\n".join(commands)
     done = await asyncio.to_thread(
         subprocess.run,
@@ -118,7 +133,7 @@ def test_the_guide_says_whether_a_code_is_worth_another_attempt(code: str) -> No
 
 def test_commands_that_the_errors_name_exist() -> None:
     text = (ROOT / "docs" / "guides" / "errors.md").read_text()
-    named = set(re.findall(r"`xkeymsg ([a-z]+(?: [a-z]+)?)", text))
+    named = set(re.findall(r"`xkeymsg ([a-z]+(?: [a-z][a-z-]*)?)", text))
     assert named >= {"peers add", "quarantine replay", "policy lint", "doctor"}
     for words in named:
         done = subprocess.run(

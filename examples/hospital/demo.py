@@ -1,10 +1,13 @@
 """The hospital over NATS: a server that cannot read, four receivers that each read their part.
 
-    python -m examples.hospital.demo
+    python -m examples.hospital.demo [--trust]
 
 Starts a nats-server with JetStream and four receiver daemons, each with its own key; publishes all
 1,066 FHIR resources as sealed documents; shows what each receiver read, what an outsider sees, and
 what is on the server's disk. Exits with 1 if a check fails; removes everything that it created.
+
+With --trust, the server runs in operator mode: JWTs say who may connect, send and read, and there
+is no peers file.
 """
 
 from __future__ import annotations
@@ -19,17 +22,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import xkeymsg
+from examples.hospital.authority import ADMIN, SENDER, Authority
 from examples.hospital.receivers import Receiver
 from examples.hospital.roles import HERE, ROLES, document_of, fields, resources
 from examples.hospital.screen import Rows, Screen, table
 from examples.hospital.search import search, texts
-from xkeymsg import ANYONE, NotARecipientError, Opener, Peers, Policy, XKeyPair
+from xkeymsg import ANYONE, NotARecipientError, Opener, Peers, Policy, Trust, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, create_durable
@@ -116,6 +120,26 @@ def write_peers(path: Path, sender: XKeyPair, receivers: Iterable[Receiver]) -> 
             f'[peers.{each.role}]\nxkey = "{each.key.public}"\npermissions = ["{each.role}"]\n'
             for each in receivers
         )
+    )
+
+
+def arrange(
+    folder: Path, sender: XKeyPair, receivers: list[Receiver], authority: Authority | None
+) -> tuple[str, Peers | Trust, Path | None, Path | None]:
+    """Return the server's configuration, the sender's trust, and two credentials.
+
+    The first are the sender's, the second those of a user who may do everything.
+    """
+    if authority is None:
+        return "", write_peers(folder / "peers.toml", sender, receivers), None, None
+    authority.certify(SENDER, sender)
+    for each in receivers:
+        authority.certify(each.role, each.key)
+    return (
+        authority.config,
+        authority.trust(),
+        authority.creds(SENDER),
+        authority.creds(ADMIN),
     )
 
 
@@ -280,31 +304,41 @@ def check_views(
     problems.check(got == sent, "the documents that audit received differ from those sent")
 
 
-async def run(problems: Problems) -> None:
+async def run(problems: Problems, *, in_operator_mode: bool) -> None:
     """Run the demonstration, and collect its problems."""
     began = time.monotonic()
     records, sender = resources(), XKeyPair.generate()
     kinds = [resource["resourceType"] for resource in records]
-    with NATSServer(jetstream=True) as server, tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
         receivers = [
             Receiver(role, Path(name), sum(is_for(role, kind) for kind in kinds)) for role in ROLES
         ]
-        trust = write_peers(Path(name) / "peers.toml", sender, receivers)
+        authority = Authority(Path(name)) if in_operator_mode else None
+        config, trust, creds, admin = arrange(Path(name), sender, receivers, authority)
+        server = running.enter_context(NATSServer(config, jetstream=True))
         async with contextlib.AsyncExitStack() as stack:
-            options = ConnectOptions(servers=(server.url,))
+            options = ConnectOptions(servers=(server.url,), creds=admin)
             link = await stack.enter_async_context(open_link(options))
             api = API(link)
             await set_up(api, set(kinds))
             await asyncio.gather(
-                *(stack.enter_async_context(each.running(server.url, STREAM)) for each in receivers)
+                *(
+                    stack.enter_async_context(each.running(server.url, STREAM, authority))
+                    for each in receivers
+                )
             )
             client = await stack.enter_async_context(
-                xkeymsg.connect(server.url, key=sender, trust=trust)
+                xkeymsg.connect(server.url, key=sender, trust=trust, creds=creds)
             )
             print(
                 "A nats-server with JetStream, and four receiver daemons, each with its own key."
                 f"\n{len(records):,} FHIR resources are sealed, each once for all receivers:\n"
             )
+            if authority is not None:
+                print(
+                    "In operator mode: each receiver's permission is a tag of its JWT; there is no"
+                    " peers file.\n"
+                )
             outsider = Outsider()
             listening = asyncio.create_task(outsider.listen(await link.subscribe("ehr.>")))
             await link.confirm()
@@ -348,10 +382,14 @@ async def interruptible(story: Coroutine[Any, Any, None]) -> None:
     task.result()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Run the demonstration; return 0 if every check passed."""
+    if unknown := [each for each in arguments if each != "--trust"]:
+        print(f"error: unknown argument {unknown[0]!r}; only --trust is known", file=sys.stderr)
+        return 2
     problems = Problems()
-    asyncio.run(interruptible(run(problems)))
+    in_operator_mode = "--trust" in arguments
+    asyncio.run(interruptible(run(problems, in_operator_mode=in_operator_mode)))
     for each in problems.found:
         print(f"error: {each}", file=sys.stderr)
     return 1 if problems.found else 0
@@ -366,7 +404,7 @@ if __name__ == "__main__":
     for number in SIGNALS:
         signal.signal(number, interrupted)
     try:
-        sys.exit(main())
+        sys.exit(main(sys.argv[1:]))
     except BrokenPipeError:  # stdout is closed; every started process has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from examples.hospital.authority import Authority
 from examples.hospital.roles import fields
 from xkeymsg import XKeyPair, write_seed
 
@@ -22,9 +23,10 @@ name = "{role}"
 [key]
 seed_file = "{role}.seed"
 [trust]
-peers = "peers.toml"
+{trust}
 [nats]
 servers = ["{url}"]
+{login}
 [[route]]
 name = "{role}"
 stream = "{stream}"
@@ -59,10 +61,18 @@ class Receiver:
         return len(self.seen) >= self.expected
 
     @contextlib.asynccontextmanager
-    async def running(self, url: str, stream: str) -> AsyncIterator[None]:
+    async def running(
+        self, url: str, stream: str, authority: Authority | None
+    ) -> AsyncIterator[None]:
         """Run the daemon during a block, then terminate it; it must exit with 0."""
+        trust, login = 'peers = "peers.toml"', ""
+        if authority is not None:
+            trust = f'folder = "{authority.path}"\nanchor = "{authority.anchor}"'
+            login = f'creds = "{authority.creds(self.role)}"'
         path = self._folder / f"{self.role}.toml"
-        path.write_text(CONFIG.format(role=self.role, url=url, stream=stream))
+        path.write_text(
+            CONFIG.format(role=self.role, url=url, stream=stream, trust=trust, login=login)
+        )
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "receiver", "--config", str(path),
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=LONGEST,

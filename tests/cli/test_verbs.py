@@ -45,6 +45,19 @@ def test_keygen_never_overwrites(seeds: dict[str, Path]) -> None:
     assert seeds["bob"].read_bytes() == before
 
 
+@pytest.mark.parametrize("kind", ["operator", "account", "user"])
+def test_keygen_makes_signing_keys(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "key.nk"
+    done = run(CLI, "keygen", "--type", kind, "--out", str(path))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert done.stdout.decode()[0] == kind[0].upper()
+    assert path.read_text()[:2] == f"S{kind[0].upper()}"
+    assert path.read_text().strip() not in (done.stdout + done.stderr).decode()
+    assert run(CLI, "pub", str(path)).stdout == done.stdout
+    assert run(CLI, "pub", "--fingerprint", str(path)).returncode == 2
+    assert run(CLI, "keygen", "--type", kind, "--out", str(path)).returncode == 1
+
+
 def test_a_file_that_cannot_be_written_is_called_by_its_name(
     seeds: dict[str, Path], tmp_path: Path
 ) -> None:

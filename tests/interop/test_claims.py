@@ -11,10 +11,12 @@ import subprocess
 import time
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.trust.admin import Admin
 from tests.interop.programs import Foreign
 from tests.running import DEADLINE
 from tests.trust.chains.rows import ROWS
@@ -134,6 +136,22 @@ def test_they_read_what_we_issue(peer: Foreign) -> None:
         assert said.get("exp", 0) == claims.expires
         if claims.name.isascii():  # the JavaScript library reads bytes as Latin-1
             assert said.get("name", "") == claims.name
+
+
+def test_they_read_what_the_command_line_writes(peer: Foreign, tmp_path: Path) -> None:
+    admin = Admin(tmp_path)
+    admin.begin("CLINIC")
+    admin.run("add-account", "SYS", "--system", "--jetstream")
+    [key] = admin.described()["accounts"][0]["valid_signers"]
+    admin.run("add-signing-key", "CLINIC", "--role", "reader", "--grant", "x", "--allow-sub", "a.>")
+    admin.run("add-user", "CLINIC", "plain", "--permission", "x", "--allow-pub", "a.>", "-K", key)
+    admin.run("add-user", "CLINIC", "scoped", "--permission", "x", "-K", "reader")
+    admin.run("revoke", "CLINIC", "plain")
+    texts = [path.read_text() for path in sorted(admin.folder.rglob("*.jwt"))]
+    said = ask(peer, ({"decode": text} for text in texts))
+    assert [(each.get("error"), each.get("issues", 0)) for each in said] == [(None, 0)] * 5
+    kinds = sorted(each["kind"] for each in said)
+    assert kinds == ["account", "account", "operator", "user", "user"]
 
 
 def test_we_admit_chains_that_they_issue(peer: Foreign) -> None:

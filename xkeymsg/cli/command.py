@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Final
 
 import click
@@ -11,6 +10,7 @@ import xkeymsg
 from xkeymsg.cli.completion import completion
 from xkeymsg.cli.inspect import inspect
 from xkeymsg.cli.keys import keygen, pub
+from xkeymsg.cli.lazy import LazyGroup
 from xkeymsg.cli.messages import open_, seal
 from xkeymsg.cli.peers import peers
 from xkeymsg.cli.policy import policy
@@ -25,35 +25,16 @@ _LAZY: Final = {
     "permissions": "xkeymsg.cli.permissions",
     "quarantine": "xkeymsg.cli.quarantine",
     "stream": "xkeymsg.cli.stream",
+    "trust": "xkeymsg.cli.trust.command:trust",
 }
-"""The modules of verbs that use NATS or configuration files, imported on lookup.
-
-Importing nats-py or pydantic takes as long as everything else, and most verbs need neither.
-"""
-
-
-class _Verbs(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_LAZY})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _LAZY:
-            return super().get_command(ctx, cmd_name)
-        found: click.Command = getattr(import_module(_LAZY[cmd_name]), cmd_name)
-        return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:  # click would suggest only imported verbs
-            names = self.list_commands(ctx)
-            raise click.NoSuchCommand(error.command_name, possibilities=names, ctx=ctx) from None
+"""The modules of verbs that are imported on lookup."""
 
 
 @click.group(
-    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES
+    cls=LazyGroup,
+    lazy=_LAZY,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
 )
 @click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
 def command() -> None:

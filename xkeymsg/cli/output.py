@@ -1,14 +1,17 @@
-"""Output of results to stdout, or atomically to a file."""
+"""Output of results to stdout, or atomically to a file; locks for edits."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
 
-__all__ = ("OUTPUT", "PRIVATE", "replace", "write")
+__all__ = ("OUTPUT", "PRIVATE", "locked", "replace", "write")
 
 PRIVATE: Final = 0o600
 """The mode of a file that only its owner may read."""
@@ -54,3 +57,14 @@ def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> Non
         new.unlink(missing_ok=True)
         error.filename, error.filename2 = str(output), None  # report the name that the user gave
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that no edit by a concurrent command is lost."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

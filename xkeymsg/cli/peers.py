@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import click
 
 from xkeymsg.cli.doctor.files import peer_warnings
 from xkeymsg.cli.fingerprints import is_fingerprint_of
+from xkeymsg.cli.output import locked
 from xkeymsg.cli.output import replace as replace_file
 from xkeymsg.cli.peers_text import with_peer, without_peer
 from xkeymsg.cli.table import aligned, bare
@@ -89,7 +88,7 @@ def add(
     if is_seed(file.name):
         raise ConfigurationError("expected the path of a peers file, not a secret seed")
     target = Path(os.path.realpath(file))  # a symbolic link stays a link
-    with _alone_in(target.parent):
+    with locked(target.parent):
         there = target.exists()
         text = read_text(file, ConfigurationError) if there else ""
         text = with_peer(text, peer, str(file), replace=replace)
@@ -111,7 +110,7 @@ def remove(*, file: Path, name: str) -> None:
     Programs that use the file reload it. The peer can still open messages sealed to it before.
     """
     target = Path(os.path.realpath(file))
-    with _alone_in(target.parent):
+    with locked(target.parent):
         text = read_text(file, ConfigurationError)
         _find(Peers.parse(text, str(file)), name, file)
         _rewrite(target, without_peer(text, name, str(file)))
@@ -128,17 +127,6 @@ def _find(found: Peers, name: str, file: Path) -> Peer:
 def _rewrite(file: Path, text: str) -> None:
     """Replace a file, and keep its mode."""
     replace_file(file, text.encode(), file.stat().st_mode & 0o7777, exact=True)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Lock a folder, so that no edit by a concurrent command is lost."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @peers.command("list")

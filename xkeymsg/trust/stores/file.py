@@ -1,4 +1,4 @@
-"""Seed files of curve keys, readable only by their owner."""
+"""Seed files, readable only by their owner."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from typing import Final
 
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import is_public, is_seed
+from xkeymsg.nkey import Prefix, SigningKey, is_public, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 
-__all__ = ("read_seed", "write_seed")
+__all__ = (
+    "parse_seed",
+    "read_private",
+    "read_seed",
+    "write_private",
+    "write_seed",
+)
 
 _MAX_FILE: Final = 4096
+_SIGNING: Final = {"SO": Prefix.OPERATOR, "SA": Prefix.ACCOUNT, "SU": Prefix.USER}
 
 
 @refusing
@@ -34,6 +41,42 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
             message shows nothing of its contents.
         TypeError: If `path` is neither a str nor a Path.
     """
+    where, text = str(path), read_private(path, group_may_read=group_may_read)
+    seed = _only_seed(text, where, "SX…")
+    try:
+        return XKeyPair.from_seed(seed)
+    except KeyFormatError as error:
+        raise KeyStoreError(f"{where}: {error}") from None
+
+
+@refusing
+def parse_seed(text: str, where: str, form: str = "S…") -> XKeyPair | SigningKey:
+    """Return the key of the one seed in a text.
+
+    Args:
+        text: The text; lines that begin with # are skipped.
+        where: Its origin, for errors.
+        form: The expected seed, for errors.
+
+    Raises:
+        KeyStoreError: If it does not hold one.
+    """
+    seed = _only_seed(text, where, form)
+    kind = _SIGNING.get(seed[:2])
+    try:
+        return XKeyPair.from_seed(seed) if kind is None else SigningKey(seed, kind)
+    except KeyFormatError as error:
+        raise KeyStoreError(f"{where}: {error}") from None
+
+
+@refusing
+def read_private(path: str | Path, *, group_may_read: bool = False, limit: int = _MAX_FILE) -> str:
+    """Return the text of a small file that only its owner may access; see `read_seed`.
+
+    Raises:
+        KeyStoreError: If it cannot be read, or is open to others.
+        TypeError: If `path` is neither a str nor a Path.
+    """
     if is_seed(str(path)):
         raise KeyStoreError("expected the path of a seed file, not a secret seed")
     if is_public(str(path)):
@@ -42,15 +85,17 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_MAX_FILE + 1)
+            content = file.read(limit + 1)
     except OSError as error:
         raise KeyStoreError(f"cannot read {path_text(path)}: {error.strerror}") from error
     refused = 0o037 if group_may_read else 0o077
+    where = path_text(path)
     if stat.S_ISREG(mode) and mode & refused and not is_public(_text(content).strip()):
         mode = stat.S_IMODE(mode)
-        where = path_text(path)
         raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; chmod 600 it")
-    return _parse(content, str(path))
+    if len(content) > limit:
+        raise KeyStoreError(f"{where} is too large for a seed file")
+    return _text(content)
 
 
 def _path(path: object) -> Path:
@@ -65,24 +110,31 @@ def _text(content: bytes) -> str:
     return without_mark(content).decode("ascii", "replace")
 
 
-def _parse(content: bytes, where: str) -> XKeyPair:
-    """Parse the contents of a seed file; `where` names it in errors."""
-    if len(content) > _MAX_FILE:
-        raise KeyStoreError(f"{where} is too large for a seed file")
-    lines = [line.strip() for line in _text(content).splitlines()]
-    seeds = [line for line in lines if line and not line.startswith("#")]
+def _only_seed(text: str, where: str, form: str) -> str:
+    """Return the one line that is not a comment, or the public key that `nk -pubout` adds."""
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    seeds = [line for line in lines if not is_public(line)] or lines
     if len(seeds) != 1:
         found = f"found {len(seeds)}" if seeds else "found only comments and blank lines"
-        raise KeyStoreError(f"{where}: expected one line with a seed SX…, {found}")
-    try:
-        return XKeyPair.from_seed(seeds[0])
-    except KeyFormatError as error:
-        raise KeyStoreError(f"{where}: {error}") from None
+        raise KeyStoreError(f"{where}: expected one line with a seed {form}, {found}")
+    return seeds[0]
 
 
 @refusing
 def write_seed(path: str | Path, pair: XKeyPair) -> None:
     """Write a new seed file: created with mode 0600, never over another file.
+
+    Raises:
+        KeyStoreError: If `path` exists, or cannot be written; no partial file is left then.
+        TypeError: If `path` is neither a str nor a Path.
+    """
+    write_private(path, f"# public key: {pair.public}\n{pair.seed()}\n")
+
+
+@refusing
+def write_private(path: str | Path, text: str) -> None:
+    """Write a new file with a secret, as `write_seed` does.
 
     Raises:
         KeyStoreError: If `path` exists, or cannot be written; no partial file is left then.
@@ -96,8 +148,8 @@ def write_seed(path: str | Path, pair: XKeyPair) -> None:
     except OSError as error:
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"# public key: {pair.public}\n{pair.seed()}\n")
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:

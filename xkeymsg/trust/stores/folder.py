@@ -171,6 +171,15 @@ class ClaimsFolder(SafeRepr):
             self._index()
         return changed
 
+    def files(self) -> Iterator[tuple[Path, Operator | Account | User | Certificate]]:
+        """Yield each file of the last scan with its claims; a certificate's text is not kept."""
+        every: tuple[_Files[Any], ...] = (
+            self._operators, self._accounts, self._users, self._certificates,
+        )  # fmt: skip
+        for files in every:
+            for path, file in files.found.items():
+                yield from ((Path(path), claim) for claim in file.claims)
+
     def _of_operator(self, root: str) -> None:
         entries = self._entries(root, self._operators, self._accounts, *self._of_users)
         if entries is None:

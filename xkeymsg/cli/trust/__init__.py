@@ -1,0 +1,1 @@
+"""`xkeymsg trust`: issue, change and check NATS JWTs and xkey certificates."""

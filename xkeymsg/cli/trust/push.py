@@ -1,0 +1,219 @@
+"""`xkeymsg trust push`: account JWTs to the full resolver of a running server.
+
+A server stores whatever JWT it is sent: of another operator, or older than its own; after a restart
+it locks out every user of that account. Hence each JWT is verified before it is sent, with the
+operator of the folder and that of the server, compared with the server's JWT, read back, and tried
+with a login.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from xkeymsg.cli.keys import new_seed
+from xkeymsg.cli.trust.flags import FOLDER, KEY, KEYS
+from xkeymsg.cli.trust.issuing import Subjects, check_user, revoked_at, user_nats, user_signer
+from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
+from xkeymsg.daemons.common.flags import connection_flags, connection_options
+from xkeymsg.errors import (
+    ConfigurationError,
+    ConflictError,
+    DeliveryError,
+    RollbackError,
+    TrustError,
+    WrongAccountError,
+    WrongIssuerError,
+    XKeyMsgError,
+)
+from xkeymsg.files import read_text
+from xkeymsg.nkey import Prefix
+from xkeymsg.transport.link import Link, open_link
+from xkeymsg.transport.options import ConnectOptions, LoginText
+from xkeymsg.trust.claims import Account, Operator
+from xkeymsg.trust.creds import format_creds
+from xkeymsg.trust.jwt import Kind, issue, issue_time
+from xkeymsg.trust.stores.chains import own_account
+from xkeymsg.trust.stores.file import read_private
+
+__all__ = ("push",)
+
+_PROBE: Final = 60
+"""Seconds for which the user of a login is valid."""
+_UPDATE: Final = "$SYS.REQ.CLAIMS.UPDATE"
+_CREDS: Final = 64 << 10
+
+
+@click.command(short_help="Push account JWTs to a running server.")
+@FOLDER
+@click.argument("accounts", metavar="[ACCOUNT]…", nargs=-1)
+@click.option(
+    "--login",
+    "logins",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="CREDS",
+    help="Credentials of a user to log in with afterwards; default: a user for 60 seconds.",
+)
+@click.option("--no-login", is_flag=True, help="Do not log in afterwards.")
+@connection_flags
+@KEYS
+@KEY
+def push(
+    *,
+    folder: Path,
+    accounts: tuple[str, ...],
+    logins: tuple[Path, ...],
+    no_login: bool,
+    keys: Path | None,
+    key: str | None,
+    **flags: Any,
+) -> None:
+    """Push the JWTs of all accounts, or of each ACCOUNT, to a server with a full resolver.
+
+    \b
+    xkeymsg trust push HOSPITAL CLINIC --creds system.creds
+
+    --creds are those of a user of the system account. A JWT that is not valid, or older than the
+    server's, is refused before anything is sent. Afterwards a user of each account logs in: that
+    of --login, or one that a signing key in --keys (or -K) issues for 60 seconds.
+    """  # noqa: D301 - click reads the character
+    store = TrustStore(folder, keys)
+    chosen = [store.account(each) for each in accounts] or store.accounts
+    texts = {each.key: read_text(each.path, ConfigurationError).strip() for each in chosen}
+    users = {own_account(read_private(path, limit=_CREDS)).account: path for path in logins}
+    if unknown := users.keys() - texts.keys():
+        raise WrongAccountError(f"--login: the account {min(unknown)} is not pushed")
+    tries: dict[str, LoginText] = {}
+    for each in chosen:
+        authority = store.authority(each.account)
+        if no_login:
+            continue
+        if each.key in users:
+            tries[each.key] = LoginText("--login", read_private(users[each.key], limit=_CREDS))
+        elif authority.issuers:
+            tries[each.key] = LoginText("a probe user", _probe(store, each, key))
+    options = connection_options("xkeymsg", flags)
+    asyncio.run(_push(store, options, chosen, texts, tries))
+
+
+def _probe(store: TrustStore, account: AccountFile, key: str | None) -> str:
+    """Return credentials that are valid for a minute."""
+    try:
+        signer = user_signer(store, account, key)
+    except XKeyMsgError as error:
+        raise ConfigurationError(
+            f"{account.name}: cannot issue a user to log in with: {error}; or give --login, or"
+            " --no-login"
+        ) from None
+    seed, user = new_seed(Prefix.USER)
+    at = issue_time(now(), 0, revoked_at(account.account, user.public))
+    subjects = Subjects(deny_pub=(">",), deny_sub=(">",))
+    if account.account.signers.get(signer.public) is not None:
+        subjects = Subjects()
+    nats = user_nats(account, signer, [], subjects)
+    text = issue(
+        Kind.USER, signer, user.public, nats, issued=at, name="push-probe", expires=at + _PROBE
+    )
+    check_user(store, account, store.authority(account.account), text)
+    return format_creds(text, seed)
+
+
+async def _push(
+    store: TrustStore,
+    options: ConnectOptions,
+    accounts: list[AccountFile],
+    texts: dict[str, str],
+    tries: dict[str, LoginText],
+) -> None:
+    async with open_link(options) as link:
+        found = {each.key: await _look_up(link, each.key, options.timeout) for each in accounts}
+        _check_operator(await _signers(link, options.timeout), accounts)
+        for each in accounts:  # all of them, before the first is sent
+            _check_newer(store, each, found[each.key], texts[each.key])
+        for each in accounts:
+            text = texts[each.key]
+            if found[each.key] != text:
+                await _update(link, text, options.timeout)
+                if await _look_up(link, each.key, options.timeout) != text:
+                    raise DeliveryError(f"{each.name}: the server has another JWT afterwards")
+            what = "is there already" if found[each.key] == text else "pushed"
+            if each.key in tries:
+                await _log_in(options, each.name, tries[each.key])
+                what += "; a user has logged in"
+            click.echo(f"{each.name} {each.key} {what}")
+
+
+async def _signers(link: Link, timeout: float) -> frozenset[str]:
+    """Return the signing keys of the operators that the server trusts."""
+    raw = await link.request("$SYS.REQ.SERVER.PING.VARZ", b"", timeout=timeout)
+    try:
+        operators = json.loads(raw.data)["data"]["trusted_operators_jwt"]
+        return frozenset(key for each in operators for key in Operator.decode(each).signers)
+    except (ValueError, KeyError, TypeError, RecursionError, TrustError):
+        raise DeliveryError("the server does not say which operator it trusts") from None
+
+
+def _check_operator(signers: frozenset[str], accounts: list[AccountFile]) -> None:
+    for each in accounts:
+        issuer = each.account.claims.issuer
+        if issuer not in signers:
+            raise WrongIssuerError(
+                f"{each.name}: the server's operator JWT does not list {issuer}: it would lock out"
+                " all users; run `xkeymsg trust export`, and restart the server with the result"
+            )
+
+
+def _check_newer(store: TrustStore, account: AccountFile, there: str, ours: str) -> None:
+    if there in ("", ours):
+        return
+    try:
+        known = Account.decode(there)
+        if known.claims.subject != account.key:
+            return
+        store.authority(known)
+    except TrustError:
+        return  # it does not count: ours replaces it
+    issued = account.account.claims.issued
+    if known.claims.issued > issued:
+        raise RollbackError(
+            f"{account.name}: the server has a newer JWT; get that one, or issue this one again"
+        )
+    if known.claims.issued == issued:
+        raise ConflictError(
+            f"{account.name}: the server has another JWT with the same `iat`; issue this one again"
+        )
+
+
+async def _look_up(link: Link, account: str, timeout: float) -> str:
+    """Return the server's JWT of an account, or an empty text."""
+    try:
+        raw = await link.request(f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP", b"", timeout=timeout)
+    except DeliveryError as error:
+        raise DeliveryError(
+            f"{error}: does the server have a full resolver (`xkeymsg trust export --resolver"
+            " full`), and are --creds of its system account?"
+        ) from None
+    return raw.data.decode("utf-8", "replace").strip()
+
+
+async def _update(link: Link, text: str, timeout: float) -> None:
+    raw = await link.request(_UPDATE, text.encode(), timeout=timeout)
+    try:
+        code = json.loads(raw.data)["data"]["code"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        code = None
+    if code != 200:
+        raise DeliveryError("the server has refused the account JWT")
+
+
+async def _log_in(options: ConnectOptions, account: str, creds: LoginText) -> None:
+    try:
+        async with open_link(options.merged({"creds": creds})):
+            pass
+    except XKeyMsgError as error:
+        raise DeliveryError(f"{account}: pushed, but a login fails: {error}") from None
