@@ -21,7 +21,8 @@ from xkeymsg.client.jetstream import holds, intake, quarantine
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.failures import FailurePolicy
-from xkeymsg.client.jetstream.quarantine import create_quarantine
+from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine
+from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.message import Message
@@ -112,6 +113,27 @@ async def test_nothing_is_pushed_out_of_the_ring_before_a_message_has_opened(
         assert not consumer.troubles
     assert await queue.messages("XKM_UNPROVEN") == kept
     assert len(set(queue.handled)) == 1000 - kept
+
+
+@pytest.mark.parametrize(
+    ("headers", "data", "subject"),
+    [
+        (b"", b"x", b"h.a"),
+        (b"NATS/1.0\r\n" + b"a: b\r\n" * 1000 + b"\r\n", b"", b"h.a"),
+        (b"", b"", b"h." + b"\xff" * 2000),
+        (b"", bytes(3_000_000), b"h.a"),
+    ],
+)
+async def test_all_of_a_record_counts_as_its_share_of_the_ring(
+    queue: Stage, headers: bytes, data: bytes, subject: bytes
+) -> None:
+    """Otherwise strangers push honest records out by what does not count."""
+    keeper = Quarantine(queue.api, bytes(32))
+    record = QuarantineRecord("S", "d", 1, 1, subject, "undecryptable", headers, data)
+    await keeper.keep_unproven(record, must=True)
+    state = (await queue.api.request("STREAM.INFO.XKM_UNPROVEN"))["state"]
+    assert state["bytes"] <= keeper.share(record) * (1 << 30) <= 2 * state["bytes"]
+    await keeper.close()
 
 
 # --- strangers ------------------------------------------------------------------------------------

@@ -247,7 +247,8 @@ class Outcomes(Generic[_M]):
                 kept = await self._quarantine.keep_proven(record)
             else:
                 kept = await self._quarantine.keep_unproven(record, must=await self._must_record())
-                self._proof.recorded(self._quarantine.share(record) if kept else 0.0)
+                if kept and not self._proof.is_proved:
+                    self._proof.recorded(self._quarantine.share(record))
             # Only the proven quarantine discards nothing (docs/spec/envelope.md, E-85).
             self._settle(item, handled=kept and not unproven)
             # Others see only these two reasons (E-90).

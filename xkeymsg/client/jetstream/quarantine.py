@@ -54,8 +54,8 @@ _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds between attempts to store a proven message; the last one repeats."""
 _SMALLEST: Final = 4096
 """Bytes of the smallest part into which a record is split."""
-_OVERHEAD: Final = 512
-"""Bytes that a record takes in its stream, in addition to the message's."""
+_OVERHEAD: Final = 64
+"""Bytes that a message takes in a stream, in addition to its subject, headers and data."""
 _LOOK: Final = 60.0
 """Seconds between checks of how full the ring is."""
 _NO_ROOM: Final = (10002, 10023, 10047)
@@ -318,9 +318,10 @@ class Quarantine:
 
     def share(self, record: QuarantineRecord) -> float:
         """Return the share of the ring that a record takes, as far as known."""
-        most_bytes, most = self._ring
-        size = (len(record.data) + _OVERHEAD) / most_bytes if most_bytes > 0 else 0.0
-        return max(size, 1 / most if most > 0 else 0.0)
+        (most_bytes, most), frames = self._ring, self._frames(record, self._names[0])
+        size = sum(_OVERHEAD + sum(map(len, frame)) for frame in frames)
+        shares = (size, most_bytes), (len(frames), most)
+        return max(part / limit if limit > 0 else 0.0 for part, limit in shares)
 
     def _frames(self, record: QuarantineRecord, stream: str) -> list[Frame]:
         name = record_id(self._key, record)
