@@ -65,6 +65,20 @@ async def test_the_wire_shows_the_senders_key_and_nothing_of_the_application(tow
     assert message.wire_subject is None
 
 
+async def test_the_holders_of_a_permission_in_allow_unread_are_recipients(town: Town) -> None:
+    policy = Policy(
+        [("/name", ["clinic"]), ("/sum", ["billing"]), ("/**", ["audit"])],
+        allow_unread=["billing", "audit"],
+    )
+    async with town.connect(trust=WITH_ESCROW) as alice, town.link() as link:
+        raw = await link.subscribe("a")
+        await link.confirm()
+        await alice.publish_document("a", {"name": "Ann", "sum": 3, "x": 1}, policy=policy)
+        got = await raw.next(DEADLINE)
+    view = Opener(CAROL, {ALICE.public}).open_document(got.data, subject="a")
+    assert view.document == {"name": "Ann", "sum": 3}
+
+
 async def test_headers_in_the_clear_are_said_aloud(town: Town) -> None:
     async with town.connect() as alice, town.link() as link:
         raw = await link.subscribe("a")

@@ -120,7 +120,7 @@ def _own_user(keyring: Keyring, trust: object, options: ClientOptions) -> str | 
     user = user or trust.user or trust.user_of(keyring.active.public)
     if user is None:
         raise ConfigurationError(
-            "the own user is unknown, without whom no receiver admits a message: give creds,"
-            " a signer, identity or Keyring(key, user='U…'), or certify the key"
+            "the own user is unknown, but receivers admit only messages that name a user: pass"
+            " creds, signer, identity or Keyring(key, user='U…'), or certify the key"
         )
     return user

@@ -218,14 +218,15 @@ class Outgoing:
         self, policy: Policy, readers: Mapping[str, To] | None
     ) -> Mapping[str, tuple[XKey | Recipient, ...]]:
         if readers is None:
-            wanted = set(policy.permissions) - set(policy.allow_unread)
-            return self._client_trust.holders(
-                {name: (PERMISSION + name,) for name in sorted(wanted)}
+            trust, optional = self._client_trust, policy.allow_unread
+            names = [(name, PERMISSION + name) for name in sorted(policy.permissions)]
+            return trust.holders(
+                {each: (to,) for each, to in names if each not in optional or trust.knows(to)}
             )
         if not isinstance(readers, Mapping):
             raise TypeError(f"readers must be a mapping, not {type(readers).__name__}")
         check_lasting(readers)
-        if not all([isinstance(name, str) for name in readers]):
+        if not all(isinstance(name, str) for name in readers):
             raise PolicyError("readers: a permission name must be a str")
         # The policy decides about an empty list of readers: it may allow unread permissions.
         listed = [

@@ -122,6 +122,13 @@ class ClientTrust:
             self._last_holders = last, names, answers, found
         return found
 
+    def knows(self, name: str) -> bool:
+        """Return whether a name stands for anyone."""
+        try:
+            return bool(self._resolve(name))
+        except UnknownKeyError:
+            return False
+
     def vouch(self, key: XKey) -> Admission:
         """Return the users and signature that replies of a key must have, as far as trust knows."""
         if self.resolver is not None:

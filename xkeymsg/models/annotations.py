@@ -13,18 +13,16 @@ value that is not a model is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from xkeymsg.errors import PolicyError
-from xkeymsg.fields.pattern import pointer
 from xkeymsg.models.tree import (
     ADAPTERS,
-    UNIONS,
     Node,
-    Readers,
     members_of,
     name_of,
     root_of,
+    types_in,
     unwrap,
 )
 from xkeymsg.shown import listed
@@ -82,9 +80,8 @@ def _add_rules(
         _refuse_readers(node, where, f"{where}: Readers inside {name_of(node.hint)}: cover it")
         bare.append(where)
     found: dict[str, None] = {}
-    for field in node.fields:
-        segment = pointer([field.key]) if node.library else "/*"
-        found |= _add_rules(field.node, owner, where + segment, within, rules, bare)
+    for below, field in node.places(where):
+        found |= _add_rules(field.node, owner, below, within, rules, bare)
     if where and found:
         if node.library:  # members that the model lacks have no readers
             rules.append((f"{where}/*", ()))
@@ -108,23 +105,12 @@ def _refuse_readers(node: Node, where: str, error: str) -> None:
 def _readers_in(hint: Any, where: str, seen: set[Any]) -> Iterator[str]:
     """Yield the places in a type that have `Readers`."""
     hint, _ = unwrap(hint)
-    below: list[tuple[str, Any]] = []
-    members = members_of(hint)
-    if members is not None:
+    if members_of(hint) is not None:
         if hint in seen:
             return
         seen.add(hint)
-        for member in members:
-            if any(isinstance(each, Readers) for each in member.metadata):
-                yield where + pointer([member.name])
-            below.append((where + pointer([member.name]), member.hint))
-    else:
-        star = "" if get_origin(hint) in UNIONS else "/*"
-        below = [(where + star, each) for each in get_args(hint)]
-    for place, each in below:
-        if isinstance(each, list):  # the arguments of a Callable
-            continue
-        if unwrap(each, place)[1] is not None:
+    for place, each, metadata in types_in(hint, where):
+        if unwrap(each, place, metadata)[1] is not None:
             yield place
         else:
             yield from _readers_in(each, place, seen)

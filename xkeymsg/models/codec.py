@@ -141,7 +141,7 @@ def form_in(form: Any, values: Collection[Any]) -> bool:
 
 def origin_of(hint: Any) -> Any:
     """Return the type without its arguments; None for a type that has none."""
-    return get_origin(hint)
+    return get_origin(hint)  # in a lambda, mypy takes the wrong overload of it
 
 
 def is_enum(hint: Any) -> bool:

@@ -12,12 +12,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from xkeymsg.errors import MalformedError, PolicyError
 from xkeymsg.models.codec import LEAVES, Codec, Makers, form_in, is_enum, is_native, origin_of
-from xkeymsg.models.forms import (
-    Shape,
-    alike,
-    check_depth,
-    key_text,
-)
+from xkeymsg.models.forms import Shape, alike, check_depth, key_text
 from xkeymsg.models.tree import (
     ADAPTERS,
     BAD,

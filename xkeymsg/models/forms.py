@@ -189,20 +189,30 @@ def _alike(one: Shape, other: Shape) -> bool:
 
 
 def first_misfits(
-    node: Node, value: Any, path: Path, fits: Callable[[Any, Any], bool]
+    node: Node, value: Any, path: Path, read: Callable[[Any, Any], object]
 ) -> list[Fault]:
-    """Return the first innermost places that do not fit, found by trying each value."""
-    return [Fault(each) for each in islice(_misfits(node, value, path, fits), _MOST_MISFITS)]
+    """Return the first innermost places that do not fit, found by reading each value.
+
+    Args:
+        node: The place.
+        value: The value of a document.
+        path: Its path.
+        read: Reads a value as a type; it raises any exception if that does not fit.
+    """
+    return [Fault(each) for each in islice(_misfits(node, value, path, read), _MOST_MISFITS)]
 
 
 def _misfits(
-    node: Node, value: Any, path: Path, fits: Callable[[Any, Any], bool]
+    node: Node, value: Any, path: Path, read: Callable[[Any, Any], object]
 ) -> Iterator[Path]:
     found = False
     if node.holds(value):
         for field, item, at in node.below(value, path):
-            for each in _misfits(field.node, item, at, fits):
+            for each in _misfits(field.node, item, at, read):
                 found = True
                 yield each
-    if not found and not fits(node.annotation, value):
-        yield path
+    if not found:
+        try:
+            read(node.annotation, value)
+        except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
+            yield path

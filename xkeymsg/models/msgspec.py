@@ -14,7 +14,6 @@ from typing import Any, Final, get_args, get_origin
 from uuid import UUID
 
 from xkeymsg.errors import MalformedError, PolicyError
-from xkeymsg.fields.pattern import pointer
 from xkeymsg.models.forms import (
     SCALARS,
     check_depth,
@@ -79,9 +78,8 @@ class Msgspec:
         if node.kind not in seen:
             if node.library:
                 seen.add(node.kind)
-            for field in node.fields:
-                below = pointer([field.key]) if node.library else "/*"
-                self._check(field.node, where + below, seen)
+            for below, field in node.places(where):
+                self._check(field.node, below, seen)
 
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """See `Adapter`."""
@@ -91,9 +89,9 @@ class Msgspec:
     def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
         """See `Adapter`."""
         try:
-            return _convert(document, node.kind)
+            return _convert(node.kind, document)
         except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
-            faults += first_misfits(node, document, path, _fits)
+            faults += first_misfits(node, document, path, _convert)
             return BAD
 
 
@@ -135,7 +133,7 @@ def _leaf(node: Node, value: Any, path: Path) -> Any:
     msgspec = modules["msgspec"]
     try:
         form = msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=True, enc_hook=to_form)
-        _convert(form, node.annotation)
+        _convert(node.annotation, form)
     except Exception:  # noqa: BLE001 - it may show the value
         expected, kind = name_of(node.hint), type(value).__name__
         raise MalformedError(f"{place(path)}: expected {expected}, not {kind}") from None
@@ -166,16 +164,8 @@ def _has_generic_alias(hint: Any) -> bool:
     return hasattr(get_origin(hint), "__value__") or any(map(_has_generic_alias, get_args(hint)))
 
 
-def _convert(form: Any, hint: Any) -> Any:
+def _convert(hint: Any, form: Any) -> Any:
     return modules["msgspec"].convert(form, hint, str_keys=True, dec_hook=from_form)
-
-
-def _fits(hint: Any, value: Any) -> bool:
-    try:
-        _convert(value, hint)
-    except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
-        return False
-    return True
 
 
 @lru_cache(4096)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_origin
 
 from xkeymsg.errors import PolicyError
-from xkeymsg.fields.pattern import pointer
 from xkeymsg.models.codecs import codec_of
 from xkeymsg.models.tree import (
     ADAPTERS,
-    UNIONS,
     Fault,
     Member,
     Node,
     Path,
     library_of,
-    members_of,
     typed_members,
+    types_in,
     unwrap,
 )
 
@@ -67,18 +65,5 @@ def _check(hint: Any, where: str, seen: list[Any]) -> None:
     if codec.is_foreign:
         ADAPTERS[library_of(inner)].check(Node(inner), where)
         return
-    for place, each in _inside(inner, where):
+    for place, each, _ in types_in(inner, where):
         _check(each, place, seen)
-
-
-def _inside(hint: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """Yield the types in a type, with their places."""
-    members = members_of(hint)
-    if members is not None:
-        for member in members:
-            yield where + pointer([member.name]), member.hint
-    elif get_origin(hint) is not Literal:
-        star = "" if get_origin(hint) in UNIONS else "/*"
-        for each in get_args(hint):
-            if each is not ...:
-                yield where + star, each

@@ -15,7 +15,6 @@ from sys import modules
 from typing import Any, Final, get_origin
 
 from xkeymsg.errors import MalformedError, PolicyError
-from xkeymsg.fields.pattern import pointer
 from xkeymsg.models.forms import SCALARS, check_depth, exact, first_misfits, form_of, to_form
 from xkeymsg.models.schema import Facts, aliases_of, facts_of, is_strict
 from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, arms_of, name_of
@@ -64,9 +63,8 @@ class Pydantic:
             if node.kind in seen or _model_facts(node, where).serializes_itself:
                 return
             seen.add(node.kind)
-        for field in node.fields:
-            below = pointer([field.key]) if node.library else "/*"
-            self._check(field.node, where + below, seen)
+        for below, field in node.places(where):
+            self._check(field.node, below, seen)
         if not node.fields:
             facts = _facts(node, where)
             if facts.is_any and facts.converts:
@@ -234,7 +232,7 @@ def _key(key: Any, path: Path) -> str:
     form = _form(key, path)
     if isinstance(form, list | dict):
         raise MalformedError(f"{place(path)}: a dict key must be a str, not {type(key).__name__}")
-    return form if type(form) is str else str(form)
+    return str(form)
 
 
 def _explodes(root: Node) -> bool:
@@ -316,7 +314,7 @@ def _faults(node: Node, value: Any, path: Path, error: Any) -> list[Fault]:
     if not isinstance(error, modules["pydantic"].ValidationError):
         return [Fault(path)]
     if error.error_count() > _MANY:
-        return first_misfits(node, value, path, _fits)
+        return first_misfits(node, value, path, _validate)
     each_loc = error.errors(include_url=False, include_context=False, include_input=False)
     return [Fault(_known_part(each["loc"], value, path)) for each in each_loc]
 
@@ -334,9 +332,5 @@ def _known_part(loc: tuple[int | str, ...], value: Any, path: Path) -> Path:
     return path
 
 
-def _fits(hint: Any, value: Any) -> bool:
-    try:
-        _adapt(hint).validate_python(value)
-    except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
-        return False
-    return True
+def _validate(hint: Any, value: Any) -> object:
+    return _adapt(hint).validate_python(value)

@@ -26,6 +26,7 @@ from typing import (
 
 from xkeymsg.arguments import Immutable
 from xkeymsg.errors import PolicyError
+from xkeymsg.fields.pattern import pointer
 from xkeymsg.shown import safe_repr
 
 __all__ = (
@@ -46,6 +47,7 @@ __all__ = (
     "name_of",
     "root_of",
     "typed_members",
+    "types_in",
     "unwrap",
 )
 
@@ -168,6 +170,11 @@ class Node:
         if self.library:
             return _fields(self.kind)
         return (Field("*", ("*",), Node(self._item, f"{self._where}/*")),) if self.kind else ()
+
+    def places(self, where: str) -> Iterator[tuple[str, Field]]:
+        """Yield the pattern of each field below a place, and the field."""
+        for field in self.fields:
+            yield where + (pointer([field.key]) if self.library else "/*"), field
 
     def below(self, value: Any, path: Path) -> Iterator[tuple[Field, Any, Path]]:
         """Yield each field that a value has, with its value and path."""
@@ -300,6 +307,19 @@ def members_of(hint: Any) -> Iterator[Member] | None:
             for name, member in typed_members(hint).items()
         )
     return None
+
+
+def types_in(hint: Any, where: str) -> Iterator[tuple[str, Any, Sequence[Any]]]:
+    """Yield the types in a type, each with its place and the metadata of its field."""
+    members = members_of(hint)
+    if members is not None:
+        for member in members:
+            yield where + pointer([member.name]), member.hint, member.metadata
+    elif get_origin(hint) is not Literal:
+        star = "" if get_origin(hint) in UNIONS else "/*"
+        for each in get_args(hint):
+            if each is not ... and not isinstance(each, list):  # the arguments of a Callable
+                yield where + star, each, ()
 
 
 def typed_members(hint: Any) -> dict[str, Any]:

@@ -44,8 +44,8 @@ class DaemonIdentity:
             self.user = self.user or trust.user_of(self._load().active.public)
             if self.user is None:
                 raise ConfigurationError(
-                    "the own user is unknown, without whom no receiver admits a message: set user"
-                    " in [key] or creds in [nats], or certify the key"
+                    "the own user is unknown, but receivers admit only messages that name a user:"
+                    " set user in [key] or creds in [nats], or certify the key"
                 )
         self.keyring = self._load()
 

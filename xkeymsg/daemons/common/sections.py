@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -34,6 +35,7 @@ __all__ = (
     "PlainNatsSection",
     "SourcesSection",
     "TrustSection",
+    "repeated_names",
 )
 
 
@@ -75,6 +77,13 @@ class KeySection(Section):
         """Require exactly one key."""
         if ("seed_file" in table) == ("credential" in table):
             yield "seed_file", "expected exactly one of seed_file and credential"
+
+
+def repeated_names(routes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield the names that several routes have: logs and metrics could not tell them apart."""
+    for name, count in Counter(str(each.get("name")) for each in routes).items():
+        if count > 1 and name != "None":
+            yield "route", f"names must be unique: {count} routes are called {name!r}"
 
 
 def _several(value: Any) -> Any:

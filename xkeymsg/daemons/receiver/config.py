@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,7 @@ from xkeymsg.daemons.common.sections import (
     ObserveSection,
     PlainNatsSection,
     TrustSection,
+    repeated_names,
 )
 from xkeymsg.daemons.common.tables import Location, Section
 from xkeymsg.daemons.common.trust import check_trust
@@ -304,9 +304,7 @@ class ReceiverConfig(Section):
         if not isinstance(routes, list) or not isinstance(sinks, Mapping):
             return
         named = [each for each in routes if isinstance(each, Mapping)]
-        for name, count in Counter(str(each.get("name")) for each in named).items():
-            if count > 1 and name != "None":
-                yield "route", f"names must be unique: {count} routes are called {name!r}"
+        yield from repeated_names(named)
         trust = table.get("trust")
         if isinstance(trust, Mapping) and trust.get("require_signature") is True:
             for each in filter(_takes_xkv1, named):

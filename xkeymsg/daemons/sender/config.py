@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -19,6 +18,7 @@ from xkeymsg.daemons.common.sections import (
     ObserveSection,
     PlainNatsSection,
     SourcesSection,
+    repeated_names,
 )
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
@@ -237,9 +237,7 @@ class SenderConfig(Section):
         if not isinstance(routes, list):
             return
         named = [each for each in routes if isinstance(each, Mapping)]
-        for name, count in Counter(str(each.get("name")) for each in named).items():
-            if count > 1 and name != "None":
-                yield "route", f"names must be unique: {count} routes are called {name!r}"
+        yield from repeated_names(named)
         if sum(each.get("stdin") is True for each in named) > 1:
             yield "route", "more than one route reads stdin"
         remote = any(_source_of(each) in ("subject", "stream") for each in named)

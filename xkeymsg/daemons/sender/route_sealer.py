@@ -285,10 +285,15 @@ class RouteSealer:
         holders = {}
         for name in sorted(policy.permissions):
             names = tuple(listed.get(name, ())) if listed else (PERMISSION + name,)
+            optional = name in policy.allow_unread
+            if not names and not optional:
+                raise ConfigurationError(
+                    f"readers: no holder of {name!r}: name one, or add it to allow_unread"
+                )
             try:
-                holders[name] = self._resolve(names)
-            except (ConfigurationError, UnknownKeyError):
-                if name not in policy.allow_unread:
+                holders[name] = self._resolve(names) if names else ()
+            except UnknownKeyError:
+                if not optional:
                     raise
                 holders[name] = ()
         return holders

@@ -257,9 +257,7 @@ class ClaimsFolder(SafeRepr):
         self._keep(folder, fault, *files)
         return None
 
-    def _keep(
-        self, folder: str, fault: OSError | ConfigurationError, *files: _Files[Any]
-    ) -> None:
+    def _keep(self, folder: str, fault: OSError | ConfigurationError, *files: _Files[Any]) -> None:
         self.faults[folder] = _explained(folder, fault)
         for each in files:
             each.keep(folder)

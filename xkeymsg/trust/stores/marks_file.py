@@ -95,7 +95,7 @@ class MarksFile(SafeRepr):
             self.save()
 
     def save(self) -> None:
-        """Write the marks if the file lacks any; `error` keeps a failure, and the next call retries.
+        """Write the marks if the file lacks any; the next call retries a failure, kept in `error`.
 
         For 10,000 users it takes about 15 ms; call it once a second.
         """
