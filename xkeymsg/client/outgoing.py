@@ -225,7 +225,7 @@ class Outgoing:
         if not isinstance(readers, Mapping):
             raise TypeError(f"readers must be a mapping, not {type(readers).__name__}")
         check_lasting(readers)
-        if not all([isinstance(name, str) for name in readers]):
+        if not all(isinstance(name, str) for name in readers):
             raise PolicyError("readers: a permission name must be a str")
         # The policy decides about an empty list of readers: it may allow unread permissions.
         listed = [
