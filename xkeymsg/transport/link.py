@@ -111,8 +111,21 @@ class Link:
             ConnectionFailedError: If the link is closed.
         """
         to = encode_subject(subject)
-        if reply:
-            to = b"%b %b" % (to, encode_subject(reply))
+        await self.send(b"%b %b" % (to, encode_subject(reply)) if reply else to, data, headers)
+
+    async def send(self, to: bytes, data: bytes, headers: bytes = b"") -> None:
+        """Publish as `publish`, to a subject in its form on the wire, which must be valid.
+
+        For subjects that differ for each message, whose encoding no cache remembers.
+
+        Args:
+            to: The subject; or the subject, a space and the reply subject.
+            data: The payload.
+            headers: A header block, from `encode_block`.
+
+        Raises:
+            XKeyMsgError: As `publish`.
+        """
         client = self._keeper.client
         if not client.is_ready:
             client = await self._keeper.ready()

@@ -19,14 +19,14 @@ __all__ = ("ACK", "IN_PROGRESS", "Delivery", "nak", "parse_ack", "term")
 ACK: Final = b"+ACK"
 IN_PROGRESS: Final = b"+WPI"
 
-_NAME: Final = rb"([^\x00-\x20\x7f.*>]{1,255})"
+_TOKEN: Final = rb"[^\x00-\x20\x7f.*>]{1,255}"
+_NAME: Final = rb"(%b)" % _TOKEN
 _COUNTS: Final = (
     rb"([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.([1-9][0-9]{0,18})\.[0-9]{1,19}"
 )
 _SHORT: Final = re.compile(rb"\$JS\.ACK\.%b\.%b\.%b" % (_NAME, _NAME, _COUNTS))
 _LONG: Final = re.compile(
-    rb"\$JS\.ACK\.[^\x00-\x20.*>]+\.[^\x00-\x20.*>]+\.%b\.%b\.%b(?:\.[^\x00-\x20.*>]+)?"
-    % (_NAME, _NAME, _COUNTS)
+    rb"\$JS\.ACK\.%b\.%b\.%b\.%b\.%b(?:\.%b)?" % (_TOKEN, _TOKEN, _NAME, _NAME, _COUNTS, _TOKEN)
 )
 _LONGEST_REASON: Final = 200
 _MAX: Final = 2**63
@@ -57,7 +57,11 @@ class Delivery(NamedTuple):
 
 
 def parse_ack(reply: bytes) -> Delivery | None:
-    """Parse the reply subject of a message; None if it is not from a consumer."""
+    """Parse the reply subject of a message; None if it is not from a consumer.
+
+    A subject that it accepts is valid to publish to as it is: tokens without wildcards, white space
+    and control characters, and less than 2 KiB.
+    """
     match = _SHORT.fullmatch(reply) or _LONG.fullmatch(reply)
     if match is None:
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Final, Generic, Literal, TypeVar
 
@@ -117,7 +118,7 @@ class Intake(Generic[_M]):
         self._status = status
         self._new_opening = new_opening
         self._on_missing = on_missing
-        self._skew_ns = None if skew is None else int(skew * 1e9)
+        self._skew_ns = math.inf if skew is None else int(skew * 1e9)
         self._limits = limits
         self._restarts = Restarts()
         self._config: dict[str, Any] = {}
@@ -235,7 +236,7 @@ class Intake(Generic[_M]):
                     holding.add(item)
                     await self.open(item)
                 else:  # redelivered after `ack_wait`, and still held
-                    known.delivered, known.reply = where.delivered, raw.reply_text
+                    known.delivered, known.reply = where.delivered, raw.reply
                     self._status.counts["redelivered"] += 1
             if puller.is_low:
                 await self.pull()
@@ -243,7 +244,7 @@ class Intake(Generic[_M]):
     async def open(self, item: PendingMessage[_M]) -> None:
         """Open a message, and queue it for its handler; apply the policy if it does not open."""
         raw, where = item.raw, item.where
-        if not await self._is_due(item):
+        if where.stored_ns - now_ns() > self._skew_ns and not await self._becomes_due(item):
             return
         opening = self.opening
         try:
@@ -259,10 +260,8 @@ class Intake(Generic[_M]):
         item.lane = message.subject if self._ordered else None
         self._lanes.put(item, item.lane)
 
-    async def _is_due(self, item: PendingMessage[_M]) -> bool:
+    async def _becomes_due(self, item: PendingMessage[_M]) -> bool:
         """Wait while a message was stored later than our clock says; False if stopped meanwhile."""
-        if self._skew_ns is None:
-            return True
         while (early := item.where.stored_ns - now_ns() - self._skew_ns) > 0:
             if self.stopping.is_set():
                 return False

@@ -61,7 +61,7 @@ class PendingMessage(Generic[_M]):
     def __init__(self, raw: Raw, where: Delivery, now: float) -> None:
         self.raw = raw
         self.where = where
-        self.reply = raw.reply_text
+        self.reply = raw.reply
         """The reply subject; empty if a reply would count for another delivery."""
         self.delivered = where.delivered
         self.touched = now
@@ -134,7 +134,7 @@ class PendingMessages(Generic[_M]):
         handler is done, so that a broker cannot fill the memory with such messages.
         """
         if self.get(item.where.sequence) is item:
-            item.reply = ""
+            item.reply = b""
             del self._items[item.where.sequence]
             self._forsaken.add(item)
 
@@ -215,10 +215,10 @@ class Answers:
         if not item.reply:
             return False
         try:
-            await self._link.publish(item.reply, what)
+            await self._link.send(item.reply, what)  # valid: `parse_ack` has accepted it
         except ConnectionFailedError:
             raise
-        except XKeyMsgError as error:  # or an invalid subject
+        except XKeyMsgError as error:
             self._on_lost(item, error)
             return False
         return True
@@ -233,7 +233,8 @@ class Answers:
         if not self._ack_sync or not item.reply:
             return await self.give(item, ACK)
         try:
-            await self._link.request(item.reply, ACK, timeout=self._api.timeout)
+            reply = item.reply.decode("utf-8", "surrogateescape")
+            await self._link.request(reply, ACK, timeout=self._api.timeout)
         except ConnectionFailedError:
             raise
         except XKeyMsgError as error:  # as in `give`

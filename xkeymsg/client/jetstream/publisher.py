@@ -29,6 +29,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.subjects import encode_subject
 
 __all__ = ("StreamPublisher",)
 
@@ -57,18 +58,19 @@ class _Entry:
         "headers",
         "known",
         "refusal",
-        "reply",
         "sent",
         "size",
         "subject",
         "timeout",
+        "to",
     )
 
-    def __init__(self, subject: str, data: bytes, headers: bytes, reply: str) -> None:
+    def __init__(self, subject: str, data: bytes, headers: bytes, reply: bytes) -> None:
         self.subject = subject
+        self.to = b"%b %b" % (encode_subject(subject), reply)
+        """The subject and the reply subject on the wire."""
         self.data = data
         self.headers = headers
-        self.reply = reply
         self.size = len(data) + len(headers)
         self.future: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
         self.timeout = self.deadline = self.due = 0.0
@@ -113,7 +115,8 @@ class StreamPublisher:
         self._room: deque[asyncio.Future[None]] = deque()
         self._numbers = itertools.count()
         self._inbox = self._link.new_inbox()
-        self._tokens_at = len(self._inbox) + 1
+        self._prefix = encode_subject(self._inbox) + b"."
+        self._tokens_at = len(self._prefix)
         self._subscription: RawSubscription | None = None
         self._background = Background()
         self._reconnects = self._link.reconnects
@@ -184,7 +187,7 @@ class StreamPublisher:
         if self._closed:  # meanwhile: the acknowledgement would not be read
             raise ConnectionFailedError("the connection is closed")
         token = b"%d" % next(self._numbers)
-        entry = _Entry(subject, data, headers, f"{self._inbox}.{token.decode()}")
+        entry = _Entry(subject, data, headers, self._prefix + token)
         now = asyncio.get_running_loop().time()
         entry.timeout, entry.deadline, entry.due = timeout, now + timeout, now + _RETRY
         entry.known, entry.sent = known, int(again)
@@ -230,9 +233,7 @@ class StreamPublisher:
         """Publish a message on the link; if the link refuses it now, it becomes due for a retry."""
         entry.sent += 1
         try:
-            await self._link.publish(
-                entry.subject, entry.data, headers=entry.headers, reply=entry.reply
-            )
+            await self._link.send(entry.to, entry.data, entry.headers)
         except DeliveryError:  # nothing was sent
             entry.sent -= 1
             entry.due = 0.0
