@@ -29,6 +29,7 @@ LAYERS = [
     {"xkeymsg.fields"},
     {"xkeymsg.sealer", "xkeymsg.opener"},
     {"xkeymsg.trust"},
+    {"xkeymsg.key_stores"},
     {"xkeymsg.transport"},
     {"xkeymsg.client"},
     {"xkeymsg.daemons.common"},

@@ -4,6 +4,7 @@
                                                minutes, or if too many wait, unproven
     handled before (its mark exists)           acknowledge, drop and count
     a key that may yet arrive                  retry, for a time, and for few messages
+    the own key store fails                    retry until it works again
     other, before a wrapped key verified       quarantine, unproven: anyone can send it
     other, after that                          quarantine, proven: from an admitted sender
     the handler failed                         retry, a number of times; then quarantine, proven
@@ -20,6 +21,7 @@ from typing import Final, Literal, NamedTuple
 
 from xkeymsg.errors import (
     ConfigurationError,
+    KeyStoreError,
     NotARecipientError,
     ReplayError,
     SenderNotAdmittedError,
@@ -139,6 +141,8 @@ class Failures:
         """
         if not isinstance(error, XKeyMsgError):  # raised by the application's trust
             return self._again(sequence, delivered, Verdict("quarantine"))
+        if isinstance(error, KeyStoreError):  # says nothing about the message
+            return Verdict("retry", self._policy.backoff_most)
         reason: Reason = "refused" if error.public_code == "refused" else "undecryptable"
         end = Verdict("quarantine", reason=reason)
         if isinstance(error, ReplayError) and not isinstance(error, SessionClonedError):

@@ -20,7 +20,7 @@ from typing import Final
 
 import click
 
-from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, PinError, XKeyMsgError
 from xkeymsg.text import may_be_secret, path_text
 
 __all__ = (
@@ -28,6 +28,7 @@ __all__ = (
     "EXIT_CODES_UNOPENED",
     "EXIT_FAILED",
     "EXIT_NOT_OPENED",
+    "EXIT_PIN",
     "describe",
     "failing",
     "one_line",
@@ -39,6 +40,9 @@ __all__ = (
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
+EXIT_PIN: Final = 78
+"""EX_CONFIG: a token refused its PIN. A supervisor must not restart the program: a few more tries
+lock the token."""
 EXIT_INTERRUPTED: Final = 130
 EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 usage error, 3 could not open a message."
 """The last line of --help, for programs that may exit with 3."""
@@ -147,11 +151,18 @@ def _called(program: str) -> str:
     return f"python -m {spec.parent}" if spec else f"xkeymsg-{program}"
 
 
+def _exit_code(error: BaseException) -> int:
+    """Return the exit code of a program that an error has ended."""
+    if isinstance(error, PinError):
+        return EXIT_PIN
+    return EXIT_NOT_OPENED if isinstance(error, (OpenError, EnvelopeError)) else EXIT_FAILED
+
+
 def _fail(program: str, error: XKeyMsgError | OSError) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, XKeyMsgError):
         say(program, describe(error))
-        return EXIT_NOT_OPENED if isinstance(error, (OpenError, EnvelopeError)) else EXIT_FAILED
+        return _exit_code(error)
     if isinstance(error, BrokenPipeError):
         # The reader of stdout is gone; keep the interpreter from flushing to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,7 @@ from xkeymsg.nkey import is_public, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 
-__all__ = ("read_seed", "write_seed")
+__all__ = ("read_private", "read_seed", "write_private", "write_seed")
 
 _MAX_FILE: Final = 4096
 
@@ -22,16 +22,36 @@ _MAX_FILE: Final = 4096
 def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
-    A regular file that its group or others may access is refused; a pipe (`/dev/stdin`, a process
-    substitution) has no such permissions to check.
+    See `read_private` for the files that are refused.
 
     Args:
         path: The file.
-        group_may_read: Whether its group may read it, for modes that show an access control list.
+        group_may_read: Whether its group may read it.
 
     Raises:
         KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
             message shows nothing of its contents.
+        TypeError: If `path` is neither a str nor a Path.
+    """
+    return _parse(read_private(path, group_may_read=group_may_read), str(path))
+
+
+@refusing
+def read_private(path: str | Path, *, group_may_read: bool = False) -> bytes:
+    """Return the content of a file with a secret.
+
+    A regular file is refused if its group or others may access it, or if it belongs to another user
+    than root and our own. A pipe (`/dev/stdin`, a process substitution) has no such permissions to
+    check.
+
+    Args:
+        path: The file.
+        group_may_read: Whether its group may read it, for modes that show an access control list,
+            and for groups of a container.
+
+    Raises:
+        KeyStoreError: If it cannot be read, is open to others, or is larger than 4 KiB. The message
+            shows nothing of its contents.
         TypeError: If `path` is neither a str nor a Path.
     """
     if is_seed(str(path)):
@@ -41,16 +61,33 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     path = _path(path)
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             content = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise KeyStoreError(f"cannot read {path_text(path)}: {error.strerror}") from error
+    where = path_text(path)
     refused = 0o037 if group_may_read else 0o077
-    if stat.S_ISREG(mode) and mode & refused and not is_public(_text(content).strip()):
-        mode = stat.S_IMODE(mode)
-        where = path_text(path)
-        raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; chmod 600 it")
-    return _parse(content, str(path))
+    if stat.S_ISREG(status.st_mode) and not is_public(_text(content).strip()):
+        if status.st_mode & refused:
+            mode = stat.S_IMODE(status.st_mode)
+            raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; {_remedy(path)}")
+        if status.st_uid not in (0, os.geteuid()):
+            raise KeyStoreError(
+                f"{where} belongs to user {status.st_uid}, who can read and replace it; chown it"
+            )
+    if len(content) > _MAX_FILE:
+        raise KeyStoreError(f"{where} is too large for a seed file")
+    return content
+
+
+def _remedy(path: Path) -> str:
+    """Say how to restrict a file; the files of a Kubernetes secret cannot be changed in place."""
+    if not (path.parent / "..data").is_symlink():
+        return "chmod 600 it"
+    return (
+        "in the pod's secret volume, set defaultMode: 0400; or, with an fsGroup, defaultMode: 0440"
+        ' and key_store = "file:group_may_read PATH"'
+    )
 
 
 def _path(path: object) -> Path:
@@ -67,8 +104,6 @@ def _text(content: bytes) -> str:
 
 def _parse(content: bytes, where: str) -> XKeyPair:
     """Parse the contents of a seed file; `where` names it in errors."""
-    if len(content) > _MAX_FILE:
-        raise KeyStoreError(f"{where} is too large for a seed file")
     lines = [line.strip() for line in _text(content).splitlines()]
     seeds = [line for line in lines if line and not line.startswith("#")]
     if len(seeds) != 1:
@@ -88,6 +123,17 @@ def write_seed(path: str | Path, pair: XKeyPair) -> None:
         KeyStoreError: If `path` exists, or cannot be written; no partial file is left then.
         TypeError: If `path` is neither a str nor a Path.
     """
+    write_private(path, f"# public key: {pair.public}\n{pair.seed()}\n")
+
+
+@refusing
+def write_private(path: str | Path, text: str) -> None:
+    """Write a new file with a secret: created with mode 0600, never over another file; synced.
+
+    Raises:
+        KeyStoreError: If `path` exists, or cannot be written; no partial file is left then.
+        TypeError: If `path` is neither a str nor a Path.
+    """
     path = _path(path)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -97,9 +143,19 @@ def write_seed(path: str | Path, pair: XKeyPair) -> None:
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(f"# public key: {pair.public}\n{pair.seed()}\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        _sync(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Write a folder's entries to the disk: a synced file without its name is lost."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
