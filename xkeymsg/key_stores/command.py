@@ -20,7 +20,7 @@ from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider, readable
 from xkeymsg.text import may_be_secret, path_text
 
-__all__ = ("CommandProvider",)
+__all__ = ("CommandProvider", "check_program")
 
 _ALWAYS: Final = ("PATH", "HOME", "LANG")
 _PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
@@ -60,7 +60,7 @@ class CommandProvider(ReleasingProvider):
     def read(self, address: str) -> bytes:
         """Run a command and return its output."""
         command = _parsed(address)
-        _check_program(Path(command.argv[0]))
+        check_program(Path(command.argv[0]))
         passed = {
             name: value
             for name, value in self._environ.items()
@@ -118,8 +118,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _check_program(path: Path) -> None:
-    """Refuse a program that other users could replace: it would get the key."""
+def check_program(path: Path) -> None:
+    """Refuse a program, or a library, that other users could replace: it would get the key.
+
+    Raises:
+        KeyStoreError: If it does not exist, or others can write to it or to its folder.
+    """
     name = path_text(path)
     try:
         for each in (path, path.resolve(strict=True)):

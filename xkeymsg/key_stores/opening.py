@@ -65,12 +65,12 @@ def list_keys(store: str) -> Sequence[StoredKey]:
 
 @refusing
 def find_key(
-    store: str, letter: str = "", *, match_by: str | None = None, match: str | None = None
+    store: str | Store, letter: str = "", *, match_by: str | None = None, match: str | None = None
 ) -> StoredKey:
     """Return the first key that matches; a second one causes a warning.
 
     Args:
-        store: `PROVIDER` or `PROVIDER:ADDRESS`.
+        store: `PROVIDER` or `PROVIDER:ADDRESS`, or a parsed one.
         letter: The first letter of its public key: `X` or `U`.
         match_by: See `open_key`.
         match: See `open_key`.
@@ -78,7 +78,7 @@ def find_key(
     Raises:
         KeyStoreError: If the store cannot be read, or has no such key.
     """
-    place = parse_store(store)
+    place = store if isinstance(store, Store) else parse_store(store)
     by = match_by or place.provider.addressed_by
     if match is None:
         if match_by is not None:

@@ -21,6 +21,13 @@ __all__ = ("GROUP", "OWN", "Store", "find_provider", "parse_store")
 GROUP: Final = "xkeymsg.key_stores"
 """The group of the entry points: each names a class that is created without arguments."""
 
+
+def _pkcs11() -> KeyProvider:
+    from xkeymsg.key_stores.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - imports an extra
+
+    return Pkcs11Provider()
+
+
 OWN: Final[Mapping[str, Callable[[], KeyProvider]]] = MappingProxyType(
     {
         "file": FileProvider,
@@ -28,6 +35,7 @@ OWN: Final[Mapping[str, Callable[[], KeyProvider]]] = MappingProxyType(
         "descriptor": DescriptorProvider,
         "systemd": SystemdProvider,
         "command": CommandProvider,
+        "pkcs11": _pkcs11,
     }
 )
 """The providers of this package; an entry point cannot replace one."""

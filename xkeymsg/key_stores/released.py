@@ -14,7 +14,7 @@ from xkeymsg.shown import SafeRepr
 from xkeymsg.text import without_mark
 from xkeymsg.trust.creds import find_creds
 
-__all__ = ("MOST_SECRET", "ReleasedKey", "ReleasingProvider", "readable")
+__all__ = ("MOST_SECRET", "ReleasedKey", "ReleasingProvider", "readable", "single_seed")
 
 MOST_SECRET: Final = 4096
 """Bytes of a secret text."""
@@ -44,7 +44,7 @@ class ReleasingProvider:
         Raises:
             KeyStoreError: If it cannot be read, or is not one seed.
         """
-        return (ReleasedKey(_seed(self.read(address)), self.facts(address)),)
+        return (ReleasedKey(single_seed(self.read(address)), self.facts(address)),)
 
 
 def readable(descriptor: int, seconds: float) -> bool:
@@ -54,8 +54,12 @@ def readable(descriptor: int, seconds: float) -> bool:
     return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
-def _seed(content: bytes) -> str:
-    """Return the seed of a text: the one of a `.creds` file, or else the only line with one."""
+def single_seed(content: bytes) -> str:
+    """Return the seed of a text: the one of a `.creds` file, or else the only line with one.
+
+    Raises:
+        KeyStoreError: If there is not exactly one line.
+    """
     if len(content) > MOST_SECRET:
         raise KeyStoreError(f"the secret is longer than {MOST_SECRET} bytes")
     text = without_mark(content).decode("ascii", "replace")
