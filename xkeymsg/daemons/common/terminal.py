@@ -14,8 +14,10 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import click
@@ -124,7 +126,9 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     # Library logs are off unless a program asks for them; users read what `say` writes.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_warn, program)
+            result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
     except click.ClickException as error:
         for name in {"message", "ui_filename"} & vars(error).keys():
             setattr(error, name, _without_secrets(getattr(error, name)))
@@ -135,6 +139,11 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     except (XKeyMsgError, OSError) as error:
         return _fail(program, error)
     return result if isinstance(result, int) else 0  # --help, or the command, returned an int
+
+
+def _warn(program: str, message: Warning | str, *_: object) -> None:
+    """Show a warning of Python in one line."""
+    say(program, f"warning: {message}")
 
 
 def _without_secrets(text: str) -> str:
