@@ -5,17 +5,29 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from xkeymsg import Keyring, KeyStoreError, XKeyPair, open_key, open_signer, primitives
+from xkeymsg import (
+    ConfigurationError,
+    Keyring,
+    KeyStoreError,
+    XKeyPair,
+    connect,
+    open_key,
+    open_signer,
+    primitives,
+)
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Verdict
 from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.sender.config import SenderKeySection
 from xkeymsg.errors import PinError
 from xkeymsg.key_stores.released import ReleasedKey
 from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
+from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_private, write_seed
 
 PAIR = XKeyPair(bytes(range(100, 132)))
@@ -112,3 +124,32 @@ def test_a_relative_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HOME", str(tmp_path))
     write_seed(tmp_path / "own", PAIR)
     assert open_key("file:~/own").public == PAIR.public
+
+
+async def test_a_client_logs_in_with_a_user_key_of_a_store(tmp_path: Path) -> None:
+    write_private(tmp_path / "user", USER)
+    public = SigningKey(USER, Prefix.USER).public
+    config = f"authorization: {{users: [{{nkey: {public}}}]}}"
+    options: dict[str, Any] = {"key": PAIR, "trust": {PAIR.public}}
+    with NATSServer(config) as server:
+        store = f"file:{tmp_path / 'user'}"
+        async with connect(server.url, nkey_store=store, **options) as client:
+            async with client.subscribe("a") as messages:
+                await client.flush()
+                await client.publish("a", b"7 lamps", to=PAIR.public)
+                assert (await anext(messages)).data == b"7 lamps"
+        with pytest.raises(KeyStoreError, match="cannot read"):
+            async with connect(server.url, nkey_store=store + "x", **options):
+                pass
+    with pytest.raises(ConfigurationError, match="only one of nkey and nkey_store"):
+        connect(nkey="a", nkey_store="file:b", **options)
+
+
+def test_a_sender_signs_with_a_key_of_a_store(tmp_path: Path) -> None:
+    write_private(tmp_path / "user", USER)
+    write_seed(tmp_path / "own", PAIR)
+    own, user = (f"file:{tmp_path / name}" for name in ("own", "user"))
+    section = SenderKeySection.model_validate({"key_store": own, "signer_store": user})
+    assert section.signer_store == user
+    with pytest.raises(ValueError, match="unable to find key in store"):
+        SenderKeySection.model_validate({"key_store": own, "signer_store": own})

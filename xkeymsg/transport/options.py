@@ -60,6 +60,8 @@ class ConnectOptions:
     """A `.creds` file, or its text: a user JWT and the seed of its nkey."""
     nkey: Path | LoginText | None = field(default=None, repr=False)
     """A file, or its text, with the seed `SU…` of a user nkey."""
+    nkey_store: str | None = field(default=None, repr=False)
+    """A key store with a user nkey, such as `systemd:user`; opened for each connection."""
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -89,7 +91,7 @@ class ConnectOptions:
             raise ConfigurationError("servers is empty: give at least one address")
         for server in self.servers:
             self._check_server(server)
-        logins = [n for n in ("creds", "nkey", "user", "token") if getattr(self, n) is not None]
+        logins = [name for name in _LOGINS if getattr(self, name) is not None]
         if len(logins) > 1:
             raise ConfigurationError(f"only one of {' and '.join(logins)} can be used to log in")
         if self.password is not None and self.user is None:
@@ -193,4 +195,5 @@ def _address(server: str) -> str:
     return f"{parts.scheme}://{host.rstrip(':')}{port}"
 
 
-_LOGIN: Final = frozenset({"creds", "nkey", "user", "password", "token"})
+_LOGINS: Final = ("creds", "nkey", "nkey_store", "user", "token")
+_LOGIN: Final = frozenset({*_LOGINS, "password"})

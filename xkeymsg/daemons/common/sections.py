@@ -210,6 +210,8 @@ class NatsSection(Section):
     """A `.creds` file to log in with; read again for each connection."""
     nkey: FilePath | None = None
     """A file with a user's seed `SU…` to log in with."""
+    nkey_store: Text | None = None
+    """A key store with that key instead; opened for each connection."""
     user: Text | None = None
     """A user name to log in with."""
     password: SecretStr | None = None
@@ -239,6 +241,8 @@ class NatsSection(Section):
             options = self.options("xkeymsg")
             options.ssl_context()
             login(options)
+        except PinError:
+            raise
         except XKeyMsgError as error:
             raise ValueError(str(error)) from None
         return self
