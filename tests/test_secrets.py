@@ -141,6 +141,7 @@ def attempt(call: Callable[[], object]) -> None:
 
 FIELDS = [
     "creds", "nkey", "nkey_store", "user", "password", "token", "tls_cert", "tls_key", "tls_ca",
+    "cert_store",
     "inbox_prefix", "jetstream_domain", "jetstream_api_prefix",
 ]  # fmt: skip
 

@@ -40,6 +40,10 @@ class ConnectionArguments(TypedDict, total=False):
     tls_key: Path | str | None
     tls_ca: Path | str | None
     tls_first: bool
+    cert_store: str | None
+    cert_match_by: str
+    cert_match: str
+    cert_match_skip_invalid: bool
     discover: bool
     inbox_prefix: str
     jetstream_domain: str | None
@@ -90,7 +94,8 @@ def connect(
         reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
             prefix for the sender of a request; by default `inbox_prefix`.
         **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `nkey_store`, `user`,
-            `password`, `token`, `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `discover`, `inbox_prefix`,
+            `password`, `token`, `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `cert_store`,
+            `cert_match_by`, `cert_match`, `cert_match_skip_invalid`, `discover`, `inbox_prefix`,
             `jetstream_domain`, `jetstream_api_prefix`, `name`, `timeout` (in seconds).
 
     Raises:

@@ -57,7 +57,7 @@ class CommandProvider(ReleasingProvider):
         self._environ = environ
         self._show_stderr = show_stderr
 
-    def read(self, address: str) -> bytes:
+    def read(self, address: str, limit: int = MOST_SECRET) -> bytes:
         """Run a command and return its output."""
         command = _parsed(address)
         check_program(Path(command.argv[0]))
@@ -66,7 +66,7 @@ class CommandProvider(ReleasingProvider):
             for name, value in self._environ.items()
             if name in _ALWAYS or any(fnmatchcase(name, each) for each in command.passed)
         }
-        return _output(command, passed, None if self._show_stderr else subprocess.DEVNULL)
+        return _output(command, passed, None if self._show_stderr else subprocess.DEVNULL, limit)
 
     def facts(self, address: str) -> Sequence[str]:
         """Return the program, without its arguments."""
@@ -140,8 +140,10 @@ def check_program(path: Path) -> None:
         raise KeyStoreError(f"cannot run {name}: {error.strerror}") from None
 
 
-def _output(command: _Command, environment: Mapping[str, str], stderr: int | None) -> bytes:
-    """Run a program and return its output, at most 4 KiB.
+def _output(
+    command: _Command, environment: Mapping[str, str], stderr: int | None, limit: int
+) -> bytes:
+    """Run a program and return its output, at most `limit` bytes.
 
     Its exit decides, not the end of its output: an agent that it leaves behind, such as that of
     gpg, keeps the pipe open.
@@ -166,9 +168,9 @@ def _output(command: _Command, environment: Mapping[str, str], stderr: int | Non
             ended = False
             while not ended:
                 ended = process.poll() is not None  # then read what it has written before
-                content += _available(pipe.fileno(), 0.0 if ended else _LOOK)
-                if len(content) > MOST_SECRET:
-                    raise KeyStoreError(f"{name} printed more than {MOST_SECRET} bytes")
+                content += _available(pipe.fileno(), 0.0 if ended else _LOOK, limit)
+                if len(content) > limit:
+                    raise KeyStoreError(f"{name} printed more than {limit} bytes")
                 if not ended and time.monotonic() >= end:
                     raise KeyStoreError(
                         f"{name} did not end within {command.timeout:g} seconds: it may be waiting"
@@ -187,13 +189,13 @@ def _output(command: _Command, environment: Mapping[str, str], stderr: int | Non
     return content
 
 
-def _available(pipe: int, seconds: float) -> bytes:
+def _available(pipe: int, seconds: float, limit: int) -> bytes:
     """Return what can be read from a pipe now, waiting up to `seconds`."""
     content = b""
     ready = readable(pipe, seconds)
-    while ready and len(content) <= MOST_SECRET:
+    while ready and len(content) <= limit:
         try:
-            more = os.read(pipe, MOST_SECRET + 1)
+            more = os.read(pipe, limit + 1)
         except BlockingIOError:
             break
         if not more:

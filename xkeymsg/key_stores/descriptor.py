@@ -24,7 +24,7 @@ class DescriptorProvider(ReleasingProvider):
 
     addressed_by = "Number"
 
-    def read(self, address: str) -> bytes:
+    def read(self, address: str, limit: int = MOST_SECRET) -> bytes:
         """Return what a descriptor holds; after the first time, from memory.
 
         The number may belong to another file by then.
@@ -34,7 +34,7 @@ class DescriptorProvider(ReleasingProvider):
         number = int(address)
         with _lock:
             if number not in _read:
-                _read[number] = _content(number)
+                _read[number] = _content(number, limit)
             return _read[number]
 
     def facts(self, address: str) -> Sequence[str]:
@@ -45,18 +45,18 @@ class DescriptorProvider(ReleasingProvider):
         )
 
 
-def _content(number: int) -> bytes:
+def _content(number: int, limit: int) -> bytes:
     if number in (1, 2):
         raise KeyStoreError(f"file descriptor {number} is for output")
     content, end = b"", time.monotonic() + _PATIENCE
     try:
-        while len(content) <= MOST_SECRET:
+        while len(content) <= limit:
             if not readable(number, end - time.monotonic()):
                 raise KeyStoreError(
                     f"file descriptor {number} did not end within {_PATIENCE:.0f} seconds: close"
                     " its other end"
                 )
-            more = os.read(number, MOST_SECRET + 1 - len(content))
+            more = os.read(number, limit + 1 - len(content))
             if not more:
                 break
             content += more

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping, Sequence
 from typing import Final
 
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider
 
 __all__ = ("EnvironmentProvider",)
 
@@ -30,7 +30,7 @@ class EnvironmentProvider(ReleasingProvider):
     def __init__(self, environ: MutableMapping[str, str] = os.environ) -> None:
         self._environ = environ
 
-    def read(self, address: str) -> bytes:
+    def read(self, address: str, limit: int = MOST_SECRET) -> bytes:
         """Return the value of a variable, and remove the variable."""
         if not _NAME.fullmatch(address):
             raise KeyStoreError("invalid variable name (allowed: letters, digits and '_')")
@@ -39,7 +39,10 @@ class EnvironmentProvider(ReleasingProvider):
             _read[address] = value
         if address not in _read:
             raise KeyStoreError(f"the environment variable {address} is not set")
-        return _read[address].encode("utf-8", "surrogateescape")
+        content = _read[address].encode("utf-8", "surrogateescape")
+        if len(content) > limit:
+            raise KeyStoreError(f"the secret is longer than {limit} bytes")
+        return content
 
     def facts(self, address: str) -> Sequence[str]:
         """Return the warning that belongs to a seed in the environment."""

@@ -9,7 +9,7 @@ from typing import Final
 
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.released import ReleasedKey, ReleasingProvider
+from xkeymsg.key_stores.released import MOST_SECRET, ReleasedKey, ReleasingProvider
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text
@@ -25,10 +25,10 @@ class FileProvider(ReleasingProvider):
 
     addressed_by = "Path"
 
-    def read(self, address: str) -> bytes:
+    def read(self, address: str, limit: int = MOST_SECRET) -> bytes:
         """Return the content of a file."""
         path, group_may_read = _path(address)
-        return read_private(path, group_may_read=group_may_read)
+        return read_private(path, group_may_read=group_may_read, limit=limit)
 
     def facts(self, address: str) -> Sequence[str]:
         """Return the file, and whether its group may read it."""

@@ -25,8 +25,8 @@ class ReleasingProvider:
 
     addressed_by = "Name"
 
-    def read(self, address: str) -> bytes:
-        """Return the secret text at an address, at most `MOST_SECRET` bytes.
+    def read(self, address: str, limit: int = MOST_SECRET) -> bytes:
+        """Return the secret text at an address, at most `limit` bytes.
 
         Raises:
             KeyStoreError: If it cannot be read.

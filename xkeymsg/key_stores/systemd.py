@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider
 from xkeymsg.trust.stores.file import read_private
 
 __all__ = ("SystemdProvider", "credential_path")
@@ -46,9 +46,11 @@ class SystemdProvider(ReleasingProvider):
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._environ = environ
 
-    def read(self, address: str) -> bytes:
+    def read(self, address: str, limit: int = MOST_SECRET) -> bytes:
         """Return the content of a credential."""
-        return read_private(credential_path(address, self._environ), group_may_read=True)
+        return read_private(
+            credential_path(address, self._environ), group_may_read=True, limit=limit
+        )
 
     def facts(self, address: str) -> Sequence[str]:
         """Return where the seed is while the program runs."""

@@ -224,6 +224,14 @@ class NatsSection(Section):
     """Its private key, PEM."""
     tls_ca: FilePath | None = None
     """The certificate authorities to trust instead of the system's, PEM."""
+    cert_store: Text | None = None
+    """A key store with the certificate and its key, PEM, instead of `tls_cert`."""
+    cert_match_by: Text = "Subject"
+    """With `cert_store`: what `cert_match` is: `Subject`, `Issuer` or `Thumbprint`."""
+    cert_match: str = ""
+    """With `cert_store`: which certificate; equal to a value of its subject or issuer."""
+    cert_match_skip_invalid: Flag = False
+    """With `cert_store`: skip certificates that are not valid now."""
     tls_first: Flag = False
     """Start TLS before the server's greeting (its `handshake_first`)."""
     inbox_prefix: Subject = "_INBOX"

@@ -37,7 +37,9 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
 
 
 @refusing
-def read_private(path: str | Path, *, group_may_read: bool = False) -> bytes:
+def read_private(
+    path: str | Path, *, group_may_read: bool = False, limit: int = _MAX_FILE
+) -> bytes:
     """Return the content of a file with a secret.
 
     A regular file is refused if its group or others may access it, or if it belongs to another user
@@ -48,10 +50,11 @@ def read_private(path: str | Path, *, group_may_read: bool = False) -> bytes:
         path: The file.
         group_may_read: Whether its group may read it, for modes that show an access control list,
             and for groups of a container.
+        limit: The greatest size in bytes.
 
     Raises:
-        KeyStoreError: If it cannot be read, is open to others, or is larger than 4 KiB. The message
-            shows nothing of its contents.
+        KeyStoreError: If it cannot be read, is open to others, or is larger than `limit`. The
+            message shows nothing of its contents.
         TypeError: If `path` is neither a str nor a Path.
     """
     if is_seed(str(path)):
@@ -62,7 +65,7 @@ def read_private(path: str | Path, *, group_may_read: bool = False) -> bytes:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            content = file.read(_MAX_FILE + 1)
+            content = file.read(limit + 1)
     except OSError as error:
         raise KeyStoreError(f"cannot read {path_text(path)}: {error.strerror}") from error
     where = path_text(path)
@@ -75,7 +78,7 @@ def read_private(path: str | Path, *, group_may_read: bool = False) -> bytes:
             raise KeyStoreError(
                 f"{where} belongs to user {status.st_uid}, who can read and replace it; chown it"
             )
-    if len(content) > _MAX_FILE:
+    if len(content) > limit:
         raise KeyStoreError(f"{where} is too large for a seed file")
     return content
 
