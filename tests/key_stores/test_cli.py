@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.key_stores.test_pkcs11 import PIN
 from tests.key_stores.test_pkcs11 import token as token  # noqa: PLC0414 - a fixture
 from tests.running import DEADLINE, ROOT
 from xkeymsg import XKey, XKeyPair, read_seed, write_seed
@@ -130,7 +131,7 @@ def test_a_wrong_pin_ends_programs_with_78(token: tuple[Path, Mapping[str, str]]
     assert "is valid" in run(*words, module="receiver", env=env)
     (folder / "pin").write_text("0000\n")
     assert "refused the PIN" in run(*words, module="receiver", env=env, code=78)
-    (folder / "pin").write_text("1234\n")
+    (folder / "pin").write_text(f"{PIN}\n")
     for _ in range(3):
         said = run("--config", folder / "config.toml", module="receiver", env=env, code=78)
         assert "xkeymsg key show --try-pin" in said

@@ -31,13 +31,16 @@ MISSING = [
 ]
 
 
+PIN = "719-pin-of-a-token-719"
+
+
 @pytest.fixture
 def token(tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
     """The folder of a new token, and the environment in which it is found."""
     if MISSING:
         pytest.skip(f"not installed: {', '.join(MISSING)}")
     (tmp_path / "tokens").mkdir()
-    (tmp_path / "pin").write_text("1234\n")
+    (tmp_path / "pin").write_text(f"{PIN}\n")
     (tmp_path / "pin").chmod(0o600)
     (tmp_path / "softhsm2.conf").write_text(
         f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n"
@@ -45,7 +48,7 @@ def token(tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
     environ = os.environ | {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
     initialize = (
         "softhsm2-util", "--init-token", "--free", "--label", "xk", "--so-pin", "5678", "--pin",
-        "1234",
+        PIN,
     )  # fmt: skip
     subprocess.run(initialize, env=environ, check=True, capture_output=True, timeout=DEADLINE)
     return tmp_path, environ
