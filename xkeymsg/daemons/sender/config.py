@@ -56,7 +56,7 @@ _RESERVED: Final = "xkm-"
 
 
 def _readable(path: Path) -> Path:
-    if not path.is_file() or not os.access(path, os.R_OK):
+    if not os.access(path, os.R_OK) or not path.is_file():  # a long name is an error of is_file
         raise ValueError(
             f"{path_text(path)}: expected a readable regular file; use stdin for a pipe"
         )
