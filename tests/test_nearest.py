@@ -17,7 +17,7 @@ PAIR = XKeyPair(bytes(range(32)))
         ("alcie", ["bob", "alice"], "alice"),
         ("nmae", ["name", "sink"], "name"),
         ("Bob", ["bob"], "bob"),
-        ("seed-file", ["seed_file", "credential"], "seed_file"),
+        ("seed-file", ["seed_file", "key_store"], "seed_file"),
         ("permission", ["perm", "permissions"], "permissions"),
         ("zz", ["alice", "bob"], None),
         ("alice", [], None),

@@ -140,8 +140,9 @@ def attempt(call: Callable[[], object]) -> None:
 # --- options of a connection ----------------------------------------------------------------------
 
 FIELDS = [
-    "creds", "nkey", "user", "password", "token", "tls_cert", "tls_key", "tls_ca", "inbox_prefix",
-    "jetstream_domain", "jetstream_api_prefix",
+    "creds", "nkey", "nkey_store", "user", "password", "token", "tls_cert", "tls_key", "tls_ca",
+    "cert_store",
+    "inbox_prefix", "jetstream_domain", "jetstream_api_prefix",
 ]  # fmt: skip
 
 

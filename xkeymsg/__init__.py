@@ -49,6 +49,7 @@ from xkeymsg.errors import (
     NotARecipientError,
     OpenError,
     PayloadTooLargeError,
+    PinError,
     PolicyError,
     ReplayError,
     SenderNotAdmittedError,
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from xkeymsg.client.services import Service
     from xkeymsg.client.stats import Stats, Where
     from xkeymsg.client.subscription import Subscription
+    from xkeymsg.key_stores.opening import open_key, open_signer
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
     from xkeymsg.trust.stores.chains import Trust
@@ -141,6 +143,7 @@ __all__ = (
     "Peer",
     "Peers",
     "PeersFile",
+    "PinError",
     "Policy",
     "PolicyError",
     "PreparedRoute",
@@ -182,6 +185,8 @@ __all__ = (
     "connect",
     "document_of",
     "errors",
+    "open_key",
+    "open_signer",
     "read_seed",
     "write_seed",
     "xkv1",
@@ -206,11 +211,13 @@ _ON_FIRST_USE = {
     "Trust": "trust.stores.chains",
     "Where": "client.stats",
     "connect": "client.connect",
+    "open_key": "key_stores.opening",
+    "open_signer": "key_stores.opening",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import the names that need NATS, or chains of JWTs, on first use: they take most of it."""
+    """Import the names that need NATS, chains of JWTs, or key stores, on first use."""
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module 'xkeymsg' has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415 - only when needed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -25,6 +26,7 @@ __all__ = (
     "LABEL_SIZE",
     "Hash",
     "InvalidTag",
+    "box_key_of",
     "box_open",
     "box_pair_key",
     "box_seal",
@@ -52,6 +54,13 @@ AEAD = ChaCha20Poly1305
 much as using it, so frequently used ones are cached."""
 
 _P: Final = 2**255 - 19
+
+_SIGMA: Final = struct.unpack("<4I", b"expand 32-byte k")
+_SALSA_ROUNDS: Final = (
+    (0, 4, 8, 12), (5, 9, 13, 1), (10, 14, 2, 6), (15, 3, 7, 11),  # columns
+    (0, 1, 2, 3), (5, 6, 7, 4), (10, 11, 8, 9), (15, 12, 13, 14),  # rows
+)  # fmt: skip
+"""The quarter-rounds of a double round of Salsa20, by the places of their words."""
 
 # The points of small order on Curve25519 that are canonical u-coordinates: 0, 1, the two of
 # order 8, and p - 1. A shared secret with one of them does not depend on the other side's key.
@@ -99,6 +108,26 @@ def box_pair_key(public: bytes, secret: bytes) -> bytes:
     `public` has passed `is_safe_point`, so libsodium's check for an all-zero secret cannot fire.
     """
     return bindings.crypto_box_beforenm(public, secret)
+
+
+def box_key_of(shared: bytes) -> bytes:
+    """Return the key of NaCl's box for an X25519 shared secret that a key store has computed.
+
+    HSalsa20 of the secret and 16 zero bytes; PyNaCl has it only together with the X25519.
+    """
+    key = struct.unpack("<8I", shared)
+    state = [_SIGMA[0], *key[:4], _SIGMA[1], 0, 0, 0, 0, _SIGMA[2], *key[4:], _SIGMA[3]]
+    for _ in range(10):
+        for a, b, c, d in _SALSA_ROUNDS:
+            for to, left, right, shift in (
+                (b, a, d, 7),
+                (c, b, a, 9),
+                (d, c, b, 13),
+                (a, d, c, 18),
+            ):
+                total = state[left] + state[right] & 0xFFFFFFFF
+                state[to] ^= (total << shift | total >> 32 - shift) & 0xFFFFFFFF
+    return struct.pack("<8I", *(state[at] for at in (0, 5, 10, 15, 6, 7, 8, 9)))
 
 
 def box_seal(data: bytes, nonce: bytes, pair_key: bytes) -> bytes:

@@ -22,6 +22,7 @@ __all__ = ("command",)
 _LAZY: Final = {
     "config": "xkeymsg.cli.config",
     "doctor": "xkeymsg.cli.doctor.command",
+    "key": "xkeymsg.cli.stores",
     "permissions": "xkeymsg.cli.permissions",
     "quarantine": "xkeymsg.cli.quarantine",
     "stream": "xkeymsg.cli.stream",

@@ -13,7 +13,7 @@ from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
 from xkeymsg.trust.stores.file import (
     parse_seed,
-    read_private,
+    read_private_text,
     write_private,
     write_seed,
 )
@@ -85,7 +85,7 @@ def keygen(out: Path | None, kind: str) -> None:
 def pub(seed_file: Path, *, fingerprint: bool) -> None:
     """Print the public key of the seed in SEED_FILE or on stdin."""
     path = Path("/dev/stdin") if str(seed_file) == "-" else seed_file
-    public = parse_seed(read_private(path), str(path), "SX…").public
+    public = parse_seed(read_private_text(path), str(path), "SX…").public
     if isinstance(public, str):
         if fingerprint:
             raise click.UsageError("only curve keys have fingerprints")

@@ -19,7 +19,7 @@ from xkeymsg.cli.recipients import (
     recipients_of,
     senders_of,
 )
-from xkeymsg.daemons.common.flags import load_pair, seed_flag
+from xkeymsg.daemons.common.flags import key_flags, load_pair, required_pair, seed_flag
 from xkeymsg.daemons.common.parameters import SUBJECT, SUBJECT_PATTERN
 from xkeymsg.daemons.common.terminal import failing, say
 from xkeymsg.envelope.admission import ANYONE
@@ -32,7 +32,6 @@ from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener, View
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers import Peers
-from xkeymsg.trust.stores.file import read_seed
 from xkeymsg.xkv1 import open as open_xkv1
 from xkeymsg.xkv1 import seal as seal_xkv1
 
@@ -187,13 +186,7 @@ def _check_recipients(
     show_default=True,
     help="The subject that it must be sealed for; > for any subject. Omit it for xkv1.",
 )
-@click.option(
-    "--seed",
-    "seed_file",
-    required=True,
-    type=_FILE,
-    help="Your seed file (SX…), mode 0600.",
-)
+@key_flags()
 @click.option("--user", metavar="U…", help="Your user nkey, if it was sealed to your user.")
 @click.option("--pretty", is_flag=True, help="Indent a document.")
 @click.option(
@@ -211,7 +204,7 @@ def open_(
     senders: tuple[str, ...],
     peers_file: Path | None,
     subject: str,
-    seed_file: Path,
+    seed_file: Path | None,
     user: str | None,
     pretty: bool,
     show_withheld: bool,
@@ -231,7 +224,7 @@ def open_(
     """  # noqa: D301 - click reads the character
     peers = None if peers_file is None else Peers.load(peers_file)
     allowed = _allowed(senders, peers)
-    pair, sealed = read_seed(seed_file), source.read()
+    pair, sealed = required_pair(seed_file), source.read()
     if sealed[:4] == b"xkv1":
         sender = _xkv1_sender(allowed)
         # An explicit --subject demands xkm1: xkv1 has no subject.

@@ -19,7 +19,7 @@ from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarantine
 from xkeymsg.client.jetstream.quarantine_reader import Entry, drop, entries, entry_at
 from xkeymsg.client.jetstream.quarantine_replay import Replay
-from xkeymsg.daemons.common.flags import connection_flags
+from xkeymsg.daemons.common.flags import connection_flags, key_flags, required_pair
 from xkeymsg.daemons.common.parameters import SENDER, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
@@ -39,7 +39,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.trust.peers import Peers
-from xkeymsg.trust.stores.file import read_seed
 
 __all__ = ("drop_", "init", "list_", "quarantine", "replay", "show")
 
@@ -246,7 +245,7 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
 @_WHICH
 @click.argument("numbers", type=_NUMBER, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Open all of them.")
-@click.option("--seed", "seed_file", required=True, type=_FILE, help="Your seed file (SX…).")
+@key_flags()
 @click.option("--as", "identity", metavar="U…", help="Your user nkey, if sealed to your user.")
 @click.option(
     "--from",
@@ -280,7 +279,7 @@ def replay(
     which: str,
     numbers: tuple[int, ...],
     everything: bool,
-    seed_file: Path,
+    seed_file: Path | None,
     identity: str | None,
     senders: tuple[XKey | None, ...],
     peers_file: Path | None,
@@ -301,7 +300,7 @@ def replay(
     _check_choice(numbers, everything=everything)
     stream = proven_stream if which == "proven" else unproven_stream
     opener = Replay(
-        Keyring(read_seed(seed_file), user=identity),
+        Keyring(required_pair(seed_file), user=identity),
         _senders(senders, peers_file),
         subjects,
         max_age=max_age,

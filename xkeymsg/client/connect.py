@@ -32,6 +32,7 @@ class ConnectionArguments(TypedDict, total=False):
 
     creds: Path | str | None
     nkey: Path | str | None
+    nkey_store: str | None
     user: str | None
     password: str | None
     token: str | None
@@ -39,6 +40,10 @@ class ConnectionArguments(TypedDict, total=False):
     tls_key: Path | str | None
     tls_ca: Path | str | None
     tls_first: bool
+    cert_store: str | None
+    cert_match_by: str
+    cert_match: str
+    cert_match_skip_invalid: bool
     discover: bool
     inbox_prefix: str
     jetstream_domain: str | None
@@ -88,8 +93,9 @@ def connect(
         on_event: Called with each event of the connection.
         reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
             prefix for the sender of a request; by default `inbox_prefix`.
-        **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `user`, `password`, `token`,
-            `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `discover`, `inbox_prefix`,
+        **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `nkey_store`, `user`,
+            `password`, `token`, `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `cert_store`,
+            `cert_match_by`, `cert_match`, `cert_match_skip_invalid`, `discover`, `inbox_prefix`,
             `jetstream_domain`, `jetstream_api_prefix`, `name`, `timeout` (in seconds).
 
     Raises:

@@ -50,6 +50,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
         AmbiguousNameError          ambiguous_name
         ConflictError               conflict
       KeyStoreError                 key_store
+        PinError                    pin
       ConfigurationError            configuration
       TransportError
         DeliveryError               delivery
@@ -92,6 +93,7 @@ from xkeymsg.errors.operation import (
     DeliveryError,
     KeyStoreError,
     PayloadTooLargeError,
+    PinError,
     ServiceError,
     TransportError,
 )
@@ -144,6 +146,7 @@ __all__ = (
     "NotYetValidError",
     "OpenError",
     "PayloadTooLargeError",
+    "PinError",
     "PolicyError",
     "ReplayError",
     "RevokedError",

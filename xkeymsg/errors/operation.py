@@ -10,6 +10,7 @@ __all__ = (
     "DeliveryError",
     "KeyStoreError",
     "PayloadTooLargeError",
+    "PinError",
     "ServiceError",
     "TransportError",
 )
@@ -19,6 +20,12 @@ class KeyStoreError(XKeyMsgError):
     """A secret key cannot be read from, or written to, its store."""
 
     code = "key_store"
+
+
+class PinError(KeyStoreError):
+    """A token refused its PIN, or may be locked by one more try; a program must not try again."""
+
+    code = "pin"
 
 
 class ConfigurationError(XKeyMsgError):

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
-from xkeymsg.nkey import UserKey, is_seed
+from xkeymsg.key_stores.opening import open_signer
+from xkeymsg.nkey import Signer, UserKey, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
 from xkeymsg.text import MARK, path_text, without_mark
@@ -60,6 +61,10 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         source = options.nkey
         signer = _Signer(lambda: _user_key(source, read_login(source)))
         signer.public()  # report a bad file now
+        return {"public_nkey": signer.public, "signature_cb": signer.sign}
+    if options.nkey_store is not None:
+        stored = open_signer(options.nkey_store)
+        signer = _Signer(lambda: stored)
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     password = options.password
     if options.user is not None and password is None:
@@ -108,11 +113,11 @@ def validity(options: ConnectOptions) -> str | None:
 @safe_repr
 @dataclass(frozen=True, slots=True)
 class _Signer:
-    key: Callable[[], UserKey]
+    key: Callable[[], Signer]
 
     def public(self) -> str:
         """Return the public key of the signing key that is now in the file."""
-        return self.key().public
+        return self.key().public_key.decode()
 
     def sign(self, nonce: str) -> bytes:
         """Sign a login nonce that `HardenedClient` has checked."""

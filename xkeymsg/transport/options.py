@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -60,6 +61,8 @@ class ConnectOptions:
     """A `.creds` file, or its text: a user JWT and the seed of its nkey."""
     nkey: Path | LoginText | None = field(default=None, repr=False)
     """A file, or its text, with the seed `SU…` of a user nkey."""
+    nkey_store: str | None = field(default=None, repr=False)
+    """A key store with a user nkey, such as `systemd:user`; opened for each connection."""
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -68,6 +71,14 @@ class ConnectOptions:
     tls_key: Path | None = field(default=None, repr=False)
     tls_ca: Path | None = field(default=None, repr=False)
     """A PEM file with the certificate authorities to trust instead of the system's."""
+    cert_store: str | None = field(default=None, repr=False)
+    """A key store with the client's certificate and its private key, instead of `tls_cert`."""
+    cert_match_by: str = field(default="Subject", repr=False)
+    """What `cert_match` is: `Subject`, `Issuer` or `Thumbprint`."""
+    cert_match: str = field(default="", repr=False)
+    """Which certificate of the store: equal to a value of its subject or issuer."""
+    cert_match_skip_invalid: bool = False
+    """Whether to skip certificates that are not valid now."""
     tls_first: bool = False
     """Start the TLS handshake before the server's INFO (its `handshake_first`)."""
     discover: bool = True
@@ -89,18 +100,32 @@ class ConnectOptions:
             raise ConfigurationError("servers is empty: give at least one address")
         for server in self.servers:
             self._check_server(server)
-        logins = [n for n in ("creds", "nkey", "user", "token") if getattr(self, n) is not None]
+        logins = [name for name in _LOGINS if getattr(self, name) is not None]
         if len(logins) > 1:
             raise ConfigurationError(f"only one of {' and '.join(logins)} can be used to log in")
         if self.password is not None and self.user is None:
             raise ConfigurationError("password requires user")
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ConfigurationError("tls_cert and tls_key require each other")
+        self._check_certificate()
         if not is_written_subject(self.inbox_prefix):
             raise ConfigurationError("inbox_prefix must be a subject without wildcards")
         self._check_jetstream()
         if not self.timeout > 0:
             raise ConfigurationError("timeout must be greater than 0 seconds")
+
+    def _check_certificate(self) -> None:
+        if self.cert_store is None:
+            if (self.tls_cert is None) != (self.tls_key is None):
+                raise ConfigurationError("tls_cert and tls_key require each other")
+            if self.cert_match or self.cert_match_by != "Subject" or self.cert_match_skip_invalid:
+                raise ConfigurationError("cert_match requires cert_store")
+        elif self.tls_cert is not None:
+            raise ConfigurationError(
+                "'cert_file' and 'cert_store' may not both be configured: remove tls_cert"
+            )
+        elif self.tls_key is not None:
+            warnings.warn(
+                "tls_key is ignored: the key is in cert_store", RuntimeWarning, stacklevel=2
+            )
 
     def _check_jetstream(self) -> None:
         domain, prefix = self.jetstream_domain, self.jetstream_api_prefix
@@ -130,7 +155,7 @@ class ConnectOptions:
     @property
     def tls_required(self) -> bool:
         """Whether plaintext is refused."""
-        files = (self.tls_cert, self.tls_key, self.tls_ca)
+        files = (self.tls_cert, self.tls_key, self.tls_ca, self.cert_store)
         schemes = {split_address(server).scheme for server in self.servers}
         return self.tls_first or any(files) or "tls" in schemes
 
@@ -151,10 +176,21 @@ class ConnectOptions:
 
         Raises:
             ConfigurationError: If a file cannot be read or used.
+            KeyStoreError: If `cert_store` cannot be read, or no certificate matches.
         """
         if not self.tls_required:
             return None
-        return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
+        if self.cert_store is None:
+            return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
+        from xkeymsg.key_stores.certificates import tls_identity  # noqa: PLC0415 - rarely used
+
+        identity = tls_identity(
+            self.cert_store,
+            self.cert_match_by,
+            self.cert_match,
+            skip_invalid=self.cert_match_skip_invalid,
+        )
+        return tls_context(self.tls_ca, None, None, identity=identity)
 
     @refusing
     def merged(self, over: Mapping[str, Any]) -> ConnectOptions:
@@ -193,4 +229,5 @@ def _address(server: str) -> str:
     return f"{parts.scheme}://{host.rstrip(':')}{port}"
 
 
-_LOGIN: Final = frozenset({"creds", "nkey", "user", "password", "token"})
+_LOGINS: Final = ("creds", "nkey", "nkey_store", "user", "token")
+_LOGIN: Final = frozenset({*_LOGINS, "password"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import ssl
 from pathlib import Path
 
@@ -13,13 +15,16 @@ __all__ = ("tls_context",)
 
 
 @refusing
-def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+def tls_context(
+    ca: Path | None, cert: Path | None, key: Path | None, *, identity: bytes | None = None
+) -> ssl.SSLContext:
     """Return a TLS context, which always verifies the server.
 
     Args:
         ca: A PEM file with the certificate authorities to trust instead of the system's.
         cert: A PEM file with the client's certificate chain.
         key: A PEM file with its private key.
+        identity: The PEM text of the chain and the private key, instead of files.
 
     Raises:
         ConfigurationError: If a file cannot be read or used.
@@ -37,7 +42,21 @@ def tls_context(ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSL
         if cert is not None:
             # An empty password, so that an encrypted key is an error instead of a prompt.
             context.load_cert_chain(cert, key, password="")
+        if identity is not None:
+            _load(context, identity)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigurationError(f"cannot use a TLS file: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
+
+
+def _load(context: ssl.SSLContext, identity: bytes) -> None:
+    """Load a certificate and its key, which `ssl` reads from files only, through sealed memory."""
+    file = os.memfd_create("identity", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.write(file, identity)
+        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
+        context.load_cert_chain(f"/proc/self/fd/{file}", password="")
+    finally:
+        os.close(file)

@@ -198,8 +198,14 @@ def test_a_file_that_everybody_may_write_is_refused(folder: Path) -> None:
         ("key = 1", "key = 1: expected a table"),
         ("[[key]]", "key"),
         ('[key]\nseed_file = "a\\u0000b"', "expected a file name"),
-        ('[key]\nseed_file = "bob.seed"\ncredential = "bob"', "expected exactly one of"),
-        ("[key]", "expected exactly one of seed_file and credential"),
+        (
+            '[key]\nseed_file = "bob.seed"\nkey_store = "systemd:bob"',
+            "'seed_file' and 'key_store' may not both be configured",
+        ),
+        ('[key]\nseed_file = "bob.seed"\nkey_match = "x"', "requires key_store"),
+        ('[key]\nkey_store = "vault:x"', "key store type not implemented"),
+        ('[key]\nkey_store = "file:nowhere"', "cannot read nowhere"),
+        ("[key]", "expected seed_file or key_store"),
         (
             "[trust]\nanyone = true\nrequire_signature = true",
             "require_signature = true: requires peers or folder",
@@ -232,13 +238,13 @@ def test_a_seed_that_others_can_read_is_refused(folder: Path) -> None:
 def test_a_seed_can_be_a_credential_of_systemd(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = '[key]\ncredential = "bob.seed"\n[trust]\nanyone = true'
+    text = '[key]\nkey_store = "systemd:bob.seed"\n[trust]\nanyone = true'
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     assert "LoadCredential" in errors(folder, text)[0]
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
     (folder / "bob.seed").chmod(0o440)  # how systemd's entry for a service's user looks
-    assert load(folder, text).key.credential == "bob.seed"
-    both = text.replace("[trust]", 'retired_credentials = ["bob.seed"]\n[trust]')
+    assert load(folder, text).key.key_store == "systemd:bob.seed"
+    both = text.replace("[trust]", 'retired_stores = ["systemd:bob.seed"]\n[trust]')
     assert len(DaemonIdentity(load(folder, both).key).keyring.retired) == 1
     assert "invalid credential name" in errors(folder, text.replace("bob.", "../bob."))[0]
 

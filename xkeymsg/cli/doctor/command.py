@@ -15,7 +15,12 @@ from xkeymsg.cli.doctor.files import check_files
 from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.cli.doctor.server import check_server
 from xkeymsg.cli.table import aligned
-from xkeymsg.daemons.common.flags import connection_flags, connection_options
+from xkeymsg.daemons.common.flags import (
+    connection_flags,
+    connection_options,
+    given_store,
+    key_flags,
+)
 from xkeymsg.daemons.common.parameters import SUBJECT_PATTERN
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, one_line
 
@@ -50,7 +55,7 @@ class _Durable(click.ParamType[tuple[str, str]]):
 
 
 @click.command(short_help="Check key, peers, connection and rights.")
-@click.option("--seed", "seed_file", type=_FILE, help="Your seed file (SX…) to check.")
+@key_flags()
 @click.option("--peers", "peers_file", type=_FILE, metavar="TOML", help="Your peers file.")
 @click.option(
     "--publish",
@@ -120,7 +125,9 @@ def doctor(
     without --probe. Exit 1 if any check fails.
     """
     options = connection_options("xkeymsg", flags)
-    findings, user = check_files(seed_file, peers_file, publish, options.timeout)
+    findings, user = check_files(
+        seed_file, peers_file, publish, options.timeout, store=given_store(seed_file)
+    )
     findings += asyncio.run(
         check_server(
             options,

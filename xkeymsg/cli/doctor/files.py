@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 
 from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.errors import ConfigurationError, KeyStoreError
+from xkeymsg.key_stores.opening import find_key
+from xkeymsg.key_stores.stored import StoreKeyPair
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.text import path_text
 from xkeymsg.trust.peers import Peers
@@ -22,18 +24,34 @@ __all__ = ("check_files", "peer_warnings")
 
 _T = TypeVar("_T")
 _SEED_HINT: Final = "correct that, or make a new key: xkeymsg keygen --out FILE"
+_WARNING: Final = "warning: "
 _WAIT: Final = "use a regular file on an available disk"
 
 
 def check_files(
-    seed_file: Path | None, peers_file: Path | None, publish: Iterable[str], timeout: float
+    seed_file: Path | None,
+    peers_file: Path | None,
+    publish: Iterable[str],
+    timeout: float,
+    *,
+    store: str | None = None,
 ) -> tuple[list[CheckResult], str | None]:
     """Check the given files; each within `timeout` seconds, because it may be a pipe.
+
+    Args:
+        seed_file: Our seed file.
+        peers_file: Our peers file.
+        publish: The subjects that we send on.
+        timeout: Seconds for each file.
+        store: A key store with our key; it has its own time limit.
 
     Returns:
         The findings, and the user `U…` of our key in the peers file.
     """
     findings, pair, user = list[CheckResult](), None, None
+    if store is not None:
+        several, pair = _stored(store)
+        findings += several
     if seed_file is not None:
         try:
             finding, pair = _within(timeout, partial(_key, seed_file))
@@ -72,6 +90,25 @@ def _within(seconds: float, check: Callable[[], _T]) -> _T:
 
 def _timeout(check: str, path: Path) -> CheckResult:
     return CheckResult(check, "fail", f"{path_text(path)}: timeout while reading", _WAIT)
+
+
+def _stored(store: str) -> tuple[list[CheckResult], XKeyPair | None]:
+    """Check that the key in a store can be used, and report what an operator should know."""
+    try:
+        key = find_key(store, "X")
+        pair, facts = StoreKeyPair(key), key.describe()
+    except KeyStoreError as error:
+        hint = "see docs/stores.md; for details: xkeymsg key show --store STORE --debug-store"
+        return [CheckResult("key", "fail", str(error), hint)], None
+    public = pair.public
+    findings = [CheckResult("key", "ok", f"{public}, fingerprint {public.fingerprint}")]
+    for fact in facts:
+        if fact.startswith(_WARNING):
+            hint = "use another key store: see docs/stores.md"
+            findings.append(CheckResult("key store", "warn", fact.removeprefix(_WARNING), hint))
+        else:
+            findings.append(CheckResult("key store", "ok", fact))
+    return findings, pair
 
 
 def _key(path: Path) -> tuple[CheckResult, XKeyPair | None]:

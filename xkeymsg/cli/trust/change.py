@@ -48,7 +48,7 @@ from xkeymsg.trust.claims import Account, SigningScope, User
 from xkeymsg.trust.creds import find_creds, format_creds
 from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.marks import Marks
-from xkeymsg.trust.stores.file import read_private
+from xkeymsg.trust.stores.file import read_private_text
 from xkeymsg.trust.stores.marks_file import forget_marks
 
 __all__ = ("edit_user", "forget", "renew_creds", "revoke", "same_role_signer")
@@ -214,7 +214,7 @@ def renew_creds(change: Change, creds: Path, jwt: str, user: str) -> bool:
     """Add a user's credentials with a new JWT to a change; return whether the seed is here."""
     if not creds.exists():
         return False
-    seed = find_creds(read_private(creds, limit=_MOST))[1]
+    seed = find_creds(read_private_text(creds, limit=_MOST))[1]
     try:
         change.update_secret(creds, format_creds(jwt, seed or ""))
     except XKeyMsgError as error:

@@ -18,7 +18,7 @@ from xkeymsg.nkey import SigningKey, is_public, is_seed
 from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.text import path_text
 from xkeymsg.trust.creds import find_creds
-from xkeymsg.trust.stores.file import parse_seed, read_private
+from xkeymsg.trust.stores.file import parse_seed, read_private_text
 
 __all__ = ("KeyFolder", "given_key", "read_key")
 
@@ -68,7 +68,7 @@ def read_key(path: Path) -> SigningKey:
     Raises:
         KeyStoreError: If it holds none, or others can read it.
     """
-    text, where = read_private(path, limit=_MOST), path_text(path)
+    text, where = read_private_text(path, limit=_MOST), path_text(path)
     key = parse_seed(find_creds(text)[1] or text, where, "SO…, SA… or SU…")
     if isinstance(key, XKeyPair):
         raise KeyStoreError(f"{where}: expected a seed SO…, SA… or SU…, not that of a curve key")

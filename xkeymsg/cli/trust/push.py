@@ -38,7 +38,7 @@ from xkeymsg.trust.claims import Account, Operator
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import Kind, issue, issue_time
 from xkeymsg.trust.stores.chains import own_account
-from xkeymsg.trust.stores.file import read_private
+from xkeymsg.trust.stores.file import read_private_text
 
 __all__ = ("push",)
 
@@ -85,7 +85,7 @@ def push(
     store = TrustStore(folder, keys)
     chosen = [store.account(each) for each in accounts] or store.accounts
     texts = {each.key: read_text(each.path, ConfigurationError).strip() for each in chosen}
-    users = {own_account(read_private(path, limit=_CREDS)).account: path for path in logins}
+    users = {own_account(read_private_text(path, limit=_CREDS)).account: path for path in logins}
     if unknown := users.keys() - texts.keys():
         raise WrongAccountError(f"--login: the account {min(unknown)} is not pushed")
     tries: dict[str, LoginText] = {}
@@ -94,7 +94,7 @@ def push(
         if no_login:
             continue
         if each.key in users:
-            tries[each.key] = LoginText("--login", read_private(users[each.key], limit=_CREDS))
+            tries[each.key] = LoginText("--login", read_private_text(users[each.key], limit=_CREDS))
         elif authority.issuers:
             tries[each.key] = LoginText("a probe user", _probe(store, each, key))
     options = connection_options("xkeymsg", flags)

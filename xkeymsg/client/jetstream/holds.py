@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from typing import Final
 
-from xkeymsg.errors import TransportError
+from xkeymsg.errors import KeyStoreError, TransportError
 
 __all__ = ("TRY", "Outage", "Proof", "is_for_now", "is_ours")
 
@@ -43,11 +43,11 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 def is_ours(error: BaseException) -> bool:
-    """Return whether this process lacks memory, threads or file descriptors."""
+    """Return whether this process lacks memory, threads, file descriptors or its own key."""
     if isinstance(error, OSError):
         return error.errno in _OURS
     no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
-    return no_thread or isinstance(error, MemoryError)
+    return no_thread or isinstance(error, MemoryError | KeyStoreError)
 
 
 def is_for_now(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from click.core import ParameterSource
 from xkeymsg.daemons.common.parameters import DURATION, LOGIN
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.key_stores.opening import open_key
 from xkeymsg.keys import XKeyPair
 from xkeymsg.transport.contexts import load_context, selected_context
 from xkeymsg.transport.options import ConnectOptions
@@ -26,7 +27,11 @@ from xkeymsg.trust.stores.file import read_seed
 __all__ = (
     "connection_flags",
     "connection_options",
+    "given_store",
+    "key_flags",
     "load_pair",
+    "own_pair",
+    "required_pair",
     "seed_flag",
 )
 
@@ -158,23 +163,90 @@ def connection_options(program: str, flags: dict[str, Any]) -> ConnectOptions:
 _PLACE: Final = frozenset({"servers", "creds", "nkey", "user", "password"})
 """Server and login: they must come from the same source."""
 
-seed_flag = click.option(
-    "--seed",
-    "seed_file",
-    type=_FILE,
-    metavar="FILE",
-    help="A file with your seed SX…, mode 0600. Without it, a temporary key is generated.",
-)
+_STORE: Final = "xkeymsg.key_store"
+
+
+def _remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+    ctx.meta[_STORE] = value
+
+
+def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
+    """Return a decorator that adds `--seed` and `--key-store`; see `own_pair` and `load_pair`.
+
+    Args:
+        otherwise: What happens without both, for the help.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        store = click.option(
+            "-K",
+            "--key-store",
+            metavar="STORE",
+            expose_value=False,
+            callback=_remember,
+            help="Your key in a key store instead, such as systemd:xkey; see docs/stores.md.",
+        )
+        file = click.option(
+            "--seed",
+            "seed_file",
+            type=_FILE,
+            metavar="FILE",
+            help=f"A file with your seed SX…, mode 0600.{otherwise}",
+        )
+        return file(store(command))
+
+    return decorate
+
+
+seed_flag = key_flags(" Without it, a temporary key is generated.")
+
+
+def given_store(seed_file: Path | None) -> str | None:
+    """Return the value of `--key-store`.
+
+    Raises:
+        click.UsageError: If `--seed` is also given.
+    """
+    store: str | None = click.get_current_context().meta.get(_STORE)
+    if store is not None and seed_file is not None:
+        raise click.UsageError("--seed conflicts with --key-store: use one of them")
+    return store
+
+
+def own_pair(seed_file: Path | None) -> XKeyPair | None:
+    """Return the key of `--seed` or `--key-store`, if one is given.
+
+    Raises:
+        KeyStoreError: If the key cannot be used.
+        click.UsageError: If both are given.
+    """
+    store = given_store(seed_file)
+    if store is not None:
+        return open_key(store)
+    return None if seed_file is None else read_seed(seed_file)
+
+
+def required_pair(seed_file: Path | None) -> XKeyPair:
+    """Return the key of `--seed` or `--key-store`.
+
+    Raises:
+        KeyStoreError: If the key cannot be used.
+        click.UsageError: If none or both are given.
+    """
+    pair = own_pair(seed_file)
+    if pair is None:
+        raise click.UsageError("Missing option '--seed' or '--key-store'.")
+    return pair
 
 
 def load_pair(program: str, seed_file: Path | None) -> XKeyPair:
-    """Read the key of `--seed`, or generate and announce a key for this run.
+    """Return the key of `--seed` or `--key-store`, or generate and announce a key for this run.
 
     Raises:
-        KeyStoreError: If the file is unusable.
+        KeyStoreError: If the key cannot be used.
     """
-    if seed_file is not None:
-        return read_seed(seed_file)
-    pair = XKeyPair.generate()
-    say(program, f"no --seed: generated a temporary key {pair.public}")
+    pair = own_pair(seed_file)
+    if pair is None:
+        pair = XKeyPair.generate()
+        say(program, f"no --seed: generated a temporary key {pair.public}")
     return pair

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from xkeymsg import nkey
@@ -15,8 +14,6 @@ from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.stores.chains import Trust
-from xkeymsg.trust.stores.file import read_seed
-from xkeymsg.trust.stores.systemd import credential_path, read_credential
 
 __all__ = ("DaemonIdentity", "self_test")
 
@@ -39,15 +36,16 @@ class DaemonIdentity:
         self._section = section
         self.user = section.user
         """The own user `U…`, if any."""
+        pairs = section.open()
         if isinstance(trust, Trust):
             self.user = section.user or trust.user
-            self.user = self.user or trust.user_of(self._load().active.public)
+            self.user = self.user or trust.user_of(pairs[0].public)
             if self.user is None:
                 raise ConfigurationError(
                     "the own user is unknown, but receivers admit only messages that name a user:"
                     " set user in [key] or creds in [nats], or certify the key"
                 )
-        self.keyring = self._load()
+        self.keyring = Keyring(pairs[0], retired=pairs[1:], user=self.user)
 
     @property
     def public(self) -> str:
@@ -63,42 +61,26 @@ class DaemonIdentity:
             KeyStoreError: If a key cannot be read.
             XKeyMsgError: If the new keys fail their self-test.
         """
-        keyring = self._load()
+        active, *retired = self._section.open()
+        keyring = Keyring(active, retired=retired, user=self.user)
         self_test(keyring)
         before = self.keyring
         self.keyring = keyring
         return _publics(before) != _publics(keyring)
 
     def age(self) -> float:
-        """Return the age of the active key in seconds."""
-        created = self._section.created
+        """Return the age of the active key in seconds; 0 if it is unknown."""
+        created, file = self._section.created, self._section.seed_file
         if created is not None:
             begun = datetime(created.year, created.month, created.day, tzinfo=UTC)
-        else:
+        elif file is not None:
             try:
-                begun = datetime.fromtimestamp(self._path().stat().st_mtime, UTC)
-            except (OSError, KeyStoreError):
+                begun = datetime.fromtimestamp(file.stat().st_mtime, UTC)
+            except OSError:
                 return 0.0
-        return max(0.0, (datetime.now(UTC) - begun).total_seconds())
-
-    def _path(self) -> Path:
-        if self._section.credential is not None:
-            return credential_path(self._section.credential)
-        return self._section.seed_file or Path()
-
-    def _load(self) -> Keyring:
-        section = self._section
-        if section.credential is not None:
-            active = read_credential(section.credential)
-        elif section.seed_file is not None:
-            active = read_seed(section.seed_file)
         else:
-            raise KeyStoreError("key: expected seed_file or credential")
-        retired = [
-            *(read_seed(path) for path in section.retired),
-            *(read_credential(name) for name in section.retired_credentials),
-        ]
-        return Keyring(active, retired=retired, user=self.user)
+            return 0.0
+        return max(0.0, (datetime.now(UTC) - begun).total_seconds())
 
 
 def _publics(keyring: Keyring) -> list[bytes]:

@@ -23,7 +23,8 @@ from xkeymsg.daemons.common.heap import give_back
 from xkeymsg.daemons.common.logs import Log, reason, report_to
 from xkeymsg.daemons.common.notify import notify, watchdog_seconds
 from xkeymsg.daemons.common.processes import kill_all
-from xkeymsg.errors import XKeyMsgError
+from xkeymsg.daemons.common.terminal import EXIT_FAILED, EXIT_PIN
+from xkeymsg.errors import PinError, XKeyMsgError
 
 __all__ = ("Lifecycle", "run")
 
@@ -168,7 +169,7 @@ def _failed(life: Lifecycle) -> int:
         life.log.error("failed", code=error.code, error=str(error))
     elif error is not None and not isinstance(error, TimeoutError):
         life.log.error("failed", error=reason(error))
-    return 1
+    return EXIT_PIN if isinstance(error, PinError) else EXIT_FAILED
 
 
 def _exit() -> None:

@@ -8,7 +8,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 
 from xkeymsg.daemons.common.destinations import check_address, is_loopback
 from xkeymsg.daemons.common.tables import Section
@@ -22,10 +29,12 @@ from xkeymsg.daemons.common.values import (
     Text,
     UserName,
 )
-from xkeymsg.errors import XKeyMsgError
+from xkeymsg.errors import KeyStoreError, PinError, XKeyMsgError
+from xkeymsg.key_stores.opening import open_key
+from xkeymsg.keys import XKeyPair
 from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions
-from xkeymsg.trust.stores.systemd import read_credential
+from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (
     "DrainSection",
@@ -39,21 +48,22 @@ __all__ = (
 )
 
 
-def _credential(name: str) -> str:
-    try:
-        read_credential(name)
-    except XKeyMsgError as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-Credential = Annotated[Text, AfterValidator(_credential)]
-
-
 def _past(day: date) -> date:
     if day > datetime.now(UTC).date():
         raise ValueError("expected a date that is not in the future")
     return day
+
+
+class _Opened:
+    """Opened keys; equal to all others, as the settings that opened them decide."""
+
+    def __init__(self, pairs: tuple[XKeyPair, ...] = ()) -> None:
+        self.pairs = pairs
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Opened)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class KeySection(Section):
@@ -61,22 +71,64 @@ class KeySection(Section):
 
     seed_file: SeedPath | None = None
     """A file with the seed `SX…`, mode 0600."""
-    credential: Credential | None = None
-    """The name of a systemd credential (`LoadCredential=`) with the seed, instead of a file."""
+    key_store: Text | None = None
+    """A key store instead of a file: `PROVIDER` or `PROVIDER:ADDRESS`, such as `systemd:xkey`."""
+    key_match_by: Text | None = None
+    """With `key_store`: what `key_match` is; by default, the address in the store."""
+    key_match: Text | None = None
+    """With `key_store`: which key; must be equal."""
     retired: tuple[SeedPath, ...] = ()
     """Retired key files, newest first; messages sealed to them can still be opened."""
-    retired_credentials: tuple[Credential, ...] = ()
-    """Names of credentials with retired keys, tried after the files."""
+    retired_stores: tuple[Text, ...] = ()
+    """Key stores with retired keys, tried after the files."""
     user: UserName | None = None
     """The user nkey `U…` that peers bind to this key, if any."""
     created: Annotated[date, AfterValidator(_past)] | None = None
     """The date the key was created, for the key age metric; default: when its file was written."""
+    _opened: _Opened = PrivateAttr(default_factory=_Opened)
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Require exactly one key."""
-        if ("seed_file" in table) == ("credential" in table):
-            yield "seed_file", "expected exactly one of seed_file and credential"
+        if "seed_file" in table and "key_store" in table:
+            yield "seed_file", "'seed_file' and 'key_store' may not both be configured"
+        if not {"seed_file", "key_store"} & table.keys():
+            yield "seed_file", "expected seed_file or key_store"
+        for key in sorted({"key_match", "key_match_by"} & table.keys()):
+            if "key_store" not in table:
+                yield key, "requires key_store"
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        """Open the keys; the program starts with them, so that a store is read only once."""
+        try:
+            self._opened = _Opened(self._open())
+        except PinError:
+            raise  # it ends the program with its own exit code
+        except XKeyMsgError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def open(self) -> tuple[XKeyPair, ...]:
+        """Return the active key and the retired ones; read again from the second call on.
+
+        Raises:
+            KeyStoreError: If a key cannot be read.
+        """
+        opened, self._opened = self._opened.pairs, _Opened()
+        return opened or self._open()
+
+    def _open(self) -> tuple[XKeyPair, ...]:
+        if self.key_store is not None:
+            active: XKeyPair = open_key(
+                self.key_store, match_by=self.key_match_by, match=self.key_match
+            )
+        elif self.seed_file is not None:
+            active = read_seed(self.seed_file)
+        else:
+            raise KeyStoreError("expected seed_file or key_store")
+        retired = [read_seed(path) for path in self.retired]
+        return (active, *retired, *map(open_key, self.retired_stores))
 
 
 def repeated_names(routes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -167,6 +219,8 @@ class NatsSection(Section):
     """A `.creds` file to log in with; read again for each connection."""
     nkey: FilePath | None = None
     """A file with a user's seed `SU…` to log in with."""
+    nkey_store: Text | None = None
+    """A key store with that key instead; opened for each connection."""
     user: Text | None = None
     """A user name to log in with."""
     password: SecretStr | None = None
@@ -179,6 +233,14 @@ class NatsSection(Section):
     """Its private key, PEM."""
     tls_ca: FilePath | None = None
     """The certificate authorities to trust instead of the system's, PEM."""
+    cert_store: Text | None = None
+    """A key store with the certificate and its key, PEM, instead of `tls_cert`."""
+    cert_match_by: Text = "Subject"
+    """With `cert_store`: what `cert_match` is: `Subject`, `Issuer` or `Thumbprint`."""
+    cert_match: str = ""
+    """With `cert_store`: which certificate; equal to a value of its subject or issuer."""
+    cert_match_skip_invalid: Flag = False
+    """With `cert_store`: skip certificates that are not valid now."""
     tls_first: Flag = False
     """Start TLS before the server's greeting (its `handshake_first`)."""
     inbox_prefix: Subject = "_INBOX"
@@ -196,6 +258,8 @@ class NatsSection(Section):
             options = self.options("xkeymsg")
             options.ssl_context()
             login(options)
+        except PinError:
+            raise
         except XKeyMsgError as error:
             raise ValueError(str(error)) from None
         return self

@@ -14,13 +14,15 @@ import logging
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 import click
 
-from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, PinError, XKeyMsgError
 from xkeymsg.text import may_be_secret, path_text
 
 __all__ = (
@@ -28,6 +30,7 @@ __all__ = (
     "EXIT_CODES_UNOPENED",
     "EXIT_FAILED",
     "EXIT_NOT_OPENED",
+    "EXIT_PIN",
     "describe",
     "failing",
     "one_line",
@@ -39,6 +42,9 @@ __all__ = (
 
 EXIT_FAILED: Final = 1
 EXIT_NOT_OPENED: Final = 3
+EXIT_PIN: Final = 78
+"""EX_CONFIG: a token refused its PIN. A supervisor must not restart the program: a few more tries
+lock the token."""
 EXIT_INTERRUPTED: Final = 130
 EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 usage error, 3 could not open a message."
 """The last line of --help, for programs that may exit with 3."""
@@ -120,7 +126,9 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     # Library logs are off unless a program asks for them; users read what `say` writes.
     logging.getLogger().addHandler(logging.NullHandler())
     try:
-        result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_warn, program)
+            result = command.main(args=arguments, prog_name=_called(program), standalone_mode=False)
     except click.ClickException as error:
         for name in {"message", "ui_filename"} & vars(error).keys():
             setattr(error, name, _without_secrets(getattr(error, name)))
@@ -131,6 +139,11 @@ def run(command: click.Command, program: str, arguments: Sequence[str] | None = 
     except (XKeyMsgError, OSError) as error:
         return _fail(program, error)
     return result if isinstance(result, int) else 0  # --help, or the command, returned an int
+
+
+def _warn(program: str, message: Warning | str, *_: object) -> None:
+    """Show a warning of Python in one line."""
+    say(program, f"warning: {message}")
 
 
 def _without_secrets(text: str) -> str:
@@ -147,11 +160,18 @@ def _called(program: str) -> str:
     return f"python -m {spec.parent}" if spec else f"xkeymsg-{program}"
 
 
+def _exit_code(error: BaseException) -> int:
+    """Return the exit code of a program that an error has ended."""
+    if isinstance(error, PinError):
+        return EXIT_PIN
+    return EXIT_NOT_OPENED if isinstance(error, (OpenError, EnvelopeError)) else EXIT_FAILED
+
+
 def _fail(program: str, error: XKeyMsgError | OSError) -> int:
     """Print an error and return its exit code."""
     if isinstance(error, XKeyMsgError):
         say(program, describe(error))
-        return EXIT_NOT_OPENED if isinstance(error, (OpenError, EnvelopeError)) else EXIT_FAILED
+        return _exit_code(error)
     if isinstance(error, BrokenPipeError):
         # The reader of stdout is gone; keep the interpreter from flushing to it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

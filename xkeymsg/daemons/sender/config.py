@@ -35,7 +35,8 @@ from xkeymsg.daemons.common.values import (
     Text,
 )
 from xkeymsg.daemons.sender.subject_map import SubjectMap
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.errors import ConfigurationError, PinError, XKeyMsgError
+from xkeymsg.key_stores.opening import open_signer
 from xkeymsg.text import path_text
 from xkeymsg.transport.subjects import overlap
 
@@ -74,6 +75,16 @@ def _header(name: str) -> str:
     return name
 
 
+def _signing(store: str) -> str:
+    try:
+        open_signer(store)
+    except PinError:
+        raise  # it ends the program with its own exit code
+    except XKeyMsgError as error:
+        raise ValueError(str(error)) from None
+    return store
+
+
 Lines = Annotated[FilePath, AfterValidator(_readable)]
 
 
@@ -82,6 +93,15 @@ class SenderKeySection(KeySection):
 
     signer: SignerPath | None = None
     """A file with the user's seed `SU…`, or a `.creds` file, to sign every message with."""
+    signer_store: Annotated[Text, AfterValidator(_signing)] | None = None
+    """A key store with that key instead."""
+
+    @classmethod
+    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """Require at most one signing key."""
+        yield from super().contradictions(table)
+        if "signer" in table and "signer_store" in table:
+            yield "signer", "'signer' and 'signer_store' may not both be configured"
 
 
 class SenderRoute(Section):

@@ -36,6 +36,8 @@ from xkeymsg.daemons.sender.sources.stream import StreamSource
 from xkeymsg.daemons.sender.sources.subject import SubjectSource
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+from xkeymsg.key_stores.opening import open_signer
+from xkeymsg.nkey import Signer
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.link import Link, open_link
 
@@ -82,9 +84,13 @@ def _author(config: SenderConfig, identity: DaemonIdentity) -> Author:
     """Return the key pair, signer and user to seal with.
 
     Raises:
-        XKeyMsgError: If the signer's file cannot be used.
+        XKeyMsgError: If the signer's key cannot be used.
     """
-    signer = None if config.key.signer is None else read_user_key(config.key.signer)
+    signer: Signer | None = None
+    if config.key.signer_store is not None:
+        signer = open_signer(config.key.signer_store)
+    elif config.key.signer is not None:
+        signer = read_user_key(config.key.signer)
     user = identity.user if signer is None else config.key.user
     return Author(identity.keyring.active, signer, user)
 

@@ -16,6 +16,7 @@ from xkeymsg.text import path_text, without_mark
 __all__ = (
     "parse_seed",
     "read_private",
+    "read_private_text",
     "read_seed",
     "write_private",
     "write_seed",
@@ -29,19 +30,18 @@ _SIGNING: Final = {"SO": Prefix.OPERATOR, "SA": Prefix.ACCOUNT, "SU": Prefix.USE
 def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
     """Read a key pair from a file that holds one seed `SX…`; lines that begin with # are skipped.
 
-    A regular file that its group or others may access is refused; a pipe (`/dev/stdin`, a process
-    substitution) has no such permissions to check.
+    See `read_private` for the files that are refused.
 
     Args:
         path: The file.
-        group_may_read: Whether its group may read it, for modes that show an access control list.
+        group_may_read: Whether its group may read it.
 
     Raises:
         KeyStoreError: If the file cannot be read, is open to others, or does not hold a seed. The
             message shows nothing of its contents.
         TypeError: If `path` is neither a str nor a Path.
     """
-    where, text = str(path), read_private(path, group_may_read=group_may_read)
+    where, text = str(path), read_private_text(path, group_may_read=group_may_read)
     seed = _only_seed(text, where, "SX…")
     try:
         return XKeyPair.from_seed(seed)
@@ -70,11 +70,24 @@ def parse_seed(text: str, where: str, form: str = "S…") -> XKeyPair | SigningK
 
 
 @refusing
-def read_private(path: str | Path, *, group_may_read: bool = False, limit: int = _MAX_FILE) -> str:
-    """Return the text of a small file that only its owner may access; see `read_seed`.
+def read_private(
+    path: str | Path, *, group_may_read: bool = False, limit: int = _MAX_FILE
+) -> bytes:
+    """Return the content of a file with a secret.
+
+    A regular file is refused if its group or others may access it, or if it belongs to another user
+    than root and our own. A pipe (`/dev/stdin`, a process substitution) has no such permissions to
+    check.
+
+    Args:
+        path: The file.
+        group_may_read: Whether its group may read it, for modes that show an access control list,
+            and for groups of a container.
+        limit: The greatest size in bytes.
 
     Raises:
-        KeyStoreError: If it cannot be read, or is open to others.
+        KeyStoreError: If it cannot be read, is open to others, or is larger than `limit`. The
+            message shows nothing of its contents.
         TypeError: If `path` is neither a str nor a Path.
     """
     if is_seed(str(path)):
@@ -84,18 +97,41 @@ def read_private(path: str | Path, *, group_may_read: bool = False, limit: int =
     path = _path(path)
     try:
         with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            status = os.fstat(file.fileno())
             content = file.read(limit + 1)
     except OSError as error:
         raise KeyStoreError(f"cannot read {path_text(path)}: {error.strerror}") from error
-    refused = 0o037 if group_may_read else 0o077
     where = path_text(path)
-    if stat.S_ISREG(mode) and mode & refused and not is_public(_text(content).strip()):
-        mode = stat.S_IMODE(mode)
-        raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; chmod 600 it")
+    refused = 0o037 if group_may_read else 0o077
+    if stat.S_ISREG(status.st_mode) and not is_public(_text(content).strip()):
+        if status.st_mode & refused:
+            mode = stat.S_IMODE(status.st_mode)
+            raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; {_remedy(path)}")
+        if status.st_uid not in (0, os.geteuid()):
+            raise KeyStoreError(
+                f"{where} belongs to user {status.st_uid}, who can read and replace it; chown it"
+            )
     if len(content) > limit:
         raise KeyStoreError(f"{where} is too large for a seed file")
-    return _text(content)
+    return content
+
+
+@refusing
+def read_private_text(
+    path: str | Path, *, group_may_read: bool = False, limit: int = _MAX_FILE
+) -> str:
+    """Return the text of a file with a secret; raises as `read_private`."""
+    return _text(read_private(path, group_may_read=group_may_read, limit=limit))
+
+
+def _remedy(path: Path) -> str:
+    """Say how to restrict a file; the files of a Kubernetes secret cannot be changed in place."""
+    if not (path.parent / "..data").is_symlink():
+        return "chmod 600 it"
+    return (
+        "in the pod's secret volume, set defaultMode: 0400; or, with an fsGroup, defaultMode: 0440"
+        ' and key_store = "file:group_may_read PATH"'
+    )
 
 
 def _path(path: object) -> Path:
@@ -134,7 +170,7 @@ def write_seed(path: str | Path, pair: XKeyPair) -> None:
 
 @refusing
 def write_private(path: str | Path, text: str) -> None:
-    """Write a new file with a secret, as `write_seed` does.
+    """Write a new file with a secret: created with mode 0600, never over another file; synced.
 
     Raises:
         KeyStoreError: If `path` exists, or cannot be written; no partial file is left then.
@@ -152,6 +188,16 @@ def write_private(path: str | Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+        _sync(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
+
+
+def _sync(folder: Path) -> None:
+    """Write a folder's entries to the disk: a synced file without its name is lost."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

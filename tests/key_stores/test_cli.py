@@ -1,0 +1,145 @@
+"""`xkeymsg key`, and `-K` of the other verbs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.key_stores.test_pkcs11 import PIN
+from tests.key_stores.test_pkcs11 import token as token  # noqa: PLC0414 - a fixture
+from tests.running import DEADLINE, ROOT
+from xkeymsg import XKey, XKeyPair, read_seed, write_seed
+
+PAIR = XKeyPair(bytes(range(100, 132)))
+
+
+def run(
+    *words: str | Path | XKey,
+    env: Mapping[str, str] = os.environ,
+    data: bytes = b"",
+    code: int = 0,
+    module: str = "xkeymsg.cli",
+) -> str:
+    """Run a program, check its exit code, and return its stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, words)], input=data, env=env, cwd=ROOT,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    text = done.stdout.decode(errors="replace")
+    assert done.returncode == code, text
+    assert PAIR.seed() not in text
+    assert "Traceback" not in text
+    return text
+
+
+def test_a_key_in_a_file(tmp_path: Path) -> None:
+    store = f"file:{tmp_path / 'own.seed'}"
+    public = run("key", "generate", "--store", store).strip()
+    assert str(read_seed(tmp_path / "own.seed").public) == public
+    assert "already exists" in run("key", "generate", "--store", store, code=1)
+    assert run("key", "list", "-K", store).split() == [public]
+    shown = run("key", "show", "-K", store)
+    assert shown.startswith(f"{public}\nfingerprint ")
+    assert "in memory while the program runs" in shown
+
+
+def test_a_seed_is_imported_from_stdin_or_a_file(tmp_path: Path) -> None:
+    write_seed(tmp_path / "seed", PAIR)
+    store = f"file:{tmp_path / 'one'}"
+    assert run("key", "import", "--store", store, tmp_path / "seed").strip() == str(PAIR.public)
+    store = f"file:{tmp_path / 'two'}"
+    data = f"{PAIR.seed()}\n".encode()
+    assert run("key", "import", "--store", store, "-", data=data).strip() == str(PAIR.public)
+    said = run("key", "import", "-K", "systemd:x", tmp_path / "seed", code=1)
+    assert "cannot be written" in said
+
+
+def test_stderr_of_a_command_is_shown_only_on_demand(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir(mode=0o755)
+    path = tmp_path / "bin" / "fails"
+    path.write_text("#!/bin/sh\necho the vault is sealed >&2\nexit 2\n")
+    path.chmod(0o755)
+    said = run("key", "show", "-K", f"command:{path}", code=1)
+    assert "ended with 2" in said
+    assert "sealed" not in said
+    said = run("key", "show", "-K", f"command:{path}", "--debug-store", code=1)
+    assert "the vault is sealed" in said
+
+
+def test_a_store_is_used_wherever_a_seed_file_is(tmp_path: Path) -> None:
+    write_seed(tmp_path / "seed", PAIR)
+    store, plain, sealed = f"file:{tmp_path / 'seed'}", tmp_path / "plain", tmp_path / "sealed"
+    plain.write_bytes(b"7 lamps")
+    run("seal", "-K", store, "--to", PAIR.public, "-o", sealed, plain)
+    run("open", "-K", store, "--from", PAIR.public, "-o", tmp_path / "opened", sealed)
+    assert (tmp_path / "opened").read_bytes() == b"7 lamps"
+    words = ("open", "--from", PAIR.public, sealed)
+    assert "Missing option '--seed' or '--key-store'" in run(*words, code=2)
+    both = ("-K", store, "--seed", tmp_path / "seed")
+    assert "conflicts with --key-store" in run(*words, *both, code=2)
+
+
+def test_doctor_checks_a_store() -> None:
+    server = ("--server", "nats://127.0.0.1:1", "--timeout", "1s")
+    env = os.environ | {"MY_SEED": PAIR.seed()}
+    said = run("doctor", "-K", "environment:MY_SEED", *server, env=env, code=1)
+    assert f"{PAIR.public}, fingerprint" in said
+    assert "/proc/PID/environ" in said
+    assert "not set" in run("doctor", "-K", "environment:OTHER", *server, env=env, code=1)
+
+
+def test_a_token(token: tuple[Path, Mapping[str, str]]) -> None:
+    folder, env = token
+    pin = f"pin-source=file:{folder / 'pin'}"
+    whole, own = f"pkcs11:token=xk?{pin}", f"pkcs11:token=xk;object=own?{pin}"
+    public = run("key", "generate", "--store", own, env=env).strip()
+    assert "generated on the token" in run("key", "show", "--store", own, env=env)
+    old = f"pkcs11:token=xk;object=old?{pin}"
+    data = PAIR.seed().encode()
+    assert run("key", "import", "-K", old, "-", env=env, data=data).strip() == str(PAIR.public)
+    assert "imported" in run("key", "show", "--store", old, env=env)
+    listed = run("key", "list", "--store", whole, env=env)
+    assert f"{public}  Label=own" in listed
+    assert f"{PAIR.public}  Label=old" in listed
+    by_label = ("--match-by", "Label", "--match", "own")
+    assert run("key", "show", "-K", whole, *by_label, env=env).startswith(public)
+    assert "unable to find key" in run(
+        "key", "show", "-K", whole, *by_label[:3], "ow", env=env, code=1
+    )
+    assert "warning: 2 keys match" in run("key", "show", "-K", whole, env=env)
+    sealed = folder / "sealed"
+    run("seal", "-K", own, "--to", public, "-o", sealed, "README.md", env=env)
+    run("open", "-K", own, "--from", public, "-o", folder / "opened", sealed, env=env)
+    assert (folder / "opened").read_bytes() == (ROOT / "README.md").read_bytes()
+
+
+def test_a_wrong_pin_ends_programs_with_78(token: tuple[Path, Mapping[str, str]]) -> None:
+    """The unit files do not restart a daemon that ended so: three restarts lock a token."""
+    folder, env = token
+    store = f"pkcs11:token=xk;object=own?pin-source=file:{folder / 'pin'}"
+    run("key", "generate", "--store", store, env=env)
+    (folder / "config.toml").write_text(
+        f'[key]\nkey_store = "{store}"\n[trust]\nanyone = true\n[sinks.out]\nkind = "stdout"\n'
+        '[[route]]\nname = "all"\nsubject = "a.>"\nsink = "out"\n'
+    )
+    words = ("--config", folder / "config.toml", "--check")
+    assert "is valid" in run(*words, module="receiver", env=env)
+    (folder / "pin").write_text("0000\n")
+    assert "refused the PIN" in run(*words, module="receiver", env=env, code=78)
+    (folder / "pin").write_text(f"{PIN}\n")
+    for _ in range(3):
+        said = run("--config", folder / "config.toml", module="receiver", env=env, code=78)
+        assert "xkeymsg key show --try-pin" in said
+    run("key", "show", "--store", store, env=env, code=78)
+    run("key", "show", "--store", store, "--try-pin", env=env)
+    assert "is valid" in run(*words, module="receiver", env=env)
+
+
+@pytest.mark.parametrize("name", ["xkeymsg-receiver.service", "xkeymsg-sender.service"])
+def test_units_do_not_restart_after_a_wrong_pin(name: str) -> None:
+    assert "\nRestartPreventExitStatus=78\n" in (ROOT / "deploy" / name).read_text()

@@ -1,0 +1,145 @@
+"""`xkeymsg key`: keys in key stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from xkeymsg.cli.table import aligned
+from xkeymsg.daemons.common.terminal import one_line
+from xkeymsg.errors import KeyStoreError
+from xkeymsg.key_stores.command import CommandProvider
+from xkeymsg.key_stores.opening import find_key, list_keys
+from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
+from xkeymsg.key_stores.providers import Store, parse_store
+from xkeymsg.key_stores.released import single_seed
+from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.keys import XKey
+from xkeymsg.nkey import Prefix
+from xkeymsg.trust.stores.file import read_private
+
+__all__ = ("key",)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_STORE: Final = click.option(
+    "-K",
+    "--store",
+    required=True,
+    metavar="STORE",
+    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see docs/stores.md.",
+)
+_WHICH: Final = (
+    click.option("--match-by", metavar="NAME", help="What --match is, such as Label or PublicKey."),
+    click.option("--match", metavar="TERM", help="Which key; must be equal."),
+)
+
+
+def _which(command: _Command) -> _Command:
+    for option in reversed(_WHICH):
+        command = option(command)
+    return command
+
+
+@click.group(short_help="Maintain keys in key stores.")
+def key() -> None:
+    """List, check, generate and import keys in key stores: files, tokens, and others."""
+
+
+@key.command("list")
+@_STORE
+def _list(store: str) -> None:
+    """List the public keys in a store, and their names for --match-by.
+
+    \b
+    xkeymsg key list --store 'pkcs11:token=xk?pin-source=file:/etc/xkeymsg/pin'
+    """  # noqa: D301 - click reads the character
+    for line in aligned([_row(each) for each in list_keys(store)]):
+        click.echo(one_line(line))
+
+
+def _row(stored: StoredKey) -> list[str]:
+    return [stored.public(), *(f"{name}={value}" for name, value in stored.names.items())]
+
+
+@key.command("show")
+@_STORE
+@_which
+@click.option("--try-pin", is_flag=True, help="Try the PIN although a wrong one was entered.")
+@click.option("--debug-store", is_flag=True, help="Show what a command writes to stderr.")
+def _show(
+    *, store: str, match_by: str | None, match: str | None, try_pin: bool, debug_store: bool
+) -> None:
+    """Check that a key can be used, and describe it.
+
+    \b
+    xkeymsg key show --store systemd:xkey
+
+    A token that has seen a wrong PIN gets no PIN from a program, since a few more lock it. Correct
+    the PIN, then use --try-pin once.
+    """  # noqa: D301 - click reads the character
+    place = _provided(parse_store(store), try_pin=try_pin, debug_store=debug_store)
+    _describe(find_key(place, match_by=match_by, match=match))
+
+
+def _provided(place: Store, *, try_pin: bool, debug_store: bool) -> Store:
+    if debug_store and isinstance(place.provider, CommandProvider):
+        return place._replace(provider=CommandProvider(show_stderr=True))
+    if try_pin and place.name == "pkcs11":
+        from xkeymsg.key_stores.pkcs11 import Pkcs11Provider  # noqa: PLC0415 - imports an extra
+
+        return place._replace(provider=Pkcs11Provider(try_pin=True))
+    return place
+
+
+def _describe(stored: StoredKey) -> None:
+    public = stored.public()
+    click.echo(public)
+    if public.startswith("X"):
+        StoreKeyPair(stored)  # checks that it can be used
+        click.echo(f"fingerprint {XKey.parse(public).fingerprint}")
+    else:
+        StoreSigner(stored)
+    for fact in stored.describe():
+        click.echo(one_line(fact))
+
+
+@key.command("generate", short_help="Generate a key in a store.")
+@_STORE
+@click.option("--user", is_flag=True, help="Generate a user key, which signs.")
+def _generate(*, store: str, user: bool) -> None:
+    """Generate a key in a store, and print its public key.
+
+    \b
+    xkeymsg key generate --store file:own.seed
+
+    Nothing is ever replaced. On a token, the key is generated there and never leaves it.
+    """  # noqa: D301 - click reads the character
+    place, provider = _writable(store)
+    click.echo(provider.create(place.address, Prefix.USER if user else Prefix.CURVE).public())
+
+
+@key.command("import", short_help="Import a seed into a store.")
+@_STORE
+@click.argument("seed_file", type=click.Path(path_type=Path, allow_dash=True))
+def _import(*, store: str, seed_file: Path) -> None:
+    """Import the seed SX… or SU… of SEED_FILE into a store, and print its public key.
+
+    \b
+    xkeymsg key import --store 'pkcs11:token=xk;object=own?pin-source=file:/etc/pin' own.seed
+
+    Delete the file afterwards: a token keeps a seed only if no copy is left elsewhere.
+    """  # noqa: D301 - click reads the character
+    place, provider = _writable(store)
+    content = read_private(Path("/dev/stdin") if str(seed_file) == "-" else seed_file)
+    click.echo(provider.put(place.address, single_seed(content)).public())
+
+
+def _writable(store: str) -> tuple[Store, WritableProvider]:
+    place = parse_store(store)
+    if not isinstance(place.provider, WritableProvider):
+        raise KeyStoreError(f"the key store {place.name} cannot be written: use file or pkcs11")
+    return place, place.provider

@@ -1,0 +1,183 @@
+"""TLS identities from key stores, with the vocabulary of NATS (its ADR-39).
+
+A store releases PEM text: certificates, and the private keys of some. `cert_match` must equal one
+value of the subject or the issuer; the leaf is sent with the intermediates that the text has.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from xkeymsg.errors import KeyStoreError
+from xkeymsg.key_stores.providers import find_provider
+from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.refusals import refusing
+
+__all__ = ("matches", "tls_identity")
+
+_MOST: Final = 1 << 16
+_MOST_CERTIFICATES: Final = 64
+_LONGEST: Final = 8
+"""Certificates of a chain."""
+_BLOCK: Final = re.compile(
+    rb"-----BEGIN (CERTIFICATE|[A-Z ]*PRIVATE KEY)-----\s.+?-----END \1-----", re.DOTALL
+)
+_WINDOWS: Final = ("windowscurrentuser", "windowslocalmachine")
+
+
+@refusing
+def tls_identity(
+    store: str, match_by: str = "Subject", match: str = "", *, skip_invalid: bool = False
+) -> bytes:
+    """Return the PEM text of a certificate, its chain and its private key.
+
+    Args:
+        store: `PROVIDER:ADDRESS`, such as `systemd:tls`.
+        match_by: `Subject`, `Issuer` or `Thumbprint`.
+        match: The term; empty for the only certificate.
+        skip_invalid: Whether to skip certificates that are not valid now.
+
+    Raises:
+        KeyStoreError: If the store cannot be read, or no certificate matches.
+    """
+    if match_by.lower() not in _MATCH:
+        raise KeyStoreError("cert match by type not implemented")
+    content = _content(store)
+    try:
+        return _identity(content, match_by, match, skip_invalid=skip_invalid)
+    except ValueError:  # `cryptography` parses names and extensions when they are used
+        pass
+    raise KeyStoreError("a certificate of the store is malformed")
+
+
+def _identity(content: bytes, match_by: str, match: str, *, skip_invalid: bool) -> bytes:
+    certificates, keys = _bundle(content)
+    now = datetime.now(UTC)
+    own = [each for each in certificates if _point(each) in keys]
+    found = [each for each in own if not match or matches(each, match_by, match)]
+    if skip_invalid:
+        found = [each for each in found if _is_valid(each, now)]
+    if not found:
+        raise KeyStoreError("unable to find certificate in store")
+    leaf = found[0]
+    if len(found) > 1:
+        _warn(f"{len(found)} certificates match in the store; the first is used: {_named(leaf)}")
+    if not _is_valid(leaf, now):
+        _warn(f"the certificate {_named(leaf)} is not valid now")
+    chain = _chain((leaf,), certificates, now) or (leaf,)
+    sent = [each for each in chain if each is leaf or each.subject != each.issuer]
+    return b"".join(each.public_bytes(Encoding.PEM) for each in sent) + keys[_point(leaf)]
+
+
+def matches(certificate: x509.Certificate, match_by: str, match: str) -> bool:
+    """Return whether a certificate matches: equal to a value, in the same case; no substring.
+
+    Raises:
+        KeyStoreError: If `match_by` is unknown.
+    """
+    by = match_by.lower()
+    if by not in _MATCH:
+        raise KeyStoreError("cert match by type not implemented")
+    if by == "thumbprint":
+        return certificate.fingerprint(SHA1()).hex() == match.lower()  # noqa: S303 - only a name
+    name = certificate.subject if by == "subject" else certificate.issuer
+    return any(attribute.value == match for attribute in name)
+
+
+_MATCH: Final = ("subject", "issuer", "thumbprint")
+
+
+def _content(store: str) -> bytes:
+    if not store:
+        raise KeyStoreError("expected 'cert_store' to be a valid non-empty string")
+    name, _, address = store.partition(":")
+    if name.lower() in _WINDOWS:
+        raise KeyStoreError("cert_store not compatible with current operating system")
+    try:
+        provider = find_provider(name)
+    except KeyStoreError as error:
+        if "type not implemented" not in str(error):
+            raise
+        provider = None
+    if not isinstance(provider, ReleasingProvider):
+        raise KeyStoreError("cert store type not implemented")
+    return provider.read(address, _MOST)
+
+
+def _bundle(content: bytes) -> tuple[list[x509.Certificate], dict[bytes, bytes]]:
+    """Return the certificates of a PEM text, and its private keys by their public ones."""
+    certificates, keys = list[x509.Certificate](), dict[bytes, bytes]()
+    for block in _BLOCK.finditer(content):
+        text = block[0] + b"\n"
+        try:
+            if block[1] == b"CERTIFICATE":
+                certificates.append(x509.load_pem_x509_certificate(text))
+            else:
+                public = load_pem_private_key(text, None).public_key()
+                keys[public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)] = text
+        except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm):
+            problem = block[1].decode().lower()
+        else:
+            continue
+        raise KeyStoreError(f"invalid or encrypted PEM block: {problem}")
+    if len(certificates) > _MOST_CERTIFICATES:
+        raise KeyStoreError(f"more than {_MOST_CERTIFICATES} certificates in the store")
+    return certificates, keys
+
+
+def _point(certificate: x509.Certificate) -> bytes:
+    try:
+        public = certificate.public_key()
+    except Exception:  # noqa: BLE001 - a kind of key that OpenSSL does not know
+        return b""
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
+    return certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc
+
+
+def _chain(
+    begun: tuple[x509.Certificate, ...], certificates: Sequence[x509.Certificate], now: datetime
+) -> tuple[x509.Certificate, ...]:
+    """Return the first chain that ends in a self-signed certificate, or nothing."""
+    last = begun[-1]
+    if last.subject == last.issuer:
+        return begun
+    for issuer in certificates:
+        if len(begun) < _LONGEST and issuer not in begun and _has_issued(issuer, last, now):
+            chain = _chain((*begun, issuer), certificates, now)
+            if chain:
+                return chain
+    return ()
+
+
+def _has_issued(issuer: x509.Certificate, issued: x509.Certificate, now: datetime) -> bool:
+    if issuer.subject != issued.issuer or not _is_valid(issuer, now):
+        return False
+    try:
+        issued.verify_directly_issued_by(issuer)
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
+
+
+def _named(certificate: x509.Certificate) -> str:
+    return ascii(certificate.subject.rfc4514_string()[:80])
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,125 @@
+"""Finds a key in a store, with the vocabulary of NATS for certificates in stores (its ADR-39).
+
+`key_store` is `PROVIDER` or `PROVIDER:ADDRESS`. `key_match` is the address if `key_store` has no
+address; otherwise it must equal a name of the key.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from xkeymsg.errors import KeyStoreError, XKeyMsgError
+from xkeymsg.key_stores.protocol import StoredKey
+from xkeymsg.key_stores.providers import Store, parse_store
+from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
+from xkeymsg.keys import XKeyPair
+from xkeymsg.nkey import Signer
+from xkeymsg.refusals import bare, refusing
+from xkeymsg.shown import cut
+from xkeymsg.text import masked
+
+__all__ = ("find_key", "list_keys", "open_key", "open_signer")
+
+_PUBLIC: Final = "PublicKey"
+
+
+@refusing
+def open_key(store: str, *, match_by: str | None = None, match: str | None = None) -> XKeyPair:
+    """Open a curve key in a store, such as `file:own.seed` or `systemd:xkey`.
+
+    Args:
+        store: `PROVIDER` or `PROVIDER:ADDRESS`.
+        match_by: What `match` is: `PublicKey`, another name that the provider gives its keys, or by
+            default the provider's kind of address.
+        match: The term, which must be equal.
+
+    Raises:
+        KeyStoreError: If the key is not found, cannot be used, or does not belong to its public
+            key.
+    """
+    return StoreKeyPair(find_key(store, "X", match_by=match_by, match=match))
+
+
+@refusing
+def open_signer(store: str, *, match_by: str | None = None, match: str | None = None) -> Signer:
+    """Open a user key in a store; see `open_key`.
+
+    Raises:
+        KeyStoreError: If the key is not found, cannot be used, or does not belong to its public
+            key.
+    """
+    return StoreSigner(find_key(store, "U", match_by=match_by, match=match))
+
+
+@refusing
+def list_keys(store: str) -> Sequence[StoredKey]:
+    """Return all keys of a store.
+
+    Raises:
+        KeyStoreError: If the store cannot be read.
+    """
+    return _keys(parse_store(store))
+
+
+@refusing
+def find_key(
+    store: str | Store, letter: str = "", *, match_by: str | None = None, match: str | None = None
+) -> StoredKey:
+    """Return the first key that matches; a second one causes a warning.
+
+    Args:
+        store: `PROVIDER` or `PROVIDER:ADDRESS`, or a parsed one.
+        letter: The first letter of its public key: `X` or `U`.
+        match_by: See `open_key`.
+        match: See `open_key`.
+
+    Raises:
+        KeyStoreError: If the store cannot be read, or has no such key.
+    """
+    place = store if isinstance(store, Store) else parse_store(store)
+    by = match_by or place.provider.addressed_by
+    if match is None:
+        if match_by is not None:
+            raise KeyStoreError("key_match_by requires key_match")
+    elif by.lower() == place.provider.addressed_by.lower():
+        if place.address:
+            raise KeyStoreError(
+                f"key_match: the key store names its {by} already; remove one of them"
+            )
+        place, match = place._replace(address=match), None
+    keys = _keys(place)
+    if match is not None:
+        keys = [key for key in keys if _name(key, by) == match]
+    several = [key for key in keys if key.public().startswith(letter)]
+    if not several:
+        others = f" (its public key is not {letter}…)" if keys else ""
+        raise KeyStoreError(f"unable to find key in store{others}")
+    if len(several) > 1:
+        warnings.warn(
+            f"{len(several)} keys match in the key store; the first is used: {several[0].public()}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return several[0]
+
+
+def _name(key: StoredKey, by: str) -> str | None:
+    names: Mapping[str, str] = {**key.names, _PUBLIC: key.public()}
+    found = {name.lower(): value for name, value in names.items()}
+    if by.lower() not in found:
+        known = ", ".join(sorted(names))
+        raise KeyStoreError(
+            f"key match by type not implemented: {masked(cut(by))!a} (known here: {known})"
+        )
+    return found[by.lower()]
+
+
+def _keys(store: Store) -> Sequence[StoredKey]:
+    try:
+        return tuple(store.provider.keys(store.address))
+    except XKeyMsgError as error:
+        raise bare(error) from None
+    except Exception as error:  # noqa: BLE001 - of a provider that others made
+        raise KeyStoreError(f"the key store failed: {type(error).__name__}") from None

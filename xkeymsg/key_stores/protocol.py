@@ -1,0 +1,79 @@
+"""The protocols of key stores: a provider finds keys, and a stored key computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from xkeymsg.nkey import Prefix
+
+__all__ = ("KeyProvider", "StoredKey", "WritableProvider")
+
+
+class StoredKey(Protocol):
+    """A secret key in a store; nothing returns the secret."""
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """What `key_match_by` can compare, such as `{"Label": "alice", "Id": "01"}`."""
+
+    def public(self) -> str:
+        """Return the public key: `X…` of a curve key, `U…` of a user key."""
+
+    def dh(self, peer: bytes) -> bytes:
+        """Return the 32 bytes of the X25519 shared secret with a raw public key.
+
+        Raises:
+            KeyStoreError: If the store fails, or if this is not a curve key.
+        """
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64 bytes of the Ed25519 signature over `data`.
+
+        Raises:
+            KeyStoreError: If the store fails, or if this is not a user key.
+        """
+
+    def describe(self) -> Sequence[str]:
+        """Return what an operator should know about the key, one fact a line, without secrets."""
+
+
+class KeyProvider(Protocol):
+    """A kind of key store."""
+
+    @property
+    def addressed_by(self) -> str:
+        """The default of `key_match_by`: what an address of this provider is, such as `Path`."""
+
+    def keys(self, address: str) -> Sequence[StoredKey]:
+        """Return the keys at an address, always in the same order.
+
+        Raises:
+            KeyStoreError: If the store cannot be read. The message shows no secret.
+        """
+
+
+@runtime_checkable
+class WritableProvider(KeyProvider, Protocol):
+    """A key store that can make and delete keys."""
+
+    def create(self, address: str, kind: Prefix) -> StoredKey:
+        """Generate a key (`Prefix.CURVE` or `Prefix.USER`) at an address; never replace one.
+
+        Raises:
+            KeyStoreError: If a key exists there, or the store fails.
+        """
+
+    def put(self, address: str, seed: str) -> StoredKey:
+        """Import a seed `SX…` or `SU…` at an address; never replace a key.
+
+        Raises:
+            KeyStoreError: If a key exists there, the seed is invalid, or the store fails.
+        """
+
+    def delete(self, address: str, public: str) -> None:
+        """Delete the key at an address whose public key is `public`.
+
+        Raises:
+            KeyStoreError: If no such key is there, or the store fails.
+        """
