@@ -375,9 +375,7 @@ async def test_without_memory_no_message_is_at_fault(queue: Stage, soon: None) -
     assert await queue.messages("XKM_UNPROVEN") == 0
 
 
-async def test_an_outage_ends_although_all_that_was_held_has_left(
-    queue: Stage, soon: None
-) -> None:
+async def test_an_outage_ends_although_all_that_was_held_has_left(queue: Stage, soon: None) -> None:
     """Strangers' messages for which memory was short are all that was held: none is handled."""
     short = True
 

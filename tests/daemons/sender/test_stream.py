@@ -525,9 +525,7 @@ async def test_without_the_right_to_acknowledge_it_is_not_ready_and_names_it(
     """
     with NATSServer(config, jetstream=True) as server:
         stage = Stage(jetstream_server, server, tmp_path)
-        admin = ConnectOptions(
-            servers=(server.url,), user="admin", password="pw", timeout=DEADLINE
-        )
+        admin = ConnectOptions(servers=(server.url,), user="admin", password="pw", timeout=DEADLINE)
         async with stage.link() as outside, open_link(admin) as inside:
             await make_stream(outside, "OUT", "sealed.>")
             await make_durable(inside)
