@@ -21,7 +21,8 @@ import nkeys
 
 from xkeymsg.errors import KeyFormatError
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
+from xkeymsg.shown import SafeRepr, cut
+from xkeymsg.text import may_be_secret
 
 __all__ = (
     "ALPHABET",
@@ -35,6 +36,7 @@ __all__ = (
     "encode_seed",
     "is_public",
     "is_seed",
+    "quoted_name",
 )
 
 
@@ -97,6 +99,13 @@ def is_seed(text: str) -> bool:
 def is_public(text: str) -> bool:
     """Return whether a text has the form of a public key, of any kind."""
     return len(text) == _PUBLIC_LENGTH and text[0] in "XUANO" and _number(text) is not None
+
+
+def quoted_name(name: str) -> str:
+    """Quote a name or public key for an error; show only its length if it could be a secret."""
+    if may_be_secret(name) and not is_public(name):
+        return f"a text of {len(name)} characters"
+    return repr(cut(name))
 
 
 def _check(body: bytes, what: str) -> bytes:

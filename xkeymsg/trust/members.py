@@ -24,9 +24,8 @@ from xkeymsg.errors import (
     WrongIssuerError,
 )
 from xkeymsg.keys import Recipient, XKey, decode_user
-from xkeymsg.nkey import is_seed
+from xkeymsg.nkey import is_seed, quoted_name
 from xkeymsg.refusals import bare
-from xkeymsg.shown import cut
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity
@@ -181,7 +180,7 @@ class Members:
                 until = min(until, key.not_after + 1)
                 found[Recipient(key.key, identity.user)] = None
         if not found and name.startswith(PERMISSION):
-            raise UnknownKeyError(f"no holder of {cut(name)!r} has a valid xkey: {refusal}")
+            raise UnknownKeyError(f"no holder of {quoted_name(name)} has a valid xkey: {refusal}")
         if not found:
             raise refusal
         self.answers[name] = answer = Answer(tuple(found), now, until)
@@ -201,11 +200,11 @@ class Members:
             found = self._named.get(f"{alias}/{fold_name(own)}", ())
             found = [identity for identity in found if identity.valid_until >= now]
             if len(found) > 1:
-                raise AmbiguousNameError(f"{len(found)} users are called {cut(name)!r}, or alike")
+                raise AmbiguousNameError(f"{len(found)} users have the name {quoted_name(name)}")
             found = [identity for identity in found if identity.name == own]
         if not found and is_seed(name):
             raise UnknownKeyError("expected a name or a public key, not a secret seed")
         if not found:
             what = "holds the permission" if name.startswith(PERMISSION) else "is called"
-            raise UnknownKeyError(f"no valid user {what} {cut(name)!r}")
+            raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}")
         return found

@@ -21,7 +21,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.files import read_text
 from xkeymsg.keys import Recipient, XKey, decode_user
-from xkeymsg.nkey import Prefix, decode_public
+from xkeymsg.nkey import Prefix, decode_public, is_public
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr, listed
 from xkeymsg.trust.chain import Authority, TrustPolicy
@@ -233,6 +233,7 @@ class Trust(SafeRepr):
         users = [each.user for each in self._members.claimants(key) if each.account == self.account]
         return users[0] if len(users) == 1 else None
 
+    @refusing
     def check_own(self, key: XKey, user: str) -> None:
         """Check that the own user is valid now, and has certified the key.
 
@@ -244,7 +245,8 @@ class Trust(SafeRepr):
         if refusal is not None:
             raise type(refusal)(str(refusal))
         if identity is None:
-            raise TrustError(f"{user}: no JWT of this user in {self.path}")
+            own = f" {user}" if is_public(user) else ""
+            raise TrustError(f"{self.path}: no JWT of the own user{own}")
         identity.check_sender(key, _now(), self._judge.policy.skew)
 
     # --- changes ----------------------------------------------------------------------------------
@@ -328,6 +330,7 @@ class Trust(SafeRepr):
         counts = self._audiences.joined, self._audiences.left
         return TrustReport(valid, refused, expiring, xkeys, *counts)
 
+    @refusing
     def valid_signers(self, account: str = "") -> tuple[ValidSigner, ...]:
         """Return the keys that may issue users of an account now.
 

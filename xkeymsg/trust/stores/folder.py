@@ -28,6 +28,7 @@ from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import bare
 from xkeymsg.shown import SafeRepr
+from xkeymsg.text import path_text
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
 from xkeymsg.trust.jwt import Kind
 
@@ -335,11 +336,11 @@ def find_store(path: Path) -> Path:
             if each.name != "accounts" and any(each.glob("*.jwt"))
         ]
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
+        raise ConfigurationError(f"cannot read {path_text(path)}: {error.strerror}") from None
     if len(found) != 1:
         names = f": {', '.join(each.name for each in found[:8])}" if found else ""
         raise ConfigurationError(
-            f"{path}: expected the folder of one operator, with its *.jwt, found"
+            f"{path_text(path)}: expected the folder of one operator, with its *.jwt, found"
             f" {len(found)}{names}"
         )
     return found[0]

@@ -19,6 +19,7 @@ from xkeymsg.errors import ConfigurationError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
+from xkeymsg.text import path_text
 from xkeymsg.trust.marks import Marks, Seen
 
 __all__ = ("MarksFile", "forget_marks", "merge_marks", "read_marks")
@@ -79,7 +80,7 @@ class MarksFile(SafeRepr):
             except OSError as error:
                 self.error = _unwritable(self.path, error)
                 self._merge(read_marks(self.path))
-            self.marks.changed = not self.path.exists()
+            self.marks.changed = not os.path.lexists(self.path)
             self.save()
 
     def record(self, seen: Iterable[Seen], *, sync: bool = False) -> None:
@@ -95,7 +96,7 @@ class MarksFile(SafeRepr):
             self.save()
 
     def save(self) -> None:
-        """Write the marks if the file lacks any; the next call retries a failure, kept in `error`.
+        """Write the marks if the file lacks any; `error` keeps a failure until a call succeeds.
 
         For 10,000 users it takes about 15 ms; call it once a second.
         """
@@ -156,15 +157,19 @@ def read_marks(path: Path) -> Marks:
     Raises:
         ConfigurationError: If the file cannot be read, or is damaged.
     """
-    if not path.exists() and not path.is_symlink():
+    try:
+        path.lstat()
+    except FileNotFoundError:
         return Marks()
+    except (OSError, ValueError):
+        pass  # reading it fails too, and says why
     content, _ = read_file(path, ConfigurationError, limit=_MAX_FILE)
     try:
-        return Marks.load(decode_file(content, str(path), ConfigurationError))
+        return Marks.load(decode_file(content, path_text(path), ConfigurationError))
     except ConfigurationError as error:
         raise ConfigurationError(
-            f"{path}: {error}; restore the file, or remove it, which permits rollbacks to older"
-            " claims until newer ones are seen"
+            f"{path_text(path)}: {error}; restore the file, or remove it, which permits rollbacks"
+            " to older claims until newer ones are seen"
         ) from None
 
 
@@ -180,7 +185,7 @@ def forget_marks(path: str | Path, subjects: Iterable[str]) -> None:
     def forget(marks: Marks) -> None:
         for subject in subjects:
             if not marks.forget(subject):
-                raise ConfigurationError(f"{path}: no marks of this key")
+                raise ConfigurationError(f"{path_text(path)}: no marks of this key")
 
     _edit(Path(path), forget)
 
@@ -223,7 +228,8 @@ def _locked(path: Path) -> int:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
             raise ConfigurationError(
-                f"{path}: in use by another process; give each daemon its own file of marks"
+                f"{path_text(path)}: in use by another process; give each daemon its own file of"
+                " marks"
             ) from None
         raise
     return descriptor
@@ -246,4 +252,4 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigurationError:
-    return ConfigurationError(f"cannot write {path}: {error.strerror}")
+    return ConfigurationError(f"cannot write {path_text(path)}: {error.strerror}")
