@@ -34,6 +34,7 @@ from xkeymsg.errors import (
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import Signer
 from xkeymsg.shown import safe_repr
 from xkeymsg.trust.resolver import PERMISSION, Resolver
@@ -289,6 +290,10 @@ class RouteSealer:
                 holders[name] = self._resolve(names)
             except (ConfigurationError, UnknownKeyError):
                 if name not in policy.allow_unread:
+                    if listed and not names:
+                        near = did_you_mean(name, listed.keys() - policy.permissions)
+                        text = f"readers: no recipients for permission {name!r} of the policy{near}"
+                        raise ConfigurationError(text) from None
                     raise
                 holders[name] = ()
         return holders
