@@ -263,7 +263,10 @@ def test_the_cause_is_the_most_frequent_one() -> None:
         proof.failed("not_a_recipient")
     for _ in range(10):
         proof.failed("sender_not_admitted")
-    said = "none of 100 messages has opened; 90 are sealed to other keys: check the seed file"
+    said = (
+        "none of 100 attempts to open a message succeeded;"
+        " 90 failed because it is sealed to other keys: check the seed file"
+    )
     assert proof.why() == said
 
 

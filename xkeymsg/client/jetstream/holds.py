@@ -25,16 +25,16 @@ _REMEMBERED: Final = 10_000
 """Limit of messages whose attempts are counted."""
 
 _UNOPENED: Final = 100
-"""Well-formed messages that must fail to open until the key or the peers are suspect."""
+"""Attempts to open well-formed messages that must fail until the key or the peers are suspect."""
 TRY: Final = 100
 """Messages requested in each attempt while holding."""
 _TRY_EVERY: Final = 30.0
 _SHARE: Final = 0.5
 """The share of the quarantine that may be filled before anything has opened."""
 _CAUSES: Final = {
-    "not_a_recipient": "are sealed to other keys: check the seed file",
-    "sender_not_admitted": "have senders that are not admitted: check the peers",
-    "unknown_key": "have senders whose key is unknown: check trust",
+    "not_a_recipient": "failed because it is sealed to other keys: check the seed file",
+    "sender_not_admitted": "failed because its sender is not admitted: check the peers",
+    "unknown_key": "failed because its sender's key is unknown: check trust",
 }
 
 _OURS: Final = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
@@ -203,4 +203,4 @@ class Proof:
             return "no message has opened, and none is well-formed"
         code, count = most[0]
         total = self._codes.total()
-        return f"none of {total} messages has opened; {count} {_CAUSES[code]}"
+        return f"none of {total} attempts to open a message succeeded; {count} {_CAUSES[code]}"
