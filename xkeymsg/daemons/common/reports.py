@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from xkeymsg.daemons.common.logs import Level, Log, reason
 from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
 from xkeymsg.daemons.common.service import Endpoint
 from xkeymsg.errors import XKeyMsgError
 
-__all__ = ("Reporter", "code_of", "why")
+__all__ = ("EVENTS", "Reporter", "code_of", "why")
+
+EVENTS: Final = {
+    "recreated": "durable recreated",
+    "rewound": "durable rewound",
+    "delivery": "reply to JetStream not sent",
+}
+"""Log lines for events of a consumer."""
 
 
 def code_of(error: BaseException) -> str:

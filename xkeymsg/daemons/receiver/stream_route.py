@@ -15,6 +15,7 @@ from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine, create_quarantine, record_key
 from xkeymsg.daemons.common.logs import Level
 from xkeymsg.daemons.common.records import record_of
+from xkeymsg.daemons.common.reports import EVENTS
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import ReceiverConfig, ReceiverRoute
 from xkeymsg.daemons.receiver.reports import ReceiverReporter
@@ -30,6 +31,7 @@ __all__ = ("StreamRoute", "prepare_quarantine")
 
 _PATIENCE: Final = 0.8
 """The fraction of the drain time after which undelivered messages are returned to the stream."""
+_CREATE: Final = "; run `xkeymsg quarantine init`, or set quarantine.create = true"
 
 
 async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
@@ -46,7 +48,7 @@ async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
         try:
             await api.request(f"STREAM.INFO.{name}")
         except DeliveryError as error:
-            hint = "; set quarantine.create" if error.err_code == STREAM_NOT_FOUND else ""
+            hint = _CREATE if error.err_code == STREAM_NOT_FOUND else ""
             raise DeliveryError(f"quarantine stream {name}: {error}{hint}") from None
 
 
@@ -226,4 +228,4 @@ class StreamRoute:
                 if lasted > self._window:
                     self._warn_window("the outage's duration", lasted)
             case "recreated" | "rewound" | "delivery":
-                log.often("warning", event.kind, "route", route=name, code=event.code)
+                log.often("warning", EVENTS[event.kind], "route", route=name, code=event.code)

@@ -21,7 +21,7 @@ from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
-from xkeymsg.daemons.common.reports import code_of
+from xkeymsg.daemons.common.reports import EVENTS, code_of
 from xkeymsg.daemons.sender.message_ids import Names
 from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.route_sealer import Sealed, is_of_setup
@@ -312,7 +312,7 @@ class StreamSource:
             raise _NotSealedError
 
     def _note(self, event: ConsumerEvent) -> None:
-        if event.kind in ("recreated", "rewound", "delivery"):
+        if event.kind in EVENTS:
             self._report.log.often(
-                "warning", event.kind, "route", route=self._report.route, code=event.code
+                "warning", EVENTS[event.kind], "route", route=self._report.route, code=event.code
             )
