@@ -646,7 +646,7 @@ def test_fields_without_annotation_are_all_named() -> None:
     with pytest.raises(PolicyError) as caught:
         Policy.of(Bare)
     names = "/a, /d/*, /f/city, /f/street, /f/zip"
-    assert str(caught.value) == f"Bare: no Readers for {names}"
+    assert str(caught.value) == f"Bare: no Readers for {names}; annotate Annotated[…, Readers(…)]"
 
 
 @dataclass

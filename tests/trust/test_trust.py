@@ -108,8 +108,9 @@ def test_a_user_by_name_by_key_and_by_permission(store: Store) -> None:
 )
 def test_an_unknown_name_is_an_error(store: Store, name: str) -> None:
     store.add("alice", "clinic")
-    with pytest.raises(UnknownKeyError):
+    with pytest.raises(UnknownKeyError) as caught:
         store.load().resolve(name)
+    assert ("not in `accounts`" in str(caught.value)) == ("/" in name)
 
 
 def test_a_seed_given_as_a_name_is_not_shown(store: Store) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from xkeymsg.daemons.common.config import daemon_of
 from xkeymsg.daemons.common.permissions import Permissions
 from xkeymsg.daemons.common.terminal import say_faults
 from xkeymsg.daemons.receiver import config as receiver
@@ -52,6 +53,6 @@ def permissions(*, config_file: Path, as_json: bool) -> int:
 def _permissions_of(path: Path) -> list[Permissions]:
     """Return the permissions of each connection; a file with sinks is a receiver's."""
     text = parse_toml(read_text(path, ConfigurationError), str(path), ConfigurationError)
-    if "sinks" in text:
+    if daemon_of(text) == "receiver":
         return permissions_of_receiver(receiver.load(path))
     return permissions_of_sender(sender.load(path))

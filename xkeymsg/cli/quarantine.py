@@ -15,7 +15,7 @@ import click
 from xkeymsg.cli.inspect import describe_envelope, print_fields
 from xkeymsg.cli.stream import REPLICAS, run_with_api
 from xkeymsg.cli.table import aligned, bare
-from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
+from xkeymsg.client.jetstream.api import API, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND
 from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarantine
 from xkeymsg.client.jetstream.quarantine_reader import Entry, drop, entries, entry_at
 from xkeymsg.client.jetstream.quarantine_replay import Replay
@@ -34,6 +34,7 @@ from xkeymsg.errors import (
     OpenError,
     ReplayError,
     SessionClonedError,
+    SubjectMismatchError,
     TrustError,
     XKeyMsgError,
 )
@@ -46,6 +47,11 @@ _T = TypeVar("_T")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _WHICH: Final = click.argument("which", type=click.Choice(("unproven", "proven")))
+_MISSING: Final = {
+    STREAM_NOT_FOUND: "no such quarantine stream: `xkeymsg quarantine init` creates it",
+    MESSAGE_NOT_FOUND: "no message with this number: `xkeymsg quarantine list` shows them",
+}
+_SUBJECT: Final = ": --subject must match it; `xkeymsg quarantine show` prints it"
 _NUMBER: Final = click.IntRange(1, 2**63 - 1)
 
 
@@ -68,9 +74,9 @@ def _run(flags: dict[str, Any], work: Callable[[API], Awaitable[_T]]) -> _T:
     try:
         return run_with_api(flags, work)
     except DeliveryError as error:
-        if error.err_code != STREAM_NOT_FOUND:
+        text = _MISSING.get(error.err_code or 0)
+        if text is None:
             raise
-        text = "no such quarantine stream: `xkeymsg quarantine init` creates it"
         raise DeliveryError(text, error.err_code) from None
 
 
@@ -313,7 +319,8 @@ def replay(
                 message = _open(opener, entry)
                 record = record_of(message)
             except (EnvelopeError, OpenError, TrustError) as error:
-                say("xkeymsg", f"{which} {entry.number}: {describe(error)}")
+                hint = _SUBJECT if isinstance(error, SubjectMismatchError) else ""
+                say("xkeymsg", f"{which} {entry.number}: {describe(error)}{hint}")
                 cloned = isinstance(error, SessionClonedError)
                 if isinstance(error, ReplayError) and not cloned and not error.pending:
                     say("xkeymsg", "duplicate of a message already delivered: deleted")

@@ -97,7 +97,7 @@ def admit(located: Located, admission_of: Admit) -> Admitted:
     head = located.head
     admission = admission_of(head.sender, head.subject, head.created_ms)
     if admission is None:
-        raise SenderNotAdmittedError("this key may not send on this subject")
+        raise SenderNotAdmittedError(f"{XKey(head.sender)} may not send on this subject")
     if admission.users and head.identity not in admission.users:
         raise SenderNotAdmittedError("the message's identity is not a user of the sender's key")
     return _new(Admitted, (located, admission))

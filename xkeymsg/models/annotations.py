@@ -54,7 +54,8 @@ def rules_of(model: type) -> _Rules:
         known = str(error).startswith(f"{name}: ")
         raise PolicyError(str(error) if known else f"{name}: {error}") from None
     if bare:
-        raise PolicyError(f"{name}: no Readers for {listed(bare)}")
+        how = "annotate Annotated[…, Readers(…)]"
+        raise PolicyError(f"{name}: no Readers for {listed(bare)}; {how}")
     return rules
 
 

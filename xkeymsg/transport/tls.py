@@ -37,15 +37,18 @@ def tls_context(
             raise ConfigurationError(
                 f"cannot use a TLS file: {path_text(path)}: {reason}"
             ) from None
+    used = ca
     try:
         context = ssl.create_default_context(cafile=ca)
         if cert is not None:
+            used = cert
             # An empty password, so that an encrypted key is an error instead of a prompt.
             context.load_cert_chain(cert, key, password="")
         if identity is not None:
             _load(context, identity)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigurationError(f"cannot use a TLS file: {error}") from error
+        where = "" if used is None else f"{path_text(used)}: "
+        raise ConfigurationError(f"cannot use a TLS file: {where}{error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 

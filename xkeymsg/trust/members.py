@@ -206,5 +206,6 @@ class Members:
             raise UnknownKeyError("expected a name or a public key, not a secret seed")
         if not found:
             what = "holds the permission" if name.startswith(PERMISSION) else "is called"
-            raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}")
+            where = "" if alias in self.known else "; its account is not in `accounts`"
+            raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}{where}")
         return found

@@ -210,6 +210,7 @@ class Proofs(RuleBasedStateMachine):
         self.proof = Proof()
         self.now = 0.0
         self.opened = False
+        self.sequence = 0
         self.failed = 0
         self.filled = 0.0
 
@@ -220,7 +221,8 @@ class Proofs(RuleBasedStateMachine):
     @rule(count=st.integers(1, 60), code=st.sampled_from(["not_a_recipient", "malformed"]))
     def some_do_not_open(self, count: int, code: str) -> None:
         for _ in range(count):
-            self.proof.failed(code)
+            self.sequence += 1
+            self.proof.failed(self.sequence, code)
         self.failed += count * (code != "malformed") * (not self.opened)
 
     @rule(share=st.floats(0, 0.3))
@@ -236,7 +238,8 @@ class Proofs(RuleBasedStateMachine):
     @rule()
     def key_or_peers_change(self) -> None:
         self.proof.reset()
-        self.opened, self.failed, self.filled = False, 0, 0.0
+        self.filled *= not self.opened
+        self.opened, self.failed = False, 0
 
     @precondition(lambda self: self.proof.wait(self.now) == 0)
     @rule()
@@ -259,18 +262,25 @@ TestProofs.settings = settings(max_examples=100, stateful_step_count=40, deadlin
 
 def test_the_cause_is_the_most_frequent_one() -> None:
     proof = Proof()
-    for _ in range(90):
-        proof.failed("not_a_recipient")
-    for _ in range(10):
-        proof.failed("sender_not_admitted")
+    for sequence in range(90):
+        proof.failed(sequence, "not_a_recipient")
+    for sequence in range(90, 100):
+        proof.failed(sequence, "sender_not_admitted")
     said = "none of 100 messages has opened; 90 are sealed to other keys: check the seed file"
     assert proof.why() == said
 
 
+def test_retries_of_one_message_are_one_message() -> None:
+    proof = Proof()
+    for _ in range(1000):
+        proof.failed(7, "not_a_recipient")
+    assert not proof.is_suspect
+
+
 def test_senders_revoked_by_mistake_are_suspect_too() -> None:
     proof = Proof()
-    for _ in range(100):
-        proof.failed("sender_revoked")
+    for sequence in range(100):
+        proof.failed(sequence, "sender_revoked")
     assert proof.is_suspect
     assert proof.why().endswith("100 have senders that are revoked: check trust")
 

@@ -241,6 +241,15 @@ async def test_who_may_not_read_the_stream_is_warned_of_an_id_that_was_there_bef
             await deaf.close()
 
 
+async def test_a_timeout_names_the_permission_that_is_missing() -> None:
+    with NATSServer(FORBIDDEN.replace("$JS.API.STREAM.MSG.>", "h.>")) as server:
+        async with open_link(options(server, user="sender", password="x")) as link:
+            publisher = StreamPublisher(API(link, timeout=1))
+            with pytest.raises(DeliveryError, match=r"not permit publishing on h\.a$"):
+                await (await publisher.submit("h.a", b"x", b"", timeout=1))
+            await publisher.close()
+
+
 async def play(stage: Stage, *answers: bytes) -> list[bytes]:
     """Play a stream on `played`: give the answers in turn, `b""` for none; return what arrived."""
     subscription = await stage.link.subscribe("played")

@@ -57,6 +57,14 @@ def test_good_files_have_no_errors(folder: Path) -> None:
         assert errors(folder, text) == ""
 
 
+def test_a_configuration_of_the_sender_is_recognized(folder: Path) -> None:
+    route = '[[route]]\nname = "a"\nstdin = true\nto = "a"\nrecipients = ["bob"]\n'
+    text = '[trust]\npeers = "p"\n' + route + 'output = "core"\n'
+    assert (
+        errors(folder, text) == "/receiver.toml configures a sender: start xkeymsg-sender with it"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

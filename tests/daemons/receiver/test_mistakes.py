@@ -19,7 +19,7 @@ from tests.daemons.receiver.conftest import (
     store,
 )
 from tests.daemons.receiver.test_streams import FILES, OBSERVE, QUARANTINE, ROUTE, settled, taken
-from tests.running import DEADLINE, until
+from tests.running import DEADLINE, Program, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.receiver.activity import Activity
@@ -65,6 +65,17 @@ async def test_a_wrong_seed_is_an_error_and_its_reload_ends_it(stream_stage: Sta
         assert "".join(bob.output("err")).count("check the seed file") == 1
         state = (await api.request("STREAM.INFO.XKM_UNPROVEN"))["state"]
         assert state["messages"] == 150
+
+
+async def test_peers_that_may_not_send_are_a_warning(stream_stage: Stage) -> None:
+    stage = stream_stage
+    (stage.folder / "out").mkdir()
+    path = stage.write(TEXT, peers="order.>")
+    async with stage.link() as link:
+        await make_stream(link)
+        with Program("receiver", "--config", str(path)) as bob:
+            line = bob.wait_for("no peer may send", "err")
+            assert "no peer has `subjects` that include orders.>" in line
 
 
 async def test_new_peers_without_an_active_sender_are_an_error(stream_stage: Stage) -> None:

@@ -326,8 +326,8 @@ def test_the_series_of_rules_are_bounded() -> None:
 async def test_readers_are_listed_or_those_who_hold_the_permission(tmp_path: Path) -> None:
     (tmp_path / "p").write_text(POLICY)
     own = {"recipients": None, "policy": str(tmp_path / "p")}
-    with pytest.raises(ConfigurationError, match="no holder of 'billing'"):
-        sealing(**own, readers={"clinic": ["bob"]})
+    with pytest.raises(ConfigurationError, match=r"'billing' of the policy; did you mean 'biling'"):
+        sealing(**own, readers={"clinic": ["bob"], "biling": ["bob"]})
     swapped = sealing(**own, readers={"clinic": ["carol"], "billing": ["bob", "perm:clinic"]})
     sealed = await swapped.seal(b'{"name": "x", "bill": {"a": 1}, "notes": 2}')
     view = Opener(CAROL, {ALICE.public}).open_document(sealed.envelope, subject="out")

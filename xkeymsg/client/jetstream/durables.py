@@ -111,7 +111,10 @@ def _named(error: DeliveryError, stream: str, durable: str) -> DeliveryError:
     if error.err_code == STREAM_NOT_FOUND:
         return DeliveryError(f"stream {stream} does not exist", error.err_code)
     if error.err_code == CONSUMER_NOT_FOUND:
-        text = f"{stream} has no durable {durable}: use create, or create_durable in a file"
+        text = (
+            f"stream {stream} has no durable {durable}: set create_durable = true, or in a program"
+            " create=DurableOptions()"
+        )
         return DeliveryError(text, error.err_code)
     return error
 

@@ -25,7 +25,7 @@ _REMEMBERED: Final = 10_000
 """Limit of messages whose attempts are counted."""
 
 _UNOPENED: Final = 100
-"""Well-formed messages that must fail to open until the key or the peers are suspect."""
+"""Attempts to open well-formed messages that must fail until the key or the peers are suspect."""
 TRY: Final = 100
 """Messages requested in each attempt while holding."""
 _TRY_EVERY: Final = 30.0
@@ -148,22 +148,28 @@ class Proof:
 
     def __init__(self) -> None:
         self.is_proved = False
-        self._codes: Counter[str] = Counter()
+        self._codes: dict[int, str] = {}  # of different messages
         self._filled = 0.0
         self._next = -math.inf
 
     def reset(self) -> None:
-        """Begin again: the key or the peers have changed."""
+        """Begin again: the key or the peers have changed.
+
+        The records of messages that did not open are still in the quarantine, and still count:
+        trust in NATS accounts changes often.
+        """
+        filled = 0.0 if self.is_proved else self._filled
         self.__init__()  # type: ignore[misc]
+        self._filled = filled
 
     def opened(self) -> None:
         """Record a message whose wrapped key has verified."""
         self.is_proved = True
 
-    def failed(self, code: str) -> None:
+    def failed(self, sequence: int, code: str) -> None:
         """Record a message that did not open, with its error code."""
-        if not self.is_proved and code in _CAUSES:
-            self._codes[code] += 1
+        if not self.is_proved and code in _CAUSES and len(self._codes) < _UNOPENED:
+            self._codes[sequence] = code
 
     def recorded(self, share: float) -> None:
         """Record that a message took this share of the quarantine."""
@@ -173,7 +179,7 @@ class Proof:
     @property
     def is_suspect(self) -> bool:
         """Whether the key or the peers are probably wrong."""
-        return not self.is_proved and (self._codes.total() >= _UNOPENED or self.is_full)
+        return not self.is_proved and (len(self._codes) >= _UNOPENED or self.is_full)
 
     @property
     def is_full(self) -> bool:
@@ -199,9 +205,7 @@ class Proof:
 
     def why(self) -> str:
         """Describe the probable cause."""
-        most = self._codes.most_common(1)
-        if not most:
+        if not self._codes:
             return "no message has opened, and none is well-formed"
-        code, count = most[0]
-        total = self._codes.total()
-        return f"none of {total} messages has opened; {count} {_CAUSES[code]}"
+        [(code, count)] = Counter(self._codes.values()).most_common(1)
+        return f"none of {len(self._codes)} messages has opened; {count} {_CAUSES[code]}"

@@ -116,7 +116,7 @@ class Outcomes(Generic[_M]):
         if isinstance(error, XKeyMsgError) and error.public_code == "refused":
             self.opened()
         else:
-            self._proof.failed(item.code)
+            self._proof.failed(item.where.sequence, item.code)
         now = asyncio.get_running_loop().time()
         verdict = self.failures.refused(error, item.where.sequence, item.delivered, now)
         # A redelivered message that was handled has lost its acknowledgement: that is normal.

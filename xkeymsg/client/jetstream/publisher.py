@@ -44,6 +44,7 @@ _NOT_NOW: Final = frozenset((10008, 10158, 10167))
 "too many requests"."""
 _TOO_LARGE: Final = 10054
 """JetStream's error number for a message above the stream's `max_msg_size`."""
+_NO_STREAM: Final = "no stream takes {}: create one (xkeymsg stream add), or correct the subject"
 
 
 class _Entry:
@@ -323,7 +324,7 @@ class StreamPublisher:
         if now - entry.first_refusal < self._no_stream_for or entry.subject in self._missed:
             return
         if not self._no_stream_for:
-            self._end(token, DeliveryError(f"no stream takes {entry.subject}"))
+            self._end(token, DeliveryError(_NO_STREAM.format(entry.subject)))
             return
         self._missed.add(entry.subject)
         self._background.spawn(self._look_for_stream(entry.subject))
@@ -339,7 +340,7 @@ class StreamPublisher:
         if not answer.get("streams"):
             for token, entry in list(self._flying.items()):
                 if entry.subject == subject and entry.first_refusal is not None:
-                    self._end(token, DeliveryError(f"no stream takes {subject}"))
+                    self._end(token, DeliveryError(_NO_STREAM.format(subject)))
 
     async def _compare(self, token: bytes, entry: _Entry, ack: PubAck) -> None:
         """Distinguish our own retry from another message with the id."""
@@ -407,4 +408,6 @@ class StreamPublisher:
                 code = None
                 if (refusal := entry.refusal) is not None:
                     text, code = f"{text}; {refusal}", refusal.err_code
+                elif (refused := self._link.refused) is not None and refused.is_of(entry.subject):
+                    text = f"{text}; {refused}"
                 self._end(token, DeliveryError(text, code))

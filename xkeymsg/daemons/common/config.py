@@ -17,7 +17,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -30,7 +30,7 @@ from xkeymsg.refusals import refusing
 from xkeymsg.shown import MOST_PLACES
 from xkeymsg.text import may_be_secret, parse_toml
 
-__all__ = ("load_config",)
+__all__ = ("daemon_of", "load_config")
 
 _SECRET: Final = ("password", "token", "secret")
 _LONGEST: Final = 80
@@ -46,6 +46,8 @@ _EXPECTED: Final = {
 }
 """The expected types in TOML's terms; pydantic uses Python's."""
 _UNKNOWN: Final = "unknown setting"
+_PREFIX_OF_OTHER: Final = {"receiver": "XKEYMSG_SENDER", "sender": "XKEYMSG_RECEIVER"}
+"""By daemon, the prefix that the other daemon reads its configuration with."""
 
 _Config = TypeVar("_Config", bound=Section)
 
@@ -75,6 +77,8 @@ def load_config(
     content, others_read = read_file(path, ConfigurationError)
     text = decode_file(content, str(path), ConfigurationError)
     values = parse_toml(text, str(path), ConfigurationError)
+    if (other := daemon_of(values)) and prefix == _PREFIX_OF_OTHER[other]:
+        raise ConfigurationError(f"{path} configures a {other}: start xkeymsg-{other} with it")
     variables: dict[Location, str] = {}
     problems = list(_open_secrets(section, values)) if others_read else []
     problems += _overlay(values, prefix, environ, variables)
@@ -100,6 +104,17 @@ def load_config(
             lines.append(f"{path}: and {len(problems) - MOST_PLACES} more")
         raise ConfigurationError("\n".join(dict.fromkeys(lines)))
     return config
+
+
+def daemon_of(values: Mapping[str, Any]) -> Literal["receiver", "sender"] | None:
+    """Return the daemon that a configuration is for; None if it is unclear."""
+    routes = values.get("route")
+    seals = "source" in values or (
+        isinstance(routes, list) and any("to" in each for each in routes if isinstance(each, dict))
+    )
+    if seals == ("sinks" in values):
+        return None
+    return "sender" if seals else "receiver"
 
 
 # --- the file -------------------------------------------------------------------------------------

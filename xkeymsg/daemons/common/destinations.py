@@ -61,7 +61,10 @@ def check_address(address: str) -> str:
     """
     match = _ADDRESS.fullmatch(address)
     if match is None or not _is_port(match[3]):
-        raise ValueError("expected tls://host[:port], or nats:// with 127.0.0.1 or [::1]")
+        raise ValueError(
+            "expected tls://host[:port], or nats:// with 127.0.0.1 or [::1], without a user or"
+            " password: those have settings of their own"
+        )
     if match[1] == "nats" and not is_loopback(match[2].strip("[]")):
         raise ValueError(
             "expected tls://: without TLS, plaintext may only go to 127.0.0.1 or [::1]; a host"

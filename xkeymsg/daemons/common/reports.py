@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.daemons.common.logs import Level, Log, reason
 from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
@@ -9,6 +11,13 @@ from xkeymsg.daemons.common.service import Endpoint
 from xkeymsg.errors import XKeyMsgError
 
 __all__ = ("Reporter", "code_of", "why")
+
+_EVENTS: Final = {
+    "recreated": "durable recreated",
+    "rewound": "durable rewound",
+    "delivery": "reply to JetStream not sent",
+}
+"""Log lines for events of a consumer."""
 
 
 def code_of(error: BaseException) -> str:
@@ -59,7 +68,7 @@ class Reporter:
         if event.error is not None:
             fields["why"] = why(event.error)
         level: Level = "error" if event.kind in ("blocked", "trouble") else "warning"
-        self.log.often(level, event.kind, "route", "code", **fields)
+        self.log.often(level, _EVENTS.get(event.kind, event.kind), "route", "code", **fields)
 
     def failed(self, code: str) -> None:
         """Record a failed message, for `nats micro`."""

@@ -52,7 +52,8 @@ class Upkeep:
         why = {} if event.error is None else {"why": _why(event.error)}
         level: Level = "info" if event.kind == "connected" else "warning"
         # Limited by connection only: a broker may cause any number of errors with new texts.
-        self._log.often(level, f"connection {event.kind}", "of", of=condition, **why)
+        name = condition.removesuffix("connected").strip() or "nats"
+        self._log.often(level, f"connection {event.kind}", "connection", connection=name, **why)
 
     def reloaded(
         self, what: str, reload: Callable[[], bool], *, quiet: bool = False, **fields: object

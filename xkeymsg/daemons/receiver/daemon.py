@@ -39,7 +39,9 @@ from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantin
 from xkeymsg.daemons.receiver.subject_route import SubjectRoute
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import cut
 from xkeymsg.transport.link import Link, open_link
+from xkeymsg.transport.subjects import overlap
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.peers_file import PeersFile
 
@@ -128,13 +130,16 @@ class _Receiver:
             log.info("stopped")
 
     def _warn(self) -> None:
-        """Log a warning for each risky setting."""
+        """Log a warning for each risky setting, and for each route on which no peer may send."""
         if self._config.trust.anyone:
             self._log.warning("any sender is admitted")
         for route in self._config.route:
             if "xkv1" in route.formats:
                 why = "it authenticates neither subject nor time, and can be replayed"
                 self._log.warning("xkv1 is accepted", route=route.name, why=why)
+            if isinstance(self._senders, PeersFile) and not _may_send(self._senders, route):
+                why = cut(f"no peer has `subjects` that include {', '.join(route.accepted)}")
+                self._log.warning("no peer may send", route=route.name, why=why)
 
     async def _begin(
         self, link: Link, streams: Link, life: Lifecycle, stack: contextlib.AsyncExitStack
@@ -289,3 +294,9 @@ class _Receiver:
 def _metadata(route: ReceiverRoute) -> dict[str, str]:
     given = {"stream": route.stream, "durable": route.durable, "sink": route.sink}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _may_send(peers: PeersFile, route: ReceiverRoute) -> bool:
+    """Return whether a peer may send on a subject that a route accepts."""
+    sent = [subject for peer in peers.current.peers.values() for subject in peer.subjects]
+    return any(overlap(accepted, other) for accepted in route.accepted for other in sent)

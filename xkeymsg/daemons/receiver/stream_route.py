@@ -29,6 +29,7 @@ __all__ = ("StreamRoute", "prepare_quarantine")
 
 _PATIENCE: Final = 0.8
 """The fraction of the drain time after which undelivered messages are returned to the stream."""
+_CREATE: Final = "; run `xkeymsg quarantine init`, or set quarantine.create = true"
 
 
 async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
@@ -45,7 +46,7 @@ async def prepare_quarantine(config: ReceiverConfig, link: Link) -> None:
         try:
             await api.request(f"STREAM.INFO.{name}")
         except DeliveryError as error:
-            hint = "; set quarantine.create" if error.err_code == STREAM_NOT_FOUND else ""
+            hint = _CREATE if error.err_code == STREAM_NOT_FOUND else ""
             raise DeliveryError(f"quarantine stream {name}: {error}{hint}") from None
 
 

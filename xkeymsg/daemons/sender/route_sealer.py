@@ -34,6 +34,7 @@ from xkeymsg.errors import (
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import Signer
 from xkeymsg.shown import safe_repr
 from xkeymsg.trust.resolver import PERMISSION, Resolver
@@ -287,9 +288,9 @@ class RouteSealer:
             names = tuple(listed.get(name, ())) if listed else (PERMISSION + name,)
             optional = name in policy.allow_unread
             if not names and not optional:
-                raise ConfigurationError(
-                    f"readers: no holder of {name!r}: name one, or add it to allow_unread"
-                )
+                near = did_you_mean(name, listed.keys() - policy.permissions)
+                remedy = near or ": name one, or add it to allow_unread"
+                raise ConfigurationError(f"readers: no holder of {name!r} of the policy{remedy}")
             try:
                 holders[name] = self._resolve(names) if names else ()
             except UnknownKeyError:

@@ -43,6 +43,7 @@ class HTTP:
         self._section = section
         context = tls_context(section.tls_ca, section.tls_cert, section.tls_key)
         socket = None if section.socket is None else str(section.socket)
+        self._server = socket or httpx.URL(section.url).netloc.decode()
         self._client = httpx.AsyncClient(
             transport=httpx.AsyncHTTPTransport(
                 verify=context,
@@ -76,7 +77,9 @@ class HTTP:
             ):
                 await _skim(response)
         except (httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-            raise UnavailableError(f"no response: {type(error).__name__}") from None
+            raise UnavailableError(
+                f"no response from {self._server}: {type(error).__name__}"
+            ) from None
         code = response.status_code
         if code >= 500 or code in _NOT_NOW:
             raise UnavailableError(f"the server answered {code}", _retry_after(response))
