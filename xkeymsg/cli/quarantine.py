@@ -172,7 +172,7 @@ def show(
     proven_stream: str,
     **flags: Any,
 ) -> None:
-    """Print the origin of a message, and what anybody can see of it. Nothing is verified."""
+    """Print the origin of a message, and what anyone can see of it. Nothing is verified."""
     stream = proven_stream if which == "proven" else unproven_stream
     entry = _run(flags, lambda api: entry_at(api, stream, number))
     fields = _fields(which, entry)
