@@ -72,6 +72,11 @@ async def test_init_creates_both_streams_once(stage: Stage) -> None:
     assert unproven["discard"] == "old"
 
 
+async def test_init_creates_streams_with_the_given_names(stage: Stage) -> None:
+    created = "LATE created\nKEPT created\n"
+    assert await call(stage, "init", "--unproven", "LATE", "--proven", "KEPT") == (0, created, "")
+
+
 async def test_where_there_is_none_it_says_what_makes_it(stage: Stage) -> None:
     for arguments in (("list",), ("show", "proven", "1"), ("drop", "unproven", "--all")):
         code, _, said = await call(stage, *arguments)

@@ -118,7 +118,7 @@ def _peers(path: Path, daemon: str, public: XKey) -> Peers:
 
 
 def _recipient(peers: Peers) -> str:
-    """Return whom a new sender seals to: the receiver, or itself until there is one.
+    """Return the recipient of a new sender: the receiver, or the sender itself.
 
     Raises:
         ConfigurationError: If the file has neither.
@@ -139,7 +139,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _steps(daemon: str, path: Path, public: XKey) -> list[str]:
-    """Return what is left to do."""
+    """Return the remaining steps."""
     add = f"xkeymsg peers add {shlex.quote(str(path.parent / 'peers.toml'))}"
     elsewhere = "xkeymsg peers add peers.toml"
     if daemon == "receiver":

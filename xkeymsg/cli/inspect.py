@@ -20,7 +20,7 @@ __all__ = ("describe_envelope", "inspect", "print_fields")
 @click.argument("source", metavar="[FILE]", default="-", type=click.File("rb"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(source: BinaryIO, *, as_json: bool) -> None:
-    """Print what anybody can see of FILE, or stdin, without a key. Nothing is verified."""
+    """Print what anyone can see of FILE, or stdin, without a key. Nothing is verified."""
     shown = describe_envelope(source.read())
     if as_json:
         click.echo(json.dumps(shown, indent=2))
@@ -29,7 +29,7 @@ def inspect(source: BinaryIO, *, as_json: bool) -> None:
 
 
 def describe_envelope(data: bytes) -> dict[str, Any]:
-    """Return what anybody can see of a sealed message, as JSON values by name.
+    """Return what anyone can see of a sealed message, as JSON values by name.
 
     Raises:
         EnvelopeError: If it is not a valid envelope.

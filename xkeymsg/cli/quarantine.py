@@ -20,7 +20,7 @@ from xkeymsg.client.jetstream.quarantine import PROVEN, UNPROVEN, create_quarant
 from xkeymsg.client.jetstream.quarantine_reader import Entry, drop, entries, entry_at
 from xkeymsg.client.jetstream.quarantine_replay import Replay
 from xkeymsg.daemons.common.flags import connection_flags, key_flags, required_pair
-from xkeymsg.daemons.common.parameters import SENDER, SUBJECT_PATTERN, XKEY
+from xkeymsg.daemons.common.parameters import DURATION, SENDER, SUBJECT_PATTERN, XKEY
 from xkeymsg.daemons.common.records import record_of
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, EXIT_NOT_OPENED, describe, quote, say
 from xkeymsg.envelope.admission import ANYONE, Senders
@@ -59,7 +59,8 @@ def _flags(command: _Command) -> _Command:
     """Add the options for stream names and for the connection to a command."""
     for name, default in (("--proven", PROVEN), ("--unproven", UNPROVEN)):
         option = click.option(
-            f"{name}-stream",
+            name,
+            f"{name[2:]}_stream",
             default=default,
             show_default=True,
             metavar="NAME",
@@ -177,7 +178,7 @@ def show(
     proven_stream: str,
     **flags: Any,
 ) -> None:
-    """Print the origin of a message, and what anybody can see of it. Nothing is verified."""
+    """Print the origin of a message, and what anyone can see of it. Nothing is verified."""
     stream = proven_stream if which == "proven" else unproven_stream
     entry = _run(flags, lambda api: entry_at(api, stream, number))
     fields = _fields(which, entry)
@@ -275,9 +276,7 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
     multiple=True,
     help="A subject that it may be sealed for; repeatable; > for any subject.",
 )
-@click.option(
-    "--max-age", type=click.IntRange(1), metavar="SECONDS", help="The consumer's max_age."
-)
+@click.option("--max-age", type=DURATION, help="The consumer's max_age, such as 5m; default: 300s.")
 @click.option("--command", metavar="PROGRAM", help="Pipe each line to a program instead.")
 @_flags
 def replay(
@@ -290,7 +289,7 @@ def replay(
     senders: tuple[XKey | None, ...],
     peers_file: Path | None,
     subjects: tuple[str, ...],
-    max_age: int | None,
+    max_age: float | None,
     command: str | None,
     unproven_stream: str,
     proven_stream: str,

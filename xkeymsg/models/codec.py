@@ -29,7 +29,7 @@ class Codec:
 
     @property
     def shape(self) -> Shape:
-        """What is known of the forms."""
+        """The shape of its forms."""
         return Shape(native=True)
 
     def write(self, value: Any, path: Path) -> Any:

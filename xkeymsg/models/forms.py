@@ -160,7 +160,7 @@ def choices_of(values: Sequence[Any]) -> dict[tuple[type, Any], Any] | None:
 
 
 class Shape(NamedTuple):
-    """What is known of the forms of a type."""
+    """The forms of a type, as far as they are known."""
 
     kinds: frozenset[Any] = frozenset({None})
     """The types of its forms; None stands for any."""

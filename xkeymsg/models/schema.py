@@ -39,7 +39,7 @@ _KEYS: Final = {
 
 
 class Facts:
-    """What is known of a type and of all types in it."""
+    """Facts about a type and all types in it."""
 
     def __init__(self) -> None:
         self.is_any = False

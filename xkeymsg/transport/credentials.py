@@ -54,9 +54,10 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         KeyStoreError: If a file cannot be read.
     """
     if options.creds is not None:
-        creds = _Credentials(options.creds)
-        creds.read()  # report a bad file now, not while connecting
-        return {"user_jwt_cb": creds.jwt, "signature_cb": creds.sign}
+        creds = options.creds
+        _read_creds(creds)  # report a bad file now, not while connecting
+        signer = _Signer(lambda: _read_creds(creds)[1])
+        return {"user_jwt_cb": lambda: _read_creds(creds)[0], "signature_cb": signer.sign}
     if options.nkey is not None:
         source = options.nkey
         signer = _Signer(lambda: _user_key(source, read_login(source)))
@@ -124,25 +125,13 @@ class _Signer:
         return base64.b64encode(self.key().sign(nonce.encode()))
 
 
-@safe_repr
-@dataclass(frozen=True, slots=True)
-class _Credentials:
-    """A `.creds` file: a user JWT and a seed, each between two marker lines."""
-
-    source: Source
-
-    def read(self) -> tuple[str, UserKey]:
-        text = read_login(self.source)
-        jwt = find_creds(text)[0]
-        if jwt is None:
-            raise ConfigurationError(f"{_name(self.source)}: USER JWT is missing")
-        return jwt, _user_key(self.source, text, "USER NKEY SEED is missing")
-
-    def jwt(self) -> bytes:
-        return self.read()[0].encode()
-
-    def sign(self, nonce: str) -> bytes:
-        return base64.b64encode(self.read()[1].sign(nonce.encode()))
+def _read_creds(source: Source) -> tuple[bytes, UserKey]:
+    """Return the user JWT and the key of a `.creds` file."""
+    text = read_login(source)
+    jwt = find_creds(text)[0]
+    if jwt is None:
+        raise ConfigurationError(f"{_name(source)}: USER JWT is missing")
+    return jwt.encode(), _user_key(source, text, "USER NKEY SEED is missing")
 
 
 def _name(source: Source | None) -> str:

@@ -213,7 +213,7 @@ def _explain(
     elif "authorization violation" in reason.lower():
         reason, check = "the server refused the login", "are the credentials for this server?"
         if (invalid := validity(options)) is not None:
-            reason, check = f"{reason}: {invalid}", "replace them by valid ones"
+            reason, check = f"{reason}: {invalid}", "use valid credentials"
     if is_silent and not options.tls_first:
         check += " Does it start with TLS (handshake_first)? Then use tls_first (--tlsfirst)"
     # Part of it is unauthenticated network input, and will be printed.

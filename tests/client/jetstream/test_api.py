@@ -109,7 +109,7 @@ async def test_a_consumer_of_whatever_numbers_is_one_that_can_be_worked_with(
     puller = Puller(
         api, "S", "d", prefetch=1, prefetch_bytes=1, expires=1.0, heartbeat=0.5
     )  # fmt: skip
-    puller.heed(durable.config)
+    puller.apply_limits(durable.config)
     await puller.pull(0, 0)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from xkeymsg.client.jetstream.holds import Outage, Proof, is_for_now, is_ours
+from xkeymsg.client.jetstream.holds import Outage, Proof, is_shortage, is_temporary
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError, StaleError
 
 DELIVERIES = 5
@@ -313,4 +313,4 @@ def test_messages_given_back_leave_room_for_others() -> None:
     ],
 )
 def test_which_errors_are_temporary(error: Exception, for_now: bool, ours: bool) -> None:
-    assert (is_for_now(error), is_ours(error)) == (for_now, ours)
+    assert (is_temporary(error), is_shortage(error)) == (for_now, ours)

@@ -188,7 +188,7 @@ def judge_stream(
     """Judge a quarantine stream by the answer to `$JS.API.STREAM.INFO`.
 
     Authenticated messages must not be lost, so their stream never discards. Unauthenticated ones,
-    which anybody can send, must not fill the disk, so their stream discards the oldest.
+    which anyone can send, must not fill the disk, so their stream discards the oldest.
     """
     error = table_of(answer, "error")
     if error:
@@ -268,7 +268,7 @@ def _faults_of_unproven(config: Mapping[str, Any]) -> Iterable[_Fault]:
     if _number(config, "max_bytes") <= 0:
         yield (
             "fail",
-            "has no limit, and anybody can fill it",
+            "has no limit, and anyone can fill it",
             "nats stream edit NAME --max-bytes=64MB",
         )
     if config.get("discard") != "old":

@@ -2,7 +2,7 @@
 
 `Intake` receives and opens messages, several workers handle them, one task asks the server for more
 time for held messages, and one detects missing heartbeats and looks up the durable. `Outcomes`
-carries out what is decided about a message, and `Gate` holds messages during an outage.
+carries out the decisions about a message, and `Gate` holds messages during an outage.
 
 An opened message is pending in the scope's replay memory. It gets its replay mark when its handler
 has returned or rejected it, or when the proven quarantine has acknowledged its record, and only

@@ -7,14 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from xkeymsg.client.jetstream.events import ConsumerStatus
-from xkeymsg.client.jetstream.holds import Outage, is_ours
+from xkeymsg.client.jetstream.holds import Outage, is_shortage
 from xkeymsg.errors import XKeyMsgError
 
 __all__ = ("Gate",)
 
 
 class Gate:
-    """The way of messages to their handlers; reports an outage, and its end."""
+    """Lets messages pass to their handlers; reports an outage, and its end."""
 
     def __init__(self, status: ConsumerStatus) -> None:
         self._status = status
@@ -44,13 +44,13 @@ class Gate:
         self._outage.begin(sequence, asyncio.get_running_loop().time())
 
     def attempts(self, sequence: int) -> int:
-        """Return how often a message has failed for now while others were handled."""
+        """Return the temporary failures of a message that count as attempts."""
         return self._outage.attempts(sequence)
 
     def failed(self, sequence: int, error: BaseException) -> None:
         """Record a temporary failure."""
         now = asyncio.get_running_loop().time()
-        self._outage.failed(sequence, now, counts=not is_ours(error))
+        self._outage.failed(sequence, now, counts=not is_shortage(error))
         if self._outage.is_on:
             # Only our own errors are known to show nothing of a message.
             shown = error if isinstance(error, XKeyMsgError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""When a consumer holds: rules without I/O, with times as arguments.
+"""When a consumer holds messages: rules without I/O, with times as arguments.
 
 Two faults look like bad messages, and are not. While the destination is unavailable, every message
 fails; with a wrong key or wrong peers, no message opens. `Outage` and `Proof` recognize them.
@@ -14,10 +14,10 @@ from typing import Final
 
 from xkeymsg.errors import KeyStoreError, TransportError
 
-__all__ = ("TRY", "Outage", "Proof", "is_for_now", "is_ours")
+__all__ = ("TRY", "Outage", "Proof", "is_shortage", "is_temporary")
 
 _ENOUGH: Final = 3
-"""Different messages that must fail, while none is taken, until it is an outage."""
+"""Messages that fail in a row, with none handled in between, before it is an outage."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _HANGS: Final = 60.0
 """Seconds after which an attempt without a result no longer delays the next one."""
@@ -38,36 +38,37 @@ _CAUSES: Final = {
     "unknown_key": "have senders whose key is unknown: check trust",
 }
 
-_OURS: Final = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+_SHORTAGE: Final = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
-def is_ours(error: BaseException) -> bool:
+def is_shortage(error: BaseException) -> bool:
     """Return whether this process lacks memory, threads, file descriptors or its own key."""
     if isinstance(error, OSError):
-        return error.errno in _OURS
+        return error.errno in _SHORTAGE
     no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
     return no_thread or isinstance(error, MemoryError | KeyStoreError)
 
 
-def is_for_now(error: BaseException) -> bool:
-    """Return whether a handler's error says that nothing can be handled at the moment.
+def is_temporary(error: BaseException) -> bool:
+    """Return whether a handler's error is temporary, and not the message's fault.
 
-    Such are errors of connections, timeouts, full disks, and the retryable errors of this package.
+    Temporary are errors of connections, timeouts, full disks, a shortage of memory, threads or
+    descriptors, and the retryable transport errors of this package.
     """
     if isinstance(error, TransportError):
         return error.retryable
-    if isinstance(error, ConnectionError | TimeoutError) or is_ours(error):
+    if isinstance(error, ConnectionError | TimeoutError) or is_shortage(error):
         return True
     return isinstance(error, OSError) and error.errno in _NO_ROOM
 
 
 class Outage:
-    """Tells an outage from the fault of one message.
+    """Distinguishes an outage from a faulty message.
 
-    A temporary failure counts as an attempt of its message only when another message is taken after
-    it. Three messages that fail while none is taken are an outage: their failures do not count, and
-    one message at a time is tried, after 1 to 30 seconds, until one is taken.
+    A temporary failure counts as an attempt only if another message is handled after it. Three
+    messages that fail in a row are an outage: their failures do not count, and messages are tried
+    one at a time, every 1 to 30 seconds, until one is handled.
     """
 
     def __init__(self) -> None:
@@ -111,7 +112,7 @@ class Outage:
             self._pause *= 2
 
     def taken(self, sequence: int) -> None:
-        """Record that a message was taken: there is no outage."""
+        """Record that a message was handled: there is no outage."""
         self.settle(sequence)
         for other, counts in self._failed.items():
             if counts:

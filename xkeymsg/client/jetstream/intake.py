@@ -67,7 +67,7 @@ class Intake(Generic[_M]):
         holding: The messages that are held.
         lanes: The queue of the handlers.
         ordered: Whether messages with the same sealed subject form a lane.
-        outcomes: Carries out what is decided about a message.
+        outcomes: Carries out the decisions about a message.
         gate: Closed during an outage.
         proof: Recognizes a wrong key or wrong peers.
         quarantine: Blocked while it must store a message and cannot.
@@ -171,7 +171,7 @@ class Intake(Generic[_M]):
                 "deliver_policy": "by_start_time",
                 "opt_start_time": durable.created,
             }
-        self._puller.heed(durable.config)
+        self._puller.apply_limits(durable.config)
         self.ack_wait = durable.ack_wait
         self._outcomes.learn(durable, self._puller.prefetch)
 
@@ -186,7 +186,7 @@ class Intake(Generic[_M]):
         )
 
     async def pull(self) -> None:
-        """Request more messages if there is room, and nothing speaks against it."""
+        """Request more messages if there is room and no reason to hold."""
         held, size = len(self._holding) - self._holding.leaving, self._holding.bytes
         if self._is_held(held) or not self._puller.room(held, size):
             return

@@ -1,4 +1,4 @@
-"""What becomes of each message: it is settled, retried, dropped or quarantined, and answered.
+"""Outcomes of messages: settling, retrying, dropping or quarantining, and the reply.
 
 `failures` decides about messages that fail, `quarantine` stores those that are given up. A message
 is settled before its reply is sent, so that a lost reply does not undo it.
@@ -17,7 +17,7 @@ from xkeymsg.client.jetstream.durables import Durable
 from xkeymsg.client.jetstream.events import ConsumerStatus
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Reason, Verdict
 from xkeymsg.client.jetstream.gate import Gate
-from xkeymsg.client.jetstream.holds import Proof, is_for_now, is_ours
+from xkeymsg.client.jetstream.holds import Proof, is_shortage, is_temporary
 from xkeymsg.client.jetstream.keyed_queue import KeyedQueue
 from xkeymsg.client.jetstream.pending import Answers, PendingMessage, PendingMessages
 from xkeymsg.client.jetstream.quarantine import Quarantine
@@ -34,7 +34,7 @@ _M = TypeVar("_M", bound=Message)
 
 
 class Outcomes(Generic[_M]):
-    """Carries out what is decided about the messages of one durable.
+    """Carries out the decisions about the messages of one durable.
 
     Args:
         api: The JetStream API client.
@@ -107,7 +107,7 @@ class Outcomes(Generic[_M]):
 
     async def refuse(self, item: PendingMessage[_M], error: Exception) -> None:
         """Apply the policy to a message that could not be opened."""
-        if is_ours(error):
+        if is_shortage(error):
             self._status.tell("retry", "error", item.where.sequence, error)
             self._retry(item, error)
             return
@@ -174,7 +174,7 @@ class Outcomes(Generic[_M]):
             self.drop(item)
             return True
         cause = error if isinstance(error, Exception) else None
-        if is_for_now(error):
+        if is_temporary(error):
             self._status.tell("retry", "handler", sequence, cause)
             self._retry(item, error)
             return False

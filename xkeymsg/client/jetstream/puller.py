@@ -188,7 +188,7 @@ class Puller:
         self._outstanding = 0
         self._heard = self._now()
 
-    def heed(self, config: Mapping[str, Any]) -> None:
+    def apply_limits(self, config: Mapping[str, Any]) -> None:
         """Limit requests to what the consumer's configuration permits.
 
         It would refuse larger ones, every time. This worker holds at most a quarter of what may be

@@ -2,8 +2,8 @@
 
 SIGTERM and SIGINT: accept no more messages, finish those accepted, and exit 0; if that takes too
 long, log it, give up the rest, and exit 1. A second signal ends the process, and the programs that
-it runs, at once. SIGHUP: reload
-what can change at run time. systemd is notified of each step, if it started the daemon.
+it runs, at once. SIGHUP: reload keys, trust and policies. systemd is notified of each step, if it
+started the daemon.
 """
 
 from __future__ import annotations

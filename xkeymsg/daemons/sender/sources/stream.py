@@ -19,7 +19,7 @@ from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.events import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy
-from xkeymsg.client.jetstream.holds import is_ours
+from xkeymsg.client.jetstream.holds import is_shortage
 from xkeymsg.client.jetstream.quarantine import Quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.daemons.common.reports import code_of
@@ -257,7 +257,7 @@ class StreamSource:
         try:
             return await self._pipeline.seal(raw.data, raw.subject_text, raw.headers)
         except Exception as error:
-            if is_of_setup(error) or is_ours(error):
+            if is_of_setup(error) or is_shortage(error):
                 raise
             self._refuse(error, inbound)  # no message may end the loop
 
