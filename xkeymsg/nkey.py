@@ -40,6 +40,9 @@ __all__ = (
 )
 
 
+ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+
+
 class Prefix(IntEnum):
     """The kind of a key: the first byte of its string, which determines the first letter."""
 
@@ -48,14 +51,12 @@ class Prefix(IntEnum):
     USER = 20 << 3
     CURVE = 23 << 3
 
-    @property
-    def letter(self) -> str:
+    def __init__(self, byte: int) -> None:
+        self.letter = ALPHABET[byte >> 3]
         """The first letter of a public key of this kind."""
-        return ALPHABET[self >> 3]
 
 
 _SEED: Final = 18 << 3
-ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PUBLIC_LENGTH: Final = 56
 _SEED_LENGTH: Final = 58
 

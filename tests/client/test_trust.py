@@ -9,9 +9,22 @@ from pathlib import Path
 import pytest
 
 from tests.running import DEADLINE, until
-from xkeymsg import Keyring, PeersFile, UnknownKeyError, UserKey, XKeyPair, nkey
+from xkeymsg import (
+    Keyring,
+    MalformedError,
+    Peers,
+    PeersFile,
+    Policy,
+    Recipient,
+    UnknownKeyError,
+    UserKey,
+    XKeyPair,
+    nkey,
+)
 from xkeymsg.client import client as module
+from xkeymsg.client.outgoing import Outgoing
 from xkeymsg.client.stats import Where
+from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.inspect import inspect
 
 from .conftest import ALICE, BOB, CAROL, Told, Town
@@ -127,3 +140,45 @@ async def test_a_keyring_opens_by_retired_keys_and_names_its_user(town: Town) ->
         assert bob.public == new.public
         await bob.publish("b", b"", to="alice")
         assert inspect((await raw.next(DEADLINE)).data).identity == user.public
+
+
+def test_holders_of_permissions_follow_trust_and_the_given_readers() -> None:
+    def source(bob: XKeyPair, carol: XKeyPair) -> Peers:
+        return Peers.parse(entry("bob", bob) + entry("carol", carol))
+
+    def held(*names: str) -> object:
+        found = trust.holders({name: (name, ALICE.public) for name in names})
+        assert found == {
+            name: (*source(*pairs).resolve(name), Recipient(ALICE.public)) for name in names
+        }
+        return found
+
+    pairs = BOB, CAROL
+    trust = ClientTrust(source(*pairs))
+    assert held("bob", "carol") is held("bob", "carol")
+    trust.resolver = source(*(pairs := (CAROL, BOB)))
+    held("carol", "bob")  # in another order, while trust changes too
+    held("bob", "carol")
+    held("bob")
+    trust.resolver = Peers.parse(entry("carol", CAROL))
+    with pytest.raises(UnknownKeyError):
+        held("bob")
+    with pytest.raises(UnknownKeyError):
+        held("bob")
+    for _ in range(2):
+        with pytest.raises(MalformedError):
+            trust.holders({"bob": ()})
+        with pytest.raises(TypeError):
+            trust.holders({"bob": (b"carol",)})  # type: ignore[dict-item]
+
+
+def test_readers_of_a_document_that_change_in_place_count_for_the_next() -> None:
+    outgoing = Outgoing(ALICE, ClientTrust({ALICE.public}))
+    policy = Policy([("/**", ["clinic"])])
+    readers = {"clinic": [BOB.public]}
+    assert outgoing._holders(policy, readers) == {"clinic": (Recipient(BOB.public),)}
+    readers["clinic"].append(CAROL.public)
+    both = Recipient(BOB.public), Recipient(CAROL.public)
+    assert outgoing._holders(policy, readers) == {"clinic": both}
+    readers["clinic"].clear()
+    assert outgoing._holders(policy, readers) == {}

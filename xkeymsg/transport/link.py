@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Final, Literal, NamedTuple
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError
 from xkeymsg.transport.keeper import CLOSE_TIMEOUT, Event, Keeper
@@ -93,9 +93,9 @@ class Link:
 
     # --- publishing -------------------------------------------------------------------------------
 
-    async def publish(
+    def publish(
         self, subject: str, data: bytes, *, headers: bytes = b"", reply: str = ""
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """Pass a message to the connection; `confirm` waits until the server has it.
 
         Waits up to `options.timeout` while disconnected, or while the send buffer is full.
@@ -113,7 +113,7 @@ class Link:
             ConnectionFailedError: If the link is closed.
         """
         to = encode_subject(subject)
-        await self.send(b"%b %b" % (to, encode_subject(reply)) if reply else to, data, headers)
+        return self.send(b"%b %b" % (to, encode_subject(reply)) if reply else to, data, headers)
 
     async def send(self, to: bytes, data: bytes, headers: bytes = b"") -> None:
         """Publish as `publish`, to a subject in its form on the wire, which must be valid.

@@ -242,7 +242,7 @@ def _newest(
 ) -> tuple[Text, ...]:
     """Return the candidates that count (T-9); raise the refusal of the newest if none passes."""
     passed: list[Text] = []
-    refused: tuple[int, TrustError] = 0, UnknownKeyError(f"{subject}: no known JWT")
+    refused: tuple[int, TrustError | None] = 0, None
     for candidate in candidates:
         try:
             check(candidate)
@@ -251,7 +251,7 @@ def _newest(
         else:
             passed.append(candidate)
     if not passed:
-        raise refused[1]
+        raise refused[1] or UnknownKeyError(f"{subject}: no known JWT")
     texts = {each.claims.text: each for each in passed}.values()  # a copy is not another claim
     ranked = [(each.claims.issuer, each.claims.issued, each) for each in texts]
     return marks.newest(subject, ranked, issuers)

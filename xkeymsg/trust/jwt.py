@@ -35,6 +35,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
+from itertools import filterfalse
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives
@@ -300,8 +301,7 @@ def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> None:
     Raises:
         MalformedClaimError: If one does.
     """
-    others = members.keys() - known
-    if others and not known.isdisjoint(map(str.casefold, others)):
+    if not known.isdisjoint(map(str.casefold, filterfalse(known.__contains__, members))):
         raise MalformedClaimError("a JSON name differs from a known one only in case")
 
 

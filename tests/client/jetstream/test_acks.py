@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xkeymsg.client.jetstream.acks import Delivery, nak, parse_ack, term
+from xkeymsg.envelope.subject import is_subject
 
 SHORT = b"$JS.ACK.ORDERS.worker.3.42.7.1700000000123456789.5"
 LONG = b"$JS.ACK.hub.Xn2mA.ORDERS.worker.3.42.7.1700000000123456789.5"
@@ -52,12 +53,25 @@ def test_both_forms_are_read(reply: bytes) -> None:
         SHORT.replace(b"ORDERS", b""),
         SHORT.replace(b"ORDERS", b"*"),
         SHORT.replace(b"ORDERS", b"a\x0bb"),
+        LONG.replace(b"hub", b"h\x7fb"),
+        LONG.replace(b"Xn2mA", b"X\x7f"),
+        LONG.replace(b"hub", b"h" * 256),
+        LONG + b".r\x7f",
+        LONG + b"." + b"r" * 256,
         LONG + b".a.b",
         LONG + b".",
     ],
 )
 def test_nothing_looser_is(reply: bytes) -> None:
     assert parse_ack(reply) is None
+
+
+@given(st.sampled_from([SHORT, LONG, LONG + b".r"]), st.integers(8, 80), st.binary(max_size=300))
+def test_an_accepted_reply_can_be_published_to_as_it_is(reply: bytes, at: int, put: bytes) -> None:
+    changed = reply[:at] + put + reply[at:]
+    if parse_ack(changed) is not None:
+        assert is_subject(changed)
+        assert len(changed) < 2000
 
 
 @given(st.binary(max_size=80))

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.client.jetstream.conftest import Stage
@@ -36,6 +36,50 @@ def test_no_answer_raises_anything_but_our_errors(data: bytes) -> None:
     for parse in (parse_answer, parse_puback):
         with contextlib.suppress(DeliveryError):
             parse(data)
+
+
+@given(FIELDS, st.sampled_from([(",", ":"), (", ", ":"), (", ", ": ")]))
+@example({"stream": "ORDERS", "seq": 7}, (", ", ":"))
+@example({"stream": "ORDERS", "seq": 10**18 - 1}, (",", ":"))
+@example({"stream": "ORDERS", "seq": 10**18}, (",", ":"))
+@example({"stream": "ORDERS", "seq": 2**63}, (",", ":"))
+@example({"stream": "ORDERS", "seq": 0}, (", ", ":"))
+@example({"stream": "ORDERS", "seq": 7, "duplicate": True}, (", ", ":"))
+def test_the_usual_acknowledgement_is_parsed_as_json(
+    fields: dict[str, Any], separators: tuple[str, str]
+) -> None:
+    data = json.dumps(fields, separators=separators).encode()
+    try:
+        ack = parse_puback(data)
+    except DeliveryError:
+        assert (
+            "error" in fields
+            or not 0 < _number(fields.get("seq")) < 2**63
+            or (type(fields.get("stream")) is not str)
+        )
+    else:
+        assert ack == (fields["stream"], fields["seq"], fields.get("duplicate") is True)
+
+
+def _number(value: object) -> int:
+    return value if type(value) is int else 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"stream":"S", "seq":01}',
+        b'{"stream":"S", "seq":1_0}',
+        b'{"stream":"S", "seq":\xd9\xa1}',
+        b'{"stream":"S", "seq":1}}',
+        b'{"stream":"S", "seq":1}\0',
+        b'{"stream":"S"\x0b"seq":1}',
+        b"{'stream':'S', 'seq':1}",
+    ],
+)
+def test_an_acknowledgement_that_is_not_json_is_refused(data: bytes) -> None:
+    with pytest.raises(DeliveryError):
+        parse_puback(data)
 
 
 MESSAGE = {"subject": "h.a", "seq": 1, "data": "aGk=", "time": "2026-01-02T03:04:05.678901234Z"}
