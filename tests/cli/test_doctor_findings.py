@@ -16,9 +16,9 @@ from xkeymsg.cli.doctor.findings import (
     judge_durable,
     judge_payload,
     judge_stream,
-    parse_time,
     table_of,
 )
+from xkeymsg.cli.doctor.probe import parse_time
 
 KEYS = st.sampled_from(
     ["error", "description", "limits", "config", "state", "max_storage", "storage", "max_bytes",

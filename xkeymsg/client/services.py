@@ -109,7 +109,7 @@ class Service:
             self._events.refused(error, Where("message", where.subject))
             return
         reply = await self._call(message, where)
-        if message._origin.answered:  # type: ignore[attr-defined]  # noqa: SLF001 - as above
+        if message._origin.answered:  # type: ignore[attr-defined]  # noqa: SLF001 - set by the client
             return  # the handler has called `respond`
         try:
             await self._send(message, reply)

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from xkeymsg.client.jetstream.api import int64, nanoseconds
 from xkeymsg.limits import Limits
 from xkeymsg.transport.subjects import covers, overlap
 
@@ -25,7 +24,6 @@ __all__ = (
     "judge_metrics",
     "judge_payload",
     "judge_stream",
-    "parse_time",
     "table_of",
 )
 
@@ -68,15 +66,8 @@ def table_of(value: object, key: str) -> Mapping[str, Any]:
 
 
 def _number(table: Mapping[str, Any], key: str) -> int:
-    return int64(table.get(key))
-
-
-def parse_time(text: object) -> float | None:
-    """Return a time of the server (RFC 3339) in seconds since 1970, or None if it is invalid."""
-    try:
-        return nanoseconds(text) / 1e9 if isinstance(text, str) else None
-    except ValueError:
-        return None
+    value = table.get(key)
+    return value if isinstance(value, int) and abs(value) < 1 << 63 else 0
 
 
 def judge_clock(samples: Iterable[tuple[float, float, float]]) -> CheckResult:

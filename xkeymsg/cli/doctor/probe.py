@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from nats import errors
 
-from xkeymsg.cli.doctor.findings import parse_time, table_of
+from xkeymsg.cli.doctor.findings import table_of
+from xkeymsg.client.jetstream.api import nanoseconds
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.client import HardenedClient
 from xkeymsg.transport.dial import dialled
 from xkeymsg.transport.options import ConnectOptions
 
-__all__ = ("Probe", "open_probe")
+__all__ = ("Probe", "open_probe", "parse_time")
 
 _NO_RIGHT: Final = "permissions violation"
 
@@ -155,3 +156,11 @@ def _json(data: bytes) -> Mapping[str, Any]:
     if not isinstance(content, dict):
         raise DeliveryError("the server's response is not a JSON object")
     return content
+
+
+def parse_time(text: object) -> float | None:
+    """Return a time of the server (RFC 3339) in seconds since 1970, or None if it is invalid."""
+    try:
+        return nanoseconds(text) / 1e9 if isinstance(text, str) else None
+    except ValueError:
+        return None
