@@ -17,7 +17,7 @@ def durable(created: str = FIRST, delivered: int = 0, max_ack_pending: int = 100
 
 def counted(*numbers: int) -> Restarts:
     restarts = Restarts()
-    assert not restarts.learn(durable())
+    assert not restarts.learn(durable(), 0)
     for number in numbers:
         assert not restarts.is_restart(number)
     return restarts
@@ -44,7 +44,7 @@ def test_a_consumer_that_delivered_once_and_is_reset_begins_again() -> None:
 def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: int) -> None:
     restarts = counted(1, 5000)
 
-    assert not restarts.learn(durable(delivered=left), interrupted=True)
+    assert not restarts.learn(durable(delivered=left), 1, interrupted=True)
     assert not restarts.is_restart(left + 1)
     assert not restarts.is_restart(left + 2)
     assert restarts.is_restart(left + 2)
@@ -54,45 +54,45 @@ def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: 
 def test_it_may_not_have_lost_more_than_may_be_pending(left: int) -> None:
     restarts = counted(1, 5000)
 
-    assert restarts.learn(durable(delivered=left), interrupted=True)
+    assert restarts.learn(durable(delivered=left), 1, interrupted=True)
     assert not restarts.is_restart(left + 1)
 
 
 def test_a_count_that_was_lost_altogether_is_a_restart() -> None:
-    assert counted(1, 5).learn(durable(delivered=0), interrupted=True)
+    assert counted(1, 5).learn(durable(delivered=0), 1, interrupted=True)
 
 
 def test_an_old_server_that_restarts_shows_a_slightly_later_creation() -> None:
     later = "2026-01-01T00:00:00.123663373Z"
     restarts = counted(1, 20)
 
-    assert not restarts.learn(durable(later, delivered=20), interrupted=True)
-    assert restarts.learn(durable(FIRST, delivered=20))
+    assert not restarts.learn(durable(later, delivered=20), 1, interrupted=True)
+    assert restarts.learn(durable(FIRST, delivered=20), 1)
 
 
 @pytest.mark.parametrize("other", ["2026-01-01T00:00:00.134456790Z", "no time", ""])
 def test_after_an_interruption_another_creation_is_a_restart(other: str) -> None:
-    assert counted(1, 20).learn(durable(other, delivered=20), interrupted=True)
+    assert counted(1, 20).learn(durable(other, delivered=20), 1, interrupted=True)
 
 
 def test_a_second_interruption_gives_no_more_room_than_the_first() -> None:
     restarts = counted(1, 5000)
-    assert not restarts.learn(durable(delivered=4100), interrupted=True)
+    assert not restarts.learn(durable(delivered=4100), 1, interrupted=True)
     assert not restarts.is_restart(4101)
 
-    assert restarts.learn(durable(delivered=3990), interrupted=True)
+    assert restarts.learn(durable(delivered=3990), 1, interrupted=True)
 
 
 def test_a_reset_after_an_interruption_that_lost_nothing_is_a_restart() -> None:
     restarts = counted(1, 500)
-    assert not restarts.learn(durable(delivered=600), interrupted=True)
+    assert not restarts.learn(durable(delivered=600), 1, interrupted=True)
 
     assert restarts.is_restart(7)
 
 
 def test_deliveries_that_were_on_their_way_at_an_interruption_are_of_the_same_count() -> None:
     restarts = counted(1, 500)
-    assert not restarts.learn(durable(delivered=510), interrupted=True)
+    assert not restarts.learn(durable(delivered=510), 1, interrupted=True)
 
     assert not restarts.is_restart(501)
 
@@ -100,33 +100,33 @@ def test_deliveries_that_were_on_their_way_at_an_interruption_are_of_the_same_co
 def test_without_an_interruption_the_count_in_an_answer_may_be_an_old_one() -> None:
     restarts = counted(1, 500)
 
-    assert not restarts.learn(durable(delivered=3))
+    assert not restarts.learn(durable(delivered=3), 0)
     assert not restarts.is_restart(501)
 
 
 @pytest.mark.parametrize("unlimited", [0, -1])
 def test_a_consumer_without_a_bound_has_that_of_a_usual_one(unlimited: int) -> None:
     kept = durable(delivered=4000, max_ack_pending=unlimited)
-    assert not counted(1, 5000).learn(kept, interrupted=True)
+    assert not counted(1, 5000).learn(kept, 1, interrupted=True)
 
     lost = durable(delivered=3999, max_ack_pending=unlimited)
-    assert counted(1, 5000).learn(lost, interrupted=True)
+    assert counted(1, 5000).learn(lost, 1, interrupted=True)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_another_time_of_creation_is_another_durable(interrupted: bool) -> None:
     restarts = counted(1, 100)
 
-    assert not restarts.learn(durable(delivered=100), interrupted=interrupted)
-    assert restarts.learn(durable(SECOND, delivered=100), interrupted=interrupted)
+    assert not restarts.learn(durable(delivered=100), 1, interrupted=interrupted)
+    assert restarts.learn(durable(SECOND, delivered=100), 1, interrupted=interrupted)
     assert not restarts.is_restart(1)
-    assert not restarts.learn(durable(SECOND, delivered=1), interrupted=interrupted)
+    assert not restarts.learn(durable(SECOND, delivered=1), 1, interrupted=interrupted)
 
 
 def test_a_durable_that_its_count_shows_to_be_new_is_not_found_to_be_new_a_second_time() -> None:
     restarts = counted(1, 100)
 
     assert restarts.is_restart(1)
-    assert not restarts.learn(durable(SECOND, delivered=1))
+    assert not restarts.learn(durable(SECOND, delivered=1), 0)
     assert not restarts.is_restart(2)
-    assert restarts.learn(durable("2026-01-01T00:00:01Z", delivered=1))
+    assert restarts.learn(durable("2026-01-01T00:00:01Z", delivered=1), 0)

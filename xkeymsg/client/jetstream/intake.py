@@ -163,7 +163,7 @@ class Intake(Generic[_M]):
                 " delivery (%d), the message is not delivered again; set max_deliver to -1",
                 self._durable, self._stream, durable.max_deliver,
             )  # fmt: skip
-        self._restarts.learn(durable)
+        self._restarts.learn(durable, self._link.reconnects)
         self._config = durable.config
         if self._config.get("deliver_policy") == "new":
             # Created again, it must not skip what was stored while it was missing.
@@ -346,7 +346,7 @@ class Intake(Generic[_M]):
             missing = error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
             puller.unserved |= not missing and puller.unknown
             return missing
-        if self._restarts.learn(durable, interrupted=puller.unknown):
+        if self._restarts.learn(durable, reconnects, interrupted=puller.unknown):
             await self._begin_inbox(durable)
             self._status.tell("rewound")
         puller.unknown &= self._link.reconnects != reconnects

@@ -15,7 +15,7 @@ looked up before messages are requested: a count that is at most `max_ack_pendin
 from there.
 
 A nats-server before 2.12 stores a time of creation that is a fraction of a millisecond later than
-the one in its first reply; its next process reports the stored one. After an interruption, times
+the one in its first reply; its next process reports the stored one. After a reconnection, times
 within 10 ms are therefore equal.
 
 The count usually shows a restart first. The time of creation is then taken from the next reply.
@@ -43,20 +43,23 @@ class Restarts:
         self._created: str | None = None
         self._greatest = 0
         self._last = 0
+        self._reconnects = 0
 
-    def learn(self, durable: Durable, *, interrupted: bool = False) -> bool:
+    def learn(self, durable: Durable, reconnects: int, *, interrupted: bool = False) -> bool:
         """Record the server's reply about the durable; return whether it restarted.
 
         Args:
             durable: The reply.
+            reconnects: How often the connection was restored so far.
             interrupted: Whether the connection or the server was lost since the last reply, and no
                 messages were requested since. Otherwise its count may be outdated.
         """
         tolerated = durable.max_ack_pending if durable.max_ack_pending > 0 else _PENDING
         lost = interrupted and durable.delivered < self._last
         restart = self._created is not None and self._created != durable.created
-        if restart and interrupted:
+        if restart and reconnects != self._reconnects:  # the server may have restarted
             restart = not _about(self._created or "", durable.created)
+        self._reconnects = reconnects
         restart |= lost and not 0 < durable.delivered >= self._greatest - tolerated
         self._created = durable.created
         if restart:
