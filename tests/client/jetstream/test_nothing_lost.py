@@ -16,6 +16,7 @@ import pytest
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
 from tests.client.jetstream.test_failures import Directory, records
 from tests.running import DEADLINE
+from tests.servers import needs_server
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.jetstream import holds, intake, quarantine
 from xkeymsg.client.jetstream.api import API
@@ -456,6 +457,7 @@ USERS = """authorization {{ users = [{{ user: a, password: x, permissions: {{
     publish: {{ deny: ["{denied}"] }} }} }}] }}"""
 
 
+@needs_server(2, 11, "JetStream's API after a second reload")
 async def test_without_the_permission_to_acknowledge_nothing_is_taken_and_it_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
