@@ -20,7 +20,7 @@ from xkeymsg.sealer import Sealer
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.trust.resolver import PERMISSION
 
-__all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "clear_block", "most_bytes")
+__all__ = ("REPLIES", "Outgoing", "Room", "check_subject", "most_bytes")
 
 REPLIES: Final = f"{sealed_subject.REPLIES}."
 """Prefix of the sealed subjects of replies."""
@@ -82,9 +82,9 @@ class Outgoing:
         self._limits = limits or Limits()
         self._always = client_trust.always_to()
         self._sealer = Sealer(pair, always_to=self._always, **self._more)
-        self.wire_headers: Mapping[str, str] = {"sender": str(pair.public)}
+        self._wire_headers: Mapping[str, str] = {"sender": str(pair.public)}
         """The clear headers of every message: the sender's key, as an untrusted hint."""
-        self.block = encode_block(self.wire_headers)
+        self.block = encode_block(self._wire_headers)
 
     def rekey(self, pair: XKeyPair, identity: str | None) -> None:
         """Seal with another key, and for another user, from now on.
@@ -96,12 +96,22 @@ class Outgoing:
         sealer = Sealer(pair, always_to=self._always, **more)
         self._sealer.close()
         self._pair, self._more, self._sealer = pair, more, sealer
-        self.wire_headers = {"sender": str(pair.public)}
-        self.block = encode_block(self.wire_headers)
+        self._wire_headers = {"sender": str(pair.public)}
+        self.block = encode_block(self._wire_headers)
 
     def close(self) -> None:
         """Drop the session's secrets."""
         self._sealer.close()
+
+    def block_with(self, clear_headers: Mapping[str, str] | None) -> bytes:
+        """Return the header block, with an application's clear headers.
+
+        Raises:
+            MalformedError: If a name is reserved or not a token, or if a value has a line break or
+                is not Unicode text.
+            TypeError: If `clear_headers` is not a mapping of str to str.
+        """
+        return _clear_block(self._wire_headers, clear_headers) if clear_headers else self.block
 
     def sealer(self) -> Sealer:
         """Return the sealer; its additional recipients are up to date with trust."""
@@ -244,14 +254,7 @@ def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str
     return most
 
 
-def clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
-    """Return the header block with an application's clear headers.
-
-    Raises:
-        MalformedError: If a name is reserved or not a token, or if a value has a line break or is
-            not Unicode text.
-        TypeError: If `headers` is not a mapping of str to str.
-    """
+def _clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
     if not isinstance(headers, Mapping):
         raise TypeError(f"clear_headers must be a mapping, not {type(headers).__name__}")
     each: object

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
-from xkeymsg.client.outgoing import Outgoing, Room, check_subject, clear_block, most_bytes
+from xkeymsg.client.outgoing import Outgoing, Room, check_subject, most_bytes
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Stats
 from xkeymsg.client.trust import ONE, ClientTrust, To
@@ -55,9 +55,8 @@ class PreparedRoute:
         planner.attributes(now_ns() // 1_000_000, expires, None)  # refuse an invalid expiry now
         self._array = planner.message_array(pairs, content_type)
         self._most = most_bytes(subject, pairs, content_type)
-        self._clear_headers = clear_headers or {}
-        self._block, self._made_of = self._new_block(), outgoing.block
-        self._clear_headers = dict(self._clear_headers)
+        self._block, self._made_of = outgoing.block_with(clear_headers), outgoing.block
+        self._clear_headers = dict(clear_headers or {})
         client_trust.recipients(self._to)  # refuse unknown names now
 
     @refusing
@@ -73,7 +72,8 @@ class PreparedRoute:
         """
         outgoing, trust = self._outgoing, self._client_trust
         if outgoing.block is not self._made_of:  # another key
-            self._block, self._made_of = self._new_block(), outgoing.block
+            self._block = outgoing.block_with(self._clear_headers)
+            self._made_of = outgoing.block
         sealer, to = outgoing.sealer(), trust.recipients(self._to)
         planner, room = sealer._planner, Room(self._connection.max_payload, len(self._block))
         contents = planner.payload(data, self._array)
@@ -89,11 +89,6 @@ class PreparedRoute:
         )
         await self._connection.publish(self.subject, envelope, headers=self._block)
         self._stats.published += 1
-
-    def _new_block(self) -> bytes:
-        if not self._clear_headers:
-            return self._outgoing.block
-        return clear_block(self._outgoing.wire_headers, self._clear_headers)
 
     def __repr__(self) -> str:
         return f"<PreparedRoute to {self.subject!r:.80}>"

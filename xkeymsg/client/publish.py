@@ -8,7 +8,7 @@ from typing import Any
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
-from xkeymsg.client.outgoing import Room, check_subject, clear_block
+from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.prepared_route import PreparedRoute
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Stats
@@ -62,7 +62,7 @@ class Publisher:
             ConnectionFailedError: If the client is closed.
             TypeError: If an argument has the wrong type.
         """
-        block = self._block(clear_headers)
+        block = self._outgoing.block_with(clear_headers)
         check_subject(subject)
         envelope = self._outgoing.payload(
             subject,
@@ -107,7 +107,7 @@ class Publisher:
             PolicyError: If a permission has no readers and is not in `allow_unread`.
             XKeyMsgError: As `publish`.
         """
-        block = self._block(clear_headers)
+        block = self._outgoing.block_with(clear_headers)
         check_subject(subject)
         envelope = self._outgoing.document(
             subject,
@@ -178,8 +178,3 @@ class Publisher:
             ConnectionFailedError: If the client is closed.
         """
         await self._connection.confirm()
-
-    def _block(self, clear_headers: Mapping[str, str] | None) -> bytes:
-        if not clear_headers:
-            return self._outgoing.block
-        return clear_block(self._outgoing.wire_headers, clear_headers)

@@ -18,6 +18,7 @@ __all__ = (
     "read_private",
     "read_private_text",
     "read_seed",
+    "sync_folder",
     "write_private",
     "write_seed",
 )
@@ -188,13 +189,13 @@ def write_private(path: str | Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Write a folder's entries to the disk: a synced file without its name is lost."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -21,6 +21,7 @@ from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.marks import Marks, Seen
+from xkeymsg.trust.stores.file import sync_folder
 
 __all__ = ("MarksFile", "forget_marks", "merge_marks", "read_marks")
 
@@ -244,11 +245,7 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigurationError:
