@@ -27,6 +27,7 @@ from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord
 from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.message import Message
+from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
@@ -356,13 +357,16 @@ async def test_without_threads_large_messages_wait(queue: Stage, soon: None, cou
         assert await queue.messages(stream) == 0
 
 
-async def test_without_memory_no_message_is_at_fault(queue: Stage, soon: None) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), KeyStoreError("token gone")])
+async def test_without_memory_or_key_no_message_is_at_fault(
+    queue: Stage, soon: None, error: Exception
+) -> None:
     short = True
 
     class Short(OpeningScope):
         def open(self, *arguments: Any) -> Any:
             if short:
-                raise MemoryError
+                raise error
             return super().open(*arguments)
 
     await queue.publish(*numbered(10))
@@ -374,7 +378,8 @@ async def test_without_memory_no_message_is_at_fault(queue: Stage, soon: None) -
         short = False
         await queue.until(lambda: len(queue.handled) == 10)
         assert not consumer.troubles
-    assert await queue.messages("XKM_UNPROVEN") == 0
+    for stream in ("XKM_PROVEN", "XKM_UNPROVEN"):
+        assert await queue.messages(stream) == 0
 
 
 async def test_an_outage_ends_although_all_that_was_held_has_left(queue: Stage, soon: None) -> None:
