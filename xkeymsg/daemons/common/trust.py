@@ -81,6 +81,7 @@ class Following:
     """Follows the source of trust: to the log, metrics and readiness.
 
     While a file is invalid the daemon is not ready: what it no longer admits is still admitted.
+    Readiness is set before the log tells of it: who reads the line may ask at once.
 
     Args:
         trust: The source; others than peers and claims do not change.
@@ -121,7 +122,7 @@ class Following:
         if not isinstance(trust, Trust):
             return False
         if self._running is None or self._running.done():
-            self._take()
+            self._take(trust)
             loop = asyncio.get_running_loop()
             self._running = loop.run_in_executor(None, trust.reload)  # reads thousands of files
         return self._report(trust)
@@ -133,7 +134,7 @@ class Following:
             return self._upkeep.reloaded("peers", partial(_reload, trust))
         if not isinstance(trust, Trust):
             return False
-        self._upkeep.reloaded("trust", partial(_reload, trust))
+        self._upkeep.reloaded("trust", partial(self._read, trust, partial(_reload, trust)))
         return self._report(trust)
 
     def close(self) -> None:
@@ -141,11 +142,18 @@ class Following:
         if isinstance(self._trust, Trust):
             self._trust.close()
 
-    def _take(self) -> None:
+    def _take(self, trust: Trust) -> None:
         """Report the last check."""
         running, self._running = self._running, None
         if running is not None:
-            self._upkeep.reloaded("trust", running.result, quiet=True)
+            self._upkeep.reloaded("trust", partial(self._read, trust, running.result), quiet=True)
+
+    def _read(self, trust: Trust, reload: Callable[[], bool]) -> bool:
+        """Return whether trust has changed, with readiness set."""
+        try:
+            return reload()
+        finally:
+            self._health.set("trust", trust.error is None)
 
     def _report(self, trust: Trust) -> bool:
         """Report the state of trust, and return whether it has changed."""
@@ -173,11 +181,11 @@ class Following:
             trust.check_own(*self._own())
         except TrustError as error:
             lacks = f"{error.code or 'trust'}: {error}"
+        self._health.set("certified", not lacks)
         if lacks != self._lacks:
             level = self._log.error if lacks else self._log.info
             level("own key", state=lacks or "certified")
         self._lacks = lacks
-        self._health.set("certified", not lacks)
 
 
 def _reload(trust: PeersFile | Trust) -> bool:

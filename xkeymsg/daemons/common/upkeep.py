@@ -84,10 +84,16 @@ class Upkeep:
         While the file is invalid the daemon is not ready: a peer removed from it is still admitted.
         """
         was_invalid = peers.error is not None
-        changed = self.reloaded("peers", peers.reload, quiet=True)
+
+        def reload() -> bool:
+            try:
+                return peers.reload()
+            finally:  # before the log tells of it: who reads the line may ask at once
+                self._health.set("peers", peers.error is None)
+
+        changed = self.reloaded("peers", reload, quiet=True)
         if was_invalid and peers.error is None and not changed:
             self._reloaded("peers", False)
-        self._health.set("peers", peers.error is None)
         return changed
 
     def _reloaded(self, what: str, changed: bool, **fields: object) -> None:
