@@ -52,6 +52,7 @@ ALLOWED_FROM = {
     "contextlib": {"suppress"},
     # The types; the clock is below.
     "datetime": {"date", "datetime", "time", "timedelta", "timezone", "UTC"},
+    "inspect": {"signature"},
     "io": {"BytesIO"},  # memory
     # What an application has imported, without importing it; whether an object is immortal.
     "sys": {"modules", "getrefcount"},

@@ -12,7 +12,7 @@ value that is not a model is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from xkeymsg.errors import PolicyError
@@ -69,8 +69,8 @@ def _add_rules(
     if owner != "dataclass" and node.library not in ("", owner, "dataclass"):
         raise PolicyError(f"{where}: a {node.library} model inside a model of another library")
     if node.readers is not None:
-        _refuse_readers(node, where, f"both {where} and a place below it have Readers")
-        ADAPTERS[owner].check(node, where)
+        both = f"both {where} and a place below it have Readers"
+        _refuse_readers([node.hint, *ADAPTERS[owner].check(node, where)], where, both)
         rules.append((f"{where}/**", node.readers.permissions))
         return dict.fromkeys(node.readers.permissions)
     if node.library:
@@ -78,7 +78,8 @@ def _add_rules(
         _check_model(node, owner, where, within)
         within = (*within, node.kind)
     if not node.fields:
-        _refuse_readers(node, where, f"{where}: Readers inside {name_of(node.hint)}: cover it")
+        error = f"{where}: Readers inside {name_of(node.hint)}: cover it"
+        _refuse_readers([node.hint], where, error)
         bare.append(where)
     found: dict[str, None] = {}
     for below, field in node.places(where):
@@ -97,10 +98,11 @@ def _check_model(node: Node, owner: str, where: str, within: tuple[Any, ...]) ->
     ADAPTERS[owner].check_model(node, where)
 
 
-def _refuse_readers(node: Node, where: str, error: str) -> None:
+def _refuse_readers(hints: Iterable[Any], where: str, error: str) -> None:
     """Raise an error if there are `Readers` inside a type."""
-    for below in _readers_in(node.hint, where, set()):
-        raise PolicyError(f"{error}: {below}")
+    for hint in hints:
+        for below in _readers_in(hint, where, set()):
+            raise PolicyError(f"{error}: {below}")
 
 
 def _readers_in(hint: Any, where: str, seen: set[Any]) -> Iterator[str]:

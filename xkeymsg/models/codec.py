@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
@@ -49,6 +48,15 @@ class Codec:
         kind = type(value).__name__
         return MalformedError(f"{place(path)}: expected {name_of(self.hint)}, not {kind}")
 
+    def make(
+        self, kind: Callable[..., Any], path: Path, faults: list[Fault], /, *args: Any, **named: Any
+    ) -> Any:
+        """Call code of the model; add a fault and return `BAD` if it raises an error."""
+        try:
+            return kind(*args, **named)
+        except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
+            return self.misfit(path, faults)
+
     def misfit(self, path: Path, faults: list[Fault], name: str | None = None) -> Any:
         """Add a fault, with the name of the expected type, and return `BAD`."""
         if len(faults) < _MOST_FAULTS:
@@ -62,9 +70,9 @@ class _Scalar(Codec):
         return Shape(frozenset({self.hint}), native=True)
 
     def write(self, value: Any, path: Path) -> Any:
-        if type(value) is not self.hint and not (self.hint is float and type(value) is int):
-            raise self.refuse(value, path)
-        return value
+        if type(value) is self.hint or (self.hint is float and _is_float(value)):
+            return value
+        raise self.refuse(value, path)
 
     def read(self, form: Any, path: Path, faults: list[Fault]) -> Any:
         if type(form) is self.hint:
@@ -72,6 +80,11 @@ class _Scalar(Codec):
         if self.hint is float and type(form) is int and abs(form) < 1 << 1023:
             return float(form)
         return self.misfit(path, faults)
+
+
+def _is_float(value: Any) -> bool:
+    """Return whether an int in place of a float comes back equal."""
+    return type(value) is int and abs(value) < 1 << 1023 and float(value) == value
 
 
 class _Formed(Codec):
@@ -82,16 +95,14 @@ class _Formed(Codec):
         return Shape(frozenset({form_of(self.hint)}))
 
     def write(self, value: Any, path: Path) -> Any:
-        same = form_of(type(value)) is form_of(self.hint)
-        if not same or not isinstance(value, self.hint):
+        form = self.make(to_form, path, [], value)
+        made = self.make(from_form, path, [], self.hint, form)
+        if type(made) is not type(value) or made != value:
             raise self.refuse(value, path)
-        return to_form(value)
+        return form
 
     def read(self, form: Any, path: Path, faults: list[Fault]) -> Any:
-        try:
-            return from_form(self.hint, form)
-        except (ValueError, TypeError, OverflowError):
-            return self.misfit(path, faults)
+        return self.make(from_form, path, faults, self.hint, form)
 
 
 class _Choice(Codec):
@@ -127,10 +138,9 @@ class _Choice(Codec):
         if form_in(form, self._choices):
             return self._choices[type(form), form]
         if self.is_enum and any(kind is type(form) for kind, _ in self._choices):
-            with suppress(ValueError, TypeError):
-                member = self.hint(form)
-                if type(member.value) is type(form) and member.value == form:
-                    return member
+            member = self.make(self.hint, path, faults, form)
+            if member is BAD or (type(member.value) is type(form) and member.value == form):
+                return member
         return self.misfit(path, faults)
 
 

@@ -67,11 +67,8 @@ class _Items(Codec):
         found = [item.read(each, (*path, at), faults) for at, each in enumerate(form)]
         if any(each is BAD for each in found):
             return BAD
-        try:
-            made = self._kind(found)
-        except TypeError:  # not hashable
-            return self.misfit(path, faults)
-        return made if len(made) == len(found) else self.misfit(path, faults)
+        made = self.make(self._kind, path, faults, found)
+        return made if made is BAD or len(made) == len(found) else self.misfit(path, faults)
 
 
 class _Row(Codec):
@@ -103,7 +100,7 @@ class _Row(Codec):
         ]
         if any(each is BAD for each in found):
             return BAD
-        return tuple(found) if self._kind is tuple else self._kind(*found)
+        return tuple(found) if self._kind is tuple else self.make(self._kind, path, faults, *found)
 
 
 class _Map(Codec):
@@ -139,13 +136,14 @@ class _Map(Codec):
         if type(form) is not dict:
             return self.misfit(path, faults)
         key, item = self._key, self._item
-        found = {
-            key.read(name, (*path, name), faults): item.read(each, (*path, name), faults)
+        found = [
+            (key.read(name, (*path, name), faults), item.read(each, (*path, name), faults))
             for name, each in form.items()
-        }
-        if any(each is BAD for pair in found.items() for each in pair):
+        ]
+        if any(each is BAD for pair in found for each in pair):
             return BAD
-        return found if len(found) == len(form) else self.misfit(path, faults)
+        made = self.make(dict, path, faults, found)
+        return made if made is BAD or len(made) == len(form) else self.misfit(path, faults)
 
 
 class _Table(Codec):
@@ -185,7 +183,7 @@ class _Table(Codec):
         form = {}
         for name, codec, _ in self._codecs:
             if kind is not dict or name in value:
-                each = value[name] if kind is dict else getattr(value, name)
+                each = value[name] if kind is dict else getattr(value, name, BAD)
                 form[name] = codec.write(each, (*path, name))
         if kind is dict and len(form) < len(value):
             raise self.refuse(value, path)

@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
+from math import isfinite
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_origin
@@ -34,6 +35,7 @@ __all__ = (
     "first_misfits",
     "form_of",
     "from_form",
+    "is_same",
     "key_text",
     "to_form",
 )
@@ -154,9 +156,35 @@ def choices_of(values: Sequence[Any]) -> dict[tuple[type, Any], Any] | None:
     None if a document cannot hold them as they are.
     """
     forms = [each.value if isinstance(each, Enum) else each for each in values]
-    if any(type(form) not in SCALARS for form in forms):
+    if any(
+        type(form) not in SCALARS or (type(form) is float and not isfinite(form)) for form in forms
+    ):
         return None
     return {(type(form), form): each for form, each in zip(forms, values, strict=True)}
+
+
+def is_same(form: Any, value: Any, *, common: bool = False) -> bool:
+    """Return whether two forms are equal, but for the order of sets.
+
+    Args:
+        form: A form.
+        value: Another one.
+        common: Whether to compare only the members that both have. If not, an int may also be in
+            place of an equal float.
+    """
+    if type(form) is not type(value):
+        return not common and {type(form), type(value)} == {int, float} and bool(form == value)
+    if type(form) is dict:
+        keys = form.keys() & value.keys()
+        same = common or len(keys) == len(form) == len(value)
+        return same and all(is_same(form[key], value[key], common=common) for key in keys)
+    if isinstance(form, list | tuple):
+        if len(form) != len(value):
+            return False
+        same = all(is_same(*pair, common=common) for pair in zip(form, value, strict=True))
+        # Comparing sorted items with `is_same` would try each level twice.
+        return same or sorted(map(repr, form)) == sorted(map(repr, value))
+    return bool(form == value)
 
 
 class Shape(NamedTuple):

@@ -5,7 +5,7 @@ msgspec itself refuses unions whose types are alike in documents.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -21,6 +21,7 @@ from xkeymsg.models.forms import (
     first_misfits,
     form_of,
     from_form,
+    is_same,
     key_text,
     to_form,
 )
@@ -59,9 +60,10 @@ class Msgspec:
             name = name_of(node.kind)
             raise PolicyError(f"{where}: {name} is array_like, which has no field names")
 
-    def check(self, node: Node, where: str) -> None:
+    def check(self, node: Node, where: str) -> Iterable[type]:
         """See `Adapter`."""
         self._check(node, where, set())
+        return [each.cls for each in _infos_in(node) if hasattr(each, "fields")]
 
     def _check(self, node: Node, where: str, seen: set[Any]) -> None:
         if _has_generic_alias(node.annotation):
@@ -69,7 +71,7 @@ class Msgspec:
         if not _is_walked(node):
             try:
                 is_any, converted = _kinds_in(node)
-            except (PolicyError, TypeError) as error:
+            except (PolicyError, TypeError, NotImplementedError) as error:
                 why = error if isinstance(error, PolicyError) else "msgspec does not support it"
                 raise PolicyError(f"{where}: {name_of(node.hint)}: {why}") from None
             if is_any and converted:
@@ -130,14 +132,19 @@ def _leaf(node: Node, value: Any, path: Path) -> Any:
     is_any, _ = _kinds_in(node)
     if is_any:
         return exact(value, path)
-    msgspec = modules["msgspec"]
     try:
-        form = msgspec.to_builtins(value, builtin_types=_BUILTIN, str_keys=True, enc_hook=to_form)
-        _convert(node.annotation, form)
+        form = _form(value)
+        if not is_same(_form(_convert(node.annotation, form)), form):
+            raise ValueError  # noqa: TRY301 - such as a member that a subclass adds
     except Exception:  # noqa: BLE001 - it may show the value
         expected, kind = name_of(node.hint), type(value).__name__
         raise MalformedError(f"{place(path)}: expected {expected}, not {kind}") from None
     return exact(_without_tuples(form), path)
+
+
+def _form(value: Any) -> Any:
+    to_builtins = modules["msgspec"].to_builtins
+    return to_builtins(value, builtin_types=_BUILTIN, str_keys=True, enc_hook=to_form)
 
 
 @lru_cache(4096)
@@ -176,13 +183,7 @@ def _kinds_in(node: Node) -> tuple[bool, str]:
         PolicyError, TypeError: If it is not supported.
     """
     is_any, converted = False, ""
-    seen = set()
-    left: list[Any] = [modules["msgspec"].inspect.type_info(node.annotation)]
-    while left:
-        each = left.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
+    for each in _infos_in(node):
         name = type(each).__name__
         if name in _UNSUPPORTED or (name == "CustomType" and form_of(each.cls) is None):
             raise PolicyError(f"unsupported type {_UNSUPPORTED.get(name) or name_of(each.cls)}")
@@ -197,8 +198,19 @@ def _kinds_in(node: Node) -> tuple[bool, str]:
         is_any |= name == "AnyType"
         if name in _CONVERTED and (name != "DictType" or key not in ("StrType", "AnyType")):
             converted = converted or name.removesuffix("Type")
-        left += _inside(each)
     return is_any, converted
+
+
+def _infos_in(node: Node) -> Iterator[Any]:
+    """Yield what msgspec's inspection says of each type in a place."""
+    seen = set()
+    left: list[Any] = [modules["msgspec"].inspect.type_info(node.annotation)]
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            left += _inside(each)
 
 
 def _inside(info: Any) -> list[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from inspect import signature
 from typing import Any, get_origin
 
 from xkeymsg.errors import PolicyError
@@ -30,17 +31,22 @@ class Dataclasses:
         """See `Adapter`."""
         hints = typed_members(model)
         missing = dataclasses.MISSING
-        for field in dataclasses.fields(get_origin(model) or model):
-            if field.init:
-                required = field.default is missing and field.default_factory is missing
-                yield Member(field.name, (field.name,), hints[field.name], required=required)
+        kind = get_origin(model) or model
+        fields = [each for each in dataclasses.fields(kind) if each.init]
+        try:
+            signature(kind).bind(**{each.name: each for each in fields})
+        except TypeError:
+            raise PolicyError("its constructor does not take exactly its fields") from None
+        for field in fields:
+            required = field.default is missing and field.default_factory is missing
+            yield Member(field.name, (field.name,), hints[field.name], required=required)
 
     def check_model(self, node: Node, where: str) -> None:
         """See `Adapter`."""
 
-    def check(self, node: Node, where: str) -> None:
+    def check(self, node: Node, where: str) -> Iterable[type]:
         """See `Adapter`."""
-        _check(node.hint, where, [])
+        return _check(node.hint, where, [])
 
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """See `Adapter`."""
@@ -52,18 +58,18 @@ class Dataclasses:
         return codec_of(node.kind).read(document, path, faults)
 
 
-def _check(hint: Any, where: str, seen: list[Any]) -> None:
-    """Check the codecs of a type and of all types in it."""
+def _check(hint: Any, where: str, seen: list[Any]) -> list[type]:
+    """Check the codecs of a type and of all types in it; return models of other libraries."""
     inner, _ = unwrap(hint)
     if inner in seen:
-        return
+        return []
     seen.append(inner)
     try:
         codec = codec_of(inner)
     except PolicyError as error:
         raise PolicyError(f"{where}: {error}") from None
     if codec.is_foreign:
-        ADAPTERS[library_of(inner)].check(Node(inner), where)
-        return
-    for place, each, _ in types_in(inner, where):
-        _check(each, place, seen)
+        return list(ADAPTERS[library_of(inner)].check(Node(inner), where))
+    return [
+        model for place, each, _ in types_in(inner, where) for model in _check(each, place, seen)
+    ]

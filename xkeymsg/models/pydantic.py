@@ -9,15 +9,35 @@ documents are not; they are first converted back, if that gives exactly the same
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from functools import lru_cache
 from sys import modules
 from typing import Any, Final, get_origin
 
 from xkeymsg.errors import MalformedError, PolicyError
-from xkeymsg.models.forms import SCALARS, check_depth, exact, first_misfits, form_of, to_form
+from xkeymsg.models.forms import (
+    SCALARS,
+    check_depth,
+    exact,
+    first_misfits,
+    form_of,
+    is_same,
+    to_form,
+)
 from xkeymsg.models.schema import Facts, aliases_of, facts_of, is_strict
-from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, arms_of, name_of
+from xkeymsg.models.tree import (
+    BAD,
+    Fault,
+    Member,
+    Node,
+    Path,
+    arms_of,
+    build_of,
+    library_of,
+    name_of,
+    root_of,
+)
 from xkeymsg.places import place
 
 __all__ = ("Pydantic",)
@@ -34,13 +54,12 @@ class Pydantic:
     def members(self, model: Any) -> Iterator[Member]:
         """See `Adapter`."""
         _complete(model)
-        if getattr(model, "__pydantic_root_model__", False):
-            return
+        named = not getattr(model, "__pydantic_root_model__", False)
         for name, field in model.__pydantic_fields__.items():
             if not field.exclude:
                 keys, leaf = aliases_of(model, name)
                 required = field.is_required()
-                yield Member(name, keys, field.annotation, field.metadata, required, leaf)
+                yield Member(name, keys, field.annotation, field.metadata, required, leaf, named)
 
     def check_model(self, node: Node, where: str) -> None:
         """See `Adapter`."""
@@ -53,9 +72,10 @@ class Pydantic:
                 "model with one Readers"
             )
 
-    def check(self, node: Node, where: str) -> None:
+    def check(self, node: Node, where: str) -> Iterable[type]:
         """See `Adapter`."""
         self._check(node, where, set())
+        return _named(_annotation_facts_of, node, where).models
 
     def _check(self, node: Node, where: str, seen: set[Any]) -> None:
         if node.library:
@@ -109,8 +129,12 @@ def _complete(model: Any) -> None:
         model.model_rebuild()
 
 
-@lru_cache(1024)
 def _adapter(hint: Any) -> Any:
+    return _adapter_of(hint, build_of(hint))
+
+
+@lru_cache(1024)
+def _adapter_of(hint: Any, _build: object) -> Any:
     return modules["pydantic"].TypeAdapter(hint)
 
 
@@ -170,20 +194,53 @@ def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
     if node.library and type(dumped) is dict:
         return _write_fields(node, dumped, instance, path)
     if node.kind is list and isinstance(dumped, list | tuple):
+        if isinstance(instance, Sequence) and type(instance) is not list:
+            kind = type(instance).__name__
+            raise MalformedError(f"{place(path)}: expected {name_of(node.hint)}, not {kind}")
         [item] = node.fields
         same = type(instance) is list and len(instance) == len(dumped)
-        known = instance if same else [None] * len(dumped)
-        return [_write(item.node, value, known[at], (*path, at)) for at, value in enumerate(dumped)]
+        items = instance if same else [None] * len(dumped)
+        return [_write(item.node, value, items[at], (*path, at)) for at, value in enumerate(dumped)]
     if node.kind is dict and type(dumped) is dict:
         [item] = node.fields
-        get = instance.get if type(instance) is dict else {}.get
+        origins: Mapping[Any, Any] = instance if isinstance(instance, Mapping) else {}
         return {
-            _key(key, path): _write(item.node, value, get(key), (*path, key))
+            _key(key, path): _write(item.node, value, origins.get(key), (*path, key))
             for key, value in dumped.items()
         }
     if type(dumped) in SCALARS:
         return dumped
-    return exact(dumped, path) if _facts(node, "").is_any else _form(dumped, path)
+    facts = _facts(node, "")
+    _check_models(instance, facts, path)
+    return exact(dumped, path) if facts.is_any else _form(dumped, path)
+
+
+def _check_models(value: Any, facts: Facts, path: Path) -> None:
+    """Refuse models in a value that pydantic does not expect there.
+
+    It would write a subclass without the fields that it adds, or with them, but without their
+    `Readers`; and a model in place of `Any` as a dict.
+    """
+    if not (facts.models or facts.is_any):
+        return
+    for kind in _models_in(value):
+        if kind not in facts.models:
+            raise MalformedError(f"{place(path)}: unexpected model {kind.__name__}")
+
+
+def _models_in(value: Any) -> Iterator[type]:
+    kind = type(value)
+    inner: Iterable[Any] = value if isinstance(value, _LISTS) else ()
+    if isinstance(value, Mapping):
+        inner = value.values()
+    elif library_of(kind):
+        yield kind
+        is_root = getattr(kind, "__pydantic_root_model__", False)
+        names = ["root"] if is_root else [each.name for each in root_of(kind).fields]
+        extra = getattr(value, "__pydantic_extra__", None) or {}
+        inner = [*(getattr(value, name, None) for name in names), *extra.values()]
+    for each in inner:
+        yield from _models_in(each)
 
 
 def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path) -> Any:
@@ -193,10 +250,14 @@ def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path)
         expected = name_of(node.kind)
         raise MalformedError(f"{place(path)}: expected {expected}, not {kind.__name__}")
     fields = {field.key: field for field in node.fields}
+    extra = getattr(instance, "__pydantic_extra__", None) or {}
+    if taken := sorted(fields.keys() & extra.keys()):
+        raise MalformedError(f"{place((*path, taken[0]))}: an extra has the name of a field")
     form = {}
     for key, value in dumped.items():
         below = (*path, key)
         if (field := fields.get(key)) is None:
+            _check_models(extra.get(key), _model_facts(node, ""), below)
             form[key] = exact(value, below)
         else:
             form[key] = _write(field.node, value, getattr(instance, field.name, None), below)
@@ -206,6 +267,7 @@ def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path)
 def _form(value: Any, path: Path) -> Any:
     """Return the form of a dumped value, of any type that pydantic can make JSON of."""
     check_depth(path)
+    value = _content(value)
     if type(value) in SCALARS:
         return value
     if isinstance(value, _LISTS):
@@ -217,8 +279,6 @@ def _form(value: Any, path: Path) -> Any:
         }
     if form_of(type(value)) is not None:
         return to_form(value)
-    if hasattr(value, "get_secret_value"):
-        return _form(value.get_secret_value(), path)
     try:
         form = _adapt(type(value)).dump_python(value, mode="json")
     except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
@@ -226,6 +286,13 @@ def _form(value: Any, path: Path) -> Any:
     if type(form) not in SCALARS:
         raise MalformedError(f"{place(path)}: a document cannot hold a {type(value).__name__}")
     return form
+
+
+def _content(value: Any) -> Any:
+    """Return what an Enum or a secret holds; other values as they are."""
+    if isinstance(value, Enum):
+        return value.value
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
 def _key(key: Any, path: Path) -> str:
@@ -290,23 +357,9 @@ def _revived(hints: list[Any], value: Any, form: Any) -> Any:
             again = _form(adapter.dump_python(made, round_trip=True, by_alias=by_alias), ())
         except Exception:  # noqa: BLE001, S112 - then pydantic refuses it
             continue
-        if _is_same(again, form):
+        if is_same(again, form, common=True):
             return made
     return value
-
-
-def _is_same(form: Any, value: Any) -> bool:
-    """Return whether two forms are equal, but for the order of sets and members of one of them."""
-    if type(form) is not type(value):
-        return False
-    if type(form) is dict:
-        return all(_is_same(form[key], value[key]) for key in form.keys() & value.keys())
-    if type(form) is list:
-        if len(form) != len(value):
-            return False
-        same = all(map(_is_same, form, value))
-        return same or all(map(_is_same, sorted(form, key=repr), sorted(value, key=repr)))
-    return bool(form == value)
 
 
 def _faults(node: Node, value: Any, path: Path, error: Any) -> list[Fault]:

@@ -5,8 +5,9 @@ pydantic compiles every type to a core schema: constraints, serializers, aliases
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
+from enum import Enum
 from typing import Any, Final, Generic, get_origin
 
 from xkeymsg.errors import PolicyError
@@ -54,6 +55,8 @@ class Facts:
         """Why its models cannot be dumped together, or an empty string."""
         self.explodes = False
         """Whether validation can take exponential time, because each level is tried twice."""
+        self.models: frozenset[type] = frozenset()
+        """The models in it, including those that no annotation names."""
 
 
 def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
@@ -70,7 +73,25 @@ def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
     top = _unwrapped(schema, {})
     facts.serializes_itself = top["type"] in ("model", "dataclass") and "serialization" in top
     _Examiner(facts, fields=fields).shape(schema)
+    facts.models = frozenset(
+        each["cls"] for each in _schemas_in(schema) if each.get("type") in ("model", "dataclass")
+    )
     return facts
+
+
+def _schemas_in(schema: Any) -> Iterator[_Schema]:
+    """Yield a core schema and all dicts in it."""
+    seen: set[int] = set()
+    left = [schema]
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            if isinstance(each, dict):
+                yield each
+                left += each.values()
+            elif isinstance(each, list | tuple):
+                left += each
 
 
 def _unwrapped(schema: _Schema, refs: Mapping[str, _Schema]) -> _Schema:
@@ -195,6 +216,12 @@ class _Examiner:
             self._aliases(cls)
         elif any(get_origin(base) not in (None, Generic) for base in _bases(cls)):
             raise PolicyError(f"{cls.__qualname__} derives from a generic dataclass")
+        else:
+            fields = _unwrapped(schema["schema"], self._refs)["fields"]
+            if any({"serialization_alias", "validation_alias"} & each.keys() for each in fields):
+                raise PolicyError(
+                    f"{cls.__qualname__} has aliases: decorate it with pydantic.dataclasses"
+                )
         return self.shape(schema["schema"])
 
     def _call(self, schema: _Schema) -> Shape:
@@ -210,6 +237,9 @@ class _Examiner:
         choices = choices_of(values)
         if choices is None:
             raise PolicyError("an Enum or Literal with values that a document cannot hold")
+        members = {kind for (kind, _), each in choices.items() if isinstance(each, Enum)}
+        if schema["type"] == "literal" and not members <= {str, int}:
+            raise PolicyError("a Literal of Enum members whose values are neither str nor int")
         native = all(type(each) is kind for (kind, _), each in choices.items())
         if not native:
             self._convert("an Enum")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache, reduce
+from operator import or_
+from sys import modules
 from typing import (
     Annotated,
     Any,
@@ -41,6 +43,7 @@ __all__ = (
     "Path",
     "Readers",
     "arms_of",
+    "build_of",
     "is_open",
     "library_of",
     "members_of",
@@ -66,14 +69,14 @@ class Readers(Immutable):
     """The permissions that may read a field, as in `Annotated[int, Readers("hr", "audit")]`.
 
     Raises:
-        PolicyError: If no permission is given.
+        PolicyError: If no permission is given, or one is not a str.
     """
 
     __slots__ = ("permissions",)
 
     def __init__(self, *permissions: str) -> None:
-        if not permissions:
-            raise PolicyError("Readers requires at least one permission")
+        if not permissions or not all(isinstance(each, str) for each in permissions):
+            raise PolicyError('Readers requires names of permissions: Readers("hr", "audit")')
         self.permissions = permissions
 
     def __eq__(self, other: object) -> bool:
@@ -100,6 +103,8 @@ class Member(NamedTuple):
     required: bool = True
     leaf: bool = False
     """Whether its value is treated as a whole, whatever its type."""
+    named: bool = True
+    """Whether documents have its name; the value of a RootModel has none."""
 
 
 class Field(NamedTuple):
@@ -114,10 +119,6 @@ class Field(NamedTuple):
     def key(self) -> str:
         """Return the field's name in documents."""
         return self.keys[0]
-
-    def key_in(self, document: Mapping[str, Any]) -> str | None:
-        """Return the name that the field has in a document."""
-        return next((key for key in self.keys if key in document), None)
 
 
 class Node:
@@ -160,15 +161,17 @@ class Node:
         """Whether the place may hold any value, including `WITHHELD`."""
         return is_open(self.hint)
 
-    @cached_property
+    @property
     def fields(self) -> tuple[Field, ...]:
         """The fields of a model; for a list or dict, one field that stands for all items.
 
         Raises:
             PolicyError: If the model is unsupported; names the model and the field.
         """
-        if self.library:
-            return _fields(self.kind)
+        return _fields(self.kind, build_of(self.kind)) if self.library else self._items
+
+    @cached_property
+    def _items(self) -> tuple[Field, ...]:
         return (Field("*", ("*",), Node(self._item, f"{self._where}/*")),) if self.kind else ()
 
     def places(self, where: str) -> Iterator[tuple[str, Field]]:
@@ -177,11 +180,12 @@ class Node:
             yield where + (pointer([field.key]) if self.library else "/*"), field
 
     def below(self, value: Any, path: Path) -> Iterator[tuple[Field, Any, Path]]:
-        """Yield each field that a value has, with its value and path."""
+        """Yield each field that a value has, with its value and path, under each of its names."""
         if self.library:
             for field in self.fields:
-                if (key := field.key_in(value)) is not None:
-                    yield field, value[key], (*path, key)
+                for key in field.keys:
+                    if key in value:
+                        yield field, value[key], (*path, key)
         else:
             items = value.items() if self.kind is dict else enumerate(value)
             for segment, item in items:
@@ -190,7 +194,7 @@ class Node:
     def lacking(self, value: Any) -> list[str]:
         """Return the required fields of a model that a value lacks."""
         fields = self.fields if self.library else ()
-        return [each.key for each in fields if each.required and each.key_in(value) is None]
+        return [each.key for each in fields if each.required and value.keys().isdisjoint(each.keys)]
 
     def holds(self, value: Any) -> bool:
         """Return whether a value of a document may have the fields of this place."""
@@ -222,8 +226,10 @@ class Adapter(Protocol):
             PolicyError: If not; names the place.
         """
 
-    def check(self, node: Node, where: str) -> None:
+    def check(self, node: Node, where: str) -> Iterable[type]:
         """Check that all values of a place's type can be sealed and read back.
+
+        Return the models that its library finds in the type, for their own `Readers`.
 
         Raises:
             PolicyError: If not; names the place.
@@ -244,12 +250,18 @@ ADAPTERS: Final[dict[str, Adapter]] = {}
 """The adapters by library: "dataclass", "pydantic", "msgspec"."""
 
 
+def build_of(model: Any) -> object:
+    """Return an object that is another one after pydantic has rebuilt a model; a key of caches."""
+    return getattr(model, "__pydantic_validator__", None)
+
+
 @lru_cache(1024)
-def _fields(model: Any) -> tuple[Field, ...]:
+def _fields(model: Any, _build: object) -> tuple[Field, ...]:
     try:
         fields = tuple(
             Field(each.name, each.keys, Node(each.hint, f"/{each.keys[0]}", each), each.required)
             for each in members_of(model) or ()
+            if each.named
         )
     except PolicyError as error:
         raise PolicyError(f"{name_of(model)}: {error}") from None
@@ -270,7 +282,9 @@ def root_of(model: Any) -> Node:
         TypeError: If it is not a model.
     """
     if not library_of(model):
-        raise TypeError(f"{model!r} is not a dataclass, pydantic model or msgspec Struct")
+        # An instance may hold plaintext.
+        what = name_of(model) if isinstance(model, type) else f"an object of {type(model).__name__}"
+        raise TypeError(f"{what} is not a dataclass, pydantic model or msgspec Struct")
     return _root(model)
 
 
@@ -358,8 +372,8 @@ def arms_of(hint: Any) -> list[Any]:
     """Return the members of a union without None; an empty list for other types."""
     if get_origin(hint) not in UNIONS:
         return []
-    names = (type(None), "UnsetType")
-    return [arm for arm in get_args(hint) if arm not in names and name_of(arm) not in names]
+    absent = (type(None), getattr(modules.get("msgspec"), "UnsetType", None))
+    return [arm for arm in get_args(hint) if arm not in absent]
 
 
 def is_open(hint: Any) -> bool:
@@ -395,19 +409,27 @@ def unwrap(hint: Any, where: str = "", metadata: Sequence[Any] = ()) -> tuple[An
         if get_origin(hint) is Annotated:
             found += [each for each in hint.__metadata__ if isinstance(each, Readers)]
             hint = hint.__origin__
-        elif get_origin(hint) in _WRAPPERS:
-            hint = get_args(hint)[0]
-        elif hasattr(hint, "__supertype__"):  # a NewType
-            hint = hint.__supertype__
-        elif hasattr(get_origin(hint), "__value__"):  # a generic type alias
-            alias = get_origin(hint)
-            hint = _substitute(
-                alias.__value__, dict(zip(alias.__type_params__, get_args(hint), strict=False))
-            )
-        elif hasattr(hint, "__value__") and not isinstance(hint, type):  # `type X = …`
-            hint = hint.__value__
+        elif (meaning := _meaning(hint)) is not hint:
+            hint = meaning
         else:
             break
     if len(set(found)) > 1:
         raise PolicyError(f"{where} has Readers twice")
     return hint, found[0] if found else None
+
+
+def _meaning(hint: Any) -> Any:
+    """Return the type that another one stands for; other types as they are."""
+    alias = get_origin(hint)
+    if alias in _WRAPPERS:
+        return get_args(hint)[0]
+    if hasattr(hint, "__supertype__"):  # a NewType
+        return hint.__supertype__
+    if isinstance(hint, TypeVar):
+        return hint.__bound__ or reduce(or_, hint.__constraints__ or [hint])
+    if hasattr(alias, "__value__"):  # a generic type alias
+        bound = dict(zip(alias.__type_params__, get_args(hint), strict=False))
+        return _substitute(alias.__value__, bound)
+    if hasattr(hint, "__value__") and not isinstance(hint, type):  # `type X = …`
+        return hint.__value__
+    return hint
