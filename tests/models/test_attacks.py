@@ -291,6 +291,20 @@ def test_a_dataclass_whose_constructor_takes_other_values_is_refused() -> None:
                 Policy.of(each)
 
 
+class Listed(msgspec.Struct, array_like=True):
+    a: int = 1
+
+
+class Numbers(RootModel[list[int]]):
+    pass
+
+
+@pytest.mark.parametrize("model", [Listed, Numbers])
+def test_a_union_of_a_dataclass_has_no_model_whose_form_is_not_a_dict(model: Any) -> None:
+    with pytest.raises(PolicyError, match="/x: types that are alike in documents"):
+        Policy.of(plain(model | str))
+
+
 class OtherSecret(pydantic.SecretStr):
     pass
 

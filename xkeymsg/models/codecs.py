@@ -213,6 +213,11 @@ class _Foreign(Codec):
 
     @property
     def shape(self) -> Shape:
+        node = root_of(self.hint)
+        try:
+            ADAPTERS[node.library].check_model(node, "")
+        except PolicyError:  # it is not a dict of its fields
+            return Shape()
         return Shape(frozenset({dict}))
 
     def write(self, value: Any, path: Path) -> Any:
