@@ -148,8 +148,12 @@ def test_a_dataclass_in_pydantic_has_no_aliases_that_exchange_readers() -> None:
         city: Annotated[str, ALL, Field(alias="street")]
         street: Annotated[str, HR, Field(alias="city")]
 
-    with pytest.raises(PolicyError, match=r"Swapped has aliases: decorate it"):
-        Policy.of(pydantic.create_model("Outer", x=(Swapped, ...)))
+    config = ConfigDict(alias_generator=lambda name: {"a": "street", "street": "a"}.get(name, name))
+    for model, options in ((Swapped, {}), (PlainBase, {"__config__": config})):
+        for hint in (model, list[model]):
+            outer: Any = pydantic.create_model("Outer", x=(hint, ...), **options)
+            with pytest.raises(PolicyError, match=f"{model.__name__} has aliases: decorate it"):
+                Policy.of(outer)
 
 
 def test_a_class_that_is_called_as_an_absent_value_is_a_member_of_a_union() -> None:

@@ -219,9 +219,8 @@ class _Examiner:
         else:
             fields = _unwrapped(schema["schema"], self._refs)["fields"]
             if any({"serialization_alias", "validation_alias"} & each.keys() for each in fields):
-                raise PolicyError(
-                    f"{cls.__qualname__} has aliases: decorate it with pydantic.dataclasses"
-                )
+                fix = "decorate it with pydantic.dataclasses"
+                self._facts.conflict = f"{cls.__qualname__} has aliases: {fix}"
         return self.shape(schema["schema"])
 
     def _call(self, schema: _Schema) -> Shape:
