@@ -149,9 +149,9 @@ def test_a_dataclass_in_pydantic_has_no_aliases_that_exchange_readers() -> None:
         street: Annotated[str, HR, Field(alias="city")]
 
     config = ConfigDict(alias_generator=lambda name: {"a": "street", "street": "a"}.get(name, name))
-    for model, options in ((Swapped, {}), (PlainBase, {"__config__": config})):
+    for model, options in ((Swapped, None), (PlainBase, config)):
         for hint in (model, list[model]):
-            outer: Any = pydantic.create_model("Outer", x=(hint, ...), **options)
+            outer: Any = pydantic.create_model("Outer", __config__=options, x=(hint, ...))
             with pytest.raises(PolicyError, match=f"{model.__name__} has aliases: decorate it"):
                 Policy.of(outer)
 
