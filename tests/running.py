@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +21,17 @@ import pytest
 
 from tests import forked
 
-__all__ = ("DEADLINE", "LONG", "ROOT", "Process", "Program", "end_on_signals", "run", "until")
+__all__ = (
+    "DEADLINE",
+    "LONG",
+    "ROOT",
+    "Process",
+    "Program",
+    "end_on_signals",
+    "run",
+    "until",
+    "unused_port",
+)
 
 ROOT: Final = Path(__file__).parent.parent
 DEADLINE: Final = 120.0
@@ -43,6 +56,17 @@ async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
             if holds:
                 return
             await asyncio.sleep(0.01)
+
+
+def unused_port() -> int:
+    """Return a port on which nothing listens, for a server that cannot choose one itself.
+
+    It is below the range from which the system chooses, so nobody else gets it by chance.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def run(

@@ -6,14 +6,13 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests import forked
-from tests.running import LONG, run
+from tests.running import LONG, run, unused_port
 from xkeymsg import Sealer, XKeyPair, errors
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.testing import NATSServer
@@ -54,8 +53,7 @@ def programs(folder: Path) -> None:
 
 def own_port(text: str) -> str:
     """Give the server that a guide starts itself a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return text.replace(OWN_PORT, str(taken.getsockname()[1]))
+    return text.replace(OWN_PORT, str(unused_port()))
 
 
 async def make_stream(url: str) -> None:

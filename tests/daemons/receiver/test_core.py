@@ -223,7 +223,7 @@ async def test_without_a_connection_it_is_not_ready_and_then_again(stage: Stage)
         await stage.send(b"again")
         assert json.loads(bob.wait_for("again"))["data"] == "again"
         await until(lambda: "NO" not in page(where, "/readyz"))
-        assert metric(where, "xkeymsg_reconnects_total") == 1
+        await until(lambda: metric(where, "xkeymsg_reconnects_total") == 1)
 
 
 async def test_it_ends_well_also_while_the_server_is_away(stage: Stage) -> None:
