@@ -78,7 +78,7 @@ vectors: $(READY) ## Regenerate the test vectors and seal all accumulated ones; 
 	$(BIN)/python -m tests.vectors.generate && git diff --exit-code vectors
 	XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) tests/envelope/test_accumulated.py tests/reference/test_reference.py -k accumulated
 
-fuzz: $(READY) ## Mutate a million trust claims, and generate 30 times the examples of the tests; F="--count 1000 --seed 2"
+fuzz: $(READY) ## Mutate a million trust claims, and run tests with 30 times the examples; F="--count 1000 --seed 2"
 	$(BIN)/python -m tests.trust.fuzz $(F)
 	XKEYMSG_EXAMPLES=30 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(GENERATED)
 
