@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +21,17 @@ import pytest
 
 from tests import forked
 
-__all__ = ("DEADLINE", "LONG", "ROOT", "Process", "Program", "end_on_signals", "run", "until")
+__all__ = (
+    "DEADLINE",
+    "LONG",
+    "ROOT",
+    "Process",
+    "Program",
+    "end_on_signals",
+    "run",
+    "until",
+    "unused_port",
+)
 
 ROOT: Final = Path(__file__).parent.parent
 DEADLINE: Final = 120.0
@@ -43,6 +56,17 @@ async def until(condition: Callable[[], object | Awaitable[object]]) -> None:
             if holds:
                 return
             await asyncio.sleep(0.01)
+
+
+def unused_port() -> int:
+    """Return a port on which nothing listens, for a server that cannot choose one itself.
+
+    It is below the range from which the system chooses, so nobody else gets it by chance.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def run(
@@ -108,10 +132,15 @@ class Process:
         cwd: Path | None = None,
     ) -> None:
         self.command = [str(part) for part in command]
-        self.process = subprocess.Popen(
+        self.process = self._start(stdin, stdout, env, cwd)
+        self._lines = {"out": _Lines(self.process.stdout), "err": _Lines(self.process.stderr)}
+
+    def _start(
+        self, stdin: int, stdout: int, env: Mapping[str, str] | None, cwd: Path | None
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             self.command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env, cwd=cwd
         )
-        self._lines = {"out": _Lines(self.process.stdout), "err": _Lines(self.process.stderr)}
 
     def __enter__(self) -> Self:
         try:
@@ -182,7 +211,10 @@ class Process:
 
 
 class Program(Process):
-    """One of our programs, given by module and arguments."""
+    """One of our programs, given by module and arguments.
+
+    It is a fork of an interpreter that has imported it, or, with `fresh`, a new interpreter.
+    """
 
     def __init__(
         self,
@@ -190,10 +222,18 @@ class Program(Process):
         env: Mapping[str, str] | None = None,
         stdout: int = subprocess.PIPE,
         stdin: int = subprocess.DEVNULL,
-        cwd: Path | None = None,
+        fresh: bool = False,
     ) -> None:
+        self._fresh = fresh
         command = (sys.executable, "-m", *arguments)
-        super().__init__(*command, env=env, stdout=stdout, stdin=stdin, cwd=cwd)
+        super().__init__(*command, env=env, stdout=stdout, stdin=stdin)
+
+    def _start(
+        self, stdin: int, stdout: int, env: Mapping[str, str] | None, cwd: Path | None
+    ) -> subprocess.Popen[bytes]:
+        if self._fresh:
+            return super()._start(stdin, stdout, env, cwd)
+        return forked.Fork(self.command[2:], stdin=stdin, stdout=stdout, env=env, cwd=cwd)
 
 
 def end_on_signals() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import xkeymsg
+from tests import forked
 from tests.running import DEADLINE, LONG
 from xkeymsg.testing import NATSServer
 
@@ -93,14 +94,9 @@ def test_the_shell_sessions_print_what_they_show(
 def run_session(session: str, folder: Path, **environment: str) -> list[str]:
     """Run the commands of a shell session, and return the lines that they print."""
     script = "\n".join(line[2:] for line in session.splitlines() if line.startswith("$ "))
-    shim = folder / "xkeymsg"
-    shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xkeymsg.cli "$@"\n')
-    shim.chmod(0o700)
-    done = subprocess.run(
-        ["sh", "-euc", f'umask 022; PATH="{folder}:$PATH"\n{script}'],
-        cwd=folder, capture_output=True, text=True, timeout=DEADLINE, check=False,
-        env=os.environ | environment,
-    )  # fmt: skip
+    forked.write_commands(folder, {"xkeymsg": "xkeymsg.cli"})
+    command = ["sh", "-euc", f'umask 022; PATH="{folder}:$PATH"\n{script}']
+    done = forked.run_script(command, folder, os.environ | environment, DEADLINE)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

@@ -6,14 +6,13 @@ import asyncio
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.running import DEADLINE, LONG
+from tests import forked
+from tests.running import LONG, run, unused_port
 from xkeymsg import Sealer, XKeyPair, errors
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.testing import NATSServer
@@ -46,9 +45,7 @@ def write_files(text: str, folder: Path) -> list[str]:
 def programs(folder: Path) -> None:
     """Put the programs of this project where a shell finds them."""
     folder.mkdir()
-    for name, module in PROGRAMS.items():
-        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -m {module} "$@"\n')
-        (folder / name).chmod(0o700)
+    forked.write_commands(folder, PROGRAMS)
     for name, path in (("python", sys.executable), ("nats-server", binary())):
         (folder / name).write_text(f'#!/bin/sh\nexec "{path}" "$@"\n')
         (folder / name).chmod(0o700)
@@ -56,8 +53,7 @@ def programs(folder: Path) -> None:
 
 def own_port(text: str) -> str:
     """Give the server that a guide starts itself a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return text.replace(OWN_PORT, str(taken.getsockname()[1]))
+    return text.replace(OWN_PORT, str(unused_port()))
 
 
 async def make_stream(url: str) -> None:
@@ -98,11 +94,8 @@ async def test_a_guide_does_what_it_says(
             "XKEYMSG_SENDER__SOURCE__SERVERS": f'["{url}"]',
         }
     script = "umask 022; trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + "\n".join(commands)
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder, capture_output=True, text=True, timeout=LONG, check=False, env=environ,
-    )  # fmt: skip
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = await asyncio.to_thread(forked.run_script, command, folder, environ, LONG)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = [line for line in session if not line.startswith(("$ ", "> "))]
     printed = done.stdout.splitlines()
@@ -136,11 +129,7 @@ def test_commands_that_the_errors_name_exist() -> None:
     named = set(re.findall(r"`xkeymsg ([a-z]+(?: [a-z][a-z-]*)?)", text))
     assert named >= {"peers add", "quarantine replay", "policy lint", "doctor"}
     for words in named:
-        done = subprocess.run(
-            [sys.executable, "-m", "xkeymsg.cli", *words.split(), "--help"],
-            capture_output=True, text=True, timeout=DEADLINE, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, words
+        assert run("xkeymsg.cli", *words.split(), "--help").returncode == 0, words
 
 
 def test_what_a_recipient_costs() -> None:

@@ -29,6 +29,7 @@ from tests.envelope.forge import (
     key_of,
 )
 from tests.envelope.peer import SEASONED, agreed, package
+from tests.examples import examples
 from tests.reference.encoding import Cursor, array
 from xkeymsg import ANYONE, AtRest, Opener, Recipient, XKeyMsgError
 
@@ -78,7 +79,7 @@ CHANGES = st.lists(
 )
 
 
-@settings(quietly, max_examples=300)
+@settings(quietly, max_examples=examples(100))
 @given(st.sampled_from(SEEDS), CHANGES)
 def test_whatever_is_changed_on_the_way_both_refuse_it_for_the_same_reason(
     seed: bytes, changes: list[tuple[int, int, bytes]]
@@ -88,7 +89,7 @@ def test_whatever_is_changed_on_the_way_both_refuse_it_for_the_same_reason(
     assert data == seed or "opened" not in code
 
 
-@settings(quietly, max_examples=200)
+@settings(quietly, max_examples=examples(66))
 @given(st.binary(min_size=1, max_size=8), st.integers(0, 2**16))
 def test_whatever_happens_to_the_wrap_of_another_does_not_matter(other: bytes, at: int) -> None:
     envelope = Rogue(to=(Recipient(BOB.public), Recipient(CAROL.public))).envelope(b"x")
@@ -112,7 +113,7 @@ def body_of(envelope: bytes) -> bytes:
 BODIES = [body_of(GENUINE), body_of(DOCUMENT)]
 
 
-@settings(quietly, max_examples=400)
+@settings(quietly, max_examples=examples(133))
 @given(st.sampled_from(BODIES), CHANGES)
 def test_whatever_a_malicious_sender_seals_both_judge_in_the_same_way(
     seed: bytes, changes: list[tuple[int, int, bytes]]
@@ -124,7 +125,7 @@ def test_whatever_a_malicious_sender_seals_both_judge_in_the_same_way(
     agreed(Rogue().envelope(body=data, grants=[grant]))
 
 
-@settings(quietly, max_examples=300)
+@settings(quietly, max_examples=examples(100))
 @given(CHANGES, st.booleans())
 def test_whatever_stands_in_the_head_both_judge_in_the_same_way(
     changes: list[tuple[int, int, bytes]], attributed: bool
@@ -134,7 +135,7 @@ def test_whatever_stands_in_the_head_both_judge_in_the_same_way(
     agreed(rogue.envelope(head=changed(head, changes)))
 
 
-@settings(quietly, max_examples=300)
+@settings(quietly, max_examples=examples(100))
 @given(
     st.lists(st.integers(1, 2) | st.integers(0, 255), max_size=8),
     st.lists(st.sampled_from([FIELDS, FIELDS, METADATA, PAYLOAD, 17, 19, 4]), max_size=5),
@@ -158,7 +159,7 @@ ITEMS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(quietly, max_examples=300)
+@settings(quietly, max_examples=examples(100))
 @given(st.lists(ITEMS, max_size=8), st.sampled_from([MESSAGE, MESSAGE + PADDED, METADATA]))
 def test_whatever_stands_for_a_message_array_both_judge_in_the_same_way(
     items: list[bytes], kind: int
@@ -173,7 +174,7 @@ def test_whatever_stands_for_a_message_array_both_judge_in_the_same_way(
             agreed(rogue.envelope(parts=[rogue.part(0, plain, kind)]))
 
 
-@settings(quietly, max_examples=200)
+@settings(quietly, max_examples=examples(66))
 @given(st.binary(max_size=40))
 def test_padding_both_understand_in_the_same_way(plaintext: bytes) -> None:
     rogue = Rogue()

@@ -32,6 +32,7 @@ from tests.envelope.cast import (
     user_seed,
 )
 from tests.envelope.forge import Pieces, Rogue
+from tests.examples import examples
 from tests.reference.encoding import array, binary
 from xkeymsg import (
     ANYONE,
@@ -255,7 +256,7 @@ VARIED: Final = (
 )
 
 
-@settings(quietly, max_examples=200)
+@settings(quietly, max_examples=examples(66))
 @given(
     *VARIED,
     SOME,
@@ -285,7 +286,7 @@ def test_pieces_of_genuine_messages_put_together_are_judged_as_by_a_new_opener(
     readers.agreed(envelope[:-1], verdict, by)
 
 
-@settings(quietly, max_examples=200)
+@settings(quietly, max_examples=examples(66))
 @given(*VARIED, SOME, st.integers(0, 3), CHANGES, CHANGES, st.booleans(), st.booleans())
 def test_what_a_malicious_sender_seals_is_judged_as_by_a_new_opener(
     readers: Readers,

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.envelope.cast import pair
+from tests.examples import examples
 from tests.fields.strategies import (
     ALIKE,
     ALMOST,
@@ -123,7 +124,7 @@ def by_package(document: Any, rules: Any, bounds: FieldLimits) -> Any:
     )
 
 
-@settings(PATIENT, max_examples=300)
+@settings(PATIENT, max_examples=examples(100))
 @given(DOCUMENTS | faulty(), RULES, BOUNDS)
 @example("text", [("/a", ["p"])], WIDE)
 @example({"a": {}, "b": []}, [("/a/**", ["p"])], WIDE)
@@ -135,7 +136,7 @@ def test_documents_are_split_and_refused_alike(
     assert by_package(document, rules, bounds) == by_reference(document, rules, bounds)
 
 
-@settings(PATIENT, max_examples=400)
+@settings(PATIENT, max_examples=examples(133))
 @given(ALIKE, FILTERED_RULES | ANY_RULES)
 @example({"a": {"t": "X"}}, [('/a[t="x"]', ["p"]), ("", ["q"])])
 @example({"a": [{"t": "x"}]}, [('/a[t="x"]', ["p"]), ("", ["q"])])
@@ -183,7 +184,7 @@ def plaintexts(draw: st.DrawFn) -> list[bytes]:
     return parts
 
 
-@settings(PATIENT, max_examples=300)
+@settings(PATIENT, max_examples=examples(100))
 @given(plaintexts() | st.lists(ALMOST | damaged(), min_size=1, max_size=3), BOUNDS)
 @example([b"\x91\x92\x91\xff\xc0"], WIDE)
 @example([b"\x91\x92\x91\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xc0"], WIDE)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.fields.model import exact
 from tests.fields.people import SEALER
 from tests.fields.strategies import ALMOST, PATIENT, damaged
@@ -209,7 +210,7 @@ def unpacked(parts: list[bytes], limits: Limits) -> Any:
 TIGHT: Final = Limits(depth=3, nodes=40, fields=4)
 
 
-@settings(PATIENT, max_examples=400)
+@settings(PATIENT, max_examples=examples(133))
 @given(st.lists(ALMOST | damaged() | st.binary(max_size=30), min_size=1, max_size=2))
 @example([value(b"\xd6\xff\0\0\0\1")])
 @example([path_of(40)])
@@ -221,7 +222,7 @@ def test_the_shorter_way_takes_what_the_scan_takes(parts: list[bytes]) -> None:
         assert unpacked(parts, limits) == scanned(parts, limits)
 
 
-@settings(PATIENT, max_examples=300)
+@settings(PATIENT, max_examples=examples(100))
 @given(ALMOST | damaged() | st.binary(max_size=100))
 def test_arbitrary_bytes_are_a_document_or_an_error_of_ours(data: bytes) -> None:
     try:

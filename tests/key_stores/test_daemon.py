@@ -63,7 +63,9 @@ async def test_a_receiver_opens_messages_with_a_key_on_a_token(
         config = folder / "receiver.toml"
         config.write_text(TEXT.format(url=server.url))
         config.chmod(0o600)
-        with Program("receiver", "--config", str(config), env=env, stdin=read) as receiver:
+        with Program(
+            "receiver", "--config", str(config), env=env, stdin=read, fresh=True
+        ) as receiver:
             os.close(read)
             ready(receiver)
             async with connect(server.url, key=ALICE, trust={ALICE.public}) as client:

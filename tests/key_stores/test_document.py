@@ -6,13 +6,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import DEADLINE, ROOT
 from xkeymsg import XKeyPair, write_seed
@@ -29,16 +29,10 @@ def blocks(language: str) -> list[str]:
 def shell(script: str, folder: Path, **more: str) -> str:
     """Run lines of a shell; every one must succeed."""
     (folder / "bin").mkdir(exist_ok=True)
-    program = folder / "bin" / "xkeymsg"
-    program.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m xkeymsg.cli "$@"\n'
-    )
-    program.chmod(0o755)
+    forked.write_commands(folder / "bin", {"xkeymsg": "xkeymsg.cli"})
     env = os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"} | more
-    done = subprocess.run(
-        ["/bin/sh", "-ec", script], cwd=folder, env=env, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=10 * DEADLINE, check=False,
-    )  # fmt: skip
+    command = ["/bin/sh", "-ec", f"exec 2>&1\n{script}"]
+    done = forked.run_script(command, folder, env, 10 * DEADLINE)
     assert done.returncode == 0, done.stdout
     return done.stdout
 

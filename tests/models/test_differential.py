@@ -23,6 +23,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
+from tests.examples import examples
 from tests.models.journey import ALL, there_and_back
 from xkeymsg import Policy, PolicyError, document_of
 
@@ -276,7 +277,7 @@ MAKERS: dict[str, Callable[..., tuple[Any, dict[str, str]]]] = {
 def test_a_model_that_the_policy_accepts_comes_back_equal(library: str) -> None:
     counts = {"equal": 0, "refused": 0}
 
-    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(83), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def check(data: st.DataObject) -> None:
         drawn = data.draw(st.lists(types(library), min_size=1, max_size=3))

@@ -57,7 +57,9 @@ def test_a_terminal_without_the_characters_of_a_message_gets_escapes(
     server: NATSServer, seed: str
 ) -> None:
     env = os.environ | {"PYTHONIOENCODING": "latin-1"}
-    with Program("receiver", "-s", server.url, "--seed", seed, "--count", "2", env=env) as bob:
+    with Program(
+        "receiver", "-s", server.url, "--seed", seed, "--count", "2", env=env, fresh=True
+    ) as bob:
         key_of(bob)
         send(server, str(BOB.public), "世界")
         assert bob.wait_for("The sender") == 'The sender sent us "\\u4e16\\u754c"'
@@ -78,7 +80,7 @@ def test_a_second_signal_ends_a_receiver_whose_output_nobody_reads(
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     flags = ("-s", server.url, "--raw", "--seed", seed)
     try:
-        with Program("receiver", *flags, env=env, stdout=writing) as bob:
+        with Program("receiver", *flags, env=env, stdout=writing, fresh=True) as bob:
             bob.wait_for("public key", "err")
             done = run("sender", str(BOB.public), "-s", server.url, data=bytes(500_000))
             assert done.returncode == 0

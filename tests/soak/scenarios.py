@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import json
 import resource
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from tests.daemons.sender.proxy import way_to
-from tests.running import DEADLINE
+from tests.running import DEADLINE, unused_port
 from tests.soak.arena import Arena, Plan, messages
 from tests.soak.daemons import Daemon
 from tests.soak.flow import end, stage, through
@@ -353,17 +352,9 @@ async def frozen_server(plan: Plan, seed: int) -> Ledger:
     return ledger
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 async def leader_lost(plan: Plan, seed: int) -> Ledger:
     """Of three servers the one that leads the stream is killed, and comes back."""
-    ports = _free_ports(3)
+    ports = [unused_port() for _ in range(3)]
     routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
     with contextlib.ExitStack() as stack:
         servers = [

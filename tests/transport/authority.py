@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from nats.aio.client import RawCredentials
 
+from tests.running import DEADLINE
 from xkeymsg.testing import NATSServer
 
 __all__ = ("CertificateAuthority", "Nkey", "Operator")
@@ -94,7 +95,9 @@ class Operator:
             server.url, user_credentials=RawCredentials(self._user(self._system, Nkey()))
         )
         await client.request(
-            f"$SYS.REQ.ACCOUNT.{self._account.public}.CLAIMS.UPDATE", claims.encode(), timeout=5
+            f"$SYS.REQ.ACCOUNT.{self._account.public}.CLAIMS.UPDATE",
+            claims.encode(),
+            timeout=DEADLINE,
         )
         await client.close()
 

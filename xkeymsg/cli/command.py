@@ -7,24 +7,26 @@ from typing import Final
 import click
 
 import xkeymsg
-from xkeymsg.cli.completion import completion
-from xkeymsg.cli.inspect import inspect
-from xkeymsg.cli.keys import keygen, pub
 from xkeymsg.cli.lazy import LazyGroup
-from xkeymsg.cli.messages import open_, seal
-from xkeymsg.cli.peers import peers
-from xkeymsg.cli.policy import policy
 from xkeymsg.daemons.common.terminal import EXIT_CODES
 
 __all__ = ("command",)
 
 
 _LAZY: Final = {
+    "completion": "xkeymsg.cli.completion",
     "config": "xkeymsg.cli.config",
     "doctor": "xkeymsg.cli.doctor.command",
+    "inspect": "xkeymsg.cli.inspect",
     "key": "xkeymsg.cli.stores",
+    "keygen": "xkeymsg.cli.keys",
+    "open": "xkeymsg.cli.messages:open_",
+    "peers": "xkeymsg.cli.peers",
     "permissions": "xkeymsg.cli.permissions",
+    "policy": "xkeymsg.cli.policy",
+    "pub": "xkeymsg.cli.keys",
     "quarantine": "xkeymsg.cli.quarantine",
+    "seal": "xkeymsg.cli.messages",
     "stream": "xkeymsg.cli.stream",
     "trust": "xkeymsg.cli.trust.command:trust",
 }
@@ -40,7 +42,3 @@ _LAZY: Final = {
 @click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
 def command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
-
-
-for verb in (keygen, pub, seal, open_, inspect, policy, peers, completion):
-    command.add_command(verb)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -73,6 +72,8 @@ def find_provider(name: str) -> KeyProvider:
         return OWN[name]()
     if name in _WINDOWS:
         raise KeyStoreError("key_store not compatible with current operating system")
+    from importlib import metadata  # noqa: PLC0415 - slow to import, and rarely needed
+
     found = [each for each in metadata.entry_points(group=GROUP) if each.name.lower() == name]
     if not found:
         known = ", ".join(sorted(OWN))

@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.client.jetstream.conftest import BOB, Stage
 from tests.client.jetstream.test_publishing import of_alice
-from tests.running import DEADLINE
+from tests.running import DEADLINE, unused_port
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.errors import DeliveryError
@@ -30,17 +29,9 @@ cluster {{ name: c, listen: "127.0.0.1:{port}", routes: [{routes}] }}
 """
 
 
-def ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @pytest.fixture
 async def cluster() -> AsyncIterator[tuple[list[NATSServer], Stage]]:
-    routes = ports(3)
+    routes = [unused_port() for _ in range(3)]
     addresses = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
     with contextlib.ExitStack() as stack:
         servers = [

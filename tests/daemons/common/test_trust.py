@@ -103,9 +103,9 @@ async def test_messages_of_users_by_permission_until_one_is_revoked(ward: Ward) 
         at_receiver, at_sender = ready(receiver), ready(sender)
         send(sender, b"first")
         assert received(receiver)["data"] == "first"
-        assert "ok trust" in page(at_receiver, "/readyz")
-        assert "ok certified" in page(at_sender, "/readyz")
-        assert metric(at_receiver, "xkeymsg_trust_users") == 2
+        await until(lambda: "ok trust" in page(at_receiver, "/readyz"))
+        await until(lambda: "ok certified" in page(at_sender, "/readyz"))
+        await until(lambda: metric(at_receiver, "xkeymsg_trust_users") == 2)
         ward.store.write_account(age=5, revocations={ward.alice.user: ward.store.now - 10})
         receiver.wait_for("reloaded what=trust changed=true", "err")
         sender.wait_for("own key state=", "err")
@@ -177,7 +177,7 @@ async def test_marks_that_cannot_be_written_are_not_ready_while_messages_flow(wa
     with ward.receiver() as receiver, ward.sender() as sender:
         where = ready(receiver)
         ready(sender)
-        assert "NO trust" in page(where, "/readyz")
+        await until(lambda: "NO trust" in page(where, "/readyz"))
         send(sender, b"works")
         assert received(receiver)["data"] == "works"
         (ward.folder / "receiver.marks.lock").rmdir()

@@ -159,7 +159,7 @@ async def _run(stage: Stage, form: str) -> None:
             "XKEYMSG_RECEIVER__NATS__USER": "bob",
             "XKEYMSG_RECEIVER__NATS__PASSWORD": f"{CANARY}-password",
         }
-        with Program("receiver", "--config", str(path), env=_environment(env)) as bob:
+        with Program("receiver", "--config", str(path), env=_environment(env), fresh=True) as bob:
             line = bob.wait_for("ready", "err")
             where = json.loads(line)["health"] if form == "json" else line.split("health=")[1]
             await publish_everything(link, stage)

@@ -129,10 +129,10 @@ async def test_what_cannot_be_opened_or_taken_is_in_quarantine(stream_stage: Sta
             await until(
                 lambda: metric(where, 'xkeymsg_quarantined_total{kind="kept",route="orders"}') >= 2
             )
-            assert metric(where, 'xkeymsg_delivered_total{route="orders"}') == 2
+            await until(lambda: metric(where, 'xkeymsg_delivered_total{route="orders"}') == 2)
             # payments may yet be admitted: it waits for its key
             name = 'xkeymsg_refused_total{code="sender_not_admitted",route="orders"}'
-            assert metric(where, name) >= 1
+            await until(lambda: metric(where, name) >= 1)
         state = (await api.request("STREAM.INFO.XKM_PROVEN"))["state"]
         assert state["messages"] == 1
         assert (await api.request("STREAM.INFO.XKM_UNPROVEN"))["state"]["messages"] == 1
@@ -346,10 +346,12 @@ async def test_a_replay_memory_that_is_too_small_is_told_everywhere(stream_stage
             await settled(api)
             name = 'xkeymsg_replay_covers_seconds{route="orders"}'
             await until(lambda: metric(where, name) < 300)
-            assert metric(where, 'xkeymsg_replay_pages_dropped_total{route="orders"}') > 0
+            dropped = 'xkeymsg_replay_pages_dropped_total{route="orders"}'
+            await until(lambda: metric(where, dropped) > 0)
             pending = 'xkeymsg_replay_pending{route="orders"}'
             await until(lambda: metric(where, pending) == 0)  # as of the last tick
-            assert 0 < metric(where, 'xkeymsg_replay_bytes{route="orders"}') <= 65536 + 1024
+            await until(lambda: metric(where, 'xkeymsg_replay_bytes{route="orders"}') > 0)
+            assert metric(where, 'xkeymsg_replay_bytes{route="orders"}') <= 65536 + 1024
             line = bob.wait_for("replay memory is short", "err")
             assert "route=orders" in line
             assert "max_age=300" in line

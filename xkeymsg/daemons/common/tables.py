@@ -19,7 +19,9 @@ _UNIONS: Final = (Union, UnionType)
 class Section(BaseModel):
     """A table of a configuration file; the strings below its fields document them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
