@@ -54,7 +54,7 @@ class TestTheProtocol:
     def test_a_file_with_a_user_key(self, tmp_path: Path) -> None:
         provider = FileProvider()
         provider.put(str(tmp_path / "user.seed"), USER)
-        check_provider(provider, str(tmp_path / "user.seed"), bad_address=str(tmp_path))
+        check_provider(provider, str(tmp_path / "user.seed"), bad_address=str(tmp_path / "no"))
 
     def test_files_can_be_written(self, tmp_path: Path) -> None:
         check_writable(FileProvider(), str(tmp_path / "one"), other=str(tmp_path / "two"))
