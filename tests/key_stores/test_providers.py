@@ -300,7 +300,6 @@ class TestCommand:
         with pytest.raises(KeyStoreError, match="other users can replace"):
             open_key(f"command:'{link}'")
 
-
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
     def test_a_folder_of_another_user_above_the_program_is_refused(self, tmp_path: Path) -> None:
         """Its owner could put another folder there between the check and the start."""
@@ -308,7 +307,7 @@ class TestCommand:
         home.mkdir(mode=0o755)
         path = script(home, f"echo {PAIR.seed()}")
         os.chown(home, 12345, -1)
-        with pytest.raises(KeyStoreError, match="other users can replace .*home must belong"):
+        with pytest.raises(KeyStoreError, match=r"other users can replace .*home must belong"):
             open_key(f"command:'{path}'")
 
     @pytest.mark.parametrize("mode", [0o777, 0o775])
@@ -324,7 +323,7 @@ class TestCommand:
         store = f"command:'{links / 'bin' / path.name}'"
         assert open_key(store).public == PAIR.public
         shared.chmod(mode)
-        with pytest.raises(KeyStoreError, match="other users can replace .*shared must belong"):
+        with pytest.raises(KeyStoreError, match=r"other users can replace .*shared must belong"):
             open_key(store)
         shared.chmod(0o1777)  # such as /tmp: only the owner replaces the link
         assert open_key(store).public == PAIR.public

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -44,9 +45,12 @@ class FileProvider(ReleasingProvider):
         return read_private(path, group_may_read=group_may_read, limit=limit)
 
     def facts(self, address: str) -> Sequence[str]:
-        """Return the file, and whether its group may read it."""
+        """Return the file, its mode and owner, and whether its group may read it."""
         path, group_may_read = _path(address)
         facts = [f"file {path_text(path)}; the seed is in memory while the program runs"]
+        with suppress(OSError):  # it may be new, or gone
+            status = path.stat()
+            facts.append(f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}")
         if group_may_read:
             facts.append("its group may read it")
         return facts
@@ -65,7 +69,7 @@ class FileProvider(ReleasingProvider):
                 if file.exists():
                     raise
                 continue  # deleted meanwhile
-            key = ReleasedKey(single_seed(content), self.facts(address))
+            key = ReleasedKey(single_seed(content), self.facts(str(file)))
             if key.public() != file.stem:
                 raise KeyStoreError(f"{path_text(file)} holds another key than its name says")
             found.append(key)
