@@ -127,7 +127,7 @@ def _chosen(store: StoreChoice) -> Sequence[StoredKey]:
     """Return the matching key, or else all curve keys of the store.
 
     Raises:
-        KeyStoreError: If there is none, or the store cannot be read.
+        KeyStoreError: If no key matches, or the store cannot be read.
     """
     if store.match is None:
         keys = [key for key in list_keys(store.store) if key.public().startswith("X")]
