@@ -88,6 +88,12 @@ def test_certificates_and_the_clock_say_which_key_is_current(folder: Path) -> No
     assert [key for _, key in reached] == made[:2]
 
 
+def test_a_missing_folder_does_not_become_a_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyStoreError, match="mkdir -m 700"):
+        FileProvider().create(f"{tmp_path}/keys/", Prefix.CURVE)
+    assert not (tmp_path / "keys").exists()
+
+
 def test_a_store_for_one_key_has_no_certificates(tmp_path: Path) -> None:
     store = f"{tmp_path / 'own.seed'}"
     FileProvider().put(store, PAIR.seed())
@@ -121,6 +127,13 @@ class TestAHostileUser:
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
     def test_who_owns_the_folder_is_refused(self, folder: Path) -> None:
         os.chown(folder, 12345, -1)
+        with pytest.raises(KeyStoreError, match="other users can change"):
+            list_keys(f"file:{folder}")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    def test_who_owns_a_folder_above_is_refused(self, folder: Path, tmp_path: Path) -> None:
+        """That user could put another folder of ours in its place."""
+        os.chown(tmp_path, 12345, -1)
         with pytest.raises(KeyStoreError, match="other users can change"):
             list_keys(f"file:{folder}")
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from xkeymsg.errors import KeyStoreError
+from xkeymsg.key_stores.paths import replaceable
 from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider, readable
 from xkeymsg.text import may_be_secret, path_text
 
@@ -28,7 +27,6 @@ _PATTERN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 _SECRET_OPTION: Final = re.compile(r"(?i)[\w-]*(pin|pass|password|passphrase|secret|token)[=:].+")
 _TIMEOUT: Final = 10.0
 _MOST_TIMEOUT: Final = 600.0
-_MOST_LINKS: Final = 40
 _LOOK: Final = 0.02
 """Seconds between two looks at whether the program has ended."""
 
@@ -123,47 +121,22 @@ def _seconds(text: str) -> float:
 def check_program(path: Path) -> None:
     """Refuse a program, or a library, that other users could replace: it would get the key.
 
-    Every folder and link on the way to it is checked, so that nothing changes after the check.
-
     Raises:
         KeyStoreError: If it does not exist, or others can write to it or to its path.
     """
     name = path_text(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if not path.is_file():
+            path.stat()  # says why, if it does not exist
             raise KeyStoreError(f"{name} is not a program")
-        for part in _steps(path):
-            status = part.lstat()
-            mode = status.st_mode
-            shared = mode & 0o022 and not stat.S_ISLNK(mode)  # a link has no mode of its own
-            if stat.S_ISDIR(mode) and mode & stat.S_ISVTX:
-                shared = False  # others cannot replace what is not theirs
-            if shared or status.st_uid not in (0, os.geteuid()):
-                raise KeyStoreError(
-                    f"other users can replace {name}: {path_text(part)} must belong to root or to"
-                    " you, with mode 0755 or less"
-                )
+        part = replaceable(path)
     except OSError as error:
         raise KeyStoreError(f"cannot run {name}: {error.strerror}") from None
-
-
-def _steps(path: Path) -> Iterator[Path]:
-    """Yield a path, and every folder and link that the kernel passes on the way to it."""
-    at, left, links = Path("/"), [*path.parts], 0
-    while left:
-        part = left.pop(0)
-        if part == "..":
-            at = at.parent
-            continue
-        at = at / part
-        yield at
-        if at.is_symlink():
-            links += 1
-            if links > _MOST_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            left = [*at.readlink().parts, *left]
-            at = at.parent
+    if part is not None:
+        raise KeyStoreError(
+            f"other users can replace {name}: {path_text(part)} must belong to root or to you, with"
+            " mode 0755 or less"
+        )
 
 
 def _output(

@@ -11,6 +11,7 @@ from typing import Final
 
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import KeyStoreError
+from xkeymsg.key_stores.paths import replaceable
 from xkeymsg.key_stores.released import MOST_SECRET, ReleasedKey, ReleasingProvider, single_seed
 from xkeymsg.key_stores.writing import (
     MOST_CERTIFICATE,
@@ -86,6 +87,8 @@ class FileProvider(ReleasingProvider):
         key, path = ReleasedKey(seed, self.facts(address)), _path(address)[0]
         text = f"# public key: {key.public()}\n{seed}\n"
         if not path.is_dir():
+            if address.endswith("/"):
+                raise KeyStoreError(f"no folder {path_text(path)}: mkdir -m 700 it")
             write_private(path, text)
             return key
         file = _place(_checked(path), key.public(), _SEED)
@@ -170,12 +173,13 @@ def _folder(address: str) -> Path:
 def _checked(folder: Path) -> Path:
     """Return a folder that other users cannot change; a mounted Kubernetes secret is read-only."""
     try:
-        status, read_only = folder.stat(), os.statvfs(folder).f_flag & os.ST_RDONLY
+        part = replaceable(folder)
+        read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
     except OSError as error:
         raise KeyStoreError(f"cannot read {path_text(folder)}: {error.strerror}") from None
-    if status.st_uid not in (0, os.geteuid()) or (status.st_mode & 0o022 and not read_only):
-        raise KeyStoreError(f"other users can change {path_text(folder)}: chown and chmod 700 it")
-    return folder
+    if part is None or (read_only and part == folder.absolute()):
+        return folder
+    raise KeyStoreError(f"other users can change {path_text(part)}: chown it, and chmod go-w it")
 
 
 def _place(folder: Path, public: str, end: str) -> Path:
