@@ -14,6 +14,7 @@ from benchmarks import (
     documents,
     envelope,
     recipients_plot,
+    stores,
     trust,
     wire,
     xkv1,
@@ -28,6 +29,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "documents": (documents.suite, documents.PROMISES),
     "wire": (wire.suite, wire.PROMISES),
     "client": (client.suite, client.PROMISES),
+    "stores": (stores.suite, stores.PROMISES),
     "trust": (trust.suite, trust.PROMISES),
 }
 

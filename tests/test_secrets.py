@@ -141,7 +141,7 @@ def attempt(call: Callable[[], object]) -> None:
 
 FIELDS = [
     "creds", "nkey", "nkey_store", "user", "password", "token", "tls_cert", "tls_key", "tls_ca",
-    "cert_store",
+    "cert_store", "cert_match", "cert_match_by", "nkey_match", "nkey_match_by",
     "inbox_prefix", "jetstream_domain", "jetstream_api_prefix",
 ]  # fmt: skip
 
@@ -172,7 +172,8 @@ def test_options_of_connect_are_not_repeated(field: str) -> None:
 KEYS = [
     "url", "user", "password", "token", "creds", "nkey", "cert", "key", "ca", "nsc", "socks_proxy",
     "user_jwt", "user_seed", "jetstream_domain", "jetstream_api_prefix", "jetstream_event_prefix",
-    "inbox_prefix", "windows_cert_store", "color_scheme", "unknown",
+    "inbox_prefix", "windows_cert_store", "nkey_store", "cert_store", "cert_match",
+    "color_scheme", "unknown",
 ]  # fmt: skip
 
 

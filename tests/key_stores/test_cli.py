@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.key_stores.test_pkcs11 import PIN
 from tests.key_stores.test_pkcs11 import token as token  # noqa: PLC0414 - a fixture
 from tests.running import DEADLINE, ROOT
 from xkeymsg import XKey, XKeyPair, read_seed, write_seed
+from xkeymsg.key_stores.file import FileProvider
+from xkeymsg.nkey import Prefix, SigningKey, encode_seed
+from xkeymsg.trust.jwt import Kind, issue
 
 PAIR = XKeyPair(bytes(range(100, 132)))
 
@@ -82,6 +86,54 @@ def test_a_store_is_used_wherever_a_seed_file_is(tmp_path: Path) -> None:
     assert "Missing option '--seed' or '--key-store'" in run(*words, code=2)
     both = ("-K", store, "--seed", tmp_path / "seed")
     assert "conflicts with --key-store" in run(*words, *both, code=2)
+
+
+def test_doctor_checks_a_folder_with_certificates(tmp_path: Path) -> None:
+    user = SigningKey(encode_seed(Prefix.USER, bytes(range(50, 82))), Prefix.USER)
+    folder, provider, now = tmp_path / "keys", FileProvider(), int(time.time())
+    folder.mkdir(mode=0o700)
+    made = [provider.create(str(folder), Prefix.CURVE).public() for _ in range(5)]
+    day = 86_400
+    for public, begins, ends in (
+        (made[0], now - day, now + 90 * day + 60),
+        (made[1], now - day, now + 10 * day + 60),
+        (made[2], now - 9 * day, now - 3 * day - 60),
+        (made[3], now + 5 * day + 60, now + 90 * day),
+    ):
+        text = issue(
+            Kind.XKEY, user, public, {"issuer_account": None}, issued=now - 10 * day,
+            not_before=begins, expires=ends,
+        )  # fmt: skip
+        provider.put_certificate(str(folder), public, text)
+    server = ("--server", "nats://127.0.0.1:1", "--timeout", "1s")
+    said = " ".join(run("doctor", "-K", f"file:{folder}", *server, code=1).split())
+    for expected in (
+        f"ok certificate {made[0]}: expires in 90 days",
+        f"warn certificate {made[1]}: expires in 10 days",
+        f"fail certificate {made[2]}: expired 3 days ago",
+        f"ok certificate {made[3]}: upcoming, valid in 5 days",
+        f"warn certificate {made[4]} has no certificate yet",
+        "mode 0600, owner",
+    ):
+        assert expected in said, said
+    provider.put_certificate(str(folder), made[0], "garbage")
+    provider.put_certificate(str(folder), made[1], text)
+    said = " ".join(run("doctor", "-K", f"file:{folder}", *server, code=1).split())
+    assert f"fail certificate {made[0]}: " in said
+    assert f"fail certificate {made[1]}: certificate of {made[3]}" in said
+    which = ("--key-match-by", "PublicKey", "--key-match", made[3])
+    said = run("doctor", "-K", f"file:{folder}", *which, *server, code=1)
+    assert made[3] in said
+    assert made[0] not in said
+    folder.chmod(0o770)
+    said = run("doctor", "-K", f"file:{folder}", *server, code=1)
+    assert "other users can change" in said
+
+
+def test_a_match_needs_a_store(tmp_path: Path) -> None:
+    (tmp_path / "sealed").write_bytes(b"")
+    words = ("open", "--key-match", "x", "--from", PAIR.public, tmp_path / "sealed")
+    assert "--key-match requires --key-store" in run(*words, code=2)
 
 
 def test_doctor_checks_a_store() -> None:

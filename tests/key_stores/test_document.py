@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
+import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from ctypes.util import find_library
 from pathlib import Path
 
 import pytest
 
 from tests import forked
 from tests.key_stores.test_pkcs11 import MISSING
-from tests.running import DEADLINE, ROOT
+from tests.running import DEADLINE, ROOT, Process
 from xkeymsg import XKeyPair, write_seed
 from xkeymsg.daemons.common.sections import KeySection
 from xkeymsg.key_stores.providers import OWN, parse_store
@@ -81,6 +85,90 @@ def test_systemd_encrypts_a_seed_as_described(tmp_path: Path) -> None:
     shell(f"{host}\nsystemd-creds decrypt --name=xkey xkey.cred xkey\nchmod 400 xkey", tmp_path)
     said = shell("xkeymsg key show -K systemd:xkey", tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))
     assert str(pair.public) in said
+
+
+@pytest.fixture
+def tpm(tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Start software TPMs by name; each call returns the address of one for systemd-creds."""
+    for program in ("systemd-creds", "swtpm"):
+        if shutil.which(program) is None:
+            pytest.skip(f"no {program} here")
+    if find_library("tss2-tcti-swtpm") is None:
+        pytest.skip("no libtss2-tcti-swtpm0 here")
+    with ExitStack() as stack:
+
+        def start(name: str) -> str:
+            (tmp_path / name).mkdir()
+            port = free_ports()
+            words = (
+                "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path / name}", "--server",
+                f"type=tcp,port={port},bindaddr=127.0.0.1", "--ctrl",
+                f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags",
+                "not-need-init,startup-clear",
+            )  # fmt: skip
+            stack.enter_context(Process(*words))
+            end = time.monotonic() + DEADLINE
+            while time.monotonic() < end:
+                # The other port: the TPM serves its first client, and then no more.
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port + 1)):
+                    return f"swtpm:host=127.0.0.1,port={port}"
+                time.sleep(0.05)
+            raise AssertionError("swtpm does not listen")
+
+        yield start
+
+
+def free_ports() -> int:
+    """Return the first of two free ports, one after the other."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as one:
+            port: int = one.getsockname()[1]
+            with suppress(OSError, OverflowError):
+                socket.create_server(("127.0.0.1", port + 1)).close()
+                return port
+
+
+def test_systemd_seals_a_seed_with_a_tpm_as_described(
+    tmp_path: Path, tpm: Callable[[str], str]
+) -> None:
+    [script] = [each for each in blocks("sh") if "systemd-creds" in each]
+    sealing = script.splitlines()[1]
+    assert "--with-key=tpm2" in sealing
+    write_seed(tmp_path / "own.seed", pair := XKeyPair.generate())
+    own, other = tpm("own"), tpm("other")
+    shell(sealing.replace("tpm2 ", f"tpm2 --tpm2-device={own} ", 1), tmp_path)
+    assert pair.seed().encode() not in (tmp_path / "xkey.cred").read_bytes()
+
+    def unseal(device: str, name: str = "xkey") -> str:
+        return f"systemd-creds decrypt --tpm2-device={device} --name={name} xkey.cred xkey"
+
+    for refused in (unseal(other), unseal(own, "other")):
+        shell(f"! {refused}\ntest ! -s xkey", tmp_path)
+    shell(f"{unseal(own)}\nchmod 400 xkey", tmp_path)
+    said = shell("xkeymsg key show -K systemd:xkey", tmp_path, CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert str(pair.public) in said
+    assert "in memory while the program runs" in said
+
+
+def test_age_decrypts_a_seed_as_described(tmp_path: Path) -> None:
+    if shutil.which("age") != "/usr/bin/age":
+        pytest.skip("no /usr/bin/age here")
+    [store] = re.findall(r'key_store = "(command:timeout=5 /usr/bin/age [^"]*)"', TEXT)
+    write_seed(tmp_path / "own.seed", pair := XKeyPair.generate())
+    shell(
+        "(umask 077; age-keygen -o age.key 2>/dev/null)\n"
+        'age -r "$(age-keygen -y age.key)" -o own.age own.seed',
+        tmp_path,
+    )
+    store = store.replace("/etc/xkeymsg", str(tmp_path)).replace("timeout=5", "timeout=60")
+    assert str(pair.public) in shell(f"xkeymsg key show -K '{store}'", tmp_path)
+
+
+def test_the_commands_for_several_keys_work(tmp_path: Path) -> None:
+    [script] = [each for each in blocks("sh") if "mkdir -m 700 keys" in each]
+    made = shell(script, tmp_path).split()
+    assert len(made) == 4
+    assert sorted(made[:2]) == made[2:]
 
 
 def test_the_settings_are_valid() -> None:

@@ -34,24 +34,29 @@ MISSING = [
 PIN = "719-pin-of-a-token-719"
 
 
-@pytest.fixture
-def token(tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
-    """The folder of a new token, and the environment in which it is found."""
+def new_token(folder: Path) -> Mapping[str, str]:
+    """Initialize a token in a folder; return the environment in which it is found."""
     if MISSING:
         pytest.skip(f"not installed: {', '.join(MISSING)}")
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "pin").write_text(f"{PIN}\n")
-    (tmp_path / "pin").chmod(0o600)
-    (tmp_path / "softhsm2.conf").write_text(
-        f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n"
+    (folder / "tokens").mkdir()
+    (folder / "pin").write_text(f"{PIN}\n")
+    (folder / "pin").chmod(0o600)
+    (folder / "softhsm2.conf").write_text(
+        f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n"
     )
-    environ = os.environ | {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
+    environ = os.environ | {"SOFTHSM2_CONF": str(folder / "softhsm2.conf")}
     initialize = (
         "softhsm2-util", "--init-token", "--free", "--label", "xk", "--so-pin", "5678", "--pin",
         PIN,
     )  # fmt: skip
     subprocess.run(initialize, env=environ, check=True, capture_output=True, timeout=DEADLINE)
-    return tmp_path, environ
+    return environ
+
+
+@pytest.fixture
+def token(tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
+    """The folder of a new token, and the environment in which it is found."""
+    return tmp_path, new_token(tmp_path)
 
 
 @pytest.mark.parametrize("name", CHECKS)

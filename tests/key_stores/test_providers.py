@@ -54,7 +54,7 @@ class TestTheProtocol:
     def test_a_file_with_a_user_key(self, tmp_path: Path) -> None:
         provider = FileProvider()
         provider.put(str(tmp_path / "user.seed"), USER)
-        check_provider(provider, str(tmp_path / "user.seed"), bad_address=str(tmp_path))
+        check_provider(provider, str(tmp_path / "user.seed"), bad_address=str(tmp_path / "no"))
 
     def test_files_can_be_written(self, tmp_path: Path) -> None:
         check_writable(FileProvider(), str(tmp_path / "one"), other=str(tmp_path / "two"))
@@ -115,6 +115,36 @@ class TestFiles:
         os.chown(seed, 12345, -1)
         with pytest.raises(KeyStoreError, match="belongs to user 12345"):
             open_key(f"file:{seed}")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a pipe away")
+    @pytest.mark.parametrize("through_a_link", [False, True])
+    def test_a_pipe_of_another_user_is_refused(self, tmp_path: Path, through_a_link: bool) -> None:
+        """Whoever can put a pipe there would choose our key."""
+        pipe = tmp_path / "own.seed"
+        os.mkfifo(pipe, 0o600)
+        os.chown(pipe, 12345, -1)
+        path = pipe
+        if through_a_link:
+            path = tmp_path / "link"
+            path.symlink_to(pipe)
+        feeder = os.open(pipe, os.O_RDWR)
+        os.write(feeder, PAIR.seed().encode().ljust(5000))
+        try:
+            with pytest.raises(KeyStoreError, match="belongs to user 12345"):
+                open_key(f"file:{path}")
+        finally:
+            os.close(feeder)
+
+    def test_an_inherited_pipe_is_read_whoever_made_it(self) -> None:
+        source, target = os.pipe()
+        os.write(target, PAIR.seed().encode())
+        os.close(target)
+        if os.geteuid() == 0:
+            os.fchown(source, 12345, -1)
+        try:
+            assert open_key(f"file:/dev/fd/{source}").public == PAIR.public
+        finally:
+            os.close(source)
 
     def test_are_new_and_their_owners_alone(self, tmp_path: Path) -> None:
         FileProvider().create(str(tmp_path / "key"), Prefix.CURVE)
@@ -269,6 +299,44 @@ class TestCommand:
         link.symlink_to(path)
         with pytest.raises(KeyStoreError, match="other users can replace"):
             open_key(f"command:'{link}'")
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+    def test_a_folder_of_another_user_above_the_program_is_refused(self, tmp_path: Path) -> None:
+        """Its owner could put another folder there between the check and the start."""
+        home = tmp_path / "home"
+        home.mkdir(mode=0o755)
+        path = script(home, f"echo {PAIR.seed()}")
+        os.chown(home, 12345, -1)
+        with pytest.raises(KeyStoreError, match=r"other users can replace .*home must belong"):
+            open_key(f"command:'{path}'")
+
+    @pytest.mark.parametrize("mode", [0o777, 0o775])
+    def test_a_shared_folder_on_the_way_of_a_link_is_refused(
+        self, tmp_path: Path, mode: int
+    ) -> None:
+        path = script(tmp_path, f"echo {PAIR.seed()}")
+        shared, links = tmp_path / "shared", tmp_path / "links"
+        for each in (shared, links):
+            each.mkdir(mode=0o755)
+        (shared / "bin").symlink_to(path.parent)
+        (links / "bin").symlink_to(Path("..") / "shared" / "bin")
+        store = f"command:'{links / 'bin' / path.name}'"
+        assert open_key(store).public == PAIR.public
+        shared.chmod(mode)
+        with pytest.raises(KeyStoreError, match=r"other users can replace .*shared must belong"):
+            open_key(store)
+        shared.chmod(0o1777)  # such as /tmp: only the owner replaces the link
+        assert open_key(store).public == PAIR.public
+        if os.geteuid() == 0:
+            os.chown(shared / "bin", 12345, -1, follow_symlinks=False)
+            with pytest.raises(KeyStoreError, match="other users can replace"):
+                open_key(store)
+
+    def test_a_loop_of_links_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "a").symlink_to("b")
+        (tmp_path / "b").symlink_to("a")
+        with pytest.raises(KeyStoreError, match="cannot run"):
+            open_key(f"command:'{tmp_path / 'a' / 'x'}'")
 
 
 def process_state(pid: int) -> str:

@@ -136,11 +136,20 @@ async def test_a_client_logs_in_with_a_user_key_of_a_store(tmp_path: Path) -> No
                 await client.flush()
                 await client.publish("a", b"7 lamps", to=PAIR.public)
                 assert (await anext(messages)).data == b"7 lamps"
+        matched: dict[str, Any] = {"nkey_match_by": "PublicKey", "nkey_match": public}
+        async with connect(server.url, nkey_store=store, **matched, **options):
+            pass
+        matched["nkey_match"] = public.lower()
+        with pytest.raises(KeyStoreError, match="unable to find key in store"):
+            async with connect(server.url, nkey_store=store, **matched, **options):
+                pass
         with pytest.raises(KeyStoreError, match="cannot read"):
             async with connect(server.url, nkey_store=store + "x", **options):
                 pass
     with pytest.raises(ConfigurationError, match="only one of nkey and nkey_store"):
         connect(nkey="a", nkey_store="file:b", **options)
+    with pytest.raises(ConfigurationError, match="nkey_match requires nkey_store"):
+        connect(nkey_match="a", **options)
 
 
 def test_a_sender_signs_with_a_key_of_a_store(tmp_path: Path) -> None:
@@ -148,6 +157,13 @@ def test_a_sender_signs_with_a_key_of_a_store(tmp_path: Path) -> None:
     write_seed(tmp_path / "own", PAIR)
     own, user = (f"file:{tmp_path / name}" for name in ("own", "user"))
     section = SenderKeySection.model_validate({"key_store": own, "signer_store": user})
-    assert section.signer_store == user
+    assert section.open_signer().public_key == SigningKey(USER, Prefix.USER).public_key
+    given = {"key_store": own, "signer_store": user, "signer_match_by": "PublicKey"}
+    for match in (SigningKey(USER, Prefix.USER).public, "UA"):
+        if match == "UA":
+            with pytest.raises(ValueError, match="unable to find key in store"):
+                SenderKeySection.model_validate(given | {"signer_match": match})
+        else:
+            SenderKeySection.model_validate(given | {"signer_match": match})
     with pytest.raises(ValueError, match="unable to find key in store"):
         SenderKeySection.model_validate({"key_store": own, "signer_store": own})

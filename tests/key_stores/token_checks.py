@@ -23,11 +23,17 @@ from pkcs11.exceptions import AttributeSensitive
 
 from xkeymsg import ANYONE, AtRest, KeyStoreError, Opener, PinError, Sealer, XKeyPair
 from xkeymsg.key_stores import pkcs11_token
-from xkeymsg.key_stores.opening import find_key, list_keys, open_key, open_signer
+from xkeymsg.key_stores.opening import (
+    find_key,
+    list_certificates,
+    list_keys,
+    open_key,
+    open_signer,
+)
 from xkeymsg.key_stores.pkcs11 import Pkcs11Provider
 from xkeymsg.key_stores.pkcs11_uri import parse_uri
 from xkeymsg.nkey import Prefix, encode_seed
-from xkeymsg.testing.key_stores import check_provider, check_writable
+from xkeymsg.testing.key_stores import check_provider, check_several, check_writable
 
 CHECKS: dict[str, Callable[[Path], None]] = {}
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
@@ -67,6 +73,42 @@ def protocol(folder: Path) -> None:
 def writing(folder: Path) -> None:
     check_writable(Pkcs11Provider(), uri(folder, "one"), other=uri(folder, "two"))
     assert not list_keys(f"pkcs11:token=xk?pin-source=file:{folder / 'pin'}")
+
+
+@check
+def several(folder: Path) -> None:
+    check_several(Pkcs11Provider(), f"{uri(folder)}&x-lock={folder / 'lock'}")
+    assert not list_certificates(f"pkcs11:{uri(folder)}&x-lock={folder / 'lock'}")
+
+
+@check
+def a_certificate_that_was_stored_without_the_pin_is_ignored(folder: Path) -> None:
+    """Whoever can reach the token can write public objects."""
+    address = f"{uri(folder)}&x-lock={folder / 'lock'}"
+    provider = Pkcs11Provider()
+    public = provider.create(address, Prefix.CURVE).public()
+
+    def plant(session: Any) -> None:
+        session.create_object({
+            Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True, Attribute.PRIVATE: False,
+            Attribute.LABEL: "alice", Attribute.APPLICATION: f"xkeymsg {public} 999",
+            Attribute.VALUE: b"planted",
+        })  # fmt: skip
+
+    provider._token(parse_uri(address)).write(plant)
+    assert not provider.certificates(address)
+    provider.put_certificate(address, public, "own")
+    assert provider.certificates(address) == {public: "own"}
+
+
+@check
+def a_label_for_one_key_has_no_second_one(folder: Path) -> None:
+    made(folder)
+    with pytest.raises(KeyStoreError, match="has a key of this label already"):
+        made(folder)
+    for text in (f"{uri(folder)}&x-lock=relative", uri(folder), "token=xk?x-lock=/a"):
+        with pytest.raises(KeyStoreError, match="an absolute path"):
+            Pkcs11Provider().lock(text).__enter__()
 
 
 @check

@@ -13,6 +13,7 @@ from tests.running import end_on_signals
 from tests.scale.mutations import mutations
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
+from tests.scale.stores import stores
 from tests.scale.streams import recreated, rewound, takeover
 
 CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
@@ -21,6 +22,7 @@ CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
     "recreated": lambda _: asyncio.run(recreated()),
     "rate": lambda _: rate(),
     "flood": lambda _: flood(),
+    "stores": lambda _: asyncio.run(stores()),
     "mutations": lambda given: mutations(given.seed, given.mutations, given.unit),
 }
 

@@ -184,9 +184,7 @@ def test_a_name_that_could_leave_the_folder_is_refused(
         load_context(name, environment)
 
 
-@pytest.mark.parametrize(
-    "key", ["nsc", "socks_proxy", "windows_cert_store", "jetstream_event_prefix"]
-)
+@pytest.mark.parametrize("key", ["nsc", "socks_proxy", "jetstream_event_prefix"])
 def test_a_setting_that_cannot_be_honoured_is_refused(
     key: str, environment: dict[str, str]
 ) -> None:
@@ -195,6 +193,38 @@ def test_a_setting_that_cannot_be_honoured_is_refused(
         load_context("ada", environment)
 
     assert str(caught.value) == f"context 'ada': {key!r} is not supported"
+
+
+def test_a_windows_store_is_refused_as_by_nats_server(environment: dict[str, str]) -> None:
+    write(environment, {"windows_cert_store": "WindowsCurrentUser"})
+    with pytest.raises(ConfigurationError, match="not compatible with current operating system"):
+        load_context("ada", environment)
+
+
+def test_key_stores_are_read(environment: dict[str, str]) -> None:
+    given = {
+        "nkey_store": "systemd:user", "nkey_match_by": "PublicKey", "nkey_match": "UA",
+        "cert_store": "systemd:tls", "cert_match_by": "Issuer", "cert_match": "ca",
+        "cert_match_skip_invalid": True,
+    }  # fmt: skip
+    write(environment, given)
+    options = load_context("ada", environment)
+    assert {name: getattr(options, name) for name in given} == given
+    replaced = options.merged({"cert_store": "file:x", "nkey_store": "file:y"})
+    assert (replaced.cert_match, replaced.nkey_match) == ("", None)
+
+
+@pytest.mark.parametrize("key", ["nkey_store", "cert_store"])
+@pytest.mark.parametrize("mode", [0o660, 0o606])
+def test_a_context_that_others_can_change_names_no_store(
+    key: str, mode: int, environment: dict[str, str]
+) -> None:
+    """A store can be a command: they would run it as us."""
+    write(environment, {key: "command:/bin/true"})
+    [path] = Path(environment["XDG_CONFIG_HOME"]).rglob("ada.json")
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match="other users can change it"):
+        load_context("ada", environment)
 
 
 BROKEN = {

@@ -33,6 +33,8 @@ class ConnectionArguments(TypedDict, total=False):
     creds: Path | str | None
     nkey: Path | str | None
     nkey_store: str | None
+    nkey_match_by: str | None
+    nkey_match: str | None
     user: str | None
     password: str | None
     token: str | None

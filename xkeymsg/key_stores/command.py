@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from xkeymsg.errors import KeyStoreError
+from xkeymsg.key_stores.paths import replaceable
 from xkeymsg.key_stores.released import MOST_SECRET, ReleasingProvider, readable
 from xkeymsg.text import may_be_secret, path_text
 
@@ -122,22 +122,21 @@ def check_program(path: Path) -> None:
     """Refuse a program, or a library, that other users could replace: it would get the key.
 
     Raises:
-        KeyStoreError: If it does not exist, or others can write to it or to its folder.
+        KeyStoreError: If it does not exist, or others can write to it or to its path.
     """
     name = path_text(path)
     try:
-        for each in (path, path.resolve(strict=True)):
-            if not stat.S_ISREG(each.stat().st_mode):
-                raise KeyStoreError(f"{name} is not a program")
-            for part in (each, each.parent):
-                status = part.stat()
-                if status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid()):
-                    raise KeyStoreError(
-                        f"other users can replace {name}: the program and its folder must belong to"
-                        " root or to you, with mode 0755 or less"
-                    )
+        if not path.is_file():
+            path.stat()  # says why, if it does not exist
+            raise KeyStoreError(f"{name} is not a program")
+        part = replaceable(path)
     except OSError as error:
         raise KeyStoreError(f"cannot run {name}: {error.strerror}") from None
+    if part is not None:
+        raise KeyStoreError(
+            f"other users can replace {name}: {path_text(part)} must belong to root or to you, with"
+            " mode 0755 or less"
+        )
 
 
 def _output(

@@ -7,11 +7,11 @@ address; otherwise it must equal a name of the key.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from xkeymsg.errors import KeyStoreError, XKeyMsgError
-from xkeymsg.key_stores.protocol import StoredKey
+from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
 from xkeymsg.key_stores.providers import Store, parse_store
 from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKeyPair
@@ -20,9 +20,10 @@ from xkeymsg.refusals import bare, refusing
 from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
-__all__ = ("find_key", "list_keys", "open_key", "open_signer")
+__all__ = ("find_key", "list_certificates", "list_keys", "open_key", "open_signer")
 
 _PUBLIC: Final = "PublicKey"
+_T = TypeVar("_T")
 
 
 @refusing
@@ -61,6 +62,19 @@ def list_keys(store: str) -> Sequence[StoredKey]:
         KeyStoreError: If the store cannot be read.
     """
     return _keys(parse_store(store))
+
+
+@refusing
+def list_certificates(store: str) -> Mapping[str, str]:
+    """Return the certificates that a store keeps beside its keys, by public key; not verified.
+
+    Raises:
+        KeyStoreError: If the store cannot be read.
+    """
+    place = parse_store(store)
+    if not isinstance(place.provider, WritableProvider):
+        return {}
+    return _answer(place.provider.certificates, place.address)
 
 
 @refusing
@@ -117,8 +131,13 @@ def _name(key: StoredKey, by: str) -> str | None:
 
 
 def _keys(store: Store) -> Sequence[StoredKey]:
+    return tuple(_answer(store.provider.keys, store.address))
+
+
+def _answer(ask: Callable[[str], _T], address: str) -> _T:
+    """Return what a provider answers; every failure of it is a KeyStoreError."""
     try:
-        return tuple(store.provider.keys(store.address))
+        return ask(address)
     except XKeyMsgError as error:
         raise bare(error) from None
     except Exception as error:  # noqa: BLE001 - of a provider that others made

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final, NoReturn
+from pathlib import Path
+from typing import Any, Final
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
@@ -14,19 +17,19 @@ from xkeymsg.key_stores.environment import EnvironmentProvider
 from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
 from xkeymsg.key_stores.providers import parse_store
 from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.key_stores.writing import check_certificate, held_lock, is_certificate
 from xkeymsg.nkey import Prefix
 from xkeymsg.refusals import refusing
-from xkeymsg.shown import SafeRepr
 
 try:
-    from pkcs11 import KDF, Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
-    from pkcs11.exceptions import AttributeSensitive, PKCS11Error, TemplateInconsistent
+    from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
+    from xkeymsg.key_stores.pkcs11_key import TokenKey
     from xkeymsg.key_stores.pkcs11_token import Token, find_token, load_module
 except ModuleNotFoundError:
     raise KeyStoreError("python-pkcs11 is not installed: pip install 'xkeymsg[pkcs11]'") from None
 
-__all__ = ("Pkcs11Provider", "TokenKey")
+__all__ = ("Pkcs11Provider",)
 
 _CURVES: Final = {
     bytes.fromhex("06032b656e"): Prefix.CURVE,
@@ -36,20 +39,17 @@ _CURVES: Final = {
 }
 """CKA_EC_PARAMS of X25519 and Ed25519, as an object identifier or as a name."""
 _OIDS: Final = {kind: params for params, kind in reversed(_CURVES.items())}
-_BASE: Final = bytes([9]) + bytes(31)
-"""The base point of X25519: the shared secret with it is the public key."""
 _SECRET: Final = {Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False, Attribute.PRIVATE: True}
-_DERIVED: Final = {
-    Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False,
-}  # fmt: skip
-"""The derived secret, not the key, is read from the token."""
+_APPLICATION: Final = "xkeymsg"
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
 class Pkcs11Provider:
     """Tokens: smart cards, security modules, SoftHSM.
 
     An address is a PKCS#11 URI (RFC 7512) without `pkcs11:`: `token=…;object=…?pin-source=…`, where
-    `pin-source` is another key store with the PIN.
+    `pin-source` is another key store with the PIN. With `x-lock=PATH`, a label has several keys,
+    and certificates in data objects of the same label.
 
     Args:
         try_pin: Whether to try the PIN even if the token reports a wrong one before.
@@ -73,6 +73,7 @@ class Pkcs11Provider:
         token, names = self._vacant(uri)
 
         def generate(session: Any) -> None:
+            _destroy_public(session, names)
             parameters = session.create_domain_parameters(
                 KeyType.EC_EDWARDS, {Attribute.EC_PARAMS: _OIDS[kind]}, local=True
             )
@@ -100,13 +101,14 @@ class Pkcs11Provider:
         uses = Attribute.DERIVE if kind is Prefix.CURVE else Attribute.SIGN
 
         def create(session: Any) -> None:
+            _destroy_public(session, names)
+            session.create_object({  # first: without it, the other cannot be used
+                **common, Attribute.CLASS: ObjectClass.PUBLIC_KEY,
+                Attribute.EC_POINT: b"\x04\x20" + public,
+            })  # fmt: skip
             session.create_object({
                 **common, **_SECRET, Attribute.CLASS: ObjectClass.PRIVATE_KEY,
                 Attribute.VALUE: secret, uses: True,
-            })  # fmt: skip
-            session.create_object({
-                **common, Attribute.CLASS: ObjectClass.PUBLIC_KEY,
-                Attribute.EC_POINT: b"\x04\x20" + public,
             })  # fmt: skip
 
         token.write(create)
@@ -114,20 +116,71 @@ class Pkcs11Provider:
 
     @refusing
     def delete(self, address: str, public: str) -> None:
-        """Delete a key from the token, with its public key."""
+        """Delete a key from the token, then its public key and its certificate."""
         uri = parse_uri(address)
         token = self._token(uri)
         found = [key for key in self._keys(token, uri) if key.public() == public]
-        if len(found) != 1:
+        left = uri.lock is not None and public in self._stored(token, uri)
+        if len(found) != 1 and not left:
             raise KeyStoreError("unable to find key in store")
-        search = {Attribute.ID: found[0].id, Attribute.LABEL: found[0].label}
 
         def destroy(session: Any) -> None:
-            for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
-                for each in list(session.get_objects({**search, Attribute.CLASS: kind})):
+            for key in found:
+                names = {Attribute.ID: key.id, Attribute.LABEL: key.label}
+                search = {**names, Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+                for each in list(session.get_objects(search)):
                     each.destroy()
+                _destroy_public(session, names)
+            if uri.lock is not None:
+                for each, name, _ in _certificates(session, uri):
+                    if name == public:
+                        each.destroy()
 
         token.write(destroy)
+
+    @refusing
+    def certificates(self, address: str) -> Mapping[str, str]:
+        """Return the certificates of a label with several keys."""
+        uri = parse_uri(address)
+        return {} if uri.lock is None else self._stored(self._token(uri), uri)
+
+    @refusing
+    def put_certificate(self, address: str, public: str, certificate: str) -> None:
+        """Store a certificate in a new data object, then delete the ones before."""
+        uri, text = _several(address), check_certificate(certificate)
+        token = self._token(uri)
+        if public not in {key.public() for key in self._keys(token, uri)}:
+            raise KeyStoreError("unable to find key in store")
+
+        def put(session: Any) -> None:
+            before = [each for each in _certificates(session, uri) if each[1] == public]
+            number = max((number for _, _, number in before), default=0) + 1
+            session.create_object({
+                Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True,
+                Attribute.PRIVATE: True, Attribute.LABEL: uri.object,
+                Attribute.APPLICATION: f"{_APPLICATION} {public} {number}",
+                Attribute.VALUE: text.encode(),
+            })  # fmt: skip
+            for each, _, _ in before:
+                each.destroy()
+
+        token.write(put)
+
+    @contextmanager
+    def lock(self, address: str) -> Iterator[None]:
+        """Lock the file of `x-lock`, for this host: a token has no locks."""
+        with held_lock(Path(str(_several(address).lock))):
+            yield
+
+    def _stored(self, token: Token, uri: Pkcs11Uri) -> dict[str, str]:
+        def read(session: Any) -> dict[str, bytes]:
+            found = sorted(_certificates(session, uri), key=lambda each: each[2])
+            return {public: bytes(each[Attribute.VALUE]) for each, public, _ in found}
+
+        stored = {
+            public: text.decode("ascii", "replace") for public, text in token.run(read).items()
+        }
+        return {public: text for public, text in stored.items() if is_certificate(text)}
 
     def _token(self, uri: Pkcs11Uri) -> Token:
         pin = None if uri.pin_source is None else partial(_pin, uri.pin_source)
@@ -174,10 +227,43 @@ class Pkcs11Provider:
         if uri.object is None:
             raise KeyStoreError("pkcs11: a new key needs object=LABEL")
         token = self._token(uri)
-        search = {Attribute.LABEL: uri.object}
-        if token.run(lambda session: list(session.get_objects(search))):
-            raise KeyStoreError(f"the token {token.label!a} has an object of this label already")
+        search = {Attribute.LABEL: uri.object, Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+        if uri.lock is not None and uri.id is not None:
+            search[Attribute.ID] = uri.id
+        if (uri.lock is None or uri.id is not None) and token.run(
+            lambda session: list(session.get_objects(search))
+        ):
+            raise KeyStoreError(f"the token {token.label!a} has a key of this label already")
         return token, {Attribute.LABEL: uri.object, Attribute.ID: uri.id or random_bytes(8)}
+
+
+def _several(address: str) -> Pkcs11Uri:
+    uri = parse_uri(address)
+    if uri.object is None or not (uri.lock or "").startswith("/"):
+        raise KeyStoreError(
+            "pkcs11: certificates and several keys need object=LABEL and x-lock=PATH, an absolute"
+            " path"
+        )
+    return uri
+
+
+def _certificates(session: Any, uri: Pkcs11Uri) -> Iterator[tuple[Any, str, int]]:
+    """Yield each object with a certificate, its public key, and a number: the greatest counts."""
+    search = {
+        Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: uri.object,
+        Attribute.PRIVATE: True,  # objects that need no PIN could be anyone's
+    }  # fmt: skip
+    for each in list(session.get_objects(search)):
+        match str(each[Attribute.APPLICATION]).split(" "):
+            case [name, public, number] if name == _APPLICATION and _NUMBER.fullmatch(number):
+                yield each, public, int(number)
+
+
+def _destroy_public(session: Any, names: Mapping[Attribute, Any]) -> None:
+    """Destroy the public key of a deleted key, or one that an interruption has left."""
+    search = {**names, Attribute.CLASS: ObjectClass.PUBLIC_KEY}
+    for each in list(session.get_objects(search)):
+        each.destroy()
 
 
 def _use(kind: Prefix) -> MechanismFlag:
@@ -211,153 +297,3 @@ def _pin(source: str) -> str:
     except UnicodeDecodeError:
         pass
     raise KeyStoreError("pin-source: the PIN is not UTF-8")
-
-
-class TokenKey(SafeRepr):
-    """A key on a token; its secret stays there.
-
-    Args:
-        token: The token.
-        label: The key's label.
-        id: The key's id.
-        kind: `CURVE` or `USER`.
-        allowed: Whether it may be used even if the token would release its secret.
-
-    Raises:
-        KeyStoreError: If its public key cannot be computed or found.
-    """
-
-    def __init__(
-        self,
-        token: Token,
-        label: str,
-        id: bytes,  # noqa: A002 - the name in PKCS#11
-        kind: Prefix,
-        *,
-        allowed: bool = False,
-    ) -> None:
-        self.label = label
-        self.id = id
-        self._token = token
-        self._kind = kind
-        self._allowed = allowed
-        self._found: tuple[int, Any] | None = None
-        self._public = nkey.encode_public(kind, self._raw_public())
-
-    @property
-    def names(self) -> Mapping[str, str]:
-        """Return the label, the id in hexadecimal digits, and the label of the token."""
-        return {"Label": self.label, "Id": self.id.hex(), "Token": self._token.label}
-
-    def public(self) -> str:
-        """Return the public key."""
-        return self._public
-
-    @refusing
-    def dh(self, peer: bytes) -> bytes:
-        """Return the X25519 shared secret, computed on the token."""
-        if self._kind is not Prefix.CURVE:
-            raise KeyStoreError("a user key does not agree on secrets: expected a curve key")
-        self._check()
-        return self._derive(peer)
-
-    @refusing
-    def sign(self, data: bytes) -> bytes:
-        """Return the Ed25519 signature, computed on the token."""
-        if self._kind is not Prefix.USER:
-            raise KeyStoreError("a curve key does not sign: expected a user key")
-        self._check()
-        return self._token.run(
-            lambda session: bytes(self._handle(session).sign(data, mechanism=Mechanism.EDDSA))
-        )
-
-    def describe(self) -> Sequence[str]:
-        """Return where the key is, whether it was imported, and whether it can be extracted."""
-        local, never, extractable = self._token.run(
-            lambda session: [
-                bool(self._handle(session)[name])
-                for name in (Attribute.LOCAL, Attribute.NEVER_EXTRACTABLE, Attribute.EXTRACTABLE)
-            ]
-        )
-        origin = "generated on the token" if local else "imported: its secret was outside before"
-        leaves = "the token does not release it"
-        if extractable:
-            leaves = "warning: the token releases it to everyone with the PIN"
-        elif not never:
-            leaves += ", but might have before"
-        return (
-            f"token {self._token.label!a}, label {self.label!a}, id {self.id.hex()}",
-            origin,
-            leaves,
-        )
-
-    def _check(self) -> None:
-        """Refuse a key that the token would release."""
-        if not self._allowed and self._token.run(self._is_open):
-            raise KeyStoreError(
-                f"the token releases the key {self.label!a}: generate another one, or add"
-                " x-extractable=allowed"
-            )
-        self._allowed = True  # neither attribute can be changed back
-
-    def _is_open(self, session: Any) -> bool:
-        key = self._handle(session)
-        return bool(key[Attribute.EXTRACTABLE]) or not key[Attribute.SENSITIVE]
-
-    def _derive(self, peer: bytes) -> bytes:
-        def derive(session: Any) -> bytes:
-            derived = self._handle(session).derive_key(
-                KeyType.GENERIC_SECRET,
-                256,
-                mechanism=Mechanism.ECDH1_DERIVE,
-                mechanism_param=(KDF.NULL, None, peer),
-                template=_DERIVED,
-            )
-            try:
-                return bytes(derived[Attribute.VALUE])
-            finally:
-                derived.destroy()
-
-        def released(session: Any) -> bytes:
-            try:
-                return derive(session)
-            except (AttributeSensitive, TemplateInconsistent):
-                pass
-            raise KeyStoreError("the token does not release derived secrets: its policy forbids it")
-
-        return self._token.run(released)
-
-    def _raw_public(self) -> bytes:
-        if self._kind is Prefix.CURVE:
-            return self._derive(_BASE)
-
-        def point(session: Any) -> bytes:
-            search = {
-                Attribute.CLASS: ObjectClass.PUBLIC_KEY, Attribute.ID: self.id,
-                Attribute.LABEL: self.label,
-            }  # fmt: skip
-            for each in list(session.get_objects(search)):
-                return bytes(each[Attribute.EC_POINT])[-primitives.KEY_SIZE :]
-            raise KeyStoreError("its public key is not on the token")
-
-        return self._token.run(point)
-
-    def _handle(self, session: Any) -> Any:
-        """Return the object in this session; handles end with the session."""
-        generation = self._token.generation
-        if self._found is None or self._found[0] != generation:
-            search = {
-                Attribute.CLASS: ObjectClass.PRIVATE_KEY, Attribute.ID: self.id,
-                Attribute.LABEL: self.label,
-            }  # fmt: skip
-            found = list(session.get_objects(search))
-            if not found:
-                raise PKCS11Error("no such key")  # also what SoftHSM says of a removed token
-            self._found = generation, found[0]
-        return self._found[1]
-
-    def __repr__(self) -> str:
-        return f"<TokenKey {self._public}>"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a secret key cannot be pickled or copied")

@@ -14,7 +14,7 @@ __all__ = ("TOKEN_ATTRIBUTES", "Pkcs11Uri", "parse_uri")
 
 TOKEN_ATTRIBUTES: Final = ("token", "serial", "manufacturer", "model")
 _PATH: Final = frozenset((*TOKEN_ATTRIBUTES, "object", "id", "type"))
-_QUERY: Final = frozenset(("module-path", "pin-source", "x-extractable"))
+_QUERY: Final = frozenset(("module-path", "pin-source", "x-extractable", "x-lock"))
 _MOST: Final = 4096
 
 
@@ -32,6 +32,8 @@ class Pkcs11Uri(NamedTuple):
     """The key store with the PIN."""
     extractable: bool = False
     """Whether keys are allowed that the token would release."""
+    lock: str | None = None
+    """The path of the lock file of a label with several keys."""
 
 
 def parse_uri(text: str) -> Pkcs11Uri:
@@ -62,6 +64,7 @@ def parse_uri(text: str) -> Pkcs11Uri:
         texts.get("module-path"),
         texts.get("pin-source"),
         "x-extractable" in options,
+        texts.get("x-lock"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 from xkeymsg.nkey import Prefix
@@ -55,25 +56,54 @@ class KeyProvider(Protocol):
 
 @runtime_checkable
 class WritableProvider(KeyProvider, Protocol):
-    """A key store that can make and delete keys."""
+    """A key store that makes and deletes keys, and keeps a certificate beside each.
+
+    A store knows no states: certificates and the clock decide which key is current. Every change is
+    on the disk when its method returns, and an interrupted one can be repeated. An address may be
+    for one key only: it has no certificates and no lock.
+    """
 
     def create(self, address: str, kind: Prefix) -> StoredKey:
         """Generate a key (`Prefix.CURVE` or `Prefix.USER`) at an address; never replace one.
 
         Raises:
-            KeyStoreError: If a key exists there, or the store fails.
+            KeyStoreError: If the address is taken, or the store fails.
         """
 
     def put(self, address: str, seed: str) -> StoredKey:
         """Import a seed `SX…` or `SU…` at an address; never replace a key.
 
         Raises:
-            KeyStoreError: If a key exists there, the seed is invalid, or the store fails.
+            KeyStoreError: If the address is taken, the seed is invalid, or the store fails.
         """
 
     def delete(self, address: str, public: str) -> None:
-        """Delete the key at an address whose public key is `public`.
+        """Delete the key at an address whose public key is `public`, then its certificate.
+
+        A retired key without its certificate would look new; so the key goes first, and a
+        certificate that an interruption leaves is deleted by the next call.
 
         Raises:
             KeyStoreError: If no such key is there, or the store fails.
+        """
+
+    def certificates(self, address: str) -> Mapping[str, str]:
+        """Return the certificates at an address by public key; those of keys that are there count.
+
+        Raises:
+            KeyStoreError: If the store fails.
+        """
+
+    def put_certificate(self, address: str, public: str, certificate: str) -> None:
+        """Store the certificate of a key, instead of the one before: one line of ASCII text.
+
+        Raises:
+            KeyStoreError: If no such key is there, the text is unusable, or the store fails.
+        """
+
+    def lock(self, address: str) -> AbstractContextManager[None]:
+        """Be the only process that changes an address; readers need no lock.
+
+        Raises:
+            KeyStoreError: On entry, if another process is, or the address cannot be locked.
         """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 from xkeymsg import nkey, primitives, xkv1
@@ -23,7 +24,7 @@ from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
 
-__all__ = ("check_key", "check_provider", "check_writable")
+__all__ = ("check_key", "check_provider", "check_several", "check_writable")
 
 _THREADS: Final = 8
 _ROUNDS: Final = 5
@@ -88,6 +89,45 @@ def check_writable(provider: WritableProvider, address: str, *, other: str) -> N
     for kind in (nkey.Prefix.CURVE, nkey.Prefix.USER):
         _check_writing(provider, address, other, kind)
     _refuses(lambda: provider.put(address, "SX"), "put() accepted an invalid seed")
+
+
+def check_several(provider: WritableProvider, address: str) -> None:
+    """Check what rotation needs of an address: several keys, certificates, and one owner.
+
+    Args:
+        provider: The provider.
+        address: An address for several keys, without any.
+
+    Raises:
+        AssertionError: If the provider does not obey the protocol; says why.
+    """
+    with provider.lock(address):
+        _refuses(lambda: provider.lock(address).__enter__(), "lock() gave the lock twice")
+        made = [provider.create(address, nkey.Prefix.CURVE).public() for _ in range(3)]
+        _require(_publics(provider, address) == _publics(provider, address), "an order changed")
+        _require(sorted(_publics(provider, address)) == sorted(made), "keys() lacks a new key")
+        _require(not provider.certificates(address), "certificates() invented some")
+        for public in made:
+            provider.put_certificate(address, public, f"old.{public}")
+            provider.put_certificate(address, public, f"new.{public}")
+        expected = {public: f"new.{public}" for public in made}
+        _require(dict(provider.certificates(address)) == expected, "put_certificate() failed")
+        other = str(XKeyPair.generate().public)
+        for text in ("", "two\nlines", "a" * 20_000, "ä", "\0"):
+            put = partial(provider.put_certificate, address, made[0], text)
+            _refuses(put, "put_certificate() accepted an unusable text")
+        for name in (other, "", "../" + other):
+            put = partial(provider.put_certificate, address, name, "x.y")
+            _refuses(put, "put_certificate() accepted a key that is not there")
+            _refuses(partial(provider.delete, address, name), "delete() invented a key")
+        for public in made:
+            provider.delete(address, public)
+            del expected[public]
+            _require(sorted(_publics(provider, address)) == sorted(expected), "delete() failed")
+            left = dict(provider.certificates(address))
+            _require(left == expected, "delete() left the certificate, or took another")
+    with provider.lock(address):  # released above
+        pass
 
 
 def _check_writing(provider: WritableProvider, address: str, other: str, kind: nkey.Prefix) -> None:

@@ -3,7 +3,8 @@
 Reads `$XDG_CONFIG_HOME/nats/context/NAME.json`, and the name of the selected context from
 `nats/context.txt`. `creds` and `nkey` may also be `env://VARIABLE` or `data:;base64,…`, and paths
 may contain `~` and `$VARIABLE`. Unsupported settings (an nsc lookup, a proxy) are errors: without
-them the connection would not be the one that the user configured.
+them the connection would not be the one that the user configured. Our own settings `nkey_store` and
+`cert_store`, with their matches, are ignored by the nats CLI.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ from xkeymsg.trust.creds import join_creds
 __all__ = ("load_context", "selected_context")
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]*")
-_UNSUPPORTED: Final = ("nsc", "socks_proxy", "windows_cert_store", "jetstream_event_prefix")
-_PLAIN: Final = ("user", "inbox_prefix", "jetstream_domain", "jetstream_api_prefix")
+_UNSUPPORTED: Final = ("nsc", "socks_proxy", "jetstream_event_prefix")
+_PLAIN: Final = (
+    "user", "inbox_prefix", "jetstream_domain", "jetstream_api_prefix", "nkey_store",
+    "nkey_match_by", "nkey_match", "cert_store", "cert_match_by", "cert_match",
+)  # fmt: skip
+_STORES: Final = frozenset({"nkey_store", "cert_store"})
 _TEXTS: Final = ("password", "token", "user_jwt", "user_seed")
 _LOGINS: Final = ("creds", "nkey")
 _PATHS: Final = {"cert": "tls_cert", "key": "tls_key", "ca": "tls_ca"}
@@ -74,6 +79,10 @@ def load_context(name: str, environment: Mapping[str, str] = os.environ) -> Conn
     for key in _UNSUPPORTED:
         if settings.get(key):
             raise ConfigurationError(f"context {name!r}: {key!r} is not supported")
+    if settings.get("windows_cert_store"):
+        raise ConfigurationError(
+            f"context {name!r}: cert_store not compatible with current operating system"
+        )
     try:
         return _options(name, settings, environment)
     except (ConfigurationError, KeyStoreError) as error:
@@ -95,7 +104,9 @@ def _options(name: str, settings: dict[str, Any], environment: Mapping[str, str]
     _join_user(name, chosen)
     if "url" in given:
         chosen["servers"] = tuple(part.strip() for part in given["url"].split(","))
-    return ConnectOptions(**chosen, tls_first=bool(given.get("tls_first")))
+    for key in ("tls_first", "cert_match_skip_invalid"):
+        chosen[key] = bool(given.get(key))
+    return ConnectOptions(**chosen)
 
 
 def _join_user(name: str, chosen: dict[str, Any]) -> None:
@@ -113,6 +124,7 @@ def _join_user(name: str, chosen: dict[str, Any]) -> None:
 def _read(name: str, path: Path) -> dict[str, object]:
     try:
         with path.open("rb") as file:
+            status = os.fstat(file.fileno())
             settings = _json(without_mark(file.read(_MAX_FILE)))
     except OSError as error:
         where = path_text(path)
@@ -123,6 +135,13 @@ def _read(name: str, path: Path) -> dict[str, object]:
         raise ConfigurationError(f"the NATS context {path} is not a JSON object")
     # The nats CLI accepts any case. A key that it reads, and we do not, would change the login.
     settings = {str(key).lower(): value for key, value in settings.items()}
+    if settings.keys() & _STORES and (
+        status.st_mode & 0o022 or status.st_uid not in (0, os.geteuid())
+    ):
+        raise ConfigurationError(
+            f"the NATS context {path} names a key store, which can run a program, but other users"
+            " can change it: chown it, and chmod 600 it"
+        )
     for key in (*_PLAIN, *_TEXTS, *_LOGINS, *_PATHS, "url"):
         if not isinstance(settings.get(key, ""), str):
             raise ConfigurationError(f"the NATS context {path}: {key!r} is not a string")

@@ -64,7 +64,8 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         signer.public()  # report a bad file now
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     if options.nkey_store is not None:
-        stored = open_signer(options.nkey_store)
+        by, match = options.nkey_match_by, options.nkey_match
+        stored = open_signer(options.nkey_store, match_by=by, match=match)
         signer = _Signer(lambda: stored)
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     password = options.password

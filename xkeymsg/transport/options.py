@@ -63,6 +63,10 @@ class ConnectOptions:
     """A file, or its text, with the seed `SU…` of a user nkey."""
     nkey_store: str | None = field(default=None, repr=False)
     """A key store with a user nkey, such as `systemd:user`; opened for each connection."""
+    nkey_match_by: str | None = field(default=None, repr=False)
+    """What `nkey_match` is; by default, the address in the store."""
+    nkey_match: str | None = field(default=None, repr=False)
+    """Which key of the store; must be equal."""
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
@@ -105,6 +109,8 @@ class ConnectOptions:
             raise ConfigurationError(f"only one of {' and '.join(logins)} can be used to log in")
         if self.password is not None and self.user is None:
             raise ConfigurationError("password requires user")
+        if self.nkey_store is None and (self.nkey_match_by or self.nkey_match) is not None:
+            raise ConfigurationError("nkey_match requires nkey_store")
         self._check_certificate()
         if not is_written_subject(self.inbox_prefix):
             raise ConfigurationError("inbox_prefix must be a subject without wildcards")
@@ -197,15 +203,16 @@ class ConnectOptions:
         """Return a copy of these settings with some replaced, by name.
 
         Any login setting replaces the whole login: a user name from a flag is not combined with a
-        password from a context.
+        password from a context. So does any setting of the client's certificate.
 
         Raises:
             ConfigurationError: If the result contradicts itself, or does not require TLS although
                 these settings do.
         """
         own = {f.name: getattr(self, f.name) for f in fields(self)}
-        if over.keys() & _LOGIN:
-            own = {name: value for name, value in own.items() if name not in _LOGIN}
+        for several in (_LOGIN, _CERTIFICATE):
+            if over.keys() & several:
+                own = {name: value for name, value in own.items() if name not in several}
         result = ConnectOptions(**(own | dict(over)))
         if self.tls_required and not result.tls_required:
             raise ConfigurationError("the new address drops the required TLS: use tls://")
@@ -230,4 +237,7 @@ def _address(server: str) -> str:
 
 
 _LOGINS: Final = ("creds", "nkey", "nkey_store", "user", "token")
-_LOGIN: Final = frozenset({*_LOGINS, "password"})
+_LOGIN: Final = frozenset({*_LOGINS, "password", "nkey_match_by", "nkey_match"})
+_CERTIFICATE: Final = frozenset(
+    {"tls_cert", "tls_key", "cert_store", "cert_match_by", "cert_match", "cert_match_skip_invalid"}
+)

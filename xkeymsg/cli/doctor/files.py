@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Final, TypeVar
 
-from xkeymsg.cli.doctor.findings import CheckResult
-from xkeymsg.errors import ConfigurationError, KeyStoreError
-from xkeymsg.key_stores.opening import find_key
+from xkeymsg.ambient import now_ns
+from xkeymsg.cli.doctor.findings import SOON, CheckResult, Level, shown_time
+from xkeymsg.daemons.common.flags import StoreChoice
+from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
+from xkeymsg.key_stores.opening import find_key, list_certificates, list_keys
+from xkeymsg.key_stores.protocol import StoredKey
 from xkeymsg.key_stores.stored import StoreKeyPair
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.text import path_text
+from xkeymsg.trust.claims import FOREVER, Certificate
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed
@@ -34,7 +38,7 @@ def check_files(
     publish: Iterable[str],
     timeout: float,
     *,
-    store: str | None = None,
+    store: StoreChoice | None = None,
 ) -> tuple[list[CheckResult], str | None]:
     """Check the given files; each within `timeout` seconds, because it may be a pipe.
 
@@ -92,23 +96,76 @@ def _timeout(check: str, path: Path) -> CheckResult:
     return CheckResult(check, "fail", f"{path_text(path)}: timeout while reading", _WAIT)
 
 
-def _stored(store: str) -> tuple[list[CheckResult], XKeyPair | None]:
-    """Check that the key in a store can be used, and report what an operator should know."""
+def _stored(store: StoreChoice) -> tuple[list[CheckResult], XKeyPair | None]:
+    """Check that the keys in a store can be used, and report what an operator should know.
+
+    Returns:
+        The findings, and the key if it is the only one.
+    """
     try:
-        key = find_key(store, "X")
-        pair, facts = StoreKeyPair(key), key.describe()
+        keys = _chosen(store)
+        pairs = [StoreKeyPair(key) for key in keys]
+        facts = [key.describe() for key in keys]
+        certificates = list_certificates(store.store)
     except KeyStoreError as error:
         hint = "see docs/stores.md; for details: xkeymsg key show --store STORE --debug-store"
         return [CheckResult("key", "fail", str(error), hint)], None
-    public = pair.public
-    findings = [CheckResult("key", "ok", f"{public}, fingerprint {public.fingerprint}")]
-    for fact in facts:
-        if fact.startswith(_WARNING):
-            hint = "use another key store: see docs/stores.md"
-            findings.append(CheckResult("key store", "warn", fact.removeprefix(_WARNING), hint))
-        else:
-            findings.append(CheckResult("key store", "ok", fact))
-    return findings, pair
+    findings = []
+    for pair, several in zip(pairs, facts, strict=True):
+        said = f"{pair.public}, fingerprint {pair.public.fingerprint}"
+        findings += [CheckResult("key", "ok", said), *map(_fact, several)]
+        certificate = certificates.get(str(pair.public))
+        if certificate is not None:
+            findings.append(_lasting(pair.public, certificate))
+        elif certificates:
+            said = f"{pair.public} has no certificate yet"
+            findings.append(CheckResult("certificate", "warn", said, "start the rotating daemon"))
+    return findings, pairs[0] if len(pairs) == 1 else None
+
+
+def _chosen(store: StoreChoice) -> Sequence[StoredKey]:
+    """Return the matching key, or else all curve keys of the store.
+
+    Raises:
+        KeyStoreError: If no key matches, or the store cannot be read.
+    """
+    if store.match is None:
+        keys = [key for key in list_keys(store.store) if key.public().startswith("X")]
+        if len(keys) > 1 and store.match_by is None:
+            return keys
+    return (find_key(store.store, "X", match_by=store.match_by, match=store.match),)
+
+
+def _fact(text: str) -> CheckResult:
+    if not text.startswith(_WARNING):
+        return CheckResult("key store", "ok", text)
+    hint = "use another key store: see docs/stores.md"
+    return CheckResult("key store", "warn", text.removeprefix(_WARNING), hint)
+
+
+def _lasting(public: XKey, text: str) -> CheckResult:
+    """Judge the times of a certificate that the store keeps beside its key."""
+    try:
+        claims = Certificate.decode(text).claims
+        fault = "" if claims.subject == str(public) else f"certificate of {claims.subject}"
+    except TrustError as error:
+        claims, fault = None, str(error)
+    if claims is None or fault:
+        return CheckResult("certificate", "fail", f"{public}: {fault}", "certify the key again")
+    now = now_ns() // 1_000_000_000
+    begins, left = claims.not_before - now, (claims.expires or FOREVER) - now
+    level: Level = "ok"
+    said = f"{public}: expires in {shown_time(left)}"
+    if begins > 0:
+        said = f"{public}: upcoming, valid in {shown_time(begins)}"
+    elif not claims.expires:
+        said = f"{public}: never expires"
+    elif left <= 0:
+        said, level = f"{public}: expired {shown_time(-left)} ago", "fail"
+    elif left < SOON:
+        level = "warn"
+    remedy = "" if level == "ok" else "renew it: xkeymsg trust certify"
+    return CheckResult("certificate", level, said, remedy)
 
 
 def _key(path: Path) -> tuple[CheckResult, XKeyPair | None]:

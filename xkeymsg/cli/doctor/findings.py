@@ -14,6 +14,7 @@ from xkeymsg.limits import Limits
 from xkeymsg.transport.subjects import covers, overlap
 
 __all__ = (
+    "SOON",
     "CheckResult",
     "Grant",
     "Level",
@@ -24,11 +25,14 @@ __all__ = (
     "judge_metrics",
     "judge_payload",
     "judge_stream",
+    "shown_time",
     "table_of",
 )
 
 Level = Literal["ok", "warn", "fail", "skip"]
 
+SOON: Final = 30 * 86_400.0
+"""Seconds before the expiry of a certificate from which a warning is given."""
 _NOTICED: Final = 5.0
 """Clock difference in seconds from which a warning is given."""
 _FULL: Final = 0.9
@@ -309,3 +313,9 @@ def _size(count: int) -> str:
             return f"{value:.4g} {unit}"
         value /= 1024
     return f"{value:.4g} GiB"
+
+
+def shown_time(seconds: float) -> str:
+    """Return a duration in hours or days."""
+    hours = seconds / 3600
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"

@@ -16,6 +16,7 @@ from nats import errors
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.cli.doctor.findings import (
+    SOON,
     CheckResult,
     Grant,
     Level,
@@ -25,6 +26,7 @@ from xkeymsg.cli.doctor.findings import (
     judge_durable,
     judge_payload,
     judge_stream,
+    shown_time,
     table_of,
 )
 from xkeymsg.cli.doctor.probe import Probe, open_probe
@@ -33,8 +35,6 @@ from xkeymsg.transport.options import ConnectOptions
 
 __all__ = ("check_server",)
 
-_SOON: Final = 30 * 86_400.0
-"""Seconds before the expiry of a certificate from which a warning is given."""
 _WEEK: Final = 7 * 86_400.0
 """The same for a login."""
 _WHO: Final = "$SYS.REQ.USER.INFO"
@@ -146,8 +146,8 @@ class _Server:
         ends = (tls.getpeercert() or {}).get("notAfter")
         left = ssl.cert_time_to_seconds(str(ends)) - self._probe.now() / 1e9
         said = f"{tls.version()}, the server's certificate expires {ends}"
-        if left < _SOON:
-            return [CheckResult("tls", "warn", said, f"renew it: {_time(left)} left")]
+        if left < SOON:
+            return [CheckResult("tls", "warn", said, f"renew it: {shown_time(left)} left")]
         return [CheckResult("tls", "ok", said)]
 
     async def inbox(self) -> list[CheckResult]:
@@ -261,7 +261,7 @@ def _lasting(said: str, known: Mapping[str, Any]) -> CheckResult:
     left = known.get("expires")
     if not isinstance(left, int) or left <= 0:
         return CheckResult("login", "ok", said)
-    said += f", {_time(left / 1e9)} left"
+    said += f", {shown_time(left / 1e9)} left"
     if left / 1e9 < _WEEK:
         return CheckResult("login", "warn", said, "renew it: the server disconnects expired logins")
     return CheckResult("login", "ok", said)
@@ -277,14 +277,9 @@ def _verdict(check: str, subject: str, grant: Grant, refusal: str | None) -> Che
 
 def _login(options: ConnectOptions) -> str:
     """Describe the login method without revealing credentials."""
-    for name in ("creds", "nkey", "user", "token"):
+    for name in ("creds", "nkey", "nkey_store", "user", "token"):
         if getattr(options, name) is not None:
-            return {"user": "user and password"}.get(name, name)
+            return {"user": "user and password", "nkey_store": "nkey"}.get(name, name)
     if any("@" in server for server in options.servers):
         return "user and password, or token"
-    return "no login" if options.tls_cert is None else "certificate"
-
-
-def _time(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    return "certificate" if options.tls_cert or options.cert_store else "no login"

@@ -59,7 +59,12 @@ class _Problem(NamedTuple):
 
 @refusing
 def load_config(
-    section: type[_Config], path: Path, *, prefix: str, environ: Mapping[str, str] = os.environ
+    section: type[_Config],
+    path: Path,
+    *,
+    prefix: str,
+    environ: Mapping[str, str] = os.environ,
+    part: bool = False,
 ) -> _Config:
     """Read the configuration of a daemon.
 
@@ -70,6 +75,7 @@ def load_config(
         path: The file.
         prefix: The prefix of the overriding environment variables: `XKEYMSG_RECEIVER`.
         environ: The environment.
+        part: Whether to ignore other tables than those of `section`.
 
     Raises:
         ConfigurationError: If anything is wrong; its text has one line for each problem.
@@ -82,15 +88,9 @@ def load_config(
     variables: dict[Location, str] = {}
     problems = list(_open_secrets(section, values)) if others_read else []
     problems += _overlay(values, prefix, environ, variables)
-    for table in tables(section, values):
-        known = table.section.model_fields
-        for key in table.values.keys() - known.keys():
-            near = did_you_mean(key, known)
-            text = _UNKNOWN + (near or f"; expected one of {', '.join(known)}")
-            problems.append(_Problem((*table.place, key), text))
-        for where, why in table.section.contradictions(table.values):
-            below = where if isinstance(where, tuple) else (where,) if where else ()
-            problems.append(_Problem((*table.place, *below), why))
+    if part:
+        values = {name: values[name] for name in values.keys() & section.model_fields.keys()}
+    problems += _table_faults(section, values)
     config = None
     try:
         config = section.model_validate(values, context={"folder": path.parent})
@@ -118,6 +118,19 @@ def daemon_of(values: Mapping[str, Any]) -> Literal["receiver", "sender"] | None
 
 
 # --- the file -------------------------------------------------------------------------------------
+
+
+def _table_faults(section: type[Section], values: Mapping[str, Any]) -> Iterator[_Problem]:
+    """Yield unknown settings, and those that contradict each other."""
+    for table in tables(section, values):
+        known = table.section.model_fields
+        for key in table.values.keys() - known.keys():
+            near = did_you_mean(key, known)
+            text = _UNKNOWN + (near or f"; expected one of {', '.join(known)}")
+            yield _Problem((*table.place, key), text)
+        for where, why in table.section.contradictions(table.values):
+            below = where if isinstance(where, tuple) else (where,) if where else ()
+            yield _Problem((*table.place, *below), why)
 
 
 def _open_secrets(section: type[Section], values: Mapping[str, Any]) -> Iterator[_Problem]:

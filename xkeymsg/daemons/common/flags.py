@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -25,6 +25,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (
+    "StoreChoice",
     "connection_flags",
     "connection_options",
     "given_store",
@@ -70,6 +71,9 @@ _FLAGS = (
         type=LOGIN,
         help="A file with a user's seed SU… to log in with; also env:// or data:.",
     ),
+    click.option("--nkey-store", metavar="STORE", help="A key store with that key instead."),
+    click.option("--nkey-match-by", metavar="NAME", help="What --nkey-match is, such as Label."),
+    click.option("--nkey-match", metavar="TERM", help="Which key of --nkey-store."),
     click.option(
         "--user",
         envvar="NATS_USER",
@@ -99,6 +103,16 @@ _FLAGS = (
         show_envvar=True,
         type=_FILE,
         help="Its private key.",
+    ),
+    click.option(
+        "--cert-store", metavar="STORE", help="A key store with both, PEM, instead of files."
+    ),
+    click.option(
+        "--cert-match-by", metavar="NAME", help="Subject (default), Issuer or Thumbprint."
+    ),
+    click.option("--cert-match", metavar="TERM", help="Which certificate of --cert-store."),
+    click.option(
+        "--cert-match-skip-invalid", is_flag=True, help="Skip certificates not valid now."
     ),
     click.option(
         "--tlsca",
@@ -160,14 +174,23 @@ def connection_options(program: str, flags: dict[str, Any]) -> ConnectOptions:
     return base.merged(given | {"name": program})
 
 
-_PLACE: Final = frozenset({"servers", "creds", "nkey", "user", "password"})
+_PLACE: Final = frozenset({"servers", "creds", "nkey", "nkey_store", "user", "password"})
 """Server and login: they must come from the same source."""
 
-_STORE: Final = "xkeymsg.key_store"
+_STORE: Final = "xkeymsg."
+_STORE_FLAGS: Final = ("key_store", "key_match_by", "key_match")
 
 
-def _remember(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
-    ctx.meta[_STORE] = value
+class StoreChoice(NamedTuple):
+    """A key store, and which of its keys; the arguments of `open_key`."""
+
+    store: str
+    match_by: str | None
+    match: str | None
+
+
+def _remember(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    ctx.meta[f"{_STORE}{parameter.name}"] = value
 
 
 def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
@@ -186,6 +209,20 @@ def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
             callback=_remember,
             help="Your key in a key store instead, such as systemd:xkey; see docs/stores.md.",
         )
+        by = click.option(
+            "--key-match-by",
+            metavar="NAME",
+            expose_value=False,
+            callback=_remember,
+            help="What --key-match is, such as Label or PublicKey.",
+        )
+        match = click.option(
+            "--key-match",
+            metavar="TERM",
+            expose_value=False,
+            callback=_remember,
+            help="Which key of --key-store; must be equal.",
+        )
         file = click.option(
             "--seed",
             "seed_file",
@@ -193,7 +230,7 @@ def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
             metavar="FILE",
             help=f"A file with your seed SX…, mode 0600.{otherwise}",
         )
-        return file(store(command))
+        return file(store(by(match(command))))
 
     return decorate
 
@@ -201,16 +238,19 @@ def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
 seed_flag = key_flags(" Without it, a temporary key is generated.")
 
 
-def given_store(seed_file: Path | None) -> str | None:
-    """Return the value of `--key-store`.
+def given_store(seed_file: Path | None) -> StoreChoice | None:
+    """Return the values of `--key-store`, `--key-match-by` and `--key-match`.
 
     Raises:
-        click.UsageError: If `--seed` is also given.
+        click.UsageError: If `--seed` is also given, or a match without a store.
     """
-    store: str | None = click.get_current_context().meta.get(_STORE)
+    meta = click.get_current_context().meta
+    store, by, match = (meta.get(f"{_STORE}{each}") for each in _STORE_FLAGS)
     if store is not None and seed_file is not None:
         raise click.UsageError("--seed conflicts with --key-store: use one of them")
-    return store
+    if store is None and (by or match) is not None:
+        raise click.UsageError("--key-match requires --key-store")
+    return None if store is None else StoreChoice(store, by, match)
 
 
 def own_pair(seed_file: Path | None) -> XKeyPair | None:
@@ -222,7 +262,7 @@ def own_pair(seed_file: Path | None) -> XKeyPair | None:
     """
     store = given_store(seed_file)
     if store is not None:
-        return open_key(store)
+        return open_key(store.store, match_by=store.match_by, match=store.match)
     return None if seed_file is None else read_seed(seed_file)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from copy import copy
 from datetime import UTC, datetime
 from typing import Final
 
@@ -33,7 +34,8 @@ class DaemonIdentity:
     """
 
     def __init__(self, section: KeySection, trust: object = None) -> None:
-        self._section = section
+        self.section = section
+        """The settings of the keys in use."""
         self.user = section.user
         """The own user `U…`, if any."""
         pairs = section.open()
@@ -52,25 +54,38 @@ class DaemonIdentity:
         """The active public key, `X…`."""
         return str(self.keyring.active.public)
 
-    def reload(self) -> bool:
-        """Reload the keys, and return whether they changed.
-
-        If that raises, the old keys stay in use.
+    def reread(self) -> DaemonIdentity:
+        """Return the identity of the section as it is now; its keys passed their self-test.
 
         Raises:
+            ConfigurationError: If the section is invalid.
             KeyStoreError: If a key cannot be read.
-            XKeyMsgError: If the new keys fail their self-test.
+            XKeyMsgError: If the keys fail their self-test.
         """
-        active, *retired = self._section.open()
-        keyring = Keyring(active, retired=retired, user=self.user)
-        self_test(keyring)
-        before = self.keyring
-        self.keyring = keyring
-        return _publics(before) != _publics(keyring)
+        new = copy(self)
+        new.section = self.section.reread()
+        active, *retired = new.section.open()
+        new.keyring = Keyring(active, retired=retired, user=self.user)
+        self_test(new.keyring)
+        return new
+
+    def adopt(self, new: DaemonIdentity) -> bool:
+        """Use the keys of a reread identity; return whether keys or their stores changed."""
+        before = self.section, _publics(self.keyring)
+        self.section.close()
+        self.section, self.keyring = new.section, new.keyring
+        return before != (self.section, _publics(self.keyring))
+
+    def reload(self) -> bool:
+        """Reload the keys, and return whether they or their stores changed.
+
+        If that raises as `reread` does, the old keys stay in use.
+        """
+        return self.adopt(self.reread())
 
     def age(self) -> float:
         """Return the age of the active key in seconds; 0 if it is unknown."""
-        created, file = self._section.created, self._section.seed_file
+        created, file = self.section.created, self.section.seed_file
         if created is not None:
             begun = datetime(created.year, created.month, created.day, tzinfo=UTC)
         elif file is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -55,10 +55,11 @@ def _past(day: date) -> date:
 
 
 class _Opened:
-    """Opened keys; equal to all others, as the settings that opened them decide."""
+    """Opened keys, and how to read them again; equal to all others: settings decide."""
 
     def __init__(self, pairs: tuple[XKeyPair, ...] = ()) -> None:
         self.pairs = pairs
+        self.reread: Callable[[], KeySection] | None = None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Opened)
@@ -110,13 +111,37 @@ class KeySection(Section):
         return self
 
     def open(self) -> tuple[XKeyPair, ...]:
-        """Return the active key and the retired ones; read again from the second call on.
+        """Return the active key and the retired ones, as opened when the section was read.
 
         Raises:
             KeyStoreError: If a key cannot be read.
         """
-        opened, self._opened = self._opened.pairs, _Opened()
-        return opened or self._open()
+        self._opened.pairs = self._opened.pairs or self._open()
+        return self._opened.pairs
+
+    def close(self) -> None:
+        """Forget the opened keys."""
+        self._opened.pairs = ()
+
+    def reread_with(self, reread: Callable[[], KeySection]) -> None:
+        """Set what reads this section again; without it, only its keys are."""
+        self._opened.reread = reread
+
+    def reread(self) -> KeySection:
+        """Return this section as it is now, with its keys opened again.
+
+        Raises:
+            ConfigurationError: If the section is invalid, or a key cannot be read.
+            KeyStoreError: If a key cannot be read.
+        """
+        reread = self._opened.reread
+        if reread is None:
+            section: KeySection = self.model_copy()
+            section._opened = _Opened(section._open())
+            return section
+        section = reread()
+        section.reread_with(reread)
+        return section
 
     def _open(self) -> tuple[XKeyPair, ...]:
         if self.key_store is not None:
@@ -221,6 +246,10 @@ class NatsSection(Section):
     """A file with a user's seed `SU…` to log in with."""
     nkey_store: Text | None = None
     """A key store with that key instead; opened for each connection."""
+    nkey_match_by: Text | None = None
+    """With `nkey_store`: what `nkey_match` is; by default, the address in the store."""
+    nkey_match: Text | None = None
+    """With `nkey_store`: which key; must be equal."""
     user: Text | None = None
     """A user name to log in with."""
     password: SecretStr | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -330,6 +331,10 @@ def _of_sinks(routes: list[Any], sinks: Mapping[str, Any]) -> Iterator[tuple[str
         yield ("sinks", name), "no route uses this sink"
 
 
+class _KeyTable(Section):
+    key: KeySection
+
+
 def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig:
     """Read the receiver's configuration file.
 
@@ -338,6 +343,8 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> ReceiverConfig
     """
     given = os.environ if environ is None else environ
     config = load_config(ReceiverConfig, path, prefix=PREFIX, environ=given)
+    again = partial(load_config, _KeyTable, path, prefix=PREFIX, environ=given, part=True)
+    config.key.reread_with(lambda: again().key)
     if config.trust.folder is not None:
         check_trust(config.trust, config.nats.creds, path)
     return config

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.sections import (
@@ -37,6 +38,7 @@ from xkeymsg.daemons.common.values import (
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.errors import ConfigurationError, PinError, XKeyMsgError
 from xkeymsg.key_stores.opening import open_signer
+from xkeymsg.nkey import Signer
 from xkeymsg.text import path_text
 from xkeymsg.transport.subjects import overlap
 
@@ -75,16 +77,6 @@ def _header(name: str) -> str:
     return name
 
 
-def _signing(store: str) -> str:
-    try:
-        open_signer(store)
-    except PinError:
-        raise  # it ends the program with its own exit code
-    except XKeyMsgError as error:
-        raise ValueError(str(error)) from None
-    return store
-
-
 Lines = Annotated[FilePath, AfterValidator(_readable)]
 
 
@@ -93,8 +85,12 @@ class SenderKeySection(KeySection):
 
     signer: SignerPath | None = None
     """A file with the user's seed `SU…`, or a `.creds` file, to sign every message with."""
-    signer_store: Annotated[Text, AfterValidator(_signing)] | None = None
+    signer_store: Text | None = None
     """A key store with that key instead."""
+    signer_match_by: Text | None = None
+    """With `signer_store`: what `signer_match` is; by default, the address in the store."""
+    signer_match: Text | None = None
+    """With `signer_store`: which key; must be equal."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -102,6 +98,29 @@ class SenderKeySection(KeySection):
         yield from super().contradictions(table)
         if "signer" in table and "signer_store" in table:
             yield "signer", "'signer' and 'signer_store' may not both be configured"
+        for key in sorted({"signer_match", "signer_match_by"} & table.keys()):
+            if "signer_store" not in table:
+                yield key, "requires signer_store"
+
+    @model_validator(mode="after")
+    def _can_sign(self) -> Self:
+        try:
+            if self.signer_store is not None:
+                self.open_signer()
+        except PinError:
+            raise  # it ends the program with its own exit code
+        except XKeyMsgError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def open_signer(self) -> Signer:
+        """Open the signing key of `signer_store`.
+
+        Raises:
+            KeyStoreError: If it cannot be used.
+        """
+        store = str(self.signer_store)
+        return open_signer(store, match_by=self.signer_match_by, match=self.signer_match)
 
 
 class SenderRoute(Section):
@@ -305,12 +324,18 @@ def _pattern_of(route: Mapping[str, Any]) -> str | None:
         return None
 
 
+class _KeyTable(Section):
+    key: SenderKeySection
+
+
 def load(path: Path, environ: Mapping[str, str] | None = None) -> SenderConfig:
     """Read the sender's configuration file.
 
     Raises:
         ConfigurationError: If it is invalid; the error has one line per fault.
     """
-    if environ is None:
-        return load_config(SenderConfig, path, prefix=PREFIX)
-    return load_config(SenderConfig, path, prefix=PREFIX, environ=environ)
+    given = os.environ if environ is None else environ
+    config = load_config(SenderConfig, path, prefix=PREFIX, environ=given)
+    again = partial(load_config, _KeyTable, path, prefix=PREFIX, environ=given, part=True)
+    config.key.reread_with(lambda: again().key)
+    return config

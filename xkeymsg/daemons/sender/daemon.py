@@ -23,7 +23,7 @@ from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
 from xkeymsg.daemons.common.trust import Following, check_trust, conditions, load_trust
 from xkeymsg.daemons.common.upkeep import Upkeep, version
 from xkeymsg.daemons.common.windows import short_windows
-from xkeymsg.daemons.sender.config import SenderConfig, SenderRoute
+from xkeymsg.daemons.sender.config import SenderConfig, SenderKeySection, SenderRoute
 from xkeymsg.daemons.sender.config import load as load_file
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
 from xkeymsg.daemons.sender.outputs import CoreOutput, Output, StreamOutput
@@ -36,8 +36,6 @@ from xkeymsg.daemons.sender.sources.stream import StreamSource
 from xkeymsg.daemons.sender.sources.subject import SubjectSource
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
-from xkeymsg.key_stores.opening import open_signer
-from xkeymsg.nkey import Signer
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.link import Link, open_link
 
@@ -68,7 +66,7 @@ def load(path: Path) -> SenderConfig:
     """
     config = load_file(path)
     trust = check_trust(config.trust, config.nats.creds, path)
-    author = _author(config, DaemonIdentity(config.key, trust))
+    author = _author(DaemonIdentity(config.key, trust))
     problems = []
     for route in config.route:
         try:
@@ -80,18 +78,19 @@ def load(path: Path) -> SenderConfig:
     return config
 
 
-def _author(config: SenderConfig, identity: DaemonIdentity) -> Author:
+def _author(identity: DaemonIdentity) -> Author:
     """Return the key pair, signer and user to seal with.
 
     Raises:
         XKeyMsgError: If the signer's key cannot be used.
     """
-    signer: Signer | None = None
-    if config.key.signer_store is not None:
-        signer = open_signer(config.key.signer_store)
-    elif config.key.signer is not None:
-        signer = read_user_key(config.key.signer)
-    user = identity.user if signer is None else config.key.user
+    section, signer = identity.section, None
+    assert isinstance(section, SenderKeySection)  # noqa: S101 - for the type checker
+    if section.signer_store is not None:
+        signer = section.open_signer()
+    elif section.signer is not None:
+        signer = read_user_key(section.signer)
+    user = identity.user if signer is None else section.user
     return Author(identity.keyring.active, signer, user)
 
 
@@ -113,7 +112,7 @@ class _Sender:
         config, log = self._config, self._log
         self._trust = load_trust(config.trust, config.nats.creds)
         self._identity = DaemonIdentity(config.key, self._trust)
-        self._author = _author(config, self._identity)
+        self._author = _author(self._identity)
         self._following = Following(
             self._trust, self._upkeep, log, self._health, self._metrics.registry,
             lambda: (self._author.pair.public, self._author.user),
@@ -313,9 +312,9 @@ class _Sender:
         self._mended()
 
     def _reload_key(self) -> bool:
-        _author(self._config, self._identity)  # check the signer's file before changing anything
-        changed = self._identity.reload()
-        author = _author(self._config, self._identity)
+        new = self._identity.reread()
+        author = _author(new)  # before anything is changed
+        changed = self._identity.adopt(new)
         for sealing in self._sealings.values():
             sealing.rekey(author)
         self._author = author

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -14,16 +15,20 @@ from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 
 __all__ = (
+    "lock_file",
     "parse_seed",
     "read_private",
     "read_private_text",
     "read_seed",
+    "replace_private",
     "sync_folder",
     "write_private",
     "write_seed",
 )
 
 _MAX_FILE: Final = 4096
+_INHERITED: Final = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
+"""Paths of our own open descriptors; nobody else can put another file there."""
 _SIGNING: Final = {"SO": Prefix.OPERATOR, "SA": Prefix.ACCOUNT, "SU": Prefix.USER}
 
 
@@ -76,9 +81,9 @@ def read_private(
 ) -> bytes:
     """Return the content of a file with a secret.
 
-    A regular file is refused if its group or others may access it, or if it belongs to another user
-    than root and our own. A pipe (`/dev/stdin`, a process substitution) has no such permissions to
-    check.
+    A file is refused if its group or others may access it, or if it belongs to another user than
+    root and our own. An inherited pipe or terminal (`/dev/stdin`, a process substitution) is not
+    checked: its permissions are those of the program at its other end.
 
     Args:
         path: The file.
@@ -104,8 +109,10 @@ def read_private(
         raise KeyStoreError(f"cannot read {path_text(path)}: {error.strerror}") from error
     where = path_text(path)
     refused = 0o037 if group_may_read else 0o077
-    if stat.S_ISREG(status.st_mode) and not is_public(_text(content).strip()):
-        if status.st_mode & refused:
+    regular = stat.S_ISREG(status.st_mode)
+    checked = regular or not str(path).startswith(_INHERITED)
+    if checked and not is_public(_text(content).strip()):
+        if status.st_mode & refused and not stat.S_ISCHR(status.st_mode):
             mode = stat.S_IMODE(status.st_mode)
             raise KeyStoreError(f"{where} has mode {mode:04o}: others can read it; {_remedy(path)}")
         if status.st_uid not in (0, os.geteuid()):
@@ -193,6 +200,42 @@ def write_private(path: str | Path, text: str) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise KeyStoreError(f"cannot write {path_text(path)}: {error.strerror}") from error
+
+
+def replace_private(path: Path, text: str) -> None:
+    """Replace a file as a whole, mode 0600, and wait until the disk has it; hold a lock meanwhile.
+
+    An interruption leaves the old file or the new one, and perhaps `NAME.new`, which the next call
+    overwrites.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    new = path.with_name(f"{path.name}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with os.fdopen(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    sync_folder(path.parent)
+
+
+def lock_file(path: Path) -> int:
+    """Lock a file, created if missing; return the descriptor that holds the lock until closed.
+
+    Raises:
+        BlockingIOError: If another process has locked it.
+        OSError: If it cannot be opened.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,7 +7,6 @@ error: empty marks would permit every rollback.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,7 +20,7 @@ from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.marks import Marks, Seen
-from xkeymsg.trust.stores.file import sync_folder
+from xkeymsg.trust.stores.file import lock_file, replace_private
 
 __all__ = ("MarksFile", "forget_marks", "merge_marks", "read_marks")
 
@@ -110,7 +109,7 @@ class MarksFile(SafeRepr):
                     self._take(path)
                 with self.lock:
                     text, self.marks.changed = self.marks.dump(), False
-                _replace(path, text)
+                replace_private(path, text)
             except OSError as error:
                 self.marks.changed, self.error = True, _unwritable(path, error)
             except ConfigurationError as error:
@@ -212,7 +211,7 @@ def _edit(path: Path, change: Callable[[Marks], None]) -> None:
         try:
             marks = read_marks(path)
             change(marks)
-            _replace(path, marks.dump())
+            replace_private(path, marks.dump())
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -221,31 +220,12 @@ def _edit(path: Path, change: Callable[[Marks], None]) -> None:
 
 def _locked(path: Path) -> int:
     """Lock the file; return the descriptor that holds the lock until it is closed."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise ConfigurationError(
-                f"{path_text(path)}: in use by another process; give each daemon its own file of"
-                " marks"
-            ) from None
-        raise
-    return descriptor
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace the file as a whole, and wait until the disk has it."""
-    new = path.with_name(f"{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    with os.fdopen(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_folder(path.parent)
+        return lock_file(path.with_name(f"{path.name}.lock"))
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"{path_text(path)}: in use by another process; give each daemon its own file of marks"
+        ) from None
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigurationError:

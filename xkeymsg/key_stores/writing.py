@@ -1,0 +1,57 @@
+"""What providers that write have in common: the form of certificates, and the lock of an owner."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from xkeymsg.errors import KeyStoreError
+from xkeymsg.text import path_text
+from xkeymsg.trust.stores.file import lock_file
+
+__all__ = ("MOST_CERTIFICATE", "check_certificate", "held_lock", "is_certificate")
+
+MOST_CERTIFICATE: Final = 16 << 10
+"""Characters of a certificate."""
+
+
+def is_certificate(text: str) -> bool:
+    """Return whether a store can hold a certificate: one line of printable ASCII."""
+    return 0 < len(text) <= MOST_CERTIFICATE and text.isascii() and text.isprintable()
+
+
+def check_certificate(text: str) -> str:
+    """Return a certificate that a store can hold; see `is_certificate`.
+
+    Raises:
+        KeyStoreError: If it cannot be held.
+    """
+    if not is_certificate(text):
+        raise KeyStoreError(
+            f"expected a certificate: one line of at most {MOST_CERTIFICATE} ASCII characters"
+        )
+    return text
+
+
+@contextmanager
+def held_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file, created if missing; the end of the process releases it.
+
+    Raises:
+        KeyStoreError: If another process holds it, or it cannot be opened.
+    """
+    try:
+        descriptor = lock_file(path)
+    except BlockingIOError:
+        raise KeyStoreError(
+            f"{path_text(path)}: another process changes this key store; only one may own it"
+        ) from None
+    except OSError as error:
+        raise KeyStoreError(f"cannot lock {path_text(path)}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
