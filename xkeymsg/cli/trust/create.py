@@ -49,6 +49,7 @@ from xkeymsg.cli.trust.store import (
 from xkeymsg.daemons.common.parameters import DURATION, XKEY
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.errors import ConfigurationError, RevokedError, WrongIssuerError
+from xkeymsg.files import read_text
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Prefix, SigningKey, decode_public
 from xkeymsg.trust.chain import check_certificate, identify
@@ -56,6 +57,7 @@ from xkeymsg.trust.claims import Account, Certificate
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import UNLIMITED_ACCOUNT, Kind, issue, issue_time
 from xkeymsg.trust.marks import Marks
+from xkeymsg.trust.names import fold_name
 
 __all__ = ("add_account", "add_signing_key", "add_user", "certify", "init")
 
@@ -137,6 +139,7 @@ def init(
             raise ConfigurationError(f"{folder}: there is an operator already; nothing was changed")
         change.new(folder / f"{name}.jwt", text)
         change.apply()
+        make_folder(folder / "accounts", 0o755)  # readers report one that is missing
     click.echo(identity.public)
 
 
@@ -250,8 +253,9 @@ def add_account(
     with editing(folder, keys) as (store, change):
         signer = account_signer(store, key)
         identity = operator_signer(store, None) if system else None
-        if any(name == each.name for each in store.accounts):
-            raise ConfigurationError(f"{store.path}: there is an account {name} already")
+        for each in store.accounts:
+            if fold_name(each.name) == fold_name(name):
+                raise ConfigurationError(f"{store.path}: there is an account {each.name} already")
         account = _public(change, store.keys, Prefix.ACCOUNT, public_key)
         if any(account == each.key for each in store.accounts):
             raise ConfigurationError(f"{store.path}: there is an account {account} already")
@@ -380,8 +384,10 @@ def certify(
             issued=issued, not_before=begin, expires=begin + int(life),
         )  # fmt: skip
         certified = check_certificate(authority, identity, Certificate.decode(text), begin)
-        place = path.with_suffix(".xkeys")
-        lines = place.read_text().splitlines() if place.exists() else []
+        place = path.with_name(f"{path.stem}.xkeys")
+        if (fault := store.source.faults.get(str(place))) is not None:
+            raise ConfigurationError(f"{fault}; correct the file, or remove it")
+        lines = read_text(place, ConfigurationError).splitlines() if place.exists() else []
         lines = lines[-(_MOST_CERTIFICATES - 1) :]
         change.update(place, "".join(f"{line}\n" for line in [*lines, text]))
     click.echo(f"{xkey} until {when(certified.not_after)}")
