@@ -83,11 +83,12 @@ UNLIMITED_ACCOUNT: Final[Mapping[str, Any]] = {
 
 
 class Kind(Enum):
-    """The places in a chain, and activation tokens, which a reader does not use: `nats.type`, kinds of key, header, signing domain, maximum size."""
+    """The places in a chain: `nats.type`, kinds of key, header, signing domain, maximum size."""
 
     OPERATOR = ("operator", Prefix.OPERATOR, Prefix.OPERATOR, _NKEY_HEADER, b"", 64 << 10)
     ACCOUNT = ("account", Prefix.ACCOUNT, Prefix.OPERATOR, _NKEY_HEADER, b"", 256 << 10)
     USER = ("user", Prefix.USER, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10)
+    # Activation tokens are in imports of accounts, and not part of a chain.
     ACTIVATION = ("activation", Prefix.ACCOUNT, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10)
     XKEY = ("xkey", Prefix.CURVE, Prefix.USER, _XKEY_HEADER, CERTIFICATE_DOMAIN, 16 << 10)
 
