@@ -276,12 +276,13 @@ def _json(part: str) -> dict[str, Any]:
     if openings > _MAX_DEPTH and _depth(raw) > _MAX_DEPTH:
         raise _Fault("JSON is nested too deeply")  # Python's decoder would use the stack for it
     try:
-        value = _DECODER.decode(raw.decode())
+        text = raw.decode().strip(" \t\r\n")
+        value, end = _DECODER.raw_decode(text)  # `decode` searches for white space, slowly
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate fails here
     except ValueError:  # UnicodeError too
         raise _Fault("not JSON in UTF-8") from None
-    if type(value) is not dict:
+    if type(value) is not dict or end != len(text):
         raise _Fault("not a JSON object")
     return value
 

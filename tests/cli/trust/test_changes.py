@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -12,13 +11,12 @@ import pytest
 
 from tests.cli.trust.admin import Admin
 from tests.running import DEADLINE, run
-from tests.trust.chains.world import b64
 from xkeymsg import XKeyPair
 from xkeymsg.errors import RollbackError, SenderRevokedError, TrustError
 from xkeymsg.nkey import Prefix, SigningKey
 from xkeymsg.trust.claims import Account, User
 from xkeymsg.trust.creds import parse_creds
-from xkeymsg.trust.jwt import Kind, decode, issue
+from xkeymsg.trust.jwt import Kind, issue
 
 
 @pytest.fixture
@@ -268,86 +266,6 @@ def test_a_key_of_the_operator_takes_accounts_along(admin: Admin, anchor: str) -
     with pytest.raises(TrustError):
         trust.reload(force=True)
     assert trust.vouch(member.pair.public) is not None
-
-
-def imports_of(admin: Admin, *tokens: object) -> list[dict[str, object]]:
-    """Let the account INSURER import with these tokens; return the imports."""
-    claims = account(admin, "INSURER").claims
-    [path] = (admin.keys / "O").rglob(f"{claims.issuer}.nk")
-    imports = [{"subject": f"ehr.{n}", "token": token} for n, token in enumerate(tokens)]
-    text = issue(
-        Kind.ACCOUNT, SigningKey(path.read_text(), Prefix.OPERATOR), claims.subject,
-        {**claims.nats, "imports": imports}, issued=claims.issued, name="INSURER",
-    )  # fmt: skip
-    (admin.folder / "accounts/INSURER/INSURER.jwt").write_text(text)
-    return imports
-
-
-def activation(admin: Admin, issuer: str, to: str, **more: int) -> str:
-    exporter = account(admin).claims
-    [path] = (admin.keys / "A").rglob(f"{issuer}.nk")
-    nats = {"subject": "ehr.0", "kind": "stream", "issuer_account": exporter.subject}
-    return issue(
-        Kind.ACTIVATION, SigningKey(path.read_text(), Prefix.ACCOUNT), to, nats,
-        issued=exporter.issued, name="bills", **more,
-    )  # fmt: skip
-
-
-def test_activation_tokens_of_the_key_are_listed(admin: Admin, anchor: str) -> None:
-    leaked = signing_key(admin)
-    token = f"x.{b64(json.dumps({'iss': leaked}).encode())}.x"
-    admin.run("add-account", "INSURER")
-    imports = imports_of(admin, token, 7, "x", "a.b.c")
-    listed = admin.done("remove-signing-key", leaked, "--dry-run").stdout.decode()
-    assert rows(listed) == [["activation token", "INSURER", "ehr.0", "ends"]]
-    # A later edit keeps what it does not know.
-    admin.run("add-signing-key", "INSURER")
-    assert account(admin, "INSURER").claims.nats["imports"] == imports
-
-
-def test_activation_tokens_are_issued_again_in_the_importing_account(
-    admin: Admin, anchor: str
-) -> None:
-    leaked = signing_key(admin)
-    other = admin.run("add-signing-key", "CLINIC")
-    admin.run("add-account", "INSURER")
-    importer = account(admin, "INSURER").claims.subject
-    stranger = account(admin).claims.subject
-    good, ended = (
-        activation(admin, leaked, importer),
-        activation(admin, leaked, importer, expires=1),
-    )
-    forged = good[:-4] + ("AAAA" if good[-4:] != "AAAA" else "BBBB")
-    tokens = [good, ended, forged, activation(admin, leaked, stranger), good]
-    imports_of(admin, *tokens)
-    done = admin.done("remove-signing-key", leaked, "--reissue")
-    assert done.returncode == 1
-    ends = [row[3] for row in rows(done.stdout.decode())]
-    assert [each.split(" by ")[0] for each in (ends[0], ends[4])] == ["issued again"] * 2
-    assert all(each.startswith("ends, not issued again") for each in ends[1:4])
-    found = [each["token"] for each in account(admin, "INSURER").claims.nats["imports"]]
-    assert found[1:4] == tokens[1:4]
-    new, old = decode(found[0], Kind.ACTIVATION), decode(good, Kind.ACTIVATION)
-    assert (new.issuer, new.subject, new.name, new.nats) == (other, importer, "bills", old.nats)
-    assert new.issued > old.issued
-
-
-def test_a_revoked_activation_token_is_not_issued_again(admin: Admin, anchor: str) -> None:
-    leaked = signing_key(admin)
-    admin.run("add-signing-key", "CLINIC")
-    admin.run("add-account", "INSURER")
-    importer = account(admin, "INSURER").claims.subject
-    imports_of(admin, activation(admin, leaked, importer))
-    claims = account(admin).claims
-    [path] = (admin.keys / "O").rglob(f"{claims.issuer}.nk")
-    exports = [{"subject": "ehr.0", "revocations": {importer: claims.issued}}, "x"]
-    text = issue(
-        Kind.ACCOUNT, SigningKey(path.read_text(), Prefix.OPERATOR), claims.subject,
-        {**claims.nats, "exports": exports}, issued=claims.issued, name="CLINIC",
-    )  # fmt: skip
-    (admin.folder / "accounts/CLINIC/CLINIC.jwt").write_text(text)
-    done = admin.done("remove-signing-key", leaked, "--reissue")
-    assert "the export has revoked it" in done.stdout.decode()
 
 
 def test_identities_are_not_signing_keys(admin: Admin, anchor: str) -> None:

@@ -135,9 +135,9 @@ async def test_a_route_is_narrowed_to_senders_by_name_or_permission(ward: Ward) 
     text = RECEIVER.replace('sink = "out"', 'sink = "out"\nsenders = ["perm:ward", "nobody"]', 1)
     path = ward.config("receiver", ward.bob, text)
     with Program("receiver", "--config", str(path)) as receiver, ward.sender() as sender:
+        ready(receiver)
         for name in ("perm:ward", "nobody"):
             assert name in receiver.wait_for("unknown sender", "err")
-        ready(receiver)
         ready(sender)
         send(sender, b"not of the ward")
         receiver.wait_for("code=sender_not_admitted", "err")
