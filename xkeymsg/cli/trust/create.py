@@ -80,6 +80,13 @@ def _public(change: Change, keys: KeyFolder, kind: Prefix, given: str | None) ->
     return given
 
 
+def _show_new(public: str, keys: KeyFolder, given: str | None) -> None:
+    """Print a public key, and where its seed is if it is new."""
+    click.echo(public)
+    if given is None:
+        say("xkeymsg", f"wrote the seed to {keys.place(public)}")
+
+
 @click.command(short_help="Create an operator, or its new identity.")
 @FOLDER
 @click.option("--name", help="The operator's name; default: that of FOLDER.")
@@ -124,7 +131,7 @@ def init(
             _operator_key(identity)
             text = new_operator(identity, last.name, last.nats, issue_time(now(), last.issued))
             change.update(store.operator_path, text)
-        click.echo(identity.public)
+        _show_new(identity.public, store.keys, key)
         return
     name = folder.absolute().name if name is None else name
     check_name(name, "an operator")
@@ -140,7 +147,7 @@ def init(
         change.new(folder / f"{name}.jwt", text)
         change.apply()
         make_folder(folder / "accounts", 0o755)  # readers report one that is missing
-    click.echo(identity.public)
+    _show_new(identity.public, seeds, key)
 
 
 def _operator_key(key: SigningKey) -> None:
@@ -211,9 +218,7 @@ def add_signing_key(
             tags += [tag for p in grants if (tag := f"grant:{role}:{p}") not in tags]
             text = reissue_account(store, found, signer, signing_keys=[*listed, entry], tags=tags)
             change.update(found.path, text)
-    click.echo(new)
-    if public_key is None:
-        say("xkeymsg", f"wrote the seed to {store.keys.place(new)}")
+    _show_new(new, store.keys, public_key)
 
 
 def _check_new(key: str, identity: str, listed: list[str]) -> None:
@@ -269,7 +274,7 @@ def add_account(
         if identity is not None:
             operator = reissue_operator(store, identity, system_account=account)
             change.update(store.operator_path, operator)
-    click.echo(account)
+    _show_new(account, store.keys, public_key)
 
 
 @click.command("add-user", short_help="Add a user to an account.")
