@@ -59,6 +59,7 @@ def issued(kind: Kind, **more: Any) -> str:
         Kind.USER: (
             S.key, S.user.public, {**UNLIMITED_USER, "issuer_account": S.account.public}
         ),
+        Kind.ACTIVATION: (S.key, S.account.public, {"subject": "a", "kind": "stream"}),
         Kind.XKEY: (S.user, str(S.xkey.public), {"issuer_account": S.account.public}),
     }  # fmt: skip
     signer, subject, nats = signers[kind]
@@ -71,7 +72,8 @@ def test_what_is_issued_is_read(kind: Kind) -> None:
     text = issued(kind)
     claims = decode(text, kind)
     assert (claims.text, claims.issued, claims.kind) == (text, NOW, kind)
-    assert READERS[kind].decode(text).claims.subject == claims.subject
+    if kind in READERS:  # no reader uses activation tokens
+        assert READERS[kind].decode(text).claims.subject == claims.subject
     for other in set(Kind) - {kind}:
         with pytest.raises((MalformedClaimError, WrongIssuerError)):
             decode(text, other)

@@ -11,6 +11,8 @@ from typing import Final
 
 import click
 
+from xkeymsg.trust.stores.file import sync_folder
+
 __all__ = ("OUTPUT", "PRIVATE", "locked", "replace", "write")
 
 PRIVATE: Final = 0o600
@@ -53,6 +55,7 @@ def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> Non
             file.flush()
             os.fsync(file.fileno())
         new.replace(output)
+        sync_folder(output.parent)
     except OSError as error:
         new.unlink(missing_ok=True)
         error.filename, error.filename2 = str(output), None  # report the name that the user gave

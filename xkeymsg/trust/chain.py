@@ -41,6 +41,7 @@ without a valid name is reachable by key.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -77,7 +78,7 @@ __all__ = (
 )
 
 
-_PERM: Final = "perm:"
+_PERM: Final = re.compile(rf"perm:({_PERMISSION.pattern})")
 
 
 @safe_repr
@@ -278,8 +279,7 @@ def _verdict(
     claims = user.claims
     if account.revokes(claims.issued, claims.subject):
         raise RevokedError(f"the account has revoked the user {claims.subject}")
-    asked = {tag.removeprefix(_PERM) for tag in user.tags if tag.startswith(_PERM)}
-    asked = {permission for permission in asked if _PERMISSION.fullmatch(permission)}
+    asked = {match[1] for match in map(_PERM.fullmatch, user.tags) if match}
     scope = account.signers.get(claims.issuer)
     name, role, held, rights = claims.name, "", asked, user.rights
     if scope is not None:
@@ -288,7 +288,7 @@ def _verdict(
         rights = scope.rights and _expand(scope.rights, claims.subject, account.claims.subject)
     name = name if is_name(name) and (scope is None or role) else ""
     rights = rights or account.defaults
-    ends = (each.expires for each in (authority.operator.claims, account.claims, claims))
+    ends = authority.operator.claims.expires, account.claims.expires, claims.expires
     return Identity(
         account=account.claims.subject,
         user=claims.subject,
@@ -298,7 +298,7 @@ def _verdict(
         ungranted=frozenset(asked - held),
         bearer=scope.bearer if scope else user.bearer,
         rights=frozenset({rights} if rights else ()),
-        valid_until=min((end for end in ends if end), default=FOREVER),
+        valid_until=min(filter(None, ends), default=FOREVER),
         seen=seen,
     )
 
@@ -357,7 +357,7 @@ def check_certificate(
         not_before=claims.not_before,
         not_after=min(claims.expires, identity.valid_until),
         issued=claims.issued,
-        revoked=any(account.revokes(claims.issued, *keys) for account in authority.accounts),
+        revoked=any(each.revokes(claims.issued, *keys) for each in authority.accounts),
     )
 
 

@@ -88,6 +88,8 @@ class Kind(Enum):
     OPERATOR = ("operator", Prefix.OPERATOR, Prefix.OPERATOR, _NKEY_HEADER, b"", 64 << 10)
     ACCOUNT = ("account", Prefix.ACCOUNT, Prefix.OPERATOR, _NKEY_HEADER, b"", 256 << 10)
     USER = ("user", Prefix.USER, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10)
+    # Activation tokens are in imports of accounts, and not part of a chain.
+    ACTIVATION = ("activation", Prefix.ACCOUNT, Prefix.ACCOUNT, _NKEY_HEADER, b"", 16 << 10)
     XKEY = ("xkey", Prefix.CURVE, Prefix.USER, _XKEY_HEADER, CERTIFICATE_DOMAIN, 16 << 10)
 
     def __init__(
@@ -274,12 +276,13 @@ def _json(part: str) -> dict[str, Any]:
     if openings > _MAX_DEPTH and _depth(raw) > _MAX_DEPTH:
         raise _Fault("JSON is nested too deeply")  # Python's decoder would use the stack for it
     try:
-        value = _DECODER.decode(raw.decode())
+        text = raw.decode().strip(" \t\r\n")
+        value, end = _DECODER.raw_decode(text)  # `decode` searches for white space, slowly
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate fails here
     except ValueError:  # UnicodeError too
         raise _Fault("not JSON in UTF-8") from None
-    if type(value) is not dict:
+    if type(value) is not dict or end != len(text):
         raise _Fault("not a JSON object")
     return value
 

@@ -76,11 +76,10 @@ class Marks:
         """
         before = self._issued.get(subject, {})
         ranks = [(issuers[issuer], issued) for issuer, issued, _ in candidates]
-        marks = ((issuers[issuer], mark) for issuer, mark in before.items() if issuer in issuers)
-        newest = max((*ranks, *marks), default=None)
-        kept = tuple(
-            claim for rank, (_, _, claim) in zip(ranks, candidates, strict=True) if rank == newest
-        )
+        marks = [(issuers[issuer], mark) for issuer, mark in before.items() if issuer in issuers]
+        newest = max(ranks + marks, default=None)
+        both = zip(ranks, candidates, strict=True)
+        kept = tuple([claim for rank, (_, _, claim) in both if rank == newest])
         if not kept:
             raise RollbackError(f"{subject}: a newer claim was admitted before")
         if len(kept) > _MOST_EQUALS:

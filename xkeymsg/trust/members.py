@@ -164,7 +164,7 @@ class Members:
             UnknownKeyError: If nobody has the name, or holds the permission.
             TrustError: If the user has no key to seal to.
         """
-        holders = self._holders(name, now)
+        holders = self.holders(name, now)
         found: dict[Recipient, None] = {}
         until, refusal = FOREVER, TrustError("unreachable")
         for identity in holders:
@@ -186,8 +186,13 @@ class Members:
         self.answers[name] = answer = Answer(tuple(found), now, until)
         return answer
 
-    def _holders(self, name: str, now: int) -> Sequence[Identity]:
-        """Return the valid users with a name or permission: never empty."""
+    def holders(self, name: str, now: int) -> Sequence[Identity]:
+        """Return the valid users with a name or permission: never empty.
+
+        Raises:
+            AmbiguousNameError: If several valid users have the name, or one like it.
+            UnknownKeyError: If nobody has the name, or holds the permission.
+        """
         alias, slash, own = name.rpartition("/")
         alias = alias or slash  # "/ward-a" is not "ward-a"
         found: Sequence[Identity] = self._named.get(name, ())  # of a permission

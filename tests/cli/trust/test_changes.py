@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import pytest
 
 from tests.cli.trust.admin import Admin
 from tests.running import DEADLINE, run
-from tests.trust.chains.world import b64
 from xkeymsg import XKeyPair
 from xkeymsg.errors import RollbackError, SenderRevokedError, TrustError
 from xkeymsg.nkey import Prefix, SigningKey
@@ -268,25 +266,6 @@ def test_a_key_of_the_operator_takes_accounts_along(admin: Admin, anchor: str) -
     with pytest.raises(TrustError):
         trust.reload(force=True)
     assert trust.vouch(member.pair.public) is not None
-
-
-def test_activation_tokens_of_the_key_are_listed(admin: Admin, anchor: str) -> None:
-    leaked = signing_key(admin)
-    admin.run("add-account", "INSURER")
-    claims = account(admin, "INSURER").claims
-    [path] = (admin.keys / "O").rglob(f"{claims.issuer}.nk")
-    token = f"x.{b64(json.dumps({'iss': leaked}).encode())}.x"
-    imports = [{"subject": "ehr.bills", "token": token}, {"token": 7}, "x", {"token": "a.b.c"}]
-    text = issue(
-        Kind.ACCOUNT, SigningKey(path.read_text(), Prefix.OPERATOR), claims.subject,
-        {**claims.nats, "imports": imports}, issued=claims.issued, name="INSURER",
-    )  # fmt: skip
-    (admin.folder / "accounts/INSURER/INSURER.jwt").write_text(text)
-    listed = admin.done("remove-signing-key", leaked, "--dry-run").stdout.decode()
-    assert rows(listed) == [["activation token", "INSURER", "ehr.bills", "ends: ask for a new one"]]
-    # A later edit keeps what it does not know.
-    admin.run("add-signing-key", "INSURER")
-    assert account(admin, "INSURER").claims.nats["imports"] == imports
 
 
 def test_identities_are_not_signing_keys(admin: Admin, anchor: str) -> None:

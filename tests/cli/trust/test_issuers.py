@@ -91,7 +91,7 @@ def test_a_seed_as_an_argument_is_refused_and_not_repeated(
     admin, keys = made
     seed = place(admin, keys["operator"]).read_text()
     error = admin.refused("add-account", "NO", "-K", seed)
-    assert "not a secret seed" in error
+    assert "is a secret seed" in error
     assert seed not in error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,29 @@ async def test_a_signing_key_that_the_server_does_not_know_yet_is_refused(
     server.config = admin.run("export", "--resolver", "full", "--dir", "{dir}/jwt")
     server.restart()
     admin.run("push", *login(admin, server))
+
+
+async def test_a_push_from_an_old_copy_of_the_folder_is_refused(
+    admin: Admin, server: NATSServer, tmp_path: Path
+) -> None:
+    # Another administrator changes the operator's key, and revokes; this copy knows nothing of it.
+    copy = Admin(tmp_path / "copy")
+    shutil.copytree(admin.folder, copy.folder)
+    shutil.copytree(admin.keys, copy.keys)
+    issuer = Account.decode(jwt(admin).read_text()).claims.issuer
+    new = admin.run("add-signing-key")
+    admin.done("remove-signing-key", issuer, "--reissue")
+    admin.run("revoke", "CLINIC", "*", "-K", new)
+    config = admin.run("export", "--resolver", "full", "--dir", "{dir}/jwt")
+    newest = jwt(admin).read_text()
+    operator = admin.folder / "HOSPITAL.jwt"
+    keeps = operator.read_text()
+    server.config = config
+    server.restart()
+    admin.run("push", *login(admin, server))
+    assert "old copy" in copy.refused("push", *login(copy, server), "CLINIC")
+    assert await looked_up(admin, server) == newest
+    assert operator.read_text() == keeps
 
 
 async def test_an_older_jwt_and_one_of_the_same_second_are_refused(

@@ -156,8 +156,10 @@ def test_loading_again_waits_until_it_has_begun_and_one_that_fails_does_not_end_
 import os, signal
 os.kill(os.getpid(), signal.SIGHUP)
 await asyncio.sleep(0.05)
-life.on_reload(lambda: 1 / 0)
-life.on_reload(lambda: print("loaded", flush=True))
+async def fail(): 1 / 0
+async def load(): print("loaded", flush=True)
+life.on_reload(fail)
+life.on_reload(load)
 {READY.replace(chr(10), chr(10))}
 os.kill(os.getpid(), signal.SIGHUP)
 await life.stopping.wait()

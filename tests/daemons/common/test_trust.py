@@ -131,6 +131,51 @@ async def test_who_joins_and_leaves_an_audience_is_logged_and_counted(ward: Ward
         assert metric(where, f'{name}{{change="joined"}}') == 1
 
 
+async def test_a_route_is_narrowed_to_senders_by_name_or_permission(ward: Ward) -> None:
+    text = RECEIVER.replace('sink = "out"', 'sink = "out"\nsenders = ["perm:ward", "nobody"]', 1)
+    path = ward.config("receiver", ward.bob, text)
+    with Program("receiver", "--config", str(path)) as receiver, ward.sender() as sender:
+        ready(receiver)
+        for name in ("perm:ward", "nobody"):
+            assert name in receiver.wait_for("unknown sender", "err")
+        ready(sender)
+        send(sender, b"not of the ward")
+        receiver.wait_for("code=sender_not_admitted", "err")
+        ward.store.write_user(ward.alice, "ward", age=5)
+        receiver.wait_for("reloaded what=trust changed=true", "err")
+        send(sender, b"of the ward")
+        assert received(receiver)["data"] == "of the ward"
+        ward.store.write_user(ward.alice, age=4)
+        receiver.wait_for("active sender not admitted", "err")
+
+
+async def test_a_slow_check_at_sighup_stops_no_message(ward: Ward) -> None:
+    slow = ward.folder / "sitecustomize.py"
+    slow.write_text(
+        "import time\n"
+        "from xkeymsg.trust.stores.chains import Trust\n"
+        "reload = Trust.reload\n"
+        "def slow(self, *, force=False):\n"
+        "    while force and not __import__('os').path.exists('go'): time.sleep(0.05)\n"
+        "    return reload(self, force=force)\n"
+        "Trust.reload = slow\n"
+    )
+    path = ward.config("receiver", ward.bob, RECEIVER)
+    environment = {"PYTHONPATH": str(ward.folder)}
+    with (
+        Program("receiver", "--config", str(path), env=environment, cwd=ward.folder) as receiver,
+        ward.sender() as sender,
+    ):
+        ready(receiver)
+        ready(sender)
+        receiver.process.send_signal(signal.SIGHUP)
+        send(sender, b"meanwhile")
+        assert received(receiver)["data"] == "meanwhile"
+        (ward.folder / "go").touch()
+        receiver.wait_for("reloaded what=trust changed=false", "err")
+        receiver.wait_for("reloaded what=key", "err")  # after trust, as before
+
+
 async def test_a_damaged_folder_is_not_ready_until_it_is_corrected(ward: Ward) -> None:
     path = ward.store.folder / "accounts/CLINIC/users/alice.jwt"
     with ward.receiver() as receiver, ward.sender() as sender:

@@ -109,13 +109,13 @@ def test_a_sender_that_is_still_admitted_is_no_error(tmp_path: Path) -> None:
     activity = Activity(Lines("receiver"))
     stage = Stage(None, tmp_path)  # type: ignore[arg-type]
     opener = Opener(BOB, peers)
-    activity.note(opener.open(stage.seal(b"x"), subject="orders.new"))
-    activity.check(peers)
+    activity.note(peers, opener.open(stage.seal(b"x"), subject="orders.new"))
+    activity.check()
     assert lines == []
     path.write_text(f'[peers.alice]\nxkey = "{ALICE.public}"\nsubjects = ["other"]\n')
     peers.reload()
-    activity.check(peers)
-    activity.check(peers)
+    activity.check()
+    activity.check()
     assert lines == [("active sender not admitted", str(ALICE.public))]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import click
 
 from xkeymsg.cli.lazy import LazyGroup
+from xkeymsg.errors import ConfigurationError
+from xkeymsg.nkey import is_seed
 
 __all__ = ("trust",)
 
@@ -28,7 +31,22 @@ _LAZY: Final = {
 }
 
 
-@click.group(cls=LazyGroup, lazy=_LAZY, short_help="Issue and check NATS JWTs and certificates.")
+_WORD: Final = re.compile(r"[A-Za-z2-7]+")
+
+
+class _Verbs(LazyGroup):
+    """Refuses a secret seed in any argument: other users can see it, and errors would repeat it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(is_seed(word) for each in args for word in _WORD.findall(each)):
+            raise ConfigurationError(
+                "an argument is a secret seed, which other users can see: give its file, or - for"
+                " stdin, to -K; and replace this key"
+            )
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Verbs, lazy=_LAZY, short_help="Issue and check NATS JWTs and certificates.")
 def trust() -> None:
     """Issue, change and check NATS JWTs and xkey certificates, in an operator's folder.
 

@@ -49,6 +49,7 @@ from xkeymsg.cli.trust.store import (
 from xkeymsg.daemons.common.parameters import DURATION, XKEY
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.errors import ConfigurationError, RevokedError, WrongIssuerError
+from xkeymsg.files import read_text
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Prefix, SigningKey, decode_public
 from xkeymsg.trust.chain import check_certificate, identify
@@ -56,6 +57,7 @@ from xkeymsg.trust.claims import Account, Certificate
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import UNLIMITED_ACCOUNT, Kind, issue, issue_time
 from xkeymsg.trust.marks import Marks
+from xkeymsg.trust.names import fold_name
 
 __all__ = ("add_account", "add_signing_key", "add_user", "certify", "init")
 
@@ -76,6 +78,13 @@ def _public(change: Change, keys: KeyFolder, kind: Prefix, given: str | None) ->
         return _new_key(change, keys, kind).public
     decode_public(kind, given)
     return given
+
+
+def _show_new(public: str, keys: KeyFolder, given: str | None) -> None:
+    """Print a public key, and where its seed is if it is new."""
+    click.echo(public)
+    if given is None:
+        say("xkeymsg", f"wrote the seed to {keys.place(public)}")
 
 
 @click.command(short_help="Create an operator, or its new identity.")
@@ -122,7 +131,7 @@ def init(
             _operator_key(identity)
             text = new_operator(identity, last.name, last.nats, issue_time(now(), last.issued))
             change.update(store.operator_path, text)
-        click.echo(identity.public)
+        _show_new(identity.public, store.keys, key)
         return
     name = folder.absolute().name if name is None else name
     check_name(name, "an operator")
@@ -137,7 +146,8 @@ def init(
             raise ConfigurationError(f"{folder}: there is an operator already; nothing was changed")
         change.new(folder / f"{name}.jwt", text)
         change.apply()
-    click.echo(identity.public)
+        make_folder(folder / "accounts", 0o755)  # readers report one that is missing
+    _show_new(identity.public, seeds, key)
 
 
 def _operator_key(key: SigningKey) -> None:
@@ -208,9 +218,7 @@ def add_signing_key(
             tags += [tag for p in grants if (tag := f"grant:{role}:{p}") not in tags]
             text = reissue_account(store, found, signer, signing_keys=[*listed, entry], tags=tags)
             change.update(found.path, text)
-    click.echo(new)
-    if public_key is None:
-        say("xkeymsg", f"wrote the seed to {store.keys.place(new)}")
+    _show_new(new, store.keys, public_key)
 
 
 def _check_new(key: str, identity: str, listed: list[str]) -> None:
@@ -250,8 +258,9 @@ def add_account(
     with editing(folder, keys) as (store, change):
         signer = account_signer(store, key)
         identity = operator_signer(store, None) if system else None
-        if any(name == each.name for each in store.accounts):
-            raise ConfigurationError(f"{store.path}: there is an account {name} already")
+        for each in store.accounts:
+            if fold_name(each.name) == fold_name(name):
+                raise ConfigurationError(f"{store.path}: there is an account {each.name} already")
         account = _public(change, store.keys, Prefix.ACCOUNT, public_key)
         if any(account == each.key for each in store.accounts):
             raise ConfigurationError(f"{store.path}: there is an account {account} already")
@@ -265,7 +274,7 @@ def add_account(
         if identity is not None:
             operator = reissue_operator(store, identity, system_account=account)
             change.update(store.operator_path, operator)
-    click.echo(account)
+    _show_new(account, store.keys, public_key)
 
 
 @click.command("add-user", short_help="Add a user to an account.")
@@ -380,8 +389,10 @@ def certify(
             issued=issued, not_before=begin, expires=begin + int(life),
         )  # fmt: skip
         certified = check_certificate(authority, identity, Certificate.decode(text), begin)
-        place = path.with_suffix(".xkeys")
-        lines = place.read_text().splitlines() if place.exists() else []
+        place = path.with_name(f"{path.stem}.xkeys")
+        if (fault := store.source.faults.get(str(place))) is not None:
+            raise ConfigurationError(f"{fault}; correct the file, or remove it")
+        lines = read_text(place, ConfigurationError).splitlines() if place.exists() else []
         lines = lines[-(_MOST_CERTIFICATES - 1) :]
         change.update(place, "".join(f"{line}\n" for line in [*lines, text]))
     click.echo(f"{xkey} until {when(certified.not_after)}")

@@ -67,20 +67,23 @@ def describe(
     xkeymsg trust describe HOSPITAL
     xkeymsg trust describe HOSPITAL ward-a --at 2027-01-31T12:00:00Z
     xkeymsg trust describe HOSPITAL --expiring 30d
+
+    Exit 1 if a file cannot be read.
     """  # noqa: D301 - click reads the character
     verdicts = _judged(folder, at, anchors)
+    failed = EXIT_FAILED if verdicts.store.say_faults() else 0
     users = list(verdicts.users())
     if names:
         users = [each for each in users if _names(each) & {*names}]
     if expiring is not None:
-        return _expiring(verdicts, users, int(expiring), as_json=as_json)
+        return _expiring(verdicts, users, int(expiring), as_json=as_json) or failed
     if as_json:
         click.echo(json.dumps(verdicts.json(users), indent=2, ensure_ascii=False))
     elif names:
         _describe_some(verdicts, users, frozenset(names))
     else:
         _describe_all(verdicts, users)
-    return 0
+    return failed
 
 
 def _names(each: UserVerdict) -> set[str]:
@@ -117,7 +120,7 @@ def _expiring(verdicts: Verdicts, users: list[UserVerdict], life: int, *, as_jso
         ("operator", store.name, store.operator.claims),
         *(("account", account.name, account.account.claims) for account in store.accounts),
     ]:
-        if verdicts.at <= claims.expires <= limit:
+        if 0 < claims.expires <= limit:  # even if it has expired: all below it ends with it
             rows.append((what, name, "", claims.expires))
     valid = [each for each in users if each.status == "valid"]
     ending = [each for each in valid if 0 < each.ends <= limit]

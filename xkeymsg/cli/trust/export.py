@@ -12,7 +12,6 @@ from xkeymsg.cli.trust.flags import FOLDER
 from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
 from xkeymsg.cli.trust.verdicts import Verdicts
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.files import read_text
 
 __all__ = ("export",)
 
@@ -40,6 +39,7 @@ def export(*, folder: Path, resolver: str, directory: str, system_account: str |
     full one keeps the newest JWT of each account, from here or from `trust push`.
     """  # noqa: D301 - click reads the character
     store = TrustStore(folder)
+    store.check_accounts()
     verdicts = Verdicts(store, now())
     errors = [str(verdicts.operator_error)] if verdicts.operator_error else []
     errors += [
@@ -49,6 +49,8 @@ def export(*, folder: Path, resolver: str, directory: str, system_account: str |
     ]
     if errors:
         raise ConfigurationError(f"{store.path}: a server would refuse it: {errors[0]}")
+    if not directory.isprintable():
+        raise ConfigurationError("--dir: expected the path of a folder")
     system = None if system_account is None else store.account(system_account).key
     streams = any(_has_jetstream(each) for each in store.accounts)
     if not (system or store.operator.claims.nats.get("system_account")) and (
@@ -68,17 +70,15 @@ def _has_jetstream(account: AccountFile) -> bool:
 
 
 def _lines(store: TrustStore, resolver: str, directory: str, system: str | None) -> Iterator[str]:
-    yield f"operator: {_jwt(store.operator_path)}"
+    yield f"operator: {json.dumps(store.operator.claims.text)}"
     if system is not None:
         yield f"system_account: {system}"
     if resolver == "full":
-        yield f"resolver: {{ type: full, dir: {json.dumps(directory)}, allow_delete: false }}"
+        where = json.dumps(directory, ensure_ascii=False)  # servers do not know \\u
+        yield f"resolver: {{ type: full, dir: {where}, allow_delete: false }}"
     else:
         yield "resolver: MEMORY"
     yield "resolver_preload: {"
-    yield from (f"  {each.key}: {_jwt(each.path)}" for each in store.accounts)
+    for each in store.accounts:
+        yield f"  {each.key}: {json.dumps(each.account.claims.text)}"
     yield "}"
-
-
-def _jwt(path: Path) -> str:
-    return json.dumps(read_text(path, ConfigurationError).strip())

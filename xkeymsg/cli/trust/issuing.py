@@ -31,6 +31,7 @@ from xkeymsg.trust.marks import Marks
 from xkeymsg.trust.names import fold_name
 
 __all__ = (
+    "SKEW",
     "Subjects",
     "account_signer",
     "check_clock",
@@ -47,7 +48,8 @@ __all__ = (
     "user_signer",
 )
 
-_SKEW: Final = 30
+SKEW: Final = 30
+"""How many seconds after their clock readers accept `iat`."""
 _EXPRESSIONS: Final = ("{{subject()}}", "{{account-subject()}}")
 
 
@@ -247,7 +249,7 @@ def check_clock(issued: int) -> None:
     Raises:
         ConfigurationError: If it is dated in the future.
     """
-    if issued > now() + _SKEW:
+    if issued > now() + SKEW:
         raise ConfigurationError(
             f"the claim to replace, or a revocation, is dated {issued - now()} seconds after this"
             " clock: readers would refuse a newer one; set the clock, or wait"

@@ -14,7 +14,7 @@ from typing import Final
 
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import SigningKey, is_public, is_seed
+from xkeymsg.nkey import SigningKey, is_public
 from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.text import path_text
 from xkeymsg.trust.creds import find_creds
@@ -85,10 +85,8 @@ def given_key(text: str, keys: KeyFolder, roles: Mapping[str, str] = {}) -> Sign
 
     Raises:
         KeyStoreError: If there is no such key, or its file cannot be used.
-        ConfigurationError: If it is a secret, or stands for several keys.
+        ConfigurationError: If it stands for several keys.
     """
-    if is_seed(text):
-        raise ConfigurationError("-K: expected a file, not a secret seed: other users can see it")
     if text == "-":
         return read_key(Path("/dev/stdin"))
     if is_public(text):

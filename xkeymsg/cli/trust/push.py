@@ -30,7 +30,6 @@ from xkeymsg.errors import (
     WrongIssuerError,
     XKeyMsgError,
 )
-from xkeymsg.files import read_text
 from xkeymsg.nkey import Prefix
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions, LoginText
@@ -83,8 +82,10 @@ def push(
     of --login, or one that a signing key in --keys (or -K) issues for 60 seconds.
     """  # noqa: D301 - click reads the character
     store = TrustStore(folder, keys)
+    if not accounts:
+        store.check_accounts()
     chosen = [store.account(each) for each in accounts] or store.accounts
-    texts = {each.key: read_text(each.path, ConfigurationError).strip() for each in chosen}
+    texts = {each.key: each.account.claims.text for each in chosen}
     users = {own_account(read_private_text(path, limit=_CREDS)).account: path for path in logins}
     if unknown := users.keys() - texts.keys():
         raise WrongAccountError(f"--login: the account {min(unknown)} is not pushed")
@@ -132,7 +133,7 @@ async def _push(
 ) -> None:
     async with open_link(options) as link:
         found = {each.key: await _look_up(link, each.key, options.timeout) for each in accounts}
-        _check_operator(await _signers(link, options.timeout), accounts)
+        _check_operators(store, await _operators(link, options.timeout), accounts)
         for each in accounts:  # all of them, before the first is sent
             _check_newer(store, each, found[each.key], texts[each.key])
         for each in accounts:
@@ -148,20 +149,28 @@ async def _push(
             click.echo(f"{each.name} {each.key} {what}")
 
 
-async def _signers(link: Link, timeout: float) -> frozenset[str]:
-    """Return the signing keys of the operators that the server trusts."""
+async def _operators(link: Link, timeout: float) -> list[Operator]:
+    """Return the operators that the server trusts."""
     raw = await link.request("$SYS.REQ.SERVER.PING.VARZ", b"", timeout=timeout)
     try:
         operators = json.loads(raw.data)["data"]["trusted_operators_jwt"]
-        return frozenset(key for each in operators for key in Operator.decode(each).signers)
+        return list(map(Operator.decode, operators))
     except (ValueError, KeyError, TypeError, RecursionError, TrustError):
         raise DeliveryError("the server does not say which operator it trusts") from None
 
 
-def _check_operator(signers: frozenset[str], accounts: list[AccountFile]) -> None:
+def _check_operators(
+    store: TrustStore, operators: list[Operator], accounts: list[AccountFile]
+) -> None:
+    ours = store.operator.claims
+    for claims in (each.claims for each in operators):
+        if claims.subject == ours.subject and claims.issued > ours.issued:
+            raise RollbackError(
+                "the server has a newer operator JWT: this folder is an old copy, get the new one"
+            )
     for each in accounts:
         issuer = each.account.claims.issuer
-        if issuer not in signers:
+        if not any(issuer in operator.signers for operator in operators):
             raise WrongIssuerError(
                 f"{each.name}: the server's operator JWT does not list {issuer}: it would lock out"
                 " all users; run `xkeymsg trust export`, and restart the server with the result"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,21 @@ from xkeymsg.cli.trust.issuing import (
     reissue,
     reissue_account,
     reissue_operator,
+    user_signer,
 )
 from xkeymsg.cli.trust.store import AccountFile, Change, TrustStore, UserFile, editing, now
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
-from xkeymsg.errors import ConfigurationError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    ExpiredClaimError,
+    RevokedError,
+    WrongIssuerError,
+    XKeyMsgError,
+)
 from xkeymsg.nkey import is_public
 from xkeymsg.trust.chain import Authority
 from xkeymsg.trust.claims import Account, Operator
-from xkeymsg.trust.jwt import Kind
+from xkeymsg.trust.jwt import Claims, Kind, decode
 
 __all__ = ("remove_signing_key",)
 
@@ -50,7 +56,7 @@ class _Removal:
         self.store, self.change, self.key = store, change, key
         self.again, self.reissues, self.dry = again, reissues and not dry, dry
         self.rows: list[_Row] = []
-        self.lasting = True
+        self.lasting = not store.source.faults
         """Whether everything that was valid stays valid."""
         self.undelivered: list[Path] = []
         """New JWTs of users whose seed is elsewhere."""
@@ -98,9 +104,9 @@ class _Removal:
         for member in store.users(account):
             if member.user.claims.issuer == self.key:
                 self._user(account, current, authority, member)
-        for name, subject in self._activations():
-            self.rows.append(("activation token", name, subject, "ends: ask for a new one"))
-            self.lasting = False
+        for importer in store.accounts:
+            if importer.key != account.key:
+                self._activations(current, authority, importer, given)
         if text:
             self.change.update(account.path, text)
 
@@ -127,13 +133,40 @@ class _Removal:
 
         self._row("user", claims.name, claims.subject, again)
 
-    def _activations(self) -> Iterator[tuple[str, str]]:
-        """Yield the importing account and the subject of each activation token of the key."""
-        for account in self.store.accounts:
-            imports = account.account.claims.nats.get("imports")
-            for each in imports if isinstance(imports, list) else ():
-                if isinstance(each, dict) and _issuer(each.get("token")) == self.key:
-                    yield account.name, str(each.get("subject", ""))
+    def _activations(
+        self,
+        exporter: AccountFile,
+        authority: Authority,
+        importer: AccountFile,
+        given: str | None,
+    ) -> None:
+        """List the activation tokens of the key in the imports of an account, or issue them again.
+
+        The importing account is issued again with them, by a key of the operator.
+        """
+        imports = importer.account.claims.nats.get("imports")
+        entries = list(imports) if isinstance(imports, list) else []
+        for number, entry in enumerate(entries):
+            if not isinstance(entry, dict) or _issuer(entry.get("token")) != self.key:
+                continue
+
+            def again(number: int = number, entry: dict[str, Any] = entry) -> str:
+                claims = decode(str(entry["token"]), Kind.ACTIVATION)
+                if claims.subject != importer.key or 0 < claims.expires < now():
+                    raise ExpiredClaimError("it is for another account, or has expired")
+                if _is_withdrawn(exporter.account, claims):
+                    raise RevokedError("the export has revoked it")
+                operator = account_signer(self.store, given)
+                signer = user_signer(self.store, exporter, self.again, without=self.key)
+                if not authority.issuers.get(signer.public):
+                    raise WrongIssuerError(f"{signer.public} may not issue activation tokens")
+                text = reissue(Kind.ACTIVATION, signer, claims, claims.nats)
+                entries[number] = {**entry, "token": text}
+                newer = reissue_account(self.store, importer, operator, imports=entries)
+                self.change.update(importer.path, newer)
+                return signer.public
+
+            self._row("activation token", importer.name, str(entry.get("subject", "")), again)
 
     def _row(self, what: str, name: str, key: str, again: Any, more: str = "") -> None:
         """Issue a claim again if that was asked for, and note what happens to it."""
@@ -149,6 +182,18 @@ class _Removal:
 
 def _key(entry: object) -> object:
     return entry.get("key") if isinstance(entry, dict) else entry
+
+
+def _is_withdrawn(exporter: Account, token: Claims) -> bool:
+    """Return whether an export of the account has revoked an activation token."""
+    exports = exporter.claims.nats.get("exports") or ()
+    found = [each.get("revocations") for each in exports if isinstance(each, dict)]
+    return any(
+        isinstance(at, int) and at >= token.issued
+        for each in found
+        if isinstance(each, dict)
+        for at in (each.get(token.subject), each.get("*"))
+    )
 
 
 def _issuer(token: object) -> object:
@@ -190,9 +235,10 @@ def remove_signing_key(
     xkeymsg trust remove-signing-key HOSPITAL KEY --reissue
 
     Everything that it has issued ends, on servers and in readers, as soon as they have the new JWT.
-    With --reissue, accounts or users are issued again by another key of the same role; users that
-    are revoked or have expired are not. Exit 1 if something ends. Run it again with --reissue to
-    issue the rest later. -K is the key that issues the operator or account JWT.
+    With --reissue, accounts, users, and activation tokens in imports are issued again by another
+    key, of the same role; what is revoked or has expired is not. Exit 1 if something ends. Run it
+    again with --reissue to issue the rest later. -K is the key that issues the operator or account
+    JWT.
     """  # noqa: D301 - click reads the character
     if not is_public(signing_key):
         raise ConfigurationError("expected a public key O… or A…")

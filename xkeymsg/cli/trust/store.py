@@ -1,23 +1,26 @@
 """An operator's folder for editing: its claims with their files, and changes that are atomic.
 
-All texts of a change are prepared before the first is written; secrets are written first, so that
-an interrupted command leaves at most an unused key. A folder is locked while it is changed.
+All texts of a change are prepared before the first is written. Secrets are written first: whatever
+interrupts a command, the key of a written claim is there, and a user has its new credentials before
+its old ones end. A folder is locked while it is changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.cli.output import PRIVATE, locked, replace
 from xkeymsg.cli.trust.keys import KeyFolder
+from xkeymsg.daemons.common.terminal import say
 from xkeymsg.errors import ConfigurationError, UnknownKeyError
 from xkeymsg.nearest import did_you_mean
-from xkeymsg.nkey import is_seed
-from xkeymsg.shown import SafeRepr, cut
+from xkeymsg.shown import MOST_PLACES, MOST_TEXT, SafeRepr, cut, listed
 from xkeymsg.text import path_text
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize
 from xkeymsg.trust.claims import Account, Operator, User
@@ -39,6 +42,8 @@ __all__ = (
 )
 
 _PUBLIC: Final = 0o644
+_MOST_NAME: Final = 200
+"""Bytes of a name: those of a file are at most 255."""
 
 
 def now() -> int:
@@ -89,8 +94,6 @@ class TrustStore(SafeRepr):
         Raises:
             ConfigurationError: If there is no usable operator JWT.
         """
-        if is_seed(folder.name):
-            raise ConfigurationError("expected the folder of an operator, not a secret seed")
         self.path = find_store(folder)
         self.keys = KeyFolder(keys or default_keys(self.path))
         self.source = ClaimsFolder(self.path)
@@ -125,7 +128,7 @@ class TrustStore(SafeRepr):
         """
         found = [each for each in self.accounts if name in (each.key, each.name)]
         if len(found) > 1:
-            raise ConfigurationError(f"{self.path}: several accounts are called {cut(name)!r}")
+            raise ConfigurationError(_several("accounts", name, found))
         if not found:
             near = did_you_mean(name, [each.name for each in self.accounts])
             raise UnknownKeyError(f"{self.path}: no account {cut(name)!r}{near}")
@@ -145,7 +148,7 @@ class TrustStore(SafeRepr):
         users = list(self.users(account))
         found = [u for u in users if name in (u.user.claims.subject, u.user.claims.name)]
         if len(found) > 1:
-            raise ConfigurationError(f"{account.name}: several users are called {cut(name)!r}")
+            raise ConfigurationError(_several("users", name, found))
         if not found:
             near = did_you_mean(name, [each.user.claims.name for each in users])
             raise UnknownKeyError(f"{account.name}: no user {cut(name)!r}{near}")
@@ -165,12 +168,33 @@ class TrustStore(SafeRepr):
         key = account.claims.subject
         return authorize(self.policy, operator or self.operator, key, [account], now(), Marks())
 
+    def say_faults(self) -> bool:
+        """Report files that cannot be used; return whether there are any."""
+        for fault in islice(self.source.faults.values(), MOST_PLACES):
+            say("xkeymsg", f"error: {fault}")
+        return bool(self.source.faults)
+
+    def check_accounts(self) -> None:
+        """Check that no account is missing, because its file cannot be used.
+
+        Raises:
+            ConfigurationError: If one is.
+        """
+        for place, fault in self.source.faults.items():
+            if "users" not in Path(place).relative_to(self.path).parts[2:3]:
+                raise ConfigurationError(f"{fault}; its account would be missing")
+
     def creds(self, account: AccountFile, user: Path) -> Path:
         """Return the credentials file of a user with a JWT at `user`."""
         return self.keys.creds(self.path.name, account.path.parent.name, user.stem)
 
     def __repr__(self) -> str:
         return f"<TrustStore {str(self.path)!r}>"
+
+
+def _several(what: str, name: str, found: Sequence[AccountFile | UserFile]) -> str:
+    files = listed([str(each.path) for each in found[:4]], len(found), most=MOST_TEXT)
+    return f"several {what} are called {cut(name)!r}: give a key; or remove a copy: {files}"
 
 
 def default_keys(store: Path) -> Path:
@@ -185,59 +209,87 @@ def check_name(name: str, what: str) -> None:
     Raises:
         ConfigurationError: If it is not valid.
     """
-    if is_seed(name):
-        raise ConfigurationError(f"expected the name of {what}, not a secret seed")
-    if not is_name(name) or name[0] == "." or "\\" in name:
+    unusable = name[:1] in (".", "-") or "\\" in name or name.endswith(".jwt")
+    if unusable or not is_name(name) or len(name.encode()) > _MOST_NAME:
         raise ConfigurationError(
-            f"invalid name of {what}: {cut(name)!r}; at most 64 characters, not like a key, without"
-            " white space, / \\ : * >, and not starting with a dot"
+            f"invalid name of {what}: {cut(name)!r}; at most 64 characters and {_MOST_NAME} bytes,"
+            " not like a key, without white space, / \\ : * >, not starting with . or -, and not"
+            " ending in .jwt"
         )
+
+
+class _NewFile(NamedTuple):
+    path: Path
+    text: str
+    is_secret: bool
+    is_new: bool
+
+    def write(self) -> None:
+        path, exists = self.path, self.path.exists()
+        make_folder(path.parent, 0o700 if self.is_secret else 0o755)
+        if self.is_secret and self.is_new:
+            write_private(path, self.text)
+        elif self.is_secret:
+            replace(path, self.text.encode(), PRIVATE)
+        else:
+            mode = path.stat().st_mode & 0o7777 if exists else _PUBLIC
+            replace(path, self.text.encode(), mode, exact=exists)
+
+    @property
+    def has_replaced(self) -> bool:
+        """Whether it took the place of another file."""
+        is_file = not self.is_new and self.path.is_file()
+        return is_file and self.path.read_bytes() == self.text.encode()
 
 
 class Change:
     """Files to write: secrets first, then claims in the order in which they were added."""
 
     def __init__(self) -> None:
-        self._secrets: list[tuple[Path, str]] = []
-        self._claims: list[tuple[Path, str, bool]] = []
-        self._replaced: list[tuple[Path, str]] = []
+        self._files: list[_NewFile] = []
 
     def secret(self, path: Path, text: str) -> None:
         """Add a new file with a secret."""
-        self._secrets.append((path, text))
+        self._files.append(_NewFile(path, text, is_secret=True, is_new=True))
 
     def new(self, path: Path, text: str) -> None:
         """Add a new file with a claim."""
-        self._claims.append((path, text, True))
+        self._files.append(_NewFile(path, text, is_secret=False, is_new=True))
 
     def update(self, path: Path, text: str) -> None:
         """Replace a file with a claim, and keep its mode; create it if it does not exist."""
-        self._claims.append((path, text, False))
+        self._files.append(_NewFile(path, text, is_secret=False, is_new=False))
 
     def update_secret(self, path: Path, text: str) -> None:
-        """Replace a file with a secret, after all claims."""
-        self._replaced.append((path, text))
+        """Replace a file with a secret."""
+        self._files.append(_NewFile(path, text, is_secret=True, is_new=False))
 
     def apply(self) -> None:
         """Write everything; nothing, if a new file exists already.
 
+        If a file cannot be written, new files are removed again, unless others were replaced.
+
         Raises:
             ConfigurationError: If a new file exists.
             KeyStoreError: If a secret cannot be written.
-            OSError: If a claim cannot be written.
+            OSError: If another file cannot be written.
         """
-        for path in [path for path, _ in self._secrets] + [p for p, _, new in self._claims if new]:
-            if path.exists() or path.is_symlink():
-                raise ConfigurationError(f"{path_text(path)} already exists; nothing was changed")
-        for path, text in self._secrets:
-            make_folder(path.parent, 0o700)
-            write_private(path, text)
-        for path, text, _ in self._claims:
-            make_folder(path.parent, 0o755)
-            mode = path.stat().st_mode & 0o7777 if path.exists() else _PUBLIC
-            replace(path, text.encode(), mode, exact=path.exists())
-        for path, text in self._replaced:
-            replace(path, text.encode(), PRIVATE)
+        files = sorted(self._files, key=lambda file: not file.is_secret)
+        for file in files:
+            if file.is_new and os.path.lexists(file.path):
+                where = path_text(file.path)
+                raise ConfigurationError(f"{where} already exists; nothing was changed")
+        begun: list[_NewFile] = []
+        try:
+            for file in files:
+                begun.append(file)
+                file.write()
+        except BaseException:
+            if not any(file.has_replaced for file in begun):
+                for file in begun:
+                    if file.is_new:
+                        file.path.unlink(missing_ok=True)
+            raise
 
 
 def make_folder(folder: Path, mode: int) -> None:
@@ -252,5 +304,6 @@ def editing(folder: Path, keys: Path | None) -> Iterator[tuple[TrustStore, Chang
     """Lock a folder and read it; apply the change at the end of the block, unless it raises."""
     with locked(find_store(folder)):
         store, change = TrustStore(folder, keys), Change()
+        store.say_faults()
         yield store, change
         change.apply()

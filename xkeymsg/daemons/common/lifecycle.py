@@ -49,7 +49,9 @@ class Lifecycle:
         self.error: BaseException | None = None
         """The reason for a failure, if any."""
         self._is_ready = False
-        self._reloads: list[Callable[[], object]] = []
+        self._reloads: list[Callable[[], Coroutine[Any, Any, object]]] = []
+        self._reloading: asyncio.Task[None] | None = None
+        self._again = False
         self._ticks: list[Callable[[], object]] = []
 
     def ready(self) -> None:
@@ -62,8 +64,8 @@ class Lifecycle:
         """Whether `ready` was called."""
         return self._is_ready
 
-    def on_reload(self, reload: Callable[[], object]) -> None:
-        """Call `reload` at SIGHUP; it logs its result itself, and should not raise."""
+    def on_reload(self, reload: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Await `reload` at SIGHUP; it logs its result itself, and should not raise."""
         self._reloads.append(reload)
 
     def on_tick(self, tick: Callable[[], object]) -> None:
@@ -87,12 +89,22 @@ class Lifecycle:
             hard.start()
 
     def reload(self) -> None:
-        """Run all reload callbacks."""
+        """Start all reload callbacks; again after those that run, which may have read old files."""
         if not self._is_ready:
             return  # still loading for the first time
+        self._again = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.create_task(self._reload())
+
+    async def _reload(self) -> None:
         notify("RELOADING=1")
-        for each in self._reloads:
-            self._guarded(each)
+        while self._again:
+            self._again = False
+            for each in self._reloads:
+                try:
+                    await each()
+                except Exception as error:  # noqa: BLE001 - one must not stop the others
+                    self._unexpected(error)
         notify("READY=1")
 
     async def tick(self) -> None:
@@ -116,7 +128,10 @@ class Lifecycle:
         try:
             call()
         except Exception as error:  # noqa: BLE001 - one must not stop the others
-            self.log.often("error", "unexpected", "error", error=reason(error))
+            self._unexpected(error)
+
+    def _unexpected(self, error: Exception) -> None:
+        self.log.often("error", "unexpected", "error", error=reason(error))
 
 
 def run(

@@ -127,14 +127,16 @@ class Following:
             self._running = loop.run_in_executor(None, trust.reload)  # reads thousands of files
         return self._report(trust)
 
-    def reload(self) -> bool:
+    async def reload(self) -> bool:
         """Check the source at once, report a fault again, and return whether trust has changed."""
         trust = self._trust
         if isinstance(trust, PeersFile):
             return self._upkeep.reloaded("peers", partial(_reload, trust))
         if not isinstance(trust, Trust):
             return False
-        self._upkeep.reloaded("trust", partial(self._read, trust, partial(_reload, trust)))
+        reading = asyncio.get_running_loop().run_in_executor(None, _reload, trust)
+        await asyncio.wait({reading})
+        self._upkeep.reloaded("trust", partial(self._read, trust, reading.result))
         return self._report(trust)
 
     def close(self) -> None:

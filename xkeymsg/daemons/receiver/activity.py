@@ -7,11 +7,10 @@ from typing import Final
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.daemons.common.logs import Log
+from xkeymsg.envelope.admission import Senders, admission_of
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import SenderRevokedError
 from xkeymsg.keys import XKey
-from xkeymsg.trust.stores.chains import Trust
-from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("Activity",)
 
@@ -24,21 +23,21 @@ class Activity:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._seen: dict[XKey, tuple[float, str]] = {}
+        self._seen: dict[XKey, tuple[float, str, Senders]] = {}
 
-    def note(self, message: Message) -> None:
-        """Record a message of an admitted sender."""
+    def note(self, senders: Senders, message: Message) -> None:
+        """Record a message of a sender that the senders of its route admit."""
         if message.admitted:
             sender = message.sender
             if len(self._seen) >= _MOST and sender not in self._seen:
                 del self._seen[next(iter(self._seen))]
-            self._seen[sender] = monotonic(), message.subject
+            self._seen[sender] = monotonic(), message.subject, senders
 
-    def check(self, trust: PeersFile | Trust) -> None:
+    def check(self) -> None:
         """Log each sender of the last hour that is no longer admitted; it is then forgotten."""
         now, at = monotonic(), now_ns() // 1_000_000
-        for sender, (seen, subject) in list(self._seen.items()):
-            if now - seen <= _RECENT and _admits(trust, sender, subject, at):
+        for sender, (seen, subject, senders) in list(self._seen.items()):
+            if now - seen <= _RECENT and _admits(senders, sender, subject, at):
                 continue
             del self._seen[sender]
             if now - seen <= _RECENT:
@@ -48,8 +47,8 @@ class Activity:
                 )  # fmt: skip
 
 
-def _admits(trust: PeersFile | Trust, sender: XKey, subject: str, at: int) -> bool:
+def _admits(senders: Senders, sender: XKey, subject: str, at: int) -> bool:
     try:
-        return trust.admit(sender, subject, at) is not None
+        return admission_of(senders)(bytes(sender), subject, at) is not None
     except SenderRevokedError:
         return False

@@ -81,6 +81,9 @@ class ReceiverRoute(Section):
     """With `stream`: handle one message of each sealed subject at a time."""
     subjects: tuple[Pattern, ...] = ()
     """The sealed subjects to accept; defaults to `subject`. Required with `stream`."""
+    senders: tuple[Text, ...] = ()
+    """Accept only these of the trusted senders: names or permissions as in `recipients`, such as
+    "alice", "perm:billing" or "U…"."""
     match_wire: Flag = False
     """Refuse messages that arrive on a subject other than the one they are sealed for."""
     documents: Flag = False
@@ -310,6 +313,9 @@ class ReceiverConfig(Section):
         if isinstance(trust, Mapping) and trust.get("require_signature") is True:
             for each in filter(_takes_xkv1, named):
                 yield "route", f"{each.get('name')!r} accepts xkv1, which cannot be signed"
+        if isinstance(trust, Mapping) and trust.get("anyone") is True:
+            for each in (each for each in named if each.get("senders")):
+                yield "route", f"{each.get('name')!r} has `senders`, which require peers or folder"
         if isinstance(trust, Mapping) and "folder" in trust:
             for each in filter(_takes_xkv1, named):
                 yield "route", f"{each.get('name')!r} accepts xkv1, which names no user"

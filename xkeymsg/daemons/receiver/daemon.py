@@ -30,6 +30,7 @@ from xkeymsg.daemons.receiver.config import (
 )
 from xkeymsg.daemons.receiver.reports import ReceiverReporter
 from xkeymsg.daemons.receiver.scope import RouteScope
+from xkeymsg.daemons.receiver.senders import RouteSenders
 from xkeymsg.daemons.receiver.sinks.command import Command
 from xkeymsg.daemons.receiver.sinks.files import Files
 from xkeymsg.daemons.receiver.sinks.nats import open_nats
@@ -38,7 +39,7 @@ from xkeymsg.daemons.receiver.sinks.stdout import Stdout
 from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantine
 from xkeymsg.daemons.receiver.subject_route import SubjectRoute
 from xkeymsg.envelope.admission import ANYONE, Senders
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.shown import cut
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.subjects import overlap
@@ -137,6 +138,9 @@ class _Receiver:
             if "xkv1" in route.formats:
                 why = "it authenticates neither subject nor time, and can be replayed"
                 self._log.warning("xkv1 is accepted", route=route.name, why=why)
+            for name in route.senders:
+                if why := _unknown(self._senders, name):
+                    self._log.warning("unknown sender", route=route.name, why=why)
             if isinstance(self._senders, PeersFile) and not _may_send(self._senders, route):
                 why = cut(f"no peer has `subjects` that include {', '.join(route.accepted)}")
                 self._log.warning("no peer may send", route=route.name, why=why)
@@ -177,14 +181,18 @@ class _Receiver:
         )
         report = ReceiverReporter(route.name, self._log, self._metrics.route(route.name), endpoint)
 
+        senders = self._senders
+        if route.senders and isinstance(senders, PeersFile | Trust):
+            senders = RouteSenders(senders, route.senders)
+
         def new_opening() -> RouteScope:
             return RouteScope(
                 route,
                 self._identity.keyring,
-                self._senders,
+                senders,
                 require_signature=self._config.trust.require_signature,
                 on_opened=report.opened,
-                on_message=self._activity.note,
+                on_message=partial(self._activity.note, senders),
             )
 
         self._endpoints.append(endpoint)
@@ -269,8 +277,8 @@ class _Receiver:
                 self._log.error("sink is stuck", sink=name)
         self._stuck = stuck
 
-    def _reload(self) -> None:
-        if self._following.reload():
+    async def _reload(self) -> None:
+        if await self._following.reload():
             self._trust_changed()
         if self._upkeep.reloaded("key", self._identity.reload):
             for worker in self._workers:
@@ -282,8 +290,7 @@ class _Receiver:
         return [worker for worker in self._workers if isinstance(worker, StreamRoute)]
 
     def _trust_changed(self) -> None:
-        if isinstance(self._senders, PeersFile | Trust):
-            self._activity.check(self._senders)
+        self._activity.check()
         self._unprove()
 
     def _unprove(self) -> None:
@@ -294,6 +301,16 @@ class _Receiver:
 def _metadata(route: ReceiverRoute) -> dict[str, str]:
     given = {"stream": route.stream, "durable": route.durable, "sink": route.sink}
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _unknown(senders: Senders, name: str) -> str:
+    """Return why a name in `senders` stands for nobody now, or an empty text."""
+    try:
+        if isinstance(senders, PeersFile | Trust):
+            senders.resolve(name)
+    except XKeyMsgError as error:
+        return str(error)
+    return ""
 
 
 def _may_send(peers: PeersFile, route: ReceiverRoute) -> bool:

@@ -303,8 +303,8 @@ class _Sender:
             self._mended()
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
-    def _reload(self) -> None:
-        self._following.reload()
+    async def _reload(self) -> None:
+        await self._following.reload()
         self._upkeep.reloaded("key", self._reload_key)
         for name, sealing in self._sealings.items():
             if sealing.has_policy:
