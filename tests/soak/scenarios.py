@@ -67,12 +67,12 @@ async def _kills(
         if isinstance(victim, NATSServer):
             victim.kill()
             made.ledger.faults[f"kill -9 {name}"] += 1
-            await _start(victim)
+            await start(victim)
         elif victim.kill():
             made.ledger.faults[f"kill -9 {name}"] += 1
 
 
-async def _start(server: NATSServer) -> None:
+async def start(server: NATSServer) -> None:
     """Start a server in a thread; also when this is cancelled there has to be one afterwards."""
     starting = asyncio.create_task(asyncio.to_thread(server.start))
     try:
@@ -328,7 +328,7 @@ async def full_server(plan: Plan, seed: int) -> Ledger:
                     await asyncio.sleep(plan.pause[1])
                 finally:
                     server.kill()
-                    await _start(server)
+                    await start(server)
 
         await through(made, fill)
         read_files(ledger, made.out, plan.size)
@@ -353,7 +353,8 @@ async def frozen_server(plan: Plan, seed: int) -> Ledger:
     return ledger
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on now."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
@@ -363,7 +364,7 @@ def _free_ports(count: int) -> list[int]:
 
 async def leader_lost(plan: Plan, seed: int) -> Ledger:
     """Of three servers the one that leads the stream is killed, and comes back."""
-    ports = _free_ports(3)
+    ports = free_ports(3)
     routes = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
     with contextlib.ExitStack() as stack:
         servers = [
@@ -387,7 +388,7 @@ async def _lose_leaders(made: Arena) -> None:
         server = made.servers[int(leader[1:])]
         server.kill()
         made.ledger.faults["leader killed"] += 1
-        await _start(server)
+        await start(server)
 
 
 LONG = Plan(100_000, rate=2_000, hostile=20, pause=(0.5, 2.5), patience=10.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlparse
 
@@ -15,24 +14,13 @@ from nats.aio.client import Srv
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority
 from tests.transport.links import Events, to
+from tests.transport.raw import dead
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.dial import dialled
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
-
-
-@contextlib.contextmanager
-def dead(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port that accepts no connection, like a host that is gone: its backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((address, port), backlog=0))
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 async def test_clients_return_although_all_announced_addresses_are_dead(
