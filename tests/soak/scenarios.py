@@ -408,12 +408,12 @@ ALL: dict[str, tuple[Callable[[Plan, int], Coroutine[Any, Any, Ledger]], Plan, P
     ),
     "left-behind": (
         left_behind,
-        replace(LONG, messages=5_000),
-        replace(SHORT, messages=400),
+        replace(LONG, messages=5_000, ack_wait=10.0),
+        replace(SHORT, messages=400, ack_wait=10.0),
     ),
     "slow-sink": (
         slow_sink,
-        replace(LONG, messages=5_000),
+        replace(LONG, messages=5_000, ack_wait=4.0),
         replace(SHORT, messages=400),
     ),
     "full-disk": (full_disk, replace(LONG, messages=10_000, rate=500), SHORT),

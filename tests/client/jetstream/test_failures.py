@@ -54,6 +54,7 @@ async def test_a_handler_may_end_a_message_and_nothing_is_kept_of_it(stage: Stag
         await stage.settled()
         assert consumer.counts["rejected"] == consumer.counts["handled"] == 1
     assert stage.handled == [b"another"]
+    assert stage.kinds("rejected") == ["field_denied"]
     assert await stage.messages("XKM_PROVEN") == await stage.messages("XKM_UNPROVEN") == 0
     assert await stage.messages("S") == 2
 
