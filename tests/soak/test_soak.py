@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.running import DEADLINE
-from tests.soak import mistakes, scenarios
+from tests.soak import announced, mistakes, scenarios
 from tests.soak.arena import Plan
 from tests.soak.ledger import Ledger
 from tests.soak.memory import memory
@@ -73,3 +73,9 @@ async def test_mistakes_and_outages_lose_nothing() -> None:
     wrong = [each for each in books if each.errors()]
     assert not wrong, "\n".join(line for each in wrong for line in each.lines())
     assert all(each.faults.total() for each in books)
+
+
+async def test_a_receiver_finds_the_live_server_among_dead_ones() -> None:
+    books = await run(announced.dead_servers, announced.SHORT)
+    assert not books.errors(), "\n".join(books.lines())
+    assert books.waits
