@@ -544,7 +544,6 @@ async def test_without_the_right_to_publish_it_is_not_ready_and_resumes_with_it(
     authorization { users = [ {user: admin, password: pw}
       {user: alice, password: pw, permissions: {publish: {deny: "%s"}}} ] }
     """
-    login = {"XKEYMSG_SENDER__NATS__USER": "alice", "XKEYMSG_SENDER__NATS__PASSWORD": "pw"}
     with NATSServer(config % "sealed.>", jetstream=True) as server:
         stage = Stage(server, jetstream_server, tmp_path)
         admin = ConnectOptions(servers=(server.url,), user="admin", password="pw", timeout=DEADLINE)
@@ -552,7 +551,9 @@ async def test_without_the_right_to_publish_it_is_not_ready_and_resumes_with_it(
             await make_stream(outside, "OUT", "sealed.>")
             await make_durable(inside)
             await store(inside, SECRET, "ehr.new")
-            with stage.start(ROUTE, **login) as alice:
+            with stage.start(
+                ROUTE, XKEYMSG_SENDER__NATS__USER="alice", XKEYMSG_SENDER__NATS__PASSWORD="pw"
+            ) as alice:
                 where = ready(alice)
                 await until(lambda: "NO sending" in page(where, "/readyz"))
                 # And not after its timeout, whose text is another one.
