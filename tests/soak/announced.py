@@ -35,9 +35,9 @@ NOT_READY: Final = 5.0
 """Seconds after which a receiver that has lost its server must report that it is not ready."""
 
 BACK: Final = 60.0
-"""Seconds within which a receiver must find the live server. An attempt takes up to half a second
-for each address, and follows a pause of up to 4 s after an absence of 12 s. On a busy machine the
-live server may miss its half a second; each further pause is up to twice as long."""
+"""Seconds within which a receiver must find the live server. Servers die again before a connection
+has lasted for the 10 s that reset the pauses: these grow to 30 s, and an attempt takes up to 2.2 s
+for each of nine addresses."""
 
 
 @contextlib.contextmanager
