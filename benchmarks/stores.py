@@ -88,5 +88,5 @@ def _xkv1(name: str, pair: XKeyPair) -> Contender:
 
 def _dh(name: str, pair: XKeyPair) -> Contender:
     peer = XKeyPair.generate().public
-    call = repeated(lambda: pair._dh(peer))  # noqa: SLF001 - not cached
+    call = repeated(lambda: pair._dh(peer))
     return Contender(name=name, batch=call, warm_up=2)

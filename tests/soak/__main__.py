@@ -9,11 +9,11 @@ import sys
 from dataclasses import replace
 
 from tests.running import end_on_signals
-from tests.soak import mistakes, scenarios
+from tests.soak import announced, mistakes, scenarios
 from tests.soak.arena import Plan
 from tests.soak.memory import memory
 
-ALL = scenarios.ALL | mistakes.ALL
+ALL = scenarios.ALL | announced.ALL | mistakes.ALL
 
 
 def main(arguments: list[str]) -> int:

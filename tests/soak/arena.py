@@ -145,9 +145,9 @@ class Arena:
         """Where the sink's files are."""
         return self.folder / "out"
 
-    def start_receivers(self, sink: str) -> None:
-        """Start the receivers, all with the same sink."""
-        urls = json.dumps([server.url for server in self.servers])
+    def start_receivers(self, sink: str, servers: list[NATSServer] | None = None) -> None:
+        """Start the receivers, all with the same sink; they are given all servers, or these."""
+        urls = json.dumps([server.url for server in servers or self.servers])
         plan = self.plan
         for number in range(plan.receivers):
             name = f"receiver{number}"

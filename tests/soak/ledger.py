@@ -67,6 +67,8 @@ class Ledger:
     faults: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     """Whatever else went wrong."""
+    waits: list[float] = field(default_factory=list)
+    """Seconds that receivers took to find a live server."""
     seconds: float = 0.0
 
     @property
@@ -168,6 +170,8 @@ class Ledger:
             **{f"fault: {what}": count for what, count in sorted(self.faults.items())},
         }
         head = f"{self.scenario}, seed {self.seed}, {self.seconds:.1f} s"
+        if self.waits:
+            head += f"; back after {', '.join(f'{wait:.1f}' for wait in self.waits)} s"
         rows = [f"  {what:28} {count:>9,}" for what, count in counts.items()]
         wrong = self.errors()
         end = [f"  WRONG: {each}" for each in wrong] or ["  balanced"]

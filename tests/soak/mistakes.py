@@ -21,8 +21,8 @@ from tests.soak.feeder import SUBJECTS, payload
 from tests.soak.flow import stage
 from tests.soak.ledger import Ledger
 from tests.soak.pages import read_metrics
-from tests.soak.scenarios import FILES, HELD
-from tests.soak.sinks import check, read_files
+from tests.soak.scenarios import FILES, HELD, LINES
+from tests.soak.sinks import Lines, check, read_files
 from tests.transport.raw import frozen
 from xkeymsg import Sealer, XKey, XKeyPair
 from xkeymsg.client.jetstream.api import API
@@ -263,7 +263,10 @@ async def no_threads(plan: Plan, seed: int) -> Ledger:
 
 
 async def crash(plan: Plan, seed: int) -> Ledger:
-    """A receiver dies with messages in its hands; what follows does not make them stale."""
+    """A receiver dies with messages in its hands; what follows does not make them stale.
+
+    The sink is a command that never ends, and then lines, which are fast: a disk is not the matter.
+    """
     async with _watch("crash, then many", plan, seed) as (watch, ledger):
         await watch.publish(HELD)
         command = ["/bin/sh", "-c", "sleep 600"]
@@ -275,13 +278,14 @@ async def crash(plan: Plan, seed: int) -> Ledger:
         await watch.until("holding", taken)
         path = watch.made.folder / "receiver0.toml"
         text = path.read_text()
-        path.write_text(text.replace(f'kind = "command"\ncommand = {json.dumps(command)}', FILES))
+        path.write_text(text.replace(f'kind = "command"\ncommand = {json.dumps(command)}', LINES))
         watch.made.receivers[0].kill()
         ledger.faults["kill -9 receiver"] += 1
         await watch.publish(plan.messages)
         await watch.handled()
         await watch.ready(True)
         watch.expect(await watch.stored("XKM_PROVEN") == 0, "records in XKM_PROVEN")
+        Lines(window=0).read(ledger, watch.made.receivers[0].outputs, plan.size)
     return ledger
 
 

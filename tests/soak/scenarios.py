@@ -66,12 +66,12 @@ async def _kills(
         if isinstance(victim, NATSServer):
             victim.kill()
             made.ledger.faults[f"kill -9 {name}"] += 1
-            await _start(victim)
+            await start(victim)
         elif victim.kill():
             made.ledger.faults[f"kill -9 {name}"] += 1
 
 
-async def _start(server: NATSServer) -> None:
+async def start(server: NATSServer) -> None:
     """Start a server in a thread; also when this is cancelled there has to be one afterwards."""
     starting = asyncio.create_task(asyncio.to_thread(server.start))
     try:
@@ -327,7 +327,7 @@ async def full_server(plan: Plan, seed: int) -> Ledger:
                     await asyncio.sleep(plan.pause[1])
                 finally:
                     server.kill()
-                    await _start(server)
+                    await start(server)
 
         await through(made, fill)
         read_files(ledger, made.out, plan.size)
@@ -378,7 +378,7 @@ async def _lose_leaders(made: Arena) -> None:
         server = made.servers[int(leader[1:])]
         server.kill()
         made.ledger.faults["leader killed"] += 1
-        await _start(server)
+        await start(server)
 
 
 LONG = Plan(100_000, rate=2_000, hostile=20, pause=(0.5, 2.5), patience=10.0)
@@ -398,12 +398,12 @@ ALL: dict[str, tuple[Callable[[Plan, int], Coroutine[Any, Any, Ledger]], Plan, P
     ),
     "left-behind": (
         left_behind,
-        replace(LONG, messages=5_000),
-        replace(SHORT, messages=400),
+        replace(LONG, messages=5_000, ack_wait=10.0),
+        replace(SHORT, messages=400, ack_wait=10.0),
     ),
     "slow-sink": (
         slow_sink,
-        replace(LONG, messages=5_000),
+        replace(LONG, messages=5_000, ack_wait=4.0),
         replace(SHORT, messages=400),
     ),
     "full-disk": (full_disk, replace(LONG, messages=10_000, rate=500), SHORT),

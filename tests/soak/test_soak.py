@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.running import DEADLINE
-from tests.soak import mistakes, scenarios
+from tests.soak import announced, mistakes, scenarios
 from tests.soak.arena import Plan
 from tests.soak.ledger import Ledger
 from tests.soak.memory import memory
@@ -27,6 +27,7 @@ _FULL = replace(_PLAN, timeout=DEADLINE, unproven=DEADLINE)
 # A receiver that stands still for half of `ack_wait` asks for more time too late, and the other one
 # is given its messages, too. A busy machine must not do that.
 _SLOW = replace(_FULL, ack_wait=4.0)
+_LEFT = replace(_FULL, ack_wait=10.0)
 
 Scenario = Callable[[Plan, int], Coroutine[Any, Any, Ledger]]
 
@@ -42,7 +43,7 @@ async def test_nothing_is_lost_and_nothing_forged() -> None:
         asyncio.gather(
             run(scenarios.kills_daemons, _PLAN), run(scenarios.late_acknowledgements, _FULL)
         ),
-        asyncio.gather(run(scenarios.full_disk, _FULL), run(scenarios.left_behind, _FULL)),
+        asyncio.gather(run(scenarios.full_disk, _FULL), run(scenarios.left_behind, _LEFT)),
         run(scenarios.slow_sink, _SLOW),
         run(scenarios.frozen_server, _FROZEN),
         asyncio.gather(run(scenarios.kills, _SABOTAGED), memory(5, rate=200)),
@@ -72,3 +73,9 @@ async def test_mistakes_and_outages_lose_nothing() -> None:
     wrong = [each for each in books if each.errors()]
     assert not wrong, "\n".join(line for each in wrong for line in each.lines())
     assert all(each.faults.total() for each in books)
+
+
+async def test_a_receiver_finds_the_live_server_among_dead_ones() -> None:
+    books = await run(announced.dead_servers, announced.SHORT)
+    assert not books.errors(), "\n".join(books.lines())
+    assert books.waits

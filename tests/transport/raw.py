@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ __all__ = (
     "Script",
     "Session",
     "broker",
+    "dead",
     "frozen",
     "hpub",
     "pub",
@@ -92,6 +94,18 @@ def frozen(server: NATSServer) -> Iterator[None]:
         yield
     finally:
         server.process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def dead(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
+    """Listen on a port that accepts no connection, like a lost host: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server((address, port), backlog=0))
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
 
 
 @dataclass(eq=False)

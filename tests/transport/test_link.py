@@ -24,6 +24,7 @@ from xkeymsg.errors import (
     PayloadTooLargeError,
 )
 from xkeymsg.testing import NATSServer
+from xkeymsg.transport import link as link_module
 from xkeymsg.transport import raw
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.lean import PENDING
@@ -473,6 +474,7 @@ async def test_what_nobody_takes_is_dropped_counted_and_reported(
     bound: dict[str, Any], server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw, "_STALL", 0.1)
+    monkeypatch.setattr(link_module, "_REPORTS", DEADLINE)
     async with linked(server) as (link, events):
         subscription, other = await link.subscribe("a", **bound), await link.subscribe("b")
         await link.confirm()

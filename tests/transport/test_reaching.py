@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlparse
 
@@ -15,24 +14,14 @@ from nats.aio.client import Srv
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority
 from tests.transport.links import Events, to
+from tests.transport.raw import Session, broker, dead
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
+from xkeymsg.transport import keeper
 from xkeymsg.transport.dial import dialled
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
-
-
-@contextlib.contextmanager
-def dead(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """A port that accepts no connection, like a host that is gone: its backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server((address, port), backlog=0))
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 async def test_clients_return_although_all_announced_addresses_are_dead(
@@ -48,6 +37,24 @@ async def test_clients_return_although_all_announced_addresses_are_dead(
                 await clients.enter_async_context(open_link(to(server.url), events))
             await asyncio.to_thread(server.restart)
             await asyncio.gather(*(events.wait("connected") for events in several))
+
+
+async def test_a_slow_server_is_reached_among_many_announced_dead_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeper, "_LONGEST_PAUSE", 0.1)
+
+    async def slow(session: Session) -> None:
+        await asyncio.sleep(0.8)  # longer than the share of a server
+        await session.welcome()
+        await session.serve()
+
+    known = [Srv(urlparse(f"nats://127.0.0.1:{port}"), discovered=True) for port in range(1, 20)]
+    monkeypatch.setattr(LeanClient, "discovered", known)
+    async with broker(Session.welcome, slow) as server:  # the first hangs up
+        events = Events()
+        async with open_link(to(server.url), events):
+            await events.wait("connected")
 
 
 async def test_given_servers_are_tried_before_announced_ones() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -106,16 +107,26 @@ class NATSServer:
             str(self.directory / "server.log"),
         ]
         if self.config:
-            path = self.directory / "server.conf"
-            path.write_text(self.config.replace("{dir}", str(self.directory)))
-            command += ["-c", str(path)]
-        if self.jetstream:
+            command += ["-c", str(self._configure(self.config))]
+        elif self.jetstream:
             command += ["-js", "-sd", str(self.directory / "jetstream")]
         with (self.directory / "stderr").open("wb") as stderr:
             self.process = subprocess.Popen(  # noqa: S603 - our own arguments
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr
             )
         self.port = self._wait_for_port(self.process)
+
+    def _configure(self, config: str) -> Path:
+        """Write the configuration file.
+
+        It also enables JetStream: nats-server 2.10 stops a JetStream that its command line enabled
+        when it reloads a configuration without one.
+        """
+        if self.jetstream and not re.search(r"^\s*jetstream\b", config, re.MULTILINE):
+            config += '\njetstream { store_dir: "{dir}/jetstream" }\n'
+        path = self.directory / "server.conf"
+        path.write_text(config.replace("{dir}", str(self.directory)))
+        return path
 
     def _wait_for_port(self, process: subprocess.Popen[bytes]) -> int:
         """Return the port from the file that the server writes once it listens."""
@@ -144,7 +155,7 @@ class NATSServer:
 
     def reload(self, config: str) -> None:
         """Load another configuration into the running server (SIGHUP)."""
-        (self.directory / "server.conf").write_text(config.replace("{dir}", str(self.directory)))
+        self._configure(config)
         if self.process is not None:
             os.kill(self.process.pid, signal.SIGHUP)
 

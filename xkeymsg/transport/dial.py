@@ -32,6 +32,10 @@ _LONGEST_REASON: Final = 1000
 _LEAST: Final = 0.5
 """Seconds that each server has at least, in an attempt to reconnect."""
 
+_PATIENT: Final = 4
+"""Failed attempts to reconnect after which each server has twice as long, and later four times: one
+that is slow must also be reached among many that are dead."""
+
 _RETRY: Final = 0.25
 """Seconds between two attempts to connect to one server."""
 
@@ -41,7 +45,7 @@ async def dial(
     options: ConnectOptions,
     on_error: Callable[[Exception], None],
     *,
-    once: bool = False,
+    tries: int = 0,
     **more: Any,
 ) -> None:
     """Connect a client, within `options.timeout`.
@@ -52,8 +56,9 @@ async def dial(
         client: A new client; the caller must close it, even after an error.
         options: The servers and the login.
         on_error: Called with each asynchronous error of the established connection.
-        once: Whether to try each server only once, also the announced ones; each then has a share
-            of `options.timeout`, or half a second, and the attempt takes as long as all together.
+        tries: The number of this attempt to reconnect, from 1; it tries each server only once, also
+            the announced ones. Each has a share of `options.timeout`, but at least half a second,
+            and more after several attempts; the attempt takes as long as all together.
         **more: Further arguments for nats-py's `connect`.
 
     Raises:
@@ -70,14 +75,14 @@ async def dial(
             on_error(error)
             return
         failures.append(error)
-        if _is_final(error) or (once and len(failures) >= len(client.server_pool)):
+        if _is_final(error) or (tries and len(failures) >= len(client.server_pool)):
             raise error  # leave nats-py's loop: another attempt would fail the same way
 
     known = client.known if isinstance(client, LeanClient) else ()
     count, limit = len(options.servers) + len(known), options.timeout
     share = limit / count
-    if once:
-        share = max(share, min(limit, _LEAST))
+    if tries:
+        share = min(limit, max(share, _LEAST) * 2 ** min(tries // _PATIENT, 2))
         limit = max(limit, share * count)
     arguments = _arguments_of(options, share) | {"error_cb": report} | more
     try:

@@ -241,7 +241,7 @@ class Keeper:
             while client is None:
                 await asyncio.sleep(_pause(tries))
                 tries += 1
-                client = await self._attempt()
+                client = await self._attempt(tries)
             self._begin(client)
             self.reconnects += 1
             # Report the connection when the server has its subscriptions, not before; one that is
@@ -252,11 +252,11 @@ class Keeper:
             if not client.lost.done():
                 self.tell(Event("connected"))
 
-    async def _attempt(self) -> LeanClient | None:
+    async def _attempt(self, tries: int) -> LeanClient | None:
         """Try each server once; return None if all attempts fail."""
         client = LeanClient(self.client.discovered)
         try:
-            await dial(client, self._options, self._on_error, once=True, ping_interval=_WATCH)
+            await dial(client, self._options, self._on_error, tries=tries, ping_interval=_WATCH)
         except Exception as error:  # noqa: BLE001 - another attempt follows any error
             self.tell(Event("error", error))
             await client.hang_up()

@@ -51,8 +51,8 @@ class Link:
         """Number of messages dropped because their subscription was full."""
         self.refusals = 0
         """Number of published messages that the server has refused (permissions)."""
-        self.refused: Refusal | None = None
-        """The last of them."""
+        self.on_refusal: set[Callable[[Refusal], None]] = set()
+        """Called with each of them."""
         self._options = options
         self._on_event = on_event
         self._keeper = Keeper(options, self._note, self._subscribe_again)
@@ -218,7 +218,9 @@ class Link:
         """Pass an event on; fail the requests that can get no reply because of it."""
         refusal = None if event.error is None else parse_refusal(event.error)
         if refusal is not None and refusal.what == "publish":
-            self.refusals, self.refused = self.refusals + 1, refusal
+            self.refusals += 1
+            for tell in [*self.on_refusal]:
+                tell(refusal)
             for asked in self._replies.values():
                 if refusal.is_of(asked.subject):
                     asked.fail(DeliveryError(str(refusal)))

@@ -113,6 +113,7 @@ class Stage:
         link: Link | None = None,
         limits: Limits | None = None,
         opening: Callable[[], Any] | None = None,
+        rate: float = 500.0,
         **more: Any,
     ) -> Consumer[Message]:
         api = API(link or self.link, timeout=DEADLINE)
@@ -125,7 +126,7 @@ class Stage:
             handler or self.handle,
             new_opening=opening
             or (lambda: OpeningScope(Keyring(reader), whom, subjects="h.>", limits=limits)),
-            new_quarantine=lambda tell: Quarantine(api, b"k" * 32, on_blocked=tell),
+            new_quarantine=lambda tell: Quarantine(api, b"k" * 32, rate=rate, on_blocked=tell),
             create=create or DurableOptions(),
             on_event=self.note,
             **settings,

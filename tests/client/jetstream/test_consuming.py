@@ -453,7 +453,6 @@ async def test_a_durable_is_asked_for_no_more_than_it_grants(
         await stage.until(lambda: b"last" in stage.handled)
 
 
-@needs_server(2, 11, "JetStream's API after a second reload")
 async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> None:
     users = """authorization {{ users = [{{ user: a, password: x, permissions: {{
         publish: {{ deny: [{denied}] }} }} }}] }}"""

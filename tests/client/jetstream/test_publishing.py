@@ -241,13 +241,23 @@ async def test_who_may_not_read_the_stream_is_warned_of_an_id_that_was_there_bef
             await deaf.close()
 
 
-async def test_a_timeout_names_the_permission_that_is_missing() -> None:
-    with NATSServer(FORBIDDEN.replace("$JS.API.STREAM.MSG.>", "h.>")) as server:
-        async with open_link(options(server, user="sender", password="x")) as link:
-            publisher = StreamPublisher(API(link, timeout=1))
-            with pytest.raises(DeliveryError, match=r"not permit publishing on h\.a$"):
-                await (await publisher.submit("h.a", b"x", b"", timeout=1))
+async def test_a_message_without_permission_fails_at_once_and_the_others_are_stored() -> None:
+    with NATSServer(FORBIDDEN.replace("$JS.API.STREAM.MSG.>", "h.no.*")) as server:
+        async with (
+            on_stage(server, quarantine=False),
+            open_link(options(server, user="sender", password="x")) as link,
+        ):
+            publisher = StreamPublisher(API(link, timeout=DEADLINE))
+            subjects = ["h.no.A", "h.a", "h.no.b", "h.b"]
+            futures = [await publisher.submit(s, b"x", b"", timeout=86_400) for s in subjects]
+            async with asyncio.timeout(DEADLINE):
+                first, _, third, _ = await asyncio.gather(*futures, return_exceptions=True)
+            assert str(first) == "the server does not permit publishing on h.no.A"
+            assert str(third) == "the server does not permit publishing on h.no.b"
+            assert [(await futures[at]).stream for at in (1, 3)] == ["S", "S"]
+            assert link.on_refusal
             await publisher.close()
+            assert not link.on_refusal
 
 
 async def play(stage: Stage, *answers: bytes) -> list[bytes]:

@@ -539,6 +539,33 @@ async def test_without_the_right_to_acknowledge_it_is_not_ready_and_names_it(
             assert await stored(outside, "OUT") == []
 
 
+async def test_without_the_right_to_publish_it_is_not_ready_and_resumes_with_it(
+    jetstream_server: NATSServer, tmp_path: Path
+) -> None:
+    config = """
+    authorization { users = [ {user: admin, password: pw}
+      {user: alice, password: pw, permissions: {publish: {deny: "%s"}}} ] }
+    """
+    with NATSServer(config % "sealed.>", jetstream=True) as server:
+        stage = Stage(server, jetstream_server, tmp_path)
+        admin = ConnectOptions(servers=(server.url,), user="admin", password="pw", timeout=DEADLINE)
+        async with open_link(admin) as outside, stage.link(jetstream_server) as inside:
+            await make_stream(outside, "OUT", "sealed.>")
+            await make_durable(inside)
+            await store(inside, SECRET, "ehr.new")
+            with stage.start(
+                ROUTE, XKEYMSG_SENDER__NATS__USER="alice", XKEYMSG_SENDER__NATS__PASSWORD="pw"
+            ) as alice:
+                where = ready(alice)
+                await until(lambda: "NO sending" in page(where, "/readyz"))
+                # And not after its timeout, whose text is another one.
+                said = alice.wait_for("not delivered", "err")
+                assert 'why="the server does not permit publishing on sealed.ehr.new"' in said
+                server.reload(config % "other.>")
+                await until(lambda: page(where, "/readyz").startswith("ok"))
+            assert opened([each.data for each in await stored(outside, "OUT")]) == [SECRET]
+
+
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
 async def test_no_message_is_terminated_because_threads_or_memory_are_short(
     error: Exception,

@@ -340,7 +340,7 @@ class Consumer(Generic[_M]):
         try:
             await self._handler(message)
         except Reject as answer:
-            self.counts["rejected"] += 1
+            self._status.tell("rejected", answer.reason, item.where.sequence)
             await self._outcomes.handled(item, rejected=answer.reason)
             return True
         except KeyboardInterrupt:

@@ -35,6 +35,7 @@ class ConsumerEvent(NamedTuple):
     kind: Literal[
         "retry",
         "drop",
+        "rejected",
         "quarantined",
         "lost",
         "blocked",
@@ -46,13 +47,15 @@ class ConsumerEvent(NamedTuple):
         "recovered",
     ]
     """`retry`: a message will be retried later. `drop`: a handled message was redelivered,
-    acknowledged and dropped. `quarantined`: a message was stored in quarantine and terminated.
-    `lost`: an unproven message was terminated without a record. `blocked`: a message cannot be
-    stored in quarantine, and consuming is blocked; an alarm. `unblocked`: it was stored.
-    `recreated`: the consumer was missing and was created again. `rewound`: the consumer was reset
-    or recreated by someone else; everything it delivers opens again. `delivery`: a reply to
-    JetStream could not be sent. `trouble`: consuming holds, or nothing opens; `code` is a
-    `Trouble`, and `error` says why. `recovered`: the trouble with this code is over."""
+    acknowledged and dropped. `rejected`: the handler raised `Reject`, and the message is
+    terminated; `code` is its reason, and the default `on_event` does not log it. `quarantined`: a
+    message was stored in quarantine and terminated. `lost`: an unproven message was terminated
+    without a record. `blocked`: a message cannot be stored in quarantine, and consuming is blocked;
+    an alarm. `unblocked`: it was stored. `recreated`: the consumer was missing and was created
+    again. `rewound`: the consumer was reset or recreated by someone else; everything it delivers
+    opens again. `delivery`: a reply to JetStream could not be sent. `trouble`: consuming holds, or
+    nothing opens; `code` is a `Trouble`, and `error` says why. `recovered`: the trouble with this
+    code is over."""
     code: str = ""
     """The code of the failure; `handler` if the handler failed."""
     sequence: int = 0

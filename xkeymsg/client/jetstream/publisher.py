@@ -29,6 +29,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.rights import Refusal
 from xkeymsg.transport.subjects import encode_subject
 
 __all__ = ("StreamPublisher",)
@@ -164,8 +165,9 @@ class StreamPublisher:
                 out: then a duplicate that cannot be read is our own.
 
         The future raises:
-            DeliveryError: If the stream refuses it (`err_code` says why), no stream takes it, or
-                the acknowledgement timed out: then it may or may not be stored.
+            DeliveryError: If the stream refuses it (`err_code` says why), no stream takes it, the
+                server does not permit it, or the acknowledgement timed out: then it may or may not
+                be stored.
             ConflictError: If a stream holds another message under its id.
             PayloadTooLargeError: If it exceeds the stream's `max_msg_size`.
             ConnectionFailedError: If the link is closed.
@@ -211,6 +213,7 @@ class StreamPublisher:
     async def close(self) -> None:
         """Close; messages in flight, and callers waiting to send, fail."""
         self._closed = True
+        self._link.on_refusal.discard(self._refused)
         subscription, self._subscription = self._subscription, None
         await self._background.close()
         self._fail(ConnectionFailedError("the connection is closed"))
@@ -227,6 +230,7 @@ class StreamPublisher:
             self._subscription = await self._link.subscribe(
                 f"{self._inbox}.*", max_messages=4 * self._limit + 1024
             )
+            self._link.on_refusal.add(self._refused)
             self._background.spawn(self._read(self._subscription))
             self._background.spawn(self._watch())
 
@@ -342,6 +346,13 @@ class StreamPublisher:
                 if entry.subject == subject and entry.first_refusal is not None:
                     self._end(token, DeliveryError(_NO_STREAM.format(subject)))
 
+    def _refused(self, refusal: Refusal) -> None:
+        """Give up the messages on a subject that the server does not permit."""
+        for token, entry in list(self._flying.items()):
+            if refusal.is_of(entry.subject):
+                unsure = ": an earlier attempt may be stored" if entry.sent > 1 else ""
+                self._end(token, DeliveryError(f"{refusal}{unsure}"))
+
     async def _compare(self, token: bytes, entry: _Entry, ack: PubAck) -> None:
         """Distinguish our own retry from another message with the id."""
         kept = await self._kept(ack)
@@ -408,6 +419,4 @@ class StreamPublisher:
                 code = None
                 if (refusal := entry.refusal) is not None:
                     text, code = f"{text}; {refusal}", refusal.err_code
-                elif (refused := self._link.refused) is not None and refused.is_of(entry.subject):
-                    text = f"{text}; {refused}"
                 self._end(token, DeliveryError(text, code))

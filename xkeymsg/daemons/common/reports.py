@@ -59,8 +59,8 @@ class Reporter:
             self.log.often("warning", "dropped", "route", route=self.route, messages=more)
 
     def noted(self, event: ConsumerEvent) -> None:
-        """Log an event of the consumer of a stream, unless it is about one attempt only."""
-        if event.kind in ("retry", "drop"):
+        """Log an event of a stream's consumer, unless it is about one attempt, or logged before."""
+        if event.kind in ("retry", "drop", "rejected"):
             return
         fields: dict[str, object] = {"route": self.route, "code": event.code}
         if event.sequence:
