@@ -26,6 +26,7 @@ _LAZY: Final = {
     "permissions": "xkeymsg.cli.permissions",
     "quarantine": "xkeymsg.cli.quarantine",
     "stream": "xkeymsg.cli.stream",
+    "tls": "xkeymsg.cli.tls",
     "trust": "xkeymsg.cli.trust.command:trust",
 }
 """The modules of verbs that are imported on lookup."""

@@ -14,7 +14,7 @@ __all__ = ("TOKEN_ATTRIBUTES", "Pkcs11Uri", "parse_uri")
 
 TOKEN_ATTRIBUTES: Final = ("token", "serial", "manufacturer", "model")
 _PATH: Final = frozenset((*TOKEN_ATTRIBUTES, "object", "id", "type"))
-_QUERY: Final = frozenset(("module-path", "pin-source", "x-extractable"))
+_QUERY: Final = frozenset(("module-path", "pin-source", "provider-path", "x-extractable"))
 _MOST: Final = 4096
 
 
@@ -32,6 +32,8 @@ class Pkcs11Uri(NamedTuple):
     """The key store with the PIN."""
     extractable: bool = False
     """Whether keys are allowed that the token would release."""
+    provider: str | None = None
+    """The path of OpenSSL's pkcs11-provider, for TLS keys."""
 
 
 def parse_uri(text: str) -> Pkcs11Uri:
@@ -62,6 +64,7 @@ def parse_uri(text: str) -> Pkcs11Uri:
         texts.get("module-path"),
         texts.get("pin-source"),
         "x-extractable" in options,
+        texts.get("provider-path"),
     )
 
 
