@@ -71,7 +71,7 @@ class TestPem:
 
     def test_attributes_cannot_add_others(self) -> None:
         """A label is chosen by whoever writes to the token."""
-        label = "x;token=other?pin-source=file:/etc/passwd\n-----END".encode()
+        label = b"x;token=other?pin-source=file:/etc/passwd\n-----END"
         lines = uri_pem({"object": label}).splitlines()
         [uri] = re.findall(rb"pkcs11:.*", base64.b64decode(b"".join(lines[1:-1])))
         assert uri.count(b";") == 1
@@ -85,17 +85,17 @@ class FakeOpenSSL:
         self.folder = folder
         self.configuration = ""
 
-    def OSSL_PROVIDER_available(self, _: object, name: bytes) -> int:
+    def OSSL_PROVIDER_available(self, _: object, name: bytes) -> int:  # noqa: N802
         return int(name == b"default")
 
-    def OpenSSL_version(self, _: int) -> bytes:
+    def OpenSSL_version(self, _: int) -> bytes:  # noqa: N802
         return f'MODULESDIR: "{self.folder}"'.encode()
 
-    def OSSL_LIB_CTX_load_config(self, _: object, name: bytes) -> int:
+    def OSSL_LIB_CTX_load_config(self, _: object, name: bytes) -> int:  # noqa: N802
         self.configuration = Path(name.decode()).read_text()
         return 1
 
-    def ERR_clear_error(self) -> None:
+    def ERR_clear_error(self) -> None:  # noqa: N802
         pass
 
 
