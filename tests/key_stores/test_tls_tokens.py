@@ -31,7 +31,7 @@ def provider() -> str:
     if MISSING:
         pytest.skip(f"not installed: {', '.join(MISSING)}")
     try:
-        return chosen or openssl._provider(openssl._library())
+        return chosen or openssl.provider_path()
     except KeyStoreError as error:
         pytest.skip(f"{error}; XKEYMSG_PKCS11_PROVIDER names one elsewhere")
 

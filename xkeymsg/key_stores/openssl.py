@@ -22,7 +22,7 @@ from xkeymsg.key_stores.command import check_program
 from xkeymsg.key_stores.sealed import sealed_memory
 from xkeymsg.text import path_text
 
-__all__ = ("URI_LABEL", "load_provider", "uri_pem")
+__all__ = ("URI_LABEL", "load_provider", "provider_path", "uri_pem")
 
 URI_LABEL: Final = b"PKCS#11 PROVIDER URI"
 """The label of the PEM block with which the provider recognizes a key on a token."""
@@ -86,7 +86,7 @@ def load_provider(path: str | None, module: str) -> None:
         if library.OSSL_PROVIDER_available(None, _NAME):
             return
         default = library.OSSL_PROVIDER_available(None, b"default")
-        found = _provider(library) if path is None else path
+        found = provider_path() if path is None else path
         for each in (found, module):
             if not _PATH.fullmatch(each):
                 raise KeyStoreError(
@@ -124,9 +124,13 @@ def _library() -> Any:
     )
 
 
-def _provider(library: Any) -> str:
-    """Return the file of the provider in OpenSSL's folder; the environment has no say."""
-    told = library.OpenSSL_version(_MODULES_DIR).decode(errors="replace")
+def provider_path() -> str:
+    """Return the file of the provider in OpenSSL's folder; the environment has no say.
+
+    Raises:
+        KeyStoreError: If it is missing.
+    """
+    told = _library().OpenSSL_version(_MODULES_DIR).decode(errors="replace")
     path = Path(told.partition('"')[2].rstrip('"')) / "pkcs11.so"
     if path.is_file():
         return str(path)
