@@ -11,6 +11,7 @@ import os
 import ssl
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Callable
@@ -23,9 +24,17 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pkcs11 import KeyType
 
 from examples.hsm.tokens import SoftToken, use_folder
-from tests.running import DEADLINE
+from tests.running import DEADLINE, ROOT
 from tests.transport.authority import CertificateAuthority
-from xkeymsg import ANYONE, ConnectionFailedError, KeyStoreError, PinError, XKeyPair, connect
+from xkeymsg import (
+    ANYONE,
+    ConnectionFailedError,
+    KeyStoreError,
+    PinError,
+    XKeyPair,
+    connect,
+    write_seed,
+)
 from xkeymsg.key_stores import pkcs11_token
 from xkeymsg.key_stores.opening import open_key
 from xkeymsg.key_stores.openssl import uri_pem
@@ -176,6 +185,29 @@ def a_wrong_pin_is_tried_once(place: Place) -> None:
 
 
 @check
+def a_daemon_with_a_wrong_pin_ends_with_78(place: Place) -> None:
+    """The unit files do not restart it then: a few more tries lock a token."""
+    place.pin.write_text("0000")
+    write_seed(place.folder / "own.seed", XKeyPair.generate())
+    (place.folder / "peers.toml").touch()
+    config = place.folder / "receiver.toml"
+    config.touch(0o600)
+    config.write_text(
+        f'[key]\nseed_file = "own.seed"\n[trust]\npeers = "peers.toml"\n[nats]\n'
+        f'servers = ["tls://127.0.0.1:1"]\ncert_store = "{place.store}"\n'
+        '[[route]]\nname = "a"\nsubject = "a"\nsink = "out"\n[sinks.out]\nkind = "stdout"\n'
+    )
+    for reason in ("refused the PIN", "--try-pin"):
+        done = subprocess.run(
+            [sys.executable, "-m", "receiver", "--config", str(config)],
+            capture_output=True, text=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 78, done.stderr
+        assert reason in done.stderr
+        assert "0000" not in done.stderr
+
+
+@check
 def two_matches_warn_and_the_id_decides(place: Place) -> None:
     warnings.simplefilter("always")
     issued_by = place.options("nats://127.0.0.1", "authority", cert_match_by="Issuer")
@@ -276,12 +308,16 @@ def openssl_conf_is_the_fallback(place: Place) -> None:
     certificate.write_bytes(place.authority.certify(user, public).public_bytes(Encoding.PEM))
     key = place.folder / "client.uri.pem"
     key.write_bytes(uri_pem({"token": b"tls", "object": b"fallback"}))
-    (place.folder / "openssl.cnf").write_text(
-        "openssl_conf = main\n[main]\nproviders = list\n[list]\ndefault = usual\npkcs11 = token\n"
-        f"[usual]\nactivate = 1\n[token]\nmodule = {place.provider}\n"
-        f"pkcs11-module-path = {pkcs11_token._proxy()}\npkcs11-module-quirks = no-deinit\n"
-        f"pkcs11-module-token-pin = file:{place.pin}\nactivate = 1\n"
-    )
+    guide = (ROOT / "docs" / "guides" / "hsm.md").read_text()
+    text = textwrap.dedent(guide[guide.index("    # openssl.cnf") :].partition("\n\n")[0])
+    for shown, here in (
+        ("/usr/lib/x86_64-linux-gnu/ossl-modules/pkcs11.so", place.provider),
+        ("/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", pkcs11_token._proxy()),
+        ("/etc/xkeymsg/pin", str(place.pin)),
+    ):
+        assert shown in text
+        text = text.replace(shown, here)
+    (place.folder / "openssl.cnf").write_text(text + "\n")
     environ = os.environ | {"OPENSSL_CONF": str(place.folder / "openssl.cnf")}
     with place.server as server:
         url = server.url.replace("nats://", "tls://")
