@@ -16,13 +16,16 @@ GENERATED = tests/envelope/test_fuzz.py tests/envelope/test_seasoned.py tests/fi
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons
 
-.PHONY: help demo hello soak scale lowest pythons servers test lint format types bench server vectors fuzz clean
+.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers that each read their part; D=--trust for operator mode
 	@$(BIN)/python -m examples.hospital.demo $(D)
+
+demo-hsm: $(READY) ## Keys on tokens of SoftHSM, and a search for secrets; D="--provider PATH" for OpenSSL's pkcs11-provider elsewhere
+	@$(BIN)/python -m examples.hsm.demo $(D)
 
 hello: $(READY) ## Hello Secure World: a server, two receivers, one message that only one can read
 	@$(BIN)/python examples/hello.py

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests import forked
+from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import LONG, run, unused_port
-from xkeymsg import Sealer, XKeyPair, errors
+from xkeymsg import KeyStoreError, Sealer, XKeyPair, errors
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.key_stores.openssl import provider_path
 from xkeymsg.testing import NATSServer
 from xkeymsg.testing.server import binary
 from xkeymsg.transport.link import open_link
@@ -24,6 +26,8 @@ ROOT = Path(__file__).parent.parent
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver", "xkeymsg-sender": "sender"}
 OWN_PORT = "4333"
+TOOLS = {"hsm": ("certtool", "p11tool", "openssl"), "server-tls": ("openssl",)}
+PROVIDED = "<!-- the rest requires pkcs11-provider -->"
 CODES = {
     each.code: each
     for each in (getattr(errors, name) for name in errors.__all__)
@@ -64,12 +68,31 @@ async def make_stream(url: str) -> None:
         )
 
 
+def possible(path: Path) -> str:
+    """Return the part of a guide that can be run here; skip the test if there is none."""
+    text = path.read_text()
+    if path.stem in TOOLS:
+        lacking = [each for each in TOOLS[path.stem] if shutil.which(each) is None]
+        if lacking or (path.stem == "hsm" and MISSING):
+            pytest.skip(f"not installed: {', '.join([*lacking, *MISSING])}")
+    if PROVIDED not in text:
+        return text
+    chosen = os.environ.get("XKEYMSG_PKCS11_PROVIDER")
+    if chosen:
+        return text.replace("token=tls?", f"token=tls?provider-path={chosen}&")
+    try:
+        provider_path()
+    except KeyStoreError:
+        return text.partition(PROVIDED)[0]
+    return text
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 async def test_a_guide_does_what_it_says(
     path: Path, tmp_path: Path, jetstream_server: NATSServer
 ) -> None:
-    text = path.read_text()
+    text = possible(path)
     own = OWN_PORT in text
     text = own_port(text)
     session = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)).splitlines()

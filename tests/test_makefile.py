@@ -60,6 +60,7 @@ def test_help_lists_the_targets() -> None:
     listed = {line.split()[0] for line in done.stdout.splitlines()}
     every = {
         "demo",
+        "demo-hsm",
         "hello",
         "soak",
         "scale",

@@ -28,6 +28,7 @@ class Made:
     def __init__(
         self, subject: dict[x509.ObjectIdentifier, str], issuer: Made | None = None,
         *, days: int = 1, issued_by: dict[x509.ObjectIdentifier, str] | None = None,
+        ca: bool = False,
     ) -> None:  # fmt: skip
         self.key = ec.generate_private_key(ec.SECP256R1())
         own = name(subject)
@@ -37,6 +38,7 @@ class Made:
             .public_key(self.key.public_key()).serial_number(x509.random_serial_number())
             .not_valid_before(NOW - datetime.timedelta(days=3))
             .not_valid_after(NOW + datetime.timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca, None), critical=True)
             .sign(issuer.key if issuer else self.key, hashes.SHA256())
         )  # fmt: skip
 
@@ -57,7 +59,7 @@ def name(values: dict[x509.ObjectIdentifier, str]) -> x509.Name:
 
 
 ISSUER = {ORG: "Synadia Communications Inc.", OU: "NATS.io", CN: "localhost"}
-ROOT = Made(ISSUER)
+ROOT = Made(ISSUER, ca=True)
 LEAF = Made({OU: "NATS.io", CN: "example.com"}, ROOT)
 
 
@@ -69,19 +71,20 @@ def stored(folder: Path, *parts: bytes) -> str:
     return f"file:{path}"
 
 
-@pytest.mark.parametrize(
-    ("by", "term", "found"),
-    [
-        ("Subject", "example.com", True),
-        ("Subject", "NATS.io", True),
-        ("Subject", "OU = NATS.io, CN = example.com", False),
-        ("Subject", "CN = example.com", False),
-        ("Issuer", "localhost", True),
-        ("Issuer", "Synadia Communications Inc.", True),
-        ("Issuer", "O = Synadia Communications Inc., OU = NATS.io, CN = localhost", False),
-        ("Issuer", "CN = localhost", False),
-    ],
-)
+TABLE = [
+    ("Subject", "example.com", True),
+    ("Subject", "NATS.io", True),
+    ("Subject", "OU = NATS.io, CN = example.com", False),
+    ("Subject", "CN = example.com", False),
+    ("Issuer", "localhost", True),
+    ("Issuer", "Synadia Communications Inc.", True),
+    ("Issuer", "O = Synadia Communications Inc., OU = NATS.io, CN = localhost", False),
+    ("Issuer", "CN = localhost", False),
+]
+"""The rows of ADR-39: what is matched by, the term, and whether `LEAF` is found."""
+
+
+@pytest.mark.parametrize(("by", "term", "found"), TABLE)
 def test_the_table_of_adr_39(by: str, term: str, found: bool, tmp_path: Path) -> None:
     store = stored(tmp_path, LEAF.pem, LEAF.private)
     assert matches(LEAF.certificate, by, term) == found
@@ -111,7 +114,8 @@ def test_a_thumbprint_matches_in_any_case() -> None:
     [
         ("", "expected 'cert_store' to be a valid non-empty string"),
         ("vault:x", "cert store type not implemented"),
-        ("pkcs11:token=x", "cert store type not implemented"),
+        ("pkcs11:token=x?provider-path=/nowhere/pkcs11.so", "cannot run /nowhere/pkcs11.so"),
+        ("pkcs11:token=x?module-path=/nowhere/x.so", "register the module with p11-kit"),
         ("windowscurrentuser", "cert_store not compatible with current operating system"),
         ("WindowsLocalMachine", "cert_store not compatible with current operating system"),
         ("file:/nowhere", "cannot read"),
@@ -153,7 +157,7 @@ def test_an_expired_certificate_is_skipped_only_on_demand(tmp_path: Path) -> Non
 
 
 class TestChains:
-    MIDDLE = Made({CN: "middle"}, ROOT)
+    MIDDLE = Made({CN: "middle"}, ROOT, ca=True)
     OWN = Made({CN: "own"}, MIDDLE)
 
     def identity(self, folder: Path, *more: Made) -> bytes:

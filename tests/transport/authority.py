@@ -15,7 +15,7 @@ import nats
 import nkeys
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from nats.aio.client import RawCredentials
 
@@ -139,9 +139,8 @@ class CertificateAuthority:
     def issue(self, name: str, *, password: bytes | None = None) -> Certificate:
         """Make a certificate, good for a server and for a client."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         issued = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
-        certificate = self._sign(subject, key.public_key(), authority=False)
+        certificate = self.certify(name, key.public_key())
         issued.cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         issued.key.write_bytes(
             key.private_bytes(
@@ -154,8 +153,19 @@ class CertificateAuthority:
         )
         return issued
 
+    def certify(
+        self, name: str, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+    ) -> x509.Certificate:
+        """Make a certificate for a key that is elsewhere."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        return self._sign(subject, key, authority=False)
+
     def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, authority: bool
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+        *,
+        authority: bool,
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))

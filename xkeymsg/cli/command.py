@@ -28,6 +28,7 @@ _LAZY: Final = {
     "quarantine": "xkeymsg.cli.quarantine",
     "seal": "xkeymsg.cli.messages",
     "stream": "xkeymsg.cli.stream",
+    "tls": "xkeymsg.cli.tls",
     "trust": "xkeymsg.cli.trust.command:trust",
 }
 """The modules of verbs that are imported on lookup."""

@@ -1,14 +1,15 @@
 """TLS identities from key stores, with the vocabulary of NATS (its ADR-39).
 
-A store releases PEM text: certificates, and the private keys of some. `cert_match` must equal one
-value of the subject or the issuer; the leaf is sent with the intermediates that the text has.
+A store releases PEM text, with certificates and the private keys of some; a token keeps its keys.
+`cert_match` must equal one value of the subject or the issuer; the leaf is sent with the
+intermediates of the store.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -26,7 +27,10 @@ from xkeymsg.key_stores.providers import find_provider
 from xkeymsg.key_stores.released import ReleasingProvider
 from xkeymsg.refusals import refusing
 
-__all__ = ("matches", "tls_identity")
+__all__ = ("matches", "released_identity", "tls_identity")
+
+_Bundle = tuple[Sequence[x509.Certificate], Mapping[bytes, bytes]]
+"""Certificates, and the PEM blocks of private keys by their public keys."""
 
 _MOST: Final = 1 << 16
 _MOST_CERTIFICATES: Final = 64
@@ -35,6 +39,7 @@ _LONGEST: Final = 8
 _BLOCK: Final = re.compile(
     rb"-----BEGIN (CERTIFICATE|[A-Z ]*PRIVATE KEY)-----\s.+?-----END \1-----", re.DOTALL
 )
+_TOKENS: Final = "pkcs11"
 _WINDOWS: Final = ("windowscurrentuser", "windowslocalmachine")
 
 
@@ -53,23 +58,78 @@ def tls_identity(
     Raises:
         KeyStoreError: If the store cannot be read, or no certificate matches.
     """
+    _check_by(match_by)
+    return _chosen(_bundle(store), match_by, match, skip_invalid=skip_invalid)
+
+
+@refusing
+def released_identity(
+    store: str, match_by: str = "Subject", match: str = "", *, skip_invalid: bool = False
+) -> bytes:
+    """Return `tls_identity` with a released key; a store with only a private key gives that.
+
+    Raises:
+        KeyStoreError: If the store cannot be read or is a token, or no certificate matches.
+    """
+    _check_by(match_by)
+    certificates, keys = _parsed(_content(store))
+    if not certificates and len(keys) == 1 and not match:
+        return next(iter(keys.values()))
+    return _chosen((certificates, keys), match_by, match, skip_invalid=skip_invalid)
+
+
+def _bundle(store: str) -> _Bundle:
+    name, _, address = store.partition(":")
+    if name.lower() != _TOKENS:
+        return _parsed(_content(store))
+    find_provider(name)  # or its extra is not installed
+    from xkeymsg.key_stores.pkcs11_certificates import token_identities  # noqa: PLC0415 - as above
+
+    found, blocks = token_identities(address)
+    certificates, keys = list[x509.Certificate](), dict[bytes, bytes]()
+    try:
+        for identifier, content in found:
+            certificates.append(x509.load_der_x509_certificate(content))
+            if identifier in blocks:
+                keys.setdefault(_public(certificates[-1]), blocks[identifier])
+    except (ValueError, x509.InvalidVersion):
+        pass
+    else:
+        return certificates, keys
+    raise KeyStoreError("a certificate of the token is malformed")
+
+
+def _check_by(match_by: str) -> None:
     if match_by.lower() not in _MATCH:
         raise KeyStoreError("cert match by type not implemented")
-    content = _content(store)
+
+
+def _chosen(bundle: _Bundle, match_by: str, match: str, *, skip_invalid: bool) -> bytes:
     try:
-        return _identity(content, match_by, match, skip_invalid=skip_invalid)
+        return _identity(*bundle, match_by, match, skip_invalid=skip_invalid)
     except ValueError:  # `cryptography` parses names and extensions when they are used
         pass
     raise KeyStoreError("a certificate of the store is malformed")
 
 
-def _identity(content: bytes, match_by: str, match: str, *, skip_invalid: bool) -> bytes:
-    certificates, keys = _bundle(content)
+def _identity(
+    certificates: Sequence[x509.Certificate],
+    keys: Mapping[bytes, bytes],
+    match_by: str,
+    match: str,
+    *,
+    skip_invalid: bool,
+) -> bytes:
+    if len(certificates) > _MOST_CERTIFICATES:
+        raise KeyStoreError(f"more than {_MOST_CERTIFICATES} certificates in the store")
     now = datetime.now(UTC)
-    own = [each for each in certificates if _point(each) in keys]
-    found = [each for each in own if not match or matches(each, match_by, match)]
-    if skip_invalid:
-        found = [each for each in found if _is_valid(each, now)]
+    found = [each for each in certificates if not match or matches(each, match_by, match)]
+    own = [each for each in found if _public(each) in keys]
+    if found and not own:
+        raise KeyStoreError("unable to find certificate in store: its private key is not there")
+    found = [each for each in own if not skip_invalid or _is_valid(each, now)]
+    if own and not found:
+        raise KeyStoreError("unable to find certificate in store: it is not valid now")
     if not found:
         raise KeyStoreError("unable to find certificate in store")
     leaf = found[0]
@@ -79,7 +139,7 @@ def _identity(content: bytes, match_by: str, match: str, *, skip_invalid: bool) 
         _warn(f"the certificate {_named(leaf)} is not valid now")
     chain = _chain((leaf,), certificates, now) or (leaf,)
     sent = [each for each in chain if each is leaf or each.subject != each.issuer]
-    return b"".join(each.public_bytes(Encoding.PEM) for each in sent) + keys[_point(leaf)]
+    return b"".join(each.public_bytes(Encoding.PEM) for each in sent) + keys[_public(leaf)]
 
 
 def matches(certificate: x509.Certificate, match_by: str, match: str) -> bool:
@@ -88,9 +148,8 @@ def matches(certificate: x509.Certificate, match_by: str, match: str) -> bool:
     Raises:
         KeyStoreError: If `match_by` is unknown.
     """
+    _check_by(match_by)
     by = match_by.lower()
-    if by not in _MATCH:
-        raise KeyStoreError("cert match by type not implemented")
     if by == "thumbprint":
         return certificate.fingerprint(SHA1()).hex() == match.lower()  # noqa: S303 - only a name
     name = certificate.subject if by == "subject" else certificate.issuer
@@ -106,6 +165,8 @@ def _content(store: str) -> bytes:
     name, _, address = store.partition(":")
     if name.lower() in _WINDOWS:
         raise KeyStoreError("cert_store not compatible with current operating system")
+    if name.lower() == _TOKENS:
+        raise KeyStoreError("a token does not release its keys: use another store for a server")
     try:
         provider = find_provider(name)
     except KeyStoreError as error:
@@ -117,8 +178,8 @@ def _content(store: str) -> bytes:
     return provider.read(address, _MOST)
 
 
-def _bundle(content: bytes) -> tuple[list[x509.Certificate], dict[bytes, bytes]]:
-    """Return the certificates of a PEM text, and its private keys by their public ones."""
+def _parsed(content: bytes) -> _Bundle:
+    """Return the certificates and keys of a PEM text."""
     certificates, keys = list[x509.Certificate](), dict[bytes, bytes]()
     for block in _BLOCK.finditer(content):
         text = block[0] + b"\n"
@@ -133,12 +194,10 @@ def _bundle(content: bytes) -> tuple[list[x509.Certificate], dict[bytes, bytes]]
         else:
             continue
         raise KeyStoreError(f"invalid or encrypted PEM block: {problem}")
-    if len(certificates) > _MOST_CERTIFICATES:
-        raise KeyStoreError(f"more than {_MOST_CERTIFICATES} certificates in the store")
     return certificates, keys
 
 
-def _point(certificate: x509.Certificate) -> bytes:
+def _public(certificate: x509.Certificate) -> bytes:
     try:
         public = certificate.public_key()
     except Exception:  # noqa: BLE001 - a kind of key that OpenSSL does not know

@@ -29,7 +29,7 @@ try:
 except ModuleNotFoundError:
     raise KeyStoreError("python-pkcs11 is not installed: pip install 'xkeymsg[pkcs11]'") from None
 
-__all__ = ("Pkcs11Provider",)
+__all__ = ("Pkcs11Provider", "open_token")
 
 _CURVES: Final = {
     bytes.fromhex("06032b656e"): Prefix.CURVE,
@@ -183,8 +183,7 @@ class Pkcs11Provider:
         return {public: text for public, text in stored.items() if is_certificate(text)}
 
     def _token(self, uri: Pkcs11Uri) -> Token:
-        pin = None if uri.pin_source is None else partial(_pin, uri.pin_source)
-        return find_token(load_module(uri.module), uri.token, pin, try_pin=self._try_pin)
+        return open_token(uri, try_pin=self._try_pin)
 
     def _keys(self, token: Token, uri: Pkcs11Uri) -> list[TokenKey]:
         search: dict[Attribute, Any] = {
@@ -235,6 +234,12 @@ class Pkcs11Provider:
         ):
             raise KeyStoreError(f"the token {token.label!a} has a key of this label already")
         return token, {Attribute.LABEL: uri.object, Attribute.ID: uri.id or random_bytes(8)}
+
+
+def open_token(uri: Pkcs11Uri, *, try_pin: bool = False) -> Token:
+    """Return the only token that matches a URI, logged in; see `find_token`."""
+    pin = None if uri.pin_source is None else partial(_pin, uri.pin_source)
+    return find_token(load_module(uri.module), uri.token, pin, try_pin=try_pin)
 
 
 def _several(address: str) -> Pkcs11Uri:

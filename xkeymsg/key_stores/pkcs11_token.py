@@ -36,7 +36,7 @@ from xkeymsg.errors import KeyStoreError, PinError
 from xkeymsg.key_stores.command import check_program
 from xkeymsg.text import path_text
 
-__all__ = ("Token", "find_token", "load_module")
+__all__ = ("Token", "find_token", "load_module", "share_modules")
 
 _T = TypeVar("_T")
 _PROXIES: Final = ("/usr/lib/*/p11-kit-proxy.so", "/usr/lib*/p11-kit-proxy.so")
@@ -119,6 +119,8 @@ class _Module:
 
 _modules: Final[dict[str, _Module]] = {}
 _loading: Final = RLock()
+_shared: Final = set[str]()
+"""The only module that may be loaded, once OpenSSL uses modules."""
 
 
 def load_module(path: str | None) -> _Module:
@@ -127,17 +129,45 @@ def load_module(path: str | None) -> _Module:
     Raises:
         KeyStoreError: If there is no such module, or it cannot be loaded.
     """
-    if path is None:
-        found = [each for pattern in _PROXIES for each in sorted(Path("/").glob(pattern[1:]))]
-        if not found:
-            raise KeyStoreError("install p11-kit (p11-kit-proxy.so), or add module-path=PATH")
-        path = str(found[0])
+    path = path or _proxy()
     if not path.startswith("/"):
         raise KeyStoreError("pkcs11: module-path must be an absolute path")
     with _loading:
+        if _shared and path not in _shared:
+            raise _two_owners(path)
         if path not in _modules:
             _modules[path] = _Module(path)
         return _modules[path]
+
+
+def share_modules() -> str:
+    """Return the path of p11-kit's proxy, the only module from now on: OpenSSL uses modules, too.
+
+    Two users of a module that is not behind the proxy crash the process.
+
+    Raises:
+        KeyStoreError: If there is no proxy, or another module is loaded.
+    """
+    path = _proxy()
+    with _loading:
+        for other in _modules.keys() - {path}:
+            raise _two_owners(other)
+        _shared.add(path)
+    return path
+
+
+def _two_owners(path: str) -> KeyStoreError:
+    return KeyStoreError(
+        f"pkcs11: module-path={path_text(path)} cannot be used beside a TLS key on a token:"
+        " register the module with p11-kit"
+    )
+
+
+def _proxy() -> str:
+    found = [each for pattern in _PROXIES for each in sorted(Path("/").glob(pattern[1:]))]
+    if not found:
+        raise KeyStoreError("install p11-kit (p11-kit-proxy.so), or add module-path=PATH")
+    return str(found[0])
 
 
 def find_token(
@@ -192,8 +222,8 @@ class Token:
 
     def __init__(self, module: _Module, label: str, serial: str) -> None:
         self.label = label
+        self.serial = serial
         self._module = module
-        self._serial = serial
         self._pin: Callable[[], str] | None = None
         self._known_pin: str | None = None
         self._refused_pin: str | None = None
@@ -272,7 +302,7 @@ class Token:
 
     def _current(self) -> Any:
         if not self._is_connected:
-            attributes = {"token": self.label, "serial": self._serial}
+            attributes = {"token": self.label, "serial": self.serial}
             found = self._module.find(attributes)
             if not found:
                 raise KeyStoreError(f"the token {self.label!a} is not present")

@@ -14,7 +14,7 @@ __all__ = ("TOKEN_ATTRIBUTES", "Pkcs11Uri", "parse_uri")
 
 TOKEN_ATTRIBUTES: Final = ("token", "serial", "manufacturer", "model")
 _PATH: Final = frozenset((*TOKEN_ATTRIBUTES, "object", "id", "type"))
-_QUERY: Final = frozenset(("module-path", "pin-source", "x-extractable", "x-lock"))
+_QUERY: Final = frozenset(("module-path", "pin-source", "provider-path", "x-extractable", "x-lock"))
 _MOST: Final = 4096
 
 
@@ -34,6 +34,8 @@ class Pkcs11Uri(NamedTuple):
     """Whether keys are allowed that the token would release."""
     lock: str | None = None
     """The path of the lock file of a label with several keys."""
+    provider: str | None = None
+    """The path of OpenSSL's pkcs11-provider, for TLS keys."""
 
 
 def parse_uri(text: str) -> Pkcs11Uri:
@@ -65,6 +67,7 @@ def parse_uri(text: str) -> Pkcs11Uri:
         texts.get("pin-source"),
         "x-extractable" in options,
         texts.get("x-lock"),
+        texts.get("provider-path"),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import ssl
 from pathlib import Path
 
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.errors import ConfigurationError, KeyStoreError
+from xkeymsg.key_stores.openssl import URI_LABEL
+from xkeymsg.key_stores.sealed import sealed_memory
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text
 
@@ -28,6 +29,7 @@ def tls_context(
 
     Raises:
         ConfigurationError: If a file cannot be read or used.
+        KeyStoreError: If a key on a token cannot be used.
     """
     for path in filter(None, (ca, cert, key)):
         try:
@@ -54,12 +56,25 @@ def tls_context(
 
 
 def _load(context: ssl.SSLContext, identity: bytes) -> None:
-    """Load a certificate and its key, which `ssl` reads from files only, through sealed memory."""
-    file = os.memfd_create("identity", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    """Load a certificate and its key, which `ssl` reads from files only, through sealed memory.
+
+    Raises:
+        KeyStoreError: If OpenSSL cannot use a key on a token.
+    """
+    memory = sealed_memory("identity", identity)
+    problem = ""
     try:
-        os.write(file, identity)
-        seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
-        fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
-        context.load_cert_chain(f"/proc/self/fd/{file}", password="")
+        context.load_cert_chain(f"/proc/self/fd/{memory}", password="")
+    except OSError as error:
+        if URI_LABEL not in identity:
+            raise
+        problem = str(getattr(error, "reason", None) or type(error).__name__)
     finally:
-        os.close(file)
+        os.close(memory)
+    if problem == "KEY_VALUES_MISMATCH":
+        raise KeyStoreError("the private key with the id of the certificate is another one")
+    if problem:
+        raise KeyStoreError(
+            f"OpenSSL's pkcs11-provider cannot use the private key: {problem}; for details, set"
+            " PKCS11_PROVIDER_DEBUG=file:/dev/stderr"
+        )
