@@ -230,7 +230,7 @@ class Trust(SafeRepr):
 
     def user_of(self, key: XKey) -> str | None:
         """Return the user of the own account that has certified an xkey, if exactly one has."""
-        users = [each.user for each in self._members.claimants(key) if each.account == self.account]
+        users = [each.user for each in self._members.found(key) if each.account == self.account]
         return users[0] if len(users) == 1 else None
 
     @refusing

@@ -70,7 +70,7 @@ class Judge:
         seen = [seen for each in known.values() for seen in each.authority.seen]
         self.marks.record(seen, sync=True)
         members = Members(known, self._pins, now, self.marks.marks, self.marks.lock)
-        self.marks.record(members.seen)
+        self.marks.record(seen for each in members.identities.values() for seen in each.seen)
         with self.marks.lock:
             for identity in members.identities.values():
                 with suppress(TrustError):
