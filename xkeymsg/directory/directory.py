@@ -212,6 +212,7 @@ class Directory(SafeRepr):
             for task in (
                 self._follow(events),
                 self._verify(),
+                self._watch(link),
                 self._read(self._reader(self._api)),
                 self._ask_server(),
                 self._repair(),
@@ -269,12 +270,10 @@ class Directory(SafeRepr):
 
     async def _read(self, reader: BucketReader) -> None:
         """Read everything; then ask for the last sequence, and read what is missing."""
-        link, reconnects, full = self._link, 0, True
-        assert link is not None  # noqa: S101 - set by `following`
+        full = True
         while True:
             begun, failed = monotonic(), False
             self._due.clear()
-            reconnects = link.reconnects
             try:
                 full = await (self._load(reader) if full else self._catch_up(reader))
                 self._problem("read")
@@ -286,11 +285,10 @@ class Directory(SafeRepr):
                 self._problem("read", error)
             self._note_revision()
             wait = _jittered(_AGAIN if failed or full else _EVERY)
-            while monotonic() < begun + wait:
-                await asyncio.sleep(_TICK)
-                self._watch_silence()
-                if link.reconnects != reconnects or self._due.is_set():
-                    wait = min(wait, _jittered(_AGAIN))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(begun + wait - monotonic()):
+                    await self._due.wait()
+            await asyncio.sleep(min(wait, begun + _jittered(_AGAIN) - monotonic()))
 
     async def _load(self, reader: BucketReader) -> bool:
         """Read everything, and return whether it has to be done again."""
@@ -409,16 +407,19 @@ class Directory(SafeRepr):
         before = [revision for at, revision in self._revisions if at <= now - 2 * _EVERY]
         self._published.known_before = before[-1] if before else 0
 
-    def _watch_silence(self) -> None:
-        silent = monotonic() - self._heard
-        if silent <= self._stale_after:
-            self.trust.close_resolving("")
-            self._problem("stale")
-            return
-        error = DeliveryError(f"the directory has not answered for {self._stale_after:g} s or more")
-        if self._fail_closed:
-            self.trust.close_resolving(str(error))
-        self._problem("stale", error)
+    async def _watch(self, link: Link) -> None:
+        """Watch for reconnects and silence."""
+        reconnects, bound = link.reconnects, self._stale_after
+        while True:
+            if link.reconnects != reconnects:
+                reconnects = link.reconnects
+                self._due.set()
+            error = None
+            if monotonic() - self._heard > bound:
+                error = DeliveryError(f"the directory has not answered for {bound:g} s or more")
+            self.trust.close_resolving(str(error) if error and self._fail_closed else "")
+            self._problem("stale", error)
+            await asyncio.sleep(_TICK)
 
     def _problem(self, what: str, error: Exception | None = None) -> None:
         """Report a problem once, until it changes."""

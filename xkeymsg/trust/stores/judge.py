@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from xkeymsg.errors import TrustError, XKeyMsgError
+from xkeymsg.errors import RollbackError, TrustError, XKeyMsgError
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, check_operator
-from xkeymsg.trust.claims import Account, Operator
+from xkeymsg.trust.claims import Account, Operator, User
 from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.jwt import Claims, Kind
+from xkeymsg.trust.marks import Seen
 from xkeymsg.trust.members import Known, Members
 from xkeymsg.trust.stores.folder import ClaimsFolder
 from xkeymsg.trust.stores.marks_file import MarksFile
@@ -99,8 +100,13 @@ class Judge:
         if not place.user:
             signers = self._operator.signers if self._operator else ()
             self.has_news |= published.add(found, signers)
+            if known is not None:
+                self._check_shown(found, found.accounts, known.authority.seen)
             return False
-        if not published.add(found, known.authority.issuers if known else ()) or known is None:
+        is_new = published.add(found, known.authority.issuers if known else ())
+        if not is_new or known is None:
+            if known is not None and (last := members.identities.get((alias, place.user))):
+                self._check_shown(found, found.users, last.seen)
             return False
         self._merge(known, place.account, place.user)
         identity = members.judge(alias, place.user, now)
@@ -108,10 +114,26 @@ class Judge:
         if identity is not None:
             self.marks.record(identity.seen)
             self._record_current(identity, now)
+            self._check_shown(found, found.users, identity.seen)
+        elif found.stored:
+            published.alarm(place, _placed(members.refused[alias, place.user], place))
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
         begin = (time for each in claims if (time := self._begin(each)) > now)
         self._next = min(self._next, *begin, _NEVER)
         return True
+
+    def _check_shown(
+        self, found: Verified, texts: Iterable[Account | User], seen: Collection[Seen]
+    ) -> None:
+        """Raise an alarm if the bucket has a JWT other than what counts, and not a newer one."""
+        newest = max((each.issued for each in seen), default=0)
+        for claims in (each.claims for each in texts if found.stored):
+            own = Seen(claims.subject, claims.issuer, claims.issued)
+            if own in seen or (claims.kind is Kind.ACCOUNT and claims.issued > newest):
+                continue
+            why = RollbackError(f"{found.place}: the bucket has a JWT that does not count")
+            assert self.published is not None  # noqa: S101 - for mypy
+            self.published.alarm(found.place, why)
 
     def _record_current(self, identity: Identity, now: int) -> None:
         with self.marks.lock, suppress(TrustError):
@@ -194,3 +216,7 @@ class Judge:
     def _refused(self, what: str, error: TrustError) -> None:
         refusal = type(error)(f"{self.source.path}: {what}: {error}")
         self.refusals.setdefault(what, refusal)
+
+
+def _placed(error: TrustError, place: Place) -> TrustError:
+    return type(error)(f"{place}: {error}")

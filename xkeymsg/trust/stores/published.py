@@ -253,6 +253,7 @@ class Published(SafeRepr):
 
     def alarm(self, place: Place, error: XKeyMsgError) -> None:
         """Remember what is wrong with an entry, or with the bucket."""
+        self._digests.pop(place, None)
         if place in self.alarms or len(self.alarms) < _MOST_ALARMS:
             self.alarms[place] = error
 
@@ -319,7 +320,7 @@ class Published(SafeRepr):
         place, allowed = found.place, frozenset(issuers)
         if not place.user:
             if found.stored:
-                self._digests[place] = found.digest
+                self._note(found)
                 issued = (a.claims.issued for a in found.accounts if a.claims.issuer in allowed)
                 self.shown[place.account] = max(issued, default=0)
             accounts = self.accounts.get(place.account, ())
@@ -333,8 +334,12 @@ class Published(SafeRepr):
         if not any(after) or (place not in self.certificates and not self._make_room()):
             return False
         users[place.user], self.certificates[place] = after
-        self._digests[place] = found.digest
+        self._note(found)
         return before != after
+
+    def _note(self, found: Verified) -> None:
+        if found.place not in self.alarms:
+            self._digests[found.place] = found.digest
 
     @property
     def claims(self) -> Iterator[Claims]:
