@@ -114,7 +114,7 @@ async def test_rights_to_all_entries_withhold_and_are_noticed(realm: Realm) -> N
         # An older account JWT, without any signing key of today.
         older = realm.account_jwt(realm.second, age=5000)
         await realm.put(link, Place(realm.account.public, ""), older.encode())
-        forged = realm.account_jwt(realm.second, age=-5, issuer=realm.key)
+        forged = realm.account_jwt(realm.second, age=-5, issuer=Key(Prefix.OPERATOR, "foreign"))
         await realm.put(link, Place(realm.account.public, ""), forged.encode())
         await looked(at_alice, "does not count")
         for number in range(300):

@@ -101,7 +101,7 @@ class Judge:
             signers = self._operator.signers if self._operator else ()
             self.has_news |= published.add(found, signers)
             if known is not None:
-                self._check_shown(found, found.accounts, known.authority.seen)
+                self._check_shown(found, found.accounts, known.authority.seen, signers)
             return False
         is_new = published.add(found, known.authority.issuers if known else ())
         if not is_new or known is None:
@@ -123,13 +123,20 @@ class Judge:
         return True
 
     def _check_shown(
-        self, found: Verified, texts: Iterable[Account | User], seen: Collection[Seen]
+        self,
+        found: Verified,
+        texts: Iterable[Account | User],
+        seen: Collection[Seen],
+        signers: Collection[str] = (),
     ) -> None:
-        """Raise an alarm if the bucket has a JWT other than what counts, and not a newer one."""
+        """Raise an alarm if the bucket has a JWT that does not count.
+
+        Newer ones by `signers` are judged later.
+        """
         newest = max((each.issued for each in seen), default=0)
         for claims in (each.claims for each in texts if found.stored):
             own = Seen(claims.subject, claims.issuer, claims.issued)
-            if own in seen or (claims.kind is Kind.ACCOUNT and claims.issued > newest):
+            if own in seen or (claims.issuer in signers and claims.issued > newest):
                 continue
             why = RollbackError(f"{found.place}: the bucket has a JWT that does not count")
             assert self.published is not None  # noqa: S101 - for mypy

@@ -338,7 +338,7 @@ class Published(SafeRepr):
         return before != after
 
     def _note(self, found: Verified) -> None:
-        if found.place not in self.alarms:
+        if found.stored and found.place not in self.alarms:
             self._digests[found.place] = found.digest
 
     @property
