@@ -21,6 +21,7 @@ __all__ = ("command",)
 
 _LAZY: Final = {
     "config": "xkeymsg.cli.config",
+    "directory": "xkeymsg.cli.directory",
     "doctor": "xkeymsg.cli.doctor.command",
     "key": "xkeymsg.cli.stores",
     "permissions": "xkeymsg.cli.permissions",
