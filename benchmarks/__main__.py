@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import (
     against,
     client,
+    directory,
     documents,
     envelope,
     recipients_plot,
@@ -28,6 +29,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "documents": (documents.suite, documents.PROMISES),
     "wire": (wire.suite, wire.PROMISES),
     "client": (client.suite, client.PROMISES),
+    "directory": (directory.suite, ()),
     "trust": (trust.suite, trust.PROMISES),
 }
 

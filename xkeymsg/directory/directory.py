@@ -364,6 +364,10 @@ class Directory(SafeRepr):
                 if self.is_loaded:
                     await self._show_account()
                 self._problem("account")
+            except DeliveryError as error:
+                why = f"the server does not show the JWT of the own account ({error}): run"
+                why += " `xkeymsg trust share-directory`, or revocations come by the directory only"
+                self._problem("account", DeliveryError(why))
             except XKeyMsgError as error:
                 self._problem("account", error)
             with suppress(TimeoutError):
