@@ -143,8 +143,8 @@ class _Town:
             async with directory.following(link, lambda error: print(error, file=sys.stderr)):
                 while directory.report().unverified:  # noqa: ASYNC110 - measured from outside
                     await asyncio.sleep(0.01)
-                [found] = trust.resolve(name)
-                users = {str(found.user): realm.now}
+                identities = trust.members.identities.values()
+                users = {each.user: realm.now for each in identities if each.name == name}
                 text = self._account(
                     realm.account.public, limits={**_limits(), **_JETSTREAM}, revocations=users
                 )

@@ -1,6 +1,6 @@
 """Hostile writers: of one entry, of all entries, of the stream, and of events.
 
-They can withhold and delay. No name stands for their keys, nothing that was verified is forgotten,
+They can withhold and delay (T-19, T-20, T-23, T-24). No name stands for their keys, nothing that was verified is forgotten,
 the alarm is raised, and the entries are there again when their owners publish.
 """
 
@@ -129,6 +129,7 @@ async def test_rights_to_all_entries_withhold_and_are_noticed(realm: Realm) -> N
 
 
 async def test_one_entry_cannot_erase_the_others(realm: Realm) -> None:
+    """T-22."""
     alice, bob = realm.person("alice"), realm.person("bob", realm.scoped)
     async with realm.seat(alice) as at_alice, realm.link(bob) as link:
         await at_alice.directory.loaded(60)
@@ -231,6 +232,7 @@ async def test_a_restarted_server_is_read_again(realm: Realm) -> None:
 async def test_before_everything_is_read_only_keys_are_resolved(
     realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """T-21."""
     alice, bob = realm.person("alice"), realm.person("bob")
 
     async def never(*_: object) -> tuple[int, bool]:
