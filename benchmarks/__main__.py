@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks import (
     against,
     client,
+    directory,
     documents,
     envelope,
     recipients_plot,
@@ -30,6 +31,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "wire": (wire.suite, wire.PROMISES),
     "client": (client.suite, client.PROMISES),
     "stores": (stores.suite, stores.PROMISES),
+    "directory": (directory.suite, ()),
     "trust": (trust.suite, trust.PROMISES),
 }
 

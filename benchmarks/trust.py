@@ -31,7 +31,7 @@ from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.jwt import UNLIMITED_ACCOUNT, UNLIMITED_USER, Kind, issue
 from xkeymsg.trust.marks import Marks
 
-__all__ = ("PROMISES", "suite")
+__all__ = ("PROMISES", "Realm", "resident", "suite")
 
 _ROOT: Final = Path(__file__).parent.parent
 _USERS: Final = 10_000
@@ -53,7 +53,7 @@ class _Chain(NamedTuple):
     certificate: str
 
 
-class _Realm:
+class Realm:
     """An operator, an account, and claims by them."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def _key(kind: Prefix) -> SigningKey:
 
 def suite(report: Report) -> None:
     """Measure chains, lookups, and a folder."""
-    realm = _Realm()
+    realm = Realm()
     chain = realm.user("alice", str(XKeyPair.generate().public))
     report.measure(_COLD, list(_whole(realm, chain)), baseline=_FOUR)
     report.measure(_WARM, list(_under_account(realm, chain)), baseline=_TWO)
@@ -117,7 +117,7 @@ def suite(report: Report) -> None:
     report.add_table("users from a folder", {f"{count:,} users": json.loads(done.stdout)})
 
 
-def _whole(realm: _Realm, chain: _Chain) -> Iterator[Contender]:
+def _whole(realm: Realm, chain: _Chain) -> Iterator[Contender]:
     def verdict() -> Identity:
         jwt._issuer.cache_clear()  # cold: no key is known
         operator, account = Operator.decode(chain.operator), Account.decode(chain.account)
@@ -132,7 +132,7 @@ def _whole(realm: _Realm, chain: _Chain) -> Iterator[Contender]:
     yield Contender(name=_FOUR, batch=repeated(partial(_verify, _signed(*chain))))
 
 
-def _under_account(realm: _Realm, chain: _Chain) -> Iterator[Contender]:
+def _under_account(realm: Realm, chain: _Chain) -> Iterator[Contender]:
     account = Account.decode(chain.account)
     authority = authorize(
         realm.policy, Operator.decode(chain.operator), realm.account.public, [account],
@@ -165,7 +165,7 @@ def _verify(signed: list[tuple[bytes, bytes]]) -> None:
         bindings.crypto_sign_open(message, key)
 
 
-def _write(realm: _Realm, folder: Path, count: int) -> None:
+def _write(realm: Realm, folder: Path, count: int) -> None:
     """Write a store with so many users."""
     users = folder / "accounts" / "A" / "users"
     users.mkdir(parents=True)
@@ -178,18 +178,19 @@ def _write(realm: _Realm, folder: Path, count: int) -> None:
         (users / f"{name}.xkeys").write_text(chain.certificate)
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Return the bytes of memory in use."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _load(folder: str, anchor: str) -> None:
-    before, begun, used = _resident(), time.perf_counter(), time.process_time()
+    before, begun, used = resident(), time.perf_counter(), time.process_time()
     trust = Trust.load(folder, anchor=anchor)
     seconds, cpu = time.perf_counter() - begun, time.process_time() - used
     count = len(trust.members.identities)
     figures = {"load, s": seconds, "load, CPU s": cpu}
-    figures["resident bytes each"] = (_resident() - before) / count
+    figures["resident bytes each"] = (resident() - before) / count
     time.sleep(2.5)  # files that have just been written are read again
     trust.reload(force=True)
     begun = time.perf_counter()

@@ -32,6 +32,7 @@ LAYERS = [
     {"xkeymsg.key_stores"},
     {"xkeymsg.transport"},
     {"xkeymsg.client"},
+    {"xkeymsg.directory"},
     {"xkeymsg.daemons.common"},
     {"xkeymsg.daemons.receiver", "xkeymsg.daemons.sender"},
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},

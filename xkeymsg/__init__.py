@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     from xkeymsg.client.services import Service
     from xkeymsg.client.stats import Stats, Where
     from xkeymsg.client.subscription import Subscription
+    from xkeymsg.directory.directory import Directory
     from xkeymsg.key_stores.opening import open_key, open_signer
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
@@ -119,6 +120,7 @@ __all__ = (
     "ConsumerEvent",
     "ContentTypeError",
     "DeliveryError",
+    "Directory",
     "DurableOptions",
     "EnvelopeError",
     "Event",
@@ -197,6 +199,7 @@ _ON_FIRST_USE = {
     "ConnectOptions": "transport.options",
     "Consumer": "client.jetstream.consumer",
     "ConsumerEvent": "client.jetstream.events",
+    "Directory": "directory.directory",
     "DurableOptions": "client.jetstream.durables",
     "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",

@@ -16,6 +16,7 @@ __all__ = ("command",)
 _LAZY: Final = {
     "completion": "xkeymsg.cli.completion",
     "config": "xkeymsg.cli.config",
+    "directory": "xkeymsg.cli.directory",
     "doctor": "xkeymsg.cli.doctor.command",
     "inspect": "xkeymsg.cli.inspect",
     "key": "xkeymsg.cli.stores",

@@ -415,6 +415,10 @@ class Client(Publisher):
             except Exception as error:  # noqa: BLE001 - the previous trust stays in use
                 self._events.tell(error, Where("trust", path))
 
+    def warn(self, error: Exception) -> None:
+        """Report a problem of the directory."""
+        self._events.tell(error, Where("directory"))
+
     def happened(self, event: Event) -> None:
         """Handle an event of the connection."""
         if self._on_event is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, Final, Protocol, TypedDict, Unpack
 
 from xkeymsg.client.client import Client
 from xkeymsg.client.connection import Connection
@@ -18,13 +18,22 @@ from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
 from xkeymsg.refusals import refusing
 from xkeymsg.transport.credentials import read_login
-from xkeymsg.transport.link import Event, open_link
+from xkeymsg.transport.link import Event, Link, open_link
 from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
 from xkeymsg.trust.stores.chains import Trust, own_account
 
 __all__ = ("ConnectionArguments", "client_on", "connect")
 
 _PATHS: Final = ("creds", "nkey", "tls_cert", "tls_key", "tls_ca")
+
+
+class Follower(Protocol):
+    """Keeps trust up to date over the connection of a client: a `Directory`."""
+
+    def following(
+        self, link: Link, tell: Callable[[Exception], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Do so for the duration of a block; `tell` is called with each new problem."""
 
 
 class ConnectionArguments(TypedDict, total=False):
@@ -60,6 +69,7 @@ def connect(
     *,
     key: XKeyPair | Keyring,
     trust: Senders,
+    directory: Follower | None = None,
     signer: Signer | None = None,
     identity: str | None = None,
     limits: Limits | None = None,
@@ -83,6 +93,7 @@ def connect(
         key: The client's own key pair, or a keyring.
         trust: Who may send, and what names resolve to: `Peers`, `Trust`, or another Resolver; a set
             of keys or a mapping from key to user, which resolve no names; or `ANYONE`.
+        directory: The `Directory` of the same `Trust`. Connecting waits a time until it is read.
         signer: The user nkey that signs each message.
         identity: The public user nkey of messages that are not signed; by default the keyring's.
             Under `Trust`, which admits users only, also that of `creds`, or else the one user that
@@ -119,7 +130,7 @@ def connect(
         "reply_prefix": reply_prefix,
     }
     # Build the core first, so that invalid arguments fail before anything is connected.
-    return _connected(options, Core(key, trust, more), more)
+    return _connected(options, Core(key, trust, more), more, directory)
 
 
 def _options(
@@ -146,7 +157,7 @@ def _login(key: object, trust: object, options: ConnectOptions) -> str | None:
 
 @asynccontextmanager
 async def _connected(
-    options: ConnectOptions, core: Core, more: ClientOptions
+    options: ConnectOptions, core: Core, more: ClientOptions, directory: Follower | None
 ) -> AsyncIterator[Client]:
     clients: list[Client] = []
 
@@ -159,7 +170,9 @@ async def _connected(
         client_on(link, core, options.inbox_prefix, more) as client,
     ):
         clients.append(client)
-        yield client
+        following = nullcontext() if directory is None else directory.following(link, client.warn)
+        async with following:
+            yield client
 
 
 @asynccontextmanager

@@ -13,12 +13,14 @@ from xkeymsg.client.threads import guarded
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
+from xkeymsg.envelope.inspect import inspect
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.replay import ReplayState, StreamPosition
 from xkeymsg.envelope.subject import encode_subject, matcher
 from xkeymsg.errors import (
     ConfigurationError,
     MalformedError,
+    NotLoadedError,
     SenderNotAdmittedError,
     SubjectMismatchError,
     UnsupportedVersionError,
@@ -185,7 +187,14 @@ class OpeningScope:
 
             form = form._replace(parse=checked)
         now_ms = now_ns() // 1_000_000
-        return self._open(now_ms, raw.data, form, self._subjects, None, expected, position)
+        try:
+            message = self._open(now_ms, raw.data, form, self._subjects, None, expected, position)
+        except NotLoadedError:
+            self._client_trust.want(inspect(raw.data, self._limits).identity)
+            raise
+        if message.revision is not None:
+            self._client_trust.compare(message)
+        return message
 
     def rekey(self, keyring: Keyring) -> None:
         """Replace the receiver's keys, and keep the replay window."""

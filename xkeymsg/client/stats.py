@@ -18,11 +18,11 @@ __all__ = ("Events", "OnError", "Stats", "Where")
 class Where(NamedTuple):
     """Where something went wrong."""
 
-    what: Literal["message", "reply", "handler", "trust", "connection"]
+    what: Literal["message", "reply", "handler", "trust", "directory", "connection"]
     """`message`: a message of a subscription was refused. `reply`: a reply to a request was
     refused. `handler`: a handler of `serve` failed. `trust`: the source is unusable; the previous
-    trust stays in use. `connection`: the server refused an operation, the connection was lost, or
-    messages were dropped."""
+    trust stays in use. `directory`: it cannot be read, or not be trusted to be new. `connection`:
+    the server refused an operation, the connection was lost, or messages were dropped."""
     subject: str = ""
     """The subject on the wire (unauthenticated), or the file; empty without either."""
 
@@ -56,6 +56,7 @@ _KINDS: Final = {
     "reply": "reply refused",
     "handler": "handler failed",
     "trust": "trust not reloaded, the previous one stays in use",
+    "directory": "directory",
     "connection": "connection",
 }
 

@@ -7,11 +7,13 @@ from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.envelope.admission import ANYONE, Admission, Senders, admission_of
+from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import as_recipient
 from xkeymsg.errors import MalformedError, UnknownKeyError
 from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import is_seed
 from xkeymsg.trust.resolver import Resolver
+from xkeymsg.trust.stores.chains import Trust
 
 __all__ = ("ONE", "ClientTrust", "Reloadable", "To")
 
@@ -128,6 +130,16 @@ class ClientTrust:
             return bool(self._resolve(name))
         except UnknownKeyError:
             return False
+
+    def want(self, user: str | None) -> None:
+        """Have a directory that is not loaded yet read the entry of a sender's user."""
+        if user is not None and isinstance(self.resolver, Trust) and self.resolver.published:
+            self.resolver.published.want(user)
+
+    def compare(self, message: Message) -> None:
+        """Note whether the sender of a message has a directory that is behind ours."""
+        if isinstance(self.resolver, Trust) and self.resolver.published and message.revision:
+            self.resolver.published.compare(str(message.sender), message.revision)
 
     def vouch(self, key: XKey) -> Admission:
         """Return the users and signature that replies of a key must have, as far as trust knows."""

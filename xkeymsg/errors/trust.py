@@ -14,6 +14,7 @@ __all__ = (
     "FutureClaimError",
     "IdentityIssuerError",
     "MalformedClaimError",
+    "NotLoadedError",
     "NotYetValidError",
     "RevokedError",
     "RollbackError",
@@ -111,6 +112,13 @@ class UnknownKeyError(TrustError):
     """A name or key is not in the directory (yet)."""
 
     code = "unknown_key"
+    retryable = True
+
+
+class NotLoadedError(TrustError):
+    """The directory has not been read yet, or is stale: the name or sender may be in it."""
+
+    code = "not_loaded"
     retryable = True
 
 

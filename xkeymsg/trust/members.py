@@ -1,10 +1,12 @@
-"""Who is who: the users of the configured accounts, as of one set of claims.
+"""Who is who: the users of the configured accounts.
 
 `Members` answers for a resolver: which keys a name stands for (T-10, T-14), and which users an
-xkey sends for (T-6 to T-8). It is built once for each change of the claims; `exp`, and the life of
-certificates, are compared with the time of each question. Names: `billing-eu`, or
-`reader:billing-eu` for a user of a scoped key; `insurer/claims` for another account, by its local
-alias; a user key `U…`; `perm:billing` for the holders of a permission in the own account.
+xkey sends for (T-6 to T-8). It is built for a set of claims, and decides again about a user whose
+claims change; `exp`, and the life of certificates, are compared with the time of each question.
+
+Names: `billing-eu`, or `reader:billing-eu` for a user of a scoped key; `insurer/claims` for another
+account, by its local alias; a user key `U…`; `perm:billing` for the holders of a permission in the
+own account.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from xkeymsg.refusals import bare
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity
-from xkeymsg.trust.marks import Marks, Seen
+from xkeymsg.trust.marks import Marks
 from xkeymsg.trust.names import fold_name, is_name
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -60,13 +62,13 @@ _Claim = tuple[Admission, list[tuple[int, int]]]
 
 
 class Members:
-    """The users of the configured accounts. Immutable but for caches and marks; thread-safe.
+    """The users of the configured accounts. Thread-safe but for `judge`.
 
     Args:
         known: The accounts by alias; the own one is "".
         pins: Names that stand for one user key, whoever else uses the name.
         now: Our clock, in seconds.
-        marks: The rollback marks. Record `seen` in them before using the members.
+        marks: The rollback marks. Record `seen` of the identities before using them.
         lock: Guards the marks of certificates.
     """
 
@@ -86,43 +88,42 @@ class Members:
         self.answers: dict[str, Answer] = {}
         """Resolved names; use `resolve` if one is missing, or has ended."""
         self._pins, self._marks, self._lock = pins, marks, lock
-        self._named: dict[str, list[Identity]] = {}
-        self._keys: dict[XKey, list[Identity]] = {}
+        self._index: dict[str | XKey, dict[tuple[str, str], Identity]] = {}
         self._withdrawn: set[XKey] = set()
         self._senders: dict[tuple[XKey, str], list[_Claim]] = {}
-        self._skew = 0
-        for alias, (authority, users, certificates) in known.items():
-            self._skew = authority.policy.skew
-            for user, texts in users.items():
-                certified = certificates.get(user, ())
-                try:
-                    identity = identify(authority, user, texts, now, marks)
-                except TrustError as error:
-                    self.refused[alias, user] = bare(error)
-                    if isinstance(error, RevokedError | WrongIssuerError):
-                        self._withdrawn.update(each.key for each in certified)
-                else:
-                    self._add(alias, certify(authority, identity, certified, now))
+        for alias, user in ((a, user) for a, account in known.items() for user in account.users):
+            self.judge(alias, user, now)
 
-    def _add(self, alias: str, identity: Identity) -> None:
-        self.identities[alias, identity.user] = identity
-        names = [f"{alias}/{fold_name(identity.name)}"] if identity.name else []
-        if not alias:
-            names += [PERMISSION + permission for permission in identity.permissions]
-        for name in names:
-            self._named.setdefault(name, []).append(identity)
-        for key in {known.key for known in identity.keys}:
-            self._keys.setdefault(key, []).append(identity)
-        self._withdrawn.update(known.key for known in identity.keys if known.revoked)
+    def judge(self, alias: str, user: str, now: int) -> Identity | None:
+        """Decide about one user by the claims in `known`; call it again when they have changed.
 
-    @property
-    def seen(self) -> Iterator[Seen]:
-        """The admitted claims of users, to be recorded in the marks."""
-        return (seen for identity in self.identities.values() for seen in identity.seen)
+        Not thread-safe, but others may ask meanwhile: they see the old verdict or the new one.
+        """
+        (authority, users, certificates), at = self.known[alias], (alias, user)
+        before, certified = self.identities.get(at), certificates.get(user, ())
+        try:
+            verdict = identify(authority, user, users[user], now, self._marks)
+        except TrustError as error:
+            self.refused[at], identity = bare(error), None
+            self.identities.pop(at, None)
+            if isinstance(error, RevokedError | WrongIssuerError):
+                self._withdrawn.update(each.key for each in certified)
+        else:
+            self.identities[at] = identity = certify(authority, verdict, certified, now)
+            self.refused.pop(at, None)
+            self._withdrawn.update(known.key for known in identity.keys if known.revoked)
+        places = set(_places(alias, identity))
+        for place in places:
+            self._index.setdefault(place, {})[at] = identity  # type: ignore[assignment]
+        for place in {*_places(alias, before)} - places:
+            self._index[place].pop(at)
+        # Answers of the state before may still be on their way into the old caches.
+        self.answers, self._senders = {}, {}
+        return identity
 
-    def claimants(self, key: XKey) -> Sequence[Identity]:
-        """Return the users that have certified an xkey."""
-        return self._keys.get(key, ())
+    def found(self, place: str | XKey) -> Sequence[Identity]:
+        """Return the users at a place: with a folded `alias/name`, a permission, or an xkey."""
+        return tuple(self._index.get(place, {}).values())
 
     def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
         """Return the verdict on a sender, at the time of a message in seconds, or None.
@@ -135,11 +136,11 @@ class Members:
         Raises:
             SenderRevokedError: If nobody may send with this key, and it or its user is revoked.
         """
-        claims = self._senders.get((sender, subject))
+        claims = (senders := self._senders).get((sender, subject))
         if claims is None:
-            if len(self._senders) >= _MOST_SENDERS:
-                self._senders.clear()
-            claims = self._senders[sender, subject] = list(self._claims(sender, subject))
+            if len(senders) >= _MOST_SENDERS:
+                senders.clear()
+            claims = senders[sender, subject] = list(self._claims(sender, subject))
         found = [who for who, times in claims if any(a <= at <= b for a, b in times)]
         if len(found) > 1:
             return Admission(frozenset[bytes]().union(*(each.users for each in found)))
@@ -148,12 +149,13 @@ class Members:
         return found[0] if found else None
 
     def _claims(self, sender: XKey, subject: str) -> Iterator[_Claim]:
-        for identity in self._keys.get(sender, ()):
+        for identity in self.found(sender):
+            skew = next(iter(self.known.values())).authority.policy.skew
             if not f"{subject}.".startswith(f"{REPLIES}.") and (
                 not subject or identity.may_send(subject)
             ):
                 valid = [key for key in identity.keys if key.key == sender and not key.revoked]
-                times = [(k.not_before - self._skew, k.not_after + self._skew) for k in valid]
+                times = [(k.not_before - skew, k.not_after + skew) for k in valid]
                 yield Admission(frozenset({decode_user(identity.user)})), times
 
     def resolve(self, name: str, now: int) -> Answer:
@@ -164,7 +166,7 @@ class Members:
             UnknownKeyError: If nobody has the name, or holds the permission.
             TrustError: If the user has no key to seal to.
         """
-        holders = self.holders(name, now)
+        answers, holders = self.answers, self.holders(name, now)
         found: dict[Recipient, None] = {}
         until, refusal = FOREVER, TrustError("unreachable")
         for identity in holders:
@@ -183,7 +185,7 @@ class Members:
             raise UnknownKeyError(f"no holder of {quoted_name(name)} has a valid xkey: {refusal}")
         if not found:
             raise refusal
-        self.answers[name] = answer = Answer(tuple(found), now, until)
+        answers[name] = answer = Answer(tuple(found), now, until)
         return answer
 
     def holders(self, name: str, now: int) -> Sequence[Identity]:
@@ -195,15 +197,13 @@ class Members:
         """
         alias, slash, own = name.rpartition("/")
         alias = alias or slash  # "/ward-a" is not "ward-a"
-        found: Sequence[Identity] = self._named.get(name, ())  # of a permission
         if name.startswith(PERMISSION):
-            pass
+            found = self.found(name)
         elif ":" not in (user := self._pins.get(name, own)) and not is_name(user):  # a key
             places = [(each, user) for each in (self.known if user == name else (alias,))]
             found = [self.identities[place] for place in places if place in self.identities]
         else:
-            found = self._named.get(f"{alias}/{fold_name(own)}", ())
-            found = [identity for identity in found if identity.valid_until >= now]
+            found = [u for u in self.found(f"{alias}/{fold_name(own)}") if u.valid_until >= now]
             if len(found) > 1:
                 raise AmbiguousNameError(f"{len(found)} users have the name {quoted_name(name)}")
             found = [identity for identity in found if identity.name == own]
@@ -214,3 +214,12 @@ class Members:
             where = "" if alias in self.known else "; its account is not in `accounts`"
             raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}{where}")
         return found
+
+
+def _places(alias: str, identity: Identity | None) -> Iterator[str | XKey]:
+    """Yield the names, permissions and xkeys by which a user is found."""
+    if identity is not None:
+        if identity.name:
+            yield f"{alias}/{fold_name(identity.name)}"
+        yield from (PERMISSION + each for each in ("" if alias else identity.permissions))
+        yield from (known.key for known in identity.keys)

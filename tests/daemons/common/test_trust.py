@@ -150,20 +150,20 @@ async def test_a_route_is_narrowed_to_senders_by_name_or_permission(ward: Ward) 
 
 
 async def test_a_slow_check_at_sighup_stops_no_message(ward: Ward) -> None:
-    slow = ward.folder / "sitecustomize.py"
+    slow, go = ward.folder / "sitecustomize.py", str(ward.folder / "go")
     slow.write_text(
         "import time\n"
         "from xkeymsg.trust.stores.chains import Trust\n"
         "reload = Trust.reload\n"
         "def slow(self, *, force=False):\n"
-        "    while force and not __import__('os').path.exists('go'): time.sleep(0.05)\n"
+        f"    while force and not __import__('os').path.exists({go!r}): time.sleep(0.05)\n"
         "    return reload(self, force=force)\n"
         "Trust.reload = slow\n"
     )
     path = ward.config("receiver", ward.bob, RECEIVER)
     environment = {"PYTHONPATH": str(ward.folder)}
     with (
-        Program("receiver", "--config", str(path), env=environment, cwd=ward.folder) as receiver,
+        Program("receiver", "--config", str(path), env=environment, fresh=True) as receiver,
         ward.sender() as sender,
     ):
         ready(receiver)
@@ -171,7 +171,7 @@ async def test_a_slow_check_at_sighup_stops_no_message(ward: Ward) -> None:
         receiver.process.send_signal(signal.SIGHUP)
         send(sender, b"meanwhile")
         assert received(receiver)["data"] == "meanwhile"
-        (ward.folder / "go").touch()
+        Path(go).touch()
         receiver.wait_for("reloaded what=trust changed=false", "err")
         receiver.wait_for("reloaded what=key", "err")  # after trust, as before
 

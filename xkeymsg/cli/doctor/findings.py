@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
+from xkeymsg.directory.bucket import bucket_faults
 from xkeymsg.limits import Limits
 from xkeymsg.transport.subjects import covers, overlap
 
@@ -21,6 +22,7 @@ __all__ = (
     "granted",
     "judge_account",
     "judge_clock",
+    "judge_directory",
     "judge_durable",
     "judge_metrics",
     "judge_payload",
@@ -210,6 +212,17 @@ def judge_stream(
     return [
         CheckResult(name, level, f"{what}; {said}", remedy) for level, what, remedy in faults
     ] or [CheckResult(name, "ok", said)]
+
+
+def judge_directory(answer: Mapping[str, Any]) -> list[CheckResult]:
+    """Judge the bucket of the directory by the answer to `$JS.API.STREAM.INFO`; none is fine."""
+    config = table_of(answer, "config")
+    if not config:
+        return []
+    remedy = "delete the bucket, run xkeymsg directory init, and publish the entries again"
+    faults = [CheckResult("directory", "fail", each, remedy) for each in bucket_faults(config)]
+    count = _number(table_of(answer, "state"), "messages")
+    return faults or [CheckResult("directory", "ok", f"the bucket XKEYS has {count} entries")]
 
 
 def judge_durable(name: str, answer: Mapping[str, Any]) -> CheckResult:

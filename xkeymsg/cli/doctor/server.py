@@ -23,6 +23,7 @@ from xkeymsg.cli.doctor.findings import (
     granted,
     judge_account,
     judge_clock,
+    judge_directory,
     judge_durable,
     judge_payload,
     judge_stream,
@@ -30,6 +31,7 @@ from xkeymsg.cli.doctor.findings import (
     table_of,
 )
 from xkeymsg.cli.doctor.probe import Probe, open_probe
+from xkeymsg.directory.bucket import STREAM
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
 from xkeymsg.transport.options import ConnectOptions
 
@@ -84,6 +86,7 @@ async def check_server(
                     (name, partial(server.stream, name, proven=proven, demanded=jetstream))
                     for name, proven in (streams or {}).items()
                 ),
+                ("directory", server.directory),
                 *(("durable", partial(server.durable, *each)) for each in durables),
                 ("clock", server.clock),
             ]
@@ -243,6 +246,15 @@ class _Server:
             level: Level = "fail" if demanded else "warn"
             return [CheckResult(name, level, f"cannot be inspected: {error}", "allow $JS.API.>")]
         return judge_stream(name, answer, proven=proven, demanded=demanded)
+
+    async def directory(self) -> list[CheckResult]:
+        if not self._has_streams:
+            return []
+        try:
+            answer = await self._probe.ask(f"{self._options.jetstream_api}.STREAM.INFO.{STREAM}")
+        except DeliveryError:
+            return []  # not permitted: nothing says that there is one
+        return judge_directory(answer)
 
     async def durable(self, stream: str, name: str) -> list[CheckResult]:
         shown = f"{stream}/{name}"

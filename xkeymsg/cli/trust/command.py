@@ -26,6 +26,7 @@ _LAZY: Final = {
     "remove-signing-key": f"{_PACKAGE}.remove:remove_signing_key",
     "describe": f"{_PACKAGE}.describe",
     "verify": f"{_PACKAGE}.describe",
+    "share-directory": f"{_PACKAGE}.share_directory:share_directory",
     "export": f"{_PACKAGE}.export",
     "push": f"{_PACKAGE}.push",
 }

@@ -19,7 +19,7 @@ from xkeymsg.daemons.common.terminal import EXIT_FAILED, one_line, say
 from xkeymsg.errors import UnknownKeyError
 from xkeymsg.nkey import Prefix, decode_public
 from xkeymsg.shown import cut
-from xkeymsg.trust.stores.chains import ValidSigner
+from xkeymsg.trust.stores.signers import ValidSigner
 
 __all__ = ("describe", "verify")
 

@@ -17,9 +17,9 @@ from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.marks import Marks
 from xkeymsg.trust.members import Members
 from xkeymsg.trust.names import fold_name
-from xkeymsg.trust.stores.chains import ValidSigner, valid_signers
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.marks_file import MarksFile
+from xkeymsg.trust.stores.signers import ValidSigner, valid_signers
 
 __all__ = ("UserVerdict", "Verdicts")
 

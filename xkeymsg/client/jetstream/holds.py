@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from typing import Final
 
-from xkeymsg.errors import KeyStoreError, TransportError
+from xkeymsg.errors import KeyStoreError, NotLoadedError, TransportError
 
 __all__ = ("TRY", "Outage", "Proof", "is_shortage", "is_temporary")
 
@@ -43,11 +43,11 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Return whether this process lacks memory, threads, file descriptors or its own key."""
+    """Return whether this process lacks memory, threads, descriptors, its key or the directory."""
     if isinstance(error, OSError):
         return error.errno in _SHORTAGE
     no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
-    return no_thread or isinstance(error, MemoryError | KeyStoreError)
+    return no_thread or isinstance(error, MemoryError | KeyStoreError | NotLoadedError)
 
 
 def is_temporary(error: BaseException) -> bool:

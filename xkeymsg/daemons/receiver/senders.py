@@ -54,7 +54,7 @@ class RouteSenders:
 
     def _users(self, members: Members, sender: XKey, at: int) -> Iterator[bytes]:
         """Yield the users with one of the names, of those that have certified an xkey."""
-        for identity in members.claimants(sender):
+        for identity in members.found(sender):
             if any(self._is(members, identity, name, at) for name in self._names):
                 yield decode_user(identity.user)
 

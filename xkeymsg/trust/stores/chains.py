@@ -2,57 +2,46 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Final, NamedTuple, Self
 
 from xkeymsg.ambient import after_fork, monotonic, now_ns
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.errors import (
     ConfigurationError,
-    KeyFormatError,
     TrustError,
     UnknownKeyError,
     XKeyMsgError,
 )
 from xkeymsg.files import read_text
-from xkeymsg.keys import Recipient, XKey, decode_user
+from xkeymsg.keys import Recipient, XKey
 from xkeymsg.nkey import Prefix, decode_public, is_public
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr, listed
-from xkeymsg.trust.chain import Authority, TrustPolicy
-from xkeymsg.trust.claims import User
+from xkeymsg.trust.chain import TrustPolicy
+from xkeymsg.trust.claims import Account, User
 from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.members import Members
-from xkeymsg.trust.names import is_name
+from xkeymsg.trust.stores.arguments import checked_accounts, checked_pins, only_account
 from xkeymsg.trust.stores.audiences import AudienceChange, Audiences
 from xkeymsg.trust.stores.folder import ClaimsFolder, find_store
 from xkeymsg.trust.stores.judge import Judge
+from xkeymsg.trust.stores.lookup import Lookup
 from xkeymsg.trust.stores.marks_file import MarksFile
+from xkeymsg.trust.stores.published import Place, Published, Verified
+from xkeymsg.trust.stores.signers import ValidSigner, valid_signers
 
-__all__ = ("Trust", "TrustReport", "ValidSigner", "own_account", "valid_signers")
+__all__ = ("Trust", "TrustReport", "own_account")
 
-_ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SHORT: Final = 0.05
 _SHARE: Final = 20
 """Checking a folder that takes longer than 0.05 s takes at most 1/20 of the time."""
 _USER_SOON: Final = 14 * 86_400
 _XKEY_SOON: Final = 86_400
-
-
-class ValidSigner(NamedTuple):
-    """A key that may issue users of an account."""
-
-    key: str
-    role: str
-    """The role of a scoped key; empty for an unscoped key."""
-    scoped: bool
-    identity: bool
-    """Whether it is the account's identity."""
 
 
 class TrustReport(NamedTuple):
@@ -81,10 +70,10 @@ class Trust(SafeRepr):
     may publish on its subject, at the time of the message. Names: `ward-a`; `reader:ward-a` for a
     user of a scoped key; `insurer/claims` for another account; `U…`; `perm:billing`.
 
-    Every answer is of one state of the folder. Thread-safe.
+    Every answer is of one state of the folder and, for each user, of the directory. Thread-safe.
     """
 
-    def __init__(self, judge: Judge, account: str, user: str | None = None) -> None:
+    def __init__(self, judge: Judge, account: str, own: User | None = None) -> None:
         """Initialize with checked values; use `load`.
 
         Raises:
@@ -94,14 +83,20 @@ class Trust(SafeRepr):
         self.path = judge.source.path
         self.account = account
         """The own account, `A…`."""
-        self.user = user
+        self._own = own
+        self.user = None if own is None else own.claims.subject
         """The own user, `U…`, if credentials were given."""
         self.generation = 1
         """Raised by each change: verdicts of another generation do not count."""
+        self.published: Published | None = None
+        """What a directory has shown; None without one."""
+        self.lookup: Lookup | None = None
+        """Verifies what the directory has shown."""
         self.marks = judge.marks
         self._judge = judge
-        self._lock = Lock()
+        self._lock = RLock()
         self._audiences = Audiences()
+        self._must_ask = False
         self._told = ""
         self._resume = 0.0
         after_fork(self)
@@ -156,23 +151,23 @@ class Trust(SafeRepr):
             decode_public(Prefix.OPERATOR, each)
         if not anchors:
             raise ConfigurationError("anchor: expected a public key O…")
-        user = None
+        own = None
         if creds is not None:
             own = own_account(read_text(Path(creds), ConfigurationError))
-            user, account = own.claims.subject, account or own.account
+            account = account or own.account
         source = ClaimsFolder(find_store(Path(folder)), frozenset())
-        account = account or _only_account(source)
-        aliases = _checked_accounts(account, accounts or {})
+        account = account or only_account(source)
+        aliases = checked_accounts(account, accounts or {})
         source.accounts = frozenset(aliases.values())
         policy = TrustPolicy(
             anchors=frozenset(anchors),
             operator_identity_issues=operator_identity_issues,
             account_identity_issues=account_identity_issues,
         )
-        names = _checked_pins(pins or {}, aliases)
+        names = checked_pins(pins or {}, aliases)
         kept = MarksFile(marks)
         try:
-            return cls(Judge(source, policy, aliases, names, kept), account, user)
+            return cls(Judge(source, policy, aliases, names, kept), account, own)
         except XKeyMsgError:
             kept.close()
             raise
@@ -181,8 +176,9 @@ class Trust(SafeRepr):
 
     @property
     def revision(self) -> int | None:
-        """None: a folder has no revision."""
-        return None
+        """The last revision of the directory that was read; None without one."""
+        published = self.published
+        return published.revision if published is not None and published.loaded else None
 
     @property
     def members(self) -> Members:
@@ -194,8 +190,11 @@ class Trust(SafeRepr):
 
         Raises:
             SenderRevokedError: If its key or user is revoked.
+            NotLoadedError: If it is unknown, and the directory has not been read yet.
         """
-        return self._members.admit(sender, subject, at // 1000)
+        if self.lookup is None:
+            return self._members.admit(sender, subject, at // 1000)
+        return self.lookup.admit(lambda: self._members.admit(sender, subject, at // 1000), sender)
 
     def vouch(self, sender: XKey) -> Admission | None:
         """Return the verdict on a key for any subject, now, to check its replies by.
@@ -203,7 +202,7 @@ class Trust(SafeRepr):
         Raises:
             SenderRevokedError: If its key or user is revoked.
         """
-        return self._members.admit(sender, "", _now())
+        return self.admit(sender, "", _now() * 1000)
 
     def admits_xkv1(self, sender: XKey, subject: str) -> bool:
         """Return False: xkv1 names no user."""
@@ -216,11 +215,12 @@ class Trust(SafeRepr):
         Raises:
             AmbiguousNameError: If several valid users have the name, or one like it.
             UnknownKeyError: If nobody has the name, or holds the permission.
+            NotLoadedError: If the directory has not been read yet, or is stale.
             TrustError: If the user has no key to seal to.
             TypeError: If `name` is not a str.
         """
         answer, now = self._members.answers.get(name), _now()
-        if answer is None or not answer.since <= now < answer.until:
+        if answer is None or self._must_ask or not answer.since <= now < answer.until:
             return self._resolved(name, now)
         return answer.recipients
 
@@ -230,7 +230,7 @@ class Trust(SafeRepr):
 
     def user_of(self, key: XKey) -> str | None:
         """Return the user of the own account that has certified an xkey, if exactly one has."""
-        users = [each.user for each in self._members.claimants(key) if each.account == self.account]
+        users = [each.user for each in self._members.found(key) if each.account == self.account]
         return users[0] if len(users) == 1 else None
 
     @refusing
@@ -296,10 +296,7 @@ class Trust(SafeRepr):
                 changed = self._judge.source.scan()
                 took = monotonic() - begun
                 self._resume = begun + (took * _SHARE if took > _SHORT else 0)
-            if changed or self._judge.is_due(now):
-                self._members = self._judge.judge(now)
-                self.generation += 1
-                changed = True
+            changed = self._rejudge(now, changed)
             self.marks.save()
             for name in self._audiences.names:
                 with suppress(TrustError):
@@ -310,6 +307,66 @@ class Trust(SafeRepr):
                 raise error
             return changed
 
+    def _rejudge(self, now: int, changed: bool) -> bool:
+        if changed := changed or self._judge.is_due(now):
+            self._members = self._judge.judge(now)
+            self.generation += 1
+        return changed
+
+    # --- a directory ------------------------------------------------------------------------------
+
+    @property
+    def accounts(self) -> Mapping[str, str]:
+        """The configured accounts by alias; the own one is ""."""
+        return self._judge.accounts
+
+    def attach(self) -> tuple[Published, Lookup]:
+        """Use a directory, too: until it is loaded, names are not resolved.
+
+        The JWT of the own credentials counts from now on: it shows what the own user may ask for.
+        """
+        with self._lock:
+            self.published = self._judge.published = Published(dict(self.accounts))
+            if (own := self._own) is not None and own.account == self.account and not own.bearer:
+                self.published.users[own.account] = {own.claims.subject: (own,)}
+                self.published.certificates[Place(own.account, own.claims.subject)] = ()
+            self.lookup = Lookup(
+                self.published, self.accounts, self._judge.pins, self._lock, self._take
+            )
+            self._rejudge(_now(), True)
+            return self.published, self.lookup
+
+    def close_resolving(self, why: str) -> None:
+        """Resolve nothing from now on, for this reason; without one, resolve again."""
+        if self.published is not None:
+            self.published.closed, self._must_ask = why, bool(why)
+
+    def take_account(self, text: str) -> None:
+        """Take the own account's JWT as the server shows it.
+
+        Raises:
+            TrustError: If it is malformed.
+        """
+        account = Account.decode(text)
+        place = Place(self.account, "")
+        if account.claims.subject == self.account:
+            with self._lock:
+                self._take(Verified(place, False, b"", (account,), (), ()))
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the directory has shown an account JWT that is not judged yet."""
+        return self._judge.has_news
+
+    def take_news(self) -> bool:
+        """Judge everything again if an account JWT of the directory requires it."""
+        with self._lock:
+            return self._judge.has_news and self._rejudge(_now(), True)
+
+    def _take(self, found: Verified) -> None:
+        if self._judge.take(self._members, found, _now()):
+            self.generation += 1
+
     def take_changes(self) -> Iterator[AudienceChange]:
         """Yield the changes of audiences since the last call."""
         return self._audiences.take()
@@ -317,9 +374,9 @@ class Trust(SafeRepr):
     def report(self) -> TrustReport:
         """Count users, for monitoring; takes milliseconds for thousands of users."""
         members, now = self._members, _now()
-        refused = Counter(error.code for error in members.refused.values())
+        refused = Counter(error.code for error in list(members.refused.values()))
         valid = expiring = xkeys = 0
-        for identity in members.identities.values():
+        for identity in list(members.identities.values()):
             if identity.valid_until < now:
                 refused["expired_claim"] += 1
                 continue
@@ -352,6 +409,8 @@ class Trust(SafeRepr):
     def _resolved(self, name: str, now: int) -> tuple[Recipient, ...]:
         if not isinstance(name, str):
             raise TypeError(f"a name must be a str, not {type(name).__name__}")
+        if self.lookup is not None:
+            self.lookup.ask(name)
         found: tuple[Recipient, ...] = ()
         try:
             found = self._members.resolve(name, now).recipients
@@ -360,7 +419,7 @@ class Trust(SafeRepr):
         return found
 
     def _after_fork(self) -> None:
-        self._lock = Lock()
+        self._lock = RLock()
 
     def __repr__(self) -> str:
         return f"<Trust {str(self.path)!r}: {len(self._members.identities)} users>"
@@ -368,20 +427,6 @@ class Trust(SafeRepr):
 
 def _now() -> int:
     return now_ns() // 1_000_000_000
-
-
-def valid_signers(authority: Authority) -> tuple[ValidSigner, ...]:
-    """Return the keys that may issue users under an authority."""
-    signers = [account.signers for account in authority.accounts]
-    return tuple(
-        ValidSigner(
-            key,
-            next((s.role for each in signers if (s := each.get(key)) is not None), ""),
-            scoped=not unscoped,
-            identity=key == authority.account,
-        )
-        for key, unscoped in sorted(authority.issuers.items())
-    )
 
 
 def own_account(creds: str) -> User:
@@ -393,46 +438,3 @@ def own_account(creds: str) -> User:
     """
     claims, _ = parse_creds(creds)
     return User.decode(claims.text)
-
-
-def _only_account(source: ClaimsFolder) -> str:
-    source.scan()
-    if source.operator is None:
-        fault = next(iter(source.faults.values()), None)
-        raise fault or ConfigurationError(f"{source.path}: no operator JWT")
-    system = source.operator.claims.nats.get("system_account")
-    found = sorted(key for key in source.known if key != system)
-    if len(found) != 1:
-        names = f": {listed(found[:8], len(found))}" if found else ""
-        raise ConfigurationError(
-            f"{source.path}: found {len(found)} accounts{names}; give the own one as account, or"
-            " by creds"
-        )
-    return found[0]
-
-
-def _checked_accounts(account: str, others: Mapping[str, str]) -> dict[str, str]:
-    decode_public(Prefix.ACCOUNT, account)
-    for alias, key in others.items():
-        if not (_ALIAS.fullmatch(alias) and is_name(alias)):
-            raise ConfigurationError("accounts: an alias has 1 to 64 letters, digits, . _ and -")
-        try:
-            decode_public(Prefix.ACCOUNT, key)
-        except KeyFormatError as error:
-            raise KeyFormatError(f"accounts.{alias}: {error}") from None
-    keys = {"": account, **others}
-    if len(set(keys.values())) < len(keys):
-        raise ConfigurationError("accounts: an account is listed twice")
-    return keys
-
-
-def _checked_pins(pins: Mapping[str, str], accounts: Mapping[str, str]) -> dict[str, str]:
-    for name, user in pins.items():
-        alias, _, own = name.rpartition("/")
-        if alias not in accounts or not own or name.startswith("perm:"):
-            raise ConfigurationError("pins: expected NAME, or ALIAS/NAME of a configured account")
-        try:
-            decode_user(user)
-        except KeyFormatError as error:
-            raise KeyFormatError(f"pins: {error}") from None
-    return dict(pins)

@@ -1,18 +1,21 @@
-"""Decides which claims of a folder count, and remembers the last valid ones."""
+"""Decides which claims of a folder and a directory count, and remembers the last valid ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from xkeymsg.errors import TrustError, XKeyMsgError
+from xkeymsg.errors import RollbackError, TrustError, XKeyMsgError
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, check_operator
-from xkeymsg.trust.claims import Account, Operator
-from xkeymsg.trust.jwt import Claims
+from xkeymsg.trust.claims import Account, Operator, User
+from xkeymsg.trust.identity import Identity
+from xkeymsg.trust.jwt import Claims, Kind
+from xkeymsg.trust.marks import Seen
 from xkeymsg.trust.members import Known, Members
 from xkeymsg.trust.stores.folder import ClaimsFolder
 from xkeymsg.trust.stores.marks_file import MarksFile
+from xkeymsg.trust.stores.published import Place, Published, Verified
 
 __all__ = ("Judge",)
 
@@ -20,7 +23,7 @@ _NEVER: Final = 1 << 62
 
 
 class Judge:
-    """Makes `Members` of the claims in a folder.
+    """Makes `Members` of the claims in a folder, and of those in a directory.
 
     An operator or account JWT that does not count leaves the last valid one in use, as long as that
     still counts: the accounts of a removed signing key end, however valid they were. Not
@@ -45,41 +48,126 @@ class Judge:
         self.source = source
         self.policy = policy
         self.marks = marks
+        self.accounts = accounts
+        self.published: Published | None = None
+        self.has_news = False
+        """Whether the directory has shown an account JWT that is not judged yet."""
         self.refusals: dict[str, XKeyMsgError] = {}
         """Why the operator, or an account, of the folder does not count; by what it is."""
-        self._accounts, self._pins = accounts, pins
+        self.pins = pins
         self._operator: Operator | None = None
         self._authorities: dict[str, Authority] = {}
         self._judged = 0
         self._next = 0
 
     def is_due(self, now: int) -> bool:
-        """Return whether time alone has changed the verdicts: a claim begins, or now is earlier."""
-        return now >= self._next or now < self._judged - self.policy.skew
+        """Return whether the verdicts may have changed without a change of the folder.
+
+        A claim begins, now is earlier, or there is another account JWT.
+        """
+        return self.has_news or now >= self._next or now < self._judged - self.policy.skew
 
     def judge(self, now: int) -> Members:
         """Decide about all claims at a time in seconds."""
-        self.refusals = {}
+        self.refusals, self.has_news = {}, False
         operator = self._valid_operator(now)
         known: dict[str, Known] = {}
-        for alias, account in self._accounts.items():
+        for alias, account in self.accounts.items():
             authority = operator and self._authority(operator, alias, account, now)
             if authority:
-                users = self.source.users.get(account, {})
-                known[alias] = Known(authority, users, self.source.certificates)
+                known[alias] = self._known(authority, account)
         seen = [seen for each in known.values() for seen in each.authority.seen]
         self.marks.record(seen, sync=True)
-        members = Members(known, self._pins, now, self.marks.marks, self.marks.lock)
-        self.marks.record(members.seen)
-        with self.marks.lock:
-            for identity in members.identities.values():
-                with suppress(TrustError):
-                    current = identity.current(now)
-                    self.marks.marks.record_certificate(identity.user, current.not_before)
-        begin = (max(each.not_before, each.issued - self.policy.skew) for each in self._claims())
+        members = Members(known, self.pins, now, self.marks.marks, self.marks.lock)
+        self.marks.record(seen for each in members.identities.values() for seen in each.seen)
+        for identity in members.identities.values():
+            self._record_current(identity, now)
+        begin = map(self._begin, self._claims())
         self._next = min((time for time in begin if time > now), default=_NEVER)
         self._judged = now
         return members
+
+    def take(self, members: Members, found: Verified, now: int) -> bool:
+        """Judge the user of an entry of the directory again; return whether anything has changed.
+
+        An account JWT changes every verdict under it, so it only sets `has_news`.
+        """
+        published, place = self.published, found.place
+        alias = next(alias for alias, key in self.accounts.items() if key == place.account)
+        known = members.known.get(alias)
+        if published is None:
+            return False
+        if not place.user:
+            signers = self._operator.signers if self._operator else ()
+            self.has_news |= published.add(found, signers)
+            if known is not None:
+                self._check_shown(found, found.accounts, known.authority.seen, signers)
+            return False
+        is_new = published.add(found, known.authority.issuers if known else ())
+        if not is_new or known is None:
+            if known is not None and (last := members.identities.get((alias, place.user))):
+                self._check_shown(found, found.users, last.seen)
+            return False
+        self._merge(known, place.account, place.user)
+        identity = members.judge(alias, place.user, now)
+        published.judged(place, admitted=identity is not None)
+        if identity is not None:
+            self.marks.record(identity.seen)
+            self._record_current(identity, now)
+            self._check_shown(found, found.users, identity.seen)
+        elif found.stored:
+            published.alarm(place, _placed(members.refused[alias, place.user], place))
+        claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
+        begin = (time for each in claims if (time := self._begin(each)) > now)
+        self._next = min(self._next, *begin, _NEVER)
+        return True
+
+    def _check_shown(
+        self,
+        found: Verified,
+        texts: Iterable[Account | User],
+        seen: Collection[Seen],
+        signers: Collection[str] = (),
+    ) -> None:
+        """Raise an alarm if the bucket has a JWT that does not count.
+
+        Newer ones by `signers` are judged later.
+        """
+        newest = max((each.issued for each in seen), default=0)
+        for claims in (each.claims for each in texts if found.stored):
+            own = Seen(claims.subject, claims.issuer, claims.issued)
+            if own in seen or (claims.issuer in signers and claims.issued > newest):
+                continue
+            why = RollbackError(f"{found.place}: the bucket has a JWT that does not count")
+            assert self.published is not None  # noqa: S101 - for mypy
+            self.published.alarm(found.place, why)
+
+    def _record_current(self, identity: Identity, now: int) -> None:
+        with self.marks.lock, suppress(TrustError):
+            current = identity.current(now)
+            self.marks.marks.record_certificate(identity.user, current.not_before)
+
+    def _known(self, authority: Authority, account: str) -> Known:
+        """Return the claims of the folder and the directory under an authority."""
+        source, published = self.source, self.published
+        users = source.users.get(account, {})
+        if published is None:
+            return Known(authority, users, source.certificates)
+        known = Known(authority, dict(users), dict(source.certificates))
+        for user in published.users.get(account, {}):
+            self._merge(known, account, user)
+        return known
+
+    def _merge(self, known: Known, account: str, user: str) -> None:
+        """Set the claims about a user to those of the folder and the directory."""
+        source, published = self.source, self.published
+        assert published is not None  # noqa: S101 - for mypy
+        users: Any = known.users
+        certificates: Any = known.certificates
+        texts = published.users.get(account, {}).get(user, ())
+        users[user] = [*source.users.get(account, {}).get(user, ()), *texts]
+        certified = published.certificates.get(Place(account, user), ())
+        certificates[user] = [*source.certificates.get(user, ()), *certified]
 
     def _claims(self) -> Iterator[Claims]:
         source = self.source
@@ -89,8 +177,14 @@ class Judge:
         for users in source.users.values():
             yield from (each.claims for texts in users.values() for each in texts)
         for certificates in source.certificates.values():
-            # Their `nbf` is compared at each question.
-            yield from (each.claims._replace(not_before=0) for each in certificates)
+            yield from (each.claims for each in certificates)
+        if self.published is not None:
+            yield from self.published.claims
+
+    def _begin(self, claims: Claims) -> int:
+        """Return when a claim begins to count; `nbf` of a certificate is compared when asked."""
+        begin = 0 if claims.kind is Kind.XKEY else claims.not_before
+        return max(begin, claims.issued - self.policy.skew)
 
     def _valid_operator(self, now: int) -> Operator | None:
         """Return the operator of the folder, or else the last valid one."""
@@ -109,9 +203,11 @@ class Judge:
     def _authority(
         self, operator: Operator, alias: str, account: str, now: int
     ) -> Authority | None:
-        """Return the authority by the folder's account JWT, or else by the last valid one."""
+        """Return the authority by the known account JWTs, or else by the last valid one."""
         last = self._authorities.get(alias)
         texts: list[Iterable[Account]] = [self.source.known.get(account, ())]
+        if self.published is not None and (shown := self.published.accounts.get(account)):
+            texts.insert(0, [*texts[0], *shown])
         for candidates in [*texts, *([last.accounts] if last else [])]:
             try:
                 authority = authorize(
@@ -127,3 +223,7 @@ class Judge:
     def _refused(self, what: str, error: TrustError) -> None:
         refusal = type(error)(f"{self.source.path}: {what}: {error}")
         self.refusals.setdefault(what, refusal)
+
+
+def _placed(error: TrustError, place: Place) -> TrustError:
+    return type(error)(f"{place}: {error}")

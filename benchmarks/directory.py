@@ -1,0 +1,217 @@
+"""The directory: reading 10,000 identities, verifying them in slices, lookups, a revocation.
+
+Reading ends when every entry can be found; verification goes on in the background. Each reader is a
+process of its own, with nats-server 0.1 ms away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.report import Report
+from benchmarks.trust import Realm, resident
+from xkeymsg import Directory, Trust, TrustError, XKeyPair
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.directory.bucket import create_bucket, subject_of
+from xkeymsg.nkey import Prefix, SigningKey, encode_seed
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.trust.creds import format_creds
+from xkeymsg.trust.jwt import UNLIMITED_USER, Kind, decode, issue
+from xkeymsg.trust.stores.lookup import Lookup
+from xkeymsg.trust.stores.published import Place
+
+__all__ = ("suite",)
+
+_ROOT: Final = Path(__file__).parent.parent
+_USERS: Final = 10_000
+_JETSTREAM: Final = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+
+
+def suite(report: Report) -> None:
+    """Measure a directory on a server of its own."""
+    count = _USERS // 10 if report.quick else _USERS
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        town = _Town(folder)
+        with NATSServer(town.config) as server:
+            asyncio.run(town.fill(server.url, count))
+            rows: dict[str, dict[str, float]] = {}
+            for account in ("own", "other"):
+                command = [
+                    sys.executable, "-m", "benchmarks.directory", name, server.url,
+                    town.realm.operator.public, account, town.realm.account.public,
+                ]  # fmt: skip
+                done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, check=True)
+                rows[f"{count:,} users, {account} account"] = json.loads(done.stdout)
+            seconds = asyncio.run(town.revoke(server.url))
+    report.add_table("users from a directory", rows)
+    report.add_table("a revocation in a directory", {f"{count:,} users": {"seconds": seconds}})
+
+
+class _Town:
+    """The account with the bucket, and another one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.realm = realm = Realm()
+        self.folder = folder
+        system, other = (SigningKey(_seed(Prefix.ACCOUNT), Prefix.ACCOUNT) for _ in range(2))
+        own = realm.account.public
+        texts = {
+            own: self._account(
+                own,
+                exports=[
+                    {"name": "r", "subject": "$JS.API.DIRECT.GET.KV_XKEYS", "type": "service",
+                     "response_type": "Stream"},
+                    {"name": "e", "subject": "_XKM.DIR.>", "type": "stream"},
+                ],
+                limits={**_limits(), **_JETSTREAM},
+            ),
+            other.public: self._account(
+                other.public,
+                imports=[
+                    {"name": "r", "subject": "$JS.API.DIRECT.GET.KV_XKEYS", "account": own,
+                     "type": "service"},
+                    {"name": "e", "subject": "_XKM.DIR.>", "account": own, "type": "stream"},
+                ],
+                limits=_limits(),
+            ),
+            system.public: self._account(system.public, limits=_limits()),
+        }  # fmt: skip
+        preload = "\n".join(f"{key}: {text}" for key, text in texts.items())
+        self.config = (
+            f"operator: {realm.operator_jwt}\nsystem_account: {system.public}\n"
+            f"resolver: MEMORY\nresolver_preload: {{ {preload} }}\n"
+            'jetstream { store_dir: "{dir}/js" }\n'
+        )
+        (folder / "O.jwt").write_text(realm.operator_jwt)
+        for name, key in (("OWN", own), ("OTHER", other.public)):
+            path = folder / "accounts" / name
+            path.mkdir(parents=True)
+            (path / f"{name}.jwt").write_text(texts[key])
+            self._login(name.lower(), key)
+
+    def _account(self, key: str, **nats: Any) -> str:
+        realm = self.realm
+        nats |= {"signing_keys": [realm.account_key.public]}
+        return issue(
+            Kind.ACCOUNT,
+            realm.operator_key,
+            key,
+            nats,
+            issued=realm.now - 50 * (1 + ("revocations" not in nats)),
+        )
+
+    def _login(self, name: str, account: str) -> None:
+        seed = _seed(Prefix.USER)
+        user = SigningKey(seed, Prefix.USER)
+        nats = {"issuer_account": account, **UNLIMITED_USER}
+        text = issue(
+            Kind.USER, self.realm.account_key, user.public, nats, issued=self.realm.now, name=name
+        )
+        path = self.folder / f"{name}.creds"
+        path.write_text(format_creds(text, seed))
+        path.chmod(0o600)
+
+    async def fill(self, url: str, count: int) -> None:
+        async with open_link(_options(self.folder, url, "own")) as link:
+            await create_bucket(API(link))
+            for number in range(count):
+                chain = self.realm.user(f"user-{number}", str(XKeyPair.generate().public))
+                user = decode(chain.user, Kind.USER).subject
+                place = Place(self.realm.account.public, user)
+                entry = f"{chain.user}\n{chain.certificate}".encode()
+                await link.publish(subject_of(place), entry)
+            await link.confirm()
+
+    async def revoke(self, url: str) -> float:
+        """Return the seconds from the put of an account JWT to the refusal of the user."""
+        realm, name = self.realm, "user-3"
+        creds = self.folder / "own.creds"
+        trust = Trust.load(self.folder, anchor=realm.operator.public, creds=creds)
+        directory = Directory(trust, wait=120.0)
+        async with open_link(_options(self.folder, url, "own")) as link:
+            async with directory.following(link, lambda error: print(error, file=sys.stderr)):
+                while directory.report().unverified:  # noqa: ASYNC110 - measured from outside
+                    await asyncio.sleep(0.01)
+                identities = trust.members.identities.values()
+                users = {each.user: realm.now for each in identities if each.name == name}
+                text = self._account(
+                    realm.account.public, limits={**_limits(), **_JETSTREAM}, revocations=users
+                )
+                place = Place(realm.account.public, "")
+                begun = time.perf_counter()
+                await link.publish(subject_of(place), text.encode())
+                while _resolves(trust, name):  # noqa: ASYNC110 - measured from outside
+                    await asyncio.sleep(0.001)
+                return time.perf_counter() - begun
+
+
+def _resolves(trust: Trust, name: str) -> bool:
+    try:
+        return bool(trust.resolve(name))
+    except TrustError:
+        return False
+
+
+def _limits() -> dict[str, Any]:
+    names = ("subs", "data", "payload", "imports", "exports", "conn", "leaf")
+    return dict.fromkeys(names, -1) | {"wildcards": True}
+
+
+def _seed(kind: Prefix) -> str:
+    return encode_seed(kind, os.urandom(32))
+
+
+def _options(folder: Path, url: str, name: str) -> ConnectOptions:
+    return ConnectOptions(servers=(url,), creds=folder / f"{name}.creds")
+
+
+async def _read(folder: Path, url: str, anchor: str, name: str, account: str) -> dict[str, float]:
+    accounts = {} if name == "own" else {"own": account}
+    trust = Trust.load(folder, anchor=anchor, creds=folder / f"{name}.creds", accounts=accounts)
+    before, slices = resident(), list[float]()
+    verify = Lookup.verify
+
+    def timed(self: Lookup, seconds: float) -> None:
+        begun = time.perf_counter()
+        verify(self, seconds)
+        slices.append(time.perf_counter() - begun)
+
+    Lookup.verify = timed  # type: ignore[method-assign]
+    directory = Directory(trust, wait=120.0)
+    async with open_link(_options(folder, url, name)) as link:
+        begun, used = time.perf_counter(), time.process_time()
+        async with directory.following(link, lambda error: print(error, file=sys.stderr)):
+            figures = {"read, s": time.perf_counter() - begun}
+            figures["read, CPU s"] = time.process_time() - used
+            prefix = "" if name == "own" else "own/"
+            first = time.perf_counter()
+            trust.resolve(f"{prefix}user-7")
+            figures["first lookup, µs"] = (time.perf_counter() - first) * 1e6
+            while directory.report().unverified:  # noqa: ASYNC110 - measured from outside
+                await asyncio.sleep(0.01)
+            figures["verified, s"] = time.perf_counter() - begun
+            slices.sort()
+            figures["longest slice, ms"] = slices[-1] * 1e3
+            figures["99 % of slices, ms"] = slices[len(slices) * 99 // 100] * 1e3
+            figures["resident bytes each"] = (resident() - before) / directory.report().entries
+            again = time.perf_counter()
+            for _ in range(10_000):
+                trust.resolve(f"{prefix}user-7")
+            figures["lookup, µs"] = (time.perf_counter() - again) * 100
+    return figures
+
+
+if __name__ == "__main__":
+    folder, *rest = sys.argv[1:]
+    print(json.dumps(asyncio.run(_read(Path(folder), *rest))))

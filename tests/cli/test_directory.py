@@ -1,0 +1,130 @@
+"""`xkeymsg directory`, and two accounts that `xkeymsg trust` sets up for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.trust.admin import Admin, Member
+from tests.directory.realm import OWN_ENTRY
+from tests.running import run
+from xkeymsg import Directory, Trust, connect
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.directory.bucket import STREAM, bucket_config
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import open_link
+from xkeymsg.transport.options import ConnectOptions
+
+
+class Town:
+    """Two accounts on a server, with CLINIC's administrator."""
+
+    def __init__(self, root: Path) -> None:
+        self.admin = Admin(root)
+        self.anchor = self.admin.begin("INSURER")
+        self.admin.run("add-account", "CLINIC", "--jetstream")
+        self.admin.run("add-signing-key", "CLINIC")
+        self.admin.run(
+            "add-signing-key", "CLINIC", "--role", "daemon", "--grant", "ward",
+            "--allow-pub", OWN_ENTRY, "--allow-pub", "$JS.API.DIRECT.GET.KV_XKEYS",
+        )  # fmt: skip
+        self.admin.run("add-account", "SYS", "--system")
+        self.admin.run("add-signing-key", "SYS")
+        self.admin.run("add-user", "SYS", "admin")
+        self.admin.run("share-directory", "CLINIC", "--with", "INSURER")
+        self.server: NATSServer
+
+    def done(self, verb: str, member: Member, *more: str) -> subprocess.CompletedProcess[bytes]:
+        login = ("--creds", str(member.creds), "--server", self.server.url)
+        if verb != "init":
+            more = (str(self.admin.folder), *more, "--anchor", self.anchor)
+        return run("xkeymsg.cli", "directory", verb, *more, *login)
+
+    def run(self, verb: str, member: Member, *more: str) -> str:
+        done = self.done(verb, member, *more)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
+
+    def key(self, account: str) -> str:
+        found = {each["name"]: each["key"] for each in self.admin.described()["accounts"]}
+        return str(found[account])
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    town = Town(tmp_path)
+    config = town.admin.run("export", "--resolver", "full", "--dir", "{dir}/jwt")
+    with NATSServer(config + '\njetstream { store_dir: "{dir}/js" }') as town.server:
+        yield town
+
+
+async def test_two_accounts_from_nothing(town: Town) -> None:
+    boss = town.admin.join("boss")
+    ward = town.admin.join("ward-a", "--permission", "ward", "-K", "daemon")
+    claims = town.admin.join("claims", account="INSURER")
+    assert town.run("init", boss) == "XKEYS created\n"
+    assert town.run("init", boss) == "XKEYS is there already, and safe\n"
+    assert "ward-a revision 1" in town.run("publish", ward)
+    assert "claims revision 2" in town.run("publish", claims)
+    assert len(town.run("publish", boss, "--all").splitlines()) == 3
+    others = ("--account", f"insurer={town.key('INSURER')}")
+    rows = json.loads(town.run("list", boss, *others, "--json"))
+    assert {row["name"]: row["xkey"] for row in rows} == {
+        "boss": str(boss.pair.public),
+        "daemon:ward-a": str(ward.pair.public),
+        "insurer/claims": str(claims.pair.public),
+    }
+    assert "daemon:ward-a" in town.run("list", claims, "--account", f"clinic={town.key('CLINIC')}")
+    assert "3 entries, 3 valid users, 0 faults" in town.run("verify", boss, *others)
+
+    # A reader with the folder's operator and accounts only.
+    for path in town.admin.folder.rglob("users/*"):
+        path.unlink()
+    trust = Trust.load(
+        town.admin.folder, anchor=town.anchor, creds=claims.creds,
+        accounts={"clinic": town.key("CLINIC")},
+    )  # fmt: skip
+    directory = Directory(trust, wait=60.0)
+    async with connect(
+        town.server.url, key=claims.pair, trust=trust, directory=directory, creds=claims.creds
+    ):
+        [found] = trust.resolve("clinic/daemon:ward-a")
+        assert found.key == ward.pair.public
+
+
+async def test_verify_reports_damage_and_init_refuses_rollups(town: Town) -> None:
+    boss = town.admin.join("boss")
+    town.run("init", boss)
+    town.run("publish", boss)
+    options = ConnectOptions(servers=(town.server.url,), creds=boss.creds)
+    async with open_link(options) as link:
+        subject = f"$KV.XKEYS.{town.key('CLINIC')}.{boss.user}"
+        await link.request(subject, b"garbage", timeout=60)
+        done = town.done("verify", boss)
+        assert done.returncode == 1
+        assert b"malformed" in done.stderr
+        town.run("publish", boss)
+        assert town.done("verify", boss).returncode == 0
+        api = API(link)
+        await api.request(f"STREAM.DELETE.{STREAM}")
+        unsafe = bucket_config() | {"subject_delete_marker_ttl": 10**10, "allow_msg_ttl": True}
+        await api.request(f"STREAM.CREATE.{STREAM}", unsafe)
+        for verb in ("init", "verify", "publish"):
+            done = town.done(verb, boss)
+            assert done.returncode == 1, verb
+            assert b"allow_rollup_hdrs: whoever may write one entry" in done.stderr
+        login = ("--creds", str(boss.creds), "--server", town.server.url)
+        doctor = run("xkeymsg.cli", "doctor", "--json", *login)
+        found = {each["check"]: each for each in json.loads(doctor.stdout)}
+        assert found["directory"]["level"] == "fail"
+
+
+def test_share_directory_changes_nothing_the_second_time(town: Town) -> None:
+    before = town.admin.state()
+    town.admin.run("share-directory", "CLINIC", "--with", "INSURER")
+    assert town.admin.state() == before
+    assert "--with" in town.admin.refused("share-directory", "CLINIC", "--with", "CLINIC")

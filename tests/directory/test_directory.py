@@ -1,0 +1,59 @@
+"""Users of two accounts who find each other in the directory, with no key copied by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.directory.realm import Realm
+from xkeymsg import UnknownKeyError
+from xkeymsg.errors import RevokedError
+
+
+@pytest.fixture
+async def realm(tmp_path: Path) -> AsyncIterator[Realm]:
+    realm = Realm(tmp_path / "HOSPITAL")
+    async with realm.running():
+        yield realm
+
+
+async def test_two_accounts_publish_to_each_other_by_name_and_permission(realm: Realm) -> None:
+    alice, ward = realm.person("alice"), realm.person("ward-a", realm.scoped)
+    claims = realm.person("claims", realm.insurer_key)
+    async with (
+        realm.seat(alice, "billing") as at_alice,
+        realm.seat(ward, "ward") as at_ward,
+        realm.seat(claims) as at_claims,
+    ):
+        await at_alice.resolves("insurer/claims", claims)
+        await at_alice.resolves("daemon:ward-a", ward)
+        await at_alice.resolves("perm:ward", ward)
+        await at_ward.resolves("alice", alice)
+        await at_ward.resolves("perm:billing", alice)
+        await at_claims.resolves("clinic/alice", alice)
+        await at_claims.resolves(f"clinic/{alice.user}", alice)
+        async with at_ward.client.subscribe("ehr.>") as messages:
+            await at_ward.client.flush()
+            await at_alice.client.publish("ehr.new", b"hello", to="daemon:ward-a")
+            message = await asyncio.wait_for(anext(messages), 60)
+        assert (message.data, message.sender) == (b"hello", alice.pair.public)
+        assert message.revision is not None
+        for seat in (at_alice, at_ward, at_claims):
+            assert seat.told == []
+            assert seat.directory.report().alarms == ()
+
+
+async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob:
+        await at_alice.resolves("bob", bob)
+        realm.revocations[bob.user] = realm.now
+        await realm.push(realm.clinic_jwt(age=10))
+        at_alice.directory.look_again()
+        await at_alice.fails("bob", UnknownKeyError)
+        refused = at_alice.trust.members.refused["", bob.user]
+        assert isinstance(refused, RevokedError)
+        del at_bob

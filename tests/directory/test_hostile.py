@@ -1,0 +1,297 @@
+"""Hostile writers: of one entry, of all entries, of the stream, and of events.
+
+They can withhold and delay (T-19, T-20, T-23, T-24). No name stands for their keys, nothing that was
+verified is forgotten, the alarm is raised, and the entries are there again when their owners
+publish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.directory.realm import Realm, Seat
+from tests.running import until
+from tests.trust.chains.world import Key
+from tests.trust.store import Person
+from xkeymsg import UnknownKeyError, XKeyPair
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.directory import directory as module
+from xkeymsg.directory.bucket import EVENTS, STREAM, bucket_config, check_bucket, subject_of
+from xkeymsg.directory.reader import BucketReader
+from xkeymsg.errors import ConfigurationError, DeliveryError, NotLoadedError
+from xkeymsg.nkey import Prefix
+from xkeymsg.transport.headers import encode_block
+from xkeymsg.transport.link import Link
+from xkeymsg.trust.stores.published import Place
+
+
+@pytest.fixture
+async def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
+    monkeypatch.setattr(module, "_AGAIN", 0.05)
+    monkeypatch.setattr(module, "_REPAIR", 0.2)
+    realm = Realm(tmp_path / "HOSPITAL")
+    async with realm.running():
+        yield realm
+
+
+async def stored(link: Link, place: Place) -> bytes:
+    entry = await BucketReader(API(link), frozenset({place.account})).get(place)
+    return b"" if entry is None else entry.value
+
+
+async def looked(seat: Seat, alarm: str) -> None:
+    """Wait until a reader has seen an entry that is not right."""
+    seat.directory.look_again()
+    await until(lambda: any(alarm in str(each) for each in seat.directory.report().alarms))
+
+
+def forgeries(realm: Realm, victim: Person) -> list[bytes]:
+    """Entries that whoever may write under the key of a user could put there."""
+    thief = XKeyPair.generate()
+    stranger = Key(Prefix.ACCOUNT, "stranger")
+    forged = Person(victim.name, stranger)
+    other = realm.person("mallory")
+    jwt, [certificate] = realm.texts(victim)
+    by_stranger = realm.user_jwt(forged, account=realm.account, age=-5)
+    of_thief = realm.certificate(other, thief)
+    tampered = certificate[:-8] + ("AAAAAAAA" if certificate[-8:] != "AAAAAAAA" else "BBBBBBBB")
+    return [
+        b"", b"garbage", b"\xff" * 2000, b"a.b.c", b"{}", b"x" * 17_000, b"\n" * 100,
+        f"{jwt}\n{tampered}".encode(),
+        f"{jwt}\n{of_thief}".encode(),
+        realm.entry(other),
+        by_stranger.encode(),
+        f"{by_stranger}\n{of_thief}".encode(),
+        realm.entry(victim, age=5000, top={"exp": realm.now - 1000}),
+        realm.user_jwt(victim, bearer_token=True, age=1).encode(),
+        "\n".join([jwt, *[of_thief] * 30]).encode(),
+    ]  # fmt: skip
+
+
+async def test_rights_to_an_entry_forge_nothing_and_the_owner_repairs_it(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob, realm.admin() as link:
+        await at_alice.resolves("bob", bob)
+        honest = await stored(link, realm.place(bob))
+        for value in forgeries(realm, bob):
+            await realm.put(link, realm.place(bob), value)
+            at_alice.directory.look_again()
+            [found] = at_alice.trust.resolve("bob")
+            assert found.key == bob.pair.public
+            async with asyncio.timeout(60):
+                while await stored(link, realm.place(bob)) != honest:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        [found] = at_alice.trust.resolve("bob")
+        assert found.key == bob.pair.public
+        assert at_bob.told == []
+
+
+async def test_a_fresh_reader_of_a_damaged_bucket_resolves_nothing_wrong(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.admin() as link:
+        for value in forgeries(realm, bob)[:-2]:
+            await realm.put(link, realm.place(bob), value or b" ")
+            async with realm.seat(alice, publish=False) as at_alice:
+                await at_alice.fails("bob", UnknownKeyError)
+                assert at_alice.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is None
+
+
+async def test_rights_to_all_entries_withhold_and_are_noticed(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    mallory = realm.person("mallory")
+    async with realm.seat(alice) as at_alice, realm.admin() as link:
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        await at_alice.resolves("bob", bob)
+        # Its own texts under the keys of others.
+        await realm.put(link, realm.place(bob), realm.entry(mallory))
+        await looked(at_alice, "belongs to another user")
+        await realm.put(link, realm.place(bob), b"")
+        await looked(at_alice, "was deleted")
+        # An older account JWT, without any signing key of today.
+        older = realm.account_jwt(realm.second, age=5000)
+        await realm.put(link, Place(realm.account.public, ""), older.encode())
+        forged = realm.account_jwt(realm.second, age=-5, issuer=Key(Prefix.OPERATOR, "foreign"))
+        await realm.put(link, Place(realm.account.public, ""), forged.encode())
+        await looked(at_alice, "does not count")
+        for number in range(300):
+            await link.publish(f"$KV.XKEYS.{realm.account.public}.U{number}", b"no user")
+        await link.confirm()
+        [found] = at_alice.trust.resolve("bob")
+        assert found.key == bob.pair.public
+        assert at_alice.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        at_alice.directory.look_again()
+        await until(lambda: realm.place(bob) not in at_alice.directory._published.alarms)
+
+
+async def test_one_entry_cannot_erase_the_others(realm: Realm) -> None:
+    """T-22."""
+    alice, bob = realm.person("alice"), realm.person("bob", realm.scoped)
+    async with realm.seat(alice) as at_alice, realm.link(bob) as link:
+        await at_alice.directory.loaded(60)
+        for headers in (
+            {"Nats-Rollup": "all"}, {"Nats-Rollup": "sub"}, {"Nats-TTL": "1s"},
+            {"Nats-Incr": "+1"},
+            {"Nats-Schedule": "@at 2030-01-01T00:00:00Z", "Nats-Schedule-Target": "a"},
+        ):  # fmt: skip
+            data = await realm.put(link, realm.place(bob), b"x", encode_block(headers))
+            assert "error" in json.loads(data), headers
+        with pytest.raises(DeliveryError, match="does not permit"):
+            await realm.put(link, realm.place(alice), b"x")
+        async with realm.admin() as admin:
+            api = API(admin)
+            for request, body in (
+                (f"STREAM.PURGE.{STREAM}", {}), (f"STREAM.MSG.DELETE.{STREAM}", {"seq": 1}),
+            ):  # fmt: skip
+                with pytest.raises(DeliveryError):
+                    await api.request(request, body)
+            assert await stored(admin, realm.place(alice)) == realm.entry(alice)
+
+
+async def test_rights_to_the_stream_withhold_until_the_owners_publish(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob, realm.admin() as link:
+        await at_alice.resolves("bob", bob)
+        api = API(link)
+        await api.request(f"STREAM.DELETE.{STREAM}")
+        at_alice.directory.look_again()
+        await until(lambda: any("directory" in each for each in at_alice.told))
+        [found] = at_alice.trust.resolve("bob")
+        assert found.key == bob.pair.public
+        # A bucket that counts from 1 again; the owners put their entries back.
+        await api.request(f"STREAM.CREATE.{STREAM}", bucket_config())
+        for place in (realm.place(alice), realm.place(bob)):
+            async with asyncio.timeout(60):
+                while not await stored(link, place):  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+        carol = realm.person("carol")
+        await realm.put(link, realm.place(carol), realm.entry(carol))
+        await at_alice.resolves("carol", carol)
+        await at_bob.resolves("carol", carol)
+        # Rollups are turned on: later readers refuse the bucket, with the reason.
+        unsafe = bucket_config() | {"allow_rollup_hdrs": True, "deny_purge": False}
+        await api.request(f"STREAM.DELETE.{STREAM}")
+        await api.request(f"STREAM.CREATE.{STREAM}", unsafe)
+        with pytest.raises(ConfigurationError, match="allow_rollup_hdrs"):
+            async with realm.seat(carol, publish=False):
+                pass
+        with pytest.raises(ConfigurationError, match="allow_rollup_hdrs"):
+            await check_bucket(api)
+
+
+async def test_forged_events_neither_forge_nor_hide_anything(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.admin() as link:
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        await at_alice.resolves("bob", bob)
+        late = encode_block({"Nats-Sequence": "99999999", "Nats-Last-Sequence": "99999998"})
+        newer = XKeyPair.generate()
+        for value in forgeries(realm, bob):
+            subject = EVENTS + subject_of(realm.place(bob))
+            await link.publish(subject, value, headers=late)
+        revision = at_alice.trust.revision
+        assert revision is not None
+        assert revision < 99999999
+        # What really is newer counts, although an event had a greater sequence.
+        jwt, _ = realm.texts(bob)
+        bob.pair = newer
+        value = "\n".join([jwt, realm.certificate(bob, newer, age=5)]).encode()
+        await realm.put(link, realm.place(bob), value)
+        await at_alice.resolves("bob", bob)
+        await until(lambda: at_alice.directory.report().ignored["event"] > 0)
+        assert at_alice.directory.report().alarms == ()
+
+
+async def test_missed_events_are_read_from_the_bucket(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.admin() as link:
+        await at_alice.directory.loaded(60)
+        # The permission to hear events is missing, or the server was away.
+        for subscription in list(at_alice.directory._link._subscriptions):  # type: ignore[union-attr]
+            if subscription.subject.startswith(EVENTS):
+                await subscription.unsubscribe()
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        at_alice.directory.look_again()
+        await at_alice.resolves("bob", bob)
+
+
+async def test_a_restarted_server_is_read_again(realm: Realm) -> None:
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice:
+        await at_alice.directory.loaded(60)
+        await asyncio.to_thread(realm.server.restart)
+        async with realm.admin() as link:
+            await realm.put(link, realm.place(bob), realm.entry(bob))
+        await at_alice.resolves("bob", bob)
+
+
+async def test_before_everything_is_read_only_keys_are_resolved(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-21."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+
+    async def never(*_: object) -> tuple[int, bool]:
+        raise DeliveryError("withheld")
+
+    async with realm.admin() as link:
+        await realm.put(link, realm.place(bob), realm.entry(bob, "ward"))
+    monkeypatch.setattr(BucketReader, "consume", never)
+    monkeypatch.setattr(BucketReader, "pages", never)
+    pins = {"doctor": bob.user}
+    async with realm.seat(alice, publish=False, wait=0.1, pins=pins) as at_alice:
+        assert not at_alice.directory.is_loaded
+        for name in ("bob", "perm:ward", "insurer/claims", bob.user, "doctor"):
+            with pytest.raises(NotLoadedError):
+                at_alice.trust.resolve(name)
+        await at_alice.resolves(bob.user, bob)
+        await at_alice.resolves("doctor", bob)
+        await at_alice.fails("bob", NotLoadedError)
+        stranger = XKeyPair.generate().public
+        with pytest.raises(NotLoadedError):
+            at_alice.trust.admit(stranger, "ehr.new", realm.now * 1000)
+        assert at_alice.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
+        assert at_alice.trust.revision is None
+
+
+async def test_a_stale_directory_resolves_nothing_if_it_is_to_fail_closed(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_EVERY", 0.2)
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with (
+        realm.seat(alice, stale_after=1, fail_closed=True) as closed,
+        realm.seat(bob, stale_after=1) as warned,
+    ):
+        await closed.resolves("bob", bob)
+        realm.server.kill()
+        await until(lambda: any("has not answered" in each for each in warned.told))
+        await closed.fails("bob", NotLoadedError)
+        await warned.resolves("alice", alice)
+        await asyncio.to_thread(realm.server.start)
+        await closed.resolves("bob", bob)
+
+
+async def test_two_replicas_do_not_fight(realm: Realm) -> None:
+    alice = realm.person("alice")
+    first, second = XKeyPair.generate(), XKeyPair.generate()
+    jwt = realm.user_jwt(alice)
+    async with realm.seat(alice, publish=False) as one, realm.seat(alice, publish=False) as two:
+        certificates = [realm.certificate(alice, pair, age=9) for pair in (first, second)]
+        await asyncio.gather(
+            one.directory.publish(jwt, certificates[:1]),
+            two.directory.publish(jwt, certificates[1:]),
+        )
+        async with realm.admin() as link:
+            settled = await one.directory.publish(jwt, certificates[:1])
+            value = await stored(link, realm.place(alice))
+            assert set(value.decode().split("\n")) == {jwt, *certificates}
+            await asyncio.sleep(1)  # several repairs
+            assert await stored(link, realm.place(alice)) == value
+            assert await two.directory.publish(jwt, certificates[1:]) == settled
+            assert await BucketReader(API(link), frozenset()).last() == settled

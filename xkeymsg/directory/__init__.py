@@ -1,0 +1,1 @@
+"""The directory: entries of users and accounts in a JetStream bucket that need not be trusted."""

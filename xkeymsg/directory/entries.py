@@ -1,0 +1,104 @@
+"""The text of an entry: what an owner publishes, and how it repairs its entry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
+
+from xkeymsg.errors import ConfigurationError, ConflictError, TrustError
+from xkeymsg.keys import XKey
+from xkeymsg.trust.claims import Certificate, User
+from xkeymsg.trust.stores.published import MOST_CERTIFICATES, Place, limit_of
+
+__all__ = ("OwnEntry", "certificates_in")
+
+_Text = tuple[Certificate, str]
+
+
+class OwnEntry:
+    """The claims that a user publishes about itself.
+
+    Args:
+        jwt: The user JWT.
+        certificates: The xkey certificates.
+        without: Xkeys whose certificates leave the entry.
+
+    Raises:
+        TrustError: If a claim is malformed.
+        ConfigurationError: If it is a bearer JWT, or a certificate belongs to another user.
+    """
+
+    def __init__(
+        self, jwt: str, certificates: Iterable[str], *, without: Collection[XKey] = ()
+    ) -> None:
+        self.user = User.decode(jwt)
+        if self.user.bearer:
+            raise ConfigurationError(
+                "a bearer JWT must not be published: whoever reads it can log in"
+            )
+        self.place = Place(self.user.account, self.user.claims.subject)
+        self._without = frozenset(without)
+        self._certificates = {text: Certificate.decode(text) for text in certificates}
+        for each in self._certificates.values():
+            if (each.account, each.claims.issuer) != self.place:
+                raise ConfigurationError("a certificate belongs to another user or account")
+
+    def merged(self, present: bytes, issuers: Collection[str]) -> bytes:
+        """Return the entry with what is ours and missing, and without what is not valid.
+
+        Several replicas of a user come to the same entry, so they do not fight.
+
+        Args:
+            present: The entry in the bucket; empty if there is none.
+            issuers: The keys that may issue the user's JWT now.
+
+        Raises:
+            ConflictError: If another JWT in it has the same `iat`.
+        """
+        user, found = self.user, dict(self._certificates)
+        for number, line in enumerate(each.strip() for each in present.split(b"\n")):
+            text = line.decode("ascii", "replace")
+            try:
+                if number:
+                    certificate = Certificate.decode(text)
+                    if (certificate.account, certificate.claims.issuer) == self.place:
+                        found[text] = certificate
+                else:
+                    user = _newer(user, User.decode(text), issuers)
+            except ConflictError:
+                raise
+            except TrustError:
+                continue
+        kept = [(c, text) for text, c in found.items() if c.key not in self._without]
+        kept.sort(key=_age)
+        lines = [user.claims.text, *(text for _, text in kept[-MOST_CERTIFICATES:])]
+        while len(value := "\n".join(lines).encode()) > limit_of(self.place) and len(lines) > 1:
+            del lines[1]
+        return value
+
+
+def _age(each: _Text) -> Any:
+    claims = each[0].claims
+    return claims.not_before, claims.issued, each[1]
+
+
+def _newer(own: User, other: User, issuers: Collection[str]) -> User:
+    """Return the JWT to publish."""
+    ours, theirs = own.claims, other.claims
+    mine = other.account == own.account and theirs.subject == ours.subject
+    if not mine or other.bearer or theirs.issuer not in issuers or theirs.text == ours.text:
+        return own
+    if theirs.issued == ours.issued:
+        raise ConflictError(
+            "the directory has another JWT of this user with the same `iat`: issue it again"
+        )
+    return other if theirs.issued > ours.issued else own
+
+
+_COMMENT: Final = "#"
+
+
+def certificates_in(text: str) -> Iterator[str]:
+    """Yield the certificates of a file, as `xkeymsg trust certify` writes it."""
+    lines = (line.strip() for line in text.split("\n"))
+    return (line for line in lines if line and not line.startswith(_COMMENT))

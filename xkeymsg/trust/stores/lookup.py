@@ -1,0 +1,124 @@
+"""Answers of a directory that is still being read and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from threading import RLock
+from typing import Final
+
+from xkeymsg.ambient import monotonic
+from xkeymsg.envelope.admission import Admission
+from xkeymsg.errors import NotLoadedError, SenderRevokedError
+from xkeymsg.keys import XKey
+from xkeymsg.nkey import is_public
+from xkeymsg.trust.resolver import PERMISSION
+from xkeymsg.trust.stores.published import Place, Published, Verified, name_hint
+
+__all__ = ("Lookup",)
+
+_MOST_AT_ONCE: Final = 256
+"""Entries that are verified before one question is answered."""
+
+
+class Lookup:
+    """Verifies what is asked for first, and the rest in slices.
+
+    Args:
+        published: The entries.
+        accounts: The public keys of accounts, by alias.
+        pins: Names that stand for one user key.
+        lock: Held while anything is verified.
+        take: Called with the claims of each verified entry, under the lock.
+    """
+
+    def __init__(
+        self,
+        published: Published,
+        accounts: Mapping[str, str],
+        pins: Mapping[str, str],
+        lock: RLock,
+        take: Callable[[Verified], None],
+    ) -> None:
+        self._published = published
+        self._accounts, self._pins = accounts, pins
+        self._lock = lock
+        self._take = take
+
+    def verify(self, seconds: float) -> None:
+        """Verify entries for a time; not at all while another thread does."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._run(self._published.steps(), monotonic() + seconds)
+            finally:
+                self._lock.release()
+
+    def ask(self, name: str) -> None:
+        """Verify whatever a name may stand for.
+
+        Before everything is read, only a key can be asked for: a second holder may still come.
+
+        Raises:
+            NotLoadedError: If it cannot be answered yet.
+        """
+        published = self._published
+        if published.closed:
+            raise NotLoadedError(published.closed)
+        is_permission = name.startswith(PERMISSION)
+        alias, _, own = ("", "", name) if is_permission else name.rpartition("/")
+        user = self._pins.get(name, own)
+        if is_public(user):
+            if not published.loaded and user not in published.fetched:
+                published.want(user)
+                raise NotLoadedError("the directory is not read yet")
+            with self._lock:
+                for account in self._accounts.values():
+                    self._run(published.at(Place(account, user)))
+        elif not published.loaded:
+            raise NotLoadedError("the directory is not read yet")
+        elif account := self._accounts.get(alias, ""):
+            self._look_up(f"{account} {name}" if is_permission else name_hint(account, own))
+
+    def admit(self, judge: Callable[[], Admission | None], sender: XKey) -> Admission | None:
+        """Return the verdict on a sender.
+
+        Args:
+            judge: Returns the present verdict.
+            sender: Its key.
+
+        Raises:
+            SenderRevokedError: If its key or user is revoked.
+            NotLoadedError: If it is not admitted, and the directory is not read yet.
+        """
+        with suppress(SenderRevokedError):
+            if (found := judge()) is not None:
+                return found
+        self._look_up(str(sender))
+        if self._published.loaded:
+            return judge()
+        with suppress(SenderRevokedError):
+            if (found := judge()) is not None:
+                return found
+        raise NotLoadedError("the sender may be in the directory, which is not read yet")
+
+    def take_now(self, place: Place, value: bytes) -> None:
+        """Verify an entry at once."""
+        with self._lock:
+            self._published.index(place, value, stored=True)
+            self._run(self._published.at(place))
+
+    def _look_up(self, hint: str) -> None:
+        """Verify the entries that state a name, permission or xkey."""
+        count = self._published.states(hint)
+        if count > _MOST_AT_ONCE:
+            raise NotLoadedError(f"{count} entries of the directory are being verified")
+        if count:
+            with self._lock:
+                self._run(self._published.hinted(hint))
+
+    def _run(self, steps: Iterator[Verified | None], end: float = float("inf")) -> None:
+        for found in steps:
+            if found is not None:
+                self._take(found)
+            if monotonic() >= end:
+                break

@@ -1,0 +1,457 @@
+"""Entries of a directory: unverified texts in bounded memory, and the claims that verify.
+
+The entry of a user has its JWT in the first line and its xkey certificates in the others; that of
+an account (`user` is empty) has the account JWT. Whoever writes or delivers entries is untrusted:
+
+- Each text proves itself (T-1), and has to be about the key that it is published under.
+- Absence removes nothing: an empty, damaged or older entry is counted, and ignored.
+- An event can be forged, and a stored entry cannot be replaced by one: both wait to be verified.
+- An unverified text decides nothing. What it states about itself selects who is verified first.
+
+`put` may be called while another thread does anything else; all else is under the caller's lock.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import json
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from xkeymsg.errors import ConfigurationError, TrustError, WrongAccountError, XKeyMsgError
+from xkeymsg.shown import SafeRepr
+from xkeymsg.trust.claims import Account, Certificate, User
+from xkeymsg.trust.jwt import Claims, Kind
+from xkeymsg.trust.names import fold_name
+from xkeymsg.trust.resolver import PERMISSION
+
+__all__ = (
+    "BUCKET",
+    "MOST_CERTIFICATES",
+    "Place",
+    "Published",
+    "Verified",
+    "limit_of",
+    "name_hint",
+    "shorn",
+)
+
+MOST_CERTIFICATES: Final = 24
+"""Certificates of one user."""
+_MOST_ENTRIES: Final = 50_000
+_MOST_BYTES: Final = 64 << 20
+"""Unverified text."""
+_MOST_ALARMS: Final = 64
+_MOST_WANTED: Final = 1024
+_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
+
+
+class Place(NamedTuple):
+    """Under which an entry is published."""
+
+    account: str
+    user: str
+    """Empty for the entry of the account."""
+
+    def __str__(self) -> str:
+        return f"{self.account}.{self.user or 'account'}"
+
+
+BUCKET: Final = Place("the directory", "*")
+"""Not an entry, but all of them; for alarms."""
+_WHY: Final = {
+    "deleted": "the entry was deleted",
+    "oversized": "the entry is too large",
+    "malformed_claim": "the entry has too many lines",
+    "full": "too many unverified entries",
+}
+
+
+class Verified(NamedTuple):
+    """The claims of one entry with valid form and signature."""
+
+    place: Place
+    stored: bool
+    """Whether the bucket had it; an event can be forged."""
+    digest: bytes
+    accounts: tuple[Account, ...]
+    users: tuple[User, ...]
+    certificates: tuple[Certificate, ...]
+
+
+class _Entry:
+    """An entry that waits to be verified, one line at a time."""
+
+    def __init__(self, place: Place, value: bytes, digest: bytes, *, stored: bool) -> None:
+        self.place = place
+        self.stored = stored
+        self.size = len(value)
+        self.digest = digest
+        self.lines = value.split(b"\n") if place.user else [value]
+        self.lines = [line for each in self.lines if (line := each.strip())]
+        self.hints = frozenset(_hints(place, self.lines))
+        self.faults: list[XKeyMsgError] = []
+        self._accounts: list[Account] = []
+        self._users: list[User] = []
+        self._certificates: list[Certificate] = []
+        self._next = 0
+
+    def step(self) -> bool:
+        """Verify the next line; return whether that was the last."""
+        try:
+            self._decode(self.lines[self._next].decode("ascii", "replace"))
+        except XKeyMsgError as error:
+            self.faults.append(type(error)(f"{self.place}: {error}"))
+        self._next += 1
+        return self._next >= len(self.lines)
+
+    def _decode(self, text: str) -> None:
+        place = self.place
+        if not place.user:
+            account = Account.decode(text)
+            if account.claims.subject != place.account:
+                raise WrongAccountError("the JWT belongs to another account")
+            self._accounts.append(account)
+        elif not self._next:
+            user = User.decode(text)
+            if (user.account, user.claims.subject) != place:
+                raise WrongAccountError("the JWT belongs to another user")
+            if user.bearer:
+                raise ConfigurationError(
+                    "a bearer JWT is published: whoever has read it can log in; revoke the user"
+                )
+            self._users.append(user._replace(claims=user.claims._replace(members={})))
+        else:
+            certificate = Certificate.decode(text)
+            if (certificate.account, certificate.claims.issuer) != place:
+                raise WrongAccountError("the certificate belongs to another user")
+            self._certificates.append(shorn(certificate))
+
+    @property
+    def result(self) -> Verified:
+        found = tuple(self._accounts), tuple(self._users), tuple(self._certificates)
+        return Verified(self.place, self.stored, self.digest, *found)
+
+
+class Published(SafeRepr):
+    """The entries of a directory, as far as they have been read.
+
+    Args:
+        accounts: The public keys of the configured accounts, by alias; others are dropped.
+        entries: Limit of entries.
+        size: Limit of unverified text, in bytes.
+    """
+
+    def __init__(
+        self,
+        accounts: dict[str, str],
+        *,
+        entries: int = _MOST_ENTRIES,
+        size: int = _MOST_BYTES,
+    ) -> None:
+        self.loaded = False
+        """Whether everything in the bucket has been read since the start."""
+        self.closed = ""
+        """Why nothing is resolved; empty normally."""
+        self.revision = 0
+        """The last sequence that the bucket has shown; events do not raise it."""
+        self.behind: dict[str, int] = {}
+        """Senders whose last message was resolved at an old revision."""
+        self.known_before = 0
+        """The revision that every sender should have read by now."""
+        self.ignored: Counter[str] = Counter()
+        """Entries and texts that were ignored, by reason."""
+        self.alarms: dict[Place, XKeyMsgError] = {}
+        """What is wrong with the present entry of a place, or with the bucket."""
+        self.fetched: set[str] = set()
+        """Users whose entry was read before everything else."""
+        self.shown: dict[str, int] = {}
+        """`iat` of the account JWT that the bucket has, by account."""
+        self.accounts: dict[str, tuple[Account, ...]] = {}
+        self.users: dict[str, dict[str, tuple[User, ...]]] = {}
+        """By account and user."""
+        self.certificates: dict[Place, tuple[Certificate, ...]] = {}
+        self._aliases = {key: alias for alias, key in accounts.items()}
+        self._most, self._room = entries, size
+        self._arrived: deque[tuple[Place, bytes, bool]] = deque()
+        self._came = self._went = 0  # bytes; each is written by one side only
+        self._pending: dict[tuple[Place, bool], _Entry] = {}
+        self._hinted: dict[str, dict[tuple[Place, bool], None]] = {}
+        self._digests: dict[Place, bytes] = {}
+        self._unadmitted: dict[Place, None] = {}
+        self._wanted: dict[str, None] = {}
+
+    # --- unverified -------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Entries that wait to be verified."""
+        return len(self._arrived) + len(self._pending)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether what has arrived so far is found by what it states."""
+        return not self._arrived
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next entry is taken, whatever its size."""
+        return self.pending < self._most and self._left >= Kind.ACCOUNT.size
+
+    @property
+    def _left(self) -> int:
+        return self._room - (self._came - self._went)
+
+    def put(self, place: Place, value: bytes, *, stored: bool) -> None:
+        """Take an entry of the bucket, or of an event, to be verified."""
+        if place.account not in self._aliases:
+            return
+        reason = "" if value else "deleted"
+        if len(value) > limit_of(place):
+            reason = "oversized"
+        elif value.count(b"\n") > 2 * MOST_CERTIFICATES:
+            reason = "malformed_claim"
+        if not reason and (self._left < len(value) or self.pending >= self._most):
+            reason, place = "full", BUCKET
+        if reason:
+            self._ignore(reason, place, ConfigurationError(f"{place}: {_WHY[reason]}"), stored)
+            return
+        self._arrived.append((place, value, stored))
+        self._came += len(value)
+
+    def index(self, place: Place, value: bytes, *, stored: bool) -> None:
+        """Note what an entry states, for the verification."""
+        digest = hashlib.sha256(value).digest()
+        if digest == self._digests.get(place):
+            if stored:
+                self.alarms.pop(place, None)
+            return
+        at = place, stored
+        entry = _Entry(place, value, digest, stored=stored)
+        self._forget(at, self._pending.get(at))
+        self._pending[at] = entry  # in the turn of the last one
+        self._room -= entry.size
+        for hint in entry.hints:
+            self._hinted.setdefault(hint, {})[at] = None
+
+    def _forget(self, at: tuple[Place, bool], entry: _Entry | None) -> None:
+        if entry is not None:
+            self._room += entry.size
+            for hint in entry.hints:
+                places = self._hinted[hint]
+                del places[at]
+                if not places:
+                    del self._hinted[hint]
+
+    def _ignore(self, reason: str, place: Place, error: XKeyMsgError, stored: bool) -> None:
+        """Count something that is ignored, and remember it while the bucket has it."""
+        self.ignored[reason if stored else "event"] += 1
+        if stored:
+            self.alarm(place, error)
+
+    def alarm(self, place: Place, error: XKeyMsgError) -> None:
+        """Remember what is wrong with an entry, or with the bucket."""
+        self._digests.pop(place, None)
+        if place in self.alarms or len(self.alarms) < _MOST_ALARMS:
+            self.alarms[place] = error
+
+    # --- verifying --------------------------------------------------------------------------------
+
+    def steps(self) -> Iterator[Verified | None]:
+        """Index and verify what is pending; None after each step without a result.
+
+        Accounts come first, once in each call: a flood of their entries delays users, no more.
+        """
+        while self._arrived:
+            place, value, stored = self._arrived.popleft()
+            self.index(place, value, stored=stored)
+            self._went += len(value)
+            yield None
+        for account in self._aliases:
+            yield from self.at(Place(account, ""))
+        while self._pending:
+            yield from self._verify(next(iter(self._pending)))
+
+    def at(self, place: Place) -> Iterator[Verified | None]:
+        """Verify the entry of a place."""
+        for stored in (True, False):
+            yield from self._verify((place, stored))
+
+    def states(self, hint: str) -> int:
+        """Return how many unverified entries state a name, permission or xkey."""
+        return len(self._hinted.get(hint, ()))
+
+    def hinted(self, hint: str) -> Iterator[Verified | None]:
+        """Verify every entry that states a name, permission or xkey."""
+        for at in tuple(self._hinted.get(hint, ())):
+            yield from self._verify(at)
+
+    def _verify(self, at: tuple[Place, bool]) -> Iterator[Verified | None]:
+        entry = self._pending.get(at)
+        while entry is not None:
+            if not entry.step():
+                yield None
+                entry = self._pending.get(at)  # another one may have come
+                continue
+            del self._pending[at]
+            self._forget(at, entry)
+            if entry.stored:
+                self.alarms.pop(entry.place, None)
+            for fault in entry.faults:
+                reason = fault.code if isinstance(fault, TrustError) else "bearer"
+                self._ignore(reason, entry.place, fault, entry.stored)
+            yield entry.result
+            return
+
+    # --- verified ---------------------------------------------------------------------------------
+
+    def add(self, found: Verified, issuers: Iterable[str]) -> bool:
+        """Add verified claims; return whether there are new ones.
+
+        Per issuer, the newest remains. Of issuers that may not issue now, only what the bucket has
+        remains, as the JWT that lists the issuer may not have been read yet.
+
+        Args:
+            found: The claims.
+            issuers: The keys that may issue claims about this place now.
+        """
+        place, allowed = found.place, frozenset(issuers)
+        if not place.user:
+            if found.stored:
+                self._note(found)
+                issued = (a.claims.issued for a in found.accounts if a.claims.issuer in allowed)
+                self.shown[place.account] = max(issued, default=0)
+            accounts = self.accounts.get(place.account, ())
+            kept = _newest(accounts, found.accounts, allowed, stored=found.stored)
+            self.accounts[place.account] = kept
+            return bool(kept != accounts)
+        users = self.users.setdefault(place.account, {})
+        before = users.get(place.user, ()), self.certificates.get(place, ())
+        texts = _newest(before[0], found.users, allowed, stored=found.stored)
+        after = texts, _merged(before[1], found.certificates)
+        if not any(after) or (place not in self.certificates and not self._make_room()):
+            return False
+        users[place.user], self.certificates[place] = after
+        self._note(found)
+        return before != after
+
+    def _note(self, found: Verified) -> None:
+        if found.stored and found.place not in self.alarms:
+            self._digests[found.place] = found.digest
+
+    @property
+    def claims(self) -> Iterator[Claims]:
+        """The verified claims."""
+        yield from (each.claims for texts in self.accounts.values() for each in texts)
+        for users in self.users.values():
+            yield from (each.claims for texts in users.values() for each in texts)
+        yield from (each.claims for known in self.certificates.values() for each in known)
+
+    def judged(self, place: Place, *, admitted: bool) -> None:
+        """Note whether a user is valid: others make room when the table is full."""
+        if admitted:
+            self._unadmitted.pop(place, None)
+        else:
+            self._unadmitted[place] = None
+
+    def _make_room(self) -> bool:
+        if len(self.certificates) < self._most:
+            return True
+        if not self._unadmitted:
+            self._ignore("full", BUCKET, ConfigurationError(f"{BUCKET}: too many users"), True)
+            return False
+        place = next(iter(self._unadmitted))
+        del self._unadmitted[place], self.certificates[place]
+        del self.users[place.account][place.user]
+        self._digests.pop(place, None)
+        return True
+
+    # --- users that are needed before everything is read ------------------------------------------
+
+    def want(self, user: str) -> None:
+        """Ask for the entry of a user."""
+        if user not in self.fetched and len(self.fetched) + len(self._wanted) < _MOST_WANTED:
+            self._wanted[user] = None
+
+    def take_wanted(self) -> tuple[str, ...]:
+        """Return the users that were asked for since the last call."""
+        wanted, self._wanted = tuple(self._wanted), {}
+        return wanted
+
+    def compare(self, sender: str, revision: int) -> None:
+        """Note the revision that a message states."""
+        if revision >= self.known_before:
+            self.behind.pop(sender, None)
+        elif sender in self.behind or len(self.behind) < _MOST_WANTED:
+            self.behind[sender] = revision
+
+    def __repr__(self) -> str:
+        return f"<Published {len(self.certificates)} entries, {len(self._pending)} unverified>"
+
+
+def limit_of(place: Place) -> int:
+    """Return the limit of an entry's size, in bytes."""
+    return Kind.USER.size if place.user else Kind.ACCOUNT.size
+
+
+def name_hint(account: str, name: str) -> str:
+    """Return the hint of a name: without its role, which the issuer decides."""
+    return f"{account}/{fold_name(name.rpartition(':')[2])}"
+
+
+def shorn(certificate: Certificate) -> Certificate:
+    """Return a certificate without what no rule reads: half of its memory."""
+    claims = certificate.claims._replace(text="", members={}, nats={})
+    return certificate._replace(claims=claims)
+
+
+def _newest(old: Any, new: Any, allowed: frozenset[str], *, stored: bool) -> Any:
+    """Return the newest claims of each allowed issuer; and the new ones, if the bucket has them."""
+    texts = {each.claims.text: each for each in (*old, *new)}
+    last: dict[str, int] = {}
+    for each in texts.values():
+        last[each.claims.issuer] = max(each.claims.issued, last.get(each.claims.issuer, 0))
+    counts: Counter[str] = Counter()
+    kept = []
+    for text, each in texts.items():
+        issuer = each.claims.issuer
+        is_newest = issuer in allowed and each.claims.issued == last[issuer]
+        counts[issuer] += is_newest
+        # Nine of one time are a conflict as much as ninety are.
+        if (is_newest and counts[issuer] <= 9) or (
+            stored and any(text == one.claims.text for one in new)
+        ):
+            kept.append(each)
+    return tuple(kept)
+
+
+def _merged(old: tuple[Certificate, ...], new: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
+    """Return the newest certificates of both."""
+    if all(each in old for each in new):
+        return old
+    every = {(c.key, *c.claims[6:9]): c for c in (*old, *new)}.values()
+    newest = sorted(every, key=lambda each: (each.claims.not_before, each.claims.issued))
+    return tuple(newest[-MOST_CERTIFICATES:])
+
+
+def _hints(place: Place, lines: list[bytes]) -> Iterator[str]:
+    """Yield what the texts of a user state about themselves, wrong or not."""
+    if not place.user:
+        return
+    for number, line in enumerate(lines):
+        try:
+            part = line.split(b".", 2)[1].translate(_TO_STANDARD)
+            claims = json.loads(binascii.a2b_base64(part + b"=" * (-len(part) % 4)))
+            if number:
+                yield str(claims["sub"])
+                continue
+            if len(name := str(claims.get("name", ""))) <= 64:
+                yield f"{place.account}/{fold_name(name)}"
+            tags = claims["nats"].get("tags", [])
+            for tag in tags:
+                if str(tag).startswith(PERMISSION):
+                    yield f"{place.account} {tag}"
+        except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
+            continue

@@ -1,0 +1,34 @@
+"""Who may issue users of an account."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xkeymsg.trust.chain import Authority
+
+__all__ = ("ValidSigner", "valid_signers")
+
+
+class ValidSigner(NamedTuple):
+    """A key that may issue users of an account."""
+
+    key: str
+    role: str
+    """The role of a scoped key; empty for an unscoped key."""
+    scoped: bool
+    identity: bool
+    """Whether it is the account's identity."""
+
+
+def valid_signers(authority: Authority) -> tuple[ValidSigner, ...]:
+    """Return the keys that may issue users under an authority."""
+    signers = [account.signers for account in authority.accounts]
+    return tuple(
+        ValidSigner(
+            key,
+            next((s.role for each in signers if (s := each.get(key)) is not None), ""),
+            scoped=not unscoped,
+            identity=key == authority.account,
+        )
+        for key, unscoped in sorted(authority.issuers.items())
+    )
