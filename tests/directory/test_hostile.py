@@ -1,8 +1,8 @@
 """Hostile writers: of one entry, of all entries, of the stream, and of events.
 
-They can withhold and delay (T-19, T-20, T-23, T-24). No name stands for their keys, nothing that was
-verified is forgotten, the alarm is raised, and the entries are there again when their owners
-publish.
+They can withhold and delay (T-19, T-20, T-23, T-24). No name stands for their keys, nothing
+that was verified is forgotten, the alarm is raised, and the entries are there again when their
+owners publish.
 """
 
 from __future__ import annotations
