@@ -25,10 +25,7 @@ __all__ = ("PROMISES", "suite")
 _SEED = "seed in memory"
 _TOKEN = "SoftHSM token"
 
-PROMISES = (
-    Promise(title="open 1 KiB", of=_TOKEN, against=_SEED, target="≤ 1.2"),
-    Promise(title="open xkv1 1 KiB", of=_TOKEN, against=_SEED, target="≤ 1.3"),
-)
+PROMISES = (Promise(title="open 1 KiB", of=_TOKEN, against=_SEED, target="≤ 1.2"),)
 
 
 def suite(report: Report) -> None:
