@@ -28,7 +28,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import UNLIMITED_USER, Kind, decode, issue
 from xkeymsg.trust.stores.lookup import Lookup
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("suite",)
 

@@ -22,7 +22,7 @@ from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.creds import format_creds
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("Realm", "Seat")
 

@@ -14,7 +14,7 @@ from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND
 from xkeymsg.errors import ConfigurationError, DeliveryError
 from xkeymsg.shown import cut
 from xkeymsg.trust.jwt import Kind
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = (
     "EVENTS",

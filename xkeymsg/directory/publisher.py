@@ -13,7 +13,7 @@ from xkeymsg.errors import DeliveryError, TrustError
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.trust.claims import Account
 from xkeymsg.trust.jwt import Claims
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("EntryPublisher",)
 

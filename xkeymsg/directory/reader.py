@@ -16,7 +16,7 @@ from xkeymsg.directory.bucket import STREAM, place_of, subject_of
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.headers import parse_block, parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("BucketEntry", "BucketReader", "sequence_of")
 
