@@ -20,7 +20,8 @@ from benchmarks.report import Report
 from benchmarks.trust import Realm, resident
 from xkeymsg import Directory, Trust, TrustError, XKeyPair
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.directory.bucket import create_bucket, subject_of
+from xkeymsg.directory.bucket import create_bucket
+from xkeymsg.directory.settings import subject_of
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link

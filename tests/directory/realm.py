@@ -16,7 +16,8 @@ from tests.trust.store import Person, Store
 from xkeymsg import Directory, Trust
 from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.directory.bucket import create_bucket, subject_of
+from xkeymsg.directory.bucket import create_bucket
+from xkeymsg.directory.settings import subject_of
 from xkeymsg.nkey import Prefix
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link

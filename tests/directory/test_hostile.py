@@ -21,8 +21,9 @@ from tests.trust.store import Person
 from xkeymsg import UnknownKeyError, XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
-from xkeymsg.directory.bucket import EVENTS, STREAM, bucket_config, check_bucket, subject_of
+from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.reader import BucketReader
+from xkeymsg.directory.settings import EVENTS, STREAM, bucket_config, subject_of
 from xkeymsg.errors import ConfigurationError, DeliveryError, NotLoadedError
 from xkeymsg.nkey import Prefix
 from xkeymsg.transport.headers import encode_block

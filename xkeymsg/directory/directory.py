@@ -13,11 +13,12 @@ from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
-from xkeymsg.directory.bucket import EVENTS, STREAM, check_bucket, place_of, subject_of
+from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.entries import OwnEntry
 from xkeymsg.directory.publisher import EntryPublisher
 from xkeymsg.directory.reader import BucketEntry, BucketReader, sequence_of
 from xkeymsg.directory.report import DirectoryReport, account_in
+from xkeymsg.directory.settings import EVENTS, STREAM, place_of, subject_of
 from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.shown import SafeRepr

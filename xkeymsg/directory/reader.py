@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from xkeymsg.client.jetstream.acks import parse_ack
 from xkeymsg.client.jetstream.api import API, int64
-from xkeymsg.directory.bucket import STREAM, place_of, subject_of
+from xkeymsg.directory.settings import STREAM, place_of, subject_of
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.headers import parse_block, parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription

@@ -37,7 +37,7 @@ def account_in(answer: bytes) -> str:
     """Return the account JWT in an answer of the server.
 
     Raises:
-        DeliveryError: If there is none.
+        DeliveryError: If it has no JWT.
     """
     try:
         text = json.loads(answer if len(answer) <= _LONGEST_ANSWER else b"")["data"]["jwt"]
