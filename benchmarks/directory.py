@@ -20,7 +20,8 @@ from benchmarks.report import Report
 from benchmarks.trust import Realm, resident
 from xkeymsg import Directory, Trust, TrustError, XKeyPair
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.directory.bucket import create_bucket, subject_of
+from xkeymsg.directory.bucket import create_bucket
+from xkeymsg.directory.settings import subject_of
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
@@ -28,7 +29,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import UNLIMITED_USER, Kind, decode, issue
 from xkeymsg.trust.stores.lookup import Lookup
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("suite",)
 

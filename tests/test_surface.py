@@ -38,6 +38,7 @@ PRIVATE_TYPES = {
     "NATSServer", "State",  # of `xkeymsg.testing`
     "Prefix",
     "AudienceChange", "Judge", "Members", "TrustReport", "ValidSigner",  # of `Trust`
+    "Link", "Lookup", "Published",  # between `Trust` and `Directory`
 }  # fmt: skip
 """Types in public signatures that an application does not need to name."""
 

@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from xkeymsg.client.stats import Stats, Where
     from xkeymsg.client.subscription import Subscription
     from xkeymsg.directory.directory import Directory
+    from xkeymsg.directory.report import DirectoryReport
     from xkeymsg.key_stores.opening import open_key, open_signer
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
@@ -121,6 +122,7 @@ __all__ = (
     "ContentTypeError",
     "DeliveryError",
     "Directory",
+    "DirectoryReport",
     "DurableOptions",
     "EnvelopeError",
     "Event",
@@ -200,6 +202,7 @@ _ON_FIRST_USE = {
     "Consumer": "client.jetstream.consumer",
     "ConsumerEvent": "client.jetstream.events",
     "Directory": "directory.directory",
+    "DirectoryReport": "directory.report",
     "DurableOptions": "client.jetstream.durables",
     "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",

@@ -14,7 +14,7 @@ from tests.directory.realm import OWN_ENTRY
 from tests.running import run
 from xkeymsg import Directory, Trust, connect
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.directory.bucket import STREAM, bucket_config
+from xkeymsg.directory.settings import STREAM, bucket_config
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions

@@ -16,13 +16,14 @@ from tests.trust.store import Person, Store
 from xkeymsg import Directory, Trust
 from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.directory.bucket import create_bucket, subject_of
+from xkeymsg.directory.bucket import create_bucket
+from xkeymsg.directory.settings import subject_of
 from xkeymsg.nkey import Prefix
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.creds import format_creds
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("Realm", "Seat")
 

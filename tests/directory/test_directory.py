@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.directory.realm import Realm
-from xkeymsg import UnknownKeyError
+from tests.running import until
+from xkeymsg import DurableOptions, FailurePolicy, Message, UnknownKeyError
+from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import RevokedError
+from xkeymsg.trust.stores.published import Published
 
 
 @pytest.fixture
@@ -57,3 +61,45 @@ async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) ->
         refused = at_alice.trust.members.refused["", bob.user]
         assert isinstance(refused, RevokedError)
         del at_bob
+
+
+async def test_a_stream_message_is_held_until_the_directory_is_read(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T-21."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    gate = asyncio.Event()
+    consume = BucketReader.consume
+
+    async def late(*arguments: Any) -> tuple[int, bool]:
+        await gate.wait()
+        return await consume(*arguments)
+
+    async with realm.seat(alice) as at_alice:
+        async with realm.seat(bob) as at_bob:
+            await at_alice.resolves("bob", bob)
+            await at_bob.client.js.add_stream("EHR", "ehr.>")
+        await at_alice.client.js.publish("ehr.new", b"kept", to="bob")
+    monkeypatch.setattr(BucketReader, "consume", late)
+    monkeypatch.setattr(BucketReader, "get", _nothing)
+    handled, asked = asyncio.Event(), list[str | None]()
+    monkeypatch.setattr(Published, "want", lambda _, user: asked.append(user))
+
+    async def work(message: Message) -> None:
+        assert message.data == b"kept"
+        handled.set()
+
+    async with realm.seat(bob, publish=False, wait=0.0) as at_bob:
+        policy = FailurePolicy(deliveries=2, backoff=0.05, patience=0.0)
+        async with at_bob.client.js.consume(
+            "EHR", "bob", work, create=DurableOptions(), policy=policy
+        ):
+            await until(lambda: len(asked) > 3)  # more often than a handler's deliveries
+            assert not handled.is_set()
+            gate.set()
+            async with asyncio.timeout(120):
+                await handled.wait()
+
+
+async def _nothing(*_: object) -> None:
+    return None

@@ -1,8 +1,8 @@
 """Hostile writers: of one entry, of all entries, of the stream, and of events.
 
-They can withhold and delay (T-19, T-20, T-23, T-24). No name stands for their keys, nothing
-that was verified is forgotten, the alarm is raised, and the entries are there again when their
-owners publish.
+They can withhold and delay. No name stands for their keys, nothing that was verified is forgotten,
+the alarm is raised, and the entries are there again when their owners publish (T-19, T-20, T-23,
+T-24).
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from tests.trust.store import Person
 from xkeymsg import UnknownKeyError, XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
-from xkeymsg.directory.bucket import EVENTS, STREAM, bucket_config, check_bucket, subject_of
+from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.reader import BucketReader
+from xkeymsg.directory.settings import EVENTS, STREAM, bucket_config, subject_of
 from xkeymsg.errors import ConfigurationError, DeliveryError, NotLoadedError
 from xkeymsg.nkey import Prefix
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 
 @pytest.fixture

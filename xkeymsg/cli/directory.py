@@ -31,7 +31,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.claims import User
 from xkeymsg.trust.stores.chains import Trust, own_account
 
-__all__ = ("directory",)
+__all__ = ("directory", "init", "list_", "publish", "verify", "watch")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)

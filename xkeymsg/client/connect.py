@@ -27,7 +27,7 @@ __all__ = ("ConnectionArguments", "client_on", "connect")
 _PATHS: Final = ("creds", "nkey", "tls_cert", "tls_key", "tls_ca")
 
 
-class Follower(Protocol):
+class _Follower(Protocol):
     """Keeps trust up to date over the connection of a client: a `Directory`."""
 
     def following(
@@ -69,7 +69,7 @@ def connect(
     *,
     key: XKeyPair | Keyring,
     trust: Senders,
-    directory: Follower | None = None,
+    directory: _Follower | None = None,
     signer: Signer | None = None,
     identity: str | None = None,
     limits: Limits | None = None,
@@ -157,7 +157,7 @@ def _login(key: object, trust: object, options: ConnectOptions) -> str | None:
 
 @asynccontextmanager
 async def _connected(
-    options: ConnectOptions, core: Core, more: ClientOptions, directory: Follower | None
+    options: ConnectOptions, core: Core, more: ClientOptions, directory: _Follower | None
 ) -> AsyncIterator[Client]:
     clients: list[Client] = []
 

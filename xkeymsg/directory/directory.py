@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
-from xkeymsg.directory.bucket import EVENTS, STREAM, check_bucket, place_of, subject_of
+from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.entries import OwnEntry
 from xkeymsg.directory.publisher import EntryPublisher
 from xkeymsg.directory.reader import BucketEntry, BucketReader, sequence_of
+from xkeymsg.directory.report import DirectoryReport, account_in
+from xkeymsg.directory.settings import EVENTS, STREAM, place_of, subject_of
 from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 from xkeymsg.trust.stores.chains import Trust
-from xkeymsg.trust.stores.published import BUCKET, Place
+from xkeymsg.trust.stores.published import BUCKET
+from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("Directory", "DirectoryReport")
+__all__ = ("Directory",)
 
 _SLICE: Final = 0.005
 """Seconds of verification in a row."""
@@ -38,27 +40,6 @@ _REPAIR: Final = 60.0
 """Seconds between two looks at the own entry."""
 _TICK: Final = 0.25
 _SOON: Final = 0.05
-_LONGEST_ANSWER: Final = 1 << 20
-
-
-class DirectoryReport(NamedTuple):
-    """Figures for monitoring."""
-
-    loaded: bool
-    entries: int
-    """Users whose claims are verified."""
-    unverified: int
-    """Entries that wait to be verified."""
-    revision: int
-    """The last sequence that the bucket has shown."""
-    silent: float
-    """Seconds since the bucket has answered."""
-    ignored: Counter[str]
-    """Entries and texts that were ignored, by reason; `event` if they were not in the bucket."""
-    behind: int
-    """Senders that resolve names with an old revision."""
-    alarms: tuple[XKeyMsgError, ...]
-    """What is wrong with entries now, and with the bucket."""
 
 
 class Directory(SafeRepr):
@@ -78,6 +59,9 @@ class Directory(SafeRepr):
             on, and names cannot be resolved yet.
         stale_after: Seconds without an answer of the bucket after which an error is reported.
         fail_closed: Whether nothing is resolved then, either.
+
+    Raises:
+        ConfigurationError: If a duration is invalid.
     """
 
     def __init__(
@@ -203,6 +187,7 @@ class Directory(SafeRepr):
 
         Raises:
             ConfigurationError: If the bucket is not safe.
+            XKeyMsgError: If the connection is closed.
         """
         self._link, self._api, self._tell = link, API(link), tell
         background = Background()
@@ -357,7 +342,7 @@ class Directory(SafeRepr):
         while self._may(subject):
             try:
                 raw = await link.request(subject, b"", timeout=5.0)
-                text = _account_of(raw.data)
+                text = account_in(raw.data)
                 await in_thread(partial(self.trust.take_account, text))
                 if self.trust.has_news:
                     await in_thread(self.trust.take_news)
@@ -445,18 +430,3 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 def _jittered(seconds: float) -> float:
     return seconds * (1 + int.from_bytes(random_bytes(2), "big") / 0x40000)
-
-
-def _account_of(answer: bytes) -> str:
-    """Return the account JWT in an answer of the server.
-
-    Raises:
-        DeliveryError: If there is none.
-    """
-    try:
-        text = json.loads(answer if len(answer) <= _LONGEST_ANSWER else b"")["data"]["jwt"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = None
-    if not isinstance(text, str):
-        raise DeliveryError("the server does not show the JWT of the own account")
-    return text

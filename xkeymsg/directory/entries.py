@@ -8,7 +8,7 @@ from typing import Any, Final
 from xkeymsg.errors import ConfigurationError, ConflictError, TrustError
 from xkeymsg.keys import XKey
 from xkeymsg.trust.claims import Certificate, User
-from xkeymsg.trust.stores.published import MOST_CERTIFICATES, Place, limit_of
+from xkeymsg.trust.stores.published_entry import MOST_CERTIFICATES, Place, limit_of
 
 __all__ = ("OwnEntry", "certificates_in")
 
@@ -49,7 +49,7 @@ class OwnEntry:
         Several replicas of a user come to the same entry, so they do not fight.
 
         Args:
-            present: The entry in the bucket; empty if there is none.
+            present: The entry in the bucket; empty if it does not exist.
             issuers: The keys that may issue the user's JWT now.
 
         Raises:

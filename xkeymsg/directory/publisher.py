@@ -6,14 +6,14 @@ from collections.abc import Collection
 from typing import Final
 
 from xkeymsg.client.jetstream.api import API, parse_puback
-from xkeymsg.directory.bucket import subject_of
 from xkeymsg.directory.entries import OwnEntry
 from xkeymsg.directory.reader import BucketEntry, BucketReader
+from xkeymsg.directory.settings import subject_of
 from xkeymsg.errors import DeliveryError, TrustError
 from xkeymsg.transport.headers import encode_block
 from xkeymsg.trust.claims import Account
 from xkeymsg.trust.jwt import Claims
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("EntryPublisher",)
 

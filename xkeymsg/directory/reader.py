@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from xkeymsg.client.jetstream.acks import parse_ack
 from xkeymsg.client.jetstream.api import API, int64
-from xkeymsg.directory.bucket import STREAM, place_of, subject_of
+from xkeymsg.directory.settings import STREAM, place_of, subject_of
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.headers import parse_block, parse_status
 from xkeymsg.transport.raw import Raw, RawSubscription
-from xkeymsg.trust.stores.published import Place
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("BucketEntry", "BucketReader", "sequence_of")
 

@@ -42,6 +42,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
         ExcessiveClaimError         excessive_claim
         CertificateLifeError        certificate_life
         FutureClaimError            future_claim
+        NotLoadedError              not_loaded
         NotYetValidError            not_yet_valid
         ExpiredClaimError           expired_claim
         RevokedError                revoked

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from xkeymsg.directory.bucket import bucket_faults
+from xkeymsg.directory.settings import bucket_faults
 from xkeymsg.limits import Limits
 from xkeymsg.transport.subjects import covers, overlap
 

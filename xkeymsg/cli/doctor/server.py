@@ -31,7 +31,7 @@ from xkeymsg.cli.doctor.findings import (
     table_of,
 )
 from xkeymsg.cli.doctor.probe import Probe, open_probe
-from xkeymsg.directory.bucket import STREAM
+from xkeymsg.directory.settings import STREAM
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, XKeyMsgError
 from xkeymsg.transport.options import ConnectOptions
 

@@ -32,7 +32,8 @@ from xkeymsg.trust.stores.folder import ClaimsFolder, find_store
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.lookup import Lookup
 from xkeymsg.trust.stores.marks_file import MarksFile
-from xkeymsg.trust.stores.published import Place, Published, Verified
+from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entry import Place, Verified
 from xkeymsg.trust.stores.signers import ValidSigner, valid_signers
 
 __all__ = ("Trust", "TrustReport", "own_account")
@@ -73,7 +74,7 @@ class Trust(SafeRepr):
     Every answer is of one state of the folder and, for each user, of the directory. Thread-safe.
     """
 
-    def __init__(self, judge: Judge, account: str, own: User | None = None) -> None:
+    def __init__(self, judge: Judge, account: str, user: str | None = None) -> None:
         """Initialize with checked values; use `load`.
 
         Raises:
@@ -83,8 +84,8 @@ class Trust(SafeRepr):
         self.path = judge.source.path
         self.account = account
         """The own account, `A…`."""
-        self._own = own
-        self.user = None if own is None else own.claims.subject
+        self._own: User | None = None
+        self.user = user
         """The own user, `U…`, if credentials were given."""
         self.generation = 1
         """Raised by each change: verdicts of another generation do not count."""
@@ -167,10 +168,13 @@ class Trust(SafeRepr):
         names = checked_pins(pins or {}, aliases)
         kept = MarksFile(marks)
         try:
-            return cls(Judge(source, policy, aliases, names, kept), account, own)
+            user = None if own is None else own.claims.subject
+            trust = cls(Judge(source, policy, aliases, names, kept), account, user)
         except XKeyMsgError:
             kept.close()
             raise
+        trust._own = own
+        return trust
 
     # --- answers ----------------------------------------------------------------------------------
 

@@ -15,7 +15,8 @@ from xkeymsg.trust.marks import Seen
 from xkeymsg.trust.members import Known, Members
 from xkeymsg.trust.stores.folder import ClaimsFolder
 from xkeymsg.trust.stores.marks_file import MarksFile
-from xkeymsg.trust.stores.published import Place, Published, Verified
+from xkeymsg.trust.stores.published import Published
+from xkeymsg.trust.stores.published_entry import Place, Verified
 
 __all__ = ("Judge",)
 

@@ -13,7 +13,8 @@ from xkeymsg.errors import NotLoadedError, SenderRevokedError
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_public
 from xkeymsg.trust.resolver import PERMISSION
-from xkeymsg.trust.stores.published import Place, Published, Verified, name_hint
+from xkeymsg.trust.stores.published import Published, name_hint
+from xkeymsg.trust.stores.published_entry import Place, Verified
 
 __all__ = ("Lookup",)
 

@@ -13,50 +13,31 @@ an account (`user` is empty) has the account JWT. Whoever writes or delivers ent
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from xkeymsg.errors import ConfigurationError, TrustError, WrongAccountError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError
 from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Claims, Kind
 from xkeymsg.trust.names import fold_name
-from xkeymsg.trust.resolver import PERMISSION
-
-__all__ = (
-    "BUCKET",
-    "MOST_CERTIFICATES",
-    "Place",
-    "Published",
-    "Verified",
-    "limit_of",
-    "name_hint",
-    "shorn",
+from xkeymsg.trust.stores.published_entry import (
+    MOST_CERTIFICATES,
+    Place,
+    PublishedEntry,
+    Verified,
+    limit_of,
 )
 
-MOST_CERTIFICATES: Final = 24
-"""Certificates of one user."""
+__all__ = ("BUCKET", "Published", "name_hint")
+
 _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
 """Unverified text."""
 _MOST_ALARMS: Final = 64
 _MOST_WANTED: Final = 1024
-_TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-
-
-class Place(NamedTuple):
-    """Under which an entry is published."""
-
-    account: str
-    user: str
-    """Empty for the entry of the account."""
-
-    def __str__(self) -> str:
-        return f"{self.account}.{self.user or 'account'}"
 
 
 BUCKET: Final = Place("the directory", "*")
@@ -67,72 +48,6 @@ _WHY: Final = {
     "malformed_claim": "the entry has too many lines",
     "full": "too many unverified entries",
 }
-
-
-class Verified(NamedTuple):
-    """The claims of one entry with valid form and signature."""
-
-    place: Place
-    stored: bool
-    """Whether the bucket had it; an event can be forged."""
-    digest: bytes
-    accounts: tuple[Account, ...]
-    users: tuple[User, ...]
-    certificates: tuple[Certificate, ...]
-
-
-class _Entry:
-    """An entry that waits to be verified, one line at a time."""
-
-    def __init__(self, place: Place, value: bytes, digest: bytes, *, stored: bool) -> None:
-        self.place = place
-        self.stored = stored
-        self.size = len(value)
-        self.digest = digest
-        self.lines = value.split(b"\n") if place.user else [value]
-        self.lines = [line for each in self.lines if (line := each.strip())]
-        self.hints = frozenset(_hints(place, self.lines))
-        self.faults: list[XKeyMsgError] = []
-        self._accounts: list[Account] = []
-        self._users: list[User] = []
-        self._certificates: list[Certificate] = []
-        self._next = 0
-
-    def step(self) -> bool:
-        """Verify the next line; return whether that was the last."""
-        try:
-            self._decode(self.lines[self._next].decode("ascii", "replace"))
-        except XKeyMsgError as error:
-            self.faults.append(type(error)(f"{self.place}: {error}"))
-        self._next += 1
-        return self._next >= len(self.lines)
-
-    def _decode(self, text: str) -> None:
-        place = self.place
-        if not place.user:
-            account = Account.decode(text)
-            if account.claims.subject != place.account:
-                raise WrongAccountError("the JWT belongs to another account")
-            self._accounts.append(account)
-        elif not self._next:
-            user = User.decode(text)
-            if (user.account, user.claims.subject) != place:
-                raise WrongAccountError("the JWT belongs to another user")
-            if user.bearer:
-                raise ConfigurationError(
-                    "a bearer JWT is published: whoever has read it can log in; revoke the user"
-                )
-            self._users.append(user._replace(claims=user.claims._replace(members={})))
-        else:
-            certificate = Certificate.decode(text)
-            if (certificate.account, certificate.claims.issuer) != place:
-                raise WrongAccountError("the certificate belongs to another user")
-            self._certificates.append(shorn(certificate))
-
-    @property
-    def result(self) -> Verified:
-        found = tuple(self._accounts), tuple(self._users), tuple(self._certificates)
-        return Verified(self.place, self.stored, self.digest, *found)
 
 
 class Published(SafeRepr):
@@ -177,7 +92,7 @@ class Published(SafeRepr):
         self._most, self._room = entries, size
         self._arrived: deque[tuple[Place, bytes, bool]] = deque()
         self._came = self._went = 0  # bytes; each is written by one side only
-        self._pending: dict[tuple[Place, bool], _Entry] = {}
+        self._pending: dict[tuple[Place, bool], PublishedEntry] = {}
         self._hinted: dict[str, dict[tuple[Place, bool], None]] = {}
         self._digests: dict[Place, bytes] = {}
         self._unadmitted: dict[Place, None] = {}
@@ -229,14 +144,14 @@ class Published(SafeRepr):
                 self.alarms.pop(place, None)
             return
         at = place, stored
-        entry = _Entry(place, value, digest, stored=stored)
+        entry = PublishedEntry(place, value, digest, stored=stored)
         self._forget(at, self._pending.get(at))
         self._pending[at] = entry  # in the turn of the last one
         self._room -= entry.size
         for hint in entry.hints:
             self._hinted.setdefault(hint, {})[at] = None
 
-    def _forget(self, at: tuple[Place, bool], entry: _Entry | None) -> None:
+    def _forget(self, at: tuple[Place, bool], entry: PublishedEntry | None) -> None:
         if entry is not None:
             self._room += entry.size
             for hint in entry.hints:
@@ -391,20 +306,9 @@ class Published(SafeRepr):
         return f"<Published {len(self.certificates)} entries, {len(self._pending)} unverified>"
 
 
-def limit_of(place: Place) -> int:
-    """Return the limit of an entry's size, in bytes."""
-    return Kind.USER.size if place.user else Kind.ACCOUNT.size
-
-
 def name_hint(account: str, name: str) -> str:
     """Return the hint of a name: without its role, which the issuer decides."""
     return f"{account}/{fold_name(name.rpartition(':')[2])}"
-
-
-def shorn(certificate: Certificate) -> Certificate:
-    """Return a certificate without what no rule reads: half of its memory."""
-    claims = certificate.claims._replace(text="", members={}, nats={})
-    return certificate._replace(claims=claims)
 
 
 def _newest(old: Any, new: Any, allowed: frozenset[str], *, stored: bool) -> Any:
@@ -434,24 +338,3 @@ def _merged(old: tuple[Certificate, ...], new: tuple[Certificate, ...]) -> tuple
     every = {(c.key, *c.claims[6:9]): c for c in (*old, *new)}.values()
     newest = sorted(every, key=lambda each: (each.claims.not_before, each.claims.issued))
     return tuple(newest[-MOST_CERTIFICATES:])
-
-
-def _hints(place: Place, lines: list[bytes]) -> Iterator[str]:
-    """Yield what the texts of a user state about themselves, wrong or not."""
-    if not place.user:
-        return
-    for number, line in enumerate(lines):
-        try:
-            part = line.split(b".", 2)[1].translate(_TO_STANDARD)
-            claims = json.loads(binascii.a2b_base64(part + b"=" * (-len(part) % 4)))
-            if number:
-                yield str(claims["sub"])
-                continue
-            if len(name := str(claims.get("name", ""))) <= 64:
-                yield f"{place.account}/{fold_name(name)}"
-            tags = claims["nats"].get("tags", [])
-            for tag in tags:
-                if str(tag).startswith(PERMISSION):
-                    yield f"{place.account} {tag}"
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
