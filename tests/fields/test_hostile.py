@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.envelope.inside import running
 from tests.fields.model import exact
 from tests.fields.people import SEALER
 from tests.fields.strategies import ALMOST, PATIENT, damaged
@@ -334,8 +335,7 @@ def test_comparing_look_alikes_counts_against_the_limit_of_nodes() -> None:
 def test_what_is_sealed_never_costs_a_counter_where_it_is_refused() -> None:
     """F-50: the session of the sealer does not move."""
     SEALER.seal(b"", to=[SEALER.public], subject="a")
-    session = SEALER._session
-    assert session is not None
+    session = running(SEALER)
     before = session.next_nonce(time.time_ns())
     with pytest.raises(MalformedError):
         SEALER.seal_document(
