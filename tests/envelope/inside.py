@@ -133,7 +133,7 @@ def skip_to(monkeypatch: pytest.MonkeyPatch, session: Session, counter: int) -> 
 
 def cached_in_session(session: Session) -> dict[str, int]:
     """Return how many entries each cache has, by the name of its limit."""
-    return {"_AUDIENCES": len(session._audiences), "_RECIPIENTS": len(session._recipients)}
+    return {"AUDIENCES": len(session._audiences), "RECIPIENTS": len(session._recipients)}
 
 
 HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends"}

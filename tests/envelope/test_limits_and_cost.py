@@ -146,8 +146,8 @@ def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
             opener.open(envelope, subject=">")
     assert memory.grown < 2 * MIB
     admitted, others = caches(opener)
-    assert len(others.senders) <= unlock._OTHER_SENDERS
-    assert len(others.sessions) <= unlock._OTHER_SESSIONS
+    assert len(others.senders) <= 64
+    assert len(others.sessions) <= 256
     assert (len(admitted.senders), len(admitted.sessions)) == (0, 0)
 
 
@@ -279,8 +279,8 @@ def test_strangers_do_not_displace_the_keys_of_admitted_senders(
 
 def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     # An admitted sender may begin any number of sessions.
-    monkeypatch.setattr(unlock, "_ADMITTED_SENDERS", 4)
-    monkeypatch.setattr(unlock, "_ADMITTED_SESSIONS", 4)
+    monkeypatch.setattr(unlock, "ADMITTED_SENDERS", 4)
+    monkeypatch.setattr(unlock, "ADMITTED_SESSIONS", 4)
     names = [pair(100_000 + number).public for number in range(20)]
     opener = Opener(BOB, names, replay=AtRest())
     for _ in range(2):

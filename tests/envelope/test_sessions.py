@@ -119,7 +119,7 @@ def test_two_recipients_with_one_tag_begin_a_new_session(monkeypatch: pytest.Mon
         assert reader(pair(number)).open(envelope, subject=SUBJECT).data == b"x"
 
 
-@pytest.mark.parametrize("keep", ["_AUDIENCES", "_RECIPIENTS"])
+@pytest.mark.parametrize("keep", ["AUDIENCES", "RECIPIENTS"])
 def test_a_session_remembers_a_bounded_number_of_recipients(
     monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:

@@ -15,11 +15,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.envelope.inside import running
+from tests.fields.inside import build
 from tests.fields.model import exact
 from tests.fields.people import SEALER
 from tests.fields.strategies import ALMOST, PATIENT, damaged
 from xkeymsg import LimitExceededError, Limits, MalformedError, Policy, XKeyMsgError
-from xkeymsg.fields import plaintext
 from xkeymsg.fields.join import join
 from xkeymsg.fields.plaintext import unpack
 from xkeymsg.fields.scan import Counts, scan
@@ -195,7 +195,7 @@ def scanned(parts: list[bytes], limits: Limits) -> Any:
             scan(part, limits, counts)
     except XKeyMsgError as error:
         return error.code
-    return [exact(plaintext._build(part), ordered=True) for part in parts]
+    return [exact(build(part), ordered=True) for part in parts]
 
 
 def unpacked(parts: list[bytes], limits: Limits) -> Any:

@@ -23,7 +23,7 @@ from xkeymsg.text import path_text
 from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.stores.file import sync_folder
 
-__all__ = ("MarksFile", "forget_marks", "merge_marks", "read_marks")
+__all__ = ("MarksFile", "forget_marks", "locked", "merge_marks", "read_marks")
 
 _MAX_FILE: Final = 64 << 20
 """Bytes of a file; 10,000 users take 1.9 MB."""
@@ -126,7 +126,7 @@ class MarksFile(SafeRepr):
 
     def _take(self, path: Path) -> None:
         """Lock the file, and read it after that: its last owner may just have written it."""
-        descriptor = _locked(path)
+        descriptor = locked(path)
         try:
             self._merge(read_marks(path))
         except ConfigurationError:
@@ -208,7 +208,7 @@ def merge_marks(path: str | Path, others: Iterable[str | Path]) -> None:
 
 def _edit(path: Path, change: Callable[[Marks], None]) -> None:
     try:
-        descriptor = _locked(path)
+        descriptor = locked(path)
         try:
             marks = read_marks(path)
             change(marks)
@@ -219,7 +219,7 @@ def _edit(path: Path, change: Callable[[Marks], None]) -> None:
         raise _unwritable(path, error) from None
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path) -> int:
     """Lock the file; return the descriptor that holds the lock until it is closed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
