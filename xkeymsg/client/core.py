@@ -13,7 +13,6 @@ from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.stats import OnError
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Senders
-from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
@@ -116,11 +115,8 @@ def _own_user(keyring: Keyring, trust: object, options: ClientOptions) -> str | 
     if not isinstance(trust, Trust) or keyring.user is not None:
         return None
     signer = options.get("signer")
-    user = options.get("identity") or (signer and signer.public_key.decode())
-    user = user or trust.user or trust.user_of(keyring.active.public)
-    if user is None:
-        raise ConfigurationError(
-            "the own user is unknown, but receivers admit only messages that name a user: pass"
-            " creds, signer, identity or Keyring(key, user='U…'), or certify the key"
-        )
-    return user
+    given = options.get("identity")
+    if given is None and signer is not None:
+        given = signer.public_key.decode()
+    remedy = "pass creds, signer, identity or Keyring(key, user='U…')"
+    return trust.own_user(keyring.active.public, given, remedy)
