@@ -198,7 +198,7 @@ def test_a_bad_body_behind_a_good_wrap_does_not_matter_to_the_cache() -> None:
     # The key is right: the sender itself sent an invalid body, as nobody else could have.
     opener = reader()
     assert code_of(opener, Rogue().envelope(parts=[])) == "malformed"
-    assert len(caches(opener)[0]) == 1
+    assert len(sessions_kept(opener)[0]) == 1
 
 
 def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

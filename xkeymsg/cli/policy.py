@@ -41,7 +41,9 @@ def policy() -> None:
 @policy.command(short_help="Show who may read each field of FILE.")
 @_POLICY
 @click.argument("document", metavar="[FILE]", default="-", type=click.File("rb"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a field.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array with one object per field."
+)
 @failing()
 def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
     """Show the deciding rule and the readers of each field of FILE, a document in JSON.

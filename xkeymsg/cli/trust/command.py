@@ -32,6 +32,6 @@ _LAZY: Final = {
 def trust() -> None:
     """Issue, change and check NATS JWTs and xkey certificates, in an operator's folder.
 
-    Everything in the folder is public. Seeds and credentials are in --keys; who only verifies
-    needs none of them.
+    Everything in the folder is public. Seeds and credentials are in --keys; verifying needs none
+    of them.
     """

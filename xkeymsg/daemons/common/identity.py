@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from xkeymsg import nkey
+from xkeymsg.client.core import own_user
 from xkeymsg.daemons.common.sections import KeySection
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
@@ -39,7 +40,7 @@ class DaemonIdentity:
         pairs = section.open()
         if isinstance(trust, Trust):
             remedy = "set user in [key] or creds in [nats]"
-            self.user = trust.own_user(pairs[0].public, section.user, remedy)
+            self.user = own_user(trust, pairs[0].public, section.user, remedy)
         self.keyring = Keyring(pairs[0], retired=pairs[1:], user=self.user)
 
     @property

@@ -233,20 +233,6 @@ class Trust(SafeRepr):
         users = [each.user for each in self._members.claimants(key) if each.account == self.account]
         return users[0] if len(users) == 1 else None
 
-    def own_user(self, key: XKey, given: str | None, remedy: str) -> str:
-        """Return the given user, the user of the credentials, or the one that certified the key.
-
-        Raises:
-            ConfigurationError: If there is none; says to apply the remedy.
-        """
-        user = given or self.user or self.user_of(key)
-        if user is None:
-            raise ConfigurationError(
-                "the own user is unknown, but receivers admit only messages that name a user:"
-                f" {remedy}, or certify the key"
-            )
-        return user
-
     @refusing
     def check_own(self, key: XKey, user: str) -> None:
         """Check that the own user is valid now, and has certified the key.
