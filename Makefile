@@ -44,14 +44,18 @@ lowest: ## Test the core with the lowest versions of the dependencies
 	.venv-lowest/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(CORE)
 
 pythons: ## Test the core with every other Python from 3.11 on that is installed
-	@for version in 3.11 3.12 3.13 3.14; do \
+	@own=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	for version in 3.11 3.12 3.13 3.14; do \
+	  [ $$version = $$own ] && continue; \
+	  found=; \
 	  for python in $$(command -v python$$version) $$HOME/.pyenv/versions/$$version.*/bin/python3; do \
 	    $$python -c 'import venv, ensurepip' 2>/dev/null || continue; \
-	    echo "$$($$python --version)"; \
+	    found=$$($$python --version); echo "$$found"; \
 	    $$python -m venv .venv-$$version && .venv-$$version/bin/pip install -q --disable-pip-version-check -e '.[dev]' || exit 1; \
 	    .venv-$$version/bin/python -m pytest -q -n $(WORKERS) -p no:cacheprovider $(CORE) || exit 1; \
 	    break; \
 	  done; \
+	  [ "$$found" ] || echo "skipped: Python $$version is not installed"; \
 	done
 
 servers: $(READY) ## Test the client and the daemons with older nats-servers; V="2.10 2.12" for a selection

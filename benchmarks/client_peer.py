@@ -58,9 +58,9 @@ class _Feeder:
     """Writes messages to the server as one run of bytes."""
 
     def __init__(self, url: str) -> None:
-        self._pair = XKeyPair.generate()
-        self._sealer = Sealer(self._pair)
-        self._head = b"NATS/1.0\r\nsender: %s\r\n\r\n" % str(self._pair.public).encode()
+        self.pair = XKeyPair.generate()
+        self._sealer = Sealer(self.pair)
+        self._head = b"NATS/1.0\r\nsender: %s\r\n\r\n" % str(self.pair.public).encode()
         address = urlsplit(url)
         self._socket = socket.create_connection((address.hostname, address.port), timeout=_TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -108,7 +108,7 @@ class _Feeder:
 async def feeder(url: str) -> None:
     """Answer `prepare HOW SIZE N KEY…` with nothing, and `send PAUSE` with when it began."""
     feed = _Feeder(url)
-    _answer("ready", feed._pair.public)
+    _answer("ready", feed.pair.public)
     async for request, *words in _requests():
         if request == "prepare":
             how, size, n, *keys = words

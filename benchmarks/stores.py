@@ -85,5 +85,5 @@ def _xkv1(name: str, pair: XKeyPair) -> Contender:
 
 def _dh(name: str, pair: XKeyPair) -> Contender:
     peer = XKeyPair.generate().public
-    call = repeated(lambda: pair._dh(peer))
+    call = repeated(lambda: pair._dh(peer))  # noqa: SLF001 - nothing public derives alone
     return Contender(name=name, batch=call, warm_up=2)

@@ -19,7 +19,7 @@ from tests.envelope.cast import ALICE, BOB
 from xkeymsg import Peers, Policy, XKeyMsgError, read_seed, xkv1
 from xkeymsg.cli.documents import read_document
 from xkeymsg.cli.peers_text import with_peer
-from xkeymsg.cli.policy import _read
+from xkeymsg.cli.policy import read_source
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.receiver.sinks.token import read_token
 from xkeymsg.daemons.sender.config import SenderConfig
@@ -51,7 +51,7 @@ def context(path: Path) -> object:
 
 READ: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a policy": ("file", RULE, lambda path: Policy.load(path).rules),
-    "a policy of the matrix": ("file", RULE, lambda path: _read(path)[0]),
+    "a policy of the matrix": ("file", RULE, lambda path: read_source(path)[0]),
     "readers": ("file", f'[readers]\na = ["{BOB.public}"]\n', load_readers),
     "peers": ("file", PEERS, Peers.load),
     "a seed": ("file", f"{BOB.seed()}\n", lambda path: read_seed(path).public),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ PROSE = sorted(
     for path in ROOT.glob(pattern)
     if path.is_file()
 )
+TESTS = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.name != "inside.py"]
+"""Tests that use public names alone; ruff's SLF001 sees attributes, and these tests the rest."""
+PRIVATE = re.compile(r"(?:\w+\.)*_[A-Za-z]\w*")
+BY_NAME = {"getattr", "setattr", "delattr", "object"}
+"""Functions that take the name of an attribute; the last is `mock.patch.object`."""
+
 CODE = sorted(
     path for top in ("xkeymsg", "sender", "receiver") for path in (ROOT / top).rglob("*.py")
 )
@@ -44,6 +51,42 @@ def test_no_class_name_is_used_twice() -> None:
 def test_a_file_can_be_read_at_once(path: Path) -> None:
     most = LARGER.get(str(path.relative_to(ROOT)), MOST)
     assert len(path.read_text().splitlines()) <= most
+
+
+def private_names(source: str) -> Iterator[str]:
+    """Yield the private names that are imported, or given as a text to read or replace them."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.ImportFrom(names=names):
+                yield from (each.name for each in names if PRIVATE.fullmatch(each.name))
+            case ast.Call(
+                func=ast.Attribute(attr=called) | ast.Name(id=called),
+                args=[ast.Constant(value=str(name)), *_] | [_, ast.Constant(value=str(name)), *_],
+            ) if called in BY_NAME and PRIVATE.fullmatch(name):
+                yield name
+
+
+def test_tests_use_public_names() -> None:
+    found = {str(path.relative_to(ROOT)): [*private_names(path.read_text())] for path in TESTS}
+    assert len(found) > 300
+    assert {path: names for path, names in found.items() if names} == {
+        "tests/test_reprs.py": ["_is_protocol"]  # of Python's own `typing`
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from a import _b",
+        "setattr(a, '_b', 1)",
+        "patch.setattr('a._b', 1)",
+        "patch.setattr(a, '_B', 1)",
+        "mock.patch.object(a, '_b')",
+    ],
+)
+def test_a_private_name_is_seen(line: str) -> None:
+    assert len([*private_names(line)]) == 1
+    assert not [*private_names(line.replace("_", ""))]
 
 
 @pytest.mark.parametrize("path", [*CODE, *PROSE], ids=lambda path: str(path.relative_to(ROOT)))

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.envelope.cast import raw_secret
 from xkeymsg import (
     AuthenticationError,
     KeyFormatError,
@@ -87,8 +88,9 @@ def test_what_is_derived_is_of_the_secret_and_of_the_use() -> None:
     assert len(seen) == 8
     assert {len(each) for each in seen} == {32}
     assert one.derive(b"a") == XKeyPair.from_seed(one.seed()).derive(b"a")
-    assert one._dh(one.public) not in seen  # what it is made of does not leave
-    assert not any(secret in seen for secret in (bytes(one.public), one._dh(other.public)))
+    # What they are made of does not leave.
+    shared = [primitives.x25519(raw_secret(one), bytes(key)) for key in (one.public, other.public)]
+    assert not any(secret in seen for secret in (*shared, bytes(one.public)))
 
 
 @pytest.mark.parametrize("value", ["x" * 32, bytearray(32), memoryview(bytes(32)), None])
@@ -111,8 +113,9 @@ def test_a_public_key_is_a_value() -> None:
 
 
 def test_a_public_key_cannot_be_changed_or_ordered() -> None:
-    with pytest.raises(AttributeError):
-        ALICE.public._raw = bytes(32)
+    for name in XKey.__slots__:
+        with pytest.raises(AttributeError):
+            setattr(ALICE.public, name, bytes(32))
     with pytest.raises(TypeError):
         ALICE.public < BOB.public  # type: ignore[operator]  # noqa: B015
 
@@ -238,11 +241,13 @@ class TestPairKeys:
             xkv1.seal(b"x", key=pair, to=BOB.public)
         assert exchanges.count(bytes(BOB.public)) == 1
 
-    def test_are_bounded(self) -> None:
-        pair = XKeyPair.generate()
-        for number in range(1100):
-            xkv1.seal(b"", key=pair, to=XKey(little(2 + number)))
-        assert pair._pair_key.cache_info().currsize == 1024
+    def test_are_bounded(self, exchanges: list[bytes]) -> None:
+        pair, peers = XKeyPair.generate(), [XKey(little(2 + number)) for number in range(1100)]
+        for peer in [*peers, *reversed(peers[-1024:])]:
+            xkv1.seal(b"", key=pair, to=peer)
+        assert len(exchanges) == 1100  # the last 1,024 are cached
+        xkv1.seal(b"", key=pair, to=peers[-1025])
+        assert len(exchanges) == 1101  # and no others
 
     def test_are_right_from_many_threads(self) -> None:
         pair, wrong = XKeyPair.generate(), list[Exception]()

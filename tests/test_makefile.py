@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from tests.running import DEADLINE
 
 ROOT = Path(__file__).parent.parent
+LOWEST = ROOT / "tests" / "lowest.txt"
 
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
@@ -128,3 +131,17 @@ def test_an_interrupted_demo_leaves_no_process_behind(
         demo.kill()
         demo.communicate()
     assert [pid for pid in started if alive(pid)] == []
+
+
+def test_the_lowest_versions_are_those_of_pyproject() -> None:
+    """`make lowest` tests what the metadata promises."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    promised = [*project["dependencies"], *extras["programs"], *extras["pkcs11"]]
+    promised += [each for each in extras["dev"] if each.startswith("msgspec")]
+    bounds = dict(each.split(">=") for each in promised)
+    lines = [line for line in LOWEST.read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    assert {name: Version(text) for name, text in pinned.items()} == {
+        name: Version(text) for name, text in bounds.items()
+    }

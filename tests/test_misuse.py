@@ -133,9 +133,9 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gc.collect()  # openers of other tests that die later would count here
-    monkeypatch.setattr(misuse, "_brief_openers", itertools.count(1))
-    monkeypatch.setattr(misuse, "_MANY", 5)
-    monkeypatch.setattr(misuse, "_BRIEF", 60.0)
+    monkeypatch.setattr(misuse, "brief_openers", itertools.count(1))
+    monkeypatch.setattr(misuse, "MANY", 5)
+    monkeypatch.setattr(misuse, "BRIEF", 60.0)
 
     def open_each() -> None:
         for _ in range(8):
@@ -152,8 +152,8 @@ def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of
 ) -> None:
     gc.collect()  # openers of other tests that die later would count here
     counted = itertools.count(1)
-    monkeypatch.setattr(misuse, "_brief_openers", counted)
-    monkeypatch.setattr(misuse, "_BRIEF", 60.0)
+    monkeypatch.setattr(misuse, "brief_openers", counted)
+    monkeypatch.setattr(misuse, "BRIEF", 60.0)
     Opener(BOB, {ALICE.public}, replay=AtRest()).open(seal(), subject="a")
     Opener(BOB, {ALICE.public})
     kept = Opener(BOB, {ALICE.public})

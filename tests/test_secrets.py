@@ -256,7 +256,7 @@ def test_a_name_is_not_repeated_by_the_timeout_of_reading_the_file(
     def too_late(_seconds: float, _check: object) -> None:
         raise TimeoutError
 
-    monkeypatch.setattr("xkeymsg.cli.doctor.files._within", too_late)
+    monkeypatch.setattr("xkeymsg.cli.doctor.files.run_within", too_late)
     for secret in PASTED.values():
         cli(["doctor", "--server", "nats://127.0.0.1:1", "--timeout", "1ms", flag, secret])
     out, err = capsys.readouterr()

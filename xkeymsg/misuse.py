@@ -11,13 +11,13 @@ from xkeymsg.ambient import monotonic
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.text import masked
 
-__all__ = ("Usage", "check_lasting")
+__all__ = ("BRIEF", "MANY", "Usage", "brief_openers", "check_lasting")
 
-_BRIEF: Final = 1.0
+BRIEF: Final = 1.0
 """Seconds; an opener that has opened messages and lived for less is brief."""
-_MANY: Final = 1000
-_brief_openers: Final = count(1)
-"""Counts brief openers; number `_MANY` triggers the warning."""
+MANY: Final = 1000
+brief_openers: Final = count(1)
+"""Counts brief openers; number `MANY` triggers the warning."""
 
 
 def check_lasting(readers: Mapping[str, object]) -> None:
@@ -66,10 +66,10 @@ class Usage:
             )
 
     def __del__(self) -> None:
-        if not self._used or monotonic() - self._made >= _BRIEF:
+        if not self._used or monotonic() - self._made >= BRIEF:
             return
-        if next(_brief_openers) == _MANY:
-            text = f"{_MANY} openers lived for less than {_BRIEF:g} s: one for each message is"
+        if next(brief_openers) == MANY:
+            text = f"{MANY} openers lived for less than {BRIEF:g} s: one for each message is"
             warn(
                 f"{text} unsafe, as replays open again; keep one per subscription",
                 RuntimeWarning,

@@ -306,7 +306,7 @@ async def test_a_login_that_ends_soon_and_one_of_another_user_are_told(tmp_path:
     operator, key = Operator(), Nkey()
     creds = tmp_path / "creds"
     creds.write_text(operator.creds(key, exp=int(time.time()) + 3600))
-    with NATSServer(f"{operator.config}system_account: {operator._account.public}\n") as server:
+    with NATSServer(f"{operator.config}system_account: {operator.account.public}\n") as server:
         options = local(server, creds=creds)
         findings = await check_server(options, user=ALICE_USER.public)
         same = await check_server(options, user=key.public)
@@ -320,9 +320,9 @@ async def test_a_login_that_ends_soon_and_one_of_another_user_are_told(tmp_path:
 async def test_what_was_refused_before_is_not_held_against_the_next(server: NATSServer) -> None:
     async with open_probe(local(server), time.time_ns) as probe:
         for attempt in (probe.try_subscribing, probe.try_publishing):
-            probe._refused.put_nowait("of something else")
+            probe.refusals.put_nowait("of something else")
             assert await attempt("a") is None
-        probe._refused.put_nowait("of something else")
+        probe.refusals.put_nowait("of something else")
         assert "server" in await probe.ask("$SYS.REQ.USER.INFO")
 
 

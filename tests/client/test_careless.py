@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
+from tests.client.inside import connection_of
 from tests.running import DEADLINE, until
 from xkeymsg import ConfigurationError, Message, XKey
 from xkeymsg.client import client as module
@@ -122,7 +123,7 @@ async def test_trust_that_cannot_be_read_is_looked_at_again_whatever_it_raises(
     fault: type[BaseException], town: Town, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or who was taken out of it would stay admitted for ever."""
-    monkeypatch.setattr(module, "_RELOAD", 0.01)
+    monkeypatch.setattr(module, "RELOAD", 0.01)
     trust = Careless(fault)
     async with town.connect(BOB, trust, on_error=told):
         await until(lambda: len(told) > 2)
@@ -194,7 +195,7 @@ async def test_what_on_event_raises_ends_no_consumer(
             xkeymsg.connect(jetstream_server.url, key=ALICE, trust=PEERS) as alice,
             bob.js.consume("S", "d", echo, create=DurableOptions(), on_event=note) as consumer,
         ):
-            await bob._connection.publish("a", b"garbage")
+            await connection_of(bob).publish("a", b"garbage")
             await until(lambda: consumer.counts["quarantined"])
             await alice.js.publish("a", b"", to="bob")
             await until(lambda: consumer.counts["handled"] == 1)

@@ -23,7 +23,7 @@ from .conftest import Told
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr(module, "_RELOAD", 0.01)
+    monkeypatch.setattr(module, "RELOAD", 0.01)
     return Store(tmp_path / "HOSPITAL")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.inside import connection_of
 from tests.envelope.cast import ALICE_USER
 from xkeymsg import (
     ExpiredError,
@@ -61,7 +62,7 @@ async def test_its_messages_are_those_of_publish(town: Town) -> None:
 async def test_its_envelopes_have_the_same_length(padding: bool, more: dict[str, Any]) -> None:
     memory = MemoryNATS()
     async with memory.connect(key=ALICE, trust=PEERS, padding=padding) as alice:
-        seen = await alice._connection.subscribe("a")
+        seen = await connection_of(alice).subscribe("a")
         for size in (0, 1, 100, 200_000):
             await alice.publish("a", bytes(size), to="bob", **more)
             await alice.route("a", "bob", **more).publish(bytes(size))
@@ -131,7 +132,7 @@ async def test_it_follows_trust(tmp_path: Any) -> None:
 
 async def test_the_limit_of_the_server_applies(town: Town) -> None:
     async with town.connect() as alice:
-        route, limit = alice.route("a", "bob"), alice._connection.max_payload
+        route, limit = alice.route("a", "bob"), connection_of(alice).max_payload
         with pytest.raises(PayloadTooLargeError):
             await route.publish(bytes(limit))
         await route.publish(bytes(limit - 1000))

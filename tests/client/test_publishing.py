@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.inside import connection_of, forbid_sealing, outgoing_of, trust_of
 from tests.running import DEADLINE
 from xkeymsg import (
     ANYONE,
@@ -158,7 +159,7 @@ async def test_an_unknown_name_is_an_error_before_anything_is_sealed(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with town.connect() as alice:
-        monkeypatch.setattr(alice._outgoing._sealer, "seal", None)
+        forbid_sealing(monkeypatch, alice)
         for to in ("nobody", ["bob", "nobody"], "perm:audit"):
             with pytest.raises(UnknownKeyError):
                 await alice.publish("a", b"", to=to)
@@ -189,9 +190,9 @@ async def test_recipients_are_the_same_object_as_long_as_trust_says_the_same() -
     trust = Recording()
     town = Town(None)
     async with town.connect(trust=trust) as alice:
-        first = alice._client_trust.recipients(["bob", CAROL.public])
-        assert alice._client_trust.recipients(["bob", CAROL.public]) is first
-        assert alice._client_trust.recipients(("bob", CAROL.public)) is first
+        first = trust_of(alice).recipients(["bob", CAROL.public])
+        assert trust_of(alice).recipients(["bob", CAROL.public]) is first
+        assert trust_of(alice).recipients(("bob", CAROL.public)) is first
         assert first == (Recipient(BOB.public), Recipient(CAROL.public))
         assert trust.asked == ["bob"] * 3  # for every message: a change counts for the next one
 
@@ -272,9 +273,9 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
 ) -> None:
     more: dict[str, Any] = {"headers": {"a": "b"}, "expires": 60}
     async with town.connect(padding=padding) as alice, town.connect(BOB) as bob:
-        limit = alice._connection.max_payload
-        sealer = alice._outgoing.sealer()
-        to = alice._client_trust.recipients("bob")
+        limit = connection_of(alice).max_payload
+        sealer = outgoing_of(alice).sealer()
+        to = trust_of(alice).recipients("bob")
 
         def wire(size: int) -> int:
             told: list[int] = []
@@ -285,7 +286,7 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
 
             with pytest.raises(OverflowError):
                 sealer.seal(bytes(size), to=to, subject="a", check_size=stop, **more)
-            return told[0] + len(alice._outgoing.block)
+            return told[0] + len(outgoing_of(alice).block)
 
         most = bisect_right(range(limit), limit, key=wire) - 1
         async with bob.subscribe("a") as messages:
@@ -303,7 +304,7 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with town.connect(trust=WITH_ESCROW) as alice:
-        limit = alice._connection.max_payload
+        limit = connection_of(alice).max_payload
         monkeypatch.setattr(Session, "next_nonce", None)
         document = {"name": "x" * limit, "sum": 0}
         with pytest.raises(PayloadTooLargeError) as caught:

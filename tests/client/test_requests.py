@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.inside import questions, reply_key
 from tests.running import DEADLINE, until
 from xkeymsg import (
     ANYONE,
@@ -80,7 +81,7 @@ async def test_large_ones_and_many_at_once(town: Town) -> None:
             *(alice.request("svc", bytes(size), to="bob", timeout=DEADLINE) for size in sizes)
         )
         assert [len(reply.data) for reply in replies] == sizes
-        assert (alice._requests._waiting, alice.stats.opened) == ({}, 50)
+        assert (questions(alice), alice.stats.opened) == ({}, 50)
 
 
 async def test_respond_answers_by_hand_and_once(town: Town) -> None:
@@ -135,7 +136,7 @@ async def test_who_says_that_nobody_listens_behind_an_answer_takes_none_away(tow
             block = b"NATS/1.0 503\r\n\r\n"
             await mallory.publish(request.reply_text, b"", headers=block)
             subject = reply_subject(message_id(request.data))
-            last = Sealer(CAROL).seal(b"y", to=[alice._requests._pair.public], subject=subject)
+            last = Sealer(CAROL).seal(b"y", to=[reply_key(alice)], subject=subject)
             await mallory.publish(request.reply_text, last)
             answers = await asking
     assert [each.data for each in answers if isinstance(each, Message)] == [b"x", b"y"]
@@ -148,7 +149,7 @@ async def test_nobody_answers(town: Town) -> None:
         with pytest.raises(DeliveryError, match="no answer within"):
             await alice.request("svc", b"", to="bob", timeout=0.05)
         assert await alice.request_many("svc", b"", to="bob", timeout=0.05) == []
-        assert alice._requests._waiting == {}
+        assert questions(alice) == {}
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e20])
@@ -168,7 +169,7 @@ async def test_a_request_that_is_cancelled_waits_no_more(town: Town) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        assert alice._requests._waiting == {}
+        assert questions(alice) == {}
 
 
 async def test_a_client_that_closes_ends_its_requests(town: Town) -> None:
@@ -177,7 +178,7 @@ async def test_a_client_that_closes_ends_its_requests(town: Town) -> None:
         await link.confirm()
         async with town.connect() as alice:
             task = asyncio.create_task(alice.request("svc", b"", to="bob", timeout=DEADLINE))
-            await until(lambda: alice._requests._waiting)
+            await until(lambda: questions(alice))
         with pytest.raises(ConnectionFailedError):
             await task
         with pytest.raises(ConnectionFailedError):
@@ -255,7 +256,7 @@ async def ask(
         tap = Wiretap(link, raw)
         asked = asyncio.create_task(alice.request("svc", b"?", to=to, timeout=DEADLINE))
         await tap.next()
-        await story(tap, alice._requests._pair.public, reply_subject(message_id(tap.request.data)))
+        await story(tap, reply_key(alice), reply_subject(message_id(tap.request.data)))
         return await asked
 
 
@@ -350,7 +351,7 @@ async def test_an_answer_replayed_and_a_second_one(town: Town, told: Told) -> No
         question = alice.request_many("svc", b"?", to=["bob", "carol"], timeout=DEADLINE)
         asked = asyncio.create_task(question)
         await tap.next()
-        key, subject = alice._requests._pair.public, reply_subject(message_id(tap.request.data))
+        key, subject = reply_key(alice), reply_subject(message_id(tap.request.data))
         envelope = await tap.send(BOB, key, subject, b"1")
         await tap.raw(envelope)
         await tap.send(BOB, key, subject, b"2")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
+from tests.client.inside import raw_of
 from tests.running import DEADLINE, until
 from tests.transport.raw import hpub, publisher
 from xkeymsg import (
@@ -213,10 +214,8 @@ async def test_a_queue_group_shares(town: Town) -> None:
         await alice.flush()
         for _ in range(50):
             await anext(everything)
-        assert one._raw is not None
-        assert other._raw is not None
-        assert one._raw.pending + other._raw.pending == 50
-        assert one._raw.pending > 0 < other._raw.pending
+        assert raw_of(one).pending + raw_of(other).pending == 50
+        assert raw_of(one).pending > 0 < raw_of(other).pending
 
 
 @pytest.mark.parametrize("fault", [ValueError, asyncio.CancelledError, GeneratorExit])
@@ -581,7 +580,7 @@ async def test_the_iteration_ends_with_drain_and_with_the_client(town: Town) -> 
             for number in range(5):
                 await alice.publish("a", b"%d" % number, to="bob")
             await alice.flush()
-            await until(lambda: drained._raw is not None and drained._raw.pending == 5)
+            await until(lambda: raw_of(drained).pending == 5)
             await drained.drain()
             assert [message.data async for message in drained] == [b"0", b"1", b"2", b"3", b"4"]
             rest = asyncio.create_task(_all(left))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.client.inside import holders
 from tests.running import DEADLINE, until
 from xkeymsg import (
     Keyring,
@@ -43,7 +44,7 @@ def write(path: Path, text: str) -> None:
 
 @pytest.fixture
 def peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(module, "_RELOAD", 0.01)
+    monkeypatch.setattr(module, "RELOAD", 0.01)
     path = tmp_path / "peers.toml"
     write(path, entry("alice", ALICE) + entry("bob", BOB))
     return path
@@ -113,7 +114,7 @@ class Bad:
 async def test_a_source_that_fails_is_looked_at_again(
     town: Town, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_RELOAD", 0.01)
+    monkeypatch.setattr(module, "RELOAD", 0.01)
     trust = Bad()
     async with town.connect(BOB, trust, on_error=told):
         await until(lambda: trust.calls > 2)
@@ -176,9 +177,9 @@ def test_readers_of_a_document_that_change_in_place_count_for_the_next() -> None
     outgoing = Outgoing(ALICE, ClientTrust({ALICE.public}))
     policy = Policy([("/**", ["clinic"])])
     readers = {"clinic": [BOB.public]}
-    assert outgoing._holders(policy, readers) == {"clinic": (Recipient(BOB.public),)}
+    assert holders(outgoing, policy, readers) == {"clinic": (Recipient(BOB.public),)}
     readers["clinic"].append(CAROL.public)
     both = Recipient(BOB.public), Recipient(CAROL.public)
-    assert outgoing._holders(policy, readers) == {"clinic": both}
+    assert holders(outgoing, policy, readers) == {"clinic": both}
     readers["clinic"].clear()
-    assert outgoing._holders(policy, readers) == {}
+    assert holders(outgoing, policy, readers) == {}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.directory.inside import alarms_of, lose_events
 from tests.directory.realm import Realm, Seat
 from tests.running import until
 from tests.trust.chains.world import Key
@@ -127,7 +128,7 @@ async def test_rights_to_all_entries_withhold_and_are_noticed(realm: Realm) -> N
         assert at_alice.trust.admit(bob.pair.public, "ehr.new", realm.now * 1000) is not None
         await realm.put(link, realm.place(bob), realm.entry(bob))
         at_alice.directory.look_again()
-        await until(lambda: realm.place(bob) not in at_alice.directory._published.alarms)
+        await until(lambda: realm.place(bob) not in alarms_of(at_alice.directory))
 
 
 async def test_one_entry_cannot_erase_the_others(realm: Realm) -> None:
@@ -213,9 +214,7 @@ async def test_missed_events_are_read_from_the_bucket(realm: Realm) -> None:
     async with realm.seat(alice) as at_alice, realm.admin() as link:
         await at_alice.directory.loaded(60)
         # The permission to hear events is missing, or the server was away.
-        for subscription in list(at_alice.directory._link._subscriptions):  # type: ignore[union-attr]
-            if subscription.subject.startswith(EVENTS):
-                await subscription.unsubscribe()
+        await lose_events(at_alice.directory)
         await realm.put(link, realm.place(bob), realm.entry(bob))
         at_alice.directory.look_again()
         await at_alice.resolves("bob", bob)

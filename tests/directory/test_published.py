@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.directory.inside import bound
 from tests.directory.realm import Realm
 from tests.trust.chains.world import Key
 from xkeymsg import Trust
@@ -59,7 +60,7 @@ def test_entries_of_other_accounts_and_large_ones_are_dropped_unread(realm: Real
 
 def test_users_that_are_not_valid_make_room_for_those_that_are(realm: Realm, trust: Trust) -> None:
     published, lookup = trust.attach()
-    published._most = 5
+    bound(published, 5)
     unlisted = Key(Prefix.ACCOUNT, "unlisted")
     for number in range(20):
         person = realm.person(f"stranger-{number}", unlisted)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import pytest
 
-from xkeymsg import AtRest, Opener, Recipient, Sealer, UserKey, XKey, XKeyMsgError, XKeyPair, nkey
-from xkeymsg import sealer as sealing
+from xkeymsg import AtRest, Opener, Recipient, UserKey, XKey, XKeyMsgError, XKeyPair, nkey
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.open import fields, payload
@@ -32,9 +31,9 @@ def raw_user(key: UserKey) -> bytes:
     return nkey.decode_public(nkey.Prefix.USER, key.public)
 
 
-def user_seed(key: UserKey) -> bytes:
+def raw_secret(own: XKeyPair) -> bytes:
     """Return the 32 secret bytes."""
-    return nkey.decode_seed(nkey.Prefix.USER, key._pair.seed.decode())
+    return nkey.decode_seed(nkey.Prefix.CURVE, own.seed())
 
 
 ALICE, BOB, CAROL, DAVE, EVE, MALLORY = (pair(-number) for number in range(6))
@@ -83,36 +82,3 @@ class Raw(NamedTuple):
 FIELDS: Final[Form[Any, Any]] = Form(fields, Raw)
 """The contents of a document's parts by position, as passed to the layer above."""
 PAYLOAD: Final[Form[Any, Any]] = Form(payload, Raw)
-
-
-def opened_at(
-    opener: Opener, now: int, envelope: bytes, form: Form[Any, Any] = FIELDS, subject: str = ">"
-) -> Raw:
-    """Open at a given time, in milliseconds."""
-    raw: Raw = opener._open(now, envelope, form, subject, None, None, None)
-    return raw
-
-
-def open_fields(opener: Opener, envelope: bytes, now: int = NOW) -> dict[int, bytes]:
-    """Open a document as the layer above does; return the contents of its parts by position."""
-    contents: dict[int, bytes] = opened_at(opener, now, envelope).content
-    return contents
-
-
-def seal_parts(
-    sealer: Sealer,
-    parts: Sequence[bytes],
-    *,
-    grants: Mapping[Any, Iterable[int]],
-    subject: str,
-    headers: Any = (),
-    content_type: str | None = None,
-    expires: float | None = None,
-    revision: int | None = None,
-) -> bytes:
-    """Seal parts of any contents, as the layer above does with parts of a document."""
-    contents = sealer._planner.contents(parts, headers, content_type)
-    metadata = len(contents) > len(parts)
-    sharing = sealer._planner.sharing(grants, len(parts), metadata=metadata)
-    now = sealing.now_ns()  # type: ignore[attr-defined]  # the clock that tests set
-    return sealer._seal_at(now, contents, sharing, subject, expires, revision)

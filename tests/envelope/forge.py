@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple, Self
 
-from tests.envelope.cast import ALICE, BOB, NOW, SUBJECT, pair, to
+from tests.envelope.cast import ALICE, BOB, NOW, SUBJECT, pair, raw_secret, to
 from tests.reference import crypto
 from tests.reference.encoding import NIL, Cursor, array, binary, header, string, uint
 from tests.reference.head import Head, decode_head
 from tests.reference.limits import Limits
 from tests.reference.seal import sign
-from xkeymsg import Recipient, Sealer, XKey, XKeyPair
+from xkeymsg import Recipient, XKey, XKeyPair
 
 FRONT: Final = b"xkm1\x96"
 CONTENT_KEYS: Final = tuple(bytes([0xC0, j]) * 16 for j in range(256))
@@ -118,9 +118,9 @@ class Rogue:
         r_public = bytes(recipient.key)
         is_thief = self.secret.public != self.S
         other = bytes(self.S) if is_thief else r_public
-        dh_s = crypto.x25519(self.secret._secret, other)
+        dh_s = crypto.x25519(raw_secret(self.secret), other)
         tag_key, auth_key = crypto.pair_keys(dh_s, bytes(self.S), r_public, recipient.user)
-        dh_e = crypto.x25519(self.ephemeral._secret, r_public)
+        dh_e = crypto.x25519(raw_secret(self.ephemeral), r_public)
         return Key(
             crypto.tag_of(tag_key, self.E), crypto.wrap_key(auth_key, dh_e, self.E, r_public)
         )
@@ -207,13 +207,6 @@ def grant_list(indices: Sequence[int]) -> bytes:
     return b"".join(bytes([j]) + CONTENT_KEYS[j] for j in indices)
 
 
-def session_of(sealer: Sealer) -> XKeyPair:
-    """Return the secret ephemeral key of a sealer's session, known to a malicious sender only."""
-    assert sealer._session is not None
-    assert sealer._session._ephemeral is not None
-    return sealer._session._ephemeral
-
-
 def thief_of(own: XKeyPair, of: XKey = ALICE.public) -> Rogue:
     """Return a thief of a recipient's secret who impersonates `of`."""
     return Rogue(S=of, secret=own, to=(Recipient(own.public),))
@@ -227,8 +220,9 @@ def key_of(own: XKeyPair, envelope: bytes, user: bytes = bytes(32)) -> Key:
     """Compute the tag and K of an envelope, as only a recipient and the sender can."""
     head = head_of(envelope)
     r_public = bytes(own.public)
-    tag_key, auth_key = crypto.pair_keys(crypto.x25519(own._secret, head.S), head.S, r_public, user)
-    dh_e = crypto.x25519(own._secret, head.E)
+    secret = raw_secret(own)
+    tag_key, auth_key = crypto.pair_keys(crypto.x25519(secret, head.S), head.S, r_public, user)
+    dh_e = crypto.x25519(secret, head.E)
     return Key(crypto.tag_of(tag_key, head.E), crypto.wrap_key(auth_key, dh_e, head.E, r_public))
 
 

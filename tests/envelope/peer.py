@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from unittest import mock
 
-from tests.envelope.cast import ALICE, BOB, FIELDS, NOW, PAYLOAD, opened_at
+from tests.envelope.cast import ALICE, BOB, FIELDS, NOW, PAYLOAD, raw_secret
+from tests.envelope.inside import opened_at
 from tests.reference import Only, Opened, Reader, RefusalError, open_envelope
 from xkeymsg import AtRest, Opener, XKeyMsgError, opener
 
@@ -20,7 +21,7 @@ class Outcome(NamedTuple):
 
 def reference(envelope: bytes, *, document: bool = False) -> Outcome:
     reader = Reader(
-        keys=(BOB._secret,),
+        keys=(raw_secret(BOB),),
         admission=Only({bytes(ALICE.public)}),
         kind="document" if document else "payload",
     )

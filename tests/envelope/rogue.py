@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.envelope.cast import open_fields, reader
+from tests.envelope.cast import reader
 from tests.envelope.forge import FIELDS, PADDED, Rogue, grant_list
+from tests.envelope.inside import open_fields
 from tests.reference.content import MessageArray
 from xkeymsg import XKeyMsgError
 

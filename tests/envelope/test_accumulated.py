@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from unittest import mock
 
-from tests.envelope.cast import FIELDS, PAYLOAD, opened_at
+from tests.envelope.cast import FIELDS, PAYLOAD
+from tests.envelope.inside import opened_at
 from tests.reference.accumulated import COUNT, HASHES, cases
 from tests.reference.content import METADATA, PADDED
 from tests.reference.seal import Inputs
-from xkeymsg import AtRest, Opener, Recipient, XKey, XKeyPair
+from xkeymsg import AtRest, Opener, Recipient, XKey, XKeyPair, primitives
 from xkeymsg.envelope import derive
 from xkeymsg.envelope import seal as assembly
 from xkeymsg.envelope.head import Attributes
@@ -31,7 +32,7 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
     public = bytes(pair.public)
 
     def pairs(recipient: Recipient) -> derive.PairKeys:
-        shared = pair._dh(recipient.key)
+        shared = primitives.x25519(inputs.s, bytes(recipient.key))
         return derive.pair_keys(shared, public, bytes(recipient.key), recipient.user)
 
     session = Session(pair, pairs, secret=inputs.e)

@@ -6,16 +6,9 @@ from collections import Counter
 
 import pytest
 
-from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, code_of, open_fields, reader, to
-from tests.envelope.forge import (
-    CONTENT_KEYS,
-    FIELDS,
-    VIEW_KEYS,
-    Pieces,
-    Rogue,
-    grant_list,
-    session_of,
-)
+from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, code_of, reader, to
+from tests.envelope.forge import CONTENT_KEYS, FIELDS, VIEW_KEYS, Pieces, Rogue, grant_list
+from tests.envelope.inside import open_fields, session_of
 from tests.envelope.salamander import opens, salamander
 from tests.reference import crypto
 from xkeymsg import CommitmentError, Opener, Sealer, XKeyMsgError, XKeyPair

@@ -13,10 +13,10 @@ from tests.envelope.cast import (
     MALLORY,
     SUBJECT,
     code_of,
+    raw_secret,
     raw_user,
     reader,
     to,
-    user_seed,
 )
 from tests.envelope.forge import (
     CONTENT_KEYS,
@@ -29,6 +29,7 @@ from tests.envelope.forge import (
     thief_of,
     transcript_of,
 )
+from tests.envelope.inside import admitted_in, memory_of, user_seed
 from tests.reference import crypto
 from xkeymsg import (
     AtRest,
@@ -174,10 +175,10 @@ def test_whoever_steals_a_senders_key_later_does_not_open_what_it_sealed() -> No
     # compute K: the ephemeral half is missing.
     envelope = Sealer(ALICE).seal(b"secret", to=[BOB.public], subject=SUBJECT)
     pieces, head = Pieces.of(envelope), head_of(envelope)
-    dh_s = crypto.x25519(ALICE._secret, bytes(BOB.public))
+    dh_s = crypto.x25519(raw_secret(ALICE), bytes(BOB.public))
     tag_key, auth_key = crypto.pair_keys(dh_s, head.S, bytes(BOB.public), bytes(32))
     assert crypto.tag_of(tag_key, head.E) == pieces.tags
-    for guess in (dh_s, crypto.x25519(ALICE._secret, head.E), head.E):
+    for guess in (dh_s, crypto.x25519(raw_secret(ALICE), head.E), head.E):
         key = crypto.wrap_key(auth_key, guess, head.E, bytes(BOB.public))
         found = crypto.unseal(key, head.nonce, pieces.wraps, transcript_of(envelope))
         assert found is None
@@ -223,7 +224,7 @@ def test_a_thief_cannot_burn_the_counters_of_a_sender_who_signs() -> None:
     for counter in (1, 2):
         assert code_of(opener, thief.but(counter=counter).envelope()) == "signature_missing"
     assert opener.open(first, subject=SUBJECT).data == b"1"
-    assert opener._memory._senders[head.S].sessions.keys() == {head.S + head.E}
+    assert admitted_in(memory_of(opener))[head.S].sessions.keys() == {head.S + head.E}
 
 
 def test_a_forwarded_message_is_from_its_forwarder() -> None:

@@ -28,6 +28,7 @@ from tests.envelope.forge import (
     grant_list,
     key_of,
 )
+from tests.envelope.inside import caches
 from tests.envelope.peer import SEASONED, agreed, package
 from tests.examples import examples
 from tests.reference.encoding import Cursor, array
@@ -48,7 +49,7 @@ def test_there_are_seeds_that_open() -> None:
 def test_one_of_the_openers_remembers_what_begins_as_the_seeds_do() -> None:
     assert agreed(GENUINE) == "opened/content_type"
     assert agreed(DOCUMENT) == "content_type/opened"
-    assert len(SEASONED._unlocker._admitted.sessions) > 0
+    assert len(caches(SEASONED)[0].sessions) > 0
 
 
 @quietly

@@ -9,18 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.envelope.cast import (
-    ALICE,
-    ALICE_USER,
-    BOB,
-    CAROL,
-    NOW,
-    SUBJECT,
-    Clock,
-    reader,
-    seal_parts,
-)
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, NOW, SUBJECT, Clock, reader
 from tests.envelope.forge import Pieces, Rogue, head_of
+from tests.envelope.inside import seal_parts
 from xkeymsg import LimitExceededError, Limits, MalformedError, Sealer, XKeyMsgError
 from xkeymsg.envelope.inspect import InspectedPart, inspect, message_id, sender_of
 

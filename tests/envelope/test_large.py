@@ -11,13 +11,12 @@ from tests.envelope.cast import (
     CAROL,
     SUBJECT,
     code_of,
-    open_fields,
     pair,
+    raw_secret,
     reader,
-    seal_parts,
 )
 from tests.envelope.forge import Pieces, grant_of, head_of
-from tests.envelope.inside import running, seal
+from tests.envelope.inside import open_fields, running, seal, seal_parts
 from tests.envelope.together import together
 from tests.reference import Reader, open_envelope
 from xkeymsg import Opener, Sealer, UserKey
@@ -59,7 +58,7 @@ def test_a_large_message_opens_here_and_in_the_reference(size: int) -> None:
     opener = Opener(CAROL, {ALICE.public: ALICE_USER.public}, require_signature=True)
     assert opener.open(envelope, subject=SUBJECT).data == data
     now = head_of(envelope).created_ms
-    assert open_envelope(envelope, Reader(keys=(BOB._secret,)), now=now).payload == data
+    assert open_envelope(envelope, Reader(keys=(raw_secret(BOB),)), now=now).payload == data
 
 
 def test_the_parts_of_a_large_document_open() -> None:

@@ -21,6 +21,7 @@ from tests.envelope.cast import (
     reader,
 )
 from tests.envelope.forge import Pieces, Rogue
+from tests.envelope.inside import caches, decoded_head, strangers_in
 from tests.reference.encoding import header
 from xkeymsg import (
     ANYONE,
@@ -144,10 +145,10 @@ def test_thousands_of_strangers_do_not_grow_the_memory(clock: Clock) -> None:
         for envelope in envelopes:
             opener.open(envelope, subject=">")
     assert memory.grown < 2 * MIB
-    unlocker = opener._unlocker
-    assert len(unlocker._others.senders) <= unlock._OTHER_SENDERS
-    assert len(unlocker._others.sessions) <= unlock._OTHER_SESSIONS
-    assert (len(unlocker._admitted.senders), len(unlocker._admitted.sessions)) == (0, 0)
+    admitted, others = caches(opener)
+    assert len(others.senders) <= 64
+    assert len(others.sessions) <= 256
+    assert (len(admitted.senders), len(admitted.sessions)) == (0, 0)
 
 
 def marked(counter: int, head: Head) -> ReplayMemory:
@@ -162,7 +163,7 @@ def marked(counter: int, head: Head) -> ReplayMemory:
 
 
 def opened_head(clock: Clock) -> Head:
-    return Opener(BOB, ANYONE).open(Rogue().envelope(), subject=">")._head
+    return decoded_head(Opener(BOB, ANYONE).open(Rogue().envelope(), subject=">"))
 
 
 @pytest.mark.parametrize("counter", [1, 2**20])
@@ -179,7 +180,7 @@ def test_what_is_remembered_of_strangers_stays_within_its_budget(
 def test_the_last_counter_costs_no_more_than_the_first(clock: Clock) -> None:
     # A bitmap up to 2^20 would be 128 KiB: eight strangers would fill the common budget.
     near, far = (marked(counter, opened_head(clock)) for counter in (1, 2**20))
-    assert len(far._strangers.sessions) == len(near._strangers.sessions) > 500
+    assert len(strangers_in(far).sessions) == len(strangers_in(near).sessions) > 500
 
 
 def charged(heads: Iterable[Head], limits: Limits) -> tuple[int, int]:
@@ -278,14 +279,14 @@ def test_strangers_do_not_displace_the_keys_of_admitted_senders(
 
 def test_the_caches_of_admitted_senders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     # An admitted sender may begin any number of sessions.
-    monkeypatch.setattr(unlock, "_ADMITTED_SENDERS", 4)
-    monkeypatch.setattr(unlock, "_ADMITTED_SESSIONS", 4)
+    monkeypatch.setattr(unlock, "ADMITTED_SENDERS", 4)
+    monkeypatch.setattr(unlock, "ADMITTED_SESSIONS", 4)
     names = [pair(100_000 + number).public for number in range(20)]
     opener = Opener(BOB, names, replay=AtRest())
     for _ in range(2):
         for envelope in strangers(20):
             assert opener.open(envelope, subject=">").admitted
-            cache = opener._unlocker._admitted
+            cache, _ = caches(opener)
             assert len(cache.senders) <= 4
             assert len(cache.sessions) <= 4
 

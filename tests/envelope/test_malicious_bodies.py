@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.envelope.cast import open_fields, reader
+from tests.envelope.cast import reader
 from tests.envelope.forge import (
     FIELDS,
     PAYLOAD,
     VIEW_KEYS,
 )
+from tests.envelope.inside import open_fields
 from tests.envelope.rogue import ROGUE, code, parts, view
 from tests.reference.encoding import binary
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.envelope.cast import BOB, CAROL, SUBJECT, code_of, open_fields, reader, to
+from tests.envelope.cast import BOB, CAROL, SUBJECT, code_of, reader, to
 from tests.envelope.forge import (
     CONTENT_KEYS,
     FIELDS,
@@ -22,6 +22,7 @@ from tests.envelope.forge import (
     Rogue,
     grant_list,
 )
+from tests.envelope.inside import open_fields
 from tests.envelope.rogue import NO_ARRAY, ROGUE, code, parts, view
 from tests.reference.encoding import array, binary, header
 from xkeymsg import ContentTypeError

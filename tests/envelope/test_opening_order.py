@@ -22,7 +22,8 @@ from tests.envelope.cast import (
     reader,
     to,
 )
-from tests.envelope.forge import Pieces, Rogue, session_of
+from tests.envelope.forge import Pieces, Rogue
+from tests.envelope.inside import caches, session_of
 from xkeymsg import (
     ANYONE,
     AtRest,
@@ -177,10 +178,8 @@ def test_the_envelope_is_hashed_once_for_all_keys_of_a_reader(calls: Calls) -> N
     assert calls.of(attempt(opener, damaged)) == (6, 0, 1)
 
 
-def caches(opener: Opener) -> list[dict[bytes, object]]:
-    unlocker = opener._unlocker
-    kept = unlocker._admitted, unlocker._others
-    return [{**cache.sessions.younger} for cache in kept]
+def sessions_kept(opener: Opener) -> list[dict[bytes, object]]:
+    return [{**cache.sessions.younger} for cache in caches(opener)]
 
 
 def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
@@ -190,16 +189,16 @@ def test_nothing_of_a_session_is_kept_before_a_wrap_has_verified() -> None:
         opener = Opener(BOB, senders, replay=AtRest())
         assert code_of(opener, pieces._replace(wraps=bytes(49)).join()) == "authentication"
         assert code_of(opener, Rogue(to=to(CAROL)).envelope()) == "not_a_recipient"
-        assert caches(opener) == [{}, {}]
+        assert sessions_kept(opener) == [{}, {}]
         opener.open(pieces.join(), subject=">")
-        assert sum(map(len, caches(opener))) == 1
+        assert sum(map(len, sessions_kept(opener))) == 1
 
 
 def test_a_bad_body_behind_a_good_wrap_does_not_matter_to_the_cache() -> None:
     # The key is right: the sender itself sent an invalid body, as nobody else could have.
     opener = reader()
     assert code_of(opener, Rogue().envelope(parts=[])) == "malformed"
-    assert len(caches(opener)[0]) == 1
+    assert len(sessions_kept(opener)[0]) == 1
 
 
 def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +212,7 @@ def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(BadKeyError) as caught:
             opener.open(envelope, subject=">")
         assert caught.value.public_code == "undecryptable"
-    assert caches(opener) == [{}, {}]
+    assert sessions_kept(opener) == [{}, {}]
 
 
 def test_a_sealers_own_session_is_warm_for_its_reader(calls: Calls) -> None:

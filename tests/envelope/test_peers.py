@@ -5,18 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.envelope.cast import (
-    ALICE,
-    ALICE_USER,
-    BOB,
-    NOW,
-    opened_at,
-    pair,
-    raw_user,
-    reader,
-    seal_parts,
-    user_seed,
-)
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, NOW, pair, raw_secret, raw_user, reader
 from tests.envelope.cast import PAYLOAD as WHOLE
 from tests.envelope.forge import (
     FIELDS,
@@ -27,6 +16,7 @@ from tests.envelope.forge import (
     VIEW_KEYS,
     Pieces,
 )
+from tests.envelope.inside import open_at, opened_at, seal_parts, user_seed
 from tests.envelope.peer import agreed
 from tests.reference import Inputs, Part, Reader, RefusalError, open_envelope, seal_envelope
 from tests.reference import Recipient as ReferenceRecipient
@@ -81,12 +71,11 @@ def test_what_is_sealed_opens_for_every_recipient_here_and_in_the_reference(
     senders = {ALICE.public: ALICE_USER.public} if signed else {ALICE.public}
     own = pair(max(numbers))
     now = decode_head(pieces.head, ReferenceLimits()).created_ms
-    message = Opener(own, senders, require_signature=signed)._open(
-        now, envelope, WHOLE, subject, None, subject, None
-    )
+    opener = Opener(own, senders, require_signature=signed)
+    message = open_at(opener, now, envelope, WHOLE, subject, wire_subject=subject)
     assert (message.content, message.content_type) == (data, content_type)
     assert message.headers.pairs == tuple(headers)
-    theirs = open_envelope(envelope, Reader(keys=(own._secret,), subjects=(subject,)), now=now)
+    theirs = open_envelope(envelope, Reader(keys=(raw_secret(own),), subjects=(subject,)), now=now)
     assert (theirs.payload, theirs.content_type) == (data, content_type)
     assert theirs.headers == tuple(headers)
     assert theirs.head.subject == subject
@@ -116,7 +105,7 @@ def test_every_reader_of_a_document_gets_its_parts_here_and_in_the_reference(
         opened = opened_at(opener, NOW, envelope)
         assert opened.content == expected
         assert opened.headers.pairs == tuple(headers)
-        keys = (pair(number)._secret,)
+        keys = (raw_secret(pair(number)),)
         theirs = open_envelope(envelope, Reader(keys=keys, kind="document"), now=NOW)
         assert dict(theirs.fields) == expected
         assert theirs.parts_withheld == len(parts) - len(numbers)
@@ -143,7 +132,7 @@ def inputs(draw: st.DrawFn) -> Inputs:
     others = [bytes(pair(number).public) for number in range(1, count)]
     signed = draw(st.booleans())
     return Inputs(
-        s=ALICE._secret,
+        s=raw_secret(ALICE),
         e=draw(st.binary(min_size=32, max_size=32)),
         nonce=draw(st.integers(1, 2**20)).to_bytes(4, "big")
         + draw(st.binary(min_size=8, max_size=8)),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.envelope.cast import ALICE, BOB, SUBJECT, code_of, pair
 from tests.envelope.forge import Rogue
+from tests.envelope.inside import caches, names_in
 from tests.envelope.together import together
 from xkeymsg import AtRest, Opener, primitives
 from xkeymsg.envelope import recent
@@ -57,8 +58,7 @@ def test_the_keys_of_a_session_that_has_ended_are_forgotten(hours: Hours) -> Non
         hours.now += IDLE
         take(opener, Rogue(ephemeral=pair(number)))
     names = {bytes(ALICE.public) + bytes(pair(number).public) for number in (1, 2)}
-    sessions = opener._unlocker._admitted.sessions
-    assert {*sessions.younger, *sessions._elder} == names
+    assert names_in(caches(opener)[0].sessions) == names
 
 
 def test_months_of_sessions_keep_two_hours_of_them(hours: Hours) -> None:

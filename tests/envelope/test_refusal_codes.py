@@ -17,9 +17,9 @@ from tests.envelope.cast import (
     raw_user,
     reader,
     to,
-    user_seed,
 )
 from tests.envelope.forge import FIELDS, Rogue, thief_of
+from tests.envelope.inside import user_seed
 from xkeymsg import (
     Admission,
     AuthenticationError,

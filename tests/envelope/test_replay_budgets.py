@@ -17,6 +17,13 @@ from tests.envelope.cast import (
     reader,
 )
 from tests.envelope.forge import Rogue
+from tests.envelope.inside import (
+    admitted_in,
+    charged_for_admitted,
+    decoded_head,
+    memory_of,
+    strangers_in,
+)
 from xkeymsg import (
     ANYONE,
     Limits,
@@ -111,7 +118,7 @@ def test_all_admitted_senders_together_have_a_budget_as_well(clock: Clock) -> No
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_charge_is_what_the_pages_cost(clock: Clock, seed: int) -> None:
-    draw, head = Random(seed), take(small(clock), Rogue())._head
+    draw, head = Random(seed), decoded_head(take(small(clock), Rogue()))
     limits = Limits(replay_bytes=20_000, replay_bytes_unadmitted=5000)
     memory, admitted = ReplayMemory(limits, 0), set[int]()
     for n in range(2000):
@@ -125,17 +132,18 @@ def test_the_charge_is_what_the_pages_cost(clock: Clock, seed: int) -> None:
         )
         with suppress(ReplayError, StaleError):
             memory.mark(mark, None, admitted=sender in admitted, now_ms=NOW + 20 * n)
-    for owner in (memory._strangers, *memory._senders.values()):
+    for owner in (strangers_in(memory), *admitted_in(memory).values()):
         pages = sum(page.cost for page in owner.pages.values())
         assert owner.cost == 600 + 320 * len(owner.sessions) + pages
         for name, session in owner.sessions.items():
             assert session.pages == sum(page.startswith(name) for page in owner.pages) > 0
-    assert memory._cost == sum(owner.cost for owner in memory._senders.values())
+    assert charged_for_admitted(memory) == sum(owner.cost for owner in admitted_in(memory).values())
 
 
 def kept(opener: Opener) -> int:
-    memory = opener._memory
-    return sum(len(each.sessions) for each in (memory._strangers, *memory._senders.values()))
+    memory = memory_of(opener)
+    owners = strangers_in(memory), *admitted_in(memory).values()
+    return sum(len(each.sessions) for each in owners)
 
 
 def test_a_clock_that_is_set_back_makes_no_copy_fresh_again(clock: Clock) -> None:
@@ -173,7 +181,7 @@ def test_what_could_still_be_fresh_is_never_forgotten_for_its_age(clock: Clock) 
     clock.ms = NOW + MAX_AGE + 2 * SKEW
     take(opener, Rogue(ephemeral=pair(1), created_ms=clock.ms))
     assert kept(opener) == 2
-    assert opener._memory._senders[bytes(ALICE.public)].floor == 0
+    assert admitted_in(memory_of(opener))[bytes(ALICE.public)].floor == 0
     clock.ms = NOW + MAX_AGE + SKEW
     assert code_of(opener, Rogue(created_ms=NOW + SKEW).envelope()) == "replay"
 
@@ -181,7 +189,7 @@ def test_what_could_still_be_fresh_is_never_forgotten_for_its_age(clock: Clock) 
 def test_a_reader_at_work_keeps_the_last_minutes_and_not_a_full_budget(clock: Clock) -> None:
     # A sender begins a session every ten seconds, for a day; so do strangers.
     opener = small(clock)
-    memory, head = opener._memory, take(opener, Rogue())._head
+    memory, head = memory_of(opener), decoded_head(take(opener, Rogue()))
     for n in range(1, 24 * 360):
         now = NOW + n * 10_000
         session = head._replace(ephemeral=n.to_bytes(32, "big"), created_ms=now)
@@ -252,7 +260,8 @@ def test_a_floor_that_rises_between_check_and_mark_counts(clock: Clock) -> None:
     # E-75: another thread marks and forgets while this one verifies a signature.
     opener = small(clock, replay_bytes=1)
     old, *others = sessions(3)
-    memory, head = opener._memory, reader().open(old.envelope(), subject=">")._head
+    memory = memory_of(opener)
+    head = decoded_head(reader().open(old.envelope(), subject=">"))
     memory.check_fresh(head, None, now_ms=NOW)
     for rogue in others:
         take(opener, rogue)

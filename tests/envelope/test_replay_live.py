@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 
@@ -17,6 +16,7 @@ from tests.envelope.cast import (
     pair,
 )
 from tests.envelope.forge import Rogue
+from tests.envelope.inside import slow_down_marking
 from tests.envelope.together import together
 from xkeymsg import (
     Limits,
@@ -30,7 +30,6 @@ from xkeymsg import (
     StreamPosition,
     XKeyMsgError,
 )
-from xkeymsg.envelope.replay import ReplayMemory
 
 MAX_AGE, SKEW = 300_000, 30_000
 SECOND = 1000
@@ -205,13 +204,7 @@ def test_test_and_mark_are_one_step_for_the_worst_of_schedulers(
     monkeypatch: pytest.MonkeyPatch, opener: Opener, position: StreamPosition | None
 ) -> None:
     # E-72: each thread stops between test and mark, long enough for all the others.
-    look = ReplayMemory._check_marks
-
-    def slowly(memory: ReplayMemory, *arguments: Any) -> None:
-        look(memory, *arguments)
-        time.sleep(0.1)
-
-    monkeypatch.setattr(ReplayMemory, "_check_marks", slowly)
+    slow_down_marking(monkeypatch, lambda: time.sleep(0.1))
     envelope = Rogue().envelope()
 
     def work(number: int) -> str:

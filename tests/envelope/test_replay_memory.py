@@ -14,6 +14,7 @@ from types import FrameType
 import pytest
 
 from tests.envelope.cast import NOW
+from tests.envelope.inside import admitted_in, as_after_a_fork
 from xkeymsg import Limits, ReplayError, SessionClonedError, StaleError, StreamPosition
 from xkeymsg.envelope import replay
 from xkeymsg.envelope.head import Head
@@ -93,8 +94,8 @@ def test_promises_hold_under_attack(seed: int) -> None:
             pending.pop(message)
         elif got == "opens":
             memory.release(message)
-        share = budget * 15 // 16 // len(memory._senders or "1") - 2000
-        above |= {key for key, each in memory._senders.items() if each.cost >= share}
+        share = budget * 15 // 16 // len(admitted_in(memory) or "1") - 2000
+        above |= {key for key, each in admitted_in(memory).items() if each.cost >= share}
         assert memory.state(clock).size <= budget + 2 * 2000
     assert memory.state(clock).dropped > 0
     assert len(handled) > 1000
@@ -194,7 +195,7 @@ def test_senders_that_are_forgotten_keep_their_floor() -> None:
     for n, message in enumerate(marked):
         handle(memory, message, n)
     assert memory.state(NOW).size <= 20_000 + 2000
-    assert len(memory._senders) < 40
+    assert len(admitted_in(memory)) < 40
     for message in marked:
         assert outcome(memory, message, 7) in ("stale", "replay")
         assert outcome(memory, message, 7, admitted=False) in ("stale", "replay")
@@ -261,7 +262,7 @@ def test_nothing_handled_opens_in_a_child_forked_in_the_middle_of_a_change(
         if not stopped(memory, last, kind, stops, admitted=admitted):
             break
         stops += 1
-        memory._after_fork()
+        as_after_a_fork(memory)
         if kind != "live":
             assert outcome(memory, last, 54) != "opens", "neither pending nor marked"
         for message in handled:

@@ -100,7 +100,7 @@ def seconds() -> Iterator[Seconds]:
     clock = Seconds()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay, "monotonic", clock)
-        patch.setattr(replay, "_SWEEP", 0)  # with each message, as in the reference
+        patch.setattr(replay, "SWEEP", 0)  # with each message, as in the reference
         yield clock
 
 

@@ -29,9 +29,9 @@ from tests.envelope.cast import (
     pair,
     raw_user,
     to,
-    user_seed,
 )
 from tests.envelope.forge import Pieces, Rogue
+from tests.envelope.inside import caches, open_at, user_seed
 from tests.examples import examples
 from tests.reference.encoding import array, binary
 from xkeymsg import (
@@ -140,7 +140,7 @@ class Verdict(NamedTuple):
 def judged(opener: Opener, envelope: bytes, *, document: bool, senders: Senders | None) -> Verdict:
     form = FIELDS if document else PAYLOAD
     try:
-        opened = opener._open(NOW, envelope, form, ">", senders, None, None)
+        opened = open_at(opener, NOW, envelope, form, ">", senders)
     except XKeyMsgError as error:
         return Verdict(error.code, error.public_code, str(error))
     parts = opened.content, opened.content_type, opened.headers.pairs
@@ -186,8 +186,8 @@ READERS: Final = [Readers(keys, limits) for keys, limits in itertools.product(KE
 
 def test_the_seasoned_openers_remember_what_they_are_tested_with() -> None:
     for readers in READERS[:: len(LIMITS)]:
-        assert len(readers.old._unlocker._admitted.sessions) >= 1
-    assert len(READERS[0].old._unlocker._others.sessions)
+        assert len(caches(readers.old)[0].sessions) >= 1
+    assert len(caches(READERS[0].old)[1].sessions)
 
 
 def test_every_genuine_message_is_judged_as_by_a_new_opener() -> None:

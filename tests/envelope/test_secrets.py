@@ -17,8 +17,8 @@ from tests.envelope.cast import (
     EVE,
     NOW,
     Clock,
+    raw_secret,
     raw_user,
-    user_seed,
 )
 from tests.envelope.forge import (
     CONTENT_KEYS,
@@ -30,8 +30,16 @@ from tests.envelope.forge import (
     Pieces,
     Rogue,
     grant_list,
-    session_of,
     thief_of,
+)
+from tests.envelope.inside import (
+    admission,
+    admitted_in,
+    memory_of,
+    running,
+    session_of,
+    unlocker_of,
+    user_seed,
 )
 from tests.reference.encoding import array, string
 from xkeymsg import (
@@ -57,9 +65,9 @@ SENDERS = {ALICE.public: ALICE_USER.public}
 SECRETS = [
     secret
     for raw in (
-        ALICE._secret,
-        BOB._secret,
-        EPHEMERAL._secret,
+        raw_secret(ALICE),
+        raw_secret(BOB),
+        raw_secret(EPHEMERAL),
         CONTENT_KEYS[0],
         VIEW_KEYS[0],
         user_seed(ALICE_USER),
@@ -75,7 +83,7 @@ def is_clean(text: str) -> bool:
 
 def test_the_search_finds_what_it_is_there_to_find() -> None:
     assert is_clean("authentication failed")
-    for leak in (repr(DATA), SUBJECT, repr(ALICE._secret), BOB.seed(), CONTENT_KEYS[0].hex()):
+    for leak in (repr(DATA), SUBJECT, repr(raw_secret(ALICE)), BOB.seed(), CONTENT_KEYS[0].hex()):
         assert not is_clean(f"error: {leak}")
 
 
@@ -184,18 +192,17 @@ def test_no_object_shows_anything(clock: Clock) -> None:
     opener = Opener(Keyring(BOB, user=BOB_USER.public), SENDERS)
     message = opener.open(envelope, subject=SUBJECT)
     rogue = thief_of(BOB)
-    pairs = derive.PairKeys(ALICE._secret, BOB._secret)
+    pairs = derive.PairKeys(raw_secret(ALICE), raw_secret(BOB))
     located = locate(rogue.but(identity=raw_user(ALICE_USER)).envelope(), Limits())
-    assert opener._admit is not None
-    admitted = admit(located, opener._admit)
-    unlocked = opener._unlocker.unlock(admitted)
+    admitted = admit(located, admission(opener))
+    unlocked = unlocker_of(opener).unlock(admitted)
     things = [
         sealer,
-        sealer._session,
+        running(sealer),
         opener,
-        opener._unlocker,
-        opener._memory,
-        *opener._memory._senders.values(),
+        unlocker_of(opener),
+        memory_of(opener),
+        *admitted_in(memory_of(opener)).values(),
         opener.replay_state(),
         message,
         message.headers,

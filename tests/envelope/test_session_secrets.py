@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import itertools
 import pickle  # noqa: TID251 - to show that a sealer does not go in
 import sys
 import time
@@ -15,8 +14,15 @@ from functools import partial
 import pytest
 
 from tests.envelope.cast import ALICE, CAROL, SUBJECT, Clock
-from tests.envelope.forge import session_of
-from tests.envelope.inside import is_empty, running, seal
+from tests.envelope.inside import (
+    alarms,
+    is_empty,
+    running,
+    seal,
+    secret_in_memory,
+    session_of,
+    skip_to,
+)
 from tests.envelope.together import together
 from tests.running import DEADLINE
 from xkeymsg import Sealer, ambient, primitives
@@ -47,7 +53,7 @@ def test_the_timer_drops_the_secrets_of_a_sealer_that_has_nothing_to_send(
 def test_the_ephemeral_secret_is_released_with_the_session() -> None:
     sealer = Sealer(ALICE)
     seal(sealer)
-    secret = session_of(sealer)._secret
+    secret = secret_in_memory(session_of(sealer))
     held = sys.getrefcount(secret)
     sealer.close()
     gc.collect()
@@ -118,7 +124,7 @@ def test_a_generator_that_repeats_still_gives_other_nonces_and_keys(
     monkeypatch.setattr(session, "random_bytes", bytes)
     drawn = []
     for ms in (1, 2):
-        monkeypatch.setattr(restored, "_counter", itertools.count(7))
+        skip_to(monkeypatch, restored, 7)
         clock.ms += ms
         drawn.append(restored.next_nonce(clock()))
     assert drawn[0][0][:4] == drawn[1][0][:4]
@@ -185,8 +191,8 @@ def test_a_sealer_for_each_message_does_not_fill_the_timer() -> None:
     seal(kept)
     for _ in range(3000):
         seal(Sealer(ALICE))
-    assert len(ambient._alarm._due) < 2000
-    assert any(each[2]() == running(kept).end for each in ambient._alarm._due)
+    assert len(alarms()) < 2000
+    assert running(kept).end in alarms()
 
 
 def test_a_sealer_that_closes_after_each_message_does_not_fill_the_timer() -> None:
@@ -194,4 +200,4 @@ def test_a_sealer_that_closes_after_each_message_does_not_fill_the_timer() -> No
     for _ in range(3000):
         seal(sealer)
         sealer.close()
-    assert len(ambient._alarm._due) < 2000
+    assert len(alarms()) < 2000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 
 import pytest
 
 from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, Clock, pair, reader
 from tests.envelope.forge import Pieces, head_of
-from tests.envelope.inside import is_empty, running, seal
+from tests.envelope.inside import cached_in_session, is_empty, running, seal, skip_to
 from tests.envelope.together import together
 from tests.reference.head import Head
 from xkeymsg import Recipient, Sealer, XKey
@@ -49,7 +48,7 @@ def test_a_session_ends_with_message_2_to_the_20(monkeypatch: pytest.MonkeyPatch
     sealer = Sealer(ALICE)
     first = seal(sealer)
     ended = running(sealer)
-    monkeypatch.setattr(ended, "_counter", itertools.count(2**20 - 1))
+    skip_to(monkeypatch, ended, 2**20 - 1)
     assert [seal(sealer).counter for _ in range(2)] == [2**20 - 1, 2**20]
     after = [seal(sealer) for _ in range(2)]
     assert [head.counter for head in after] == [1, 2]
@@ -120,7 +119,7 @@ def test_two_recipients_with_one_tag_begin_a_new_session(monkeypatch: pytest.Mon
         assert reader(pair(number)).open(envelope, subject=SUBJECT).data == b"x"
 
 
-@pytest.mark.parametrize("keep", ["_AUDIENCES", "_RECIPIENTS"])
+@pytest.mark.parametrize("keep", ["AUDIENCES", "RECIPIENTS"])
 def test_a_session_remembers_a_bounded_number_of_recipients(
     monkeypatch: pytest.MonkeyPatch, keep: str
 ) -> None:
@@ -129,11 +128,7 @@ def test_a_session_remembers_a_bounded_number_of_recipients(
     for number in range(20):
         envelope = sealer.seal(b"x", to=[pair(number).public], subject=SUBJECT)
         assert reader(pair(number)).open(envelope, subject=SUBJECT).data == b"x"
-        remembered = {
-            "_AUDIENCES": len(running(sealer)._audiences),
-            "_RECIPIENTS": len(running(sealer)._recipients),
-        }
-        assert remembered[keep] <= 3
+        assert cached_in_session(running(sealer))[keep] <= 3
 
 
 def test_eight_threads_take_4000_different_nonces() -> None:

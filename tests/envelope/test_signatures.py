@@ -17,9 +17,9 @@ from tests.envelope.cast import (
     code_of,
     raw_user,
     reader,
-    user_seed,
 )
 from tests.envelope.forge import Pieces, Rogue, thief_of
+from tests.envelope.inside import user_seed
 from tests.reference import crypto, ed25519
 from tests.reference.encoding import array, binary
 from xkeymsg import AtRest, Opener, Sealer, UserKey, nkey

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.envelope.inside import is_idle
 from xkeymsg import Policy, Recipient, Sealer, XKey, XKeyPair
 
 from .cast import ALICE, BOB, CAROL, DAVE, EVE, user
@@ -109,4 +110,4 @@ def test_a_size_that_is_refused_ends_the_call_before_anything_is_drawn() -> None
         sealer.seal_document(
             {"a": 1}, policy=policy, readers={"x": KEYS}, subject="a", check_size=refuse
         )
-    assert sealer._session is None
+    assert is_idle(sealer)

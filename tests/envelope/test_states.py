@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import sys
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -13,6 +13,7 @@ import pytest
 
 from tests.envelope.cast import ALICE, BOB, MALLORY, NOW, SUBJECT, Clock, reader
 from tests.envelope.forge import MESSAGE, Rogue
+from tests.envelope.inside import admitted_in
 from xkeymsg import (
     Admission,
     AtRest,
@@ -129,7 +130,7 @@ def test_release_makes_the_message(
     init = Message.__init__
 
     def noted(self: Message, *arguments: Any) -> None:
-        made.append(list(callers(sys._getframe(1))))
+        made.append(list(callers(inspect.currentframe()))[1:])
         init(self, *arguments)
 
     monkeypatch.setattr(Message, "__init__", noted)
@@ -208,7 +209,7 @@ def test_strangers_over_their_budget_do_not_visit_admitted_senders() -> None:
         )
 
     memory.mark(head(1, 1), None, admitted=True, now_ms=NOW)
-    [admitted] = memory._senders.values()
+    [admitted] = admitted_in(memory).values()
     pages = admitted.pages
     for number in range(100):
         memory.mark(head(2, number), None, admitted=False, now_ms=NOW)

@@ -6,20 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.envelope.cast import (
-    ALICE,
-    ALICE_USER,
-    BOB,
-    CAROL,
-    NOW,
-    SUBJECT,
-    code_of,
-    open_fields,
-    pair,
-    reader,
-    seal_parts,
-)
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, NOW, SUBJECT, code_of, pair, reader
 from tests.envelope.forge import Pieces, key_of
+from tests.envelope.inside import open_fields, seal_parts
 from tests.reference.encoding import Cursor, array, binary, string, uint
 from xkeymsg import AtRest, Opener, Recipient, Sealer, XKey, XKeyMsgError, XKeyPair
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.envelope.cast import FIELDS, PAYLOAD, Clock
 from tests.envelope.forge import head_of
+from tests.envelope.inside import open_at, share_memory
 from tests.reference import nkeystring
 from tests.vectors import scenario as scenarios
 from tests.vectors.by_file import check_each
@@ -69,7 +70,7 @@ def open_with(vectors: Sequence[Vector]) -> Sequence[Outcome]:
 
 def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
     opener = opener_of(vector)
-    opener._memory = memory
+    share_memory(opener, memory)
     policy = vector.policy
     position = None
     if policy.kind == "stream":
@@ -77,10 +78,10 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
     common = vector.subject, None, vector.wire, position
     try:
         if vector.kind == "document":
-            parts = opener._open(vector.now, vector.envelope, FIELDS, *common)
+            parts = open_at(opener, vector.now, vector.envelope, FIELDS, *common)
             head, content = parts.head, b"".join(parts.content.values())
         else:
-            whole = opener._open(vector.now, vector.envelope, PAYLOAD, *common)
+            whole = open_at(opener, vector.now, vector.envelope, PAYLOAD, *common)
             head, content = whole.head, whole.content
     except XKeyMsgError as error:
         return Outcome(code=error.code, outside=error.public_code)

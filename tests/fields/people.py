@@ -7,6 +7,7 @@ from itertools import chain, combinations
 from typing import Any, Final
 
 from tests.envelope.cast import ALICE, BOB, NOW, Raw, pair
+from tests.envelope.inside import open_at
 from tests.fields.strategies import PERMISSIONS
 from xkeymsg import (
     AtRest,
@@ -61,7 +62,7 @@ def plaintexts(reader: Opener, envelope: bytes) -> dict[int, bytes]:
     """All bytes that a reader can decrypt of a document: its parts, whatever they are."""
     form = Form[Any, Any](lambda message, _: (message.granted, None, NO_HEADERS), Raw)
     try:
-        raw = reader._open(NOW, envelope, form, SUBJECT, None, None, None)
+        raw = open_at(reader, NOW, envelope, form, SUBJECT)
     except NotARecipientError:
         return {}
     granted: dict[int, bytes] = raw.content

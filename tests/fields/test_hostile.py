@@ -14,12 +14,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.envelope.inside import running
 from tests.examples import examples
+from tests.fields.inside import build
 from tests.fields.model import exact
 from tests.fields.people import SEALER
 from tests.fields.strategies import ALMOST, PATIENT, damaged
 from xkeymsg import LimitExceededError, Limits, MalformedError, Policy, XKeyMsgError
-from xkeymsg.fields import plaintext
 from xkeymsg.fields.join import join
 from xkeymsg.fields.plaintext import unpack
 from xkeymsg.fields.scan import Counts, scan
@@ -195,7 +196,7 @@ def scanned(parts: list[bytes], limits: Limits) -> Any:
             scan(part, limits, counts)
     except XKeyMsgError as error:
         return error.code
-    return [exact(plaintext._build(part), ordered=True) for part in parts]
+    return [exact(build(part), ordered=True) for part in parts]
 
 
 def unpacked(parts: list[bytes], limits: Limits) -> Any:
@@ -335,8 +336,7 @@ def test_comparing_look_alikes_counts_against_the_limit_of_nodes() -> None:
 def test_what_is_sealed_never_costs_a_counter_where_it_is_refused() -> None:
     """F-50: the session of the sealer does not move."""
     SEALER.seal(b"", to=[SEALER.public], subject="a")
-    session = SEALER._session
-    assert session is not None
+    session = running(SEALER)
     before = session.next_nonce(time.time_ns())
     with pytest.raises(MalformedError):
         SEALER.seal_document(

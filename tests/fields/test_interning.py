@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import secrets
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.envelope.cast import ALICE, BOB
+from tests.fields.inside import apart, at_once, interns_forever, read_apart, reads_apart
 from tests.fields.people import SUBJECT
 from tests.fields.strategies import DOCUMENTS
 from xkeymsg import Opener, Policy, Sealer, XKeyMsgError
 from xkeymsg.fields import plaintext
 from xkeymsg.limits import Limits
-
-OPTIONS: dict[str, Any] = {"strict_map_key": True, "ext_hook": plaintext._unpack_ext}
-apart: Any = partial(plaintext._unpack_apart, **OPTIONS)
-at_once: Any = partial(msgpack.unpackb, **OPTIONS)
 
 
 def is_forever() -> bool:
@@ -94,19 +90,15 @@ def test_names_that_are_read_apart_are_not_interned() -> None:
 
 
 def test_what_interns_is_not_used_where_that_is_for_ever() -> None:
-    assert plaintext._interns_forever() == is_forever()
-    used = plaintext._build.func
-    assert used is (plaintext._unpack_apart if is_forever() else msgpack.unpackb)
+    assert interns_forever() == is_forever()
+    assert reads_apart() == is_forever()
     assert (sys.version_info[:2] == (3, 12)) <= is_forever()
 
 
 @pytest.fixture
 def reading_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Python 3.12."""
-    short = partial(apart, max_array_len=plaintext._LONG, max_map_len=plaintext._LONG)
-    monkeypatch.setattr(plaintext, "_build", apart)
-    monkeypatch.setattr(plaintext, "_build_short", short)
-    monkeypatch.setattr(plaintext, "_build_without_bins", partial(short, max_bin_len=0))
+    read_apart(monkeypatch)
 
 
 @pytest.mark.usefixtures("reading_apart")

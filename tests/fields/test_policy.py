@@ -12,6 +12,7 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.fields.inside import states_of
 from tests.fields.model import Rules, first, leaves, readers
 from tests.fields.strategies import ANY_RULES, DOCUMENTS, FILTERED, PATIENT, RULES
 from tests.reference import fields_model, fields_policy
@@ -500,20 +501,16 @@ def test_dead_rules_are_found_quickly_whatever_the_rules_are() -> None:
 
 def test_what_a_policy_remembers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names may be anybody's: neither many of them nor long ones stay."""
-    monkeypatch.setattr(matching, "_STATES", 20)
+    monkeypatch.setattr(matching, "STATES", 20)
     policy = Policy([("/*/x/a", ["p"]), ("/*/*/b", ["q"]), ("/**", ["r"])])
     for number in range(200):
         document = {f"{number}": {"x": {"a": 1, "b": 2, f"{number}": 3}, "y": {"b": 4}}}
         found = split(document, policy, Limits())
         assert [sorted(part.permissions) for part in found.parts] == [["p"], ["q"], ["r"]]
         assert [len(part.pairs) for part in found.parts] == [1, 2, 1]
-        states, kept = [policy.start], 0
-        for state in states:
-            kept += len(state.members)
-            states += {id(each): each for each in state._paths.values()}.values()
-            states += [state._other] if state._other else []
+        states = states_of(policy)
         assert len(states) <= 60
-        assert kept <= 25
+        assert sum(len(state.members) for state in states) <= 25
     split({"x" * 2000: {"x": {"a": 1}}}, policy, Limits())
     assert not any(len(name) == 2000 for names in policy.start.members for name in names)
 

@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from tests.interop.inside import seal_with
 from xkeymsg import nkey, xkv1
 from xkeymsg.errors import (
     AuthenticationError,
@@ -108,7 +109,7 @@ def test_a_foreign_box_opens_to_its_plaintext(box: Box) -> None:
 def test_a_foreign_box_is_made_again_byte_for_byte(box: Box) -> None:
     sender = XKeyPair.from_seed(box.sender_seed)
     nonce = box.sealed[4:28]
-    assert xkv1._seal(box.data, sender, XKey.parse(box.recipient), nonce) == box.sealed
+    assert seal_with(box.data, sender, XKey.parse(box.recipient), nonce) == box.sealed
     assert len(box.sealed) == len(box.data) + xkv1.OVERHEAD
 
 
@@ -199,7 +200,7 @@ def test_what_is_exotic_for_javascript_is_refused(name: str) -> None:
 
 def test_a_nonce_of_the_wrong_size_seals_nothing() -> None:
     with pytest.raises(ValueError, match=r"(?i)nonce"):
-        xkv1._seal(b"", ALICE, BOB.public, bytes(23))
+        seal_with(b"", ALICE, BOB.public, bytes(23))
 
 
 PUBLIC: Final = JS["alice_pub"]

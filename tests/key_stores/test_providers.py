@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.key_stores.inside import forget_descriptors
 from tests.test_refusals import errors_behind, holds
 from xkeymsg import KeyStoreError, XKeyPair, write_seed
 from xkeymsg.key_stores.command import CommandProvider
@@ -173,7 +174,7 @@ class TestEnvironment:
 class TestDescriptor:
     @pytest.fixture(autouse=True)
     def _unread(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("xkeymsg.key_stores.descriptor._read", {})
+        forget_descriptors(monkeypatch)
 
     def test_is_read_once_and_a_reload_keeps_the_key(self) -> None:
         source, target = os.pipe()

@@ -24,6 +24,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pkcs11 import KeyType
 
 from examples.hsm.tokens import SoftToken, use_folder
+from tests.key_stores.inside import (
+    forget_modules,
+    initialize_again,
+    proxy,
+    shared,
+)
 from tests.running import DEADLINE, ROOT
 from tests.transport.authority import CertificateAuthority
 from xkeymsg import (
@@ -35,7 +41,6 @@ from xkeymsg import (
     connect,
     write_seed,
 )
-from xkeymsg.key_stores import pkcs11_token
 from xkeymsg.key_stores.opening import open_key
 from xkeymsg.key_stores.openssl import uri_pem
 from xkeymsg.key_stores.pkcs11 import Pkcs11Provider
@@ -161,7 +166,7 @@ def each_failure_has_its_own_error(place: Place) -> None:
     said = set()
     warnings.simplefilter("ignore")
     for store, match, reason in cases:
-        pkcs11_token._modules.clear()
+        forget_modules()
         with pytest.raises(KeyStoreError, match=reason) as caught:
             place.context(store, match)
         said.add(str(caught.value))
@@ -179,7 +184,7 @@ def a_wrong_pin_is_tried_once(place: Place) -> None:
     for _ in range(3):
         with pytest.raises(PinError, match="--try-pin"):
             place.context(place.store)
-    pkcs11_token._modules.clear()  # as after a restart
+    forget_modules()  # as after a restart
     with pytest.raises(PinError, match="--try-pin"):
         place.context(place.store)
 
@@ -248,12 +253,12 @@ def _beside(place: Place, token: str) -> None:
     address = f"token={token};object=own?pin-source=file:{place.pin}"
     Pkcs11Provider().create(address, Prefix.CURVE)
     pair, peer = open_key(f"pkcs11:{address}"), XKeyPair.generate()
-    expected, wrong, done = peer._dh(pair.public), list[object](), threading.Event()
+    expected, wrong, done = shared(peer, pair.public), list[object](), threading.Event()
 
     def derive() -> None:
         try:
             for count in itertools.count():
-                assert pair._dh(peer.public) == expected
+                assert shared(pair, peer.public) == expected
                 if done.is_set() and count >= 1000:
                     break
         except BaseException as error:  # noqa: BLE001
@@ -292,9 +297,7 @@ def a_reset_of_the_module_keeps_the_login(place: Place) -> None:
     with place.server as server:
         options = place.options(server.url, USERS[0])
         context = options.ssl_context()
-        for module in pkcs11_token._modules.values():
-            module._reset_at = -1000.0
-            assert module.initialize_again()
+        assert initialize_again()
         place.log_in(options)
         assert context is not None
 
@@ -312,7 +315,7 @@ def openssl_conf_is_the_fallback(place: Place) -> None:
     text = textwrap.dedent(guide[guide.index("    # openssl.cnf") :].partition("\n\n")[0])
     for shown, here in (
         ("/usr/lib/x86_64-linux-gnu/ossl-modules/pkcs11.so", place.provider),
-        ("/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", pkcs11_token._proxy()),
+        ("/usr/lib/x86_64-linux-gnu/p11-kit-proxy.so", proxy()),
         ("/etc/xkeymsg/pin", str(place.pin)),
     ):
         assert shown in text

@@ -21,8 +21,15 @@ import pytest
 from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 from pkcs11.exceptions import AttributeSensitive
 
+from tests.key_stores.inside import (
+    count_derivations,
+    count_logins,
+    forget,
+    lose_token,
+    shared,
+    token_of,
+)
 from xkeymsg import ANYONE, AtRest, KeyStoreError, Opener, PinError, Sealer, XKeyPair
-from xkeymsg.key_stores import pkcs11_token
 from xkeymsg.key_stores.opening import (
     find_key,
     list_certificates,
@@ -31,7 +38,6 @@ from xkeymsg.key_stores.opening import (
     open_signer,
 )
 from xkeymsg.key_stores.pkcs11 import Pkcs11Provider
-from xkeymsg.key_stores.pkcs11_uri import parse_uri
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.testing.key_stores import check_provider, check_several, check_writable
 
@@ -51,14 +57,6 @@ def uri(folder: Path, name: str = "alice") -> str:
 def made(folder: Path, kind: Prefix = Prefix.CURVE, name: str = "alice") -> str:
     Pkcs11Provider().create(uri(folder, name), kind)
     return f"pkcs11:{uri(folder, name)}"
-
-
-def forget() -> None:
-    """Log out and forget what is known about a PIN, as a new process would."""
-    for module in pkcs11_token._modules.values():
-        module._reset_at = -1000.0
-        module.initialize_again()
-    pkcs11_token._modules.clear()
 
 
 @check
@@ -95,7 +93,7 @@ def a_certificate_that_was_stored_without_the_pin_is_ignored(folder: Path) -> No
             Attribute.VALUE: b"planted",
         })  # fmt: skip
 
-    provider._token(parse_uri(address)).write(plant)
+    token_of(provider, address).write(plant)
     assert not provider.certificates(address)
     provider.put_certificate(address, public, "own")
     assert provider.certificates(address) == {public: "own"}
@@ -116,7 +114,7 @@ def the_secret_stays(folder: Path) -> None:
     provider = Pkcs11Provider()
     provider.create(uri(folder, "generated"), Prefix.CURVE)
     provider.put(uri(folder, "imported"), XKeyPair.generate().seed())
-    token = provider._token(parse_uri(uri(folder)))
+    token = token_of(provider, uri(folder))
 
     def attack(session: Any) -> None:
         keys = list(session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY}))
@@ -151,7 +149,7 @@ def an_extractable_key_is_refused(folder: Path) -> None:
             capabilities=MechanismFlag.DERIVE, private_template={Attribute.EXTRACTABLE: True},
         )  # fmt: skip
 
-    provider._token(parse_uri(uri(folder))).write(generate)
+    token_of(provider, uri(folder)).write(generate)
     with pytest.raises(KeyStoreError, match="the token releases the key 'open'"):
         open_key(f"pkcs11:{uri(folder, 'open')}")
     allowed = f"pkcs11:{uri(folder, 'open')}&x-extractable=allowed"
@@ -165,12 +163,12 @@ def threads(folder: Path) -> None:
     pair = open_key(made(folder))
     signer = open_signer(made(folder, Prefix.USER, "signer"))
     peer = XKeyPair.generate()
-    expected, signature = peer._dh(pair.public), signer.sign(b"data")
+    expected, signature = shared(peer, pair.public), signer.sign(b"data")
     wrong: list[object] = []
 
     def derive() -> None:
         try:
-            wrong.extend(1 for _ in range(1000) if pair._dh(peer.public) != expected)
+            wrong.extend(1 for _ in range(1000) if shared(pair, peer.public) != expected)
         except BaseException as error:  # noqa: BLE001
             wrong.append(error)
 
@@ -216,16 +214,16 @@ def gone_and_back(folder: Path) -> None:
 @check
 def fork(folder: Path) -> None:
     pair, peer = open_key(made(folder)), XKeyPair.generate()
-    expected = peer._dh(pair.public)
+    expected = shared(peer, pair.public)
     child = os.fork()
     if child == 0:
         good = False
         try:
-            good = pair._dh(peer.public) == expected and pair._dh(peer.public) == expected
+            good = shared(pair, peer.public) == expected and shared(pair, peer.public) == expected
         finally:
             os._exit(0 if good else 9)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert pair._dh(peer.public) == expected
+    assert shared(pair, peer.public) == expected
 
 
 @check
@@ -260,29 +258,12 @@ def a_wrong_pin_is_tried_once(folder: Path) -> None:
 def a_wrong_pin_is_not_repeated_after_the_token_was_gone(folder: Path) -> None:
     """Each message would be one more try."""
     pair, peer = open_key(made(folder)), XKeyPair.generate()
-    [module] = pkcs11_token._modules.values()
-    [token] = module.tokens.values()
-    token._known_pin = "0000"
     logins = count_logins()
-    module._reset_at = -1000.0
-    assert module.initialize_again()
+    lose_token("0000")
     for _ in range(5):
         with pytest.raises(PinError):
-            pair._dh(peer.public)
+            shared(pair, peer.public)
     assert logins == [1]
-
-
-def count_logins() -> list[int]:
-    """Count the logins with a PIN from now on."""
-    counted, real = [0], pkcs11_token.Token._secret
-
-    def secret(self: pkcs11_token.Token, flags: object) -> object:
-        pin = real(self, flags)  # type: ignore[arg-type]
-        counted[0] += 1
-        return pin
-
-    pkcs11_token.Token._secret = secret  # type: ignore[method-assign]
-    return counted
 
 
 @check
@@ -341,14 +322,7 @@ def speed(folder: Path) -> None:
     pair, alice = open_key(made(folder)), XKeyPair.generate()
     sealer, opener = Sealer(alice), Opener(pair, {alice.public}, replay=AtRest())
     envelopes = [sealer.seal(b"x", to=[pair.public], subject="a") for _ in range(500)]
-    derived = [0]
-    real = pair._key.dh  # type: ignore[attr-defined]
-
-    def dh(peer: bytes) -> bytes:
-        derived[0] += 1
-        return bytes(real(peer))
-
-    pair._key.dh = dh  # type: ignore[attr-defined]
+    derived = count_derivations(pair)
     for envelope in envelopes:
         assert opener.open(envelope, subject="a").data == b"x"
     assert derived[0] <= 2

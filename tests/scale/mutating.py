@@ -23,7 +23,6 @@ from tests.envelope.cast import (
     pair,
     raw_user,
     to,
-    user_seed,
 )
 from tests.envelope.forge import (
     FIELDS,
@@ -38,6 +37,7 @@ from tests.envelope.forge import (
     grant_list,
     thief_of,
 )
+from tests.envelope.inside import user_seed
 from tests.reference.content import MessageArray, pad
 from tests.reference.encoding import array, binary, string, uint
 from xkeymsg import Recipient

@@ -35,8 +35,18 @@ from multiprocessing import get_context
 from random import Random  # noqa: TID251 - a run has to be repeatable
 from typing import Any, Final, Literal, NamedTuple
 
-from tests.envelope.cast import ALICE, ALICE_USER, BOB, BOB_USER, CAROL, FIELDS, raw_user
+from tests.envelope.cast import (
+    ALICE,
+    ALICE_USER,
+    BOB,
+    BOB_USER,
+    CAROL,
+    FIELDS,
+    raw_secret,
+    raw_user,
+)
 from tests.envelope.forge import Rogue
+from tests.envelope.inside import open_at
 from tests.reference import (
     Anyone,
     LiveMemory,
@@ -115,7 +125,7 @@ class Kind(NamedTuple):
 _USERS: Final = {ALICE.public: ALICE_USER.public}
 _ONLY: Final = Only({bytes(ALICE.public)})
 _MAPPED: Final = Mapped({bytes(ALICE.public): raw_user(ALICE_USER)})
-_BOB: Final = BOB._secret
+_BOB: Final = raw_secret(BOB)
 _ALICES, _NAMED = SENDERS[:4], SENDERS[2:4]
 _TO_BOB, _TO_USER = (AUDIENCES[0], AUDIENCES[2], AUDIENCES[6]), AUDIENCES[3:5]
 KINDS: Final = (
@@ -138,7 +148,7 @@ KINDS: Final = (
         Keyring(CAROL, retired=[BOB], user=BOB_USER.public, accept_unbound=False),
         _USERS,
         Reader(
-            keys=(CAROL._secret, _BOB),
+            keys=(raw_secret(CAROL), _BOB),
             user=raw_user(BOB_USER),
             zero_user=False,
             admission=_MAPPED,
@@ -244,7 +254,8 @@ def _ours(
                 message.message_id,
             )
             return Verdict("opened", content=content), message
-        opened = opener._open(now, envelope, FIELDS, kind.reader.subjects, None, None, position)
+        subjects = kind.reader.subjects
+        opened = open_at(opener, now, envelope, FIELDS, subjects, position=position)
         head, fields, admitted, signer, content_type, headers = opened
         name = crypto.message_id(head.sender, head.ephemeral, head.nonce)
         content = fields, content_type, headers.pairs, admitted, signer, head.subject, name

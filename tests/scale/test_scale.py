@@ -35,7 +35,7 @@ def test_a_unit_of_mutations_is_repeated_by_its_seed() -> None:
     "error", [KeyError("x"), IndexError(), UnicodeDecodeError("a", b"", 0, 1, "b")]
 )
 def test_an_exception_that_is_not_ours_is_a_difference(error: Exception) -> None:
-    with mock.patch.object(Opener, "_open", side_effect=error):
+    with mock.patch("xkeymsg.opener.locate", side_effect=error):
         with pytest.raises(mutations.DifferenceError, match=type(error).__name__):
             mutations.unit(1, 0, 50)
 

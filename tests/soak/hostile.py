@@ -49,7 +49,7 @@ class Hostile:
         self.copies: dict[bytes, str] = {}
         """These as they were sealed, and their ids."""
         self._acked: dict[bytes, int] = {}
-        self._around: dict[bytes, tuple[bytes, bytes]] = {}
+        self.places_around: dict[bytes, tuple[bytes, bytes]] = {}
         self._by_number: dict[bytes, bytes] = {}
         self._seen: deque[bytes] | None = None
         self._random = random
@@ -70,9 +70,9 @@ class Hostile:
                 sender has written down, and may come before its first.
         """
         kinds: list[Callable[[], Shot | None]] = [
-            self._garbage, self._cut_off, self._altered, self._unadmitted, self._borrowed_header,
+            self._garbage, self._cut_off, self.altered, self._unadmitted, self._borrowed_header,
             self._replay, self._elsewhere, self._expired, self._bad_subject, self._bare_block,
-            self._status, self._bad_reply, self._bad_header,
+            self._status, self.bad_reply, self._bad_header,
         ]  # fmt: skip
         acks = await self._link.subscribe("_SHOTS.*")
         listening = [asyncio.create_task(self._listen(acks))]
@@ -95,7 +95,7 @@ class Hostile:
     def places(self) -> dict[bytes, range]:
         """Return where the stream keeps what it has said that it keeps."""
         places = {data: range(at, at + 1) for data, at in self._acked.items()}
-        for data, (before, behind) in self._around.items():
+        for data, (before, behind) in self.places_around.items():
             if before in self._acked and behind in self._acked:
                 places[data] = range(self._acked[before] + 1, self._acked[behind])
         return places
@@ -104,7 +104,7 @@ class Hostile:
         """Take the stream's word for what was sent by hand."""
         async for raw in acks:
             if (data := self._by_number.get(raw.subject)) is not None:
-                self._note_acked(data, raw.data)
+                self.note_acked(data, raw.data)
 
     async def _watch(self, orders: RawSubscription) -> None:
         """Capture what goes by."""
@@ -113,7 +113,7 @@ class Hostile:
             if raw.data not in self.shots:
                 self._seen.append(raw.data)
 
-    def _note_acked(self, data: bytes, answer: bytes) -> None:
+    def note_acked(self, data: bytes, answer: bytes) -> None:
         with contextlib.suppress(DeliveryError):  # it does not keep it, and says so
             self._acked[data] = parse_puback(answer).sequence
 
@@ -130,7 +130,7 @@ class Hostile:
         else:
             self.shots[shot.data] = shot.kind
         if shot.around is not None:
-            self._around[shot.data] = shot.around
+            self.places_around[shot.data] = shot.around
             self.shots |= dict.fromkeys(shot.around, "garbage")
         with contextlib.suppress(XKeyMsgError, OSError, TimeoutError, AssertionError):
             if shot.frame is not None:
@@ -140,7 +140,7 @@ class Hostile:
             subject, headers = "orders.1", shot.headers
             answer = await self._link.request(subject, shot.data, headers=headers, timeout=2)
             if shot.kind != "replay":
-                self._note_acked(shot.data, answer.data)
+                self.note_acked(shot.data, answer.data)
 
     def _noise(self, size: int = 0) -> bytes:
         return self._random.randbytes(size or self._random.randrange(16, 400))
@@ -160,7 +160,7 @@ class Hostile:
             return None
         return Shot("cut off", sealed[: self._random.randrange(1, len(sealed))] + os.urandom(2))
 
-    def _altered(self) -> Shot | None:
+    def altered(self) -> Shot | None:
         if (sealed := self._captured()) is None:
             return None
         at = self._random.randrange(len(sealed))
@@ -211,7 +211,7 @@ class Hostile:
             hpub(b"orders.1", b"NATS/1.0 404\r\n\r\n", data, self._number(data)),
         )
 
-    def _bad_reply(self) -> Shot:
+    def bad_reply(self) -> Shot:
         before, data, behind = self._noise(), self._noise(), self._noise()
         frame = pub(b"orders.1", before, self._number(before))
         frame += pub(b"orders.1", data, b"_INBOX.\xff")

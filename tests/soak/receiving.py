@@ -20,20 +20,20 @@ from xkeymsg.daemons.receiver.stream_route import StreamRoute
 def prepare() -> None:
     """Take the first two arguments."""
     write_down(sys.argv.pop(1))
-    quarantine._UNPROVEN_TIMEOUT = float(sys.argv.pop(1))  # type: ignore[misc]
+    quarantine.UNPROVEN_TIMEOUT = float(sys.argv.pop(1))  # type: ignore[misc]
 
 
 def write_down(path: str) -> None:
     """Have every route write down what it gives up."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    note = StreamRoute._note
+    note = StreamRoute.note
 
     def noting(self: StreamRoute, event: ConsumerEvent) -> None:
         if event.kind == "lost":
             os.write(descriptor, b"%d\n" % event.sequence)
         note(self, event)
 
-    StreamRoute._note = noting  # type: ignore[method-assign]
+    StreamRoute.note = noting  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

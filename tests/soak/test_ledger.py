@@ -293,21 +293,21 @@ def strangers(folder: Path) -> Hostile:
 
 def test_where_the_stream_has_what_it_says_nothing_of(tmp_path: Path) -> None:
     hostile = strangers(tmp_path)
-    shot = hostile._bad_reply()
+    shot = hostile.bad_reply()
     assert shot.around is not None
-    hostile._around[shot.data] = shot.around
-    hostile._note_acked(shot.around[0], b'{"stream": "ORDERS", "seq": 7}')
+    hostile.places_around[shot.data] = shot.around
+    hostile.note_acked(shot.around[0], b'{"stream": "ORDERS", "seq": 7}')
     assert shot.data not in hostile.places()
-    hostile._note_acked(shot.around[1], b'{"error": {"code": 503}}')
+    hostile.note_acked(shot.around[1], b'{"error": {"code": 503}}')
     assert shot.data not in hostile.places()
-    hostile._note_acked(shot.around[1], b'{"stream": "ORDERS", "seq": 9}')
+    hostile.note_acked(shot.around[1], b'{"stream": "ORDERS", "seq": 9}')
     assert hostile.places()[shot.data] == range(8, 9)
 
 
 def test_no_stranger_publishes_the_same_twice(tmp_path: Path) -> None:
     hostile = strangers(tmp_path)
     Journal(tmp_path).note_sent(0, bytes(8))
-    shots = [shot for _ in range(200) if (shot := hostile._altered()) and fire(hostile, shot)]
+    shots = [shot for _ in range(200) if (shot := hostile.altered()) and fire(hostile, shot)]
     assert len(shots) == 8
 
 

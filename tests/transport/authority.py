@@ -58,16 +58,16 @@ class Operator:
     """An operator with one account, which a real server is configured for."""
 
     def __init__(self) -> None:
-        self._account = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
+        self.account = Nkey(nkeys.PREFIX_BYTE_ACCOUNT)
         operator = Nkey(nkeys.PREFIX_BYTE_OPERATOR)
         every = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
         self._limits = {**every, "wildcards": True}
         self._operator = operator
-        account = self._claims(self._account)
+        account = self._claims(self.account)
         itself = operator.claims(operator.public, {"type": "operator", "version": 2})
         self.config = (
             f"operator: {itself}\nresolver: MEMORY\n"
-            f"resolver_preload: {{ {self._account.public}: {account} }}\n"
+            f"resolver_preload: {{ {self.account.public}: {account} }}\n"
         )
         """What a server is told."""
         self._itself = itself
@@ -80,7 +80,7 @@ class Operator:
     @property
     def managed(self) -> str:
         """What a server is told that takes new claims about accounts while it runs."""
-        accounts = {each.public: self._claims(each) for each in (self._account, self._system)}
+        accounts = {each.public: self._claims(each) for each in (self.account, self._system)}
         preload = ", ".join(f"{public}: {claims}" for public, claims in accounts.items())
         return (
             f"operator: {self._itself}\nsystem_account: {self._system.public}\n"
@@ -90,12 +90,12 @@ class Operator:
 
     async def revoke(self, server: NATSServer, user: Nkey) -> None:
         """Tell a managed server that a user is none any more."""
-        claims = self._claims(self._account, revocations={user.public: int(time.time()) + 1})
+        claims = self._claims(self.account, revocations={user.public: int(time.time()) + 1})
         client = await nats.connect(
             server.url, user_credentials=RawCredentials(self._user(self._system, Nkey()))
         )
         await client.request(
-            f"$SYS.REQ.ACCOUNT.{self._account.public}.CLAIMS.UPDATE",
+            f"$SYS.REQ.ACCOUNT.{self.account.public}.CLAIMS.UPDATE",
             claims.encode(),
             timeout=DEADLINE,
         )
@@ -103,7 +103,7 @@ class Operator:
 
     def creds(self, user: Nkey, **times: int) -> str:
         """Return the text of a credentials file for a user; `exp` is when it ends, in seconds."""
-        return self._user(self._account, user, **times)
+        return self._user(self.account, user, **times)
 
     def _user(self, account: Nkey, user: Nkey, **times: int) -> str:
         limits = {"subs": -1, "data": -1, "payload": -1}

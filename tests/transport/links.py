@@ -11,6 +11,7 @@ from typing import Any
 from nats.aio.client import Client
 
 from tests.running import DEADLINE
+from tests.transport.inside import abort
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Event, Link, open_link
 from xkeymsg.transport.options import ConnectOptions
@@ -112,7 +113,5 @@ async def stock(url: str, **options: Any) -> AsyncIterator[Stock]:
         with contextlib.suppress(Exception):  # which is what some tests are about
             async with asyncio.timeout(0.5):
                 await one.client.close()
-        transport: Any = one.client._transport
-        if transport is not None and transport._io_writer is not None:
-            transport._io_writer.transport.abort()
+        abort(one.client)
         await asyncio.sleep(0)

@@ -174,7 +174,7 @@ class Broker:
     def __init__(self, *scripts: Script) -> None:
         self.sessions: list[Session] = []
         self.port = 0
-        self._scripts = scripts
+        self.scripts = scripts
         self._tasks: set[asyncio.Task[None]] = set()
         self._change = asyncio.Condition()
 
@@ -182,20 +182,24 @@ class Broker:
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
+    async def connections(self, number: int) -> None:
+        """Wait until so many have connected."""
+        async with asyncio.timeout(DEADLINE), self._change:
+            await self._change.wait_for(lambda: len(self.sessions) >= number)
+
     async def session(self, number: int = 0) -> Session:
         """Wait for the connection of that number, and for the end of its script."""
+        await self.connections(number + 1)
         async with asyncio.timeout(DEADLINE):
-            async with self._change:
-                await self._change.wait_for(lambda: len(self.sessions) > number)
             await self.sessions[number].ended.wait()
         return self.sessions[number]
 
-    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         session = Session(reader, writer)
-        script = self._scripts[min(len(self.sessions), len(self._scripts) - 1)]
+        script = self.scripts[min(len(self.sessions), len(self.scripts) - 1)]
         async with self._change:
             self.sessions.append(session)
             self._change.notify_all()
@@ -226,7 +230,7 @@ async def broker(
 ) -> AsyncIterator[Broker]:
     """Run a scripted broker; with `tls` it shakes hands before it says anything."""
     scripted = Broker(*scripts)
-    server = await asyncio.start_server(scripted._play, "127.0.0.1", port, ssl=tls)
+    server = await asyncio.start_server(scripted.play, "127.0.0.1", port, ssl=tls)
     scripted.port = server.sockets[0].getsockname()[1]
     try:
         yield scripted

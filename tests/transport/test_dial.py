@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from nats import errors
-from nats.aio.client import Client
 
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority
+from tests.transport.inside import reconnecting, replace_handshake, socket_of
 from tests.transport.raw import Session, broker
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.testing import NATSServer
@@ -234,15 +234,14 @@ def _coincide(monkeypatch: pytest.MonkeyPatch, *, fail: bool) -> asyncio.Event:
     """
     reached = asyncio.Event()
 
-    async def greet(client: Client) -> None:
+    async def greet() -> None:
         reached.set()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         if fail:
             raise errors.Error("at the same moment")
-        client._status = Client.CONNECTED
 
-    monkeypatch.setattr(Client, "_process_connect_init", greet)
+    replace_handshake(monkeypatch, greet)
     return reached
 
 
@@ -295,8 +294,7 @@ async def test_closing_ends_a_reconnection_that_coincides_with_an_answer(
         async with dialled(local(server.port)) as client:
             reached = _coincide(monkeypatch, fail=fail)
             await asyncio.wait_for(reached.wait(), DEADLINE)
-        task = client._reconnection_task
-        assert task is not None
+        task = reconnecting(client)
         await asyncio.wait({task}, timeout=DEADLINE)
 
         assert task.done()
@@ -355,7 +353,7 @@ async def test_a_block_is_left_in_time_while_there_is_no_connection(server: NATS
 async def test_a_block_is_left_in_time_when_the_server_does_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("xkeymsg.transport.dial._CLOSE_TIMEOUT", 0.2)
+    monkeypatch.setattr("xkeymsg.transport.dial.CLOSE_TIMEOUT", 0.2)
 
     async def freeze(session: Session) -> None:
         await session.welcome()
@@ -365,8 +363,7 @@ async def test_a_block_is_left_in_time_when_the_server_does_not_read(
         async with asyncio.timeout(DEADLINE), dialled(local(server.port)) as client:
             with pytest.raises(TimeoutError):  # as a publisher that is kept waiting can be stopped
                 await asyncio.wait_for(_publish_for_ever(client), 0.2)
-            transport: Any = client._transport
-            own = transport._io_writer.get_extra_info("socket")
+            own = socket_of(client)
 
         await asyncio.sleep(0)  # which closes the socket
         assert own.fileno() == -1

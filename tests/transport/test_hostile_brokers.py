@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
+from tests.transport.inside import is_encrypted, on_reconnected, replace_pong, task_of
 from tests.transport.raw import Script, Session, broker
 from xkeymsg.errors import ConnectionFailedError
 from xkeymsg.nkey import UserKey
@@ -32,8 +33,8 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is spared here by the time between two attempts."""
-    monkeypatch.setattr("xkeymsg.transport.dial._RETRY", 0.01)
-    monkeypatch.setattr("xkeymsg.transport.client._LINGER", 0.1)
+    monkeypatch.setattr("xkeymsg.transport.dial.RETRY", 0.01)
+    monkeypatch.setattr("xkeymsg.transport.client.LINGER", 0.1)
 
 
 def reconnection(client: Client) -> asyncio.Event:
@@ -43,7 +44,7 @@ def reconnection(client: Client) -> asyncio.Event:
     async def happened() -> None:
         event.set()
 
-    client._reconnected_cb = happened
+    on_reconnected(client, happened)
     return event
 
 
@@ -170,8 +171,7 @@ async def test_a_server_that_is_named_before_the_handshake_is_not_believed(
         async with broker(first, over_tls(server_tls, Session.serve)) as server:
             options = ConnectOptions(servers=(server.url,), token=SECRET, tls_ca=authority.path)
             async with dialled(options) as client:
-                async with asyncio.timeout(DEADLINE), server._change:
-                    await server._change.wait_for(lambda: len(server.sessions) == 2)
+                await server.connections(2)
                 assert client.discovered_servers == []
         assert evil.sessions == []
 
@@ -511,7 +511,7 @@ async def test_mutual_tls_works(
         )
         async with dialled(options) as client:
             await client.flush()
-            assert client._is_encrypted()
+            assert is_encrypted(client)
 
 
 async def test_a_server_of_another_authority_is_refused_at_once(
@@ -608,7 +608,7 @@ async def test_whatever_else_raises_while_reading_leads_to_a_reconnection(
         await session.welcome()
         await session.serve()
 
-    monkeypatch.setattr(Client, "_process_ping", raise_it)
+    replace_pong(monkeypatch, raise_it)
     async with broker(first, second) as server:
         options = ConnectOptions(servers=(server.url,))
         async with dialled(options) as client:
@@ -628,8 +628,7 @@ async def test_garbage_from_the_server_silences_the_stock_client(
         client = Client()
         with caplog.at_level(logging.CRITICAL):
             await client.connect(server.url)
-            assert client._reading_task is not None
-            await asyncio.wait_for(client._reading_task, DEADLINE)
+            await asyncio.wait_for(task_of(client), DEADLINE)
 
         assert client.is_connected
         assert not client.is_reconnecting

@@ -15,6 +15,7 @@ import pytest
 from nats.aio.client import Client
 
 from tests.running import DEADLINE, until
+from tests.transport.inside import client_of, replies_awaited, takers_of
 from tests.transport.links import Events, fill, linked, stock, take, to
 from tests.transport.raw import Session, broker, frozen, hpub, pub, publisher
 from xkeymsg.errors import (
@@ -157,7 +158,7 @@ async def test_publishing_gives_up_in_time_when_the_server_does_not_read() -> No
     async with broker(read_nothing) as server, linked(server.url, timeout=1.0) as (link, _):
         with pytest.raises(DeliveryError, match=r"the server reads nothing \(waited 1 s\)"):
             await _publish_for_ever(link)
-        assert link._keeper.client.pending <= PENDING + (1 << 19)
+        assert client_of(link).pending <= PENDING + (1 << 19)
         async with asyncio.timeout(DEADLINE):
             await link.drain(0.3)
 
@@ -368,7 +369,7 @@ async def test_a_task_that_is_cancelled_has_taken_nothing(server: NATSServer) ->
             assert done.data == b"%d" % number
             with pytest.raises(asyncio.CancelledError):
                 await waiting[0]
-        assert not subscription._takers
+        assert not takers_of(subscription)
 
 
 async def test_next_gives_up_in_time_and_loses_nothing(server: NATSServer) -> None:
@@ -443,7 +444,7 @@ async def test_others_have_their_turn_while_messages_are_taken(server: NATSServe
 async def test_a_publisher_who_is_faster_for_a_while_loses_nothing(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
+    monkeypatch.setattr(raw, "STALL", 10 * DEADLINE)
     async with linked(server) as (link, events), publisher(server.url) as sender:
         subscription = await link.subscribe("a", max_messages=100)
         await link.confirm()
@@ -473,7 +474,7 @@ async def test_the_stock_client_drops_at_once_and_tells_each_time(server: NATSSe
 async def test_what_nobody_takes_is_dropped_counted_and_reported(
     bound: dict[str, Any], server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "_STALL", 0.1)
+    monkeypatch.setattr(raw, "STALL", 0.1)
     monkeypatch.setattr(link_module, "_REPORTS", DEADLINE)
     async with linked(server) as (link, events):
         subscription, other = await link.subscribe("a", **bound), await link.subscribe("b")
@@ -493,7 +494,7 @@ async def test_what_nobody_takes_is_dropped_counted_and_reported(
 async def test_a_flood_that_nobody_takes_costs_no_memory(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "_STALL", 0.01)
+    monkeypatch.setattr(raw, "STALL", 0.01)
     frames = pub(b"a", bytes(10_000)) * 100
     async with linked(server) as (link, _), publisher(server.url) as sender:
         subscription = await link.subscribe("a", max_bytes=1 << 20)
@@ -518,7 +519,7 @@ async def test_one_message_may_be_larger_than_the_bound(server: NATSServer) -> N
 async def test_a_handler_that_asks_over_the_connection_that_waits_for_it_gets_its_answer(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
+    monkeypatch.setattr(raw, "STALL", 10 * DEADLINE)
     async with linked(server) as (link, _), linked(server) as (responder, _):
         subscription = await link.subscribe("a", max_messages=10)
         questions = await responder.subscribe("q")
@@ -543,7 +544,7 @@ async def test_a_handler_that_asks_over_the_connection_that_waits_for_it_gets_it
 async def test_unsubscribing_ends_a_wait_for_room(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
+    monkeypatch.setattr(raw, "STALL", 10 * DEADLINE)
     async with linked(server) as (link, events):
         subscription, other = await link.subscribe("a", max_messages=1), await link.subscribe("b")
         await link.confirm()
@@ -600,7 +601,7 @@ async def test_no_answer_is_told_in_time_and_a_late_one_does_no_harm(server: NAT
         await link.publish((await anext(questions)).reply_text, b"late")
         async with echo(link):
             assert (await link.request("echo", b"x", timeout=DEADLINE)).data == b"x"
-        assert not link._replies
+        assert not replies_awaited(link)
 
 
 async def test_a_cancelled_question_leaves_nothing(server: NATSServer) -> None:
@@ -611,7 +612,7 @@ async def test_a_cancelled_question_leaves_nothing(server: NATSServer) -> None:
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
-        assert not link._replies
+        assert not replies_awaited(link)
         assert not link.is_asking()
         await link.confirm()
 
@@ -680,7 +681,7 @@ async def test_a_hostile_answer_is_an_answer(frame: bytes, server: NATSServer) -
 async def test_a_program_may_say_that_it_waits_for_an_answer(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw, "_STALL", 10 * DEADLINE)
+    monkeypatch.setattr(raw, "STALL", 10 * DEADLINE)
     async with linked(server) as (link, _):
         full, acks = await link.subscribe("a", max_messages=1), await link.subscribe("acks")
         await link.confirm()
@@ -875,5 +876,5 @@ async def test_closing_while_another_connection_is_made_leaves_nothing(
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xkeymsg.transport.keeper._FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("xkeymsg.transport.keeper._LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("xkeymsg.transport.keeper.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("xkeymsg.transport.keeper.LONGEST_PAUSE", 0.1)

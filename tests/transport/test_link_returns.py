@@ -14,6 +14,7 @@ import pytest
 
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority, Nkey, Operator
+from tests.transport.inside import TASKS, client_of, task_of
 from tests.transport.links import Events, linked, stock, take, to
 from tests.transport.raw import Session, broker, frozen, pub, publisher
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError
@@ -28,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_behind")
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is spared here by the time between two attempts."""
-    monkeypatch.setattr("xkeymsg.transport.keeper._FIRST_PAUSE", 0.02)
-    monkeypatch.setattr("xkeymsg.transport.keeper._LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("xkeymsg.transport.keeper.FIRST_PAUSE", 0.02)
+    monkeypatch.setattr("xkeymsg.transport.keeper.LONGEST_PAUSE", 0.1)
 
 
 async def works(link: Link, subject: str = "a") -> None:
@@ -170,7 +171,7 @@ LARGE = 4000
 async def test_a_violation_of_the_payloads_limit_is_survived() -> None:
     with NATSServer(f"max_payload: {LARGE}") as server:
         async with linked(server) as (link, events):
-            link._keeper.client.send(pub(b"a", bytes(LARGE + 1)))
+            client_of(link).send(pub(b"a", bytes(LARGE + 1)))
             lost = await events.wait("disconnected")
             await events.wait("connected")
             await works(link)
@@ -216,7 +217,7 @@ async def test_a_limit_that_no_server_has_does_not_count(said: bytes) -> None:
     info = b'INFO {"max_payload":%b}\r\n' % said
     async with broker(say(info)) as server, linked(server.url) as (link, _):
         async with asyncio.timeout(DEADLINE):
-            while link._keeper.client.max_payload != int(said):  # noqa: ASYNC110 - as above
+            while client_of(link).max_payload != int(said):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
         assert link.max_payload == 64 << 20
 
@@ -249,7 +250,7 @@ async def test_another_server_is_gone_to_when_one_is_away(server: NATSServer) ->
         options = ConnectOptions(servers=(server.url, other.url))
         async with open_link(options, events) as link:
             assert server.process is not None
-            connected: Any = link._keeper.client.connected_url
+            connected: Any = client_of(link).connected_url
             first = server if connected.port == server.port else other
             await asyncio.to_thread(first.kill)
             await events.wait("connected")
@@ -264,7 +265,7 @@ async def test_a_server_that_was_named_by_another_is_remembered() -> None:
             await session.welcome(connect_urls=[f"127.0.0.1:{other.port}"])
 
         async with broker(name_the_other) as first, linked(first.url) as (link, events):
-            first._scripts = (hang_up,)
+            first.scripts = (hang_up,)
             await events.wait("connected")
             await works(link)
 
@@ -379,7 +380,7 @@ async def test_nothing_is_sent_without_tls_when_a_link_returns(
 async def test_a_frozen_server_is_left_and_returned_to(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "_WATCH", 0.05)
+    monkeypatch.setattr(keeper, "WATCH", 0.05)
     async with linked(server, timeout=1.0) as (link, events):
         subscription = await link.subscribe("a")
         with frozen(server):
@@ -394,17 +395,17 @@ async def test_a_frozen_server_is_left_and_returned_to(
 async def test_a_quiet_server_is_not_left(
     server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "_WATCH", 1.0)  # a busy machine answers within three of them
+    monkeypatch.setattr(keeper, "WATCH", 1.0)  # a busy machine answers within three of them
     async with linked(server, timeout=DEADLINE) as (link, events):
         await asyncio.sleep(4.5)
         assert not events.all
         await works(link)
 
 
-@pytest.mark.parametrize("task", ["_reading_task", "_flusher_task", "_ping_interval_task"])
+@pytest.mark.parametrize("task", TASKS)
 async def test_a_loop_that_ended_is_noticed_at_once(server: NATSServer, task: str) -> None:
     async with linked(server) as (link, events):
-        getattr(link._keeper.client, task).cancel()
+        task_of(client_of(link), task).cancel()
         await events.wait("connected")
         await works(link)
 
@@ -415,8 +416,7 @@ async def test_the_stock_client_does_not_notice_that_its_read_loop_ended(
     async with stock(server.url) as it:
         subscription = await it.client.subscribe("a")
         await it.client.flush()
-        assert it.client._reading_task is not None
-        it.client._reading_task.cancel()
+        task_of(it.client).cancel()
         async with publisher(server.url) as sender:
             await sender.send(pub(b"a", b"x"))
         with pytest.raises(nats.errors.TimeoutError):
@@ -441,7 +441,7 @@ async def test_a_late_answer_does_no_harm(server: NATSServer) -> None:
 
 def test_pauses_grow_with_jitter_up_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    longest = [max(keeper._pause(tries) for _ in range(200)) for tries in (0, 3, 6, 7, 1_000)]
+    longest = [max(keeper.pause(tries) for _ in range(200)) for tries in (0, 3, 6, 7, 1_000)]
 
     assert 0.1 < longest[0] <= 0.25 < longest[1] <= 2 < longest[2] <= 16 < longest[3] <= 30
     assert 16 < longest[4] <= 30
@@ -456,7 +456,7 @@ async def test_a_server_that_hangs_up_each_time_is_not_hammered(
         asked.append(tries)
         return 0.001
 
-    monkeypatch.setattr(keeper, "_pause", pause)
+    monkeypatch.setattr(keeper, "pause", pause)
     async with broker(Session.welcome) as server, linked(server.url) as (_, events):
         await events.wait("disconnected", 6)
     assert asked[:5] == [0, 1, 2, 3, 4]

@@ -227,12 +227,12 @@ def test_what_a_server_may_write_is_never_refused(sent: list[bytes]) -> None:
 @given(chunks=cut(st.lists(st.integers(20, 44).map(lambda n: b"+OK" + b" " * n)).map(b"\r\n".join)))
 @example(chunks=[b"+OK" + b" " * 29 + b"\r", b"\n"])  # just not too long
 def test_a_line_that_is_too_long_is_refused_however_it_is_cut(chunks: list[bytes]) -> None:
-    limit = parser._MAX_LINE
-    parser._MAX_LINE = 32  # type: ignore[misc]
+    limit = parser.MAX_LINE
+    parser.MAX_LINE = 32  # type: ignore[misc]
     try:
         assert parse(chunks) == parse([b"".join(chunks)])
     finally:
-        parser._MAX_LINE = limit  # type: ignore[misc]
+        parser.MAX_LINE = limit  # type: ignore[misc]
 
 
 def pieces(total: int, size: int) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from nats.aio.client import Srv
 
 from tests.running import DEADLINE
 from tests.transport.authority import CertificateAuthority
+from tests.transport.inside import pool_of
 from tests.transport.links import Events, to
 from tests.transport.raw import Session, broker, dead
 from xkeymsg.errors import ConnectionFailedError
@@ -60,8 +61,7 @@ async def test_a_slow_server_is_reached_among_many_announced_dead_ones(
 async def test_given_servers_are_tried_before_announced_ones() -> None:
     known = [Srv(urlparse(f"nats://127.0.0.1:{port}"), discovered=True) for port in (3, 4)]
     client = LeanClient(known)
-    client._setup_server_pool(["nats://127.0.0.1:1", "nats://127.0.0.1:2"])
-    ports = [each.uri.port for each in client._server_pool]
+    ports = pool_of(client, ["nats://127.0.0.1:1", "nats://127.0.0.1:2"])
     assert set(ports[:2]) == {1, 2}
     assert set(ports[2:]) == {3, 4}
 

@@ -88,7 +88,7 @@ def test_an_unchanged_old_file_is_not_read_again(
 ) -> None:
     store.add("alice")
     trust = store.load()
-    monkeypatch.setattr(module, "_YOUNG_NS", -3600 * 10**9)  # every file is old
+    monkeypatch.setattr(module, "YOUNG_NS", -3600 * 10**9)  # every file is old
     reload(trust)
     monkeypatch.setattr(module, "read_file", None)
     assert not reload(trust)
@@ -362,7 +362,7 @@ def test_a_folder_with_too_many_entries_is_refused(
 ) -> None:
     store.add("alice")
     trust = store.load()
-    monkeypatch.setattr(module, "_MOST_ENTRIES", 5)
+    monkeypatch.setattr(module, "MOST_ENTRIES", 5)
     for number in range(6):
         store.write(f"{USERS}/{number}", "")
     assert "over 5 entries" in refusal(trust)

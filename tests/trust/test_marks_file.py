@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +24,14 @@ ISSUER = Key(Prefix.OPERATOR, "marks file").public
 OTHER = Key(Prefix.OPERATOR, "another").public
 
 
+def issued(marks: Marks) -> Any:
+    return json.loads(marks.dump())["issued"]
+
+
 def newest(marks: Marks, subject: str = ACCOUNT, issuer: str = ISSUER) -> int:
     """The greatest `iat` below which the marks refuse a claim."""
-    return marks._issued.get(subject, {}).get(issuer, 0)
+    mark: int = issued(marks).get(subject, {}).get(issuer, 0)
+    return mark
 
 
 @pytest.fixture
@@ -61,7 +68,7 @@ def test_no_anchor_is_in_the_file(path: Path) -> None:
     """T-13."""
     MarksFile(path).record([Seen(ACCOUNT, ISSUER, 5), Seen(USER, ACCOUNT, 6)], sync=True)
     assert "anchor" not in path.read_text()
-    assert set(read_marks(path)._issued) == {ACCOUNT, USER}
+    assert set(issued(read_marks(path))) == {ACCOUNT, USER}
 
 
 def test_without_a_path_marks_last_for_the_process() -> None:
@@ -88,13 +95,13 @@ def test_a_successor_reads_what_its_predecessor_wrote_last(
     """The predecessor writes and unlocks the file at any time before the successor locks it."""
     first = MarksFile(path)
     first.record([Seen(ACCOUNT, ISSUER, 5)])
-    locked = marks_file._locked
+    locked = marks_file.locked
 
     def closing(path: Path) -> int:
         first.close()
         return locked(path)
 
-    monkeypatch.setattr(marks_file, "_locked", closing)
+    monkeypatch.setattr(marks_file, "locked", closing)
     second = MarksFile(path)
     second.record([Seen(USER, ACCOUNT, 6)], sync=True)
     assert newest(second.marks) == newest(read_marks(path)) == 5
@@ -105,7 +112,7 @@ def test_a_lock_that_was_refused_at_the_start_is_taken_later(
 ) -> None:
     MarksFile(path).close()
     with monkeypatch.context() as patch:
-        patch.setattr(marks_file, "_locked", refused)
+        patch.setattr(marks_file, "locked", refused)
         file = MarksFile(path)
     assert file.error is not None
     file.save()  # although no mark has changed
@@ -120,7 +127,7 @@ def test_a_file_damaged_before_it_can_be_locked_is_not_replaced(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(marks_file, "_locked", refused)
+        patch.setattr(marks_file, "locked", refused)
         file = MarksFile(path)
     path.write_bytes(b"damaged")
     for _ in range(2):

@@ -187,7 +187,7 @@ def _check_recipients(
     help="The subject that it must be sealed for; > for any subject. Omit it for xkv1.",
 )
 @key_flags()
-@click.option("--user", metavar="U…", help="Your user nkey, if it was sealed to your user.")
+@click.option("--user", metavar="U…", help="Your user nkey, if the message is sealed to your user.")
 @click.option("--pretty", is_flag=True, help="Indent a document.")
 @click.option(
     "--show-withheld",

@@ -24,7 +24,7 @@ from xkeymsg.fields.files import load_readers, parse_readers
 from xkeymsg.fields.policy import Policy
 from xkeymsg.files import decode_file, read_file
 
-__all__ = ("explain", "lint", "matrix", "policy", "test")
+__all__ = ("explain", "lint", "matrix", "policy", "read_source", "test")
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _POLICY = click.argument("policy_file", metavar="POLICY", type=_FILE)
@@ -41,7 +41,9 @@ def policy() -> None:
 @policy.command(short_help="Show who may read each field of FILE.")
 @_POLICY
 @click.argument("document", metavar="[FILE]", default="-", type=click.File("rb"))
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, one object a field.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON array with one object per field."
+)
 @failing()
 def explain(policy_file: Path, document: BinaryIO, *, as_json: bool) -> int:
     """Show the deciding rule and the readers of each field of FILE, a document in JSON.
@@ -164,12 +166,12 @@ def matrix(
     of readers with the same permissions. No value of the document is shown. Exit 1 if no rule
     matches a field.
     """
-    text, digest = _read(policy_file)
+    text, digest = read_source(policy_file)
     rules = Policy.parse(text, source=str(policy_file))
     sources = [Source("Policy", str(policy_file), digest)]
     readers = None
     if readers_file is not None:
-        text, digest = _read(readers_file)
+        text, digest = read_source(readers_file)
         readers = parse_readers(text, source=str(readers_file))
         sources.append(Source("Readers", str(readers_file), digest))
     decisions = None
@@ -204,7 +206,7 @@ def _echo(lines: Sequence[str]) -> None:
         click.echo("".join(each if each.isprintable() else repr(each)[1:-1] for each in line))
 
 
-def _read(path: Path) -> tuple[str, str]:
+def read_source(path: Path) -> tuple[str, str]:
     """Return the text and the SHA-256 of a file, from one read, so that they match."""
     content, _ = read_file(path, PolicyError)
     return decode_file(content, str(path), PolicyError), hashlib.sha256(content).hexdigest()

@@ -253,7 +253,9 @@ async def _choose(api: API, stream: str, numbers: Iterable[int]) -> AsyncIterato
 @click.argument("numbers", type=_NUMBER, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Open all of them.")
 @key_flags()
-@click.option("--as", "identity", metavar="U…", help="Your user nkey, if sealed to your user.")
+@click.option(
+    "--as", "identity", metavar="U…", help="Your user nkey, if messages are sealed to your user."
+)
 @click.option(
     "--from",
     "senders",

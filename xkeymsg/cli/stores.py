@@ -33,8 +33,12 @@ _STORE: Final = click.option(
     help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see docs/stores.md.",
 )
 _WHICH: Final = (
-    click.option("--match-by", metavar="NAME", help="What --match is, such as Label or PublicKey."),
-    click.option("--match", metavar="TERM", help="Which key; must be equal."),
+    click.option(
+        "--match-by",
+        metavar="NAME",
+        help="The property that --match gives, such as Label or PublicKey.",
+    ),
+    click.option("--match", metavar="TERM", help="The exact value of that property."),
 )
 
 
@@ -78,7 +82,7 @@ def _show(
     \b
     xkeymsg key show --store systemd:xkey
 
-    A token that has seen a wrong PIN gets no PIN from a program, since a few more lock it. Correct
+    After one wrong PIN, no program sends the token another: a few more would lock it. Correct
     the PIN, then use --try-pin once.
     """  # noqa: D301 - click reads the character
     place = _provided(parse_store(store), try_pin=try_pin, debug_store=debug_store)
@@ -131,7 +135,7 @@ def _import(*, store: str, seed_file: Path) -> None:
     \b
     xkeymsg key import --store 'pkcs11:token=xk;object=own?pin-source=file:/etc/pin' own.seed
 
-    Delete the file afterwards: a token keeps a seed only if no copy is left elsewhere.
+    Delete the file afterwards: a token protects a seed only if there is no other copy.
     """  # noqa: D301 - click reads the character
     place, provider = _writable(store)
     content = read_private(Path("/dev/stdin") if str(seed_file) == "-" else seed_file)

@@ -80,7 +80,7 @@ def stream() -> None:
     "--duplicate-window",
     "window",
     type=DURATION,
-    help="How long a message that is sent again is recognized; default: 2m.",
+    help="How long a resent message is recognized; default: 2m.",
 )
 @click.option(
     "--storage",

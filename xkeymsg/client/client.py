@@ -35,9 +35,9 @@ from xkeymsg.opener import View
 from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
 
-__all__ = ("Client",)
+__all__ = ("RELOAD", "Client")
 
-_RELOAD: Final = 1.0
+RELOAD: Final = 1.0
 """Seconds between two checks of the trust source for changes."""
 
 
@@ -409,7 +409,7 @@ class Client(Publisher):
     async def _reload(self, trust: Reloadable) -> None:
         path = str(getattr(trust, "path", ""))
         while True:
-            await asyncio.sleep(_RELOAD)
+            await asyncio.sleep(RELOAD)
             try:
                 await in_thread(trust.reload)
             except Exception as error:  # noqa: BLE001 - the previous trust stays in use

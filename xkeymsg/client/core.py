@@ -14,13 +14,13 @@ from xkeymsg.client.stats import OnError
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConfigurationError
-from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
 from xkeymsg.transport.link import Event
 from xkeymsg.trust.stores.chains import Trust
 
-__all__ = ("ClientOptions", "Core")
+__all__ = ("ClientOptions", "Core", "own_user")
 
 
 class ClientOptions(TypedDict, total=False):
@@ -115,12 +115,23 @@ def _own_user(keyring: Keyring, trust: object, options: ClientOptions) -> str | 
     """Return the own user under trust in users; None if trust is of another kind."""
     if not isinstance(trust, Trust) or keyring.user is not None:
         return None
-    signer = options.get("signer")
-    user = options.get("identity") or (signer and signer.public_key.decode())
-    user = user or trust.user or trust.user_of(keyring.active.public)
+    given, signer = options.get("identity"), options.get("signer")
+    if given is None and signer is not None:
+        given = signer.public_key.decode()
+    remedy = "pass creds, signer, identity or Keyring(key, user='U…')"
+    return own_user(trust, keyring.active.public, given, remedy)
+
+
+def own_user(trust: Trust, key: XKey, given: str | None, remedy: str) -> str:
+    """Return the given user, that of the credentials, or the only one that has certified the key.
+
+    Raises:
+        ConfigurationError: If the user is unknown; the message contains `remedy`.
+    """
+    user = given or trust.user or trust.user_of(key)
     if user is None:
         raise ConfigurationError(
-            "the own user is unknown, but receivers admit only messages that name a user: pass"
-            " creds, signer, identity or Keyring(key, user='U…'), or certify the key"
+            "the own user is unknown, but receivers admit only messages that name a user:"
+            f" {remedy}, or certify the key"
         )
     return user

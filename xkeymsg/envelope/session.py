@@ -22,7 +22,9 @@ from xkeymsg.envelope.plan import Sharing, as_recipient
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 
 __all__ = (
+    "AUDIENCES",
     "LIFETIME",
+    "RECIPIENTS",
     "Audience",
     "Plan",
     "Recipients",
@@ -35,8 +37,8 @@ __all__ = (
 LIFETIME: Final = 3600.0
 """Seconds after which a session ends (E-22)."""
 
-_AUDIENCES: Final = 256
-_RECIPIENTS: Final = 16_384
+AUDIENCES: Final = 256
+RECIPIENTS: Final = 16_384
 """Sets of recipients, and recipients, that a session caches. A full cache is cleared; its entries
 are computed again."""
 
@@ -196,7 +198,7 @@ class Session:
         known = audiences.get(to)
         if known is None:
             known = self._new_audience(to)
-            if len(audiences) >= _AUDIENCES:
+            if len(audiences) >= AUDIENCES:
                 audiences.clear()
             audiences[to] = known
         return known
@@ -237,7 +239,7 @@ class Session:
                 ephemeral, recipient.key, self.public, bytes(recipient.key), keys.auth_key
             )
             known = keys.tag(self.public), primitives.AEAD(key).encrypt
-            if len(of_session) >= _RECIPIENTS:
+            if len(of_session) >= RECIPIENTS:
                 of_session.clear()
             of_session[recipient] = known
         return known

@@ -25,10 +25,19 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import Limits
 
-__all__ = ("Admitted", "Located", "Unlocked", "Unlocker", "admit", "locate")
+__all__ = (
+    "ADMITTED_SENDERS",
+    "ADMITTED_SESSIONS",
+    "Admitted",
+    "Located",
+    "Unlocked",
+    "Unlocker",
+    "admit",
+    "locate",
+)
 
-_ADMITTED_SENDERS: Final = 4096
-_ADMITTED_SESSIONS: Final = 16_384
+ADMITTED_SENDERS: Final = 4096
+ADMITTED_SESSIONS: Final = 16_384
 _OTHER_SENDERS: Final = 64
 _OTHER_SESSIONS: Final = 256
 """Cache sizes: senders and sessions of admitted senders, and of all others (E-39)."""
@@ -139,7 +148,7 @@ class Unlocker:
         )
         self._numbered = tuple(enumerate(self._own))
         self._limits = limits
-        self._admitted = _Cache(_ADMITTED_SENDERS, _ADMITTED_SESSIONS)
+        self._admitted = _Cache(ADMITTED_SENDERS, ADMITTED_SESSIONS)
         self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
 
     def unlock(self, admitted: Admitted) -> Unlocked:

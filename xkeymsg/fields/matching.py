@@ -21,14 +21,14 @@ from xkeymsg.places import short_pointer
 from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
-__all__ = ("DENIED", "NO_PATTERN", "State", "States")
+__all__ = ("DENIED", "NO_PATTERN", "STATES", "State", "States")
 
 NO_PATTERN: Final = 1 << 30
 """The pattern number if no pattern matches."""
 DENIED: Final = -1
 """The number of the empty set of permissions."""
 
-_STATES: Final = 10_000
+STATES: Final = 10_000
 """Maximum number of cached states and name lists."""
 _NAMES: Final = 1024
 """Maximum characters of a cached name list."""
@@ -258,7 +258,7 @@ class States:
     def keep(self) -> None:
         """Count a cache entry; clear all caches at the bound."""
         self._kept += 1
-        if self._kept > _STATES:
+        if self._kept > STATES:
             self._kept = 0
             self._known = {}
             self.start.forget()

@@ -57,12 +57,12 @@ from nats.aio.transport import TcpTransport
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.parser import StrictParser
 
-__all__ = ("HardenedClient", "NonceRefusedError", "PlaintextRefusedError", "header_size")
+__all__ = ("LINGER", "HardenedClient", "NonceRefusedError", "PlaintextRefusedError", "header_size")
 
 _NONCE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _STAGGER: Final = 0.25
 """Seconds after which the next address of a host name is tried as well (RFC 8305)."""
-_LINGER: Final = 1.0
+LINGER: Final = 1.0
 """Seconds that an abandoned connection has to send its buffered data."""
 
 
@@ -312,7 +312,7 @@ class HardenedClient(Client):
         # the peer is dead or does not read.
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
-            asyncio.get_running_loop().call_later(_LINGER, writer.transport.abort)
+            asyncio.get_running_loop().call_later(LINGER, writer.transport.abort)
         await super()._attempt_reconnect()
 
     def abort(self) -> None:

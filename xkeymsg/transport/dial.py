@@ -18,13 +18,13 @@ from xkeymsg.transport.credentials import login, validity
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions, split_address
 
-__all__ = ("close", "dial", "dialled")
+__all__ = ("CLOSE_TIMEOUT", "RETRY", "close", "dial", "dialled")
 
 _PING_INTERVAL: Final = 15
 """Seconds between PINGs. Two lost PINGs mean a dead connection; with nats-py's defaults, detecting
 that takes six minutes."""
 
-_CLOSE_TIMEOUT: Final = 2.0
+CLOSE_TIMEOUT: Final = 2.0
 
 _LONGEST_REASON: Final = 1000
 """Characters of a server's error that are reported; a hostile server may send any amount."""
@@ -36,7 +36,7 @@ _PATIENT: Final = 4
 """Failed attempts to reconnect after which each server has twice as long, and later four times: one
 that is slow must also be reached among many that are dead."""
 
-_RETRY: Final = 0.25
+RETRY: Final = 0.25
 """Seconds between two attempts to connect to one server."""
 
 
@@ -137,7 +137,7 @@ def _arguments_of(options: ConnectOptions, share: float) -> dict[str, Any]:
         "inbox_prefix": options.inbox_prefix,
         "connect_timeout": share,
         "dont_randomize": True,  # the client orders them itself
-        "reconnect_time_wait": _RETRY,
+        "reconnect_time_wait": RETRY,
         "max_reconnect_attempts": -1,
         "ping_interval": _PING_INTERVAL,
         "tls": options.ssl_context(),
@@ -196,7 +196,7 @@ def _is_alert(error: Exception) -> bool:
 async def close(client: HardenedClient, timeout: float | None = None) -> None:
     """Flush and close a client in any state; it may never have been connected."""
     try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT if timeout is None else timeout):
+        async with asyncio.timeout(CLOSE_TIMEOUT if timeout is None else timeout):
             await client.close()
     except Exception:  # noqa: BLE001, S110 - closing anyway; an earlier failure matters more
         pass

@@ -23,17 +23,17 @@ from xkeymsg.transport.dial import close, dial
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
 
-__all__ = ("CLOSE_TIMEOUT", "Event", "Keeper")
+__all__ = ("CLOSE_TIMEOUT", "FIRST_PAUSE", "LONGEST_PAUSE", "WATCH", "Event", "Keeper", "pause")
 
 CLOSE_TIMEOUT: Final = 2.0
 """Seconds for sending buffered data on close."""
 
-_FIRST_PAUSE: Final = 0.25
-_LONGEST_PAUSE: Final = 30.0
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 30.0
 _STEADY: Final = 10.0
 """Seconds after which a connection counts as stable: the next pause is short again."""
 
-_WATCH: Final = 5.0
+WATCH: Final = 5.0
 """Seconds between liveness checks; the third silent one ends the connection."""
 
 _KEPT: Final = 16
@@ -91,7 +91,7 @@ class Keeper:
             KeyStoreError: If a file cannot be read.
             ConnectionFailedError: If connecting fails or times out.
         """
-        await dial(self.client, self._options, self._on_error, ping_interval=_WATCH)
+        await dial(self.client, self._options, self._on_error, ping_interval=WATCH)
         self._begin(self.client)
         self._supervisor = asyncio.create_task(self._supervise())
 
@@ -239,7 +239,7 @@ class Keeper:
             await self.client.hang_up()
             client = None
             while client is None:
-                await asyncio.sleep(_pause(tries))
+                await asyncio.sleep(pause(tries))
                 tries += 1
                 client = await self._attempt(tries)
             self._begin(client)
@@ -256,7 +256,7 @@ class Keeper:
         """Try each server once; return None if all attempts fail."""
         client = LeanClient(self.client.discovered)
         try:
-            await dial(client, self._options, self._on_error, tries=tries, ping_interval=_WATCH)
+            await dial(client, self._options, self._on_error, tries=tries, ping_interval=WATCH)
         except Exception as error:  # noqa: BLE001 - another attempt follows any error
             self.tell(Event("error", error))
             await client.hang_up()
@@ -267,7 +267,7 @@ class Keeper:
         return client
 
 
-def _pause(tries: int) -> float:
+def pause(tries: int) -> float:
     """Return the pause before an attempt, in seconds."""
-    most = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries, 10))
+    most = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries, 10))
     return secrets.SystemRandom().uniform(0, most)

@@ -20,9 +20,9 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from xkeymsg.shown import safe_repr
 
-__all__ = ("MAX_MESSAGE", "Sink", "StrictParser")
+__all__ = ("MAX_LINE", "MAX_MESSAGE", "Sink", "StrictParser")
 
-_MAX_LINE: Final = 1 << 20
+MAX_LINE: Final = 1 << 20
 """Bytes of a control line that are buffered; an INFO line of a large cluster has some ten KiB."""
 
 _LONGEST_ERROR: Final = 4096
@@ -70,7 +70,7 @@ def _end_of_line(data: bytes, position: int) -> int:
     """Return the end of the line that begins at `position`, or -1 if it is incomplete."""
     end = data.find(b"\r\n", position)
     # An incomplete line may already end in its CR, which does not count.
-    if (end if end >= 0 else len(data) - 1) - position > _MAX_LINE:
+    if (end if end >= 0 else len(data) - 1) - position > MAX_LINE:
         raise ProtocolError("nats: control line too long")
     return end
 
@@ -118,7 +118,7 @@ class StrictParser(Parser):
         if self._head is not None:
             enough = self._held_size >= self._wanted
         else:
-            enough = self._held_size > _MAX_LINE or b"\r\n" in before + data
+            enough = self._held_size > MAX_LINE or b"\r\n" in before + data
         if not enough:
             return b""
         data, self._held = b"".join(self._held), []

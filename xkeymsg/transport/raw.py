@@ -10,9 +10,9 @@ from typing import Final, NamedTuple, Protocol
 from xkeymsg.errors import ConnectionFailedError, DeliveryError
 from xkeymsg.transport.headers import parse_status
 
-__all__ = ("Owner", "Raw", "RawSubscription")
+__all__ = ("STALL", "Owner", "Raw", "RawSubscription")
 
-_STALL: Final = 1.0
+STALL: Final = 1.0
 """Seconds for which a full buffer pauses reading while nothing is taken from it."""
 
 _SLICE: Final = 0.05
@@ -223,7 +223,7 @@ class RawSubscription:
         taken, waited = self._taken, 0.0
         try:
             while self._taken == taken and not self._room.done():
-                if waited >= (_SLICE if self._owner.is_asking() else _STALL):
+                if waited >= (_SLICE if self._owner.is_asking() else STALL):
                     break
                 await asyncio.wait({self._room}, timeout=_SLICE)
                 waited += _SLICE

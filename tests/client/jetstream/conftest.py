@@ -168,8 +168,8 @@ async def on_stage(
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarantine that answers late still takes records."""
-    monkeypatch.setattr(quarantine, "_UNPROVEN_TIMEOUT", DEADLINE)
-    monkeypatch.setattr(quarantine, "_PROVEN_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(quarantine, "UNPROVEN_TIMEOUT", DEADLINE)
+    monkeypatch.setattr(quarantine, "PROVEN_TIMEOUT", DEADLINE)
 
 
 @pytest.fixture

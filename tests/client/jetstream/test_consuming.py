@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.client.jetstream.conftest import Stage, on_stage, options
+from tests.client.jetstream.inside import api_of, inbox_of, puller_of
 from tests.running import DEADLINE
 from tests.servers import needs_server
 from tests.transport.raw import frozen
@@ -132,7 +133,7 @@ async def test_a_slow_handler_gets_its_time_while_a_lookup_is_not_answered(
     async with consumer:
         await stage.until(lambda: consumer.held == 2)
         monkeypatch.setattr(intake, "find_durable", look)
-        consumer._puller.suspect = True
+        puller_of(consumer).suspect = True
         await stage.until(lambda: stage.handled)
 
     assert stage.handled[0] == b"one"
@@ -209,7 +210,7 @@ async def test_a_durable_that_was_found_is_consumed_though_the_server_dies_just_
     await stage.publish(b"one")
     jetstream_server.kill()
     consumer = stage.consumer(found=found)
-    consumer._api.timeout = 0.2
+    api_of(consumer).timeout = 0.2
     async with consumer:
         await asyncio.sleep(0.5)  # who asks now gets no answer in time
         await asyncio.to_thread(jetstream_server.start)
@@ -463,7 +464,7 @@ async def test_a_durable_that_may_not_be_asked_is_told_from_a_quiet_one() -> Non
             async with stage.consumer() as consumer:
                 await stage.publish(b"one")
                 await stage.until(lambda: stage.handled)
-                heartbeats = await link.subscribe(f"{consumer._puller.inbox}.*")
+                heartbeats = await link.subscribe(f"{puller_of(consumer).inbox}.*")
                 for _ in range(3):  # it is quiet: heartbeats alone
                     await heartbeats.next(DEADLINE)
                 await stage.until(lambda: not consumer.is_unserved)
@@ -485,9 +486,7 @@ async def test_a_broker_that_delivers_what_nobody_asked_for_fills_no_memory(stag
     async with stage.consumer(handle, prefetch=8) as consumer:
         await stage.publish(b"honest")
         await stage.until(lambda: consumer.held)
-        [subscription] = [
-            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
-        ]
+        subscription = inbox_of(stage.link, consumer)
         now = time.time_ns()
         for number in range(2, 300):
             reply = b"$JS.ACK.S.d.1.%d.%d.%d.0" % (number, number, now)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.jetstream.inside import failures_kept
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Verdict
 from xkeymsg.errors import (
     AuthenticationError,
@@ -173,7 +174,7 @@ def test_many_failures_take_bounded_memory() -> None:
     judge = failures()
     for sequence in range(30_000):
         judge.failed(sequence, 1)
-    assert len(judge._failed) == 10_000
+    assert failures_kept(judge) == 10_000
 
 
 def test_two_messages_at_one_position_are_tried_again() -> None:

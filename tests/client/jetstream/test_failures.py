@@ -9,6 +9,8 @@ import time
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, on_stage
+from tests.client.jetstream.inside import inbox_of, puller_of
+from tests.envelope.inside import seal_at
 from tests.running import DEADLINE
 from tests.transport.raw import publisher
 from tests.transport.test_hostile_publishers import CASES
@@ -238,9 +240,7 @@ async def test_a_forged_position_is_no_licence_to_replay(stage: Stage) -> None:
         "Nats-Sequence": "1",
         "Nats-Time-Stamp": "2020-01-01T00:00:00Z",
     }
-    old = Sealer(ALICE)._seal_at(
-        time.time_ns() - 3600 * 10**9, [(0, b"old")], (BOB.public,), "h.a", None, None
-    )
+    old = seal_at(Sealer(ALICE), time.time_ns() - 3600 * 10**9, b"old", BOB.public, "h.a")
     long_ago = time.time_ns() // 1_000_000 - 3_600_000
     await stage.send(envelope, headers=forged)
     await stage.send(old, headers=forged | {"Xkm-Stored": str(long_ago)})
@@ -258,7 +258,7 @@ async def test_what_is_sent_to_the_inbox_is_no_message_of_the_stream(stage: Stag
     async with consumer:
         await stage.until(lambda: stage.handled)
         reply = f"$JS.ACK.S.d.1.7.7.{time.time_ns()}.0"
-        inbox = f"{consumer._puller.inbox}.1"
+        inbox = f"{puller_of(consumer).inbox}.1"
         await stage.link.publish(inbox, stage.seal(b"injected"), reply=reply)
         await stage.link.publish("h.b", stage.seal(b"next", "h.b"))
         await stage.until(lambda: b"next" in stage.handled)
@@ -275,8 +275,7 @@ async def test_a_place_to_answer_that_no_server_names_ends_nothing(
     await stage.publish(b"honest")
     async with consumer:
         await stage.until(lambda: stage.handled)
-        inbox = consumer._puller.inbox
-        [subscription] = [s for s in stage.link._subscriptions if s.subject == f"{inbox}.*"]
+        subscription = inbox_of(stage.link, consumer)
         reply = b"$JS.ACK.\xff.a.S.d.1.7.7.%d.0.x" % time.time_ns()
         subscription.deliver(b"h.b", reply, b"", stage.seal(b"odd", "h.b"))
         lost = ["malformed"] if ack_sync else []

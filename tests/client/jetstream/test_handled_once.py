@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, options
+from tests.client.jetstream.inside import answers_of, inbox_of, puller_of, queued_in
+from tests.envelope.inside import seal_at
 from tests.servers import needs_server
+from tests.transport.inside import abort, client_of
 from xkeymsg.client.jetstream.acks import ACK
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
@@ -55,7 +58,7 @@ class Recorded(OpeningScope):
 def losing(consumer: Consumer[Message], what: bytes) -> Iterator[list[int]]:
     """Lose the answers of a consumer that begin with `what`, without its knowledge."""
     lost: list[int] = []
-    give = consumer._answers.give
+    give = answers_of(consumer).give
 
     async def lossy(item: PendingMessage[Any], answer: bytes) -> bool:
         if answer.startswith(what):
@@ -64,7 +67,7 @@ def losing(consumer: Consumer[Message], what: bytes) -> Iterator[list[int]]:
         return await give(item, answer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(consumer._answers, "give", lossy)
+        patch.setattr(answers_of(consumer), "give", lossy)
         yield lost
 
 
@@ -182,7 +185,7 @@ async def test_a_message_whose_acknowledgement_is_lost_is_dropped_when_it_comes_
     async def lose(item: PendingMessage[Any]) -> bool:
         return False
 
-    monkeypatch.setattr(consumer._answers, "acknowledge", lose)
+    monkeypatch.setattr(answers_of(consumer), "acknowledge", lose)
     async with consumer:
         await stage.until(lambda: len(stage.kinds("drop")) == 5, LONG)
         monkeypatch.undo()
@@ -227,9 +230,7 @@ async def test_a_redelivery_that_the_broker_invents_opens_nothing_that_was_handl
     async with stage.consumer() as consumer:
         await stage.until(lambda: stage.handled, LONG)
         await stage.settled(seconds=LONG)
-        [subscription] = [
-            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
-        ]
+        subscription = inbox_of(stage.link, consumer)
         for number, (delivered, sequence) in enumerate([(2, 1), (1, 1), (1, 9), (7, 10)], 2):
             stamp = time.time_ns()
             reply = b"$JS.ACK.S.d.%d.%d.%d.%d.0" % (delivered, sequence, number, stamp)
@@ -283,8 +284,7 @@ async def test_a_sender_whose_clock_is_ahead_makes_no_message_of_another_stale(
     fast, budget = Sealer(EVE), Limits(replay_bytes=6000)
     ahead = time.time_ns() + 20 * 10**9
     flood = [
-        fast._seal_at(ahead + number * 10**6, [(0, b"fast")], (BOB.public,), "h.a", None, None)
-        for number in range(6000)
+        seal_at(fast, ahead + number * 10**6, b"fast", BOB.public, "h.a") for number in range(6000)
     ]
     async with stage.consumer(senders={ALICE.public, EVE.public}, limits=budget) as consumer:
         await stage.publish(b"before")
@@ -510,8 +510,7 @@ async def test_a_durable_that_was_created_again_while_nobody_was_connected_is_no
         async with consumer:
             await stage.until(lambda: len(stage.handled) == 20, LONG)
             await stage.settled(seconds=LONG)
-            transport: Any = link._keeper.client._transport
-            transport._io_writer.transport.abort()
+            abort(client_of(link))
             await recreate(stage)
             await stage.until(lambda: len(stage.handled) == 40, LONG)
 
@@ -528,7 +527,7 @@ async def test_a_durable_that_was_created_again_is_noticed_though_its_count_is_a
     async with stage.consumer() as consumer:
         await stage.until(lambda: len(stage.handled) == 5, LONG)
         await stage.settled(seconds=LONG)
-        consumer._puller.paused = True
+        puller_of(consumer).paused = True
         await recreate(stage)
         other = await stage.link.subscribe("other")
         await stage.link.publish(
@@ -537,7 +536,7 @@ async def test_a_durable_that_was_created_again_is_noticed_though_its_count_is_a
         for _ in names:
             raw = await other.next(LONG)
             await stage.link.publish(raw.reply_text, b"-NAK")
-        consumer._puller.paused = False
+        puller_of(consumer).paused = False
         await stage.until(lambda: len(stage.handled) == 10, LONG)
         await stage.settled(seconds=LONG)
 
@@ -555,7 +554,7 @@ async def test_no_stranger_begins_a_new_scope(stage: Stage, jetstream_server: NA
     await stage.send(envelope)
     async with open_link(options(jetstream_server)) as stranger, stage.consumer() as consumer:
         await stage.until(lambda: len(stage.handled) == 6, LONG)
-        inbox, now = consumer._puller.inbox, time.time_ns()
+        inbox, now = puller_of(consumer).inbox, time.time_ns()
         first = f"$JS.ACK.S.d.1.6.1.{now}.0"
         # He sends to the inbox, with the reply subject of a first delivery.
         await stranger.publish(f"{inbox}.1", envelope, reply=first)
@@ -573,7 +572,7 @@ async def test_no_stranger_begins_a_new_scope(stage: Stage, jetstream_server: NA
         # And he has the durable itself deliver what is next, which is as good as our asking.
         await stranger.publish("$JS.API.CONSUMER.MSG.NEXT.S.d", b'{"batch":1}', reply=f"{inbox}.3")
         await stranger.confirm()
-        await stage.until(lambda: consumer._puller.strays >= 7, LONG)
+        await stage.until(lambda: puller_of(consumer).strays >= 7, LONG)
         await stage.until(lambda: stage.kinds("drop"), LONG)
         await stage.publish(b"next")
         await stage.until(lambda: b"next" in stage.handled, LONG)
@@ -593,9 +592,7 @@ async def test_a_broker_that_resets_again_and_again_fills_no_memory(stage: Stage
     async with stage.consumer(handle, prefetch=8) as consumer:
         await stage.publish(b"honest")
         await stage.until(lambda: consumer.held, LONG)
-        [subscription] = [
-            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
-        ]
+        subscription = inbox_of(stage.link, consumer)
         now = time.time_ns()
         for number in range(2, 300):  # each time the first delivery of another count
             reply = b"$JS.ACK.S.d.1.%d.1.%d.0" % (number, now)
@@ -604,7 +601,7 @@ async def test_a_broker_that_resets_again_and_again_fills_no_memory(stage: Stage
                 await wait
         await stage.until(lambda: not subscription.pending, LONG)
         assert consumer.held == 16
-        assert len(consumer._lanes._new) <= 16
+        assert queued_in(consumer) <= 16
         gate.set()
         await stage.until(lambda: not consumer.held, LONG)
         await stage.publish(b"next")
@@ -625,13 +622,13 @@ async def test_retries_of_a_copy_take_no_acknowledgement_from_the_first(
     await stage.send(envelope)
     await stage.send(envelope)
     consumer = stage.consumer(handle, policy=QUICK)
-    give = consumer._answers.give
+    give = answers_of(consumer).give
 
     async def note(item: PendingMessage[Any], answer: bytes) -> bool:
         answers.append((item.where.sequence, answer, gate.is_set()))
         return await give(item, answer)
 
-    monkeypatch.setattr(consumer._answers, "give", note)
+    monkeypatch.setattr(answers_of(consumer), "give", note)
     async with consumer:
         await stage.until(lambda: len(stage.kinds("retry")) >= 3, LONG)
         gate.set()

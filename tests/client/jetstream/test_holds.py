@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.client.jetstream.inside import attempts_kept, is_trying
 from xkeymsg.client.jetstream.holds import Outage, Proof, is_shortage, is_temporary
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError, StaleError
 
@@ -59,7 +60,7 @@ class Outages(RuleBasedStateMachine):
             assert self.outage.is_on == (len(self.failed) >= 3)
         if self.outage.is_on:
             self.failed.clear()
-            self.tried_at = None if self.outage._tried is None else self.tried_at
+            self.tried_at = self.tried_at if is_trying(self.outage) else None
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data())
@@ -81,7 +82,7 @@ class Outages(RuleBasedStateMachine):
         sequence = data.draw(st.sampled_from(sorted(self.flying)))
         self.flying.discard(sequence)
         self.outage.ended(sequence, self.now)
-        self.tried_at = None if self.outage._tried is None else self.tried_at
+        self.tried_at = self.tried_at if is_trying(self.outage) else None
 
     @invariant()
     def only_failures_while_others_pass_count(self) -> None:
@@ -196,7 +197,7 @@ def test_attempts_take_bounded_memory() -> None:
     for sequence in range(30_000):
         outage.failed(sequence, 0.0)
         outage.taken(-1)
-    assert len(outage._attempts) == 10_000
+    assert attempts_kept(outage) == 10_000
 
 
 # --- the key and the peers ------------------------------------------------------------------------

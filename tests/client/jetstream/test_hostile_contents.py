@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage
+from tests.client.jetstream.inside import inbox_of, note_cleanups
 from xkeymsg.client.jetstream.acks import term
 from xkeymsg.client.jetstream.events import Reject
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures
@@ -73,7 +74,7 @@ async def test_a_reply_that_cannot_be_answered_does_not_end_consuming(
     async with stage.consumer() as consumer:
         await stage.publish(b"one")
         await stage.until(lambda: stage.handled == [b"one"])
-        [subscription] = [s for s in stage.link._subscriptions if s.subject.endswith(".*")][:1]
+        subscription = inbox_of(stage.link, consumer)
         subscription.deliver(b"h.a", forged, b"", b"garbage")
         await stage.until(lambda: consumer.counts["refused.malformed"])
         await stage.publish(b"two")
@@ -141,15 +142,17 @@ async def test_stopping_keeps_what_the_server_would_not_deliver_again(stage: Sta
     assert await stage.messages("XKM_PROVEN") == 1
 
 
-def test_refusing_costs_the_same_however_many_wait_for_keys() -> None:
+def test_refusing_costs_the_same_however_many_wait_for_keys(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     judge = Failures(FailurePolicy(), max_ack_pending=100_000, max_deliver=0)
     looks = 0
 
-    def forget(now: float) -> None:
+    def look() -> None:
         nonlocal looks
         looks += 1
 
-    judge._forget = forget  # type: ignore[method-assign]
+    note_cleanups(monkeypatch, judge, look)
     for sequence in range(20_000):
         judge.refused(SenderNotAdmittedError("x"), sequence, 1, sequence / 10_000)
     assert judge.waiting == 5000

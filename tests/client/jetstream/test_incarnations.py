@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, options
+from tests.client.jetstream.inside import ignore_statuses, inbox_of, puller_of
+from tests.transport.inside import abort, client_of
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.scope import LARGE, OpeningScope
@@ -94,8 +96,7 @@ async def another_worker(stage: Stage, count: int) -> AsyncIterator[None]:
 
 async def lose_connection(link: Link) -> None:
     reconnects = link.reconnects
-    transport: Any = link._keeper.client._transport
-    transport._io_writer.transport.abort()
+    abort(client_of(link))
     async with asyncio.timeout(LONG):
         while link.state == "connected" and link.reconnects == reconnects:  # noqa: ASYNC110
             await asyncio.sleep(0)
@@ -135,9 +136,9 @@ def gate() -> Iterator[threading.Event]:
 @contextlib.contextmanager
 def paused(consumer: Consumer[Message]) -> Iterator[None]:
     """Have the consumer ask for nothing, so that others get what there is."""
-    consumer._puller.paused = True
+    puller_of(consumer).paused = True
     yield
-    consumer._puller.paused = False
+    puller_of(consumer).paused = False
 
 
 @pytest.mark.parametrize("begin_again", [delete_durable, recreate_durable, recreate_stream])
@@ -149,9 +150,7 @@ async def test_a_delivery_of_the_old_durable_that_waits_to_be_opened_is_dropped(
     consumer = stage.consumer(opening=Slow, create=PATIENT, on_missing="recreate", prefetch=16)
     async with consumer:
         await stage.until(lambda: consumer.held == 1, LONG)
-        [subscription] = [
-            s for s in stage.link._subscriptions if consumer._puller.inbox in s.subject
-        ]
+        subscription = inbox_of(stage.link, consumer)
         await stage.until(lambda: subscription.pending >= len(OLD), LONG)
         with paused(consumer):
             honest = await begin_again(stage)
@@ -257,15 +256,15 @@ async def test_a_durable_that_its_count_shows_to_be_new_begins_one_scope_and_not
         await stage.until(lambda: len(stage.handled) == len(OLD), LONG)
         await stage.settled(seconds=LONG)
         with pytest.MonkeyPatch.context() as patch, paused(consumer):
-            consumer._puller.forget()
-            patch.setattr(consumer._puller, "_take_status", lambda raw: None)
+            puller_of(consumer).forget()
+            ignore_statuses(patch, consumer)
             await recreate_durable(stage)
             await stage.link.confirm()
         await stage.until(lambda: len(stage.handled) == 2 * len(OLD), LONG)
         await stage.settled(seconds=LONG)
-        await stage.until(lambda: not consumer._puller.suspect, LONG)
-        consumer._puller.suspect = True
-        await stage.until(lambda: not consumer._puller.suspect, LONG)
+        await stage.until(lambda: not puller_of(consumer).suspect, LONG)
+        puller_of(consumer).suspect = True
+        await stage.until(lambda: not puller_of(consumer).suspect, LONG)
         await stage.publish(*NEW)
         await stage.until(lambda: len(stage.handled) >= 2 * len(OLD) + len(NEW), LONG)
 

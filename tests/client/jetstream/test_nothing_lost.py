@@ -7,15 +7,17 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
+from tests.client.jetstream.inside import answers_of, puller_of
 from tests.client.jetstream.test_failures import Directory, records
 from tests.running import DEADLINE
+from tests.transport.inside import buffered, client_of, fill_send_buffer
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.jetstream import holds, intake, quarantine
 from xkeymsg.client.jetstream.api import API
@@ -44,9 +46,9 @@ async def queue(jetstream_server: NATSServer) -> AsyncIterator[Stage]:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Attempts follow each other sooner."""
-    monkeypatch.setattr(holds, "_FIRST_PAUSE", 0.1)
-    monkeypatch.setattr(holds, "_LONGEST_PAUSE", 0.3)
-    monkeypatch.setattr(holds, "_TRY_EVERY", 0.3)
+    monkeypatch.setattr(holds, "FIRST_PAUSE", 0.1)
+    monkeypatch.setattr(holds, "LONGEST_PAUSE", 0.3)
+    monkeypatch.setattr(holds, "TRY_EVERY", 0.3)
 
 
 async def emptied(stage: Stage) -> None:
@@ -166,7 +168,7 @@ async def test_strangers_may_be_dropped_for_speed(queue: Stage) -> None:
 async def test_a_full_ring_stops_nothing_and_is_told(
     queue: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(quarantine, "_LOOK", 0.05)
+    monkeypatch.setattr(quarantine, "LOOK", 0.05)
     config = (await queue.api.request("STREAM.INFO.XKM_UNPROVEN"))["config"]
     await queue.api.request("STREAM.UPDATE.XKM_UNPROVEN", config | {"max_msgs": 50})
     await queue.publish(b"first")
@@ -422,7 +424,7 @@ async def test_an_outage_ends_although_the_durable_was_reset_meanwhile(
         config = (await queue.info())["config"]
         await queue.api.request("CONSUMER.DELETE.S.d")
         await queue.api.request("CONSUMER.CREATE.S.d", {"stream_name": "S", "config": config})
-        consumer._puller.suspect = True  # sooner than by a missing heartbeat
+        puller_of(consumer).suspect = True  # sooner than by a missing heartbeat
         await queue.until(lambda: consumer.counts["rewound"])
         up = True
         await queue.until(lambda: set(queue.handled) == set(numbered(3)))
@@ -464,7 +466,7 @@ USERS = """authorization {{ users = [{{ user: a, password: x, permissions: {{
 async def test_without_the_permission_to_acknowledge_nothing_is_taken_and_it_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(intake, "_AGAIN", 0.2)
+    monkeypatch.setattr(intake, "AGAIN", 0.2)
     with NATSServer(USERS.format(denied="$JS.ACK.>"), jetstream=True) as server:
         async with open_link(options(server, user="a", password="x")) as link:
             stage = Stage(server, link, API(link, timeout=DEADLINE))
@@ -526,20 +528,20 @@ async def test_a_durable_of_new_messages_that_is_created_again_skips_none(
 async def test_an_acknowledgement_does_not_wait_in_a_full_send_buffer(queue: Stage) -> None:
     """There it would be sent on the next connection, perhaps to another durable of that name."""
     await queue.publish(b"one")
-    client = queue.link._keeper.client
-    limit = client._limit
+    client = client_of(queue.link)
+    make_room: list[Callable[[], None]] = []
 
     async def handle(message: Message) -> None:
-        client._limit = -1  # full from now on
+        make_room.append(fill_send_buffer(client))  # full from now on
         await queue.handle(message)
 
     async with queue.consumer(handle) as consumer:
         await queue.until(lambda: queue.handled)
-        before = client._pending_data_size
+        before = buffered(client)
         await asyncio.sleep(0.3)
-        assert client._pending_data_size == before
+        assert buffered(client) == before
         assert consumer.held == 1
-        client._limit = limit
+        make_room[0]()
         await emptied(queue)
 
 
@@ -557,7 +559,7 @@ async def test_deliveries_of_a_message_that_is_held_are_no_attempts(queue: Stage
     async with queue.consumer(handle, create=create, policy=IMPATIENT) as consumer:
         await queue.until(lambda: consumer.held == 3)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(consumer._answers, "give", lambda *_: asyncio.sleep(0, True))
+            patch.setattr(answers_of(consumer), "give", lambda *_: asyncio.sleep(0, True))
             await queue.until(lambda: consumer.counts["redelivered"] >= 60)
         go.set()
         await queue.until(lambda: len(queue.handled) == 3)

@@ -12,6 +12,7 @@ import nats
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, Stage, on_stage, options
+from tests.client.jetstream.inside import publisher_of
 from tests.running import DEADLINE
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck
@@ -95,12 +96,12 @@ async def test_many_are_in_flight_and_no_more_than_may_be(stage: Stage) -> None:
     most, futures = 0, []
     for number in range(1000):
         futures.append(await js.publish_async("h.a", b"%d" % number, to=TO))
-        most = max(most, js._publisher.in_flight)
+        most = max(most, publisher_of(js).in_flight)
     await js.flush()
 
     assert [future.result().sequence for future in futures] == list(range(1, 1001))
     assert most == 50
-    assert js._publisher.retries == 0
+    assert publisher_of(js).retries == 0
     await js.close()
 
 
@@ -130,13 +131,13 @@ async def test_a_time_that_is_none(js: JetStream, timeout: float) -> None:
     """A deadline of nan never comes, and whoever waited would wait for ever."""
     with pytest.raises(ConfigurationError):
         await js.publish("h.a", b"", to=TO, timeout=timeout)
-    assert js._publisher.in_flight == 0
+    assert publisher_of(js).in_flight == 0
 
 
 async def test_a_message_that_is_too_large_is_an_error_and_takes_no_place(js: JetStream) -> None:
     with pytest.raises(PayloadTooLargeError):
         await js.publish("h.a", bytes(2 << 20), to=TO)
-    assert js._publisher.in_flight == 0
+    assert publisher_of(js).in_flight == 0
 
 
 async def test_a_killed_server_costs_no_message_and_doubles_none(
@@ -153,12 +154,12 @@ async def test_a_killed_server_costs_no_message_and_doubles_none(
     await asyncio.sleep(0.2)
     assert jetstream_server.process is not None
     jetstream_server.process.send_signal(signal.SIGSTOP)  # so that some are under way
-    await stage.until(lambda: js._publisher.in_flight >= 10)
+    await stage.until(lambda: publisher_of(js).in_flight >= 10)
     jetstream_server.kill()
     await asyncio.to_thread(jetstream_server.start)
     acks = await asyncio.wait_for(task, DEADLINE)
 
-    assert js._publisher.retries > 0
+    assert publisher_of(js).retries > 0
     # Each once, whatever was sent twice; and what was acknowledged is there.
     assert len({ack.sequence for ack in acks}) == 600
     assert await stage.messages() == 600

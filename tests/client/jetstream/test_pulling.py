@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, cast
 
@@ -56,6 +57,13 @@ def message(sequence: int) -> Raw:
 
 def status(number: int, line: bytes) -> Raw:
     return Raw(b"_INBOX.x.%d" % number, b"", b"NATS/1.0 " + line + b"\r\n\r\n", b"")
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Move the clock of the event loop forward."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + seconds)
 
 
 async def test_it_asks_again_before_it_runs_dry(wire: Wire) -> None:
@@ -115,7 +123,9 @@ async def test_a_heartbeat_ends_nothing(wire: Wire) -> None:
         b"999 \xff\xfe something new",
     ],
 )
-async def test_any_other_end_is_looked_into_after_a_moment(wire: Wire, line: bytes) -> None:
+async def test_any_other_end_is_looked_into_after_a_moment(
+    wire: Wire, line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     puller = make(wire)
     await puller.pull(0, 0)
     puller.take(status(1, line))
@@ -123,7 +133,7 @@ async def test_any_other_end_is_looked_into_after_a_moment(wire: Wire, line: byt
 
     assert puller.suspect
     assert len(wire.asked) == 1
-    puller._not_before = 0
+    pass_time(monkeypatch, 0.3)
     await puller.pull(0, 0)
     # A limit of its configuration says that it is the same consumer; anything else does not.
     assert len(wire.asked) == (2 if b"Exceeded" in line else 1)
@@ -173,12 +183,12 @@ async def test_a_status_in_a_message_of_the_stream_is_the_publishers(wire: Wire)
     assert not puller.suspect
 
 
-async def test_silence_is_looked_into(wire: Wire) -> None:
+async def test_silence_is_looked_into(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     puller = make(wire)
     await puller.pull(0, 0)
     puller.look()
     assert not puller.suspect
-    puller._heard -= 13
+    pass_time(monkeypatch, 13)
     puller.look()
     assert puller.suspect
     await puller.pull(0, 0)
@@ -204,10 +214,13 @@ async def test_another_connection_means_other_requests(wire: Wire) -> None:
     assert len(wire.asked) == 2
 
 
-async def test_a_request_that_nobody_ended_ends_by_itself(wire: Wire) -> None:
+async def test_a_request_that_nobody_ended_ends_by_itself(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
     puller = make(wire)
     await puller.pull(0, 0)
-    puller._requests[1].ends = 0.0
+    pass_time(monkeypatch, 33)
+    puller.take(status(1, b"100 Idle Heartbeat"))
     puller.look()
 
     assert puller.room(0, 0) == 100

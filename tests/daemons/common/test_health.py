@@ -68,7 +68,7 @@ def test_a_daemon_that_hangs_is_told_from_one_that_works(monkeypatch: pytest.Mon
     health = Health()
     with serving(LOCAL, health, lambda: b"") as where:
         assert where is not None
-        now += health_module._HANGS - 0.1
+        now += health_module.HANGS - 0.1
         assert get(where, "/healthz") == (200, "ok\n")
         now += 0.2  # a loop that does not turn
         assert get(where, "/healthz") == (503, "the event loop is not running\n")
@@ -135,7 +135,7 @@ def test_a_probe_is_answered_while_a_thousand_connections_are_idle(
         for _ in range(20):
             assert get(where, "/healthz") == (200, "ok\n")
         # They are closed: they take no descriptors of the daemon.
-        for each in held[: -health_module._MOST]:
+        for each in held[: -health_module.MOST]:
             with suppress(ConnectionResetError):
                 assert each.recv(1) == b""
 
@@ -180,7 +180,7 @@ def test_other_requests_get_an_answer_that_says_nothing(request_: bytes, status:
 
 
 def test_who_holds_on_or_floods_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health_module, "_DEADLINE", 0.2)
+    monkeypatch.setattr(health_module, "DEADLINE", 0.2)
     with serving(LOCAL, Health(), lambda: b"") as where, ExitStack() as stack:
         assert where is not None
         held = [stack.enter_context(dial(where)) for _ in range(40)]

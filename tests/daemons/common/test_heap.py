@@ -53,12 +53,12 @@ def test_where_it_cannot_be_done_it_is_not(
     if module is not None:
         module.CDLL = lambda _: object()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ctypes", module)
-    assert heap._find()(0) is None
+    assert heap.find_trim()(0) is None
 
 
 async def test_a_daemon_gives_back_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     given = asyncio.Event()
-    monkeypatch.setattr(lifecycle, "_GIVE_BACK", 0.0)
+    monkeypatch.setattr(lifecycle, "GIVE_BACK", 0.0)
     monkeypatch.setattr(lifecycle, "give_back", given.set)
     life = lifecycle.Lifecycle(Log("test"), Health(), 1.0)
     ticking = asyncio.create_task(life.tick())

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xkeymsg.daemons.common import logs
+from tests.daemons.inside import kinds_of_lines
 from xkeymsg.daemons.common.logs import Log, reason, report_to, set_up
 from xkeymsg.errors import NotARecipientError
 
@@ -127,7 +127,7 @@ def test_a_flood_is_one_line_a_second_with_a_count(
     assert sum(int(line.partition("repeated=")[2] or 1) for line in lines) == 10_000
     now += 1
     log.flush()
-    assert logs._limiter._kinds == {}
+    assert kinds_of_lines() == 0
 
 
 def test_lines_of_libraries_are_limited_by_their_place_in_the_code(
@@ -168,7 +168,7 @@ def test_kinds_of_lines_are_bounded_and_further_ones_share_a_line(
     log = Log("receiver")
     for number in range(5000):
         log.often("info", "event", "label", label=str(number))
-    assert len(logs._limiter._kinds) == 1025
+    assert kinds_of_lines() == 1025
     log.flush(at_once=True)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1026

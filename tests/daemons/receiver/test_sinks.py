@@ -21,13 +21,13 @@ from typing import Any, get_args
 
 import pytest
 
+from tests.daemons.inside import forget_lines, undead
 from tests.daemons.receiver.conftest import make_stream
 from tests.running import DEADLINE, until
 from tests.transport.authority import CertificateAuthority
 from tests.transport.raw import Session, broker
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.publisher import StreamPublisher
-from xkeymsg.daemons.common import logs
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.common.processes import Program
 from xkeymsg.daemons.common.records import Record
@@ -136,7 +136,7 @@ async def test_a_folder_that_is_gone_is_said_and_what_was_left_half_written_remo
 
 @pytest.fixture(autouse=True)
 def nothing_was_logged_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "_limiter", logs._Limiter())
+    forget_lines(monkeypatch)
 
 
 def command(*argv: str, **settings: Any) -> Command:
@@ -232,13 +232,13 @@ async def test_a_command_that_no_signal_ends_holds_up_its_sink_and_nothing_else(
 ) -> None:
     sink = command("/bin/sh", "-c", "sleep 600", timeout=0.1)
     monkeypatch.setattr(Program, "kill", lambda _: None)
-    monkeypatch.setattr(command_module, "_KILLED", 0.1)
+    monkeypatch.setattr(command_module, "KILLED", 0.1)
     with pytest.raises(UnavailableError, match="still runs, although it was killed"):
         await sink.deliver([record()])
     with pytest.raises(UnavailableError, match="an earlier command still runs"):
         await sink.deliver([record()])
     monkeypatch.undo()
-    [program] = sink._undead
+    [program] = undead(sink)
     program.kill()
     await program.exited(DEADLINE)
     with pytest.raises(UnavailableError, match=r"more than 0\.1 s"):

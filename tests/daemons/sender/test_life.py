@@ -9,6 +9,7 @@ import pytest
 
 from tests.daemons.sender.conftest import ALICE, BOB, SECRET, Stage, make_stream, ready
 from tests.envelope.cast import ALICE_USER
+from tests.envelope.inside import seed_text
 from tests.running import DEADLINE, until
 from xkeymsg import AtRest
 from xkeymsg.daemons.sender.config import load
@@ -31,7 +32,7 @@ output = "core"
 
 
 async def test_another_key_and_a_signature_count_for_the_next_message(stage: Stage) -> None:
-    (stage.folder / "alice.nk").write_bytes(ALICE_USER._pair.seed)
+    (stage.folder / "alice.nk").write_text(seed_text(ALICE_USER))
     (stage.folder / "alice.nk").chmod(0o600)
     path = stage.write(ROUTE, source=True)
     path.write_text(path.read_text().replace("[trust]", 'signer = "alice.nk"\n[trust]'))

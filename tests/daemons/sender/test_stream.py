@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 import pytest
 
+from tests.daemons.inside import attempt
 from tests.daemons.sender.conftest import (
     ALICE,
     BOB,
@@ -32,7 +33,7 @@ from tests.daemons.sender.proxy import way_to
 from tests.running import DEADLINE, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.sender.message_ids import LABEL, Names
-from xkeymsg.daemons.sender.sources.stream import StreamSource, _Inbound
+from xkeymsg.daemons.sender.sources.stream import StreamSource
 from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
@@ -580,4 +581,4 @@ async def test_no_message_is_terminated_because_threads_or_memory_are_short(
     source = StreamSource(cast(Any, Short()), Names(bytes(32), "ehr"), timeout=1.0, drain=1.0)
     raw = Raw(b"ehr.new", b"", b"", SECRET)
     with pytest.raises(type(error)):  # for which the consumer holds the message
-        await source._attempt(_Inbound(raw, StreamPosition("IN", 1, 1)))
+        await attempt(source, raw, StreamPosition("IN", 1, 1))

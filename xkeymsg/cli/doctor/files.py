@@ -24,7 +24,7 @@ from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed
 
-__all__ = ("check_files", "peer_warnings")
+__all__ = ("check_files", "peer_warnings", "run_within")
 
 _T = TypeVar("_T")
 _SEED_HINT: Final = "correct that, or make a new key: xkeymsg keygen --out FILE"
@@ -58,13 +58,13 @@ def check_files(
         findings += several
     if seed_file is not None:
         try:
-            finding, pair = _within(timeout, partial(_key, seed_file))
+            finding, pair = run_within(timeout, partial(_key, seed_file))
         except TimeoutError:
             finding = _timeout("key", seed_file)
         findings.append(finding)
     if peers_file is not None:
         try:
-            several, peers = _within(timeout, partial(_peers, peers_file, pair, publish))
+            several, peers = run_within(timeout, partial(_peers, peers_file, pair, publish))
         except TimeoutError:
             several, peers = [_timeout("peers", peers_file)], None
         findings += several
@@ -74,7 +74,7 @@ def check_files(
     return findings, user
 
 
-def _within(seconds: float, check: Callable[[], _T]) -> _T:
+def run_within(seconds: float, check: Callable[[], _T]) -> _T:
     """Run a check in a daemon thread, which does not delay the exit.
 
     Raises:

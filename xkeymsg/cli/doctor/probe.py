@@ -40,7 +40,7 @@ class Probe:
         self.hears = True
         """Whether responses reach us."""
         self._timeout = timeout
-        self._refused = refused
+        self.refusals = refused
 
     def is_local(self) -> bool:
         """Return whether the server is on this machine."""
@@ -71,7 +71,7 @@ class Probe:
         self._forget()
         before = self.now()
         asking = asyncio.ensure_future(self.client.request(subject, timeout=self._timeout))
-        refusal = asyncio.ensure_future(self._refused.get())
+        refusal = asyncio.ensure_future(self.refusals.get())
         try:
             await asyncio.wait({asking, refusal}, return_when=asyncio.FIRST_COMPLETED)
             if not asking.done():
@@ -120,11 +120,11 @@ class Probe:
 
     def _forget(self) -> None:
         """Discard earlier refusals: they belong to something else."""
-        while not self._refused.empty():
-            self._refused.get_nowait()
+        while not self.refusals.empty():
+            self.refusals.get_nowait()
 
     def _refusal(self) -> str | None:
-        return None if self._refused.empty() else self._refused.get_nowait()
+        return None if self.refusals.empty() else self.refusals.get_nowait()
 
 
 @contextlib.asynccontextmanager

@@ -66,7 +66,7 @@ _MOST: Final = 64 << 10
     "dropped",
     multiple=True,
     metavar="NAME",
-    help="A permission to take away; repeatable.",
+    help="A permission to remove; repeatable.",
 )
 @subject_flags
 @expiry(None)
@@ -92,13 +92,13 @@ def edit_user(
     key: str | None,
     **flags: Any,
 ) -> None:
-    """Issue a newer JWT for USER; subjects given here replace all that it had.
+    """Issue a newer JWT for USER; the given subjects replace all earlier ones.
 
     \b
     xkeymsg trust edit-user HOSPITAL CLINIC ward-a --permission audit
     xkeymsg trust edit-user HOSPITAL CLINIC ward-a --drop-permission audit
 
-    If the change takes something away, the old JWT is revoked, too: a server would still accept it.
+    If the change removes a right, the old JWT is also revoked: a server would still accept it.
     That needs a signing key of the operator.
     """  # noqa: D301 - click reads the character
     subjects = taken_subjects(flags)

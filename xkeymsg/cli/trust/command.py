@@ -51,6 +51,6 @@ class _Verbs(LazyGroup):
 def trust() -> None:
     """Issue, change and check NATS JWTs and xkey certificates, in an operator's folder.
 
-    Everything in the folder is public. Seeds and credentials are in --keys; who only verifies
-    needs none of them.
+    Everything in the folder is public. Seeds and credentials are in --keys; verifying needs none
+    of them.
     """

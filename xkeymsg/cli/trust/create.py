@@ -98,7 +98,7 @@ def _show_new(public: str, keys: KeyFolder, given: str | None) -> None:
 @click.option(
     "--allow-identities",
     is_flag=True,
-    help="Let identities issue, too: without strict_signing_key_usage.",
+    help="Let identities issue JWTs, too (no strict_signing_key_usage).",
 )
 @KEYS
 @KEY
@@ -189,8 +189,9 @@ def add_signing_key(
     xkeymsg trust add-signing-key HOSPITAL CLINIC --role reader --grant billing \\
         --allow-sub 'ehr.billing.>'
 
-    The operator's identity issues the first, an operator's signing key the others. The users of a
-    scoped key have the subjects given here, and only permissions given with --grant.
+    The operator's identity signs a key of the operator; a signing key of the operator signs those
+    of an account. The users of a scoped key have the subjects given here, and only permissions
+    given with --grant.
     """  # noqa: D301 - click reads the character
     subjects = taken_subjects(flags)
     if role is None and (grants or any(subjects)):
@@ -305,8 +306,8 @@ def add_user(
     xkeymsg trust add-user HOSPITAL CLINIC ward-a --permission clinic -K clinic-signing.nk
     xkeymsg trust add-user HOSPITAL CLINIC billing-eu --permission billing -K reader
 
-    With a role as -K, a scoped key issues it: `reader:billing-eu`. With --public-key, only the JWT
-    is made.
+    With a role as -K, a scoped key issues it: `reader:billing-eu`. With --public-key, it writes
+    only the JWT.
     """  # noqa: D301 - click reads the character
     check_name(name, "a user")
     with editing(folder, keys) as (store, change):
@@ -365,7 +366,7 @@ def certify(
     xkeymsg trust certify HOSPITAL CLINIC ward-a $(xkeymsg pub ward-a.seed) -K ward-a.creds
 
     The user's own key signs: by default that of its credentials in --keys. Certificates of earlier
-    keys stay, so that older messages are still admitted. Renew before the certificate ends.
+    keys stay, so that older messages are still admitted. Renew the certificate before it expires.
     """  # noqa: D301 - click reads the character
     if life > _LONGEST:
         raise click.BadParameter("readers accept at most 30d", param_hint="--life")

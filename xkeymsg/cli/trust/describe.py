@@ -49,7 +49,7 @@ def _judged(folder: Path, at: int | None, anchors: Iterable[str]) -> Verdicts:
     "--expiring",
     type=DURATION,
     metavar="LIFE",
-    help="Only show what ends within this time; exit 1 if anything does.",
+    help="Only show what expires within this time; exit 1 if anything does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def describe(

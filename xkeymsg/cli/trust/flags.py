@@ -79,7 +79,7 @@ def expiry(default: str | None) -> Callable[[_Command], _Command]:
         default=default,
         show_default=default is not None,
         metavar="LIFE",
-        help="When the user ends: 90d, 12h or never."
+        help="When the user expires: 90d, 12h or never."
         + (" Default: as before." if default is None else ""),
     )
 

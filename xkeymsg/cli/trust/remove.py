@@ -206,16 +206,20 @@ def _issuer(token: object) -> object:
         return None
 
 
-@click.command("remove-signing-key", short_help="Remove a signing key, and list what ends with it.")
+@click.command(
+    "remove-signing-key", short_help="Remove a signing key, and list what becomes invalid."
+)
 @FOLDER
 @click.argument("signing_key")
-@click.option("--reissue", "reissues", is_flag=True, help="Issue again what ends, if possible.")
+@click.option(
+    "--reissue", "reissues", is_flag=True, help="Issue again what becomes invalid, if possible."
+)
 @click.option(
     "--reissue-with",
     metavar="KEY",
     help="The key that issues again, in the forms of -K; default: the only other one in --keys.",
 )
-@click.option("--dry-run", is_flag=True, help="Only list what ends.")
+@click.option("--dry-run", is_flag=True, help="Only list what would become invalid.")
 @KEYS
 @KEY
 def remove_signing_key(
@@ -234,11 +238,11 @@ def remove_signing_key(
     xkeymsg trust remove-signing-key HOSPITAL KEY --dry-run
     xkeymsg trust remove-signing-key HOSPITAL KEY --reissue
 
-    Everything that it has issued ends, on servers and in readers, as soon as they have the new JWT.
+    Everything that it issued becomes invalid as soon as servers and readers have the new JWT.
     With --reissue, accounts, users, and activation tokens in imports are issued again by another
-    key, of the same role; what is revoked or has expired is not. Exit 1 if something ends. Run it
-    again with --reissue to issue the rest later. -K is the key that issues the operator or account
-    JWT.
+    key of the same role; what is revoked or has expired is not. Exit 1 if anything becomes invalid.
+    Run it again with --reissue to issue the rest later. -K is the key that issues the operator or
+    account JWT.
     """  # noqa: D301 - click reads the character
     if not is_public(signing_key):
         raise ConfigurationError("expected a public key O… or A…")

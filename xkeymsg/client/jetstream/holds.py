@@ -14,11 +14,20 @@ from typing import Final
 
 from xkeymsg.errors import KeyStoreError, NotLoadedError, TransportError
 
-__all__ = ("TRY", "Outage", "Proof", "is_shortage", "is_temporary")
+__all__ = (
+    "FIRST_PAUSE",
+    "LONGEST_PAUSE",
+    "TRY",
+    "TRY_EVERY",
+    "Outage",
+    "Proof",
+    "is_shortage",
+    "is_temporary",
+)
 
 _ENOUGH: Final = 3
 """Messages that fail in a row, with none handled in between, before it is an outage."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 _HANGS: Final = 60.0
 """Seconds after which an attempt without a result no longer delays the next one."""
 _REMEMBERED: Final = 10_000
@@ -28,7 +37,7 @@ _UNOPENED: Final = 100
 """Attempts to open well-formed messages that must fail until the key or the peers are suspect."""
 TRY: Final = 100
 """Messages requested in each attempt while holding."""
-_TRY_EVERY: Final = 30.0
+TRY_EVERY: Final = 30.0
 _SHARE: Final = 0.5
 """The share of the quarantine that may be filled before anything has opened."""
 _CAUSES: Final = {
@@ -76,7 +85,7 @@ class Outage:
         """When the outage began; None without one."""
         self._failed: dict[int, bool] = {}  # since one was taken, and whether that may count
         self._attempts: dict[int, int] = {}
-        self._pause = _FIRST_PAUSE
+        self._pause = FIRST_PAUSE
         self._next = 0.0
         self._tried: int | None = None
 
@@ -103,7 +112,7 @@ class Outage:
         if self.is_on:
             if self._tried == sequence:
                 self._tried, self._next = None, now + self._pause
-                self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+                self._pause = min(2 * self._pause, LONGEST_PAUSE)
             return
         self._failed[sequence] = counts
         if len(self._failed) >= _ENOUGH:
@@ -121,7 +130,7 @@ class Outage:
                     del self._attempts[next(iter(self._attempts))]
                 self._attempts[other] = attempts
         self._failed.clear()
-        self.begun, self._tried, self._pause = None, None, _FIRST_PAUSE
+        self.begun, self._tried, self._pause = None, None, FIRST_PAUSE
 
     def ended(self, sequence: int, now: float) -> None:
         """Record an attempt that proves nothing: the message was refused or could not be opened."""
@@ -193,7 +202,7 @@ class Proof:
 
     def begin(self, now: float) -> None:
         """Record a request of at most `TRY` messages."""
-        self._next = now + _TRY_EVERY
+        self._next = now + TRY_EVERY
 
     @staticmethod
     def delay(max_ack_pending: int, batch: int) -> float:
@@ -202,7 +211,7 @@ class Proof:
         The longer, the more messages are tried. But those given back count as unacknowledged: at
         most four fifths of the limit.
         """
-        return _TRY_EVERY * max(1, max_ack_pending * 4 // 5 // batch)
+        return TRY_EVERY * max(1, max_ack_pending * 4 // 5 // batch)
 
     def why(self) -> str:
         """Describe the probable cause."""

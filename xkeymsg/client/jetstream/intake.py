@@ -36,7 +36,7 @@ from xkeymsg.errors import ConnectionFailedError, DeliveryError
 from xkeymsg.transport.raw import RawSubscription
 from xkeymsg.transport.rights import Refusal
 
-__all__ = ("Intake",)
+__all__ = ("AGAIN", "Intake")
 
 _M = TypeVar("_M", bound=Message)
 
@@ -50,7 +50,7 @@ _LEAVING: Final = 2048
 """Limit of messages on their way to the unproven quarantine; above it, none are requested."""
 _PERMITTED: Final = 1.0
 """Timeout in seconds of the check whether acknowledgements are permitted."""
-_AGAIN: Final = 10.0
+AGAIN: Final = 10.0
 """Seconds between such checks while they are not."""
 _NO_SEQUENCE: Final = 2**63 - 1
 """A stream sequence that no message has."""
@@ -303,7 +303,7 @@ class Intake(Generic[_M]):
                     puller.suspect |= puller.unknown
             if now >= permit_at and self._may_be_refused:
                 await self.check_permission()
-                permit_at = now + (_AGAIN if "permission" in self._status.troubles else _CHECK)
+                permit_at = now + (AGAIN if "permission" in self._status.troubles else _CHECK)
             await self.pull()
 
     @property

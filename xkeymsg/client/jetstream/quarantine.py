@@ -36,7 +36,17 @@ from xkeymsg.client.jetstream.quarantine_records import (
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError, XKeyMsgError
 from xkeymsg.keys import XKeyPair
 
-__all__ = ("PROVEN", "UNPROVEN", "Quarantine", "create_quarantine", "record_key", "stream_configs")
+__all__ = (
+    "LOOK",
+    "PROVEN",
+    "PROVEN_TIMEOUT",
+    "UNPROVEN",
+    "UNPROVEN_TIMEOUT",
+    "Quarantine",
+    "create_quarantine",
+    "record_key",
+    "stream_configs",
+)
 
 _RECORDS: Final = b"xkm1/records"
 """The derivation label of the key that names records."""
@@ -46,8 +56,8 @@ _log = logging.getLogger(__name__)
 UNPROVEN: Final = "XKM_UNPROVEN"
 PROVEN: Final = "XKM_PROVEN"
 
-_UNPROVEN_TIMEOUT: Final = 1.0
-_PROVEN_TIMEOUT: Final = 5.0
+UNPROVEN_TIMEOUT: Final = 1.0
+PROVEN_TIMEOUT: Final = 5.0
 _BREAK: Final = 10.0
 """Seconds without attempts after a failed write to the unproven stream."""
 _PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -56,7 +66,7 @@ _SMALLEST: Final = 4096
 """Bytes of the smallest part into which a record is split."""
 _OVERHEAD: Final = 64
 """Bytes that a message takes in a stream, in addition to its subject, headers and data."""
-_LOOK: Final = 60.0
+LOOK: Final = 60.0
 """Seconds between checks of how full the ring is."""
 _NO_ROOM: Final = (10002, 10023, 10047)
 """JetStream's error numbers for insufficient storage of an account or server."""
@@ -229,7 +239,7 @@ class Quarantine:
         frames = self._frames(record, self._names[0])
         try:
             if len(frames) == 1:  # large messages of strangers are not kept
-                await self._write(self._unproven, frames[0], _UNPROVEN_TIMEOUT)
+                await self._write(self._unproven, frames[0], UNPROVEN_TIMEOUT)
                 self.kept += 1
                 return True
         except ConnectionFailedError:
@@ -280,7 +290,7 @@ class Quarantine:
             limit = min(self._parts.get(name, self._link.max_payload), self._link.max_payload)
             try:
                 for frame in self._frames(record, name):
-                    await self._write(publisher, frame, _PROVEN_TIMEOUT)
+                    await self._write(publisher, frame, PROVEN_TIMEOUT)
             except PayloadTooLargeError:
                 if limit < 2 * _SMALLEST:
                     raise
@@ -295,7 +305,7 @@ class Quarantine:
         now = asyncio.get_running_loop().time()
         if now < self._look_at:
             return
-        self._look_at = now + _LOOK
+        self._look_at = now + LOOK
         try:
             answer = await self._api.request(f"STREAM.INFO.{self._names[0]}")
         except XKeyMsgError:

@@ -21,14 +21,14 @@ from typing import Final
 
 from xkeymsg.errors import ConfigurationError
 
-__all__ = ("Health", "serving")
+__all__ = ("DEADLINE", "HANGS", "MOST", "Health", "serving")
 
-_DEADLINE: Final = 5.0
-_MOST: Final = 16
+DEADLINE: Final = 5.0
+MOST: Final = 16
 """Concurrent connections, and connections accepted at a time."""
 _QUEUE: Final = 1024
 """Connections that the system holds until they are accepted."""
-_HANGS: Final = 15.0
+HANGS: Final = 15.0
 """Seconds without an iteration of the loop after which the daemon counts as hung."""
 _TEXT: Final = "text/plain; charset=utf-8"
 _EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,7 +53,7 @@ class Health:
     @property
     def alive(self) -> bool:
         """Whether the daemon's loop is running."""
-        return time.monotonic() - self._turned < _HANGS
+        return time.monotonic() - self._turned < HANGS
 
     @property
     def ready(self) -> bool:
@@ -74,13 +74,13 @@ class _Server:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer one request, and close the connection."""
-        while len(self._open) >= _MOST:
+        while len(self._open) >= MOST:
             oldest = next(iter(self._open))
             del self._open[oldest]
             oldest.transport.abort()
         self._open[writer] = None
         try:
-            async with asyncio.timeout(_DEADLINE):
+            async with asyncio.timeout(DEADLINE):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(self._answer(head))
                 await writer.drain()
@@ -140,7 +140,7 @@ def serving(
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
         async with await asyncio.start_server(
-            server.serve, sock=listener, limit=8192, backlog=_MOST
+            server.serve, sock=listener, limit=8192, backlog=MOST
         ):
             listener.listen(_QUEUE)
             started.set()
@@ -148,7 +148,7 @@ def serving(
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), name="health", daemon=True)
     thread.start()
-    started.wait(_DEADLINE)
+    started.wait(DEADLINE)
     try:
         yield where
     finally:
@@ -158,7 +158,7 @@ def serving(
                 path.unlink()
         for loop in loops:
             loop.call_soon_threadsafe(stop.set)
-        thread.join(_DEADLINE)
+        thread.join(DEADLINE)
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
@@ -193,7 +193,7 @@ def _unix(path: Path) -> socket.socket:
 def _bound(listener: socket.socket, address: object, shown: str) -> socket.socket:
     try:
         listener.bind(address)  # type: ignore[arg-type]
-        listener.listen(_MOST)
+        listener.listen(MOST)
     except OSError as error:
         listener.close()
         raise ConfigurationError(f"cannot listen on {shown}: {error.strerror}") from error

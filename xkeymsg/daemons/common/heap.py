@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ("give_back",)
+__all__ = ("find_trim", "give_back")
 
 
-def _find() -> Callable[[int], object]:
+def find_trim() -> Callable[[int], object]:
+    """Return the C library's `malloc_trim`, or a function that does nothing."""
     try:
         import ctypes  # noqa: PLC0415 - Python may lack it
 
@@ -24,7 +25,7 @@ def _find() -> Callable[[int], object]:
     return trim
 
 
-_trim: Final = _find()
+_trim: Final = find_trim()
 
 
 def give_back() -> None:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 from xkeymsg import nkey
+from xkeymsg.client.core import own_user
 from xkeymsg.daemons.common.sections import KeySection
-from xkeymsg.errors import ConfigurationError, KeyStoreError
+from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
@@ -40,13 +41,8 @@ class DaemonIdentity:
         """The own user `U…`, if any."""
         pairs = section.open()
         if isinstance(trust, Trust):
-            self.user = section.user or trust.user
-            self.user = self.user or trust.user_of(pairs[0].public)
-            if self.user is None:
-                raise ConfigurationError(
-                    "the own user is unknown, but receivers admit only messages that name a user:"
-                    " set user in [key] or creds in [nats], or certify the key"
-                )
+            remedy = "set user in [key] or creds in [nats]"
+            self.user = own_user(trust, pairs[0].public, section.user, remedy)
         self.keyring = Keyring(pairs[0], retired=pairs[1:], user=self.user)
 
     @property

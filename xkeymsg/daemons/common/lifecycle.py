@@ -26,10 +26,10 @@ from xkeymsg.daemons.common.processes import kill_all
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, EXIT_PIN
 from xkeymsg.errors import PinError, XKeyMsgError
 
-__all__ = ("Lifecycle", "run")
+__all__ = ("GIVE_BACK", "Lifecycle", "run")
 
 _TICK: Final = 1.0
-_GIVE_BACK: Final = 10.0
+GIVE_BACK: Final = 10.0
 """Seconds between releases of free memory."""
 _CANCEL: Final = 2.0
 """Seconds in which a cancelled task must end."""
@@ -119,7 +119,7 @@ class Lifecycle:
             for each in self._ticks:
                 self._guarded(each)
             self.log.flush()
-            if monotonic() - given_back >= _GIVE_BACK:
+            if monotonic() - given_back >= GIVE_BACK:
                 given_back = monotonic()
                 self._guarded(give_back)
             await asyncio.sleep(pause)

@@ -22,6 +22,7 @@ from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
     FilePath,
     Flag,
+    Name,
     PeersPath,
     Seconds,
     SeedPath,
@@ -37,6 +38,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (
+    "DaemonConfig",
     "DrainSection",
     "KeySection",
     "NatsSection",
@@ -353,3 +355,13 @@ class DrainSection(Section):
 
     seconds: Seconds = 20.0
     """Seconds after SIGTERM to finish accepted messages; the rest are given up."""
+
+
+class DaemonConfig(Section):
+    """The settings that both daemons have."""
+
+    name: Name
+    """The name in `nats micro ls` and in the server's list of connections."""
+    nats: NatsSection = Field(default_factory=NatsSection)
+    observe: ObserveSection = ObserveSection()
+    drain: DrainSection = DrainSection()

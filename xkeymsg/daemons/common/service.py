@@ -13,17 +13,20 @@ import contextlib
 import json
 import secrets
 import string
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from xkeymsg.daemons.common.lifecycle import Lifecycle
+from xkeymsg.daemons.common.sections import DaemonConfig
+from xkeymsg.daemons.common.upkeep import version
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("Endpoint", "MicroService", "answering")
+__all__ = ("Endpoint", "MicroService", "announce", "answering", "as_service")
 
 _TYPE: Final = "io.nats.micro.v1."
 _LETTERS: Final = string.ascii_letters + string.digits
@@ -125,6 +128,30 @@ class _Answers:
             self._left -= 1
             with contextlib.suppress(XKeyMsgError):  # the requester can retry
                 await self._link.publish(reply, json.dumps(answer()).encode())
+
+
+def announce(
+    life: Lifecycle, config: DaemonConfig, key: str, routes: Iterable[str], health: str | None
+) -> None:
+    """Report that a daemon is ready, and log its settings."""
+    life.ready()
+    life.log.info(
+        "ready",
+        key=key,
+        servers=config.nats.options(config.name).addresses,
+        routes=",".join(routes),
+        health=health or "off",
+    )
+
+
+def as_service(
+    link: Link, config: DaemonConfig, description: str, endpoints: Sequence[Endpoint]
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """Answer as a NATS service while the block runs, unless the configuration says not to."""
+    if not config.observe.micro:
+        return contextlib.nullcontext()
+    service = MicroService(config.name, version(), description, endpoints)
+    return answering(link, service, inbox_prefix=config.nats.inbox_prefix)
 
 
 @contextlib.asynccontextmanager

@@ -15,10 +15,8 @@ from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.destinations import check_url
 from xkeymsg.daemons.common.extras import INSTALL
 from xkeymsg.daemons.common.sections import (
-    DrainSection,
+    DaemonConfig,
     KeySection,
-    NatsSection,
-    ObserveSection,
     PlainNatsSection,
     TrustSection,
     repeated_names,
@@ -287,19 +285,15 @@ _Sink = Annotated[
 ]
 
 
-class ReceiverConfig(Section):
+class ReceiverConfig(DaemonConfig):
     """The receiver's configuration."""
 
     name: Name = "receiver"
-    """The name in `nats micro ls` and in the server's list of connections."""
     key: KeySection
     trust: TrustSection
-    nats: NatsSection = Field(default_factory=NatsSection)
     route: Annotated[tuple[ReceiverRoute, ...], Field(min_length=1)]
     sinks: Annotated[dict[Name, _Sink], Field(min_length=1)]
     quarantine: QuarantineSection = QuarantineSection()
-    observe: ObserveSection = ObserveSection()
-    drain: DrainSection = DrainSection()
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:

@@ -14,9 +14,9 @@ from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, set_up
 from xkeymsg.daemons.common.metrics import Metrics
-from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
+from xkeymsg.daemons.common.service import Endpoint, announce, as_service
 from xkeymsg.daemons.common.trust import Following, conditions, load_trust
-from xkeymsg.daemons.common.upkeep import Upkeep, version
+from xkeymsg.daemons.common.upkeep import Upkeep
 from xkeymsg.daemons.receiver.activity import Activity
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import (
@@ -118,14 +118,8 @@ class _Receiver:
             life.on_tick(lambda: self._tick(link, streams))
             life.on_reload(self._reload)
             self._tick(link, streams)
-            life.ready()
-            log.info(
-                "ready",
-                key=self._identity.public,
-                servers=config.nats.options(config.name).addresses,
-                routes=",".join(route.name for route in config.route),
-                health=where or "off",
-            )
+            routes = [route.name for route in config.route]
+            announce(life, config, self._identity.public, routes, where)
             self._warn()
             await self._run(life)
             log.info("stopped")
@@ -164,16 +158,9 @@ class _Receiver:
             self._workers.append(worker)
         await link.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
-        if config.observe.micro:
-            service = MicroService(
-                config.name,
-                version(),
-                "opens sealed messages",
-                self._endpoints,
-            )
-            await stack.enter_async_context(
-                answering(link, service, inbox_prefix=config.nats.inbox_prefix)
-            )
+        await stack.enter_async_context(
+            as_service(link, config, "opens sealed messages", self._endpoints)
+        )
 
     def _worker(self, route: ReceiverRoute, outlet: Outlet) -> Worker:
         endpoint = Endpoint(

@@ -137,7 +137,7 @@ class StreamRoute:
             ordered=route.ordered,
             stop_timeout=_PATIENCE * self._config.drain.seconds,
             skew=self._opening.skew,
-            on_event=self._note,
+            on_event=self.note,
         )
 
     def _begin_scope(self) -> _Scope:
@@ -203,7 +203,8 @@ class StreamRoute:
             raise
         self._report.delivered(perf_counter() - begun)
 
-    def _note(self, event: ConsumerEvent) -> None:
+    def note(self, event: ConsumerEvent) -> None:
+        """Count and log what happened to the consumer."""
         metrics = self._report.metrics
         self._report.noted(event)
         match event.kind:

@@ -13,10 +13,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.sections import (
-    DrainSection,
+    DaemonConfig,
     KeySection,
-    NatsSection,
-    ObserveSection,
     PlainNatsSection,
     SourcesSection,
     repeated_names,
@@ -256,18 +254,14 @@ def _of_mapping(table: Mapping[str, Any], source: str | None) -> Iterator[tuple[
         yield "to", str(error)
 
 
-class SenderConfig(Section):
+class SenderConfig(DaemonConfig):
     """The sender's configuration."""
 
     name: Name = "sender"
-    """The name in `nats micro ls` and in the server's list of connections."""
     key: SenderKeySection
     trust: SourcesSection
-    nats: NatsSection = Field(default_factory=NatsSection)
     source: PlainNatsSection | None = None
     route: Annotated[tuple[SenderRoute, ...], Field(min_length=1)]
-    observe: ObserveSection = ObserveSection()
-    drain: DrainSection = DrainSection()
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -19,9 +19,9 @@ from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.daemons.common.metrics import Metrics
-from xkeymsg.daemons.common.service import Endpoint, MicroService, answering
+from xkeymsg.daemons.common.service import Endpoint, announce, as_service
 from xkeymsg.daemons.common.trust import Following, check_trust, conditions, load_trust
-from xkeymsg.daemons.common.upkeep import Upkeep, version
+from xkeymsg.daemons.common.upkeep import Upkeep
 from xkeymsg.daemons.common.windows import short_windows
 from xkeymsg.daemons.sender.config import SenderConfig, SenderKeySection, SenderRoute
 from xkeymsg.daemons.sender.config import load as load_file
@@ -136,14 +136,8 @@ class _Sender:
             life.on_tick(lambda: self._tick(link, source))
             life.on_reload(self._reload)
             self._tick(link, source)
-            life.ready()
-            log.info(
-                "ready",
-                key=self._identity.public,
-                servers=config.nats.options(config.name).addresses,
-                routes=",".join(route.name for route in config.route),
-                health=where or "off",
-            )
+            routes = [route.name for route in config.route]
+            announce(life, config, self._identity.public, routes, where)
             await self._run(life)
             self._finish(life)
             log.info("stopped")
@@ -184,11 +178,7 @@ class _Sender:
         if source is not None:
             await source.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
-        if config.observe.micro:
-            service = MicroService(config.name, version(), "seals messages", endpoints)
-            await stack.enter_async_context(
-                answering(link, service, inbox_prefix=config.nats.inbox_prefix)
-            )
+        await stack.enter_async_context(as_service(link, config, "seals messages", endpoints))
 
     def _worker(
         self,

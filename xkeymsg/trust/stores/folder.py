@@ -32,13 +32,13 @@ from xkeymsg.text import path_text
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
 from xkeymsg.trust.jwt import Kind
 
-__all__ = ("ClaimsFolder", "find_store")
+__all__ = ("MOST_ENTRIES", "YOUNG_NS", "ClaimsFolder", "find_store")
 
-_MOST_ENTRIES: Final = 100_000
+MOST_ENTRIES: Final = 100_000
 """Entries of one folder."""
 _MOST_CERTIFICATES: Final = 24
 """Certificates of one file."""
-_YOUNG_NS: Final = 2_000_000_000
+YOUNG_NS: Final = 2_000_000_000
 """A file that changed within this time is read again, as its times may not show the next change."""
 
 _Signature = tuple[int, ...]
@@ -248,11 +248,11 @@ class ClaimsFolder(SafeRepr):
             _check_target(folder)
             _check_folder(folder)
             with os.scandir(folder) as entries:
-                found = list(islice(entries, _MOST_ENTRIES + 1))
+                found = list(islice(entries, MOST_ENTRIES + 1))
         except (OSError, ConfigurationError) as error:
             fault = error
-        if len(found) > _MOST_ENTRIES:
-            fault = ConfigurationError(f"{folder}: over {_MOST_ENTRIES} entries")
+        if len(found) > MOST_ENTRIES:
+            fault = ConfigurationError(f"{folder}: over {MOST_ENTRIES} entries")
         if fault is None:
             return sorted((e for e in found if e.name[0] != "."), key=lambda entry: entry.name)
         self._keep(folder, fault, *files)
@@ -283,7 +283,7 @@ def _certificate(text: str) -> Certificate:
 
 def _states(entries: Iterable[os.DirEntry[str]]) -> Iterator[tuple[str, _Signature | None]]:
     """Yield the files among entries with their state; None if a change could go unseen."""
-    young = now_ns() - _YOUNG_NS
+    young = now_ns() - YOUNG_NS
     for entry in entries:
         try:
             status = entry.stat()

@@ -22,7 +22,7 @@ from xkeymsg.text import path_text
 from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
-__all__ = ("MarksFile", "forget_marks", "merge_marks", "read_marks")
+__all__ = ("MarksFile", "forget_marks", "locked", "merge_marks", "read_marks")
 
 _MAX_FILE: Final = 64 << 20
 """Bytes of a file; 10,000 users take 1.9 MB."""
@@ -125,7 +125,7 @@ class MarksFile(SafeRepr):
 
     def _take(self, path: Path) -> None:
         """Lock the file, and read it after that: its last owner may just have written it."""
-        descriptor = _locked(path)
+        descriptor = locked(path)
         try:
             self._merge(read_marks(path))
         except ConfigurationError:
@@ -207,7 +207,7 @@ def merge_marks(path: str | Path, others: Iterable[str | Path]) -> None:
 
 def _edit(path: Path, change: Callable[[Marks], None]) -> None:
     try:
-        descriptor = _locked(path)
+        descriptor = locked(path)
         try:
             marks = read_marks(path)
             change(marks)
@@ -218,7 +218,7 @@ def _edit(path: Path, change: Callable[[Marks], None]) -> None:
         raise _unwritable(path, error) from None
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path) -> int:
     """Lock the file; return the descriptor that holds the lock until it is closed."""
     try:
         return lock_file(path.with_name(f"{path.name}.lock"))

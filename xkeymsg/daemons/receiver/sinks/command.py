@@ -20,7 +20,7 @@ from xkeymsg.daemons.common.records import Record
 from xkeymsg.daemons.receiver.config import CommandSink
 from xkeymsg.daemons.receiver.sinks.sink import RefusedError, UnavailableError
 
-__all__ = ("Command",)
+__all__ = ("KILLED", "Command")
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 _TEMPORARY: Final = 75
@@ -28,7 +28,7 @@ _TEMPORARY: Final = 75
 _LOGGED: Final = 4096
 """Bytes of stderr kept per process."""
 _CHUNK: Final = 65_536
-_KILLED: Final = 1.0
+KILLED: Final = 1.0
 """Seconds to wait for a killed process; one that waits for a dead disk does not end."""
 
 
@@ -101,7 +101,7 @@ class Command:
         """Kill a program, and return whether it has ended."""
         program.kill()
         with contextlib.suppress(TimeoutError):
-            await program.exited(_KILLED)
+            await program.exited(KILLED)
             return True
         self._undead.append(program)
         return False
