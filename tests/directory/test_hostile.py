@@ -34,8 +34,8 @@ from xkeymsg.trust.stores.published_entry import Place
 
 @pytest.fixture
 async def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
-    monkeypatch.setattr(module, "_AGAIN", 0.05)
-    monkeypatch.setattr(module, "_REPAIR", 0.2)
+    monkeypatch.setattr(module, "AGAIN", 0.05)
+    monkeypatch.setattr(module, "REPAIR", 0.2)
     realm = Realm(tmp_path / "HOSPITAL")
     async with realm.running():
         yield realm
@@ -262,7 +262,7 @@ async def test_before_everything_is_read_only_keys_are_resolved(
 async def test_a_stale_directory_resolves_nothing_if_it_is_to_fail_closed(
     realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_EVERY", 0.2)
+    monkeypatch.setattr(module, "EVERY", 0.2)
     alice, bob = realm.person("alice"), realm.person("bob")
     async with (
         realm.seat(alice, stale_after=1, fail_closed=True) as closed,

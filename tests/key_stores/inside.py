@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from xkeymsg import XKey, XKeyPair
-from xkeymsg.key_stores import descriptor, pkcs11_token
+from xkeymsg.key_stores import descriptor, openssl, pkcs11_token
 from xkeymsg.key_stores.pkcs11 import Pkcs11Provider
 from xkeymsg.key_stores.pkcs11_uri import parse_uri
 
@@ -90,3 +90,13 @@ def count_derivations(pair: XKeyPair) -> list[int]:
 def forget_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget which descriptors were read, as a new process would."""
     monkeypatch.setattr(descriptor, "_read", {})
+
+
+def replace_library(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
+    """Put something else in the place of OpenSSL's library."""
+    monkeypatch.setattr(openssl, "_library", lambda: library)
+
+
+def replace_extension(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
+    """Put something else in the place of Python's extension module of OpenSSL."""
+    monkeypatch.setattr(openssl, "_ssl", module)

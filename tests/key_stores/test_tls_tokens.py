@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.key_stores.inside import replace_extension, replace_library
 from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import DEADLINE, ROOT
 from xkeymsg import KeyStoreError
@@ -102,7 +103,7 @@ class FakeOpenSSL:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeOpenSSL:
     fake = FakeOpenSSL(tmp_path)
-    monkeypatch.setattr(openssl, "_library", lambda: fake)
+    replace_library(monkeypatch, fake)
     return fake
 
 
@@ -169,6 +170,6 @@ class TestProvider:
             "built in": {}, "no library": {"__file__": "/nowhere.so"},
             "other OpenSSL": {"__file__": None},
         }  # fmt: skip
-        monkeypatch.setattr(openssl, "_ssl", SimpleNamespace(**files[fault]))
+        replace_extension(monkeypatch, SimpleNamespace(**files[fault]))
         with pytest.raises(KeyStoreError, match="requires a Python that shares OpenSSL 3"):
             load_provider(None, PROXY)

@@ -475,7 +475,7 @@ async def test_what_nobody_takes_is_dropped_counted_and_reported(
     bound: dict[str, Any], server: NATSServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(raw, "STALL", 0.1)
-    monkeypatch.setattr(link_module, "_REPORTS", DEADLINE)
+    monkeypatch.setattr(link_module, "REPORTS", DEADLINE)
     async with linked(server) as (link, events):
         subscription, other = await link.subscribe("a", **bound), await link.subscribe("b")
         await link.confirm()

@@ -43,7 +43,7 @@ async def test_clients_return_although_all_announced_addresses_are_dead(
 async def test_a_slow_server_is_reached_among_many_announced_dead_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(keeper, "_LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(keeper, "LONGEST_PAUSE", 0.1)
 
     async def slow(session: Session) -> None:
         await asyncio.sleep(0.8)  # longer than the share of a server

@@ -28,15 +28,15 @@ from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("Directory",)
+__all__ = ("AGAIN", "EVERY", "REPAIR", "Directory")
 
 _SLICE: Final = 0.005
 """Seconds of verification in a row."""
-_EVERY: Final = 30.0
+EVERY: Final = 30.0
 """Seconds between two questions for the last sequence and for the own account's JWT."""
-_AGAIN: Final = 5.0
+AGAIN: Final = 5.0
 """Seconds between two reloads because of a gap, a reconnect or a failure."""
-_REPAIR: Final = 60.0
+REPAIR: Final = 60.0
 """Seconds between two looks at the own entry."""
 _TICK: Final = 0.25
 _SOON: Final = 0.05
@@ -72,8 +72,8 @@ class Directory(SafeRepr):
         stale_after: float = 600.0,
         fail_closed: bool = False,
     ) -> None:
-        if not (wait >= 0 and stale_after >= _EVERY):
-            raise ConfigurationError(f"wait must not be negative, stale_after at least {_EVERY:g}")
+        if not (wait >= 0 and stale_after >= EVERY):
+            raise ConfigurationError(f"wait must not be negative, stale_after at least {EVERY:g}")
         self.trust = trust
         self._wait, self._stale_after, self._fail_closed = wait, stale_after, fail_closed
         self._published, self._lookup = trust.attach()
@@ -269,11 +269,11 @@ class Directory(SafeRepr):
                 self._published.alarms[BUCKET] = error
                 self._problem("read", error)
             self._note_revision()
-            wait = _jittered(_AGAIN if failed or full else _EVERY)
+            wait = _jittered(AGAIN if failed or full else EVERY)
             with suppress(TimeoutError):
                 async with asyncio.timeout(begun + wait - monotonic()):
                     await self._due.wait()
-            await asyncio.sleep(min(wait, begun + _jittered(_AGAIN) - monotonic()))
+            await asyncio.sleep(min(wait, begun + _jittered(AGAIN) - monotonic()))
 
     async def _load(self, reader: BucketReader) -> bool:
         """Read everything, and return whether it has to be done again."""
@@ -356,7 +356,7 @@ class Directory(SafeRepr):
             except XKeyMsgError as error:
                 self._problem("account", error)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_jittered(_EVERY)):
+                async with asyncio.timeout(_jittered(EVERY)):
                     await self._again.wait()
             self._again.clear()
 
@@ -379,7 +379,7 @@ class Directory(SafeRepr):
         while True:
             await asyncio.sleep(_TICK)
             own = self._own
-            if own is None or monotonic() < self._repaired + _REPAIR:
+            if own is None or monotonic() < self._repaired + REPAIR:
                 continue
             try:
                 await self._publisher().publish(own, self._issuers(own.place), attempts=2)
@@ -393,7 +393,7 @@ class Directory(SafeRepr):
     def _note_revision(self) -> None:
         now = monotonic()
         self._revisions.append((now, self._published.revision))
-        before = [revision for at, revision in self._revisions if at <= now - 2 * _EVERY]
+        before = [revision for at, revision in self._revisions if at <= now - 2 * EVERY]
         self._published.known_before = before[-1] if before else 0
 
     async def _watch(self, link: Link) -> None:

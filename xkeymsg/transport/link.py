@@ -21,12 +21,12 @@ from xkeymsg.transport.raw import Raw, RawSubscription
 from xkeymsg.transport.rights import Refusal, parse_refusal
 from xkeymsg.transport.subjects import encode_pattern, encode_subject
 
-__all__ = ("Event", "Link", "open_link")
+__all__ = ("REPORTS", "Event", "Link", "open_link")
 
 _BATCH: Final = 1 << 16
 """Bytes published in a row before the event loop runs to write them."""
 
-_REPORTS: Final = 1.0
+REPORTS: Final = 1.0
 """Seconds between two `slow` events of one subscription."""
 
 
@@ -289,7 +289,7 @@ class Link:
         """Count a message that a subscription has dropped, and report it now and then."""
         self.dropped += 1
         now = asyncio.get_running_loop().time()
-        if now - self._reported.get(subscription, -_REPORTS) >= _REPORTS:
+        if now - self._reported.get(subscription, -REPORTS) >= REPORTS:
             self._reported[subscription] = now
             subject, dropped = subscription.subject, subscription.dropped
             self._keeper.tell(Event("slow", subject=subject, dropped=dropped))
