@@ -52,18 +52,19 @@ _DURATION: Final = re.compile(
 )
 
 
-def exact(value: Any, path: Path) -> Any:
-    """Return a copy of a value of any type that a document holds as it is.
+def exact(value: Any, path: Path, lists: tuple[type, ...] = (list,)) -> Any:
+    """Return a copy of a value of any type that a document holds as it is, or as a list.
 
     Raises:
         MalformedError: If it is or holds a value of another type; names the place.
         LimitExceededError: If it is too deep.
     """
     check_depth(path)
-    if type(value) is list:
-        return [exact(each, (*path, at)) for at, each in enumerate(value)]
+    if type(value) in lists:
+        return [exact(each, (*path, at), lists) for at, each in enumerate(value)]
     if type(value) is dict:
-        return {key_text(name, path): exact(each, (*path, name)) for name, each in value.items()}
+        items = value.items()
+        return {key_text(name, path): exact(each, (*path, name), lists) for name, each in items}
     if type(value) not in SCALARS:
         raise MalformedError(f"{place(path)}: a document cannot hold a {type(value).__name__}")
     return value

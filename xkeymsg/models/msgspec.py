@@ -141,7 +141,7 @@ def _leaf(node: Node, value: Any, path: Path) -> Any:
     except Exception:  # noqa: BLE001 - it may show the value
         expected, kind = name_of(node.hint), type(value).__name__
         raise MalformedError(f"{place(path)}: expected {expected}, not {kind}") from None
-    return exact(_without_tuples(form), path)
+    return exact(form, path, (list, tuple))
 
 
 def _form(value: Any) -> Any:
@@ -165,14 +165,6 @@ def _check_flags(node: Node) -> None:
     for each in _infos_in(node):
         if type(each).__name__ == "EnumType" and (flaw := flaw_of_flag(each.cls)):
             raise PolicyError(f"{name_of(node.hint)}: {flaw}")
-
-
-def _without_tuples(form: Any) -> Any:
-    if isinstance(form, list | tuple):
-        return [_without_tuples(each) for each in form]
-    if type(form) is dict:
-        return {key: _without_tuples(each) for key, each in form.items()}
-    return form
 
 
 def _has_generic_alias(hint: Any) -> bool:

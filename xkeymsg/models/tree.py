@@ -34,6 +34,8 @@ from xkeymsg.shown import safe_repr
 __all__ = (
     "ADAPTERS",
     "BAD",
+    "LISTS",
+    "MAPS",
     "UNIONS",
     "Adapter",
     "Fault",
@@ -59,8 +61,8 @@ BAD: Final = object()
 """Stands for a value that could not be read."""
 UNIONS: Final = (typing.Union, type(int | str))
 _WRAPPERS: Final = (Final, Required, NotRequired)
-_LISTS: Final = (list, Sequence)
-_MAPS: Final = (dict, Mapping)
+LISTS: Final = (list, Sequence)
+MAPS: Final = (dict, Mapping)
 _OPEN: Final = (Any, object, list, dict)
 
 
@@ -151,9 +153,9 @@ class Node:
         self._item: Any = None
         kind, arguments = get_origin(inner), get_args(inner)
         if arguments and not (member and member.leaf):
-            if kind in _LISTS:
+            if kind in LISTS:
                 self.kind, self._item = list, arguments[0]
-            elif kind in _MAPS and unwrap(arguments[0])[0] is str:
+            elif kind in MAPS and unwrap(arguments[0])[0] is str:
                 self.kind, self._item = dict, arguments[1]
 
     @cached_property
