@@ -120,10 +120,8 @@ class Pydantic:
         """See `Adapter`."""
         if unsafe := _facts_of(node, of_kind=True, fields=False).unsafe:
             raise PolicyError(f"{name_of(node.kind)}: {unsafe}")
-        value = document
         try:
-            if _is_revived(node):
-                value = _revive(node, document, strict=is_strict(_adapter(node.kind).core_schema))
+            value = _revive(node, document, strict=_is_strict(node))
             return _adapter(node.kind).validate_python(value)
         except Exception as error:  # noqa: BLE001 - of code of the model, and it may show the values
             faults += _faults(node, document, path, error)
@@ -299,19 +297,11 @@ def _key(key: Any, path: Path) -> str:
 
 
 @lru_cache(1024)
-def _is_revived(root: Node) -> bool:
-    """Return whether forms of a model's values must be converted back before validation."""
-    return is_strict(_adapter(root.kind).core_schema) or _has_mixed(root, set())
+def _is_strict(root: Node) -> bool:
+    return is_strict(_adapter(root.kind).core_schema)
 
 
-def _has_mixed(node: Node, seen: set[Any]) -> bool:
-    if node.kind in seen:
-        return False
-    if node.library:
-        seen.add(node.kind)
-    return any(_has_mixed(field.node, seen) for field in node.fields) or _is_mixed(node)
-
-
+@lru_cache(4096)
 def _is_mixed(node: Node) -> bool:
     """Return whether a place has a union in which pydantic could take a form for another value."""
     try:
