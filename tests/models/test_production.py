@@ -121,6 +121,47 @@ def test_a_production_model_comes_back(made: Any) -> None:
     assert there_and_back(made) == made
 
 
+class Host(BaseModel):
+    address: Annotated[pydantic.IPvAnyAddress | None, ALL] = None
+    network: Annotated[pydantic.IPvAnyNetwork, ALL]
+
+
+def test_a_type_that_pydantic_writes_as_text_comes_back() -> None:
+    made = Host(address="::1", network="10.0.0.0/8")
+    assert document_of(made) == {"address": "::1", "network": "10.0.0.0/8"}
+    assert there_and_back(made) == made
+
+
+Each = Annotated[int, HR]
+
+
+@pytest.mark.parametrize("library", ["pydantic", "msgspec", "dataclass"])
+def test_readers_inside_optional_lists_and_dicts_are_those_of_the_field(library: str) -> None:
+    fields: Any = [("a", Each | None), ("b", list[Each]), ("c", dict[str, Each])]
+    make: Any = {
+        "pydantic": lambda: pydantic.create_model("P", **{n: (hint, ...) for n, hint in fields}),
+        "msgspec": lambda: msgspec.defstruct("M", fields),
+        "dataclass": lambda: make_dataclass("D", fields),
+    }[library]
+    model = make()
+    policy = Policy.of(model)
+    for place in ("/a", "/b/0", "/c/x"):
+        assert policy.readers_of(place) == ("hr",)
+    document = {"a": 1, "b": [2], "c": {"x": 3}}
+    assert document_of(into(model, document, 0)) == document
+
+
+def test_a_value_that_a_constraint_of_msgspec_does_not_allow_is_named() -> None:
+    constrained = struct(Annotated[str, msgspec.Meta(pattern="^a")] | None)
+    for made, why in (
+        (constrained("b"), "the Meta of the field does not allow this str"),
+        (constrained(1), "expected str | None, not int"),
+    ):
+        with pytest.raises(MalformedError) as caught:
+            document_of(made)
+        assert str(caught.value) == f"/x: {why}"
+
+
 def test_a_name_imported_for_type_checking_only_is_named() -> None:
     class Model(BaseModel):
         x: Unimported

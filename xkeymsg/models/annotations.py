@@ -69,7 +69,7 @@ def _add_rules(
         raise PolicyError(f"{where}: a {node.library} model inside a model of another library")
     if node.readers is not None:
         both = f"both {where} and a place below it have Readers"
-        _refuse_readers([node.hint, *ADAPTERS[owner].check(node, where)], where, both)
+        _refuse_readers([node.inner, *ADAPTERS[owner].check(node, where)], where, both)
         rules.append((f"{where}/**", node.readers.permissions))
         return dict.fromkeys(node.readers.permissions)
     places = list(node.places(where))

@@ -140,7 +140,10 @@ def _leaf(node: Node, value: Any, path: Path) -> Any:
             raise ValueError  # noqa: TRY301 - such as a member that a subclass adds
     except Exception:  # noqa: BLE001 - it may show the value
         expected, kind = name_of(node.hint), type(value).__name__
-        raise MalformedError(f"{place(path)}: expected {expected}, not {kind}") from None
+        why = f"expected {expected}, not {kind}"
+        if kind in expected.split(" | "):
+            why = f"the Meta of the field does not allow this {kind}"
+        raise MalformedError(f"{place(path)}: {why}") from None
     return exact(form, path, (list, tuple))
 
 

@@ -187,6 +187,8 @@ class _Examiner:
     def shape(self, schema: _Schema) -> Shape:
         """Return the shape of a type, after adding its facts."""
         try:
+            if schema.get("serialization", {}).get("type") in ("format", "to-string"):
+                return self._text(schema)
             serialization = _function_of(schema)
             return self._serialized(schema, serialization) if serialization else self._plain(schema)
         except PolicyError as error:

@@ -145,6 +145,8 @@ class Node:
             if readers and self.readers:
                 raise PolicyError(f"{where} has Readers twice")
             self.readers = self.readers or readers
+        self.inner = inner
+        """The type without wrappers and None, if it is not another union."""
         self.nullable = inner is not self.hint and type(None) in get_args(self.hint)
         self.library = "" if member and member.leaf else library_of(inner)
         self.kind: Any = inner if self.library else None
