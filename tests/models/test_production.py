@@ -137,9 +137,10 @@ Each = Annotated[int, HR]
 
 @pytest.mark.parametrize("library", ["pydantic", "msgspec", "dataclass"])
 def test_readers_inside_optional_lists_and_dicts_are_those_of_the_field(library: str) -> None:
-    fields: Any = [("a", Each | None), ("b", list[Each]), ("c", dict[str, Each])]
+    fields: list[tuple[str, Any]] = [("a", Each | None), ("b", list[Each]), ("c", dict[str, Each])]
+    pairs: Any = {name: (hint, ...) for name, hint in fields}
     make: Any = {
-        "pydantic": lambda: pydantic.create_model("P", **{n: (hint, ...) for n, hint in fields}),
+        "pydantic": lambda: pydantic.create_model("P", **pairs),
         "msgspec": lambda: msgspec.defstruct("M", fields),
         "dataclass": lambda: make_dataclass("D", fields),
     }[library]
