@@ -198,7 +198,7 @@ def test_the_policy_of_a_model_that_was_rebuilt_is_that_of_its_new_fields() -> N
 )  # fmt: skip
 def test_pydantic_writes_no_other_model_than_the_annotated(hint: Any, value: Any) -> None:
     made = pydantic_model(hint)(x=value)
-    with pytest.raises(MalformedError, match=r"^/x(/0)?: (unexpected model|expected Sequence)"):
+    with pytest.raises(MalformedError, match=r"^/x(/0)?: (unexpected model|expected list)"):
         document_of(made)
 
 
@@ -245,8 +245,12 @@ class Aliased(BaseModel):
 def test_an_extra_does_not_take_the_place_of_a_field() -> None:
     made = Aliased.model_validate({"b": 1})
     made.s = SECRET
-    for each in (made, Aliased.model_validate({"b": 1, "s": SECRET})):
-        with pytest.raises(MalformedError, match=r"^/s: an extra has the name of a field$"):
+    other = Aliased.model_validate({"s": 1})
+    other.b = SECRET
+    for each in (made, Aliased.model_validate({"b": 1, "s": SECRET}), other):
+        with pytest.raises(MalformedError, match=r"^/x/[bs]: an extra has the name of a field$"):
+            document_of(pydantic_model(tuple[Aliased, ...])(x=[each]))
+        with pytest.raises(MalformedError, match=r"^/[bs]: an extra has the name of a field$"):
             document_of(each)
 
 
@@ -261,7 +265,7 @@ def test_an_enum_of_any_value_of_documents_comes_back(value: Any) -> None:
     for model in (pydantic_model(kind), plain(kind), plain(Literal[kind.A])):
         assert there_and_back(model(x=kind.A)).x is kind.A
     if value is not None:
-        with pytest.raises(PolicyError, match="a Literal of Enum members whose values are"):
+        with pytest.raises(PolicyError, match="a Literal of Enum members that are"):
             Policy.of(pydantic_model(Literal[kind.A]))
 
 
@@ -272,7 +276,7 @@ def test_an_enum_with_a_value_that_is_not_finite_is_refused(model_of: Any) -> No
 
 
 def test_an_enum_whose_values_msgspec_cannot_hold_is_refused() -> None:
-    with pytest.raises(PolicyError, match="/x: Kind: msgspec does not support it"):
+    with pytest.raises(PolicyError, match="/x: Kind: msgspec does not support"):
         Policy.of(struct(Enum("Kind", {"A": 2**70})))
 
 

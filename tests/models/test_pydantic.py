@@ -69,7 +69,7 @@ def test_a_model_serializer_needs_one_readers_for_the_model() -> None:
     made = AroundWhole(whole=Whole(x=3))
     assert document_of(made) == {"whole": {"y": 3}}
     for model in (create_model("Outer", whole=(Whole, ...)), Whole):
-        with pytest.raises(PolicyError, match="a model_serializer replaces the fields"):
+        with pytest.raises(PolicyError, match="a serializer or Json replaces the fields"):
             Policy.of(model)
 
 

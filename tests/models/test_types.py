@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, IntEnum, IntFlag, StrEnum
+from enum import STRICT, Enum, IntEnum, IntFlag, StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
@@ -37,7 +37,7 @@ class Word(StrEnum):
     A = "a"
 
 
-class Flags(IntFlag):
+class Flags(IntFlag, boundary=STRICT):
     A = 1
     B = 2
 

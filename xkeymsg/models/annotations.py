@@ -19,7 +19,6 @@ from xkeymsg.errors import PolicyError
 from xkeymsg.models.tree import (
     ADAPTERS,
     Node,
-    members_of,
     name_of,
     root_of,
     types_in,
@@ -70,19 +69,20 @@ def _add_rules(
         raise PolicyError(f"{where}: a {node.library} model inside a model of another library")
     if node.readers is not None:
         both = f"both {where} and a place below it have Readers"
-        _refuse_readers([node.hint, *ADAPTERS[owner].check(node, where)], where, both)
+        _refuse_readers([node.inner, *ADAPTERS[owner].check(node, where)], where, both)
         rules.append((f"{where}/**", node.readers.permissions))
         return dict.fromkeys(node.readers.permissions)
+    places = list(node.places(where))
     if node.library:
         owner = node.library if owner == "dataclass" else owner
         _check_model(node, owner, where, within)
         within = (*within, node.kind)
-    if not node.fields:
+    if not places:
         error = f"{where}: Readers inside {name_of(node.hint)}: cover it"
         _refuse_readers([node.hint], where, error)
         bare.append(where)
     found: dict[str, None] = {}
-    for below, field in node.places(where):
+    for below, field in places:
         found |= _add_rules(field.node, owner, below, within, rules, bare)
     if where and found:
         if node.library:  # members that the model lacks have no readers
@@ -101,17 +101,16 @@ def _check_model(node: Node, owner: str, where: str, within: tuple[Any, ...]) ->
 def _refuse_readers(hints: Iterable[Any], where: str, error: str) -> None:
     """Raise an error if there are `Readers` inside a type."""
     for hint in hints:
-        for below in _readers_in(hint, where, set()):
+        for below in _readers_in(hint, where, []):
             raise PolicyError(f"{error}: {below}")
 
 
-def _readers_in(hint: Any, where: str, seen: set[Any]) -> Iterator[str]:
+def _readers_in(hint: Any, where: str, seen: list[Any]) -> Iterator[str]:
     """Yield the places in a type that have `Readers`."""
     hint, _ = unwrap(hint)
-    if members_of(hint) is not None:
-        if hint in seen:
-            return
-        seen.add(hint)
+    if hint in seen:
+        return
+    seen.append(hint)
     for place, each, metadata in types_in(hint, where):
         if unwrap(each, place, metadata)[1] is not None:
             yield place

@@ -7,7 +7,16 @@ from enum import Enum
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 from xkeymsg.errors import MalformedError, PolicyError
-from xkeymsg.models.forms import SCALARS, Shape, choices_of, exact, form_of, from_form, to_form
+from xkeymsg.models.forms import (
+    SCALARS,
+    Shape,
+    choices_of,
+    exact,
+    flaw_of_flag,
+    form_of,
+    from_form,
+    to_form,
+)
 from xkeymsg.models.tree import BAD, UNIONS, Fault, Path, name_of, unwrap
 from xkeymsg.places import place
 
@@ -115,6 +124,8 @@ class _Choice(Codec):
         choices = choices_of(list(hint.__members__.values()) if self.is_enum else get_args(hint))
         if choices is None:
             raise PolicyError(f"unsupported values of {name_of(hint)}")
+        if flaw := flaw_of_flag(hint):
+            raise PolicyError(flaw)
         self._choices = choices
 
     @property

@@ -6,7 +6,7 @@ so types may be recursive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -16,6 +16,8 @@ from xkeymsg.models.forms import Shape, alike, check_depth, key_text
 from xkeymsg.models.tree import (
     ADAPTERS,
     BAD,
+    LISTS,
+    MAPS,
     UNIONS,
     Fault,
     Member,
@@ -30,23 +32,27 @@ from xkeymsg.places import place
 
 __all__ = ("codec_of",)
 
-_LISTS: Final = (list, Sequence)
 _SETS: Final = (set, frozenset)
-_MAPS: Final = (dict, Mapping)
 
 
 class _Items(Codec):
-    """A list, set, frozenset, or tuple of any length."""
+    """A list, set, frozenset, tuple or NamedTuple: a list."""
 
     def __init__(self, hint: Any) -> None:
         super().__init__(hint)
-        origin = get_origin(hint)
-        self._kind: Any = list if origin in _LISTS else origin
-        self._hint = get_args(hint)[0]
+        origin, members = get_origin(hint), members_of(hint)
+        self._kind: Any = list if origin in LISTS else origin or hint
+        self._hints = get_args(hint) if members is None else [each.hint for each in members]
+        self._is_named = members is not None
 
-    @cached_property
-    def _item(self) -> Codec:
-        return codec_of(self._hint)
+    def _items(self, values: Any, path: Path) -> list[tuple[Codec, Any, Path]] | None:
+        """Return the codec, value and path of each item; None for a wrong number of items."""
+        count = len(values)
+        is_row = _is_row(self.hint)
+        codecs = list(map(codec_of, self._hints)) if is_row else [codec_of(self._hints[0])] * count
+        if len(codecs) != count:
+            return None
+        return [(codecs[at], each, (*path, at)) for at, each in enumerate(values)]
 
     @property
     def shape(self) -> Shape:
@@ -54,53 +60,21 @@ class _Items(Codec):
 
     def write(self, value: Any, path: Path) -> Any:
         check_depth(path)
-        if type(value) is not self._kind:
+        items = self._items(value, path) if type(value) is self._kind else None
+        if items is None:
             raise self.refuse(value, path)
-        item = self._item
-        forms = [item.write(each, (*path, at)) for at, each in enumerate(value)]
+        forms = [codec.write(each, at) for codec, each, at in items]
         return sorted(forms, key=repr) if self._kind in _SETS else forms
 
     def read(self, form: Any, path: Path, faults: list[Fault]) -> Any:
-        if type(form) is not list:
+        items = self._items(form, path) if type(form) is list else None
+        if items is None:
             return self.misfit(path, faults)
-        item = self._item
-        found = [item.read(each, (*path, at), faults) for at, each in enumerate(form)]
+        found = [codec.read(each, at, faults) for codec, each, at in items]
         if any(each is BAD for each in found):
             return BAD
-        made = self.make(self._kind, path, faults, found)
+        made = self.make(self._kind, path, faults, *(found if self._is_named else [found]))
         return made if made is BAD or len(made) == len(found) else self.misfit(path, faults)
-
-
-class _Row(Codec):
-    """A tuple of a fixed length, or a NamedTuple: a list."""
-
-    def __init__(self, hint: Any) -> None:
-        super().__init__(hint)
-        members = members_of(hint)
-        self._kind: Any = tuple if members is None else get_origin(hint) or hint
-        self._items = get_args(hint) if members is None else [each.hint for each in members]
-
-    @property
-    def shape(self) -> Shape:
-        return Shape(frozenset({list}))
-
-    def write(self, value: Any, path: Path) -> Any:
-        check_depth(path)
-        if type(value) is not self._kind or len(value) != len(self._items):
-            raise self.refuse(value, path)
-        pairs = zip(self._items, value, strict=True)
-        return [codec_of(item).write(each, (*path, at)) for at, (item, each) in enumerate(pairs)]
-
-    def read(self, form: Any, path: Path, faults: list[Fault]) -> Any:
-        if type(form) is not list or len(form) != len(self._items):
-            return self.misfit(path, faults)
-        pairs = zip(self._items, form, strict=True)
-        found = [
-            codec_of(item).read(each, (*path, at), faults) for at, (item, each) in enumerate(pairs)
-        ]
-        if any(each is BAD for each in found):
-            return BAD
-        return tuple(found) if self._kind is tuple else self.make(self._kind, path, faults, *found)
 
 
 class _Map(Codec):
@@ -319,9 +293,9 @@ _CODECS: Final[Makers] = (
     (lambda hint: origin_of(hint) in UNIONS, _Union),
     (_is_table, _Table),
     (lambda hint: bool(library_of(hint)), _Foreign),
-    (_is_row, _Row),
-    (_has_items(*_LISTS, *_SETS, tuple), _Items),
-    (_has_items(*_MAPS), _Map),
+    (_is_row, _Items),
+    (_has_items(*LISTS, *_SETS, tuple), _Items),
+    (_has_items(*MAPS), _Map),
     (lambda hint: (origin_of(hint) or hint) is list, lambda _: _Items(list[Any])),
     (lambda hint: (origin_of(hint) or hint) is dict, lambda _: _Map(dict[str, Any])),
 )

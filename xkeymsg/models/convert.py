@@ -6,7 +6,7 @@ constraints. No error contains a value, or is chained to an error that does.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from xkeymsg.errors import MalformedError, PolicyError
 from xkeymsg.fields.values import WITHHELD
@@ -57,18 +57,23 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
     node = root_of(model)
     name = name_of(model)
     missing = _Places(node)
-    _find_missing(node, document, (), missing)
+    faults: list[Fault] = []
+    try:
+        _find_missing(node, document, (), missing)
+        instance: Any = (
+            BAD if missing.count else ADAPTERS[node.library].read(node, document, (), faults)
+        )
+    except RecursionError:
+        raise MalformedError(f"does not fit {name}: nested too deeply for this stack") from None
     if missing.count:
         why = "withheld, or not in the document" if withheld else "not in the document"
         raise (PolicyError if withheld else MalformedError)(f"{name} requires {missing}: {why}")
-    faults: list[Fault] = []
-    instance: _Model = ADAPTERS[node.library].read(node, document, (), faults)
     if instance is BAD:
         misfits = _Places(node)
         for fault in faults:
             misfits.add(fault.path, fault.expected)
         raise MalformedError(f"does not fit {name}: {misfits.first()}")
-    return instance
+    return cast(_Model, instance)
 
 
 def _find_missing(node: Node | None, value: Any, path: Path, missing: _Places) -> None:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import STRICT, Enum, Flag
 from itertools import islice
 from math import isfinite
 from pathlib import PurePath
@@ -33,6 +33,7 @@ __all__ = (
     "choices_of",
     "exact",
     "first_misfits",
+    "flaw_of_flag",
     "form_of",
     "from_form",
     "is_same",
@@ -44,24 +45,26 @@ SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes, Decimal, d
 _DEPTH: Final = 256
 """The maximum of any depth limit; a cycle exceeds it."""
 _MOST_TEXT: Final = 64
+_MOST_FLAGS: Final = 16
 _MOST_MISFITS: Final = MOST_PLACES + 1
 _DURATION: Final = re.compile(
     r"([+-]?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,6}))?S)?)?", re.ASCII
 )
 
 
-def exact(value: Any, path: Path) -> Any:
-    """Return a copy of a value of any type that a document holds as it is.
+def exact(value: Any, path: Path, lists: tuple[type, ...] = (list,)) -> Any:
+    """Return a copy of a value of any type that a document holds as it is, or as a list.
 
     Raises:
         MalformedError: If it is or holds a value of another type; names the place.
         LimitExceededError: If it is too deep.
     """
     check_depth(path)
-    if type(value) is list:
-        return [exact(each, (*path, at)) for at, each in enumerate(value)]
+    if type(value) in lists:
+        return [exact(each, (*path, at), lists) for at, each in enumerate(value)]
     if type(value) is dict:
-        return {key_text(name, path): exact(each, (*path, name)) for name, each in value.items()}
+        items = value.items()
+        return {key_text(name, path): exact(each, (*path, name), lists) for name, each in items}
     if type(value) not in SCALARS:
         raise MalformedError(f"{place(path)}: a document cannot hold a {type(value).__name__}")
     return value
@@ -163,25 +166,42 @@ def choices_of(values: Sequence[Any]) -> dict[tuple[type, Any], Any] | None:
     return {(type(form), form): each for form, each in zip(forms, values, strict=True)}
 
 
-def is_same(form: Any, value: Any, *, common: bool = False) -> bool:
+def flaw_of_flag(kind: Any) -> str:
+    """Return why reading values of an Enum could exhaust memory, or an empty string.
+
+    A Flag keeps a member for every combination, or every int, that was ever read.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Flag)):
+        return ""
+    if kind._boundary_ is not STRICT:  # type: ignore[attr-defined]
+        return f"{kind.__name__} keeps unknown bits in memory: declare it with boundary=STRICT"
+    if kind._flag_mask_.bit_count() > _MOST_FLAGS:  # type: ignore[attr-defined]
+        return f"{kind.__name__} has more than {_MOST_FLAGS} flags: use an int"
+    return ""
+
+
+def is_same(form: Any, value: Any, *, common: bool = False, floats: bool = False) -> bool:
     """Return whether two forms are equal, but for the order of sets.
 
     Args:
         form: A form.
         value: Another one.
-        common: Whether to compare only the members that both have. If not, an int may also be in
-            place of an equal float.
+        common: Whether to compare only the members that both have.
+        floats: Whether an int may be in place of an equal float.
     """
     if type(form) is not type(value):
-        return not common and {type(form), type(value)} == {int, float} and bool(form == value)
+        return floats and {type(form), type(value)} == {int, float} and bool(form == value)
     if type(form) is dict:
         keys = form.keys() & value.keys()
         same = common or len(keys) == len(form) == len(value)
-        return same and all(is_same(form[key], value[key], common=common) for key in keys)
+        return same and all(
+            is_same(form[key], value[key], common=common, floats=floats) for key in keys
+        )
     if isinstance(form, list | tuple):
         if len(form) != len(value):
             return False
-        same = all(is_same(*pair, common=common) for pair in zip(form, value, strict=True))
+        pairs = zip(form, value, strict=True)
+        same = all(is_same(*pair, common=common, floats=floats) for pair in pairs)
         # Comparing sorted items with `is_same` would try each level twice.
         return same or sorted(map(repr, form)) == sorted(map(repr, value))
     return bool(form == value)

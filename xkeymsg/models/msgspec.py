@@ -19,6 +19,7 @@ from xkeymsg.models.forms import (
     check_depth,
     exact,
     first_misfits,
+    flaw_of_flag,
     form_of,
     from_form,
     is_same,
@@ -58,7 +59,7 @@ class Msgspec:
         """See `Adapter`."""
         if node.library == "msgspec" and node.kind.__struct_config__.array_like:
             name = name_of(node.kind)
-            raise PolicyError(f"{where}: {name} is array_like, which has no field names")
+            raise PolicyError(f"{where or name}: {name} is array_like, which has no field names")
 
     def check(self, node: Node, where: str) -> Iterable[type]:
         """See `Adapter`."""
@@ -71,9 +72,8 @@ class Msgspec:
         if not _is_walked(node):
             try:
                 is_any, converted = _kinds_in(node)
-            except (PolicyError, TypeError, NotImplementedError) as error:
-                why = error if isinstance(error, PolicyError) else "msgspec does not support it"
-                raise PolicyError(f"{where}: {name_of(node.hint)}: {why}") from None
+            except PolicyError as error:
+                raise PolicyError(f"{where}: {name_of(node.hint)}: {error}") from None
             if is_any and converted:
                 raise PolicyError(f"{where}: {name_of(node.hint)} mixes Any with {converted}")
             return
@@ -90,6 +90,7 @@ class Msgspec:
 
     def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
         """See `Adapter`."""
+        _check_flags(node)
         try:
             return _convert(node.kind, document)
         except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
@@ -100,7 +101,8 @@ class Msgspec:
 def _is_walked(node: Node) -> bool:
     """Return whether the fields of a place are written one by one."""
     config = getattr(node.kind, "__struct_config__", None)
-    return node.kind is not None and not (config is not None and config.array_like)
+    is_row = config is not None and config.array_like
+    return node.kind is not None and node.library != "pydantic" and not is_row
 
 
 def _write(node: Node, value: Any, path: Path) -> Any:
@@ -134,12 +136,15 @@ def _leaf(node: Node, value: Any, path: Path) -> Any:
         return exact(value, path)
     try:
         form = _form(value)
-        if not is_same(_form(_convert(node.annotation, form)), form):
+        if not is_same(_form(_convert(node.annotation, form)), form, floats=True):
             raise ValueError  # noqa: TRY301 - such as a member that a subclass adds
     except Exception:  # noqa: BLE001 - it may show the value
         expected, kind = name_of(node.hint), type(value).__name__
-        raise MalformedError(f"{place(path)}: expected {expected}, not {kind}") from None
-    return exact(_without_tuples(form), path)
+        why = f"expected {expected}, not {kind}"
+        if kind in expected.split(" | "):
+            why = f"the Meta of the field does not allow this {kind}"
+        raise MalformedError(f"{place(path)}: {why}") from None
+    return exact(form, path, (list, tuple))
 
 
 def _form(value: Any) -> Any:
@@ -150,7 +155,7 @@ def _form(value: Any) -> Any:
 @lru_cache(4096)
 def _unconstrained(node: Node) -> Any:
     """Return the type of a place if a document holds all its values as they are."""
-    info = modules["msgspec"].inspect.type_info(node.annotation)
+    info = _info_of(node)
     each = [one for one in getattr(info, "types", [info]) if type(one).__name__ != "NoneType"]
     arms = arms_of(node.hint) or [node.hint]
     [kind, *others] = [unwrap(arm)[0] for arm in arms]
@@ -158,12 +163,11 @@ def _unconstrained(node: Node) -> Any:
     return kind if free and not others and isinstance(kind, type) and kind in SCALARS else None
 
 
-def _without_tuples(form: Any) -> Any:
-    if isinstance(form, list | tuple):
-        return [_without_tuples(each) for each in form]
-    if type(form) is dict:
-        return {key: _without_tuples(each) for key, each in form.items()}
-    return form
+@lru_cache(4096)
+def _check_flags(node: Node) -> None:
+    for each in _infos_in(node):
+        if type(each).__name__ == "EnumType" and (flaw := flaw_of_flag(each.cls)):
+            raise PolicyError(f"{name_of(node.hint)}: {flaw}")
 
 
 def _has_generic_alias(hint: Any) -> bool:
@@ -180,9 +184,10 @@ def _kinds_in(node: Node) -> tuple[bool, str]:
     """Return whether a place holds values of any type, and a type in it that is converted.
 
     Raises:
-        PolicyError, TypeError: If it is not supported.
+        PolicyError: If it is not supported.
     """
     is_any, converted = False, ""
+    _check_flags(node)
     for each in _infos_in(node):
         name = type(each).__name__
         if name in _UNSUPPORTED or (name == "CustomType" and form_of(each.cls) is None):
@@ -201,10 +206,17 @@ def _kinds_in(node: Node) -> tuple[bool, str]:
     return is_any, converted
 
 
+def _info_of(node: Node) -> Any:
+    try:
+        return modules["msgspec"].inspect.type_info(node.annotation)
+    except (TypeError, NotImplementedError, RecursionError):
+        raise PolicyError(f"msgspec does not support {name_of(node.hint)}") from None
+
+
 def _infos_in(node: Node) -> Iterator[Any]:
     """Yield what msgspec's inspection says of each type in a place."""
     seen = set()
-    left: list[Any] = [modules["msgspec"].inspect.type_info(node.annotation)]
+    left: list[Any] = [_info_of(node)]
     while left:
         each = left.pop()
         if id(each) not in seen:

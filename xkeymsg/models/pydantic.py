@@ -9,13 +9,14 @@ documents are not; they are first converted back, if that gives exactly the same
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
 from sys import modules
 from typing import Any, Final, get_origin
 
 from xkeymsg.errors import MalformedError, PolicyError
+from xkeymsg.models.aliases import aliases_of
 from xkeymsg.models.forms import (
     SCALARS,
     check_depth,
@@ -25,10 +26,11 @@ from xkeymsg.models.forms import (
     is_same,
     to_form,
 )
-from xkeymsg.models.schema import Facts, aliases_of, facts_of, is_strict
+from xkeymsg.models.schema import Facts, facts_of, is_replaced, is_strict
 from xkeymsg.models.tree import (
     BAD,
     Fault,
+    Field,
     Member,
     Node,
     Path,
@@ -45,7 +47,6 @@ __all__ = ("Pydantic",)
 _MANY: Final = 1000
 """Maximum errors that are listed; each takes a kilobyte."""
 _LISTS: Final = (list, tuple, set, frozenset, deque)
-_EXPLODES: Final = "a union of recursive models takes exponential time: use a discriminator"
 
 
 class Pydantic:
@@ -55,9 +56,9 @@ class Pydantic:
         """See `Adapter`."""
         _complete(model)
         named = not getattr(model, "__pydantic_root_model__", False)
-        for name, field in model.__pydantic_fields__.items():
+        for name, (keys, leaf) in aliases_of(model).items():
+            field = model.__pydantic_fields__[name]
             if not field.exclude:
-                keys, leaf = aliases_of(model, name)
                 required = field.is_required()
                 yield Member(name, keys, field.annotation, field.metadata, required, leaf, named)
 
@@ -66,33 +67,38 @@ class Pydantic:
         if getattr(node.kind, "__pydantic_root_model__", False):
             name = name_of(node.kind)
             raise PolicyError(f"{where}: {name} is a RootModel, which has no fields")
-        if _model_facts(node, where).serializes_itself:
-            raise PolicyError(
-                f"{where or name_of(node.kind)}: a model_serializer replaces the fields: cover the "
-                "model with one Readers"
-            )
+        itself = _model_facts(node, where).serializes_itself
+        replaced = [where or name_of(node.kind)] if itself else []
+        for below, field in node.places(where):
+            walked = field.node.kind is not None and field.node.readers is None
+            if walked and is_replaced(_adapter(node.kind).core_schema, field.name):
+                replaced.append(below)
+        for each in replaced:
+            how = "replaces the fields of models: cover it with one Readers"
+            raise PolicyError(f"{each}: a serializer or Json {how}")
 
     def check(self, node: Node, where: str) -> Iterable[type]:
         """See `Adapter`."""
         self._check(node, where, set())
-        return _named(_annotation_facts_of, node, where).models
+        return _facts(node, where, fields=False).models
 
     def _check(self, node: Node, where: str, seen: set[Any]) -> None:
+        places = list(node.places(where))
         if node.library:
-            _named(_annotation_facts_of, node, where)
+            _facts(node, where, fields=False)
             if node.kind in seen or _model_facts(node, where).serializes_itself:
                 return
             seen.add(node.kind)
-        for below, field in node.places(where):
+        for below, field in places:
             self._check(field.node, below, seen)
-        if not node.fields:
+        if not places:
             facts = _facts(node, where)
             if facts.is_any and facts.converts:
                 raise PolicyError(f"{where}: {name_of(node.hint)} mixes Any with {facts.converts}")
 
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """See `Adapter`."""
-        by_alias = _model_facts(node, "").by_alias is not False
+        by_alias = _model_facts(node).by_alias is not False
         serializer = _adapter(node.kind).serializer
         options = {"round_trip": True, "by_alias": by_alias, "warnings": "error"}
         try:
@@ -112,12 +118,10 @@ class Pydantic:
 
     def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
         """See `Adapter`."""
-        if _explodes(node):
-            raise PolicyError(f"{name_of(node.kind)}: {_EXPLODES}")
-        value = document
+        if unsafe := _facts_of(node, of_kind=True, fields=False).unsafe:
+            raise PolicyError(f"{name_of(node.kind)}: {unsafe}")
         try:
-            if _is_revived(node):
-                value = _revive(node, document, strict=is_strict(_adapter(node.kind).core_schema))
+            value = _revive(node, document, strict=_is_strict(node))
             return _adapter(node.kind).validate_python(value)
         except Exception as error:  # noqa: BLE001 - of code of the model, and it may show the values
             faults += _faults(node, document, path, error)
@@ -125,67 +129,54 @@ class Pydantic:
 
 
 def _complete(model: Any) -> None:
-    if not model.__pydantic_complete__ and hasattr(model, "model_rebuild"):
+    if not getattr(model, "__pydantic_complete__", True) and hasattr(model, "model_rebuild"):
         model.model_rebuild()
 
 
 def _adapter(hint: Any) -> Any:
-    return _adapter_of(hint, build_of(hint))
+    """Return the adapter of a type, which pydantic builds again after it has rebuilt a model."""
+    try:
+        return _adapter_of(hint, build_of(hint))
+    except TypeError:  # not hashable
+        return _adapter_of.__wrapped__(hint, None)
 
 
 @lru_cache(1024)
 def _adapter_of(hint: Any, _build: object) -> Any:
+    _complete(hint)
     return modules["pydantic"].TypeAdapter(hint)
 
 
-def _adapt(hint: Any) -> Any:
-    try:
-        return _adapter(hint)
-    except TypeError:  # not hashable
-        return modules["pydantic"].TypeAdapter(hint)
-
-
-def _facts(node: Node, where: str) -> Facts:
-    """Return the facts about all types in a place.
+def _facts(node: Node, where: str = "", *, fields: bool = True) -> Facts:
+    """Return the facts about a place, with or without the types of its fields.
 
     Raises:
         PolicyError: If some values could not be sealed and read back; names the place.
     """
-    return _named(_facts_of, node, where)
+    return _checked(node, node.annotation, where, fields=fields)
 
 
-def _model_facts(node: Node, where: str) -> Facts:
-    """Return the facts about a model, without the types of its fields."""
-    return _named(_model_facts_of, node, where)
+def _model_facts(node: Node, where: str = "") -> Facts:
+    """Return the facts about a model itself; raises as `_facts` does."""
+    return _checked(node, node.kind, where, fields=False)
 
 
-@lru_cache(4096)
-def _facts_of(node: Node) -> Facts:
-    return facts_of(_adapt(node.annotation).core_schema)
-
-
-@lru_cache(4096)
-def _annotation_facts_of(node: Node) -> Facts:
-    return facts_of(_adapt(node.annotation).core_schema, fields=False)
-
-
-@lru_cache(4096)
-def _model_facts_of(node: Node) -> Facts:
-    if node.library == "pydantic":
-        _complete(node.kind)
-    return facts_of(_adapter(node.kind).core_schema, fields=False)
-
-
-def _named(facts: Callable[[Node], Facts], node: Node, where: str) -> Facts:
+def _checked(node: Node, hint: Any, where: str, *, fields: bool) -> Facts:
+    prefix = f"{where}: " if where else ""
     try:
-        found = facts(node)
+        found = _facts_of(node, hint is node.kind, fields)
     except PolicyError as error:
-        raise PolicyError(f"{where}: {error}" if where else str(error)) from None
+        raise PolicyError(f"{prefix}{error}") from None
     except (modules["pydantic"].PydanticUserError, NameError, TypeError):
-        raise PolicyError(f"{where}: unsupported type {name_of(node.hint)}") from None
-    if why := _EXPLODES if found.explodes else found.conflict:
-        raise PolicyError(f"{where}: {why}" if where else why)
+        raise PolicyError(f"{prefix}unsupported type {name_of(node.hint)}") from None
+    if why := found.unsafe or found.conflict:
+        raise PolicyError(f"{prefix}{why}")
     return found
+
+
+@lru_cache(4096)
+def _facts_of(node: Node, of_kind: bool, fields: bool) -> Facts:
+    return facts_of(_adapter(node.kind if of_kind else node.annotation).core_schema, fields=fields)
 
 
 def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
@@ -196,7 +187,7 @@ def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
     if node.kind is list and isinstance(dumped, list | tuple):
         if isinstance(instance, Sequence) and type(instance) is not list:
             kind = type(instance).__name__
-            raise MalformedError(f"{place(path)}: expected {name_of(node.hint)}, not {kind}")
+            raise MalformedError(f"{place(path)}: expected list, not {kind}")
         [item] = node.fields
         same = type(instance) is list and len(instance) == len(dumped)
         items = instance if same else [None] * len(dumped)
@@ -210,8 +201,9 @@ def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:
         }
     if type(dumped) in SCALARS:
         return dumped
-    facts = _facts(node, "")
-    _check_models(instance, facts, path)
+    facts = _facts(node)
+    if facts.models or facts.is_any:
+        _check_models(instance, facts, path)
     return exact(dumped, path) if facts.is_any else _form(dumped, path)
 
 
@@ -221,26 +213,30 @@ def _check_models(value: Any, facts: Facts, path: Path) -> None:
     It would write a subclass without the fields that it adds, or with them, but without their
     `Readers`; and a model in place of `Any` as a dict.
     """
-    if not (facts.models or facts.is_any):
-        return
-    for kind in _models_in(value):
-        if kind not in facts.models:
-            raise MalformedError(f"{place(path)}: unexpected model {kind.__name__}")
-
-
-def _models_in(value: Any) -> Iterator[type]:
     kind = type(value)
     inner: Iterable[Any] = value if isinstance(value, _LISTS) else ()
     if isinstance(value, Mapping):
         inner = value.values()
     elif library_of(kind):
-        yield kind
+        if kind not in facts.models:
+            raise MalformedError(f"{place(path)}: unexpected model {kind.__name__}")
         is_root = getattr(kind, "__pydantic_root_model__", False)
-        names = ["root"] if is_root else [each.name for each in root_of(kind).fields]
-        extra = getattr(value, "__pydantic_extra__", None) or {}
+        fields = () if is_root else root_of(kind).fields
+        names = ["root"] if is_root else [each.name for each in fields]
+        extra = _extra_of(value, fields, path)
         inner = [*(getattr(value, name, None) for name in names), *extra.values()]
     for each in inner:
-        yield from _models_in(each)
+        _check_models(each, facts, path)
+
+
+def _extra_of(instance: Any, fields: Sequence[Field], path: Path) -> dict[str, Any]:
+    """Return the extras of a model; raise an error if one would be read as a field."""
+    taken = {key for field in fields for key in field.keys}
+    extra: dict[str, Any] = getattr(instance, "__pydantic_extra__", None) or {}
+    for name in extra:
+        if name in taken:
+            raise MalformedError(f"{place((*path, name))}: an extra has the name of a field")
+    return extra
 
 
 def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path) -> Any:
@@ -250,14 +246,12 @@ def _write_fields(node: Node, dumped: dict[str, Any], instance: Any, path: Path)
         expected = name_of(node.kind)
         raise MalformedError(f"{place(path)}: expected {expected}, not {kind.__name__}")
     fields = {field.key: field for field in node.fields}
-    extra = getattr(instance, "__pydantic_extra__", None) or {}
-    if taken := sorted(fields.keys() & extra.keys()):
-        raise MalformedError(f"{place((*path, taken[0]))}: an extra has the name of a field")
+    extra = _extra_of(instance, node.fields, path)
     form = {}
     for key, value in dumped.items():
         below = (*path, key)
         if (field := fields.get(key)) is None:
-            _check_models(extra.get(key), _model_facts(node, ""), below)
+            _check_models(extra.get(key), _model_facts(node), below)
             form[key] = exact(value, below)
         else:
             form[key] = _write(field.node, value, getattr(instance, field.name, None), below)
@@ -280,7 +274,7 @@ def _form(value: Any, path: Path) -> Any:
     if form_of(type(value)) is not None:
         return to_form(value)
     try:
-        form = _adapt(type(value)).dump_python(value, mode="json")
+        form = _adapter(type(value)).dump_python(value, mode="json")
     except Exception:  # noqa: BLE001 - of code of the model, and it may show the values
         form = value
     if type(form) not in SCALARS:
@@ -302,31 +296,16 @@ def _key(key: Any, path: Path) -> str:
     return str(form)
 
 
-def _explodes(root: Node) -> bool:
-    try:
-        return _model_facts_of(root).explodes
-    except PolicyError:  # it cannot be sealed, but read
-        return False
-
-
 @lru_cache(1024)
-def _is_revived(root: Node) -> bool:
-    """Return whether forms of a model's values must be converted back before validation."""
-    return is_strict(_adapter(root.kind).core_schema) or _has_mixed(root, set())
+def _is_strict(root: Node) -> bool:
+    return is_strict(_adapter(root.kind).core_schema)
 
 
-def _has_mixed(node: Node, seen: set[Any]) -> bool:
-    if node.kind in seen:
-        return False
-    if node.library:
-        seen.add(node.kind)
-    return any(_has_mixed(field.node, seen) for field in node.fields) or _is_mixed(node)
-
-
+@lru_cache(4096)
 def _is_mixed(node: Node) -> bool:
     """Return whether a place has a union in which pydantic could take a form for another value."""
     try:
-        return len(arms_of(node.hint)) > 1 and bool(_facts(node, "").converts)
+        return len(arms_of(node.hint)) > 1 and bool(_facts(node).converts)
     except PolicyError:
         return False
 
@@ -351,13 +330,14 @@ def _revived(hints: list[Any], value: Any, form: Any) -> Any:
     """Return the value of one of the types that has this form, or else `value`."""
     for hint in hints:
         try:
-            adapter = _adapt(hint)
+            adapter = _adapter(hint)
             made = adapter.validate_python(value, strict=False)
-            by_alias = facts_of(adapter.core_schema, fields=False).by_alias is not False
+            facts = facts_of(adapter.core_schema, fields=False)
+            by_alias = facts.by_alias is not False
             again = _form(adapter.dump_python(made, round_trip=True, by_alias=by_alias), ())
         except Exception:  # noqa: BLE001, S112 - then pydantic refuses it
             continue
-        if is_same(again, form, common=True):
+        if is_same(again, form, common=facts.has_fields):
             return made
     return value
 
@@ -386,4 +366,4 @@ def _known_part(loc: tuple[int | str, ...], value: Any, path: Path) -> Path:
 
 
 def _validate(hint: Any, value: Any) -> object:
-    return _adapt(hint).validate_python(value)
+    return _adapter(hint).validate_python(value)

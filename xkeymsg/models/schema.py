@@ -11,9 +11,10 @@ from enum import Enum
 from typing import Any, Final, Generic, get_origin
 
 from xkeymsg.errors import PolicyError
-from xkeymsg.models.forms import SCALARS, Shape, alike, choices_of
+from xkeymsg.models.aliases import by_alias_of
+from xkeymsg.models.forms import SCALARS, Shape, alike, choices_of, flaw_of_flag
 
-__all__ = ("Facts", "aliases_of", "facts_of", "is_strict")
+__all__ = ("Facts", "facts_of", "is_replaced", "is_strict")
 
 _Schema = Mapping[str, Any]
 
@@ -49,12 +50,14 @@ class Facts:
         """A type in it whose values are not their forms, or an empty string."""
         self.by_alias: bool | None = None
         """Whether pydantic must dump it by alias; None if there are no aliases."""
+        self.has_fields = False
+        """Whether it has fields, which a document may lack or have in addition."""
         self.serializes_itself = False
         """Whether it has a serializer that replaces its fields."""
         self.conflict = ""
         """Why its models cannot be dumped together, or an empty string."""
-        self.explodes = False
-        """Whether validation can take exponential time, because each level is tried twice."""
+        self.unsafe = ""
+        """Why a hostile document could exhaust time or memory, or an empty string."""
         self.models: frozenset[type] = frozenset()
         """The models in it, including those that no annotation names."""
 
@@ -77,6 +80,52 @@ def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
         each["cls"] for each in _schemas_in(schema) if each.get("type") in ("model", "dataclass")
     )
     return facts
+
+
+def _function_of(schema: _Schema) -> _Schema | None:
+    """Return the serializer of a type, if it is a function."""
+    serialization: _Schema = schema.get("serialization") or {"type": ""}
+    return serialization if serialization["type"] in ("function-plain", "function-wrap") else None
+
+
+def _is_own(serialization: _Schema) -> bool:
+    """Return whether a serializer is one of pydantic."""
+    module = str(getattr(serialization["function"], "__module__", ""))
+    return module.startswith(("pydantic.", "operator"))
+
+
+def _is_literal(member: Enum) -> bool:
+    """Return whether pydantic finds a member of an Enum in a Literal by its value."""
+    form = member.value
+    small = type(form) is int and -(1 << 63) <= form < 1 << 63
+    return small or type(form) is str or isinstance(member, int)
+
+
+def is_replaced(model: _Schema, name: str) -> bool:
+    """Return whether the models in a field have another form than a dict of their fields.
+
+    Args:
+        model: The core schema of the model that has the field.
+        name: The name of the field.
+    """
+    refs = {each["ref"]: each for each in model.get("definitions", ())}
+    fields = _unwrapped(_unwrapped(model, refs)["schema"], refs)["fields"]
+    schema = {each["name"]: each for each in fields} if isinstance(fields, list) else fields
+    schema = schema[name]
+    while True:
+        serializer = _function_of(schema)
+        if schema["type"] == "json" or (serializer and not _is_own(serializer)):
+            return True
+        if schema["type"] in ("model", "dataclass"):
+            return False
+        if schema["type"] == "definition-ref":
+            schema = refs[schema["schema_ref"]]
+            continue
+        keys = (_INNER.get(schema["type"], "schema"), "items_schema", "values_schema")
+        key = next((each for each in keys if each in schema), None)
+        if key is None:
+            return False
+        schema = schema[key]
 
 
 def _schemas_in(schema: Any) -> Iterator[_Schema]:
@@ -130,32 +179,39 @@ class _Examiner:
             (_TABLES, self._table),
             (("dataclass", "model"), self._class),
             (("call",), self._call),
+            (("definitions",), self._definitions),
+            (("definition-ref",), self._reference),
             ((*_WRAPPERS, *_INNER), self._inner),
         )
 
     def shape(self, schema: _Schema) -> Shape:
         """Return the shape of a type, after adding its facts."""
-        kind = schema["type"]
-        if kind == "definitions":
-            self._refs |= {each["ref"]: each for each in schema["definitions"]}
-            return self.shape(schema["schema"])
-        if kind == "definition-ref":
-            ref = schema["schema_ref"]
-            if ref not in self._shapes:
-                target = self._refs[ref]
-                self._shapes[ref] = self._shallow(target)
-                self._open.add(ref)
-                self._shapes[ref] = self.shape(target)
-                self._open.discard(ref)
-            self._cycles += ref in self._open
-            return self._shapes[ref]
-        serialization = schema.get("serialization")
-        if serialization is not None and serialization["type"] in (
-            "function-plain",
-            "function-wrap",
-        ):
-            return self._serialized(schema, serialization)
-        return self._plain(schema, kind)
+        try:
+            if schema.get("serialization", {}).get("type") in ("format", "to-string"):
+                return self._text(schema)
+            serialization = _function_of(schema)
+            return self._serialized(schema, serialization) if serialization else self._plain(schema)
+        except PolicyError as error:
+            if self._fields:
+                raise
+            if not self._depth:
+                self._facts.conflict = str(error)
+            return Shape()
+
+    def _definitions(self, schema: _Schema) -> Shape:
+        self._refs |= {each["ref"]: each for each in schema["definitions"]}
+        return self.shape(schema["schema"])
+
+    def _reference(self, schema: _Schema) -> Shape:
+        ref = schema["schema_ref"]
+        if ref not in self._shapes:
+            target = self._refs[ref]
+            self._shapes[ref] = self._shallow(target)
+            self._open.add(ref)
+            self._shapes[ref] = self.shape(target)
+            self._open.discard(ref)
+        self._cycles += ref in self._open
+        return self._shapes[ref]
 
     def _shallow(self, schema: _Schema) -> Shape:
         """Return the shape of a recursive type inside itself."""
@@ -163,19 +219,20 @@ class _Examiner:
         return Shape(frozenset({dict})) if is_table else Shape()
 
     def _serialized(self, schema: _Schema, serialization: _Schema) -> Shape:
-        function = serialization["function"]
-        name = str(getattr(function, "__qualname__", ""))
-        own = str(getattr(function, "__module__", "")).startswith(("pydantic.", "operator"))
-        if not own and str(serialization.get("when_used", "")).startswith("json"):
-            raise PolicyError("a serializer for JSON only would not be used: use it always")
+        name = str(getattr(serialization["function"], "__qualname__", ""))
+        own = _is_own(serialization)
         if schema["type"] == "is-instance" or name.startswith("ImportString"):
             raise PolicyError(f"unsupported type of pydantic: {schema['type']}")
-        if own and "schema" in serialization:  # a Sequence or Mapping
+        if own and "schema" in serialization:
             self._below([serialization["schema"]])
-            self._convert("a sequence or mapping")
-            return Shape(frozenset({list, dict}))
-        if serialization["type"] == "function-wrap":
-            self._plain(schema, schema["type"])
+            if self._fields and name == "serialize_sequence_via_list":  # it loses tuples
+                raise PolicyError("a Sequence without item type, or inside a type: use list, tuple")
+            self._convert("a type with a validator")
+            return Shape()
+        if serialization["type"] == "function-wrap" or not (own or self._fields):
+            self._plain(schema)
+        if not own and str(serialization.get("when_used", "")).startswith("json"):
+            raise PolicyError("a serializer for JSON only would not be used: use it always")
         self._convert("a type with a serializer")
         text = own and name.rpartition(".")[2] in _TEXT_SERIALIZERS
         return Shape(frozenset({str})) if text else Shape()
@@ -183,12 +240,12 @@ class _Examiner:
     def _convert(self, what: str) -> None:
         self._facts.converts = self._facts.converts or what
 
-    def _plain(self, schema: _Schema, kind: str) -> Shape:
+    def _plain(self, schema: _Schema) -> Shape:
         """Return the shape of a type without a serializer."""
         for kinds, method in self._methods:
-            if kind in kinds:
+            if schema["type"] in kinds:
                 return method(schema)
-        raise PolicyError(f"unsupported type of pydantic: {kind}")
+        raise PolicyError(f"unsupported type of pydantic: {schema['type']}")
 
     def _native(self, schema: _Schema) -> Shape:
         if schema.get("tz_constraint") == "naive":
@@ -211,7 +268,7 @@ class _Examiner:
         return self.shape(schema[_INNER.get(schema["type"], "schema")])
 
     def _class(self, schema: _Schema) -> Shape:
-        cls = schema["cls"]
+        cls, shape = schema["cls"], self.shape(schema["schema"])
         if hasattr(cls, "__pydantic_fields__"):
             self._aliases(cls)
         elif any(get_origin(base) not in (None, Generic) for base in _bases(cls)):
@@ -221,7 +278,7 @@ class _Examiner:
             if any({"serialization_alias", "validation_alias"} & each.keys() for each in fields):
                 fix = "decorate it with pydantic.dataclasses"
                 self._facts.conflict = f"{cls.__qualname__} has aliases: {fix}"
-        return self.shape(schema["schema"])
+        return shape
 
     def _call(self, schema: _Schema) -> Shape:
         """Return the shape of a NamedTuple, in older versions of pydantic."""
@@ -236,9 +293,10 @@ class _Examiner:
         choices = choices_of(values)
         if choices is None:
             raise PolicyError("an Enum or Literal with values that a document cannot hold")
-        members = {kind for (kind, _), each in choices.items() if isinstance(each, Enum)}
-        if schema["type"] == "literal" and not members <= {str, int}:
-            raise PolicyError("a Literal of Enum members whose values are neither str nor int")
+        self._facts.unsafe = self._facts.unsafe or flaw_of_flag(schema.get("cls"))
+        members = [each for each in choices.values() if isinstance(each, Enum)]
+        if schema["type"] == "literal" and not all(map(_is_literal, members)):
+            raise PolicyError("a Literal of Enum members that are neither str nor int of 64 bits")
         native = all(type(each) is kind for (kind, _), each in choices.items())
         if not native:
             self._convert("an Enum")
@@ -246,8 +304,6 @@ class _Examiner:
 
     def _union(self, schema: _Schema) -> Shape:
         tagged = schema["type"] == "tagged-union"
-        if tagged and callable(schema["discriminator"]):
-            raise PolicyError("a discriminator that is a function is not supported")
         choices = schema["choices"].values() if tagged else schema["choices"]
         shapes, recursive = [], []
         for each in choices:
@@ -256,7 +312,12 @@ class _Examiner:
             if self._cycles > cycles:
                 recursive.append(shapes[-1].kinds)
         shared = len(frozenset[Any]().union(*recursive)) < sum(map(len, recursive))
-        self._facts.explodes |= not tagged and shared
+        if not tagged and shared:  # each level is tried twice
+            self._facts.unsafe = (
+                "a union of recursive models takes exponential time: use a discriminator"
+            )
+        if tagged and callable(schema["discriminator"]):
+            raise PolicyError("a discriminator that is a function is not supported")
         converted = [each for each in shapes if not each.native and each.kinds - {list, dict}]
         if self._fields and not tagged and alike(shapes):
             raise PolicyError("a union of types that are alike in documents: use a discriminator")
@@ -270,13 +331,13 @@ class _Examiner:
         keys = schema.get("keys_schema", {"type": "any"})
         key = _unwrapped(keys, self._refs)
         shape = self.shape(keys)
+        inner = self._below([schema["values_schema"]] if "values_schema" in schema else [])
         is_int = key["type"] in ("enum", "literal") and shape.kinds != {str}
         if key["type"] not in _KEYS or is_int:
             raise PolicyError("dict keys must be str, or of a type that is text in documents")
         native = kind == "dict" and shape.native and key["type"] in ("str", "any", "literal")
         if not native:
             self._convert("a dict with keys that are not str" if kind == "dict" else f"a {kind}")
-        inner = self._below([schema["values_schema"]] if "values_schema" in schema else [])
         return Shape(frozenset({dict}), native=native and inner)
 
     def _list(self, schema: _Schema) -> Shape:
@@ -293,18 +354,18 @@ class _Examiner:
         tags = {}
         self._depth += 1
         for name, field in named:
-            _check_field(name, field, is_model=schema["type"] == "model-fields")
-            if field.get("serialization_exclude"):
-                continue
             try:
                 shape = self.shape(field)
             except PolicyError as error:
-                if self._fields:
-                    raise PolicyError(f"{name}: {error}") from None
-                continue
-            if shape.values is not None:
+                if field.get("serialization_exclude"):
+                    continue
+                raise PolicyError(f"{name}: {error}") from None
+            if shape.values is not None and not field.get("serialization_exclude"):
                 tags[field.get("serialization_alias", name)] = shape.values
         self._depth -= 1
+        for name, field in named:
+            _check_field(name, field, is_model=schema["type"] == "model-fields")
+        self._facts.has_fields = True
         if "extras_schema" in schema or schema.get("extra_behavior") == "allow":
             self._facts.is_any = True
         return Shape(frozenset({dict}), tags=tags)
@@ -317,7 +378,7 @@ class _Examiner:
         return all(native)
 
     def _aliases(self, model: Any) -> None:
-        by_alias = _by_alias(model)
+        by_alias = by_alias_of(model)
         if by_alias is not None and self._facts.by_alias not in (None, by_alias):
             self._facts.conflict = f"{model.__qualname__} is read by name, others by alias"
         self._facts.by_alias = by_alias if by_alias is not None else self._facts.by_alias
@@ -341,54 +402,6 @@ def _check_field(name: str, field: _Schema, *, is_model: bool) -> None:
 
 def _bases(cls: Any) -> tuple[Any, ...]:
     return tuple(getattr(cls, "__orig_bases__", ()))
-
-
-def _read_keys(model: Any, name: str) -> list[list[str | int]]:
-    """Return the paths that a field is read from."""
-    config = getattr(model, "model_config", None) or getattr(model, "__pydantic_config__", {}) or {}
-    alias = model.__pydantic_fields__[name].validation_alias
-    paths: list[list[str | int]] = []
-    if alias is not None and config.get("validate_by_alias", True) is not False:
-        paths = [[alias]] if isinstance(alias, str) else alias.convert_to_aliases()
-        if paths and not isinstance(paths[0], list):  # an AliasPath
-            paths = [paths]  # type: ignore[list-item]
-    if alias is None or config.get("validate_by_name") or config.get("populate_by_name"):
-        paths = [*paths, [name]]
-    return paths
-
-
-def _by_alias(model: Any) -> bool | None:
-    """Return whether a model is dumped by alias, so that its fields can be read; None for both.
-
-    Raises:
-        PolicyError: If its fields cannot be read either way.
-    """
-    possible = {True, False}
-    aliased = False
-    for name, field in model.__pydantic_fields__.items():
-        if field.exclude:
-            continue
-        paths = _read_keys(model, name)
-        key = field.serialization_alias or name
-        aliased |= key != name
-        possible &= {by for by, each in ((True, key), (False, name)) if [each] in paths}
-        if not possible:
-            raise PolicyError(f"{key} has different aliases for validation and serialization")
-    return True in possible if aliased else None
-
-
-def aliases_of(model: Any, name: str) -> tuple[tuple[str, ...], bool]:
-    """Return the names of a field in documents, the first as dumped; and whether it has a path."""
-    field = model.__pydantic_fields__[name]
-    paths = _read_keys(model, name)
-    try:
-        by_alias = _by_alias(model)
-    except PolicyError:  # it cannot be sealed, but read
-        by_alias = None
-    key = field.serialization_alias or name if by_alias is not False else name
-    first = [key] if [key] in paths else []
-    keys = tuple(dict.fromkeys([*first, *(str(path[0]) for path in paths)]))
-    return keys, any(len(path) > 1 for path in paths)
 
 
 def is_strict(schema: Any, seen: set[int] | None = None) -> bool:

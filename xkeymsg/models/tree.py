@@ -34,6 +34,8 @@ from xkeymsg.shown import safe_repr
 __all__ = (
     "ADAPTERS",
     "BAD",
+    "LISTS",
+    "MAPS",
     "UNIONS",
     "Adapter",
     "Fault",
@@ -59,8 +61,8 @@ BAD: Final = object()
 """Stands for a value that could not be read."""
 UNIONS: Final = (typing.Union, type(int | str))
 _WRAPPERS: Final = (Final, Required, NotRequired)
-_LISTS: Final = (list, Sequence)
-_MAPS: Final = (dict, Mapping)
+LISTS: Final = (list, Sequence)
+MAPS: Final = (dict, Mapping)
 _OPEN: Final = (Any, object, list, dict)
 
 
@@ -143,6 +145,8 @@ class Node:
             if readers and self.readers:
                 raise PolicyError(f"{where} has Readers twice")
             self.readers = self.readers or readers
+        self.inner = inner
+        """The type without wrappers and None, if it is not another union."""
         self.nullable = inner is not self.hint and type(None) in get_args(self.hint)
         self.library = "" if member and member.leaf else library_of(inner)
         self.kind: Any = inner if self.library else None
@@ -151,9 +155,9 @@ class Node:
         self._item: Any = None
         kind, arguments = get_origin(inner), get_args(inner)
         if arguments and not (member and member.leaf):
-            if kind in _LISTS:
+            if kind in LISTS:
                 self.kind, self._item = list, arguments[0]
-            elif kind in _MAPS and unwrap(arguments[0])[0] is str:
+            elif kind in MAPS and unwrap(arguments[0])[0] is str:
                 self.kind, self._item = dict, arguments[1]
 
     @cached_property
