@@ -20,7 +20,9 @@ from xkeymsg.refusals import bare, refusing
 from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
-__all__ = ("find_key", "list_certificates", "list_keys", "open_key", "open_signer")
+__all__ = ("find_key", "find_keys", "list_certificates", "list_keys", "open_key", "open_keys",
+    "open_signer",
+)  # fmt: skip
 
 _PUBLIC: Final = "PublicKey"
 _T = TypeVar("_T")
@@ -41,6 +43,21 @@ def open_key(store: str, *, match_by: str | None = None, match: str | None = Non
             key.
     """
     return StoreKeyPair(find_key(store, "X", match_by=match_by, match=match))
+
+
+@refusing
+def open_keys(
+    store: str, *, match_by: str | None = None, match: str | None = None
+) -> Sequence[XKeyPair]:
+    """Open all curve keys of a store that match; a warning says which one is the first.
+
+    Raises:
+        KeyStoreError: As `open_key`.
+    """
+    keys = find_keys(store, "X", match_by=match_by, match=match)
+    if len(keys) > 1:
+        _warn(f"{keys[0].public()} seals, all open messages; set key_match", len(keys))
+    return [StoreKeyPair(key) for key in keys]
 
 
 @refusing
@@ -92,6 +109,20 @@ def find_key(
     Raises:
         KeyStoreError: If the store cannot be read, or has no such key.
     """
+    keys = find_keys(store, letter, match_by=match_by, match=match)
+    if len(keys) > 1:
+        _warn(f"the first is used: {keys[0].public()}", len(keys))
+    return keys[0]
+
+
+def find_keys(
+    store: str | Store, letter: str = "", *, match_by: str | None = None, match: str | None = None
+) -> Sequence[StoredKey]:
+    """Return all keys that match, at least one; the arguments and errors are those of `find_key`.
+
+    Raises:
+        KeyStoreError: If the store cannot be read, or has no such key.
+    """
     place = store if isinstance(store, Store) else parse_store(store)
     by = match_by or place.provider.addressed_by
     if match is None:
@@ -110,13 +141,12 @@ def find_key(
     if not several:
         others = f" (its public key is not {letter}…)" if keys else ""
         raise KeyStoreError(f"unable to find key in store{others}")
-    if len(several) > 1:
-        warnings.warn(
-            f"{len(several)} keys match in the key store; the first is used: {several[0].public()}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return several[0]
+    return several
+
+
+def _warn(text: str, count: int) -> None:
+    said = f"{count} keys match in the key store; {text}"
+    warnings.warn(said, RuntimeWarning, stacklevel=4)
 
 
 def _name(key: StoredKey, by: str) -> str | None:
