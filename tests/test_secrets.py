@@ -29,6 +29,7 @@ from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.transport.contexts import load_context
 from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.stored_keys import StoredKeys
 from xkeymsg.trust.stores.file import write_seed
 
 SEED = encode_seed(Prefix.USER, bytes(range(7, 39)))
@@ -159,8 +160,9 @@ def test_options_of_connect_are_not_repeated(field: str) -> None:
         paths = {n: Path(v) for n, v in given.items() if n in ("creds", "nkey") or "tls" in n}
         options = ConnectOptions(servers=(servers,), **(given | paths))
         assert_silent(repr(options), options.addresses)
-        login(options)
-        options.ssl_context()
+        keys = StoredKeys(options)
+        login(options, keys.signer)
+        options.ssl_context(keys.identity())
         return options
 
     for secret in PASTED.values():
@@ -194,8 +196,9 @@ def test_fields_of_a_context_are_not_repeated(key: str, shape: str, tmp_path: Pa
     def use() -> ConnectOptions:
         options = load_context("ada", {"XDG_CONFIG_HOME": str(tmp_path)})
         assert_silent(repr(options), options.addresses)
-        login(options)
-        options.ssl_context()
+        keys = StoredKeys(options)
+        login(options, keys.signer)
+        options.ssl_context(keys.identity())
         return options
 
     for secret in PASTED.values():

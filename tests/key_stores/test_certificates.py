@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.key_stores.test_cli import run
 from tests.transport.authority import CertificateAuthority
 from xkeymsg import ANYONE, ConfigurationError, ConnectOptions, KeyStoreError, XKeyPair, connect
 from xkeymsg.key_stores.certificates import matches, tls_identity
@@ -52,6 +54,19 @@ class Made:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )  # fmt: skip
+
+
+def crossed(subject: Made, issuer: Made) -> bytes:
+    """Return a certificate of one authority that another one has issued."""
+    builder = (
+        x509.CertificateBuilder().subject_name(subject.certificate.subject)
+        .issuer_name(issuer.certificate.subject).public_key(subject.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - datetime.timedelta(days=3))
+        .not_valid_after(NOW + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )  # fmt: skip
+    return builder.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def name(values: dict[x509.ObjectIdentifier, str]) -> x509.Name:
@@ -242,3 +257,52 @@ class TestOptions:
                     pass
         held = [os.readlink(each) for each in Path("/proc/self/fd").iterdir() if each.is_file()]  # noqa: PTH115
         assert not any("memfd:identity" in each for each in held)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        (90, r"ok +client certificate +'CN=own': expires in 90 days"),
+        (10, r"warn +client certificate +'CN=own': expires in 10 days: renew it"),
+        (-1, r"fail +client certificate +'CN=own': expired 24 hours ago: renew it"),
+    ],
+)
+def test_doctor_shows_how_long_the_certificates_sent_are_valid(
+    days: int, expected: str, tmp_path: Path
+) -> None:
+    server = ("--server", "tls://127.0.0.1:1", "--timeout", "1s")
+    middle = Made({CN: "middle"}, ROOT, ca=True, days=5)
+    own = Made({CN: "own"}, middle, days=days)
+    store = stored(tmp_path, own.pem, own.private, middle.pem, ROOT.pem)
+    (tmp_path / "cert").write_bytes(own.pem + middle.pem)
+    (tmp_path / "key").write_bytes(own.private)
+    (tmp_path / "key").chmod(0o600)
+    for words in (
+        ("--cert-store", store),
+        ("--tlscert", tmp_path / "cert", "--tlskey", tmp_path / "key"),
+    ):
+        said = run("doctor", *words, *server, code=1)
+        assert re.search(expected, said), said
+        assert re.search(r"warn +client certificate +'CN=middle': expires in 5 days", said), said
+        assert "CN=localhost" not in said  # the root is not sent
+
+
+def test_doctor_says_why_a_client_certificate_cannot_be_read(tmp_path: Path) -> None:
+    said = run("doctor", "--server", "tls://127.0.0.1:1", "--cert-store", "file:/no", code=1)
+    assert re.search("fail +client certificate +cannot read /no", said), said
+    (tmp_path / "cert").write_bytes(PEM_OF_NOTHING)
+    words = ("--tlscert", tmp_path / "cert", "--tlskey", tmp_path / "cert")
+    said = run("doctor", "--server", "tls://127.0.0.1:1", *words, code=1)
+    assert re.search("fail +client certificate +a certificate is malformed", said), said
+
+
+PEM_OF_NOTHING = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+def test_certificates_that_all_issued_each_other_are_tried_once(tmp_path: Path) -> None:
+    """Without a limit, 60 of them would keep a program busy for years."""
+    one, other = Made({CN: "one"}, ca=True), Made({CN: "other"}, ca=True)
+    several = [crossed(*pair) for _ in range(30) for pair in ((one, other), (other, one))]
+    leaf = Made({CN: "leaf"}, one)
+    parts = (leaf.pem, leaf.private, *several)
+    assert tls_identity(stored(tmp_path, *parts), match="leaf") == leaf.pem + leaf.private

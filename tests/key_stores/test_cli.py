@@ -88,6 +88,38 @@ def test_a_store_is_used_wherever_a_seed_file_is(tmp_path: Path) -> None:
     assert "conflicts with --key-store" in run(*words, *both, code=2)
 
 
+def test_a_key_is_deleted_by_its_public_key_only(tmp_path: Path) -> None:
+    folder, one = tmp_path / "keys", tmp_path / "one.seed"
+    folder.mkdir(mode=0o700)
+    for path in (folder, one):
+        store = f"file:{path}"
+        public, other = run("key", "generate", "-K", store).strip(), PAIR.public
+        assert "Missing argument 'PUBLIC_KEY'" in run("key", "delete", "-K", store, code=2)
+        run("key", "delete", "-K", store, other, code=1)
+        assert "expected the public key" in run("key", "delete", "-K", store, PAIR.seed(), code=1)
+        assert run("key", "list", "-K", store).split() == [public]
+        assert run("key", "delete", "-K", store, public).strip() == f"deleted {public}"
+        run("key", "delete", "-K", store, public, code=1)
+    assert not one.exists()
+    assert run("key", "list", "-K", f"file:{folder}") == ""
+    said = run("key", "delete", "-K", "systemd:x", PAIR.public, code=1)
+    assert "cannot be written" in said
+
+
+def test_keys_of_a_folder_that_a_daemon_owns_are_not_changed(tmp_path: Path) -> None:
+    folder, seed = tmp_path / "keys", tmp_path / "seed"
+    folder.mkdir(mode=0o700)
+    store = f"file:{folder}"
+    write_seed(seed, PAIR)
+    public = run("key", "generate", "-K", store).strip()
+    with FileProvider().lock(str(folder)):
+        for words in (("generate",), ("import", seed), ("delete", public)):
+            said = run("key", words[0], "-K", store, *words[1:], code=1)
+            assert "another process changes this key store" in said
+    assert run("key", "list", "-K", store).split() == [public]
+    assert f"file {folder}/{public}.seed;" in run("key", "show", "-K", store)
+
+
 def test_doctor_checks_a_folder_with_certificates(tmp_path: Path) -> None:
     user = SigningKey(encode_seed(Prefix.USER, bytes(range(50, 82))), Prefix.USER)
     folder, provider, now = tmp_path / "keys", FileProvider(), int(time.time())

@@ -101,8 +101,8 @@ def test_a_store_for_one_key_has_no_certificates(tmp_path: Path) -> None:
     assert list_certificates("environment:NO_MATTER") == {}
     with pytest.raises(KeyStoreError, match="not a folder"):
         FileProvider().put_certificate(store, PUBLIC, "a.b")
-    with pytest.raises(KeyStoreError, match="not a folder"), FileProvider().lock(store):
-        pass
+    with FileProvider().lock(store), FileProvider().lock(store):
+        pass  # there is nothing to lock
 
 
 class TestAHostileUser:

@@ -157,7 +157,8 @@ def test_a_sender_signs_with_a_key_of_a_store(tmp_path: Path) -> None:
     write_seed(tmp_path / "own", PAIR)
     own, user = (f"file:{tmp_path / name}" for name in ("own", "user"))
     section = SenderKeySection.model_validate({"key_store": own, "signer_store": user})
-    assert section.open_signer().public_key == SigningKey(USER, Prefix.USER).public_key
+    assert (signer := section.open_signer()) is not None
+    assert signer.public_key == SigningKey(USER, Prefix.USER).public_key
     given = {"key_store": own, "signer_store": user, "signer_match_by": "PublicKey"}
     for match in (SigningKey(USER, Prefix.USER).public, "UA"):
         if match == "UA":

@@ -47,6 +47,7 @@ from xkeymsg.key_stores.pkcs11 import Pkcs11Provider
 from xkeymsg.nkey import Prefix
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.stored_keys import StoredKeys
 from xkeymsg.transport.tls import tls_context
 
 PIN, USERS = "719-pin-of-a-token-719", ("ec.example.com", "rsa.example.com")
@@ -105,7 +106,11 @@ class Place:
         asyncio.run(use())
 
     def context(self, store: str, match: str = USERS[0]) -> ssl.SSLContext | None:
-        return self.options("nats://127.0.0.1", match, cert_store=store).ssl_context()
+        return read_context(self.options("nats://127.0.0.1", match, cert_store=store))
+
+
+def read_context(options: ConnectOptions) -> ssl.SSLContext | None:
+    return options.ssl_context(StoredKeys(options).identity())
 
 
 def check(function: Callable[[Place], None]) -> Callable[[Place], None]:
@@ -219,7 +224,7 @@ def two_matches_warn_and_the_id_decides(place: Place) -> None:
     with place.server as server:
         for _ in range(3):
             with pytest.warns(RuntimeWarning, match=r"2 certificates match.*CN=ec\.example"):
-                issued_by.ssl_context()
+                read_context(issued_by)
         with pytest.warns(RuntimeWarning, match="2 certificates match"):
             place.log_in(place.options(server.url, "authority", cert_match_by="Issuer"))
 
@@ -266,7 +271,7 @@ def _beside(place: Place, token: str) -> None:
 
     threads = [threading.Thread(target=derive) for _ in range(8)]
     with place.server as server:
-        context = place.options(server.url, USERS[0]).ssl_context()
+        context = read_context(place.options(server.url, USERS[0]))
         assert context is not None
         for each in threads:
             each.start()
@@ -296,7 +301,7 @@ def a_reset_of_the_module_keeps_the_login(place: Place) -> None:
     """A missing token makes the program initialize the module again, which ends its sessions."""
     with place.server as server:
         options = place.options(server.url, USERS[0])
-        context = options.ssl_context()
+        context = read_context(options)
         assert initialize_again()
         place.log_in(options)
         assert context is not None

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -393,7 +394,7 @@ def test_a_document_too_deep_for_the_stack_raises_our_error(model: Any) -> None:
     def at(frames: int) -> Any:
         return at(frames - 1) if frames else into(model, document, 0)
 
-    used, frame = 0, sys._getframe()
+    used, frame = 0, inspect.currentframe()
     while frame := frame.f_back:  # type: ignore[assignment]
         used += 1
     with pytest.raises(MalformedError, match="nested too deeply for this stack"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,13 +13,13 @@ from xkeymsg.cli.table import aligned
 from xkeymsg.daemons.common.terminal import one_line
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.command import CommandProvider
-from xkeymsg.key_stores.opening import find_key, list_keys
+from xkeymsg.key_stores.opening import describe, find_key, list_keys
 from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
 from xkeymsg.key_stores.providers import Store, parse_store
 from xkeymsg.key_stores.released import single_seed
 from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKey
-from xkeymsg.nkey import Prefix
+from xkeymsg.nkey import Prefix, is_public
 from xkeymsg.trust.stores.file import read_private
 
 __all__ = ("key",)
@@ -50,7 +51,7 @@ def _which(command: _Command) -> _Command:
 
 @click.group(short_help="Maintain keys in key stores.")
 def key() -> None:
-    """List, check, generate and import keys in key stores: files, tokens, and others."""
+    """List, check, generate, import and delete keys in key stores: files, tokens, and others."""
 
 
 @key.command("list")
@@ -107,7 +108,7 @@ def _describe(stored: StoredKey) -> None:
         click.echo(f"fingerprint {XKey.parse(public).fingerprint}")
     else:
         StoreSigner(stored)
-    for fact in stored.describe():
+    for fact in describe(stored):
         click.echo(one_line(fact))
 
 
@@ -122,8 +123,8 @@ def _generate(*, store: str, user: bool) -> None:
 
     Nothing is ever replaced. On a token, the key is generated there and never leaves it.
     """  # noqa: D301 - click reads the character
-    place, provider = _writable(store)
-    click.echo(provider.create(place.address, Prefix.USER if user else Prefix.CURVE).public())
+    with _owned(store) as (provider, address):
+        click.echo(provider.create(address, Prefix.USER if user else Prefix.CURVE).public())
 
 
 @key.command("import", short_help="Import a seed into a store.")
@@ -137,13 +138,34 @@ def _import(*, store: str, seed_file: Path) -> None:
 
     Delete the file afterwards: a token protects a seed only if there is no other copy.
     """  # noqa: D301 - click reads the character
-    place, provider = _writable(store)
     content = read_private(Path("/dev/stdin") if str(seed_file) == "-" else seed_file)
-    click.echo(provider.put(place.address, single_seed(content)).public())
+    with _owned(store) as (provider, address):
+        click.echo(provider.put(address, single_seed(content)).public())
 
 
-def _writable(store: str) -> tuple[Store, WritableProvider]:
+@key.command("delete", short_help="Delete a key from a store.")
+@_STORE
+@click.argument("public_key")
+def _delete(*, store: str, public_key: str) -> None:
+    """Delete the key PUBLIC_KEY from a store, and its certificate.
+
+    \b
+    xkeymsg key delete --store file:keys XDQH2AGJQ3WHEZOOUCJLV3IHJXGLZ4RPYGSEQEVDUTOGMCLWBWX4MPOP
+
+    Messages that are sealed to it can never be opened again, unless there is a copy of the key.
+    """  # noqa: D301 - click reads the character
+    if not is_public(public_key):
+        raise KeyStoreError("expected the public key X… or U… of the key to delete")
+    with _owned(store) as (provider, address):
+        provider.delete(address, public_key)
+    click.echo(f"deleted {public_key}")
+
+
+@contextmanager
+def _owned(store: str) -> Iterator[tuple[WritableProvider, str]]:
+    """Lock a store that can be written, so that no daemon changes it meanwhile."""
     place = parse_store(store)
     if not isinstance(place.provider, WritableProvider):
         raise KeyStoreError(f"the key store {place.name} cannot be written: use file or pkcs11")
-    return place, place.provider
+    with place.provider.lock(place.address):
+        yield place.provider, place.address

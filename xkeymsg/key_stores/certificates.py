@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -23,24 +23,31 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.key_stores.providers import find_provider
+from xkeymsg.key_stores.providers import ask, find_provider
 from xkeymsg.key_stores.released import ReleasingProvider
 from xkeymsg.refusals import refusing
 
-__all__ = ("matches", "released_identity", "tls_identity")
+__all__ = ("Validity", "matches", "released_identity", "tls_identity", "validities")
 
 _Bundle = tuple[Sequence[x509.Certificate], Mapping[bytes, bytes]]
 """Certificates, and the PEM blocks of private keys by their public keys."""
 
+
+class Validity(NamedTuple):
+    """When a certificate is valid."""
+
+    name: str
+    """Its subject, for display."""
+    begins: datetime
+    ends: datetime
+
+
 _MOST: Final = 1 << 16
 _MOST_CERTIFICATES: Final = 64
-_LONGEST: Final = 8
-"""Certificates of a chain."""
 _BLOCK: Final = re.compile(
     rb"-----BEGIN (CERTIFICATE|[A-Z ]*PRIVATE KEY)-----\s.+?-----END \1-----", re.DOTALL
 )
 _TOKENS: Final = "pkcs11"
-_WINDOWS: Final = ("windowscurrentuser", "windowslocalmachine")
 
 
 @refusing
@@ -78,6 +85,24 @@ def released_identity(
     return _chosen((certificates, keys), match_by, match, skip_invalid=skip_invalid)
 
 
+@refusing
+def validities(content: bytes) -> list[Validity]:
+    """Return when the certificates of a PEM text are valid, in its order.
+
+    Raises:
+        KeyStoreError: If a certificate is malformed.
+    """
+    try:
+        return [
+            Validity(_named(each), each.not_valid_before_utc, each.not_valid_after_utc)
+            for each in map(_certificate, _BLOCK.finditer(content))
+            if each is not None
+        ]
+    except ValueError:
+        pass
+    raise KeyStoreError("a certificate is malformed")
+
+
 def _bundle(store: str) -> _Bundle:
     name, _, address = store.partition(":")
     if name.lower() != _TOKENS:
@@ -85,7 +110,7 @@ def _bundle(store: str) -> _Bundle:
     find_provider(name)  # or its extra is not installed
     from xkeymsg.key_stores.pkcs11_certificates import token_identities  # noqa: PLC0415 - as above
 
-    found, blocks = token_identities(address)
+    found, blocks = ask(token_identities, address)
     certificates, keys = list[x509.Certificate](), dict[bytes, bytes]()
     try:
         for identifier, content in found:
@@ -137,7 +162,7 @@ def _identity(
         _warn(f"{len(found)} certificates match in the store; the first is used: {_named(leaf)}")
     if not _is_valid(leaf, now):
         _warn(f"the certificate {_named(leaf)} is not valid now")
-    chain = _chain((leaf,), certificates, now) or (leaf,)
+    chain = _chain(leaf, [each for each in certificates if each != leaf], now) or [leaf]
     sent = [each for each in chain if each is leaf or each.subject != each.issuer]
     return b"".join(each.public_bytes(Encoding.PEM) for each in sent) + keys[_public(leaf)]
 
@@ -163,19 +188,15 @@ def _content(store: str) -> bytes:
     if not store:
         raise KeyStoreError("expected 'cert_store' to be a valid non-empty string")
     name, _, address = store.partition(":")
-    if name.lower() in _WINDOWS:
-        raise KeyStoreError("cert_store not compatible with current operating system")
     if name.lower() == _TOKENS:
         raise KeyStoreError("a token does not release its keys: use another store for a server")
-    try:
-        provider = find_provider(name)
-    except KeyStoreError as error:
-        if "type not implemented" not in str(error):
-            raise
-        provider = None
+    provider = find_provider(name, "cert")
     if not isinstance(provider, ReleasingProvider):
-        raise KeyStoreError("cert store type not implemented")
-    return provider.read(address, _MOST)
+        raise KeyStoreError("cert store type not implemented: this one releases no certificates")
+    content: object = ask(provider.read, address, _MOST)
+    if not isinstance(content, bytes) or len(content) > _MOST:
+        raise KeyStoreError(f"the key store did not return at most {_MOST} bytes")
+    return content
 
 
 def _parsed(content: bytes) -> _Bundle:
@@ -184,8 +205,8 @@ def _parsed(content: bytes) -> _Bundle:
     for block in _BLOCK.finditer(content):
         text = block[0] + b"\n"
         try:
-            if block[1] == b"CERTIFICATE":
-                certificates.append(x509.load_pem_x509_certificate(text))
+            if (certificate := _certificate(block)) is not None:
+                certificates.append(certificate)
             else:
                 public = load_pem_private_key(text, None).public_key()
                 keys[public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)] = text
@@ -195,6 +216,12 @@ def _parsed(content: bytes) -> _Bundle:
             continue
         raise KeyStoreError(f"invalid or encrypted PEM block: {problem}")
     return certificates, keys
+
+
+def _certificate(block: re.Match[bytes]) -> x509.Certificate | None:
+    if block[1] != b"CERTIFICATE":
+        return None
+    return x509.load_pem_x509_certificate(block[0] + b"\n")
 
 
 def _public(certificate: x509.Certificate) -> bytes:
@@ -210,18 +237,20 @@ def _is_valid(certificate: x509.Certificate, now: datetime) -> bool:
 
 
 def _chain(
-    begun: tuple[x509.Certificate, ...], certificates: Sequence[x509.Certificate], now: datetime
-) -> tuple[x509.Certificate, ...]:
-    """Return the first chain that ends in a self-signed certificate, or nothing."""
-    last = begun[-1]
+    last: x509.Certificate, untried: list[x509.Certificate], now: datetime
+) -> list[x509.Certificate]:
+    """Return the first chain from `last` to a self-signed certificate, or nothing.
+
+    Each certificate is tried once: those of a hostile store could all have issued each other.
+    """
     if last.subject == last.issuer:
-        return begun
-    for issuer in certificates:
-        if len(begun) < _LONGEST and issuer not in begun and _has_issued(issuer, last, now):
-            chain = _chain((*begun, issuer), certificates, now)
-            if chain:
-                return chain
-    return ()
+        return [last]
+    for issuer in [*untried]:
+        if issuer in untried and _has_issued(issuer, last, now):
+            untried.remove(issuer)
+            if chain := _chain(issuer, untried, now):
+                return [last, *chain]
+    return []
 
 
 def _has_issued(issuer: x509.Certificate, issued: x509.Certificate, now: datetime) -> bool:

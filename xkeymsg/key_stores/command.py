@@ -160,32 +160,46 @@ def _output(
     except OSError as error:
         raise KeyStoreError(f"cannot run {name}: {error.strerror}") from None
     assert process.stdout is not None  # noqa: S101 - for the type checker
-    content = b""
+    content, status, done = b"", None, False
     try:
         with process.stdout as pipe:
             os.set_blocking(pipe.fileno(), False)
-            ended = False
-            while not ended:
-                ended = process.poll() is not None  # then read what it has written before
-                content += _available(pipe.fileno(), 0.0 if ended else _LOOK, limit)
+            while status is None:
+                status = _status(process.pid, name)  # then read what it has written before
+                content += _available(pipe.fileno(), _LOOK if status is None else 0.0, limit)
                 if len(content) > limit:
                     raise KeyStoreError(f"{name} printed more than {limit} bytes")
-                if not ended and time.monotonic() >= end:
+                if status is None and time.monotonic() >= end:
                     raise KeyStoreError(
                         f"{name} did not end within {command.timeout:g} seconds: it may be waiting"
                         " for a person"
                     )
+        if status:
+            raise KeyStoreError(
+                f"{name} ended with {status}: run it by hand to see why, or use"
+                " xkeymsg key show --debug-store"
+            )
+        done = True
     finally:
-        if process.returncode is None:
+        if not done:  # not reaped yet: its number cannot be that of another group
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if process.returncode:
-        raise KeyStoreError(
-            f"{name} ended with {process.returncode}: run it by hand to see why, or use"
-            " xkeymsg key show --debug-store"
-        )
+        process.wait()
     return content
+
+
+def _status(pid: int, name: str) -> int | None:
+    """Return how a program ended: its exit code, or minus a signal; None while it runs.
+
+    The program remains a zombie, which keeps the number of its group.
+    """
+    try:
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        raise KeyStoreError(f"cannot tell how {name} ended: SIGCHLD is ignored") from None
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
 
 def _available(pipe: int, seconds: float, limit: int) -> bytes:

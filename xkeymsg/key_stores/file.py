@@ -48,7 +48,7 @@ class FileProvider(ReleasingProvider):
     def facts(self, address: str) -> Sequence[str]:
         """Return the file, its mode and owner, and whether its group may read it."""
         path, group_may_read = _path(address)
-        facts = [f"file {path_text(path)}; the seed is in memory while the program runs"]
+        facts = [f"file {_shown(path)}; the seed is in memory while the program runs"]
         with suppress(OSError):  # it may be new, or gone
             status = path.stat()
             facts.append(f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}")
@@ -72,7 +72,7 @@ class FileProvider(ReleasingProvider):
                 continue  # deleted meanwhile
             key = ReleasedKey(single_seed(content), self.facts(str(file)))
             if key.public() != file.stem:
-                raise KeyStoreError(f"{path_text(file)} holds another key than its name says")
+                raise KeyStoreError(f"{_shown(file)} holds another key than its name says")
             found.append(key)
         return found
 
@@ -93,7 +93,7 @@ class FileProvider(ReleasingProvider):
             return key
         file = _place(_checked(path), key.public(), _SEED)
         if file.exists():
-            raise KeyStoreError(f"{path_text(file)} already exists; keys are never overwritten")
+            raise KeyStoreError(f"{_shown(file)} already exists; keys are never overwritten")
         with _writing(path):
             replace_private(file, text)
         return key
@@ -145,6 +145,9 @@ class FileProvider(ReleasingProvider):
     @contextmanager
     def lock(self, address: str) -> Iterator[None]:
         """Lock a folder, and delete what an interruption has left of new files."""
+        if not _path(address)[0].is_dir():
+            yield
+            return
         folder = _folder(address)
         with held_lock(folder / ".lock"):
             with _writing(folder):
@@ -159,6 +162,13 @@ def _path(address: str) -> tuple[Path, bool]:
     if not path:
         raise KeyStoreError("expected a file name after file:")
     return Path(os.path.expanduser(path)), path != address  # noqa: PTH111 - also `~user`
+
+
+def _shown(path: Path) -> str:
+    """Return a path for people; a public key in its name is not a secret."""
+    if is_public(path.stem) and path.suffix == _SEED:
+        return f"{path_text(path.parent)}/{path.name}"
+    return path_text(path)
 
 
 def _folder(address: str) -> Path:

@@ -7,23 +7,31 @@ address; otherwise it must equal a name of the key.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from xkeymsg.errors import KeyStoreError, XKeyMsgError
+from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
-from xkeymsg.key_stores.providers import Store, parse_store
+from xkeymsg.key_stores.providers import Store, ask, parse_store
 from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import Signer
-from xkeymsg.refusals import bare, refusing
+from xkeymsg.nkey import Signer, is_public
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import cut
 from xkeymsg.text import masked
 
-__all__ = ("find_key", "list_certificates", "list_keys", "open_key", "open_signer")
+__all__ = (
+    "describe",
+    "find_key",
+    "find_keys",
+    "list_certificates",
+    "list_keys",
+    "open_key",
+    "open_keys",
+    "open_signer",
+)
 
 _PUBLIC: Final = "PublicKey"
-_T = TypeVar("_T")
 
 
 @refusing
@@ -41,6 +49,21 @@ def open_key(store: str, *, match_by: str | None = None, match: str | None = Non
             key.
     """
     return StoreKeyPair(find_key(store, "X", match_by=match_by, match=match))
+
+
+@refusing
+def open_keys(
+    store: str, *, match_by: str | None = None, match: str | None = None
+) -> Sequence[XKeyPair]:
+    """Open all curve keys of a store that match; a warning says which one is the first.
+
+    Raises:
+        KeyStoreError: As `open_key`.
+    """
+    keys = find_keys(store, "X", match_by=match_by, match=match)
+    if len(keys) > 1:
+        _warn(f"{keys[0].public()} seals, all open messages; set key_match", len(keys))
+    return [StoreKeyPair(key) for key in keys]
 
 
 @refusing
@@ -74,7 +97,17 @@ def list_certificates(store: str) -> Mapping[str, str]:
     place = parse_store(store)
     if not isinstance(place.provider, WritableProvider):
         return {}
-    return _answer(place.provider.certificates, place.address)
+    return ask(place.provider.certificates, place.address)
+
+
+@refusing
+def describe(key: StoredKey) -> Sequence[str]:
+    """Return what an operator should know about a key.
+
+    Raises:
+        KeyStoreError: If the store fails.
+    """
+    return [str(fact) for fact in ask(key.describe)]
 
 
 @refusing
@@ -88,6 +121,20 @@ def find_key(
         letter: The first letter of its public key: `X` or `U`.
         match_by: See `open_key`.
         match: See `open_key`.
+
+    Raises:
+        KeyStoreError: If the store cannot be read, or has no such key.
+    """
+    keys = find_keys(store, letter, match_by=match_by, match=match)
+    if len(keys) > 1:
+        _warn(f"the first is used: {keys[0].public()}", len(keys))
+    return keys[0]
+
+
+def find_keys(
+    store: str | Store, letter: str = "", *, match_by: str | None = None, match: str | None = None
+) -> Sequence[StoredKey]:
+    """Return all keys that match, at least one; the arguments and errors are those of `find_key`.
 
     Raises:
         KeyStoreError: If the store cannot be read, or has no such key.
@@ -110,20 +157,19 @@ def find_key(
     if not several:
         others = f" (its public key is not {letter}…)" if keys else ""
         raise KeyStoreError(f"unable to find key in store{others}")
-    if len(several) > 1:
-        warnings.warn(
-            f"{len(several)} keys match in the key store; the first is used: {several[0].public()}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return several[0]
+    return several
+
+
+def _warn(text: str, count: int) -> None:
+    said = f"{count} keys match in the key store; {text}"
+    warnings.warn(said, RuntimeWarning, stacklevel=4)
 
 
 def _name(key: StoredKey, by: str) -> str | None:
-    names: Mapping[str, str] = {**key.names, _PUBLIC: key.public()}
-    found = {name.lower(): value for name, value in names.items()}
+    names: Mapping[str, str] = ask(lambda: {**key.names, _PUBLIC: key.public()})
+    found = {str(name).lower(): value for name, value in names.items()}
     if by.lower() not in found:
-        known = ", ".join(sorted(names))
+        known = cut(", ".join(sorted(map(str, names))))
         raise KeyStoreError(
             f"key match by type not implemented: {masked(cut(by))!a} (known here: {known})"
         )
@@ -131,14 +177,9 @@ def _name(key: StoredKey, by: str) -> str | None:
 
 
 def _keys(store: Store) -> Sequence[StoredKey]:
-    return tuple(_answer(store.provider.keys, store.address))
-
-
-def _answer(ask: Callable[[str], _T], address: str) -> _T:
-    """Return what a provider answers; every failure of it is a KeyStoreError."""
-    try:
-        return ask(address)
-    except XKeyMsgError as error:
-        raise bare(error) from None
-    except Exception as error:  # noqa: BLE001 - of a provider that others made
-        raise KeyStoreError(f"the key store failed: {type(error).__name__}") from None
+    keys = ask(lambda: tuple(store.provider.keys(store.address)))
+    for key in keys:
+        public: object = ask(key.public)
+        if not isinstance(public, str) or not is_public(public):  # it will be shown
+            raise KeyStoreError("the key store did not return a public key X… or U…")
+    return keys

@@ -60,7 +60,7 @@ class WritableProvider(KeyProvider, Protocol):
 
     A store knows no states: certificates and the clock decide which key is current. Every change is
     on the disk when its method returns, and an interrupted one can be repeated. An address may be
-    for one key only: it has no certificates and no lock.
+    for one key only: it has no certificates and needs no lock.
     """
 
     def create(self, address: str, kind: Prefix) -> StoredKey:
@@ -102,7 +102,7 @@ class WritableProvider(KeyProvider, Protocol):
         """
 
     def lock(self, address: str) -> AbstractContextManager[None]:
-        """Be the only process that changes an address; readers need no lock.
+        """Be the only process that changes an address with several keys; readers need no lock.
 
         Raises:
             KeyStoreError: On entry, if another process is, or the address cannot be locked.

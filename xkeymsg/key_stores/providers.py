@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
-from xkeymsg.errors import KeyStoreError
+from xkeymsg.errors import KeyStoreError, XKeyMsgError
 from xkeymsg.key_stores.command import CommandProvider
 from xkeymsg.key_stores.descriptor import DescriptorProvider
 from xkeymsg.key_stores.environment import EnvironmentProvider
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.protocol import KeyProvider
 from xkeymsg.key_stores.systemd import SystemdProvider
+from xkeymsg.refusals import bare
 from xkeymsg.text import may_be_secret
 
-__all__ = ("GROUP", "OWN", "Store", "find_provider", "parse_store")
+__all__ = ("GROUP", "OWN", "Store", "ask", "find_provider", "parse_store")
+
+_T = TypeVar("_T")
 
 GROUP: Final = "xkeymsg.key_stores"
 """The group of the entry points: each names a class that is created without arguments."""
@@ -49,6 +52,20 @@ class Store(NamedTuple):
     address: str
 
 
+def ask(call: Callable[..., _T], *args: object) -> _T:
+    """Return what a method of a provider or of a key returns.
+
+    Raises:
+        KeyStoreError: If it fails in any way. The text of an error that is not ours is not shown.
+    """
+    try:
+        return call(*args)
+    except XKeyMsgError as error:
+        raise bare(error) from None
+    except Exception as error:  # noqa: BLE001 - of a provider that others made
+        raise KeyStoreError(f"the key store failed: {type(error).__name__}") from None
+
+
 def parse_store(text: str) -> Store:
     """Return the store of a text `PROVIDER` or `PROVIDER:ADDRESS`.
 
@@ -61,8 +78,12 @@ def parse_store(text: str) -> Store:
     return Store(name.lower(), find_provider(name), address)
 
 
-def find_provider(name: str) -> KeyProvider:
+def find_provider(name: str, of: str = "key") -> KeyProvider:
     """Return a provider by its name, in any case.
+
+    Args:
+        name: The name.
+        of: What the store is for, in errors: `key` or `cert`.
 
     Raises:
         KeyStoreError: If no package provides it, or it cannot be loaded.
@@ -71,14 +92,14 @@ def find_provider(name: str) -> KeyProvider:
     if name in OWN:
         return OWN[name]()
     if name in _WINDOWS:
-        raise KeyStoreError("key_store not compatible with current operating system")
+        raise KeyStoreError(f"{of}_store not compatible with current operating system")
     from importlib import metadata  # noqa: PLC0415 - slow to import, and rarely needed
 
     found = [each for each in metadata.entry_points(group=GROUP) if each.name.lower() == name]
     if not found:
         known = ", ".join(sorted(OWN))
         shown = "" if may_be_secret(name) or len(name) > 40 else f": {name!a}"
-        raise KeyStoreError(f"key store type not implemented{shown} (known: {known})")
+        raise KeyStoreError(f"{of} store type not implemented{shown} (known: {known})")
     if len(found) > 1:
         raise KeyStoreError(f"several packages provide the key store {name!a}: remove one")
     try:

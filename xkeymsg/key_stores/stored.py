@@ -8,10 +8,11 @@ from typing import Final, NoReturn
 
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
-from xkeymsg.errors import KeyFormatError, KeyStoreError, XKeyMsgError
+from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.key_stores.protocol import StoredKey
+from xkeymsg.key_stores.providers import ask
 from xkeymsg.keys import XKey, XKeyPair
-from xkeymsg.refusals import bare, refusing
+from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 
 __all__ = ("StoreKeyPair", "StoreSigner")
@@ -40,7 +41,7 @@ class StoreKeyPair(XKeyPair):
     def __init__(self, key: StoredKey) -> None:
         self._key = key
         try:
-            self.public = XKey.parse(key.public())
+            self.public = XKey.parse(ask(key.public))
         except KeyFormatError as error:
             raise KeyStoreError(f"the key store has no usable curve key: {error}") from None
 
@@ -86,7 +87,7 @@ class StoreSigner(SafeRepr):
     @refusing
     def __init__(self, key: StoredKey) -> None:
         self._key = key
-        self.public = key.public()
+        self.public = ask(key.public)
         """The public key `U…`."""
         try:
             raw = nkey.decode_public(nkey.Prefix.USER, self.public)
@@ -121,13 +122,8 @@ class StoreSigner(SafeRepr):
 
 
 def _result(compute: Callable[[bytes], object], data: bytes, size: int, what: str) -> bytes:
-    """Return what a store computes; every failure of a provider is a KeyStoreError."""
-    try:
-        result = compute(data)
-    except XKeyMsgError as error:
-        raise bare(error) from None
-    except Exception as error:  # noqa: BLE001 - of a provider that others made
-        raise KeyStoreError(f"the key store failed: {type(error).__name__}") from None
+    """Return what a store computes; its size is checked."""
+    result = ask(compute, data)
     if type(result) is not bytes or len(result) != size:
         raise KeyStoreError(f"the key store did not return {what} of {size} bytes")
     return result

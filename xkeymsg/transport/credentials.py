@@ -1,4 +1,4 @@
-"""Login credentials, read again for each connection, so that a renewed file takes effect.
+"""Login credentials; files are read for each connection, so that a renewed one takes effect.
 
 Our own decoder checks seeds first: the `nkeys` package would take a mistyped seed for another key.
 No error contains anything that is read here.
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
-from xkeymsg.key_stores.opening import open_signer
 from xkeymsg.nkey import Signer, UserKey, is_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import safe_repr
@@ -46,8 +45,12 @@ Source = Path | LoginText
 
 
 @refusing
-def login(options: ConnectOptions) -> dict[str, Any]:
+def login(options: ConnectOptions, stored: Signer | None = None) -> dict[str, Any]:
     """Return the login arguments for nats-py's `connect`.
+
+    Args:
+        options: The settings.
+        stored: What `StoredKeys` has opened in `nkey_store`.
 
     Raises:
         ConfigurationError: If a file has invalid content.
@@ -63,9 +66,7 @@ def login(options: ConnectOptions) -> dict[str, Any]:
         signer = _Signer(lambda: _user_key(source, read_login(source)))
         signer.public()  # report a bad file now
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
-    if options.nkey_store is not None:
-        by, match = options.nkey_match_by, options.nkey_match
-        stored = open_signer(options.nkey_store, match_by=by, match=match)
+    if stored is not None:
         signer = _Signer(lambda: stored)
         return {"public_nkey": signer.public, "signature_cb": signer.sign}
     password = options.password

@@ -17,6 +17,7 @@ from xkeymsg.transport.client import HardenedClient, NonceRefusedError, Plaintex
 from xkeymsg.transport.credentials import login, validity
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions, split_address
+from xkeymsg.transport.stored_keys import StoredKeys
 
 __all__ = ("CLOSE_TIMEOUT", "RETRY", "close", "dial", "dialled")
 
@@ -46,6 +47,7 @@ async def dial(
     on_error: Callable[[Exception], None],
     *,
     tries: int = 0,
+    keys: StoredKeys | None = None,
     **more: Any,
 ) -> None:
     """Connect a client, within `options.timeout`.
@@ -59,6 +61,7 @@ async def dial(
         tries: The number of this attempt to reconnect, from 1; it tries each server only once, also
             the announced ones. Each has a share of `options.timeout`, but at least half a second,
             and more after several attempts; the attempt takes as long as all together.
+        keys: The keys of the options in key stores; by default, the stores are read now.
         **more: Further arguments for nats-py's `connect`.
 
     Raises:
@@ -84,7 +87,9 @@ async def dial(
     if tries:
         share = min(limit, max(share, _LEAST) * 2 ** min(tries // _PATIENT, 2))
         limit = max(limit, share * count)
-    arguments = _arguments_of(options, share) | {"error_cb": report} | more
+    arguments = (
+        _arguments_of(options, share, keys or StoredKeys(options)) | {"error_cb": report} | more
+    )
     try:
         async with asyncio.timeout(limit):
             await _resolve(options)
@@ -119,12 +124,13 @@ async def dialled(
         await close(client)
 
 
-def _arguments_of(options: ConnectOptions, share: float) -> dict[str, Any]:
+def _arguments_of(options: ConnectOptions, share: float, keys: StoredKeys) -> dict[str, Any]:
     """Return the arguments for nats-py's `connect`; reads the files again.
 
     Args:
         options: The servers and the login.
         share: Seconds for an attempt to connect to one server.
+        keys: The keys in key stores.
 
     Raises:
         ConfigurationError: If a file has invalid content.
@@ -140,11 +146,11 @@ def _arguments_of(options: ConnectOptions, share: float) -> dict[str, Any]:
         "reconnect_time_wait": RETRY,
         "max_reconnect_attempts": -1,
         "ping_interval": _PING_INTERVAL,
-        "tls": options.ssl_context(),
+        "tls": options.ssl_context(keys.identity()),
         "tls_handshake_first": options.tls_first,
         "tls_required": options.tls_required,
         "discover": options.discover,
-        **login(options),
+        **login(options, keys.signer),
     }
 
 

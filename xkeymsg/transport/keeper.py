@@ -22,6 +22,7 @@ from xkeymsg.shown import safe_repr
 from xkeymsg.transport.dial import close, dial
 from xkeymsg.transport.lean import LeanClient
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.stored_keys import StoredKeys
 
 __all__ = ("CLOSE_TIMEOUT", "FIRST_PAUSE", "LONGEST_PAUSE", "WATCH", "Event", "Keeper", "pause")
 
@@ -67,6 +68,7 @@ class Keeper:
         options: ConnectOptions,
         on_event: Callable[[Event], None],
         on_connected: Callable[[LeanClient], None],
+        keys: StoredKeys | None = None,
     ) -> None:
         self.state: Literal["connected", "reconnecting", "closed"] = "reconnecting"
         self.reconnects = 0
@@ -76,6 +78,7 @@ class Keeper:
         self._options = options
         self._on_event = on_event
         self._on_connected = on_connected
+        self._keys = keys
         self._changed = asyncio.Event()
         self._ending = asyncio.Lock()
         self._asking = 0  # number of callers that wait for a reply
@@ -91,7 +94,8 @@ class Keeper:
             KeyStoreError: If a file cannot be read.
             ConnectionFailedError: If connecting fails or times out.
         """
-        await dial(self.client, self._options, self._on_error, ping_interval=WATCH)
+        self._keys = self._keys or StoredKeys(self._options)
+        await self._dial(self.client)
         self._begin(self.client)
         self._supervisor = asyncio.create_task(self._supervise())
 
@@ -256,7 +260,7 @@ class Keeper:
         """Try each server once; return None if all attempts fail."""
         client = LeanClient(self.client.discovered)
         try:
-            await dial(client, self._options, self._on_error, tries=tries, ping_interval=WATCH)
+            await self._dial(client, tries)
         except Exception as error:  # noqa: BLE001 - another attempt follows any error
             self.tell(Event("error", error))
             await client.hang_up()
@@ -265,6 +269,11 @@ class Keeper:
             await client.hang_up()
             raise
         return client
+
+    async def _dial(self, client: LeanClient, tries: int = 0) -> None:
+        """Connect a client, with the keys that were read from stores at first."""
+        on_error, keys = self._on_error, self._keys
+        await dial(client, self._options, on_error, tries=tries, keys=keys, ping_interval=WATCH)
 
 
 def pause(tries: int) -> float:

@@ -19,6 +19,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.parser import MAX_MESSAGE
 from xkeymsg.transport.raw import Raw, RawSubscription
 from xkeymsg.transport.rights import Refusal, parse_refusal
+from xkeymsg.transport.stored_keys import StoredKeys
 from xkeymsg.transport.subjects import encode_pattern, encode_subject
 
 __all__ = ("REPORTS", "Event", "Link", "open_link")
@@ -46,7 +47,12 @@ class Link:
     call leaves the link unchanged.
     """
 
-    def __init__(self, options: ConnectOptions, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        options: ConnectOptions,
+        on_event: Callable[[Event], None],
+        keys: StoredKeys | None = None,
+    ) -> None:
         self.dropped = 0
         """Number of messages dropped because their subscription was full."""
         self.refusals = 0
@@ -55,7 +61,7 @@ class Link:
         """Called with each of them."""
         self._options = options
         self._on_event = on_event
-        self._keeper = Keeper(options, self._note, self._subscribe_again)
+        self._keeper = Keeper(options, self._note, self._subscribe_again, keys)
         self._subscriptions: dict[RawSubscription, bytes] = {}  # with their numbers on the wire
         self._reported: dict[RawSubscription, float] = {}
         self._inbox = self.new_inbox()
@@ -359,7 +365,9 @@ def _inbox_error(refusal: Refusal) -> DeliveryError:
 
 @contextlib.asynccontextmanager
 async def open_link(
-    options: ConnectOptions, on_event: Callable[[Event], None] = lambda _: None
+    options: ConnectOptions,
+    on_event: Callable[[Event], None] = lambda _: None,
+    keys: StoredKeys | None = None,
 ) -> AsyncIterator[Link]:
     """Connect to a NATS server for the duration of a block, and reconnect when necessary.
 
@@ -372,6 +380,7 @@ async def open_link(
     Args:
         options: The servers and the login.
         on_event: Called in the event loop with each event of the connection.
+        keys: The keys of the options in key stores; by default, the stores are read once, now.
 
     Raises:
         ConfigurationError: If a file of the options has invalid content.
@@ -379,7 +388,7 @@ async def open_link(
         ConnectionFailedError: If connecting fails or times out; the text says which servers were
             tried, why it failed and what to check.
     """
-    link = Link(options, on_event)
+    link = Link(options, on_event, keys)
     try:
         await link._open()  # noqa: SLF001 - made here
         yield link

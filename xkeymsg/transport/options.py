@@ -62,7 +62,7 @@ class ConnectOptions:
     nkey: Path | LoginText | None = field(default=None, repr=False)
     """A file, or its text, with the seed `SU…` of a user nkey."""
     nkey_store: str | None = field(default=None, repr=False)
-    """A key store with a user nkey, such as `systemd:user`; opened for each connection."""
+    """A key store with a user nkey, such as `systemd:user`; opened once."""
     nkey_match_by: str | None = field(default=None, repr=False)
     """What `nkey_match` is; by default, the address in the store."""
     nkey_match: str | None = field(default=None, repr=False)
@@ -177,26 +177,20 @@ class ConnectOptions:
             return f"$JS.{self.jetstream_domain}.API"
         return (self.jetstream_api_prefix or _API).rstrip(".")
 
-    def ssl_context(self) -> ssl.SSLContext | None:
+    def ssl_context(self, identity: bytes | None = None) -> ssl.SSLContext | None:
         """Build the TLS context, or return None if TLS is not required.
+
+        Args:
+            identity: What `StoredKeys` has read from `cert_store`.
 
         Raises:
             ConfigurationError: If a file cannot be read or used.
-            KeyStoreError: If `cert_store` cannot be read, or no certificate matches.
+            KeyStoreError: If a key on a token cannot be used.
         """
         if not self.tls_required:
             return None
-        if self.cert_store is None:
-            return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
-        from xkeymsg.key_stores.certificates import tls_identity  # noqa: PLC0415 - rarely used
-
-        identity = tls_identity(
-            self.cert_store,
-            self.cert_match_by,
-            self.cert_match,
-            skip_invalid=self.cert_match_skip_invalid,
-        )
-        return tls_context(self.tls_ca, None, None, identity=identity)
+        key = None if self.tls_cert is None else self.tls_key  # ignored beside `cert_store`
+        return tls_context(self.tls_ca, self.tls_cert, key, identity=identity)
 
     @refusing
     def merged(self, over: Mapping[str, Any]) -> ConnectOptions:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from xkeymsg.cli.doctor.daemon import check_daemon
-from xkeymsg.cli.doctor.files import check_files
+from xkeymsg.cli.doctor.files import check_certificate, check_files
 from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.cli.doctor.server import check_server
 from xkeymsg.cli.table import aligned
@@ -128,6 +128,7 @@ def doctor(
     findings, user = check_files(
         seed_file, peers_file, publish, options.timeout, store=given_store(seed_file)
     )
+    findings += check_certificate(options)
     findings += asyncio.run(
         check_server(
             options,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -13,22 +13,26 @@ from typing import Final, TypeVar
 from xkeymsg.ambient import now_ns
 from xkeymsg.cli.doctor.findings import SOON, CheckResult, Level, shown_time
 from xkeymsg.daemons.common.flags import StoreChoice
-from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
-from xkeymsg.key_stores.opening import find_key, list_certificates, list_keys
-from xkeymsg.key_stores.protocol import StoredKey
+from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError, XKeyMsgError
+from xkeymsg.key_stores.certificates import validities
+from xkeymsg.key_stores.opening import describe, find_keys, list_certificates
 from xkeymsg.key_stores.stored import StoreKeyPair
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.text import path_text
-from xkeymsg.trust.claims import FOREVER, Certificate
+from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.stored_keys import StoredKeys
+from xkeymsg.trust.claims import Certificate
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed
 
-__all__ = ("check_files", "peer_warnings", "run_within")
+__all__ = ("check_certificate", "check_files", "peer_warnings", "run_within")
 
 _T = TypeVar("_T")
 _SEED_HINT: Final = "correct that, or make a new key: xkeymsg keygen --out FILE"
 _WARNING: Final = "warning: "
+_CLIENT: Final = "client certificate"
+_MOST_PEM: Final = 1 << 20
 _WAIT: Final = "use a regular file on an available disk"
 
 
@@ -74,6 +78,37 @@ def check_files(
     return findings, user
 
 
+def check_certificate(options: ConnectOptions) -> list[CheckResult]:
+    """Check how long the client's TLS certificate, and those sent with it, are valid."""
+    try:
+        if options.tls_cert is not None:
+            path = options.tls_cert
+            content = run_within(options.timeout, partial(_content, path))
+        elif options.cert_store is not None:
+            content = StoredKeys(options).identity() or b""
+        else:
+            return []
+        found = validities(content)
+    except TimeoutError:
+        return [_timeout(_CLIENT, path)]
+    except (OSError, XKeyMsgError) as error:
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return [CheckResult(_CLIENT, "fail", said, "see docs/stores.md")]
+    now = now_ns() / 1e9
+    return [
+        _lasting(
+            _CLIENT, each.name, each.begins.timestamp() - now, each.ends.timestamp() - now,
+            "renew it: the server refuses an expired one",
+        )
+        for each in found
+    ]  # fmt: skip
+
+
+def _content(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MOST_PEM)
+
+
 def run_within(seconds: float, check: Callable[[], _T]) -> _T:
     """Run a check in a daemon thread, which does not delay the exit.
 
@@ -103,9 +138,9 @@ def _stored(store: StoreChoice) -> tuple[list[CheckResult], XKeyPair | None]:
         The findings, and the key if it is the only one.
     """
     try:
-        keys = _chosen(store)
+        keys = find_keys(store.store, "X", match_by=store.match_by, match=store.match)
         pairs = [StoreKeyPair(key) for key in keys]
-        facts = [key.describe() for key in keys]
+        facts = [describe(key) for key in keys]
         certificates = list_certificates(store.store)
     except KeyStoreError as error:
         hint = "see docs/stores.md; for details: xkeymsg key show --store STORE --debug-store"
@@ -116,24 +151,11 @@ def _stored(store: StoreChoice) -> tuple[list[CheckResult], XKeyPair | None]:
         findings += [CheckResult("key", "ok", said), *map(_fact, several)]
         certificate = certificates.get(str(pair.public))
         if certificate is not None:
-            findings.append(_lasting(pair.public, certificate))
+            findings.append(_certified(pair.public, certificate))
         elif certificates:
             said = f"{pair.public} has no certificate yet"
             findings.append(CheckResult("certificate", "warn", said, "start the rotating daemon"))
     return findings, pairs[0] if len(pairs) == 1 else None
-
-
-def _chosen(store: StoreChoice) -> Sequence[StoredKey]:
-    """Return the matching key, or else all curve keys of the store.
-
-    Raises:
-        KeyStoreError: If no key matches, or the store cannot be read.
-    """
-    if store.match is None:
-        keys = [key for key in list_keys(store.store) if key.public().startswith("X")]
-        if len(keys) > 1 and store.match_by is None:
-            return keys
-    return (find_key(store.store, "X", match_by=store.match_by, match=store.match),)
 
 
 def _fact(text: str) -> CheckResult:
@@ -143,7 +165,7 @@ def _fact(text: str) -> CheckResult:
     return CheckResult("key store", "warn", text.removeprefix(_WARNING), hint)
 
 
-def _lasting(public: XKey, text: str) -> CheckResult:
+def _certified(public: XKey, text: str) -> CheckResult:
     """Judge the times of a certificate that the store keeps beside its key."""
     try:
         claims = Certificate.decode(text).claims
@@ -153,19 +175,30 @@ def _lasting(public: XKey, text: str) -> CheckResult:
     if claims is None or fault:
         return CheckResult("certificate", "fail", f"{public}: {fault}", "certify the key again")
     now = now_ns() // 1_000_000_000
-    begins, left = claims.not_before - now, (claims.expires or FOREVER) - now
-    level: Level = "ok"
-    said = f"{public}: expires in {shown_time(left)}"
+    left = claims.expires - now if claims.expires else None
+    remedy = "renew it: xkeymsg trust certify"
+    return _lasting("certificate", str(public), claims.not_before - now, left, remedy)
+
+
+def _lasting(check: str, name: str, begins: float, left: float | None, remedy: str) -> CheckResult:
+    """Judge how long a certificate is valid.
+
+    Args:
+        check: The name of the check.
+        name: The name of the certificate.
+        begins: Seconds until it is valid.
+        left: Seconds until it expires; None for never.
+        remedy: What to do before.
+    """
     if begins > 0:
-        said = f"{public}: upcoming, valid in {shown_time(begins)}"
-    elif not claims.expires:
-        said = f"{public}: never expires"
-    elif left <= 0:
-        said, level = f"{public}: expired {shown_time(-left)} ago", "fail"
-    elif left < SOON:
-        level = "warn"
-    remedy = "" if level == "ok" else "renew it: xkeymsg trust certify"
-    return CheckResult("certificate", level, said, remedy)
+        return CheckResult(check, "ok", f"{name}: upcoming, valid in {shown_time(begins)}")
+    if left is None:
+        return CheckResult(check, "ok", f"{name}: never expires")
+    if left <= 0:
+        return CheckResult(check, "fail", f"{name}: expired {shown_time(-left)} ago", remedy)
+    level: Level = "warn" if left < SOON else "ok"
+    said = f"{name}: expires in {shown_time(left)}"
+    return CheckResult(check, level, said, remedy if level == "warn" else "")
 
 
 def _key(path: Path) -> tuple[CheckResult, XKeyPair | None]:

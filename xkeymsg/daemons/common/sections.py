@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, Self
@@ -31,10 +31,12 @@ from xkeymsg.daemons.common.values import (
     UserName,
 )
 from xkeymsg.errors import KeyStoreError, PinError, XKeyMsgError
-from xkeymsg.key_stores.opening import open_key
+from xkeymsg.key_stores.opening import open_key, open_keys
 from xkeymsg.keys import XKeyPair
+from xkeymsg.nkey import Signer
 from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.transport.stored_keys import StoredKeys
 from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (
@@ -43,6 +45,7 @@ __all__ = (
     "KeySection",
     "NatsSection",
     "ObserveSection",
+    "OpenedKeys",
     "PlainNatsSection",
     "SourcesSection",
     "TrustSection",
@@ -56,15 +59,16 @@ def _past(day: date) -> date:
     return day
 
 
-class _Opened:
+class OpenedKeys:
     """Opened keys, and how to read them again; equal to all others: settings decide."""
 
-    def __init__(self, pairs: tuple[XKeyPair, ...] = ()) -> None:
-        self.pairs = pairs
+    def __init__(self, pairs: Sequence[XKeyPair] = (), signer: Signer | None = None) -> None:
+        self.pairs = tuple(pairs)
+        self.signer = signer
         self.reread: Callable[[], KeySection] | None = None
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Opened)
+        return isinstance(other, OpenedKeys)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -88,7 +92,7 @@ class KeySection(Section):
     """The user nkey `U…` that peers bind to this key, if any."""
     created: Annotated[date, AfterValidator(_past)] | None = None
     """The date the key was created, for the key age metric; default: when its file was written."""
-    _opened: _Opened = PrivateAttr(default_factory=_Opened)
+    _opened: OpenedKeys = PrivateAttr(default_factory=OpenedKeys)
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -105,7 +109,7 @@ class KeySection(Section):
     def _is_usable(self) -> Self:
         """Open the keys; the program starts with them, so that a store is read only once."""
         try:
-            self._opened = _Opened(self._open())
+            self._opened = self._open()
         except PinError:
             raise  # it ends the program with its own exit code
         except XKeyMsgError as error:
@@ -118,12 +122,17 @@ class KeySection(Section):
         Raises:
             KeyStoreError: If a key cannot be read.
         """
-        self._opened.pairs = self._opened.pairs or self._open()
-        return self._opened.pairs
+        return self._now().pairs
 
     def close(self) -> None:
         """Forget the opened keys."""
-        self._opened.pairs = ()
+        self._opened.pairs, self._opened.signer = (), None
+
+    def _now(self) -> OpenedKeys:
+        if not self._opened.pairs:
+            opened = self._open()
+            self._opened.pairs, self._opened.signer = opened.pairs, opened.signer
+        return self._opened
 
     def reread_with(self, reread: Callable[[], KeySection]) -> None:
         """Set what reads this section again; without it, only its keys are."""
@@ -139,23 +148,22 @@ class KeySection(Section):
         reread = self._opened.reread
         if reread is None:
             section: KeySection = self.model_copy()
-            section._opened = _Opened(section._open())
+            section._opened = section._open()
             return section
         section = reread()
         section.reread_with(reread)
         return section
 
-    def _open(self) -> tuple[XKeyPair, ...]:
+    def _open(self) -> OpenedKeys:
+        """Open the keys; all that match in `key_store` open messages, and the first one seals."""
         if self.key_store is not None:
-            active: XKeyPair = open_key(
-                self.key_store, match_by=self.key_match_by, match=self.key_match
-            )
+            own = open_keys(self.key_store, match_by=self.key_match_by, match=self.key_match)
         elif self.seed_file is not None:
-            active = read_seed(self.seed_file)
+            own = [read_seed(self.seed_file)]
         else:
             raise KeyStoreError("expected seed_file or key_store")
         retired = [read_seed(path) for path in self.retired]
-        return (active, *retired, *map(open_key, self.retired_stores))
+        return OpenedKeys([*own, *retired, *map(open_key, self.retired_stores)])
 
 
 def repeated_names(routes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -247,7 +255,7 @@ class NatsSection(Section):
     nkey: FilePath | None = None
     """A file with a user's seed `SU…` to log in with."""
     nkey_store: Text | None = None
-    """A key store with that key instead; opened for each connection."""
+    """A key store with that key instead; read again on SIGHUP."""
     nkey_match_by: Text | None = None
     """With `nkey_store`: what `nkey_match` is; by default, the address in the store."""
     nkey_match: Text | None = None
@@ -265,7 +273,7 @@ class NatsSection(Section):
     tls_ca: FilePath | None = None
     """The certificate authorities to trust instead of the system's, PEM."""
     cert_store: Text | None = None
-    """A key store with the certificate and its key, PEM, instead of `tls_cert`."""
+    """A key store with the certificate and its key, instead of `tls_cert`; read again on SIGHUP."""
     cert_match_by: Text = "Subject"
     """With `cert_store`: what `cert_match` is: `Subject`, `Issuer` or `Thumbprint`."""
     cert_match: str = ""
@@ -283,17 +291,26 @@ class NatsSection(Section):
     timeout: Seconds = 5.0
     """Timeout of the first connection, and of each reply from the server, in seconds."""
 
+    _keys: StoredKeys | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
+        """Open the keys; the program connects with them, so that a store is read only once."""
         try:
             options = self.options("xkeymsg")
-            options.ssl_context()
-            login(options)
+            self._keys = StoredKeys(options)
+            options.ssl_context(self._keys.identity())
+            login(options, self._keys.signer)
         except PinError:
             raise
         except XKeyMsgError as error:
             raise ValueError(str(error)) from None
         return self
+
+    @property
+    def keys(self) -> StoredKeys | None:
+        """The keys in key stores, as opened when the section was read."""
+        return self._keys
 
     def options(self, name: str) -> ConnectOptions:
         """Return the connection options for a client called `name`.

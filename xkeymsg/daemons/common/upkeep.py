@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Level, Log, reason
 from xkeymsg.daemons.common.metrics import Metrics
+from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.rights import parse_refusal
@@ -77,6 +78,12 @@ class Upkeep:
             self._metrics.reloads.labels("changed" if changed else "same").inc()
             self._reloaded(what, changed, **fields)
         return changed
+
+    def reload_logins(self, *sections: NatsSection | None) -> None:
+        """Read the key stores of connections again; the next connection uses the new keys."""
+        for section in sections:
+            if section is not None and section.keys is not None:
+                self.reloaded("login", section.keys.reload, quiet=True)
 
     def watch_peers(self, peers: PeersFile) -> bool:
         """Reload the peers if their file has changed, and return whether other peers are in use.

@@ -106,14 +106,16 @@ class _Receiver:
             subjects = [route.subject for route in config.route if route.subject]
             note = partial(self._upkeep.note, subjects=subjects)
             link = await stack.enter_async_context(
-                open_link(config.nats.options(config.name), note)
+                open_link(config.nats.options(config.name), note, config.nats.keys)
             )
             streams = link
             if subjects and any(route.stream for route in config.route):
                 # A subject route that is slow pauses the reading of its connection.
                 note = partial(self._upkeep.note, condition="streams connected")
                 options = config.nats.options(config.name)
-                streams = await stack.enter_async_context(open_link(options, note))
+                streams = await stack.enter_async_context(
+                    open_link(options, note, config.nats.keys)
+                )
             await self._begin(link, streams, life, stack)
             life.on_tick(lambda: self._tick(link, streams))
             life.on_reload(self._reload)
@@ -271,6 +273,10 @@ class _Receiver:
             for worker in self._workers:
                 worker.rekey(self._identity.keyring)
             self._unprove()
+        sinks = self._config.sinks.values()
+        self._upkeep.reload_logins(
+            self._config.nats, *(each for each in sinks if isinstance(each, NATSSink))
+        )
 
     @property
     def _streams(self) -> list[StreamRoute]:

@@ -7,14 +7,15 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.sections import (
     DaemonConfig,
     KeySection,
+    OpenedKeys,
     PlainNatsSection,
     SourcesSection,
     repeated_names,
@@ -34,7 +35,7 @@ from xkeymsg.daemons.common.values import (
     Text,
 )
 from xkeymsg.daemons.sender.subject_map import SubjectMap
-from xkeymsg.errors import ConfigurationError, PinError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError
 from xkeymsg.key_stores.opening import open_signer
 from xkeymsg.nkey import Signer
 from xkeymsg.text import path_text
@@ -100,25 +101,20 @@ class SenderKeySection(KeySection):
             if "signer_store" not in table:
                 yield key, "requires signer_store"
 
-    @model_validator(mode="after")
-    def _can_sign(self) -> Self:
-        try:
-            if self.signer_store is not None:
-                self.open_signer()
-        except PinError:
-            raise  # it ends the program with its own exit code
-        except XKeyMsgError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def open_signer(self) -> Signer:
-        """Open the signing key of `signer_store`.
+    def open_signer(self) -> Signer | None:
+        """Return the signing key of `signer_store`, if any, as opened when the section was read.
 
         Raises:
             KeyStoreError: If it cannot be used.
         """
-        store = str(self.signer_store)
-        return open_signer(store, match_by=self.signer_match_by, match=self.signer_match)
+        return self._now().signer
+
+    def _open(self) -> OpenedKeys:
+        opened = super()._open()
+        if self.signer_store is not None:
+            by, match = self.signer_match_by, self.signer_match
+            opened.signer = open_signer(self.signer_store, match_by=by, match=match)
+        return opened
 
 
 class SenderRoute(Section):

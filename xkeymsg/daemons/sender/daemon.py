@@ -84,11 +84,10 @@ def _author(identity: DaemonIdentity) -> Author:
     Raises:
         XKeyMsgError: If the signer's key cannot be used.
     """
-    section, signer = identity.section, None
+    section = identity.section
     assert isinstance(section, SenderKeySection)  # noqa: S101 - for the type checker
-    if section.signer_store is not None:
-        signer = section.open_signer()
-    elif section.signer is not None:
+    signer = section.open_signer()
+    if section.signer is not None:
         signer = read_user_key(section.signer)
     user = identity.user if signer is None else section.user
     return Author(identity.keyring.active, signer, user)
@@ -128,7 +127,7 @@ class _Sender:
                 serving(config.observe.listen, self._health, self._metrics.exposition)
             )
             link = await stack.enter_async_context(
-                open_link(config.nats.options(config.name), self._upkeep.note)
+                open_link(config.nats.options(config.name), self._upkeep.note, config.nats.keys)
             )
             self._link = link
             source = await self._open_source(stack)
@@ -150,7 +149,7 @@ class _Sender:
         subjects = [r.subject for r in self._config.route if r.subject and not r.stream]
         note = partial(self._upkeep.note, condition=_SOURCE, subjects=subjects)
         options = section.options(self._config.name)
-        return await stack.enter_async_context(open_link(options, note))
+        return await stack.enter_async_context(open_link(options, note, section.keys))
 
     async def _begin(
         self, link: Link, source: Link | None, stack: contextlib.AsyncExitStack
@@ -296,6 +295,7 @@ class _Sender:
     async def _reload(self) -> None:
         await self._following.reload()
         self._upkeep.reloaded("key", self._reload_key)
+        self._upkeep.reload_logins(self._config.nats, self._config.source)
         for name, sealing in self._sealings.items():
             if sealing.has_policy:
                 self._upkeep.reloaded("policy", sealing.reload, route=name)

@@ -100,5 +100,5 @@ async def open_nats(section: NATSSink, name: str) -> AsyncIterator[NATS]:
     Raises:
         ConnectionFailedError: If it cannot connect in time.
     """
-    async with open_link(section.options(name)) as link:
+    async with open_link(section.options(name), keys=section.keys) as link:
         yield NATS(section, link)
