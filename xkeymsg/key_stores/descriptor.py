@@ -60,7 +60,11 @@ def _content(number: int, limit: int) -> bytes:
             if not more:
                 break
             content += more
-        os.close(number)
+        if number == 0:  # the next file that is opened must not become stdin
+            with open(os.devnull, "rb") as empty:
+                os.dup2(empty.fileno(), number)
+        else:
+            os.close(number)
     except OSError as error:
         raise KeyStoreError(f"cannot read file descriptor {number}: {error.strerror}") from None
     return content
