@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -61,7 +62,7 @@ def _content(number: int, limit: int) -> bytes:
                 break
             content += more
         if number == 0:  # the next file that is opened must not become stdin
-            with open(os.devnull, "rb") as empty:
+            with Path(os.devnull).open("rb") as empty:
                 os.dup2(empty.fileno(), number)
         else:
             os.close(number)
