@@ -76,6 +76,7 @@ class Realm(Store):
         self.insurer_key = Key(Prefix.ACCOUNT, "insurer signing")
         self.server: NATSServer
         self.revocations: dict[str, int] = {}
+        self.signing = [self.key, self.second]
         self.write_operator(system_account=self.system.public)
         self.write_clinic()
         self.write("accounts/INSURER/INSURER.jwt", self.insurer_jwt())
@@ -97,7 +98,7 @@ class Realm(Store):
         ]  # fmt: skip
         template = {"pub": {"allow": [OWN_ENTRY, "$JS.API.DIRECT.GET.KV_XKEYS", "ehr.>"]}}
         return self.account_jwt(
-            self.key, self.second, self.scope("daemon", **template), age=age,
+            *self.signing, self.scope("daemon", **template), age=age,
             limits={**LIMITS, **JETSTREAM}, exports=exports, revocations=self.revocations,
             imports=[self.info(self.account), self.claims()], tags=["grant:daemon:ward"], **more,
         )  # fmt: skip

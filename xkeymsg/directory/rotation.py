@@ -27,8 +27,8 @@ __all__ = (
 
 LIFE: Final = 30 * 86_400
 """Seconds for which a certificate is valid: the longest life that readers accept."""
-_RENEW: Final = LIFE // 10
-"""Seconds before its end in which a certificate is renewed if no other key can follow."""
+_RENEW: Final = 10
+"""In the last tenth of its life a certificate is renewed if no other key can follow."""
 
 
 class RotationTimes(NamedTuple):
@@ -62,8 +62,8 @@ class OwnKeys:
 
     Args:
         held: The keys whose secrets are here.
-        certified: The certificates beside the secrets, and those that the directory has shown.
-        shown: Those that the directory has shown.
+        certified: The certificates beside the secrets.
+        shown: Those that the directory has shown; they end with the user's JWT at the latest.
         now: Our clock, in seconds.
     """
 
@@ -76,9 +76,11 @@ class OwnKeys:
     ) -> None:
         self._now = now
         self._held = held
+        shown = tuple(shown)
         self._shown = {(each.key, each.not_before, each.issued) for each in shown}
         newest: dict[XKey, CertifiedKey] = {}
-        for each in sorted(certified, key=by_age):
+        # Of one certificate, the last is what the certificate itself says.
+        for each in sorted((*shown, *certified), key=by_age):
             if each.key not in newest or each.not_before <= now:
                 newest[each.key] = each
         self._newest = newest
@@ -145,6 +147,8 @@ class OwnKeys:
         usable = current is not None and self._is_usable(current)
         # Nobody seals to an unusable key, so nobody needs time to learn of its successor.
         begin = now + times.lead if usable and not at_once else now
+        # Nor does an older key replace a revoked one, once its time has come.
+        begin = min([begin, *(each.not_before for each in self.upcoming if each.revoked)])
         if self.uncertified:
             return RotationStep("certify", self.uncertified[0], begin)
         following = [each for each in self.upcoming if not each.revoked]
@@ -161,7 +165,9 @@ class OwnKeys:
     def renewal(self) -> RotationStep | None:
         """Return the renewal of a current certificate that ends before another key can follow."""
         current = self.current
-        if current is None or current.revoked or current.not_after - self._now > _RENEW:
+        if current is None or current.revoked:
+            return None
+        if current.not_after - self._now > (current.not_after - current.not_before) // _RENEW:
             return None
         if any(self.is_shown(each) for each in self.upcoming):
             return None

@@ -165,11 +165,11 @@ class DaemonRotation:
                 continue
 
     async def _round(self) -> bool:
-        """Take the steps that are due; return whether anything has changed."""
+        """Take the steps that are due; return whether the next round is due soon."""
         seen, changed = await self._see(), False
         await self._adopt(seen)
         if not self._directory.is_loaded:
-            return False
+            return True
         try:
             for _ in range(_STEPS if self._is_owner else 0):
                 own = self._own(seen)
@@ -230,8 +230,7 @@ class DaemonRotation:
         )
 
     def _own(self, seen: _Seen) -> OwnKeys:
-        shown = self._shown
-        return OwnKeys(seen.pairs.keys(), (*seen.known, *shown), shown, _now())
+        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -292,6 +291,8 @@ class DaemonRotation:
                 continue
             if key in seen.certificates:
                 until = step.not_before + self._times.lead + skew
+                if until > _now():
+                    return  # others may still seal to it
                 if why := "" if self._holds is None else await self._holds(until):
                     self._resume = monotonic() + _AGAIN
                     self._log.often("warning", "key kept", "key", key=str(key), why=why)
