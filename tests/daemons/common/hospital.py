@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tests.directory.realm import Realm
 from tests.running import Program
@@ -44,9 +45,10 @@ class Hospital(Realm):
         store: str = "",
         trust: str = "",
         name: str = "",
+        **jwt: Any,
     ) -> Path:
         """Write a configuration."""
-        creds = self.login(person, *permissions)
+        creds = self.login(person, *permissions, **jwt)
         folder = self.folder.parent
         insurer, clinic = self.insurer.public, self.account.public
         other = f'insurer = "{insurer}"' if self.of(person) is self.account else ""

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -265,3 +266,29 @@ async def test_unusable_settings_are_configuration_errors(
     done = run("receiver", "--config", str(path), "--check")
     assert done.returncode == 1
     assert fault in done.stderr.decode()
+
+
+@pytest.mark.parametrize("optional", [False, True])
+async def test_a_daemon_rotates_with_exactly_the_permissions_that_are_printed(
+    hospital: Hospital, optional: bool
+) -> None:
+    alice, ward = hospital.person("alice"), hospital.person("ward")
+    path = hospital.config(ward, route("mail.>"))
+    done = run("xkeymsg.cli", "permissions", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    [nats] = json.loads(done.stdout)
+    given = {side: dict(nats["permissions"][side]) for side in ("publish", "subscribe")}
+    if optional:
+        given["publish"]["allow"] += [each["publish"] for each in nats["optional"]]
+    rights: Any = {"pub": given["publish"], "sub": given["subscribe"], "resp": {"max": 1, "ttl": 0}}
+    with (
+        receiver(hospital.config(ward, route("mail.>"), **rights)) as at_ward,
+        sender(hospital.config(alice, lines("mail.new", "ward"))) as to,
+    ):
+        pages = [ready(at_ward), ready(to)]
+        for each in pages:
+            await until(ok(each))
+        await until(lambda: metric(pages[1], "xkeymsg_directory_entries") == 2)
+        send(to, "permitted")
+        assert json.loads(at_ward.next_line())["data"] == "permitted"
+    assert "Permissions Violation" not in hospital.server.log
