@@ -45,7 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
              if each.nodeid.startswith(start)}  # fmt: skip
     longest = sorted(ranks, key=ranks.__getitem__)
     others = (each for each in items if each not in ranks)
-    workers, ordered = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), []
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    ordered: list[pytest.Item] = []
     for number in range(workers):
         share = (len(items) - len(ordered)) // (workers - number)
         first = longest[number::workers]

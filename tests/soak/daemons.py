@@ -48,7 +48,7 @@ class Daemon:
             begun = errors.stat().st_size if errors.exists() else 0
             with errors.open("ab") as log, self._open() as out:
                 self.process = self._begin(out, log.fileno())
-            while (code := self.process.poll()) is None:
+            while (code := self.process.poll()) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             self.codes.append(code)
             if code == 0:
