@@ -14,7 +14,7 @@ from tests.scale.mutations import mutations
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
 from tests.scale.rotation import rotation
-from tests.scale.stores import stores
+from tests.scale.stores import interruptions, stores
 from tests.scale.streams import recreated, rewound, takeover
 
 CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
@@ -25,6 +25,7 @@ CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
     "flood": lambda _: flood(),
     "rotation": lambda _: asyncio.run(rotation()),
     "stores": lambda _: asyncio.run(stores()),
+    "interruptions": lambda _: interruptions(),
     "mutations": lambda given: mutations(given.seed, given.mutations, given.unit),
 }
 
