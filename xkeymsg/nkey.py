@@ -83,11 +83,9 @@ def _decode(text: str, length: int, what: str) -> int:
 
 def _number(text: str) -> int | None:
     """Return base32 text as a number, or None: Python's exception would quote the text."""
-    if not text.isascii():
-        return None
     try:
-        return int(text.encode().translate(_TO_DIGITS), 32)
-    except ValueError:
+        return int(text.encode("ascii").translate(_TO_DIGITS), 32)
+    except ValueError:  # UnicodeEncodeError too
         return None
 
 
@@ -130,7 +128,7 @@ def decode_public(prefix: Prefix, text: str) -> bytes:
         TypeError: If `text` is not a str.
     """
     what = f"a public key {prefix.letter}…"
-    if type(text) is str and is_seed(text):
+    if type(text) is str and len(text) != _PUBLIC_LENGTH and is_seed(text):
         raise KeyFormatError(f"expected {what}, not a secret seed: never share a seed")
     body = _check(_decode(text, _PUBLIC_LENGTH, what).to_bytes(35, "big"), what)
     if body[0] != prefix:

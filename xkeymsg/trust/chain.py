@@ -242,20 +242,19 @@ def _newest(
     marks: Marks,
 ) -> tuple[Text, ...]:
     """Return the candidates that count (T-9); raise the refusal of the newest if none passes."""
-    passed: list[Text] = []
+    passed: dict[str, tuple[str, int, Text]] = {}  # by text: a copy is not another claim
     refused: tuple[int, TrustError | None] = 0, None
     for candidate in candidates:
+        claims = candidate.claims
         try:
             check(candidate)
         except TrustError as error:
-            refused = max(refused, (candidate.claims.issued, error), key=lambda each: each[0])
+            refused = max(refused, (claims.issued, error), key=lambda each: each[0])
         else:
-            passed.append(candidate)
+            passed[claims.text] = claims.issuer, claims.issued, candidate
     if not passed:
         raise refused[1] or UnknownKeyError(f"{subject}: no known JWT")
-    texts = {each.claims.text: each for each in passed}.values()  # a copy is not another claim
-    ranked = [(each.claims.issuer, each.claims.issued, each) for each in texts]
-    return marks.newest(subject, ranked, issuers)
+    return marks.newest(subject, passed.values(), issuers)
 
 
 def _check_times(claims: Claims, now: int, skew: int) -> None:
@@ -279,12 +278,13 @@ def _verdict(
     claims = user.claims
     if account.revokes(claims.issued, claims.subject):
         raise RevokedError(f"the account has revoked the user {claims.subject}")
-    asked = {match[1] for match in map(_PERM.fullmatch, user.tags) if match}
+    asked = frozenset([match[1] for match in map(_PERM.fullmatch, user.tags) if match])
     scope = account.signers.get(claims.issuer)
     name, role, held, rights = claims.name, "", asked, user.rights
     if scope is not None:
         role = scope.role if _PERMISSION.fullmatch(scope.role) else ""
-        held = {each for each in asked if role and f"grant:{role}:{each}" in account.tags}
+        grants = (each for each in asked if role and f"grant:{role}:{each}" in account.tags)
+        held = frozenset(grants)
         rights = scope.rights and _expand(scope.rights, claims.subject, account.claims.subject)
     name = name if is_name(name) and (scope is None or role) else ""
     rights = rights or account.defaults
@@ -294,8 +294,8 @@ def _verdict(
         user=claims.subject,
         name=f"{role}:{name}" if role and name else name,
         role=role,
-        permissions=frozenset(held),
-        ungranted=frozenset(asked - held),
+        permissions=held,
+        ungranted=asked - held,
         bearer=scope.bearer if scope else user.bearer,
         rights=frozenset({rights} if rights else ()),
         valid_until=min(filter(None, ends), default=FOREVER),
