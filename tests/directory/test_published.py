@@ -138,7 +138,7 @@ def test_the_index_of_unverified_entries_is_bounded(realm: Realm) -> None:
     published = Published({"": account}, size=size)
     tags = [f"perm:p{number}" for number in range(500)]
     for number in range(50):
-        claims = json.dumps({"nats": {"tags": tags + [f"perm:of-{number}"]}}).encode()
+        claims = json.dumps({"nats": {"tags": [*tags, f"perm:of-{number}"]}}).encode()
         value = b"." + base64.urlsafe_b64encode(claims) + b"."
         published.put(Place(account, f"U{number}"), value, stored=True)
     arrived, most = published.pending, 0

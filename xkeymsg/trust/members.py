@@ -105,18 +105,20 @@ class Members:
         (authority, users, certificates), at = self.known[alias], (alias, user)
         certified = certificates.get(user, ())
         before = {*_places(alias, self.identities.get(at)), *self._withdrawn.pop(at, ())}
-        self.refused.pop(at, None)
         try:
             verdict = identify(authority, user, users.get(user, ()), now, self._marks)
         except TrustError as error:
             identity, after = None, set[_Place]()
-            self.identities.pop(at, None)
             if user in users:
                 self.refused[at] = bare(error)
+            else:
+                self.refused.pop(at, None)
+            self.identities.pop(at, None)
             if certified and isinstance(error, RevokedError | WrongIssuerError):
                 self._withdrawn[at] = after = {(each.key,) for each in certified}
         else:
             self.identities[at] = identity = certify(authority, verdict, certified, now)
+            self.refused.pop(at, None)
             after = {*_places(alias, identity)}
         for place in after:
             self._index.setdefault(place, {})[at] = identity
