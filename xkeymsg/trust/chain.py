@@ -257,9 +257,13 @@ def _newest(
     return marks.newest(subject, passed.values(), issuers)
 
 
-def _check_times(claims: Claims, now: int, skew: int) -> None:
+def _check_issued(claims: Claims, now: int, skew: int) -> None:
     if claims.issued > now + skew:
         raise FutureClaimError(f"{claims.kind}: `iat` is in the future")
+
+
+def _check_times(claims: Claims, now: int, skew: int) -> None:
+    _check_issued(claims, now, skew)
     if claims.not_before > now:
         raise NotYetValidError(f"{claims.kind}: `nbf` is in the future")
 
@@ -283,8 +287,7 @@ def _verdict(
     name, role, held, rights = claims.name, "", asked, user.rights
     if scope is not None:
         role = scope.role if _PERMISSION.fullmatch(scope.role) else ""
-        grants = (each for each in asked if role and f"grant:{role}:{each}" in account.tags)
-        held = frozenset(grants)
+        held = frozenset({p for p in asked if role and f"grant:{role}:{p}" in account.tags})
         rights = scope.rights and _expand(scope.rights, claims.subject, account.claims.subject)
     name = name if is_name(name) and (scope is None or role) else ""
     rights = rights or account.defaults
@@ -349,8 +352,7 @@ def check_certificate(
         raise CertificateLifeError(
             f"the certificate does not end within {policy.certificate_life} seconds of its `nbf`"
         )
-    if claims.issued > now + policy.skew:
-        raise FutureClaimError(f"{claims.kind}: `iat` is in the future")
+    _check_issued(claims, now, policy.skew)
     keys = claims.subject, claims.issuer
     return CertifiedKey(
         key=certificate.key,

@@ -35,6 +35,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives
@@ -94,12 +95,8 @@ class Kind(Enum):
     def __init__(
         self, type_: str, subject: Prefix, issuer: Prefix, header: bytes, domain: bytes, size: int
     ) -> None:
-        self.type = type_
-        self.subject = subject
-        self.issuer = issuer
-        self.header = header
-        self.domain = domain
-        self.size = size
+        self.type, self.subject, self.issuer = type_, subject, issuer
+        self.header, self.domain, self.size = header, domain, size
 
     def __str__(self) -> str:
         return "xkey certificate" if self is Kind.XKEY else f"{self.type} JWT"
@@ -155,7 +152,7 @@ def decode(text: str, kind: Kind) -> Claims:
         message = kind.domain + raw[: -1 - len(signature)]
         return _verified(text, kind, _json(body), message, _base64(signature))
     except _Fault as fault:
-        _malformed(kind, fault.why)
+        _malformed(kind, str(fault))
 
 
 def _verified(
@@ -209,10 +206,6 @@ _NO_USER: Final = bytes(32)
 
 class _Fault(Exception):  # noqa: N818 - never leaves this module
     """A fault of form, without the kind of claim."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 def _malformed(kind: Kind, why: str) -> NoReturn:
@@ -281,24 +274,19 @@ def _json(part: bytes) -> dict[str, Any]:
 
 
 def _depth(raw: bytes) -> int:
-    deepest = depth = 0
-    for byte in _STRING.sub(b"", raw):
-        if byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+    brackets = filter(b"{[]}".__contains__, _STRING.sub(b"", raw))
+    return max(accumulate(1 if byte in b"{[" else -1 for byte in brackets), default=0)
 
 
-def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Check that no name differs from a known one only in case: Go takes it for the known one.
+def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
+    """Return the members, if none has a known name in another case, which Go takes for the name.
 
     Raises:
-        MalformedClaimError: If one does.
+        MalformedClaimError: If one has.
     """
     if not (members.keys() <= known or known.isdisjoint(map(str.casefold, members.keys() - known))):
         raise MalformedClaimError("a JSON name differs from a known one only in case")
+    return members
 
 
 def list_of_text(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -379,13 +367,9 @@ def issue(
         TrustError: If the result is not a valid claim.
     """
     claims: dict[str, Any] = {
-        "exp": expires,
-        "iat": issued,
-        "iss": signer.public_key.decode(),
-        "name": name,
-        "nbf": not_before,
-        "sub": subject,
-    }
+        "exp": expires, "iat": issued, "iss": signer.public_key.decode(), "name": name,
+        "nbf": not_before, "sub": subject,
+    }  # fmt: skip
     claims = {name: value for name, value in claims.items() if value}
     if kind is not Kind.XKEY:
         claims = {"jti": jti(claims)} | claims
