@@ -353,14 +353,10 @@ def check_certificate(
             f"the certificate does not end within {policy.certificate_life} seconds of its `nbf`"
         )
     _check_issued(claims, now, policy.skew)
-    keys = claims.subject, claims.issuer
-    return CertifiedKey(
-        key=certificate.key,
-        not_before=claims.not_before,
-        not_after=min(claims.expires, identity.valid_until),
-        issued=claims.issued,
-        revoked=any(each.revokes(claims.issued, *keys) for each in authority.accounts),
-    )
+    issued, keys = claims.issued, (claims.subject, claims.issuer)
+    revoked = any(each.revokes(issued, *keys) for each in authority.accounts)
+    not_after = min(claims.expires, identity.valid_until)
+    return CertifiedKey(certificate.key, claims.not_before, not_after, issued, revoked)
 
 
 def certify(
@@ -373,4 +369,5 @@ def certify(
             known.add(check_certificate(authority, identity, certificate, now))
         except TrustError:
             continue
-    return identity._replace(keys=tuple(sorted(known, key=by_age)))
+    keys = tuple(sorted(known, key=by_age))
+    return Identity(*identity[:-1], keys)  # half the time of `_replace`

@@ -221,13 +221,8 @@ class User(NamedTuple):
         account = nats.get("issuer_account", "")
         if type(account) is not str:
             raise MalformedClaimError("`issuer_account` is not text")
-        return cls(
-            claims=claims,
-            account=account or claims.issuer,
-            tags=frozenset(list_of_text(nats, "tags")),
-            rights=_rights(nats),
-            bearer=_flag(nats, "bearer_token"),
-        )
+        tags, rights = frozenset(list_of_text(nats, "tags")), _rights(nats)
+        return cls(claims, account or claims.issuer, tags, rights, _flag(nats, "bearer_token"))
 
     @property
     def is_empty(self) -> bool:

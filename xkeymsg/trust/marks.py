@@ -74,10 +74,11 @@ class Marks:
             ConflictError: If more than eight have the newest `iat`.
             RollbackError: If all are older than a claim admitted before.
         """
-        before = self._issued.get(subject, {})
-        marks = [(issuers[issuer], mark) for issuer, mark in before.items() if issuer in issuers]
-        newest = max(marks, default=(False, 0))
+        newest = False, 0
         kept: list[Candidate] = []
+        for issuer, mark in self._issued.get(subject, {}).items():
+            if issuer in issuers:
+                newest = max(newest, (issuers[issuer], mark))
         for issuer, issued, claim in candidates:
             rank = issuers[issuer], issued
             if rank > newest:
