@@ -9,7 +9,7 @@ from typing import Final
 
 from xkeymsg import nkey
 from xkeymsg.client.core import own_user
-from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.limits import AtRest

@@ -10,7 +10,11 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.daemons.common.sections import KeySection, NatsSection, SourcesSection
+from xkeymsg.daemons.common.key_section import KeySection
+from xkeymsg.daemons.common.sections import (
+    NatsSection,
+    SourcesSection,
+)
 from xkeymsg.directory.settings import EVENTS, STREAM, subject_of
 from xkeymsg.transport.credentials import read_login
 from xkeymsg.trust.stores.chains import own_account

@@ -15,8 +15,11 @@ from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.identity import DaemonIdentity
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.common.logs import Log, reason
-from xkeymsg.daemons.common.sections import KeySection, NatsSection
+from xkeymsg.daemons.common.sections import (
+    NatsSection,
+)
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.rotation import (
     OwnKeys,

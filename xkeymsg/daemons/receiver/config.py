@@ -14,13 +14,12 @@ from pydantic import AfterValidator, Field, model_validator
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.destinations import check_url
 from xkeymsg.daemons.common.extras import INSTALL
+from xkeymsg.daemons.common.key_section import KeySection, rotation_faults
 from xkeymsg.daemons.common.sections import (
     DaemonConfig,
-    KeySection,
     PlainNatsSection,
     TrustSection,
     repeated_names,
-    rotation_faults,
 )
 from xkeymsg.daemons.common.tables import Location, Section
 from xkeymsg.daemons.common.trust import check_trust

@@ -12,14 +12,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from xkeymsg.daemons.common.config import load_config
+from xkeymsg.daemons.common.key_section import KeySection, OpenedKeys, rotation_faults
 from xkeymsg.daemons.common.sections import (
     DaemonConfig,
-    KeySection,
-    OpenedKeys,
     PlainNatsSection,
     SourcesSection,
     repeated_names,
-    rotation_faults,
 )
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
