@@ -163,6 +163,21 @@ def test_a_user_from_the_future_displaces_nobody(realm: Realm, trust: Trust) -> 
         assert found.key == bob.pair.public
 
 
+def test_an_account_from_the_future_displaces_nothing_and_is_replaced(
+    realm: Realm, trust: Trust
+) -> None:
+    bob = realm.person("bob")
+    published, lookup = trust.attach()
+    published.loaded = True
+    published.put(realm.place(bob), realm.entry(bob, "billing"), stored=True)
+    future = realm.clinic_jwt(age=-4_000_000).encode()
+    published.put(Place(realm.account.public, ""), future, stored=True)
+    lookup.verify(60.0)
+    trust.take_news()
+    assert trust.resolve("perm:billing")
+    assert published.shown == {realm.account.public: 0}  # so its owner publishes its own again
+
+
 def test_a_user_that_begins_later_replaces_its_predecessor_then(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,7 +85,7 @@ class Published(SafeRepr):
         self.fetched: set[str] = set()
         """Users whose entry was read before everything else."""
         self.shown: dict[str, int] = {}
-        """`iat` of the account JWT that the bucket has, by account."""
+        """`iat` of the account JWT that the bucket has, by account; 0 if it is from the future."""
         self.accounts: dict[str, tuple[Account, ...]] = {}
         self.users: dict[str, dict[str, tuple[User, ...]]] = {}
         """By account and user."""
@@ -245,8 +245,14 @@ class Published(SafeRepr):
         if not place.user:
             if found.stored:
                 self._note(found)
-                issued = (a.claims.issued for a in found.accounts if a.claims.issuer in allowed)
-                self.shown[place.account] = max(issued, default=0)
+                self.shown[place.account] = max(
+                    (
+                        each.claims.issued
+                        for each in found.accounts
+                        if each.claims.issuer in allowed and has_begun(each.claims)
+                    ),
+                    default=0,
+                )
             accounts = self.accounts.get(place.account, ())
             kept = _newest(accounts, found.accounts, allowed, has_begun, stored=found.stored)
             self.accounts[place.account] = kept
