@@ -29,8 +29,6 @@ _RESERVED: Final = ("nats-", "sender", "xkm-", "status")
 """Reserved prefixes of clear header names: the server's, ours, and those that clients mistake for
 the server's."""
 
-_LISTS: Final = {list, tuple}
-
 _OVERHEAD: Final = 512
 _RECIPIENT: Final = 57
 """Upper bounds, in bytes, of what an envelope adds to data and subject, and for each recipient."""
@@ -241,7 +239,7 @@ class Outgoing:
         for name, to in readers.items():
             if not isinstance(name, str):
                 raise PolicyError("readers: a permission name must be a str")
-            some = tuple(to) if type(to) in _LISTS else _several(name, to)
+            some = tuple(to) if type(to) is list or type(to) is tuple else _several(name, to)
             # The policy decides about an empty list of readers: it may allow unread permissions.
             if some:
                 listed[name] = some
