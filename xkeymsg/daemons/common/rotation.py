@@ -43,6 +43,7 @@ _HAVE_ALL: Final = "secrets"
 _LOOK: Final = 5.0
 """Seconds between two looks at the store, at most."""
 _SOON: Final = 0.2
+_SETTLE: Final = 1.0
 _AGAIN: Final = 60.0
 """Seconds between two attempts to delete a key."""
 _STEPS: Final = 4
@@ -105,7 +106,7 @@ class DaemonRotation:
         self._published: object = None
         self._gone: set[XKey] = set()
         self._resume = 0.0
-        self._again = asyncio.Event()
+        self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
         self._metrics = _RotationMetrics(registry)
 
@@ -139,6 +140,16 @@ class DaemonRotation:
                 yield
             finally:
                 await background.close()
+
+    async def certified(self) -> None:
+        """Wait until the directory has shown the certificate of the key that seals.
+
+        Receivers refuse messages that are sealed with another one.
+        """
+        if not self._certified.is_set():
+            self._log.info("waiting", why="the own certificate is not published yet")
+            await self._certified.wait()
+            await asyncio.sleep(_SETTLE)  # others see it a moment later
 
     def look_again(self) -> None:
         """Read the store now."""
@@ -319,6 +330,8 @@ class DaemonRotation:
             self._identity.keyring = Keyring(pairs[0], retired=pairs[1:], user=self._identity.user)
             self._use(self._identity.keyring)
             self._log.info("keys", active=str(active), others=len(pairs) - 1)
+        if sealing is not None and own.is_shown(sealing):
+            self._certified.set()
         self._report(own, sealing)
 
     def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
