@@ -108,6 +108,12 @@ class DaemonRotation:
         self._resume = 0.0
         self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
+        self._missing: list[CertifiedKey] = []
+        self._asked, self._begun = True, False
+        # Of a store that cannot be written, a program may have to be run for each look.
+        self._is_watched = bool(self._store) and isinstance(
+            parse_store(self._store).provider, WritableProvider
+        )
         self._metrics = _RotationMetrics(registry)
 
     @asynccontextmanager
@@ -135,6 +141,7 @@ class DaemonRotation:
                     [first] = (seen := await self._see()).pairs
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
+            self._begun = True
             background.spawn(self._run())
             try:
                 yield
@@ -152,8 +159,9 @@ class DaemonRotation:
             await asyncio.sleep(_SETTLE)  # others see it a moment later
 
     def look_again(self) -> None:
-        """Read the store now."""
+        """Read the settings and the store now; one that runs a program is read only then."""
         self._resume = 0.0
+        self._asked = True
         self._again.set()
 
     async def _run(self) -> None:
@@ -204,9 +212,7 @@ class DaemonRotation:
         return await in_thread(self._read)
 
     def _read(self) -> _Seen:
-        before = {pair.public: pair for pair in self._pairs}
-        # The same object for the same key: it has computed with the keys of senders already.
-        pairs = {each.public: before.get(each.public, each) for each in self._section.open_all()}
+        pairs = self._read_pairs()
         certificates, known = {}, []
         user, _ = self._login()
         for text in (list_certificates(self._store) if self._store else {}).values():
@@ -219,6 +225,17 @@ class DaemonRotation:
                 certificates[certificate.key] = text
                 known.append(certified_key(certificate, self._is_revoked(certificate)))
         return _Seen(pairs, certificates, tuple(known))
+
+    def _read_pairs(self) -> dict[XKey, XKeyPair]:
+        before = {pair.public: pair for pair in self._pairs}
+        if self._asked:
+            self._asked = False
+            if self._begun:
+                self._section = self._section.reread()
+        elif not self._is_watched:
+            return before
+        # The same object for the same key: it has computed with the keys of senders already.
+        return {each.public: before.get(each.public, each) for each in self._section.open_all()}
 
     @property
     def _pairs(self) -> tuple[XKeyPair, ...]:
@@ -336,12 +353,13 @@ class DaemonRotation:
 
     def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
         missing = own.missing
-        if missing and self._health.holds(_HAVE_ALL):
+        if missing and missing != self._missing:
             self._log.error(
                 "secret missing", key=str(missing[-1].key), seconds=missing[-1].not_before - _now(),
                 why="the own user has certified a key that is not here: give it to this daemon; or"
                 " the user's key is stolen",
             )  # fmt: skip
+        self._missing = missing
         self._health.set(_HAVE_ALL, not missing)
         begun = None if sealing is None else sealing.not_before
         self._identity.begun = begun
