@@ -22,7 +22,7 @@ from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.trust.claims import Certificate
-from xkeymsg.trust.stores.file import write_seed
+from xkeymsg.trust.stores.file import read_seed, write_seed
 
 
 def route(subject: str) -> str:
@@ -292,3 +292,53 @@ async def test_a_daemon_rotates_with_exactly_the_permissions_that_are_printed(
         send(to, "permitted")
         assert json.loads(at_ward.next_line())["data"] == "permitted"
     assert "Permissions Violation" not in hospital.server.log
+
+
+async def test_a_seed_that_was_distributed_takes_over_by_the_clock(hospital: Hospital) -> None:
+    """Stores that cannot be written: `xkeymsg rotate --out`, then SIGHUP."""
+    ward, folder = hospital.person("ward"), hospital.folder.parent
+    login = ("--creds", str(hospital.login(ward)), "--server", hospital.server.url)
+    anchor = ("--anchor", hospital.operator.public)
+
+    def rotate(file: str, *more: str) -> None:
+        out = ("--out", str(folder / file))
+        done = run("xkeymsg.cli", "rotate", str(hospital.folder), *anchor, *login, *out, *more)
+        assert done.returncode == 0, done.stderr
+
+    def config(*retired: str) -> Path:
+        rotation = f'rotation = "follow"\nretired = {json.dumps(retired)}\n'
+        return hospital.config(ward, route("mail.>"), rotation=rotation, store=f"file:{first}")
+
+    first = folder / "first.seed"
+    rotate("first.seed")
+    with receiver(config()) as at_ward:
+        where = ready(at_ward)
+        await until(ok(where))
+        rotate("second.seed", "--lead", "8s")
+        await until(lambda: "NO secrets" in page(where, "/readyz"))
+        config("second.seed")
+        at_ward.process.send_signal(signal.SIGHUP)
+        await until(ok(where))
+        at_ward.wait_for(f"keys active={read_seed(folder / 'second.seed').public}", "err")
+
+
+@pytest.mark.parametrize(
+    "step", ["key created", "key certified", "keys published", " keys active="]
+)
+async def test_a_rotation_that_was_killed_after_a_step_goes_on(
+    hospital: Hospital, step: str
+) -> None:
+    path = hospital.config(hospital.person("ward"), route("mail.>"), rotation=FAST)
+    with receiver(path) as at_ward:
+        await until(ok(ready(at_ward)))
+        await until(lambda: sum(step in line for line in at_ward.output("err")) >= 2)
+        at_ward.process.send_signal(signal.SIGKILL)
+        at_ward.wait()
+    before = hospital.secrets("ward")
+    with receiver(path) as at_ward:
+        where = ready(at_ward)
+        await until(ok(where))
+        await until(lambda: before < hospital.secrets("ward"))
+        await until(lambda: hospital.certified("ward") == hospital.secrets("ward"))
+        await until(ok(where))
+        assert before <= hospital.certified("ward")

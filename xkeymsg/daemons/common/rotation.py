@@ -46,6 +46,7 @@ _HAVE_ALL: Final = "secrets"
 _LOOK: Final = 5.0
 """Seconds between two looks at the store, at most."""
 _SOON: Final = 0.2
+_SETTLE: Final = 1.0
 _AGAIN: Final = 60.0
 """Seconds between two attempts to delete a key."""
 _STEPS: Final = 4
@@ -108,8 +109,14 @@ class DaemonRotation:
         self._published: object = None
         self._gone: set[XKey] = set()
         self._resume = 0.0
-        self._again = asyncio.Event()
+        self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
+        self._missing: list[CertifiedKey] = []
+        self._asked, self._begun = True, False
+        # Of a store that cannot be written, a program may have to be run for each look.
+        self._is_watched = bool(self._store) and isinstance(
+            parse_store(self._store).provider, WritableProvider
+        )
         self._metrics = _RotationMetrics(registry)
 
     @asynccontextmanager
@@ -137,15 +144,27 @@ class DaemonRotation:
                     [first] = (seen := await self._see()).pairs
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
+            self._begun = True
             background.spawn(self._run())
             try:
                 yield
             finally:
                 await background.close()
 
+    async def certified(self) -> None:
+        """Wait until the directory has shown the certificate of the key that seals.
+
+        Receivers refuse messages that are sealed with another one.
+        """
+        if not self._certified.is_set():
+            self._log.info("waiting", why="the own certificate is not published yet")
+            await self._certified.wait()
+            await asyncio.sleep(_SETTLE)  # others see it a moment later
+
     def look_again(self) -> None:
-        """Read the store now."""
+        """Read the settings and the store now; one that runs a program is read only then."""
         self._resume = 0.0
+        self._asked = True
         self._again.set()
 
     async def _run(self) -> None:
@@ -196,9 +215,7 @@ class DaemonRotation:
         return await in_thread(self._read)
 
     def _read(self) -> _Seen:
-        before = {pair.public: pair for pair in self._pairs}
-        # The same object for the same key: it has computed with the keys of senders already.
-        pairs = {each.public: before.get(each.public, each) for each in self._section.open_all()}
+        pairs = self._read_pairs()
         certificates, known = {}, []
         user, _ = self._login()
         for text in (list_certificates(self._store) if self._store else {}).values():
@@ -211,6 +228,17 @@ class DaemonRotation:
                 certificates[certificate.key] = text
                 known.append(certified_key(certificate, self._is_revoked(certificate)))
         return _Seen(pairs, certificates, tuple(known))
+
+    def _read_pairs(self) -> dict[XKey, XKeyPair]:
+        before = {pair.public: pair for pair in self._pairs}
+        if self._asked:
+            self._asked = False
+            if self._begun:
+                self._section = self._section.reread()
+        elif not self._is_watched:
+            return before
+        # The same object for the same key: it has computed with the keys of senders already.
+        return {each.public: before.get(each.public, each) for each in self._section.open_all()}
 
     @property
     def _pairs(self) -> tuple[XKeyPair, ...]:
@@ -322,16 +350,19 @@ class DaemonRotation:
             self._identity.keyring = Keyring(pairs[0], retired=pairs[1:], user=self._identity.user)
             self._use(self._identity.keyring)
             self._log.info("keys", active=str(active), others=len(pairs) - 1)
+        if sealing is not None and own.is_shown(sealing):
+            self._certified.set()
         self._report(own, sealing)
 
     def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
         missing = own.missing
-        if missing and self._health.holds(_HAVE_ALL):
+        if missing and missing != self._missing:
             self._log.error(
                 "secret missing", key=str(missing[-1].key), seconds=missing[-1].not_before - _now(),
                 why="the own user has certified a key that is not here: give it to this daemon; or"
                 " the user's key is stolen",
             )  # fmt: skip
+        self._missing = missing
         self._health.set(_HAVE_ALL, not missing)
         begun = None if sealing is None else sealing.not_before
         self._identity.begun = begun

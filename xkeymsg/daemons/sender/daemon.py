@@ -166,6 +166,7 @@ class _Sender:
             use=lambda _: self._use(_author(self._identity)),
         )  # fmt: skip
         await stack.enter_async_context(self._rotation.running())
+        await self._rotation.certified()
 
     async def _open_source(self, stack: contextlib.AsyncExitStack) -> Link | None:
         section = self._config.source
