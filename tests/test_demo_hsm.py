@@ -115,14 +115,12 @@ def test_a_secret_is_found_in_a_process(place: str, tmp_path: Path) -> None:
     arguments = [f"--pin={text}"] if place == "cmdline" else []
     environ = os.environ | ({"PIN": text} if place == "environ" else {})
     process = subprocess.Popen(
-        [sys.executable, "-c", "input(1)", *arguments],
-        env=environ,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+        [sys.executable, "-c", "input('begun\\n')", *arguments], env=environ,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
     assert process.stdout is not None
+    assert process.stdout.readline() == b"begun\n"  # at first, its arguments are not there yet
     try:
-        process.stdout.read(1)  # its arguments are set only some time after `exec`
         found = list(search(tmp_path, {"PIN": [text.encode()]}))
     finally:
         process.communicate(b"\n")

@@ -83,6 +83,8 @@ class View(Message):
                 If a field of a dataclass has an unsupported type.
             MalformedError: If the document does not fit the model; names the first places, and the
                 expected types of a dataclass, but no values. Also if a validator raises an error.
+            LimitExceededError: If it has more than 4,096 items in sets, or in dicts whose keys are
+                not str.
             TypeError: If `model` is not one of these kinds.
         """
         return convert.into(model, self.document, self.withheld)

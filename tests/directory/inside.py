@@ -25,6 +25,6 @@ async def lose_events(directory: Directory) -> None:
             await subscription.unsubscribe()
 
 
-def bound(published: Published, most: int) -> None:
-    """Bound the entries that are not verified."""
-    published._most = most
+def bound(published: Published, most: int, size: int = 64 << 20) -> None:
+    """Bound the entries, and the bytes of those that are not valid."""
+    published._most, published._size = most, size

@@ -20,6 +20,7 @@ from xkeymsg.key_stores.certificates import released_identity, tls_identity
 from xkeymsg.key_stores.opening import describe, find_key, list_keys, open_key, open_signer
 from xkeymsg.key_stores.protocol import StoredKey
 from xkeymsg.key_stores.released import ReleasingProvider
+from xkeymsg.key_stores.writing import held_lock
 
 PAIR = XKeyPair.generate()
 
@@ -46,6 +47,27 @@ def test_a_program_whose_end_is_unknown_is_refused(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "SIGCHLD is ignored" in done.stderr
     assert PAIR.seed() not in done.stderr
+
+
+def test_stdin_is_empty_after_a_seed_was_read_from_it() -> None:
+    """A closed descriptor 0 would become that of the next file or connection."""
+    code = "from xkeymsg import open_key; open_key('descriptor:0'); print(open(0).read() == '')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, input=PAIR.seed().encode(), capture_output=True,
+        timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert done.stdout == b"True\n", done.stderr
+
+
+def test_a_lock_that_others_can_replace_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "shared" / "lock"
+    path.parent.mkdir()
+    path.parent.chmod(0o777)
+    with pytest.raises(KeyStoreError, match="not a safe lock"), held_lock(path):
+        pass
+    path.parent.chmod(0o1777)
+    with held_lock(path):
+        pass
 
 
 class _Key:

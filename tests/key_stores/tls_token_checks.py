@@ -30,7 +30,7 @@ from tests.key_stores.inside import (
     proxy,
     shared,
 )
-from tests.running import DEADLINE, ROOT
+from tests.running import DEADLINE, ROOT, until
 from tests.transport.authority import CertificateAuthority
 from xkeymsg import (
     ANYONE,
@@ -305,6 +305,23 @@ def a_reset_of_the_module_keeps_the_login(place: Place) -> None:
         assert initialize_again()
         place.log_in(options)
         assert context is not None
+
+
+@check
+def a_lost_connection_logs_in_to_the_token_again(place: Place) -> None:
+    """Other stores are read once for all connections of a client."""
+    events: list[str] = []
+
+    async def use(server: NATSServer) -> None:
+        options, pair = place.options(server.url, USERS[0]), XKeyPair.generate()
+        note = lambda event: events.append(event.kind)  # noqa: E731
+        async with connect(options, key=pair, trust=ANYONE, on_event=note):
+            assert initialize_again()
+            await asyncio.to_thread(server.restart)
+            await until(lambda: "connected" in events)
+
+    with place.server as server:
+        asyncio.run(use(server))
 
 
 @check

@@ -47,6 +47,7 @@ _MOST_CERTIFICATES: Final = 64
 _BLOCK: Final = re.compile(
     rb"-----BEGIN (CERTIFICATE|[A-Z ]*PRIVATE KEY)-----\s.+?-----END \1-----", re.DOTALL
 )
+_MATCH: Final = ("subject", "issuer", "thumbprint")
 _TOKENS: Final = "pkcs11"
 
 
@@ -179,9 +180,6 @@ def matches(certificate: x509.Certificate, match_by: str, match: str) -> bool:
         return certificate.fingerprint(SHA1()).hex() == match.lower()  # noqa: S303 - only a name
     name = certificate.subject if by == "subject" else certificate.issuer
     return any(attribute.value == match for attribute in name)
-
-
-_MATCH: Final = ("subject", "issuer", "thumbprint")
 
 
 def _content(store: str) -> bytes:

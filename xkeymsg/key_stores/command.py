@@ -40,9 +40,9 @@ class _Command(NamedTuple):
 class CommandProvider(ReleasingProvider):
     """Programs that print a seed; run without a shell, when a key is opened or reloaded.
 
-    An address is a command line with the absolute path of the program. Before it may stand
-    `timeout=SECONDS` and `pass_environment=NAME,PREFIX*`: other variables than PATH, HOME and LANG
-    are not passed.
+    An address is a command line with the absolute path of the program. `timeout=SECONDS` and
+    `pass_environment=NAME,PREFIX*` may precede it: without the latter, the program gets only PATH,
+    HOME and LANG.
 
     Args:
         environ: The environment.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -60,7 +61,11 @@ def _content(number: int, limit: int) -> bytes:
             if not more:
                 break
             content += more
-        os.close(number)
+        if number == 0:  # the next file that is opened must not become stdin
+            with Path(os.devnull).open("rb") as empty:
+                os.dup2(empty.fileno(), number)
+        else:
+            os.close(number)
     except OSError as error:
         raise KeyStoreError(f"cannot read file descriptor {number}: {error.strerror}") from None
     return content

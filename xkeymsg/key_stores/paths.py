@@ -1,4 +1,4 @@
-"""Who else could replace a file: every folder and link on the way to it counts."""
+"""Finds what lets other users replace a file: itself, a folder above it, or a link."""
 
 from __future__ import annotations
 

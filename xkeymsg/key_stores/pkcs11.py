@@ -24,7 +24,7 @@ from xkeymsg.refusals import refusing
 try:
     from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag, ObjectClass
 
-    from xkeymsg.key_stores.pkcs11_key import TokenKey
+    from xkeymsg.key_stores.pkcs11_key import TokenKey, key_search
     from xkeymsg.key_stores.pkcs11_token import Token, find_token, load_module
 except ModuleNotFoundError:
     raise KeyStoreError("python-pkcs11 is not installed: pip install 'xkeymsg[pkcs11]'") from None
@@ -102,7 +102,7 @@ class Pkcs11Provider:
 
         def create(session: Any) -> None:
             _destroy_public(session, names)
-            session.create_object({  # first: without it, the other cannot be used
+            session.create_object({  # first: a private key without it cannot be used
                 **common, Attribute.CLASS: ObjectClass.PUBLIC_KEY,
                 Attribute.EC_POINT: b"\x04\x20" + public,
             })  # fmt: skip
@@ -146,7 +146,7 @@ class Pkcs11Provider:
 
     @refusing
     def put_certificate(self, address: str, public: str, certificate: str) -> None:
-        """Store a certificate in a new data object, then delete the ones before."""
+        """Store a certificate in a new data object, then delete its earlier ones."""
         uri, text = _several(address), check_certificate(certificate)
         token = self._token(uri)
         if public not in {key.public() for key in self._keys(token, uri)}:
@@ -189,14 +189,7 @@ class Pkcs11Provider:
         return open_token(uri, try_pin=self._try_pin)
 
     def _keys(self, token: Token, uri: Pkcs11Uri) -> list[TokenKey]:
-        search: dict[Attribute, Any] = {
-            Attribute.CLASS: ObjectClass.PRIVATE_KEY,
-            Attribute.KEY_TYPE: KeyType.EC_EDWARDS,
-        }
-        if uri.object is not None:
-            search[Attribute.LABEL] = uri.object
-        if uri.id is not None:
-            search[Attribute.ID] = uri.id
+        search = key_search(uri) | {Attribute.KEY_TYPE: KeyType.EC_EDWARDS}
 
         def find(session: Any) -> list[tuple[str, bytes, Prefix]]:
             found = []
@@ -229,9 +222,7 @@ class Pkcs11Provider:
         if uri.object is None:
             raise KeyStoreError("pkcs11: a new key needs object=LABEL")
         token = self._token(uri)
-        search = {Attribute.LABEL: uri.object, Attribute.CLASS: ObjectClass.PRIVATE_KEY}
-        if uri.lock is not None and uri.id is not None:
-            search[Attribute.ID] = uri.id
+        search = key_search(uri if uri.lock is not None else uri._replace(id=None))
         if (uri.lock is None or uri.id is not None) and token.run(
             lambda session: list(session.get_objects(search))
         ):

@@ -11,6 +11,7 @@ from pkcs11 import Attribute, CertificateType, KeyType, ObjectClass
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.openssl import load_provider, uri_pem
 from xkeymsg.key_stores.pkcs11 import open_token
+from xkeymsg.key_stores.pkcs11_key import key_search, releases
 from xkeymsg.key_stores.pkcs11_token import Token, share_modules
 from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
 
@@ -59,15 +60,10 @@ def _certificates(session: Any) -> list[tuple[bytes, bytes]]:
 
 def _keys(session: Any, uri: Pkcs11Uri) -> list[dict[Attribute, Any]]:
     """Return the attributes of the private keys, ordered by id and label."""
-    search: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
-    if uri.object is not None:
-        search[Attribute.LABEL] = uri.object
-    if uri.id is not None:
-        search[Attribute.ID] = uri.id
     names = (Attribute.ID, Attribute.LABEL, Attribute.EXTRACTABLE, Attribute.SENSITIVE)
     keys = [
         {name: each[name] for name in names}
-        for each in list(session.get_objects(search))
+        for each in list(session.get_objects(key_search(uri)))
         if each.key_type in _KEY_TYPES
     ]
     return sorted(keys, key=lambda key: (key[Attribute.ID], key[Attribute.LABEL]))
@@ -75,7 +71,7 @@ def _keys(session: Any, uri: Pkcs11Uri) -> list[dict[Attribute, Any]]:
 
 def _is_kept(key: Mapping[Attribute, Any], uri: Pkcs11Uri) -> bool:
     """Return whether a key may be used; warn about one that the token would release."""
-    if uri.extractable or (key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]):
+    if uri.extractable or not releases(key):
         return True
     warnings.warn(
         f"the token releases the key {key[Attribute.LABEL]!a}, which is skipped: generate another"

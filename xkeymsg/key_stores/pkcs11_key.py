@@ -11,11 +11,12 @@ from pkcs11.exceptions import AttributeSensitive, PKCS11Error, TemplateInconsist
 from xkeymsg import nkey, primitives
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.pkcs11_token import Token
+from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri
 from xkeymsg.nkey import Prefix
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 
-__all__ = ("TokenKey",)
+__all__ = ("TokenKey", "key_search", "releases")
 
 _BASE: Final = bytes([9]) + bytes(31)
 """The base point of X25519: the shared secret with it is the public key."""
@@ -23,6 +24,21 @@ _DERIVED: Final = {
     Attribute.SENSITIVE: False, Attribute.EXTRACTABLE: True, Attribute.TOKEN: False,
 }  # fmt: skip
 """The derived secret, not the key, is read from the token."""
+
+
+def key_search(uri: Pkcs11Uri) -> dict[Attribute, Any]:
+    """Return the attributes of the private keys that a URI selects."""
+    search: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.PRIVATE_KEY}
+    if uri.object is not None:
+        search[Attribute.LABEL] = uri.object
+    if uri.id is not None:
+        search[Attribute.ID] = uri.id
+    return search
+
+
+def releases(key: Any) -> bool:
+    """Return whether a token would release the secret of this key."""
+    return bool(key[Attribute.EXTRACTABLE]) or not key[Attribute.SENSITIVE]
 
 
 class TokenKey(SafeRepr):
@@ -105,16 +121,12 @@ class TokenKey(SafeRepr):
 
     def _check(self) -> None:
         """Refuse a key that the token would release."""
-        if not self._allowed and self._token.run(self._is_open):
+        if not self._allowed and self._token.run(lambda session: releases(self._handle(session))):
             raise KeyStoreError(
                 f"the token releases the key {self.label!a}: generate another one, or add"
                 " x-extractable=allowed"
             )
         self._allowed = True  # neither attribute can be changed back
-
-    def _is_open(self, session: Any) -> bool:
-        key = self._handle(session)
-        return bool(key[Attribute.EXTRACTABLE]) or not key[Attribute.SENSITIVE]
 
     def _derive(self, peer: bytes) -> bytes:
         def derive(session: Any) -> bytes:

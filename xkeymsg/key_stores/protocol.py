@@ -88,14 +88,14 @@ class WritableProvider(KeyProvider, Protocol):
         """
 
     def certificates(self, address: str) -> Mapping[str, str]:
-        """Return the certificates at an address by public key; those of keys that are there count.
+        """Return the certificates at an address by public key; ignore those without a key.
 
         Raises:
             KeyStoreError: If the store fails.
         """
 
     def put_certificate(self, address: str, public: str, certificate: str) -> None:
-        """Store the certificate of a key, instead of the one before: one line of ASCII text.
+        """Store the certificate of a key, instead of its earlier one: one line of ASCII text.
 
         Raises:
             KeyStoreError: If no such key is there, the text is unusable, or the store fails.

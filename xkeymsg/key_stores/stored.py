@@ -1,4 +1,4 @@
-"""Key pairs and signers that stand on a key store."""
+"""Key pairs and signers backed by a key store."""
 
 from __future__ import annotations
 

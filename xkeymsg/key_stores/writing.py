@@ -1,4 +1,4 @@
-"""What providers that write have in common: the form of certificates, and the lock of an owner."""
+"""Shared by providers that write: the form of xkey certificates, and the lock of an owner."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from xkeymsg.errors import KeyStoreError
+from xkeymsg.key_stores.paths import replaceable
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file
 
 __all__ = ("MOST_CERTIFICATE", "check_certificate", "held_lock", "is_certificate")
 
 MOST_CERTIFICATE: Final = 16 << 10
-"""Characters of a certificate."""
+"""Characters of an xkey certificate."""
 
 
 def is_certificate(text: str) -> bool:
@@ -41,10 +42,12 @@ def held_lock(path: Path) -> Iterator[None]:
     """Hold the lock of a file, created if missing; the end of the process releases it.
 
     Raises:
-        KeyStoreError: If another process holds it, or it cannot be opened.
+        KeyStoreError: If another process holds it, it cannot be opened, or other users could put
+            another file there, which would not be locked.
     """
     try:
         descriptor = lock_file(path)
+        part = replaceable(path)
     except BlockingIOError:
         raise KeyStoreError(
             f"{path_text(path)}: another process changes this key store; only one may own it"
@@ -52,6 +55,10 @@ def held_lock(path: Path) -> Iterator[None]:
     except OSError as error:
         raise KeyStoreError(f"cannot lock {path_text(path)}: {error.strerror}") from None
     try:
+        if part is not None:
+            raise KeyStoreError(
+                f"{path_text(path)} is not a safe lock: other users can change {path_text(part)}"
+            )
         yield
     finally:
         os.close(descriptor)

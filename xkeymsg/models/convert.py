@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Final, TypeVar, cast
 
-from xkeymsg.errors import MalformedError, PolicyError
+from xkeymsg.errors import LimitExceededError, MalformedError, PolicyError
 from xkeymsg.fields.values import WITHHELD
+from xkeymsg.models.hashing import MOST_HASHED, find_excess
 from xkeymsg.models.tree import ADAPTERS, BAD, Fault, Node, Path, name_of, root_of
 from xkeymsg.places import items_of, short_pointer
 from xkeymsg.refusals import refusing
@@ -37,12 +38,15 @@ def document_of(instance: Any) -> dict[str, Any]:
     Raises:
         MalformedError: If it holds an unsupported value, or one of another type than its field;
             names the place.
-        LimitExceededError: If it is too deep.
+        LimitExceededError: If it is too deep, or has too many items in sets, or in dicts whose keys
+            are not str.
         PolicyError: If the model is unsupported; `Readers` are not required.
         TypeError: If it is not an instance of a dataclass, pydantic model or msgspec Struct.
     """
     node = root_of(type(instance))
-    return ADAPTERS[node.library].write(node, instance, ())
+    document = ADAPTERS[node.library].write(node, instance, ())
+    _check_hashing(node, document)
+    return document
 
 
 def into(model: type[_Model], document: Any, withheld: int) -> _Model:
@@ -52,6 +56,7 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
         PolicyError: If a required field is missing while parts of the document are withheld; names
             all such places.
         MalformedError: If the document does not fit the model; names the places, but no values.
+        LimitExceededError: If it has too many items in sets, or in dicts whose keys are not str.
         TypeError: If `model` is not a dataclass, pydantic model or msgspec Struct.
     """
     node = root_of(model)
@@ -60,6 +65,8 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
     faults: list[Fault] = []
     try:
         _find_missing(node, document, (), missing)
+        if not missing.count:
+            _check_hashing(node, document)
         instance: Any = (
             BAD if missing.count else ADAPTERS[node.library].read(node, document, (), faults)
         )
@@ -74,6 +81,12 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
             misfits.add(fault.path, fault.expected)
         raise MalformedError(f"does not fit {name}: {misfits.first()}")
     return cast(_Model, instance)
+
+
+def _check_hashing(node: Node, document: Any) -> None:
+    if excess := find_excess(node, document):
+        what = "items in sets, and in dicts whose keys are not str (use lists)"
+        raise LimitExceededError(f"{_place(node, excess[0])}: {what}", excess[1], MOST_HASHED)
 
 
 def _find_missing(node: Node | None, value: Any, path: Path, missing: _Places) -> None:

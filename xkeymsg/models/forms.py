@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple, get_origin
 from uuid import UUID
 
 from xkeymsg.errors import LimitExceededError, MalformedError
+from xkeymsg.models.hashing import find_excess
 from xkeymsg.models.tree import Fault, Node, Path
 from xkeymsg.places import place
 from xkeymsg.shown import MOST_PLACES
@@ -46,6 +47,7 @@ _DEPTH: Final = 256
 """The maximum of any depth limit; a cycle exceeds it."""
 _MOST_TEXT: Final = 64
 _MOST_FLAGS: Final = 16
+_MOST_REREAD: Final = 512
 _MOST_MISFITS: Final = MOST_PLACES + 1
 _DURATION: Final = re.compile(
     r"([+-]?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)(?:\.(\d{1,6}))?S)?)?", re.ASCII
@@ -247,6 +249,8 @@ def first_misfits(
         path: Its path.
         read: Reads a value as a type; it raises any exception if that does not fit.
     """
+    if find_excess(node, value, _MOST_REREAD):  # each level of a model is read again
+        return [Fault(path)]
     return [Fault(each) for each in islice(_misfits(node, value, path, read), _MOST_MISFITS)]
 
 

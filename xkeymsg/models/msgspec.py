@@ -26,6 +26,7 @@ from xkeymsg.models.forms import (
     key_text,
     to_form,
 )
+from xkeymsg.models.hashing import COLLISION_FREE
 from xkeymsg.models.tree import BAD, Fault, Member, Node, Path, arms_of, name_of, unwrap
 from xkeymsg.places import place
 
@@ -82,6 +83,10 @@ class Msgspec:
                 seen.add(node.kind)
             for below, field in node.places(where):
                 self._check(field.node, below, seen)
+
+    def hashes(self, node: Node) -> bool:
+        """See `Adapter`."""
+        return _hashes(node)
 
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """See `Adapter`."""
@@ -168,6 +173,17 @@ def _check_flags(node: Node) -> None:
     for each in _infos_in(node):
         if type(each).__name__ == "EnumType" and (flaw := flaw_of_flag(each.cls)):
             raise PolicyError(f"{name_of(node.hint)}: {flaw}")
+
+
+@lru_cache(4096)
+def _hashes(node: Node) -> bool:
+    for each in _infos_in(node):
+        key = getattr(each, "key_type", None)
+        is_set = type(each).__name__ in ("SetType", "FrozenSetType")
+        name = type(each.item_type if is_set else key).__name__.removesuffix("Type").lower()
+        if (is_set or (key and name != "any")) and name not in COLLISION_FREE:
+            return True
+    return False
 
 
 def _has_generic_alias(hint: Any) -> bool:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from inspect import signature
-from typing import Any, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from xkeymsg.errors import PolicyError
+from xkeymsg.models.codec import is_enum
 from xkeymsg.models.codecs import codec_of
+from xkeymsg.models.hashing import COLLISION_FREE
 from xkeymsg.models.tree import (
     ADAPTERS,
+    MAPS,
     Fault,
     Member,
     Node,
@@ -48,6 +52,10 @@ class Dataclasses:
         """See `Adapter`."""
         return _check(node.hint, where, [])
 
+    def hashes(self, node: Node) -> bool:
+        """See `Adapter`."""
+        return _hashes(node)
+
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """See `Adapter`."""
         form: dict[str, Any] = codec_of(node.kind).write(instance, path)
@@ -56,6 +64,29 @@ class Dataclasses:
     def read(self, node: Node, document: Any, path: Path, faults: list[Fault]) -> Any:
         """See `Adapter`."""
         return codec_of(node.kind).read(document, path, faults)
+
+
+@lru_cache(4096)
+def _hashes(node: Node) -> bool:
+    return any(_hashed_in(node.hint, []))
+
+
+def _hashed_in(hint: Any, seen: list[Any]) -> Iterator[bool]:
+    """Yield whether each type in a type hashes values that a sender can choose."""
+    inner, _ = unwrap(hint)
+    if inner in seen:
+        return
+    seen.append(inner)
+    if library_of(inner) not in ("", "dataclass"):
+        yield ADAPTERS[library_of(inner)].hashes(Node(inner))
+        return
+    if get_origin(inner) in (set, frozenset, *MAPS):
+        key, _ = unwrap(get_args(inner)[0])
+        closed = get_origin(key) is Literal or is_enum(key)
+        known = getattr(key, "__module__", "") in ("builtins", "datetime")
+        yield not closed and not (known and key.__name__ in COLLISION_FREE)
+    for _, each, _ in types_in(inner, ""):
+        yield from _hashed_in(each, seen)
 
 
 def _check(hint: Any, where: str, seen: list[Any]) -> list[type]:

@@ -26,7 +26,7 @@ from xkeymsg.models.forms import (
     is_same,
     to_form,
 )
-from xkeymsg.models.schema import Facts, facts_of, is_replaced, is_strict
+from xkeymsg.models.schema import Facts, facts_of, hashes_in, is_replaced, is_strict
 from xkeymsg.models.tree import (
     BAD,
     Fault,
@@ -95,6 +95,10 @@ class Pydantic:
             facts = _facts(node, where)
             if facts.is_any and facts.converts:
                 raise PolicyError(f"{where}: {name_of(node.hint)} mixes Any with {facts.converts}")
+
+    def hashes(self, node: Node) -> bool:
+        """See `Adapter`."""
+        return _hashes(node)
 
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """See `Adapter`."""
@@ -177,6 +181,14 @@ def _checked(node: Node, hint: Any, where: str, *, fields: bool) -> Facts:
 @lru_cache(4096)
 def _facts_of(node: Node, of_kind: bool, fields: bool) -> Facts:
     return facts_of(_adapter(node.kind if of_kind else node.annotation).core_schema, fields=fields)
+
+
+@lru_cache(4096)
+def _hashes(node: Node) -> bool:
+    try:
+        return hashes_in(_adapter(node.annotation).core_schema)
+    except Exception:  # noqa: BLE001 - the configuration of its model may be required
+        return True
 
 
 def _write(node: Node, dumped: Any, instance: Any, path: Path) -> Any:

@@ -13,8 +13,9 @@ from typing import Any, Final, Generic, get_origin
 from xkeymsg.errors import PolicyError
 from xkeymsg.models.aliases import by_alias_of
 from xkeymsg.models.forms import SCALARS, Shape, alike, choices_of, flaw_of_flag
+from xkeymsg.models.hashing import COLLISION_FREE
 
-__all__ = ("Facts", "facts_of", "is_replaced", "is_strict")
+__all__ = ("Facts", "facts_of", "hashes_in", "is_replaced", "is_strict")
 
 _Schema = Mapping[str, Any]
 
@@ -79,6 +80,8 @@ def facts_of(schema: _Schema, *, fields: bool = True) -> Facts:
     facts.models = frozenset(
         each["cls"] for each in _schemas_in(schema) if each.get("type") in ("model", "dataclass")
     )
+    if any(each.get("type") == "json" and hashes_in(each) for each in _schemas_in(schema)):
+        facts.unsafe = facts.unsafe or "Json with a set, or with dict keys that are not str"
     return facts
 
 
@@ -141,6 +144,17 @@ def _schemas_in(schema: Any) -> Iterator[_Schema]:
                 left += each.values()
             elif isinstance(each, list | tuple):
                 left += each
+
+
+def hashes_in(schema: _Schema) -> bool:
+    """Return whether a type contains sets or dict keys whose hashes a sender can make equal."""
+    for each in _schemas_in(schema):
+        is_set = each.get("type") in ("set", "frozenset")
+        if is_set and each.get("items_schema", {}).get("type") not in COLLISION_FREE:
+            return True
+        if "keys_schema" in each and each["keys_schema"]["type"] not in COLLISION_FREE | {"any"}:
+            return True
+    return False
 
 
 def _unwrapped(schema: _Schema, refs: Mapping[str, _Schema]) -> _Schema:

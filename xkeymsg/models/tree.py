@@ -148,13 +148,14 @@ class Node:
         self.inner = inner
         """The type without wrappers and None, if it is not another union."""
         self.nullable = inner is not self.hint and type(None) in get_args(self.hint)
-        self.library = "" if member and member.leaf else library_of(inner)
+        self.is_leaf = bool(member and member.leaf)
+        self.library = "" if self.is_leaf else library_of(inner)
         self.kind: Any = inner if self.library else None
         """The model, `list`, `dict`, or None for a type without fields here."""
         self._where = where
         self._item: Any = None
         kind, arguments = get_origin(inner), get_args(inner)
-        if arguments and not (member and member.leaf):
+        if arguments and not self.is_leaf:
             if kind in LISTS:
                 self.kind, self._item = list, arguments[0]
             elif kind in MAPS and unwrap(arguments[0])[0] is str:
@@ -238,6 +239,9 @@ class Adapter(Protocol):
         Raises:
             PolicyError: If not; names the place.
         """
+
+    def hashes(self, node: Node) -> bool:
+        """Return whether a type contains sets or dict keys whose hashes a sender can make equal."""
 
     def write(self, node: Node, instance: Any, path: Path) -> dict[str, Any]:
         """Convert an instance of a model to a document.

@@ -189,8 +189,9 @@ class ConnectOptions:
         """
         if not self.tls_required:
             return None
-        key = None if self.tls_cert is None else self.tls_key  # ignored beside `cert_store`
-        return tls_context(self.tls_ca, self.tls_cert, key, identity=identity)
+        if self.cert_store is not None:  # beside it, `tls_key` is ignored
+            return tls_context(self.tls_ca, None, None, identity=identity)
+        return tls_context(self.tls_ca, self.tls_cert, self.tls_key)
 
     @refusing
     def merged(self, over: Mapping[str, Any]) -> ConnectOptions:

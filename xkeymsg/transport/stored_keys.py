@@ -23,6 +23,7 @@ class StoredKeys:
         KeyStoreError: If a store cannot be read, or no key or certificate matches.
     """
 
+    @refusing
     def __init__(self, options: ConnectOptions) -> None:
         self._options = options
         self.signer = self._open_signer()

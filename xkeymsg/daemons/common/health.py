@@ -50,6 +50,10 @@ class Health:
         """Set whether a readiness condition holds."""
         self._conditions[condition] = holds
 
+    def holds(self, condition: str) -> bool:
+        """Return whether a readiness condition holds."""
+        return self._conditions[condition]
+
     @property
     def alive(self) -> bool:
         """Whether the daemon's loop is running."""

@@ -20,6 +20,7 @@ from pydantic import (
 from xkeymsg.daemons.common.destinations import check_address, is_loopback
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
+    Duration,
     FilePath,
     Flag,
     Name,
@@ -31,13 +32,15 @@ from xkeymsg.daemons.common.values import (
     UserName,
 )
 from xkeymsg.errors import KeyStoreError, PinError, XKeyMsgError
-from xkeymsg.key_stores.opening import open_key, open_keys
+from xkeymsg.key_stores.opening import list_keys, open_key, open_keys
+from xkeymsg.key_stores.stored import StoreKeyPair
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Signer
 from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.stored_keys import StoredKeys
 from xkeymsg.trust.stores.file import read_seed
+from xkeymsg.trust.stores.published_entry import MOST_CERTIFICATES
 
 __all__ = (
     "DaemonConfig",
@@ -50,7 +53,11 @@ __all__ = (
     "SourcesSection",
     "TrustSection",
     "repeated_names",
+    "rotation_faults",
 )
+
+
+_DAY: Final = 86_400
 
 
 def _past(day: date) -> date:
@@ -92,6 +99,17 @@ class KeySection(Section):
     """The user nkey `U…` that peers bind to this key, if any."""
     created: Annotated[date, AfterValidator(_past)] | None = None
     """The date the key was created, for the key age metric; default: when its file was written."""
+    rotation: Literal["self", "follow"] | None = None
+    """Certificates decide which key is current; requires `directory`. "self": this daemon makes,
+    certifies, publishes and deletes the keys in `key_store`; "follow": another program does."""
+    interval: Annotated[Duration, Field(le=21 * _DAY)] = 14.0 * _DAY
+    """With `rotation = "self"`: how long a key is current, such as "14d"."""
+    lead: Duration = 600.0
+    """With `rotation = "self"`: how long before that a new key is published, so that senders and
+    replicas have it in time."""
+    retain: Duration = 90.0 * _DAY
+    """With `rotation = "self"`: how long a retired key is kept at least; not shorter than the
+    `max_age` of the streams that are read, and at most 24 times `interval`."""
     _opened: OpenedKeys = PrivateAttr(default_factory=OpenedKeys)
 
     @classmethod
@@ -104,6 +122,30 @@ class KeySection(Section):
         for key in sorted({"key_match", "key_match_by"} & table.keys()):
             if "key_store" not in table:
                 yield key, "requires key_store"
+        yield from cls._of_rotation(table)
+
+    @classmethod
+    def _of_rotation(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        rotation = table.get("rotation")
+        if rotation == "self" and "key_store" not in table:
+            yield "rotation", '"self" requires key_store: a folder, or a label on a token'
+        for key in sorted({"key_match", "key_match_by"} & table.keys()):
+            if rotation is not None:
+                yield key, "rotation uses all keys of the store"
+        for key in sorted({"interval", "lead", "retain"} & table.keys()):
+            if rotation != "self":
+                yield key, 'requires rotation = "self"'
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.lead > self.interval / 2:
+            raise ValueError("lead must be at most half of interval")
+        if self.retain > MOST_CERTIFICATES * self.interval:
+            raise ValueError(
+                f"retain must be at most {MOST_CERTIFICATES} times interval: no more certificates"
+                " fit into an entry of the directory"
+            )
+        return self
 
     @model_validator(mode="after")
     def _is_usable(self) -> Self:
@@ -122,7 +164,9 @@ class KeySection(Section):
         Raises:
             KeyStoreError: If a key cannot be read.
         """
-        return self._now().pairs
+        if not self._now().pairs:  # the owner of an empty store makes its first key before use
+            self._opened.pairs = (XKeyPair.generate(),)
+        return self._opened.pairs
 
     def close(self) -> None:
         """Forget the opened keys."""
@@ -154,16 +198,31 @@ class KeySection(Section):
         section.reread_with(reread)
         return section
 
+    def open_all(self) -> tuple[XKeyPair, ...]:
+        """Return all keys, opened again; with `rotation`, their order says nothing.
+
+        Raises:
+            KeyStoreError: If a key cannot be read.
+        """
+        return KeySection._open(self).pairs  # without a signing key
+
     def _open(self) -> OpenedKeys:
         """Open the keys; all that match in `key_store` open messages, and the first one seals."""
-        if self.key_store is not None:
+        own: Sequence[XKeyPair]
+        if self.rotation is not None and self.key_store is not None:
+            keys = [key for key in list_keys(self.key_store) if key.public().startswith("X")]
+            own = [StoreKeyPair(key) for key in keys]
+        elif self.key_store is not None:
             own = open_keys(self.key_store, match_by=self.key_match_by, match=self.key_match)
         elif self.seed_file is not None:
             own = [read_seed(self.seed_file)]
         else:
             raise KeyStoreError("expected seed_file or key_store")
         retired = [read_seed(path) for path in self.retired]
-        return OpenedKeys([*own, *retired, *map(open_key, self.retired_stores)])
+        pairs = [*own, *retired, *map(open_key, self.retired_stores)]
+        if not pairs and self.rotation != "self":
+            raise KeyStoreError("unable to find key in store")
+        return OpenedKeys(pairs)
 
 
 def repeated_names(routes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -171,6 +230,17 @@ def repeated_names(routes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, s
     for name, count in Counter(str(each.get("name")) for each in routes).items():
         if count > 1 and name != "None":
             yield "route", f"names must be unique: {count} routes are called {name!r}"
+
+
+def rotation_faults(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what a configuration with `rotation` lacks."""
+    tables = {name: table.get(name) for name in ("key", "trust", "nats")}
+    key, trust, nats = (each if isinstance(each, Mapping) else {} for each in tables.values())
+    if key.get("rotation") is not None:
+        if trust.get("directory") is not True:
+            yield "key", "rotation requires directory = true in [trust]"
+        if "creds" not in nats:
+            yield "key", "rotation requires creds in [nats]: their user signs the certificates"
 
 
 def _several(value: Any) -> Any:
@@ -201,6 +271,13 @@ class SourcesSection(Section):
     """With `folder`: allow accounts issued by the operator's identity."""
     account_identity_issues: Flag = True
     """With `folder`: allow users issued by an account's identity."""
+    directory: Flag = False
+    """With `folder`: also follow the directory of users, the bucket XKEYS."""
+    stale_after: Annotated[Seconds, Field(ge=30)] = 600.0
+    """With `directory`: seconds without an answer of the bucket after which the daemon is not
+    ready."""
+    fail_closed: Flag = False
+    """With `directory`: resolve no name after that time, either."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -214,8 +291,12 @@ class SourcesSection(Section):
         if "folder" not in table:
             for key in sorted(table.keys() & _OF_FOLDERS):
                 yield key, "requires folder"
-        elif not table.get("anchor"):
+            return
+        if not table.get("anchor"):
             yield "anchor", "missing: folder requires the operator's identity O…"
+        if table.get("directory") is not True:
+            for key in sorted(table.keys() & {"stale_after", "fail_closed"}):
+                yield key, "requires directory = true"
 
 
 _OF_FOLDERS: Final = SourcesSection.model_fields.keys() - {"peers", "folder"}

@@ -20,6 +20,7 @@ from xkeymsg.daemons.common.sections import (
     PlainNatsSection,
     TrustSection,
     repeated_names,
+    rotation_faults,
 )
 from xkeymsg.daemons.common.tables import Location, Section
 from xkeymsg.daemons.common.trust import check_trust
@@ -298,6 +299,7 @@ class ReceiverConfig(DaemonConfig):
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
         """Yield conflicting settings: duplicate or unknown names."""
+        yield from rotation_faults(table)
         routes, sinks = table.get("route"), table.get("sinks")
         if not isinstance(routes, list) or not isinstance(sinks, Mapping):
             return

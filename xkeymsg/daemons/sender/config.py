@@ -19,6 +19,7 @@ from xkeymsg.daemons.common.sections import (
     PlainNatsSection,
     SourcesSection,
     repeated_names,
+    rotation_faults,
 )
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
@@ -262,6 +263,7 @@ class SenderConfig(DaemonConfig):
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield conflicting settings."""
+        yield from rotation_faults(table)
         routes = table.get("route")
         if not isinstance(routes, list):
             return

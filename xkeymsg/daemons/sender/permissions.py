@@ -27,6 +27,7 @@ def permissions_of(config: SenderConfig) -> list[Permissions]:
         needs.may_ask("STREAM.MSG.GET.*", _COMPARE)
         if route.stream is not None:
             needs.may_ask("STREAM.INFO.*", _WINDOW)
+    needs.follows(config.trust, config.key)
     if config.observe.micro:
         needs.serves(config.name)
     found = [needs.permissions()]
