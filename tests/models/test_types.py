@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 import pydantic
+import pydantic_core
 import pytest
 from typing_extensions import TypeAliasType, TypedDict
 
@@ -274,6 +275,8 @@ OF_PYDANTIC = EVERYWHERE | {
     "NaiveDatetime", "DateBox", "a function as discriminator", "int for JSON only",
     "InstanceOf[Leaf]", "ImportString",
 }  # fmt: skip
+if not hasattr(pydantic_core.core_schema, "deque_schema"):  # older pydantic: like any Sequence
+    OF_PYDANTIC |= {"deque[date]"}
 REFUSED = {
     "dataclass": EVERYWHERE | {
         "Colour | Word", "dict[int, str]", "dict[UUID, str]", "dict[Level, int]", "Json",
