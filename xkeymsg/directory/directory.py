@@ -28,7 +28,7 @@ from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("AGAIN", "EVERY", "REPAIR", "Directory")
+__all__ = ("AGAIN", "EVERY", "FLOOD", "REPAIR", "Directory")
 
 _SLICE: Final = 0.005
 """Seconds of verification in a row."""
@@ -38,6 +38,8 @@ AGAIN: Final = 5.0
 """Seconds between two reloads because of a gap, a reconnect or a failure."""
 REPAIR: Final = 60.0
 """Seconds between two looks at the own entry."""
+FLOOD: Final = 5000
+"""Events in a second, after which the reader asks the bucket instead for a time."""
 _TICK: Final = 0.25
 _SOON: Final = 0.05
 
@@ -192,10 +194,10 @@ class Directory(SafeRepr):
         self._link, self._api, self._tell = link, API(link), tell
         background = Background()
         try:
-            events = await link.subscribe(f"{EVENTS}>", max_messages=1 << 16, max_bytes=32 << 20)
+            events = await self._subscribe(link)
             await self._check_bucket()
             for task in (
-                self._follow(events),
+                self._follow(link, events),
                 self._verify(),
                 self._watch(link),
                 self._read(self._reader(self._api)),
@@ -226,20 +228,38 @@ class Directory(SafeRepr):
         own = self.trust.members.identities.get(("", self.trust.user or ""))
         return own is None or own.may_send(subject)
 
-    async def _follow(self, events: RawSubscription) -> None:
-        """Take events: hints that are verified like everything else."""
-        published, dropped = self._published, 0
+    async def _follow(self, link: Link, events: RawSubscription) -> None:
+        """Take events, except for a time after a flood of them: anyone may send them."""
+        while await self._take_events(events):
+            self._due.set()
+            await asyncio.sleep(_jittered(AGAIN))
+            events = await self._subscribe(link)
+            self._due.set()
+
+    async def _subscribe(self, link: Link) -> RawSubscription:
+        return await link.subscribe(f"{EVENTS}>", max_messages=1 << 16, max_bytes=32 << 20)
+
+    async def _take_events(self, events: RawSubscription) -> bool:
+        """Take events: hints that are verified like everything else; return whether they flood."""
+        published, dropped, begun, count = self._published, 0, monotonic(), 0
         async for raw in events:
-            place = place_of(raw.subject_text.removeprefix(EVENTS))
+            place, taken = place_of(raw.subject_text.removeprefix(EVENTS)), True
             if place is not None:
-                published.put(place, raw.data, stored=False)
+                taken = published.put(place, raw.data, stored=False)
                 self._work.set()
             # Anyone may have sent it: a number can only cause a look at the bucket.
             sequence, last = sequence_of(raw.headers), self._seen_event
             self._seen_event = sequence
-            if sequence != last + 1 or events.dropped != dropped or not raw.data:
+            if sequence != last + 1 or events.dropped != dropped or not raw.data or not taken:
                 dropped = events.dropped
                 self._due.set()
+            count += 1
+            if count >= FLOOD:
+                if monotonic() < begun + 1:
+                    await events.unsubscribe()
+                    return True
+                begun, count = monotonic(), 0
+        return False
 
     async def _verify(self) -> None:
         """Verify in slices, so that the loop does everything else in between."""
@@ -305,10 +325,18 @@ class Directory(SafeRepr):
         return False
 
     def _take(self, entry: BucketEntry) -> Coroutine[Any, Any, None] | None:
-        published = self._published
-        published.put(entry.place, entry.value, stored=True)
+        if not self._published.has_room:
+            return self._put_later(entry)
+        self._put(entry)
+        return None
+
+    async def _put_later(self, entry: BucketEntry) -> None:
+        await _until(lambda: self._published.has_room)
+        self._put(entry)
+
+    def _put(self, entry: BucketEntry) -> None:
+        self._published.put(entry.place, entry.value, stored=True)
         self._work.set()
-        return None if published.has_room else _until(lambda: published.has_room)
 
     async def _fetch(self, reader: BucketReader) -> None:
         """Read the entries of users that are needed before everything has been read."""
@@ -317,11 +345,12 @@ class Directory(SafeRepr):
             for user in published.take_wanted():
                 try:
                     for account in self.trust.accounts.values():
-                        entry = await reader.get(Place(account, user))
-                        if entry is not None:
-                            await in_thread(
-                                partial(self._lookup.take_now, entry.place, entry.value)
-                            )
+                        for place in (Place(account, ""), Place(account, user)):  # revoked first
+                            entry = await reader.get(place)
+                            if entry is not None:
+                                take = partial(self._lookup.take_now, place, entry.value)
+                                await in_thread(take)
+                    await in_thread(self.trust.take_news)
                     published.fetched.add(user)
                 except TransportError as error:
                     self._problem("read", error)
@@ -364,7 +393,7 @@ class Directory(SafeRepr):
         """Publish the own account's JWT if the bucket lacks it, with the right to."""
         account, published = self.trust.account, self._published
         ours = self.trust.members.known[""].authority.accounts[0].claims
-        if published.pending or ours.issued <= published.shown.get(account, 0):
+        if published.is_waiting(Place(account, "")) or ours.issued <= published.shown.get(account, 0):
             return
         if self.trust.user and self._may(subject_of(Place(account, ""))):
             await self.publish_account()

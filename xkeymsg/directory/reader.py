@@ -130,7 +130,7 @@ class BucketReader:
 
         Returns:
             The last sequence that was read, and whether that is everything: if there is no room, or
-            a delivery is missing, `pages` has to go on.
+            a delivery is missing, or nothing is said to be there, `pages` has to go on.
 
         Raises:
             DeliveryError: If the server refuses; or nothing comes for a time.
@@ -162,7 +162,7 @@ class BucketReader:
                 await self._pass(place and BucketEntry(place, raw.data, last), take)
         finally:
             await messages.unsubscribe()
-        return last, True
+        return last, left > 0
 
     async def _pass(self, entry: BucketEntry | None, take: Take) -> None:
         if entry is not None and entry.place.account in self._accounts:

@@ -266,6 +266,8 @@ _DECODER: Final = json.JSONDecoder(
     parse_float=_no_number,
     parse_constant=_no_number,
 )
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -273,7 +275,7 @@ def _json(part: str) -> dict[str, Any]:
     """Return the JSON object of one part of a claim."""
     raw = _base64(part)
     openings = raw.count(b"{") + raw.count(b"[")
-    if openings > _MAX_DEPTH and _depth(raw) > _MAX_DEPTH:
+    if openings > _MAX_DEPTH and _is_deep(raw):
         raise _Fault("JSON is nested too deeply")  # Python's decoder would use the stack for it
     try:
         text = raw.decode().strip(" \t\r\n")
@@ -287,15 +289,12 @@ def _json(part: str) -> dict[str, Any]:
     return value
 
 
-def _depth(raw: bytes) -> int:
-    deepest = depth = 0
-    for byte in _STRING.sub(b"", raw):
-        if byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
+def _is_deep(raw: bytes) -> bool:
+    """Return whether brackets remain after the innermost pairs are removed `_MAX_DEPTH` times."""
+    brackets = _STRING.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(_MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> None:

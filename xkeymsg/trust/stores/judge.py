@@ -112,16 +112,31 @@ class Judge:
         self._merge(known, place.account, place.user)
         identity = members.judge(alias, place.user, now)
         published.judged(place, admitted=identity is not None)
+        self._forget(members, published.take_evicted())
         if identity is not None:
             self.marks.record(identity.seen)
             self._record_current(identity, now)
             self._check_shown(found, found.users, identity.seen)
         elif found.stored:
-            published.alarm(place, _placed(members.refused[alias, place.user], place))
+            refusal = members.refused.get((alias, place.user), RollbackError("no room"))
+            published.alarm(place, _placed(refusal, place))
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
         begin = (time for each in claims if (time := self._begin(each)) > now)
         self._next = min(self._next, *begin, _NEVER)
         return True
+
+    def _forget(self, members: Members, evicted: Iterable[Place]) -> None:
+        """Forget users that are not valid, and for which there is no room."""
+        aliases = {key: alias for alias, key in self.accounts.items()}
+        for account, user in evicted:
+            known = members.known.get(alias := aliases[account])
+            if known is not None and user in known.users:
+                self._merge(known, account, user)
+                if not known.users[user]:
+                    users: Any = known.users
+                    certificates: Any = known.certificates
+                    del users[user], certificates[user]
+                    members.refused.pop((alias, user), None)
 
     def _check_shown(
         self,

@@ -35,7 +35,11 @@ __all__ = ("BUCKET", "Published", "name_hint")
 
 _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
-"""Unverified text."""
+"""Unverified text, and what it states."""
+_MOST_EVENTS: Final = 1024
+"""Unverified events: anyone may send them, and stored entries need room."""
+_UNADMITTED: Final = 16 << 20
+"""Bytes of claims of users that are not valid."""
 _MOST_ALARMS: Final = 64
 _MOST_WANTED: Final = 1024
 
@@ -89,13 +93,16 @@ class Published(SafeRepr):
         """By account and user."""
         self.certificates: dict[Place, tuple[Certificate, ...]] = {}
         self._aliases = {key: alias for alias, key in accounts.items()}
-        self._most, self._room = entries, size
+        self._most, self._room, self._for_events = entries, size, size // 2
         self._arrived: deque[tuple[Place, bytes, bool]] = deque()
         self._came = self._went = 0  # bytes; each is written by one side only
+        self._events_came = self._events_went = 0
         self._pending: dict[tuple[Place, bool], PublishedEntry] = {}
         self._hinted: dict[str, dict[tuple[Place, bool], None]] = {}
         self._digests: dict[Place, bytes] = {}
-        self._unadmitted: dict[Place, None] = {}
+        self._unadmitted: dict[Place, int] = {}
+        self._unadmitted_bytes = 0
+        self._evicted: list[Place] = []
         self._wanted: dict[str, None] = {}
 
     # --- unverified -------------------------------------------------------------------------------
@@ -119,22 +126,36 @@ class Published(SafeRepr):
     def _left(self) -> int:
         return self._room - (self._came - self._went)
 
-    def put(self, place: Place, value: bytes, *, stored: bool) -> None:
-        """Take an entry of the bucket, or of an event, to be verified."""
+    def put(self, place: Place, value: bytes, *, stored: bool) -> bool:
+        """Take an entry of the bucket, or of an event, to be verified.
+
+        Returns:
+            False if there was no room: the bucket has to be read again.
+        """
         if place.account not in self._aliases:
-            return
+            return True
         reason = "" if value else "deleted"
         if len(value) > limit_of(place):
             reason = "oversized"
         elif value.count(b"\n") > 2 * MOST_CERTIFICATES:
             reason = "malformed_claim"
-        if not reason and (self._left < len(value) or self.pending >= self._most):
+        if not reason and not self._fits(len(value), stored=stored):
             reason, place = "full", BUCKET
         if reason:
             self._ignore(reason, place, ConfigurationError(f"{place}: {_WHY[reason]}"), stored)
-            return
+            return reason != "full"
         self._arrived.append((place, value, stored))
         self._came += len(value)
+        self._events_came += not stored
+        return True
+
+    def _fits(self, size: int, *, stored: bool) -> bool:
+        left = self._left
+        if not stored:
+            left -= self._for_events
+            if self._events_came - self._events_went >= _MOST_EVENTS:
+                return False
+        return left >= size and self.pending < self._most
 
     def index(self, place: Place, value: bytes, *, stored: bool) -> None:
         """Note what an entry states, for the verification."""
@@ -142,6 +163,7 @@ class Published(SafeRepr):
         if digest == self._digests.get(place):
             if stored:
                 self.alarms.pop(place, None)
+            self._events_went += not stored
             return
         at = place, stored
         entry = PublishedEntry(place, value, digest, stored=stored)
@@ -154,6 +176,7 @@ class Published(SafeRepr):
     def _forget(self, at: tuple[Place, bool], entry: PublishedEntry | None) -> None:
         if entry is not None:
             self._room += entry.size
+            self._events_went += not entry.stored
             for hint in entry.hints:
                 places = self._hinted[hint]
                 del places[at]
@@ -179,7 +202,7 @@ class Published(SafeRepr):
 
         Accounts come first, once in each call: a flood of their entries delays users, no more.
         """
-        while self._arrived:
+        while self._arrived and (self._left >= 0 or not self._pending):
             place, value, stored = self._arrived.popleft()
             self.index(place, value, stored=stored)
             self._went += len(value)
@@ -194,9 +217,17 @@ class Published(SafeRepr):
         for stored in (True, False):
             yield from self._verify((place, stored))
 
-    def states(self, hint: str) -> int:
-        """Return how many unverified entries state a name, permission or xkey."""
-        return len(self._hinted.get(hint, ()))
+    def is_waiting(self, place: Place) -> bool:
+        """Return whether the entry of a place is not verified yet."""
+        return (place, True) in self._pending or (place, False) in self._pending
+
+    def states(self, hint: str, most: int) -> int:
+        """Return how many lines of entries that state a name, permission or xkey are unverified.
+
+        The number is exact up to `most`.
+        """
+        found = tuple(self._hinted.get(hint, ()))[: most + 1]
+        return sum(len(entry.lines) for at in found if (entry := self._pending.get(at)))
 
     def hinted(self, hint: str) -> Iterator[Verified | None]:
         """Verify every entry that states a name, permission or xkey."""
@@ -246,7 +277,8 @@ class Published(SafeRepr):
         before = users.get(place.user, ()), self.certificates.get(place, ())
         texts = _newest(before[0], found.users, allowed, stored=found.stored)
         after = texts, _merged(before[1], found.certificates)
-        if not any(after) or (place not in self.certificates and not self._make_room()):
+        # Anyone can make a user, and send its claims in events.
+        if not any(after if found.stored else texts) or (place not in self.certificates and not self._make_room()):
             return False
         users[place.user], self.certificates[place] = after
         self._note(found)
@@ -266,10 +298,15 @@ class Published(SafeRepr):
 
     def judged(self, place: Place, *, admitted: bool) -> None:
         """Note whether a user is valid: others make room when the table is full."""
-        if admitted:
-            self._unadmitted.pop(place, None)
-        else:
-            self._unadmitted[place] = None
+        self._unadmitted_bytes -= self._unadmitted.pop(place, 0)
+        if admitted or place not in self.certificates:
+            return
+        users = self.users[place.account].get(place.user, ())
+        size = 1024 * (1 + len(self.certificates[place])) + sum(len(u.claims.text) for u in users)
+        self._unadmitted[place] = size
+        self._unadmitted_bytes += size
+        while self._unadmitted_bytes > _UNADMITTED:
+            self._evict()
 
     def _make_room(self) -> bool:
         if len(self.certificates) < self._most:
@@ -277,11 +314,20 @@ class Published(SafeRepr):
         if not self._unadmitted:
             self._ignore("full", BUCKET, ConfigurationError(f"{BUCKET}: too many users"), True)
             return False
-        place = next(iter(self._unadmitted))
-        del self._unadmitted[place], self.certificates[place]
-        del self.users[place.account][place.user]
-        self._digests.pop(place, None)
+        self._evict()
         return True
+
+    def _evict(self) -> None:
+        place = next(iter(self._unadmitted))
+        self._unadmitted_bytes -= self._unadmitted.pop(place)
+        del self.certificates[place], self.users[place.account][place.user]
+        self._digests.pop(place, None)
+        self._evicted.append(place)
+
+    def take_evicted(self) -> list[Place]:
+        """Return the users that have made room since the last call."""
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
     # --- users that are needed before everything is read ------------------------------------------
 

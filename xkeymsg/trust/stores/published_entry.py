@@ -13,10 +13,12 @@ from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.names import fold_name
 from xkeymsg.trust.resolver import PERMISSION
 
-__all__ = ("MOST_CERTIFICATES", "Place", "PublishedEntry", "Verified", "limit_of")
+__all__ = ("MOST_CERTIFICATES", "Place", "PublishedEntry", "Verified", "is_readable", "limit_of")
 
 MOST_CERTIFICATES: Final = 24
 """Certificates of one user."""
+_HINT_BYTES: Final = 640
+"""Memory of one hint and its index."""
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -49,11 +51,11 @@ class PublishedEntry:
     def __init__(self, place: Place, value: bytes, digest: bytes, *, stored: bool) -> None:
         self.place = place
         self.stored = stored
-        self.size = len(value)
         self.digest = digest
         self.lines = value.split(b"\n") if place.user else [value]
         self.lines = [line for each in self.lines if (line := each.strip())]
         self.hints = frozenset(_hints(place, self.lines))
+        self.size = len(value) + _HINT_BYTES * len(self.hints)
         self.faults: list[XKeyMsgError] = []
         self._accounts: list[Account] = []
         self._users: list[User] = []
@@ -101,6 +103,11 @@ class PublishedEntry:
 def limit_of(place: Place) -> int:
     """Return the limit of an entry's size, in bytes."""
     return Kind.USER.size if place.user else Kind.ACCOUNT.size
+
+
+def is_readable(place: Place, value: bytes) -> bool:
+    """Return whether an entry is within the limits of T-19."""
+    return len(value) <= limit_of(place) and value.count(b"\n") <= 2 * MOST_CERTIFICATES
 
 
 def _shorn(certificate: Certificate) -> Certificate:
