@@ -94,7 +94,7 @@ def test_events_of_users_that_nobody_issued_are_not_kept(realm: Realm, trust: Tr
 def test_claims_of_users_that_are_not_valid_are_bounded_in_bytes(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_UNADMITTED", 20_000)
+    monkeypatch.setattr(module, "UNADMITTED_BYTES", 20_000)
     published, lookup = trust.attach()
     unlisted = Key(Prefix.ACCOUNT, "unlisted")
     for number in range(50):
@@ -143,9 +143,7 @@ def test_an_entry_over_the_limits_is_not_read_by_its_owner(
     assert not calls
 
 
-@pytest.mark.parametrize(
-    "key", ["U", "", "x" * 4000, "\x1b[2J", "A" * 56, "Account", "account.x"]
-)
+@pytest.mark.parametrize("key", ["U", "", "x" * 4000, "\x1b[2J", "A" * 56, "Account", "account.x"])
 def test_a_key_of_the_bucket_is_a_public_key_of_a_user(realm: Realm, key: str) -> None:
     account = realm.account.public
     assert place_of(f"$KV.XKEYS.{account}.{key}") is None
@@ -165,7 +163,7 @@ def test_nesting_is_bounded_in_texts_of_any_shape(realm: Realm) -> None:
     def account(value: object) -> str:
         return realm.account_jwt(realm.second, imports=value)
 
-    flat = [[[], {}]] * 20_000
+    flat: list[object] = [[[], {}]] * 20_000
     Account.decode(account(flat))
     text = json.loads("[" * 29 + '"[[[[{{{{]"' + "]" * 29)
     Account.decode(account(text))  # in `nats`, in the claims

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -17,12 +18,14 @@ from xkeymsg.cli.table import aligned, bare
 from xkeymsg.cli.trust.flags import FOLDER, when
 from xkeymsg.cli.trust.store import TrustStore
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.threads import in_thread
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.entries import certificates_in
-from xkeymsg.errors import ConfigurationError, XKeyMsgError
+from xkeymsg.directory.reader import BucketReader
+from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.files import read_text
 from xkeymsg.shown import cut
 from xkeymsg.transport.credentials import read_login
@@ -36,6 +39,10 @@ __all__ = ("directory", "init", "list_", "publish", "verify", "watch")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _TICK: Final = 0.2
+_LONGEST: Final = 60.0
+"""Seconds for reading everything, and for verifying it."""
+_AFRESH: Final = 50
+"""Ticks between two looks at users whose claims may have ended."""
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -114,7 +121,7 @@ def _source(
 @asynccontextmanager
 async def _opened(
     source: _Source, *, load: bool = True
-) -> AsyncIterator[tuple[Trust, Directory, list[Exception]]]:
+) -> AsyncIterator[tuple[Trust, Directory, list[XKeyMsgError]]]:
     accounts = dict(each.partition("=")[::2] for each in source.others)
     own = source.login
     trust = Trust.load(
@@ -123,7 +130,7 @@ async def _opened(
         account=own and own.account,
         accounts=accounts,
     )
-    told: list[Exception] = []
+    told: list[XKeyMsgError] = []
     following = Directory(trust, wait=0.0)
     try:
         async with (
@@ -131,15 +138,27 @@ async def _opened(
             following.following(link, told.append),
         ):
             if load:
-                await following.loaded(60.0)
-                while following.report().unverified:  # noqa: ASYNC110 - a bounded time
-                    await asyncio.sleep(_TICK / 10)
+                await BucketReader(API(link), frozenset()).last()  # fails at once without a bucket
+                await following.loaded(_LONGEST)
+                await _verified(following)
             yield trust, following, told
     finally:
         trust.close()
 
 
+async def _verified(following: Directory) -> None:
+    try:
+        async with asyncio.timeout(_LONGEST):
+            while following.report().unverified:  # noqa: ASYNC110 - threads verify, too
+                await asyncio.sleep(_TICK / 10)
+    except TimeoutError:
+        raise DeliveryError(
+            f"the directory is not verified within {_LONGEST:g} s: too many entries or events"
+        ) from None
+
+
 @directory.command(short_help="Publish users, and the account.")
+@_reading
 @click.argument("users", metavar="[USER]…", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every user of the account, and the account.")
 @click.option(
@@ -148,7 +167,6 @@ async def _opened(
     metavar="FILE",
     help="The certificates of the login's user; default: those in FOLDER.",
 )
-@_reading
 def publish(
     *,
     folder: Path,
@@ -241,7 +259,7 @@ def list_(
         click.echo(line)
 
 
-_Work = Callable[[Trust, Directory, list[Exception]], Awaitable[Any]]
+_Work = Callable[[Trust, Directory, list[XKeyMsgError]], Awaitable[Any]]
 
 
 async def _with(source: _Source, work: _Work) -> Any:
@@ -280,29 +298,41 @@ def watch(*, folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], **
     xkeymsg directory watch HOSPITAL --anchor O… --creds alice.creds
     """  # noqa: D301 - click reads the character
 
-    async def follow(trust: Trust, following: Directory, told: list[Exception]) -> None:
-        before: dict[str, dict[str, Any]] = {}
+    async def follow(trust: Trust, following: Directory, told: list[XKeyMsgError]) -> None:
+        before: dict[tuple[str, str], dict[str, Any]] = {}
         alarms: set[str] = set()
         generation = -1
-        while True:
-            if generation != trust.generation:
+        for tick in count():
+            if not tick % _AFRESH:
+                await _reload(trust, told)
+            if generation != trust.generation or not tick % _AFRESH:
                 generation = trust.generation
-                after = {row["user"]: row for row in await _rows(trust, following, told)}
-                for user in sorted({*before, *after}):
-                    if before.get(user) != after.get(user):
-                        verb = "left" if user not in after else "changed"
-                        verb = "is" if user not in before else verb
-                        row = after.get(user) or before[user]
-                        click.echo(f"{bare(row['name'] or '-')} {user} {verb} {row['xkey'] or '-'}")
+                rows = await _rows(trust, following, told)
+                # Another account can issue a JWT for the same user key.
+                after = {(row["user"], row["name"].rpartition("/")[0]): row for row in rows}
+                for at in sorted({*before, *after}):
+                    if before.get(at) != after.get(at):
+                        verb = "left" if at not in after else "changed"
+                        verb = "is" if at not in before else verb
+                        row = after.get(at) or before[at]
+                        name, xkey = bare(row["name"] or "-"), row["xkey"] or "-"
+                        click.echo(f"{name} {row['user']} {verb} {xkey}")
                 before = after
             texts = {describe(each) for each in following.report().alarms}
-            texts |= {str(each) for each in told}
-            for text in sorted(texts - alarms):
+            for text in sorted(texts - alarms | {describe(each) for each in told}):
                 say("xkeymsg", one_line(text))
             alarms = texts
+            told.clear()
             await asyncio.sleep(_TICK)
 
     asyncio.run(_with(_source(folder, anchors, others, flags), follow))
+
+
+async def _reload(trust: Trust, told: list[XKeyMsgError]) -> None:
+    try:
+        await in_thread(trust.reload)
+    except XKeyMsgError as error:
+        told.append(error)
 
 
 @directory.command(short_help="Check the bucket and its entries.")
@@ -316,15 +346,21 @@ def verify(
     \b
     xkeymsg directory verify HOSPITAL --anchor O… --creds alice.creds
 
-    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid.
+    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. In another
+    account than that of the bucket, its settings cannot be checked.
     """  # noqa: D301 - click reads the character
     source = _source(folder, anchors, others, flags)
 
-    async def check(trust: Trust, following: Directory, told: list[Exception]) -> dict[str, Any]:
+    async def check(trust: Trust, following: Directory, told: list[XKeyMsgError]) -> dict[str, Any]:
         report = following.report()
-        faults = [describe(each) for each in report.alarms] + [str(each) for each in told]
+        others = [each for each in told if not isinstance(each, DeliveryError)]
+        faults = [describe(each) for each in (*report.alarms, *others)]
+        for each in told:
+            if each not in others:  # what we may not ask for is not a fault of the directory
+                say("xkeymsg", one_line(describe(each)))
         return {
             "revision": report.revision,
+            "bucket_checked": report.is_checked,
             "entries": report.entries,
             "users": len(trust.members.identities),
             "ignored": dict(report.ignored),
@@ -340,5 +376,6 @@ def verify(
         click.echo(
             f"revision {found['revision']}: {found['entries']} entries, {found['users']} valid"
             f" users, {len(found['faults'])} faults"
+            + ("" if found["bucket_checked"] else "; settings of the bucket not checked")
         )
     return EXIT_FAILED if found["faults"] else 0

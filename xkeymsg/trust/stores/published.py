@@ -31,15 +31,15 @@ from xkeymsg.trust.stores.published_entry import (
     limit_of,
 )
 
-__all__ = ("BUCKET", "Published", "name_hint")
+__all__ = ("BUCKET", "UNADMITTED_BYTES", "Published", "name_hint")
 
 _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
 """Unverified text, and what it states."""
 _MOST_EVENTS: Final = 1024
 """Unverified events: anyone may send them, and stored entries need room."""
-_UNADMITTED: Final = 16 << 20
-"""Bytes of claims of users that are not valid."""
+UNADMITTED_BYTES: Final = 16 << 20
+"""Of claims of users that are not valid."""
 _MOST_ALARMS: Final = 64
 _MOST_WANTED: Final = 1024
 
@@ -278,7 +278,9 @@ class Published(SafeRepr):
         texts = _newest(before[0], found.users, allowed, stored=found.stored)
         after = texts, _merged(before[1], found.certificates)
         # Anyone can make a user, and send its claims in events.
-        if not any(after if found.stored else texts) or (place not in self.certificates and not self._make_room()):
+        if not any(after if found.stored else texts):
+            return False
+        if place not in self.certificates and not self._make_room():
             return False
         users[place.user], self.certificates[place] = after
         self._note(found)
@@ -305,7 +307,7 @@ class Published(SafeRepr):
         size = 1024 * (1 + len(self.certificates[place])) + sum(len(u.claims.text) for u in users)
         self._unadmitted[place] = size
         self._unadmitted_bytes += size
-        while self._unadmitted_bytes > _UNADMITTED:
+        while self._unadmitted_bytes > UNADMITTED_BYTES:
             self._evict()
 
     def _make_room(self) -> bool:
