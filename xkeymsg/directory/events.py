@@ -15,8 +15,10 @@ from xkeymsg.trust.stores.published import Published
 
 __all__ = ("FLOOD", "DirectoryEvents")
 
-FLOOD: Final = 5000
-"""Events within a second, after which they are ignored for a time, and the bucket is read."""
+FLOOD: Final = 2000
+"""Events within two seconds, after which they are ignored for a time, and the bucket is read."""
+
+_WITHIN: Final = 2.0
 
 
 class DirectoryEvents:
@@ -69,7 +71,7 @@ class DirectoryEvents:
                 self._due.set()
             count += 1
             if count >= FLOOD:
-                if monotonic() < begun + 1:
+                if monotonic() < begun + _WITHIN:
                     await events.unsubscribe()
                     return True
                 begun, count = monotonic(), 0
