@@ -87,7 +87,7 @@ vectors: $(READY) ## Regenerate the test vectors and seal all accumulated ones; 
 
 fuzz: $(READY) ## Mutate a million trust claims, and run tests with 30 times the examples; F="--count 1000 --seed 2"
 	$(BIN)/python -m tests.trust.fuzz $(F)
-	XKEYMSG_EXAMPLES=30 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal $(GENERATED)
+	XKEYMSG_EXAMPLES=30 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -o timeout=7200 $(GENERATED)
 
 clean: ## Remove the virtual environment and tool caches
 	rm -rf .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -102,6 +102,7 @@ class Fork(subprocess.Popen[bytes]):
         *,
         stdin: int = subprocess.PIPE,
         stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
@@ -129,8 +130,9 @@ class Fork(subprocess.Popen[bytes]):
             if stdout == subprocess.PIPE:
                 stdout, ours = pipe(ours_reads=True)
                 self.stdout = os.fdopen(ours, "rb")
-            stderr, ours = pipe(ours_reads=True)
-            self.stderr = os.fdopen(ours, "rb")
+            if stderr == subprocess.PIPE:
+                stderr, ours = pipe(ours_reads=True)
+                self.stderr = os.fdopen(ours, "rb")
             status, ours = pipe(ours_reads=True)
             self._status: IO[bytes] = os.fdopen(ours, "rb", buffering=0)
             with _SENDING:
@@ -170,9 +172,11 @@ class Fork(subprocess.Popen[bytes]):
                 os.kill(self.pid, sig)
 
 
-def run(arguments: list[str], data: bytes, timeout: float) -> subprocess.CompletedProcess[bytes]:
+def run(
+    arguments: list[str], data: bytes, timeout: float, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run `python -m …` to its end."""
-    with ThreadPoolExecutor(3) as threads, Fork(arguments) as fork:
+    with ThreadPoolExecutor(3) as threads, Fork(arguments, env=env) as fork:
         try:
             writing = threads.submit(_write, fork.stdin, data)
             output, errors = (threads.submit(_read, each) for each in (fork.stdout, fork.stderr))

@@ -65,7 +65,8 @@ READ: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         "file", USER, lambda path: login(ConnectOptions(nkey=path))["public_nkey"](),
     ),
     "a configuration": (
-        "file", CONFIG, lambda path: load_config(SenderConfig, path, prefix="X", environ={}),
+        "file", CONFIG,
+        lambda path: load_config(SenderConfig, path, prefix="X", environ={}).model_dump(),
     ),
     "a context": ("nats/context/a.json", '{"url": "nats://h", "user": "u"}', context),
     "the chosen context": (

@@ -6,11 +6,10 @@ import ast
 import subprocess
 import sys
 
-import pytest
-
 import xkeymsg
 from xkeymsg import errors
 
+from .cases import check_each
 from .test_layers import FILES
 
 
@@ -58,10 +57,13 @@ def test_every_error_says_something_and_survives_a_queue() -> None:
         assert str(rebuild(*state)) == str(error)
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.count(".") or name == "xkeymsg"])
-def test_modules_list_what_they_define(name: str) -> None:
-    if name.endswith("__init__") or ast.get_docstring(FILES[name]) is None:
-        pytest.fail(f"{name} has no docstring")
+def test_modules_list_what_they_define() -> None:
+    check_each([name for name in FILES if name.count(".") or name == "xkeymsg"], lists_all)
+
+
+def lists_all(name: str) -> None:
+    assert not name.endswith("__init__")
+    assert ast.get_docstring(FILES[name]) is not None, "no docstring"
     defined = {
         node.name
         for node in FILES[name].body

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import Lazily, check_each
+
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"xkeymsg.shown", "xkeymsg.text"},
@@ -78,12 +80,13 @@ def dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-FILES = {
-    dotted(file): ast.parse(file.read_text())
+SOURCES = {
+    dotted(file): file
     for top in ("xkeymsg", "sender", "receiver")
     for file in sorted((ROOT / top).rglob("*.py"))
 }
-PACKAGES = {dotted(file) for file in ROOT.rglob("__init__.py")}
+FILES = Lazily(SOURCES, lambda name: ast.parse(SOURCES[name].read_text()))
+PACKAGES = {name for name, file in SOURCES.items() if file.name == "__init__.py"}
 
 
 def layer(name: str) -> int | None:
@@ -127,8 +130,11 @@ def test_there_is_something_to_look_at() -> None:
     assert is_pure("xkeymsg.keys")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_imports_point_down(name: str) -> None:
+def test_imports_point_down() -> None:
+    check_each(FILES, points_down)
+
+
+def points_down(name: str) -> None:
     me = layer(name)
     if me is None:
         assert name in ("xkeymsg", "xkeymsg.daemons"), f"{name} belongs to no layer"
@@ -144,8 +150,11 @@ def test_imports_point_down(name: str) -> None:
         assert theirs < me or same, f"{name} imports {imported}"
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_dependency_has_one_owner(name: str) -> None:
+def test_a_dependency_has_one_owner() -> None:
+    check_each(FILES, is_owner)
+
+
+def is_owner(name: str) -> None:
     for imported in imports(name):
         owner = OWNERS.get(imported.split(".")[0], name)
         if name == "xkeymsg.key_stores.certificates" and owner == OWNERS["cryptography"]:
@@ -153,8 +162,11 @@ def test_a_dependency_has_one_owner(name: str) -> None:
         assert owner == name, f"only {owner} may import {imported}"
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if is_pure(name)])
-def test_pure_layers_stay_pure(name: str) -> None:
+def test_pure_layers_stay_pure() -> None:
+    check_each(filter(is_pure, FILES), stays_pure)
+
+
+def stays_pure(name: str) -> None:
     for imported in imports(name):
         module, _, member = imported.partition(".")
         known = module in PURE_MODULES | OWNERS.keys() | {"xkeymsg"}

@@ -15,12 +15,14 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import xkeymsg
+from tests.cases import check_each
 from tests.running import DEADLINE, ROOT
 from xkeymsg import ConnectOptions, errors, xkv1
 from xkeymsg.client.connect import ConnectionArguments
@@ -168,16 +170,21 @@ def test_every_type_in_a_public_signature_is_public() -> None:
 # --- documented -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(set(xkeymsg.__all__) - {"ANYONE"}))
-def test_a_public_name_has_a_docstring(name: str) -> None:
-    text = inspect.getdoc(PUBLIC[name])
-    assert text
-    assert not text.startswith(f"{name}("), "the text that a dataclass or tuple makes by itself"
+def test_a_public_name_has_a_docstring() -> None:
+    def has_docstring(name: str) -> None:
+        text = inspect.getdoc(PUBLIC[name])
+        assert text
+        assert not text.startswith(f"{name}("), "the text that a dataclass or tuple makes by itself"
+
+    check_each(sorted(set(xkeymsg.__all__) - {"ANYONE"}), has_docstring)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in FUNCTIONS])
-def test_a_public_function_has_a_docstring_with_its_errors(name: str) -> None:
-    text, function = dict(FUNCTIONS)[name]
+def test_a_public_function_has_a_docstring_with_its_errors() -> None:
+    check_each(FUNCTIONS, documents_its_errors, itemgetter(0))
+
+
+def documents_its_errors(named: tuple[str, tuple[str, Any]]) -> None:
+    text, function = named[1]
     assert text.strip(), "no docstring"
     source = Path(inspect.getsourcefile(inspect.unwrap(function)) or "").read_text()
     scope = vars(sys.modules[function.__module__])

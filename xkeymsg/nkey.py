@@ -54,6 +54,8 @@ class Prefix(IntEnum):
     def __init__(self, byte: int) -> None:
         self.letter = ALPHABET[byte >> 3]
         """The first letter of a public key of this kind."""
+        self.public = f"a public key {self.letter}…"
+        """What to call one in an error."""
 
 
 _SEED: Final = 18 << 3
@@ -83,11 +85,9 @@ def _decode(text: str, length: int, what: str) -> int:
 
 def _number(text: str) -> int | None:
     """Return base32 text as a number, or None: Python's exception would quote the text."""
-    if not text.isascii():
-        return None
     try:
-        return int(text.encode().translate(_TO_DIGITS), 32)
-    except ValueError:
+        return int(text.encode("ascii").translate(_TO_DIGITS), 32)
+    except ValueError:  # UnicodeEncodeError too
         return None
 
 
@@ -111,9 +111,10 @@ def quoted_name(name: str) -> str:
 
 def _check(body: bytes, what: str) -> bytes:
     """Verify the checksum of `body` and return the rest."""
-    if binascii.crc_hqx(body[:-2], 0) != body[-2] | body[-1] << 8:
+    checked = body[:-2]
+    if binascii.crc_hqx(checked, 0) != body[-2] | body[-1] << 8:
         raise KeyFormatError(f"the checksum of {what} is wrong: it was mistyped or truncated")
-    return body[:-2]
+    return checked
 
 
 def _encode(body: bytes, length: int) -> str:
@@ -129,8 +130,8 @@ def decode_public(prefix: Prefix, text: str) -> bytes:
         KeyFormatError: If it is not the canonical string of such a key.
         TypeError: If `text` is not a str.
     """
-    what = f"a public key {prefix.letter}…"
-    if type(text) is str and is_seed(text):
+    what = prefix.public
+    if type(text) is str and len(text) != _PUBLIC_LENGTH and is_seed(text):
         raise KeyFormatError(f"expected {what}, not a secret seed: never share a seed")
     body = _check(_decode(text, _PUBLIC_LENGTH, what).to_bytes(35, "big"), what)
     if body[0] != prefix:

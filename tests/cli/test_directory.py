@@ -190,3 +190,11 @@ def test_share_directory_changes_nothing_the_second_time(town: Town) -> None:
     town.admin.run("share-directory", "CLINIC", "--with", "INSURER")
     assert town.admin.state() == before
     assert "--with" in town.admin.refused("share-directory", "CLINIC", "--with", "CLINIC")
+
+
+async def test_a_push_shows_the_account_jwt_to_the_directory_too(town: Town) -> None:
+    boss = town.admin.join("boss")
+    town.run("init", boss)
+    system = town.admin.creds("admin", "SYS")
+    login = ("--creds", str(system), "--server", town.server.url)
+    assert "the directory has it" in town.admin.run("push", *login, "CLINIC")

@@ -36,6 +36,6 @@ def hide_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Directory, "_ask_server", nothing)
 
 
-def bound(published: Published, most: int) -> None:
-    """Bound the entries that are not verified."""
-    published._most = most
+def bound(published: Published, most: int, size: int = 64 << 20) -> None:
+    """Bound the entries, and the bytes of those that are not valid."""
+    published._most, published._size = most, size

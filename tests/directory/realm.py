@@ -76,6 +76,7 @@ class Realm(Store):
         self.insurer_key = Key(Prefix.ACCOUNT, "insurer signing")
         self.server: NATSServer
         self.revocations: dict[str, int] = {}
+        self.signing = [self.key, self.second]
         self.write_operator(system_account=self.system.public)
         self.write_clinic()
         self.write("accounts/INSURER/INSURER.jwt", self.insurer_jwt())
@@ -93,12 +94,13 @@ class Realm(Store):
             {"name": "events", "subject": "_XKM.DIR.>", "type": "stream"},
             {"name": "write", "subject": "$KV.XKEYS.*.*", "type": "service",
              "response_type": "Singleton", "account_token_position": 3},
+            {"name": "mail", "subject": "mail.>", "type": "stream"},
         ]  # fmt: skip
         template = {"pub": {"allow": [OWN_ENTRY, "$JS.API.DIRECT.GET.KV_XKEYS", "ehr.>"]}}
         return self.account_jwt(
-            self.key, self.second, self.scope("daemon", **template), age=age,
+            *self.signing, self.scope("daemon", **template), age=age,
             limits={**LIMITS, **JETSTREAM}, exports=exports, revocations=self.revocations,
-            imports=[self.info(self.account)], tags=["grant:daemon:ward"], **more,
+            imports=[self.info(self.account), self.claims()], tags=["grant:daemon:ward"], **more,
         )  # fmt: skip
 
     def insurer_jwt(self, age: int = 900, **more: Any) -> str:
@@ -108,14 +110,23 @@ class Realm(Store):
             }  # fmt: skip
 
         imports = [
+            taken("mail", "mail.>", "stream"),
             taken("read", "$JS.API.DIRECT.GET.KV_XKEYS", "service"),
             taken("events", "_XKM.DIR.>", "stream"),
             taken("write", f"$KV.XKEYS.{self.insurer.public}.*", "service"),
             self.info(self.insurer),
         ]
         return self.account_jwt(
-            self.insurer_key, account=self.insurer, age=age, limits=LIMITS, imports=imports, **more
-        )
+            self.insurer_key, account=self.insurer, age=age, limits=LIMITS, imports=imports,
+            exports=[{"name": "claims", "subject": "claims.>", "type": "stream"}], **more,
+        )  # fmt: skip
+
+    def claims(self) -> dict[str, str]:
+        """The import of the insurer's messages."""
+        return {
+            "name": "claims", "subject": "claims.>", "account": self.insurer.public,
+            "type": "stream",
+        }  # fmt: skip
 
     def info(self, account: Key) -> dict[str, str]:
         """The import of the account's own JWT."""

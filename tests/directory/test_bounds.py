@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.directory.inside import bound
 from tests.directory.realm import Realm
 from tests.trust.chains.world import Key
 from xkeymsg import Trust
@@ -16,7 +17,6 @@ from xkeymsg.directory.settings import place_of, subject_of
 from xkeymsg.errors import MalformedClaimError, NotLoadedError, WrongAccountError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.claims import Account, Certificate
-from xkeymsg.trust.stores import published as module
 from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
 
@@ -92,10 +92,10 @@ def test_events_of_users_that_nobody_issued_are_not_kept(realm: Realm, trust: Tr
 
 
 def test_claims_of_users_that_are_not_valid_are_bounded_in_bytes(
-    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
+    realm: Realm, trust: Trust
 ) -> None:
-    monkeypatch.setattr(module, "UNADMITTED_BYTES", 20_000)
     published, lookup = trust.attach()
+    bound(published, 50_000, size=16_000)
     unlisted = Key(Prefix.ACCOUNT, "unlisted")
     for number in range(50):
         person = realm.person(f"stranger-{number}", unlisted)

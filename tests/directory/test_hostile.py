@@ -90,7 +90,8 @@ async def test_rights_to_an_entry_forge_nothing_and_the_owner_repairs_it(realm: 
                     await asyncio.sleep(0.02)
         [found] = at_alice.trust.resolve("bob")
         assert found.key == bob.pair.public
-        assert at_bob.told == []
+        # The next forgery may come before the owner has read its entry back.
+        assert all("the entry changes while it is written" in each for each in at_bob.told)
 
 
 async def test_a_fresh_reader_of_a_damaged_bucket_resolves_nothing_wrong(realm: Realm) -> None:

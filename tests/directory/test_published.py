@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from tests.directory.inside import bound
 from tests.directory.realm import Realm
 from tests.trust.chains.world import Key
 from xkeymsg import Trust
-from xkeymsg.errors import NotLoadedError, UnknownKeyError
+from xkeymsg.errors import NotLoadedError, SenderRevokedError, UnknownKeyError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
@@ -71,8 +74,146 @@ def test_users_that_are_not_valid_make_room_for_those_that_are(realm: Realm, tru
     lookup.verify(60.0)
     published.loaded = True
     assert len(published.certificates) <= 5
+    assert len(trust.members.refused) <= 5
     [found] = trust.resolve("bob")
     assert found.key == bob.pair.public
+
+
+def test_users_that_are_not_valid_are_bounded_in_bytes(realm: Realm) -> None:
+    creds = realm.login(realm.person("alice"))
+    trust = realm.trust(creds)
+    published, lookup = trust.attach()
+    bound(published, 50_000, size=40_000)
+    unlisted = Key(Prefix.ACCOUNT, "unlisted")
+    for number in range(20):
+        person = realm.person(f"stranger-{number}", unlisted)
+        entry = realm.entry(person, *(f"p{number}" for number in range(500)))
+        published.put(Place(realm.account.public, person.user), entry, stored=True)
+        lookup.verify(60.0)
+    assert 2 <= len(published.certificates) <= 6
+    assert len(trust.members.refused) <= 6
+    trust.reload(force=True)
+    [user] = trust.members.identities.values()
+    assert user.name == "alice"
+
+
+def test_users_whose_issuer_was_removed_make_room(realm: Realm, trust: Trust) -> None:
+    published, lookup = trust.attach()
+    stolen = Key(Prefix.ACCOUNT, "stolen")
+    realm.write_clinic(signing_keys=[realm.key.public, stolen.public], age=800)
+    trust.reload(force=True)
+    bound(published, 5)
+    for number in range(4):
+        person = realm.person(f"minted-{number}", stolen)
+        published.put(Place(realm.account.public, person.user), realm.entry(person), stored=True)
+        lookup.verify(60.0)
+    assert len(trust.members.identities) == 5
+    realm.write_clinic(age=700)
+    trust.reload(force=True)
+    bob = realm.person("bob")
+    published.put(realm.place(bob), realm.entry(bob), stored=True)
+    lookup.verify(60.0)
+    published.loaded = True
+    [found] = trust.resolve("bob")
+    assert found.key == bob.pair.public
+
+
+def test_users_that_become_invalid_displace_others_when_all_are_judged(
+    realm: Realm, trust: Trust
+) -> None:
+    published, lookup = trust.attach()
+    removed, unlisted = Key(Prefix.ACCOUNT, "removed"), Key(Prefix.ACCOUNT, "unlisted")
+    realm.write_clinic(signing_keys=[realm.key.public, removed.public], age=800)
+    trust.reload(force=True)
+    bound(published, 50_000, size=10_000)
+    for number in range(10):
+        person = realm.person(f"user-{number}", removed if number < 5 else unlisted)
+        published.put(Place(realm.account.public, person.user), realm.entry(person), stored=True)
+        lookup.verify(60.0)
+    realm.write_clinic(age=700)
+    trust.reload(force=True)
+    assert len(published.certificates) == len(trust.members.refused) + 1
+    assert 3 <= len(trust.members.refused) <= 7
+    assert [each.name for each in trust.members.identities.values()] == ["alice"]
+
+
+def test_the_xkeys_of_a_user_that_was_dropped_are_forgotten(realm: Realm, trust: Trust) -> None:
+    published, lookup = trust.attach()
+    published.loaded = True
+    bound(published, 3)
+    unlisted = Key(Prefix.ACCOUNT, "unlisted")
+    strangers = [realm.person(f"stranger-{number}", unlisted) for number in range(5)]
+    for person in strangers:
+        published.put(Place(realm.account.public, person.user), realm.entry(person), stored=True)
+        lookup.verify(60.0)
+    first, last = strangers[0].pair.public, strangers[-1].pair.public
+    with pytest.raises(SenderRevokedError):
+        trust.admit(last, "a", 0)
+    assert trust.admit(first, "a", 0) is None
+
+
+def test_the_index_of_unverified_entries_is_bounded(realm: Realm) -> None:
+    account, size = realm.account.public, 300_000
+    published = Published({"": account}, size=size)
+    tags = [f"perm:p{number}" for number in range(500)]
+    for number in range(50):
+        claims = json.dumps({"nats": {"tags": [*tags, f"perm:of-{number}"]}}).encode()
+        value = b"." + base64.urlsafe_b64encode(claims) + b"."
+        published.put(Place(account, f"U{number}"), value, stored=True)
+    arrived, most = published.pending, 0
+    for _ in published.steps():
+        most = max(most, published.states(f"{account} perm:p0", 100))
+    while published.pending:
+        drain(published)
+    assert arrived > 20
+    assert 1 <= most <= 3  # of 250 KB each
+    assert published.has_room
+
+
+def test_a_user_from_the_future_displaces_nobody(realm: Realm, trust: Trust) -> None:
+    bob = realm.person("bob")
+    published, lookup = trust.attach()
+    published.loaded = True
+    present, future = realm.entry(bob, "billing"), realm.entry(bob, age=-4_000_000)
+    for value, stored in ((present, True), (future, False), (realm.entry(bob, age=850), False)):
+        published.put(realm.place(bob), value, stored=stored)
+        lookup.verify(60.0)
+        [found] = trust.resolve("perm:billing")
+        assert found.key == bob.pair.public
+
+
+def test_an_account_from_the_future_displaces_nothing_and_is_replaced(
+    realm: Realm, trust: Trust
+) -> None:
+    bob = realm.person("bob")
+    published, lookup = trust.attach()
+    published.loaded = True
+    published.put(realm.place(bob), realm.entry(bob, "billing"), stored=True)
+    future = realm.clinic_jwt(age=-4_000_000).encode()
+    published.put(Place(realm.account.public, ""), future, stored=True)
+    lookup.verify(60.0)
+    trust.take_news()
+    assert trust.resolve("perm:billing")
+    assert published.shown == {realm.account.public: 0}  # so its owner publishes its own again
+
+
+def test_a_user_that_begins_later_replaces_its_predecessor_then(
+    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = realm.person("bob")
+    published, lookup = trust.attach()
+    published.loaded = True
+    now = int(time.time())
+    for value in (
+        realm.entry(bob, "billing"), realm.entry(bob, age=0, top={"nbf": now + 300}),
+    ):  # fmt: skip
+        published.put(realm.place(bob), value, stored=True)
+        lookup.verify(60.0)
+        assert trust.resolve("perm:billing")
+    monkeypatch.setattr("xkeymsg.trust.stores.chains.now_ns", lambda: (now + 310) * 10**9)
+    trust.reload(force=True)
+    with pytest.raises(UnknownKeyError):
+        trust.resolve("perm:billing")
 
 
 def test_a_second_holder_of_a_name_is_verified_before_the_name_is_resolved(

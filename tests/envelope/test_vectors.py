@@ -7,12 +7,12 @@ from typing import Final
 
 import pytest
 
+from tests.cases import check_each
 from tests.envelope.cast import FIELDS, PAYLOAD, Clock
 from tests.envelope.forge import head_of
 from tests.envelope.inside import open_at, share_memory
 from tests.reference import nkeystring
 from tests.vectors import scenario as scenarios
-from tests.vectors.by_file import check_each
 from tests.vectors.runner import FILES, Outcome, every_scenario, run
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector

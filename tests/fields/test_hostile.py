@@ -182,7 +182,7 @@ def test_a_document_that_is_small_in_memory_only_is_refused_at_once() -> None:
         policy = Policy([(pattern, ["a"]) for pattern in patterns])
         start = time.process_time()
         with pytest.raises(XKeyMsgError, match="number of values"):
-            split(document, policy, LIMITS)
+            split(document, policy, LIMITS if patterns == [""] else Limits(nodes=10_000))
         with pytest.raises(XKeyMsgError, match="number of values"):
             policy.explain(document, Limits(nodes=10_000))
         assert time.process_time() - start < 10 * SECONDS
@@ -307,7 +307,7 @@ def calls(function: Callable[[], object]) -> int:
 def test_a_filter_costs_nothing_at_a_map_without_its_value(item: dict[str, Any]) -> None:
     """With each test at each map, N rules and M maps, which cost 3 bytes, cost N times M."""
     costs = []
-    for count in (10, 1000):
+    for count in (10, 200):
         rules = [(f'/e/*[k="v{number}"][j=1]/x', ["few"]) for number in range(count)]
         rules += [(f'/e/*[k="v{number}"]/y', ["few"]) for number in range(count)]
         policy = Policy([*rules, ("", ["many"])])

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.cases import check_each
 from tests.reference.fields_model import FieldLimits
-from tests.vectors.by_file import check_each
 from tests.vectors.fields_runner import (
     FILES,
     Joined,

@@ -1,8 +1,9 @@
 """Kill a process before each line of each change of a key store, then check the store.
 
-    python -m tests.key_stores.kill_checks STORE
+    python -m tests.key_stores.kill_checks STORE [STEP]
 
-STORE is an address for several keys, without any. Each change runs in a child, which SIGKILL ends
+STORE is an address for several keys, without any; with a STEP, only every STEP-th line is one to be
+killed before, from a line chosen at random. Each change runs in a child, which SIGKILL ends
 before its first, second, third… line of the code that writes; a second child reads the store and
 repeats the change. The parent never opens the store.
 """
@@ -10,6 +11,7 @@ repeats the change. The parent never opens the store.
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import warnings
@@ -129,21 +131,22 @@ class Checks:
         assert list_certificates(self.store) == rest
 
 
-def main(store: str) -> None:
+def main(store: str, step: int = 1) -> None:
     checks = Checks(store)
     for name in ("create", "certify", "delete"):
-        line = 0
+        line = -secrets.randbelow(step)
         code = -signal.SIGKILL
         while code == -signal.SIGKILL:
-            line += 1
+            line += step
             assert in_child(checks.reset) == 0
             code = in_child(killed_before(line, getattr(checks, name)))
             assert in_child(getattr(checks, f"after_{name}")) == 0, (name, line)
         assert code == 0, (name, line)
         assert line > 10, (name, line)
-        print(f"{name}: killed before each of {line - 1} lines")
+        which = "each" if step == 1 else f"one in {step}"
+        print(f"{name}: killed before {which} of {line - step} lines")
 
 
 if __name__ == "__main__":
     warnings.simplefilter("error")
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

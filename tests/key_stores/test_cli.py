@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.key_stores.test_pkcs11 import PIN
 from tests.key_stores.test_pkcs11 import token as token  # noqa: PLC0414 - a fixture
 from tests.running import DEADLINE, ROOT
@@ -30,11 +29,8 @@ def run(
     module: str = "xkeymsg.cli",
 ) -> str:
     """Run a program, check its exit code, and return its stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", module, *map(str, words)], input=data, env=env, cwd=ROOT,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=DEADLINE, check=False,
-    )  # fmt: skip
-    text = done.stdout.decode(errors="replace")
+    done = forked.run([module, *map(str, words)], data, DEADLINE, env)
+    text = (done.stdout + done.stderr).decode(errors="replace")
     assert done.returncode == code, text
     assert PAIR.seed() not in text
     assert "Traceback" not in text

@@ -20,7 +20,7 @@ from tests import forked
 from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import DEADLINE, ROOT, Process
 from xkeymsg import XKeyPair, write_seed
-from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.key_stores.providers import OWN, parse_store
 
 TEXT = (ROOT / "docs" / "stores.md").read_text()

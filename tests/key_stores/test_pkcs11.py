@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.running import DEADLINE, ROOT
+from tests import forked
+from tests.running import DEADLINE
 from xkeymsg import KeyStoreError
 from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
 
@@ -62,12 +62,9 @@ def token(tmp_path: Path) -> tuple[Path, Mapping[str, str]]:
 @pytest.mark.parametrize("name", CHECKS)
 def test_a_key_on_a_token(name: str, token: tuple[Path, Mapping[str, str]]) -> None:
     folder, environ = token
-    done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-m", "tests.key_stores.token_checks", name,
-         str(folder)],
-        env=environ, cwd=ROOT, capture_output=True, text=True, timeout=10 * DEADLINE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    arguments = ["tests.key_stores.token_checks", name, str(folder)]
+    done = forked.run(arguments, b"", 10 * DEADLINE, environ)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 def test_there_are_checks() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.daemons.receiver.conftest import ready
 from tests.running import Program, until
 from xkeymsg import XKeyPair, connect
-from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.sender.config import SenderKeySection
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed

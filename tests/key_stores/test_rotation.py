@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,8 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests import forked
 from tests.key_stores.test_pkcs11 import new_token
-from tests.running import LONG, ROOT
+from tests.running import LONG
 from xkeymsg import KeyStoreError, XKeyPair, open_key
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.opening import list_certificates, list_keys
@@ -42,30 +41,34 @@ def memory() -> Iterator[Path]:
         yield Path(path)
 
 
+def token_of(folder: Path) -> str:
+    """The address of several keys on the token of a folder."""
+    return f"pkcs11:token=xk;object=own?pin-source=file:{folder / 'pin'}&x-lock={folder}/lock"
+
+
 def test_a_folder_obeys_the_protocol(folder: Path) -> None:
     check_several(FileProvider(), str(folder))
     assert [each.name for each in folder.iterdir()] == [".lock"]
 
 
-def killed(store: str, env: Mapping[str, str] = os.environ) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.key_stores.kill_checks", store], env=env, cwd=ROOT,
-        capture_output=True, text=True, timeout=LONG, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def killed(store: str, step: int, env: Mapping[str, str] = os.environ) -> str:
+    """Kill a process before one line in `step`, which `make scale` does before each line."""
+    arguments = ["tests.key_stores.kill_checks", store, str(step)]
+    done = forked.run(arguments, b"", LONG, env)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
 
 
-def test_a_folder_survives_sigkill_before_each_line(memory: Path) -> None:
+def test_a_folder_survives_sigkill_before_some_lines(memory: Path) -> None:
     memory.chmod(0o700)
-    killed(f"file:{memory}")
+    killed(f"file:{memory}", 4)
     assert all(stat.S_IMODE(each.stat().st_mode) == 0o600 for each in memory.iterdir())
     assert not list(memory.glob("*.new"))
 
 
-def test_a_token_survives_sigkill_before_each_line(memory: Path) -> None:
+def test_a_token_survives_sigkill_before_some_lines(memory: Path) -> None:
     env = new_token(memory)
-    killed(f"pkcs11:token=xk;object=own?pin-source=file:{memory / 'pin'}&x-lock={memory}/lock", env)
+    killed(token_of(memory), 10, env)
 
 
 def test_certificates_and_the_clock_say_which_key_is_current(folder: Path) -> None:

@@ -21,7 +21,7 @@ from xkeymsg import (
 )
 from xkeymsg.client.jetstream.holds import is_shortage
 from xkeymsg.daemons.common.identity import DaemonIdentity
-from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.sender.config import SenderKeySection
 from xkeymsg.errors import PinError
 from xkeymsg.key_stores.released import ReleasedKey

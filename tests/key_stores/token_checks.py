@@ -8,6 +8,7 @@ whole process, and a module has one state for the process.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
@@ -331,5 +332,6 @@ def speed(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     warnings.simplefilter("error")
     CHECKS[sys.argv[1]](Path(sys.argv[2]))

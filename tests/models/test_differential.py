@@ -306,4 +306,4 @@ def test_a_model_that_the_policy_accepts_comes_back_equal(library: str) -> None:
         counts["equal"] += 1
 
     check()
-    assert counts["equal"] > counts["refused"] / 4, counts
+    assert counts["equal"] > examples(83) / 20, counts  # the draws of a run resemble each other

@@ -13,7 +13,8 @@ from tests.running import end_on_signals
 from tests.scale.mutations import mutations
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
-from tests.scale.stores import stores
+from tests.scale.rotation import rotation
+from tests.scale.stores import interruptions, stores
 from tests.scale.streams import recreated, rewound, takeover
 
 CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
@@ -22,7 +23,9 @@ CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
     "recreated": lambda _: asyncio.run(recreated()),
     "rate": lambda _: rate(),
     "flood": lambda _: flood(),
+    "rotation": lambda _: asyncio.run(rotation()),
     "stores": lambda _: asyncio.run(stores()),
+    "interruptions": lambda _: interruptions(),
     "mutations": lambda given: mutations(given.seed, given.mutations, given.unit),
 }
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.scale import mutations, pace, streams
 from tests.scale.outcome import Outcome
+from tests.scale.rotation import rotation
 from xkeymsg import Limits, Message, Opener
 
 pytestmark = pytest.mark.timeout(300)
@@ -49,6 +50,10 @@ def test_a_reader_that_takes_any_subject_is_a_difference() -> None:
     with mock.patch.object(Opener, "open", careless):
         with pytest.raises(mutations.DifferenceError, match="subject_mismatch"):
             mutations.unit(1, 0, 1000)
+
+
+async def test_rotation_under_kills_loses_nothing() -> None:
+    passed(await rotation(kills=4, per_second=100))
 
 
 def test_a_busy_sender_makes_no_slow_one_stale() -> None:

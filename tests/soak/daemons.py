@@ -7,10 +7,13 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.forked import Fork
 from tests.running import DEADLINE
 
 _NOBODY: Final = re.compile(r" error failed code=(connection|delivery) ")
@@ -23,7 +26,7 @@ class Daemon:
         self.name = name
         self.starts = 0
         self.outputs: list[Path] = []
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._command = command
         self._stdout = stdout
         self._task: asyncio.Task[None] | None = None
@@ -44,15 +47,19 @@ class Daemon:
             self.starts += 1
             begun = errors.stat().st_size if errors.exists() else 0
             with errors.open("ab") as log, self._open() as out:
-                self.process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=log
-                )
-            code = await self.process.wait()
+                self.process = self._begin(out, log.fileno())
+            while (code := self.process.poll()) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
             self.codes.append(code)
             if code == 0:
                 return
             self._note_end(code, errors.read_bytes()[begun:].decode(errors="replace"))
             await asyncio.sleep(0.1)
+
+    def _begin(self, out: int, log: int) -> subprocess.Popen[bytes]:
+        if self._command[:2] == [sys.executable, "-m"]:
+            return Fork(self._command[2:], stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+        return subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
 
     def _note_end(self, code: int, log: str) -> None:
         if code == -signal.SIGKILL and self.codes.count(code) <= self.kills:
@@ -79,7 +86,7 @@ class Daemon:
     @property
     def alive(self) -> bool:
         """Whether there is a process now."""
-        return self.process is not None and self.process.returncode is None
+        return self.process is not None and self.process.poll() is None
 
     def kill(self) -> bool:
         """End it as a power cut would; it starts again. False if it is not there."""
@@ -112,4 +119,4 @@ class Daemon:
             await asyncio.gather(self._task, return_exceptions=True)
         if self.alive and self.process is not None:
             self.process.kill()
-            await self.process.wait()
+            self.process.wait()

@@ -114,4 +114,12 @@ async def stock(url: str, **options: Any) -> AsyncIterator[Stock]:
             async with asyncio.timeout(0.5):
                 await one.client.close()
         abort(one.client)
-        await asyncio.sleep(0)
+        ending = {
+            task
+            for task in asyncio.all_tasks()
+            if "/nats/" in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
+        }
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending, timeout=DEADLINE)

@@ -30,6 +30,7 @@ from xkeymsg.errors import ConfigurationError, RollbackError, TrustError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.marks_file import forget_marks
+from xkeymsg.trust.stores.published_entry import Place
 
 DAY = 24 * HOUR
 POLICY = Policy.parse(
@@ -228,6 +229,27 @@ def test_a_signature_of_the_users_key_is_verified(store: Store) -> None:
     assert strict.open(envelope, subject="a").signer == alice.user
     with pytest.raises(XKeyMsgError, match="signed"):
         strict.open(sealed(alice, trust, "reader"), subject=">")
+
+
+@pytest.mark.parametrize("thief", ["account", "key", "operator", "stranger"])
+def test_a_forged_revocation_revokes_nobody(store: Store, thief: str) -> None:
+    """Only a signing key of the operator revokes: neither the account nor the identity does."""
+    alice, reader = store.add("alice"), store.add("reader")
+    trust = store.load()
+    keys = {"account": store.account, "key": store.key, "operator": store.operator}
+    issuer = keys.get(thief, Key(Prefix.OPERATOR, "stranger"))
+    forged = store.account_jwt(age=5, issuer=issuer, revocations={alice.user: store.now, "*": 1})
+    store.write("accounts/CLINIC/CLINIC.jwt", forged)
+    with pytest.raises(TrustError):
+        trust.reload(force=True)
+    assert read(reader, trust, sealed(alice, trust, "reader")).data == b"secret"
+    published, lookup = trust.attach()
+    published.loaded = True
+    published.put(Place(trust.account, ""), forged.encode(), stored=True)
+    lookup.verify(60.0)
+    trust.take_news()
+    assert published.alarms
+    assert read(reader, trust, sealed(alice, trust, "reader")).data == b"secret"
 
 
 # --- times ----------------------------------------------------------------------------------------

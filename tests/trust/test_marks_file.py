@@ -240,6 +240,16 @@ def test_an_administrator_can_forget_the_marks_of_a_key(path: Path) -> None:
     assert newest(read_marks(path)) == 5
 
 
+def test_a_mistyped_path_of_marks_is_an_error_and_leaves_no_file(path: Path) -> None:
+    other = path.with_name("other.json")
+    other.write_text("{}")
+    other.chmod(0o600)
+    for wrong in (path, other):
+        with pytest.raises(ConfigurationError):
+            forget_marks(wrong, ["A" * 56])
+    assert list(path.parent.iterdir()) == [other]
+
+
 def test_a_forked_child_does_not_write_the_file_of_its_parent(path: Path) -> None:
     file = MarksFile(path)
     child = os.fork()

@@ -31,6 +31,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
+from tests.cases import Lazily
 from tests.reference.fields_join import join
 from tests.reference.fields_model import Document, FieldLimits
 from tests.reference.fields_read import read_parts
@@ -119,7 +120,14 @@ def everything() -> tuple[Vector, ...]:
     return tuple(parse(f"{path.parent.name}/{path.name}", path.read_text()) for path in paths)
 
 
-FILES: Final = by_file(everything(), lambda name: name.partition("/")[0])
+@cache
+def _by_file() -> dict[str, list[Vector]]:
+    return by_file(everything(), lambda name: name.partition("/")[0])
+
+
+FILES: Final = Lazily(
+    sorted(path.name for path in FOLDER.iterdir() if path.is_dir()), lambda file: _by_file()[file]
+)
 
 
 def run(vector: Vector, adapter: Adapter) -> None:

@@ -36,6 +36,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from tests.cases import Lazily
 from tests.vectors import generate, scenario
 from tests.vectors.by_file import by_file
 from tests.vectors.scenario import Scenario
@@ -72,7 +73,12 @@ def everything() -> tuple[Vector, ...]:
     return (*in_files(), *generate.large())
 
 
-FILES: Final = by_file(everything(), generate.files().__getitem__)
+@cache
+def _by_file() -> dict[str, list[Vector]]:
+    return by_file(everything(), generate.files().__getitem__)
+
+
+FILES: Final = Lazily(sorted(set(generate.files().values())), lambda file: _by_file()[file])
 
 
 @cache

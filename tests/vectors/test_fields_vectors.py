@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import pytest
 
+from tests.cases import check_each
 from tests.reference import fields_join, fields_policy
 from tests.reference.fields_model import CODES, FieldLimits, FieldsRefusalError
 from tests.reference.fields_text import dumps, loads
 from tests.reference.fields_write import plaintext
 from tests.vectors import fields_coverage, fields_generate
-from tests.vectors.by_file import check_each
 from tests.vectors.fields_reference import Reference
 from tests.vectors.fields_runner import (
     FILES,
@@ -29,12 +30,17 @@ from tests.vectors.fields_runner import (
 )
 from tests.vectors.fields_vector import KEYS, Vector, parse
 
-VECTORS = everything()
-KNOWN = {vector.name: vector for vector in VECTORS}
-REFUSED = [vector for vector in VECTORS if not vector.is_success]
-
-
 each_file = pytest.mark.parametrize("file", FILES)
+
+
+@cache
+def refused_ones() -> list[Vector]:
+    return [vector for vector in everything() if not vector.is_success]
+
+
+@cache
+def known_ones() -> dict[str, Vector]:
+    return {vector.name: vector for vector in everything()}
 
 
 @each_file
@@ -65,7 +71,7 @@ def test_the_files_are_what_the_cases_make() -> None:
 def test_the_json_holds_the_same_vectors() -> None:
     text = fields_generate.JSON.read_text()
     assert text == fields_generate.as_json()
-    assert json.loads(text) == [vector.json() for vector in VECTORS]
+    assert json.loads(text) == [vector.json() for vector in everything()]
 
 
 def test_making_the_vectors_twice_gives_the_same() -> None:
@@ -75,29 +81,29 @@ def test_making_the_vectors_twice_gives_the_same() -> None:
 
 
 def test_names_are_in_order_and_files_are_small() -> None:
-    assert list(KNOWN) == sorted(KNOWN)
-    assert all(re.fullmatch(r"[a-z]+/[a-z][a-z0-9_]+", name) for name in KNOWN)
+    assert list(known_ones()) == sorted(known_ones())
+    assert all(re.fullmatch(r"[a-z]+/[a-z][a-z0-9_]+", name) for name in known_ones())
     sizes = [path.stat().st_size for path in FOLDER.glob("*/*")]
     assert max(sizes) < 150_000
     assert sum(sizes) < 1_000_000
 
 
 def test_every_code_has_a_vector() -> None:
-    assert {vector.expect for vector in REFUSED} == set(CODES)
+    assert {vector.expect for vector in refused_ones()} == set(CODES)
 
 
 def test_every_requirement_has_a_vector_or_a_reason() -> None:
     required = fields_coverage.requirements()
     assert list(required) == [f"F-{n}" for n in range(1, len(required) + 1)]
     assert len(required) == fields_coverage.SPEC.count("[F-")
-    named = {rule for vector in VECTORS for rule in vector.spec}
+    named = {rule for vector in everything() for rule in vector.spec}
     assert named <= required.keys()
     assert named | fields_coverage.NO_VECTOR.keys() == required.keys()
     assert not named & fields_coverage.NO_VECTOR.keys()
 
 
 def test_every_code_behind_a_requirement_has_a_vector() -> None:
-    tested = {(rule, vector.expect) for vector in REFUSED for rule in vector.spec}
+    tested = {(rule, vector.expect) for vector in refused_ones() for rule in vector.spec}
     missing = {
         (rule, code)
         for rule, codes in fields_coverage.requirements().items()
@@ -166,7 +172,7 @@ class Wrong(Reference):
 )
 def test_the_runner_notices_what_is_wrong(name: str, mistake: str) -> None:
     with pytest.raises(AssertionError, match=name):
-        run(KNOWN[name], Wrong(mistake))
+        run(known_ones()[name], Wrong(mistake))
 
 
 def test_the_runner_passes_on_what_is_no_refusal() -> None:
@@ -175,7 +181,7 @@ def test_the_runner_passes_on_what_is_no_refusal() -> None:
             raise RecursionError
 
     with pytest.raises(RecursionError):
-        run(KNOWN["join/too_deep_value_of_10000_maps"], Broken())
+        run(known_ones()["join/too_deep_value_of_10000_maps"], Broken())
 
 
 # --- the files
@@ -223,8 +229,8 @@ def edits(name: str, *changes: tuple[str, str]) -> list[tuple[str, str, str]]:
     ],
 )
 def test_parsing_is_strict(name: str, old: str, new: str) -> None:
-    text = KNOWN[name].text()
-    assert parse(name, text) == KNOWN[name]
+    text = known_ones()[name].text()
+    assert parse(name, text) == known_ones()[name]
     assert old in text
     with pytest.raises(ValueError):  # noqa: PT011 - int and hex have texts of their own
         parse(name, text.replace(old, new, 1))

@@ -5,26 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 import pytest
 
+from tests.cases import check_each
 from tests.reference import CODES, Limits
 from tests.reference.body import read_body
 from tests.reference.encoding import array, binary
 from tests.reference.head import read_head
 from tests.reference.open import read_tags
 from tests.vectors import coverage, generate, scenario
-from tests.vectors.by_file import check_each
 from tests.vectors.reference_opener import ReferenceScope, memory_of, open_with, refusal
 from tests.vectors.runner import FILES, Outcome, chain, every_scenario, everything, in_files, run
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector, parse
 
-VECTORS = everything()
 SCENARIOS = every_scenario()
-REFUSED = [vector for vector in VECTORS if not vector.is_success]
 each_file = pytest.mark.parametrize("file", FILES)
+
+
+@cache
+def refused_ones() -> list[Vector]:
+    return [vector for vector in everything() if not vector.is_success]
 
 
 def encode_again(envelope: bytes) -> bytes:
@@ -99,7 +102,7 @@ def test_making_the_vectors_twice_gives_the_same() -> None:
 
 def test_each_vector_is_of_a_file_of_cases() -> None:
     assert sorted(FILES) == sorted(path.stem for path in generate.HERE.glob("cases_*.py"))
-    assert sum(map(len, FILES.values())) == len(VECTORS)
+    assert sum(map(len, FILES.values())) == len(everything())
 
 
 def test_a_check_of_each_fails_with_the_names_of_those_that_do_not_hold() -> None:
@@ -107,15 +110,15 @@ def test_a_check_of_each_fails_with_the_names_of_those_that_do_not_hold() -> Non
         if vector.is_success:
             raise ValueError("no")
 
-    right = [vector for vector in VECTORS if vector.is_success]
+    right = [vector for vector in everything() if vector.is_success]
     with pytest.raises(AssertionError) as caught:
-        check_each(VECTORS, check)
+        check_each(everything(), check)
     assert str(caught.value).startswith("\n".join(f"{one.name}: ValueError('no')" for one in right))
-    check_each(REFUSED, check)
+    check_each(refused_ones(), check)
 
 
 def test_names_are_unique_and_files_are_small() -> None:
-    names = [*(one.name for one in VECTORS), *(one.name for one in SCENARIOS)]
+    names = [*(one.name for one in everything()), *(one.name for one in SCENARIOS)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z][a-z0-9_]+", name) for name in names)
     paths = (*generate.FOLDER.iterdir(), *generate.SCENARIOS.iterdir())
@@ -140,14 +143,14 @@ def makes_sense(vector: Vector) -> None:
 
 def test_every_code_has_a_vector() -> None:
     assert coverage.codes() == list(CODES)
-    assert {vector.expect for vector in REFUSED} == set(CODES)
+    assert {vector.expect for vector in refused_ones()} == set(CODES)
 
 
 def test_every_requirement_has_a_vector_or_a_reason() -> None:
     required = coverage.requirements()
     assert list(required) == [f"E-{n}" for n in range(1, len(required) + 1)]
     assert len(required) == coverage.SPEC.count("[E-")
-    named = {rule for one in VECTORS for rule in one.spec}
+    named = {rule for one in everything() for rule in one.spec}
     named |= {rule for one in SCENARIOS for rule in one.spec}
     assert named <= required.keys()
     assert named | coverage.NO_VECTOR.keys() == required.keys()
@@ -155,7 +158,7 @@ def test_every_requirement_has_a_vector_or_a_reason() -> None:
 
 
 def test_every_code_behind_a_requirement_has_a_vector() -> None:
-    tested = {(rule, vector.expect) for vector in REFUSED for rule in vector.spec}
+    tested = {(rule, vector.expect) for vector in refused_ones() for rule in vector.spec}
     for one in SCENARIOS:
         codes = {step.split(" ")[-1].split("-")[0] for step in one.steps}
         tested |= {(rule, code) for rule in one.spec for code in codes}
@@ -169,7 +172,7 @@ def test_every_code_behind_a_requirement_has_a_vector() -> None:
 
 
 def test_the_runner_notices_what_is_wrong() -> None:
-    known = {vector.name: vector for vector in VECTORS}
+    known = {vector.name: vector for vector in everything()}
     right = open_with([known["smallest"]])[0]
     assert right.message_id is not None
     wrong = [

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
 from xkeymsg.ambient import now_ns
+from xkeymsg.cli.directory_source import (
+    DirectorySource,
+    opened_directory,
+    reading,
+    source_of,
+)
 from xkeymsg.cli.stream import REPLICAS, run_with_api
 from xkeymsg.cli.table import aligned, bare
-from xkeymsg.cli.trust.flags import FOLDER, when
+from xkeymsg.cli.trust.flags import when
 from xkeymsg.cli.trust.store import TrustStore
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.threads import in_thread
-from xkeymsg.daemons.common.flags import connection_flags, connection_options
+from xkeymsg.daemons.common.flags import connection_flags
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.entries import certificates_in
-from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.files import read_text
 from xkeymsg.shown import cut
-from xkeymsg.transport.credentials import read_login
-from xkeymsg.transport.link import open_link
-from xkeymsg.transport.options import ConnectOptions
-from xkeymsg.trust.claims import User
-from xkeymsg.trust.stores.chains import Trust, own_account
+from xkeymsg.trust.stores.chains import Trust
 
 __all__ = ("directory", "init", "list_", "publish", "verify", "watch")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _TICK: Final = 0.2
-_LONGEST: Final = 60.0
-"""Seconds for reading everything, and for verifying it."""
 _AFRESH: Final = 50
 """Ticks between two looks at users whose claims may have ended."""
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -73,92 +71,8 @@ def init(*, replicas: int, **flags: Any) -> None:
     click.echo(f"XKEYS {'created' if created else 'is there already, and safe'}")
 
 
-class _Source(NamedTuple):
-    """What a command reads from."""
-
-    folder: Path
-    anchors: tuple[str, ...]
-    others: tuple[str, ...]
-    options: ConnectOptions
-
-    @property
-    def login(self) -> User | None:
-        """The user of the login."""
-        return None if self.options.creds is None else own_account(read_login(self.options.creds))
-
-
-def _reading(command: _Command) -> _Command:
-    """Add the arguments of commands that read the directory."""
-    for each in (
-        FOLDER,
-        click.option(
-            "--anchor",
-            "anchors",
-            required=True,
-            multiple=True,
-            metavar="KEY",
-            help="The operator's identity O…; during a change, both.",
-        ),
-        click.option(
-            "--account",
-            "others",
-            multiple=True,
-            metavar="ALIAS=KEY",
-            help="Another account to read; repeatable.",
-        ),
-        connection_flags,
-    ):
-        command = each(command)
-    return command
-
-
-def _source(
-    folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], flags: dict[str, Any]
-) -> _Source:
-    return _Source(folder, anchors, others, connection_options("xkeymsg", flags))
-
-
-@asynccontextmanager
-async def _opened(
-    source: _Source, *, load: bool = True
-) -> AsyncIterator[tuple[Trust, Directory, list[XKeyMsgError]]]:
-    accounts = dict(each.partition("=")[::2] for each in source.others)
-    own = source.login
-    trust = Trust.load(
-        source.folder,
-        anchor=source.anchors,
-        account=own and own.account,
-        accounts=accounts,
-    )
-    told: list[XKeyMsgError] = []
-    following = Directory(trust, wait=0.0)
-    try:
-        async with (
-            open_link(source.options) as link,
-            following.following(link, told.append),
-        ):
-            if load:
-                await BucketReader(API(link), frozenset()).last()  # fails at once without a bucket
-                await following.loaded(_LONGEST)
-                await _verified(following)
-            yield trust, following, told
-    finally:
-        trust.close()
-
-
-async def _verified(following: Directory) -> None:
-    try:
-        async with asyncio.timeout(_LONGEST):
-            while following.report().unverified:  # noqa: ASYNC110 - threads verify, too
-                await asyncio.sleep(_TICK / 10)
-    except TimeoutError:
-        raise DeliveryError(
-            f"the directory is not verified within {_LONGEST:g} s: too many entries or events"
-        ) from None
-
-
 @directory.command(short_help="Publish users, and the account.")
-@_reading
+@reading
 @click.argument("users", metavar="[USER]…", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every user of the account, and the account.")
 @click.option(
@@ -185,11 +99,11 @@ def publish(
 
     What an entry has already stays, as far as it is valid. Bearer JWTs are refused.
     """  # noqa: D301 - click reads the character
-    source = _source(folder, anchors, others, flags)
+    source = source_of(folder, anchors, others, flags)
     entries = list(_entries(source, users, certificates, every=every))
 
     async def work() -> None:
-        async with _opened(source, load=False) as (_, following, _):
+        async with opened_directory(source, load=False) as (_, following, _):
             if every:
                 click.echo(f"account revision {await following.publish_account()}")
             for name, jwt, certified in entries:
@@ -200,7 +114,7 @@ def publish(
 
 
 def _entries(
-    source: _Source, users: tuple[str, ...], certificates: Path | None, *, every: bool
+    source: DirectorySource, users: tuple[str, ...], certificates: Path | None, *, every: bool
 ) -> Iterator[tuple[str, str, list[str]]]:
     """Yield the name, JWT and certificates of each user to publish."""
     store, own = TrustStore(source.folder), source.login
@@ -232,7 +146,7 @@ def _texts(jwt: str, path: Path | None) -> tuple[str, list[str]]:
 
 @directory.command("list", short_help="List the users in the directory.")
 @_JSON
-@_reading
+@reading
 def list_(
     *, folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], as_json: bool, **flags: Any
 ) -> None:
@@ -241,7 +155,7 @@ def list_(
     \b
     xkeymsg directory list HOSPITAL --anchor O… --creds alice.creds
     """  # noqa: D301 - click reads the character
-    rows = asyncio.run(_with(_source(folder, anchors, others, flags), _rows))
+    rows = asyncio.run(_with(source_of(folder, anchors, others, flags), _rows))
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -262,8 +176,8 @@ def list_(
 _Work = Callable[[Trust, Directory, list[XKeyMsgError]], Awaitable[Any]]
 
 
-async def _with(source: _Source, work: _Work) -> Any:
-    async with _opened(source) as opened:
+async def _with(source: DirectorySource, work: _Work) -> Any:
+    async with opened_directory(source) as opened:
         return await work(*opened)
 
 
@@ -290,7 +204,7 @@ async def _rows(trust: Trust, _directory: Directory, _told: object) -> list[dict
 
 
 @directory.command(short_help="Print changes of the directory.")
-@_reading
+@reading
 def watch(*, folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], **flags: Any) -> None:
     """Print a line for each user that joins, leaves or changes, and for each alarm, until Ctrl-C.
 
@@ -325,7 +239,7 @@ def watch(*, folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], **
             told.clear()
             await asyncio.sleep(_TICK)
 
-    asyncio.run(_with(_source(folder, anchors, others, flags), follow))
+    asyncio.run(_with(source_of(folder, anchors, others, flags), follow))
 
 
 async def _reload(trust: Trust, told: list[XKeyMsgError]) -> None:
@@ -337,7 +251,7 @@ async def _reload(trust: Trust, told: list[XKeyMsgError]) -> None:
 
 @directory.command(short_help="Check the bucket and its entries.")
 @_JSON
-@_reading
+@reading
 def verify(
     *, folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], as_json: bool, **flags: Any
 ) -> int:
@@ -349,7 +263,7 @@ def verify(
     Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. In another
     account than that of the bucket, its settings cannot be checked.
     """  # noqa: D301 - click reads the character
-    source = _source(folder, anchors, others, flags)
+    source = source_of(folder, anchors, others, flags)
 
     async def check(trust: Trust, following: Directory, told: list[XKeyMsgError]) -> dict[str, Any]:
         report = following.report()

@@ -233,16 +233,25 @@ class Outgoing:
             return trust.holders(
                 {each: (to,) for each, to in names if each not in optional or trust.knows(to)}
             )
-        if not isinstance(readers, Mapping):
+        if not isinstance(readers, (dict, Mapping)):  # the test for a dict is faster
             raise TypeError(f"readers must be a mapping, not {type(readers).__name__}")
-        check_lasting(readers)
-        if not all(isinstance(name, str) for name in readers):
-            raise PolicyError("readers: a permission name must be a str")
-        # The policy decides about an empty list of readers: it may allow unread permissions.
-        listed = [
-            (name, (to,) if isinstance(to, ONE) else tuple(to)) for name, to in readers.items()
-        ]
-        return self._client_trust.holders({name: some for name, some in listed if some})
+        listed: dict[str, tuple[str | XKey | Recipient, ...]] = {}
+        for name, to in readers.items():
+            if not isinstance(name, str):
+                raise PolicyError("readers: a permission name must be a str")
+            some = tuple(to) if type(to) is list or type(to) is tuple else _several(name, to)
+            # The policy decides about an empty list of readers: it may allow unread permissions.
+            if some:
+                listed[name] = some
+        return self._client_trust.holders(listed)
+
+
+def _several(name: str, to: To) -> tuple[str | XKey | Recipient, ...]:
+    """Return the readers of one permission; see `check_lasting`."""
+    if isinstance(to, ONE):
+        return (to,)
+    check_lasting({name: to})
+    return tuple(to)
 
 
 def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str | None) -> int:

@@ -54,6 +54,8 @@ class ClientTrust:
 
     def __init__(self, trust: Senders) -> None:
         self.resolver = trust if isinstance(trust, Resolver) else None
+        base = getattr(trust, "base", trust)  # of trust that narrows another one
+        self._chains = base if isinstance(base, Trust) else None
         self.senders: Senders = trust
         """The admitted senders, in the form that an `Opener` takes."""
         if hasattr(trust, "admit"):
@@ -133,13 +135,13 @@ class ClientTrust:
 
     def want(self, user: str | None) -> None:
         """Have a directory that is not loaded yet read the entry of a sender's user."""
-        if user is not None and isinstance(self.resolver, Trust) and self.resolver.published:
-            self.resolver.published.want(user)
+        if user is not None and self._chains is not None and self._chains.published:
+            self._chains.published.want(user)
 
     def compare(self, message: Message) -> None:
         """Note whether the sender of a message has a directory that is behind ours."""
-        if isinstance(self.resolver, Trust) and self.resolver.published and message.revision:
-            self.resolver.published.compare(str(message.sender), message.revision)
+        if self._chains is not None and self._chains.published and message.revision:
+            self._chains.published.compare(str(message.sender), message.revision)
 
     def vouch(self, key: XKey) -> Admission:
         """Return the users and signature that replies of a key must have, as far as trust knows."""

@@ -59,7 +59,7 @@ class Sharing:
     Immutable, so that it can be cached for all documents with the same grants.
     """
 
-    __slots__ = ("recipients", "view_of", "views", "views_size")
+    __slots__ = ("recipients", "size", "view_of", "views")
 
     def __init__(self, readers: Mapping[Recipient, frozenset[int]], parts: int) -> None:
         """Initialize from the parts of each reader, none of them empty, and the number of parts."""
@@ -69,8 +69,8 @@ class Sharing:
         self.views = tuple(tuple(sorted(granted)) for granted in sets)
         """The numbers of the parts in each view, ascending."""
         groups = [_bin(VIEW_OVERHEAD + GRANT_SIZE * len(granted)) for granted in sets]
-        self.views_size = len(wire.array_header(len(groups))) + sum(groups)
-        """The length of the encoded views in bytes."""
+        self.size = _shared_size(len(readers), len(wire.array_header(len(sets))) + sum(groups))
+        """The length of the encoded tags, views and wraps in bytes."""
         numbers = {granted: number for number, granted in enumerate(sets)}
         self.view_of = {one: numbers.get(granted, 0) for one, granted in readers.items()}
         """The number of each recipient's view."""
@@ -188,20 +188,17 @@ class Planner:
     ) -> int:
         """Return the length of an envelope in bytes, before anything is encrypted ("Envelope")."""
         if isinstance(readers, Sharing):
-            views, recipients = readers.views_size, len(readers.recipients)
+            shared = readers.size
         else:
-            views, recipients = 1, len(set(map(as_recipient, readers)))
-        parts = [_bin(PART_OVERHEAD + len(content)) for _, content in contents]
+            shared = _shared_size(len(set(map(as_recipient, readers))), 1)
         return (
             len(MAGIC)
             + 1
             + _bin(HEAD_SIZE + len(subject) + len(attributes))
-            + _bin(TAG_SIZE * recipients)
-            + views
-            + len(wire.array_header(len(parts)))
-            + sum(parts)
-            + _bin(64 if self._signed else 0)
-            + _bin(WRAP_SIZE * recipients)
+            + shared
+            + len(wire.array_header(len(contents)))
+            + sum([_bin(PART_OVERHEAD + len(content)) for _, content in contents])
+            + (66 if self._signed else 2)
         )
 
 
@@ -245,3 +242,8 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
 
 def _bin(size: int) -> int:
     return len(wire.bin_header(size)) + size
+
+
+def _shared_size(recipients: int, views: int) -> int:
+    """Return the length of the encoded tags, views and wraps in bytes, given that of the views."""
+    return _bin(TAG_SIZE * recipients) + views + _bin(WRAP_SIZE * recipients)

@@ -19,7 +19,7 @@ from xkeymsg.errors import SignatureInvalidError
 
 __all__ = ("LARGE", "assemble", "seal_part", "seal_view", "seal_wraps")
 
-_KINDS: Final = tuple(bytes((kind,)) for kind in range(256))
+_BYTES: Final = tuple(bytes((value,)) for value in range(256))
 LARGE: Final = 1 << 18
 """Least size in bytes at which sealing a single part in place is worth its fixed cost."""
 
@@ -35,7 +35,7 @@ def seal_part(
     keys = derive.part_keys(content_key, ephemeral, nonce, index)
     # The nonce can be fixed: the key is used only for this part of this message.
     sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
-    return wire.bin_header(1 + COMMIT_SIZE + len(sealed)), _KINDS[kind], keys[32:], sealed
+    return wire.bin_header(1 + COMMIT_SIZE + len(sealed)), _BYTES[kind], keys[32:], sealed
 
 
 def seal_view(
@@ -43,17 +43,17 @@ def seal_view(
     nonce: bytes,
     index: int,
     granted: Iterable[int],
-    content_keys: Sequence[bytes],
+    grants: Sequence[bytes],
     view_key: bytes,
 ) -> bytes:
-    """Encrypt the content keys of the parts in one view, ascending.
+    """Encrypt the grants of the parts in one view, ascending: their numbers and content keys.
 
     Returns:
         The encoding of the view.
     """
     keys = derive.view_keys(view_key, ephemeral, nonce, index)
-    grants = b"".join(bytes((part,)) + content_keys[part] for part in granted)
-    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, grants, None)
+    content = b"".join([grants[part] for part in granted])
+    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
     return wire.encode_bin(keys[32:] + sealed)
 
 
@@ -80,12 +80,14 @@ def assemble(
     grants: bytes | list[bytes] = b"\0" + keys[0]
     if views:
         view_keys = keys[len(contents) :]
+        of_parts = [_BYTES[index] + key for index, key in enumerate(keys[: len(contents)])]
+        of_views = [_BYTES[index] + key for index, key in enumerate(view_keys)]
         for index, granted in enumerate(views):
-            pieces.append(seal_view(ephemeral, nonce, index, granted, keys, view_keys[index]))
+            pieces.append(seal_view(ephemeral, nonce, index, granted, of_parts, view_keys[index]))
         pieces.append(wire.array_header(len(contents)))
         for index, (kind, content) in enumerate(contents):
             pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
-        grants = [bytes((index,)) + view_keys[index] for index in order]
+        grants = [of_views[index] for index in order]
     else:
         [(kind, content)] = contents
         if len(content) >= LARGE:
@@ -143,7 +145,7 @@ def _assemble_in_place(
     _, _, wraps_header, _, wraps, _, _ = plan.audience
     keys = derive.part_keys(content_key, plan.ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
-    lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _KINDS[kind] + keys[32:]
+    lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _BYTES[kind] + keys[32:]
     sealed_end = len(lead) + sealed_size
     wraps_start = sealed_end + 2 + (0 if signer is None else 64) + len(wraps_header)
     envelope = BytesIO(bytes(wraps_start + WRAP_SIZE * len(wraps)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives, wire
@@ -162,13 +162,13 @@ class Session:
         mixed.update(data)
         return mixed.digest()
 
-    def draw_keys(self, count: int, now_ns: int) -> Iterator[bytes]:
+    def draw_keys(self, count: int, now_ns: int) -> list[bytes]:
         """Draw further keys of a message, two at a time."""
+        keys: list[bytes] = []
         for at in range(0, count, 2):
             drawn = self.draw(64, now_ns, 1 + at)
-            yield drawn[:32]
-            if at + 1 < count:
-                yield drawn[32:]
+            keys += drawn[:32], drawn[32:]
+        return keys[:count]
 
     def plan(self, to: Recipients, subject: bytes, attributes: bytes) -> Plan:
         """Return the prepared route for these recipients and this subject.

@@ -92,7 +92,7 @@ class State:
     """The patterns that can still match at or below one place of a document."""
 
     __slots__ = (
-        "_made", "_nodes", "_other", "_paths", "_tests", "below_set", "leaf_set",
+        "_indexed", "_made", "_nodes", "_other", "_paths", "_tests", "below_set", "leaf_set",
         "members", "rule", "tested",
     )  # fmt: skip
 
@@ -101,6 +101,8 @@ class State:
     ) -> None:
         self._made = made
         self._nodes = nodes
+        self._indexed = any(node.indexed for node in nodes)
+        """Whether a pattern names items of a list by their index."""
         self._tests = _Tests(tests) if tests else None
         self.tested = bool(tests)
         """Whether there are filters, so that `settle` must be called first."""
@@ -153,7 +155,7 @@ class State:
 
     def items(self, count: int, *, careful: bool) -> Iterable[State]:
         """Return the states of the items of a list; raises as `learn` does."""
-        if any(node.indexed for node in self._nodes):
+        if self._indexed:
             return self.learn(tuple(map(str, range(count))), careful=careful)
         return repeat(self.other, count)
 

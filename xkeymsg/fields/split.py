@@ -6,7 +6,8 @@ any fault; `faults` then finds the first one in document order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -72,12 +73,9 @@ def split(document: Any, policy: Policy, limits: Limits) -> Split:
 
 def _split(document: Any, policy: Policy, limits: Limits, *, careful: bool = True) -> Split:
     splitter = _Splitter(limits, careful=careful)
-    groups: dict[int, list[Pair]] = {}
+    groups: defaultdict[int, list[Pair]] = defaultdict(list)
     for number, pair in splitter.visit(document, policy.start):
-        group = groups.get(number)
-        if group is None:
-            group = groups[number] = []
-        group.append(pair)
+        groups[number].append(pair)
     parts = [Part(policy.sets[number], pack(pairs), pairs) for number, pairs in groups.items()]
     return Split(parts, tuple(groups), splitter.positions)
 
@@ -115,7 +113,7 @@ class _Splitter:
         if kind is dict or kind is list:
             if value and state.below_set is not None:
                 number = state.below_set
-            self._check(value, depth)
+            self._left = _check(value, self._depth - depth, self._left)
         elif kind is not str and kind not in _ENCODED:
             _check_float(value)
         if value is None and state.tested:  # it may stand for a model
@@ -124,18 +122,19 @@ class _Splitter:
             raise _OddError
         return number
 
-    def _open(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
-        """Test the filters of a container, if any, and return its set or its pieces."""
-        if state.tested:
-            state = state.settle(value, path)
-            if state.below_set is not None or not value:
-                return self._whole(value, state, len(path))
+    def _settle(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
+        """Test the filters of a container, and return its set or its pieces."""
+        state = state.settle(value, path)
+        if state.below_set is not None or not value:
+            return self._whole(value, state, len(path))
         return self._children(value, state, path)
 
     def _children(self, value: Any, state: State, path: tuple[str | int, ...]) -> int | _Placed:
         """Return the set of everything in a container, or its pieces if sets differ."""
         depth = len(path) + 1
-        self._enter(value, depth)
+        self._left -= len(value)
+        if depth > self._depth or self._left < 0:
+            raise _OddError
         segments: Any = range(len(value))
         states: Iterable[State]
         if type(value) is dict:
@@ -154,7 +153,8 @@ class _Splitter:
                 and child.below_set is None
                 and (item or child.tested)
             ):
-                results.append(self._open(item, child, (*path, segment)))
+                visit = self._settle if child.tested else self._children
+                results.append(visit(item, child, (*path, segment)))
             else:
                 results.append(self._whole(item, child, depth))
         first = results[0]
@@ -164,28 +164,32 @@ class _Splitter:
             self.positions += len(value)
         return _placed(segments, items, results, path)
 
-    def _check(self, value: Any, depth: int) -> None:
-        """Check a container that has one set, with everything in it."""
-        depth += 1
-        self._left -= len(value)
-        if depth > self._depth or self._left < 0:  # `_enter`, inlined in the hot path
-            raise _OddError
-        if type(value) is dict:
-            "".join(value)  # raises if a name is not text
-            value = value.values()
-        for item in value:
-            kind = type(item)
-            if kind is not str:
-                if kind is dict or kind is list:
-                    self._check(item, depth)
-                elif kind not in _ENCODED:
-                    _check_float(item)
 
-    def _enter(self, container: Sized, depth: int) -> None:
-        """Count the items of a container: one that is shared many times is small in memory."""
-        self._left -= len(container)
-        if depth > self._depth or self._left < 0:
-            raise _OddError
+def _check(value: Any, depth: int, left: int) -> int:
+    """Check a container that has one set, with everything in it.
+
+    Args:
+        value: The container.
+        depth: Levels of containers that it may have.
+        left: Nodes that it may have; one that is shared many times is small in memory.
+
+    Returns:
+        The rest of `left`.
+    """
+    left -= len(value)
+    if depth < 1 or left < 0:
+        raise _OddError
+    if type(value) is dict:
+        "".join(value)  # raises if a name is not text
+        value = value.values()
+    for item in value:
+        kind = type(item)
+        if kind is not str:
+            if kind is dict or kind is list:
+                left = _check(item, depth - 1, left)
+            elif kind not in _ENCODED:
+                _check_float(item)
+    return left
 
 
 def _check_float(value: Any) -> None:

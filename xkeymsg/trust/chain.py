@@ -242,25 +242,28 @@ def _newest(
     marks: Marks,
 ) -> tuple[Text, ...]:
     """Return the candidates that count (T-9); raise the refusal of the newest if none passes."""
-    passed: list[Text] = []
+    passed: dict[str, tuple[str, int, Text]] = {}  # by text: a copy is not another claim
     refused: tuple[int, TrustError | None] = 0, None
     for candidate in candidates:
+        claims = candidate.claims
         try:
             check(candidate)
         except TrustError as error:
-            refused = max(refused, (candidate.claims.issued, error), key=lambda each: each[0])
+            refused = max(refused, (claims.issued, error), key=lambda each: each[0])
         else:
-            passed.append(candidate)
+            passed[claims.text] = claims.issuer, claims.issued, candidate
     if not passed:
         raise refused[1] or UnknownKeyError(f"{subject}: no known JWT")
-    texts = {each.claims.text: each for each in passed}.values()  # a copy is not another claim
-    ranked = [(each.claims.issuer, each.claims.issued, each) for each in texts]
-    return marks.newest(subject, ranked, issuers)
+    return marks.newest(subject, passed.values(), issuers)
+
+
+def _check_issued(claims: Claims, now: int, skew: int) -> None:
+    if claims.issued > now + skew:
+        raise FutureClaimError(f"{claims.kind}: `iat` is in the future")
 
 
 def _check_times(claims: Claims, now: int, skew: int) -> None:
-    if claims.issued > now + skew:
-        raise FutureClaimError(f"{claims.kind}: `iat` is in the future")
+    _check_issued(claims, now, skew)
     if claims.not_before > now:
         raise NotYetValidError(f"{claims.kind}: `nbf` is in the future")
 
@@ -279,12 +282,12 @@ def _verdict(
     claims = user.claims
     if account.revokes(claims.issued, claims.subject):
         raise RevokedError(f"the account has revoked the user {claims.subject}")
-    asked = {match[1] for match in map(_PERM.fullmatch, user.tags) if match}
+    asked = frozenset([match[1] for match in map(_PERM.fullmatch, user.tags) if match])
     scope = account.signers.get(claims.issuer)
     name, role, held, rights = claims.name, "", asked, user.rights
     if scope is not None:
         role = scope.role if _PERMISSION.fullmatch(scope.role) else ""
-        held = {each for each in asked if role and f"grant:{role}:{each}" in account.tags}
+        held = frozenset({p for p in asked if role and f"grant:{role}:{p}" in account.tags})
         rights = scope.rights and _expand(scope.rights, claims.subject, account.claims.subject)
     name = name if is_name(name) and (scope is None or role) else ""
     rights = rights or account.defaults
@@ -294,8 +297,8 @@ def _verdict(
         user=claims.subject,
         name=f"{role}:{name}" if role and name else name,
         role=role,
-        permissions=frozenset(held),
-        ungranted=frozenset(asked - held),
+        permissions=held,
+        ungranted=asked - held,
         bearer=scope.bearer if scope else user.bearer,
         rights=frozenset({rights} if rights else ()),
         valid_until=min(filter(None, ends), default=FOREVER),
@@ -349,16 +352,11 @@ def check_certificate(
         raise CertificateLifeError(
             f"the certificate does not end within {policy.certificate_life} seconds of its `nbf`"
         )
-    if claims.issued > now + policy.skew:
-        raise FutureClaimError(f"{claims.kind}: `iat` is in the future")
-    keys = claims.subject, claims.issuer
-    return CertifiedKey(
-        key=certificate.key,
-        not_before=claims.not_before,
-        not_after=min(claims.expires, identity.valid_until),
-        issued=claims.issued,
-        revoked=any(each.revokes(claims.issued, *keys) for each in authority.accounts),
-    )
+    _check_issued(claims, now, policy.skew)
+    issued, keys = claims.issued, (claims.subject, claims.issuer)
+    revoked = any(each.revokes(issued, *keys) for each in authority.accounts)
+    not_after = min(claims.expires, identity.valid_until)
+    return CertifiedKey(certificate.key, claims.not_before, not_after, issued, revoked)
 
 
 def certify(
@@ -371,4 +369,5 @@ def certify(
             known.add(check_certificate(authority, identity, certificate, now))
         except TrustError:
             continue
-    return identity._replace(keys=tuple(sorted(known, key=by_age)))
+    keys = tuple(sorted(known, key=by_age))
+    return Identity(*identity[:-1], keys)  # half the time of `_replace`

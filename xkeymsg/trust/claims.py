@@ -76,9 +76,7 @@ def _object(members: Mapping[str, Any], name: str, known: frozenset[str]) -> Map
     value = members.get(name, {})
     if type(value) is not dict:
         raise MalformedClaimError(f"`{name}` is not an object")
-    if value:
-        exact_names(value, known)
-    return value
+    return exact_names(value, known)
 
 
 def _flag(members: Mapping[str, Any], name: str) -> bool:
@@ -111,11 +109,6 @@ _PATTERN: Final = re.compile(r"[^ .]+(?:\.[^ .]+)*")
 _QUEUE: Final = re.compile(rf"{_PATTERN.pattern}(?: {_PATTERN.pattern})?")
 
 
-def _nats(claims: Claims, known: frozenset[str]) -> Mapping[str, Any]:
-    exact_names(claims.nats, known)
-    return claims.nats
-
-
 def _public(prefix: Prefix, text: Any) -> str:
     try:
         decode_public(prefix, text)
@@ -140,7 +133,7 @@ class Operator(NamedTuple):
             TrustError: If they are invalid.
         """
         claims = decode(text, Kind.OPERATOR)
-        nats = _nats(claims, _OPERATOR_NAMES)
+        nats = exact_names(claims.nats, _OPERATOR_NAMES)
         keys = {_public(Prefix.OPERATOR, key) for key in list_of_text(nats, "signing_keys")}
         return cls(
             claims, frozenset(keys - {claims.subject}), _flag(nats, "strict_signing_key_usage")
@@ -166,7 +159,7 @@ class Account(NamedTuple):
             TrustError: If they are invalid.
         """
         claims = decode(text, Kind.ACCOUNT)
-        nats = _nats(claims, _ACCOUNT_NAMES)
+        nats = exact_names(claims.nats, _ACCOUNT_NAMES)
         revocations = nats.get("revocations", {})
         if type(revocations) is not dict or {type(at) for at in revocations.values()} - {int}:
             raise MalformedClaimError("`revocations` does not map keys to times")
@@ -224,17 +217,12 @@ class User(NamedTuple):
             TrustError: If they are invalid.
         """
         claims = decode(text, Kind.USER)
-        nats = _nats(claims, _USER_NAMES)
+        nats = exact_names(claims.nats, _USER_NAMES)
         account = nats.get("issuer_account", "")
         if type(account) is not str:
             raise MalformedClaimError("`issuer_account` is not text")
-        return cls(
-            claims=claims,
-            account=account or claims.issuer,
-            tags=frozenset(list_of_text(nats, "tags")),
-            rights=_rights(nats),
-            bearer=_flag(nats, "bearer_token"),
-        )
+        tags, rights = frozenset(list_of_text(nats, "tags")), _rights(nats)
+        return cls(claims, account or claims.issuer, tags, rights, _flag(nats, "bearer_token"))
 
     @property
     def is_empty(self) -> bool:

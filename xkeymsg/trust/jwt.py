@@ -35,7 +35,6 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from itertools import filterfalse
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives
@@ -64,8 +63,8 @@ __all__ = (
 CERTIFICATE_DOMAIN: Final = b"\xffxkm1/xkey\x00"
 """The prefix of the signed bytes of a certificate."""
 
-_NKEY_HEADER: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ"
-_XKEY_HEADER: Final = "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LXhrZXkifQ"
+_NKEY_HEADER: Final = b"eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ"
+_XKEY_HEADER: Final = b"eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LXhrZXkifQ"
 _MAX_DEPTH: Final = 32
 _MAX_INTEGER: Final = 2**63 - 1
 
@@ -93,14 +92,10 @@ class Kind(Enum):
     XKEY = ("xkey", Prefix.CURVE, Prefix.USER, _XKEY_HEADER, CERTIFICATE_DOMAIN, 16 << 10)
 
     def __init__(
-        self, type_: str, subject: Prefix, issuer: Prefix, header: str, domain: bytes, size: int
+        self, type_: str, subject: Prefix, issuer: Prefix, header: bytes, domain: bytes, size: int
     ) -> None:
-        self.type = type_
-        self.subject = subject
-        self.issuer = issuer
-        self.header = header
-        self.domain = domain
-        self.size = size
+        self.type, self.subject, self.issuer = type_, subject, issuer
+        self.header, self.domain, self.size = header, domain, size
 
     def __str__(self) -> str:
         return "xkey certificate" if self is Kind.XKEY else f"{self.type} JWT"
@@ -145,80 +140,71 @@ def decode(text: str, kind: Kind) -> Claims:
         raise TypeError(f"a claim must be a str, not {type(text).__name__}")
     if len(text) > kind.size:
         _malformed(kind, f"{len(text)} characters, at most {kind.size} are allowed")
-    parts = text.split(".", 3)
+    raw = text.encode("ascii", "replace")
+    parts = raw.translate(_TO_STANDARD).split(b".", 3)
     if len(parts) != 3:
         _malformed(kind, "expected three parts")
     header, body, signature = parts
     try:
         if header != kind.header and _json(header) != _json(kind.header):
             _malformed(kind, "the header is not the one for this kind of claim")
-        raw_signature = _base64(signature)
-        claims = _json(body)
-        return _read(text, kind, claims, len(header) + 1 + len(body), raw_signature)
+        message = kind.domain + raw[: -1 - len(signature)]
+        return _verified(text, kind, _json(body), message, _base64(signature))
     except _Fault as fault:
-        _malformed(kind, fault.why)
+        _malformed(kind, str(fault))
 
 
-def _read(text: str, kind: Kind, claims: dict[str, Any], signed: int, signature: bytes) -> Claims:
+def _verified(
+    text: str, kind: Kind, claims: dict[str, Any], message: bytes, signature: bytes
+) -> Claims:
     nats = _checked(kind, claims)
-    subject, issuer = claims.get("sub"), claims.get("iss")
-    raw_subject = _key(kind.subject, subject)
-    if kind is Kind.USER and not any(raw_subject):
-        raise _Fault("the all-zero user key is reserved")  # it stands for a key without a user
+    get = claims.get
+    subject: Any = get("sub")
+    issuer: Any = get("iss")
+    try:
+        raw_subject = decode_public(kind.subject, subject)
+    except (KeyFormatError, TypeError):
+        raise _Fault(f"the subject is not a public key {kind.subject.letter}…") from None
+    if raw_subject == _NO_USER and kind is Kind.USER:
+        raise _Fault("the all-zero user key is reserved")
     try:
         signer = _issuer(kind.issuer, issuer)
     except (KeyFormatError, TypeError):
         raise WrongIssuerError(
             f"{kind}: the issuer is not a public key {kind.issuer.letter}…"
         ) from None
-    message = kind.domain + text[:signed].encode()
     if len(signature) != 64 or not primitives.ed25519_verify(signer, message, signature):
         raise BadSignatureError(f"{kind}: the signature is not by the issuer")
-    get = claims.get
-    name, exp, nbf = get("name", ""), get("exp", 0), get("nbf", 0)
-    return Claims(
-        kind,
-        text,
-        str(subject),
-        raw_subject,
-        str(issuer),
-        name,
-        get("iat", 0),
-        nbf,
-        exp,
-        claims,
-        nats,
-    )
+    name, times = get("name", ""), (claims["iat"], get("nbf", 0), get("exp", 0))
+    return Claims(kind, text, subject, raw_subject, issuer, name, *times, claims, nats)
 
 
 def _checked(kind: Kind, claims: dict[str, Any]) -> dict[str, Any]:
-    """Check the members that all kinds of claims share; return `nats`."""
+    """Check the members that all kinds of claims share, but for the keys; return `nats`."""
     exact_names(claims, _TOP)
-    nats = claims.get("nats")
+    get = claims.get
+    nats = get("nats")
     if type(nats) is not dict or "type" in claims or nats.get("version") != 2:
         raise _Fault("not version 2 of NATS JWTs")
     if nats.get("type") != kind.type:
         raise _Fault("`nats.type` is that of another kind of claim")
-    for name in ("name", "aud", "jti"):
-        if type(claims.get(name, "")) is not str:
-            raise _Fault(f"`{name}` is not text")
-    for name in ("iat", "exp", "nbf"):
-        if type(time := claims.get(name, 0)) is not int or time < 0:
-            raise _Fault(f"`{name}` is not a time")
-    if not claims.get("iat"):
-        raise _Fault("no `iat`")
+    if not (type(get("name", "")) is type(get("aud", "")) is type(get("jti", "")) is str):
+        raise _Fault("`name`, `aud` or `jti` is not text")
+    issued, not_before, expires = get("iat", 0), get("nbf", 0), get("exp", 0)
+    if not (type(issued) is type(not_before) is type(expires) is int):
+        raise _Fault("`iat`, `nbf` or `exp` is not an integer")
+    if issued <= 0 or not_before < 0 or expires < 0:
+        raise _Fault("`iat` is missing, or a time is negative")
     return nats
 
 
 _TOP: Final = frozenset({"aud", "exp", "iat", "iss", "jti", "name", "nats", "nbf", "sub", "type"})
+_NO_USER: Final = bytes(32)
+"""Stands for a key without a user."""
 
 
 class _Fault(Exception):  # noqa: N818 - never leaves this module
     """A fault of form, without the kind of claim."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
 
 
 def _malformed(kind: Kind, why: str) -> NoReturn:
@@ -228,18 +214,17 @@ def _malformed(kind: Kind, why: str) -> NoReturn:
 # "-" and "_" become "+" and "/" of the standard alphabet; these themselves are refused, as is
 # padding.
 _TO_STANDARD: Final = bytes.maketrans(b"-_+/=", b"+/!!!")
-_SPARE: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+_SPARE: Final = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 """The characters with zero spare bits, by the length of the last group."""
 
 
-def _base64(text: str) -> bytes:
-    last = len(text) % 4
-    if last and (last == 1 or text[-1] not in _SPARE[last]):
+def _base64(part: bytes) -> bytes:
+    last = len(part) % 4
+    if last and (last == 1 or part[-1] not in _SPARE[last]):
         raise _Fault("base64url is not canonical")
     try:
-        standard = text.encode("ascii").translate(_TO_STANDARD) + b"=" * (-last % 4)
-        return binascii.a2b_base64(standard, strict_mode=True)
-    except ValueError:  # UnicodeEncodeError too
+        return binascii.a2b_base64(part + b"=" * (-last % 4), strict_mode=True)
+    except ValueError:
         raise _Fault("not base64url") from None
 
 
@@ -251,9 +236,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 20 or abs(number := int(digits)) > _MAX_INTEGER:
+    if len(digits) > 18 and (len(digits) > 20 or abs(int(digits)) > _MAX_INTEGER):
         raise _Fault("integer of more than 64 bits")
-    return number
+    return int(digits)
 
 
 def _no_number(_digits: str) -> NoReturn:
@@ -271,7 +256,7 @@ _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
-def _json(part: str) -> dict[str, Any]:
+def _json(part: bytes) -> dict[str, Any]:
     """Return the JSON object of one part of a claim."""
     raw = _base64(part)
     openings = raw.count(b"{") + raw.count(b"[")
@@ -280,7 +265,7 @@ def _json(part: str) -> dict[str, Any]:
     try:
         text = raw.decode().strip(" \t\r\n")
         value, end = _DECODER.raw_decode(text)  # `decode` searches for white space, slowly
-        if b"\\u" in raw:
+        if b"\\" in raw:
             json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate fails here
     except ValueError:  # UnicodeError too
         raise _Fault("not JSON in UTF-8") from None
@@ -297,14 +282,15 @@ def _is_deep(raw: bytes) -> bool:
     return bool(brackets)
 
 
-def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Check that no name differs from a known one only in case: Go takes it for the known one.
+def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:
+    """Return the members, if none has a known name in another case, which Go takes for the name.
 
     Raises:
-        MalformedClaimError: If one does.
+        MalformedClaimError: If one has.
     """
-    if not known.isdisjoint(map(str.casefold, filterfalse(known.__contains__, members))):
+    if not (members.keys() <= known or known.isdisjoint(map(str.casefold, members.keys() - known))):
         raise MalformedClaimError("a JSON name differs from a known one only in case")
+    return members
 
 
 def list_of_text(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
@@ -314,16 +300,9 @@ def list_of_text(members: Mapping[str, Any], name: str) -> tuple[str, ...]:
         MalformedClaimError: If it is anything else.
     """
     value = members.get(name, [])
-    if type(value) is not list or not all(type(item) is str for item in value):
+    if type(value) is not list or {*map(type, value)} - {str}:
         raise MalformedClaimError(f"`{name}` is not a list of text")
     return tuple(value)
-
-
-def _key(prefix: Prefix, text: Any) -> bytes:
-    try:
-        return decode_public(prefix, text)
-    except (KeyFormatError, TypeError):
-        raise _Fault(f"the subject is not a public key {prefix.letter}…") from None
 
 
 _issuer = lru_cache(maxsize=256)(decode_public)  # many users have few issuers
@@ -392,22 +371,18 @@ def issue(
         TrustError: If the result is not a valid claim.
     """
     claims: dict[str, Any] = {
-        "exp": expires,
-        "iat": issued,
-        "iss": signer.public_key.decode(),
-        "name": name,
-        "nbf": not_before,
-        "sub": subject,
-    }
+        "exp": expires, "iat": issued, "iss": signer.public_key.decode(), "name": name,
+        "nbf": not_before, "sub": subject,
+    }  # fmt: skip
     claims = {name: value for name, value in claims.items() if value}
     if kind is not Kind.XKEY:
         claims = {"jti": jti(claims)} | claims
     claims["nats"] = {**nats, "type": kind.type, "version": 2}
-    signed = f"{kind.header}.{_to_base64(_go_json(claims))}"
-    text = f"{signed}.{_to_base64(signer.sign(kind.domain + signed.encode()))}"
+    signed = kind.header + b"." + _to_base64(_go_json(claims))
+    text = (signed + b"." + _to_base64(signer.sign(kind.domain + signed))).decode()
     decode(text, kind)
     return text
 
 
-def _to_base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def _to_base64(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

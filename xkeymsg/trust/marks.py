@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
 from xkeymsg.errors import ConfigurationError, ConflictError, RollbackError
@@ -60,7 +60,7 @@ class Marks:
     def newest(
         self,
         subject: str,
-        candidates: Sequence[tuple[str, int, Candidate]],
+        candidates: Iterable[tuple[str, int, Candidate]],
         issuers: Mapping[str, bool],
     ) -> tuple[Candidate, ...]:
         """Return the claims about a subject that count.
@@ -74,17 +74,22 @@ class Marks:
             ConflictError: If more than eight have the newest `iat`.
             RollbackError: If all are older than a claim admitted before.
         """
-        before = self._issued.get(subject, {})
-        ranks = [(issuers[issuer], issued) for issuer, issued, _ in candidates]
-        marks = [(issuers[issuer], mark) for issuer, mark in before.items() if issuer in issuers]
-        newest = max(ranks + marks, default=None)
-        both = zip(ranks, candidates, strict=True)
-        kept = tuple([claim for rank, (_, _, claim) in both if rank == newest])
+        newest = False, 0
+        kept: list[Candidate] = []
+        for issuer, mark in self._issued.get(subject, {}).items():
+            if issuer in issuers:
+                newest = max(newest, (issuers[issuer], mark))
+        for issuer, issued, claim in candidates:
+            rank = issuers[issuer], issued
+            if rank > newest:
+                newest, kept = rank, []
+            if rank == newest:
+                kept.append(claim)
         if not kept:
             raise RollbackError(f"{subject}: a newer claim was admitted before")
         if len(kept) > _MOST_EQUALS:
             raise ConflictError(f"{subject}: more than {_MOST_EQUALS} claims with the same `iat`")
-        return kept
+        return tuple(kept)
 
     def certified(self, user: str) -> int:
         """Return the greatest `nbf` of a user's certificates that were current, or 0."""

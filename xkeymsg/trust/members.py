@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.subject import REPLIES
@@ -57,6 +57,8 @@ class Answer(NamedTuple):
     until: int
 
 
+_Place = str | XKey | tuple[XKey]
+"""A folded `alias/name`, a permission, or an xkey; `(xkey,)` has the users who have lost it."""
 _Claim = tuple[Admission, list[tuple[int, int]]]
 """A user that has certified a key, and the times for which it has, in seconds."""
 
@@ -88,8 +90,8 @@ class Members:
         self.answers: dict[str, Answer] = {}
         """Resolved names; use `resolve` if one is missing, or has ended."""
         self._pins, self._marks, self._lock = pins, marks, lock
-        self._index: dict[str | XKey, dict[tuple[str, str], Identity]] = {}
-        self._withdrawn: set[XKey] = set()
+        self._index: dict[_Place, dict[tuple[str, str], Any]] = {}
+        self._withdrawn: dict[tuple[str, str], set[_Place]] = {}
         self._senders: dict[tuple[XKey, str], list[_Claim]] = {}
         for alias, user in ((a, user) for a, account in known.items() for user in account.users):
             self.judge(alias, user, now)
@@ -97,26 +99,33 @@ class Members:
     def judge(self, alias: str, user: str, now: int) -> Identity | None:
         """Decide about one user by the claims in `known`; call it again when they have changed.
 
-        Not thread-safe, but others may ask meanwhile: they see the old verdict or the new one.
+        Not thread-safe, but others may ask meanwhile: they see the old verdict or the new one. A
+        user without a claim leaves no trace.
         """
         (authority, users, certificates), at = self.known[alias], (alias, user)
-        before, certified = self.identities.get(at), certificates.get(user, ())
+        certified = certificates.get(user, ())
+        before = {*_places(alias, self.identities.get(at)), *self._withdrawn.pop(at, ())}
         try:
-            verdict = identify(authority, user, users[user], now, self._marks)
+            verdict = identify(authority, user, users.get(user, ()), now, self._marks)
         except TrustError as error:
-            self.refused[at], identity = bare(error), None
+            identity, after = None, set[_Place]()
+            if user in users:
+                self.refused[at] = bare(error)
+            else:
+                self.refused.pop(at, None)
             self.identities.pop(at, None)
-            if isinstance(error, RevokedError | WrongIssuerError):
-                self._withdrawn.update(each.key for each in certified)
+            if certified and isinstance(error, RevokedError | WrongIssuerError):
+                self._withdrawn[at] = after = {(each.key,) for each in certified}
         else:
             self.identities[at] = identity = certify(authority, verdict, certified, now)
             self.refused.pop(at, None)
-            self._withdrawn.update(known.key for known in identity.keys if known.revoked)
-        places = set(_places(alias, identity))
-        for place in places:
-            self._index.setdefault(place, {})[at] = identity  # type: ignore[assignment]
-        for place in {*_places(alias, before)} - places:
+            after = {*_places(alias, identity)}
+        for place in after:
+            self._index.setdefault(place, {})[at] = identity
+        for place in before - after:
             self._index[place].pop(at)
+            if not self._index[place]:
+                del self._index[place]
         # Answers of the state before may still be on their way into the old caches.
         self.answers, self._senders = {}, {}
         return identity
@@ -144,7 +153,7 @@ class Members:
         found = [who for who, times in claims if any(a <= at <= b for a, b in times)]
         if len(found) > 1:
             return Admission(frozenset[bytes]().union(*(each.users for each in found)))
-        if not found and sender in self._withdrawn:
+        if not found and (sender,) in self._index:
             raise SenderRevokedError("the sender's key or user is revoked")
         return found[0] if found else None
 
@@ -216,10 +225,11 @@ class Members:
         return found
 
 
-def _places(alias: str, identity: Identity | None) -> Iterator[str | XKey]:
-    """Yield the names, permissions and xkeys by which a user is found."""
+def _places(alias: str, identity: Identity | None) -> Iterator[_Place]:
+    """Yield the places of a user in the index."""
     if identity is not None:
         if identity.name:
             yield f"{alias}/{fold_name(identity.name)}"
         yield from (PERMISSION + each for each in ("" if alias else identity.permissions))
         yield from (known.key for known in identity.keys)
+        yield from ((known.key,) for known in identity.keys if known.revoked)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
+import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +50,24 @@ def test_a_file_stdin_a_public_key_and_a_role_name_the_issuer(
     shown = admin.run("describe", "by-role")
     assert f"| Issuer ID      | {keys['scoped']}" in shown
     assert "| Known As       | reader:by-role" in shown
+
+
+def test_a_key_that_stdin_has_not_yet_sent_stops_no_other_edit(
+    made: tuple[Admin, dict[str, str]],
+) -> None:
+    admin, keys = made
+    seed = place(admin, keys["signing"]).read_bytes()
+    command = [sys.executable, "-m", "xkeymsg.cli", "trust", "add-user", str(admin.folder)]
+    with subprocess.Popen([*command, "CLINIC", "slow", "-K", "-"], stdin=subprocess.PIPE) as slow:
+        assert slow.stdin is not None
+        os.write(slow.stdin.fileno(), seed[:10])
+        while fcntl.ioctl(slow.stdin, termios.FIONREAD, bytes(4)) != bytes(4):
+            assert slow.poll() is None
+            time.sleep(0.01)
+        admin.run("add-user", "CLINIC", "quick")
+        slow.communicate(seed[10:], timeout=60)
+    assert slow.returncode == 0
+    assert {"slow", "quick"} <= admin.status().keys()
 
 
 @pytest.mark.parametrize("form", ["file", "key"])

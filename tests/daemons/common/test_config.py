@@ -9,7 +9,12 @@ from pydantic import Field
 
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.identity import DaemonIdentity
-from xkeymsg.daemons.common.sections import KeySection, NatsSection, ObserveSection, TrustSection
+from xkeymsg.daemons.common.key_section import KeySection
+from xkeymsg.daemons.common.sections import (
+    NatsSection,
+    ObserveSection,
+    TrustSection,
+)
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.keys import XKeyPair

@@ -10,7 +10,7 @@ import pytest
 
 from tests.transport.authority import Nkey
 from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
-from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.errors import KeyStoreError, XKeyMsgError
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.trust.stores.file import write_seed

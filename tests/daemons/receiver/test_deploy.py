@@ -14,9 +14,9 @@ import pytest
 from tests.daemons.common.explained import DEPLOY, ROOT, check_explained, uncommented
 from tests.daemons.receiver.conftest import BOB
 from tests.running import run
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.common.sections import (
     DrainSection,
-    KeySection,
     NatsSection,
     ObserveSection,
     TrustSection,

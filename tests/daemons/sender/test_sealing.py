@@ -48,7 +48,9 @@ def route(**more: Any) -> SenderRoute:
 
 
 def sealing(peers: Any = PEERS, **more: Any) -> RouteSealer:
-    return RouteSealer(route(**more), peers, Author(ALICE))
+    made = RouteSealer(route(**more), peers, Author(ALICE))
+    made.check()
+    return made
 
 
 async def test_an_output_takes_nothing_else(stage: Stage) -> None:

@@ -24,7 +24,10 @@ from xkeymsg.trust.marks import Marks, Seen
 __all__ = ("Login", "judge", "ours", "server_verdicts", "subjects")
 
 LATE: Final = 0.05
-"""How long after its PONG a server may still throw a client out, in seconds: a timer of `exp`."""
+"""How long after its PONG a server may still throw out a client that is to be admitted, in seconds.
+
+A timer of `exp` does so; a client that is to be refused is given more time.
+"""
 WAIT: Final = 60.0
 
 
@@ -113,9 +116,9 @@ class Login:
             while self._file.readline():
                 pass
 
-    def is_thrown_out(self) -> bool:
-        """Whether an error or the end has come since."""
-        while select.select([self._socket], [], [], 0)[0]:
+    def is_thrown_out(self, wait: float = 0) -> bool:
+        """Whether an error or the end has come since, or comes in time."""
+        while select.select([self._socket], [], [], wait)[0]:
             line = self._file.readline()
             if not line or line.startswith(b"-ERR"):
                 return True
@@ -175,13 +178,12 @@ def _ask(
             asked = subjects(row, chain, row.sends) if login.admitted else {}
             sent[row.name] = {subject: login.may_send(subject) for subject in asked}
         time.sleep(LATE)
-        return {
-            name: (
-                ADMITTED if login.admitted and not login.is_thrown_out() else REFUSED,
-                sent[name],
-            )
-            for name, login in logins.items()
-        }
+        found = {}
+        for row in rows:
+            login, wait = logins[row.name], 0 if row.server == ADMITTED else WAIT
+            admitted = login.admitted and not login.is_thrown_out(wait)
+            found[row.name] = (ADMITTED if admitted else REFUSED, sent[row.name])
+        return found
     finally:
         for login in logins.values():
             login.close()

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from xkeymsg.cli.trust.issuing import Subjects
+from xkeymsg.cli.trust.keys import read_stdin
 from xkeymsg.daemons.common.parameters import DURATION
 
 __all__ = (
@@ -46,6 +47,7 @@ KEY: Final = click.option(
     "--private-key",
     "key",
     metavar="KEY",
+    callback=read_stdin,
     help="The issuer's key: a seed file, - for stdin, a public key in --keys, or a role.",
 )
 PUBLIC_KEY: Final = click.option(

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import click
+
 from xkeymsg.errors import ConfigurationError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import SigningKey, is_public
@@ -20,10 +22,12 @@ from xkeymsg.text import path_text
 from xkeymsg.trust.creds import find_creds
 from xkeymsg.trust.stores.file import parse_seed, read_private_text
 
-__all__ = ("KeyFolder", "given_key", "read_key")
+__all__ = ("KeyFolder", "given_key", "read_key", "read_stdin")
 
 _MOST: Final = 64 << 10
 """Bytes of a seed or credentials file."""
+_STDIN: Final = f"{__name__}.stdin"
+"""Where a context of click has the key of `-K -`."""
 
 
 class KeyFolder(SafeRepr):
@@ -75,6 +79,13 @@ def read_key(path: Path) -> SigningKey:
     return key
 
 
+def read_stdin(context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """Read the key of `-K -` for `given_key`, before a folder is locked: it may take time."""
+    if text == "-":
+        context.meta[_STDIN] = read_key(Path("/dev/stdin"))
+    return text
+
+
 def given_key(text: str, keys: KeyFolder, roles: Mapping[str, str] = {}) -> SigningKey:
     """Return the key that `-K` names: a file, `-` for stdin, a public key, or a role.
 
@@ -88,7 +99,8 @@ def given_key(text: str, keys: KeyFolder, roles: Mapping[str, str] = {}) -> Sign
         ConfigurationError: If it stands for several keys.
     """
     if text == "-":
-        return read_key(Path("/dev/stdin"))
+        key: SigningKey = click.get_current_context().meta[_STDIN]
+        return key
     if is_public(text):
         return keys.find(text)
     of_role = [key for key, role in roles.items() if role == text]

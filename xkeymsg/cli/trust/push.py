@@ -19,7 +19,11 @@ from xkeymsg.cli.keys import new_seed
 from xkeymsg.cli.trust.flags import FOLDER, KEY, KEYS
 from xkeymsg.cli.trust.issuing import Subjects, check_user, revoked_at, user_nats, user_signer
 from xkeymsg.cli.trust.store import AccountFile, TrustStore, now
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
+from xkeymsg.directory.publisher import EntryPublisher
+from xkeymsg.directory.reader import BucketReader
+from xkeymsg.directory.settings import STREAM, subject_of
 from xkeymsg.errors import (
     ConfigurationError,
     ConflictError,
@@ -38,6 +42,7 @@ from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.jwt import Kind, issue, issue_time
 from xkeymsg.trust.stores.chains import own_account
 from xkeymsg.trust.stores.file import read_private_text
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("push",)
 
@@ -79,7 +84,8 @@ def push(
 
     --creds are those of a user of the system account. A JWT that is not valid, or older than the
     server's, is refused before anything is sent. Afterwards a user of each account logs in: that
-    of --login, or one that a signing key in --keys (or -K) issues for 60 seconds.
+    of --login, or one that a signing key in --keys (or -K) issues for 60 seconds. It publishes the
+    JWT to the directory, too, if there is one.
     """  # noqa: D301 - click reads the character
     store = TrustStore(folder, keys)
     if not accounts:
@@ -113,7 +119,8 @@ def _probe(store: TrustStore, account: AccountFile, key: str | None) -> str:
         ) from None
     seed, user = new_seed(Prefix.USER)
     at = issue_time(now(), 0, revoked_at(account.account, user.public))
-    subjects = Subjects(deny_pub=(">",), deny_sub=(">",))
+    entry = subject_of(Place(account.key, ""))
+    subjects = Subjects(allow_pub=(entry, f"$JS.API.DIRECT.GET.{STREAM}"), allow_sub=("_INBOX.>",))
     if account.account.signers.get(signer.public) is not None:
         subjects = Subjects()
     nats = user_nats(account, signer, [], subjects)
@@ -144,8 +151,9 @@ async def _push(
                     raise DeliveryError(f"{each.name}: the server has another JWT afterwards")
             what = "is there already" if found[each.key] == text else "pushed"
             if each.key in tries:
-                await _log_in(options, each.name, tries[each.key])
                 what += "; a user has logged in"
+                if await _log_in(options, each, tries[each.key], store.operator):
+                    what += "; the directory has it"
             click.echo(f"{each.name} {each.key} {what}")
 
 
@@ -220,9 +228,19 @@ async def _update(link: Link, text: str, timeout: float) -> None:
         raise DeliveryError("the server has refused the account JWT")
 
 
-async def _log_in(options: ConnectOptions, account: str, creds: LoginText) -> None:
+async def _log_in(
+    options: ConnectOptions, account: AccountFile, creds: LoginText, operator: Operator
+) -> bool:
+    """Log in, publish the JWT to the directory, and return whether the directory has it."""
+    is_in = False
     try:
-        async with open_link(options.merged({"creds": creds})):
-            pass
+        async with open_link(options.merged({"creds": creds})) as link:
+            is_in = True
+            api = API(link, timeout=options.timeout)
+            publisher = EntryPublisher(api, BucketReader(api, frozenset((account.key,))))
+            await publisher.publish_account(account.account.claims.text, operator.signers)
     except XKeyMsgError as error:
-        raise DeliveryError(f"{account}: pushed, but a login fails: {error}") from None
+        if is_in:
+            return False  # there is no directory, or the user may not write to it
+        raise DeliveryError(f"{account.name}: pushed, but a login fails: {error}") from None
+    return True

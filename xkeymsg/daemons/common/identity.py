@@ -9,7 +9,7 @@ from typing import Final
 
 from xkeymsg import nkey
 from xkeymsg.client.core import own_user
-from xkeymsg.daemons.common.sections import KeySection
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.limits import AtRest
@@ -44,6 +44,8 @@ class DaemonIdentity:
             remedy = "set user in [key] or creds in [nats]"
             self.user = own_user(trust, pairs[0].public, section.user, remedy)
         self.keyring = Keyring(pairs[0], retired=pairs[1:], user=self.user)
+        self.begun: int | None = None
+        """When the active key became current, in seconds since 1970, if certificates tell."""
 
     @property
     def public(self) -> str:
@@ -82,7 +84,9 @@ class DaemonIdentity:
     def age(self) -> float:
         """Return the age of the active key in seconds; 0 if it is unknown."""
         created, file = self.section.created, self.section.seed_file
-        if created is not None:
+        if self.begun is not None:
+            begun = datetime.fromtimestamp(self.begun, UTC)
+        elif created is not None:
             begun = datetime(created.year, created.month, created.day, tzinfo=UTC)
         elif file is not None:
             try:

@@ -54,6 +54,11 @@ class Metrics:
         self.key_age = Gauge(
             "xkeymsg_key_age_seconds", "Age of the active key.", registry=self.registry
         )
+        self.retired_senders = Gauge(
+            "xkeymsg_retired_senders",
+            "Senders of the last hour that seal with a key that is no longer current.",
+            registry=self.registry,
+        )
         self.reloads = Counter(
             "xkeymsg_reloads", "Reloads, by result.", ["result"], registry=self.registry
         )

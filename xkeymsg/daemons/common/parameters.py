@@ -6,7 +6,7 @@ import re
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,24 +16,39 @@ from xkeymsg.transport.credentials import resolve_login
 from xkeymsg.transport.options import LoginText
 from xkeymsg.transport.subjects import is_written_pattern, is_written_subject
 
-__all__ = ("DURATION", "LOGIN", "SENDER", "SIZE", "SUBJECT", "SUBJECT_PATTERN", "XKEY")
+__all__ = (
+    "DURATION",
+    "LOGIN",
+    "SENDER",
+    "SIZE",
+    "SUBJECT",
+    "SUBJECT_PATTERN",
+    "XKEY",
+    "seconds_of",
+)
+
+
+_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def seconds_of(text: str) -> float | None:
+    """Return a duration as in the nats CLI: `5s`, `500ms` or `30d`; a bare number is seconds."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|)", text)
+    return float(match[1]) * _UNITS[match[2]] if match and float(match[1]) > 0 else None
 
 
 class _Duration(click.ParamType[float]):
-    """A duration as in the nats CLI, `5s`, `500ms` or `30d`; a bare number is seconds."""
+    """A duration; see `seconds_of`."""
 
     name = "duration"
-    _UNITS = types.MappingProxyType(
-        {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-    )
 
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d|)", str(value))
-        if match is None or float(match[1]) <= 0:
+        seconds = seconds_of(str(value))
+        if seconds is None:
             self.fail(f"{value!r} is not a duration like 5s", param, ctx)
-        return float(match[1]) * self._UNITS[match[2]]
+        return seconds
 
 
 class _Size(click.ParamType[int]):

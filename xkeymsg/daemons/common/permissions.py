@@ -10,7 +10,15 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.daemons.common.sections import NatsSection
+from xkeymsg.daemons.common.key_section import KeySection
+from xkeymsg.daemons.common.sections import (
+    NatsSection,
+    SourcesSection,
+)
+from xkeymsg.directory.settings import EVENTS, STREAM, subject_of
+from xkeymsg.transport.credentials import read_login
+from xkeymsg.trust.stores.chains import own_account
+from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("Needs", "Permissions")
 
@@ -72,7 +80,7 @@ class Needs:
     """
 
     def __init__(self, connection: str, section: NatsSection) -> None:
-        self._connection = connection
+        self._connection, self._section = connection, section
         self._api = section.options("").jetstream_api
         self._publish: dict[str, None] = {}
         self._subscribe: dict[str, None] = {f"{section.inbox_prefix}.>": None}
@@ -121,6 +129,22 @@ class Needs:
     def may_ask(self, request: str, why: str) -> None:
         """Add an optional request."""
         self._optional[f"{self._api}.{request}"] = why
+
+    def follows(self, trust: SourcesSection, key: KeySection) -> None:
+        """Allow following the directory, and publishing the own entry if keys are rotated."""
+        if not trust.directory:
+            return
+        login = self._section.options("").creds
+        own = None if login is None else own_account(read_login(login))
+        self.asks(f"DIRECT.GET.{STREAM}")
+        self.listens(f"{EVENTS}>", None)
+        self.may_ask(f"CONSUMER.CREATE.{STREAM}", "reads the directory faster, in its own account")
+        self.may_ask(f"STREAM.INFO.{STREAM}", "checks the bucket, in its own account")
+        if own is not None:
+            account = own.account
+            self._optional[f"$SYS.REQ.ACCOUNT.{account}.INFO"] = "sees revocations at once"
+            if key.rotation is not None:
+                self.publishes(subject_of(Place(account, own.claims.subject)))
 
     def serves(self, name: str) -> None:
         """Allow answers to `nats micro`."""

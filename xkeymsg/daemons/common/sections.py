@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
@@ -25,145 +24,24 @@ from xkeymsg.daemons.common.values import (
     Name,
     PeersPath,
     Seconds,
-    SeedPath,
     Subject,
     Text,
-    UserName,
 )
-from xkeymsg.errors import KeyStoreError, PinError, XKeyMsgError
-from xkeymsg.key_stores.opening import open_key, open_keys
-from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import Signer
+from xkeymsg.errors import PinError, XKeyMsgError
 from xkeymsg.transport.credentials import login
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.transport.stored_keys import StoredKeys
-from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (
     "DaemonConfig",
     "DrainSection",
-    "KeySection",
     "NatsSection",
     "ObserveSection",
-    "OpenedKeys",
     "PlainNatsSection",
     "SourcesSection",
     "TrustSection",
     "repeated_names",
 )
-
-
-def _past(day: date) -> date:
-    if day > datetime.now(UTC).date():
-        raise ValueError("expected a date that is not in the future")
-    return day
-
-
-class OpenedKeys:
-    """Opened keys, and how to read them again; equal to all others: settings decide."""
-
-    def __init__(self, pairs: Sequence[XKeyPair] = (), signer: Signer | None = None) -> None:
-        self.pairs = tuple(pairs)
-        self.signer = signer
-        self.reread: Callable[[], KeySection] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, OpenedKeys)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-class KeySection(Section):
-    """The daemon's own key."""
-
-    seed_file: SeedPath | None = None
-    """A file with the seed `SX…`, mode 0600."""
-    key_store: Text | None = None
-    """A key store instead of a file: `PROVIDER` or `PROVIDER:ADDRESS`, such as `systemd:xkey`."""
-    key_match_by: Text | None = None
-    """With `key_store`: what `key_match` is; by default, the address in the store."""
-    key_match: Text | None = None
-    """With `key_store`: which key; must be equal."""
-    retired: tuple[SeedPath, ...] = ()
-    """Retired key files, newest first; messages sealed to them can still be opened."""
-    retired_stores: tuple[Text, ...] = ()
-    """Key stores with retired keys, tried after the files."""
-    user: UserName | None = None
-    """The user nkey `U…` that peers bind to this key, if any."""
-    created: Annotated[date, AfterValidator(_past)] | None = None
-    """The date the key was created, for the key age metric; default: when its file was written."""
-    _opened: OpenedKeys = PrivateAttr(default_factory=OpenedKeys)
-
-    @classmethod
-    def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        """Require exactly one key."""
-        if "seed_file" in table and "key_store" in table:
-            yield "seed_file", "'seed_file' and 'key_store' may not both be configured"
-        if not {"seed_file", "key_store"} & table.keys():
-            yield "seed_file", "expected seed_file or key_store"
-        for key in sorted({"key_match", "key_match_by"} & table.keys()):
-            if "key_store" not in table:
-                yield key, "requires key_store"
-
-    @model_validator(mode="after")
-    def _is_usable(self) -> Self:
-        """Open the keys; the program starts with them, so that a store is read only once."""
-        try:
-            self._opened = self._open()
-        except PinError:
-            raise  # it ends the program with its own exit code
-        except XKeyMsgError as error:
-            raise ValueError(str(error)) from None
-        return self
-
-    def open(self) -> tuple[XKeyPair, ...]:
-        """Return the active key and the retired ones, as opened when the section was read.
-
-        Raises:
-            KeyStoreError: If a key cannot be read.
-        """
-        return self._now().pairs
-
-    def close(self) -> None:
-        """Forget the opened keys."""
-        self._opened.pairs, self._opened.signer = (), None
-
-    def _now(self) -> OpenedKeys:
-        if not self._opened.pairs:
-            opened = self._open()
-            self._opened.pairs, self._opened.signer = opened.pairs, opened.signer
-        return self._opened
-
-    def reread_with(self, reread: Callable[[], KeySection]) -> None:
-        """Set what reads this section again; without it, only its keys are."""
-        self._opened.reread = reread
-
-    def reread(self) -> KeySection:
-        """Return this section as it is now, with its keys opened again.
-
-        Raises:
-            ConfigurationError: If the section is invalid, or a key cannot be read.
-            KeyStoreError: If a key cannot be read.
-        """
-        reread = self._opened.reread
-        if reread is None:
-            section: KeySection = self.model_copy()
-            section._opened = section._open()
-            return section
-        section = reread()
-        section.reread_with(reread)
-        return section
-
-    def _open(self) -> OpenedKeys:
-        """Open the keys; all that match in `key_store` open messages, and the first one seals."""
-        if self.key_store is not None:
-            own = open_keys(self.key_store, match_by=self.key_match_by, match=self.key_match)
-        elif self.seed_file is not None:
-            own = [read_seed(self.seed_file)]
-        else:
-            raise KeyStoreError("expected seed_file or key_store")
-        retired = [read_seed(path) for path in self.retired]
-        return OpenedKeys([*own, *retired, *map(open_key, self.retired_stores)])
 
 
 def repeated_names(routes: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -201,6 +79,13 @@ class SourcesSection(Section):
     """With `folder`: allow accounts issued by the operator's identity."""
     account_identity_issues: Flag = True
     """With `folder`: allow users issued by an account's identity."""
+    directory: Flag = False
+    """With `folder`: also follow the directory of users, the bucket XKEYS."""
+    stale_after: Annotated[Seconds, Field(ge=30)] = 600.0
+    """With `directory`: seconds without an answer of the bucket after which the daemon is not
+    ready."""
+    fail_closed: Flag = False
+    """With `directory`: resolve no name after that time, either."""
 
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -214,8 +99,12 @@ class SourcesSection(Section):
         if "folder" not in table:
             for key in sorted(table.keys() & _OF_FOLDERS):
                 yield key, "requires folder"
-        elif not table.get("anchor"):
+            return
+        if not table.get("anchor"):
             yield "anchor", "missing: folder requires the operator's identity O…"
+        if table.get("directory") is not True:
+            for key in sorted(table.keys() & {"stale_after", "fail_closed"}):
+                yield key, "requires directory = true"
 
 
 _OF_FOLDERS: Final = SourcesSection.model_fields.keys() - {"peers", "folder"}

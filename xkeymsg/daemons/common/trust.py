@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -11,14 +12,18 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from xkeymsg.daemons.common.directory import CONDITION, DaemonDirectory
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log
-from xkeymsg.daemons.common.sections import SourcesSection
+from xkeymsg.daemons.common.sections import (
+    SourcesSection,
+)
 from xkeymsg.daemons.common.upkeep import Upkeep
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.shown import listed
+from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.marks_file import read_marks
 from xkeymsg.trust.stores.peers_file import PeersFile
@@ -74,7 +79,9 @@ def check_trust(section: SourcesSection, creds: Path | None, path: Path) -> Peer
 
 def conditions(section: SourcesSection) -> tuple[str, ...]:
     """Return the names of the readiness conditions that `Following` sets."""
-    return ("trust", "certified") if section.folder is not None else ("peers",)
+    if section.folder is None:
+        return ("peers",)
+    return ("trust", "certified", *((CONDITION,) if section.directory else ()))
 
 
 class Following:
@@ -84,6 +91,7 @@ class Following:
     Readiness is set before the log tells of it: who reads the line may ask at once.
 
     Args:
+        section: The settings.
         trust: The source; others than peers and claims do not change.
         upkeep: Reports reloads.
         log: The log.
@@ -94,6 +102,7 @@ class Following:
 
     def __init__(
         self,
+        section: SourcesSection,
         trust: Senders,
         upkeep: Upkeep,
         log: Log,
@@ -113,10 +122,27 @@ class Following:
         self._invalid = False
         self._counts = _Counts(registry) if isinstance(trust, Trust) else None
         self._health.set("trust" if isinstance(trust, Trust) else "peers", True)
+        self.directory: DaemonDirectory | None = None
+        """The directory that trust follows, too, if any."""
+        if section.directory and isinstance(trust, Trust):
+            self.directory = DaemonDirectory(section, trust, log, health, registry)
+
+    @asynccontextmanager
+    async def over(self, link: Link) -> AsyncIterator[None]:
+        """Follow the directory over a connection, if one is configured.
+
+        Raises:
+            ConfigurationError: If its bucket is not safe.
+            XKeyMsgError: If the connection is closed.
+        """
+        async with nullcontext() if self.directory is None else self.directory.following(link):
+            yield
 
     def tick(self) -> bool:
         """Check the source, and return whether trust has changed; call it once a second."""
         trust = self._trust
+        if self.directory is not None:
+            self.directory.tick()
         if isinstance(trust, PeersFile):
             return self._upkeep.watch_peers(trust)
         if not isinstance(trust, Trust):
@@ -129,6 +155,8 @@ class Following:
 
     async def reload(self) -> bool:
         """Check the source at once, report a fault again, and return whether trust has changed."""
+        if self.directory is not None:
+            self.directory.directory.look_again()
         trust = self._trust
         if isinstance(trust, PeersFile):
             return self._upkeep.reloaded("peers", partial(_reload, trust))

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from xkeymsg import nkey
+from xkeymsg.daemons.common.parameters import seconds_of
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.text import path_text
@@ -20,6 +21,7 @@ from xkeymsg.trust.stores.file import read_seed
 
 __all__ = (
     "Count",
+    "Duration",
     "FilePath",
     "Flag",
     "Folder",
@@ -88,10 +90,20 @@ def _user(text: str) -> str:
     return text
 
 
+def _duration(value: Any) -> Any:
+    seconds = seconds_of(value) if isinstance(value, str) else value
+    if seconds is None:
+        raise ValueError('expected a duration like "14d", or a number of seconds')
+    return seconds
+
+
 Text = Annotated[str, Field(strict=True, min_length=1)]
 Flag = Annotated[bool, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1_000_000_000)]
 Seconds = Annotated[float, Field(strict=True, gt=0, le=86_400, allow_inf_nan=False)]
+Duration = Annotated[
+    float, BeforeValidator(_duration), Field(gt=0, le=3650 * 86_400, allow_inf_nan=False)
+]
 Name = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """A name that is used as a metric label."""
 Subject = Annotated[Text, AfterValidator(_subject)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
@@ -9,8 +10,9 @@ from xkeymsg.ambient import now_ns
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.envelope.admission import Senders, admission_of
 from xkeymsg.envelope.message import Message
-from xkeymsg.errors import SenderRevokedError
+from xkeymsg.errors import SenderRevokedError, TrustError
 from xkeymsg.keys import XKey
+from xkeymsg.trust.members import Members
 
 __all__ = ("Activity",)
 
@@ -33,6 +35,12 @@ class Activity:
                 del self._seen[next(iter(self._seen))]
             self._seen[sender] = monotonic(), message.subject, senders
 
+    def retired(self, members: Members) -> int:
+        """Count the senders of the last hour that seal with a key that is no longer current."""
+        now, at = monotonic(), now_ns() // 1_000_000_000
+        recent = [sender for sender, (seen, *_) in self._seen.items() if now - seen <= _RECENT]
+        return sum(_is_retired(members, sender, at) for sender in recent)
+
     def check(self) -> None:
         """Log each sender of the last hour that is no longer admitted; it is then forgotten."""
         now, at = monotonic(), now_ns() // 1_000_000
@@ -45,6 +53,14 @@ class Activity:
                     "active sender not admitted", sender=str(sender), subject=subject,
                     why="it is no longer admitted, but sent a message in the last hour",
                 )  # fmt: skip
+
+
+def _is_retired(members: Members, sender: XKey, at: int) -> bool:
+    for identity in members.found(sender):
+        with suppress(TrustError):
+            if identity.current(at).key == sender:
+                return False
+    return True
 
 
 def _admits(senders: Senders, sender: XKey, subject: str, at: int) -> bool:

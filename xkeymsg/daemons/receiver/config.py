@@ -14,9 +14,9 @@ from pydantic import AfterValidator, Field, model_validator
 from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.destinations import check_url
 from xkeymsg.daemons.common.extras import INSTALL
+from xkeymsg.daemons.common.key_section import KeySection, rotation_faults
 from xkeymsg.daemons.common.sections import (
     DaemonConfig,
-    KeySection,
     PlainNatsSection,
     TrustSection,
     repeated_names,
@@ -298,6 +298,7 @@ class ReceiverConfig(DaemonConfig):
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str | Location, str]]:
         """Yield conflicting settings: duplicate or unknown names."""
+        yield from rotation_faults(table)
         routes, sinks = table.get("route"), table.get("sinks")
         if not isinstance(routes, list) or not isinstance(sinks, Mapping):
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from functools import partial
+from time import monotonic
 from typing import Any, Final
 
 from xkeymsg.client.jetstream.events import Trouble
@@ -14,6 +15,7 @@ from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, set_up
 from xkeymsg.daemons.common.metrics import Metrics
+from xkeymsg.daemons.common.rotation import DaemonRotation, rotation_conditions
 from xkeymsg.daemons.common.service import Endpoint, announce, as_service
 from xkeymsg.daemons.common.trust import Following, conditions, load_trust
 from xkeymsg.daemons.common.upkeep import Upkeep
@@ -29,6 +31,7 @@ from xkeymsg.daemons.receiver.config import (
     StdoutSink,
 )
 from xkeymsg.daemons.receiver.reports import ReceiverReporter
+from xkeymsg.daemons.receiver.retention import needed_by
 from xkeymsg.daemons.receiver.scope import RouteScope
 from xkeymsg.daemons.receiver.senders import RouteSenders
 from xkeymsg.daemons.receiver.sinks.command import Command
@@ -40,6 +43,7 @@ from xkeymsg.daemons.receiver.stream_route import StreamRoute, prepare_quarantin
 from xkeymsg.daemons.receiver.subject_route import SubjectRoute
 from xkeymsg.envelope.admission import ANYONE, Senders
 from xkeymsg.errors import ConfigurationError, XKeyMsgError
+from xkeymsg.keys import Keyring
 from xkeymsg.shown import cut
 from xkeymsg.transport.link import Link, open_link
 from xkeymsg.transport.subjects import overlap
@@ -52,6 +56,8 @@ Worker = SubjectRoute | StreamRoute
 
 _MARGIN: Final = 10.0
 """Seconds beyond its timeout after which a sink counts as stuck."""
+_COUNT: Final = 10.0
+"""Seconds between two counts of senders."""
 _CONDITIONS: Final[dict[Trouble, str]] = {
     "outage": "sinks",
     "unproved": "opening",
@@ -65,8 +71,9 @@ def run(config: ReceiverConfig) -> int:
     """Run the receiver until it stops; return the exit code."""
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("receiver"), Metrics()
-    more = ("key", "self-test", "subscribed", "served", "quarantine", *_CONDITIONS.values())
-    health = Health("connected", *conditions(config.trust), *more)
+    own = (*rotation_conditions(config.key), "key", "self-test")
+    more = ("subscribed", "served", "quarantine", *_CONDITIONS.values())
+    health = Health("connected", *conditions(config.trust), *own, *more)
     receiver = _Receiver(config, log, metrics, health)
     return lifecycle.run(receiver.work, lambda: Lifecycle(log, health, config.drain.seconds))
 
@@ -83,6 +90,8 @@ class _Receiver:
         self._outlets: dict[str, Outlet] = {}
         self._stuck: list[str] = []
         self._activity = Activity(log)
+        self._rotation: DaemonRotation | None = None
+        self._counted = 0.0
 
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped, and finish."""
@@ -92,7 +101,7 @@ class _Receiver:
             self._senders = load_trust(config.trust, config.nats.creds)
         self._identity = DaemonIdentity(config.key, self._senders)
         self._following = Following(
-            self._senders, self._upkeep, log, self._health, self._metrics.registry,
+            config.trust, self._senders, self._upkeep, log, self._health, self._metrics.registry,
             lambda: (self._identity.keyring.active.public, self._identity.user or ""),
         )  # fmt: skip
         self._health.set("key", True)
@@ -108,6 +117,7 @@ class _Receiver:
             link = await stack.enter_async_context(
                 open_link(config.nats.options(config.name), note, config.nats.keys)
             )
+            await stack.enter_async_context(self._following.over(link))
             streams = link
             if subjects and any(route.stream for route in config.route):
                 # A subject route that is slow pauses the reading of its connection.
@@ -116,6 +126,7 @@ class _Receiver:
                 streams = await stack.enter_async_context(
                     open_link(options, note, config.nats.keys)
                 )
+            await self._rotate(streams, stack)
             await self._begin(link, streams, life, stack)
             life.on_tick(lambda: self._tick(link, streams))
             life.on_reload(self._reload)
@@ -125,6 +136,22 @@ class _Receiver:
             self._warn()
             await self._run(life)
             log.info("stopped")
+
+    async def _rotate(self, streams: Link, stack: contextlib.AsyncExitStack) -> None:
+        """Have certificates decide about the keys, if that is configured."""
+        config, followed = self._config, self._following.directory
+        if config.key.rotation is None or followed is None:
+            return
+        self._rotation = DaemonRotation(
+            config.key, config.nats, followed.directory, self._identity,
+            log=self._log, health=self._health, registry=self._metrics.registry, use=self._rekey,
+            holds=lambda until: needed_by(config, streams, until),
+        )  # fmt: skip
+        await stack.enter_async_context(self._rotation.running())
+
+    def _rekey(self, keyring: Keyring) -> None:
+        for worker in self._workers:
+            worker.rekey(keyring)
 
     def _warn(self) -> None:
         """Log a warning for each risky setting, and for each route on which no peer may send."""
@@ -257,6 +284,9 @@ class _Receiver:
             worker.tick()
         if self._following.tick():
             self._trust_changed()
+        if isinstance(self._senders, Trust) and monotonic() >= self._counted + _COUNT:
+            self._counted = monotonic()
+            self._metrics.retired_senders.set(self._activity.retired(self._senders.members))
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _watch_sinks(self) -> None:
@@ -269,9 +299,10 @@ class _Receiver:
     async def _reload(self) -> None:
         if await self._following.reload():
             self._trust_changed()
-        if self._upkeep.reloaded("key", self._identity.reload):
-            for worker in self._workers:
-                worker.rekey(self._identity.keyring)
+        if self._rotation is not None:
+            self._rotation.look_again()
+        elif self._upkeep.reloaded("key", self._identity.reload):
+            self._rekey(self._identity.keyring)
             self._unprove()
         sinks = self._config.sinks.values()
         self._upkeep.reload_logins(

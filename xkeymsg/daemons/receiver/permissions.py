@@ -22,12 +22,21 @@ def permissions_of(config: ReceiverConfig) -> list[Permissions]:
             if config.quarantine.create:
                 needs.asks(f"STREAM.CREATE.{name}")
             needs.stores(f"{name}.>")
+    needs.follows(config.trust, config.key)
+    _of_rotation(config, needs)
     if config.observe.micro:
         needs.serves(config.name)
     sinks = [
         _of_sink(name, sink) for name, sink in config.sinks.items() if isinstance(sink, NATSSink)
     ]
     return [needs.permissions(), *sinks]
+
+
+def _of_rotation(config: ReceiverConfig, needs: Needs) -> None:
+    streams = {each.stream for each in config.route if each.stream}
+    if config.key.rotation == "self" and streams:
+        for name in sorted({*streams, config.quarantine.unproven, config.quarantine.proven}):
+            needs.may_ask(f"STREAM.MSG.GET.{name}", "deletes retired keys that nothing needs")
 
 
 def _of_sink(name: str, sink: NATSSink) -> Permissions:

@@ -12,6 +12,7 @@ from xkeymsg.trust.members import Members
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.resolver import PERMISSION
 from xkeymsg.trust.stores.chains import Trust
+from xkeymsg.trust.stores.lookup import Lookup
 from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = ("RouteSenders",)
@@ -27,7 +28,8 @@ class RouteSenders:
     """
 
     def __init__(self, trust: PeersFile | Trust, names: tuple[str, ...]) -> None:
-        self._trust = trust
+        self.base = trust
+        """The trust that this narrows."""
         self._names = names
         self._peers: tuple[Peers | None, frozenset[Recipient]] = None, frozenset()
 
@@ -36,13 +38,15 @@ class RouteSenders:
 
         Raises:
             SenderRevokedError: If its key or user is revoked.
+            NotLoadedError: If it is unknown, and the directory has not been read yet.
         """
-        if isinstance(self._trust, Trust):
-            members = self._trust.members
-            found = members.admit(sender, subject, at // 1000)
-            named = set(self._users(members, sender, at // 1000))
+        if isinstance(trust := self.base, Trust):
+            found = trust.admit(sender, subject, at)
+            if found is not None and trust.lookup is not None:
+                self._look_up(trust.lookup)
+            named = set(self._users(trust.members, sender, at // 1000))
         else:
-            peers = self._trust.current
+            peers = trust.current
             found = peers.admit(sender, subject, at)
             named = {each.user for each in self._listed(peers) if each.key == sender}
         if found is None or not named:
@@ -51,6 +55,12 @@ class RouteSenders:
             return found
         users = found.users & named
         return found._replace(users=users) if users else None
+
+    def _look_up(self, lookup: Lookup) -> None:
+        """Verify what the names may stand for: another holder makes a name ambiguous."""
+        for name in self._names:
+            if not name.startswith(PERMISSION):
+                lookup.ask(name)
 
     def _users(self, members: Members, sender: XKey, at: int) -> Iterator[bytes]:
         """Yield the users with one of the names, of those that have certified an xkey."""

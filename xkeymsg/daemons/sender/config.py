@@ -12,10 +12,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, Field
 
 from xkeymsg.daemons.common.config import load_config
+from xkeymsg.daemons.common.key_section import KeySection, OpenedKeys, rotation_faults
 from xkeymsg.daemons.common.sections import (
     DaemonConfig,
-    KeySection,
-    OpenedKeys,
     PlainNatsSection,
     SourcesSection,
     repeated_names,
@@ -262,6 +261,7 @@ class SenderConfig(DaemonConfig):
     @classmethod
     def contradictions(cls, table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         """Yield conflicting settings."""
+        yield from rotation_faults(table)
         routes = table.get("route")
         if not isinstance(routes, list):
             return

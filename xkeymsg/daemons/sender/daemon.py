@@ -19,6 +19,7 @@ from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.daemons.common.metrics import Metrics
+from xkeymsg.daemons.common.rotation import DaemonRotation, rotation_conditions
 from xkeymsg.daemons.common.service import Endpoint, announce, as_service
 from xkeymsg.daemons.common.trust import Following, check_trust, conditions, load_trust
 from xkeymsg.daemons.common.upkeep import Upkeep
@@ -35,7 +36,13 @@ from xkeymsg.daemons.sender.sources.lines import LinesSource
 from xkeymsg.daemons.sender.sources.stream import StreamSource
 from xkeymsg.daemons.sender.sources.subject import SubjectSource
 from xkeymsg.daemons.sender.subject_map import SubjectMap
-from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    DeliveryError,
+    NotLoadedError,
+    UnknownKeyError,
+    XKeyMsgError,
+)
 from xkeymsg.transport.credentials import read_user_key
 from xkeymsg.transport.link import Link, open_link
 
@@ -51,7 +58,7 @@ def run(config: SenderConfig) -> int:
     set_up(config.observe.log, config.observe.level)
     log, metrics = Log("sender"), Metrics()
     remote = (_SOURCE,) if config.source is not None else ()
-    more = ("key", "self-test", "subscribed", "served", "sending")
+    more = (*rotation_conditions(config.key), "key", "self-test", "subscribed", "served", "sending")
     health = Health("connected", *remote, *conditions(config.trust), *more)
     sender = _Sender(config, log, metrics, health)
     return lifecycle.run(sender.work, lambda: Lifecycle(log, health, config.drain.seconds))
@@ -70,8 +77,10 @@ def load(path: Path) -> SenderConfig:
     problems = []
     for route in config.route:
         try:
-            RouteSealer(route, trust, author)
+            RouteSealer(route, trust, author).check()
         except XKeyMsgError as error:
+            if config.trust.directory and isinstance(error, UnknownKeyError):
+                continue  # the directory may have it
             problems.append(f'{path}: route["{route.name}"]: {error}')
     if problems:
         raise ConfigurationError("\n".join(problems))
@@ -105,6 +114,7 @@ class _Sender:
         self._reports: list[SenderReporter] = []
         self._stuck: BaseException | None = None
         self._rules = RuleCounts(metrics.registry)
+        self._rotation: DaemonRotation | None = None
 
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped or until everything is sent, and finish."""
@@ -113,14 +123,12 @@ class _Sender:
         self._identity = DaemonIdentity(config.key, self._trust)
         self._author = _author(self._identity)
         self._following = Following(
-            self._trust, self._upkeep, log, self._health, self._metrics.registry,
+            config.trust, self._trust, self._upkeep, log, self._health, self._metrics.registry,
             lambda: (self._author.pair.public, self._author.user),
         )  # fmt: skip
         self_test(self._identity.keyring)
         for condition in ("key", "self-test", "sending"):
             self._health.set(condition, True)
-        # Derived from the initial key: message ids stay the same after a key change.
-        self._names_key = self._identity.keyring.active.derive(LABEL)
         async with contextlib.AsyncExitStack() as stack:
             stack.callback(self._following.close)
             where = stack.enter_context(
@@ -130,6 +138,12 @@ class _Sender:
                 open_link(config.nats.options(config.name), self._upkeep.note, config.nats.keys)
             )
             self._link = link
+            await stack.enter_async_context(self._following.over(link))
+            if self._following.directory is not None:
+                await self._following.directory.loaded()  # names are not resolved before
+            await self._rotate(stack)
+            # Derived from the initial key: message ids stay the same after a key change.
+            self._names_key = self._identity.keyring.active.derive(LABEL)
             source = await self._open_source(stack)
             await self._begin(link, source, stack)
             life.on_tick(lambda: self._tick(link, source))
@@ -140,6 +154,19 @@ class _Sender:
             await self._run(life)
             self._finish(life)
             log.info("stopped")
+
+    async def _rotate(self, stack: contextlib.AsyncExitStack) -> None:
+        """Have certificates decide about the keys, if that is configured."""
+        config, followed = self._config, self._following.directory
+        if config.key.rotation is None or followed is None:
+            return
+        self._rotation = DaemonRotation(
+            config.key, config.nats, followed.directory, self._identity,
+            log=self._log, health=self._health, registry=self._metrics.registry,
+            use=lambda _: self._use(_author(self._identity)),
+        )  # fmt: skip
+        await stack.enter_async_context(self._rotation.running())
+        await self._rotation.certified()
 
     async def _open_source(self, stack: contextlib.AsyncExitStack) -> Link | None:
         section = self._config.source
@@ -196,6 +223,7 @@ class _Sender:
             on_loss=report.numbers_changed,
             rules=self._rules,
         )
+        self._check(route, sealing)
         self._sealings[route.name] = sealing
         pipeline = Pipeline(route, sealing, output, report)
         names = Names(self._names_key, route.name)
@@ -205,6 +233,15 @@ class _Sender:
         if route.subject is not None:
             return SubjectSource(pipeline)
         return LinesSource(pipeline, names, on_progress=self._bar(route, stack))
+
+    def _check(self, route: SenderRoute, sealing: RouteSealer) -> None:
+        """Check that a route can seal; a user may publish its entry later."""
+        try:
+            sealing.check()
+        except (UnknownKeyError, NotLoadedError) as error:
+            if self._following.directory is None:
+                raise
+            self._log.warning("unknown recipient", route=route.name, why=str(error))
 
     async def _advise(self, route: SenderRoute, worker: StreamSource) -> None:
         """Warn of target streams in which a killed sender could leave duplicates."""
@@ -294,7 +331,10 @@ class _Sender:
 
     async def _reload(self) -> None:
         await self._following.reload()
-        self._upkeep.reloaded("key", self._reload_key)
+        if self._rotation is not None:
+            self._rotation.look_again()
+        else:
+            self._upkeep.reloaded("key", self._reload_key)
         self._upkeep.reload_logins(self._config.nats, self._config.source)
         for name, sealing in self._sealings.items():
             if sealing.has_policy:
@@ -305,10 +345,13 @@ class _Sender:
         new = self._identity.reread()
         author = _author(new)  # before anything is changed
         changed = self._identity.adopt(new)
+        self._use(author)
+        return changed
+
+    def _use(self, author: Author) -> None:
         for sealing in self._sealings.values():
             sealing.rekey(author)
         self._author = author
-        return changed
 
     def _mended(self) -> None:
         for worker in self._workers:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from xkeymsg.daemons.common.permissions import Needs, Permissions
-from xkeymsg.daemons.common.sections import NatsSection
+from xkeymsg.daemons.common.sections import (
+    NatsSection,
+)
 from xkeymsg.daemons.sender.config import SenderConfig
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 
@@ -27,6 +29,7 @@ def permissions_of(config: SenderConfig) -> list[Permissions]:
         needs.may_ask("STREAM.MSG.GET.*", _COMPARE)
         if route.stream is not None:
             needs.may_ask("STREAM.INFO.*", _WINDOW)
+    needs.follows(config.trust, config.key)
     if config.observe.micro:
         needs.serves(config.name)
     found = [needs.permissions()]

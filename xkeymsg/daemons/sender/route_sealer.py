@@ -123,7 +123,7 @@ class RouteSealer:
         rules: RuleCounts | None = None,
         on_loss: OnLoss | None = None,
     ) -> None:
-        """Initialize the sealer.
+        """Initialize the sealer; `check` tells whether it can seal.
 
         Args:
             route: The route's settings.
@@ -134,7 +134,8 @@ class RouteSealer:
             on_loss: Called for numbers whose digits change, as in `parse_document`.
 
         Raises:
-            XKeyMsgError: If no message could be sealed with these settings.
+            XKeyMsgError: If signer and identity belong to different users, or the policy cannot be
+                used.
         """
         self._route = route
         self._trust = trust
@@ -149,7 +150,6 @@ class RouteSealer:
         self._policy = None if route.policy is None else Policy.load(route.policy)
         self._watch()
         self.rekey(author)
-        self.check()
 
     def rekey(self, author: Author) -> None:
         """Seal with another key from now on.

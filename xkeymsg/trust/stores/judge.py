@@ -83,6 +83,11 @@ class Judge:
         self.marks.record(seen for each in members.identities.values() for seen in each.seen)
         for identity in members.identities.values():
             self._record_current(identity, now)
+        if self.published is not None:
+            for place in tuple(self.published.certificates):
+                at = self._alias(place.account), place.user
+                self.published.judged(place, admitted=at in members.identities)
+            self._drop(members, now)
         begin = map(self._begin, self._claims())
         self._next = min((time for time in begin if time > now), default=_NEVER)
         self._judged = now
@@ -94,49 +99,58 @@ class Judge:
         An account JWT changes every verdict under it, so it only sets `has_news`.
         """
         published, place = self.published, found.place
-        alias = next(alias for alias, key in self.accounts.items() if key == place.account)
-        known = members.known.get(alias)
         if published is None:
             return False
-        if not place.user:
-            signers = self._operator.signers if self._operator else ()
-            self.has_news |= published.add(found, signers)
-            if known is not None:
-                self._check_shown(found, found.accounts, known.authority.seen, signers)
+        alias = self._alias(place.account)
+        known = members.known.get(alias)
+        if place.user:
+            issuers: Collection[str] = known.authority.issuers if known else ()
+        else:
+            issuers = self._operator.signers if self._operator else ()
+        is_new = published.add(found, issuers, lambda claims: self._begin(claims) <= now)
+        if place.user:
+            return self._take_user(members, alias, found, now, is_new=is_new)
+        self.has_news |= is_new
+        if known is not None:
+            self._check_shown(found, found.accounts, known.authority.seen, issuers)
+        return False
+
+    def _take_user(
+        self, members: Members, alias: str, found: Verified, now: int, *, is_new: bool
+    ) -> bool:
+        user = found.place.user
+        assert self.published is not None  # noqa: S101 - for mypy
+        if alias in members.known and is_new:
+            self._merge(members.known[alias], *found.place)
+            members.judge(alias, user, now)
+        identity = members.identities.get((alias, user))
+        if identity is not None:
+            self._check_shown(found, found.users, identity.seen)
+        if not is_new:
             return False
-        is_new = published.add(found, known.authority.issuers if known else ())
-        if not is_new or known is None:
-            if known is not None and (last := members.identities.get((alias, place.user))):
-                self._check_shown(found, found.users, last.seen)
-            return False
-        self._merge(known, place.account, place.user)
-        identity = members.judge(alias, place.user, now)
-        published.judged(place, admitted=identity is not None)
-        self._forget(members, published.take_evicted())
         if identity is not None:
             self.marks.record(identity.seen)
             self._record_current(identity, now)
-            self._check_shown(found, found.users, identity.seen)
-        elif found.stored:
-            refusal = members.refused.get((alias, place.user), RollbackError("no room"))
-            published.alarm(place, _placed(refusal, place))
+        elif found.stored and (alias, user) in members.refused:
+            self.published.alarm(found.place, _placed(members.refused[alias, user], found.place))
+        self.published.judged(found.place, admitted=identity is not None)
+        self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
         begin = (time for each in claims if (time := self._begin(each)) > now)
         self._next = min(self._next, *begin, _NEVER)
-        return True
+        return alias in members.known
 
-    def _forget(self, members: Members, evicted: Iterable[Place]) -> None:
-        """Forget users that are not valid, and for which there is no room."""
-        aliases = {key: alias for alias, key in self.accounts.items()}
-        for account, user in evicted:
-            known = members.known.get(alias := aliases[account])
-            if known is not None and user in known.users:
+    def _alias(self, account: str) -> str:
+        return next(alias for alias, key in self.accounts.items() if key == account)
+
+    def _drop(self, members: Members, now: int) -> None:
+        """Take out of the members what the directory has dropped to make room."""
+        assert self.published is not None  # noqa: S101 - for mypy
+        for account, user in self.published.take_dropped():
+            alias = self._alias(account)
+            if (known := members.known.get(alias)) is not None:
                 self._merge(known, account, user)
-                if not known.users[user]:
-                    users: Any = known.users
-                    certificates: Any = known.certificates
-                    del users[user], certificates[user]
-                    members.refused.pop((alias, user), None)
+                members.judge(alias, user, now)
 
     def _check_shown(
         self,
@@ -184,6 +198,9 @@ class Judge:
         users[user] = [*source.users.get(account, {}).get(user, ()), *texts]
         certified = published.certificates.get(Place(account, user), ())
         certificates[user] = [*source.certificates.get(user, ()), *certified]
+        for table in (users, certificates):
+            if not table[user]:
+                del table[user]
 
     def _claims(self) -> Iterator[Claims]:
         source = self.source

@@ -181,13 +181,17 @@ def forget_marks(path: str | Path, subjects: Iterable[str]) -> None:
         ConfigurationError: If the file is damaged, in use, or cannot be written; or there are no
             marks of a subject. Nothing is dropped then.
     """
+    path, subjects = Path(path), tuple(subjects)
 
     def forget(marks: Marks) -> None:
         for subject in subjects:
             if not marks.forget(subject):
                 raise ConfigurationError(f"{path_text(path)}: no marks of this key")
 
-    _edit(Path(path), forget)
+    if not os.path.lexists(path):
+        raise ConfigurationError(f"{path_text(path)}: no such file")
+    read_marks(path)  # without a lock, which would leave a file beside a mistyped path
+    _edit(path, forget)
 
 
 @refusing

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError
@@ -31,15 +31,15 @@ from xkeymsg.trust.stores.published_entry import (
     limit_of,
 )
 
-__all__ = ("BUCKET", "UNADMITTED_BYTES", "Published", "name_hint")
+__all__ = ("BUCKET", "Published", "name_hint")
 
 _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
-"""Unverified text, and what it states."""
+"""Unverified text with its index; and again the claims of users that are not valid."""
 _MOST_EVENTS: Final = 1024
 """Unverified events: anyone may send them, and stored entries need room."""
-UNADMITTED_BYTES: Final = 16 << 20
-"""Of claims of users that are not valid."""
+_CERTIFICATE_SIZE: Final = 1024
+"""Memory of a verified certificate, about."""
 _MOST_ALARMS: Final = 64
 _MOST_WANTED: Final = 1024
 
@@ -87,13 +87,13 @@ class Published(SafeRepr):
         self.fetched: set[str] = set()
         """Users whose entry was read before everything else."""
         self.shown: dict[str, int] = {}
-        """`iat` of the account JWT that the bucket has, by account."""
+        """`iat` of the account JWT that the bucket has, by account; 0 if it is from the future."""
         self.accounts: dict[str, tuple[Account, ...]] = {}
         self.users: dict[str, dict[str, tuple[User, ...]]] = {}
         """By account and user."""
         self.certificates: dict[Place, tuple[Certificate, ...]] = {}
         self._aliases = {key: alias for alias, key in accounts.items()}
-        self._most, self._room, self._for_events = entries, size, size // 2
+        self._most, self._size, self._room, self._for_events = entries, size, size, size // 2
         self._arrived: deque[tuple[Place, bytes, bool]] = deque()
         self._came = self._went = 0  # bytes; each is written by one side only
         self._events_came = self._events_went = 0
@@ -101,8 +101,8 @@ class Published(SafeRepr):
         self._hinted: dict[str, dict[tuple[Place, bool], None]] = {}
         self._digests: dict[Place, bytes] = {}
         self._unadmitted: dict[Place, int] = {}
-        self._unadmitted_bytes = 0
-        self._evicted: list[Place] = []
+        self._unadmitted_size = 0
+        self._dropped: list[Place] = []
         self._wanted: dict[str, None] = {}
 
     # --- unverified -------------------------------------------------------------------------------
@@ -200,9 +200,10 @@ class Published(SafeRepr):
     def steps(self) -> Iterator[Verified | None]:
         """Index and verify what is pending; None after each step without a result.
 
-        Accounts come first, once in each call: a flood of their entries delays users, no more.
+        Accounts come first, once in each call: a flood of their entries delays users, no more. When
+        the index takes too much memory, entries are verified before others are indexed.
         """
-        while self._arrived and (self._left >= 0 or not self._pending):
+        while self._arrived and self._left >= 0:
             place, value, stored = self._arrived.popleft()
             self.index(place, value, stored=stored)
             self._went += len(value)
@@ -253,29 +254,39 @@ class Published(SafeRepr):
 
     # --- verified ---------------------------------------------------------------------------------
 
-    def add(self, found: Verified, issuers: Iterable[str]) -> bool:
+    def add(
+        self, found: Verified, issuers: Iterable[str], has_begun: Callable[[Claims], bool]
+    ) -> bool:
         """Add verified claims; return whether there are new ones.
 
-        Per issuer, the newest remains. Of issuers that may not issue now, only what the bucket has
-        remains, as the JWT that lists the issuer may not have been read yet.
+        Per issuer, the newest that counts now remains, and what will count later. Of issuers that
+        may not issue now, only what the bucket has remains, as the JWT that lists the issuer may
+        not have been read yet.
 
         Args:
             found: The claims.
             issuers: The keys that may issue claims about this place now.
+            has_begun: Whether a claim is not from the future.
         """
         place, allowed = found.place, frozenset(issuers)
         if not place.user:
             if found.stored:
                 self._note(found)
-                issued = (a.claims.issued for a in found.accounts if a.claims.issuer in allowed)
-                self.shown[place.account] = max(issued, default=0)
+                self.shown[place.account] = max(
+                    (
+                        each.claims.issued
+                        for each in found.accounts
+                        if each.claims.issuer in allowed and has_begun(each.claims)
+                    ),
+                    default=0,
+                )
             accounts = self.accounts.get(place.account, ())
-            kept = _newest(accounts, found.accounts, allowed, stored=found.stored)
+            kept = _newest(accounts, found.accounts, allowed, has_begun, stored=found.stored)
             self.accounts[place.account] = kept
             return bool(kept != accounts)
         users = self.users.setdefault(place.account, {})
         before = users.get(place.user, ()), self.certificates.get(place, ())
-        texts = _newest(before[0], found.users, allowed, stored=found.stored)
+        texts = _newest(before[0], found.users, allowed, has_begun, stored=found.stored)
         after = texts, _merged(before[1], found.certificates)
         # Anyone can make a user, and send its claims in events.
         if not any(after if found.stored else texts):
@@ -300,36 +311,34 @@ class Published(SafeRepr):
 
     def judged(self, place: Place, *, admitted: bool) -> None:
         """Note whether a user is valid: others make room when the table is full."""
-        self._unadmitted_bytes -= self._unadmitted.pop(place, 0)
-        if admitted or place not in self.certificates:
-            return
-        users = self.users[place.account].get(place.user, ())
-        size = 1024 * (1 + len(self.certificates[place])) + sum(len(u.claims.text) for u in users)
-        self._unadmitted[place] = size
-        self._unadmitted_bytes += size
-        while self._unadmitted_bytes > UNADMITTED_BYTES:
-            self._evict()
+        self._unadmitted_size -= self._unadmitted.pop(place, 0)
+        if not admitted and place in self.certificates:
+            texts = self.users[place.account][place.user]
+            size = sum(len(each.claims.text) for each in texts)
+            size += _CERTIFICATE_SIZE * len(self.certificates[place])
+            self._unadmitted[place] = size
+            self._unadmitted_size += size
+            while self._unadmitted_size > self._size:
+                self._drop(next(iter(self._unadmitted)))
+
+    def take_dropped(self) -> tuple[Place, ...]:
+        """Return the users that have made room since the last call."""
+        dropped, self._dropped = tuple(self._dropped), []
+        return dropped
 
     def _make_room(self) -> bool:
-        if len(self.certificates) < self._most:
-            return True
-        if not self._unadmitted:
-            self._ignore("full", BUCKET, ConfigurationError(f"{BUCKET}: too many users"), True)
-            return False
-        self._evict()
+        if len(self.certificates) >= self._most:
+            if not self._unadmitted:
+                self._ignore("full", BUCKET, ConfigurationError(f"{BUCKET}: too many users"), True)
+                return False
+            self._drop(next(iter(self._unadmitted)))
         return True
 
-    def _evict(self) -> None:
-        place = next(iter(self._unadmitted))
-        self._unadmitted_bytes -= self._unadmitted.pop(place)
+    def _drop(self, place: Place) -> None:
+        self._unadmitted_size -= self._unadmitted.pop(place)
         del self.certificates[place], self.users[place.account][place.user]
         self._digests.pop(place, None)
-        self._evicted.append(place)
-
-    def take_evicted(self) -> list[Place]:
-        """Return the users that have made room since the last call."""
-        evicted, self._evicted = self._evicted, []
-        return evicted
+        self._dropped.append(place)
 
     # --- users that are needed before everything is read ------------------------------------------
 
@@ -359,17 +368,25 @@ def name_hint(account: str, name: str) -> str:
     return f"{account}/{fold_name(name.rpartition(':')[2])}"
 
 
-def _newest(old: Any, new: Any, allowed: frozenset[str], *, stored: bool) -> Any:
-    """Return the newest claims of each allowed issuer; and the new ones, if the bucket has them."""
+def _newest(
+    old: Any,
+    new: Any,
+    allowed: frozenset[str],
+    has_begun: Callable[[Claims], bool],
+    *,
+    stored: bool,
+) -> Any:
+    """Return what remains of the claims about one place; see `Published.add`."""
     texts = {each.claims.text: each for each in (*old, *new)}
     last: dict[str, int] = {}
-    for each in texts.values():
-        last[each.claims.issuer] = max(each.claims.issued, last.get(each.claims.issuer, 0))
+    for claims in (each.claims for each in texts.values()):
+        if has_begun(claims):
+            last[claims.issuer] = max(claims.issued, last.get(claims.issuer, 0))
     counts: Counter[str] = Counter()
     kept = []
     for text, each in texts.items():
         issuer = each.claims.issuer
-        is_newest = issuer in allowed and each.claims.issued == last[issuer]
+        is_newest = issuer in allowed and each.claims.issued >= last.get(issuer, 0)
         counts[issuer] += is_newest
         # Nine of one time are a conflict as much as ninety are.
         if (is_newest and counts[issuer] <= 9) or (
@@ -383,6 +400,8 @@ def _merged(old: tuple[Certificate, ...], new: tuple[Certificate, ...]) -> tuple
     """Return the newest certificates of both."""
     if all(each in old for each in new):
         return old
-    every = {(c.key, *c.claims[6:9]): c for c in (*old, *new)}.values()
-    newest = sorted(every, key=lambda each: (each.claims.not_before, each.claims.issued))
-    return tuple(newest[-MOST_CERTIFICATES:])
+    every = {}
+    for each in (*old, *new):
+        claims = each.claims
+        every[claims.not_before, claims.issued, claims.expires, claims.subject] = each
+    return tuple(every[each] for each in sorted(every)[-MOST_CERTIFICATES:])

@@ -1,0 +1,166 @@
+"""`xkeymsg rotate` and `xkeymsg explain`, with a directory on a real server."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+
+from tests.daemons.common.hospital import Hospital
+from tests.running import run
+from tests.trust.store import Person
+from xkeymsg import Recipient, Sealer, XKey, XKeyPair
+from xkeymsg.key_stores.file import FileProvider
+from xkeymsg.trust.stores.file import read_seed, write_seed
+
+HOUR = 3600
+
+
+@pytest.fixture
+async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
+    found = Hospital(tmp_path / "HOSPITAL")
+    async with found.running():
+        yield found
+
+
+def done(
+    hospital: Hospital, verb: str, person: Person, *more: object, data: bytes = b""
+) -> CompletedProcess[bytes]:
+    login = ("--creds", hospital.login(person), "--server", hospital.server.url)
+    return run("xkeymsg.cli", verb, *map(str, (*more, *login)), data=data)
+
+
+def rotate(hospital: Hospital, person: Person, *more: object) -> str:
+    found = done(
+        hospital, "rotate", person, hospital.folder, "--anchor", hospital.operator.public, *more
+    )
+    assert found.returncode == 0, found.stderr.decode()
+    return found.stdout.decode()
+
+
+def listed(hospital: Hospital, person: Person) -> dict[str, str | None]:
+    """The current xkeys in the directory, by name."""
+    flags = ("--anchor", hospital.operator.public, "--json")
+    found = done(hospital, "directory", person, "list", hospital.folder, *flags)
+    assert found.returncode == 0, found.stderr.decode()
+    return {row["name"]: row["xkey"] for row in json.loads(found.stdout)}
+
+
+def explain(
+    hospital: Hospital, person: Person, sealed: bytes, *more: object
+) -> tuple[int, dict[str, Any]]:
+    flags = ("--folder", hospital.folder, "--anchor", hospital.operator.public, "--json")
+    found = done(hospital, "explain", person, *flags, *more, data=sealed)
+    assert found.stdout, found.stderr.decode()
+    return found.returncode, json.loads(found.stdout)
+
+
+async def test_a_store_gets_its_next_key_once_however_often_the_command_is_repeated(
+    hospital: Hospital,
+) -> None:
+    ward = hospital.person("ward")
+    store = ("--store", f"file:{hospital.keys('ward')}")
+    rotate(hospital, ward, *store)
+    [first] = hospital.secrets("ward")
+    assert listed(hospital, ward) == {"ward": str(first)}
+    said = rotate(hospital, ward, *store, "--lead", "1h")
+    [second] = hospital.secrets("ward") - {first}
+    assert str(second) in said
+    assert rotate(hospital, ward, *store) == said
+    assert hospital.certified("ward") == {first, second}
+    assert listed(hospital, ward) == {"ward": str(first)}
+    rotate(hospital, ward, *store, "--now")
+    assert hospital.secrets("ward") == {first, second}
+    assert listed(hospital, ward) == {"ward": str(second)}
+
+
+async def test_a_seed_for_a_store_that_cannot_be_written(hospital: Hospital) -> None:
+    ward = hospital.person("ward")
+    file = hospital.folder.parent / "next.seed"
+    assert "give" in done(
+        hospital, "rotate", ward, hospital.folder, "--anchor", hospital.operator.public,
+        "--out", file,
+    ).stderr.decode()  # fmt: skip
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert listed(hospital, ward) == {"ward": str(read_seed(file).public)}
+    again = done(
+        hospital, "rotate", ward, hospital.folder, "--anchor", hospital.operator.public,
+        "--out", file,
+    )  # fmt: skip
+    assert again.returncode == 1
+    assert b"exists" in again.stderr
+
+
+async def test_a_store_that_a_daemon_owns_is_refused(hospital: Hospital) -> None:
+    ward = hospital.person("ward")
+    folder = str(hospital.keys("ward"))
+    with FileProvider().lock(folder):
+        found = done(
+            hospital, "rotate", ward, hospital.folder, "--anchor", hospital.operator.public,
+            "--store", f"file:{folder}",
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert b"only one may own it" in found.stderr
+
+
+async def test_a_message_is_explained_to_its_reader_and_to_an_outsider(hospital: Hospital) -> None:
+    alice, ward = hospital.person("alice"), hospital.person("ward")
+    for person in (alice, ward):
+        rotate(hospital, person, "--store", f"file:{hospital.keys(person.name)}")
+    [own], [key] = hospital.secrets("alice"), hospital.secrets("ward")
+    pair = read_seed(hospital.keys("alice") / f"{own}.seed")
+    store = ("-K", f"file:{hospital.keys('ward')}")
+    sealer = Sealer(pair, identity=alice.user)
+    sealed = sealer.seal(b"secret text", to=[Recipient(key, ward.user)], subject="mail.new")
+    code, found = explain(hospital, ward, sealed, *store)
+    assert (code, found["verdict"]) == (0, "opens with these keys"), found
+    assert found["keys"] == [f"{key}: opens it"]
+    assert "at its time: admitted" in found["sender"]
+    assert "alice: the key is current" in found["sender"]
+
+    code, found = explain(hospital, ward, sealed)
+    assert (code, found["verdict"]) == (0, "unknown: give a key")
+    assert "keys" not in found
+
+    _, found = explain(hospital, ward, sealed, *store, "--subject", "mail.other")
+    assert "another subject" in found["verdict"]
+
+    other = hospital.folder.parent / "other.seed"
+    write_seed(other, XKeyPair.generate())
+    code, found = explain(hospital, ward, sealed, "--seed", other)
+    assert code == 1
+    assert "none opens it" in found["verdict"]
+    assert "secret text" not in json.dumps(found)
+
+    rotate(hospital, alice, "--store", f"file:{hospital.keys('alice')}", "--now")
+    _, found = explain(hospital, ward, sealed, *store)
+    assert "alice: the key is retired" in found["sender"]
+
+    hospital.revocations[alice.user] = int(time.time()) + 1
+    path = hospital.write_clinic(age=0)
+    assert path.exists()
+    code, found = explain(hospital, ward, sealed, *store)
+    assert code == 1
+    assert "sender_revoked" in found["verdict"]
+
+
+async def test_explain_names_an_unknown_sender_and_a_foreign_identity(hospital: Hospital) -> None:
+    alice, ward = hospital.person("alice"), hospital.person("ward")
+    rotate(hospital, ward, "--store", f"file:{hospital.keys('ward')}")
+    rotate(hospital, alice, "--store", f"file:{hospital.keys('alice')}")
+    [key], [own] = hospital.secrets("ward"), hospital.secrets("alice")
+    store = ("-K", f"file:{hospital.keys('ward')}")
+    to = [Recipient(key, ward.user)]
+    stranger = Sealer(XKeyPair.generate()).seal(b"", to=to, subject="mail.new")
+    _, found = explain(hospital, ward, stranger, *store)
+    assert "unknown" in found["verdict"]
+    pair = read_seed(hospital.keys("alice") / f"{own}.seed")
+    assert pair.public == XKey.parse(str(own))
+    false = Sealer(pair, identity=ward.user).seal(b"", to=to, subject="mail.new")
+    _, found = explain(hospital, ward, false, *store)
+    assert "does not belong to the user" in found["verdict"]

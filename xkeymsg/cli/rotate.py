@@ -1,0 +1,215 @@
+"""`xkeymsg rotate`: the next key of a user, in a store or for one that cannot be written."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.cli.directory_source import DirectorySource, opened_directory, reading, source_of
+from xkeymsg.cli.trust.flags import when
+from xkeymsg.daemons.common.parameters import DURATION
+from xkeymsg.daemons.common.terminal import say
+from xkeymsg.directory.directory import Directory
+from xkeymsg.directory.rotation import OwnKeys, certified_key, new_certificate
+from xkeymsg.errors import ConfigurationError, TrustError
+from xkeymsg.key_stores.opening import list_certificates, list_keys
+from xkeymsg.key_stores.protocol import WritableProvider
+from xkeymsg.key_stores.providers import parse_store
+from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.nkey import Prefix, Signer
+from xkeymsg.text import path_text
+from xkeymsg.transport.credentials import read_login
+from xkeymsg.trust.claims import Certificate, User
+from xkeymsg.trust.creds import parse_creds
+from xkeymsg.trust.identity import CertifiedKey
+from xkeymsg.trust.stores.chains import Trust
+from xkeymsg.trust.stores.file import read_seed, write_seed
+
+__all__ = ("rotate",)
+
+_WAIT: Final = 60.0
+"""Seconds until the directory has to show the certificate."""
+_TICK: Final = 0.05
+
+
+@click.command(short_help="Make and publish the next key of a user.")
+@click.option("--store", metavar="STORE", help="The store of its keys, such as file:FOLDER.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the new seed to FILE, for a store that cannot be written.",
+)
+@click.option("--now", "at_once", is_flag=True, help="The new key is current at once.")
+@click.option(
+    "--lead",
+    type=DURATION,
+    default="10m",
+    show_default=True,
+    help="How long before it is current the new key is published.",
+)
+@reading
+def rotate(
+    *,
+    folder: Path,
+    anchors: tuple[str, ...],
+    others: tuple[str, ...],
+    store: str | None,
+    out: Path | None,
+    at_once: bool,
+    lead: float,
+    **flags: Any,
+) -> None:
+    """Make the next key of the login's user, certify it with the key in --creds, and publish it.
+
+    \b
+    xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --store file:keys
+    xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --out next.seed --lead 12h
+
+    A command that was interrupted can be repeated: it goes on with the key that is not published
+    yet, or with the one in FILE. A daemon with `rotation = "self"` rotates by itself, and owns its
+    store: stop it first; or revoke the key, which it then replaces at once. Give FILE to every
+    daemon of the user before the key is current; each is not ready without it.
+    """  # noqa: D301 - click reads the character
+    if (store is None) == (out is None):
+        raise click.UsageError("give either --store or --out")
+    place = _Store(store) if store is not None else _SeedFile(out or Path())
+    source = source_of(folder, anchors, others, flags)
+    if source.options.creds is None:
+        raise ConfigurationError("give the login with --creds: its user signs the certificate")
+    claims, signer = parse_creds(read_login(source.options.creds))
+    user = User.decode(claims.text)
+    with ExitStack() as stack:
+        place.lock(stack)
+        begun = asyncio.run(
+            _rotate(source, place, _Signing(user, signer), 0 if at_once else int(lead))
+        )
+    click.echo(f"{begun.key} current from {when(begun.not_before)}")
+    if out is not None:
+        say("xkeymsg", f"give {path_text(out)} to every daemon of the user before that")
+
+
+class _Signing(NamedTuple):
+    user: User
+    signer: Signer
+
+
+class _Store:
+    """A store that can be written."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._place = text, parse_store(text)
+        provider = self._place.provider
+        if not isinstance(provider, WritableProvider):
+            raise ConfigurationError(f"{self._place.name} cannot be written: use --out")
+        self._provider: WritableProvider = provider
+
+    def lock(self, stack: ExitStack) -> None:
+        stack.enter_context(self._provider.lock(self._place.address))
+
+    def keys(self) -> list[XKey]:
+        keys = [each.public() for each in list_keys(self._text)]
+        return [XKey.parse(each) for each in keys if each.startswith("X")]
+
+    def certificates(self) -> list[str]:
+        return list(list_certificates(self._text).values())
+
+    def create(self) -> XKey:
+        return XKey.parse(self._provider.create(self._place.address, Prefix.CURVE).public())
+
+    def keep(self, key: XKey, certificate: str) -> None:
+        self._provider.put_certificate(self._place.address, str(key), certificate)
+
+
+class _SeedFile:
+    """A file for the new seed; its certificate is in the directory only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def lock(self, stack: ExitStack) -> None:
+        """Do nothing: a file is never overwritten."""
+
+    def keys(self) -> list[XKey]:
+        return [read_seed(self._path).public] if self._path.exists() else []
+
+    def certificates(self) -> list[str]:
+        return []
+
+    def create(self) -> XKey:
+        pair = XKeyPair.generate()
+        write_seed(self._path, pair)
+        return pair.public
+
+    def keep(self, key: XKey, certificate: str) -> None:
+        """Do nothing: an interrupted command signs again."""
+
+
+async def _rotate(
+    source: DirectorySource, place: _Store | _SeedFile, signing: _Signing, lead: int
+) -> CertifiedKey:
+    """Return the certificate of the next key, when the directory has shown it."""
+    async with opened_directory(source) as (trust, following, _):
+        now = now_ns() // 1_000_000_000
+        shown, texts = _shown(trust, signing.user), place.certificates()
+        known = [certified_key(each) for each in map(_decoded, texts) if each is not None]
+        own = OwnKeys(place.keys(), known, shown, now)
+        waiting = [each for each in own.upcoming if own.is_shown(each) and not each.revoked]
+        if waiting and lead:
+            return waiting[0]
+        unused = [*own.uncertified, *(each.key for each in own.upcoming if not each.revoked)]
+        key = unused[0] if unused else place.create()
+        in_use = any(e.not_before <= now <= e.not_after and not e.revoked for e in shown)
+        text = new_certificate(
+            signing.user,
+            signing.signer,
+            key,
+            now + (lead if in_use else 0),
+            now=now,
+            known=(*known, *shown),
+            revoked=_revoked(trust, key, signing.user),
+        )
+        place.keep(key, text)
+        await following.publish(signing.user.claims.text, [*texts, text])
+        wanted = certified_key(Certificate.decode(text))
+        await _until_shown(trust, following, signing.user, wanted)
+        return wanted
+
+
+async def _until_shown(
+    trust: Trust, following: Directory, user: User, wanted: CertifiedKey
+) -> None:
+    following.look_again()
+    try:
+        async with asyncio.timeout(_WAIT):
+            while all(  # noqa: ASYNC110 - another task makes it true
+                each[:2] != wanted[:2] for each in _shown(trust, user)
+            ):
+                await asyncio.sleep(_TICK)
+    except TimeoutError:
+        raise ConfigurationError(
+            "the certificate was published, but is not valid: see `xkeymsg directory verify`"
+        ) from None
+
+
+def _shown(trust: Trust, user: User) -> tuple[CertifiedKey, ...]:
+    identity = trust.members.identities.get(("", user.claims.subject))
+    return () if identity is None else identity.keys
+
+
+def _revoked(trust: Trust, key: XKey, user: User) -> int:
+    accounts = trust.members.known[""].authority.accounts
+    names = (str(key), user.claims.subject, "*")
+    return max((a.revocations.get(each, 0) for a in accounts for each in names), default=0)
+
+
+def _decoded(text: str) -> Certificate | None:
+    try:
+        return Certificate.decode(text)
+    except TrustError:
+        return None

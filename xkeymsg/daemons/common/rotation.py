@@ -1,0 +1,392 @@
+"""Keeps a daemon's keys as its store, their certificates and the clock say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from time import monotonic
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.client.tasks import Background
+from xkeymsg.client.threads import in_thread
+from xkeymsg.daemons.common.health import Health
+from xkeymsg.daemons.common.identity import DaemonIdentity
+from xkeymsg.daemons.common.key_section import KeySection
+from xkeymsg.daemons.common.logs import Log, reason
+from xkeymsg.daemons.common.sections import (
+    NatsSection,
+)
+from xkeymsg.directory.directory import Directory
+from xkeymsg.directory.rotation import (
+    OwnKeys,
+    RotationStep,
+    RotationTimes,
+    certified_key,
+    new_certificate,
+)
+from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError, XKeyMsgError
+from xkeymsg.key_stores.opening import list_certificates
+from xkeymsg.key_stores.protocol import WritableProvider
+from xkeymsg.key_stores.providers import parse_store
+from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.nkey import Prefix, Signer
+from xkeymsg.transport.credentials import read_login
+from xkeymsg.trust.claims import Certificate, User
+from xkeymsg.trust.creds import parse_creds
+from xkeymsg.trust.identity import CertifiedKey
+
+__all__ = ("DaemonRotation", "Holds", "rotation_conditions")
+
+_HAVE_ALL: Final = "secrets"
+"""The readiness condition: the secret of every key that others seal to is here."""
+_LOOK: Final = 5.0
+"""Seconds between two looks at the store, at most."""
+_SOON: Final = 0.2
+_SETTLE: Final = 1.0
+_AGAIN: Final = 60.0
+"""Seconds between two attempts to delete a key."""
+_STEPS: Final = 4
+"""Changes of the store in one round."""
+
+Holds = Callable[[int], Awaitable[str]]
+"""Returns why a key is still needed that was used until a time in seconds; empty if it is not."""
+
+
+def rotation_conditions(key: KeySection) -> tuple[str, ...]:
+    """Return the names of the readiness conditions that `DaemonRotation` sets."""
+    return () if key.rotation is None else (_HAVE_ALL,)
+
+
+class _Seen(NamedTuple):
+    """What the store has."""
+
+    pairs: Mapping[XKey, XKeyPair]
+    certificates: Mapping[XKey, str]
+    known: tuple[CertifiedKey, ...]
+    """What the certificates say."""
+
+
+class DaemonRotation:
+    """Rotates the keys of a daemon, or follows another program that does.
+
+    No step is remembered: each round compares the store, the directory and the clock. The daemon
+    opens with every key that it holds, and seals with the newest one whose certificate the
+    directory has shown.
+
+    Args:
+        key: The settings.
+        nats: The login, whose user signs certificates.
+        directory: The directory.
+        identity: The keys in use.
+        use: Called with other keys to use.
+        holds: Tells what still needs a retired key.
+    """
+
+    def __init__(
+        self,
+        key: KeySection,
+        nats: NatsSection,
+        directory: Directory,
+        identity: DaemonIdentity,
+        *,
+        log: Log,
+        health: Health,
+        registry: CollectorRegistry,
+        use: Callable[[Keyring], None],
+        holds: Holds | None = None,
+    ) -> None:
+        self._section, self._directory, self._identity = key, directory, identity
+        self._nats, self._use, self._holds = nats, use, holds
+        self._log, self._health = log, health
+        self._is_owner = key.rotation == "self"
+        self._times = RotationTimes(int(key.interval), max(1, int(key.lead)), int(key.retain))
+        self._look = min(_LOOK, key.lead / 4)
+        self._store = key.key_store or ""
+        self._published: object = None
+        self._gone: set[XKey] = set()
+        self._resume = 0.0
+        self._again, self._certified = asyncio.Event(), asyncio.Event()
+        self._told = ""
+        self._missing: list[CertifiedKey] = []
+        self._asked, self._begun = True, False
+        # Of a store that cannot be written, a program may have to be run for each look.
+        self._is_watched = bool(self._store) and isinstance(
+            parse_store(self._store).provider, WritableProvider
+        )
+        self._metrics = _RotationMetrics(registry)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Rotate for the duration of a block; an empty store gets its first key before.
+
+        Raises:
+            ConfigurationError: If the store cannot be written.
+            KeyStoreError: If the store fails, or another process owns it.
+            TrustError: If the credentials are malformed.
+        """
+        background = Background()
+        with ExitStack() as stack:
+            if self._is_owner:
+                place = parse_store(self._store)
+                if not isinstance(place.provider, WritableProvider):
+                    raise ConfigurationError(
+                        f'key.rotation = "self": {place.name} cannot be written; set "follow", and'
+                        " run `xkeymsg rotate --out`"
+                    )
+                stack.enter_context(place.provider.lock(place.address))
+                if not self._section.open_all():
+                    await self._take(RotationStep("create"), await self._see())
+                    now = _now()
+                    [first] = (seen := await self._see()).pairs
+                    await self._take(RotationStep("certify", first, now), seen)
+            await self._adopt(await self._see())
+            self._begun = True
+            background.spawn(self._run())
+            try:
+                yield
+            finally:
+                await background.close()
+
+    async def certified(self) -> None:
+        """Wait until the directory has shown the certificate of the key that seals.
+
+        Receivers refuse messages that are sealed with another one.
+        """
+        if not self._certified.is_set():
+            self._log.info("waiting", why="the own certificate is not published yet")
+            await self._certified.wait()
+            await asyncio.sleep(_SETTLE)  # others see it a moment later
+
+    def look_again(self) -> None:
+        """Read the settings and the store now; one that runs a program is read only then."""
+        self._resume = 0.0
+        self._asked = True
+        self._again.set()
+
+    async def _run(self) -> None:
+        while True:
+            pause = self._look
+            try:
+                if await self._round():
+                    pause = min(_SOON, pause)
+                self._told = ""
+            except XKeyMsgError as error:
+                self._metrics.failures.inc()
+                if self._told != (why := reason(error)):
+                    self._told = why
+                    self._log.error("rotation", code=error.code, why=why)
+            self._again.clear()
+            try:
+                async with asyncio.timeout(pause):
+                    await self._again.wait()
+            except TimeoutError:
+                continue
+
+    async def _round(self) -> bool:
+        """Take the steps that are due; return whether the next round is due soon."""
+        seen, changed = await self._see(), False
+        await self._adopt(seen)
+        if not self._directory.is_loaded:
+            return True
+        try:
+            for _ in range(_STEPS if self._is_owner else 0):
+                own = self._own(seen)
+                step = own.step(self._times) or own.renewal()
+                if step is None:
+                    break
+                await self._take(step, seen)
+                seen, changed = await self._see(), True
+            if self._is_owner and monotonic() >= self._resume:
+                self._resume = monotonic() + min(_AGAIN, self._look)
+                await self._delete(seen)
+                seen = await self._see()
+        finally:
+            changed = await self._publish(seen) or changed
+            await self._adopt(seen)
+        return changed
+
+    # --- what there is ----------------------------------------------------------------------------
+
+    async def _see(self) -> _Seen:
+        return await in_thread(self._read)
+
+    def _read(self) -> _Seen:
+        pairs = self._read_pairs()
+        certificates, known = {}, []
+        user, _ = self._login()
+        for text in (list_certificates(self._store) if self._store else {}).values():
+            try:
+                certificate = Certificate.decode(text)
+            except TrustError:
+                continue  # it is signed again
+            own = (certificate.account, certificate.claims.issuer)
+            if own == (user.account, user.claims.subject) and certificate.key in pairs:
+                certificates[certificate.key] = text
+                known.append(certified_key(certificate, self._is_revoked(certificate)))
+        return _Seen(pairs, certificates, tuple(known))
+
+    def _read_pairs(self) -> dict[XKey, XKeyPair]:
+        before = {pair.public: pair for pair in self._pairs}
+        if self._asked:
+            self._asked = False
+            if self._begun:
+                self._section = self._section.reread()
+        elif not self._is_watched:
+            return before
+        # The same object for the same key: it has computed with the keys of senders already.
+        return {each.public: before.get(each.public, each) for each in self._section.open_all()}
+
+    @property
+    def _pairs(self) -> tuple[XKeyPair, ...]:
+        keyring = self._identity.keyring
+        return keyring.active, *keyring.retired
+
+    def _login(self) -> tuple[User, Signer]:
+        creds = self._nats.options("").creds
+        if creds is None:
+            raise ConfigurationError("rotation requires creds in [nats]")
+        claims, signer = parse_creds(read_login(creds))
+        return User.decode(claims.text), signer
+
+    def _is_revoked(self, certificate: Certificate) -> bool:
+        authority = self._directory.trust.members.known[""].authority
+        claims = certificate.claims
+        return any(
+            each.revokes(claims.issued, claims.subject, claims.issuer)
+            for each in authority.accounts
+        )
+
+    def _own(self, seen: _Seen) -> OwnKeys:
+        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
+
+    # --- steps ------------------------------------------------------------------------------------
+
+    async def _take(self, step: RotationStep, seen: _Seen) -> None:
+        if step.action == "create":
+            await in_thread(self._create)
+        elif step.key is not None:
+            await in_thread(self._certify, step.key, step.not_before, seen)
+
+    def _create(self) -> None:
+        place = parse_store(self._store)
+        assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
+        public = place.provider.create(place.address, Prefix.CURVE).public()
+        self._log.info("key created", key=public)
+
+    def _certify(self, key: XKey, not_before: int, seen: _Seen) -> None:
+        place = parse_store(self._store)
+        assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
+        user, signer = self._login()
+        accounts = self._directory.trust.members.known[""].authority.accounts
+        names = str(key), user.claims.subject, "*"
+        revoked = max((a.revocations.get(each, 0) for a in accounts for each in names), default=0)
+        known = (*seen.known, *self._shown)
+        text = new_certificate(
+            user, signer, key, not_before, now=_now(), known=known, revoked=revoked
+        )
+        place.provider.put_certificate(place.address, str(key), text)
+        self._log.info("key certified", key=str(key), seconds=not_before - _now())
+
+    @property
+    def _shown(self) -> tuple[CertifiedKey, ...]:
+        members = self._directory.trust.members
+        identity = members.identities.get(("", self._identity.user or ""))
+        return () if identity is None else identity.keys
+
+    async def _publish(self, seen: _Seen) -> bool:
+        """Publish what has changed; from then on the directory repairs the entry."""
+        user, _ = await in_thread(self._login)
+        texts, without = frozenset(seen.certificates.values()), frozenset(self._gone)
+        if user.bearer or self._published == (user.claims.text, texts, without):
+            return False
+        await self._directory.publish(user.claims.text, texts, without=without)
+        self._published = user.claims.text, texts, without
+        self._log.info("keys published", certificates=len(texts))
+        return True
+
+    async def _delete(self, seen: _Seen) -> None:
+        """Delete the secrets that were kept long enough, and that nothing needs."""
+        own, retain = self._own(seen), self._times.retain
+        if retain is None or own.current is None or not own.is_shown(own.current):
+            return
+        skew = self._directory.trust.members.known[""].authority.policy.skew
+        place = parse_store(self._store)
+        assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
+        for step in own.retired(retain):
+            key = step.key
+            if key is None or key in self._gone:
+                continue
+            if key in seen.certificates:
+                until = step.not_before + self._times.lead + skew
+                if until > _now():
+                    return  # others may still seal to it
+                if why := "" if self._holds is None else await self._holds(until):
+                    self._resume = monotonic() + _AGAIN
+                    self._log.often("warning", "key kept", "key", key=str(key), why=why)
+                    return
+                await in_thread(place.provider.delete, place.address, str(key))
+                self._log.info("key deleted", key=str(key))
+            elif key in seen.pairs:
+                continue  # of a file that is configured
+            self._gone.add(key)
+
+    # --- use --------------------------------------------------------------------------------------
+
+    async def _adopt(self, seen: _Seen) -> None:
+        """Use the keys that are here, and report them."""
+        own = self._own(seen)
+        sealing = own.sealing or own.current
+        order = [each.key for each in reversed(own.ordered)]
+        order = [each for each in (*order, *own.uncertified) if each in seen.pairs]
+        if not order:
+            raise KeyStoreError("the key store is empty")
+        active = order[0] if sealing is None else sealing.key
+        pairs = [seen.pairs[each] for each in (active, *(e for e in order if e != active))]
+        if [pair.public for pair in pairs] != [pair.public for pair in self._pairs]:
+            self._identity.keyring = Keyring(pairs[0], retired=pairs[1:], user=self._identity.user)
+            self._use(self._identity.keyring)
+            self._log.info("keys", active=str(active), others=len(pairs) - 1)
+        if sealing is not None and own.is_shown(sealing):
+            self._certified.set()
+        self._report(own, sealing)
+
+    def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
+        missing = own.missing
+        if missing and missing != self._missing:
+            self._log.error(
+                "secret missing", key=str(missing[-1].key), seconds=missing[-1].not_before - _now(),
+                why="the own user has certified a key that is not here: give it to this daemon; or"
+                " the user's key is stolen",
+            )  # fmt: skip
+        self._missing = missing
+        self._health.set(_HAVE_ALL, not missing)
+        begun = None if sealing is None else sealing.not_before
+        self._identity.begun = begun
+        self._metrics.next.set(own.next_rotation(self._times) - _now() if self._is_owner else 0)
+        retired = len(own.ordered) - len(own.upcoming) - (own.current is not None)
+        counts = {"upcoming": len(own.upcoming), "current": int(own.current is not None)}
+        for state, number in (counts | {"retired": retired, "missing": len(missing)}).items():
+            self._metrics.keys.labels(state).set(number)
+
+
+class _RotationMetrics:
+    """The metrics of rotation."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.keys = Gauge("xkeymsg_keys", "Own keys, by state.", ["state"], registry=registry)
+        self.next = Gauge(
+            "xkeymsg_key_next_rotation_seconds",
+            "Seconds until another key becomes current; 0 if another program decides.",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "xkeymsg_rotation_failures", "Steps of a rotation that failed.", registry=registry
+        )
+
+
+def _now() -> int:
+    return now_ns() // 1_000_000_000
