@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from tests.cli.trust.admin import Admin, Member
 from tests.directory.realm import OWN_ENTRY
-from tests.running import run
+from tests.running import Program, run
 from xkeymsg import Directory, Trust, connect
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory.settings import STREAM, bucket_config
@@ -48,6 +50,13 @@ class Town:
         done = self.done(verb, member, *more)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode()
+
+    async def damage(self, member: Member) -> None:
+        """Write garbage under the key of a member."""
+        options = ConnectOptions(servers=(self.server.url,), creds=member.creds)
+        async with open_link(options) as link:
+            subject = f"$KV.XKEYS.{self.key('CLINIC')}.{member.user}"
+            await link.request(subject, b"garbage", timeout=60)
 
     def key(self, account: str) -> str:
         found = {each["name"]: each["key"] for each in self.admin.described()["accounts"]}
@@ -121,6 +130,59 @@ async def test_verify_reports_damage_and_init_refuses_rollups(town: Town) -> Non
         doctor = run("xkeymsg.cli", "doctor", "--json", *login)
         found = {each["check"]: each for each in json.loads(doctor.stdout)}
         assert found["directory"]["level"] == "fail"
+
+
+def test_watch_prints_users_and_alarms_as_they_come(town: Town) -> None:
+    boss = town.admin.join("boss")
+    ward = town.admin.join("ward-a", "--permission", "ward", "-K", "daemon")
+    town.run("init", boss)
+    town.run("publish", boss)
+    for path in town.admin.folder.rglob("users/ward-a*"):
+        path.rename(town.admin.root / path.name)
+    arguments = (
+        "xkeymsg.cli", "directory", "watch", str(town.admin.folder), "--anchor", town.anchor,
+        "--creds", str(boss.creds), "--server", town.server.url,
+    )  # fmt: skip
+    with Program(*arguments) as watching:
+        assert watching.wait_for("boss") == f"boss {boss.user} is {boss.pair.public}"
+        for path in town.admin.root.glob("ward-a*"):
+            if path.suffix in {".jwt", ".xkeys"}:
+                path.rename(next(town.admin.folder.rglob("users")) / path.name)
+        town.run("publish", ward)
+        joined = watching.wait_for("daemon:ward-a")
+        assert joined == f"daemon:ward-a {ward.user} is {ward.pair.public}"
+        town.admin.run("revoke", "CLINIC", "ward-a")
+        town.run("publish", boss, "--all")
+        left = watching.wait_for("daemon:ward-a")
+        assert left == f"daemon:ward-a {ward.user} left {ward.pair.public}"
+        asyncio.run(town.damage(boss))
+        assert "malformed" in watching.wait_for(boss.user, "err")
+        watching.process.send_signal(signal.SIGINT)
+        assert watching.wait() == 130
+
+
+def test_publish_takes_names_of_users_after_the_folder(town: Town) -> None:
+    boss, ward = town.admin.join("boss"), town.admin.join("ward-a", "-K", "daemon")
+    town.run("init", boss)
+    assert town.run("publish", boss, "ward-a", "boss").split("\n")[:2] == [
+        "ward-a revision 1", "boss revision 2",
+    ]  # fmt: skip
+    assert "nobody" in town.done("publish", boss, "nobody").stderr.decode()
+    for other in (("publish", "--all"), ("init",)):
+        done = town.done(other[0], ward, *other[1:])
+        assert done.returncode == 1
+        assert b"does not permit" in done.stderr
+
+
+def test_verify_tells_what_it_could_not_check(town: Town) -> None:
+    boss, ward = town.admin.join("boss"), town.admin.join("ward-a", "-K", "daemon")
+    done = town.done("verify", boss)
+    assert done.returncode == 1
+    assert b"xkeymsg directory init" in done.stderr
+    town.run("init", boss)
+    town.run("publish", boss)
+    assert json.loads(town.run("verify", boss, "--json"))["bucket_checked"]
+    assert "0 faults; settings of the bucket not checked" in town.run("verify", ward)
 
 
 def test_share_directory_changes_nothing_the_second_time(town: Town) -> None:

@@ -118,6 +118,25 @@ def test_users_whose_issuer_was_removed_make_room(realm: Realm, trust: Trust) ->
     assert found.key == bob.pair.public
 
 
+def test_users_that_become_invalid_displace_others_when_all_are_judged(
+    realm: Realm, trust: Trust
+) -> None:
+    published, lookup = trust.attach()
+    removed, unlisted = Key(Prefix.ACCOUNT, "removed"), Key(Prefix.ACCOUNT, "unlisted")
+    realm.write_clinic(signing_keys=[realm.key.public, removed.public], age=800)
+    trust.reload(force=True)
+    bound(published, 50_000, size=10_000)
+    for number in range(10):
+        person = realm.person(f"user-{number}", removed if number < 5 else unlisted)
+        published.put(Place(realm.account.public, person.user), realm.entry(person), stored=True)
+        lookup.verify(60.0)
+    realm.write_clinic(age=700)
+    trust.reload(force=True)
+    assert len(published.certificates) == len(trust.members.refused) + 1
+    assert 3 <= len(trust.members.refused) <= 7
+    assert [each.name for each in trust.members.identities.values()] == ["alice"]
+
+
 def test_the_xkeys_of_a_user_that_was_dropped_are_forgotten(realm: Realm, trust: Trust) -> None:
     published, lookup = trust.attach()
     published.loaded = True
@@ -143,7 +162,7 @@ def test_the_index_of_unverified_entries_is_bounded(realm: Realm) -> None:
         published.put(Place(account, f"U{number}"), value, stored=True)
     arrived, most = published.pending, 0
     for _ in published.steps():
-        most = max(most, published.states(f"{account} perm:p0"))
+        most = max(most, published.states(f"{account} perm:p0", 100))
     while published.pending:
         drain(published)
     assert arrived > 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -22,12 +23,13 @@ from xkeymsg.cli.table import aligned, bare
 from xkeymsg.cli.trust.flags import when
 from xkeymsg.cli.trust.store import TrustStore
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.threads import in_thread
 from xkeymsg.daemons.common.flags import connection_flags
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.entries import certificates_in
-from xkeymsg.errors import ConfigurationError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.files import read_text
 from xkeymsg.shown import cut
 from xkeymsg.trust.stores.chains import Trust
@@ -37,6 +39,8 @@ __all__ = ("directory", "init", "list_", "publish", "verify", "watch")
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _TICK: Final = 0.2
+_AFRESH: Final = 50
+"""Ticks between two looks at users whose claims may have ended."""
 _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -68,6 +72,7 @@ def init(*, replicas: int, **flags: Any) -> None:
 
 
 @directory.command(short_help="Publish users, and the account.")
+@reading
 @click.argument("users", metavar="[USER]…", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Every user of the account, and the account.")
 @click.option(
@@ -76,7 +81,6 @@ def init(*, replicas: int, **flags: Any) -> None:
     metavar="FILE",
     help="The certificates of the login's user; default: those in FOLDER.",
 )
-@reading
 def publish(
     *,
     folder: Path,
@@ -169,7 +173,7 @@ def list_(
         click.echo(line)
 
 
-_Work = Callable[[Trust, Directory, list[Exception]], Awaitable[Any]]
+_Work = Callable[[Trust, Directory, list[XKeyMsgError]], Awaitable[Any]]
 
 
 async def _with(source: DirectorySource, work: _Work) -> Any:
@@ -208,29 +212,41 @@ def watch(*, folder: Path, anchors: tuple[str, ...], others: tuple[str, ...], **
     xkeymsg directory watch HOSPITAL --anchor O… --creds alice.creds
     """  # noqa: D301 - click reads the character
 
-    async def follow(trust: Trust, following: Directory, told: list[Exception]) -> None:
-        before: dict[str, dict[str, Any]] = {}
+    async def follow(trust: Trust, following: Directory, told: list[XKeyMsgError]) -> None:
+        before: dict[tuple[str, str], dict[str, Any]] = {}
         alarms: set[str] = set()
         generation = -1
-        while True:
-            if generation != trust.generation:
+        for tick in count():
+            if not tick % _AFRESH:
+                await _reload(trust, told)
+            if generation != trust.generation or not tick % _AFRESH:
                 generation = trust.generation
-                after = {row["user"]: row for row in await _rows(trust, following, told)}
-                for user in sorted({*before, *after}):
-                    if before.get(user) != after.get(user):
-                        verb = "left" if user not in after else "changed"
-                        verb = "is" if user not in before else verb
-                        row = after.get(user) or before[user]
-                        click.echo(f"{bare(row['name'] or '-')} {user} {verb} {row['xkey'] or '-'}")
+                rows = await _rows(trust, following, told)
+                # Another account can issue a JWT for the same user key.
+                after = {(row["user"], row["name"].rpartition("/")[0]): row for row in rows}
+                for at in sorted({*before, *after}):
+                    if before.get(at) != after.get(at):
+                        verb = "left" if at not in after else "changed"
+                        verb = "is" if at not in before else verb
+                        row = after.get(at) or before[at]
+                        name, xkey = bare(row["name"] or "-"), row["xkey"] or "-"
+                        click.echo(f"{name} {row['user']} {verb} {xkey}")
                 before = after
             texts = {describe(each) for each in following.report().alarms}
-            texts |= {str(each) for each in told}
-            for text in sorted(texts - alarms):
+            for text in sorted(texts - alarms | {describe(each) for each in told}):
                 say("xkeymsg", one_line(text))
             alarms = texts
+            told.clear()
             await asyncio.sleep(_TICK)
 
     asyncio.run(_with(source_of(folder, anchors, others, flags), follow))
+
+
+async def _reload(trust: Trust, told: list[XKeyMsgError]) -> None:
+    try:
+        await in_thread(trust.reload)
+    except XKeyMsgError as error:
+        told.append(error)
 
 
 @directory.command(short_help="Check the bucket and its entries.")
@@ -244,15 +260,21 @@ def verify(
     \b
     xkeymsg directory verify HOSPITAL --anchor O… --creds alice.creds
 
-    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid.
+    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. In another
+    account than that of the bucket, its settings cannot be checked.
     """  # noqa: D301 - click reads the character
     source = source_of(folder, anchors, others, flags)
 
-    async def check(trust: Trust, following: Directory, told: list[Exception]) -> dict[str, Any]:
+    async def check(trust: Trust, following: Directory, told: list[XKeyMsgError]) -> dict[str, Any]:
         report = following.report()
-        faults = [describe(each) for each in report.alarms] + [str(each) for each in told]
+        others = [each for each in told if not isinstance(each, DeliveryError)]
+        faults = [describe(each) for each in (*report.alarms, *others)]
+        for each in told:
+            if each not in others:  # what we may not ask for is not a fault of the directory
+                say("xkeymsg", one_line(describe(each)))
         return {
             "revision": report.revision,
+            "bucket_checked": report.is_checked,
             "entries": report.entries,
             "users": len(trust.members.identities),
             "ignored": dict(report.ignored),
@@ -268,5 +290,6 @@ def verify(
         click.echo(
             f"revision {found['revision']}: {found['entries']} entries, {found['users']} valid"
             f" users, {len(found['faults'])} faults"
+            + ("" if found["bucket_checked"] else "; settings of the bucket not checked")
         )
     return EXIT_FAILED if found["faults"] else 0

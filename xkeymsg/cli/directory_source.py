@@ -11,8 +11,11 @@ from typing import Any, Final, NamedTuple, TypeVar
 import click
 
 from xkeymsg.cli.trust.flags import FOLDER
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.directory.directory import Directory
+from xkeymsg.directory.reader import BucketReader
+from xkeymsg.errors import DeliveryError, XKeyMsgError
 from xkeymsg.transport.credentials import read_login
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
@@ -23,6 +26,8 @@ __all__ = ("DirectorySource", "opened_directory", "reading", "source_of")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _TICK: Final = 0.02
+_LONGEST: Final = 60.0
+"""Seconds for reading everything, and for verifying it."""
 
 
 class DirectorySource(NamedTuple):
@@ -74,7 +79,7 @@ def source_of(
 @asynccontextmanager
 async def opened_directory(
     source: DirectorySource, *, load: bool = True
-) -> AsyncIterator[tuple[Trust, Directory, list[Exception]]]:
+) -> AsyncIterator[tuple[Trust, Directory, list[XKeyMsgError]]]:
     """Yield trust and its directory for the duration of a block, and the problems it was told."""
     accounts = dict(each.partition("=")[::2] for each in source.others)
     own = source.login
@@ -84,7 +89,7 @@ async def opened_directory(
         account=own and own.account,
         accounts=accounts,
     )
-    told: list[Exception] = []
+    told: list[XKeyMsgError] = []
     following = Directory(trust, wait=0.0)
     try:
         async with (
@@ -92,9 +97,20 @@ async def opened_directory(
             following.following(link, told.append),
         ):
             if load:
-                await following.loaded(60.0)
-                while following.report().unverified:  # noqa: ASYNC110 - a bounded time
-                    await asyncio.sleep(_TICK)
+                await BucketReader(API(link), frozenset()).last()  # fails at once without a bucket
+                await following.loaded(_LONGEST)
+                await _verified(following)
             yield trust, following, told
     finally:
         trust.close()
+
+
+async def _verified(following: Directory) -> None:
+    try:
+        async with asyncio.timeout(_LONGEST):
+            while following.report().unverified:  # noqa: ASYNC110 - threads verify, too
+                await asyncio.sleep(_TICK)
+    except TimeoutError:
+        raise DeliveryError(
+            f"the directory is not verified within {_LONGEST:g} s: too many entries or events"
+        ) from None

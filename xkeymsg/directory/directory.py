@@ -15,15 +15,15 @@ from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.entries import OwnEntry
+from xkeymsg.directory.events import DirectoryEvents
 from xkeymsg.directory.publisher import EntryPublisher
-from xkeymsg.directory.reader import BucketEntry, BucketReader, sequence_of
+from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.report import DirectoryReport, account_in
-from xkeymsg.directory.settings import EVENTS, STREAM, place_of, subject_of
+from xkeymsg.directory.settings import STREAM, subject_of
 from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.link import Link
-from xkeymsg.transport.raw import RawSubscription
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
@@ -81,12 +81,12 @@ class Directory(SafeRepr):
         self._work = asyncio.Event()
         self._due, self._again = asyncio.Event(), asyncio.Event()
         self._heard = monotonic()
-        self._seen_event = 0
+        self._is_checked = False
         self._revisions: deque[tuple[float, int]] = deque(maxlen=64)
         self._own: OwnEntry | None = None
         self._repaired = 0.0
         self._told: dict[str, str] = {}
-        self._tell: Callable[[Exception], None] = lambda _: None
+        self._tell: Callable[[XKeyMsgError], None] = lambda _: None
         self._link: Link | None = None
         self._api: API | None = None
 
@@ -159,6 +159,7 @@ class Directory(SafeRepr):
             ignored=Counter(published.ignored),
             behind=len(published.behind),
             alarms=tuple(published.alarms.values()),
+            is_checked=self._is_checked,
         )
 
     def _publisher(self) -> EntryPublisher:
@@ -178,7 +179,9 @@ class Directory(SafeRepr):
     # --- following --------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def following(self, link: Link, tell: Callable[[Exception], None]) -> AsyncIterator[None]:
+    async def following(
+        self, link: Link, tell: Callable[[XKeyMsgError], None]
+    ) -> AsyncIterator[None]:
         """Follow the bucket for the duration of a block; `connect` does it.
 
         Args:
@@ -192,10 +195,11 @@ class Directory(SafeRepr):
         self._link, self._api, self._tell = link, API(link), tell
         background = Background()
         try:
-            events = await link.subscribe(f"{EVENTS}>", max_messages=1 << 16, max_bytes=32 << 20)
+            events = DirectoryEvents(link, self._published, self._work, self._due)
+            subscription = await events.subscribe()
             await self._check_bucket()
             for task in (
-                self._follow(events),
+                events.follow(subscription, lambda: _jittered(AGAIN)),
                 self._verify(),
                 self._watch(link),
                 self._read(self._reader(self._api)),
@@ -216,6 +220,7 @@ class Directory(SafeRepr):
         if self._api is not None and self._may(f"{self._api_prefix}.STREAM.INFO.{STREAM}"):
             with suppress(TransportError):
                 await check_bucket(self._api)
+                self._is_checked = True
 
     @property
     def _api_prefix(self) -> str:
@@ -225,21 +230,6 @@ class Directory(SafeRepr):
         """Return whether the own user may publish on a subject, as far as trust knows."""
         own = self.trust.members.identities.get(("", self.trust.user or ""))
         return own is None or own.may_send(subject)
-
-    async def _follow(self, events: RawSubscription) -> None:
-        """Take events: hints that are verified like everything else."""
-        published, dropped = self._published, 0
-        async for raw in events:
-            place = place_of(raw.subject_text.removeprefix(EVENTS))
-            if place is not None:
-                published.put(place, raw.data, stored=False)
-                self._work.set()
-            # Anyone may have sent it: a number can only cause a look at the bucket.
-            sequence, last = sequence_of(raw.headers), self._seen_event
-            self._seen_event = sequence
-            if sequence != last + 1 or events.dropped != dropped or not raw.data:
-                dropped = events.dropped
-                self._due.set()
 
     async def _verify(self) -> None:
         """Verify in slices, so that the loop does everything else in between."""
@@ -305,10 +295,18 @@ class Directory(SafeRepr):
         return False
 
     def _take(self, entry: BucketEntry) -> Coroutine[Any, Any, None] | None:
-        published = self._published
-        published.put(entry.place, entry.value, stored=True)
+        if not self._published.has_room:
+            return self._put_later(entry)
+        self._put(entry)
+        return None
+
+    async def _put_later(self, entry: BucketEntry) -> None:
+        await _until(lambda: self._published.has_room)
+        self._put(entry)
+
+    def _put(self, entry: BucketEntry) -> None:
+        self._published.put(entry.place, entry.value, stored=True)
         self._work.set()
-        return None if published.has_room else _until(lambda: published.has_room)
 
     async def _fetch(self, reader: BucketReader) -> None:
         """Read the entries of users that are needed before everything has been read."""
@@ -317,11 +315,12 @@ class Directory(SafeRepr):
             for user in published.take_wanted():
                 try:
                     for account in self.trust.accounts.values():
-                        entry = await reader.get(Place(account, user))
-                        if entry is not None:
-                            await in_thread(
-                                partial(self._lookup.take_now, entry.place, entry.value)
-                            )
+                        for place in (Place(account, ""), Place(account, user)):  # revoked first
+                            entry = await reader.get(place)
+                            if entry is not None:
+                                take = partial(self._lookup.take_now, place, entry.value)
+                                await in_thread(take)
+                    await in_thread(self.trust.take_news)
                     published.fetched.add(user)
                 except TransportError as error:
                     self._problem("read", error)
@@ -364,7 +363,8 @@ class Directory(SafeRepr):
         """Publish the own account's JWT if the bucket lacks it, with the right to."""
         account, published = self.trust.account, self._published
         ours = self.trust.members.known[""].authority.accounts[0].claims
-        if published.pending or ours.issued <= published.shown.get(account, 0):
+        shown = published.shown.get(account, 0)
+        if published.is_waiting(Place(account, "")) or ours.issued <= shown:
             return
         if self.trust.user and self._may(subject_of(Place(account, ""))):
             await self.publish_account()
@@ -410,7 +410,7 @@ class Directory(SafeRepr):
             self._problem("stale", error)
             await asyncio.sleep(_TICK)
 
-    def _problem(self, what: str, error: Exception | None = None) -> None:
+    def _problem(self, what: str, error: XKeyMsgError | None = None) -> None:
         """Report a problem once, until it changes."""
         text = "" if error is None else str(error)
         if self._told.get(what, "") != text:

@@ -8,7 +8,12 @@ from typing import Any, Final
 from xkeymsg.errors import ConfigurationError, ConflictError, TrustError
 from xkeymsg.keys import XKey
 from xkeymsg.trust.claims import Certificate, User
-from xkeymsg.trust.stores.published_entry import MOST_CERTIFICATES, Place, limit_of
+from xkeymsg.trust.stores.published_entry import (
+    MOST_CERTIFICATES,
+    Place,
+    is_readable,
+    limit_of,
+)
 
 __all__ = ("OwnEntry", "certificates_in")
 
@@ -56,6 +61,8 @@ class OwnEntry:
             ConflictError: If another JWT in it has the same `iat`.
         """
         user, found = self.user, dict(self._certificates)
+        if not is_readable(self.place, present):
+            present = b""
         for number, line in enumerate(each.strip() for each in present.split(b"\n")):
             text = line.decode("ascii", "replace")
             try:

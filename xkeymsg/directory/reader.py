@@ -27,6 +27,7 @@ _MESSAGES, _BYTES = 1 << 17, 64 << 20
 """Limits of what has arrived and is not taken yet."""
 _NOT_FOUND: Final = 404
 _END: Final = 204
+_NOBODY: Final = 503
 _INACTIVE_NS: Final = 30 * 10**9
 _MOST_SEQUENCE: Final = 2**53
 
@@ -82,7 +83,10 @@ class BucketReader:
 
     async def _ask(self, body: Mapping[str, Any]) -> Raw | None:
         data = json.dumps(body).encode()
-        raw = await self._api.link.request(self._direct, data, timeout=self._api.timeout)
+        try:
+            raw = await self._api.link.request(self._direct, data, timeout=self._api.timeout)
+        except DeliveryError as error:
+            raise _silent(error) from None
         status = parse_status(raw.headers)
         if status is None:
             return raw
@@ -120,6 +124,8 @@ class BucketReader:
                 return last, False
             if status is not None and status.code == _END:
                 return last, _number(raw.headers, "Nats-Num-Pending") > 0
+            if status is not None and status.code == _NOBODY:
+                raise _silent("no responders")
             if status is not None or (sequence := sequence_of(raw.headers)) <= last:
                 raise DeliveryError("Direct Get of the directory: invalid answer")
             last = sequence
@@ -130,7 +136,7 @@ class BucketReader:
 
         Returns:
             The last sequence that was read, and whether that is everything: if there is no room, or
-            a delivery is missing, `pages` has to go on.
+            a delivery is missing, or the bucket seems empty, `pages` has to go on.
 
         Raises:
             DeliveryError: If the server refuses; or nothing comes for a time.
@@ -162,13 +168,20 @@ class BucketReader:
                 await self._pass(place and BucketEntry(place, raw.data, last), take)
         finally:
             await messages.unsubscribe()
-        return last, True
+        return last, left > 0
 
     async def _pass(self, entry: BucketEntry | None, take: Take) -> None:
         if entry is not None and entry.place.account in self._accounts:
             waiting = take(entry)
             if waiting is not None:
                 await waiting
+
+
+def _silent(why: object) -> DeliveryError:
+    return DeliveryError(
+        f"the directory does not answer ({why}); run `xkeymsg directory init` if there is no bucket"
+        " XKEYS, or `xkeymsg trust share-directory` if another account has it"
+    )
 
 
 def sequence_of(headers: bytes) -> int:

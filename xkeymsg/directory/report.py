@@ -31,6 +31,8 @@ class DirectoryReport(NamedTuple):
     """Senders that resolve names with an old revision."""
     alarms: tuple[XKeyMsgError, ...]
     """What is wrong with entries now, and with the bucket."""
+    is_checked: bool
+    """Whether the settings of the bucket were read; another account cannot read them."""
 
 
 def account_in(answer: bytes) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from xkeymsg.nkey import is_public
 from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.stores.published_entry import Place
 
@@ -38,7 +39,10 @@ def place_of(subject: str) -> Place | None:
     tokens = subject.split(".")
     if len(tokens) != 4 or f"{tokens[0]}.{tokens[1]}." != _PREFIX:
         return None
-    return Place(tokens[2], "" if tokens[3] == "account" else tokens[3])
+    _, _, account, user = tokens
+    if user == "account":
+        return Place(account, "")
+    return Place(account, user) if user.startswith("U") and is_public(user) else None
 
 
 def bucket_config(replicas: int = 1) -> dict[str, Any]:

@@ -35,7 +35,6 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any, Final, NamedTuple, NoReturn
 
 from xkeymsg import primitives
@@ -252,6 +251,8 @@ _DECODER: Final = json.JSONDecoder(
     parse_float=_no_number,
     parse_constant=_no_number,
 )
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -259,7 +260,7 @@ def _json(part: bytes) -> dict[str, Any]:
     """Return the JSON object of one part of a claim."""
     raw = _base64(part)
     openings = raw.count(b"{") + raw.count(b"[")
-    if openings > _MAX_DEPTH and _depth(raw) > _MAX_DEPTH:
+    if openings > _MAX_DEPTH and _is_deep(raw):
         raise _Fault("JSON is nested too deeply")  # Python's decoder would use the stack for it
     try:
         text = raw.decode().strip(" \t\r\n")
@@ -273,9 +274,12 @@ def _json(part: bytes) -> dict[str, Any]:
     return value
 
 
-def _depth(raw: bytes) -> int:
-    brackets = filter(b"{[]}".__contains__, _STRING.sub(b"", raw))
-    return max(accumulate(1 if byte in b"{[" else -1 for byte in brackets), default=0)
+def _is_deep(raw: bytes) -> bool:
+    """Return whether brackets remain after the innermost pairs are removed `_MAX_DEPTH` times."""
+    brackets = _STRING.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
+    for _ in range(_MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 def exact_names(members: Mapping[str, Any], known: frozenset[str]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from xkeymsg.errors import (
     ConfigurationError,
     TrustError,
     UnknownKeyError,
+    WrongAccountError,
     XKeyMsgError,
 )
 from xkeymsg.files import read_text
@@ -349,13 +350,13 @@ class Trust(SafeRepr):
         """Take the own account's JWT as the server shows it.
 
         Raises:
-            TrustError: If it is malformed.
+            TrustError: If it is malformed, or belongs to another account.
         """
         account = Account.decode(text)
-        place = Place(self.account, "")
-        if account.claims.subject == self.account:
-            with self._lock:
-                self._take(Verified(place, False, b"", (account,), (), ()))
+        if account.claims.subject != self.account:
+            raise WrongAccountError("the server shows the JWT of another account")
+        with self._lock:
+            self._take(Verified(Place(self.account, ""), False, b"", (account,), (), ()))
 
     @property
     def has_news(self) -> bool:

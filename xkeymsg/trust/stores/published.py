@@ -36,6 +36,8 @@ __all__ = ("BUCKET", "Published", "name_hint")
 _MOST_ENTRIES: Final = 50_000
 _MOST_BYTES: Final = 64 << 20
 """Unverified text with its index; and again the claims of users that are not valid."""
+_MOST_EVENTS: Final = 1024
+"""Unverified events: anyone may send them, and stored entries need room."""
 _CERTIFICATE_SIZE: Final = 1024
 """Memory of a verified certificate, about."""
 _MOST_ALARMS: Final = 64
@@ -91,9 +93,10 @@ class Published(SafeRepr):
         """By account and user."""
         self.certificates: dict[Place, tuple[Certificate, ...]] = {}
         self._aliases = {key: alias for alias, key in accounts.items()}
-        self._most, self._size, self._room = entries, size, size
+        self._most, self._size, self._room, self._for_events = entries, size, size, size // 2
         self._arrived: deque[tuple[Place, bytes, bool]] = deque()
         self._came = self._went = 0  # bytes; each is written by one side only
+        self._events_came = self._events_went = 0
         self._pending: dict[tuple[Place, bool], PublishedEntry] = {}
         self._hinted: dict[str, dict[tuple[Place, bool], None]] = {}
         self._digests: dict[Place, bytes] = {}
@@ -123,22 +126,36 @@ class Published(SafeRepr):
     def _left(self) -> int:
         return self._room - (self._came - self._went)
 
-    def put(self, place: Place, value: bytes, *, stored: bool) -> None:
-        """Take an entry of the bucket, or of an event, to be verified."""
+    def put(self, place: Place, value: bytes, *, stored: bool) -> bool:
+        """Take an entry of the bucket, or of an event, to be verified.
+
+        Returns:
+            False if there was no room: the bucket has to be read again.
+        """
         if place.account not in self._aliases:
-            return
+            return True
         reason = "" if value else "deleted"
         if len(value) > limit_of(place):
             reason = "oversized"
         elif value.count(b"\n") > 2 * MOST_CERTIFICATES:
             reason = "malformed_claim"
-        if not reason and (self._left < len(value) or self.pending >= self._most):
+        if not reason and not self._fits(len(value), stored=stored):
             reason, place = "full", BUCKET
         if reason:
             self._ignore(reason, place, ConfigurationError(f"{place}: {_WHY[reason]}"), stored)
-            return
+            return reason != "full"
         self._arrived.append((place, value, stored))
         self._came += len(value)
+        self._events_came += not stored
+        return True
+
+    def _fits(self, size: int, *, stored: bool) -> bool:
+        left = self._left
+        if not stored:
+            left -= self._for_events
+            if self._events_came - self._events_went >= _MOST_EVENTS:
+                return False
+        return left >= size and self.pending < self._most
 
     def index(self, place: Place, value: bytes, *, stored: bool) -> None:
         """Note what an entry states, for the verification."""
@@ -146,6 +163,7 @@ class Published(SafeRepr):
         if digest == self._digests.get(place):
             if stored:
                 self.alarms.pop(place, None)
+            self._events_went += not stored
             return
         at = place, stored
         entry = PublishedEntry(place, value, digest, stored=stored)
@@ -158,6 +176,7 @@ class Published(SafeRepr):
     def _forget(self, at: tuple[Place, bool], entry: PublishedEntry | None) -> None:
         if entry is not None:
             self._room += entry.size
+            self._events_went += not entry.stored
             for hint in entry.hints:
                 places = self._hinted[hint]
                 del places[at]
@@ -199,9 +218,17 @@ class Published(SafeRepr):
         for stored in (True, False):
             yield from self._verify((place, stored))
 
-    def states(self, hint: str) -> int:
-        """Return how many unverified entries state a name, permission or xkey."""
-        return len(self._hinted.get(hint, ()))
+    def is_waiting(self, place: Place) -> bool:
+        """Return whether the entry of a place is not verified yet."""
+        return (place, True) in self._pending or (place, False) in self._pending
+
+    def states(self, hint: str, most: int) -> int:
+        """Return how many lines of entries that state a name, permission or xkey are unverified.
+
+        The number is exact up to `most`.
+        """
+        found = tuple(self._hinted.get(hint, ()))[: most + 1]
+        return sum(len(entry.lines) for at in found if (entry := self._pending.get(at)))
 
     def hinted(self, hint: str) -> Iterator[Verified | None]:
         """Verify every entry that states a name, permission or xkey."""
@@ -261,7 +288,10 @@ class Published(SafeRepr):
         before = users.get(place.user, ()), self.certificates.get(place, ())
         texts = _newest(before[0], found.users, allowed, has_begun, stored=found.stored)
         after = texts, _merged(before[1], found.certificates)
-        if not any(after) or (place not in self.certificates and not self._make_room()):
+        # Anyone can make a user, and send its claims in events.
+        if not any(after if found.stored else texts):
+            return False
+        if place not in self.certificates and not self._make_room():
             return False
         users[place.user], self.certificates[place] = after
         self._note(found)
@@ -282,7 +312,7 @@ class Published(SafeRepr):
     def judged(self, place: Place, *, admitted: bool) -> None:
         """Note whether a user is valid: others make room when the table is full."""
         self._unadmitted_size -= self._unadmitted.pop(place, 0)
-        if not admitted:
+        if not admitted and place in self.certificates:
             texts = self.users[place.account][place.user]
             size = sum(len(each.claims.text) for each in texts)
             size += _CERTIFICATE_SIZE * len(self.certificates[place])

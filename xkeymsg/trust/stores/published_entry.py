@@ -13,7 +13,7 @@ from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.names import fold_name
 from xkeymsg.trust.resolver import PERMISSION
 
-__all__ = ("MOST_CERTIFICATES", "Place", "PublishedEntry", "Verified", "limit_of")
+__all__ = ("MOST_CERTIFICATES", "Place", "PublishedEntry", "Verified", "is_readable", "limit_of")
 
 MOST_CERTIFICATES: Final = 24
 """Certificates of one user."""
@@ -104,6 +104,11 @@ class PublishedEntry:
 def limit_of(place: Place) -> int:
     """Return the limit of an entry's size, in bytes."""
     return Kind.USER.size if place.user else Kind.ACCOUNT.size
+
+
+def is_readable(place: Place, value: bytes) -> bool:
+    """Return whether an entry is within the limits of T-19."""
+    return len(value) <= limit_of(place) and value.count(b"\n") <= 2 * MOST_CERTIFICATES
 
 
 # What no rule reads is dropped: it is half of the memory, and much more if someone wants it to be.
