@@ -356,13 +356,6 @@ class DaemonRotation:
 
     def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
         missing = own.missing
-        if missing and missing != self._missing:
-            self._log.error(
-                "secret missing", key=str(missing[-1].key), seconds=missing[-1].not_before - _now(),
-                why="the own user has certified a key that is not here: give it to this daemon; or"
-                " the user's key is stolen",
-            )  # fmt: skip
-        self._missing = missing
         self._health.set(_HAVE_ALL, not missing)
         begun = None if sealing is None else sealing.not_before
         self._identity.begun = begun
@@ -371,6 +364,13 @@ class DaemonRotation:
         counts = {"upcoming": len(own.upcoming), "current": int(own.current is not None)}
         for state, number in (counts | {"retired": retired, "missing": len(missing)}).items():
             self._metrics.keys.labels(state).set(number)
+        if missing and missing != self._missing:
+            self._log.error(
+                "secret missing", key=str(missing[-1].key), seconds=missing[-1].not_before - _now(),
+                why="the own user has certified a key that is not here: give it to this daemon; or"
+                " the user's key is stolen",
+            )  # fmt: skip
+        self._missing = missing
 
 
 class _RotationMetrics:
