@@ -17,6 +17,7 @@ import pytest
 from tests.daemons.common.hospital import Hospital, receiver, send, sender
 from tests.daemons.receiver.conftest import make_stream, metric, page, ready
 from tests.running import Program, run, until
+from tests.servers import needs_server
 from tests.trust.store import HOUR
 from xkeymsg import XKeyPair
 from xkeymsg.client.jetstream.api import API
@@ -46,6 +47,7 @@ async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
         yield found
 
 
+@needs_server(2, 11, "Direct Get in batches")
 async def test_daemons_of_two_accounts_publish_to_each_other_with_no_key_copied(
     hospital: Hospital,
 ) -> None:
