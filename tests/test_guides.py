@@ -69,7 +69,7 @@ async def make_stream(url: str) -> None:
 
 
 def possible(path: Path) -> str:
-    """Return the part of a guide that can be run here; skip the test if there is none."""
+    """Return the part of a guide that can be run here; skip the test if no part can."""
     text = path.read_text()
     if path.stem in TOOLS:
         lacking = [each for each in TOOLS[path.stem] if shutil.which(each) is None]

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import xkeymsg
 from tests.running import until
 from tests.trust.chains.world import Key, token
@@ -17,7 +19,9 @@ from xkeymsg import Directory, Trust
 from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory.bucket import create_bucket
+from xkeymsg.directory.reader import BucketReader
 from xkeymsg.directory.settings import subject_of
+from xkeymsg.errors import DeliveryError
 from xkeymsg.nkey import Prefix
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import Link, open_link
@@ -25,7 +29,7 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.creds import format_creds
 from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("Realm", "Seat")
+__all__ = ("Realm", "Seat", "withhold")
 
 JETSTREAM = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
 ALL = {"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": True}
@@ -258,3 +262,13 @@ class Realm(Store):
                 await directory.publish(*self.texts(person, *permissions, **dict(jwt)))
             yield Seat(client, directory, told)
             await asyncio.sleep(0)
+
+
+def withhold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody read the bucket as a whole."""
+
+    async def never(*_: object) -> tuple[int, bool]:
+        raise DeliveryError("withheld")
+
+    monkeypatch.setattr(BucketReader, "consume", never)
+    monkeypatch.setattr(BucketReader, "pages", never)

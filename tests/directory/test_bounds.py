@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from pathlib import Path
 
 import pytest
 
@@ -19,16 +18,6 @@ from xkeymsg.nkey import Prefix
 from xkeymsg.trust.claims import Account, Certificate
 from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
-
-
-@pytest.fixture
-def realm(tmp_path: Path) -> Realm:
-    return Realm(tmp_path / "HOSPITAL")
-
-
-@pytest.fixture
-def trust(realm: Realm) -> Trust:
-    return realm.trust(realm.login(realm.person("alice")))
 
 
 def test_a_flood_of_events_leaves_room_for_the_bucket(realm: Realm, trust: Trust) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.directory.inside import alarms_of, lose_events
-from tests.directory.realm import Realm, Seat
+from tests.directory.realm import Realm, Seat, withhold
 from tests.running import until
 from tests.trust.chains.world import Key
 from tests.trust.store import Person
@@ -236,14 +236,9 @@ async def test_before_everything_is_read_only_keys_are_resolved(
 ) -> None:
     """T-21."""
     alice, bob = realm.person("alice"), realm.person("bob")
-
-    async def never(*_: object) -> tuple[int, bool]:
-        raise DeliveryError("withheld")
-
     async with realm.admin() as link:
         await realm.put(link, realm.place(bob), realm.entry(bob, "ward"))
-    monkeypatch.setattr(BucketReader, "consume", never)
-    monkeypatch.setattr(BucketReader, "pages", never)
+    withhold(monkeypatch)
     pins = {"doctor": bob.user}
     async with realm.seat(alice, publish=False, wait=0.1, pins=pins) as at_alice:
         assert not at_alice.directory.is_loaded

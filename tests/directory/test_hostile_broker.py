@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.directory.inside import hide_account
-from tests.directory.realm import Realm
+from tests.directory.realm import Realm, withhold
 from tests.running import until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
@@ -255,17 +255,12 @@ async def test_a_user_that_is_revoked_in_the_bucket_is_not_resolved_by_key(
 ) -> None:
     """T-21: the account comes first, also before everything has been read."""
     alice, bob = realm.person("alice"), realm.person("bob")
-
-    async def never(*_: object) -> tuple[int, bool]:
-        raise DeliveryError("withheld")
-
     async with realm.admin() as link:
         await realm.put(link, realm.place(bob), realm.entry(bob))
         realm.revocations[bob.user] = realm.now
         newer = realm.clinic_jwt(age=10).encode()
         await realm.put(link, Place(realm.account.public, ""), newer)
-    monkeypatch.setattr(BucketReader, "consume", never)
-    monkeypatch.setattr(BucketReader, "pages", never)
+    withhold(monkeypatch)
     hide_account(monkeypatch)
     async with realm.seat(alice, publish=False, wait=0.1) as at_alice:
         await until(lambda: _refused(at_alice.trust, bob.user))

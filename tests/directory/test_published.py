@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,16 +16,6 @@ from xkeymsg.errors import NotLoadedError, SenderRevokedError, UnknownKeyError
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
-
-
-@pytest.fixture
-def realm(tmp_path: Path) -> Realm:
-    return Realm(tmp_path / "HOSPITAL")
-
-
-@pytest.fixture
-def trust(realm: Realm) -> Trust:
-    return realm.trust(realm.login(realm.person("alice")))
 
 
 def drain(published: Published) -> None:

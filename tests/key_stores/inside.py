@@ -93,10 +93,10 @@ def forget_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def replace_library(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
-    """Put something else in the place of OpenSSL's library."""
+    """Replace OpenSSL's library."""
     monkeypatch.setattr(openssl, "_library", lambda: library)
 
 
 def replace_extension(monkeypatch: pytest.MonkeyPatch, module: object) -> None:
-    """Put something else in the place of Python's extension module of OpenSSL."""
+    """Replace Python's extension module for OpenSSL."""
     monkeypatch.setattr(openssl, "_ssl", module)

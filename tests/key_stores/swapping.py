@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.daemons.receiver.conftest import OBSERVE, ROUTE, STDOUT
 from tests.key_stores.test_pkcs11 import PIN
 from tests.running import LONG, Program
 from xkeymsg import Sealer, XKeyPair
@@ -18,22 +19,19 @@ from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 
 ALICE, BOB = XKeyPair.generate(), XKeyPair.generate()
-TEXT = """
+TEXT = (
+    """
 [key]
 key_store = {store}
 [trust]
 peers = "peers.toml"
 [nats]
 servers = ["{url}"]
-[observe]
-listen = "127.0.0.1:0"
-[[route]]
-name = "orders"
-subject = "orders.>"
-sink = "out"
-[sinks.out]
-kind = "stdout"
 """
+    + OBSERVE
+    + ROUTE
+    + STDOUT
+)
 
 
 async def swap(folder: Path, env: Mapping[str, str], stores: list[str], each: int) -> list[str]:

@@ -7,7 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.daemons.receiver.conftest import ready
+from tests.daemons.receiver.conftest import (
+    OBSERVE,
+    ROUTE,
+    STDOUT,
+    ready,
+)
 from tests.key_stores.test_cli import run
 from tests.key_stores.test_pkcs11 import PIN
 from tests.key_stores.test_pkcs11 import token as token  # noqa: PLC0414 - a fixture
@@ -17,22 +22,19 @@ from xkeymsg.nkey import Prefix, decode_seed
 from xkeymsg.testing import NATSServer
 
 ALICE = XKeyPair.generate()
-TEXT = """
+TEXT = (
+    """
 [key]
 key_store = "pkcs11:token=xk;object=bob?pin-source=descriptor:0"
 [trust]
 peers = "peers.toml"
 [nats]
 servers = ["{url}"]
-[observe]
-listen = "127.0.0.1:0"
-[[route]]
-name = "orders"
-subject = "orders.>"
-sink = "out"
-[sinks.out]
-kind = "stdout"
 """
+    + OBSERVE
+    + ROUTE
+    + STDOUT
+)
 
 
 def exposed(pid: int, folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -11,26 +11,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.daemons.common.hospital import Hospital
+from tests.daemons.common.hospital import STREAM_ROUTE, Hospital
 from tests.running import DEADLINE, Program
 from tests.scale.outcome import Outcome
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.transport.link import Link
 
 KEYS = 'rotation = "self"\ninterval = "10s"\nlead = "2s"\nretain = "4m"\n'
-RECEIVER = """
-[[route]]
-name = "in"
-sink = "out"
-stream = "MAIL"
-durable = "ward"
-create_durable = true
-subjects = ["mail.>"]
-[quarantine]
-create = true
-[sinks.out]
-kind = "stdout"
-"""
+RECEIVER = f'{STREAM_ROUTE}kind = "stdout"\n'
 SENDER = """
 [source]
 servers = ["{url}"]

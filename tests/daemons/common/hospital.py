@@ -7,15 +7,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tests.daemons.receiver.conftest import OBSERVE
 from tests.directory.realm import Realm
 from tests.running import Program
 from tests.trust.store import Person
 from xkeymsg import XKey
 from xkeymsg.key_stores.opening import list_certificates, list_keys
 
-__all__ = ("Hospital", "send")
+__all__ = ("STREAM_ROUTE", "Hospital", "send")
 
-OBSERVED = '[observe]\nlisten = "127.0.0.1:0"\n'
+STREAM_ROUTE = """
+[[route]]
+name = "in"
+sink = "out"
+stream = "MAIL"
+durable = "ward"
+create_durable = true
+subjects = ["mail.>"]
+[quarantine]
+create = true
+[sinks.out]
+"""
 
 
 class Hospital(Realm):
@@ -59,7 +71,7 @@ class Hospital(Realm):
             f'[nats]\nservers = ["{self.server.url}"]\ncreds = "{creds}"\n'
             f'[trust]\nfolder = "{self.folder}"\nanchor = "{self.operator.public}"\n'
             f"accounts = {{ {other} }}\ndirectory = true\n"
-            f'marks = "{name or person.name}.marks"\n{trust}{OBSERVED}{text}'
+            f'marks = "{name or person.name}.marks"\n{trust}{OBSERVE}{text}'
         )
         path.chmod(0o600)
         return path

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemons.common.hospital import Hospital, receiver, send, sender
+from tests.daemons.common.hospital import STREAM_ROUTE, Hospital, receiver, send, sender
 from tests.daemons.receiver.conftest import make_stream, metric, page, ready
 from tests.running import Program, run, until
 from tests.servers import needs_server
@@ -74,20 +74,6 @@ async def test_daemons_of_two_accounts_publish_to_each_other_with_no_key_copied(
 
 
 FAST = 'rotation = "self"\ninterval = "6s"\nlead = "2s"\nretain = "144s"\n'
-ROUTE = """
-[[route]]
-name = "in"
-sink = "out"
-stream = "MAIL"
-durable = "ward"
-create_durable = true
-subjects = ["mail.>"]
-[quarantine]
-create = true
-[sinks.out]
-kind = "files"
-folder = "{folder}"
-"""
 
 
 def opened(folder: Path) -> set[str]:
@@ -103,7 +89,9 @@ async def test_rotation_under_load_and_kills_lose_nothing(hospital: Hospital) ->
     async with hospital.admin() as link:
         await make_stream(link, "MAIL", "mail.>")
     to = lines("mail.new", "ward").replace("core", "jetstream")
-    take = hospital.config(ward, ROUTE.format(folder=folder), rotation=FAST)
+    take = hospital.config(
+        ward, f'{STREAM_ROUTE}kind = "files"\nfolder = "{folder}"\n', rotation=FAST
+    )
     sent, at_ward = set[str](), receiver(take)
     with sender(hospital.config(alice, to, rotation=FAST)) as at_alice, ExitStack() as stack:
         stack.enter_context(at_ward)

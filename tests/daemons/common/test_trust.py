@@ -11,22 +11,20 @@ from typing import Any
 
 import pytest
 
-from tests.daemons.receiver.conftest import metric, page, ready
+from tests.daemons.receiver.conftest import (
+    OBSERVE,
+    ROUTE,
+    STDOUT,
+    metric,
+    page,
+    ready,
+)
 from tests.running import Program, run, until
 from tests.trust.store import Person, Store
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
-RECEIVER = """
-[observe]
-listen = "127.0.0.1:0"
-[[route]]
-name = "orders"
-subject = "orders.>"
-sink = "out"
-[sinks.out]
-kind = "stdout"
-"""
+RECEIVER = OBSERVE + ROUTE + STDOUT
 SENDER = """
 [observe]
 listen = "127.0.0.1:0"

@@ -25,6 +25,9 @@ from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import write_seed
 
 ALICE, BOB, EVE = XKeyPair.generate(), XKeyPair.generate(), XKeyPair.generate()
+ROUTE = '[[route]]\nname = "orders"\nsubject = "orders.>"\nsink = "out"\n'
+STDOUT = '[sinks.out]\nkind = "stdout"\n'
+OBSERVE = '[observe]\nlisten = "127.0.0.1:0"\n'
 
 
 @dataclass

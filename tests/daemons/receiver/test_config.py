@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.receiver.conftest import BOB, Stage
+from tests.daemons.receiver.conftest import (
+    BOB,
+    ROUTE,
+    STDOUT,
+    Stage,
+)
 from tests.running import run
 from xkeymsg.daemons.receiver.config import load
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.trust.stores.file import write_seed
 
 HEAD = '[key]\nseed_file = "bob.seed"\n[trust]\nanyone = true\n'
-ROUTE = '[[route]]\nname = "orders"\nsubject = "orders.>"\nsink = "out"\n'
-STDOUT = '[sinks.out]\nkind = "stdout"\n'
 STREAM = """
 [[route]]
 name = "orders"

@@ -10,16 +10,23 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.daemons.receiver.conftest import ALICE, BOB, EVE, Stage, metric, page, ready
+from tests.daemons.receiver.conftest import (
+    ALICE,
+    BOB,
+    EVE,
+    OBSERVE,
+    ROUTE,
+    STDOUT,
+    Stage,
+    metric,
+    page,
+    ready,
+)
 from tests.running import Program, until
 from xkeymsg import Policy, xkv1
 from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.headers import encode_block
-
-ROUTE = '[[route]]\nname = "orders"\nsubject = "orders.>"\nsink = "out"\n'
-STDOUT = '[sinks.out]\nkind = "stdout"\n'
-OBSERVE = '[observe]\nlisten = "127.0.0.1:0"\n'
 
 
 def lines(receiver: Program) -> list[dict[str, object]]:

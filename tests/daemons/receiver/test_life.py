@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.receiver.conftest import BOB, EVE, Stage, metric, page, ready
+from tests.daemons.receiver.conftest import (
+    BOB,
+    EVE,
+    OBSERVE,
+    ROUTE,
+    STDOUT,
+    Stage,
+    metric,
+    page,
+    ready,
+)
 from tests.running import DEADLINE, Program, until
 from xkeymsg.errors import DeliveryError
 from xkeymsg.keys import XKeyPair
@@ -21,16 +31,7 @@ from xkeymsg.sealer import Sealer
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
-TEXT = """
-[observe]
-listen = "127.0.0.1:0"
-[[route]]
-name = "orders"
-subject = "orders.>"
-sink = "out"
-[sinks.out]
-kind = "stdout"
-"""
+TEXT = OBSERVE + ROUTE + STDOUT
 
 
 async def test_an_invalid_peers_file_is_not_ready_until_it_is_corrected(stage: Stage) -> None:

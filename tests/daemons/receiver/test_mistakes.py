@@ -11,6 +11,7 @@ from tests.daemons.receiver.conftest import (
     ALICE,
     BOB,
     EVE,
+    OBSERVE,
     Stage,
     make_stream,
     metric,
@@ -18,7 +19,7 @@ from tests.daemons.receiver.conftest import (
     ready,
     store,
 )
-from tests.daemons.receiver.test_streams import FILES, OBSERVE, QUARANTINE, ROUTE, settled, taken
+from tests.daemons.receiver.test_streams import FILES, QUARANTINE, ROUTE, settled, taken
 from tests.running import DEADLINE, Program, until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.daemons.common.logs import Log

@@ -13,6 +13,8 @@ from tests.daemons.receiver.conftest import (
     ALICE,
     BOB,
     EVE,
+    OBSERVE,
+    STDOUT,
     Stage,
     make_stream,
     metric,
@@ -39,7 +41,6 @@ backoff = 0.05
 sink = "out"
 """
 QUARANTINE = "[quarantine]\ncreate = true\n"
-OBSERVE = '[observe]\nlisten = "127.0.0.1:0"\n'
 FILES = '[sinks.out]\nkind = "files"\nfolder = "out"\n'
 
 
@@ -283,9 +284,6 @@ async def test_a_key_that_arrives_late_opens_what_waited(stream_stage: Stage) ->
             bob.wait_for("reloaded", "err")
             await settled(api)
     assert taken(stage) == ["hello"]
-
-
-STDOUT = '[sinks.out]\nkind = "stdout"\n'
 
 
 def data(bob: Program) -> list[str]:
