@@ -263,8 +263,8 @@ def check_reply(reply: bytes, inbox: str | None) -> None:
     """
     if inbox is not None:
         subject = _GATEWAY.sub(b"", reply, count=1)
-        is_shortage = subject == inbox.encode("utf-8", "surrogateescape")
-        if not (is_unicode(reply) and (is_shortage or subject.startswith(_IMPORT))):
+        is_inbox = subject == inbox.encode("utf-8", "surrogateescape")
+        if not (is_unicode(reply) and (is_inbox or subject.startswith(_IMPORT))):
             raise SubjectMismatchError("the reply subject is not the inbox sealed in the request")
 
 

@@ -21,8 +21,8 @@ class Where(NamedTuple):
     what: Literal["message", "reply", "handler", "trust", "directory", "connection"]
     """`message`: a message of a subscription was refused. `reply`: a reply to a request was
     refused. `handler`: a handler of `serve` failed. `trust`: the source is unusable; the previous
-    trust stays in use. `directory`: it cannot be read, or not be trusted to be new. `connection`:
-    the server refused an operation, the connection was lost, or messages were dropped."""
+    trust stays in use. `directory`: it cannot be read, or may be outdated. `connection`: the
+    server refused an operation, the connection was lost, or messages were dropped."""
     subject: str = ""
     """The subject on the wire (unauthenticated), or the file; empty without either."""
 

@@ -198,7 +198,7 @@ class Planner:
             + shared
             + len(wire.array_header(len(contents)))
             + sum([_bin(PART_OVERHEAD + len(content)) for _, content in contents])
-            + (66 if self._signed else 2)
+            + (66 if self._signed else 2)  # a bin of 64 bytes, or an empty one
         )
 
 

@@ -1,4 +1,4 @@
-"""Names of the fields of pydantic models: those that they are read from, and written to."""
+"""Aliases of the fields of pydantic models, for validation and serialization."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _read_paths(model: Any, name: str) -> list[list[str | int]]:
 
 
 def by_alias_of(model: Any) -> bool | None:
-    """Return whether a model is dumped by alias, so that its fields can be read; None for both.
+    """Return whether to dump a model by alias, so that it can be read; None without aliases.
 
     Raises:
         PolicyError: If its fields cannot be read either way.

@@ -63,13 +63,12 @@ def into(model: type[_Model], document: Any, withheld: int) -> _Model:
     name = name_of(model)
     missing = _Places(node)
     faults: list[Fault] = []
+    instance: Any = BAD
     try:
         _find_missing(node, document, (), missing)
         if not missing.count:
             _check_hashing(node, document)
-        instance: Any = (
-            BAD if missing.count else ADAPTERS[node.library].read(node, document, (), faults)
-        )
+            instance = ADAPTERS[node.library].read(node, document, (), faults)
     except RecursionError:
         raise MalformedError(f"does not fit {name}: nested too deeply for this stack") from None
     if missing.count:

@@ -183,6 +183,12 @@ def _facts_of(node: Node, of_kind: bool, fields: bool) -> Facts:
     return facts_of(_adapter(node.kind if of_kind else node.annotation).core_schema, fields=fields)
 
 
+@lru_cache(1024)
+def _facts_of_values(adapter: Any) -> Facts:
+    """Return the facts about a type, without the types of its fields; for each value read."""
+    return facts_of(adapter.core_schema, fields=False)
+
+
 @lru_cache(4096)
 def _hashes(node: Node) -> bool:
     try:
@@ -344,7 +350,7 @@ def _revived(hints: list[Any], value: Any, form: Any) -> Any:
         try:
             adapter = _adapter(hint)
             made = adapter.validate_python(value, strict=False)
-            facts = facts_of(adapter.core_schema, fields=False)
+            facts = _facts_of_values(adapter)
             by_alias = facts.by_alias is not False
             again = _form(adapter.dump_python(made, round_trip=True, by_alias=by_alias), ())
         except Exception:  # noqa: BLE001, S112 - then pydantic refuses it

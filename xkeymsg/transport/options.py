@@ -49,7 +49,7 @@ class ConnectOptions:
     """The servers to connect to, and how to log in.
 
     At most one login method may be given. Any of these makes TLS required: a `tls://` address,
-    `tls_first`, or one of the TLS files.
+    `tls_first`, one of the TLS files, or `cert_store`.
 
     Raises:
         ConfigurationError: If the settings contradict each other or an address is invalid.

@@ -397,12 +397,11 @@ def _logging(stream: str, durable: str) -> Callable[[ConsumerEvent], None]:
     log = ErrorLog()
 
     def note(event: ConsumerEvent) -> None:
-        kind, _, _, error = event
+        kind, code, sequence, error = event
         if kind in ("retry", "quarantined", "lost", "delivery"):
-            place = f"{stream} {event.sequence}"
-            log.tell(f"message of a stream, {kind}", place, error, event.code)
+            log.tell(f"message of a stream, {kind}", f"{stream} {sequence}", error, code)
         elif kind in ("blocked", "unblocked", "trouble", "recovered"):
             level = logging.ERROR if error else logging.WARNING
-            log.tell(f"consumer, {kind}", f"{stream}/{durable}", error, event.code, level)
+            log.tell(f"consumer, {kind}", f"{stream}/{durable}", error, code, level)
 
     return note

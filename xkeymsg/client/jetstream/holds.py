@@ -34,7 +34,7 @@ _REMEMBERED: Final = 10_000
 """Limit of messages whose attempts are counted."""
 
 _UNOPENED: Final = 100
-"""Attempts to open well-formed messages that must fail until the key or the peers are suspect."""
+"""Well-formed messages that must fail to open before the key or the peers are suspect."""
 TRY: Final = 100
 """Messages requested in each attempt while holding."""
 TRY_EVERY: Final = 30.0
@@ -62,8 +62,8 @@ def is_shortage(error: BaseException) -> bool:
 def is_temporary(error: BaseException) -> bool:
     """Return whether a handler's error is temporary, and not the message's fault.
 
-    Temporary are errors of connections, timeouts, full disks, a shortage of memory, threads or
-    descriptors, and the retryable transport errors of this package.
+    Temporary are errors of connections, timeouts, full disks, a shortage (`is_shortage`), and the
+    retryable transport errors of this package.
     """
     if isinstance(error, TransportError):
         return error.retryable
