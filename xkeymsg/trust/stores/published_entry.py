@@ -12,6 +12,7 @@ from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.names import fold_name
 from xkeymsg.trust.resolver import PERMISSION
+from xkeymsg.trust.stores.folder import decode_certificate
 
 __all__ = (
     "MOST_CERTIFICATES",
@@ -96,10 +97,10 @@ class PublishedEntry:
                 )
             self._users.append(_slim_user(user))
         else:
-            certificate = Certificate.decode(text)
+            certificate = decode_certificate(text)
             if (certificate.account, certificate.claims.issuer) != place:
                 raise WrongAccountError("the certificate belongs to another user")
-            self._certificates.append(_slim_certificate(certificate))
+            self._certificates.append(certificate)
 
     @property
     def result(self) -> Verified:
@@ -128,17 +129,10 @@ def form_fault(place: Place, value: bytes) -> str:
     return "malformed_claim" if text.count(b"\n") > MOST_CERTIFICATES else ""
 
 
-# What no rule reads is dropped: it is half of the memory, and much more if someone wants it to be.
-
-
 def _slim_user(user: User) -> User:
+    """Drop what no rule reads: half of the memory, and much more if someone wants it to be."""
     nats = {} if user.is_empty else _NOT_EMPTY
     return user._replace(claims=user.claims._replace(members={}, nats=nats))
-
-
-def _slim_certificate(certificate: Certificate) -> Certificate:
-    claims = certificate.claims._replace(text="", members={}, nats={})
-    return certificate._replace(claims=claims)
 
 
 def _hints(place: Place, lines: list[bytes]) -> Iterator[str]:
