@@ -14,12 +14,16 @@ import pytest
 from tests.cli.trust.admin import Admin, Member
 from tests.directory.realm import OWN_ENTRY
 from tests.running import Program, run
+from tests.trust.chains.world import Key
+from tests.trust.store import Store
 from xkeymsg import Directory, Trust, connect
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory.settings import STREAM, bucket_config
+from xkeymsg.nkey import Prefix
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
+from xkeymsg.trust.stores.file import write_private
 
 
 class Town:
@@ -190,6 +194,20 @@ def test_share_directory_changes_nothing_the_second_time(town: Town) -> None:
     town.admin.run("share-directory", "CLINIC", "--with", "INSURER")
     assert town.admin.state() == before
     assert "--with" in town.admin.refused("share-directory", "CLINIC", "--with", "CLINIC")
+
+
+@pytest.mark.parametrize("exports", ["x", {"subject": "x"}, ["x"], [{"subject": ["x"]}]])
+def test_share_directory_refuses_malformed_exports(tmp_path: Path, exports: object) -> None:
+    store = Store(tmp_path / "HOSPITAL")
+    stranger = Key(Prefix.OPERATOR, "stranger")
+    store.write_account(issuer=stranger, exports=exports)
+    store.write_account(name="INSURER", account=Key(Prefix.ACCOUNT, "insurer"))
+    write_private(signer := tmp_path / "operator.nk", store.operator_key.seed)
+    verb = ("share-directory", str(store.folder), "CLINIC", "--with", "INSURER")
+    done = run("xkeymsg.cli", "trust", *verb, "-K", str(signer))
+    assert done.returncode == 1
+    expected = (b"xkeymsg: configuration: ", b"xkeymsg: wrong_issuer: ")
+    assert done.stderr.startswith(expected), done.stderr.decode()
 
 
 async def test_a_push_shows_the_account_jwt_to_the_directory_too(town: Town) -> None:

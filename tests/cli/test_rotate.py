@@ -13,7 +13,7 @@ import pytest
 
 from tests.daemons.common.hospital import Hospital
 from tests.running import run
-from tests.trust.store import Person
+from tests.trust.store import Person, Store
 from xkeymsg import Recipient, Sealer, XKey, XKeyPair
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.trust.stores.file import read_seed, write_seed
@@ -164,3 +164,17 @@ async def test_explain_names_an_unknown_sender_and_a_foreign_identity(hospital: 
     false = Sealer(pair, identity=ward.user).seal(b"", to=to, subject="mail.new")
     _, found = explain(hospital, ward, false, *store)
     assert "does not belong to the user" in found["verdict"]
+
+
+def test_explain_shows_a_certificate_of_any_time(tmp_path: Path) -> None:
+    store = Store(tmp_path / "HOSPITAL")
+    alice = store.add("alice")
+    life = 24 * HOUR
+    far = [store.certificate(alice, nbf=begin, exp=begin + life) for begin in (2**40, 2**62)]
+    store.write_xkeys(alice, store.certificate(alice), *far)
+    to = [Recipient(XKeyPair.generate().public)]
+    sealed = Sealer(alice.pair, identity=alice.user).seal(b"", to=to, subject="mail.new")
+    flags = ("--folder", store.folder, "--anchor", store.operator.public, "--json")
+    found = run("xkeymsg.cli", "explain", *map(str, flags), data=sealed)
+    assert not found.returncode, found.stderr.decode()
+    assert b"certificate after the year 9999 to after the year 9999" in found.stdout

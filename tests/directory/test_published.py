@@ -50,6 +50,35 @@ def test_entries_of_other_accounts_and_large_ones_are_dropped_unread(realm: Real
     assert published.ignored == {"oversized": 2}
 
 
+def test_blank_entries_count_as_deleted_and_stop_nothing(realm: Realm, trust: Trust) -> None:
+    published, lookup = trust.attach()
+    bob, account = realm.person("bob"), realm.account.public
+    for value in (b"", b"\n", b" \r\n\t\n"):
+        for place in (Place(account, ""), Place(account, "U"), realm.place(bob)):
+            for stored in (True, False):
+                assert published.put(place, value, stored=stored)
+            lookup.take_now(place, value)
+    assert published.ignored == {"deleted": 9, "event": 9}
+    assert {str(each).partition(": ")[2] for each in published.alarms.values()} == {
+        "the entry was deleted: publish it again (`xkeymsg directory publish`)"
+    }
+    published.put(realm.place(bob), realm.entry(bob), stored=True)
+    lookup.verify(60.0)
+    published.loaded = True
+    assert trust.resolve("bob")
+
+
+def test_an_entry_read_by_itself_has_the_limits_of_the_others(realm: Realm, trust: Trust) -> None:
+    published, lookup = trust.attach()
+    place = realm.place(realm.person("bob"))
+    for value in (b"x" * 16_385, b"x\n" * 26):
+        lookup.take_now(place, value)
+        assert not published.ignored
+        assert published.put(place, value, stored=True)
+        assert published.pending == 0
+        assert published.ignored.popitem()[0] in ("oversized", "malformed_claim")
+
+
 def test_users_that_are_not_valid_make_room_for_those_that_are(realm: Realm, trust: Trust) -> None:
     published, lookup = trust.attach()
     bound(published, 5)

@@ -18,7 +18,7 @@ from xkeymsg.directory.rotation import (
     certified_key,
     new_certificate,
 )
-from xkeymsg.trust.claims import Certificate, User
+from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.identity import CertifiedKey
 
 T0 = 1_700_000_000
@@ -176,8 +176,10 @@ def test_a_certificate_is_valid_and_later_than_all_that_is_known(tmp_path: Path)
     alice = Person("alice", store.key)
     user = User.decode(store.user_jwt(alice))
     begin, last = store.now + 100, CertifiedKey(B, 0, 0, store.now + 50, False)
+    revocations = {"*": store.now + 55, str(A): store.now + 60, str(B): store.now + 70}
+    account = Account.decode(store.account_jwt(revocations=revocations))
     text = new_certificate(
-        user, alice.signer, A, begin, now=store.now, known=[last], revoked=store.now + 60
+        user, alice.signer, A, begin, now=store.now, known=[last], accounts=[account]
     )
     found = certified_key(Certificate.decode(text))
     assert (found.key, found.not_before, found.not_after) == (A, begin, begin + LIFE)

@@ -39,6 +39,11 @@ class DirectorySource(NamedTuple):
     options: ConnectOptions
 
     @property
+    def accounts(self) -> dict[str, str]:
+        """The other accounts, by alias."""
+        return dict(each.partition("=")[::2] for each in self.others)
+
+    @property
     def login(self) -> User | None:
         """The user of the login."""
         return None if self.options.creds is None else own_account(read_login(self.options.creds))
@@ -81,13 +86,12 @@ async def opened_directory(
     source: DirectorySource, *, load: bool = True
 ) -> AsyncIterator[tuple[Trust, Directory, list[XKeyMsgError]]]:
     """Yield trust and its directory for the duration of a block, and the problems it was told."""
-    accounts = dict(each.partition("=")[::2] for each in source.others)
     own = source.login
     trust = Trust.load(
         source.folder,
         anchor=source.anchors,
         account=own and own.account,
-        accounts=accounts,
+        accounts=source.accounts,
     )
     told: list[XKeyMsgError] = []
     following = Directory(trust, wait=0.0)

@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 import click
 
 from xkeymsg.ambient import now_ns
-from xkeymsg.cli.directory_source import DirectorySource, opened_directory
+from xkeymsg.cli.directory_source import DirectorySource, opened_directory, source_of
 from xkeymsg.cli.inspect import describe_envelope, print_fields
 from xkeymsg.cli.recipients import PEERS
-from xkeymsg.daemons.common.flags import connection_flags, connection_options, key_flags
+from xkeymsg.cli.trust.flags import when
+from xkeymsg.daemons.common.flags import connection_flags, key_flags
 from xkeymsg.daemons.common.flags import given_store as chosen_store
 from xkeymsg.daemons.common.parameters import SUBJECT
 from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, quote
@@ -85,7 +86,7 @@ def explain(
         raise click.UsageError("--folder requires --anchor, and excludes --peers")
     source = None
     if folder is not None:
-        source = DirectorySource(folder, anchors, others, connection_options("xkeymsg", flags))
+        source = source_of(folder, anchors, others, flags)
         user = user or (source.login.claims.subject if source.login else None)
     pairs = _pairs(seed_file)
     found = asyncio.run(_explain(sealed, pairs, user, subject, peers_file, source))
@@ -126,8 +127,7 @@ async def _explain(
         trust = None if peers_file is None else Peers.load(peers_file)
         found["sender"] = list(_sender(seen, trust, faults))
     elif source.options.creds is None:
-        accounts = dict(each.partition("=")[::2] for each in source.others)
-        chains = Trust.load(source.folder, anchor=source.anchors, accounts=accounts)
+        chains = Trust.load(source.folder, anchor=source.anchors, accounts=source.accounts)
         found["sender"] = list(_sender(seen, chains, faults))
     else:
         async with opened_directory(source) as (chains, _, _):
@@ -231,14 +231,10 @@ def _standing(identity: Identity, seen: Inspection, now: int) -> Iterator[str]:
             "not valid yet at its time" if at < known.not_before else "",
             "ended before its time" if at > known.not_after else "",
         ]
-        life = f"{_utc(known.not_before)} to {_utc(known.not_after)}"
+        life = f"{when(known.not_before)} to {when(known.not_after)}"
         yield f"{name}: certificate {life} {', '.join(filter(None, states)) or 'valid'}"
     try:
         current = identity.current(now).key == seen.sender
         yield f"{name}: the key is {'current' if current else 'retired'}"
     except TrustError as error:
         yield f"{name}: {one_line(describe(error))}"
-
-
-def _utc(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()

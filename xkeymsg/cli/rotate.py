@@ -172,7 +172,7 @@ async def _rotate(
             now + (lead if in_use else 0),
             now=now,
             known=(*known, *shown),
-            revoked=_revoked(trust, key, signing.user),
+            accounts=trust.members.known[""].authority.accounts,
         )
         place.keep(key, text)
         await following.publish(signing.user.claims.text, [*texts, text])
@@ -200,12 +200,6 @@ async def _until_shown(
 def _shown(trust: Trust, user: User) -> tuple[CertifiedKey, ...]:
     identity = trust.members.identities.get(("", user.claims.subject))
     return () if identity is None else identity.keys
-
-
-def _revoked(trust: Trust, key: XKey, user: User) -> int:
-    accounts = trust.members.known[""].authority.accounts
-    names = (str(key), user.claims.subject, "*")
-    return max((a.revocations.get(each, 0) for a in accounts for each in names), default=0)
 
 
 def _decoded(text: str) -> Certificate | None:

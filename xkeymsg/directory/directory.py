@@ -107,8 +107,8 @@ class Directory(SafeRepr):
             async with asyncio.timeout(timeout):
                 await self._loaded.wait()
         except TimeoutError:
-            why = self._told.get("read", "")
-            raise DeliveryError(f"the directory is not read within {timeout:g} s; {why}") from None
+            why = self._told.get("read") or "wait longer, or see `xkeymsg directory verify`"
+            raise DeliveryError(f"the directory is not read within {timeout:g} s: {why}") from None
 
     async def publish(
         self, jwt: str, certificates: Iterable[str], *, without: Collection[XKey] = ()
@@ -250,7 +250,9 @@ class Directory(SafeRepr):
             begun, failed = monotonic(), False
             self._due.clear()
             try:
-                full = await (self._load(reader) if full else self._catch_up(reader))
+                if full:
+                    await self._load(reader)
+                full = not full and await self._catch_up(reader)
                 self._problem("read")
             except TransportError as error:
                 failed = True
@@ -265,8 +267,8 @@ class Directory(SafeRepr):
                     await self._due.wait()
             await asyncio.sleep(min(wait, begun + _jittered(AGAIN) - monotonic()))
 
-    async def _load(self, reader: BucketReader) -> bool:
-        """Read everything, and return whether it has to be done again."""
+    async def _load(self, reader: BucketReader) -> None:
+        """Read everything."""
         published = self._published
         await self._check_bucket()
         last, is_all = 0, False
@@ -281,7 +283,6 @@ class Directory(SafeRepr):
         published.loaded = True
         self._heard = monotonic()
         self._loaded.set()
-        return False
 
     async def _catch_up(self, reader: BucketReader) -> bool:
         """Read what is new; return whether the bucket counts from 1 again."""

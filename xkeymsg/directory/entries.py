@@ -11,8 +11,9 @@ from xkeymsg.trust.claims import Certificate, User
 from xkeymsg.trust.stores.published_entry import (
     MOST_CERTIFICATES,
     Place,
-    is_readable,
+    form_fault,
     limit_of,
+    lines_of,
 )
 
 __all__ = ("OwnEntry", "certificates_in")
@@ -61,9 +62,9 @@ class OwnEntry:
             ConflictError: If another JWT in it has the same `iat`.
         """
         user, found = self.user, dict(self._certificates)
-        if not is_readable(self.place, present):
+        if form_fault(self.place, present):
             present = b""
-        for number, line in enumerate(each.strip() for each in present.split(b"\n")):
+        for number, line in enumerate(lines_of(self.place, present)):
             text = line.decode("ascii", "replace")
             try:
                 if number:

@@ -30,7 +30,9 @@ class EntryPublisher:
         self._api = api
         self._reader = reader
 
-    async def publish(self, own: OwnEntry, issuers: Collection[str], *, attempts: int = 5) -> int:
+    async def publish(
+        self, own: OwnEntry, issuers: Collection[str], *, attempts: int = _ATTEMPTS
+    ) -> int:
         """Publish what is missing in the entry of a user; return its sequence.
 
         Args:

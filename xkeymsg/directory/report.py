@@ -46,5 +46,5 @@ def account_in(answer: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         text = None
     if not isinstance(text, str):
-        raise DeliveryError("the server does not show the JWT of the own account")
+        raise DeliveryError("its answer has no JWT")
     return text

@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from xkeymsg.keys import XKey
 from xkeymsg.nkey import Signer
-from xkeymsg.trust.claims import Certificate, User
+from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.identity import CertifiedKey, by_age
 from xkeymsg.trust.jwt import Kind, issue, issue_time
 
@@ -198,7 +198,7 @@ def new_certificate(
     *,
     now: int,
     known: Iterable[CertifiedKey] = (),
-    revoked: int = 0,
+    accounts: Iterable[Account] = (),
 ) -> str:
     """Sign a certificate of the user's own xkey, later than all known claims.
 
@@ -209,12 +209,14 @@ def new_certificate(
         not_before: `nbf`.
         now: Our clock, in seconds.
         known: The certificates that exist.
-        revoked: The greatest time in `revocations` that would apply to the new one.
+        accounts: The account's JWTs that count; it is later than their revocations, too.
 
     Raises:
         TrustError: If the result is not a valid certificate.
     """
     last = max([user.claims.issued, *(each.issued for each in known)])
+    names = str(key), user.claims.subject, "*"
+    revoked = max((a.revocations.get(each, 0) for a in accounts for each in names), default=0)
     return issue(
         Kind.XKEY, signer, str(key), {"issuer_account": user.account},
         issued=issue_time(now, last, revoked), not_before=not_before, expires=not_before + LIFE,

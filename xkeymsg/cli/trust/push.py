@@ -164,7 +164,10 @@ async def _operators(link: Link, timeout: float) -> list[Operator]:
         operators = json.loads(raw.data)["data"]["trusted_operators_jwt"]
         return list(map(Operator.decode, operators))
     except (ValueError, KeyError, TypeError, RecursionError, TrustError):
-        raise DeliveryError("the server does not say which operator it trusts") from None
+        raise DeliveryError(
+            "the server does not say which operator it trusts: it must run in operator mode"
+            " (`xkeymsg trust export`)"
+        ) from None
 
 
 def _check_operators(
@@ -225,7 +228,7 @@ async def _update(link: Link, text: str, timeout: float) -> None:
     except (ValueError, KeyError, TypeError, RecursionError):
         code = None
     if code != 200:
-        raise DeliveryError("the server has refused the account JWT")
+        raise DeliveryError("the server has refused the account JWT: see its log")
 
 
 async def _log_in(

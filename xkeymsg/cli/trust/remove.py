@@ -186,8 +186,9 @@ def _key(entry: object) -> object:
 
 def _is_withdrawn(exporter: Account, token: Claims) -> bool:
     """Return whether an export of the account has revoked an activation token."""
-    exports = exporter.claims.nats.get("exports") or ()
-    found = [each.get("revocations") for each in exports if isinstance(each, dict)]
+    exports = exporter.claims.nats.get("exports")
+    listed = exports if isinstance(exports, list) else []
+    found = [each.get("revocations") for each in listed if isinstance(each, dict)]
     return any(
         isinstance(at, int) and at >= token.issued
         for each in found

@@ -104,7 +104,11 @@ def _extend(
     changed: dict[str, Any] = {}
     for name, wanted in more.items():
         listed = nats.get(name) or []
-        there = {(each.get("subject"), each.get("account")) for each in listed}
+        if not isinstance(listed, list) or not all(isinstance(each, dict) for each in listed):
+            raise ConfigurationError(
+                f"{account.path}: `{name}` is not a list of objects: issue the account again"
+            )
+        there = [(each.get("subject"), each.get("account")) for each in listed]
         new = [each for each in wanted if (each["subject"], each.get("account")) not in there]
         if new:
             changed[name] = [*listed, *new]

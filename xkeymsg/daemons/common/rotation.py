@@ -282,11 +282,9 @@ class DaemonRotation:
         assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
         user, signer = self._login()
         accounts = self._directory.trust.members.known[""].authority.accounts
-        names = str(key), user.claims.subject, "*"
-        revoked = max((a.revocations.get(each, 0) for a in accounts for each in names), default=0)
         known = (*seen.known, *self._shown)
         text = new_certificate(
-            user, signer, key, not_before, now=_now(), known=known, revoked=revoked
+            user, signer, key, not_before, now=_now(), known=known, accounts=accounts
         )
         place.provider.put_certificate(place.address, str(key), text)
         self._log.info("key certified", key=str(key), seconds=not_before - _now())

@@ -32,7 +32,7 @@ from xkeymsg.text import path_text
 from xkeymsg.trust.claims import Account, Certificate, Operator, User
 from xkeymsg.trust.jwt import Kind
 
-__all__ = ("MOST_ENTRIES", "YOUNG_NS", "ClaimsFolder", "find_store")
+__all__ = ("MOST_ENTRIES", "YOUNG_NS", "ClaimsFolder", "decode_certificate", "find_store")
 
 MOST_ENTRIES: Final = 100_000
 """Entries of one folder."""
@@ -154,7 +154,7 @@ class ClaimsFolder(SafeRepr):
         self._operators = _Files(Kind.OPERATOR, Operator.decode)
         self._accounts = _Files(Kind.ACCOUNT, Account.decode)
         self._users = _Files(Kind.USER, _user)
-        self._certificates = _Files(Kind.XKEY, _certificate)
+        self._certificates = _Files(Kind.XKEY, decode_certificate)
 
     def scan(self) -> bool:
         """Read what has changed; return whether the claims have."""
@@ -275,7 +275,8 @@ def _user(text: str) -> User:
     return user._replace(claims=user.claims._replace(members={}))
 
 
-def _certificate(text: str) -> Certificate:
+def decode_certificate(text: str) -> Certificate:
+    """Decode a certificate, without what no rule reads."""
     found = Certificate.decode(text)
     claims = found.claims
     return found._replace(claims=claims._replace(text="", members={}, nats={}))

@@ -168,7 +168,10 @@ class Judge:
             own = Seen(claims.subject, claims.issuer, claims.issued)
             if own in seen or (claims.issuer in signers and claims.issued > newest):
                 continue
-            why = RollbackError(f"{found.place}: the bucket has a JWT that does not count")
+            why = RollbackError(
+                f"{found.place}: the bucket has a JWT that does not count: publish the newest one"
+                " (`xkeymsg directory publish`)"
+            )
             assert self.published is not None  # noqa: S101 - for mypy
             self.published.alarm(found.place, why)
 

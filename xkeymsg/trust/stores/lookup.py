@@ -14,12 +14,13 @@ from xkeymsg.keys import XKey
 from xkeymsg.nkey import is_public
 from xkeymsg.trust.resolver import PERMISSION
 from xkeymsg.trust.stores.published import Published, name_hint
-from xkeymsg.trust.stores.published_entry import Place, Verified
+from xkeymsg.trust.stores.published_entry import Place, Verified, form_fault
 
 __all__ = ("Lookup",)
 
 _MOST_AT_ONCE: Final = 512
 """Claims that are verified before one question is answered: 0.1 ms each."""
+_NOT_READ: Final = "the directory is not read yet: try again in a moment"
 
 
 class Lookup:
@@ -71,13 +72,13 @@ class Lookup:
         if is_public(user):
             if not published.loaded and user not in published.fetched:
                 published.want(user)
-                raise NotLoadedError("the directory is not read yet")
+                raise NotLoadedError(_NOT_READ)
             for place in (Place(account, user) for account in self._accounts.values()):
                 if published.is_waiting(place):
                     with self._lock:
                         self._run(published.at(place))
         elif not published.loaded:
-            raise NotLoadedError("the directory is not read yet")
+            raise NotLoadedError(_NOT_READ)
         elif account := self._accounts.get(alias, ""):
             self._look_up(f"{account} {name}" if is_permission else name_hint(account, own))
 
@@ -101,10 +102,12 @@ class Lookup:
         with suppress(SenderRevokedError):
             if (found := judge()) is not None:
                 return found
-        raise NotLoadedError("the sender may be in the directory, which is not read yet")
+        raise NotLoadedError(f"unknown sender, and {_NOT_READ}")
 
     def take_now(self, place: Place, value: bytes) -> None:
-        """Verify an entry at once."""
+        """Verify an entry at once; ignore one that is empty or beyond the limits."""
+        if form_fault(place, value):
+            return
         with self._lock:
             self._published.index(place, value, stored=True)
             self._run(self._published.at(place))
@@ -113,7 +116,7 @@ class Lookup:
         """Verify the entries that state a name, permission or xkey."""
         count = self._published.states(hint, _MOST_AT_ONCE)
         if count > _MOST_AT_ONCE:
-            raise NotLoadedError("entries of the directory are being verified")
+            raise NotLoadedError("the directory is being verified: try again in a moment")
         if count:
             with self._lock:
                 self._run(self._published.hinted(hint))

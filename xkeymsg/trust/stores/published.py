@@ -28,7 +28,7 @@ from xkeymsg.trust.stores.published_entry import (
     Place,
     PublishedEntry,
     Verified,
-    limit_of,
+    form_fault,
 )
 
 __all__ = ("BUCKET", "Published", "name_hint")
@@ -46,11 +46,12 @@ _MOST_WANTED: Final = 1024
 
 BUCKET: Final = Place("the directory", "*")
 """Not an entry, but all of them; for alarms."""
+_REPUBLISH: Final = "publish it again (`xkeymsg directory publish`)"
 _WHY: Final = {
-    "deleted": "the entry was deleted",
-    "oversized": "the entry is too large",
-    "malformed_claim": "the entry has too many lines",
-    "full": "too many unverified entries",
+    "deleted": f"the entry was deleted: {_REPUBLISH}",
+    "oversized": f"the entry is too large: {_REPUBLISH}",
+    "malformed_claim": f"the entry has over {MOST_CERTIFICATES + 1} lines: {_REPUBLISH}",
+    "full": "too many unverified entries: check who may write entries",
 }
 
 
@@ -134,11 +135,7 @@ class Published(SafeRepr):
         """
         if place.account not in self._aliases:
             return True
-        reason = "" if value else "deleted"
-        if len(value) > limit_of(place):
-            reason = "oversized"
-        elif value.count(b"\n") > 2 * MOST_CERTIFICATES:
-            reason = "malformed_claim"
+        reason = form_fault(place, value)
         if not reason and not self._fits(len(value), stored=stored):
             reason, place = "full", BUCKET
         if reason:
@@ -158,7 +155,7 @@ class Published(SafeRepr):
         return left >= size and self.pending < self._most
 
     def index(self, place: Place, value: bytes, *, stored: bool) -> None:
-        """Note what an entry states, for the verification."""
+        """Note what an entry without a `form_fault` states, for the verification."""
         digest = hashlib.sha256(value).digest()
         if digest == self._digests.get(place):
             if stored:
@@ -329,7 +326,8 @@ class Published(SafeRepr):
     def _make_room(self) -> bool:
         if len(self.certificates) >= self._most:
             if not self._unadmitted:
-                self._ignore("full", BUCKET, ConfigurationError(f"{BUCKET}: too many users"), True)
+                why = f"{BUCKET}: over {self._most} valid users: revoke some, or use more accounts"
+                self._ignore("full", BUCKET, ConfigurationError(why), True)
                 return False
             self._drop(next(iter(self._unadmitted)))
         return True

@@ -12,8 +12,17 @@ from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.names import fold_name
 from xkeymsg.trust.resolver import PERMISSION
+from xkeymsg.trust.stores.folder import decode_certificate
 
-__all__ = ("MOST_CERTIFICATES", "Place", "PublishedEntry", "Verified", "is_readable", "limit_of")
+__all__ = (
+    "MOST_CERTIFICATES",
+    "Place",
+    "PublishedEntry",
+    "Verified",
+    "form_fault",
+    "limit_of",
+    "lines_of",
+)
 
 MOST_CERTIFICATES: Final = 24
 """Certificates of one user."""
@@ -46,14 +55,13 @@ class Verified(NamedTuple):
 
 
 class PublishedEntry:
-    """An entry that waits to be verified, one line at a time."""
+    """An entry without a `form_fault` that waits to be verified, one line at a time."""
 
     def __init__(self, place: Place, value: bytes, digest: bytes, *, stored: bool) -> None:
         self.place = place
         self.stored = stored
         self.digest = digest
-        self.lines = value.split(b"\n") if place.user else [value]
-        self.lines = [line for each in self.lines if (line := each.strip())]
+        self.lines = lines_of(place, value)
         self.hints = frozenset(_hints(place, self.lines))
         self.size = len(value) + _HINT_SIZE * len(self.hints)
         """Memory of the text and its hints in an index, about."""
@@ -89,10 +97,10 @@ class PublishedEntry:
                 )
             self._users.append(_slim_user(user))
         else:
-            certificate = Certificate.decode(text)
+            certificate = decode_certificate(text)
             if (certificate.account, certificate.claims.issuer) != place:
                 raise WrongAccountError("the certificate belongs to another user")
-            self._certificates.append(_slim_certificate(certificate))
+            self._certificates.append(certificate)
 
     @property
     def result(self) -> Verified:
@@ -106,22 +114,25 @@ def limit_of(place: Place) -> int:
     return Kind.USER.size if place.user else Kind.ACCOUNT.size
 
 
-def is_readable(place: Place, value: bytes) -> bool:
-    """Return whether an entry is within the limits of T-19."""
-    return len(value) <= limit_of(place) and value.count(b"\n") <= 2 * MOST_CERTIFICATES
+def lines_of(place: Place, value: bytes) -> list[bytes]:
+    """Return the lines of an entry that are not blank; that of an account has one."""
+    lines = value.split(b"\n") if place.user else [value]
+    return [line for each in lines if (line := each.strip())]
 
 
-# What no rule reads is dropped: it is half of the memory, and much more if someone wants it to be.
+def form_fault(place: Place, value: bytes) -> str:
+    """Return why an entry is empty or beyond the limits of T-19, as a code; "" if it is neither."""
+    if len(value) > limit_of(place):
+        return "oversized"
+    if not (text := value.strip()):
+        return "deleted"
+    return "malformed_claim" if text.count(b"\n") > MOST_CERTIFICATES else ""
 
 
 def _slim_user(user: User) -> User:
+    """Drop what no rule reads: half of the memory, and much more if someone wants it to be."""
     nats = {} if user.is_empty else _NOT_EMPTY
     return user._replace(claims=user.claims._replace(members={}, nats=nats))
-
-
-def _slim_certificate(certificate: Certificate) -> Certificate:
-    claims = certificate.claims._replace(text="", members={}, nats={})
-    return certificate._replace(claims=claims)
 
 
 def _hints(place: Place, lines: list[bytes]) -> Iterator[str]:
