@@ -10,9 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log, reason
-from xkeymsg.daemons.common.sections import (
-    SourcesSection,
-)
+from xkeymsg.daemons.common.sections import SourcesSection
 from xkeymsg.directory.directory import Directory
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.link import Link
