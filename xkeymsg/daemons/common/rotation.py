@@ -17,6 +17,7 @@ from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.common.logs import Log, reason
+from xkeymsg.daemons.common.reports import code_of
 from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.rotation import (
@@ -26,7 +27,7 @@ from xkeymsg.directory.rotation import (
     certified_key,
     new_certificate,
 )
-from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
 from xkeymsg.key_stores.opening import list_certificates
 from xkeymsg.key_stores.protocol import WritableProvider
 from xkeymsg.key_stores.providers import ask, parse_store
@@ -173,11 +174,11 @@ class DaemonRotation:
                 if await self._round():
                     pause = min(_SOON, pause)
                 self._told = ""
-            except XKeyMsgError as error:
+            except Exception as error:  # noqa: BLE001 - the next round may succeed
                 self._metrics.failures.inc()
                 if self._told != (why := reason(error)):
                     self._told = why
-                    self._log.error("rotation", code=error.code, why=why)
+                    self._log.error("rotation", code=code_of(error), why=why)
             self._again.clear()
             try:
                 async with asyncio.timeout(pause):
