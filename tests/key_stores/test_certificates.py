@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import os
 import re
@@ -17,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from tests.key_stores.test_cli import run
 from tests.transport.authority import CertificateAuthority
 from xkeymsg import ANYONE, ConfigurationError, ConnectOptions, KeyStoreError, XKeyPair, connect
-from xkeymsg.key_stores.certificates import matches, tls_identity
+from xkeymsg.key_stores.certificates import matches, tls_identity, validities
 from xkeymsg.testing import NATSServer
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -294,6 +295,9 @@ def test_doctor_says_why_a_client_certificate_cannot_be_read(tmp_path: Path) -> 
     words = ("--tlscert", tmp_path / "cert", "--tlskey", tmp_path / "cert")
     said = run("doctor", "--server", "tls://127.0.0.1:1", *words, code=1)
     assert re.search("fail +client certificate +a certificate is malformed", said), said
+    words = ("--tlscert", tmp_path / "none", "--tlskey", tmp_path / "none")
+    said = run("doctor", "--server", "tls://127.0.0.1:1", *words, code=1)
+    assert re.search("fail +client certificate +cannot read /.*/none: No such file", said), said
 
 
 PEM_OF_NOTHING = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -306,3 +310,31 @@ def test_certificates_that_all_issued_each_other_are_tried_once(tmp_path: Path) 
     leaf = Made({CN: "leaf"}, one)
     parts = (leaf.pem, leaf.private, *several)
     assert tls_identity(stored(tmp_path, *parts), match="leaf") == leaf.pem + leaf.private
+
+
+def changed(made: Made, old: str, new: str) -> bytes:
+    """Return a certificate, PEM, with some bytes replaced."""
+    content = made.certificate.public_bytes(serialization.Encoding.DER)
+    content = content.replace(bytes.fromhex(old), bytes.fromhex(new), 1)
+    body = base64.encodebytes(content)
+    return b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    ("known", "unknown"),
+    [("2a8648ce3d030107", "2a8648ce3d03017e"), ("2a8648ce3d0201", "2a8648ce3d027e")],
+    ids=["curve", "algorithm"],
+)
+def test_an_issuer_with_an_unknown_kind_of_key_has_issued_nothing(
+    known: str, unknown: str, tmp_path: Path
+) -> None:
+    issuer = Made({CN: "issuer"}, ca=True)
+    leaf = Made({CN: "leaf"}, issuer)
+    store = stored(tmp_path, leaf.pem, leaf.private, changed(issuer, known, unknown))
+    assert tls_identity(store, match="leaf") == leaf.pem + leaf.private
+
+
+def test_a_certificate_of_an_unknown_version_is_malformed() -> None:
+    content = changed(Made({CN: "own"}), "a003020102", "a003020109")
+    with pytest.raises(KeyStoreError, match="malformed"):
+        validities(content)

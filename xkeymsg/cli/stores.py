@@ -15,7 +15,7 @@ from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.command import CommandProvider
 from xkeymsg.key_stores.opening import describe, find_key, list_keys
 from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
-from xkeymsg.key_stores.providers import Store, parse_store
+from xkeymsg.key_stores.providers import Store, ask, parse_store
 from xkeymsg.key_stores.released import single_seed
 from xkeymsg.key_stores.stored import StoreKeyPair, StoreSigner
 from xkeymsg.keys import XKey
@@ -67,7 +67,8 @@ def _list(store: str) -> None:
 
 
 def _row(stored: StoredKey) -> list[str]:
-    return [stored.public(), *(f"{name}={value}" for name, value in stored.names.items())]
+    names = ask(lambda: dict(stored.names))
+    return [stored.public(), *(f"{name}={value}" for name, value in names.items())]
 
 
 @key.command("show")
@@ -124,7 +125,8 @@ def _generate(*, store: str, user: bool) -> None:
     Nothing is ever replaced. On a token, the key is generated there and never leaves it.
     """  # noqa: D301 - click reads the character
     with _owned(store) as (provider, address):
-        click.echo(provider.create(address, Prefix.USER if user else Prefix.CURVE).public())
+        kind = Prefix.USER if user else Prefix.CURVE
+        click.echo(ask(provider.create, address, kind).public())
 
 
 @key.command("import", short_help="Import a seed into a store.")
@@ -140,7 +142,7 @@ def _import(*, store: str, seed_file: Path) -> None:
     """  # noqa: D301 - click reads the character
     content = read_private(Path("/dev/stdin") if str(seed_file) == "-" else seed_file)
     with _owned(store) as (provider, address):
-        click.echo(provider.put(address, single_seed(content)).public())
+        click.echo(ask(provider.put, address, single_seed(content)).public())
 
 
 @key.command("delete", short_help="Delete a key from a store.")
@@ -157,7 +159,7 @@ def _delete(*, store: str, public_key: str) -> None:
     if not is_public(public_key):
         raise KeyStoreError("expected the public key X… or U… of the key to delete")
     with _owned(store) as (provider, address):
-        provider.delete(address, public_key)
+        ask(provider.delete, address, public_key)
     click.echo(f"deleted {public_key}")
 
 

@@ -99,7 +99,7 @@ def validities(content: bytes) -> list[Validity]:
             for each in map(_certificate, _BLOCK.finditer(content))
             if each is not None
         ]
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         pass
     raise KeyStoreError("a certificate is malformed")
 
@@ -256,7 +256,7 @@ def _has_issued(issuer: x509.Certificate, issued: x509.Certificate, now: datetim
         return False
     try:
         issued.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 

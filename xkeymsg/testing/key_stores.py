@@ -1,7 +1,8 @@
 """Checks that a provider of key stores obeys its protocol; for the tests of any provider.
 
-def test_my_provider(tmp_path):
-check_provider(MyProvider(), "an address with a key", bad_address="an address without")
+Example:
+    def test_my_provider():
+        check_provider(MyProvider(), "an address with a key", bad_address="an address without")
 """
 
 from __future__ import annotations

@@ -11,11 +11,13 @@ import pytest
 
 from tests.daemons.receiver.conftest import Stage, make_stream, store
 from tests.running import DEADLINE, until
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, encode_record
 from xkeymsg.daemons.receiver.config import ReceiverConfig, load
 from xkeymsg.daemons.receiver.retention import needed_by
+from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.link import Link
 
 ROUTE = """
@@ -90,3 +92,17 @@ async def test_retain_has_to_cover_the_age_of_the_stream(
     async with stream_stage.link() as link:
         config = await setting(stream_stage, link, max_age=age)
         assert why in await needed_by(config, link, 0)
+
+
+@pytest.mark.parametrize("age", ["1", 1.5, None, [], {}])
+async def test_an_invalid_reply_of_the_server_keeps_the_keys(
+    stream_stage: Stage, monkeypatch: pytest.MonkeyPatch, age: object
+) -> None:
+    async def request(*_: object) -> dict[str, Any]:
+        return {"config": {"max_age": age}, "state": {"messages": 0}}
+
+    async with stream_stage.link() as link:
+        config = await setting(stream_stage, link)
+        monkeypatch.setattr(API, "request", request)
+        with pytest.raises(DeliveryError, match="not valid"):
+            await needed_by(config, link, 0)

@@ -91,9 +91,8 @@ def check_certificate(options: ConnectOptions) -> list[CheckResult]:
         found = validities(content)
     except TimeoutError:
         return [_timeout(_CLIENT, path)]
-    except (OSError, XKeyMsgError) as error:
-        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        return [CheckResult(_CLIENT, "fail", said, "see docs/stores.md")]
+    except XKeyMsgError as error:
+        return [CheckResult(_CLIENT, "fail", str(error), "see docs/stores.md")]
     now = now_ns() / 1e9
     return [
         _lasting(
@@ -105,8 +104,12 @@ def check_certificate(options: ConnectOptions) -> list[CheckResult]:
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(_MOST_PEM)
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_PEM)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigurationError(f"cannot read {path_text(path)}: {reason}") from None
 
 
 def run_within(seconds: float, check: Callable[[], _T]) -> _T:

@@ -10,9 +10,8 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log, reason
-from xkeymsg.daemons.common.sections import (
-    SourcesSection,
-)
+from xkeymsg.daemons.common.reports import code_of
+from xkeymsg.daemons.common.sections import SourcesSection
 from xkeymsg.directory.directory import Directory
 from xkeymsg.errors import DeliveryError
 from xkeymsg.transport.link import Link
@@ -92,8 +91,4 @@ class DaemonDirectory:
         self._behind.set(report.behind)
 
     def _tell(self, error: Exception) -> None:
-        self._log.often("error", "directory", "code", code=_code(error), why=reason(error))
-
-
-def _code(error: Exception) -> str:
-    return str(getattr(error, "code", "error"))
+        self._log.often("error", "directory", "code", code=code_of(error), why=reason(error))

@@ -178,7 +178,15 @@ _PLACE: Final = frozenset({"servers", "creds", "nkey", "nkey_store", "user", "pa
 """Server and login: they must come from the same source."""
 
 _STORE: Final = "xkeymsg."
-_STORE_FLAGS: Final = ("key_store", "key_match_by", "key_match")
+_STORE_FLAGS: Final = (
+    (
+        ("-K", "--key-store"),
+        "STORE",
+        "Your key in a key store instead, such as systemd:xkey; see docs/stores.md.",
+    ),
+    (("--key-match-by",), "NAME", "What --key-match is, such as Label or PublicKey."),
+    (("--key-match",), "TERM", "Which key of --key-store; must be equal."),
+)
 
 
 class StoreChoice(NamedTuple):
@@ -201,28 +209,11 @@ def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
     """
 
     def decorate(command: _Command) -> _Command:
-        store = click.option(
-            "-K",
-            "--key-store",
-            metavar="STORE",
-            expose_value=False,
-            callback=_remember,
-            help="Your key in a key store instead, such as systemd:xkey; see docs/stores.md.",
-        )
-        by = click.option(
-            "--key-match-by",
-            metavar="NAME",
-            expose_value=False,
-            callback=_remember,
-            help="What --key-match is, such as Label or PublicKey.",
-        )
-        match = click.option(
-            "--key-match",
-            metavar="TERM",
-            expose_value=False,
-            callback=_remember,
-            help="Which key of --key-store; must be equal.",
-        )
+        for names, metavar, text in reversed(_STORE_FLAGS):
+            option = click.option(
+                *names, metavar=metavar, expose_value=False, callback=_remember, help=text
+            )
+            command = option(command)
         file = click.option(
             "--seed",
             "seed_file",
@@ -230,7 +221,7 @@ def key_flags(otherwise: str = "") -> Callable[[_Command], _Command]:
             metavar="FILE",
             help=f"A file with your seed SX…, mode 0600.{otherwise}",
         )
-        return file(store(by(match(command))))
+        return file(command)
 
     return decorate
 
@@ -245,7 +236,8 @@ def given_store(seed_file: Path | None) -> StoreChoice | None:
         click.UsageError: If `--seed` is also given, or a match without a store.
     """
     meta = click.get_current_context().meta
-    store, by, match = (meta.get(f"{_STORE}{each}") for each in _STORE_FLAGS)
+    names = ("key_store", "key_match_by", "key_match")
+    store, by, match = (meta.get(f"{_STORE}{each}") for each in names)
     if store is not None and seed_file is not None:
         raise click.UsageError("--seed conflicts with --key-store: use one of them")
     if store is None and (by or match) is not None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import secrets
 from copy import copy
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from xkeymsg import nkey
 from xkeymsg.client.core import own_user
 from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.errors import KeyStoreError
-from xkeymsg.keys import Keyring, Recipient
+from xkeymsg.keys import Keyring, Recipient, XKey
 from xkeymsg.limits import AtRest
 from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
@@ -69,10 +69,15 @@ class DaemonIdentity:
 
     def adopt(self, new: DaemonIdentity) -> bool:
         """Use the keys of a reread identity; return whether keys or their stores changed."""
-        before = self.section, _publics(self.keyring)
+        before = self._state()
         self.section.close()
         self.section, self.keyring = new.section, new.keyring
-        return before != (self.section, _publics(self.keyring))
+        return before != self._state()
+
+    def _state(self) -> tuple[dict[str, Any], list[XKey]]:
+        """Return the settings and the public keys, to compare."""
+        pairs = (self.keyring.active, *self.keyring.retired)
+        return self.section.model_dump(), [pair.public for pair in pairs]
 
     def reload(self) -> bool:
         """Reload the keys, and return whether they or their stores changed.
@@ -96,10 +101,6 @@ class DaemonIdentity:
         else:
             return 0.0
         return max(0.0, (datetime.now(UTC) - begun).total_seconds())
-
-
-def _publics(keyring: Keyring) -> list[bytes]:
-    return [bytes(pair.public) for pair in (keyring.active, *keyring.retired)]
 
 
 def self_test(keyring: Keyring) -> None:

@@ -40,17 +40,12 @@ def _past(day: date) -> date:
 
 
 class OpenedKeys:
-    """Opened keys, and how to read them again; equal to all others: settings decide."""
+    """Opened keys, and how to read their section again."""
 
     def __init__(self, pairs: Sequence[XKeyPair] = (), signer: Signer | None = None) -> None:
         self.pairs = tuple(pairs)
         self.signer = signer
         self.reread: Callable[[], KeySection] | None = None
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, OpenedKeys)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class KeySection(Section):

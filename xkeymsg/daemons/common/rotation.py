@@ -17,9 +17,8 @@ from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.common.logs import Log, reason
-from xkeymsg.daemons.common.sections import (
-    NatsSection,
-)
+from xkeymsg.daemons.common.reports import code_of
+from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.rotation import (
     OwnKeys,
@@ -28,13 +27,14 @@ from xkeymsg.directory.rotation import (
     certified_key,
     new_certificate,
 )
-from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
 from xkeymsg.key_stores.opening import list_certificates
 from xkeymsg.key_stores.protocol import WritableProvider
-from xkeymsg.key_stores.providers import parse_store
+from xkeymsg.key_stores.providers import ask, parse_store
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.nkey import Prefix, Signer
 from xkeymsg.transport.credentials import read_login
+from xkeymsg.trust.chain import Authority
 from xkeymsg.trust.claims import Certificate, User
 from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.identity import CertifiedKey
@@ -174,11 +174,11 @@ class DaemonRotation:
                 if await self._round():
                     pause = min(_SOON, pause)
                 self._told = ""
-            except XKeyMsgError as error:
+            except Exception as error:  # noqa: BLE001 - the next round may succeed
                 self._metrics.failures.inc()
                 if self._told != (why := reason(error)):
                     self._told = why
-                    self._log.error("rotation", code=error.code, why=why)
+                    self._log.error("rotation", code=code_of(error), why=why)
             self._again.clear()
             try:
                 async with asyncio.timeout(pause):
@@ -253,12 +253,15 @@ class DaemonRotation:
         return User.decode(claims.text), signer
 
     def _is_revoked(self, certificate: Certificate) -> bool:
-        authority = self._directory.trust.members.known[""].authority
         claims = certificate.claims
         return any(
             each.revokes(claims.issued, claims.subject, claims.issuer)
-            for each in authority.accounts
+            for each in self._authority.accounts
         )
+
+    @property
+    def _authority(self) -> Authority:
+        return self._directory.trust.members.known[""].authority
 
     def _own(self, seen: _Seen) -> OwnKeys:
         return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
@@ -271,22 +274,26 @@ class DaemonRotation:
         elif step.key is not None:
             await in_thread(self._certify, step.key, step.not_before, seen)
 
-    def _create(self) -> None:
+    def _owned(self) -> tuple[WritableProvider, str]:
+        """Return the provider and the address of the store."""
         place = parse_store(self._store)
         assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
-        public = place.provider.create(place.address, Prefix.CURVE).public()
+        return place.provider, place.address
+
+    def _create(self) -> None:
+        provider, address = self._owned()
+        public = ask(provider.create, address, Prefix.CURVE).public()
         self._log.info("key created", key=public)
 
     def _certify(self, key: XKey, not_before: int, seen: _Seen) -> None:
-        place = parse_store(self._store)
-        assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
+        provider, address = self._owned()
         user, signer = self._login()
-        accounts = self._directory.trust.members.known[""].authority.accounts
+        accounts = self._authority.accounts
         known = (*seen.known, *self._shown)
         text = new_certificate(
             user, signer, key, not_before, now=_now(), known=known, accounts=accounts
         )
-        place.provider.put_certificate(place.address, str(key), text)
+        ask(provider.put_certificate, address, str(key), text)
         self._log.info("key certified", key=str(key), seconds=not_before - _now())
 
     @property
@@ -311,9 +318,8 @@ class DaemonRotation:
         own, retain = self._own(seen), self._times.retain
         if retain is None or own.current is None or not own.is_shown(own.current):
             return
-        skew = self._directory.trust.members.known[""].authority.policy.skew
-        place = parse_store(self._store)
-        assert isinstance(place.provider, WritableProvider)  # noqa: S101 - checked at the start
+        skew = self._authority.policy.skew
+        provider, address = self._owned()
         for step in own.retired(retain):
             key = step.key
             if key is None or key in self._gone:
@@ -326,7 +332,7 @@ class DaemonRotation:
                     self._resume = monotonic() + _AGAIN
                     self._log.often("warning", "key kept", "key", key=str(key), why=why)
                     return
-                await in_thread(place.provider.delete, place.address, str(key))
+                await in_thread(ask, provider.delete, address, str(key))
                 self._log.info("key deleted", key=str(key))
             elif key in seen.pairs:
                 continue  # of a file that is configured

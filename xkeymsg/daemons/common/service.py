@@ -19,9 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from xkeymsg.daemons.common.lifecycle import Lifecycle
-from xkeymsg.daemons.common.sections import (
-    DaemonConfig,
-)
+from xkeymsg.daemons.common.sections import DaemonConfig
 from xkeymsg.daemons.common.upkeep import version
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.shown import safe_repr

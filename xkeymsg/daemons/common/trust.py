@@ -15,9 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from xkeymsg.daemons.common.directory import CONDITION, DaemonDirectory
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log
-from xkeymsg.daemons.common.sections import (
-    SourcesSection,
-)
+from xkeymsg.daemons.common.sections import SourcesSection
 from xkeymsg.daemons.common.upkeep import Upkeep
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError

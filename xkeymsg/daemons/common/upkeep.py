@@ -8,9 +8,7 @@ from collections.abc import Callable, Collection
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Level, Log, reason
 from xkeymsg.daemons.common.metrics import Metrics
-from xkeymsg.daemons.common.sections import (
-    NatsSection,
-)
+from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.rights import parse_refusal

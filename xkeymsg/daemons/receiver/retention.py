@@ -37,8 +37,8 @@ async def _in_stream(
     api: API, config: ReceiverConfig, stream: str, durable: str, until: int
 ) -> str:
     info = await api.request(f"STREAM.INFO.{stream}")
-    longest = _table(info, "config").get("max_age") or 0
-    if longest / 1e9 > config.key.retain:
+    longest = _number(_table(info, "config"), "max_age")
+    if longest > config.key.retain * 1e9:
         return f"max_age of the stream {stream} is longer than retain"
     if not longest and "retain" not in config.key.model_fields_set:
         return f"the stream {stream} has no max_age: set retain"
@@ -47,9 +47,7 @@ async def _in_stream(
         return ""
     if (first := _first(info)) is None or first > until:
         return ""
-    floor = _table(consumer, "ack_floor").get("stream_seq")
-    if type(floor) is not int:
-        raise DeliveryError("JetStream's reply is not valid")
+    floor = _number(_table(consumer, "ack_floor"), "stream_seq")
     found = await api.next_message(stream, floor + 1, ">")
     if found is None or found.stored_ms > until * 1000:
         return ""
@@ -82,6 +80,13 @@ def _first(info: dict[str, Any]) -> int | None:
         return nanoseconds(state.get("first_ts", "")) // 10**9
     except (ValueError, TypeError):
         raise DeliveryError("JetStream's reply is not valid") from None
+
+
+def _number(table: dict[str, Any], name: str) -> int:
+    number = table.get(name)
+    if type(number) is not int:
+        raise DeliveryError("JetStream's reply is not valid")
+    return number
 
 
 def _table(answer: dict[str, Any], name: str) -> dict[str, Any]:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from xkeymsg.daemons.common.permissions import Needs, Permissions
-from xkeymsg.daemons.common.sections import (
-    NatsSection,
-)
+from xkeymsg.daemons.common.sections import NatsSection
 from xkeymsg.daemons.sender.config import SenderConfig
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 
