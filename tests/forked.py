@@ -40,7 +40,12 @@ IMPORTED: Final = (
     "xkeymsg.daemons.sender.daemon",
     "xkeymsg.cli.command",
     "xkeymsg.cli.config",
-    "xkeymsg.cli.doctor",
+    "xkeymsg.cli.directory",
+    "xkeymsg.cli.doctor.command",
+    "xkeymsg.cli.doctor.daemon",
+    "xkeymsg.cli.doctor.files",
+    "xkeymsg.cli.doctor.server",
+    "xkeymsg.cli.explain",
     "xkeymsg.cli.inspect",
     "xkeymsg.cli.keys",
     "xkeymsg.cli.messages",
@@ -48,12 +53,20 @@ IMPORTED: Final = (
     "xkeymsg.cli.permissions",
     "xkeymsg.cli.policy",
     "xkeymsg.cli.quarantine",
+    "xkeymsg.cli.rotate",
     "xkeymsg.cli.stores",
     "xkeymsg.cli.stream",
-    "xkeymsg.cli.trust.command",
+    "xkeymsg.cli.trust.change",
+    "xkeymsg.cli.trust.create",
+    "xkeymsg.cli.trust.describe",
+    "xkeymsg.cli.trust.export",
+    "xkeymsg.cli.trust.push",
+    "xkeymsg.cli.trust.remove",
+    "xkeymsg.cli.trust.share_directory",
 )
 _CLIENT: Final = Path(__file__).with_name("fork_client.py")
 _REQUEST_LIMIT: Final = 1 << 17
+_PREPARED: Final = set[str]()
 _SENDING: Final = threading.Lock()
 
 
@@ -223,41 +236,57 @@ def run_script(
 
 def _serve(requests: socket.socket) -> Request | None:
     """Fork for each request; return it in the fork, and None when the tests have ended."""
+    ready = select.poll()
+    ready.register(requests, select.POLLIN)
+    running: dict[int, tuple[int, int]] = {}  # by their pidfd: pid, and where to report
     while True:
-        content, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_LIMIT, 4)
-        _reap()
-        if not content:
-            return None
-        if os.fork() == 0:
-            requests.close()
+        for found, _ in ready.poll():
+            if found in running:
+                ready.unregister(found)
+                _report_end(found, *running.pop(found))
+                continue
+            content, descriptors, _, _ = socket.recv_fds(requests, _REQUEST_LIMIT, 4)
+            if not content:
+                return None
+            request = Request(*json.loads(content))
+            _prepare(request.arguments[0])
             *standard, status = descriptors
-            _fork_and_report(standard, status)
-            return Request(*json.loads(content))
-        for each in descriptors:
-            os.close(each)
+            pid = os.fork()
+            if pid == 0:
+                requests.close()
+                for number, each in enumerate(standard):
+                    os.dup2(each, number)
+                for each in (*descriptors, *running, *(each for _, each in running.values())):
+                    os.close(each)
+                return request
+            _report(status, pid)
+            watched = os.pidfd_open(pid)
+            running[watched] = pid, status
+            ready.register(watched, select.POLLIN)
+            for each in standard:
+                os.close(each)
 
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
+def _prepare(module: str) -> None:
+    """Import what a program of the tests imports; several checks run as the same program."""
+    if module.startswith("tests.") and module not in _PREPARED:
+        _PREPARED.add(module)
+        with contextlib.suppress(ImportError):  # the fork reports it
+            import_module(module)
+            del sys.modules[module]  # or `runpy` warns
+            gc.freeze()
 
 
-def _fork_and_report(standard: list[int], status: int) -> None:
-    """Return in another fork, which has these streams, and report how that one ends."""
-    pid = os.fork()
-    if pid == 0:
-        for number, each in enumerate(standard):
-            os.dup2(each, number)
-        for each in (*standard, status):
-            os.close(each)
-        return
-    for each in standard:
-        os.close(each)
-    os.write(status, b"%d\n" % pid)
+def _report_end(watched: int, pid: int, status: int) -> None:
     _, ended = os.waitpid(pid, 0)
-    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
-    os._exit(0)
+    _report(status, os.waitstatus_to_exitcode(ended))
+    os.close(watched)
+    os.close(status)
+
+
+def _report(status: int, number: int) -> None:
+    with contextlib.suppress(BrokenPipeError):  # nobody waits for it
+        os.write(status, b"%d\n" % number)
 
 
 def _main(requests: socket.socket) -> None:
