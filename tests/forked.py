@@ -250,21 +250,29 @@ def _serve(requests: socket.socket) -> Request | None:
                 return None
             request = Request(*json.loads(content))
             _prepare(request.arguments[0])
-            *standard, status = descriptors
             pid = os.fork()
             if pid == 0:
                 requests.close()
-                for number, each in enumerate(standard):
-                    os.dup2(each, number)
-                for each in (*descriptors, *running, *(each for _, each in running.values())):
-                    os.close(each)
+                others = [each for watched, (_, status) in running.items()
+                          for each in (watched, status)]  # fmt: skip
+                _become(descriptors, others)
                 return request
-            _report(status, pid)
             watched = os.pidfd_open(pid)
-            running[watched] = pid, status
             ready.register(watched, select.POLLIN)
+            *standard, status = descriptors
+            running[watched] = pid, status
+            _report(status, pid)
             for each in standard:
                 os.close(each)
+
+
+def _become(descriptors: list[int], others: list[int]) -> None:
+    """Use these streams, and close the descriptors that a program does not have."""
+    *standard, _ = descriptors
+    for number, each in enumerate(standard):
+        os.dup2(each, number)
+    for each in (*descriptors, *others):
+        os.close(each)
 
 
 def _prepare(module: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import io
 import secrets
 import signal
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -20,6 +22,8 @@ from typing import IO, Final, Literal, NoReturn, Self
 import pytest
 
 from tests import forked
+from xkeymsg.cli.command import command
+from xkeymsg.daemons.common import terminal
 
 __all__ = (
     "DEADLINE",
@@ -29,6 +33,7 @@ __all__ = (
     "Program",
     "end_on_signals",
     "run",
+    "run_here",
     "until",
     "unused_port",
 )
@@ -79,6 +84,20 @@ def run(
     return subprocess.run(
         command, check=False, input=data, capture_output=True, timeout=DEADLINE, env=env
     )
+
+
+def run_here(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a verb of `xkeymsg` to its end in this process, in a fifth of the time of a fork."""
+    streams = [io.TextIOWrapper(io.BytesIO(), write_through=True) for _ in range(2)]
+    with (
+        contextlib.redirect_stdout(streams[0]),
+        contextlib.redirect_stderr(streams[1]),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("default")
+        code = terminal.run(command, "xkeymsg", arguments)
+    output, errors = (each.detach().getvalue() for each in streams)
+    return subprocess.CompletedProcess(arguments, code, output, errors)
 
 
 class _Lines:

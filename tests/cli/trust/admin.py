@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.running import run
+from tests.running import run, run_here
 from xkeymsg import Keyring, Trust, XKeyPair, write_seed
 
 __all__ = ("Admin", "Member")
@@ -31,15 +31,20 @@ class Member:
 
 
 class Admin:
-    """Runs verbs; each takes the operator's folder as its first argument."""
+    """Runs verbs; each takes the operator's folder as its first argument.
 
-    def __init__(self, root: Path, name: str = "HOSPITAL") -> None:
+    Only `forked` starts a process for each verb.
+    """
+
+    def __init__(self, root: Path, name: str = "HOSPITAL", *, forked: bool = False) -> None:
         self.root = root
         self.folder = root / name
         self.keys = root / "keys"
+        self._forked = forked
 
     def done(self, verb: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
-        done = run(CLI, "trust", verb, str(self.folder), *map(str, arguments))
+        words = ("trust", verb, str(self.folder), *map(str, arguments))
+        done = run(CLI, *words) if self._forked or verb == "push" else run_here(*words)
         assert not SEED.search(done.stdout + done.stderr), "a secret was printed"
         return done
 

@@ -51,7 +51,7 @@ async def logs_in(server: NATSServer, member: Member) -> bool:
 
 
 async def test_the_walk_through(tmp_path: Path) -> None:
-    admin = Admin(tmp_path, "O2")
+    admin = Admin(tmp_path, "O2", forked=True)
 
     # Creating the operator; a signing key for it, made elsewhere.
     anchor = admin.run("init")
@@ -118,7 +118,7 @@ async def test_the_walk_through(tmp_path: Path) -> None:
 
 
 def test_modes_of_what_is_written(tmp_path: Path) -> None:
-    admin = Admin(tmp_path)
+    admin = Admin(tmp_path, forked=True)
     admin.begin("CLINIC")
     admin.join("ward-a")
     for path in tmp_path.rglob("*"):
