@@ -12,12 +12,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.daemons.common.hospital import STREAM_ROUTE, Hospital
-from tests.running import DEADLINE, Program
+from tests.running import DEADLINE, Program, until
 from tests.scale.outcome import Outcome
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.jetstream.durables import DurableOptions, create_durable
 from xkeymsg.transport.link import Link
 
-KEYS = 'rotation = "self"\ninterval = "10s"\nlead = "2s"\nretain = "4m"\n'
+KEYS = 'rotation = "self"\ninterval = "{0}s"\nlead = "2s"\nretain = "{1}s"\n'
+ACK_WAIT = 4.0
+"""Seconds after which what a killed daemon had is delivered again."""
 RECEIVER = f'{STREAM_ROUTE}kind = "stdout"\n'
 SENDER = """
 [source]
@@ -39,12 +42,13 @@ recipients = ["ward"]
 class Flow:
     """Both daemons, which are killed and started again, and what has arrived."""
 
-    def __init__(self, hospital: Hospital, stack: ExitStack) -> None:
+    def __init__(self, hospital: Hospital, stack: ExitStack, interval: int) -> None:
         alice, ward = hospital.person("alice"), hospital.person("ward")
+        keys = KEYS.format(interval, 24 * interval)
         text = SENDER.format(url=hospital.server.url, creds=hospital.login(alice))
         self._paths = {
-            "receiver": hospital.config(ward, RECEIVER, rotation=KEYS),
-            "sender": hospital.config(alice, text, rotation=KEYS),
+            "receiver": hospital.config(ward, RECEIVER, rotation=keys),
+            "sender": hospital.config(alice, text, rotation=keys),
         }
         self._stack = stack
         self._programs = {name: self._start(name) for name in self._paths}
@@ -74,28 +78,32 @@ class Flow:
         return found
 
 
-async def rotation(kills: int = 100, per_second: int = 1000) -> Outcome:
-    """Kill daemons at random times while messages flow and keys rotate every ten seconds."""
+async def rotation(kills: int = 100, per_second: int = 1000, interval: int = 10) -> Outcome:
+    """Kill daemons at random times while messages flow and keys rotate, at least twice."""
     outcome = Outcome()
     with tempfile.TemporaryDirectory(prefix="xkeymsg-rotation-") as folder, ExitStack() as stack:
         hospital = Hospital(Path(folder) / "HOSPITAL")
         async with hospital.running(), hospital.admin() as link:
             api = API(link, timeout=DEADLINE)
-            for name in ("PLAIN", "MAIL"):
-                subjects = [f"{name.lower()}.>"]
-                await api.request(f"STREAM.CREATE.{name}", {"name": name, "subjects": subjects})
-            flow = Flow(hospital, stack)
+            for name, durable in (("PLAIN", "alice"), ("MAIL", "ward")):
+                subject = f"{name.lower()}.>"
+                await api.request(f"STREAM.CREATE.{name}", {"name": name, "subjects": [subject]})
+                options = DurableOptions(filter_subjects=(subject,), ack_wait=ACK_WAIT)
+                await create_durable(api, name, durable, options.config(durable))
+            flow = Flow(hospital, stack, interval)
             ended = asyncio.Event()
             feeding = asyncio.create_task(_feed(link, per_second, ended))
             for _ in range(kills):
                 await asyncio.sleep(secrets.randbelow(2500) / 1000 + 0.5)
                 await asyncio.to_thread(flow.kill)
+            people = ("alice", "ward")
+            await until(lambda: all(len(hospital.secrets(each)) >= 3 for each in people))
             ended.set()
             sent = await feeding
             lost = await _lost(flow, sent)
             outcome.note(f"messages: {sent:,}; kills: {kills}")
             outcome.expect("lost", 0, lost)
-            for name in ("alice", "ward"):
+            for name in people:
                 keys = hospital.secrets(name)
                 outcome.note(f"keys of {name}: {len(keys)}")
                 if len(keys - hospital.certified(name)) > 1:  # a step may have just made one

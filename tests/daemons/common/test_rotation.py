@@ -8,14 +8,13 @@ import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemons.common.hospital import STREAM_ROUTE, Hospital, receiver, send, sender
-from tests.daemons.receiver.conftest import make_stream, metric, page, ready
+from tests.daemons.common.hospital import Hospital, receiver, send, sender
+from tests.daemons.receiver.conftest import metric, page, ready
 from tests.running import Program, run, until
 from tests.servers import needs_server
 from tests.trust.store import HOUR
@@ -74,49 +73,6 @@ async def test_daemons_of_two_accounts_publish_to_each_other_with_no_key_copied(
 
 
 FAST = 'rotation = "self"\ninterval = "6s"\nlead = "2s"\nretain = "144s"\n'
-
-
-def opened(folder: Path) -> set[str]:
-    """The messages in the folder of a sink."""
-    return {json.loads(each.read_text())["data"] for each in folder.glob("*.json")}
-
-
-async def test_rotation_under_load_and_kills_lose_nothing(hospital: Hospital) -> None:
-    """Sender and receiver rotate every few seconds, and the receiver is killed again and again."""
-    alice, ward = hospital.person("alice"), hospital.person("ward")
-    folder = hospital.folder.parent / "opened"
-    folder.mkdir()
-    async with hospital.admin() as link:
-        await make_stream(link, "MAIL", "mail.>")
-    to = lines("mail.new", "ward").replace("core", "jetstream")
-    take = hospital.config(
-        ward, f'{STREAM_ROUTE}kind = "files"\nfolder = "{folder}"\n', rotation=FAST
-    )
-    sent, at_ward = set[str](), receiver(take)
-    with sender(hospital.config(alice, to, rotation=FAST)) as at_alice, ExitStack() as stack:
-        stack.enter_context(at_ward)
-        where = ready(at_alice)
-        ready(at_ward)
-        await until(lambda: metric(where, "xkeymsg_directory_entries") == 2)
-        end = time.monotonic() + 20
-        kill = time.monotonic() + 4
-        while time.monotonic() < end or len(hospital.secrets("ward")) < 4:
-            fresh = {f"message {len(sent) + number}" for number in range(20)}
-            send(at_alice, *fresh)
-            sent |= fresh
-            await asyncio.sleep(0.1)
-            if time.monotonic() > kill:
-                at_ward.process.send_signal(signal.SIGKILL)
-                at_ward.wait()
-                at_ward = stack.enter_context(receiver(take))
-                kill = time.monotonic() + 4
-        await until(lambda: len(opened(folder)) >= len(sent))
-        assert opened(folder) == sent
-        assert len(hospital.secrets("alice")) >= 3
-        async with hospital.admin() as link:
-            for name in ("XKM_UNPROVEN", "XKM_PROVEN"):
-                info = await API(link).request(f"STREAM.INFO.{name}")
-                assert info["state"]["messages"] == 0
 
 
 async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_before_its_time(
