@@ -389,3 +389,34 @@ def live_clock_that_is_set_back(stage: Stage) -> None:
     stage.live(message)
     stage.live(other)
     stage.live(message, "replay-final")
+
+
+@requires("E-70")
+def stream_scopes_are_separate(stage: Stage) -> None:
+    """A second durable receives an honest copy; each scope remembers its own."""
+    message, clone = stage.seal("order"), stage.seal("clone")
+    stage.deliver(message, 7)
+    stage.scope("second")
+    stage.deliver(message, 7)
+    stage.deliver(message, 8, "replay-pending")
+    stage.settle(message)
+    stage.scope("third")
+    stage.deliver(clone, 7)
+    stage.scope("first")
+    stage.deliver(message, 7)
+    stage.deliver(message, 8, "replay-pending")
+    stage.scope("second")
+    stage.deliver(message, 7, "replay-final")
+
+
+@requires("E-70")
+def live_scopes_are_separate(stage: Stage) -> None:
+    """Overlapping subscriptions each receive an honest copy."""
+    stage.limit(started=NOW)
+    message = stage.seal("order")
+    stage.live(message)
+    stage.scope("second")
+    stage.live(message)
+    stage.live(message, "replay-final")
+    stage.scope("first")
+    stage.live(message, "replay-final")

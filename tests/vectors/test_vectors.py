@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 import pytest
@@ -176,8 +177,9 @@ def test_the_runner_notices_what_is_wrong() -> None:
     right = open_with([known["smallest"]])[0]
     assert right.message_id is not None
     wrong = [
-        Outcome(content=b"x", message_id=right.message_id),
-        Outcome(content=b"", message_id=bytes(16)),
+        replace(right, content=b"x"),
+        replace(right, message_id=bytes(16)),
+        replace(right, report={**(right.report or {}), "signed": True}),
         Outcome(code="malformed", outside="refused"),
     ]
     for name, outcome in [*(("smallest", one) for one in wrong), ("part_type_n_4", right)]:
@@ -202,6 +204,7 @@ GOOD = in_files()[0].text()
         lambda text: re.sub("spec: .*\n", "", text),
         lambda text: re.sub("expect: .*\n", "expect: success\n", text),
         lambda text: "content: 00\n" + text,
+        lambda text: "report: {}\n" + text,
         lambda text: "open: both\n" + text,
         lambda text: "zero-user: maybe\n" + text,
         lambda text: "policy: live\n" + text,
@@ -264,4 +267,4 @@ def test_the_readme_names_all_that_is_published() -> None:
     for path in generate.PUBLISHED.iterdir():
         name = f"{path.name}/" if path.is_dir() else path.name
         assert f"`{name}`" in readme or path.name == "README.md"
-    assert (generate.PUBLISHED / "VERSION").read_text() == "1\n"
+    assert (generate.PUBLISHED / "VERSION").read_text() == "2\n"
