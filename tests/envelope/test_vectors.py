@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pytest
@@ -35,7 +35,7 @@ from xkeymsg import (
     XKeyPair,
 )
 from xkeymsg.envelope import derive, replay
-from xkeymsg.envelope.admission import Senders
+from xkeymsg.envelope.admission import Admission, Senders
 from xkeymsg.envelope.open import Read
 from xkeymsg.envelope.replay import ReplayMemory
 from xkeymsg.limits import Replay
@@ -43,13 +43,27 @@ from xkeymsg.opener import DOCUMENT, Form
 
 
 def senders_of(vector: Vector) -> Senders:
-    """Return a set for entries `X…`, a mapping for `X… U…`, and ANYONE without entries."""
-    entries = [entry.split() for entry in vector.sender]
-    if not entries:
+    """Return a set if no user is known, a mapping if one is for each, trust, or ANYONE."""
+    if not vector.sender:
         return ANYONE
-    if any(len(entry) == 2 for entry in entries):
-        return {XKey.parse(key): user for key, user in entries}
-    return {XKey.parse(key) for [key] in entries}
+    users = {XKey.parse(sender): known for sender, known in vector.senders()}
+    if not any(users.values()):
+        return set(users)
+    if all(len(known) == 1 for known in users.values()):
+        return {sender: user for sender, [user] in users.items()}
+    return SeveralUsers(users)
+
+
+class SeveralUsers:
+    """Trust that knows any number of users for a sender."""
+
+    def __init__(self, users: Mapping[XKey, Iterable[str]]) -> None:
+        self._users = users
+
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
+        if sender not in self._users:
+            return None
+        return Admission(frozenset(map(nkeystring.user, self._users[sender])))
 
 
 REPLAY: Final[Mapping[str, Replay]] = {"live": Live(), "stream": Stream(), "file": AtRest()}
@@ -110,9 +124,9 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
 
 def report_of(vector: Vector, opened: Raw) -> Report:
     head = opened.head
-    knows_users = any(" " in entry for entry in vector.sender)
     identity = None
-    if knows_users and head.identity is not None:
+    if dict(vector.senders()).get(str(XKey(head.sender))):
+        assert head.identity is not None
         identity = nkeystring.user_text(head.identity)
     assert opened.signer in (None, identity)
     return {

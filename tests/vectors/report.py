@@ -11,6 +11,8 @@ from tests.reference import (
     Only,
     Opened,
     Reader,
+    Trust,
+    Verdict,
     nkeystring,
     open_envelope,
 )
@@ -18,13 +20,17 @@ from tests.reference.fields_text import dumps
 from tests.vectors.vector import Report, Vector
 
 
-def admission(vector: Vector) -> Anyone | Only | Mapped:
+def admission(vector: Vector) -> Anyone | Only | Mapped | Trust:
     if not vector.sender:
         return Anyone()
-    if all(" " not in line for line in vector.sender):
-        return Only({nkeystring.xkey(line) for line in vector.sender})
-    pairs = dict(line.split(" ") for line in vector.sender)
-    return Mapped({nkeystring.xkey(x): nkeystring.user(u) for x, u in pairs.items()})
+    users = {nkeystring.xkey(x): set(map(nkeystring.user, known)) for x, known in vector.senders()}
+    if not any(users.values()):
+        return Only(users)
+    if all(len(known) == 1 for known in users.values()):
+        return Mapped({x: user for x, [user] in users.items()})
+    return Trust(
+        lambda sender, _subject: Verdict(frozenset(users[sender])) if sender in users else None
+    )
 
 
 def reader_of(vector: Vector) -> Reader:

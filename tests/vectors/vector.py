@@ -105,7 +105,7 @@ class Vector:
     user: str | None = None
     zero_user: bool = True
     sender: tuple[str, ...] = ()
-    """`X…`, or `X… U…` for a mapping; none at all is ANYONE."""
+    """`X…`, or `X… U…` if a user is known for it; none at all is ANYONE."""
     subject: tuple[str, ...] = (">",)
     wire: str | None = None
     kind: Literal["payload", "document"] = "payload"
@@ -122,6 +122,14 @@ class Vector:
     @property
     def is_success(self) -> bool:
         return self.expect == "success"
+
+    def senders(self) -> list[tuple[str, list[str]]]:
+        """Each admitted sender, with the users that are known for it."""
+        users = dict[str, list[str]]()
+        for line in self.sender:
+            sender, *user = line.split(" ")
+            users.setdefault(sender, []).extend(user)
+        return list(users.items())
 
     def header(self) -> Header:
         """The keys that differ from their defaults, in the order of the specification."""
