@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from tests.reference import Part
 from tests.reference.content import MessageArray
 from tests.reference.encoding import array, header, string
+from tests.reference.head import Head
 from tests.vectors.builder import Scene, each, fields, flipped, padded, replaced
 from tests.vectors.cases_head import ATTRS, NIL, SUBJECT
 from tests.vectors.people import ALICE, BOB, CAROL, MALLORY, to
@@ -20,13 +22,13 @@ LIVE = f"live {NOW - 3_600_000}"
 FOUR_ATTRS = array([NIL] * 4)
 
 
-@each(unsound_key="S", key_of_the_session="E")
-def head_form_before(scene: Scene, name: str) -> Vector:
+@each(
+    unsound_key=lambda head: replace(head, S=bytes(32)),
+    key_of_the_session=lambda head: replace(head, E=bytes(32)),
+)
+def head_form_before(scene: Scene, model: Callable[[Head], Head]) -> Vector:
     """The keys are checked after the whole head has been decoded."""
-    made = scene.payload(
-        model=lambda head: replace(head, **{name: bytes(32)}),
-        head_fields=replaced(ATTRS, array([NIL] * 2)),
-    )
+    made = scene.payload(model=model, head_fields=replaced(ATTRS, array([NIL] * 2)))
     return scene.undecryptable("malformed", made, "E-15", "E-88", sender=[])
 
 
