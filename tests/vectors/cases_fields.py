@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from tests.reference import Part
 from tests.reference.content import MessageArray
-from tests.reference.encoding import array, string
+from tests.reference.encoding import array, header, string
 from tests.reference.fields_text import loads
 from tests.reference.fields_write import encode, plaintext
 from tests.vectors.builder import Scene, each, fields
 from tests.vectors.people import BOB, CAROL, to
-from tests.vectors.vector import Vector
+from tests.vectors.vector import NOW, Vector
 
 ONE, TWO = fields("a", "one"), fields("b", "two")
 DOCUMENT = (
@@ -70,10 +70,33 @@ def fields_beyond_a_limit(scene: Scene) -> Vector:
     return scene.refused("limit_exceeded", scene.sealed(Part(1, content)), "F-23", kind="document")
 
 
-def fields_with_too_many_holes(scene: Scene) -> Vector:
-    """An index of 10,001 leaves 10,001 holes."""
-    content = array([array([array([encode(10_001)]), b"\xc0"])])
-    return scene.refused("limit_exceeded", scene.sealed(Part(1, content)), "F-55", kind="document")
+@each(
+    nodes_at_the_limit=("malformed", "F-26", b"\x91\x92\x90" + header("array", 999_996)),
+    nodes_above=("limit_exceeded", "F-24", b"\x91\x92\x90" + header("array", 999_997)),
+    pairs_at_the_limit=("malformed", "F-26", header("array", 10_000)),
+    pairs_above=("limit_exceeded", "F-25", header("array", 10_001)),
+    members_at_the_limit=("malformed", "F-26", b"\x91\x92\x90\xdf\x00\x07\xa1\x1e"),
+    members_above=("limit_exceeded", "F-24", b"\x91\x92\x90\xdf\x00\x07\xa1\x1f"),
+)
+def fields_that_announce(scene: Scene, form: tuple[str, str, bytes]) -> Vector:
+    """Default limits: the items are missing, which counts only if the limit permits them."""
+    code, rule, content = form
+    return scene.refused(code, scene.sealed(Part(1, content)), rule, "F-29", kind="document")
+
+
+def fields_32_deep(scene: Scene) -> Vector:
+    """As many containers one in another as the default limit permits."""
+    content = b"\x91\x92\x90" + b"\x91" * 31 + b"\x90"
+    return scene.success(scene.sealed(Part(1, content)), "F-23", kind="document", content=content)
+
+
+@each(at_the_limit=("expired", "E-69", 10_000), above=("limit_exceeded", "F-55", 10_001))
+def fields_with_holes(scene: Scene, form: tuple[str, str, int]) -> Vector:
+    """10,000 holes are allowed: such a message is refused for its expiry instead."""
+    code, rule, index = form
+    content = array([array([array([encode(index)]), b"\xc0"])])
+    made = scene.sealed(Part(1, content), created=NOW - 1000, expires=NOW)
+    return scene.refused(code, made, rule, "F-55", kind="document")
 
 
 def fields_in_conflict(scene: Scene) -> Vector:

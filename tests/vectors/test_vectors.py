@@ -96,6 +96,17 @@ def test_the_json_holds_the_same_vectors() -> None:
         assert {**one, **vector.json()} == one
 
 
+def test_the_large_vectors_are_those_that_can_be_published() -> None:
+    text = generate.LARGE_JSON.read_text()
+    assert text == generate.large_as_json()
+    assert len(text) < 3_000_000
+    left_out = {one.name for one in generate.large()} - {one["name"] for one in json.loads(text)}
+    assert left_out == {
+        "large_envelope_the_default_limit_at",
+        "large_envelope_the_default_limit_above",
+    }
+
+
 def test_making_the_vectors_twice_gives_the_same() -> None:
     names = [path.stem for path in generate.HERE.glob("cases_t*.py")]
     assert generate.collect(*names) == generate.collect(*names)
