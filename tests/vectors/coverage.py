@@ -29,7 +29,6 @@ NO_VECTOR: Final = {
     "E-80": "binds the caller",
     "E-84": "binds the consumer",
     "E-87": "binds the sender",
-    "E-91": "no key of a reader can be this one, so that there is nothing to open",
     "E-89": "how an implementation refuses is its interface: a refusal has no content to give",
 }
 

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Final
 
 from tests.trust.chains import generate as trust_generate
-from tests.vectors import fields_generate, scenarios_replay
+from tests.vectors import fields_generate, keys, scenarios_replay
 from tests.vectors.builder import Case, make
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
@@ -28,6 +28,7 @@ FOLDER: Final = PUBLISHED / "xkm1"
 SCENARIOS: Final = PUBLISHED / "replay"
 JSON: Final = PUBLISHED / "xkm1.json"
 LARGE_JSON: Final = PUBLISHED / "xkm1-large.json"
+KEYS_JSON: Final = PUBLISHED / "keys.json"
 LARGEST: Final = 2**20
 """Bytes of the largest envelope that is published."""
 LARGE: Final = "cases_large"
@@ -125,6 +126,7 @@ def main() -> None:
     write(SCENARIOS, {scenario.name: scenario.text() for scenario in scenarios()})
     JSON.write_text(as_json())
     LARGE_JSON.write_text(large_as_json())
+    KEYS_JSON.write_text(keys.as_json())
     fields_generate.main()
     trust_generate.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())
