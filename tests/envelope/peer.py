@@ -23,7 +23,7 @@ def reference(envelope: bytes, *, document: bool = False) -> Outcome:
     reader = Reader(
         keys=(raw_secret(BOB),),
         admission=Only({bytes(ALICE.public)}),
-        kind="document" if document else "payload",
+        kind="parts" if document else "payload",
     )
     try:
         opened = open_envelope(envelope, reader, now=NOW)

@@ -106,7 +106,7 @@ def test_every_reader_of_a_document_gets_its_parts_here_and_in_the_reference(
         assert opened.content == expected
         assert opened.headers.pairs == tuple(headers)
         keys = (raw_secret(pair(number)),)
-        theirs = open_envelope(envelope, Reader(keys=keys, kind="document"), now=NOW)
+        theirs = open_envelope(envelope, Reader(keys=keys, kind="parts"), now=NOW)
         assert dict(theirs.fields) == expected
         assert theirs.parts_withheld == len(parts) - len(numbers)
 

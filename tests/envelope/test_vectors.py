@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import pytest
 
 from tests.cases import check_each
-from tests.envelope.cast import FIELDS, PAYLOAD, Clock
+from tests.envelope.cast import FIELDS, PAYLOAD, Clock, Raw
 from tests.envelope.forge import head_of
 from tests.envelope.inside import open_at, share_memory
 from tests.reference import nkeystring
+from tests.reference.fields_text import dumps
 from tests.vectors import scenario as scenarios
 from tests.vectors.runner import FILES, Outcome, every_scenario, run
 from tests.vectors.scenario import Scenario
-from tests.vectors.vector import Vector
+from tests.vectors.vector import Report, Vector
 from xkeymsg import (
     ANYONE,
+    WITHHELD,
     AtRest,
     Keyring,
     Limits,
@@ -33,19 +35,35 @@ from xkeymsg import (
     XKeyPair,
 )
 from xkeymsg.envelope import derive, replay
-from xkeymsg.envelope.admission import Senders
+from xkeymsg.envelope.admission import Admission, Senders
+from xkeymsg.envelope.open import Read
 from xkeymsg.envelope.replay import ReplayMemory
 from xkeymsg.limits import Replay
+from xkeymsg.opener import DOCUMENT, Form
 
 
 def senders_of(vector: Vector) -> Senders:
-    """Return a set for entries `X…`, a mapping for `X… U…`, and ANYONE without entries."""
-    entries = [entry.split() for entry in vector.sender]
-    if not entries:
+    """Return a set if no user is known, a mapping if one is for each, trust, or ANYONE."""
+    if not vector.sender:
         return ANYONE
-    if any(len(entry) == 2 for entry in entries):
-        return {XKey.parse(key): user for key, user in entries}
-    return {XKey.parse(key) for [key] in entries}
+    users = {XKey.parse(sender): known for sender, known in vector.senders()}
+    if not any(users.values()):
+        return set(users)
+    if all(len(known) == 1 for known in users.values()):
+        return {sender: user for sender, [user] in users.items()}
+    return SeveralUsers(users)
+
+
+class SeveralUsers:
+    """Trust that knows any number of users for a sender."""
+
+    def __init__(self, users: Mapping[XKey, Iterable[str]]) -> None:
+        self._users = users
+
+    def admit(self, sender: XKey, subject: str, at: int) -> Admission | None:
+        if sender not in self._users:
+            return None
+        return Admission(frozenset(map(nkeystring.user, self._users[sender])))
 
 
 REPLAY: Final[Mapping[str, Replay]] = {"live": Live(), "stream": Stream(), "file": AtRest()}
@@ -63,6 +81,16 @@ def opener_of(vector: Vector) -> Opener:
     )
 
 
+def _contents_and_document(message: Read, limits: Limits) -> Any:
+    contents, content_type, headers = FIELDS.parse(message, limits)
+    (document, withheld), _, _ = DOCUMENT.parse(message, limits)
+    return (b"".join(contents.values()), document, withheld), content_type, headers
+
+
+BOTH: Final[Form[Any, Any]] = Form(_contents_and_document, Raw)
+"""A document, with the contents of its parts."""
+
+
 def open_with(vectors: Sequence[Vector]) -> Sequence[Outcome]:
     memory = ReplayMemory(Limits(), vectors[-1].policy.started)
     return [open_one(vector, memory) for vector in vectors]
@@ -75,18 +103,44 @@ def open_one(vector: Vector, memory: ReplayMemory) -> Outcome:
     position = None
     if policy.kind == "stream":
         position = StreamPosition(policy.stream, policy.sequence, policy.stored_at)
-    common = vector.subject, None, vector.wire, position
+    form = BOTH if vector.kind == "document" else PAYLOAD
     try:
-        if vector.kind == "document":
-            parts = open_at(opener, vector.now, vector.envelope, FIELDS, *common)
-            head, content = parts.head, b"".join(parts.content.values())
-        else:
-            whole = open_at(opener, vector.now, vector.envelope, PAYLOAD, *common)
-            head, content = whole.head, whole.content
+        opened: Raw = open_at(
+            opener, vector.now, vector.envelope, form, vector.subject, None, vector.wire, position
+        )
     except XKeyMsgError as error:
         return Outcome(code=error.code, outside=error.public_code)
-    message_id = derive.message_id(head.sender, head.ephemeral, head.nonce)
-    return Outcome(content=content, message_id=message_id)
+    head, content, withheld = opened.head, opened.content, 0
+    report = dict[str, object]()
+    if vector.kind == "document":
+        content, document, withheld = opened.content
+        report = {"document": dumps(document, WITHHELD)}
+    return Outcome(
+        content=content,
+        message_id=derive.message_id(head.sender, head.ephemeral, head.nonce),
+        report={**report_of(vector, opened), "withheld": withheld, **report},
+    )
+
+
+def report_of(vector: Vector, opened: Raw) -> Report:
+    head = opened.head
+    identity = None
+    if dict(vector.senders()).get(str(XKey(head.sender))):
+        assert head.identity is not None
+        identity = nkeystring.user_text(head.identity)
+    assert opened.signer in (None, identity)
+    return {
+        "sender": str(XKey(head.sender)),
+        "admitted": opened.admitted,
+        "identity": identity,
+        "signed": opened.signer is not None,
+        "subject": head.subject,
+        "created": head.created_ms,
+        "revision": head.revision,
+        "expires": head.expires_ms,
+        "content-type": opened.content_type,
+        "headers": [list(header) for header in opened.headers.pairs],
+    }
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -108,10 +162,18 @@ class PackageScope:
             ),
             replay_pending=numbers.get("limit-pending", default.replay_pending),
         )
-        now, clock.ms = clock.ms, numbers.get("started", 0)
-        self._opener = Opener(XKeyPair.from_seed(scenario.identity), limits=limits)
-        clock.ms = now
+        self._started = numbers.get("started", 0)
+        self._openers = dict[str, Opener]()
+        self._key, self._limits = XKeyPair.from_seed(scenario.identity), limits
+        self.enter("first")
         self._opened = dict[str, Message]()
+
+    def enter(self, scope: str) -> None:
+        if scope not in self._openers:
+            now, self._clock.ms = self._clock.ms, self._started
+            self._openers[scope] = Opener(self._key, limits=self._limits)
+            self._clock.ms = now
+        self._opener = self._openers[scope]
 
     def now(self, ms: int) -> None:
         self._clock.ms = ms

@@ -105,7 +105,7 @@ def read_content(granted: list[tuple[int, int, bytes]], kind: str, limits: Limit
     The table names padding before the array, so the padding of all parts is removed first.
     """
     is_document = any(part_type % PADDED in (FIELDS, METADATA) for _, part_type, _ in granted)
-    if is_document != (kind == "document"):
+    if is_document == (kind == "payload"):
         raise RefusalError("content_type", STEP, "E-61")
     contents = [
         (j, part_type % PADDED, unpad(plaintext) if part_type >= PADDED else plaintext)

@@ -542,9 +542,12 @@ def read_policy(file: bytes) -> Policy:
 def read_recipient(text: str) -> tuple[bytes, bytes | None]:
     xkey, space, user = text.partition(" ")
     try:
-        return nkeystring.xkey(xkey), nkeystring.user(user) if space else None
+        pair = nkeystring.xkey(xkey), nkeystring.user(user) if space else None
     except ValueError:
         raise FieldsRefusalError("key_format", "F-38") from None
+    if pair[1] == bytes(32):
+        raise FieldsRefusalError("key_format", "F-38")
+    return pair
 
 
 def read_readers(file: bytes) -> dict[str, list[tuple[bytes, bytes | None]]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 from typing import Final
 
+from tests.reference.crypto import is_sound
+
 SEED: Final = 18 << 3
 CURVE: Final = 23 << 3
 USER: Final = 20 << 3
@@ -35,6 +37,7 @@ def from_text(text: str, prefix: bytes) -> bytes:
 
 
 SEED_PREFIX: Final = bytes([SEED | CURVE >> 5, (CURVE & 31) << 3])
+USER_SEED_PREFIX: Final = bytes([SEED | USER >> 5, (USER & 31) << 3])
 CURVE_PREFIX: Final = bytes([CURVE])
 USER_PREFIX: Final = bytes([USER])
 
@@ -51,12 +54,24 @@ def user_text(public: bytes) -> str:
     return to_text(USER_PREFIX + public)
 
 
+def user_seed_text(secret: bytes) -> str:
+    return to_text(USER_SEED_PREFIX + secret)
+
+
 def seed(text: str) -> bytes:
     return from_text(text, SEED_PREFIX)
 
 
+def user_seed(text: str) -> bytes:
+    return from_text(text, USER_SEED_PREFIX)
+
+
 def xkey(text: str) -> bytes:
-    return from_text(text, CURVE_PREFIX)
+    """Return a public xkey; raise ValueError also if it is not sound (E-92)."""
+    key = from_text(text, CURVE_PREFIX)
+    if not is_sound(key):
+        raise ValueError(f"not a sound key: {text[:2]}…")
+    return key
 
 
 def user(text: str) -> bytes:

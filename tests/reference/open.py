@@ -11,6 +11,9 @@ from tests.reference.admission import Admission, Anyone, Verdict
 from tests.reference.body import Body, check_index, open_part, open_view, read_body
 from tests.reference.content import Content, Headers, read_content
 from tests.reference.encoding import Cursor, Limit, header
+from tests.reference.fields_join import join_pairs
+from tests.reference.fields_model import Document, FieldLimits, FieldsRefusalError
+from tests.reference.fields_read import read_parts
 from tests.reference.head import Head, read_head, read_magic
 from tests.reference.limits import Limits
 from tests.reference.refusal import RefusalError
@@ -31,7 +34,8 @@ class Reader:
     zero_user: bool = True
     admission: Admission = ANYONE
     subjects: tuple[str, ...] = (">",)
-    kind: Literal["payload", "document"] = "payload"
+    kind: Literal["payload", "document", "parts"] = "payload"
+    """`parts` opens a document, but does not parse its fields."""
     require_signature: bool = False
     limits: Limits = field(default_factory=Limits)
 
@@ -94,6 +98,8 @@ class Opened:
     """Of a document: position and content of each granted part of type 1."""
     recipients: int
     parts_withheld: int
+    document: Document
+    """The joined fields; None for a payload, and for `parts`."""
 
     @property
     def content(self) -> bytes:
@@ -130,13 +136,14 @@ def open_envelope(
     granted = open_granted(body, head, found)
     check_subject(reader, head, wire)
     content = read_content(granted, reader.kind, reader.limits)
+    document = join_fields(content) if reader.kind == "document" else None
     if head.expires_ms is not None and now >= head.expires_ms:
         raise RefusalError("expired", 13, "E-69")
     memory.fresh(head, now=now, position=position)
     digest = crypto.sha256(data[: body.d])
     signed = check_signature(reader, head, body, verdict, digest)
     memory.mark(head, admitted=verdict.admitted, now=now, position=position)
-    return release(head, verdict, found, wraps, body, content, digest, signed)
+    return release(head, verdict, found, wraps, body, content, document, digest, signed)
 
 
 def admit(reader: Reader, head: Head) -> Verdict:
@@ -220,6 +227,16 @@ def check_subject(reader: Reader, head: Head, wire: str | None) -> None:
         raise RefusalError("subject_mismatch", 11, "E-67")
 
 
+def join_fields(content: Content) -> Document:
+    """Read and join the fields of a document (step 12, F-61)."""
+    limits = FieldLimits()
+    try:
+        read = read_parts((plaintext for _, plaintext in content.fields), limits)
+        return join_pairs((pair for part in read for pair in part), limits)
+    except FieldsRefusalError as refused:
+        raise RefusalError(refused.code, 12, refused.rule) from refused
+
+
 def check_signature(
     reader: Reader, head: Head, body: Body, verdict: Verdict, digest: bytes
 ) -> bool:
@@ -242,6 +259,7 @@ def release(
     wraps: Wraps,
     body: Body,
     content: Content,
+    document: Document,
     digest: bytes,
     signed: bool,
 ) -> Opened:
@@ -261,4 +279,5 @@ def release(
         fields=content.fields,
         recipients=len(wraps.tags),
         parts_withheld=len(body.parts) - content.granted,
+        document=document,
     )

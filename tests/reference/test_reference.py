@@ -162,7 +162,7 @@ def test_a_reader_gets_its_parts_only() -> None:
             Recipient(R=reader, grants=frozenset({1, 2})),
         ),
     )
-    result = opened(seal_envelope(given), kind="document")
+    result = opened(seal_envelope(given), kind="parts")
     assert result.fields == ((1, b"one"),)
     assert (result.parts_withheld, result.recipients) == (1, 2)
 

@@ -201,7 +201,7 @@ def _theirs(
     position: Position | None = None,
 ) -> Theirs:
     fields: dict[str, Any] = {name: getattr(kind.reader, name) for name in kind.reader.__slots__}
-    reader = Reader(**fields | {"kind": "document" if document else "payload"})
+    reader = Reader(**fields | {"kind": "parts" if document else "payload"})
     try:
         opened = open_envelope(envelope, reader, now=now, memory=memory, position=position)
     except RefusalError as refused:

@@ -13,6 +13,7 @@ from tests.reference.head import Head
 from tests.reference.seal import seal_part
 from tests.vectors.forge import Edits, Plan, forge
 from tests.vectors.people import ALICE, BOB, Draw, Person, To, to
+from tests.vectors.report import reported
 from tests.vectors.vector import ENVELOPE_LIMIT, NOW, Policy, Vector
 
 HELLO: Final = b"hello"
@@ -204,7 +205,7 @@ def comment_of(function: Callable[..., Vector]) -> str:
 
 def make(case: Case) -> Vector:
     """The vector of a case, which is named after its function."""
-    return case(Scene(case.__name__, comment_of(case)))
+    return reported(case(Scene(case.__name__, comment_of(case))))
 
 
 def each(

@@ -108,6 +108,55 @@ def not_utf_8_in_a(scene: Scene, content: bytes) -> Vector:
     return scene.refused("malformed", scene.message(content), "E-7")
 
 
+NOT_UTF_8 = {
+    "overlong_of_two": b"\xc1\xbf",
+    "overlong_of_three": b"\xe0\x80\xaf",
+    "overlong_of_three_at_the_end": b"\xe0\x9f\xbf",
+    "overlong_of_four": b"\xf0\x80\x80\xaf",
+    "overlong_of_four_at_the_end": b"\xf0\x8f\xbf\xbf",
+    "first_surrogate": b"\xed\xa0\x80",
+    "last_surrogate": b"\xed\xbf\xbf",
+    "pair_of_surrogates": b"\xed\xa0\xbd\xed\xb4\x92",
+    "above_10ffff": b"\xf4\x90\x80\x80",
+    "of_five_bytes": b"\xf8\x88\x80\x80\x80",
+    "ff": b"\xff",
+    "lone_continuation": b"\x80",
+    "cut_after_two": b"\xe2\x82",
+    "cut_after_three": b"\xf0\x9f\x94",
+    "cut_before_ascii": b"\xe2\x82a",
+}
+
+
+@each(**NOT_UTF_8)
+def content_type_not_utf_8(scene: Scene, raw: bytes) -> Vector:
+    """Every text is well-formed UTF-8: no overlong form, no surrogate, nothing above U+10FFFF."""
+    made = scene.message(array([string(raw), array([])]))
+    return scene.refused("malformed", made, "E-7")
+
+
+@each(**NOT_UTF_8)
+def header_not_utf_8(scene: Scene, raw: bytes) -> Vector:
+    """The value of a header, with good text before it."""
+    made = scene.message(array([NIL, array([array([NAME, string(b"ok" + raw)])])]))
+    return scene.refused("malformed", made, "E-7")
+
+
+@each(
+    first_of_two=b"\xc2\x80",
+    last_of_two=b"\xdf\xbf",
+    first_of_three=b"\xe0\xa0\x80",
+    before_the_surrogates=b"\xed\x9f\xbf",
+    behind_the_surrogates=b"\xee\x80\x80",
+    last_of_three=b"\xef\xbf\xbf",
+    first_of_four=b"\xf0\x90\x80\x80",
+    last=b"\xf4\x8f\xbf\xbf",
+    nul=b"\x00",
+)
+def content_type_utf_8(scene: Scene, raw: bytes) -> Vector:
+    """The bounds of each length, including noncharacters, are text."""
+    return scene.success(scene.message(array([string(raw), array([])])), "E-7")
+
+
 @each(a_byte=b"\x00", text=b"payload", padding=b"\x80\x00")
 def metadata_followed_by(scene: Scene, tail: bytes) -> Vector:
     """A document has no payload beside its fields."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.vectors.builder import Scene, flipped
-from tests.vectors.people import ALICE, BOB, CAROL, MALLORY
+from tests.vectors.builder import Scene, each, flipped
+from tests.vectors.people import ALICE, BOB, CAROL, MALLORY, Person
 from tests.vectors.vector import Vector
 
 
@@ -76,6 +76,49 @@ def identity_signed(scene: Scene) -> Vector:
     return scene.success(
         made, "E-63", "E-64", "E-66", sender=[ALICE.mapping], require_signature=True
     )
+
+
+SEVERAL = (ALICE.mapping, f"{ALICE.xkey_text} {CAROL.user_text}", MALLORY.xkey_text)
+"""Two users are known for Alice's xkey, none for Mallory's."""
+
+
+@each(first=ALICE, second=CAROL)
+def identity_of_several_users(scene: Scene, signer: Person) -> Vector:
+    """Any user that is known for the xkey is accepted."""
+    made = scene.payload(signer=signer)
+    return scene.success(made, "E-63", "E-64", sender=SEVERAL, require_signature=True)
+
+
+def identity_is_none_of_several_users(scene: Scene) -> Vector:
+    """The user is known, but not for this xkey."""
+    made = scene.payload(identity=MALLORY.user)
+    return scene.undecryptable("sender_not_admitted", made, "E-63", sender=SEVERAL)
+
+
+def signature_of_another_of_several_users(scene: Scene) -> Vector:
+    """The signature has to be that of the identity, not of any known user."""
+    made = scene.payload(signer=CAROL, identity=ALICE.user)
+    return scene.refused("signature_invalid", made, "E-64", "E-5", sender=SEVERAL)
+
+
+def sender_without_user_among_others_with(scene: Scene) -> Vector:
+    """No user is known for this sender: it is admitted, and its signature is not evaluated."""
+    made = scene.payload(sender=MALLORY, signer=MALLORY, signature=flipped)
+    return scene.success(made, "E-65", sender=SEVERAL)
+
+
+def signature_required_where_no_user_is_known(scene: Scene) -> Vector:
+    """A valid signature by an unknown user: the message counts as unsigned."""
+    made = scene.payload(sender=MALLORY, signer=MALLORY)
+    return scene.refused(
+        "signature_missing", made, "E-66", "E-65", sender=SEVERAL, require_signature=True
+    )
+
+
+def sender_not_in_the_list_of_several(scene: Scene) -> Vector:
+    """Its user is known for another xkey only."""
+    made = scene.payload(sender=CAROL, signer=CAROL)
+    return scene.undecryptable("sender_not_admitted", made, "E-62", sender=SEVERAL)
 
 
 def identity_unknown_under_a_set(scene: Scene) -> Vector:

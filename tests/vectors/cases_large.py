@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.reference import Part
 from tests.reference.content import MessageArray
-from tests.reference.encoding import array, binary
+from tests.reference.encoding import array, binary, string
 from tests.vectors.builder import Scene, each, fields
 from tests.vectors.people import BOB, CAROL, crowd, to
 from tests.vectors.vector import ENVELOPE_LIMIT, Vector
@@ -68,6 +68,46 @@ def large_array_by_its_last_header(scene: Scene) -> Vector:
     encoded = MessageArray(None, (("n" * 30, "v" * 31),) * 900 + (("n", "v" * 9000),)).encode()
     assert len(encoded) > 65_536
     return scene.refused("limit_exceeded", scene.message(encoded), "E-60")
+
+
+def text_until(end: int) -> bytes:
+    """Return an array header and a content type that end at this byte."""
+    return b"\x92" + string("t" * (end - 4))
+
+
+def large_array_header_beyond(scene: Scene) -> Vector:
+    """The content type ends with byte 65,536; the header of the headers is byte 65,537."""
+    made = scene.message(text_until(65_536) + b"\x90")
+    return scene.refused("limit_exceeded", made, "E-60")
+
+
+def large_array_header_across(scene: Scene) -> Vector:
+    """A header of three bytes begins with byte 65,536; its first byte is within the limit."""
+    made = scene.message(text_until(65_535) + b"\xdc\x00\x10" + b"\x92\xa0\xa0" * 16)
+    return scene.refused("limit_exceeded", made, "E-60")
+
+
+def large_array_header_of_a_pair_beyond(scene: Scene) -> Vector:
+    """The first pair of name and value begins with byte 65,537."""
+    made = scene.message(text_until(65_535) + b"\x91\x92\xa0\xa0")
+    return scene.refused("limit_exceeded", made, "E-60")
+
+
+def large_array_name_beyond(scene: Scene) -> Vector:
+    """The header of the pair is byte 65,536; an empty name is byte 65,537."""
+    made = scene.message(text_until(65_534) + b"\x91\x92\xa0\xa0")
+    return scene.refused("limit_exceeded", made, "E-60")
+
+
+def large_array_cut_at_its_limit(scene: Scene) -> Vector:
+    """The content ends with byte 65,536, where the header of the headers should begin."""
+    made = scene.message(text_until(65_536), b"")
+    return scene.refused("malformed", made, "E-59", "E-8")
+
+
+def large_array_of_a_content_type(scene: Scene) -> Vector:
+    """The array ends with byte 65,536, which is the header of no headers."""
+    return scene.success(scene.message(text_until(65_535) + b"\x90"), "E-60")
 
 
 def large_array_of_padding(scene: Scene) -> Vector:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.reference import Part
-from tests.vectors.builder import EMPTY_ARRAY, Scene, each, flipped
+from tests.reference.content import MessageArray
+from tests.vectors.builder import EMPTY_ARRAY, Scene, each, flipped, padded
 from tests.vectors.cases_views import ONE, TWO, document, refused
 from tests.vectors.people import BOB, CAROL, to
 from tests.vectors.vector import Vector
@@ -148,6 +149,51 @@ def parts_together(scene: Scene, types: tuple[int, ...]) -> Vector:
     """Either one payload, or fields and at most one part of metadata."""
     parts = [Part(kind, EMPTY_ARRAY + b"\x80" * (kind >= 16)) for kind in types]
     made = scene.sealed(*parts, to=[to(BOB, *range(len(parts)))])
+    return refused(scene, "malformed", made, "E-48")
+
+
+METADATA = MessageArray("text/plain", (("A", "b"),)).encode()
+VALID = {0: b"hello", 1: ONE, 2: METADATA + b"hello", 3: METADATA}
+
+
+@each(
+    fields_metadata_metadata=(1, 3, 3),
+    metadata_fields_metadata=(3, 1, 3),
+    fields_metadata_padded_metadata=(1, 3, 19),
+    fields_payload=(1, 0),
+    payload_fields=(0, 1),
+    fields_message=(1, 2),
+    message_fields=(2, 1),
+    fields_padded_payload=(1, 16),
+    metadata=(3,),
+    padded_metadata=(19,),
+)
+def valid_parts_together(scene: Scene, types: tuple[int, ...]) -> Vector:
+    """Each part alone would be valid; a document was asked for."""
+    made = scene.sealed(*map(valid, types), to=[to(BOB, *range(len(types)))])
+    return refused(scene, "malformed", made, "E-48")
+
+
+@each(
+    fields_payload=(1, 0),
+    payload_fields=(0, 1),
+    fields_message=(1, 2),
+    payload_metadata_fields=(0, 3, 1),
+    metadata=(3,),
+)
+def valid_parts_together_for_a_payload(scene: Scene, types: tuple[int, ...]) -> Vector:
+    """Each part alone would be valid; a payload was asked for."""
+    made = scene.sealed(*map(valid, types), to=[to(BOB, *range(len(types)))])
+    return scene.refused("malformed", made, "E-48")
+
+
+def valid(kind: int) -> Part:
+    return padded(kind - 16, VALID[kind - 16]) if kind >= 16 else Part(kind, VALID[kind])
+
+
+def parts_together_not_granted(scene: Scene) -> Vector:
+    """Parts that the reader was not granted count, too."""
+    made = scene.sealed(Part(1, ONE), Part(0, b"hello"), to=[to(BOB, 0), to(CAROL, 0, 1)])
     return refused(scene, "malformed", made, "E-48")
 
 

@@ -45,6 +45,20 @@ def sender_key(scene: Scene, key: bytes) -> Vector:
     return scene.undecryptable("bad_key", made, "E-18", sender=[])
 
 
+@each(**UNSOUND)
+def sender_key_not_admitted(scene: Scene, key: bytes) -> Vector:
+    """The key is checked before the sender is admitted."""
+    made = scene.payload(model=lambda head: replace(head, S=key))
+    return scene.undecryptable("bad_key", made, "E-18", "E-88")
+
+
+@each(**UNSOUND)
+def session_key_of_a_sender_not_admitted(scene: Scene, key: bytes) -> Vector:
+    """The key is checked before the sender is admitted."""
+    made = scene.payload(sender=MALLORY, model=lambda head: replace(head, E=key))
+    return scene.undecryptable("bad_key", made, "E-18", "E-88")
+
+
 def sender_key_with_the_high_bit(scene: Scene) -> Vector:
     """X25519 ignores this bit: a second spelling of the same key. All else fits."""
     made = scene.payload(model=lambda head: replace(head, S=with_high_bit(head.S)))

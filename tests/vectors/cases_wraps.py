@@ -106,6 +106,25 @@ def recipient_by_two_wraps_both_altered(scene: Scene) -> Vector:
     return scene.undecryptable("authentication", made, "E-37", identity=KEYS)
 
 
+def as_user_and_without(scene: Scene, user_of: Person, zeros_of: Person) -> Forged:
+    """A document that one key reads as a user, and one without."""
+    return scene.sealed(
+        Part(1, fields("a", "first")),
+        Part(1, fields("b", "last")),
+        to=[to(user_of, 0, user=BOB.user), to(zeros_of, 1)],
+    )
+
+
+def recipient_as_user_before_zeros(scene: Scene) -> Vector:
+    """For one own key, the own user comes before zeros."""
+    return twice_opened(scene, as_user_and_without(scene, BOB, BOB), "a", [BOB])
+
+
+def recipient_by_zeros_before_a_retired_key_as_user(scene: Scene) -> Vector:
+    """Both users of the first key come before the second key."""
+    return twice_opened(scene, as_user_and_without(scene, BOB_RETIRED, BOB), "b", KEYS)
+
+
 @each(index=0, key=10, end_of_the_key=32, tag=33, end_of_the_tag=48)
 def wrap_altered_in_the(scene: Scene, at: int) -> Vector:
     """One bit of one's own wrap differs."""

@@ -26,11 +26,9 @@ NO_VECTOR: Final = {
     "E-36": "which multiplications are done is not seen; tests/reference/test_reference.py",
     "E-38": "what a cache holds is not seen",
     "E-39": "what a cache displaces is not seen",
-    "E-70": "a scenario has one scope; tests/reference/test_replay.py",
     "E-80": "binds the caller",
     "E-84": "binds the consumer",
     "E-87": "binds the sender",
-    "E-91": "no key of a reader can be this one, so that there is nothing to open",
     "E-89": "how an implementation refuses is its interface: a refusal has no content to give",
 }
 

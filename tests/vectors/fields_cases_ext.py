@@ -228,6 +228,10 @@ def time_of_13_bytes_by_its_header() -> Vector:
     least_instant_of_64_bits=(-(2**63), 0),
     wall_after_9999=(LAST, 1),
     wall_before_1=(FIRST, -1),
+    wall_a_microsecond_after_9999=(LAST - 3600 * 10**6 + 1, 3600),
+    wall_a_microsecond_before_1=(FIRST + 3600 * 10**6 - 1, -3600),
+    instant_a_microsecond_after_9999=(LAST + 1, -3600),
+    instant_a_microsecond_before_1=(FIRST - 1, 3600),
 )
 def time_with(numbers: tuple[int, int]) -> Vector:
     """A time that fails later, where it is compared or printed."""

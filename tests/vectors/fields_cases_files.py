@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+from collections.abc import Callable, Sequence
 from json import dumps as quoted
 
+from tests.reference import crypto, nkeystring
 from tests.vectors.fields_builder import each, vector
 from tests.vectors.fields_vector import Vector
 from tests.vectors.people import BOB, CAROL
@@ -204,6 +206,18 @@ def allow_unread_is(form: tuple[str, str]) -> Vector:
 # --- readers
 
 NOBODY = "X" + "A" * 55
+
+
+def base32(text: str, edit: Callable[[bytes], bytes]) -> str:
+    """Return the text of a key with other bytes."""
+    return base64.b32encode(edit(base64.b32decode(text))).decode()
+
+
+def reprefixed(prefix: int, raw: bytes) -> bytes:
+    """Return a key with another prefix, and the right checksum."""
+    return base64.b32decode(nkeystring.to_text(bytes([prefix]) + raw[1:33]))
+
+
 PAIR = f"{CAROL.xkey_text} {CAROL.user_text}"
 
 
@@ -270,6 +284,18 @@ def readers_file_with(file: str) -> Vector:
     seed=BOB.seed_text,
     cut_short=BOB.xkey_text[:-2],
     zeros=NOBODY,
+    unsound_zero=nkeystring.xkey_text(bytes(32)),
+    unsound_one=nkeystring.xkey_text(b"\x01" + bytes(31)),
+    unsound_p=nkeystring.xkey_text(crypto.P.to_bytes(32, "little")),
+    unsound_with_the_high_bit=nkeystring.xkey_text(CAROL.xkey[:31] + bytes([CAROL.xkey[31] | 128])),
+    unsound_and_a_user=f"{nkeystring.xkey_text(bytes(32))} {CAROL.user_text}",
+    user_of_zeros=f"{CAROL.xkey_text} {nkeystring.user_text(bytes(32))}",
+    checksum_in_the_other_order=base32(BOB.xkey_text, lambda raw: raw[:33] + raw[:32:-1]),
+    another_prefix=base32(BOB.xkey_text, lambda raw: reprefixed(0x90, raw)),
+    account_as_user=f"{CAROL.xkey_text} {base32(CAROL.user_text, lambda raw: reprefixed(0, raw))}",
+    user_cut_short=f"{CAROL.xkey_text} {CAROL.user_text[:-1]}",
+    padded_with_equals=f"{BOB.xkey_text}====",
+    no_base32=BOB.xkey_text[:20] + "1" + BOB.xkey_text[21:],
 )
 def recipient(text: str) -> Vector:
     """No recipient: R, or R and U with one space between."""

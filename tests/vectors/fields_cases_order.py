@@ -39,6 +39,16 @@ def order_malformed(form: tuple[str, bytes]) -> Vector:
     return refused("malformed", "F-29", rule, of=[plaintext])
 
 
+def order_no_pairs_before_a_limit() -> Vector:
+    """The length of an outer array is checked before the nodes: it has at least one pair."""
+    return refused("malformed", "F-29", "F-21", of=[root(b"\xc0"), b"\x90"], limit_nodes=4)
+
+
+def order_empty_plaintext_before_a_limit() -> Vector:
+    """A plaintext of 0 bytes has no pairs."""
+    return refused("malformed", "F-29", "F-21", of=[root(b"\xc0"), b""], limit_nodes=4)
+
+
 def order_of_parts_malformed_first() -> Vector:
     """The plaintexts are read in ascending order: the first is cut short, the second too deep."""
     return refused("malformed", "F-29", "F-22", of=[WHOLE[:-1], root(nested(33))])

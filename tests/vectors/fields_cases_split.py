@@ -28,6 +28,17 @@ def overview() -> Vector:
 
 
 @each(
+    prefix={"bob": "bill", "carol": "billing"},
+    suffix={"bob": "ing", "carol": "billing"},
+    substring={"bob": "illi", "carol": "billing"},
+)
+def permission_that_is_a(readers: dict[str, str]) -> Vector:
+    """Permissions are equal or not: a part of one is another permission."""
+    rules = [(readers["bob"], "/a"), ("billing", "/**")]
+    return splits('{"a": 1, "b": 2}', "F-45", rules=rules, readers=readers)
+
+
+@each(
     map='{"b": [1, {"c": null}], "a": {}}',
     list="[[], [[]], {}]",
     scalar='"a"',

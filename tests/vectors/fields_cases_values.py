@@ -42,6 +42,45 @@ def root_is(document: str) -> Vector:
     return joins(document, "F-1", of=[root(value(document))])
 
 
+@each(
+    **{
+        str(each).replace("-", "minus_"): each
+        for each in (
+            *(31, 32, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**31, 2**32 - 1, 2**32),
+            *(2**63 - 1, 2**63, -31, -127, -128, -129, -(2**15), -(2**15) - 1, -(2**31)),
+            *(-(2**31) - 1, 2**64, -(2**63) - 1),
+        )
+    }
+)
+def integer_of(number: int) -> Vector:
+    """The bounds of each width, as a value and as the last of several."""
+    return joins(
+        f"[{number}, 0, {number}]", "F-1", "F-7", of=[root(value(f"[{number}, 0, {number}]"))]
+    )
+
+
+@each(**{str(length): length for length in (15, 16, 31, 32, 255, 256)})
+def lengths_of(length: int) -> Vector:
+    """The bounds of each width, for texts, bytes, lists and maps."""
+    members = ", ".join(f'"{number}": 0' for number in range(length))
+    zeros = ", ".join("0" * length)
+    document = f'["{"t" * length}", h"{"00" * length}", [{zeros}], {{{members}}}, 1]'
+    return joins(document, "F-1", "F-7", of=[root(value(document))])
+
+
+@each(
+    value=root(b"\xc1a"),
+    name=root(b"\x81\xc1a\x00"),
+    segment=b"\x91\x92\x91\xc1a\x00",
+    path=b"\x91\x92\xc1\x00",
+    pair=b"\x91\xc1\x90\x00",
+    plaintext=b"\xc1\x92\x90\x00",
+)
+def never_used_in_place_of_a(plaintext: bytes) -> Vector:
+    """c1 is not a str of one byte, nor an array of one item: what follows would fit."""
+    return refused("malformed", "F-8", "F-20", "F-9", of=[plaintext])
+
+
 def kinds_that_look_alike() -> Vector:
     """true, 1, 1.0 and Decimals are four kinds, text and bytes two; null is not WITHHELD."""
     document = '{"a": [true, 1, 1.0, d"1E0", d"10E-1"], "b": ["x", h"78", null, 0, false, -0.0]}'

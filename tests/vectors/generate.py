@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Final
 
 from tests.trust.chains import generate as trust_generate
-from tests.vectors import fields_generate, scenarios_replay
+from tests.vectors import fields_generate, keys, scenarios_replay
 from tests.vectors.builder import Case, make
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
@@ -27,6 +27,10 @@ CHECKSUMS: Final = "SHA256SUMS"
 FOLDER: Final = PUBLISHED / "xkm1"
 SCENARIOS: Final = PUBLISHED / "replay"
 JSON: Final = PUBLISHED / "xkm1.json"
+LARGE_JSON: Final = PUBLISHED / "xkm1-large.json"
+KEYS_JSON: Final = PUBLISHED / "keys.json"
+LARGEST: Final = 2**20
+"""Bytes of the largest envelope that is published."""
 LARGE: Final = "cases_large"
 
 
@@ -91,6 +95,12 @@ def as_json() -> str:
     return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
 
 
+def large_as_json() -> str:
+    """vectors/xkm1-large.json."""
+    objects = [vector.json() for vector in large() if len(vector.envelope) <= LARGEST]
+    return json.dumps(objects, indent=1, ensure_ascii=False) + "\n"
+
+
 def checksums() -> str:
     """The SHA-256 of every published file, as `sha256sum` writes them."""
     paths = sorted(path for path in PUBLISHED.rglob("*") if path.is_file())
@@ -115,6 +125,8 @@ def main() -> None:
     write(FOLDER, {vector.name: vector.text() for vector in small()})
     write(SCENARIOS, {scenario.name: scenario.text() for scenario in scenarios()})
     JSON.write_text(as_json())
+    LARGE_JSON.write_text(large_as_json())
+    KEYS_JSON.write_text(keys.as_json())
     fields_generate.main()
     trust_generate.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())

@@ -9,7 +9,6 @@ from tests.reference import (
     FileMemory,
     Limits,
     LiveMemory,
-    Mapped,
     Only,
     Opened,
     Position,
@@ -20,31 +19,10 @@ from tests.reference import (
     open_envelope,
 )
 from tests.reference.head import Head, read_head
+from tests.vectors.report import reader_of, report_of
 from tests.vectors.runner import Outcome
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import NOW, Vector
-
-
-def admission(vector: Vector) -> Anyone | Only | Mapped:
-    if not vector.sender:
-        return Anyone()
-    if all(" " not in line for line in vector.sender):
-        return Only({nkeystring.xkey(line) for line in vector.sender})
-    pairs = dict(line.split(" ") for line in vector.sender)
-    return Mapped({nkeystring.xkey(x): nkeystring.user(u) for x, u in pairs.items()})
-
-
-def reader_of(vector: Vector) -> Reader:
-    return Reader(
-        keys=tuple(nkeystring.seed(text) for text in vector.identity),
-        user=None if vector.user is None else nkeystring.user(vector.user),
-        zero_user=vector.zero_user,
-        admission=admission(vector),
-        subjects=vector.subject,
-        kind=vector.kind,
-        require_signature=vector.require_signature,
-        limits=Limits(envelope=vector.limit_envelope),
-    )
 
 
 def memory_of(vector: Vector) -> FileMemory | LiveMemory | StreamMemory:
@@ -82,7 +60,13 @@ def open_with(vectors: Sequence[Vector]) -> list[Outcome]:
         except RefusalError as refused:
             outcomes.append(Outcome(code=refused.code, outside=refused.outside))
         else:
-            outcomes.append(Outcome(content=opened.content, message_id=opened.message_id))
+            outcomes.append(
+                Outcome(
+                    content=opened.content,
+                    message_id=opened.message_id,
+                    report=report_of(opened),
+                )
+            )
     return outcomes
 
 
@@ -92,25 +76,31 @@ class ReferenceScope:
     def __init__(self, scenario: Scenario) -> None:
         numbers = scenario.numbers
         default = Limits()
-        limits = Limits(
+        self._limits = Limits(
             replay=numbers.get("limit-replay", default.replay),
             replay_unadmitted=numbers.get("limit-replay-unadmitted", default.replay_unadmitted),
             pending=numbers.get("limit-pending", default.pending),
         )
         self.rules = set[str]()
         """The requirements for which something was refused."""
-        self._stream = StreamMemory(limits)
-        self._live = LiveMemory(numbers.get("started", 0), limits)
+        self._started = numbers.get("started", 0)
+        self._scopes = dict[str, tuple[StreamMemory, LiveMemory]]()
+        self.enter("first")
         self._now = NOW
         self._key = nkeystring.seed(scenario.identity)
         self._opened = dict[str, Head]()
+
+    def enter(self, scope: str) -> None:
+        new = StreamMemory(self._limits), LiveMemory(self._started, self._limits)
+        self._stream, self._live = self._scopes.setdefault(scope, new)
 
     def now(self, ms: int) -> None:
         self._now = ms
 
     def wait(self, seconds: int) -> None:
-        self._stream.at += seconds
-        self._live.at += seconds
+        for stream, live in self._scopes.values():
+            stream.at += seconds
+            live.at += seconds
 
     def open(
         self, name: str, envelope: bytes, *, admitted: bool, position: tuple[str, int, int] | None

@@ -14,7 +14,9 @@ own* header describes, all of them in one new memory (scope), and returns one `O
             except EnvelopeError as refused:
                 outcomes.append(Outcome(code=refused.code, outside=refused.outside))
             else:
-                outcomes.append(Outcome(content=opened.content, message_id=opened.id))
+                outcomes.append(
+                    Outcome(content=opened.content, message_id=opened.id, report={...})
+                )
         return outcomes
 
     @pytest.mark.parametrize("file", FILES)
@@ -40,7 +42,7 @@ from tests.cases import Lazily
 from tests.vectors import generate, scenario
 from tests.vectors.by_file import by_file
 from tests.vectors.scenario import Scenario
-from tests.vectors.vector import Vector, parse
+from tests.vectors.vector import Report, Vector, parse
 
 PUBLISHED: Final = Path(__file__).parent.parent.parent / "vectors"
 FOLDER: Final = PUBLISHED / "xkm1"
@@ -49,12 +51,13 @@ SCENARIOS: Final = PUBLISHED / "replay"
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What an implementation made of one envelope: content and message id, or two codes."""
+    """The outcome of one envelope: content, message id and reported values, or two codes."""
 
     code: str = "success"
     outside: str | None = None
     content: bytes | None = None
     message_id: bytes | None = None
+    report: Report | None = None
 
 
 OpenWith = Callable[[Sequence[Vector]], Sequence[Outcome]]
@@ -102,11 +105,12 @@ def expected(vector: Vector) -> Outcome:
         outside=vector.outside,
         content=vector.content,
         message_id=vector.message_id,
+        report=vector.report,
     )
 
 
 def run(vector: Vector, open_with: OpenWith) -> None:
-    """Open a vector, and assert code, outside code, content and message id.
+    """Open a vector, and assert both codes, or content, message id and reported values.
 
     Those that are opened before have to give what their own files say, too.
     """

@@ -23,7 +23,7 @@ REPEATED: Final = ("spec", "message", "step")
 NUMBERS: Final = ("limit-replay", "limit-replay-unadmitted", "limit-pending", "started")
 OUTCOMES: Final = ("success", "stale", "session_cloned", "replay-final", "replay-pending")
 STEP: Final = re.compile(
-    r"now [0-9]+|wait [0-9]+|settle \w+ (handled|otherwise)|release \w+"
+    r"now [0-9]+|wait [0-9]+|scope \w+|settle \w+ (handled|otherwise)|release \w+"
     rf"|open \w+ (admitted|stranger) (live|[A-Z]+ [0-9]+ [0-9]+) ({'|'.join(OUTCOMES)})"
 )
 
@@ -100,7 +100,10 @@ def parse(name: str, text: str) -> Scenario:
 
 
 class Scope(Protocol):
-    """An implementation: a reader of one key, with one replay memory."""
+    """An implementation: a reader of one key, with a replay memory for each scope."""
+
+    def enter(self, scope: str) -> None:
+        """Use the replay memory of this scope; a new one at the first use of the name."""
 
     def now(self, ms: int) -> None:
         """Set the clock."""
@@ -132,6 +135,9 @@ def run(scenario: Scenario, scope: Scope) -> None:
                 scope.now(int(ms))
             case ["wait", seconds]:
                 scope.wait(int(seconds))
+            case ["scope", name]:
+                scope.enter(name)
+                opened.clear()
             case ["settle", name, how] if name in opened:
                 scope.settle(name, handled=how == "handled")
             case ["release", name] if name in opened:

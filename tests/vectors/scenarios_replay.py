@@ -389,3 +389,50 @@ def live_clock_that_is_set_back(stage: Stage) -> None:
     stage.live(message)
     stage.live(other)
     stage.live(message, "replay-final")
+
+
+@requires("E-70")
+def stream_scopes_are_separate(stage: Stage) -> None:
+    """A second durable receives an honest copy; each scope remembers its own."""
+    message, clone = stage.seal("order"), stage.seal("clone")
+    stage.deliver(message, 7)
+    stage.scope("second")
+    stage.deliver(message, 7)
+    stage.deliver(message, 8, "replay-pending")
+    stage.settle(message)
+    stage.scope("third")
+    stage.deliver(clone, 7)
+    stage.scope("first")
+    stage.deliver(message, 7)
+    stage.deliver(message, 8, "replay-pending")
+    stage.scope("second")
+    stage.deliver(message, 7, "replay-final")
+
+
+@requires("E-70")
+def live_scopes_are_separate(stage: Stage) -> None:
+    """Overlapping subscriptions each receive an honest copy."""
+    stage.limit(started=NOW)
+    message = stage.seal("order")
+    stage.live(message)
+    stage.scope("second")
+    stage.live(message)
+    stage.live(message, "replay-final")
+    stage.scope("first")
+    stage.live(message, "replay-final")
+
+
+@requires("E-79", "E-78")
+def sender_with_a_session_keeps_its_record(stage: Stage) -> None:
+    """Two records and one session are more than the budget: the record without sessions goes.
+    A flood of strangers does not touch the other."""
+    stage.limit(limit_replay=SENDER + ONE, limit_replay_unadmitted=THREE)
+    stage.handle(stage.seal("alice"), 7)
+    mallory = stage.seal("mallory", sender=MALLORY)
+    stage.handle(mallory, 8)
+    for n in range(5):
+        stage.flood(1, sender=person(f"replay/stranger {n}"), created=NOW + 10 + n, admitted=False)
+    stage.deliver(mallory, 9, "replay-final")
+    late = stage.seal("late", 2, sender=MALLORY, created=NOW - MINUTE)
+    stage.deliver(late, 10)
+    stage.deliver(mallory, 11, "replay-final", admitted=False)

@@ -61,6 +61,9 @@ class Stage:
         nonce = made.plan.head.nonce[:4] + (tail or made.plan.head.nonce[4:])
         return Sealed(name, nonce, created)
 
+    def scope(self, name: str) -> None:
+        self._steps.append(f"scope {name}")
+
     def now(self, ms: int) -> None:
         self._steps.append(f"now {ms}")
 

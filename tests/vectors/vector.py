@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -28,11 +30,30 @@ KEYS: Final = (
     "limit-envelope",
     "content",
     "message-id",
+    "report",
 )
 ALWAYS: Final = {"expect", "spec", "comment", "identity"}
 BYTES_PER_LINE: Final = 40
 
 Header = dict[str, list[str]]
+Report = Mapping[str, object]
+"""The reported values by name (spec, Release), as in JSON."""
+
+REPORTED: Final = (
+    "sender",
+    "admitted",
+    "identity",
+    "signed",
+    "subject",
+    "created",
+    "revision",
+    "expires",
+    "content-type",
+    "headers",
+    "withheld",
+    "document",
+)
+"""Every name, in order; `document` for documents only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +105,7 @@ class Vector:
     user: str | None = None
     zero_user: bool = True
     sender: tuple[str, ...] = ()
-    """`X…`, or `X… U…` for a mapping; none at all is ANYONE."""
+    """`X…`, or `X… U…` if a user is known for it; none at all is ANYONE."""
     subject: tuple[str, ...] = (">",)
     wire: str | None = None
     kind: Literal["payload", "document"] = "payload"
@@ -96,10 +117,19 @@ class Vector:
     limit_envelope: int = ENVELOPE_LIMIT
     content: bytes | None = None
     message_id: bytes | None = None
+    report: Report | None = None
 
     @property
     def is_success(self) -> bool:
         return self.expect == "success"
+
+    def senders(self) -> list[tuple[str, list[str]]]:
+        """Each admitted sender, with the users that are known for it."""
+        users = dict[str, list[str]]()
+        for line in self.sender:
+            sender, *user = line.split(" ")
+            users.setdefault(sender, []).extend(user)
+        return list(users.items())
 
     def header(self) -> Header:
         """The keys that differ from their defaults, in the order of the specification."""
@@ -119,6 +149,7 @@ class Vector:
             ),
             "content": None if self.content is None else self.content.hex(),
             "message-id": None if self.message_id is None else self.message_id.hex(),
+            "report": None if self.report is None else json.dumps(self.report),
         }
         several = {
             "spec": self.spec,
@@ -148,7 +179,8 @@ class Vector:
         header = {
             key: group if key in REPEATED else group[0] for key, group in self.header().items()
         }
-        return {"name": self.name, **header, "envelope": self.envelope.hex()}
+        report = {} if self.report is None else {"report": self.report}
+        return {"name": self.name, **header, **report, "envelope": self.envelope.hex()}
 
 
 def parse(name: str, text: str) -> Vector:
@@ -174,13 +206,19 @@ def check(name: str, header: Header) -> None:
     for key, group in header.items():
         if key not in REPEATED and len(group) > 1:
             raise ValueError(f"{name}: {key} is repeated")
-    needed = ALWAYS | (
-        {"content", "message-id"} if header.get("expect") == ["success"] else {"outside"}
-    )
+    opened = {"content", "message-id", "report"}
+    needed = ALWAYS | (opened if header.get("expect") == ["success"] else {"outside"})
     if missing := needed - header.keys():
         raise ValueError(f"{name}: {missing} missing")
-    if extra := ({"content", "message-id", "outside"} - needed) & header.keys():
+    if extra := ({*opened, "outside"} - needed) & header.keys():
         raise ValueError(f"{name}: {extra} out of place")
+
+
+def report_of(text: str, kind: str) -> Report:
+    report: Report = json.loads(text)
+    if tuple(report) != REPORTED[: None if kind == "document" else -1]:
+        raise ValueError(f"not a report: {text[:60]}")
+    return report
 
 
 def from_header(name: str, header: Header, envelope: bytes) -> Vector:
@@ -212,6 +250,9 @@ def from_header(name: str, header: Header, envelope: bytes) -> Vector:
             limit_envelope=int(one.get("limit-envelope", ENVELOPE_LIMIT)),
             content=bytes.fromhex(one["content"]) if "content" in one else None,
             message_id=bytes.fromhex(one["message-id"]) if "message-id" in one else None,
+            report=report_of(one["report"], one.get("open", "payload"))
+            if "report" in one
+            else None,
         )
     except KeyError as unknown:
         raise ValueError(f"{name}: {unknown} is no value here") from None

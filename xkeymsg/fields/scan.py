@@ -79,12 +79,12 @@ class _Scanner:
 
     def part(self) -> None:
         count = self._array("the pairs of a part", None)
+        if not count:
+            raise MalformedError("a part has no pairs")
         self._counts.pairs += count
         self._nodes(1 + count)
         if self._counts.pairs > self._limits.fields:
             raise LimitExceededError("number of fields", self._counts.pairs, self._limits.fields)
-        if not count:
-            raise MalformedError("a part has no pairs")
         self._fits(count)
         for _ in range(count):
             self._nodes(self._array("a pair", 2))
