@@ -19,7 +19,9 @@ export function fromUtf8(bytes: Uint8Array): string | undefined {
   }
 }
 
-export function concat(...pieces: readonly Uint8Array[]): Bytes {
+export const concat = (...pieces: readonly Uint8Array[]): Bytes => joined(pieces);
+
+export function joined(pieces: readonly Uint8Array[]): Bytes {
   const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   let at = 0;
   for (const piece of pieces) {

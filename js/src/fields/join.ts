@@ -54,12 +54,19 @@ function valueOf({ state, value, children }: Node): Value {
   return list;
 }
 
+function treeOf(pairs: readonly Pair[]): Node {
+  const root = newNode();
+  for (const pair of pairs) place(root, pair);
+  return root;
+}
+
+/** Count the items that are withheld from a reader of some pairs. */
+export const countHoles = (pairs: readonly Pair[]): bigint => holesOf(treeOf(pairs));
+
 /** Join plaintexts, of which there is at least one. */
 export function joinParts(plaintexts: readonly Bytes[], limits: Limits): Value {
   const counts = new Counts(limits);
-  const pairs = plaintexts.map((plaintext) => readPairs(plaintext, counts));
-  const root = newNode();
-  for (const pair of pairs.flat()) place(root, pair);
+  const root = treeOf(plaintexts.map((plaintext) => readPairs(plaintext, counts)).flat());
   if (holesOf(root) > limits.holes) fail("limit_exceeded", `more than ${limits.holes} withheld items of lists`);
   return valueOf(root);
 }
