@@ -11,3 +11,4 @@ export { type Clock, type Position, ReplayMemory } from "./replay.js";
 export { parsePolicy, parseReaders } from "./fields/files.js";
 export { Policy, type Readers, type Rule } from "./fields/policy.js";
 export { type DocumentOptions, type PayloadOptions, type Recipients, Sealer, type SealerOptions, type SealOptions } from "./sealer.js";
+export { inspect, type Inspected } from "./inspect.js";
