@@ -11,7 +11,7 @@ const NOW = 1767225600000;
 const one = (value) => (Array.isArray(value) ? value : value === undefined ? [] : [value]);
 export const fromHex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/../g) ?? [], (pair) => parseInt(pair, 16));
 export const toHex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-const idToHex = (id) => toHex(Uint8Array.from(atob(id.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
+export const idToHex = (id) => toHex(Uint8Array.from(atob(id.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
 
 function senders(lines) {
   if (!lines.length) return ANYONE;

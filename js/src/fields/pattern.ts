@@ -177,6 +177,14 @@ export function reaches(pattern: Pattern, count: number, place: Place, length: n
 const LONGEST_NAME = 80;
 const LONGEST_POINTER = 800;
 
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]|(?! )\p{Zs}/gu;
+
+/** Write a name as a JSON string, with escapes for what cannot be seen. */
+const quoted = (name: string): string =>
+  JSON.stringify(name).replace(UNSEEN, (unseen) =>
+    Array.from({ length: unseen.length }, (_, i) => `\\u${unseen.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""),
+  );
+
 const cut = (text: string, most: number): string => (text.length > most ? `${Array.from(text).slice(0, most).join("")}…` : text);
 
 /** Write the pattern that names one place. */
@@ -184,8 +192,8 @@ export function pointer(names: readonly string[]): string {
   const segments = names.map((name) => {
     const escaped = name.replace(/[~/*]/g, (each) => `~${"~/*".indexOf(each)}`);
     NAME.lastIndex = 0;
-    const isPlain = NAME.exec(escaped)?.[0] === escaped && isName(escaped) && !/[\p{C}\p{Z}]/u.test(name.replaceAll(" ", ""));
-    return cut(isPlain ? escaped : JSON.stringify(name), LONGEST_NAME);
+    const isPlain = NAME.exec(escaped)?.[0] === escaped && isName(escaped) && name.search(UNSEEN) < 0;
+    return cut(isPlain ? escaped : quoted(name), LONGEST_NAME);
   });
   return cut(segments.map((segment) => `/${segment}`).join(""), LONGEST_POINTER);
 }
