@@ -1,0 +1,7 @@
+// Where the vectors are: in the repository, or where a variable says.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const folder = process.env.XKEYMSG_VECTORS ?? fileURLToPath(new URL("../../vectors", import.meta.url));
+
+export const vectors = (name) => JSON.parse(readFileSync(`${folder}/${name}`, "utf8"));

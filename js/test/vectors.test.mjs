@@ -1,0 +1,64 @@
+// Every vector of the repository.
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { test } from "node:test";
+import { XKey } from "xkeymsg";
+import * as xkv1 from "xkeymsg/xkv1";
+import { accumulated } from "./accumulated.mjs";
+import { runFields } from "./fields.mjs";
+import { vectors } from "./paths.mjs";
+import { fromHex, runEnvelopes } from "./vectors.mjs";
+
+const HASHES = {
+  500: "118b3e4680d9f614b327438be7c6857c6be19aa0a2e82d49267098515528e2d6",
+  10000: "3ce7dfb9554e5ad3ddb5d3578c1eb6e2de7e639d6ea5e3d0a45ae6182d49b741",
+};
+
+test("every vector of envelopes and replay has its outcome", async () => {
+  const all = vectors("xkm1.json");
+  assert.ok(all.length >= 753);
+  assert.deepEqual(await runEnvelopes(all), []);
+});
+
+test("every vector of documents, policies and readers has its outcome", () => {
+  const all = vectors("fields.json");
+  assert.ok(all.length >= 843);
+  assert.deepEqual(runFields(all), []);
+});
+
+test("the runner reports a vector with another outcome", async () => {
+  const [envelope] = vectors("xkm1.json").filter(({ expect }) => expect === "authentication");
+  assert.equal((await runEnvelopes([{ ...envelope, expect: "commitment" }])).length, 1);
+  const [joined] = vectors("fields.json").filter(({ expect }) => expect === "malformed");
+  assert.equal(runFields([{ ...joined, expect: "success" }]).length, 1);
+});
+
+test("boxes of other nkeys libraries open, and ours have their form", async () => {
+  const boxes = vectors("xkv1/xkv1-go.json").map((each) => ({
+    sender: each.SenderSeed,
+    recipient: each.RecipientSeed,
+    plaintext: Buffer.from(each.PlaintextB64, "base64"),
+    box: Buffer.from(each.SealedB64, "base64"),
+  }));
+  const js = vectors("xkv1/xkv1-js.json");
+  for (const text of ["", "Hello Secure World"]) {
+    const box = fromHex(js[`sealed_${text || "empty"}`]);
+    boxes.push({ sender: js.alice_seed, recipient: js.bob_seed, plaintext: Buffer.from(text), box });
+  }
+  for (const { sender, recipient, plaintext, box } of boxes) {
+    const [from, to] = [await XKey.fromSeed(sender), await XKey.fromSeed(recipient)];
+    assert.deepEqual(Buffer.from(await xkv1.open(box, { key: to, sender: from.public })), plaintext);
+    const ours = await xkv1.seal(plaintext, { key: from, to: to.public });
+    assert.equal(ours.length, plaintext.length + 44);
+    assert.deepEqual(Buffer.from(await xkv1.open(ours, { key: to, sender: from.public })), plaintext);
+    const altered = box.with(-1, box.at(-1) ^ 1);
+    await assert.rejects(xkv1.open(altered, { key: to, sender: from.public }), { code: "authentication" });
+  }
+});
+
+test("accumulated envelopes have the hash of the specification", async () => {
+  const cases = Number(process.env.XKEYMSG_ACCUMULATED ?? 500);
+  const hash = createHash("sha256");
+  for await (const { envelope } of accumulated(cases)) hash.update(envelope);
+  assert.equal(hash.digest("hex"), HASHES[cases]);
+});
