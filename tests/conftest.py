@@ -11,10 +11,12 @@ from itertools import islice
 import pytest
 from hypothesis import settings
 
+from tests.examples import examples
+
 pytest_plugins = ("xkeymsg.testing.pytest_plugin",)
 
 # No deadline: a busy machine must not fail a test.
-settings.register_profile("xkeymsg", deadline=None)
+settings.register_profile("xkeymsg", deadline=None, max_examples=examples(50))
 settings.load_profile("xkeymsg")
 
 

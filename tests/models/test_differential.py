@@ -273,6 +273,7 @@ MAKERS: dict[str, Callable[..., tuple[Any, dict[str, str]]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("library", MAKERS)
 def test_a_model_that_the_policy_accepts_comes_back_equal(library: str) -> None:
     """Only models that come back count as examples."""
