@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -82,15 +83,10 @@ def test_help_lists_the_targets() -> None:
 def children(pid: int) -> set[int]:
     """Every process that descends from `pid`."""
     found: set[int] = set()
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = entry.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid:
-            child = int(entry.parent.name)
-            found |= {child} | children(child)
-    return found
+    for entry in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            found |= {int(each) for each in entry.read_text().split()}
+    return found.union(*map(children, found))
 
 
 def alive(pid: int) -> bool:

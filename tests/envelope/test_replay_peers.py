@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.envelope.cast import NOW
+from tests.examples import examples
 from tests.reference import Limits as ReferenceLimits
 from tests.reference import LiveMemory as ReferenceLive
 from tests.reference import Position, RefusalError
@@ -104,7 +105,7 @@ def seconds() -> Iterator[Seconds]:
         yield clock
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(100))
 @given(SCRIPTS, BUDGETS, BUDGETS, st.lists(TIMES, max_size=80), TIMES)
 def test_live_memories_agree(
     seconds: Seconds,
@@ -138,7 +139,7 @@ def test_live_memories_agree(
         assert got == expected
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(100))
 @given(SCRIPTS, BUDGETS, BUDGETS, st.sampled_from([1, 2, 5, 100]))
 def test_stream_memories_agree(
     seconds: Seconds,
@@ -178,7 +179,7 @@ def test_stream_memories_agree(
         assert ours.state(NOW).pending == len(theirs.pending)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=examples(100))
 @given(SCRIPTS, st.booleans(), st.lists(TIMES, max_size=80))
 def test_nothing_opens_twice_whatever_the_clock_does(
     script: tuple[list[Message], list[Step]], cramped: bool, times: list[int]

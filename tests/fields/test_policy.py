@@ -12,6 +12,7 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.fields.inside import states_of
 from tests.fields.model import Rules, first, leaves, readers
 from tests.fields.strategies import ANY_RULES, DOCUMENTS, FILTERED, PATIENT, RULES
@@ -340,7 +341,7 @@ def test_a_pattern_has_at_most_256_segments() -> None:
         assert len(str(caught.value)) < 300
 
 
-@settings(PATIENT, max_examples=100)
+@settings(PATIENT, max_examples=examples(50))
 @given(DOCUMENTS, RULES)
 def test_explain_and_readers_of_agree_with_the_slow_way(document: Any, rules: Rules) -> None:
     policy = Policy(rules)
@@ -444,7 +445,7 @@ def places(longest: int) -> Iterator[fields_policy.Place]:
 PLACES: Final = list(places(2))
 
 
-@settings(PATIENT, max_examples=60, phases=[Phase.explicit, Phase.generate])
+@settings(PATIENT, max_examples=examples(30), phases=[Phase.explicit, Phase.generate])
 @given(st.lists(FILTERED.filter(lambda text: text.count("/") < 3), min_size=1, max_size=4))
 def test_the_test_for_dead_rules_agrees_with_brute_force(patterns: list[str]) -> None:
     """F-62: of all short documents, some has a field that a rule decides, unless it is dead."""
@@ -462,7 +463,7 @@ def test_the_test_for_dead_rules_agrees_with_brute_force(patterns: list[str]) ->
         assert dead == left
 
 
-@settings(PATIENT, max_examples=200)
+@settings(PATIENT, max_examples=examples(100))
 @given(ANY_RULES)
 def test_dead_rules_are_the_same_as_those_of_the_reference(rules: Rules) -> None:
     """F-30, F-62"""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.envelope.cast import pair
+from tests.examples import examples
 from tests.fields.model import MISSING, Rules, exact, leaves, readers, view
 from tests.fields.people import (
     GROUPS,
@@ -25,7 +26,7 @@ from tests.fields.people import (
 from tests.fields.strategies import DOCUMENTS, PATIENT, PERMISSIONS, RULES, STRUCTURES, TOTAL_RULES
 from xkeymsg import FieldDeniedError, Policy
 
-QUICK = settings(PATIENT, max_examples=60)
+QUICK = settings(PATIENT, max_examples=examples(30))
 
 
 def sealed(document: Any, rules: Rules, **readers: Any) -> bytes:
@@ -34,7 +35,7 @@ def sealed(document: Any, rules: Rules, **readers: Any) -> bytes:
     )
 
 
-@settings(PATIENT, max_examples=200)
+@settings(PATIENT, max_examples=examples(100))
 @given(DOCUMENTS)
 def test_a_round_trip_is_exact(document: Any) -> None:
     """F-1, F-59: every kind, every bit, and the order of members."""

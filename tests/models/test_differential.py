@@ -19,7 +19,7 @@ from uuid import UUID
 import msgspec
 import pydantic
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, given, note, reject, settings
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
@@ -273,37 +273,39 @@ MAKERS: dict[str, Callable[..., tuple[Any, dict[str, str]]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("library", MAKERS)
 def test_a_model_that_the_policy_accepts_comes_back_equal(library: str) -> None:
-    counts = {"equal": 0, "refused": 0}
+    """Only models that come back count as examples."""
+    equal = 0
 
-    @settings(max_examples=examples(83), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def check(data: st.DataObject) -> None:
+        nonlocal equal
         drawn = data.draw(st.lists(types(library), min_size=1, max_size=3))
         fields = [(f"f{at}", Annotated[hint, ALL]) for at, (hint, *_) in enumerate(drawn)]
         try:
             model, names = MAKERS[library](data.draw, fields)
         except (TypeError, pydantic.PydanticUserError, NotImplementedError):
-            return  # the library does not know such a model
+            reject()  # the library does not know such a model
         note(f"{model} {fields}")
         try:
             Policy.of(model)
         except PolicyError as error:
             note(str(error))
-            counts["refused"] += 1
-            return
+            reject()
         values = {
             names[name]: data.draw(each[1]) for (name, _), each in zip(fields, drawn, strict=True)
         }
         try:
             made = model(**values)
         except ValueError:
-            return  # such as a value of an arm of a union that a strict model refuses
+            reject()  # such as a value of an arm of a union that a strict model refuses
         note(repr(made))
         note(repr(document_of(made)))
         assert there_and_back(made) == made
-        counts["equal"] += 1
+        equal += 1
 
     check()
-    assert counts["equal"] > examples(83) / 20, counts  # the draws of a run resemble each other
+    assert equal >= examples(30) / 2

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.reference.fields_join import join
 from tests.reference.fields_model import (
     WITHHELD,
@@ -168,7 +169,7 @@ def test_text_and_encoding_keep_a_document(document: Document) -> None:
     assert dumps(join([plaintext([((), document)])], 1, LIMITS).document) == dumps(document)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(75))
 @given(DOCUMENTS, RULES, PERMISSIONS)
 def test_a_reader_gets_exactly_what_it_may(
     document: Document, rules: list[Rule], held: frozenset[str]

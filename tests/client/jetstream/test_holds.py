@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.client.jetstream.inside import attempts_kept, is_trying
+from tests.examples import examples
 from xkeymsg.client.jetstream.holds import Outage, Proof, is_shortage, is_temporary
 from xkeymsg.errors import ConnectionFailedError, DeliveryError, PayloadTooLargeError, StaleError
 
@@ -97,7 +98,7 @@ class Outages(RuleBasedStateMachine):
 
 
 TestOutages = Outages.TestCase
-TestOutages.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestOutages.settings = settings(max_examples=examples(100), stateful_step_count=40, deadline=None)
 
 
 class Line:
@@ -141,7 +142,7 @@ class Line:
             self.next += 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     bad=st.sets(st.integers(0, 39), max_size=30),
     workers=st.integers(1, 6),
@@ -258,7 +259,7 @@ class Proofs(RuleBasedStateMachine):
 
 
 TestProofs = Proofs.TestCase
-TestProofs.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestProofs.settings = settings(max_examples=examples(50), stateful_step_count=40, deadline=None)
 
 
 def test_the_cause_is_the_most_frequent_one() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from prometheus_client import CollectorRegistry
 
 from tests.daemons.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
+from tests.examples import examples
 from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
 from tests.test_layers import FILES
 from xkeymsg import xkv1
@@ -304,7 +305,7 @@ async def test_documents_are_counted_by_the_rules_that_decide(tmp_path: Path) ->
     assert series(registry) == {"1": 0}
 
 
-@settings(PATIENT, max_examples=100)
+@settings(PATIENT, max_examples=examples(50))
 @given(DOCUMENTS | ALIKE, TOTAL_RULES | FILTERED_RULES)
 def test_the_rules_that_decide_are_those_that_explain_names(document: Any, rules: Any) -> None:
     policy = Policy(rules)
