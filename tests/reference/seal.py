@@ -82,7 +82,7 @@ def merge(recipients: tuple[Recipient, ...], parts: tuple[Part, ...]) -> list[Re
         useful = {j for j, part in enumerate(parts) if part.type % PADDED == FIELDS}
     kept = [one for one in merged.values() if one.grants & useful]
     if not kept:
-        raise ValueError("no recipients left")
+        raise RefusalError("malformed", 0, "E-31")
     return kept
 
 

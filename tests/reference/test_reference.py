@@ -193,7 +193,7 @@ def test_a_sealer_merges_recipients_and_drops_those_without_fields() -> None:
         parts,
     )
     assert kept == [Recipient(R=key, grants=frozenset({0, 1}))]
-    with pytest.raises(ValueError, match="no recipients left"):
+    with pytest.raises(RefusalError, match="E-31"):
         merge((Recipient(R=other, grants=frozenset({2})),), parts)
 
 

@@ -256,3 +256,22 @@ def fields(letter: str, value: str) -> bytes:
 
 
 EMPTY_ARRAY: Final = MessageArray().encode()
+
+NOT_UTF_8: Final = {
+    "overlong_of_two": b"\xc1\xbf",
+    "overlong_of_three": b"\xe0\x80\xaf",
+    "overlong_of_three_at_the_end": b"\xe0\x9f\xbf",
+    "overlong_of_four": b"\xf0\x80\x80\xaf",
+    "overlong_of_four_at_the_end": b"\xf0\x8f\xbf\xbf",
+    "first_surrogate": b"\xed\xa0\x80",
+    "last_surrogate": b"\xed\xbf\xbf",
+    "pair_of_surrogates": b"\xed\xa0\xbd\xed\xb4\x92",
+    "above_10ffff": b"\xf4\x90\x80\x80",
+    "of_five_bytes": b"\xf8\x88\x80\x80\x80",
+    "ff": b"\xff",
+    "lone_continuation": b"\x80",
+    "cut_after_two": b"\xe2\x82",
+    "cut_after_three": b"\xf0\x9f\x94",
+    "cut_before_ascii": b"\xe2\x82a",
+}
+"""Ill-formed texts by what is wrong with them."""

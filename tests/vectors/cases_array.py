@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.reference import Part
 from tests.reference.content import MessageArray
 from tests.reference.encoding import array, binary, header, string, uint
-from tests.vectors.builder import EMPTY_ARRAY, HELLO, Forged, Scene, each, fields
+from tests.vectors.builder import EMPTY_ARRAY, HELLO, NOT_UTF_8, Forged, Scene, each, fields
 from tests.vectors.people import BOB, to
 from tests.vectors.vector import Vector
 
@@ -106,25 +106,6 @@ def header_in_the_array(scene: Scene, item: bytes) -> Vector:
 def not_utf_8_in_a(scene: Scene, content: bytes) -> Vector:
     """Every text is well-formed UTF-8."""
     return scene.refused("malformed", scene.message(content), "E-7")
-
-
-NOT_UTF_8 = {
-    "overlong_of_two": b"\xc1\xbf",
-    "overlong_of_three": b"\xe0\x80\xaf",
-    "overlong_of_three_at_the_end": b"\xe0\x9f\xbf",
-    "overlong_of_four": b"\xf0\x80\x80\xaf",
-    "overlong_of_four_at_the_end": b"\xf0\x8f\xbf\xbf",
-    "first_surrogate": b"\xed\xa0\x80",
-    "last_surrogate": b"\xed\xbf\xbf",
-    "pair_of_surrogates": b"\xed\xa0\xbd\xed\xb4\x92",
-    "above_10ffff": b"\xf4\x90\x80\x80",
-    "of_five_bytes": b"\xf8\x88\x80\x80\x80",
-    "ff": b"\xff",
-    "lone_continuation": b"\x80",
-    "cut_after_two": b"\xe2\x82",
-    "cut_after_three": b"\xf0\x9f\x94",
-    "cut_before_ascii": b"\xe2\x82a",
-}
 
 
 @each(**NOT_UTF_8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.reference.encoding import array, binary, string, uint
-from tests.vectors.builder import Scene, each, replaced
+from tests.vectors.builder import NOT_UTF_8, Scene, each, replaced
 from tests.vectors.people import BOB
 from tests.vectors.vector import Vector
 
@@ -211,4 +211,11 @@ def head_subject_of_256_bytes_that_are_not_there(scene: Scene) -> Vector:
 def head_subject_not_utf_8(scene: Scene, raw: bytes) -> Vector:
     """Readers that repair what is not UTF-8 would see different subjects."""
     made = scene.payload(head_fields=replaced(SUBJECT, string(raw)))
+    return scene.undecryptable("malformed", made, "E-7")
+
+
+@each(**NOT_UTF_8)
+def subject_not_utf_8(scene: Scene, raw: bytes) -> Vector:
+    """Every ill-formed sequence, behind good text."""
+    made = scene.payload(head_fields=replaced(SUBJECT, string(b"ok" + raw)))
     return scene.undecryptable("malformed", made, "E-7")

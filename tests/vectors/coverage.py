@@ -12,7 +12,6 @@ SEALER: Final = "binds the sealer, and a vector is opened"
 NO_VECTOR: Final = {
     "E-1": SEALER + "; tests/reference/test_reference.py",
     "E-2": "no sound key gives a zero secret; tests/reference/test_reference.py",
-    "E-9": SEALER + "; tests/reference/test_reference.py",
     "E-13": "binds a program that accepts several formats",
     "E-21": SEALER,
     "E-22": SEALER,
@@ -21,7 +20,6 @@ NO_VECTOR: Final = {
     "E-25": SEALER,
     "E-26": SEALER,
     "E-27": SEALER,
-    "E-28": SEALER + "; tests/reference/test_reference.py",
     "E-29": SEALER + "; equal tags cannot be found on purpose",
     "E-36": "which multiplications are done is not seen; tests/reference/test_reference.py",
     "E-38": "what a cache holds is not seen",

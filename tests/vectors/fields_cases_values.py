@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.reference.encoding import string
 from tests.reference.fields_write import ext as encoded_ext
 from tests.reference.fields_write import map_of
+from tests.vectors.builder import NOT_UTF_8
 from tests.vectors.fields_builder import each, joins, refused, root, value
 from tests.vectors.fields_vector import Vector
 
@@ -238,6 +239,24 @@ ILL_FORMED = {
 def utf_8_with(raw: str) -> Vector:
     """What is not UTF-8 is replaced by some and refused by others: one text would be two."""
     return refused("malformed", "F-11", of=[root(string(bytes.fromhex(raw)))])
+
+
+@each(**NOT_UTF_8)
+def text_not_utf_8(raw: bytes) -> Vector:
+    """Every ill-formed sequence, behind good text."""
+    return refused("malformed", "F-11", of=[root(string(b"ok" + raw))])
+
+
+@each(**NOT_UTF_8)
+def name_not_utf_8(raw: bytes) -> Vector:
+    """The same in a name."""
+    return refused("malformed", "F-11", of=[root(map_of([(string(raw), b"\x01")]))])
+
+
+@each(**NOT_UTF_8)
+def segment_not_utf_8(raw: bytes) -> Vector:
+    """The same in a path."""
+    return refused("malformed", "F-11", of=[b"\x91\x92\x91" + string(raw) + b"\x01"])
 
 
 @each(latin_1=ILL_FORMED["latin_1"], surrogate=ILL_FORMED["high_surrogate"])

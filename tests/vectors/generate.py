@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Final
 
 from tests.trust.chains import generate as trust_generate
-from tests.vectors import fields_generate, keys, scenarios_replay
+from tests.vectors import fields_generate, keys, scenarios_replay, sealing
 from tests.vectors.builder import Case, make
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
@@ -29,6 +29,7 @@ SCENARIOS: Final = PUBLISHED / "replay"
 JSON: Final = PUBLISHED / "xkm1.json"
 LARGE_JSON: Final = PUBLISHED / "xkm1-large.json"
 KEYS_JSON: Final = PUBLISHED / "keys.json"
+SEAL_JSON: Final = PUBLISHED / "seal.json"
 LARGEST: Final = 2**20
 """Bytes of the largest envelope that is published."""
 LARGE: Final = "cases_large"
@@ -127,6 +128,7 @@ def main() -> None:
     JSON.write_text(as_json())
     LARGE_JSON.write_text(large_as_json())
     KEYS_JSON.write_text(keys.as_json())
+    SEAL_JSON.write_text(sealing.as_json())
     fields_generate.main()
     trust_generate.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())

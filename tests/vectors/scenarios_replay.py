@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.vectors.people import ALICE, MALLORY, person
-from tests.vectors.stage import ONE, SENDER, Stage, requires
+from tests.vectors.stage import ONE, SENDER, Sealed, Stage, requires
 from tests.vectors.vector import NOW
 
 THREE = SENDER + 3 * ONE
@@ -436,3 +436,106 @@ def sender_with_a_session_keeps_its_record(stage: Stage) -> None:
     late = stage.seal("late", 2, sender=MALLORY, created=NOW - MINUTE)
     stage.deliver(late, 10)
     stage.deliver(mallory, 11, "replay-final", admitted=False)
+
+
+@requires("E-78", "E-75")
+def floor_of_a_sender_does_not_fall(stage: Stage) -> None:
+    """The session that is forgotten last has the older messages."""
+    stage.limit(limit_replay=SENDER + 4 * ONE)
+    stage.handle(stage.seal("newer", session="newer", created=NOW + 5000), 1)
+    stage.handle(stage.seal("older", session="older", created=NOW - 5000), 2)
+    stage.flood(5, sender=ALICE, created=NOW + 10_000)
+    stage.deliver(stage.seal("between", session="new", created=NOW), 9, "stale")
+    stage.deliver(stage.seal("at_floor", session="new", created=NOW + 5000), 10, "stale")
+
+
+@requires("E-78", "E-75")
+def floor_of_a_session_does_not_fall(stage: Stage) -> None:
+    """The page that is dropped last has the older messages."""
+    stage.limit(limit_replay=SENDER + 320 + 4 * 445)
+    for place, (counter, created) in enumerate(((1, 5000), (1024, -5000), (2048, 8000))):
+        stage.handle(stage.seal(f"page_{place}", counter, created=NOW + created), place)
+    for place in (3, 4, 5):
+        message = stage.seal(f"page_{place}", place * 1024, created=NOW + 8000 + place)
+        stage.handle(message, place)
+    stage.deliver(stage.seal("between", 2, created=NOW), 9, "stale")
+    stage.deliver(stage.seal("same_page", 1025, created=NOW), 10, "stale")
+    stage.deliver(stage.seal("above", 3, created=NOW + 5001), 11)
+
+
+@requires("E-79")
+def pages_have_1024_counters(stage: Stage) -> None:
+    """Counters 1 to 1,023 are one page, and are charged as one; 1,024 begins the next."""
+    stage.limit(limit_replay=SENDER + ONE + 4 * 5)
+    first = stage.seal("first", 1)
+    stage.handle(first, 1)
+    for counter in (511, 512, 1023):
+        stage.handle(stage.seal(f"counter_{counter}", counter), counter)
+    stage.deliver(first, 5000, "replay-final")
+    last = stage.seal("counter_1024", 1024, created=NOW + 1)
+    stage.handle(last, 1024)
+    stage.deliver(first, 5001, "stale")
+    stage.deliver(last, 5002, "replay-final")
+
+
+def twins(stage: Stage) -> tuple[Sealed, Sealed]:
+    """Two messages with one counter and nonce, and different times."""
+    tail = b"the same"
+    early = stage.seal("early", session="twins", created=NOW - MINUTE, tail=tail)
+    return early, stage.seal("late", session="twins", created=NOW, tail=tail)
+
+
+@requires("E-78", "E-82")
+def redelivery_with_a_later_time(stage: Stage) -> None:
+    """The sender made two messages with one nonce: the later time counts for the floor."""
+    stage.limit(limit_replay=THREE)
+    early, late = twins(stage)
+    stage.deliver(early, 7)
+    stage.deliver(late, 7)
+    stage.settle(late)
+    stage.flood(3, sender=ALICE, created=NOW + 10)
+    stage.deliver(late, 8, "stale")
+    stage.deliver(early, 7, "stale")
+
+
+@requires("E-78", "E-82")
+def redelivery_with_an_earlier_time(stage: Stage) -> None:
+    """The same in the other order."""
+    stage.limit(limit_replay=THREE)
+    early, late = twins(stage)
+    stage.deliver(late, 7)
+    stage.deliver(early, 7)
+    stage.settle(early)
+    stage.flood(3, sender=ALICE, created=NOW + 10)
+    stage.deliver(late, 8, "stale")
+    stage.deliver(early, 7, "stale")
+
+
+@requires("E-86", "E-82")
+def redelivered_message_is_in_hand_again(stage: Stage) -> None:
+    """It was released and delivered again; another one waits, and is forgotten before it."""
+    stage.limit(limit_pending=2)
+    a, b, c = (stage.seal(name, n) for n, name in enumerate("abc", 1))
+    stage.deliver(a, 1)
+    stage.release(a)
+    stage.deliver(a, 1)
+    stage.deliver(b, 2)
+    stage.release(b)
+    stage.deliver(c, 3)
+    stage.deliver(a, 10, "replay-pending")
+    stage.deliver(b, 12)
+
+
+@requires("E-86")
+def waiting_messages_in_the_order_of_their_release(stage: Stage) -> None:
+    """The first that was released is forgotten, not the first that was opened."""
+    stage.limit(limit_pending=3)
+    a, b, c, d = (stage.seal(name, n) for n, name in enumerate("abcd", 1))
+    for place, one in enumerate((a, b, c)):
+        stage.deliver(one, place)
+    stage.release(b)
+    stage.release(a)
+    stage.deliver(d, 4)
+    stage.deliver(a, 10, "replay-pending")
+    stage.deliver(c, 11, "replay-pending")
+    stage.deliver(b, 12)

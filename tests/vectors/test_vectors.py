@@ -16,7 +16,7 @@ from tests.reference.body import read_body
 from tests.reference.encoding import array, binary
 from tests.reference.head import read_head
 from tests.reference.open import read_tags
-from tests.vectors import coverage, fields_coverage, generate, keys, scenario
+from tests.vectors import coverage, fields_coverage, generate, keys, scenario, sealing
 from tests.vectors.reference_opener import ReferenceScope, memory_of, open_with, refusal
 from tests.vectors.runner import FILES, Outcome, chain, every_scenario, everything, in_files, run
 from tests.vectors.scenario import Scenario
@@ -164,6 +164,7 @@ def test_every_requirement_has_a_vector_or_a_reason() -> None:
     named = {rule for one in everything() for rule in one.spec}
     named |= {rule for one in SCENARIOS for rule in one.spec}
     named |= {rule for one in keys.everything() for rule in one.spec}
+    named |= {rule for one in sealing.everything() for rule in one.spec}
     of_fields = {rule for rule in named if rule.startswith("F-")}
     assert of_fields <= fields_coverage.requirements().keys()
     named -= of_fields
