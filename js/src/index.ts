@@ -8,7 +8,6 @@ export type { Limits } from "./limits.js";
 export type { Message, View } from "./message.js";
 export { Opener, type OpenerOptions, type OpenOptions } from "./opener.js";
 export { type Clock, type Position, ReplayMemory } from "./replay.js";
-export { parsePolicy, parseReaders } from "./fields/files.js";
 export { Policy, type Readers, type Rule } from "./fields/policy.js";
 export { type DocumentOptions, type PayloadOptions, type Recipients, Sealer, type SealerOptions, type SealOptions } from "./sealer.js";
 export { inspect, type Inspected } from "./inspect.js";

@@ -81,7 +81,7 @@ export class Opener {
   open(envelope: Uint8Array, options: OpenOptions): Promise<Message> {
     return this.#open(envelope, options, (read) => {
       const { type, plaintext } = read.parts[0]!;
-      if (unpadded(type) === FIELDS) fail("content_type", "this is a document: use openDocument()");
+      if (![PAYLOAD, MESSAGE].includes(unpadded(type))) fail("content_type", "this is a document: use openDocument()");
       const content = isPadded(type) ? unpad(plaintext) : plaintext;
       const [metadata, data] = unpadded(type) === PAYLOAD ? [NO_METADATA, content] : readMetadata(content);
       return { metadata, make: (opened) => new Message(opened, data) };

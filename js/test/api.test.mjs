@@ -3,9 +3,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { inspect as show } from "node:util";
 import {
-  ANYONE, Decimal, fromJSON, generateSeed, inspect, Opener, parsePolicy, Policy, Recipient, ReplayMemory, Sealer, Time,
+  ANYONE, Decimal, fromJSON, generateSeed, inspect, Opener, Policy, Recipient, ReplayMemory, Sealer, Time,
   UserKey, UUID, WITHHELD, XKey, XKeyMsgError,
 } from "xkeymsg";
+import { parsePolicy } from "xkeymsg/files";
 
 const ALICE_SEED = generateSeed();
 const [alice, bob, carol] = [await XKey.fromSeed(ALICE_SEED), await XKey.generate(), await XKey.generate()];

@@ -10,6 +10,7 @@ import { vectors } from "./paths.mjs";
 import { fromHex, runEnvelopes } from "./vectors.mjs";
 
 const HASHES = {
+  100: "2f900fbc4edf11fd0494e65b573338c2271da994967553519e4d9804103e2280",
   500: "118b3e4680d9f614b327438be7c6857c6be19aa0a2e82d49267098515528e2d6",
   10000: "3ce7dfb9554e5ad3ddb5d3578c1eb6e2de7e639d6ea5e3d0a45ae6182d49b741",
 };
@@ -57,7 +58,7 @@ test("boxes of other nkeys libraries open, and ours have their form", async () =
 });
 
 test("accumulated envelopes have the hash of the specification", async () => {
-  const cases = Number(process.env.XKEYMSG_ACCUMULATED ?? 500);
+  const cases = Number(process.env.XKEYMSG_ACCUMULATED ?? 100);
   const hash = createHash("sha256");
   for await (const { envelope } of accumulated(cases)) hash.update(envelope);
   assert.equal(hash.digest("hex"), HASHES[cases]);

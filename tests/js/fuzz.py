@@ -9,20 +9,15 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import random
+import random  # noqa: TID251 - the same cases for a seed
 import re
-import struct
-import subprocess
-import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
-from uuid import UUID
+from typing import Any, Final, NamedTuple
 
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, pair, raw_user, user
 from tests.envelope.forge import (
@@ -38,10 +33,11 @@ from tests.envelope.forge import (
     grant_list,
 )
 from tests.js.documents import Documents
+from tests.js.package import built
+from tests.js.peer import EPOCH, Peer, shown
 from tests.reference.encoding import Cursor, array
 from xkeymsg import (
     ANYONE,
-    WITHHELD,
     AtRest,
     Keyring,
     Opener,
@@ -56,7 +52,6 @@ from xkeymsg import (
 )
 
 BATCH: Final = 200
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 READERS: Final = (BOB, CAROL, pair(7))
 CAROL_USER: Final = user(9)
 USER_SEED: Final = nkey.encode_seed(nkey.Prefix.USER, hashlib.sha256(b"user 0").digest())
@@ -69,65 +64,6 @@ class Case(NamedTuple):
     request: dict[str, Any]
     ours: Callable[[], dict[str, Any]]
     label: str
-
-
-class Peer:
-    """The process of the npm package."""
-
-    def __init__(self, node: str, program: Path) -> None:
-        self._process = subprocess.Popen(
-            [node, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-
-    def ask(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the answers to a batch of requests."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        for request in requests:
-            self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return [json.loads(self._process.stdout.readline()) for _ in requests]
-
-
-def shown(value: object) -> str:
-    """Write a value as `show` of js/test/notation.mjs does."""
-    match value:
-        case None | True | False:
-            return {None: "null", True: "true", False: "false"}[value]
-        case int():
-            return str(Decimal(value)) if abs(value) >= 10**4000 else str(value)
-        case float():
-            return "f" + struct.pack("<d", value).hex()
-        case str():
-            return json.dumps(value, ensure_ascii=False)
-        case bytes():
-            return f'h"{value.hex()}"'
-        case Decimal():
-            sign, digits, exponent = value.as_tuple()
-            return f'd"{"-" * sign}{"".join(map(str, digits))}E{exponent}"'
-        case datetime():
-            offset = value.utcoffset()
-            assert offset is not None
-            micros = (value - EPOCH) // timedelta(microseconds=1)
-            return f"t{micros}/{offset // timedelta(seconds=1)}"
-        case UUID():
-            return f'u"{value}"'
-        case list():
-            return f"[{','.join(map(shown, value))}]"
-        case dict():
-            return "{" + ",".join(f"{shown(k)}:{shown(v)}" for k, v in value.items()) + "}"
-        case _:
-            assert value is WITHHELD
-            return "WITHHELD"
 
 
 def outcome(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -215,7 +151,9 @@ class Fuzzer:
         cases = self._cases()
         for start in range(0, count, BATCH):
             batch = [next(cases) for _ in range(min(BATCH, count - start))]
-            for case, theirs in zip(batch, self.peer.ask([each.request for each in batch]), strict=True):
+            for case, theirs in zip(
+                batch, self.peer.ask([each.request for each in batch]), strict=True
+            ):
                 ours = case.ours()
                 assert "crash" not in theirs, (case.label, case.request, theirs)
                 assert theirs == ours, (case.label, case.request, theirs, ours)
@@ -240,7 +178,10 @@ class Fuzzer:
         for _ in range(self.random.randint(1, 3)):
             at = self.random.randint(0, len(data))
             other = self.random.choice(
-                [self.random.randbytes(self.random.randint(0, 4)), bytes([self.random.choice(SPECIAL)])]
+                [
+                    self.random.randbytes(self.random.randint(0, 4)),
+                    bytes([self.random.choice(SPECIAL)]),
+                ]
             )
             data = data[:at] + other + data[at + self.random.randint(0, 4) :]
         if self.random.random() < 0.1:
@@ -266,14 +207,7 @@ class Fuzzer:
 
     def _openings(self, envelope: bytes, label: str, document: bool) -> Iterator[Case]:
         for data in (envelope, self._altered(envelope), self._altered(envelope)):
-            senders: dict[str, str | None] | None = self.random.choice(
-                [
-                    None,
-                    {str(ALICE.public): None},
-                    {str(ALICE.public): ALICE_USER.public},
-                    {str(CAROL.public): None},
-                ]
-            )
+            senders = self.random.choice(SENDERS)
             mapped = bool(senders and senders.get(str(ALICE.public)))
             yield opening(
                 data,
@@ -360,15 +294,11 @@ class Fuzzer:
         kinds = self.random.choices(
             [FIELDS, FIELDS, METADATA, PAYLOAD, MESSAGE, 17, 19, 4], k=self.random.randint(0, 5)
         )
-        parts = [
-            rogue.part(j, self.random.choice(CONTENTS), kind) for j, kind in enumerate(kinds)
-        ]
+        parts = [rogue.part(j, self.random.choice(CONTENTS), kind) for j, kind in enumerate(kinds)]
         granted = [self.random.randint(0, 5) for _ in range(self.random.randint(0, 5))]
         if self.random.random() < 0.7:
             granted = sorted(set(granted))
-        views = [
-            rogue.view(v, grant_list(granted)) for v in range(self.random.randint(0, 3))
-        ]
+        views = [rogue.view(v, grant_list(granted)) for v in range(self.random.randint(0, 3))]
         index = self.random.randint(0, 3)
         key = self.random.choice([VIEW_KEYS[index], CONTENT_KEYS[0]])
         envelope = rogue.envelope(parts=parts, views=views, grants=[bytes([index]) + key])
@@ -393,11 +323,14 @@ class Fuzzer:
 
     def _fields(self) -> Iterator[Case]:
         """Plaintexts of fields that are almost right."""
-        contents = [self.documents.plaintext() for _ in range(self.random.randint(1, 3))]
-        contents = [self._altered(each) if self.random.random() < 0.3 else each for each in contents]
-        envelope = Rogue().document(contents, [range(len(contents))]) if len(contents) > 1 else (
-            Rogue().envelope(parts=[Rogue().part(0, contents[0], FIELDS)])
-        )
+        contents = self.documents.plaintexts()
+        if self.random.random() < 0.3:
+            contents = [self._altered(each) for each in contents]
+        rogue = Rogue()
+        if len(contents) > 1:
+            envelope = rogue.document(contents, [range(len(contents))])
+        else:
+            envelope = rogue.envelope(parts=[rogue.part(0, contents[0], FIELDS)])
         yield opening(envelope, "forged fields", document=True)
 
     def _policies(self) -> Iterator[Case]:
@@ -417,7 +350,7 @@ class Fuzzer:
         sealed: list[bytes] = []
 
         def ours() -> dict[str, Any]:
-            policy = Policy(rules)
+            policy = Policy([(pattern, held) for pattern, held in rules])
             envelope = SEALER.seal_document(document, policy=policy, readers=readers, subject="a")
             sealed.append(envelope)
             return {"envelope": envelope.hex()}
@@ -446,7 +379,9 @@ class Fuzzer:
 def pointers(answer: dict[str, Any]) -> list[str]:
     """Return pointers without the escapes that F-33 leaves to each program."""
     found = answer.get("pointers") or []
-    plain = [re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), each) for each in found]
+    plain = [
+        re.sub(r"\\u([0-9a-f]{4})", lambda match: chr(int(match[1], 16)), each) for each in found
+    ]
     return [each.encode("utf-16", "surrogatepass").decode("utf-16") for each in plain]
 
 
@@ -463,15 +398,47 @@ def body_of(envelope: bytes) -> bytes:
     return envelope[cursor.at : -len(pieces.wraps) - 2]
 
 
-SPECIAL: Final = (0, 1, 0x7F, 0x80, 0x90, 0x91, 0xC0, 0xC1, 0xC4, 0xC6, 0xD9, 0xDC, 0xDD, 0xDE, 0xDF, 0xFF)
+SPECIAL: Final = (
+    0,
+    1,
+    0x7F,
+    0x80,
+    0x90,
+    0x91,
+    0xC0,
+    0xC1,
+    0xC4,
+    0xC6,
+    0xD9,
+    0xDC,
+    0xDD,
+    0xDE,
+    0xDF,
+    0xFF,
+)
+SENDERS: Final[tuple[dict[str, str | None] | None, ...]] = (
+    None,
+    {str(ALICE.public): None},
+    {str(ALICE.public): ALICE_USER.public},
+    {str(CAROL.public): None},
+)
 SEALERS: Final[dict[tuple[UserKey | None, bool], Sealer]] = {}
 SEALER: Final = Sealer(ALICE)
 TOTAL_RULES: Final = [["/a", ["p"]], ["/*/b", ["p", "q"]], ["/1", ["q"]], ["/**", ["r"]]]
 TOTAL: Final = Policy([(pattern, held) for pattern, held in TOTAL_RULES])
 GENUINE: Final = Rogue(identity=raw_user(ALICE_USER)).envelope(b"pay 10")
 SIGNED: Final = Rogue(identity=raw_user(ALICE_USER)).envelope(b"pay 10", signature=bytes(64))
-DOCUMENT: Final = Rogue().document([b"\x91\x92\x91\xa1a\x01", b"\x91\x92\x91\xa1b\x02", b"x"], [[0, 1]])
-CONTENTS: Final = (b"\x91\x92\x91\xa1a\x01", b"\x91\x92\x91\xa1b\x02", b"\x92\xc0\x90", b"x\x80", b"\x92\xc0\x90\x80", b"")
+DOCUMENT: Final = Rogue().document(
+    [b"\x91\x92\x91\xa1a\x01", b"\x91\x92\x91\xa1b\x02", b"x"], [[0, 1]]
+)
+CONTENTS: Final = (
+    b"\x91\x92\x91\xa1a\x01",
+    b"\x91\x92\x91\xa1b\x02",
+    b"\x92\xc0\x90",
+    b"x\x80",
+    b"\x92\xc0\x90\x80",
+    b"",
+)
 ITEMS: Final = (
     b"\x92", b"\x91", b"\x90", b"\x93", b"\xc0", b"\xa0", b"\xa1A", b"\xa1\xff", b"\xd9\x05value",
     b"\xd9\x20" + b"v" * 32, b"\xda\x01\x00" + b"v" * 256, b"\xdb\xff\xff\xff\xff", b"\xdc\x00\x10",
@@ -485,16 +452,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
-    parser.add_argument("--node", default="node")
-    parser.add_argument("--peer", type=Path, default=Path("js/test/peer.mjs"))
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    with Peer(arguments.node, arguments.peer) as peer:
-        fuzzer = Fuzzer(arguments.seed, peer)
-        fuzzer.run(arguments.count)
+    with tempfile.TemporaryDirectory() as folder:
+        package = built(Path(folder))
+        with Peer(package.node, package.folder / "test" / "peer.mjs") as peer:
+            fuzzer = Fuzzer(arguments.seed, peer)
+            fuzzer.run(arguments.count)
     for label, times in sorted(fuzzer.outcomes.items()):
         print(f"{times:8} {label}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -50,15 +50,17 @@ export class AmbiguityCheck {
 
   #visit(visit: Visit, value: Value): void {
     if (!isContainer(value)) return;
-    this.#checkFilters(visit, value);
+    const undecided = this.#undecided(visit, value);
+    if (undecided) ambiguous(visit, undecided);
     this.#checkNames(visit, value);
     visitEach(visit, value, (child) => this.#visit(visit, child));
   }
 
-  #checkFilters(visit: Visit, value: Value[] | Map<string, Value>): void {
+  /** Return why a filter cannot be decided at a place (F-63). */
+  #undecided(visit: Visit, value: Value[] | Map<string, Value>): string | undefined {
     const { tested, reaching } = this.#filtersHere(visit);
-    if (!tested.length) return;
-    if (!(value instanceof Map)) ambiguous(visit, "a filter of a rule meets a list");
+    if (!tested.length) return undefined;
+    if (!(value instanceof Map)) return "a filter of a rule meets a list";
     const isExact = (member: string, found: Value) => reaching.some((filter) => filter.member === member && filter.value === found);
     for (const filter of tested) {
       if (value.has(filter.member) && value.get(filter.member) === filter.value) continue;
@@ -66,10 +68,11 @@ export class AmbiguityCheck {
         if (isExact(member, found) || this.#fold(member) !== this.#fold(filter.member)) continue;
         const items: readonly Value[] = Array.isArray(found) ? found : [found];
         if (items.some((each) => !isContainer(each) && areAlike(each as Scalar, filter.value))) {
-          ambiguous(visit, "a filter of a rule cannot be decided: the value is there in another spelling or kind");
+          return "a filter of a rule cannot be decided: the value is there in another spelling or kind";
         }
       }
     }
+    return undefined;
   }
 
   /**
@@ -121,7 +124,10 @@ export class AmbiguityCheck {
     return names;
   }
 
-  /** Return whether a field of a value would have other permissions if its last name was another. */
+  /**
+   * Return whether, if the last name was another, a field of a value would have other permissions, or a filter would
+   * be decided in one case only.
+   */
   #differs(visit: Visit, value: Value, other: string): boolean {
     const at = visit.names.length - 1;
     const renamed: Visit = { names: visit.names.with(at, other), values: [...visit.values] };
@@ -130,6 +136,7 @@ export class AmbiguityCheck {
 
   #anyField(value: Value, visit: Visit, renamed: Visit): boolean {
     if (++this.#compared > this.#most) fail("limit_exceeded", "too many names resemble those of rules");
+    if (isContainer(value) && !this.#undecided(visit, value) !== !this.#undecided(renamed, value)) return true;
     if (isField(value)) return this.#policy.setOf(visit) !== this.#policy.setOf(renamed);
     for (const [name, child] of (value as Value[] | Map<string, Value>).entries()) {
       for (const each of [visit, renamed]) {

@@ -1,0 +1,77 @@
+"""The npm package, built once for all workers of a test run, outside the source tree."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.interop.programs import find_tool
+from tests.running import LONG, ROOT
+
+__all__ = ("SOURCE", "Package", "built", "find_chromium")
+
+SOURCE: Final = ROOT / "js"
+NPM_FLAGS: Final = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
+
+
+def done(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it prints; a failure fails the test, and never skips it."""
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | (env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{command}: not done within {LONG:.0f} s")
+    if ended.returncode:
+        pytest.fail(f"{command} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
+    return ended.stdout
+
+
+@dataclass(frozen=True)
+class Package:
+    """A copy of `js/` with its dependencies and its build."""
+
+    node: str
+    npm: str
+    folder: Path
+
+    def run(self, *arguments: str | Path, **env: str) -> str:
+        """Run Node in the copy."""
+        where = {"XKEYMSG_VECTORS": str(ROOT / "vectors")}
+        return done(self.node, *arguments, cwd=self.folder, env=where | env)
+
+
+def built(folder: Path) -> Package:
+    """Return the package in `folder`; the first caller installs and builds it."""
+    package = Package(find_tool("node"), find_tool("npm"), folder / "js")
+    with (folder / "js.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (package.folder / ".built").exists():
+            ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz")
+            shutil.copytree(SOURCE, package.folder, ignore=ignored, dirs_exist_ok=True)
+            done(package.npm, "ci", *NPM_FLAGS, cwd=package.folder)
+            done(package.node, "node_modules/typescript/bin/tsc", cwd=package.folder)
+            (package.folder / ".built").touch()
+    return package
+
+
+def find_chromium() -> str:
+    """Return the path of a Chromium, or skip."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    pytest.skip("no Chromium in PATH: nothing was tried in a browser")
