@@ -18,8 +18,8 @@ LIVE = tests/transport tests/client tests/daemons
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers that each read their part; D=--trust for operator mode
-	@$(BIN)/python -m examples.hospital.demo $(D)
+demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers that each read their part
+	@$(BIN)/python -m examples.hospital.demo
 
 demo-hsm: $(READY) ## Keys on tokens of SoftHSM, and a search for secrets; D="--provider PATH" for OpenSSL's pkcs11-provider elsewhere
 	@$(BIN)/python -m examples.hsm.demo $(D)

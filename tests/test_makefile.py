@@ -103,9 +103,8 @@ def alive(pid: int) -> bool:
     [
         (["examples/hello.py"], 3),  # a server and two receivers
         (["-m", "examples.hospital.demo"], 5),
-        (["-m", "examples.hospital.demo", "--trust"], 5),
     ],
-    ids=["hello", "demo", "demo --trust"],
+    ids=["hello", "demo"],
 )
 def test_an_interrupted_demo_leaves_no_process_behind(
     program: list[str], processes: int, number: signal.Signals

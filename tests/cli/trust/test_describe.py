@@ -17,21 +17,9 @@ from xkeymsg.nkey import Prefix, SigningKey
 from xkeymsg.trust.claims import Account, Operator, User
 from xkeymsg.trust.jwt import Kind, issue
 
-DATA = Path(__file__).parent.parent.parent / "data" / "nsc-store"
 MADE = 1_795_919_065
 OPERATOR = "OBZESL44JO6NXGNKZBJVAWP3SRMJIMHNQUMCBSKQYNUFRTWKKRY4OLTG"
 needs_nsc = pytest.mark.skipif(shutil.which("nsc") is None, reason="nsc is not installed")
-
-
-@pytest.fixture
-def nsc_store(tmp_path: Path) -> Path:
-    """A copy of the recorded store, with the modes that nsc gives."""
-    root = tmp_path / "nsc"
-    shutil.copytree(DATA, root)
-    shutil.move(root / "creds", root / "keys" / "creds")
-    for path in root.rglob("*"):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    return root
 
 
 def trust(*arguments: object, code: int = 0) -> str:
