@@ -29,6 +29,13 @@ The class tree, grouped by who has to act; classes with a code are raised:
           SessionClonedError        session_cloned
         SignatureMissingError       signature_missing
         SignatureInvalidError       signature_invalid
+        ObjectError
+          PlainObjectError          plain_object
+          ObjectLinkError           object_link
+          ObjectMixedError          object_mixed
+          ObjectTruncatedError      object_truncated
+          ChunkOrderError           chunk_order
+          ChunkReplacedError        chunk_replaced
       PolicyError                   policy_invalid
         FieldDeniedError            field_denied
           FieldAmbiguousError       field_ambiguous
@@ -53,6 +60,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
       KeyStoreError                 key_store
         PinError                    pin
       ConfigurationError            configuration
+      NotFoundError                 not_found
       TransportError
         DeliveryError               delivery
         PayloadTooLargeError        payload_too_large
@@ -88,11 +96,21 @@ from xkeymsg.errors.messages import (
     UnsupportedVersionError,
     XKeyMsgError,
 )
+from xkeymsg.errors.objects import (
+    ChunkOrderError,
+    ChunkReplacedError,
+    ObjectError,
+    ObjectLinkError,
+    ObjectMixedError,
+    ObjectTruncatedError,
+    PlainObjectError,
+)
 from xkeymsg.errors.operation import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
     KeyStoreError,
+    NotFoundError,
     PayloadTooLargeError,
     PinError,
     ServiceError,
@@ -125,6 +143,8 @@ __all__ = (
     "BadKeyError",
     "BadSignatureError",
     "CertificateLifeError",
+    "ChunkOrderError",
+    "ChunkReplacedError",
     "CommitmentError",
     "ConfigurationError",
     "ConflictError",
@@ -145,11 +165,17 @@ __all__ = (
     "MalformedClaimError",
     "MalformedError",
     "NotARecipientError",
+    "NotFoundError",
     "NotLoadedError",
     "NotYetValidError",
+    "ObjectError",
+    "ObjectLinkError",
+    "ObjectMixedError",
+    "ObjectTruncatedError",
     "OpenError",
     "PayloadTooLargeError",
     "PinError",
+    "PlainObjectError",
     "PolicyError",
     "ReplayError",
     "RevokedError",

@@ -9,6 +9,7 @@ __all__ = (
     "ConnectionFailedError",
     "DeliveryError",
     "KeyStoreError",
+    "NotFoundError",
     "PayloadTooLargeError",
     "PinError",
     "ServiceError",
@@ -32,6 +33,12 @@ class ConfigurationError(XKeyMsgError):
     """A setting is missing, contradicts another, or has an invalid value."""
 
     code = "configuration"
+
+
+class NotFoundError(XKeyMsgError):
+    """The bucket has no such object, or it was deleted; the server's word, unless it says who."""
+
+    code = "not_found"
 
 
 class TransportError(XKeyMsgError):
