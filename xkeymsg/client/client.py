@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final, Literal, overload
+from typing import Any, Final, Literal, overload
 
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
@@ -24,15 +24,17 @@ from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import Reloadable, To
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import Headers
-from xkeymsg.errors import ConfigurationError, DeliveryError, ServiceError
+from xkeymsg.errors import (
+    ConfigurationError,
+    DeliveryError,
+    ServiceError,
+)
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import AtRest, Live
+from xkeymsg.objects.stores import ObjectStores
 from xkeymsg.opener import View
 from xkeymsg.shown import safe_repr
 from xkeymsg.transport.link import Event, Link
-
-if TYPE_CHECKING:
-    from xkeymsg.objects.store import ObjectStore
 
 __all__ = ("RELOAD", "Client")
 
@@ -41,7 +43,7 @@ RELOAD: Final = 1.0
 
 
 @safe_repr
-class Client(Publisher):
+class Client(Publisher, ObjectStores):
     """Publishes, subscribes, requests and replies with sealed messages; made by `connect`.
 
     Use it only in the event loop that it was made in. A cancelled call leaves the client usable:
@@ -382,24 +384,6 @@ class Client(Publisher):
             self._js = JetStream(self._connection, self._core)
         return self._js
 
-    def objects(
-        self, bucket: str, *, to: To | None = None, max_age: float | None = None
-    ) -> ObjectStore:
-        """Return a store of sealed objects in a bucket; its `create` makes the bucket.
-
-        Args:
-            bucket: The name of the bucket.
-            to: The recipients, as for `publish`, of objects for which `put` names none.
-            max_age: Refuse objects that are older, in seconds.
-
-        Raises:
-            ConfigurationError: If a value is invalid, or as `js`.
-            TypeError: If an argument has the wrong type.
-        """
-        from xkeymsg.objects.store import ObjectStore  # noqa: PLC0415 - it is above this layer
-
-        return ObjectStore(self.js.api, self._core, self._events, bucket, to=to, max_age=max_age)
-
     # --- lifecycle --------------------------------------------------------------------------------
 
     async def drain(self, timeout: float = 5.0) -> None:
@@ -411,7 +395,8 @@ class Client(Publisher):
 
     def start(self) -> None:
         """Start checking the trust source for changes; `connect` calls it."""
-        if isinstance(trust := self._client_trust.senders, Reloadable):
+        trust = self._client_trust.senders
+        if isinstance(trust, Reloadable):
             self._background.spawn(self._reload(trust))
 
     async def close(self) -> None:

@@ -27,10 +27,11 @@ The class tree, grouped by who has to act; classes with a code are raised:
         StaleError                  stale
         ReplayError                 replay
           SessionClonedError        session_cloned
+        NotSealedError              not_sealed
+        ValueRollbackError          value_rollback
         SignatureMissingError       signature_missing
         SignatureInvalidError       signature_invalid
         ObjectError
-          PlainObjectError          plain_object
           ObjectLinkError           object_link
           ObjectMixedError          object_mixed
           ObjectTruncatedError      object_truncated
@@ -60,7 +61,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
       KeyStoreError                 key_store
         PinError                    pin
       ConfigurationError            configuration
-      NotFoundError                 not_found
+      ObjectNotFoundError           object_not_found
       TransportError
         DeliveryError               delivery
         PayloadTooLargeError        payload_too_large
@@ -83,6 +84,7 @@ from xkeymsg.errors.messages import (
     LimitExceededError,
     MalformedError,
     NotARecipientError,
+    NotSealedError,
     OpenError,
     PolicyError,
     ReplayError,
@@ -94,6 +96,7 @@ from xkeymsg.errors.messages import (
     StaleError,
     SubjectMismatchError,
     UnsupportedVersionError,
+    ValueRollbackError,
     XKeyMsgError,
 )
 from xkeymsg.errors.objects import (
@@ -103,14 +106,13 @@ from xkeymsg.errors.objects import (
     ObjectLinkError,
     ObjectMixedError,
     ObjectTruncatedError,
-    PlainObjectError,
 )
 from xkeymsg.errors.operation import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
     KeyStoreError,
-    NotFoundError,
+    ObjectNotFoundError,
     PayloadTooLargeError,
     PinError,
     ServiceError,
@@ -165,17 +167,17 @@ __all__ = (
     "MalformedClaimError",
     "MalformedError",
     "NotARecipientError",
-    "NotFoundError",
     "NotLoadedError",
+    "NotSealedError",
     "NotYetValidError",
     "ObjectError",
     "ObjectLinkError",
     "ObjectMixedError",
+    "ObjectNotFoundError",
     "ObjectTruncatedError",
     "OpenError",
     "PayloadTooLargeError",
     "PinError",
-    "PlainObjectError",
     "PolicyError",
     "ReplayError",
     "RevokedError",
@@ -193,6 +195,7 @@ __all__ = (
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UntrustedOperatorError",
+    "ValueRollbackError",
     "WrongAccountError",
     "WrongIssuerError",
     "XKeyMsgError",

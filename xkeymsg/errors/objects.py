@@ -11,18 +11,11 @@ __all__ = (
     "ObjectLinkError",
     "ObjectMixedError",
     "ObjectTruncatedError",
-    "PlainObjectError",
 )
 
 
 class ObjectError(OpenError):
     """A stored object is not what its writer has sealed."""
-
-
-class PlainObjectError(ObjectError):
-    """The object is not sealed: its entry in the bucket has no manifest."""
-
-    code = "plain_object"
 
 
 class ObjectLinkError(ObjectError):

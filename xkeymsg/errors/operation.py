@@ -9,7 +9,7 @@ __all__ = (
     "ConnectionFailedError",
     "DeliveryError",
     "KeyStoreError",
-    "NotFoundError",
+    "ObjectNotFoundError",
     "PayloadTooLargeError",
     "PinError",
     "ServiceError",
@@ -35,10 +35,10 @@ class ConfigurationError(XKeyMsgError):
     code = "configuration"
 
 
-class NotFoundError(XKeyMsgError):
-    """The bucket has no such object, or it was deleted; the server's word, unless it says who."""
+class ObjectNotFoundError(XKeyMsgError):
+    """The bucket has no such object, or it was deleted: the text says by whom."""
 
-    code = "not_found"
+    code = "object_not_found"
 
 
 class TransportError(XKeyMsgError):

@@ -103,7 +103,7 @@ class RevokedError(TrustError):
 
 
 class RollbackError(TrustError):
-    """A claim, or a stored object, is older than one that was admitted before."""
+    """A claim is older than one that was admitted before."""
 
     code = "rollback"
 

@@ -122,7 +122,7 @@ class Bucket:
                 found.pop(nuid_in(arrival.data) or "", None)
         purged = 0
         for nuid, subjects in found.items():
-            stored = [await self._api.last_message(self._stream, each) for each in subjects]
+            stored = [await self._last(each) for each in subjects]
             if all(each is None or each.stored_ms < before for each in stored):
                 await self._purge(nuid)
                 purged += 1
@@ -144,6 +144,13 @@ class Bucket:
             if not subjects or offset >= _count(answer.get("total")):
                 return found
 
+    async def _last(self, subject: str) -> Stored | None:
+        """Return the last message with a subject."""
+        stored = await self._api.last_message(self._stream, subject)
+        if stored is not None and stored.subject != subject:
+            raise DeliveryError("JetStream answered with another message")
+        return stored
+
     async def _purge(self, nuid: str) -> None:
         subject = chunk_subject(self.bucket, nuid)
         for pattern in (subject, f"{subject}.>"):
@@ -156,7 +163,7 @@ class Bucket:
         error: XKeyMsgError | None = None
         written: dict[bytes, Stored | None] = {}
         for _ in range(_ATTEMPTS):
-            present = await self._api.last_message(self._stream, subject)
+            present = await self._last(subject)
             if present is not None and present.data in written:
                 return written[present.data], present.sequence
             await self._wait_until_newer(present)

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 from xkeymsg.errors import (
     LimitExceededError,
     MalformedError,
+    NotSealedError,
     ObjectLinkError,
     ObjectMixedError,
-    PlainObjectError,
     SubjectMismatchError,
 )
 from xkeymsg.limits import Limits
@@ -88,7 +88,7 @@ def parse_entry(data: bytes, bucket: str, name: str | None, limits: Limits) -> P
         LimitExceededError: If it is too long (B-15).
         MalformedError: If it is not JSON, or the envelope not base64 (B-16).
         ObjectLinkError: If it is a link (B-17).
-        PlainObjectError: If it has no envelope (B-18).
+        NotSealedError: If it has no envelope (B-18).
         SubjectMismatchError: If it names another object or bucket (B-19).
     """
     most = limits.envelope * 4 // 3 + _REST
@@ -102,12 +102,12 @@ def parse_entry(data: bytes, bucket: str, name: str | None, limits: Limits) -> P
         raise ObjectLinkError("the entry is a link, which cannot be authenticated")
     deleted = info.get("deleted") is True
     sealed = metadata.get(_MEMBER) if isinstance(metadata, dict) else None
-    if sealed is None and not deleted:
-        raise PlainObjectError("the object is not sealed: it has no manifest")
+    if not sealed and not deleted:
+        raise NotSealedError("the object is not sealed: its entry has no manifest")
     if name is not None and (info.get("name") != name or info.get("bucket") != bucket):
         raise SubjectMismatchError("the entry names another object than its subject")
     try:
-        envelope = b"" if sealed is None else base64.b64decode(sealed, validate=True)
+        envelope = base64.b64decode(sealed, validate=True) if sealed else b""
     except (TypeError, ValueError, binascii.Error):
         envelope = None
     if envelope is None:

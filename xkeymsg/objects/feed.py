@@ -26,6 +26,8 @@ _INACTIVE: Final = 60.0
 _TICK: Final = 1.0
 _PATIENCE: Final = 30.0
 """Seconds without progress after which reading fails."""
+_SILENCE: Final = 5.0
+"""Seconds after which a consumer that sends nothing is replaced."""
 _PAUSE: Final = 0.25
 _DELETED: Final = 409
 _NS: Final = 10**9
@@ -74,6 +76,8 @@ class Feed:
         self._last = 0
         self._number = 0
         self._reconnects = 0
+        self._heard = 0.0  # when the consumer was created, or has sent something
+        self._since = 0.0  # when the caller began to wait
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,26 +102,31 @@ class Feed:
             DeliveryError: If the server refuses, or sends nothing for 30 seconds.
             ConnectionFailedError: If the connection is closed.
         """
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
+        self._since = asyncio.get_running_loop().time()
         while True:
             lost = self._messages is None or self._reconnects != self._link.reconnects
-            if lost and not await self._begin(heard + _PATIENCE):
-                heard = loop.time() if self._follow else heard
+            if lost and not await self._begin():
                 continue
             if not self._left and not self._follow:
                 return None
             await self._ask()
-            arrival = await self._take()
-            if arrival is not None:
+            if (arrival := await self._take()) is not None:
                 return arrival
-            if loop.time() - heard > (_EXPIRES + _PATIENCE if self._follow else _PATIENCE):
-                if not self._follow:
-                    raise DeliveryError(f"no message within {_PATIENCE:g} s")
-                heard = loop.time()
-                await self._restart()
+            await self._look()
 
-    async def _begin(self, until: float) -> bool:
+    async def _look(self) -> None:
+        """Replace a consumer that has been silent for too long.
+
+        Raises:
+            DeliveryError: If that has not helped.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._follow and now - self._since > _PATIENCE:
+            raise DeliveryError(f"no message within {_PATIENCE:g} s")
+        if now - self._heard > (_EXPIRES + _SILENCE if self._follow else _SILENCE):
+            await self._restart()
+
+    async def _begin(self) -> bool:
         """Create a consumer after the last message; return False to try again."""
         await self._restart()
         self._reconnects = self._link.reconnects
@@ -137,13 +146,16 @@ class Feed:
         try:
             answer = await self._api.request(f"CONSUMER.CREATE.{self._stream}", body)
         except DeliveryError as error:
-            if error.err_code is not None or asyncio.get_running_loop().time() > until:
+            waited = asyncio.get_running_loop().time() - self._since
+            endless = self._follow and self._heard  # it has worked before
+            if error.err_code is not None or (waited > _PATIENCE and not endless):
                 raise
             await asyncio.sleep(_PAUSE)
             return False
         self._name = name = str(answer.get("name", ""))[:255]
         if not name or set(name) & set(" .*>\r\n\t"):
             raise DeliveryError("JetStream's reply names no valid consumer")
+        self._heard = asyncio.get_running_loop().time()
         self._left, self._asked, self._number = max(0, int64(answer.get("num_pending"))), 0, 0
         self._messages = await self._link.subscribe(
             self._inbox, max_messages=4 * self._window + 16, max_bytes=16 << 20
@@ -163,7 +175,9 @@ class Feed:
             batch = min(batch, self._left - self._asked)
         if batch <= 0 or 2 * self._asked > self._window or (self._follow and self._asked):
             return
-        body = {"batch": batch, "expires": int(_EXPIRES * _NS)}
+        # What is there already is sent at once; if it is not there any more, a status is.
+        how = {"expires": int(_EXPIRES * _NS)} if self._follow else {"no_wait": True}
+        body = {"batch": batch} | how
         subject = f"{self._api.prefix}.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
         self._asked += batch
         await self._link.publish(subject, json.dumps(body).encode(), reply=self._inbox)
@@ -177,11 +191,12 @@ class Feed:
                 raw = await self._messages.next(_TICK)
             except DeliveryError:
                 return None
+        self._heard = asyncio.get_running_loop().time()
         delivery = parse_ack(raw.reply)
         if delivery is None:
             status = parse_status(raw.headers)
-            if status is not None and status.code == _DELETED:
-                await asyncio.sleep(_PAUSE)
+            if not self._follow or (status is not None and status.code == _DELETED):
+                await asyncio.sleep(_PAUSE / 10)
                 await self._restart()
             self._asked = 0
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
-from xkeymsg.errors import RollbackError
+from xkeymsg.errors import ValueRollbackError
 
 __all__ = ("Newest",)
 
@@ -36,7 +36,7 @@ class Newest:
             message_id: Its id: a copy of the newest manifest is the same object.
 
         Raises:
-            RollbackError: If a newer one was opened (B-22).
+            ValueRollbackError: If a newer one was opened (B-22).
         """
         mark = _Mark(created_ms, sequence, message_id)
         known = self._marks.get(subject)
@@ -44,7 +44,9 @@ class Newest:
             if message_id == known.message_id:
                 mark = known
             else:
-                raise RollbackError("the bucket has an older object than one that was opened here")
+                raise ValueRollbackError(
+                    "the bucket has an older object than one that was opened here"
+                )
         self._marks[subject] = mark
         self._marks.move_to_end(subject)
         if len(self._marks) > self._most:

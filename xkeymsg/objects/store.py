@@ -22,10 +22,10 @@ from xkeymsg.errors import (
     ConfigurationError,
     DeliveryError,
     LimitExceededError,
-    NotFoundError,
+    ObjectNotFoundError,
     ObjectTruncatedError,
     PayloadTooLargeError,
-    RollbackError,
+    ValueRollbackError,
     XKeyMsgError,
 )
 from xkeymsg.limits import Limits
@@ -154,7 +154,7 @@ class ObjectStore(Bucket, SafeRepr):
         """Return what was just stored, and remember it."""
         about = inspect(envelope, self._limits)
         created_ms, number = milliseconds_of(about.created), bytes.fromhex(about.message_id)
-        with suppress(RollbackError):  # another writer was faster
+        with suppress(ValueRollbackError):  # another writer was faster
             self._opener.remember(about.subject, created_ms, sequence, number)
         return ObjectInfo(
             bucket=self.bucket,
@@ -186,7 +186,7 @@ class ObjectStore(Bucket, SafeRepr):
             try:
                 await upload.store(data)
             except BaseException as error:
-                upload.cancel()
+                await upload.abandon()
                 with suppress(XKeyMsgError):
                     await self._purge(upload.nuid)
                 if rewind is None or not left or type(error) is not OutOfOrderError:
@@ -231,7 +231,7 @@ class ObjectStore(Bucket, SafeRepr):
             to: The recipients of the tombstone; by default those of the store.
 
         Raises:
-            NotFoundError: If the bucket has no such object.
+            ObjectNotFoundError: If the bucket has no such object.
             XKeyMsgError: As `put`.
             TypeError: If an argument has the wrong type.
         """
@@ -241,7 +241,7 @@ class ObjectStore(Bucket, SafeRepr):
         def make(present: Stored | None) -> bytes:
             nuid = None if present is None else nuid_in(present.data)
             if nuid is None:
-                raise NotFoundError("no such object")
+                raise ObjectNotFoundError("no such object")
             return self._entry(name, recipients, None, (), None, nuid, b"")[1]
 
         present, _ = await self._write(subject, make)
@@ -257,9 +257,9 @@ class ObjectStore(Bucket, SafeRepr):
             name: The name of the object.
 
         Raises:
-            NotFoundError: If the bucket has no such object, or it was deleted.
+            ObjectNotFoundError: If the bucket has no such object, or it was deleted.
             ObjectError: If the entry is not what a writer has sealed.
-            RollbackError: If a newer object of this name was opened here.
+            ValueRollbackError: If a newer object of this name was opened here.
             StaleError: If it is older than `max_age`, or from the future.
             XKeyMsgError: As opening a message.
             TypeError: If the name is not a str.
@@ -268,13 +268,13 @@ class ObjectStore(Bucket, SafeRepr):
 
     async def _find(self, name: str) -> tuple[ObjectInfo, Manifest]:
         subject = metadata_subject(self.bucket, name)
-        stored = await self._api.last_message(self._stream, subject)
+        stored = await self._last(subject)
         if stored is None:
-            raise NotFoundError("the bucket has no such object")
+            raise ObjectNotFoundError("the bucket has no such object")
         info, manifest = self._opener.open(Arrival(subject, stored.sequence, stored.data))
         if manifest is None:
             who = f"by {info.sender}" if info.sender else "as the server claims; nobody sealed that"
-            raise NotFoundError(f"the object was deleted, {who}")
+            raise ObjectNotFoundError(f"the object was deleted, {who}")
         return info, manifest
 
     @asynccontextmanager
@@ -297,7 +297,7 @@ class ObjectStore(Bucket, SafeRepr):
 
         async def missing() -> Exception:
             subject = metadata_subject(self.bucket, name)
-            present = await self._api.last_message(self._stream, subject)
+            present = await self._last(subject)
             if present is None or nuid_in(present.data) != info.nuid:
                 return DeliveryError("the object was replaced or deleted while it was read")
             return ObjectTruncatedError("chunks of the object are missing")

@@ -22,6 +22,8 @@ __all__ = ("OutOfOrderError", "Upload", "chunk_length")
 
 _TIMEOUT: Final = 60.0
 """Seconds for an acknowledgement, with retries; less than a bucket's duplicate window."""
+_GRACE: Final = 5.0
+"""Seconds to wait for what is in flight when an upload has failed."""
 _ROOM: Final = 256
 """Bytes of a chunk's tag and headers, at most."""
 
@@ -80,25 +82,26 @@ class _Track:
             raise OutOfOrderError("a lost connection changed the order of the chunks; try again")
         self._last = ack.sequence
 
-    def cancel(self) -> None:
-        """Forget what is in flight."""
-        for future in self._flying:
-            future.cancel()
-            if future.done() and not future.cancelled():
-                future.exception()  # retrieved
+    async def abandon(self) -> None:
+        """Wait until nothing is in flight: a purge would miss it."""
+        flying = set(self._flying)
         self._flying.clear()
+        if flying:
+            done, left = await asyncio.wait(flying, timeout=_GRACE)
+            for future in done:
+                if not future.cancelled():
+                    future.exception()  # retrieved
+            for future in left:
+                future.cancel()
 
 
 class Upload(SafeRepr):
     """The chunks of one object, and of the list of their hashes if there are many."""
 
-    def __init__(
-        self, publisher: StreamPublisher, bucket: str, chunk: int, inline: int = INLINE
-    ) -> None:
+    def __init__(self, publisher: StreamPublisher, bucket: str, chunk: int) -> None:
         self._publisher = publisher
         self._bucket = bucket
         self._chunk = chunk
-        self._inline = inline
         self._id = random_bytes(16)
         self._listed = random_bytes(16)
         self._key = draw_key()
@@ -122,7 +125,7 @@ class Upload(SafeRepr):
         async for block, last in blocks(source, self._chunk):
             self._size += len(block)
             self._digest.update(await self._chunks.store(block, last=last))
-            if len(self._chunks.hashes) > self._inline * HASH:
+            if len(self._chunks.hashes) > INLINE * HASH:
                 await self._store_hashes()
         await self._chunks.finish()
         if self._list is not None:
@@ -160,11 +163,11 @@ class Upload(SafeRepr):
         manifest = Manifest(self._id, self._key, self._size, self._chunk, hashes, listed)
         return manifest, self._digest.digest()
 
-    def cancel(self) -> None:
-        """Forget what is in flight."""
-        self._chunks.cancel()
+    async def abandon(self) -> None:
+        """Wait, for a short time, until nothing is in flight."""
+        await self._chunks.abandon()
         if self._list is not None:
-            self._list.cancel()
+            await self._list.abandon()
 
     def __repr__(self) -> str:
         return f"<Upload of {self.nuid}, {self._size} bytes>"

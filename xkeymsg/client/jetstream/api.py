@@ -237,8 +237,16 @@ class API:
         Raises:
             DeliveryError: If the stream does not exist, or may not be read.
         """
-        stored = await self._stored(stream, {"seq": sequence, "next_by_subj": subject})
-        if stored is not None and stored.sequence < sequence:
+        check_name("stream", stream)
+        body = {"seq": sequence, "next_by_subj": subject}
+        try:
+            answer = await self.request(f"STREAM.MSG.GET.{stream}", body)
+        except DeliveryError as error:
+            if error.err_code == MESSAGE_NOT_FOUND:
+                return None
+            raise
+        stored = _parse_stored(answer.get("message"))
+        if stored.sequence < sequence:
             raise DeliveryError("JetStream answered with another message")
         return stored
 
@@ -248,15 +256,9 @@ class API:
         Raises:
             DeliveryError: If the stream does not exist, or may not be read.
         """
-        stored = await self._stored(stream, {"last_by_subj": subject})
-        if stored is not None and stored.subject != subject:
-            raise DeliveryError("JetStream answered with another message")
-        return stored
-
-    async def _stored(self, stream: str, body: Mapping[str, Any]) -> Stored | None:
         check_name("stream", stream)
         try:
-            answer = await self.request(f"STREAM.MSG.GET.{stream}", body)
+            answer = await self.request(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
         except DeliveryError as error:
             if error.err_code == MESSAGE_NOT_FOUND:
                 return None
