@@ -10,9 +10,8 @@ from typing import Any, Final, Literal
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.jetstream.api import API, Stored, int64, parse_puback
-from xkeymsg.client.stats import Events, Where
 from xkeymsg.envelope.inspect import inspect
-from xkeymsg.errors import ConflictError, DeliveryError, TransportError, XKeyMsgError
+from xkeymsg.errors import ConflictError, DeliveryError, XKeyMsgError
 from xkeymsg.limits import Limits
 from xkeymsg.objects.entry import nuid_in, parse_entry
 from xkeymsg.objects.feed import Feed
@@ -41,10 +40,10 @@ def milliseconds_of(time: datetime) -> int:
 class Bucket:
     """A bucket, without what its entries mean: the lower half of `ObjectStore`."""
 
-    def __init__(self, api: API, events: Events, bucket: str, limits: Limits) -> None:
+    def __init__(self, api: API, bucket: str, limits: Limits | None = None) -> None:
         self.bucket = check_bucket(bucket)
         """The name of the bucket."""
-        self._api, self._events, self._limits = api, events, limits
+        self._api, self._limits = api, limits or Limits()
         self._stream = f"OBJ_{bucket}"
         self._entries = f"$O.{bucket}.M.*"
 
@@ -198,14 +197,6 @@ class Bucket:
             )
         if ahead >= 0 and created_ms is not None:
             await asyncio.sleep(ahead + 0.001)
-
-    async def _purge_replaced(self, replaced: Stored | None) -> None:
-        nuid = None if replaced is None else nuid_in(replaced.data)
-        if nuid is not None:
-            try:
-                await self._purge(nuid)
-            except TransportError as error:  # `purge_leftovers` deletes them later
-                self._events.tell(error, Where("connection", chunk_subject(self.bucket, nuid)))
 
     def _feed(self, policy: Literal["last_per_subject", "new"], *, follow: bool = False) -> Feed:
         return Feed(

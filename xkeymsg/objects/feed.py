@@ -73,7 +73,7 @@ class Feed:
         self._name = ""
         self._left = 0  # messages that the server had when the consumer was created
         self._asked = 0  # messages that are requested and have not arrived
-        self._last = 0
+        self._last = -1  # the sequence up to which messages are known; -1 for none
         self._number = 0
         self._reconnects = 0
         self._heard = 0.0  # when the consumer was created, or has sent something
@@ -140,7 +140,7 @@ class Feed:
             "filter_subject": self._pattern,
             "inactive_threshold": int(_INACTIVE * _NS),
         }
-        if self._last and self._policy != "last_per_subject":
+        if self._last >= 0:  # also of the last ones: each subject has one message
             config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last + 1}
         body = {"stream_name": self._stream, "config": config}
         try:
@@ -156,6 +156,10 @@ class Feed:
         if not name or set(name) & set(" .*>\r\n\t"):
             raise DeliveryError("JetStream's reply names no valid consumer")
         self._heard = asyncio.get_running_loop().time()
+        if self._policy == "new" and self._last < 0:  # continue here if the consumer is lost
+            delivered = answer.get("delivered")
+            at = delivered.get("stream_seq") if isinstance(delivered, dict) else 0
+            self._last = max(0, int64(at))
         self._left, self._asked, self._number = max(0, int64(answer.get("num_pending"))), 0, 0
         self._messages = await self._link.subscribe(
             self._inbox, max_messages=4 * self._window + 16, max_bytes=16 << 20

@@ -12,7 +12,7 @@ from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
-from xkeymsg.client.stats import Events
+from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.content import Headers as SealedHeaders
@@ -25,16 +25,16 @@ from xkeymsg.errors import (
     ObjectNotFoundError,
     ObjectTruncatedError,
     PayloadTooLargeError,
+    TransportError,
     ValueRollbackError,
     XKeyMsgError,
 )
-from xkeymsg.limits import Limits
 from xkeymsg.objects.bucket import Bucket, milliseconds_of
 from xkeymsg.objects.entry import encode_entry, nuid_in
 from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.info import ObjectInfo, ObjectResult
 from xkeymsg.objects.manifest import TOMBSTONE, Manifest, encode_manifest
-from xkeymsg.objects.names import metadata_subject
+from xkeymsg.objects.names import chunk_subject, metadata_subject
 from xkeymsg.objects.opening import EntryOpener
 from xkeymsg.objects.reader import ObjectReader
 from xkeymsg.objects.sources import Source, check_source, rewinder
@@ -77,8 +77,8 @@ class ObjectStore(Bucket, SafeRepr):
         to: To | None = None,
         max_age: float | None = None,
     ) -> None:
-        super().__init__(api, events, bucket, core.limits or Limits())
-        self._core, self._to = core, to
+        super().__init__(api, bucket, core.limits)
+        self._core, self._events, self._to = core, events, to
         self._opener = EntryOpener(core, bucket, max_age)
 
     # --- writing ----------------------------------------------------------------------------------
@@ -221,6 +221,14 @@ class ObjectStore(Bucket, SafeRepr):
             content_type=content_type,
         )
         return envelope, encode_entry(self.bucket, name, manifest, envelope, **outside)
+
+    async def _purge_replaced(self, replaced: Stored | None) -> None:
+        nuid = None if replaced is None else nuid_in(replaced.data)
+        if nuid is not None:
+            try:
+                await self._purge(nuid)
+            except TransportError as error:  # `purge_leftovers` deletes them later
+                self._events.tell(error, Where("connection", chunk_subject(self.bucket, nuid)))
 
     @refusing
     async def delete(self, name: str, *, to: To | None = None) -> None:
