@@ -14,10 +14,10 @@ from xkeymsg.errors import (
     ChunkReplacedError,
     MalformedError,
 )
-from xkeymsg.objects.manifest import HASH, count_of
+from xkeymsg.objects.manifest import HASH, Manifest, count_of
 from xkeymsg.shown import SafeRepr
 
-__all__ = ("ChunkOpener", "ChunkSealer", "draw_key")
+__all__ = ("ChunkOpener", "ChunkSealer", "DataOpener", "draw_key")
 
 _HEDGE: Final = primitives.label(b"xkm1/hedge")
 _SECRET: Final = random_bytes(32)
@@ -123,3 +123,47 @@ class ChunkOpener(SafeRepr):
 
     def __repr__(self) -> str:
         return f"<ChunkOpener, chunk {self._index} of {self._count}>"
+
+
+class DataOpener(SafeRepr):
+    """Opens the chunks of an object, with those of its list of hashes if it has one."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        key, chunk, listed = manifest.content_key, manifest.chunk, manifest.listed
+        self._list: ChunkOpener | None = None
+        hashes = manifest.hashes
+        if listed is not None:
+            size = HASH * manifest.chunks
+            self._list = ChunkOpener(key, listed, size=size, chunk=chunk, hashes=hashes)
+            hashes = b""
+        self._data = ChunkOpener(key, manifest.id, size=manifest.size, chunk=chunk, hashes=hashes)
+
+    @property
+    def left(self) -> int:
+        """The number of chunks that are not opened yet."""
+        return self._data.left
+
+    @property
+    def needs_list(self) -> bool:
+        """Whether the next chunk of the list must be opened before the next one of the object."""
+        return self._list is not None and self._data.needs_hashes
+
+    def open_list(self, sealed: bytes) -> None:
+        """Open the next chunk of the list.
+
+        Raises:
+            XKeyMsgError: As `ChunkOpener.open`.
+        """
+        assert self._list is not None  # noqa: S101 - `needs_list` says so
+        self._data.expect(self._list.open(sealed))
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return the plaintext of the next chunk.
+
+        Raises:
+            XKeyMsgError: As `ChunkOpener.open`.
+        """
+        return self._data.open(sealed)
+
+    def __repr__(self) -> str:
+        return f"<DataOpener, {self._data!r}>"

@@ -7,10 +7,10 @@ from typing import Final, Self
 
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.refusals import refusing
-from xkeymsg.objects.chunks import ChunkOpener
+from xkeymsg.objects.chunks import DataOpener
 from xkeymsg.objects.feed import Feed
 from xkeymsg.objects.info import ObjectInfo
-from xkeymsg.objects.manifest import HASH, Manifest
+from xkeymsg.objects.manifest import Manifest
 from xkeymsg.objects.names import chunk_subject, list_subject
 from xkeymsg.shown import SafeRepr
 
@@ -38,19 +38,13 @@ class ObjectReader(SafeRepr):
         self.info = info
         """The object."""
         self._on_missing = on_missing
-        size, chunk, listed = manifest.size, manifest.chunk, manifest.listed
-        key, nuid, bucket = manifest.content_key, manifest.nuid, info.bucket
-        self._feed = Feed(api, stream, chunk_subject(bucket, nuid), window=_window(chunk))
+        self._opener = DataOpener(manifest)
+        nuid, bucket, listed = manifest.nuid, info.bucket, manifest.listed
+        window = max(8, min(256, _WINDOW // manifest.chunk))
+        self._feed = Feed(api, stream, chunk_subject(bucket, nuid), window=window)
         self._list: Feed | None = None
-        if listed is None:
-            hashes = manifest.hashes
-        else:
-            hashes = b""
+        if listed is not None:
             self._list = Feed(api, stream, list_subject(bucket, nuid, listed), window=2)
-            self._hashes = ChunkOpener(
-                key, listed, size=HASH * manifest.chunks, chunk=chunk, hashes=manifest.hashes
-            )
-        self._chunks = ChunkOpener(key, manifest.id, size=size, chunk=chunk, hashes=hashes)
 
     async def __aenter__(self) -> Self:
         """Return the reader itself."""
@@ -74,11 +68,11 @@ class ObjectReader(SafeRepr):
             AuthenticationError: If a chunk does not open.
             DeliveryError: If the server does not answer; or the object was replaced meanwhile.
         """
-        if not self._chunks.left:
+        if not self._opener.left:
             raise StopAsyncIteration
-        if self._list is not None and self._chunks.needs_hashes:
-            self._chunks.expect(self._hashes.open(await self._next(self._list)))
-        return self._chunks.open(await self._next(self._feed))
+        if self._list is not None and self._opener.needs_list:
+            self._opener.open_list(await self._next(self._list))
+        return self._opener.open(await self._next(self._feed))
 
     async def _next(self, feed: Feed) -> bytes:
         arrival = await feed.next()
@@ -87,8 +81,4 @@ class ObjectReader(SafeRepr):
         return arrival.data
 
     def __repr__(self) -> str:
-        return f"<ObjectReader, {self._chunks!r}>"
-
-
-def _window(chunk: int) -> int:
-    return max(8, min(256, _WINDOW // chunk))
+        return f"<ObjectReader, {self._opener!r}>"
