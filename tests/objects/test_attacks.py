@@ -14,7 +14,7 @@ from tests.running import DEADLINE
 from xkeymsg import XKeyMsgError, primitives
 from xkeymsg.ambient import random_bytes
 from xkeymsg.limits import AtRest
-from xkeymsg.objects.chunks import ChunkSealer
+from xkeymsg.objects.chunks import ChunkSealer, draw_key
 from xkeymsg.objects.manifest import Manifest, encode_manifest, parse_manifest
 from xkeymsg.objects.names import metadata_subject
 from xkeymsg.opener import Opener
@@ -331,6 +331,38 @@ async def test_a_stranger_may_write_and_is_not_believed(scene: Scene) -> None:  
     ) as eve:
         await eve.objects(BUCKET).put("a", b"evil", to=[BOB.public])
     assert await refused(scene) == "sender_not_admitted"
+
+
+def test_a_restored_snapshot_draws_another_key(monkeypatch: pytest.MonkeyPatch) -> None:  # B-2
+    """The system's generator may repeat; then the clock differs."""
+    monkeypatch.setattr("xkeymsg.objects.chunks.random_bytes", bytes)
+    assert draw_key() != draw_key()
+    assert len(draw_key()) == 32
+
+
+async def test_the_same_data_is_sealed_under_another_key(scene: Scene) -> None:  # B-1
+    seen = set()
+    for _ in range(2):
+        await scene.writer.put("a", DATA)
+        manifest = await opened_manifest(scene, BOB)
+        seen |= {manifest.id, manifest.content_key, *await scene.chunks("a")}
+    assert len(seen) == 2 * (2 + 4)
+
+
+async def test_no_error_shows_a_key_or_data(scene: Scene) -> None:
+    await scene.writer.put("a", DATA)
+    manifest = await opened_manifest(scene, BOB)
+    assert manifest.content_key.hex() not in repr(manifest)
+    del manifest
+    await scene.replace_chunks("a", [b"x"])
+    with pytest.raises(xkeymsg.ObjectError) as caught:
+        await scene.reader.get("a")
+    entry = caught.value.__traceback__
+    while entry is not None:
+        for value in entry.tb_frame.f_locals.values():
+            assert not isinstance(value, Manifest | ChunkSealer)
+        entry = entry.tb_next
+    assert caught.value.__context__ is None
 
 
 def test_the_key_of_chunks_depends_on_key_and_id() -> None:  # B-1

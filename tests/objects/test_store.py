@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -356,6 +357,30 @@ async def test_an_object_from_a_clock_ahead_is_not_replaced(
         await scene.writer.put("a", b"y")
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_an_entry_whose_acknowledgement_is_lost_is_stored_once(
+    scene: Scene, arrives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # B-25
+    link, lost = scene.api.link, 0
+    genuine = link.request
+
+    async def losing(subject: str, data: bytes, **more: Any) -> Any:
+        nonlocal lost
+        if ".M." not in subject or lost:
+            return await genuine(subject, data, **more)
+        lost += 1
+        if arrives:
+            await genuine(subject, data, **more)
+        raise xkeymsg.DeliveryError("no answer within 5 s")
+
+    await scene.writer.put("a", b"old")
+    monkeypatch.setattr(link, "request", losing)
+    await scene.writer.put("a", DATA)
+    assert lost == 1
+    assert (await scene.reader.get("a")).data == DATA
+    assert await scene.stored() == 1 + 4
+
+
 # --- watching, and the bucket ---------------------------------------------------------------------
 
 
@@ -457,6 +482,39 @@ async def test_reading_survives_a_restart_of_the_server(filed: tuple[Scene, Obje
     assert got == DATA * 20
 
 
+async def test_a_watch_survives_a_restart_of_the_server(filed: tuple[Scene, ObjectStore]) -> None:
+    scene, store = filed
+    for client in (scene.alice, scene.bob):
+        client.js.api.timeout = 3.0  # after which what was lost with the connection is asked again
+    seen = []
+    async with scene.bob.objects("filed").watch(updates_only=True) as changes:
+        waiting = asyncio.create_task(anext(changes))
+        await until(lambda: has_consumer(scene))
+        await restart(scene.server)
+        for name in ("a", "b"):
+            await until(lambda name=name: put_small(store, name))  # type: ignore[misc]
+            async with asyncio.timeout(DEADLINE):
+                seen.append((await waiting).name)
+            waiting = asyncio.create_task(anext(changes))
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert seen == ["a", "b"]
+
+
+async def has_consumer(scene: Scene) -> bool:
+    info = await scene.api.request("STREAM.INFO.OBJ_filed")
+    return bool(info["state"]["consumer_count"])
+
+
+async def put_small(store: ObjectStore, name: str) -> bool:
+    try:
+        await store.put(name, b"x")
+    except xkeymsg.DeliveryError:
+        return False
+    return True
+
+
 # --- foreign clients ------------------------------------------------------------------------------
 
 
@@ -481,3 +539,24 @@ async def test_nats_py_lists_and_copies_the_ciphertext(scene: Scene) -> None:  #
             await scene.reader.get("a")
     finally:
         await foreign.close()
+
+
+@pytest.mark.skipif(shutil.which("nats") is None, reason="the nats CLI is not installed")
+async def test_the_nats_cli_lists_and_copies_the_ciphertext(
+    scene: Scene, tmp_path: Path
+) -> None:  # B-26
+    await scene.writer.put("a", DATA)
+
+    def call(*words: str) -> str:
+        command = ["nats", "-s", scene.server.url, "object", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=DEADLINE)
+        return done.stdout
+
+    assert "a" in await asyncio.to_thread(call, "ls", BUCKET, "--names")
+    assert "xkm1" in await asyncio.to_thread(call, "info", BUCKET, "a")
+    copy = tmp_path / "copy"
+    await asyncio.to_thread(call, "get", BUCKET, "a", "--output", str(copy), "--no-progress")
+    assert copy.read_bytes() == b"".join(await scene.chunks("a"))
+    await asyncio.to_thread(call, "rm", BUCKET, "a", "--force")
+    with pytest.raises(xkeymsg.ObjectNotFoundError, match="server claims"):
+        await scene.reader.get("a")
