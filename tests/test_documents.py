@@ -78,7 +78,7 @@ def test_the_shell_session_of_the_readme_runs(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["docs/peers.md", "docs/doctor.md"])
+@pytest.mark.parametrize("name", ["docs/peers.md", "docs/doctor.md", "docs/objects.md"])
 def test_the_shell_sessions_print_what_they_show(
     name: str, tmp_path: Path, jetstream_server: NATSServer
 ) -> None:

@@ -30,7 +30,8 @@ from xkeymsg.testing import MemoryNATS, NATSServer
 
 PUBLIC = {name: getattr(xkeymsg, name) for name in xkeymsg.__all__}
 MADE_BY_OTHERS = {
-    "Client", "Consumer", "JetStream", "Message", "PreparedRoute", "Service", "Subscription",
+    "Client", "Consumer", "JetStream", "Message", "ObjectInfo", "ObjectReader", "ObjectResult",
+    "ObjectStore", "ObjectStoreStatus", "ObjectWatch", "PreparedRoute", "Service", "Subscription",
     "View",
 }  # fmt: skip
 """Classes that an application does not construct."""
@@ -158,7 +159,8 @@ def test_every_type_in_a_public_signature_is_public() -> None:
     public = {each for each in PUBLIC.values() if inspect.isclass(each)}
     for name, (_, function) in FUNCTIONS:
         module = sys.modules[function.__module__]
-        hints = typing.get_type_hints(inspect.unwrap(function), vars(module), include_extras=False)
+        scope = PUBLIC | vars(module)
+        hints = typing.get_type_hints(inspect.unwrap(function), scope, include_extras=False)
         for hint in hints.values():
             for each in named(hint):
                 ours = each.__module__.startswith("xkeymsg.") and not each.__name__.startswith("_")
@@ -221,6 +223,7 @@ async def right(client: Client) -> None:
     await client.js.publish("a", b"", to="bob", expires=1, headers={"a": "b"})
     await client.js.add_stream("A", "a.>", max_age=3600)
     client.subscribe("a", replay=Live(max_age=5))
+    await client.objects("b", to="bob").put("a", b"", headers={"a": "b"})
     client.js.consume("A", "d", handle, replay=Stream(5))
     connect("nats://h", key=key, trust={key.public}, creds="f.creds", timeout=1)
     Opener(key, {key.public}, replay=AtRest())
@@ -238,6 +241,8 @@ async def wrong(client: Client) -> None:
     client.subscribe("a", replay="live")  # E
     client.subscribe("a", replay=Stream())  # E
     client.serve("a", answer)  # E
+    await client.objects("b").put("a", "text")  # E
+    client.objects("b", too="bob")  # E
     client.js.consume("A", "d", handle, worker=2)  # E
     client.js.consume("A", "d", answer)  # E
     connect("nats://h", key=key, trust={key.public}, credentials="f")  # E

@@ -32,6 +32,8 @@ from xkeymsg.errors import (
     AmbiguousNameError,
     AuthenticationError,
     BadKeyError,
+    ChunkOrderError,
+    ChunkReplacedError,
     CommitmentError,
     ConfigurationError,
     ConflictError,
@@ -47,6 +49,12 @@ from xkeymsg.errors import (
     LimitExceededError,
     MalformedError,
     NotARecipientError,
+    NotSealedError,
+    ObjectError,
+    ObjectLinkError,
+    ObjectMixedError,
+    ObjectNotFoundError,
+    ObjectTruncatedError,
     OpenError,
     PayloadTooLargeError,
     PinError,
@@ -64,6 +72,7 @@ from xkeymsg.errors import (
     TrustError,
     UnknownKeyError,
     UnsupportedVersionError,
+    ValueRollbackError,
     XKeyMsgError,
 )
 from xkeymsg.fields.policy import Policy
@@ -98,6 +107,10 @@ if TYPE_CHECKING:
     from xkeymsg.directory.directory import Directory
     from xkeymsg.directory.report import DirectoryReport
     from xkeymsg.key_stores.opening import open_key, open_signer
+    from xkeymsg.objects.info import ObjectInfo, ObjectResult, ObjectStoreStatus
+    from xkeymsg.objects.reader import ObjectReader
+    from xkeymsg.objects.store import ObjectStore
+    from xkeymsg.objects.watch import ObjectWatch
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
     from xkeymsg.trust.stores.chains import Trust
@@ -111,6 +124,8 @@ __all__ = (
     "AtRest",
     "AuthenticationError",
     "BadKeyError",
+    "ChunkOrderError",
+    "ChunkReplacedError",
     "Client",
     "CommitmentError",
     "ConfigurationError",
@@ -141,6 +156,18 @@ __all__ = (
     "MalformedError",
     "Message",
     "NotARecipientError",
+    "NotSealedError",
+    "ObjectError",
+    "ObjectInfo",
+    "ObjectLinkError",
+    "ObjectMixedError",
+    "ObjectNotFoundError",
+    "ObjectReader",
+    "ObjectResult",
+    "ObjectStore",
+    "ObjectStoreStatus",
+    "ObjectTruncatedError",
+    "ObjectWatch",
     "OpenError",
     "Opener",
     "PayloadTooLargeError",
@@ -181,6 +208,7 @@ __all__ = (
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UserKey",
+    "ValueRollbackError",
     "View",
     "Where",
     "XKey",
@@ -207,6 +235,12 @@ _ON_FIRST_USE = {
     "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",
     "JetStream": "client.jetstream.context",
+    "ObjectInfo": "objects.info",
+    "ObjectReader": "objects.reader",
+    "ObjectResult": "objects.info",
+    "ObjectStore": "objects.store",
+    "ObjectStoreStatus": "objects.info",
+    "ObjectWatch": "objects.watch",
     "PreparedRoute": "client.prepared_route",
     "PubAck": "client.jetstream.api",
     "Reject": "client.jetstream.events",

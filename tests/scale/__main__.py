@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from tests.running import end_on_signals
 from tests.scale.mutations import mutations
+from tests.scale.objects import objects
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
 from tests.scale.rotation import rotation
@@ -23,6 +24,8 @@ CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
     "recreated": lambda _: asyncio.run(recreated()),
     "rate": lambda _: rate(),
     "flood": lambda _: flood(),
+    "objects": lambda _: asyncio.run(objects()),
+    "object-lists": lambda _: asyncio.run(objects(size=160 << 20, max_payload=16 << 10)),
     "rotation": lambda _: asyncio.run(rotation()),
     "stores": lambda _: asyncio.run(stores()),
     "interruptions": lambda _: interruptions(),

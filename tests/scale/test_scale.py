@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 from tests.scale import mutations, pace, streams
+from tests.scale.objects import objects
 from tests.scale.outcome import Outcome
 from tests.scale.rotation import rotation
 from xkeymsg import Limits, Message, Opener
@@ -62,6 +63,14 @@ def test_a_busy_sender_makes_no_slow_one_stale() -> None:
 
 def test_a_hostile_sender_floods_its_own_marks_alone() -> None:
     passed(pace.flood(most=20_000, others=50, limits=Limits(replay_bytes=1 << 20)))
+
+
+async def test_an_object_needs_little_memory_on_both_sides() -> None:
+    passed(await objects(size=96 << 20))
+
+
+async def test_an_object_with_a_list_of_hashes_needs_little_memory() -> None:
+    passed(await objects(size=10 << 20, max_payload=4 << 10))
 
 
 async def test_what_a_dead_worker_had_is_handled() -> None:

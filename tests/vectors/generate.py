@@ -1,4 +1,4 @@
-"""Makes the vectors again, also those of fields and trust: `python -m tests.vectors.generate`.
+"""Makes all vectors again, in every specification: `python -m tests.vectors.generate`.
 
 All randomness comes from the names of the vectors, so that making them again changes nothing.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from tests.objects import vectors as objects_generate
 from tests.trust.chains import generate as trust_generate
 from tests.vectors import fields_generate, keys, scenarios_replay, sealing
 from tests.vectors.builder import Case, make
@@ -131,6 +132,7 @@ def main() -> None:
     SEAL_JSON.write_text(sealing.as_json())
     fields_generate.main()
     trust_generate.main()
+    objects_generate.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())
 
 

@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import click
 
 from xkeymsg.trust.stores.file import sync_folder
 
-__all__ = ("OUTPUT", "PRIVATE", "locked", "replace", "write")
+__all__ = ("OUTPUT", "PRIVATE", "locked", "replace", "replacing", "write")
 
 PRIVATE: Final = 0o600
 """The mode of a file that only its owner may read."""
@@ -37,12 +37,18 @@ def write(output: Path | None, data: bytes, *, mode: int) -> None:
 
 
 def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> None:
-    """Replace a file atomically.
+    """Replace a file atomically; see `replacing`."""
+    with replacing(output, mode, exact=exact) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(output: Path, mode: int, *, exact: bool = False) -> Iterator[BinaryIO]:
+    """Yield a new file, which atomically replaces another one at the end of the block.
 
     Args:
-        output: The file.
-        data: The new contents.
-        mode: Its mode, reduced by the umask.
+        output: The file to replace; it stays if the block raises an exception.
+        mode: The mode of the new file, reduced by the umask.
         exact: Whether to ignore the umask, to keep the mode of the replaced file.
     """
     new = output.with_name(f".{output.name}.{os.getpid()}")
@@ -51,14 +57,15 @@ def replace(output: Path, data: bytes, mode: int, *, exact: bool = False) -> Non
         with os.fdopen(os.open(new, flags, mode), "wb") as file:
             if exact:
                 os.fchmod(file.fileno(), mode)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         new.replace(output)
         sync_folder(output.parent)
-    except OSError as error:
+    except BaseException as error:
         new.unlink(missing_ok=True)
-        error.filename, error.filename2 = str(output), None  # report the name that the user gave
+        if isinstance(error, OSError):  # report the name that the user gave
+            error.filename, error.filename2 = str(output), None
         raise
 
 

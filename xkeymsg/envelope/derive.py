@@ -15,6 +15,7 @@ __all__ = (
     "ZERO_NONCE",
     "PairKeys",
     "message_id",
+    "object_key",
     "pair_keys",
     "part_keys",
     "signed_bytes",
@@ -31,6 +32,7 @@ _WRAP: Final = primitives.label(b"xkm1/wrap")
 _PART: Final = primitives.label(b"xkm1/part")
 _VIEW: Final = primitives.label(b"xkm1/view")
 _ID: Final = primitives.label(b"xkm1/id")
+_OBJECT: Final = primitives.label(b"xkm1/object")
 _INDEX: Final = tuple(bytes((index,)) for index in range(256))
 
 _SIGN: Final = b"\xffxkm1/sign\x00"
@@ -108,3 +110,8 @@ def signed_bytes(digest: bytes) -> bytes:
 def message_id(sender: bytes, ephemeral: bytes, nonce: bytes) -> bytes:
     """Return the 16-byte id of a message."""
     return primitives.digest(_ID, sender + ephemeral + nonce, size=16)
+
+
+def object_key(content_key: bytes, id: bytes) -> bytes:  # noqa: A002 - the term of the spec
+    """Derive the key of the chunks with a 16-byte id, of an object (docs/spec/objects.md)."""
+    return primitives.digest(_OBJECT, id, key=content_key, size=32)

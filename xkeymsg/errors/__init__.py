@@ -27,8 +27,16 @@ The class tree, grouped by who has to act; classes with a code are raised:
         StaleError                  stale
         ReplayError                 replay
           SessionClonedError        session_cloned
+        NotSealedError              not_sealed
+        ValueRollbackError          value_rollback
         SignatureMissingError       signature_missing
         SignatureInvalidError       signature_invalid
+        ObjectError
+          ObjectLinkError           object_link
+          ObjectMixedError          object_mixed
+          ObjectTruncatedError      object_truncated
+          ChunkOrderError           chunk_order
+          ChunkReplacedError        chunk_replaced
       PolicyError                   policy_invalid
         FieldDeniedError            field_denied
           FieldAmbiguousError       field_ambiguous
@@ -53,6 +61,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
       KeyStoreError                 key_store
         PinError                    pin
       ConfigurationError            configuration
+      ObjectNotFoundError           object_not_found
       TransportError
         DeliveryError               delivery
         PayloadTooLargeError        payload_too_large
@@ -75,6 +84,7 @@ from xkeymsg.errors.messages import (
     LimitExceededError,
     MalformedError,
     NotARecipientError,
+    NotSealedError,
     OpenError,
     PolicyError,
     ReplayError,
@@ -86,13 +96,23 @@ from xkeymsg.errors.messages import (
     StaleError,
     SubjectMismatchError,
     UnsupportedVersionError,
+    ValueRollbackError,
     XKeyMsgError,
+)
+from xkeymsg.errors.objects import (
+    ChunkOrderError,
+    ChunkReplacedError,
+    ObjectError,
+    ObjectLinkError,
+    ObjectMixedError,
+    ObjectTruncatedError,
 )
 from xkeymsg.errors.operation import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
     KeyStoreError,
+    ObjectNotFoundError,
     PayloadTooLargeError,
     PinError,
     ServiceError,
@@ -125,6 +145,8 @@ __all__ = (
     "BadKeyError",
     "BadSignatureError",
     "CertificateLifeError",
+    "ChunkOrderError",
+    "ChunkReplacedError",
     "CommitmentError",
     "ConfigurationError",
     "ConflictError",
@@ -146,7 +168,13 @@ __all__ = (
     "MalformedError",
     "NotARecipientError",
     "NotLoadedError",
+    "NotSealedError",
     "NotYetValidError",
+    "ObjectError",
+    "ObjectLinkError",
+    "ObjectMixedError",
+    "ObjectNotFoundError",
+    "ObjectTruncatedError",
     "OpenError",
     "PayloadTooLargeError",
     "PinError",
@@ -167,6 +195,7 @@ __all__ = (
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UntrustedOperatorError",
+    "ValueRollbackError",
     "WrongAccountError",
     "WrongIssuerError",
     "XKeyMsgError",

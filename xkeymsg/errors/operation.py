@@ -9,6 +9,7 @@ __all__ = (
     "ConnectionFailedError",
     "DeliveryError",
     "KeyStoreError",
+    "ObjectNotFoundError",
     "PayloadTooLargeError",
     "PinError",
     "ServiceError",
@@ -32,6 +33,12 @@ class ConfigurationError(XKeyMsgError):
     """A setting is missing, contradicts another, or has an invalid value."""
 
     code = "configuration"
+
+
+class ObjectNotFoundError(XKeyMsgError):
+    """The bucket has no such object, or it was deleted: the text says by whom."""
+
+    code = "object_not_found"
 
 
 class TransportError(XKeyMsgError):

@@ -1,0 +1,375 @@
+"""`xkeymsg object`: sealed objects in buckets of JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
+
+import click
+
+from xkeymsg.cli.inspect import print_fields
+from xkeymsg.cli.output import PRIVATE, replacing
+from xkeymsg.cli.recipients import PEERS, NamedSenders, recipients_of, senders_of
+from xkeymsg.cli.stream import REPLICAS, run_with_api
+from xkeymsg.cli.table import aligned, bare
+from xkeymsg.client.connect import connect
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.stats import Where
+from xkeymsg.daemons.common.flags import (
+    connection_flags,
+    connection_options,
+    key_flags,
+    required_pair,
+)
+from xkeymsg.daemons.common.parameters import DURATION, SIZE
+from xkeymsg.daemons.common.terminal import EXIT_NOT_OPENED, describe, quote, say
+from xkeymsg.envelope.admission import ANYONE, Senders
+from xkeymsg.errors import XKeyMsgError
+from xkeymsg.keys import Keyring, Recipient
+from xkeymsg.objects.bucket import Bucket
+from xkeymsg.objects.info import ObjectInfo
+from xkeymsg.objects.store import ObjectStore
+from xkeymsg.trust.peers import Peers
+
+__all__ = ("delete", "get", "info", "init", "list_", "object_", "purge", "put", "seal", "watch")
+
+_T = TypeVar("_T")
+_BUCKET: Final = click.argument("bucket")
+_NAME: Final = click.argument("name")
+_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+_TO: Final = click.option(
+    "--to",
+    "recipients",
+    metavar="KEY|NAME",
+    required=True,
+    multiple=True,
+    help="A recipient's public key, or with --peers a name; repeatable.",
+)
+_FROM: Final = click.option(
+    "--from",
+    "senders",
+    metavar="KEY|NAME",
+    multiple=True,
+    help='The key of a writer to trust, or with --peers a name; repeatable; or "anyone".',
+)
+_USER: Final = click.option(
+    "--as", "identity", metavar="U…", help="Your user nkey, if objects are sealed to your user."
+)
+_MAX_AGE: Final = click.option(
+    "--max-age", type=DURATION, help="Refuse older objects, such as 1d; by default, none."
+)
+
+
+class _Access(NamedTuple):
+    """Who opens a bucket, and how."""
+
+    trust: Senders
+    seed_file: Path | None
+    flags: dict[str, Any]
+    to: tuple[Recipient, ...] = ()
+    identity: str | None = None
+    max_age: float | None = None
+
+    def run(
+        self,
+        bucket: str,
+        work: Callable[[ObjectStore], Awaitable[_T]],
+        on_error: Callable[[Exception, Where], None] | None = None,
+    ) -> _T:
+        """Connect, and run `work` with the store."""
+        keys = Keyring(required_pair(self.seed_file), user=self.identity)
+        options = connection_options("xkeymsg", self.flags)
+
+        async def connected() -> _T:
+            async with connect(options, key=keys, trust=self.trust, on_error=on_error) as client:
+                return await work(client.objects(bucket, to=self.to, max_age=self.max_age))
+
+        return asyncio.run(connected())
+
+
+def _with_access(command: Callable[..., _T], make: Callable[..., _Access]) -> Callable[..., _T]:
+    """Pass the options that `command` does not name to `make`, and its result as `access`."""
+    own = inspect.signature(command).parameters
+
+    @wraps(command)
+    def call(**given: Any) -> _T:
+        named = {name: given.pop(name) for name in [*given] if name in own}
+        return command(access=make(**given), **named)
+
+    return call
+
+
+def _writing(command: Callable[..., _T]) -> Callable[..., _T]:
+    return _TO(PEERS(key_flags()(connection_flags(_with_access(command, _writer)))))
+
+
+def _reading(command: Callable[..., _T]) -> Callable[..., _T]:
+    inner = connection_flags(_with_access(command, _reader))
+    return _FROM(PEERS(key_flags()(_USER(_MAX_AGE(inner)))))
+
+
+def _writer(
+    *,
+    recipients: tuple[str, ...],
+    peers_file: Path | None,
+    seed_file: Path | None,
+    **flags: Any,
+) -> _Access:
+    peers = None if peers_file is None else Peers.load(peers_file)
+    always = () if peers is None else peers.always_to()
+    to = (*recipients_of(recipients, (), peers), *always)
+    return _Access(frozenset(), seed_file, flags, to)
+
+
+def _reader(
+    *,
+    senders: tuple[str, ...],
+    peers_file: Path | None,
+    seed_file: Path | None,
+    identity: str | None,
+    max_age: float | None,
+    **flags: Any,
+) -> _Access:
+    trust: Senders
+    peers = None if peers_file is None else Peers.load(peers_file)
+    if "anyone" in senders:
+        if peers is not None or len(senders) > 1:
+            raise click.UsageError("--from anyone cannot be combined with other senders")
+        trust = ANYONE
+    elif senders:
+        trust = NamedSenders(senders_of(senders, peers), peers)
+    elif peers is not None:
+        trust = peers
+    else:
+        raise click.UsageError("no writers to trust: give --from or --peers")
+    return _Access(trust, seed_file, flags, (), identity, max_age)
+
+
+@click.group("object", short_help="Store and read sealed objects in buckets.")
+def object_() -> None:
+    """Store and read sealed objects: large data in a bucket that the server cannot read.
+
+    The names of objects, their sizes and times are visible to the server; everything else is
+    sealed. Buckets are those of the nats CLI, which lists and copies sealed objects, too.
+    """
+
+
+@object_.command(short_help="Create a bucket.")
+@_BUCKET
+@click.option("--ttl", type=DURATION, help="Delete older objects, such as 30d; by default, none.")
+@click.option("--max-bytes", type=SIZE, help="Maximum size, such as 10GiB; unlimited by default.")
+@click.option(
+    "--storage",
+    type=click.Choice(["file", "memory"]),
+    default="file",
+    show_default=True,
+    help="memory is lost when the server restarts.",
+)
+@REPLICAS
+@connection_flags
+def init(
+    *,
+    bucket: str,
+    ttl: float | None,
+    max_bytes: int | None,
+    storage: Any,
+    replicas: int,
+    **flags: Any,
+) -> None:
+    """Create BUCKET. One that exists with these settings stays; with others, that is an error."""
+
+    async def work(api: API) -> None:
+        store = Bucket(api, bucket)
+        await store.create(storage=storage, ttl=ttl, max_bytes=max_bytes, replicas=replicas)
+
+    run_with_api(flags, work)
+    click.echo(f"{bucket} is there")
+
+
+@object_.command(short_help="Store FILE, or stdin, as an object.")
+@_BUCKET
+@_NAME
+@click.argument("source", metavar="[FILE]", default="-", type=click.File("rb"))
+@click.option("--content-type", metavar="TYPE", help="A media type, sealed.")
+@_writing
+def put(
+    *, bucket: str, name: str, source: BinaryIO, content_type: str | None, access: _Access
+) -> None:
+    """Seal FILE, or stdin, and store it as the object NAME, in place of one with this name.
+
+    \b
+    xkeymsg object put scans 7.tif scan.tif --seed alice.seed --peers peers.toml --to bob
+
+    The object is there once everything is stored; until then, the previous one stays.
+    """  # noqa: D301 - click reads the character
+    stored = access.run(bucket, lambda store: store.put(name, source, content_type=content_type))
+    click.echo(f"{stored.size} bytes in {stored.chunks} chunks")
+
+
+@object_.command(short_help="Write an object into a file, or to stdout.")
+@_BUCKET
+@_NAME
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The output file, which appears when the whole object is verified; default: stdout.",
+)
+@_reading
+def get(*, bucket: str, name: str, output: Path | None, access: _Access) -> None:
+    """Open the object NAME. Only verified data is written.
+
+    \b
+    xkeymsg object get scans 7.tif -o 7.tif --seed bob.seed --peers peers.toml --from alice
+
+    What is written to stdout before an error (exit 3) is a beginning of the object. One run cannot
+    notice that the server has an older object than it had: --max-age limits how old.
+    """  # noqa: D301 - click reads the character
+    with _target(output) as file:
+        access.run(bucket, lambda store: store.get(name, into=file))
+
+
+@contextmanager
+def _target(output: Path | None) -> Iterator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    elif output.exists() and not output.is_file():  # a pipe or a device cannot be replaced
+        with output.open("wb") as file:
+            yield file
+    else:
+        with replacing(output, PRIVATE) as file:
+            yield file
+
+
+@object_.command(short_help="Print what the writer of an object has sealed.")
+@_BUCKET
+@_NAME
+@_JSON
+@_reading
+def info(*, bucket: str, name: str, as_json: bool, access: _Access) -> None:
+    """Print what the writer of the object NAME has sealed about it."""
+    fields = _fields(access.run(bucket, lambda store: store.info(name)))
+    if as_json:
+        click.echo(json.dumps(fields))
+    else:
+        print_fields({label: value for label, value in fields.items() if value})
+
+
+@object_.command("list", short_help="List the objects of a bucket.")
+@_BUCKET
+@_JSON
+@_reading
+def list_(*, bucket: str, as_json: bool, access: _Access) -> int:
+    """List the objects that you may read. The server can withhold any.
+
+    Others are reported on stderr with the code of the refusal (exit 3).
+    """
+    refused: list[str] = []
+
+    def note(error: Exception, where: Where) -> None:
+        refused.append(where.subject)
+        reason = describe(error) if isinstance(error, XKeyMsgError) else type(error).__name__
+        say("xkeymsg", f"{quote(where.subject)}: {reason}")
+
+    found = [_fields(each) for each in access.run(bucket, lambda store: store.list(), note)]
+    if as_json:
+        for each in found:
+            click.echo(json.dumps(each))
+    elif found:
+        keys = ("name", "size", "created", "sender")
+        rows = [tuple(bare(str(each[key])) for key in keys) for each in found]
+        for line in aligned([("NAME", "BYTES", "CREATED", "WRITER"), *rows]):
+            click.echo(line)
+    return EXIT_NOT_OPENED if refused else 0
+
+
+@object_.command(short_help="Print the objects of a bucket, and each change, as JSON.")
+@_BUCKET
+@click.option("--updates-only", is_flag=True, help="Begin with the next change.")
+@_reading
+def watch(*, bucket: str, updates_only: bool, access: _Access) -> None:
+    """Print one JSON object for each object, and then for each change, until interrupted."""
+
+    async def work(store: ObjectStore) -> None:
+        async with store.watch(updates_only=updates_only) as changes:
+            async for each in changes:
+                click.echo(json.dumps(_fields(each)))
+
+    access.run(bucket, work)
+
+
+@object_.command(short_help="Delete an object.")
+@_BUCKET
+@_NAME
+@_writing
+def delete(*, bucket: str, name: str, access: _Access) -> None:
+    """Delete the object NAME, and store a sealed tombstone: readers know who has deleted it."""
+    access.run(bucket, lambda store: store.delete(name))
+
+
+@object_.command(short_help="Delete chunks that belong to no object.")
+@_BUCKET
+@click.option(
+    "--older-than",
+    type=DURATION,
+    default="1d",
+    show_default=True,
+    help="Only those to which nothing was added for so long.",
+)
+@connection_flags
+def purge(*, bucket: str, older_than: float, **flags: Any) -> None:
+    """Delete what writers that were killed have left. A writer must not pause for longer."""
+
+    async def work(api: API) -> int:
+        return await Bucket(api, bucket).purge_leftovers(older_than=older_than)
+
+    click.echo(f"chunks of {run_with_api(flags, work)} objects deleted")
+
+
+@object_.command(short_help="Make a bucket read-only, forever.")
+@_BUCKET
+@connection_flags
+def seal(*, bucket: str, **flags: Any) -> None:
+    """Make BUCKET read-only, forever. Its objects are sealed in any case."""
+
+    async def work(api: API) -> None:
+        await Bucket(api, bucket).seal()
+
+    run_with_api(flags, work)
+
+
+@object_.command(short_help="Print the state of a bucket.")
+@_BUCKET
+@connection_flags
+def status(*, bucket: str, **flags: Any) -> None:
+    """Print the state of BUCKET, as the server describes it, as JSON."""
+
+    async def work(api: API) -> str:
+        return json.dumps((await Bucket(api, bucket).status())._asdict())
+
+    click.echo(run_with_api(flags, work))
+
+
+def _fields(each: ObjectInfo) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "size": each.size,
+        "chunks": each.chunks,
+        "created": None
+        if each.created is None
+        else each.created.isoformat(timespec="milliseconds"),
+        "sender": None if each.sender is None else str(each.sender),
+        "signer": each.signer,
+        "content_type": each.content_type,
+        "headers": [list(pair) for pair in each.headers.pairs],
+        "deleted": each.deleted,
+        "revision": each.revision,
+    }

@@ -1,0 +1,221 @@
+"""The bucket of a store: its stream, its entries, and the chunks that belong to none."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from xkeymsg.ambient import now_ns
+from xkeymsg.arguments import milliseconds
+from xkeymsg.client.jetstream.api import API, Stored, int64, parse_puback
+from xkeymsg.envelope.inspect import inspect
+from xkeymsg.errors import ConflictError, DeliveryError, XKeyMsgError
+from xkeymsg.limits import Limits
+from xkeymsg.objects.entry import nuid_in, parse_entry
+from xkeymsg.objects.feed import Feed
+from xkeymsg.objects.info import ObjectStoreStatus
+from xkeymsg.objects.names import bucket_config, check_bucket, chunk_subject, is_nuid
+from xkeymsg.transport.headers import encode_block
+
+__all__ = ("Bucket", "milliseconds_of")
+
+_WRONG_LAST: Final = (10071, 10164)
+"""JetStream's error numbers: another entry was written since."""
+_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+_ATTEMPTS: Final = 20
+_PAUSE: Final = 0.25
+_ENTRIES: Final = 8
+"""Entries that are requested at a time; one has at most `max_payload` bytes."""
+_DAY: Final = 86_400.0
+_NS_PER_MS: Final = 10**6
+
+
+def milliseconds_of(time: datetime) -> int:
+    """Return the milliseconds since 1970 of the time in an envelope."""
+    return round(time.timestamp() * 1000)  # exact: a float has more digits
+
+
+class Bucket:
+    """A bucket, without what its entries mean: the lower half of `ObjectStore`."""
+
+    def __init__(self, api: API, bucket: str, limits: Limits | None = None) -> None:
+        self.bucket = check_bucket(bucket)
+        """The name of the bucket."""
+        self._api, self._limits = api, limits or Limits()
+        self._stream = f"OBJ_{bucket}"
+        self._entries = f"$O.{bucket}.M.*"
+
+    async def create(
+        self,
+        *,
+        storage: Literal["file", "memory"] = "file",
+        ttl: float | None = None,
+        max_bytes: int | None = None,
+        replicas: int = 1,
+    ) -> None:
+        """Create the bucket; if it exists with these settings, do nothing.
+
+        Args:
+            storage: Where the server keeps it.
+            ttl: The seconds after which objects are deleted; by default never.
+            max_bytes: The greatest size of the bucket; by default unlimited.
+            replicas: The number of servers of a cluster that hold it.
+
+        Raises:
+            ConfigurationError: If a value is invalid.
+            DeliveryError: If the server refuses it, for instance because it exists with other
+                settings.
+            TypeError: If an argument has the wrong type.
+        """
+        config = bucket_config(
+            self.bucket, storage=storage, ttl=ttl, max_bytes=max_bytes, replicas=replicas
+        )
+        await self._api.request(f"STREAM.CREATE.{self._stream}", config)
+
+    async def status(self) -> ObjectStoreStatus:
+        """Return the state of the bucket, as the server describes it.
+
+        Raises:
+            DeliveryError: If it does not exist, or the server does not answer.
+        """
+        answer = await self._api.request(f"STREAM.INFO.{self._stream}")
+        config, state = (_mapping(answer.get(name)) for name in ("config", "state"))
+        age = config.get("max_age")
+        return ObjectStoreStatus(
+            bucket=self.bucket,
+            size=_count(state.get("bytes")),
+            sealed=config.get("sealed") is True,
+            storage=str(config.get("storage", ""))[:20],
+            replicas=_count(config.get("num_replicas")),
+            ttl=_count(age) / 10**9 if _count(age) else None,
+        )
+
+    async def seal(self) -> None:
+        """Make the bucket read-only, forever.
+
+        Raises:
+            DeliveryError: If it does not exist, or the server refuses or does not answer.
+        """
+        config = await self._api.stream_config(self._stream)
+        await self._api.request(f"STREAM.UPDATE.{self._stream}", config | {"sealed": True})
+
+    async def purge_leftovers(self, *, older_than: float = _DAY) -> int:
+        """Delete chunks that belong to no object, such as those of a writer that was killed.
+
+        Args:
+            older_than: Only chunks of objects that nothing was added to for so many seconds. It
+                must exceed the longest pause of a writer.
+
+        Returns:
+            The number of objects whose chunks were deleted.
+
+        Raises:
+            DeliveryError: If the server refuses, or does not answer.
+        """
+        before = now_ns() // _NS_PER_MS - milliseconds("older_than", older_than)
+        found = await self._chunk_subjects()  # first: what becomes an object meanwhile is seen
+        async with self._feed("last_per_subject") as feed:
+            while found and (arrival := await feed.next()) is not None:
+                found.pop(nuid_in(arrival.data) or "", None)
+        purged = 0
+        for nuid, subjects in found.items():
+            stored = [await self._last(each) for each in subjects]
+            if all(each is None or each.stored_ms < before for each in stored):
+                await self._purge(nuid)
+                purged += 1
+        return purged
+
+    async def _chunk_subjects(self) -> dict[str, list[str]]:
+        """Return the subjects with chunks, by the ids of their objects."""
+        found: dict[str, list[str]] = {}
+        offset = 0
+        while True:
+            body = {"subjects_filter": f"$O.{self.bucket}.C.>", "offset": offset}
+            answer = await self._api.request(f"STREAM.INFO.{self._stream}", body)
+            subjects = _mapping(_mapping(answer.get("state")).get("subjects"))
+            for subject in subjects:
+                nuid = subject.split(".")[3:4]
+                if nuid and is_nuid(nuid[0]):
+                    found.setdefault(nuid[0], []).append(subject)
+            offset += len(subjects)
+            if not subjects or offset >= _count(answer.get("total")):
+                return found
+
+    async def _last(self, subject: str) -> Stored | None:
+        """Return the last message with a subject."""
+        stored = await self._api.last_message(self._stream, subject)
+        if stored is not None and stored.subject != subject:
+            raise DeliveryError("JetStream answered with another message")
+        return stored
+
+    async def _purge(self, nuid: str) -> None:
+        subject = chunk_subject(self.bucket, nuid)
+        for pattern in (subject, f"{subject}.>"):
+            await self._api.request(f"STREAM.PURGE.{self._stream}", {"filter": pattern})
+
+    async def _write(
+        self, subject: str, make: Callable[[Stored | None], bytes]
+    ) -> tuple[Stored | None, int]:
+        """Write an entry by compare-and-set; return the replaced one, and its own sequence."""
+        error: XKeyMsgError | None = None
+        written: dict[bytes, Stored | None] = {}
+        for _ in range(_ATTEMPTS):
+            present = await self._last(subject)
+            if present is not None and present.data in written:
+                return written[present.data], present.sequence
+            await self._wait_until_newer(present)
+            entry = make(present)
+            written[entry] = present
+            expected = 0 if present is None else present.sequence
+            block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(expected)})
+            try:
+                raw = await self._api.link.request(
+                    subject, entry, headers=block, timeout=self._api.timeout
+                )
+                return present, parse_puback(raw.data).sequence
+            except DeliveryError as failure:
+                if failure.err_code not in (None, *_WRONG_LAST):
+                    raise
+                error = failure
+                if failure.err_code is None:
+                    await asyncio.sleep(_PAUSE)  # no answer: it may or may not be stored
+        raise error or ConflictError("others keep writing this object")
+
+    async def _wait_until_newer(self, present: Stored | None) -> None:
+        """Wait until the clock is past the present entry's time, or readers would refuse ours.
+
+        Raises:
+            ConflictError: If that is more than `Limits.skew` in the future.
+        """
+        created_ms = None if present is None else _created(present.data, self.bucket, self._limits)
+        ahead = 0 if created_ms is None else (created_ms - now_ns() // _NS_PER_MS) / 1000
+        if ahead > self._limits.skew:
+            raise ConflictError(
+                f"the present object was sealed {ahead:.0f} s in the future: compare clocks"
+            )
+        if ahead >= 0 and created_ms is not None:
+            await asyncio.sleep(ahead + 0.001)
+
+    def _feed(self, policy: Literal["last_per_subject", "new"], *, follow: bool = False) -> Feed:
+        return Feed(
+            self._api, self._stream, self._entries, window=_ENTRIES, policy=policy, follow=follow
+        )
+
+
+def _created(data: bytes, bucket: str, limits: Limits) -> int | None:
+    """Return the creation time that an entry states, unauthenticated; None if it has none."""
+    try:
+        info = parse_entry(data, bucket, None, limits)
+        return milliseconds_of(inspect(info.envelope, limits).created)
+    except XKeyMsgError:
+        return None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(value: object) -> int:
+    return max(0, int64(value))

@@ -1,0 +1,43 @@
+"""`client.objects`: the part of a client that opens stores of objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xkeymsg.client.core import Core
+from xkeymsg.client.jetstream.context import JetStream
+from xkeymsg.client.stats import Events
+from xkeymsg.client.trust import To
+from xkeymsg.objects.store import ObjectStore
+
+__all__ = ("ObjectStores",)
+
+
+class ObjectStores:
+    """Base of `Client`, which has the connection."""
+
+    _core: Core
+    _events: Events
+
+    if TYPE_CHECKING:
+
+        @property
+        def js(self) -> JetStream:
+            """JetStream, of which a client has the implementation."""
+
+    def objects(
+        self, bucket: str, *, to: To | None = None, max_age: float | None = None
+    ) -> ObjectStore:
+        """Return a store of sealed objects; nothing is sent before it is used.
+
+        Args:
+            bucket: The name of the bucket; `create` makes it.
+            to: The recipients, as for `publish`, of objects for which `put` names none.
+            max_age: The greatest age of an object that is opened, in seconds; by default unlimited.
+
+        Raises:
+            ConfigurationError: If a value is invalid, or the connection is the in-memory one for
+                tests.
+            TypeError: If an argument has the wrong type.
+        """
+        return ObjectStore(self.js.api, self._core, self._events, bucket, to=to, max_age=max_age)
