@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 
@@ -21,6 +22,10 @@ settings.load_profile("xkeymsg")
 
 
 gc.disable()  # until all tests are collected
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs like this, and the programs under test would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = (
     "tests/soak/test_soak.py::test_nothing",

@@ -31,6 +31,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Final, NamedTuple, NoReturn
 
+from xkeymsg.daemons.receiver.config import ReceiverConfig
+from xkeymsg.daemons.sender.config import SenderConfig
+
 __all__ = ("Fork", "run", "run_script", "write_commands")
 
 IMPORTED: Final = (
@@ -300,6 +303,8 @@ def _report(status: int, number: int) -> None:
 def _main(requests: socket.socket) -> None:
     for name in IMPORTED:
         import_module(name)
+    for config in (ReceiverConfig, SenderConfig):
+        config.model_rebuild()  # the first use would, in each fork
     gc.collect()
     gc.freeze()  # a collection in a fork must not touch, and so copy, what is imported
     request = _serve(requests)

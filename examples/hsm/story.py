@@ -300,11 +300,17 @@ class Story:
         planted = secrets.token_hex(16)
         path = self._folder / "planted"
         path.write_text(planted)
-        sleep = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+        sleep = [sys.executable, "-c", "input('begun\\n')"]
         with ExitStack() as stack:
             for more, environ in (([planted], os.environ), ([], os.environ | {"X": planted})):
-                process = subprocess.Popen([*sleep, *more], env=environ, stdin=subprocess.PIPE)
+                process = stack.enter_context(
+                    subprocess.Popen(
+                        [*sleep, *more], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                    )
+                )
                 stack.callback(_stop, process)
+                if process.stdout is not None:
+                    process.stdout.readline()  # its arguments and variables are in place
             found = {Path(place).name for place, _ in search(self._folder, _named(planted))}
         path.unlink()
         return found == {"planted", "cmdline", "environ"}
