@@ -444,7 +444,7 @@ def floor_of_a_sender_does_not_fall(stage: Stage) -> None:
     stage.limit(limit_replay=SENDER + 4 * ONE)
     stage.handle(stage.seal("newer", session="newer", created=NOW + 5000), 1)
     stage.handle(stage.seal("older", session="older", created=NOW - 5000), 2)
-    stage.flood(5, sender=ALICE, created=NOW + 10_000)
+    stage.flood(3, sender=ALICE, created=NOW + 10_000)
     stage.deliver(stage.seal("between", session="new", created=NOW), 9, "stale")
     stage.deliver(stage.seal("at_floor", session="new", created=NOW + 5000), 10, "stale")
 
@@ -493,7 +493,7 @@ def redelivery_with_a_later_time(stage: Stage) -> None:
     stage.deliver(early, 7)
     stage.deliver(late, 7)
     stage.settle(late)
-    stage.flood(3, sender=ALICE, created=NOW + 10)
+    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
     stage.deliver(late, 8, "stale")
     stage.deliver(early, 7, "stale")
 
@@ -506,7 +506,7 @@ def redelivery_with_an_earlier_time(stage: Stage) -> None:
     stage.deliver(late, 7)
     stage.deliver(early, 7)
     stage.settle(early)
-    stage.flood(3, sender=ALICE, created=NOW + 10)
+    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
     stage.deliver(late, 8, "stale")
     stage.deliver(early, 7, "stale")
 
