@@ -490,7 +490,7 @@ def line_of(text: str, form: str, count: int = 1) -> int | None:
 
 def parse_toml(file: bytes, rule: str) -> tuple[str, dict[str, Any]]:
     try:
-        text = file.decode("utf-8")
+        text = file.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise invalid(rule) from None
     try:

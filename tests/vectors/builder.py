@@ -258,7 +258,7 @@ def fields(letter: str, value: str) -> bytes:
 EMPTY_ARRAY: Final = MessageArray().encode()
 
 NOT_UTF_8: Final = {
-    "overlong_of_two": b"\xc1\xbf",
+    "overlong_of_two": b"\xc1\x81",
     "overlong_of_three": b"\xe0\x80\xaf",
     "overlong_of_three_at_the_end": b"\xe0\x9f\xbf",
     "overlong_of_four": b"\xf0\x80\x80\xaf",

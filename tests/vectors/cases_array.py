@@ -164,6 +164,13 @@ def array_limit_by_a(scene: Scene, content: bytes) -> Vector:
     return scene.refused("limit_exceeded", made, "E-60", "E-8")
 
 
+def array_of_headers_that_are_not_all_there(scene: Scene) -> Vector:
+    """An array announces items, not bytes: 1,000 headers in 11 bytes, the first of which has a
+    name that is too long. The name is read before the other headers are missed."""
+    made = scene.sealed(Part(2, b"\x92" + NIL + b"\xdc\x03\xe8\x92" + header("str", 70_000)))
+    return scene.refused("limit_exceeded", made, "E-60", "E-8")
+
+
 def array_within_the_limit_and_not_there(scene: Scene) -> Vector:
     """The last item would end with byte 65,536, and the content ends before."""
     made = scene.message(b"\x92" + NIL + b"\x91\x92" + NAME + header("str", 65_527))

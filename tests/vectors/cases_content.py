@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from tests.reference import Part
+from tests.reference.content import MessageArray
 from tests.vectors.builder import EMPTY_ARRAY, HELLO, Scene, each, fields, padded
 from tests.vectors.people import BOB, to
 from tests.vectors.vector import Vector
 
 ONE, TWO = fields("a", "one"), fields("b", "two")
+METADATA = MessageArray("text/plain", (("A", "b"),)).encode()
 
 
 @each(of_fields=Part(1, ONE), padded=padded(1, ONE))
@@ -26,6 +28,14 @@ def payload_that_looks_like_fields(scene: Scene) -> Vector:
     """The type says what it is, not the bytes."""
     made = scene.payload(ONE)
     return scene.refused("content_type", made, "E-61", kind="document")
+
+
+@each(metadata=(Part(3, METADATA), Part(1, ONE)), padded=(padded(3, METADATA), padded(1, ONE)))
+def document_where_a_payload_was_asked_for_with_metadata_first(
+    scene: Scene, parts: tuple[Part, Part]
+) -> Vector:
+    """The metadata of a document may be its first part; it is not a payload."""
+    return scene.refused("content_type", scene.sealed(*parts, to=[to(BOB, 0, 1)]), "E-61")
 
 
 def content_type_before_padding(scene: Scene) -> Vector:

@@ -267,6 +267,23 @@ def readers_file_with(file: str) -> Vector:
     return readers(file, "F-38")
 
 
+def readers_with_a_byte_order_mark() -> Vector:
+    """A leading U+FEFF is ignored."""
+    return readers(
+        f"\ufeff[readers]\nclinic = {listing(BOB.xkey_text)}\n", "F-38", expect="success"
+    )
+
+
+def readers_with_two_byte_order_marks() -> Vector:
+    """Only one is."""
+    return readers(f"\ufeff\ufeff[readers]\nclinic = {listing(BOB.xkey_text)}\n", "F-38")
+
+
+def policy_with_a_byte_order_mark() -> Vector:
+    """A leading U+FEFF is ignored."""
+    return read("\ufeff" + RULE, "F-37", rules=[("clinic", "/**")])
+
+
 @each(
     empty="",
     name="bob",

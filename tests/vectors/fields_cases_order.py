@@ -39,6 +39,16 @@ def order_malformed(form: tuple[str, bytes]) -> Vector:
     return refused("malformed", "F-29", rule, of=[plaintext])
 
 
+def order_pairs_that_do_not_fit_before_a_limit() -> Vector:
+    """More pairs are announced than there are bytes left; the first has too many values."""
+    return refused("malformed", "F-29", "F-26", of=[b"\x9f\x92\x90" + TOO_MANY])
+
+
+def order_pair_that_does_not_fit_before_a_limit() -> Vector:
+    """One byte is left for the two items of a pair: the header of a path that is too long."""
+    return refused("malformed", "F-29", "F-26", of=[b"\x91\x92\x9f"], limit_depth=10)
+
+
 def order_no_pairs_before_a_limit() -> Vector:
     """The length of an outer array is checked before the nodes: it has at least one pair."""
     return refused("malformed", "F-29", "F-21", of=[root(b"\xc0"), b"\x90"], limit_nodes=4)

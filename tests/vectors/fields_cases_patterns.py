@@ -323,6 +323,15 @@ def no_look_alike_of(form: tuple[str, Rules]) -> Vector:
     return splits(document, "F-64", rules=rules, readers=XY)
 
 
+@each(list='{"\uff21": [1]}', text='{"\uff21": {"t": "-1"}}', nested='{"\uff21": [{"t": 1}]}')
+def look_alike_with_a_filter_that_cannot_be_decided(document: str) -> Vector:
+    """Under the name of the rule, its filter could not be decided: sealing stops."""
+    rules = [("x", "/A[t=-1]"), ("x", "")]
+    return not_split(
+        "field_ambiguous", document, "F-64", rules=rules, readers=XY, pointers=["/\uff21"]
+    )
+
+
 def look_alike_in_a_map_of_both() -> Vector:
     """The name is there in the spelling of the rule as well: the other one is open all the same."""
     rules = [("x", "/ssn"), ("y", "")]

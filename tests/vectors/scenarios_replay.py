@@ -444,7 +444,7 @@ def floor_of_a_sender_does_not_fall(stage: Stage) -> None:
     stage.limit(limit_replay=SENDER + 4 * ONE)
     stage.handle(stage.seal("newer", session="newer", created=NOW + 5000), 1)
     stage.handle(stage.seal("older", session="older", created=NOW - 5000), 2)
-    stage.flood(5, sender=ALICE, created=NOW + 10_000)
+    stage.flood(3, sender=ALICE, created=NOW + 10_000)
     stage.deliver(stage.seal("between", session="new", created=NOW), 9, "stale")
     stage.deliver(stage.seal("at_floor", session="new", created=NOW + 5000), 10, "stale")
 
@@ -493,7 +493,7 @@ def redelivery_with_a_later_time(stage: Stage) -> None:
     stage.deliver(early, 7)
     stage.deliver(late, 7)
     stage.settle(late)
-    stage.flood(3, sender=ALICE, created=NOW + 10)
+    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
     stage.deliver(late, 8, "stale")
     stage.deliver(early, 7, "stale")
 
@@ -506,7 +506,7 @@ def redelivery_with_an_earlier_time(stage: Stage) -> None:
     stage.deliver(late, 7)
     stage.deliver(early, 7)
     stage.settle(early)
-    stage.flood(3, sender=ALICE, created=NOW + 10)
+    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
     stage.deliver(late, 8, "stale")
     stage.deliver(early, 7, "stale")
 
@@ -539,3 +539,43 @@ def waiting_messages_in_the_order_of_their_release(stage: Stage) -> None:
     stage.deliver(a, 10, "replay-pending")
     stage.deliver(c, 11, "replay-pending")
     stage.deliver(b, 12)
+
+
+@requires("E-72", "E-76", "E-71")
+def marked_message_below_the_floor(stage: Stage) -> None:
+    """The floor of a session rose above a message that is still marked: the mark decides."""
+    stage.limit(limit_replay=SENDER + 320 + 3 * 445 - 1)
+    stage.handle(stage.seal("dropped", 1, created=NOW + 5000), 1)
+    marked = stage.seal("marked", 1024, created=NOW - 5000)
+    clone = stage.seal("clone", 1024, created=NOW - 5000)
+    stage.handle(marked, 2)
+    stage.handle(stage.seal("last", 2048), 3)
+    stage.deliver(stage.seal("unmarked", 1025, created=NOW + 5000), 4, "stale")
+    last = stage.seal("above", 2, created=NOW + 5001)
+    stage.deliver(last, 5)
+    stage.deliver(marked, 6, "replay-final")
+    stage.deliver(clone, 7, "session_cloned")
+
+
+@requires("E-79")
+def budget_exceeded_by_one_byte(stage: Stage) -> None:
+    """A budget that holds a sender and two sessions but for one byte."""
+    stage.limit(limit_replay=SENDER + 2 * ONE - 1)
+    first, second = stage.seal("first", session="first"), stage.seal("second", session="second")
+    stage.handle(first, 1)
+    stage.handle(second, 2)
+    stage.deliver(first, 3, "stale")
+    stage.deliver(second, 4, "replay-final")
+
+
+@requires("E-79")
+def budget_exceeded_by_one_mark(stage: Stage) -> None:
+    """Each mark of a page is charged; the fifth of the second session is too much."""
+    stage.limit(limit_replay=SENDER + 2 * ONE + 3 * 5)
+    first = stage.seal("first", session="first")
+    stage.handle(first, 1)
+    for counter in range(1, 5):
+        stage.handle(stage.seal(f"mark_{counter}", counter, session="second"), 10 + counter)
+    stage.deliver(first, 3, "replay-final")
+    stage.handle(stage.seal("mark_5", 5, session="second"), 15)
+    stage.deliver(first, 4, "stale")

@@ -14,7 +14,7 @@ from tests.reference import fields_join, fields_policy
 from tests.reference.fields_model import CODES, FieldLimits, FieldsRefusalError
 from tests.reference.fields_text import dumps, loads
 from tests.reference.fields_write import plaintext
-from tests.vectors import fields_coverage, fields_generate
+from tests.vectors import fields_generate
 from tests.vectors.fields_reference import Reference
 from tests.vectors.fields_runner import (
     FILES,
@@ -90,27 +90,6 @@ def test_names_are_in_order_and_files_are_small() -> None:
 
 def test_every_code_has_a_vector() -> None:
     assert {vector.expect for vector in refused_ones()} == set(CODES)
-
-
-def test_every_requirement_has_a_vector_or_a_reason() -> None:
-    required = fields_coverage.requirements()
-    assert list(required) == [f"F-{n}" for n in range(1, len(required) + 1)]
-    assert len(required) == fields_coverage.SPEC.count("[F-")
-    named = {rule for vector in everything() for rule in vector.spec}
-    assert named <= required.keys()
-    assert named | fields_coverage.NO_VECTOR.keys() == required.keys()
-    assert not named & fields_coverage.NO_VECTOR.keys()
-
-
-def test_every_code_behind_a_requirement_has_a_vector() -> None:
-    tested = {(rule, vector.expect) for vector in refused_ones() for rule in vector.spec}
-    missing = {
-        (rule, code)
-        for rule, codes in fields_coverage.requirements().items()
-        for code in codes
-        if rule not in fields_coverage.NO_VECTOR and (rule, code) not in tested
-    }
-    assert not missing
 
 
 # --- the runner

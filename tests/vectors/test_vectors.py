@@ -16,7 +16,7 @@ from tests.reference.body import read_body
 from tests.reference.encoding import array, binary
 from tests.reference.head import read_head
 from tests.reference.open import read_tags
-from tests.vectors import coverage, fields_coverage, generate, keys, scenario, sealing
+from tests.vectors import coverage, generate, scenario
 from tests.vectors.reference_opener import ReferenceScope, memory_of, open_with, refusal
 from tests.vectors.runner import FILES, Outcome, chain, every_scenario, everything, in_files, run
 from tests.vectors.scenario import Scenario
@@ -155,37 +155,6 @@ def makes_sense(vector: Vector) -> None:
 def test_every_code_has_a_vector() -> None:
     assert coverage.codes() == list(CODES)
     assert {vector.expect for vector in refused_ones()} == set(CODES)
-
-
-def test_every_requirement_has_a_vector_or_a_reason() -> None:
-    required = coverage.requirements()
-    assert list(required) == [f"E-{n}" for n in range(1, len(required) + 1)]
-    assert len(required) == coverage.SPEC.count("[E-")
-    named = {rule for one in everything() for rule in one.spec}
-    named |= {rule for one in SCENARIOS for rule in one.spec}
-    named |= {rule for one in keys.everything() for rule in one.spec}
-    named |= {rule for one in sealing.everything() for rule in one.spec}
-    of_fields = {rule for rule in named if rule.startswith("F-")}
-    assert of_fields <= fields_coverage.requirements().keys()
-    named -= of_fields
-    assert named <= required.keys()
-    assert named | coverage.NO_VECTOR.keys() == required.keys()
-    assert not named & coverage.NO_VECTOR.keys()
-
-
-def test_every_code_behind_a_requirement_has_a_vector() -> None:
-    tested = {(rule, vector.expect) for vector in refused_ones() for rule in vector.spec}
-    for one in SCENARIOS:
-        codes = {step.split(" ")[-1].split("-")[0] for step in one.steps}
-        tested |= {(rule, code) for rule in one.spec for code in codes}
-    tested |= {(rule, one.expect) for one in keys.everything() for rule in one.spec}
-    missing = {
-        (rule, code)
-        for rule, codes in coverage.requirements().items()
-        for code in codes
-        if rule not in coverage.NO_VECTOR and (rule, code) not in tested
-    }
-    assert not missing
 
 
 def test_the_runner_notices_what_is_wrong() -> None:
