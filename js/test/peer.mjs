@@ -1,6 +1,7 @@
 // Answers requests, one JSON object a line: the other side of comparisons with another implementation.
 import { createInterface } from "node:readline";
 import { ANYONE, Opener, Policy, Sealer, UserKey, XKey } from "../dist/index.js";
+import { parsePolicy, parseReaders } from "../dist/fields/files.js";
 import { parse, show } from "./notation.mjs";
 import { fromHex, idToHex, toHex } from "./vectors.mjs";
 
@@ -40,6 +41,11 @@ const operations = {
     if (data !== undefined) return { envelope: toHex(await sealer.seal(fromHex(data), { ...options, to })) };
     const policy = new Policy(rules.map(([pattern, permissions]) => ({ pattern, readers: permissions })), { allowUnread });
     return { envelope: toHex(await sealer.sealDocument(parse(document), { ...options, policy, readers })) };
+  },
+  toml({ kind, text }) {
+    if (kind === "readers") return { readers: [...parseReaders(text)].map(([name, held]) => [name, held.map(String)]) };
+    const policy = parsePolicy(text);
+    return { sets: policy.entries.map(({ permissions }) => permissions), unread: [...policy.allowUnread].sort() };
   },
 };
 
