@@ -5,6 +5,9 @@ import { parsePolicy, parseReaders } from "../dist/fields/files.js";
 import { parse, show } from "./notation.mjs";
 import { fromHex, idToHex, toHex } from "./vectors.mjs";
 
+/** The end of the year 9999, the latest time that the other side can report. */
+const LAST_TIME = 253_402_300_799_999;
+
 const keys = new Map();
 async function cached(kind, seed) {
   if (!keys.has(seed)) keys.set(seed, await kind.fromSeed(seed));
@@ -31,7 +34,7 @@ const operations = {
       withheld: request.document ? message.withheld : 0,
       about: [message.subject, message.sender, (message.signed && message.identity) || null, message.admitted, idToHex(message.id)],
       metadata: [message.contentType ?? null, message.headers],
-      times: [message.createdMs, message.revision ?? null],
+      times: [Math.min(message.createdMs, LAST_TIME), message.revision ?? null],
     };
   },
   async seal({ seed, signer, padding, data, document, rules, readers, allowUnread, to, subject, contentType, headers, revision }) {
