@@ -77,5 +77,5 @@ export function readMetadata(content: Bytes): [Metadata, Bytes] {
   const count = reader.array();
   if (count > MAX_HEADERS) fail("limit_exceeded", `more than ${MAX_HEADERS} headers`);
   const headers = Array.from({ length: count }, () => reader.header());
-  return [{ contentType, headers }, content.subarray(reader.at)];
+  return [{ contentType, headers }, content.slice(reader.at)];
 }

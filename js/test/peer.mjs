@@ -1,8 +1,12 @@
 // Answers requests, one JSON object a line: the other side of comparisons with another implementation.
 import { createInterface } from "node:readline";
 import { ANYONE, Opener, Policy, Sealer, UserKey, XKey } from "../dist/index.js";
+import { parsePolicy, parseReaders } from "../dist/fields/files.js";
 import { parse, show } from "./notation.mjs";
 import { fromHex, idToHex, toHex } from "./vectors.mjs";
+
+/** The end of the year 9999, the latest time that the other side can report. */
+const LAST_TIME = 253_402_300_799_999;
 
 const keys = new Map();
 async function cached(kind, seed) {
@@ -30,7 +34,7 @@ const operations = {
       withheld: request.document ? message.withheld : 0,
       about: [message.subject, message.sender, (message.signed && message.identity) || null, message.admitted, idToHex(message.id)],
       metadata: [message.contentType ?? null, message.headers],
-      times: [message.createdMs, message.revision ?? null],
+      times: [Math.min(message.createdMs, LAST_TIME), message.revision ?? null],
     };
   },
   async seal({ seed, signer, padding, data, document, rules, readers, allowUnread, to, subject, contentType, headers, revision }) {
@@ -40,6 +44,11 @@ const operations = {
     if (data !== undefined) return { envelope: toHex(await sealer.seal(fromHex(data), { ...options, to })) };
     const policy = new Policy(rules.map(([pattern, permissions]) => ({ pattern, readers: permissions })), { allowUnread });
     return { envelope: toHex(await sealer.sealDocument(parse(document), { ...options, policy, readers })) };
+  },
+  toml({ kind, text }) {
+    if (kind === "readers") return { readers: [...parseReaders(text)].map(([name, held]) => [name, held.map(String)]) };
+    const policy = parsePolicy(text);
+    return { sets: policy.entries.map(({ permissions }) => permissions), unread: [...policy.allowUnread].sort() };
   },
 };
 

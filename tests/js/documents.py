@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
+from tests.envelope.cast import ALICE, ALICE_USER, BOB
 from tests.reference.fields_text import dumps
 
 NAMES: Final = (
@@ -124,6 +125,18 @@ class Documents:
             draw.sample("pqr", draw.randint(1, 2)),
         ]
 
+    def toml(self, kind: str) -> str:
+        """Return the text of a policy or a file of readers, often with something wrong."""
+        draw = self._random
+        pool = POLICY_LINES if kind == "policy" else READERS_LINES
+        start = ["[[rule]]"] if kind == "policy" else ["[readers]"]
+        lines = start * (draw.random() < 0.8) + draw.choices(pool, k=draw.randint(1, 5))
+        text = draw.choice(["\n", "\n", "\r\n"]).join(lines)
+        if draw.random() < 0.5:
+            at = draw.randint(0, len(text))
+            text = text[:at] + draw.choice(TOML_PIECES) + text[at + draw.randint(0, 1) :]
+        return text
+
     def plaintexts(self) -> list[bytes]:
         """Return the plaintexts of one to three parts, many of them with something wrong."""
         draw = self._random
@@ -167,6 +180,31 @@ class Documents:
         return bytes([0x80 + len(members)]) + b"".join(members)
 
 
+POLICY_LINES: Final = (
+    'pattern = "/a"\nreaders = ["x"]\n[[rule]]\npattern = "/b"\nreaders = ["x", "y"]',
+    "pattern = '/a~0'\nreaders = ['x',\n  'y', # why\n]",
+    'pattern = ["/c", "/\\"d\\""]', 'readers = ["x"]', "[[ rule ]]", "[[rule]] # more",
+    'allow_unread = ["x"]', "allow_unread = []", "pattern = 1", 'readers = {x = "y"}',
+    "# nothing", "",
+    'pattern = """\n/e"""', "pattern = \'\'\'/f\'\'\'", 'pattern = "/\\u00e9"', '"readers" = ["y"]',
+    "[rule]", "[other]", "rule.pattern = 'x'", 'rule = [{pattern = "/g", readers = ["x"]}]',
+    "readers = [\"x\", 1]", "pattern = 2024-01-01", "pattern = 1e5", "pattern = 0x_1", "x = true",
+    "y = nan",
+)  # fmt: skip
+READERS_LINES: Final = (
+    f'clinic = ["{ALICE.public}"]', f'billing = ["{ALICE.public} {ALICE_USER.public}"]',
+    "nobody = []",
+    "readers.x = []", "[readers.y]", f'"a.b" = ["{BOB.public}", \'{BOB.public}\']', "a.b = []",
+    "Bad = []",
+    "readers = {}", f'w = ["{ALICE.public} "]', "v = [1]", "u = 'x'", "__proto__ = []",
+    "[readers]", "# end",
+)  # fmt: skip
+TOML_PIECES: Final = (
+    "\"", "'", "\\", "[", "]", "{", "}", "=", ",", "\n", "\r", "\t", "\0", "\x7f", "#", ".", " ",
+    "\ufeff", "é",
+    "\\n", "\\e", "\\x41", "\\ud800", "\\U00110000", "\\U0001F600", '"""', "\'\'\'", "a.b = []",
+    "_", "1", "\\\n   ",
+)  # fmt: skip
 FIRST: Final = tuple(bytes([0x61 + i]) for i in range(12))
 MEMBERS: Final = (b"\xa1a", b"\xa1b", b"\xa1c", b"\xd9\x01d", b"\xa0", b"\xa1e", b"\xa1f", b"\xa1g")
 _GOOD_PATH: Final = (

@@ -50,6 +50,7 @@ from xkeymsg import (
     XKeyPair,
     nkey,
 )
+from xkeymsg.fields.files import parse_readers
 
 BATCH: Final = 200
 READERS: Final = (BOB, CAROL, pair(7))
@@ -169,6 +170,7 @@ class Fuzzer:
             self._arrays,
             self._fields,
             self._policies,
+            self._files,
         )
         while True:
             yield from self.random.choice(kinds)()
@@ -262,9 +264,10 @@ class Fuzzer:
             request |= {"rules": TOTAL_RULES, "allowUnread": [], "readers": texts(self._readers())}
         else:
             request |= {"data": self.random.randbytes(self.random.choice([0, 1, 100, 3000])).hex()}
-            request |= {"to": [str(each) for each in self._recipients()]}
+            request |= {"to": list(map(text_of, self._recipients()))}
         (answer,) = self.peer.ask([request])
         assert "crash" not in answer, (request, answer)
+        assert answer.get("code") in (None, "field_ambiguous"), (request, answer)
         if "envelope" in answer:
             yield from self._openings(bytes.fromhex(answer["envelope"]), "theirs", document)
 
@@ -333,6 +336,25 @@ class Fuzzer:
             envelope = rogue.envelope(parts=[rogue.part(0, contents[0], FIELDS)])
         yield opening(envelope, "forged fields", document=True)
 
+    def _files(self) -> Iterator[Case]:
+        """Policies and readers in TOML."""
+        kind = self.random.choice(["policy", "readers"])
+        text = self.documents.toml(kind)
+
+        def ours() -> dict[str, Any]:
+            if kind == "readers":
+                found = parse_readers(text)
+                return {
+                    "readers": [[name, list(map(text_of, held))] for name, held in found.items()]
+                }
+            policy = Policy.parse(text)
+            sets = [sorted(set(rule.permissions)) for rule in policy.rules for _ in rule.patterns]
+            return {"sets": sets, "unread": sorted(policy.allow_unread)}
+
+        mine = outcome(ours)
+        mine |= {"public": None, "pointers": None, "count": None} if "code" in mine else {}
+        yield Case({"op": "toml", "kind": kind, "text": text}, lambda: mine, f"file of {kind}")
+
     def _policies(self) -> Iterator[Case]:
         """Policies with filters and names that look alike, and documents for them."""
         rules = self.documents.rules()
@@ -385,8 +407,16 @@ def pointers(answer: dict[str, Any]) -> list[str]:
     return [each.encode("utf-16", "surrogatepass").decode("utf-16") for each in plain]
 
 
+def text_of(recipient: Recipient | XKey) -> str:
+    if isinstance(recipient, XKey):
+        return str(recipient)
+    if not any(recipient.user):
+        return str(recipient.key)
+    return f"{recipient.key} {nkey.encode_public(nkey.Prefix.USER, recipient.user)}"
+
+
 def texts(readers: Mapping[str, Any]) -> dict[str, list[str]]:
-    return {name: [str(each) for each in held] for name, held in readers.items()}
+    return {name: list(map(text_of, held)) for name, held in readers.items()}
 
 
 def body_of(envelope: bytes) -> bytes:

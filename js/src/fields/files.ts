@@ -7,7 +7,8 @@ import { parseToml, Table, type TomlValue } from "./toml.js";
 
 function textOf(file: string | Uint8Array): string {
   const text = typeof file === "string" ? file : fromUtf8(file);
-  return text !== undefined && isWellFormed(text) ? text : fail("policy_invalid", "not UTF-8");
+  if (text === undefined || !isWellFormed(text)) return fail("policy_invalid", "not UTF-8");
+  return text.replace(/^\ufeff/, ""); // some editors write a byte order mark
 }
 
 function checkKeys(table: Table, known: readonly string[]): void {
@@ -40,7 +41,7 @@ export function parsePolicy(file: string | Uint8Array): Policy {
 }
 
 /** Parse a file of readers: TOML with the table `[readers]`. */
-export function parseReaders(file: string | Uint8Array): Record<string, Recipient[]> {
+export function parseReaders(file: string | Uint8Array): Map<string, Recipient[]> {
   const root = parseToml(textOf(file));
   checkKeys(root, ["readers"]);
   const table = root.values.get("readers");
@@ -52,5 +53,5 @@ export function parseReaders(file: string | Uint8Array): Record<string, Recipien
     if (!isTexts(texts)) return fail("policy_invalid", `line ${line}: expected an array of recipients`);
     readers.set(permission, texts.map((text) => located(`line ${line}`, () => Recipient.parse(text))));
   }
-  return Object.fromEntries(readers);
+  return readers;
 }

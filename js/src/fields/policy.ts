@@ -11,7 +11,9 @@ export interface Rule {
 }
 
 /** Recipients of each permission: `X…`, or `X… U…`. */
-export type Readers = Readonly<Record<string, readonly (string | Recipient)[]>>;
+export type Readers =
+  | Readonly<Record<string, readonly (string | Recipient)[]>>
+  | ReadonlyMap<string, readonly (string | Recipient)[]>;
 
 /** One pattern, with the permissions of its rule. */
 export interface Entry {
@@ -147,7 +149,7 @@ function placeOf(pattern: Pattern, k: number, other: string, last: string): Plac
 /** Decode the readers that a caller gives with a policy; every permission needs a recipient (F-35). */
 export function recipientsOf(policy: Policy, readers: Readers): Map<string, readonly Recipient[]> {
   const all = new Map<string, readonly Recipient[]>();
-  for (const [permission, texts] of Object.entries(readers)) {
+  for (const [permission, texts] of readers instanceof Map ? readers : Object.entries(readers)) {
     if (!isPermission(permission)) fail("policy_invalid", "readers: invalid permission (allowed: a-z 0-9 . _ -)");
     if (!Array.isArray(texts)) fail("policy_invalid", "readers: expected arrays of recipients");
     all.set(permission, texts.map((each) => (each instanceof Recipient ? each : Recipient.parse(each))));
