@@ -17,6 +17,7 @@ from xkeymsg.objects.entry import nuid_in, parse_entry
 from xkeymsg.objects.feed import Feed
 from xkeymsg.objects.info import ObjectStoreStatus
 from xkeymsg.objects.names import bucket_config, check_bucket, chunk_subject, is_nuid
+from xkeymsg.primitives import sha256
 from xkeymsg.transport.headers import encode_block
 
 __all__ = ("Bucket", "milliseconds_of")
@@ -157,24 +158,32 @@ class Bucket:
 
     async def _write(
         self, subject: str, make: Callable[[Stored | None], bytes]
-    ) -> tuple[Stored | None, int]:
-        """Write an entry by compare-and-set; return the replaced one, and its own sequence."""
+    ) -> tuple[str | None, int]:
+        """Write an entry by compare-and-set (B-25).
+
+        Args:
+            subject: Its subject.
+            make: Makes the entry, from the present one.
+
+        Returns:
+            The id of the replaced object, and the sequence of the entry.
+        """
         error: XKeyMsgError | None = None
-        written: dict[bytes, Stored | None] = {}
+        written: dict[bytes, str | None] = {}
         for _ in range(_ATTEMPTS):
             present = await self._last(subject)
-            if present is not None and present.data in written:
-                return written[present.data], present.sequence
+            if present is not None and (ours := sha256(present.data)) in written:
+                return written[ours], present.sequence
             await self._wait_until_newer(present)
-            entry = make(present)
-            written[entry] = present
+            entry, replaced = make(present), None if present is None else nuid_in(present.data)
+            written[sha256(entry)] = replaced
             expected = 0 if present is None else present.sequence
             block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(expected)})
             try:
                 raw = await self._api.link.request(
                     subject, entry, headers=block, timeout=self._api.timeout
                 )
-                return present, parse_puback(raw.data).sequence
+                return replaced, parse_puback(raw.data).sequence
             except DeliveryError as failure:
                 if failure.err_code not in (None, *_WRONG_LAST):
                     raise

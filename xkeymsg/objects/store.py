@@ -76,10 +76,13 @@ class ObjectStore(Bucket, SafeRepr):
         *,
         to: To | None = None,
         max_age: float | None = None,
+        require_signature: bool = False,
     ) -> None:
         super().__init__(api, bucket, core.limits)
         self._core, self._events, self._to = core, events, to
-        self._opener = EntryOpener(core, bucket, max_age)
+        self._opener = EntryOpener(
+            core, bucket, max_age=max_age, require_signature=require_signature
+        )
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -139,7 +142,8 @@ class ObjectStore(Bucket, SafeRepr):
                 replaced, sequence = await self._write(subject, make)
         finally:
             await publisher.close()
-        await self._purge_replaced(replaced)
+        # The old entry is the server's word: it must not name the new chunks.
+        await self._purge_replaced(None if replaced == upload.nuid else replaced)
         return self._own(name, sequence, envelope, upload.manifest()[0], headers, content_type)
 
     def _own(
@@ -222,12 +226,12 @@ class ObjectStore(Bucket, SafeRepr):
         )
         return envelope, encode_entry(self.bucket, name, manifest, envelope, **outside)
 
-    async def _purge_replaced(self, replaced: Stored | None) -> None:
-        nuid = None if replaced is None else nuid_in(replaced.data)
+    async def _purge_replaced(self, nuid: str | None) -> None:
+        """Delete the chunks of a replaced object; what fails is left for `purge_leftovers`."""
         if nuid is not None:
             try:
                 await self._purge(nuid)
-            except TransportError as error:  # `purge_leftovers` deletes them later
+            except TransportError as error:
                 self._events.tell(error, Where("connection", chunk_subject(self.bucket, nuid)))
 
     @refusing
@@ -252,8 +256,8 @@ class ObjectStore(Bucket, SafeRepr):
                 raise ObjectNotFoundError("no such object")
             return self._entry(name, recipients, None, (), None, nuid, b"")[1]
 
-        present, _ = await self._write(subject, make)
-        await self._purge_replaced(present)
+        replaced, _ = await self._write(subject, make)
+        await self._purge_replaced(replaced)
 
     # --- reading ----------------------------------------------------------------------------------
 
