@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -223,6 +224,7 @@ async def test_a_copy_of_the_newest_object_is_no_rollback(scene: Scene) -> None:
 
 async def test_a_new_reader_can_demand_a_recent_object(scene: Scene) -> None:  # B-21
     await scene.writer.put("a", b"x")
+    await asyncio.sleep(0.05)
     demanding = scene.bob.objects(BUCKET, max_age=0.001)
     with pytest.raises(xkeymsg.StaleError, match="max_age"):
         await demanding.info("a")
