@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -14,6 +16,7 @@ from tests.running import DEADLINE
 from xkeymsg import XKeyMsgError, primitives
 from xkeymsg.ambient import random_bytes
 from xkeymsg.limits import AtRest
+from xkeymsg.nkey import Prefix, UserKey, encode_seed
 from xkeymsg.objects.chunks import ChunkSealer, draw_key
 from xkeymsg.objects.manifest import Manifest, encode_manifest, parse_manifest
 from xkeymsg.objects.names import metadata_subject
@@ -221,6 +224,7 @@ async def test_a_copy_of_the_newest_object_is_no_rollback(scene: Scene) -> None:
 
 async def test_a_new_reader_can_demand_a_recent_object(scene: Scene) -> None:  # B-21
     await scene.writer.put("a", b"x")
+    await asyncio.sleep(0.05)
     demanding = scene.bob.objects(BUCKET, max_age=0.001)
     with pytest.raises(xkeymsg.StaleError, match="max_age"):
         await demanding.info("a")
@@ -323,6 +327,41 @@ async def test_an_id_from_the_bucket_purges_nothing_else(scene: Scene) -> None: 
         await scene.replace_entry("a", await scene.entry("a") | {"nuid": nuid})
         await scene.writer.put("a", b"z")
         assert (await scene.reader.get("b")).data == b"y"
+
+
+async def test_an_entry_that_names_the_chunks_being_written_purges_none(scene: Scene) -> None:
+    """B-24: an attacker sees the subjects of chunks as they are written."""
+    await scene.writer.put("a", b"old")
+
+    async def data() -> AsyncIterator[bytes]:
+        yield DATA
+        info = await scene.api.request(
+            f"STREAM.INFO.OBJ_{BUCKET}", {"subjects_filter": f"$O.{BUCKET}.C.>"}
+        )
+        subjects = sorted(info["state"]["subjects"], key=info["state"]["subjects"].get)
+        await scene.replace_entry(
+            "a", await scene.entry("a") | {"nuid": subjects[-1].split(".")[3]}
+        )
+        yield DATA
+
+    await scene.writer.put("a", data())
+    assert (await scene.reader.get("a")).data == DATA * 2
+
+
+async def test_an_unsigned_object_is_refused_where_signatures_are_required(scene: Scene) -> None:
+    user = UserKey(encode_seed(Prefix.USER, random_bytes(32)))
+    trust = {ALICE.public: user.public}
+    async with (
+        xkeymsg.connect(scene.server.url, key=ALICE, trust=trust, signer=user) as signing,
+        xkeymsg.connect(scene.server.url, key=ALICE, trust=trust, identity=user.public) as naming,
+        xkeymsg.connect(scene.server.url, key=BOB, trust=trust) as bob,
+    ):
+        store = bob.objects(BUCKET, require_signature=True)
+        await naming.objects(BUCKET, to=BOB.public).put("a", b"x")
+        with pytest.raises(xkeymsg.SignatureMissingError):
+            await store.info("a")
+        await signing.objects(BUCKET, to=BOB.public).put("a", b"x")
+        assert (await store.info("a")).signer == user.public
 
 
 async def test_a_stranger_may_write_and_is_not_believed(scene: Scene) -> None:  # B-4

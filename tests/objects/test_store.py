@@ -149,6 +149,44 @@ async def test_an_invalid_bucket_is_refused(scene: Scene, bucket: str) -> None:
         scene.alice.objects(bucket)
 
 
+async def test_wrong_headers_are_refused_before_anything_is_stored(scene: Scene) -> None:
+    for wrong, error in (({"xkm-a": "b"}, XKeyMsgError), (5, TypeError)):
+        more: Any = {"headers": wrong}
+        with pytest.raises(error):
+            await scene.writer.put("a", DATA, **more)
+    assert await scene.stored() == 0
+
+
+async def test_an_entry_that_the_server_refuses_leaves_no_chunks(scene: Scene) -> None:
+    async def sealing() -> AsyncIterator[bytes]:
+        yield DATA
+        info = await scene.api.request(f"STREAM.INFO.OBJ_{BUCKET}")
+        change = info["config"] | {"allow_rollup_hdrs": False}
+        await scene.api.request(f"STREAM.UPDATE.OBJ_{BUCKET}", change)
+
+    with pytest.raises(xkeymsg.DeliveryError, match="roll"):
+        await scene.writer.put("a", sealing())
+    assert await scene.stored() == 0
+
+
+async def test_an_entry_that_others_keep_replacing_leaves_no_chunks(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:  # B-25
+    monkeypatch.setattr("xkeymsg.objects.bucket.ATTEMPTS", 3)
+    genuine = scene.api.link.request
+
+    async def late(subject: str, data: bytes, **more: Any) -> Any:
+        if ".M." in subject:
+            await genuine(subject, b"junk", headers=b"", timeout=DEADLINE)
+        return await genuine(subject, data, **more)
+
+    monkeypatch.setattr(scene.api.link, "request", late)
+    with pytest.raises(xkeymsg.DeliveryError) as caught:
+        await scene.writer.put("a", DATA)
+    assert caught.value.err_code is not None
+    assert await scene.stored() == 3, "only the junk is there"
+
+
 # --- limits of servers ----------------------------------------------------------------------------
 
 

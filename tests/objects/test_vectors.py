@@ -22,7 +22,7 @@ def read(vector: dict[str, Any]) -> bytes:
     """Open an object as `ObjectReader` does."""
     trust = {XKey.parse(vector["sender"])}
     core = Core(XKeyPair.from_seed(vector["identity"]), trust, {})
-    opener = EntryOpener(core, vector["bucket"], None)
+    opener = EntryOpener(core, vector["bucket"])
     subject = metadata_subject(vector["bucket"], vector["object"])
     if before := vector.get("opened_before"):
         opener.open(Arrival(subject, 1, before.encode()))

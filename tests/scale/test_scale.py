@@ -70,7 +70,7 @@ async def test_an_object_needs_little_memory_on_both_sides() -> None:
 
 
 async def test_an_object_with_a_list_of_hashes_needs_little_memory() -> None:
-    passed(await objects(size=10 << 20, max_payload=4 << 10))
+    passed(await objects(size=8 << 20, max_payload=4 << 10))
 
 
 async def test_what_a_dead_worker_had_is_handled() -> None:

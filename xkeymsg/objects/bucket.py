@@ -14,17 +14,19 @@ from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import ConflictError, DeliveryError, XKeyMsgError
 from xkeymsg.limits import Limits
 from xkeymsg.objects.entry import nuid_in, parse_entry
-from xkeymsg.objects.feed import Feed
+from xkeymsg.objects.feed import Arrival, Feed
 from xkeymsg.objects.info import ObjectStoreStatus
 from xkeymsg.objects.names import bucket_config, check_bucket, chunk_subject, is_nuid
+from xkeymsg.primitives import sha256
 from xkeymsg.transport.headers import encode_block
 
-__all__ = ("Bucket", "milliseconds_of")
+__all__ = ("ATTEMPTS", "Bucket", "milliseconds_of")
 
 _WRONG_LAST: Final = (10071, 10164)
 """JetStream's error numbers: another entry was written since."""
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-_ATTEMPTS: Final = 20
+ATTEMPTS: Final = 20
+"""How often to write an entry while others write it, too."""
 _PAUSE: Final = 0.25
 _ENTRIES: Final = 8
 """Entries that are requested at a time; one has at most `max_payload` bytes."""
@@ -157,24 +159,38 @@ class Bucket:
 
     async def _write(
         self, subject: str, make: Callable[[Stored | None], bytes]
-    ) -> tuple[Stored | None, int]:
-        """Write an entry by compare-and-set; return the replaced one, and its own sequence."""
+    ) -> tuple[str | None, Arrival]:
+        """Write an entry by compare-and-set (B-25).
+
+        Args:
+            subject: Its subject.
+            make: Makes the entry, from the present one.
+
+        Returns:
+            The id of the replaced object, and the entry that is stored.
+
+        Raises:
+            DeliveryError: If the server refuses; without `err_code`, the entry may be stored.
+            ConflictError: If the present entry is from the future, or others keep writing.
+        """
         error: XKeyMsgError | None = None
-        written: dict[bytes, Stored | None] = {}
-        for _ in range(_ATTEMPTS):
+        written: dict[bytes, str | None] = {}
+        for attempt in range(ATTEMPTS + 1):
             present = await self._last(subject)
-            if present is not None and present.data in written:
-                return written[present.data], present.sequence
+            if present is not None and (ours := sha256(present.data)) in written:
+                return written[ours], Arrival(subject, present.sequence, present.data)
+            if attempt == ATTEMPTS:
+                break
             await self._wait_until_newer(present)
-            entry = make(present)
-            written[entry] = present
+            entry, replaced = make(present), None if present is None else nuid_in(present.data)
+            written[sha256(entry)] = replaced
             expected = 0 if present is None else present.sequence
             block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(expected)})
             try:
                 raw = await self._api.link.request(
                     subject, entry, headers=block, timeout=self._api.timeout
                 )
-                return present, parse_puback(raw.data).sequence
+                return replaced, Arrival(subject, parse_puback(raw.data).sequence, entry)
             except DeliveryError as failure:
                 if failure.err_code not in (None, *_WRONG_LAST):
                     raise

@@ -27,16 +27,29 @@ class EntryOpener:
         core: The client's keys and trust.
         bucket: The bucket.
         max_age: The greatest age of an object, in seconds.
+        require_signature: Whether to refuse manifests that the writer's user has not signed.
     """
 
-    def __init__(self, core: Core, bucket: str, max_age: float | None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        bucket: str,
+        *,
+        max_age: float | None = None,
+        require_signature: bool = False,
+    ) -> None:
         self._bucket = bucket
         self._limits = core.limits or Limits()
         self._skew_ms = milliseconds("skew", self._limits.skew)
         self._max_age_ms = None if max_age is None else milliseconds("max_age", max_age)
         if self._max_age_ms is not None and self._max_age_ms <= 0:
             raise ConfigurationError("max_age must be above 0")
-        self._scope = core.scope(subjects=f"$O.{bucket}.M.*", match_wire=True, replay=AtRest())
+        self._scope = core.scope(
+            subjects=f"$O.{bucket}.M.*",
+            match_wire=True,
+            replay=AtRest(),
+            require_signature=require_signature,
+        )
         self._newest = Newest()
 
     def open(self, arrival: Arrival) -> tuple[ObjectInfo, Manifest | None]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
 from typing import BinaryIO, Final
 
 from xkeymsg.arguments import Buffer, as_bytes
@@ -29,7 +30,7 @@ def check_source(source: object) -> None:
         raise TypeError(f"data must be bytes, a binary file or an async iterable, not {kind}")
 
 
-async def blocks(source: Source, size: int) -> AsyncIterator[tuple[Buffer, bool]]:
+async def blocks(source: Source, size: int) -> AsyncGenerator[tuple[Buffer, bool], None]:
     """Yield blocks of `size` bytes, and whether a block is the last, which may be shorter.
 
     Raises:
@@ -37,17 +38,18 @@ async def blocks(source: Source, size: int) -> AsyncIterator[tuple[Buffer, bool]
         Exception: As the source does.
     """
     held = bytearray()
-    async for piece in _pieces(source):
-        held += piece
-        at = 0
-        while len(held) - at > size:  # more than a block: this one is not the last
-            yield bytes(held[at : at + size]), False
-            at += size
-        del held[:at]
+    async with aclosing(_pieces(source)) as pieces:
+        async for piece in pieces:
+            held += piece
+            at = 0
+            while len(held) - at > size:  # more than a block: this one is not the last
+                yield bytes(held[at : at + size]), False
+                at += size
+            del held[:at]
     yield bytes(held), True
 
 
-async def _pieces(source: Source) -> AsyncIterator[Buffer]:
+async def _pieces(source: Source) -> AsyncGenerator[Buffer, None]:
     if isinstance(source, bytes | bytearray | memoryview):
         view = memoryview(source).cast("B")
         for at in range(0, len(view), _READ):

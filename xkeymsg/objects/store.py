@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final, Literal
@@ -14,7 +14,7 @@ from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.threads import in_thread
-from xkeymsg.client.trust import To
+from xkeymsg.client.trust import ONE, To
 from xkeymsg.envelope.content import Headers as SealedHeaders
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.envelope.plan import Headers, pairs_of
@@ -30,7 +30,7 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.objects.bucket import Bucket, milliseconds_of
-from xkeymsg.objects.entry import encode_entry, nuid_in
+from xkeymsg.objects.entry import encode_entry, nuid_in, parse_entry
 from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.info import ObjectInfo, ObjectResult
 from xkeymsg.objects.manifest import TOMBSTONE, Manifest, encode_manifest
@@ -76,10 +76,13 @@ class ObjectStore(Bucket, SafeRepr):
         *,
         to: To | None = None,
         max_age: float | None = None,
+        require_signature: bool = False,
     ) -> None:
         super().__init__(api, bucket, core.limits)
         self._core, self._events, self._to = core, events, to
-        self._opener = EntryOpener(core, bucket, max_age)
+        self._opener = EntryOpener(
+            core, bucket, max_age=max_age, require_signature=require_signature
+        )
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -115,47 +118,55 @@ class ObjectStore(Bucket, SafeRepr):
             TypeError: If an argument has the wrong type.
             Exception: As reading the data does.
         """
-        subject = metadata_subject(self.bucket, name)
-        recipients = self._core.client_trust.recipients(self._recipients(to))
+        subject, wanted = metadata_subject(self.bucket, name), self._wanted(to)
+        pairs = pairs_of(headers)
+        sealed: Any = {"headers": pairs, "content_type": content_type}
+        self._entry(name, wanted, None, **sealed)  # refuses arguments before anything is stored
         publisher = StreamPublisher(self._api, in_flight_bytes=_FLYING)
-        envelope = b""
         try:
             upload = await self._upload(publisher, data)
 
             def make(_: Stored | None) -> bytes:
-                nonlocal envelope
-                manifest, digest = upload.manifest()
-                envelope, entry = self._entry(
-                    name, recipients, manifest, headers, content_type, manifest.nuid, digest
-                )
-                return entry
+                return self._entry(name, wanted, upload, **sealed)
 
             try:
-                replaced, sequence = await self._write(subject, make)
-            except PayloadTooLargeError:  # an entry with fewer recipients or hashes would fit
-                if upload.is_listed:
-                    raise
-                await upload.store_list()
-                replaced, sequence = await self._write(subject, make)
+                replaced, stored = await self._store_entry(subject, make, upload)
+            except XKeyMsgError as error:
+                # Without an answer, it is unknown whether the entry is stored.
+                if not isinstance(error, DeliveryError) or error.err_code is not None:
+                    await self._discard(upload)
+                raise
         finally:
             await publisher.close()
-        await self._purge_replaced(replaced)
-        return self._own(name, sequence, envelope, upload.manifest()[0], headers, content_type)
+        # The old entry is the server's word: it must not name the new chunks.
+        await self._purge_replaced(None if replaced == upload.nuid else replaced)
+        return self._own(name, stored, upload.manifest()[0], pairs, content_type)
+
+    async def _store_entry(
+        self, subject: str, make: Callable[[Stored | None], bytes], upload: Upload
+    ) -> tuple[str | None, Arrival]:
+        try:
+            return await self._write(subject, make)
+        except PayloadTooLargeError:
+            if upload.is_listed:
+                raise
+        await upload.store_list()  # then the entry has fewer hashes
+        return await self._write(subject, make)
 
     def _own(
         self,
         name: str,
-        sequence: int,
-        envelope: bytes,
+        stored: Arrival,
         manifest: Manifest,
-        headers: Headers,
+        pairs: list[tuple[str, str]],
         content_type: str | None,
     ) -> ObjectInfo:
         """Return what was just stored, and remember it."""
+        envelope = parse_entry(stored.data, self.bucket, name, self._limits).envelope
         about = inspect(envelope, self._limits)
         created_ms, number = milliseconds_of(about.created), bytes.fromhex(about.message_id)
         with suppress(ValueRollbackError):  # another writer was faster
-            self._opener.remember(about.subject, created_ms, sequence, number)
+            self._opener.remember(stored.subject, created_ms, stored.sequence, number)
         return ObjectInfo(
             bucket=self.bucket,
             name=name,
@@ -167,15 +178,15 @@ class ObjectStore(Bucket, SafeRepr):
             signer=about.identity if about.signed else None,
             admitted=True,
             content_type=content_type,
-            headers=SealedHeaders(pairs_of(headers)),
-            revision=sequence,
+            headers=SealedHeaders(pairs),
+            revision=stored.sequence,
         )
 
-    def _recipients(self, to: To | None) -> To:
+    def _wanted(self, to: To | None) -> To:
         wanted = self._to if to is None else to
         if wanted is None:
             raise ConfigurationError("no recipients: give `to` here, or to client.objects()")
-        return wanted
+        return wanted if isinstance(wanted, ONE) else tuple(wanted)
 
     async def _upload(self, publisher: StreamPublisher, data: Source) -> Upload:
         check_source(data)
@@ -186,9 +197,7 @@ class ObjectStore(Bucket, SafeRepr):
             try:
                 await upload.store(data)
             except BaseException as error:
-                await upload.abandon()
-                with suppress(XKeyMsgError):
-                    await self._purge(upload.nuid)
+                await self._discard(upload)
                 if rewind is None or not left or type(error) is not OutOfOrderError:
                     raise
                 await in_thread(rewind)
@@ -196,18 +205,26 @@ class ObjectStore(Bucket, SafeRepr):
             else:
                 return upload
 
+    async def _discard(self, upload: Upload) -> None:
+        """Delete the chunks of an object that does not come to be."""
+        await upload.abandon()
+        with suppress(XKeyMsgError):
+            await self._purge(upload.nuid)
+
     def _entry(
         self,
         name: str,
-        recipients: Any,
-        manifest: Manifest | None,
-        headers: Headers,
-        content_type: str | None,
-        nuid: str,
-        digest: bytes,
-    ) -> tuple[bytes, bytes]:
-        """Seal a manifest, or a tombstone; return the envelope, and the entry around it."""
+        to: To,
+        upload: Upload | None,
+        *,
+        nuid: str = "",
+        headers: Any = (),
+        content_type: Any = None,
+    ) -> bytes:
+        """Seal a manifest, or a tombstone; return the entry around it."""
+        manifest, digest = (None, b"") if upload is None else upload.manifest()
         mtime = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        nuid = nuid if manifest is None else manifest.nuid
         outside: Any = {"nuid": nuid, "digest": digest, "mtime": mtime}
         frame = encode_entry(self.bucket, name, manifest, b"", **outside)
         limit = self._api.link.max_payload
@@ -215,19 +232,19 @@ class ObjectStore(Bucket, SafeRepr):
         envelope = self._core.outgoing.payload(
             metadata_subject(self.bucket, name),
             TOMBSTONE if manifest is None else encode_manifest(manifest),
-            recipients,
+            self._core.client_trust.recipients(to),  # as trust is now: an upload can take hours
             room=Room(room, 0),
             headers=headers,
             content_type=content_type,
         )
-        return envelope, encode_entry(self.bucket, name, manifest, envelope, **outside)
+        return encode_entry(self.bucket, name, manifest, envelope, **outside)
 
-    async def _purge_replaced(self, replaced: Stored | None) -> None:
-        nuid = None if replaced is None else nuid_in(replaced.data)
+    async def _purge_replaced(self, nuid: str | None) -> None:
+        """Delete the chunks of a replaced object; what fails is left for `purge_leftovers`."""
         if nuid is not None:
             try:
                 await self._purge(nuid)
-            except TransportError as error:  # `purge_leftovers` deletes them later
+            except TransportError as error:
                 self._events.tell(error, Where("connection", chunk_subject(self.bucket, nuid)))
 
     @refusing
@@ -243,17 +260,16 @@ class ObjectStore(Bucket, SafeRepr):
             XKeyMsgError: As `put`.
             TypeError: If an argument has the wrong type.
         """
-        subject = metadata_subject(self.bucket, name)
-        recipients = self._core.client_trust.recipients(self._recipients(to))
+        subject, wanted = metadata_subject(self.bucket, name), self._wanted(to)
 
         def make(present: Stored | None) -> bytes:
             nuid = None if present is None else nuid_in(present.data)
             if nuid is None:
                 raise ObjectNotFoundError("no such object")
-            return self._entry(name, recipients, None, (), None, nuid, b"")[1]
+            return self._entry(name, wanted, None, nuid=nuid)
 
-        present, _ = await self._write(subject, make)
-        await self._purge_replaced(present)
+        replaced, _ = await self._write(subject, make)
+        await self._purge_replaced(replaced)
 
     # --- reading ----------------------------------------------------------------------------------
 

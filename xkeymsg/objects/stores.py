@@ -26,7 +26,12 @@ class ObjectStores:
             """JetStream, of which a client has the implementation."""
 
     def objects(
-        self, bucket: str, *, to: To | None = None, max_age: float | None = None
+        self,
+        bucket: str,
+        *,
+        to: To | None = None,
+        max_age: float | None = None,
+        require_signature: bool = False,
     ) -> ObjectStore:
         """Return a store of sealed objects; nothing is sent before it is used.
 
@@ -34,10 +39,19 @@ class ObjectStores:
             bucket: The name of the bucket; `create` makes it.
             to: The recipients, as for `publish`, of objects for which `put` names none.
             max_age: The greatest age of an object that is opened, in seconds; by default unlimited.
+            require_signature: Whether to refuse objects that the writer's user has not signed.
 
         Raises:
             ConfigurationError: If a value is invalid, or the connection is the in-memory one for
                 tests.
             TypeError: If an argument has the wrong type.
         """
-        return ObjectStore(self.js.api, self._core, self._events, bucket, to=to, max_age=max_age)
+        return ObjectStore(
+            self.js.api,
+            self._core,
+            self._events,
+            bucket,
+            to=to,
+            max_age=max_age,
+            require_signature=require_signature,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
+from contextlib import aclosing
 from typing import Final
 
 from xkeymsg.ambient import random_bytes
@@ -122,11 +123,12 @@ class Upload(SafeRepr):
             XKeyMsgError: If the bucket does not take them; nothing is an object then.
             Exception: As the source does.
         """
-        async for block, last in blocks(source, self._chunk):
-            self._size += len(block)
-            self._digest.update(await self._chunks.store(block, last=last))
-            if len(self._chunks.hashes) > INLINE * HASH:
-                await self._store_hashes()
+        async with aclosing(blocks(source, self._chunk)) as cut:
+            async for block, last in cut:
+                self._size += len(block)
+                self._digest.update(await self._chunks.store(block, last=last))
+                if len(self._chunks.hashes) > INLINE * HASH:
+                    await self._store_hashes()
         await self._chunks.finish()
         if self._list is not None:
             await self.store_list()
