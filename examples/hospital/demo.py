@@ -118,13 +118,10 @@ async def send(client: Client, records: list[dict[str, Any]]) -> None:
             group.create_task(publish(resource))
 
 
-async def send_all(
-    client: Client, records: list[dict[str, Any]], seen: SeenKeys, rotating: Receiver
-) -> None:
+async def send_all(client: Client, records: list[dict[str, Any]], seen: SeenKeys) -> None:
     """Publish every resource: half of them before a receiver changes its key, half afterwards."""
     half, before = len(records) // 2, seen.current(ROTATING)
     await send(client, records[:half])
-    rotating.keyrings()  # a busy machine may need longer than the old keys are kept
     await becomes(lambda: seen.current(ROTATING) not in (None, before))
     await send(client, records[half:])
 
@@ -148,8 +145,10 @@ class Watch:
     async def draw(self, sending: asyncio.Task[None]) -> None:
         """Draw the table until every message has arrived, or none has for `PATIENCE` seconds."""
         screen, rows, since = Screen(), self._rows(), time.monotonic()
-        while not self._is_complete():
+        while not self._is_complete() and not (sending.done() and sending.exception()):
             screen.draw(rows)
+            for each in self._receivers:
+                each.keyrings()  # retired keys are deleted before long
             await asyncio.sleep(0.1)
             before, rows = rows, self._rows()
             if rows != before or not sending.done():
@@ -248,7 +247,7 @@ async def run(problems: Problems) -> None:
             listening = asyncio.create_task(outsider.listen(await api.link.subscribe("ehr.>")))
             await api.link.confirm()
             [rotating] = [each for each in receivers if each.role == ROTATING]
-            sending = asyncio.create_task(send_all(client, records, seen, rotating))
+            sending = asyncio.create_task(send_all(client, records, seen))
             await Watch(receivers, outsider, seen, len(records)).draw(sending)
             await sending
             listening.cancel()

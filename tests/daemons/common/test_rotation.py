@@ -268,6 +268,38 @@ async def test_a_seed_that_was_distributed_takes_over_by_the_clock(hospital: Hos
         at_ward.wait_for(f"keys active={read_seed(folder / 'second.seed').public}", "err")
 
 
+async def test_a_new_user_opens_messages_for_the_old_one_whose_key_it_names(
+    hospital: Hospital,
+) -> None:
+    """The login and the xkey are not enough: the user is part of what a message is sealed to."""
+    alice, ward, later = map(hospital.person, ("alice", "ward", "later"))
+    own, take = f"file:{hospital.keys('ward')}", f'{STREAM_ROUTE}kind = "stdout"\n'
+    async with hospital.admin() as link:
+        api = await make_stream(link, "MAIL", "mail.>")
+
+        async def is_stored() -> bool:
+            return bool((await api.request("STREAM.INFO.MAIL"))["state"]["messages"])
+
+        with (
+            receiver(hospital.config(ward, route("other.>"))) as at_ward,
+            sender(hospital.config(alice, lines("mail.new", "ward"))) as to,
+        ):
+            where = ready(to)
+            ready(at_ward)
+            await until(lambda: metric(where, "xkeymsg_directory_entries") == 2)
+            send(to, "for the old user")
+            await until(is_stored)
+    named = f'user = "{ward.user}"\n'
+    hospital.revocations[ward.user] = int(time.time())
+    await hospital.push(hospital.clinic_jwt(age=0))
+    with receiver(hospital.config(later, take, rotation="", store=own)) as unnamed:
+        unnamed.wait_for("not_a_recipient", "err")
+    take = take.replace('durable = "ward"', 'durable = "named"')
+    config = hospital.config(later, take, rotation=named, store=own, name="named")
+    with receiver(config) as at_later:
+        assert json.loads(at_later.next_line())["data"] == "for the old user"
+
+
 async def test_a_rotation_that_was_killed_after_a_step_goes_on(hospital: Hospital) -> None:
     """A receiver for each step, all at once."""
     steps = ("key created", "key certified", "keys published", " keys active=")
