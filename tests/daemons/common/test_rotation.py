@@ -332,3 +332,33 @@ async def test_a_rotation_that_was_killed_after_a_step_goes_on(
         await until(lambda: hospital.certified("ward") == hospital.secrets("ward"))
         await until(ok(where))
         assert before <= hospital.certified("ward")
+
+
+async def test_a_reload_reads_a_key_store_once_and_the_settings_of_rotation(
+    hospital: Hospital,
+) -> None:
+    """A `command` store may ask a person, or be billed."""
+    ward, folder = hospital.person("ward"), hospital.folder.parent
+    write_seed(folder / "own.seed", ward.pair)
+    program = folder / "show"
+    program.write_text(f"#!/bin/sh\necho x >> {folder}/runs\ncat {folder}/own.seed\n")
+    program.chmod(0o700)
+    async with hospital.admin() as link:
+        await hospital.put(link, hospital.place(ward), hospital.entry(ward))
+    follow, store = 'rotation = "follow"\n', f"command:{program}"
+
+    def runs() -> int:
+        return len((folder / "runs").read_text())
+
+    path = hospital.config(ward, route("mail.>"), rotation=follow, store=store)
+    with receiver(path) as at_ward:
+        where = ready(at_ward)
+        await until(ok(where))
+        before = runs()
+        at_ward.process.send_signal(signal.SIGHUP)
+        await until(lambda: runs() > before)
+        hospital.config(ward, route("mail.>"), rotation=follow, store=f"file:{folder}/own.seed")
+        at_ward.process.send_signal(signal.SIGHUP)
+        at_ward.wait_for("restart to use them", "err")
+        assert runs() == before + 2
+        await until(ok(where))

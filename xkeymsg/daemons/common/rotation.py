@@ -99,12 +99,10 @@ class DaemonRotation:
         use: Callable[[Keyring], None],
         holds: Holds | None = None,
     ) -> None:
-        self._section, self._directory, self._identity = key, directory, identity
+        self._directory, self._identity = directory, identity
         self._nats, self._use, self._holds = nats, use, holds
         self._log, self._health = log, health
         self._is_owner = key.rotation == "self"
-        self._times = RotationTimes(int(key.interval), max(1, int(key.lead)), int(key.retain))
-        self._look = min(_LOOK, key.lead / 4)
         self._store = key.key_store or ""
         self._published: object = None
         self._gone: set[XKey] = set()
@@ -112,7 +110,7 @@ class DaemonRotation:
         self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
         self._missing: list[CertifiedKey] = []
-        self._asked, self._begun = True, False
+        self._asked = self._is_reread = False
         # Of a store that cannot be written, a program may have to be run for each look.
         self._is_watched = bool(self._store) and isinstance(
             parse_store(self._store).provider, WritableProvider
@@ -138,13 +136,12 @@ class DaemonRotation:
                         " run `xkeymsg rotate --out`"
                     )
                 stack.enter_context(place.provider.lock(place.address))
-                if not self._section.open_all():
+                if not self._identity.section.open_all():
                     await self._take(RotationStep("create"), await self._see())
                     now = _now()
                     [first] = (seen := await self._see()).pairs
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
-            self._begun = True
             background.spawn(self._run())
             try:
                 yield
@@ -233,12 +230,32 @@ class DaemonRotation:
         before = {pair.public: pair for pair in self._pairs}
         if self._asked:
             self._asked = False
-            if self._begun:
-                self._section = self._section.reread()
-        elif not self._is_watched:
+            pairs = self._reread().opened()
+        elif self._is_watched:
+            pairs = self._identity.section.open_all()
+        else:
             return before
         # The same object for the same key: it has computed with the keys of senders already.
-        return {each.public: before.get(each.public, each) for each in self._section.open_all()}
+        return {each.public: before.get(each.public, each) for each in pairs}
+
+    def _reread(self) -> KeySection:
+        before, new = self._identity.section, self._identity.section.reread()
+        if (new.rotation, new.key_store) != (before.rotation, before.key_store):
+            raise ConfigurationError(
+                "rotation and key_store of [key] have changed: restart to use them"
+            )
+        before.close()
+        self._identity.section, self._is_reread = new, True
+        return new
+
+    @property
+    def _times(self) -> RotationTimes:
+        key = self._identity.section
+        return RotationTimes(int(key.interval), max(1, int(key.lead)), int(key.retain))
+
+    @property
+    def _look(self) -> float:
+        return min(_LOOK, self._identity.section.lead / 4)
 
     @property
     def _pairs(self) -> tuple[XKeyPair, ...]:
@@ -350,9 +367,13 @@ class DaemonRotation:
             raise KeyStoreError("the key store is empty")
         active = order[0] if sealing is None else sealing.key
         pairs = [seen.pairs[each] for each in (active, *(e for e in order if e != active))]
-        if [pair.public for pair in pairs] != [pair.public for pair in self._pairs]:
+        changed = [pair.public for pair in pairs] != [pair.public for pair in self._pairs]
+        if changed:
             self._identity.keyring = Keyring(pairs[0], retired=pairs[1:], user=self._identity.user)
+        if changed or self._is_reread:  # the sender's signing key may be another one, too
+            self._is_reread = False
             self._use(self._identity.keyring)
+        if changed:
             self._log.info("keys", active=str(active), others=len(pairs) - 1)
         if sealing is not None and own.is_shown(sealing):
             self._certified.set()

@@ -145,7 +145,7 @@ class _Receiver:
         self._rotation = DaemonRotation(
             config.key, config.nats, followed.directory, self._identity,
             log=self._log, health=self._health, registry=self._metrics.registry, use=self._rekey,
-            holds=lambda until: needed_by(config, streams, until),
+            holds=lambda until: needed_by(config, self._identity.section, streams, until),
         )  # fmt: skip
         await stack.enter_async_context(self._rotation.running())
 
