@@ -28,6 +28,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Recipient, XKey, decode_user
 from xkeymsg.nkey import is_seed, quoted_name
 from xkeymsg.refusals import bare
+from xkeymsg.shown import origin
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity
@@ -107,10 +108,11 @@ class Members:
         before = {*_places(alias, self.identities.get(at)), *self._withdrawn.pop(at, ())}
         try:
             verdict = identify(authority, user, users.get(user, ()), now, self._marks)
-        except TrustError as error:
+        except Exception as error:  # noqa: BLE001 - one user must not stop the others
             identity, after = None, set[_Place]()
             if user in users:
-                self.refused[at] = bare(error)
+                known = error if isinstance(error, TrustError) else TrustError(origin(error))
+                self.refused[at] = bare(known)
             else:
                 self.refused.pop(at, None)
             self.identities.pop(at, None)

@@ -82,7 +82,8 @@ class DaemonDirectory:
     def tick(self) -> None:
         """Report the state; call it once a second."""
         report = self.directory.report()
-        self._health.set(CONDITION, report.loaded and report.silent <= self._stale_after)
+        is_heard = report.silent <= self._stale_after
+        self._health.set(CONDITION, report.loaded and is_heard and not report.failed)
         self._entries.set(report.entries)
         self._unverified.set(report.unverified)
         self._revision.set(report.revision)

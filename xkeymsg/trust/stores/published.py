@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Claims, Kind
@@ -28,6 +28,7 @@ from xkeymsg.trust.stores.published_entry import (
     Place,
     PublishedEntry,
     Verified,
+    fault_of,
     form_fault,
 )
 
@@ -186,6 +187,10 @@ class Published(SafeRepr):
         if stored:
             self.alarm(place, error)
 
+    def failed(self, place: Place, error: Exception, *, stored: bool) -> None:
+        """Note that an entry cannot be processed because of an unforeseen error."""
+        self._ignore("error", place, fault_of(place, error), stored)
+
     def alarm(self, place: Place, error: XKeyMsgError) -> None:
         """Remember what is wrong with an entry, or with the bucket."""
         self._digests.pop(place, None)
@@ -202,8 +207,12 @@ class Published(SafeRepr):
         """
         while self._arrived and self._left >= 0:
             place, value, stored = self._arrived.popleft()
-            self.index(place, value, stored=stored)
             self._went += len(value)
+            try:
+                self.index(place, value, stored=stored)
+            except Exception as error:  # noqa: BLE001 - one entry must not stop the others
+                self._events_went += not stored
+                self.failed(place, error, stored=stored)
             yield None
         for account in self._aliases:
             yield from self.at(Place(account, ""))
@@ -244,7 +253,9 @@ class Published(SafeRepr):
             if entry.stored:
                 self.alarms.pop(entry.place, None)
             for fault in entry.faults:
-                reason = fault.code if isinstance(fault, TrustError) else "bearer"
+                reason = (
+                    "bearer" if isinstance(fault, ConfigurationError) else fault.code or "error"
+                )
                 self._ignore(reason, entry.place, fault, entry.stored)
             yield entry.result
             return
