@@ -91,6 +91,10 @@ class Marks:
             raise ConflictError(f"{subject}: more than {_MOST_EQUALS} claims with the same `iat`")
         return tuple(kept)
 
+    def admitted(self, claim: Seen) -> bool:
+        """Return whether a claim, or a newer one by its issuer, was admitted before."""
+        return claim.issued <= self._issued.get(claim.subject, {}).get(claim.issuer, 0)
+
     def certified(self, user: str) -> int:
         """Return the greatest `nbf` of a user's certificates that were current, or 0."""
         return self._certified.get(user, 0)

@@ -12,6 +12,7 @@ own account.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -32,7 +33,7 @@ from xkeymsg.shown import origin
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity
-from xkeymsg.trust.marks import Marks
+from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.names import fold_name, is_name
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -57,6 +58,9 @@ class Answer(NamedTuple):
     since: int
     until: int
 
+
+_MOST_LOST: Final = 64
+"""Users of one withdrawn xkey that an error lists."""
 
 _Place = str | XKey | tuple[XKey]
 """A folded `alias/name`, a permission, or an xkey; `(xkey,)` has the users who have lost it."""
@@ -116,8 +120,8 @@ class Members:
             else:
                 self.refused.pop(at, None)
             self.identities.pop(at, None)
-            if certified and isinstance(error, RevokedError | WrongIssuerError):
-                self._withdrawn[at] = after = {(each.key,) for each in certified}
+            if self._was_admitted(error, users.get(user, ())):
+                self._withdrawn[at] = after = set(_lost(authority, user, certified, now))
         else:
             self.identities[at] = identity = certify(authority, verdict, certified, now)
             self.refused.pop(at, None)
@@ -132,6 +136,13 @@ class Members:
         self.answers, self._senders = {}, {}
         return identity
 
+    def _was_admitted(self, error: Exception, texts: Sequence[User]) -> bool:
+        """Return whether a refused user was admitted once: others may claim any xkey."""
+        seen = [Seen(t.claims.subject, t.claims.issuer, t.claims.issued) for t in texts]
+        return isinstance(error, RevokedError) or (
+            isinstance(error, WrongIssuerError) and any(map(self._marks.admitted, seen))
+        )
+
     def found(self, place: str | XKey) -> Sequence[Identity]:
         """Return the users at a place: with a folded `alias/name`, a permission, or an xkey."""
         return tuple(self._index.get(place, {}).values())
@@ -145,7 +156,8 @@ class Members:
             at: The time.
 
         Raises:
-            SenderRevokedError: If nobody may send with this key, and it or its user is revoked.
+            SenderRevokedError: If nobody may send with this key, and it or a user of it is revoked;
+                `users` lists them.
         """
         claims = (senders := self._senders).get((sender, subject))
         if claims is None:
@@ -155,8 +167,10 @@ class Members:
         found = [who for who, times in claims if any(a <= at <= b for a, b in times)]
         if len(found) > 1:
             return Admission(frozenset[bytes]().union(*(each.users for each in found)))
-        if not found and (sender,) in self._index:
-            raise SenderRevokedError("the sender's key or user is revoked")
+        if not found and (lost := self._index.get((sender,))):
+            error = SenderRevokedError("the sender's key or user is revoked")
+            error.users = frozenset(decode_user(user) for _, user in islice(lost, _MOST_LOST))
+            raise error
         return found[0] if found else None
 
     def _claims(self, sender: XKey, subject: str) -> Iterator[_Claim]:
@@ -225,6 +239,18 @@ class Members:
             where = "" if alias in self.known else "; its account is not in `accounts`"
             raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}{where}")
         return found
+
+
+def _lost(
+    authority: Authority, user: str, certified: Sequence[Certificate], now: int
+) -> Iterator[_Place]:
+    """Yield the places of the xkeys that a user without an identity had certified."""
+    none = frozenset[Any]()
+    bare_user = Identity(
+        authority.account, user, "", "", none, none, bearer=False, rights=none,
+        valid_until=FOREVER, seen=(),
+    )  # fmt: skip
+    yield from ((known.key,) for known in certify(authority, bare_user, certified, now).keys)
 
 
 def _places(alias: str, identity: Identity | None) -> Iterator[_Place]:
