@@ -483,19 +483,18 @@ def test_the_marks_of_an_account_are_on_disk_before_its_newer_claim_counts(
     store.add("alice")
     trust = store.load(marks=marks)
     order: list[str] = []
-    judge, save = Judge.judge, type(trust.marks).save
+    finish, save = Judge.finish, type(trust.marks).save
 
     def saving(self: Any) -> None:
         order.append("saved" if self.marks.changed else "unchanged")
         save(self)
 
-    def judging(self: Judge, now: int) -> Any:
-        members = judge(self, now)
+    def judging(self: Judge, *arguments: Any) -> Any:
         order.append("judged")
-        return members
+        return finish(self, *arguments)
 
     monkeypatch.setattr(type(trust.marks), "save", saving)
-    monkeypatch.setattr(Judge, "judge", judging)
+    monkeypatch.setattr(Judge, "finish", judging)
     store.write_account(age=5)
     trust.reload(force=True)
     assert order[:2] == ["saved", "judged"]

@@ -76,7 +76,7 @@ class Marks:
         """
         newest = False, 0
         kept: list[Candidate] = []
-        for issuer, mark in self._issued.get(subject, {}).items():
+        for issuer, mark in tuple(self._issued.get(subject, {}).items()):  # others may add
             if issuer in issuers:
                 newest = max(newest, (issuers[issuer], mark))
         for issuer, issued, claim in candidates:

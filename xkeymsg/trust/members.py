@@ -120,8 +120,8 @@ class Members:
             else:
                 self.refused.pop(at, None)
             self.identities.pop(at, None)
-            if self._was_admitted(error, users.get(user, ())):
-                self._withdrawn[at] = after = set(_lost(authority, user, certified, now))
+            if self._was_admitted(error, authority, users.get(user, ())):
+                self._withdrawn[at] = after = {(each.key,) for each in certified}
         else:
             self.identities[at] = identity = certify(authority, verdict, certified, now)
             self.refused.pop(at, None)
@@ -136,11 +136,15 @@ class Members:
         self.answers, self._senders = {}, {}
         return identity
 
-    def _was_admitted(self, error: Exception, texts: Sequence[User]) -> bool:
+    def _was_admitted(self, error: Exception, authority: Authority, texts: Sequence[User]) -> bool:
         """Return whether a refused user was admitted once: others may claim any xkey."""
+        if not isinstance(error, WrongIssuerError):
+            return isinstance(error, RevokedError)
         seen = [Seen(t.claims.subject, t.claims.issuer, t.claims.issued) for t in texts]
-        return isinstance(error, RevokedError) or (
-            isinstance(error, WrongIssuerError) and any(map(self._marks.admitted, seen))
+        revoked = [each.revocations for each in authority.accounts]
+        return any(
+            self._marks.admitted(s) or any(r.get(s.subject, 0) >= s.issued for r in revoked)
+            for s in seen
         )
 
     def found(self, place: str | XKey) -> Sequence[Identity]:
@@ -239,18 +243,6 @@ class Members:
             where = "" if alias in self.known else "; its account is not in `accounts`"
             raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}{where}")
         return found
-
-
-def _lost(
-    authority: Authority, user: str, certified: Sequence[Certificate], now: int
-) -> Iterator[_Place]:
-    """Yield the places of the xkeys that a user without an identity had certified."""
-    none = frozenset[Any]()
-    bare_user = Identity(
-        authority.account, user, "", "", none, none, bearer=False, rights=none,
-        valid_until=FOREVER, seen=(),
-    )  # fmt: skip
-    yield from ((known.key,) for known in certify(authority, bare_user, certified, now).keys)
 
 
 def _places(alias: str, identity: Identity | None) -> Iterator[_Place]:

@@ -309,14 +309,6 @@ class Published(SafeRepr):
         if found.stored and found.place not in self.alarms:
             self._digests[found.place] = found.digest
 
-    @property
-    def claims(self) -> Iterator[Claims]:
-        """The verified claims."""
-        yield from (each.claims for texts in self.accounts.values() for each in texts)
-        for users in self.users.values():
-            yield from (each.claims for texts in users.values() for each in texts)
-        yield from (each.claims for known in self.certificates.values() for each in known)
-
     def judged(self, place: Place, *, admitted: bool) -> None:
         """Note whether a user is valid: others make room when the table is full."""
         self._unadmitted_size -= self._unadmitted.pop(place, 0)
