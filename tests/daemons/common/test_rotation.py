@@ -362,3 +362,70 @@ async def test_a_reload_reads_a_key_store_once_and_the_settings_of_rotation(
         at_ward.wait_for("restart to use them", "err")
         assert runs() == before + 2
         await until(ok(where))
+
+
+async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
+    hospital: Hospital,
+) -> None:
+    """The stolen key is not revoked yet: senders go on, with the new key, and lose nothing."""
+    alice, ward, folder = hospital.person("alice"), hospital.person("ward"), hospital.folder.parent
+    async with hospital.admin() as link:
+        await make_stream(link, "MAIL", "mail.>")
+    (folder / "opened").mkdir()
+    sink = f'{STREAM_ROUTE}kind = "files"\nfolder = "{folder / "opened"}"\n'
+    follow = hospital.config(ward, sink, rotation='rotation = "follow"\n', name="replica")
+    arguments = (
+        "rotate", str(hospital.folder), "--anchor", hospital.operator.public, "--store",
+        f"file:{hospital.keys('ward')}", "--creds", str(hospital.login(ward)),
+        "--server", hospital.server.url,
+    )  # fmt: skip
+    to = lines("mail.new", "ward").replace("core", "jetstream")
+    with (
+        receiver(hospital.config(ward, sink)) as owner,
+        sender(hospital.config(alice, to)) as at_alice,
+        ExitStack() as stack,
+    ):
+        pages = [ready(owner), ready(at_alice)]
+        await until(ok(pages[0]))
+        replica = stack.enter_context(receiver(follow))
+        pages.append(ready(replica))
+        for each in pages:
+            await until(ok(each))
+        await until(lambda: metric(pages[1], "xkeymsg_directory_entries") == 2)
+        without = run("xkeymsg.cli", *arguments)
+        assert without.returncode == 1
+        assert b"with --now at once" in without.stderr
+        sent = set[str]()
+        for _ in range(2):
+            before = hospital.secrets("ward")
+            rotating = asyncio.create_task(
+                asyncio.to_thread(run, "xkeymsg.cli", *arguments, "--now")
+            )
+            while not rotating.done():
+                fresh = {f"message {len(sent) + number}" for number in range(20)}
+                send(at_alice, *fresh)
+                sent |= fresh
+                await asyncio.sleep(0.1)
+            done = await rotating
+            assert done.returncode == 0, done.stderr
+            [new] = hospital.secrets("ward") - before
+            assert str(new) in done.stdout.decode()
+            for daemon in (owner, replica):
+                daemon.wait_for(f"keys active={new}", "err")
+        await until(lambda: len(opened(folder / "opened")) >= len(sent))
+        assert opened(folder / "opened") == sent
+        assert len(hospital.secrets("ward")) == 3
+        for each in pages:
+            await until(ok(each))
+        # Both rotations are done once; the request that remains in the store changes nothing.
+        owner.process.send_signal(signal.SIGHUP)
+        owner.process.send_signal(signal.SIGTERM)
+        owner.wait()
+        with receiver(hospital.config(ward, sink)) as again:
+            await until(ok(ready(again)))
+            await asyncio.sleep(1)
+            assert len(hospital.secrets("ward")) == 3
+        async with hospital.admin() as link:
+            for name in ("XKM_UNPROVEN", "XKM_PROVEN"):
+                info = await API(link).request(f"STREAM.INFO.{name}")
+                assert info["state"]["messages"] == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -46,6 +46,7 @@ _HAVE_ALL: Final = "secrets"
 _LOOK: Final = 5.0
 """Seconds between two looks at the store, at most."""
 _SOON: Final = 0.2
+_NOTICE: Final = 0.05
 _SETTLE: Final = 1.0
 _AGAIN: Final = 60.0
 """Seconds between two attempts to delete a key."""
@@ -68,6 +69,8 @@ class _Seen(NamedTuple):
     certificates: Mapping[XKey, str]
     known: tuple[CertifiedKey, ...]
     """What the certificates say."""
+    asked: int
+    """The time for which `xkeymsg rotate --now` has asked for a newer key."""
 
 
 class DaemonRotation:
@@ -166,7 +169,7 @@ class DaemonRotation:
 
     async def _run(self) -> None:
         while True:
-            pause = self._look
+            pause, shown = self._look, self._shown
             try:
                 if await self._round():
                     pause = min(_SOON, pause)
@@ -177,11 +180,19 @@ class DaemonRotation:
                     self._told = why
                     self._log.error("rotation", code=code_of(error), why=why)
             self._again.clear()
-            try:
-                async with asyncio.timeout(pause):
+            await self._wait(pause, shown)
+
+    async def _wait(self, seconds: float, shown: tuple[CertifiedKey, ...]) -> None:
+        """Wait, but not once the directory shows other certificates of the own user.
+
+        Others may seal to a new key at once, and its secret may be in the store.
+        """
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0 and self._shown == shown:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _NOTICE)):
                     await self._again.wait()
-            except TimeoutError:
-                continue
+                    return
 
     async def _round(self) -> bool:
         """Take the steps that are due; return whether the next round is due soon."""
@@ -192,7 +203,7 @@ class DaemonRotation:
         try:
             for _ in range(_STEPS if self._is_owner else 0):
                 own = self._own(seen)
-                step = own.step(self._times) or own.renewal()
+                step = own.step(self._times, since=seen.asked) or own.renewal()
                 if step is None:
                     break
                 await self._take(step, seen)
@@ -224,7 +235,11 @@ class DaemonRotation:
             if own == (user.account, user.claims.subject) and certificate.key in pairs:
                 certificates[certificate.key] = text
                 known.append(certified_key(certificate, self._is_revoked(certificate)))
-        return _Seen(pairs, certificates, tuple(known))
+        asked = 0
+        if self._is_owner:
+            provider, address = self._owned()
+            asked = provider.asked(address)
+        return _Seen(pairs, certificates, tuple(known), asked)
 
     def _read_pairs(self) -> dict[XKey, XKeyPair]:
         before = {pair.public: pair for pair in self._pairs}

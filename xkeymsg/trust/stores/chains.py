@@ -75,7 +75,7 @@ class Trust(SafeRepr):
     Every answer is of one state of the folder and, for each user, of the directory. Thread-safe.
     """
 
-    def __init__(self, judge: Judge, account: str, own: User | None = None) -> None:
+    def __init__(self, judge: Judge, account: str, user: str | None = None) -> None:
         """Initialize with checked values; use `load`.
 
         Raises:
@@ -85,9 +85,9 @@ class Trust(SafeRepr):
         self.path = judge.source.path
         self.account = account
         """The own account, `A…`."""
-        self.user = None if own is None else own.claims.subject
+        self.user = user
         """The own user, `U…`, if credentials were given."""
-        self._own = own
+        self._own: User | None = None
         self.generation = 1
         """Raised by each change: verdicts of another generation do not count."""
         self.published: Published | None = None
@@ -170,10 +170,14 @@ class Trust(SafeRepr):
         names = checked_pins(pins or {}, aliases)
         kept = MarksFile(marks)
         try:
-            return cls(Judge(source, policy, aliases, names, kept), account, own)
+            trust = cls(
+                Judge(source, policy, aliases, names, kept), account, own and own.claims.subject
+            )
         except XKeyMsgError:
             kept.close()
             raise
+        trust._own = own
+        return trust
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -276,10 +280,8 @@ class Trust(SafeRepr):
         return tuple(found)
 
     def _first_problem(self) -> XKeyMsgError | None:
-        problems = self.problems
-        if len(problems) < 2:
-            return problems[0] if problems else None
-        return ConfigurationError(f"{problems[0]}; and {len(problems) - 1} more problems")
+        first, *more = self.problems or (None,)
+        return ConfigurationError(f"{first}; and {len(more)} more problems") if more else first
 
     @refusing
     def reload(self, *, force: bool = False) -> bool:
