@@ -292,3 +292,24 @@ async def test_two_replicas_do_not_fight(realm: Realm) -> None:
             assert await stored(link, realm.place(alice)) == value
             assert await two.directory.publish(jwt, certificates[1:]) == settled
             assert await BucketReader(API(link), frozenset()).last() == settled
+
+
+async def test_the_certificate_of_a_held_key_is_repaired_though_another_program_made_it(
+    realm: Realm,
+) -> None:
+    alice = realm.person("alice")
+    jwt, held = realm.user_jwt(alice), {alice.pair.public}
+    retired = realm.certificate(alice, XKeyPair.generate(), age=9000).encode()
+    async with realm.seat(alice, publish=False) as seat, realm.admin() as link:
+        assert await seat.directory.publish(jwt, [], held=held) == 0
+        assert await stored(link, realm.place(alice)) == b""
+        honest = realm.entry(alice)
+        await realm.put(link, realm.place(alice), honest + b"\n" + retired)
+        async with asyncio.timeout(60):
+            while not await seat.directory.publish(jwt, [], held=held):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        for damage in (b"", b"x", honest.partition(b"\n")[0]):
+            await realm.put(link, realm.place(alice), damage)
+            async with asyncio.timeout(60):
+                while await stored(link, realm.place(alice)) != honest:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)

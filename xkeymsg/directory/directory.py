@@ -126,7 +126,7 @@ class Directory(SafeRepr):
             held: Own xkeys whose certificates are repaired, too, once they were in the entry.
 
         Returns:
-            The sequence of the entry.
+            The sequence of the entry; 0 if `held` is given, and there is nothing to repair.
 
         Raises:
             ConfigurationError: If the JWT is a bearer JWT, or the bucket is not safe.
@@ -135,6 +135,11 @@ class Directory(SafeRepr):
             TrustError: If a claim is malformed.
         """
         return await self._own.publish(self._api, jwt, certificates, without, held)
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether the own user is known, and may write its entry."""
+        return self._own.may_publish
 
     async def publish_account(self) -> int:
         """Publish the newest known JWT of the own account, and return the entry's sequence.

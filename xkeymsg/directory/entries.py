@@ -56,6 +56,11 @@ class OwnEntry:
             if (each.account, each.claims.issuer) != self.place:
                 raise ConfigurationError("a certificate belongs to another user or account")
 
+    @property
+    def only_repairs(self) -> bool:
+        """Whether no certificates are known that a missing entry could be made of."""
+        return bool(self._held) and not self._certificates
+
     def merged(self, present: bytes, issuers: Collection[str]) -> bytes:
         """Return the entry with what is ours and missing, and without what is not valid.
 

@@ -85,6 +85,13 @@ class OwnClaims:
         own = self._trust.members.identities.get(("", self._trust.user or ""))
         return own is None or own.may_send(subject)
 
+    @property
+    def may_publish(self) -> bool:
+        """Whether the own user is known, and may write its entry."""
+        user = self._trust.user or ""
+        own = self._trust.members.identities.get(("", user))
+        return own is not None and own.may_send(subject_of(Place(own.account, user)))
+
     async def ask_server(self, link: Link, api: API) -> None:
         """Ask the server for the own account's JWT: `nsc push` tells nobody else."""
         subject = f"$SYS.REQ.ACCOUNT.{self._trust.account}.INFO"

@@ -48,29 +48,49 @@ async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
 
 
 @needs_server(2, 11, "Direct Get in batches")
-async def test_daemons_of_two_accounts_publish_to_each_other_with_no_key_copied(
+async def test_six_users_of_two_accounts_publish_to_each_other_with_no_key_copied(
     hospital: Hospital,
 ) -> None:
-    alice, ward = hospital.person("alice"), hospital.person("ward")
-    claims, adjuster = (hospital.person(n, hospital.insurer_key) for n in ("claims", "adjuster"))
+    """Each account has two receivers and a sender; messages go in both directions, by name and by
+    permission, and each receiver opens what is for it and nothing else.
+    """
+    alice, ward, desk = (hospital.person(name) for name in ("alice", "ward", "desk"))
+    adjuster, claims, audit = (
+        hospital.person(name, hospital.insurer_key) for name in ("adjuster", "claims", "audit")
+    )
+    out, back = "mail.new", "claims.new"
+    to_all = route("*.new")
     with (
-        receiver(hospital.config(ward, route("*.new"), permissions=["billing"])) as at_ward,
-        receiver(hospital.config(claims, route("mail.>"))) as at_claims,
-        sender(hospital.config(alice, lines("mail.new", "insurer/claims", "perm:billing"))) as to,
-        sender(hospital.config(adjuster, lines("claims.new", "clinic/ward"))) as back,
+        receiver(hospital.config(ward, to_all, permissions=["billing"])) as at_ward,
+        receiver(hospital.config(desk, to_all, permissions=["billing", "desk"])) as at_desk,
+        receiver(hospital.config(claims, to_all, permissions=["paying"])) as at_claims,
+        receiver(hospital.config(audit, to_all, permissions=["paying", "auditing"])) as at_audit,
+        sender(hospital.config(alice, lines(out, "insurer/claims", "perm:billing"))) as to,
+        sender(hospital.config(adjuster, lines(back, "clinic/ward", "perm:paying"))) as fro,
     ):
-        pages = [ready(each) for each in (at_ward, at_claims, to, back)]
+        receivers = {"ward": at_ward, "desk": at_desk, "claims": at_claims, "audit": at_audit}
+        pages = [ready(each) for each in (*receivers.values(), to, fro)]
         await until(lambda: not any("NO" in page(each, "/readyz") for each in pages))
-        await until(lambda: metric(pages[2], "xkeymsg_directory_entries") == 4)
-        await until(lambda: metric(pages[3], "xkeymsg_directory_entries") == 4)
-        send(to, "to both accounts")
-        for daemon in (at_ward, at_claims):
-            assert json.loads(daemon.next_line())["data"] == "to both accounts"
-        send(back, "to the other account")
-        assert json.loads(at_ward.next_line())["data"] == "to the other account"
-        at_ward.has_no_more()
-        assert metric(pages[0], 'xkeymsg_keys{state="current"}') == 1
-        assert metric(pages[0], "xkeymsg_directory_alarms") == 0
+        know = "xkeymsg_directory_entries"
+        await until(lambda: all(metric(each, know) == 6 for each in pages))
+        send(to, "from the clinic")
+        send(fro, "from the insurer")
+        expected = {
+            "ward": {"from the clinic", "from the insurer"}, "desk": {"from the clinic"},
+            "claims": {"from the clinic", "from the insurer"}, "audit": {"from the insurer"},
+        }  # fmt: skip
+        for name, wanted in expected.items():
+            found = {json.loads(receivers[name].next_line())["data"] for _ in wanted}
+            assert found == wanted, name
+        for daemon in receivers.values():
+            daemon.has_no_more()
+        for where in pages:
+            assert metric(where, 'xkeymsg_keys{state="current"}') == 1
+            assert metric(where, "xkeymsg_directory_alarms") == 0
+        names = ("alice", "ward", "desk", "adjuster", "claims", "audit")
+        stores = [hospital.secrets(name) for name in names]
+        assert [len(each) for each in stores] == [1] * 6
+        assert len(stores[0].union(*stores)) == 6
 
 
 FAST = 'rotation = "self"\ninterval = "6s"\nlead = "2s"\nretain = "144s"\n'
@@ -429,3 +449,21 @@ async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
             for name in ("XKM_UNPROVEN", "XKM_PROVEN"):
                 info = await API(link).request(f"STREAM.INFO.{name}")
                 assert info["state"]["messages"] == 0
+
+
+async def test_a_daemon_without_rotation_publishes_the_certificate_beside_its_key(
+    hospital: Hospital,
+) -> None:
+    """It does not make certificates, but it holds the user's key, so the entry is its own."""
+    ward, keys = hospital.person("ward"), hospital.keys("ward")
+    write_seed(keys / f"{ward.pair.public}.seed", ward.pair)
+    certificate = hospital.certificate(ward)
+    (keys / f"{ward.pair.public}.jwt").write_text(certificate + "\n")
+    path = hospital.config(ward, route("mail.>"), rotation="")
+    with receiver(path) as at_ward:
+        await until(ok(ready(at_ward)))
+        at_ward.wait_for("own key state=certified", "err")
+        async with hospital.admin() as link:
+            entry = await BucketReader(API(link), frozenset()).get(hospital.place(ward))
+        assert entry is not None
+        assert entry.value.decode().split("\n") == [hospital.user_jwt(ward), certificate]

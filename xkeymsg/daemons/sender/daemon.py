@@ -158,7 +158,11 @@ class _Sender:
     async def _rotate(self, stack: contextlib.AsyncExitStack) -> None:
         """Have certificates decide about the keys, if that is configured."""
         config, followed = self._config, self._following.directory
-        if config.key.rotation is None or followed is None:
+        if followed is None:
+            return
+        if config.key.rotation is None:
+            if config.nats.options("").creds is not None:
+                await stack.enter_async_context(followed.keeping(config.nats, self._identity))
             return
         self._rotation = DaemonRotation(
             config.key, config.nats, followed.directory, self._identity,
