@@ -31,7 +31,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "wire": (wire.suite, wire.PROMISES),
     "client": (client.suite, client.PROMISES),
     "stores": (stores.suite, stores.PROMISES),
-    "directory": (directory.suite, ()),
+    "directory": (directory.suite, directory.PROMISES),
     "trust": (trust.suite, trust.PROMISES),
 }
 

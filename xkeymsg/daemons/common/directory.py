@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.daemons.common.health import Health
+from xkeymsg.daemons.common.heap import set_aside
 from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.logs import Log, reason
 from xkeymsg.daemons.common.reports import code_of
@@ -58,6 +59,7 @@ class DaemonDirectory:
         )
         self._stale_after = section.stale_after
         self._log, self._health = log, health
+        self._is_settled = False
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"xkeymsg_directory_{name}", text, registry=registry)
@@ -121,6 +123,9 @@ class DaemonDirectory:
     def tick(self) -> None:
         """Report the state; call it once a second."""
         report = self.directory.report()
+        if not self._is_settled:  # until the first load is verified
+            self._is_settled = report.loaded and not report.unverified
+            set_aside()
         is_heard = report.silent <= self._stale_after
         self._health.set(CONDITION, report.loaded and is_heard and not report.failed)
         self._entries.set(report.entries)
