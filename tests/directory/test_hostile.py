@@ -313,3 +313,22 @@ async def test_the_certificate_of_a_held_key_is_repaired_though_another_program_
             async with asyncio.timeout(60):
                 while await stored(link, realm.place(alice)) != honest:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
+
+
+async def test_a_bucket_that_was_made_again_and_has_grown_unseen_is_read_from_its_start(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last sequence is greater than ours, as if only a few entries were new."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.admin() as link:
+        await at_alice.directory.loaded(60)
+        await lose_events(at_alice.directory)
+        api = API(link)
+        await api.request(f"STREAM.DELETE.{STREAM}")
+        await api.request(f"STREAM.CREATE.{STREAM}", bucket_config())
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        for number in range(5):
+            await realm.put(link, realm.place(realm.person(f"user-{number}")), b"no user")
+        monkeypatch.setattr(module, "FULL", 0.2)
+        at_alice.directory.look_again()
+        await at_alice.resolves("bob", bob)

@@ -172,7 +172,9 @@ async def _rotate(
     async with opened_directory(source) as (trust, following, _):
         now = now_ns() // 1_000_000_000
         shown, texts = _shown(trust, signing.user), place.certificates()
+        limit = now + trust.members.known[""].authority.policy.skew
         known = [certified_key(each) for each in map(_decoded, texts) if each is not None]
+        known = [each for each in known if each.issued <= limit]  # nobody accepts others
         own = OwnKeys(place.keys(), known, shown, now)
         waiting = [each for each in own.upcoming if own.is_shown(each) and not each.revoked]
         if waiting and lead:

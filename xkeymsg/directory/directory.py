@@ -28,7 +28,7 @@ from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("AGAIN", "EVERY", "Directory")
+__all__ = ("AGAIN", "EVERY", "FULL", "Directory")
 
 _SLICE: Final = 0.004
 """Seconds of verification in a row; the last step ends within 0.005 s."""
@@ -36,6 +36,10 @@ EVERY: Final = 30.0
 """Seconds between two questions for the last sequence."""
 AGAIN: Final = 5.0
 """Seconds between two reloads because of a gap, a reconnect or a failure."""
+FULL: Final = 3600.0
+"""Seconds between two loads of everything: a bucket that was made again may have grown past what
+was read before anybody looked.
+"""
 _TICK: Final = 0.25
 _SOON: Final = 0.05
 
@@ -231,13 +235,15 @@ class Directory(SafeRepr):
 
     async def _read(self, reader: BucketReader) -> None:
         """Read everything; then ask for the last sequence, and read what is missing."""
-        full = True
+        full, loaded = True, 0.0
         while True:
             begun, failed = monotonic(), False
+            full = full or begun >= loaded + jittered(FULL)
             self._due.clear()
             try:
                 if full:
                     await self._load(reader)
+                    loaded = begun
                 full = not full and await self._catch_up(reader)
                 self._tasks.problem("read")
             except TransportError as error:

@@ -467,3 +467,62 @@ async def test_a_daemon_without_rotation_publishes_the_certificate_beside_its_ke
             entry = await BucketReader(API(link), frozenset()).get(hospital.place(ward))
         assert entry is not None
         assert entry.value.decode().split("\n") == [hospital.user_jwt(ward), certificate]
+
+
+async def test_a_certificate_of_a_wrong_clock_is_signed_again(hospital: Hospital) -> None:
+    """Nobody accepts it for days: without it, the key would never be replaced or renewed."""
+    ward, keys = hospital.person("ward"), hospital.keys("ward")
+    current, ahead = XKeyPair.generate(), XKeyPair.generate()
+    far = 20 * 24 * HOUR
+    late: dict[str, Any] = {"age": -far, "iat": hospital.now + far}
+    for pair, more in ((current, dict[str, Any]()), (ahead, late)):
+        write_seed(keys / f"{pair.public}.seed", pair)
+        text = hospital.certificate(ward, pair, **more)
+        (keys / f"{pair.public}.jwt").write_text(text + "\n")
+    with receiver(hospital.config(ward, route("mail.>"))) as at_ward:
+        await until(ok(ready(at_ward)))
+        path = keys / f"{ahead.public}.jwt"
+
+        def claims() -> Any:
+            return Certificate.decode(path.read_text().strip()).claims
+
+        await until(lambda: claims().issued <= time.time() + 60)
+        assert claims().not_before <= time.time() + 700
+
+
+async def test_keys_that_leave_the_store_are_still_used_and_no_other_is_made(
+    hospital: Hospital,
+) -> None:
+    """Such as the folder of a volume that is not mounted any more."""
+    alice, ward, keys = hospital.person("alice"), hospital.person("ward"), hospital.keys("ward")
+    with (
+        receiver(hospital.config(ward, route("mail.>"))) as at_ward,
+        sender(hospital.config(alice, lines("mail.new", "ward"))) as to,
+    ):
+        for each in (ready(at_ward), ready(to)):
+            await until(ok(each))
+        there = hospital.secrets("ward")
+        away = keys.rename(keys.with_name("away"))
+        assert not hospital.secrets("ward")
+        at_ward.wait_for("have left the key store", "err")
+        send(to, "still opened")
+        assert json.loads(at_ward.next_line())["data"] == "still opened"
+        assert not hospital.secrets("ward")
+        keys.rmdir()
+        away.rename(keys)
+        at_ward.process.send_signal(signal.SIGHUP)
+        await asyncio.sleep(1)
+        assert hospital.secrets("ward") == there
+
+
+async def test_creds_of_another_user_change_neither_keys_nor_entries(hospital: Hospital) -> None:
+    ward, keys = hospital.person("ward"), hospital.keys("ward")
+    path = hospital.config(ward, route("mail.>"))
+    with receiver(path) as at_ward:
+        await until(ok(ready(at_ward)))
+        before = {each.name: each.read_text() for each in keys.glob("X*")}
+        own = hospital.login(ward)
+        hospital.login(hospital.person("other")).replace(own)
+        at_ward.process.send_signal(signal.SIGHUP)
+        at_ward.wait_for("belong to another user", "err")
+        assert {each.name: each.read_text() for each in keys.glob("X*")} == before

@@ -31,6 +31,8 @@ __all__ = ("CONDITION", "DaemonDirectory")
 CONDITION: Final = "directory"
 _PATIENCE: Final = 10.0
 """Seconds between two log lines of a daemon that waits for the directory."""
+_SETTLE: Final = 300
+"""Ticks for which what is loaded is set aside, at most: a flood may never end."""
 _LOOK: Final = 5.0
 """Seconds between two looks at the own claims of a daemon without rotation."""
 
@@ -59,7 +61,7 @@ class DaemonDirectory:
         )
         self._stale_after = section.stale_after
         self._log, self._health = log, health
-        self._is_settled = False
+        self._settling = _SETTLE
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"xkeymsg_directory_{name}", text, registry=registry)
@@ -123,8 +125,8 @@ class DaemonDirectory:
     def tick(self) -> None:
         """Report the state; call it once a second."""
         report = self.directory.report()
-        if not self._is_settled:  # until the first load is verified
-            self._is_settled = report.loaded and not report.unverified
+        if self._settling:  # until the first load is verified
+            self._settling = 0 if report.loaded and not report.unverified else self._settling - 1
             set_aside()
         is_heard = report.silent <= self._stale_after
         self._health.set(CONDITION, report.loaded and is_heard and not report.failed)

@@ -109,6 +109,8 @@ class DaemonRotation:
         self._store = key.key_store or ""
         self._published: object = None
         self._gone: set[XKey] = set()
+        self._kept: set[XKey] = set()
+        self._deleted: set[XKey] = set()
         self._resume = 0.0
         self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
@@ -232,6 +234,8 @@ class DaemonRotation:
             except TrustError:
                 continue  # it is signed again
             own = (certificate.account, certificate.claims.issuer)
+            if certificate.claims.issued > _now() + self._authority.policy.skew:
+                continue  # the clock was wrong then: nobody accepts it
             if own == (user.account, user.claims.subject) and certificate.key in pairs:
                 certificates[certificate.key] = text
                 known.append(certified_key(certificate, self._is_revoked(certificate)))
@@ -251,7 +255,13 @@ class DaemonRotation:
         else:
             return before
         # The same object for the same key: it has computed with the keys of senders already.
-        return {each.public: before.get(each.public, each) for each in pairs}
+        found = {each.public: before.get(each.public, each) for each in pairs}
+        if self._is_owner and (lost := self._kept - found.keys() - self._deleted):
+            raise KeyStoreError(
+                f"{len(lost)} keys have left the key store, which may not be mounted; they are"
+                " still used: bring them back, or restart if they are to be forgotten"
+            )
+        return found
 
     def _reread(self) -> KeySection:
         before, new = self._identity.section, self._identity.section.reread()
@@ -282,6 +292,8 @@ class DaemonRotation:
         if creds is None:
             raise ConfigurationError("rotation requires creds in [nats]")
         claims, signer = parse_creds(read_login(creds))
+        if claims.subject != self._identity.user:
+            raise ConfigurationError("the creds in [nats] belong to another user now: restart")
         return User.decode(claims.text), signer
 
     def _is_revoked(self, certificate: Certificate) -> bool:
@@ -364,6 +376,7 @@ class DaemonRotation:
                     self._resume = monotonic() + _AGAIN
                     self._log.often("warning", "key kept", "key", key=str(key), why=why)
                     return
+                self._deleted.add(key)
                 await in_thread(ask, provider.delete, address, str(key))
                 self._log.info("key deleted", key=str(key))
             elif key in seen.pairs:
@@ -380,6 +393,7 @@ class DaemonRotation:
         order = [each for each in (*order, *own.uncertified) if each in seen.pairs]
         if not order:
             raise KeyStoreError("the key store is empty")
+        self._kept = set(order)
         active = order[0] if sealing is None else sealing.key
         pairs = [seen.pairs[each] for each in (active, *(e for e in order if e != active))]
         changed = [pair.public for pair in pairs] != [pair.public for pair in self._pairs]
