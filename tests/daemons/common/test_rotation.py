@@ -499,19 +499,20 @@ async def test_keys_that_leave_the_store_are_still_used_and_no_other_is_made(
         receiver(hospital.config(ward, route("mail.>"))) as at_ward,
         sender(hospital.config(alice, lines("mail.new", "ward"))) as to,
     ):
-        for each in (ready(at_ward), ready(to)):
+        where = ready(at_ward)
+        for each in (where, ready(to)):
             await until(ok(each))
         there = hospital.secrets("ward")
         away = keys.rename(keys.with_name("away"))
         assert not hospital.secrets("ward")
         at_ward.wait_for("have left the key store", "err")
+        assert "NO secrets" in page(where, "/readyz")
         send(to, "still opened")
         assert json.loads(at_ward.next_line())["data"] == "still opened"
         assert not hospital.secrets("ward")
         keys.rmdir()
         away.rename(keys)
-        at_ward.process.send_signal(signal.SIGHUP)
-        await asyncio.sleep(1)
+        await until(ok(where))
         assert hospital.secrets("ward") == there
 
 

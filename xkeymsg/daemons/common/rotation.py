@@ -257,6 +257,7 @@ class DaemonRotation:
         # The same object for the same key: it has computed with the keys of senders already.
         found = {each.public: before.get(each.public, each) for each in pairs}
         if self._is_owner and (lost := self._kept - found.keys() - self._deleted):
+            self._health.set(_HAVE_ALL, False)
             raise KeyStoreError(
                 f"{len(lost)} keys have left the key store, which may not be mounted; they are"
                 " still used: bring them back, or restart if they are to be forgotten"
