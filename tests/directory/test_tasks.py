@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ from xkeymsg.directory.own import OwnClaims
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.directory.tasks import DirectoryTasks
 from xkeymsg.errors import NotLoadedError, XKeyMsgError
-from xkeymsg.trust import chain, members
+from xkeymsg.trust import members
 from xkeymsg.trust.claims import User
+from xkeymsg.trust.stores import published
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.lookup import Lookup
-from xkeymsg.trust.stores.published_entry import Verified
 
 SECRET = "content of a message"
 
@@ -150,30 +151,29 @@ async def test_a_task_that_keeps_failing_waits_longer_and_longer(
 
 def broken(monkeypatch: pytest.MonkeyPatch, step: str, mallory: Person) -> None:
     """Let one step of judging raise something unforeseen for one user."""
-    decode, identify, take = User.decode, chain.identify, Judge.take
+    where, is_about = {
+        "form_fault": (published, lambda place, _: place.user == mallory.user),
+        "decode": (User, lambda text: f'"{mallory.user}"' in claims_of(text)),
+        "identify": (members, lambda _, user, *__: user == mallory.user),
+        "take": (Judge, lambda *arguments: arguments[2].place.user == mallory.user),
+    }[step]
+    call: Any = getattr(where, step)
 
-    def decoded(text: str) -> User:
-        if (user := decode(text)).claims.subject == mallory.user:
-            raise RecursionError(SECRET)
-        return user
-
-    def identified(authority: Any, user: str, *more: Any) -> Any:
-        if user == mallory.user:
+    def raising(*arguments: Any) -> Any:
+        if is_about(*arguments):
             raise RuntimeError(SECRET)
-        return identify(authority, user, *more)
+        return call(*arguments)
 
-    def taken(judge: Judge, known: Any, found: Verified, now: int) -> bool:
-        if found.place.user == mallory.user:
-            raise MemoryError(SECRET)
-        return take(judge, known, found, now)
-
-    replaced: dict[str, tuple[Any, Any]] = {
-        "decode": (User, decoded), "identify": (members, identified), "take": (Judge, taken),
-    }  # fmt: skip
-    monkeypatch.setattr(replaced[step][0], step, replaced[step][1])
+    monkeypatch.setattr(where, step, raising)
 
 
-@pytest.mark.parametrize("step", ["decode", "identify", "take"])
+def claims_of(text: str) -> str:
+    """The unverified claims of a JWT."""
+    part = text.split(".")[1]
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+
+
+@pytest.mark.parametrize("step", ["form_fault", "decode", "identify", "take"])
 async def test_an_entry_that_raises_something_unforeseen_stops_no_other_entry(
     running: Realm, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -136,7 +136,11 @@ class Published(SafeRepr):
         """
         if place.account not in self._aliases:
             return True
-        reason = form_fault(place, value)
+        try:
+            reason = form_fault(place, value)
+        except Exception as error:  # noqa: BLE001 - one entry must not stop the others
+            self.failed(place, error, stored=stored)
+            return True
         if not reason and not self._fits(len(value), stored=stored):
             reason, place = "full", BUCKET
         if reason:
