@@ -151,12 +151,13 @@ async def test_a_task_that_keeps_failing_waits_longer_and_longer(
 
 def broken(monkeypatch: pytest.MonkeyPatch, step: str, mallory: Person) -> None:
     """Let one step of judging raise something unforeseen for one user."""
-    where, is_about = {
+    steps: dict[str, tuple[Any, Callable[..., bool]]] = {
         "form_fault": (published, lambda place, _: place.user == mallory.user),
         "decode": (User, lambda text: f'"{mallory.user}"' in claims_of(text)),
         "identify": (members, lambda _, user, *__: user == mallory.user),
         "take": (Judge, lambda *arguments: arguments[2].place.user == mallory.user),
-    }[step]
+    }
+    where, is_about = steps[step]
     call: Any = getattr(where, step)
 
     def raising(*arguments: Any) -> Any:
