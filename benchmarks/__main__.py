@@ -33,7 +33,7 @@ SUITES: dict[str, tuple[Suite, tuple[AnyPromise, ...]]] = {
     "client": (client.suite, client.PROMISES),
     "objects": (objects.suite, objects.PROMISES),
     "stores": (stores.suite, stores.PROMISES),
-    "directory": (directory.suite, ()),
+    "directory": (directory.suite, directory.PROMISES),
     "trust": (trust.suite, trust.PROMISES),
 }
 

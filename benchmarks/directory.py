@@ -1,7 +1,10 @@
 """The directory: reading 10,000 identities, verifying them in slices, lookups, a revocation.
 
-Reading ends when every entry can be found; verification goes on in the background. Each reader is a
-process of its own, with nats-server 0.1 ms away.
+Reading ends when every entry can be found; verification goes on in the background, as in a daemon,
+which has the garbage collector ignore what was verified, once a second. One reader does without
+that, to show what it is for. Each reader is a process of its own, with nats-server 0.1 ms away.
+
+A revocation ends on the wire: with the last message that was sealed to the user.
 """
 
 from __future__ import annotations
@@ -16,10 +19,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import Report
+from benchmarks.promises import Figure
+from benchmarks.report import AnyPromise, Report
 from benchmarks.trust import Realm, resident
-from xkeymsg import Directory, Trust, TrustError, XKeyPair
+from xkeymsg import Directory, Recipient, Trust, TrustError, XKeyPair, connect
+from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.daemons.common.heap import set_aside
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.settings import subject_of
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
@@ -31,11 +37,42 @@ from xkeymsg.trust.jwt import UNLIMITED_USER, Kind, decode, issue
 from xkeymsg.trust.stores.lookup import Lookup
 from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("suite",)
+__all__ = ("PROMISES", "suite")
 
 _ROOT: Final = Path(__file__).parent.parent
 _USERS: Final = 10_000
 _JETSTREAM: Final = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
+_READ, _REVOKED, _NAMED = "users from a directory", "a revocation", "publish to one recipient"
+_KINDS: Final = {
+    "own": "own account",
+    "other": "other account",
+    "plain": "own account, GC as it is",
+}
+_PUBLISHED: Final = 500
+"""Messages of one batch."""
+
+
+def _row(kind: str, count: int = _USERS) -> str:
+    return f"{count:,} users, {_KINDS[kind]}"
+
+
+def _bound(kind: str, column: str, target: str) -> Figure:
+    return Figure(title=_READ, of=_row(kind), column=column, target=target)
+
+
+PROMISES: tuple[AnyPromise, ...] = (
+    _bound("own", "read, s", "≤ 1.2"),
+    _bound("other", "read, s", "≤ 2.2"),
+    _bound("own", "longest slice, ms", "≤ 5"),
+    _bound("own", "longest slice, CPU ms", "≤ 5"),
+    _bound("other", "longest slice, ms", "≤ 5"),
+    _bound("other", "longest slice, CPU ms", "≤ 5"),
+    _bound("own", "resident bytes each", "≤ 8,000"),
+    _bound("own", "lookup, µs", "≤ 5"),
+    _bound("own", "first lookup, µs", "≤ 1,000"),
+    Figure(title=_REVOKED, of=f"{_USERS:,} users", column="seconds", target="< 1"),
+    Figure(title=_NAMED, of="by name", column="µs more than by key", target="≤ 1"),
+)
 
 
 def suite(report: Report) -> None:
@@ -47,16 +84,19 @@ def suite(report: Report) -> None:
         with NATSServer(town.config) as server:
             asyncio.run(town.fill(server.url, count))
             rows: dict[str, dict[str, float]] = {}
-            for account in ("own", "other"):
+            for kind in _KINDS:
                 command = [
                     sys.executable, "-m", "benchmarks.directory", name, server.url,
-                    town.realm.operator.public, account, town.realm.account.public,
+                    town.realm.operator.public, kind, town.realm.account.public,
                 ]  # fmt: skip
                 done = subprocess.run(command, cwd=_ROOT, stdout=subprocess.PIPE, check=True)
-                rows[f"{count:,} users, {account} account"] = json.loads(done.stdout)
-            seconds = asyncio.run(town.revoke(server.url))
-    report.add_table("users from a directory", rows)
-    report.add_table("a revocation in a directory", {f"{count:,} users": {"seconds": seconds}})
+                rows[_row(kind, count)] = json.loads(done.stdout)
+            seconds, times = asyncio.run(town.publish(server.url))
+    report.add_table(_READ, rows)
+    report.add_table(_REVOKED, {f"{count:,} users": {"seconds": seconds}})
+    by_name, by_key = times
+    more = {"µs": by_name, "µs more than by key": by_name - by_key}
+    report.add_table(_NAMED, {"by name": more, "by key": {"µs": by_key}})
 
 
 class _Town:
@@ -134,34 +174,55 @@ class _Town:
                 await link.publish(subject_of(place), entry)
             await link.confirm()
 
-    async def revoke(self, url: str) -> float:
-        """Return the seconds from the put of an account JWT to the refusal of the user."""
+    async def publish(self, url: str) -> tuple[float, tuple[float, float]]:
+        """Return the seconds from the put of an account JWT to the last message for the user.
+
+        Also return the microseconds of a message by name, and by key.
+        """
         realm, name = self.realm, "user-3"
-        creds = self.folder / "own.creds"
-        trust = Trust.load(self.folder, anchor=realm.operator.public, creds=creds)
+        trust = Trust.load(
+            self.folder, anchor=realm.operator.public, creds=self.folder / "own.creds"
+        )
         directory = Directory(trust, wait=120.0)
-        async with open_link(_options(self.folder, url, "own")) as link:
-            async with directory.following(link, lambda error: print(error, file=sys.stderr)):
-                while directory.report().unverified:  # noqa: ASYNC110 - measured from outside
-                    await asyncio.sleep(0.01)
-                identities = trust.members.identities.values()
-                users = {each.user: realm.now for each in identities if each.name == name}
-                text = self._account(
-                    realm.account.public, limits={**_limits(), **_JETSTREAM}, revocations=users
-                )
-                place = Place(realm.account.public, "")
-                begun = time.perf_counter()
-                await link.publish(subject_of(place), text.encode())
-                while _resolves(trust, name):  # noqa: ASYNC110 - measured from outside
-                    await asyncio.sleep(0.001)
-                return time.perf_counter() - begun
+        async with (
+            connect(
+                _options(self.folder, url, "own"),
+                key=XKeyPair.generate(), trust=trust, directory=directory,
+            ) as client,
+            open_link(_options(self.folder, url, "own")) as link,
+        ):  # fmt: skip
+            while directory.report().unverified:  # noqa: ASYNC110 - measured from outside
+                await asyncio.sleep(0.01)
+            times = await _compare(client, "user-7", trust.resolve("user-7"))
+            identities = trust.members.identities.values()
+            users = {each.user: realm.now for each in identities if each.name == name}
+            text = self._account(
+                realm.account.public, limits={**_limits(), **_JETSTREAM}, revocations=users
+            )
+            begun = last = time.perf_counter()
+            await link.publish(subject_of(Place(realm.account.public, "")), text.encode())
+            while True:
+                try:
+                    await client.publish("bench", b"", to=name)
+                except TrustError:
+                    return last - begun, times
+                await client.flush()
+                last = time.perf_counter()
+                await asyncio.sleep(0.001)
 
 
-def _resolves(trust: Trust, name: str) -> bool:
-    try:
-        return bool(trust.resolve(name))
-    except TrustError:
-        return False
+async def _compare(client: Client, name: str, key: tuple[Recipient, ...]) -> tuple[float, float]:
+    """Return the least microseconds of a message by name and by key, in batches in turn."""
+    least = {"name": float("inf"), "key": float("inf")}
+    for _ in range(20):
+        for kind, to in (("name", name), ("key", key)):
+            begun = time.process_time()
+            for _ in range(_PUBLISHED):
+                await client.publish("bench", b"", to=to)
+            took = (time.process_time() - begun) * 1e6 / _PUBLISHED
+            least[kind] = min(least[kind], took)
+            await client.flush()
+    return least["name"], least["key"]
 
 
 def _limits() -> dict[str, Any]:
@@ -177,7 +238,15 @@ def _options(folder: Path, url: str, name: str) -> ConnectOptions:
     return ConnectOptions(servers=(url,), creds=folder / f"{name}.creds")
 
 
-async def _read(folder: Path, url: str, anchor: str, name: str, account: str) -> dict[str, float]:
+async def _set_aside(directory: Directory) -> None:
+    """Do as a daemon does."""
+    while not directory.is_loaded or directory.report().unverified:
+        set_aside()
+        await asyncio.sleep(1)
+
+
+async def _read(folder: Path, url: str, anchor: str, kind: str, account: str) -> dict[str, float]:
+    name = "own" if kind == "plain" else kind
     accounts = {} if name == "own" else {"own": account}
     trust = Trust.load(folder, anchor=anchor, creds=folder / f"{name}.creds", accounts=accounts)
     before, slices, used_in = resident(), list[float](), list[float]()
@@ -191,7 +260,9 @@ async def _read(folder: Path, url: str, anchor: str, name: str, account: str) ->
 
     Lookup.verify = timed  # type: ignore[method-assign]
     directory = Directory(trust, wait=120.0)
-    async with open_link(_options(folder, url, name)) as link:
+    async with open_link(_options(folder, url, name)) as link, asyncio.TaskGroup() as group:
+        if kind != "plain":
+            group.create_task(_set_aside(directory))
         begun, used = time.perf_counter(), time.process_time()
         async with directory.following(link, lambda error: print(error, file=sys.stderr)):
             figures = {"read, s": time.perf_counter() - begun}

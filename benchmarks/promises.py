@@ -107,7 +107,7 @@ class Figure:
         return None if figure is None else Outcome(figure, None)
 
     def __str__(self) -> str:
-        return f"{self.title}: {self.of}"
+        return f"{self.title}: {self.of}, {self.column}"
 
 
 _COMPARE = {"≤": operator.le, "<": operator.lt, "≥": operator.ge, ">": operator.gt}

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
-__all__ = ("MOST_NAME", "MOST_PLACES", "MOST_TEXT", "SafeRepr", "cut", "listed", "safe_repr")
+__all__ = (
+    "MOST_NAME",
+    "MOST_PLACES",
+    "MOST_TEXT",
+    "SafeRepr",
+    "cut",
+    "listed",
+    "origin",
+    "safe_repr",
+)
 
 MOST_NAME: Final = 80
 """Characters of a name from outside."""
@@ -34,6 +44,17 @@ def listed(first: Sequence[str], count: int | None = None, *, most: int = MOST_N
     shown = ", ".join([cut(each, most) for each in first[:MOST_PLACES]])
     more = (len(first) if count is None else count) - min(len(first), MOST_PLACES)
     return f"{shown}, and {more} more" if more > 0 else shown
+
+
+def origin(error: BaseException) -> str:
+    """Return the class of an error, and where it was raised: its text may hold content."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = type(error).__name__
+    if trace is None:
+        return name
+    return f"{name} at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
 def safe_repr(cls: _T) -> _T:

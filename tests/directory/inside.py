@@ -10,6 +10,7 @@ from collections.abc import Collection
 import pytest
 
 from xkeymsg.directory.directory import Directory
+from xkeymsg.directory.own import OwnClaims
 from xkeymsg.directory.settings import EVENTS
 from xkeymsg.trust.stores.published import Published
 
@@ -30,10 +31,10 @@ async def lose_events(directory: Directory) -> None:
 def hide_account(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep directories from asking the server for the account's JWT."""
 
-    async def nothing(_: Directory) -> None:
+    async def nothing(*_: object) -> None:
         return
 
-    monkeypatch.setattr(Directory, "_ask_server", nothing)
+    monkeypatch.setattr(OwnClaims, "ask_server", nothing)
 
 
 def bound(published: Published, most: int, size: int = 64 << 20) -> None:

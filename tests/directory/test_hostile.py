@@ -22,6 +22,7 @@ from tests.trust.store import Person
 from xkeymsg import UnknownKeyError, XKeyPair
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
+from xkeymsg.directory import own
 from xkeymsg.directory.bucket import check_bucket
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.directory.settings import EVENTS, STREAM, bucket_config, subject_of
@@ -35,7 +36,7 @@ from xkeymsg.trust.stores.published_entry import Place
 @pytest.fixture
 async def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Realm]:
     monkeypatch.setattr(module, "AGAIN", 0.05)
-    monkeypatch.setattr(module, "REPAIR", 0.2)
+    monkeypatch.setattr(own, "REPAIR", 0.2)
     realm = Realm(tmp_path / "HOSPITAL")
     async with realm.running():
         yield realm
@@ -303,3 +304,43 @@ async def test_two_replicas_do_not_fight(realm: Realm) -> None:
             assert await stored(link, realm.place(alice)) == value
             assert await two.directory.publish(jwt, certificates[1:]) == settled
             assert await BucketReader(API(link), frozenset()).last() == settled
+
+
+async def test_the_certificate_of_a_held_key_is_repaired_though_another_program_made_it(
+    realm: Realm,
+) -> None:
+    alice = realm.person("alice")
+    jwt, held = realm.user_jwt(alice), {alice.pair.public}
+    retired = realm.certificate(alice, XKeyPair.generate(), age=9000).encode()
+    async with realm.seat(alice, publish=False) as seat, realm.admin() as link:
+        assert await seat.directory.publish(jwt, [], held=held) == 0
+        assert await stored(link, realm.place(alice)) == b""
+        honest = realm.entry(alice)
+        await realm.put(link, realm.place(alice), honest + b"\n" + retired)
+        async with asyncio.timeout(60):
+            while not await seat.directory.publish(jwt, [], held=held):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        for damage in (b"", b"x", honest.partition(b"\n")[0]):
+            await realm.put(link, realm.place(alice), damage)
+            async with asyncio.timeout(60):
+                while await stored(link, realm.place(alice)) != honest:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+
+async def test_a_bucket_that_was_made_again_and_has_grown_unseen_is_read_from_its_start(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last sequence is greater than ours, as if only a few entries were new."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.admin() as link:
+        await at_alice.directory.loaded(60)
+        await lose_events(at_alice.directory)
+        api = API(link)
+        await api.request(f"STREAM.DELETE.{STREAM}")
+        await api.request(f"STREAM.CREATE.{STREAM}", bucket_config())
+        await realm.put(link, realm.place(bob), realm.entry(bob))
+        for number in range(5):
+            await realm.put(link, realm.place(realm.person(f"user-{number}")), b"no user")
+        monkeypatch.setattr(module, "FULL", 0.2)
+        at_alice.directory.look_again()
+        await at_alice.resolves("bob", bob)

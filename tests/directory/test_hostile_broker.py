@@ -15,7 +15,7 @@ from tests.directory.realm import Realm, withhold
 from tests.running import until
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.directory import directory as module
-from xkeymsg.directory import events
+from xkeymsg.directory import events, own
 from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.report import account_in
 from xkeymsg.directory.settings import EVENTS, subject_of
@@ -243,7 +243,7 @@ async def test_a_flood_of_events_is_not_listened_to(
 async def test_the_server_shows_the_jwt_of_another_account(
     realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "account_in", lambda _: realm.insurer_jwt(age=5))
+    monkeypatch.setattr(own, "account_in", lambda _: realm.insurer_jwt(age=5))
     alice = realm.person("alice")
     async with realm.seat(alice) as at_alice:
         await until(lambda: any("another account" in each for each in at_alice.told))

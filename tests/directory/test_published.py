@@ -159,8 +159,10 @@ def test_the_xkeys_of_a_user_that_was_dropped_are_forgotten(realm: Realm, trust:
     published, lookup = trust.attach()
     published.loaded = True
     bound(published, 3)
-    unlisted = Key(Prefix.ACCOUNT, "unlisted")
-    strangers = [realm.person(f"stranger-{number}", unlisted) for number in range(5)]
+    strangers = [realm.person(f"stranger-{number}") for number in range(5)]
+    realm.revocations |= {each.user: realm.now for each in strangers}
+    realm.write_clinic(age=700)
+    trust.reload(force=True)
     for person in strangers:
         published.put(Place(realm.account.public, person.user), realm.entry(person), stored=True)
         lookup.verify(60.0)

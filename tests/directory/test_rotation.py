@@ -38,7 +38,7 @@ def keys(
     return OwnKeys(list(held), certified, listed, T0 + at)
 
 
-def step(own: OwnKeys, **more: bool) -> tuple[str, XKey | None, int] | None:
+def step(own: OwnKeys, **more: int) -> tuple[str, XKey | None, int] | None:
     found = own.step(TIMES, **more)
     return None if found is None else (found.action, found.key, found.not_before - T0)
 
@@ -104,10 +104,30 @@ def test_a_revoked_upcoming_key_is_replaced() -> None:
 
 
 def test_a_rotation_now_has_no_lead() -> None:
-    assert keys([A], [known(A, 0)], 5).step(TIMES, at_once=True) == RotationStep("create")
-    assert step(keys([A, B], [known(A, 0)], 5), at_once=True) == ("certify", B, 5)
+    since = T0 + 5
+    own = keys([A], [known(A, 0)], 5)
+    assert own.step(TIMES, since=since) == RotationStep("create")
+    assert step(keys([A, B], [known(A, 0)], 5), since=since) == ("certify", B, 5)
     both = [known(A, 0), known(B, 1000)]
-    assert step(keys([A, B], both, 950), at_once=True) == ("certify", B, 950)
+    assert step(keys([A, B], both, 950), since=T0 + 950) == ("certify", B, 950)
+
+
+def test_a_rotation_now_is_done_once_and_needs_no_memory() -> None:
+    since, both = T0 + 5, [known(A, 0), known(B, 6)]
+    for at in (6, 7, 500):
+        assert step(keys([A, B], both, at), since=since) is None
+    assert step(keys([A, B], both, 6, [known(A, 0)]), since=since) is None
+    # Published late: signed again, still without a lead.
+    assert step(keys([A, B], both, 60, [known(A, 0)]), since=since) == ("certify", B, 60)
+    # The next rotations are not affected.
+    assert keys([A, B], both, 906).step(TIMES, since=since) == RotationStep("create")
+    three = [*both, known(C, 1006)]
+    assert step(keys([A, B, C], three, 1500, both), since=since) == ("certify", C, 1600)
+
+
+def test_a_request_from_the_future_is_ignored_until_then() -> None:
+    assert step(keys([A], [known(A, 0)], 5), since=T0 + 6) is None
+    assert keys([A], [known(A, 0)], 6).step(TIMES, since=T0 + 6) == RotationStep("create")
 
 
 def test_a_certificate_of_a_secret_that_is_not_here_is_reported_before_its_time() -> None:

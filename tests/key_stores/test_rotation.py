@@ -17,6 +17,7 @@ from tests.running import LONG
 from xkeymsg import KeyStoreError, XKeyPair, open_key
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.opening import list_certificates, list_keys
+from xkeymsg.key_stores.writing import StoreOwnedError
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
 from xkeymsg.testing.key_stores import check_several
 from xkeymsg.trust.claims import Certificate
@@ -191,3 +192,42 @@ class TestAHostileUser:
             (folder / f"{XKeyPair.generate().public}.seed").touch(0o600)
         with pytest.raises(KeyStoreError, match="more than 100 keys"):
             list_keys(f"file:{folder}")
+
+
+def test_the_owner_of_a_folder_is_asked_for_a_newer_key(folder: Path) -> None:
+    provider, address = FileProvider(), str(folder)
+    assert provider.asked(address) == 0
+    with pytest.raises(KeyStoreError, match="cannot write"):
+        provider.ask_owner(address, 1_700_000_000)  # there never was an owner
+    with provider.lock(address):
+        assert provider.asked(address) == 0
+        provider.ask_owner(address, 1_700_000_000)
+        assert provider.asked(address) == 1_700_000_000
+        provider.ask_owner(address, 1_800_000_000)
+        with pytest.raises(StoreOwnedError), provider.lock(address):
+            pass
+    with provider.lock(address):  # a restart
+        assert provider.asked(address) == 1_800_000_000
+    assert (folder / ".lock").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"1", b"-00000000001", b"x" * 12, b"\xb9" * 12, b"9" * 11 + b"\n", b"\0" * 50]
+)
+def test_a_request_that_cannot_be_read_asks_for_nothing(folder: Path, content: bytes) -> None:
+    (folder / ".lock").write_bytes(content)
+    assert FileProvider().asked(str(folder)) == 0
+
+
+def test_a_link_instead_of_the_lock_is_neither_read_nor_written(folder: Path) -> None:
+    other = folder.parent / "other"
+    other.write_bytes(b"001700000000\n")
+    (folder / ".lock").symlink_to(other)
+    provider, address = FileProvider(), str(folder)
+    assert provider.asked(address) == 0
+    with pytest.raises(KeyStoreError):
+        provider.ask_owner(address, 1_800_000_000)
+    assert other.read_bytes() == b"001700000000\n"
+    (folder / ".lock").unlink()
+    os.mkfifo(folder / ".lock")
+    assert provider.asked(address) == 0

@@ -87,6 +87,79 @@ class Stream:
         return self.opener.open(envelope, subject=">", position=position)
 
 
+# --- keys of others -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("about", ["mallory", "victim"])
+def test_whoever_makes_a_user_of_its_own_withdraws_the_xkey_of_nobody(
+    store: Store, about: str
+) -> None:
+    """A certificate is a claim: anyone can make one for any xkey, and a user JWT of no account.
+
+    The victim is not known yet, so its messages have to wait, not to be refused for good.
+    """
+    stranger = Key(Prefix.ACCOUNT, "stranger")
+    victim, mallory = Person("victim", store.key), Person("mallory", stranger)
+    forged = mallory if about == "mallory" else Person("victim", stranger)
+    store.write_user(forged, age=-5)
+    store.write_xkeys(forged, store.certificate(forged, victim.pair))
+    reader = store.add("reader")
+    trust = store.load()
+    assert trust.admit(victim.pair.public, "ehr.new", store.now * 1000) is None
+    with pytest.raises(SenderNotAdmittedError) as refused:
+        read(reader, trust, sealed(victim, trust, "reader"))
+    assert refused.value.retryable
+    store.write_user(victim)
+    store.write_xkeys(victim, store.certificate(victim))
+    assert trust.reload(force=True)
+    assert read(reader, trust, sealed(victim, trust, "reader")).data == b"secret"
+
+
+def test_a_revoked_user_withdraws_the_xkey_of_nobody_but_itself(store: Store) -> None:
+    victim, reader = Person("victim", store.key), store.add("reader")
+    mallory = store.add("mallory")
+    store.write_xkeys(mallory, store.certificate(mallory, victim.pair))
+    store.write_account(age=5, revocations={mallory.user: store.now})
+    trust = store.load()
+    with pytest.raises(SenderNotAdmittedError) as refused:
+        read(reader, trust, sealed(victim, trust, "reader"))
+    assert refused.value.retryable
+    false = Person("mallory", store.key)
+    false.pair = victim.pair
+    with pytest.raises(SenderRevokedError) as revoked:
+        read(reader, trust, sealed(false, trust, "reader"))
+    assert not revoked.value.retryable
+
+
+def test_a_removed_signing_key_is_remembered_by_the_marks_alone(store: Store, marks: Path) -> None:
+    """After its removal, a thief of the key can still make users, and certify any xkey."""
+    alice, reader = store.add("alice", issuer=store.second), store.add("reader")
+    store.write_account(store.key, store.second)
+    store.load(marks=marks).close()
+    store.write_account(age=5)
+    trust = store.load(marks=marks)
+    with pytest.raises(SenderRevokedError):
+        read(reader, trust, sealed(alice, trust, "reader"))
+    for name, age in (("minted", -1), ("victim", -1)):
+        minted, victim = Person(name, store.second), Person("victim", store.key)
+        store.write_user(minted, age=age)
+        store.write_xkeys(minted, store.certificate(minted, victim.pair))
+        trust.reload(force=True)
+        assert trust.admit(victim.pair.public, "ehr.new", store.now * 1000) is None
+    trust.close()
+
+
+def test_an_error_lists_a_bounded_number_of_users_that_have_lost_a_key(store: Store) -> None:
+    pair = XKeyPair.generate()
+    for number in range(80):
+        each = store.add(f"user-{number}")
+        store.write_xkeys(each, store.certificate(each, pair))
+    store.write_account(age=5, revocations={"*": store.now})
+    with pytest.raises(SenderRevokedError) as revoked:
+        store.load().admit(pair.public, "ehr.new", store.now * 1000)
+    assert len(revoked.value.users) == 64
+
+
 # --- stolen keys ----------------------------------------------------------------------------------
 
 
@@ -410,19 +483,18 @@ def test_the_marks_of_an_account_are_on_disk_before_its_newer_claim_counts(
     store.add("alice")
     trust = store.load(marks=marks)
     order: list[str] = []
-    judge, save = Judge.judge, type(trust.marks).save
+    finish, save = Judge.finish, type(trust.marks).save
 
     def saving(self: Any) -> None:
         order.append("saved" if self.marks.changed else "unchanged")
         save(self)
 
-    def judging(self: Judge, now: int) -> Any:
-        members = judge(self, now)
+    def judging(self: Judge, *arguments: Any) -> Any:
         order.append("judged")
-        return members
+        return finish(self, *arguments)
 
     monkeypatch.setattr(type(trust.marks), "save", saving)
-    monkeypatch.setattr(Judge, "judge", judging)
+    monkeypatch.setattr(Judge, "finish", judging)
     store.write_account(age=5)
     trust.reload(force=True)
     assert order[:2] == ["saved", "judged"]

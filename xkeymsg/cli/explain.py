@@ -217,7 +217,9 @@ def _now(trust: Trust, seen: Inspection, now: int) -> str:
     try:
         admission = trust.admit(seen.sender, seen.subject, now * 1000)
     except SenderRevokedError as error:
-        return one_line(describe(error))
+        named = None if seen.identity is None else decode_user(seen.identity)
+        is_other = error.users and named not in error.users
+        return "not admitted" if is_other else one_line(describe(error))
     return "admitted" if admission is not None else "not admitted"
 
 

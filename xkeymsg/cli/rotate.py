@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,10 +17,11 @@ from xkeymsg.daemons.common.parameters import DURATION
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.rotation import OwnKeys, certified_key, new_certificate
-from xkeymsg.errors import ConfigurationError, TrustError
+from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
 from xkeymsg.key_stores.opening import list_certificates, list_keys
 from xkeymsg.key_stores.protocol import WritableProvider
 from xkeymsg.key_stores.providers import parse_store
+from xkeymsg.key_stores.writing import StoreOwnedError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import Prefix, Signer
 from xkeymsg.text import path_text
@@ -72,9 +74,9 @@ def rotate(
     xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --out next.seed --lead 12h
 
     A command that was interrupted can be repeated: it goes on with the key that is not published
-    yet, or with the one in FILE. A daemon with `rotation = "self"` rotates by itself, and owns its
-    store: stop it first; or revoke the key, which it then replaces at once. Give FILE to every
-    daemon of the user before the key is current; each is not ready without it.
+    yet, or with the one in FILE. A daemon with `rotation = "self"` owns its store and rotates by
+    itself; with --now, the command asks it to do so at once, and waits until it has. Give FILE to
+    every daemon of the user before the key is current; each is not ready without it.
     """  # noqa: D301 - click reads the character
     if (store is None) == (out is None):
         raise click.UsageError("give either --store or --out")
@@ -85,10 +87,17 @@ def rotate(
     claims, signer = parse_creds(read_login(source.options.creds))
     user = User.decode(claims.text)
     with ExitStack() as stack:
-        place.lock(stack)
-        begun = asyncio.run(
-            _rotate(source, place, _Signing(user, signer), 0 if at_once else int(lead))
-        )
+        try:
+            place.lock(stack)
+        except StoreOwnedError as error:
+            if not at_once:
+                why = f"{error}; its daemon rotates by itself, and with --now at once"
+                raise KeyStoreError(why) from None
+            begun = asyncio.run(_ask(source, place, user))
+        else:
+            begun = asyncio.run(
+                _rotate(source, place, _Signing(user, signer), 0 if at_once else int(lead))
+            )
     click.echo(f"{begun.key} current from {when(begun.not_before)}")
     if out is not None:
         say("xkeymsg", f"give {path_text(out)} to every daemon of the user before that")
@@ -119,6 +128,9 @@ class _Store:
     def certificates(self) -> list[str]:
         return list(list_certificates(self._text).values())
 
+    def ask_owner(self, at: int) -> None:
+        self._provider.ask_owner(self._place.address, at)
+
     def create(self) -> XKey:
         return XKey.parse(self._provider.create(self._place.address, Prefix.CURVE).public())
 
@@ -134,6 +146,9 @@ class _SeedFile:
 
     def lock(self, stack: ExitStack) -> None:
         """Do nothing: a file is never overwritten."""
+
+    def ask_owner(self, at: int) -> None:
+        """Do nothing: a file has no owner."""
 
     def keys(self) -> list[XKey]:
         return [read_seed(self._path).public] if self._path.exists() else []
@@ -157,7 +172,9 @@ async def _rotate(
     async with opened_directory(source) as (trust, following, _):
         now = now_ns() // 1_000_000_000
         shown, texts = _shown(trust, signing.user), place.certificates()
+        limit = now + trust.members.known[""].authority.policy.skew
         known = [certified_key(each) for each in map(_decoded, texts) if each is not None]
+        known = [each for each in known if each.issued <= limit]  # nobody accepts others
         own = OwnKeys(place.keys(), known, shown, now)
         waiting = [each for each in own.upcoming if own.is_shown(each) and not each.revoked]
         if waiting and lead:
@@ -177,24 +194,40 @@ async def _rotate(
         place.keep(key, text)
         await following.publish(signing.user.claims.text, [*texts, text])
         wanted = certified_key(Certificate.decode(text))
-        await _until_shown(trust, following, signing.user, wanted)
-        return wanted
+        why = "the certificate was published, but is not valid: see `xkeymsg directory verify`"
+        return await _until_shown(
+            trust, following, signing.user, lambda each: each[:2] == wanted[:2], why
+        )
+
+
+async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -> CertifiedKey:
+    """Have the owner replace the current key, and return the certificate of the new one."""
+    async with opened_directory(source) as (trust, following, _):
+        at = now_ns() // 1_000_000_000 + 1  # later than every key that is current now
+        place.ask_owner(at)
+        why = "the owner of the store has not replaced the key: see its log, and its readiness"
+        return await _until_shown(
+            trust, following, user, lambda each: each.not_before >= at and not each.revoked, why
+        )
 
 
 async def _until_shown(
-    trust: Trust, following: Directory, user: User, wanted: CertifiedKey
-) -> None:
+    trust: Trust,
+    following: Directory,
+    user: User,
+    wanted: Callable[[CertifiedKey], bool],
+    why: str,
+) -> CertifiedKey:
+    """Return the certificate that is wanted, when the directory has shown it."""
     following.look_again()
     try:
         async with asyncio.timeout(_WAIT):
-            while all(  # noqa: ASYNC110 - another task makes it true
-                each[:2] != wanted[:2] for each in _shown(trust, user)
-            ):
+            while True:
+                for each in filter(wanted, _shown(trust, user)):
+                    return each
                 await asyncio.sleep(_TICK)
     except TimeoutError:
-        raise ConfigurationError(
-            "the certificate was published, but is not valid: see `xkeymsg directory verify`"
-        ) from None
+        raise ConfigurationError(why) from None
 
 
 def _shown(trust: Trust, user: User) -> tuple[CertifiedKey, ...]:

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
 
-from xkeymsg.ambient import monotonic, random_bytes
+from xkeymsg.ambient import monotonic
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.tasks import Background
 from xkeymsg.client.threads import in_thread
 from xkeymsg.directory.bucket import check_bucket
-from xkeymsg.directory.entries import OwnEntry
 from xkeymsg.directory.events import DirectoryEvents
-from xkeymsg.directory.publisher import EntryPublisher
+from xkeymsg.directory.own import OwnClaims
 from xkeymsg.directory.reader import BucketEntry, BucketReader
-from xkeymsg.directory.report import DirectoryReport, account_in
-from xkeymsg.directory.settings import STREAM, subject_of
+from xkeymsg.directory.report import DirectoryReport
+from xkeymsg.directory.settings import STREAM
+from xkeymsg.directory.tasks import DirectoryTasks, jittered
 from xkeymsg.errors import ConfigurationError, DeliveryError, TransportError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.shown import SafeRepr
@@ -28,16 +28,18 @@ from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import BUCKET
 from xkeymsg.trust.stores.published_entry import Place
 
-__all__ = ("AGAIN", "EVERY", "REPAIR", "Directory")
+__all__ = ("AGAIN", "EVERY", "FULL", "Directory")
 
-_SLICE: Final = 0.005
-"""Seconds of verification in a row."""
+_SLICE: Final = 0.004
+"""Seconds of verification in a row; the last step ends within 0.005 s."""
 EVERY: Final = 30.0
-"""Seconds between two questions for the last sequence and for the own account's JWT."""
+"""Seconds between two questions for the last sequence."""
 AGAIN: Final = 5.0
 """Seconds between two reloads because of a gap, a reconnect or a failure."""
-REPAIR: Final = 60.0
-"""Seconds between two looks at the own entry."""
+FULL: Final = 3600.0
+"""Seconds between two loads of everything: a bucket that was made again may have grown past what
+was read before anybody looked.
+"""
 _TICK: Final = 0.25
 _SOON: Final = 0.05
 
@@ -79,14 +81,12 @@ class Directory(SafeRepr):
         self._published, self._lookup = trust.attach()
         self._loaded = asyncio.Event()
         self._work = asyncio.Event()
-        self._due, self._again = asyncio.Event(), asyncio.Event()
+        self._due = asyncio.Event()
         self._heard = monotonic()
         self._is_checked = False
         self._revisions: deque[tuple[float, int]] = deque(maxlen=64)
-        self._own: OwnEntry | None = None
-        self._repaired = 0.0
-        self._told: dict[str, str] = {}
-        self._tell: Callable[[XKeyMsgError], None] = lambda _: None
+        self._tasks = DirectoryTasks()
+        self._own = OwnClaims(trust, self._published, self._tasks)
         self._link: Link | None = None
         self._api: API | None = None
 
@@ -107,11 +107,16 @@ class Directory(SafeRepr):
             async with asyncio.timeout(timeout):
                 await self._loaded.wait()
         except TimeoutError:
-            why = self._told.get("read") or "wait longer, or see `xkeymsg directory verify`"
+            why = self._tasks.why("read") or "wait longer, or see `xkeymsg directory verify`"
             raise DeliveryError(f"the directory is not read within {timeout:g} s: {why}") from None
 
     async def publish(
-        self, jwt: str, certificates: Iterable[str], *, without: Collection[XKey] = ()
+        self,
+        jwt: str,
+        certificates: Iterable[str],
+        *,
+        without: Collection[XKey] = (),
+        held: Collection[XKey] = (),
     ) -> int:
         """Publish the own entry, read it back, and repair it from now on.
 
@@ -122,9 +127,10 @@ class Directory(SafeRepr):
             jwt: The own user JWT.
             certificates: The certificates of the own xkeys.
             without: Xkeys whose certificates leave the entry, because their secret is deleted.
+            held: Own xkeys whose certificates are repaired, too, once they were in the entry.
 
         Returns:
-            The sequence of the entry.
+            The sequence of the entry; 0 if `held` is given, and there is nothing to repair.
 
         Raises:
             ConfigurationError: If the JWT is a bearer JWT, or the bucket is not safe.
@@ -132,10 +138,12 @@ class Directory(SafeRepr):
             DeliveryError: If there is no connection; or the server refuses or does not answer.
             TrustError: If a claim is malformed.
         """
-        own = OwnEntry(jwt, certificates, without=without)
-        sequence = await self._publisher().publish(own, self._issuers(own.place))
-        self._own, self._repaired = own, monotonic()
-        return sequence
+        return await self._own.publish(self._api, jwt, certificates, without, held)
+
+    @property
+    def may_publish(self) -> bool:
+        """Whether the own user is known, and may write its entry."""
+        return self._own.may_publish
 
     async def publish_account(self) -> int:
         """Publish the newest known JWT of the own account, and return the entry's sequence.
@@ -143,9 +151,7 @@ class Directory(SafeRepr):
         Raises:
             DeliveryError: If there is no connection; or the server refuses or does not answer.
         """
-        authority = self.trust.members.known[""].authority
-        text, signers = authority.accounts[0].claims.text, authority.operator.signers
-        return await self._publisher().publish_account(text, signers)
+        return await self._own.publish_account(self._api)
 
     def report(self) -> DirectoryReport:
         """Return figures for monitoring."""
@@ -160,21 +166,8 @@ class Directory(SafeRepr):
             behind=len(published.behind),
             alarms=tuple(published.alarms.values()),
             is_checked=self._is_checked,
+            failed=tuple(sorted(self._tasks.failed)),
         )
-
-    def _publisher(self) -> EntryPublisher:
-        if self._api is None:
-            raise DeliveryError("the directory has no connection")
-        return EntryPublisher(self._api, self._reader(self._api))
-
-    def _reader(self, api: API) -> BucketReader:
-        return BucketReader(api, frozenset(self.trust.accounts.values()))
-
-    def _issuers(self, place: Place) -> Collection[str]:
-        for known in self.trust.members.known.values():
-            if known.authority.account == place.account:
-                return known.authority.issuers
-        return ()
 
     # --- following --------------------------------------------------------------------------------
 
@@ -192,22 +185,24 @@ class Directory(SafeRepr):
             ConfigurationError: If the bucket is not safe.
             XKeyMsgError: If the connection is closed.
         """
-        self._link, self._api, self._tell = link, API(link), tell
+        api = API(link)
+        self._link, self._api, self._tasks.tell = link, api, tell
+        reader = BucketReader(api, frozenset(self.trust.accounts.values()))
         background = Background()
         try:
             events = DirectoryEvents(link, self._published, self._work, self._due)
-            subscription = await events.subscribe()
+            await events.subscribe()
             await self._check_bucket()
-            for task in (
-                events.follow(subscription, lambda: _jittered(AGAIN)),
-                self._verify(),
-                self._watch(link),
-                self._read(self._reader(self._api)),
-                self._ask_server(),
-                self._repair(),
-                self._fetch(self._reader(self._api)),
-            ):
-                background.spawn(task)
+            for what, work in {
+                "events": lambda: events.follow(lambda: jittered(AGAIN)),
+                "verify": self._verify,
+                "watch": lambda: self._watch(link),
+                "read": lambda: self._read(reader),
+                "account": lambda: self._own.ask_server(link, api),
+                "repair": lambda: self._own.repair(api),
+                "fetch": lambda: self._fetch(reader),
+            }.items():
+                background.spawn(self._tasks.keep(what, work))
             with suppress(DeliveryError):
                 await self.loaded(self._wait)
             yield
@@ -217,7 +212,7 @@ class Directory(SafeRepr):
 
     async def _check_bucket(self) -> None:
         """Check the bucket if that is permitted: in another account, it is not."""
-        if self._api is not None and self._may(f"{self._api_prefix}.STREAM.INFO.{STREAM}"):
+        if self._api is not None and self._own.may(f"{self._api_prefix}.STREAM.INFO.{STREAM}"):
             with suppress(TransportError):
                 await check_bucket(self._api)
                 self._is_checked = True
@@ -225,11 +220,6 @@ class Directory(SafeRepr):
     @property
     def _api_prefix(self) -> str:
         return "" if self._api is None else self._api.prefix
-
-    def _may(self, subject: str) -> bool:
-        """Return whether the own user may publish on a subject, as far as trust knows."""
-        own = self.trust.members.identities.get(("", self.trust.user or ""))
-        return own is None or own.may_send(subject)
 
     async def _verify(self) -> None:
         """Verify in slices, so that the loop does everything else in between."""
@@ -245,34 +235,36 @@ class Directory(SafeRepr):
 
     async def _read(self, reader: BucketReader) -> None:
         """Read everything; then ask for the last sequence, and read what is missing."""
-        full = True
+        full, loaded = True, 0.0
         while True:
             begun, failed = monotonic(), False
+            full = full or begun >= loaded + jittered(FULL)
             self._due.clear()
             try:
                 if full:
                     await self._load(reader)
+                    loaded = begun
                 full = not full and await self._catch_up(reader)
-                self._problem("read")
+                self._tasks.problem("read")
             except TransportError as error:
                 failed = True
-                self._problem("read", error)
+                self._tasks.problem("read", error)
             except ConfigurationError as error:
                 self._published.alarms[BUCKET] = error
-                self._problem("read", error)
+                self._tasks.problem("read", error)
             self._note_revision()
-            wait = _jittered(AGAIN if failed or full else EVERY)
+            wait = jittered(AGAIN if failed or full else EVERY)
             with suppress(TimeoutError):
                 async with asyncio.timeout(begun + wait - monotonic()):
                     await self._due.wait()
-            await asyncio.sleep(min(wait, begun + _jittered(AGAIN) - monotonic()))
+            await asyncio.sleep(min(wait, begun + jittered(AGAIN) - monotonic()))
 
     async def _load(self, reader: BucketReader) -> None:
         """Read everything."""
         published = self._published
         await self._check_bucket()
         last, is_all = 0, False
-        if self._may(f"{self._api_prefix}.CONSUMER.CREATE.{STREAM}"):
+        if self._own.may(f"{self._api_prefix}.CONSUMER.CREATE.{STREAM}"):
             with suppress(DeliveryError):  # another account has Direct Get only
                 last, is_all = await reader.consume(self._take, lambda: published.has_room)
         if not is_all:
@@ -324,70 +316,13 @@ class Directory(SafeRepr):
                     await in_thread(self.trust.take_news)
                     published.fetched.add(user)
                 except TransportError as error:
-                    self._problem("read", error)
+                    self._tasks.problem("read", error)
             await asyncio.sleep(_SOON)
-
-    # --- accounts and the own entry ---------------------------------------------------------------
 
     def look_again(self) -> None:
         """Ask the bucket and the server now, instead of within half a minute."""
         self._due.set()
-        self._again.set()
-
-    async def _ask_server(self) -> None:
-        """Ask the server for the own account's JWT: `nsc push` tells nobody else."""
-        subject = f"$SYS.REQ.ACCOUNT.{self.trust.account}.INFO"
-        link = self._link
-        assert link is not None  # noqa: S101 - set by `following`
-        while self._may(subject):
-            try:
-                raw = await link.request(subject, b"", timeout=5.0)
-                text = account_in(raw.data)
-                await in_thread(partial(self.trust.take_account, text))
-                if self.trust.has_news:
-                    await in_thread(self.trust.take_news)
-                if self.is_loaded:
-                    await self._show_account()
-                self._problem("account")
-            except DeliveryError as error:
-                why = f"the server does not show the JWT of the own account ({error}): run"
-                why += " `xkeymsg trust share-directory`, or revocations come by the directory only"
-                self._problem("account", DeliveryError(why))
-            except XKeyMsgError as error:
-                self._problem("account", error)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_jittered(EVERY)):
-                    await self._again.wait()
-            self._again.clear()
-
-    async def _show_account(self) -> None:
-        """Publish the own account's JWT if the bucket lacks it, with the right to."""
-        account, published = self.trust.account, self._published
-        ours = self.trust.members.known[""].authority.accounts[0].claims
-        shown = published.shown.get(account, 0)
-        if published.is_waiting(Place(account, "")) or ours.issued <= shown:
-            return
-        if self.trust.user and self._may(subject_of(Place(account, ""))):
-            await self.publish_account()
-        else:
-            raise ConfigurationError(
-                "the directory lacks the newest JWT of the own account; run `xkeymsg directory"
-                " publish`"
-            )
-
-    async def _repair(self) -> None:
-        """Publish the own entry again if anything of it is missing."""
-        while True:
-            await asyncio.sleep(_TICK)
-            own = self._own
-            if own is None or monotonic() < self._repaired + REPAIR:
-                continue
-            try:
-                await self._publisher().publish(own, self._issuers(own.place), attempts=2)
-                self._problem("own entry")
-            except XKeyMsgError as error:
-                self._problem("own entry", error)
-            self._repaired = monotonic() + _jittered(1)
+        self._own.again.set()
 
     # --- problems ---------------------------------------------------------------------------------
 
@@ -404,20 +339,13 @@ class Directory(SafeRepr):
             if link.reconnects != reconnects:
                 reconnects = link.reconnects
                 self._due.set()
-            error = None
+            error, failed = None, self._tasks.failed
             if monotonic() - self._heard > bound:
                 error = DeliveryError(f"the directory has not answered for {bound:g} s or more")
-            self.trust.close_resolving(str(error) if error and self._fail_closed else "")
-            self._problem("stale", error)
+            why = str(error or (failed and "a task of the directory has failed") or "")
+            self.trust.close_resolving(why if self._fail_closed else "")
+            self._tasks.problem("stale", error)
             await asyncio.sleep(_TICK)
-
-    def _problem(self, what: str, error: XKeyMsgError | None = None) -> None:
-        """Report a problem once, until it changes."""
-        text = "" if error is None else str(error)
-        if self._told.get(what, "") != text:
-            self._told[what] = text
-            if error is not None:
-                self._tell(error)
 
     def __repr__(self) -> str:
         state = "loaded" if self.is_loaded else "not loaded"
@@ -427,7 +355,3 @@ class Directory(SafeRepr):
 async def _until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 - another thread makes it true
         await asyncio.sleep(_SLICE)
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * (1 + int.from_bytes(random_bytes(2), "big") / 0x40000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from xkeymsg.errors import ConfigurationError, ConflictError, TrustError
@@ -28,6 +29,7 @@ class OwnEntry:
         jwt: The user JWT.
         certificates: The xkey certificates.
         without: Xkeys whose certificates leave the entry.
+        held: Own xkeys whose certificates become ours once they were in the entry.
 
     Raises:
         TrustError: If a claim is malformed.
@@ -35,7 +37,12 @@ class OwnEntry:
     """
 
     def __init__(
-        self, jwt: str, certificates: Iterable[str], *, without: Collection[XKey] = ()
+        self,
+        jwt: str,
+        certificates: Iterable[str],
+        *,
+        without: Collection[XKey] = (),
+        held: Collection[XKey] = (),
     ) -> None:
         self.user = User.decode(jwt)
         if self.user.bearer:
@@ -43,11 +50,16 @@ class OwnEntry:
                 "a bearer JWT must not be published: whoever reads it can log in"
             )
         self.place = Place(self.user.account, self.user.claims.subject)
-        self._without = frozenset(without)
+        self._without, self._held = frozenset(without), frozenset(held)
         self._certificates = {text: Certificate.decode(text) for text in certificates}
         for each in self._certificates.values():
             if (each.account, each.claims.issuer) != self.place:
                 raise ConfigurationError("a certificate belongs to another user or account")
+
+    @property
+    def only_repairs(self) -> bool:
+        """Whether no certificates are known that a missing entry could be made of."""
+        return bool(self._held) and not self._certificates
 
     def merged(self, present: bytes, issuers: Collection[str]) -> bytes:
         """Return the entry with what is ours and missing, and without what is not valid.
@@ -61,28 +73,25 @@ class OwnEntry:
         Raises:
             ConflictError: If another JWT in it has the same `iat`.
         """
-        user, found = self.user, dict(self._certificates)
-        if form_fault(self.place, present):
-            present = b""
-        for number, line in enumerate(lines_of(self.place, present)):
-            text = line.decode("ascii", "replace")
-            try:
-                if number:
-                    certificate = Certificate.decode(text)
-                    if (certificate.account, certificate.claims.issuer) == self.place:
-                        found[text] = certificate
-                else:
-                    user = _newer(user, User.decode(text), issuers)
-            except ConflictError:
-                raise
-            except TrustError:
-                continue
+        lines = [] if form_fault(self.place, present) else lines_of(self.place, present)
+        texts = [line.decode("ascii", "replace") for line in lines]
+        found = self._certificates | dict(self._theirs(texts[1:]))
+        self._certificates |= {t: each for t, each in found.items() if each.key in self._held}
+        user = _newer(self.user, texts[0], issuers) if texts else self.user
         kept = [(c, text) for text, c in found.items() if c.key not in self._without]
         kept.sort(key=_age)
-        lines = [user.claims.text, *(text for _, text in kept[-MOST_CERTIFICATES:])]
-        while len(value := "\n".join(lines).encode()) > limit_of(self.place) and len(lines) > 1:
-            del lines[1]
+        ours = [user.claims.text, *(text for _, text in kept[-MOST_CERTIFICATES:])]
+        while len(value := "\n".join(ours).encode()) > limit_of(self.place) and len(ours) > 1:
+            del ours[1]
         return value
+
+    def _theirs(self, texts: Iterable[str]) -> Iterator[tuple[str, Certificate]]:
+        """Yield the certificates of this user in an entry."""
+        for text in texts:
+            with suppress(TrustError):
+                certificate = Certificate.decode(text)
+                if (certificate.account, certificate.claims.issuer) == self.place:
+                    yield text, certificate
 
 
 def _age(each: _Text) -> Any:
@@ -90,8 +99,12 @@ def _age(each: _Text) -> Any:
     return claims.not_before, claims.issued, each[1]
 
 
-def _newer(own: User, other: User, issuers: Collection[str]) -> User:
+def _newer(own: User, text: str, issuers: Collection[str]) -> User:
     """Return the JWT to publish."""
+    try:
+        other = User.decode(text)
+    except TrustError:
+        return own
     ours, theirs = own.claims, other.claims
     mine = other.account == own.account and theirs.subject == ours.subject
     if not mine or other.bearer or theirs.issuer not in issuers or theirs.text == ours.text:

@@ -37,23 +37,32 @@ class DirectoryEvents:
         self._link, self._published = link, published
         self._work, self._due = work, due
         self._sequence = 0
+        self._events: RawSubscription | None = None
 
     async def subscribe(self) -> RawSubscription:
-        """Subscribe to the events."""
-        return await self._link.subscribe(f"{EVENTS}>", max_messages=1 << 16, max_bytes=32 << 20)
+        """Subscribe to the events; the bucket has to be read after that."""
+        subject = f"{EVENTS}>"
+        events = await self._link.subscribe(subject, max_messages=1 << 16, max_bytes=32 << 20)
+        self._events = events
+        self._due.set()
+        return events
 
-    async def follow(self, events: RawSubscription, pause: Callable[[], float]) -> None:
-        """Take events until the subscription ends.
+    async def follow(self, pause: Callable[[], float]) -> None:
+        """Take events until the connection is closed.
 
         Args:
-            events: The subscription.
             pause: Returns the seconds for which a flood is ignored.
         """
-        while await self._take(events):
+        while True:
+            events = self._events or await self.subscribe()
+            try:
+                if not await self._take(events):
+                    return
+            finally:
+                self._events = None
+                await events.unsubscribe()
             self._due.set()
             await asyncio.sleep(pause())
-            events = await self.subscribe()
-            self._due.set()
 
     async def _take(self, events: RawSubscription) -> bool:
         """Take events, each verified like an entry; return whether they flood."""
@@ -72,7 +81,6 @@ class DirectoryEvents:
             count += 1
             if count >= FLOOD:
                 if monotonic() < begun + _WITHIN:
-                    await events.unsubscribe()
                     return True
                 begun, count = monotonic(), 0
         return False

@@ -35,6 +35,8 @@ class EntryPublisher:
     ) -> int:
         """Publish what is missing in the entry of a user; return its sequence.
 
+        The sequence is 0 if there is no entry, and nothing to repair.
+
         Args:
             own: The entry.
             issuers: The keys that may issue the user's JWT now.
@@ -46,6 +48,8 @@ class EntryPublisher:
         """
         for _ in range(attempts):
             present = await self._reader.get(own.place)
+            if present is None and own.only_repairs:
+                return 0
             value = own.merged(b"" if present is None else present.value, issuers)
             if present is not None and present.value == value:
                 return present.sequence

@@ -33,6 +33,8 @@ class DirectoryReport(NamedTuple):
     """What is wrong with entries now, and with the bucket."""
     is_checked: bool
     """Whether the settings of the bucket were read; another account cannot read them."""
+    failed: tuple[str, ...] = ()
+    """Tasks that an unforeseen error has ended, and that start again."""
 
 
 def account_in(answer: bytes) -> str:

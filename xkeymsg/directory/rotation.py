@@ -136,15 +136,17 @@ class OwnKeys:
             return self.upcoming[0].not_before
         return self._now if self.current is None else self.current.not_before + times.interval
 
-    def step(self, times: RotationTimes, *, at_once: bool = False) -> RotationStep | None:
+    def step(self, times: RotationTimes, *, since: int = 0) -> RotationStep | None:
         """Return what the owner does next, apart from publishing and deleting.
 
         Args:
             times: The settings.
-            at_once: Whether the current key is no longer trusted.
+            since: A key that became current before this time is replaced at once, without a lead;
+                a time in the future is ignored.
         """
         now, current = self._now, self.current
         usable = current is not None and self._is_usable(current)
+        at_once = current is not None and current.not_before < since <= now
         # Nobody seals to an unusable key, so nobody needs time to learn of its successor.
         begin = now + times.lead if usable and not at_once else now
         # Nor does an older key replace a revoked one, once its time has come.
@@ -157,7 +159,11 @@ class OwnKeys:
             return RotationStep("certify", late[0].key, begin) if late else None
         if current is None or not usable or at_once:
             return RotationStep("create")
-        if not self.is_shown(current) and self._before(current) is not None:
+        if not self.is_shown(current) and (before := self._before(current)) is not None:
+            if before.not_before < since <= current.not_before:  # it follows at once, and still so
+                begin = now
+                if current.not_before >= now - times.lead // 2:
+                    return None
             return RotationStep("certify", current.key, begin)
         is_due = now >= current.not_before + times.interval - times.lead
         return RotationStep("create") if is_due else None

@@ -21,6 +21,7 @@ from xkeymsg.errors import (
     AuthenticationError,
     NotARecipientError,
     SenderNotAdmittedError,
+    SenderRevokedError,
 )
 from xkeymsg.keys import Keyring, XKey, XKeyPair
 from xkeymsg.limits import Limits
@@ -104,7 +105,12 @@ def admit(located: Located, admission_of: Admit) -> Admitted:
         SenderNotAdmittedError: If the sender, or the user it names, is not admitted (E-62, E-63).
     """
     head = located.head
-    admission = admission_of(head.sender, head.subject, head.created_ms)
+    try:
+        admission = admission_of(head.sender, head.subject, head.created_ms)
+    except SenderRevokedError as error:
+        if not error.users or head.identity in error.users:
+            raise
+        admission = None  # anyone can certify the key, and be revoked
     if admission is None:
         raise SenderNotAdmittedError(f"{XKey(head.sender)} may not send on this subject")
     if admission.users and head.identity not in admission.users:

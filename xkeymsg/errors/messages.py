@@ -145,6 +145,8 @@ class SenderRevokedError(SenderNotAdmittedError):
 
     code = "sender_revoked"
     retryable = False
+    users: frozenset[bytes] = frozenset()
+    """The raw keys of the users who have lost the key; if empty, whoever the message names."""
 
 
 class SubjectMismatchError(OpenError):

@@ -15,6 +15,8 @@ from xkeymsg.key_stores.paths import replaceable
 from xkeymsg.key_stores.released import MOST_SECRET, ReleasedKey, ReleasingProvider, single_seed
 from xkeymsg.key_stores.writing import (
     MOST_CERTIFICATE,
+    ask_owner,
+    asked,
     check_certificate,
     held_lock,
     is_certificate,
@@ -29,7 +31,7 @@ __all__ = ("FileProvider",)
 _GROUP: Final = "group_may_read "
 _MOST: Final = 100
 """Keys of a folder; a daemon that rotates keeps at most 24."""
-_SEED, _CERTIFICATE = ".seed", ".jwt"
+_SEED, _CERTIFICATE, _LOCK = ".seed", ".jwt", ".lock"
 
 
 class FileProvider(ReleasingProvider):
@@ -142,6 +144,15 @@ class FileProvider(ReleasingProvider):
         with _writing(folder):
             replace_private(_place(folder, public, _CERTIFICATE), text)
 
+    @refusing
+    def ask_owner(self, address: str, at: int) -> None:
+        """Ask the owner of a folder to replace a key that is older than `at`."""
+        ask_owner(_folder(address) / _LOCK, at)
+
+    def asked(self, address: str) -> int:
+        """Return the time for which the owner of a folder was asked; 0 if it was not."""
+        return asked(_path(address)[0] / _LOCK)
+
     @contextmanager
     def lock(self, address: str) -> Iterator[None]:
         """Lock a folder, and delete what an interruption has left of new files."""
@@ -149,7 +160,7 @@ class FileProvider(ReleasingProvider):
             yield
             return
         folder = _folder(address)
-        with held_lock(folder / ".lock"):
+        with held_lock(folder / _LOCK):
             with _writing(folder):
                 for file in folder.glob("?*.new"):
                     if is_public(file.name.partition(".")[0]):

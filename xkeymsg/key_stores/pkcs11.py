@@ -17,7 +17,13 @@ from xkeymsg.key_stores.environment import EnvironmentProvider
 from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
 from xkeymsg.key_stores.providers import parse_store
 from xkeymsg.key_stores.released import ReleasingProvider
-from xkeymsg.key_stores.writing import check_certificate, held_lock, is_certificate
+from xkeymsg.key_stores.writing import (
+    ask_owner,
+    asked,
+    check_certificate,
+    held_lock,
+    is_certificate,
+)
 from xkeymsg.nkey import Prefix
 from xkeymsg.refusals import refusing
 
@@ -165,6 +171,15 @@ class Pkcs11Provider:
                 each.destroy()
 
         token.write(put)
+
+    def ask_owner(self, address: str, at: int) -> None:
+        """Ask the owner of a label to replace a key that is older than `at`."""
+        ask_owner(Path(str(_several(address).lock)), at)
+
+    def asked(self, address: str) -> int:
+        """Return the time for which the owner of a label was asked; 0 if it was not."""
+        lock = parse_uri(address).lock
+        return 0 if lock is None else asked(Path(lock))
 
     @contextmanager
     def lock(self, address: str) -> Iterator[None]:

@@ -105,5 +105,16 @@ class WritableProvider(KeyProvider, Protocol):
         """Be the only process that changes an address with several keys; readers need no lock.
 
         Raises:
-            KeyStoreError: On entry, if another process is, or the address cannot be locked.
+            StoreOwnedError: On entry, if another process is.
+            KeyStoreError: If the address cannot be locked.
         """
+
+    def ask_owner(self, address: str, at: int) -> None:
+        """Ask the process that holds the lock to replace a key that is older than `at`, in seconds.
+
+        Raises:
+            KeyStoreError: If the store fails, or has no lock.
+        """
+
+    def asked(self, address: str) -> int:
+        """Return the greatest time for which the owner was asked; 0 if it was not."""

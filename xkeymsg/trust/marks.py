@@ -76,7 +76,7 @@ class Marks:
         """
         newest = False, 0
         kept: list[Candidate] = []
-        for issuer, mark in self._issued.get(subject, {}).items():
+        for issuer, mark in tuple(self._issued.get(subject, {}).items()):  # others may add
             if issuer in issuers:
                 newest = max(newest, (issuers[issuer], mark))
         for issuer, issued, claim in candidates:
@@ -90,6 +90,10 @@ class Marks:
         if len(kept) > _MOST_EQUALS:
             raise ConflictError(f"{subject}: more than {_MOST_EQUALS} claims with the same `iat`")
         return tuple(kept)
+
+    def admitted(self, claim: Seen) -> bool:
+        """Return whether a claim, or a newer one by its issuer, was admitted before."""
+        return claim.issued <= self._issued.get(claim.subject, {}).get(claim.issuer, 0)
 
     def certified(self, user: str) -> int:
         """Return the greatest `nbf` of a user's certificates that were current, or 0."""

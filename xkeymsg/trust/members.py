@@ -12,6 +12,7 @@ own account.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -28,10 +29,11 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Recipient, XKey, decode_user
 from xkeymsg.nkey import is_seed, quoted_name
 from xkeymsg.refusals import bare
+from xkeymsg.shown import origin
 from xkeymsg.trust.chain import Authority, certify, identify
 from xkeymsg.trust.claims import FOREVER, Certificate, User
 from xkeymsg.trust.identity import Identity
-from xkeymsg.trust.marks import Marks
+from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.names import fold_name, is_name
 from xkeymsg.trust.resolver import PERMISSION
 
@@ -56,6 +58,9 @@ class Answer(NamedTuple):
     since: int
     until: int
 
+
+_MOST_LOST: Final = 64
+"""Users of one withdrawn xkey that an error lists."""
 
 _Place = str | XKey | tuple[XKey]
 """A folded `alias/name`, a permission, or an xkey; `(xkey,)` has the users who have lost it."""
@@ -107,14 +112,15 @@ class Members:
         before = {*_places(alias, self.identities.get(at)), *self._withdrawn.pop(at, ())}
         try:
             verdict = identify(authority, user, users.get(user, ()), now, self._marks)
-        except TrustError as error:
+        except Exception as error:  # noqa: BLE001 - one user must not stop the others
             identity, after = None, set[_Place]()
             if user in users:
-                self.refused[at] = bare(error)
+                known = error if isinstance(error, TrustError) else TrustError(origin(error))
+                self.refused[at] = bare(known)
             else:
                 self.refused.pop(at, None)
             self.identities.pop(at, None)
-            if certified and isinstance(error, RevokedError | WrongIssuerError):
+            if self._was_admitted(error, authority, users.get(user, ())):
                 self._withdrawn[at] = after = {(each.key,) for each in certified}
         else:
             self.identities[at] = identity = certify(authority, verdict, certified, now)
@@ -130,6 +136,17 @@ class Members:
         self.answers, self._senders = {}, {}
         return identity
 
+    def _was_admitted(self, error: Exception, authority: Authority, texts: Sequence[User]) -> bool:
+        """Return whether a refused user was admitted once: others may claim any xkey."""
+        if not isinstance(error, WrongIssuerError):
+            return isinstance(error, RevokedError)
+        seen = [Seen(t.claims.subject, t.claims.issuer, t.claims.issued) for t in texts]
+        revoked = [each.revocations for each in authority.accounts]
+        return any(
+            self._marks.admitted(s) or any(r.get(s.subject, 0) >= s.issued for r in revoked)
+            for s in seen
+        )
+
     def found(self, place: str | XKey) -> Sequence[Identity]:
         """Return the users at a place: with a folded `alias/name`, a permission, or an xkey."""
         return tuple(self._index.get(place, {}).values())
@@ -143,7 +160,8 @@ class Members:
             at: The time.
 
         Raises:
-            SenderRevokedError: If nobody may send with this key, and it or its user is revoked.
+            SenderRevokedError: If nobody may send with this key, and it or a user of it is revoked;
+                `users` lists them.
         """
         claims = (senders := self._senders).get((sender, subject))
         if claims is None:
@@ -153,8 +171,10 @@ class Members:
         found = [who for who, times in claims if any(a <= at <= b for a, b in times)]
         if len(found) > 1:
             return Admission(frozenset[bytes]().union(*(each.users for each in found)))
-        if not found and (sender,) in self._index:
-            raise SenderRevokedError("the sender's key or user is revoked")
+        if not found and (lost := self._index.get((sender,))):
+            error = SenderRevokedError("the sender's key or user is revoked")
+            error.users = frozenset(decode_user(user) for _, user in islice(lost, _MOST_LOST))
+            raise error
         return found[0] if found else None
 
     def _claims(self, sender: XKey, subject: str) -> Iterator[_Claim]:

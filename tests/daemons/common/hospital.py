@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.daemons.receiver.conftest import OBSERVE
+from tests.daemons.receiver.conftest import OBSERVE, page
 from tests.directory.realm import Realm
 from tests.running import Program
 from tests.trust.store import Person
 from xkeymsg import XKey
 from xkeymsg.key_stores.opening import list_certificates, list_keys
 
-__all__ = ("STREAM_ROUTE", "Hospital", "send")
+__all__ = ("STREAM_ROUTE", "Hospital", "lines", "ok", "opened", "route", "send")
 
 STREAM_ROUTE = """
 [[route]]
@@ -92,3 +93,27 @@ def receiver(path: Path) -> Program:
 def sender(path: Path) -> Program:
     """Start a sender that reads lines."""
     return Program("sender", "--config", str(path), stdin=subprocess.PIPE)
+
+
+def route(subject: str) -> str:
+    return (
+        f'[[route]]\nname = "in"\nsubject = "{subject}"\nsink = "out"\n'
+        '[sinks.out]\nkind = "stdout"\n'
+    )
+
+
+def lines(to: str, *recipients: str) -> str:
+    return (
+        f'[[route]]\nname = "lines"\nstdin = true\nto = "{to}"\noutput = "core"\n'
+        f"recipients = {json.dumps(recipients)}\n"
+    )
+
+
+def ok(where: str) -> Callable[[], bool]:
+    """A condition: a daemon is ready."""
+    return lambda: "NO" not in page(where, "/readyz")
+
+
+def opened(folder: Path) -> set[str]:
+    """The messages in the folder of a sink."""
+    return {json.loads(each.read_text())["data"] for each in folder.glob("*.json")}

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import platform
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.running import DEADLINE
-from xkeymsg.daemons.common import heap, lifecycle
+from tests.trust.store import Store
+from xkeymsg.daemons.common import directory, heap, lifecycle
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log
+from xkeymsg.daemons.common.sections import SourcesSection
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -67,3 +72,31 @@ async def test_a_daemon_gives_back_while_it_runs(monkeypatch: pytest.MonkeyPatch
             await given.wait()
     finally:
         ticking.cancel()
+
+
+async def test_the_first_load_is_set_aside_and_nothing_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collector looks at none of it again; garbage of later times is still found."""
+    calls = list[None]()
+    monkeypatch.setattr(directory, "set_aside", lambda: calls.append(None))
+    states = iter([(False, 0), (True, 7), (True, 0), (True, 0), (True, 9), (True, 0)])
+    trust = Store(tmp_path / "HOSPITAL").load()
+    found = directory.DaemonDirectory(
+        SourcesSection.model_construct(), trust, Log("test"), Health(), CollectorRegistry()
+    )
+    report = found.directory.report()
+    for loaded, unverified in states:
+        now = report._replace(loaded=loaded, unverified=unverified)
+        monkeypatch.setattr(found.directory, "report", lambda now=now: now)
+        found.tick()
+    assert len(calls) == 3
+
+
+def test_what_is_set_aside_is_not_collected() -> None:
+    before = gc.get_freeze_count()
+    try:
+        heap.set_aside()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()

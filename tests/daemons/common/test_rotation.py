@@ -7,72 +7,72 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.daemons.common.hospital import Hospital, receiver, send, sender
-from tests.daemons.receiver.conftest import metric, page, ready
+from tests.daemons.common.hospital import (
+    STREAM_ROUTE,
+    Hospital,
+    lines,
+    ok,
+    receiver,
+    route,
+    send,
+    sender,
+)
+from tests.daemons.receiver.conftest import make_stream, metric, page, ready
 from tests.running import Program, run, until
 from tests.servers import needs_server
-from tests.trust.store import HOUR
 from xkeymsg import XKeyPair
-from xkeymsg.client.jetstream.api import API
-from xkeymsg.directory.reader import BucketReader
-from xkeymsg.trust.claims import Certificate
 from xkeymsg.trust.stores.file import read_seed, write_seed
 
 
-def route(subject: str) -> str:
-    return (
-        f'[[route]]\nname = "in"\nsubject = "{subject}"\nsink = "out"\n'
-        '[sinks.out]\nkind = "stdout"\n'
-    )
-
-
-def lines(to: str, *recipients: str) -> str:
-    return (
-        f'[[route]]\nname = "lines"\nstdin = true\nto = "{to}"\noutput = "core"\n'
-        f"recipients = {json.dumps(recipients)}\n"
-    )
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    found = Hospital(tmp_path / "HOSPITAL")
-    async with found.running():
-        yield found
-
-
 @needs_server(2, 11, "Direct Get in batches")
-async def test_daemons_of_two_accounts_publish_to_each_other_with_no_key_copied(
+async def test_six_users_of_two_accounts_publish_to_each_other_with_no_key_copied(
     hospital: Hospital,
 ) -> None:
-    alice, ward = hospital.person("alice"), hospital.person("ward")
-    claims, adjuster = (hospital.person(n, hospital.insurer_key) for n in ("claims", "adjuster"))
+    """Each account has two receivers and a sender; messages go in both directions, by name and by
+    permission, and each receiver opens what is for it and nothing else.
+    """
+    alice, ward, desk = (hospital.person(name) for name in ("alice", "ward", "desk"))
+    adjuster, claims, audit = (
+        hospital.person(name, hospital.insurer_key) for name in ("adjuster", "claims", "audit")
+    )
+    out, back = "mail.new", "claims.new"
+    to_all = route("*.new")
     with (
-        receiver(hospital.config(ward, route("*.new"), permissions=["billing"])) as at_ward,
-        receiver(hospital.config(claims, route("mail.>"))) as at_claims,
-        sender(hospital.config(alice, lines("mail.new", "insurer/claims", "perm:billing"))) as to,
-        sender(hospital.config(adjuster, lines("claims.new", "clinic/ward"))) as back,
+        receiver(hospital.config(ward, to_all, permissions=["billing"])) as at_ward,
+        receiver(hospital.config(desk, to_all, permissions=["billing", "desk"])) as at_desk,
+        receiver(hospital.config(claims, to_all, permissions=["paying"])) as at_claims,
+        receiver(hospital.config(audit, to_all, permissions=["paying", "auditing"])) as at_audit,
+        sender(hospital.config(alice, lines(out, "insurer/claims", "perm:billing"))) as to,
+        sender(hospital.config(adjuster, lines(back, "clinic/ward", "perm:paying"))) as fro,
     ):
-        pages = [ready(each) for each in (at_ward, at_claims, to, back)]
+        receivers = {"ward": at_ward, "desk": at_desk, "claims": at_claims, "audit": at_audit}
+        pages = [ready(each) for each in (*receivers.values(), to, fro)]
         await until(lambda: not any("NO" in page(each, "/readyz") for each in pages))
-        await until(lambda: metric(pages[2], "xkeymsg_directory_entries") == 4)
-        await until(lambda: metric(pages[3], "xkeymsg_directory_entries") == 4)
-        send(to, "to both accounts")
-        for daemon in (at_ward, at_claims):
-            assert json.loads(daemon.next_line())["data"] == "to both accounts"
-        send(back, "to the other account")
-        assert json.loads(at_ward.next_line())["data"] == "to the other account"
-        at_ward.has_no_more()
-        assert metric(pages[0], 'xkeymsg_keys{state="current"}') == 1
-        assert metric(pages[0], "xkeymsg_directory_alarms") == 0
-
-
-FAST = 'rotation = "self"\ninterval = "6s"\nlead = "2s"\nretain = "144s"\n'
+        know = "xkeymsg_directory_entries"
+        await until(lambda: all(metric(each, know) == 6 for each in pages))
+        send(to, "from the clinic")
+        send(fro, "from the insurer")
+        expected = {
+            "ward": {"from the clinic", "from the insurer"}, "desk": {"from the clinic"},
+            "claims": {"from the clinic", "from the insurer"}, "audit": {"from the insurer"},
+        }  # fmt: skip
+        for name, wanted in expected.items():
+            found = {json.loads(receivers[name].next_line())["data"] for _ in wanted}
+            assert found == wanted, name
+        for daemon in receivers.values():
+            daemon.has_no_more()
+        for where in pages:
+            assert metric(where, 'xkeymsg_keys{state="current"}') == 1
+            assert metric(where, "xkeymsg_directory_alarms") == 0
+        names = ("alice", "ward", "desk", "adjuster", "claims", "audit")
+        stores = [hospital.secrets(name) for name in names]
+        assert [len(each) for each in stores] == [1] * 6
+        assert len(stores[0].union(*stores)) == 6
 
 
 async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_before_its_time(
@@ -154,45 +154,6 @@ async def announce(hospital: Hospital, *daemons: Program) -> None:
     await hospital.push(hospital.clinic_jwt(age=0))
     for each in daemons:
         each.process.send_signal(signal.SIGHUP)
-
-
-def ok(where: str) -> Callable[[], bool]:
-    """A condition: a daemon is ready."""
-    return lambda: "NO" not in page(where, "/readyz")
-
-
-async def test_a_retired_key_is_deleted_and_its_certificate_leaves_the_directory(
-    hospital: Hospital,
-) -> None:
-    ward, keys = hospital.person("ward"), hospital.keys("ward")
-    old, new = XKeyPair.generate(), XKeyPair.generate()
-    for pair, age in ((old, 3 * HOUR), (new, 2 * HOUR)):
-        write_seed(keys / f"{pair.public}.seed", pair)
-        (keys / f"{pair.public}.jwt").write_text(hospital.certificate(ward, pair, age=age) + "\n")
-    rotation = 'rotation = "self"\ninterval = "10h"\nretain = "1h"\n'
-    with receiver(hospital.config(ward, route("mail.>"), rotation=rotation)) as at_ward:
-        await until(ok(ready(at_ward)))
-        at_ward.wait_for("key deleted", "err")
-        await until(lambda: hospital.secrets("ward") == {new.public})
-        assert hospital.certified("ward") == {new.public}
-
-        async def published() -> bool:
-            async with hospital.admin() as link:
-                entry = await BucketReader(API(link), frozenset()).get(hospital.place(ward))
-            assert entry is not None
-            found = [Certificate.decode(each).key for each in entry.value.decode().split("\n")[1:]]
-            return found == [new.public]
-
-        await until(published)
-
-
-async def test_two_daemons_cannot_own_one_store(hospital: Hospital) -> None:
-    ward = hospital.person("ward")
-    with receiver(hospital.config(ward, route("mail.>"))) as first:
-        ready(first)
-        with receiver(hospital.config(ward, route("mail.>"), name="second")) as second:
-            assert second.wait() == 1
-            assert any("only one may own it" in each for each in second.output("err"))
 
 
 @pytest.mark.parametrize(
@@ -298,28 +259,3 @@ async def test_a_new_user_opens_messages_for_the_old_one_whose_key_it_names(
     config = hospital.config(later, take, rotation=named, store=own, name="named")
     with receiver(config) as at_later:
         assert json.loads(at_later.next_line())["data"] == "for the old user"
-
-
-async def test_a_rotation_that_was_killed_after_a_step_goes_on(hospital: Hospital) -> None:
-    """A receiver for each step, all at once."""
-    steps = ("key created", "key certified", "keys published", " keys active=")
-    await asyncio.gather(
-        *(killed_after(hospital, step, f"ward-{n}") for n, step in enumerate(steps))
-    )
-
-
-async def killed_after(hospital: Hospital, step: str, name: str) -> None:
-    path = hospital.config(hospital.person(name), route("mail.>"), rotation=FAST)
-    with receiver(path) as at_ward:
-        await until(ok(ready(at_ward)))
-        await until(lambda: sum(step in line for line in at_ward.output("err")) >= 2)
-        at_ward.process.send_signal(signal.SIGKILL)
-        at_ward.wait()
-    before = hospital.secrets(name)
-    with receiver(path) as at_ward:
-        where = ready(at_ward)
-        await until(ok(where))
-        await until(lambda: before < hospital.secrets(name))
-        await until(lambda: hospital.certified(name) == hospital.secrets(name))
-        await until(ok(where))
-        assert before <= hospital.certified(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,12 @@ from tests.daemons.receiver.conftest import (
 )
 from tests.running import Program, run, until
 from tests.trust.store import Person, Store
+from xkeymsg.daemons.common.health import Health
+from xkeymsg.daemons.common.logs import Log
+from xkeymsg.daemons.common.metrics import Metrics
+from xkeymsg.daemons.common.sections import SourcesSection
+from xkeymsg.daemons.common.trust import Following
+from xkeymsg.daemons.common.upkeep import Upkeep
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -268,3 +276,34 @@ def test_settings_of_a_folder_need_one(ward: Ward) -> None:
     path.write_text(text)
     done = run("receiver", "--config", str(path), "--check")
     assert "requires folder" in done.stderr.decode()
+
+
+async def test_trust_that_cannot_be_judged_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unforeseen error: a revocation that was read may not count yet."""
+    store = Store(tmp_path / "HOSPITAL")
+    alice = store.add("alice")
+    trust, health, metrics, log = store.load(), Health(), Metrics(), Log("test")
+    following = Following(
+        SourcesSection.model_construct(), trust,
+        Upkeep(log, metrics, health, key=lambda: ""), log, health, metrics.registry,
+        lambda: (alice.pair.public, alice.user),
+    )  # fmt: skip
+
+    async def turn() -> bool:
+        with suppress(ZeroDivisionError):
+            following.tick()
+        await asyncio.sleep(0.01)
+        return "NO trust" in health.page()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trust, "reload", lambda **_: 1 / 0)
+        await until(turn)
+        for _ in range(10):
+            assert await turn()
+
+    async def is_ready() -> bool:
+        return not await turn()
+
+    await until(is_ready)

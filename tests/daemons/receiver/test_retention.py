@@ -48,23 +48,23 @@ async def test_a_message_that_waits_in_a_stream_keeps_the_keys_of_its_time(
     async with stream_stage.link() as link:
         config = await setting(stream_stage, link)
         begin, end = int(time.time()) - 60, int(time.time()) + 60
-        assert await needed_by(config, link, end) == ""
+        assert await needed_by(config, config.key, link, end) == ""
         for _ in range(2):
             await store(link, b"sealed")
-        assert "durable workers" in await needed_by(config, link, end)
-        assert await needed_by(config, link, begin) == ""
+        assert "durable workers" in await needed_by(config, config.key, link, end)
+        assert await needed_by(config, config.key, link, begin) == ""
         inbox = link.new_inbox()
         subscription = await link.subscribe(inbox)
         for left in (1, 0):
             await link.publish("$JS.API.CONSUMER.MSG.NEXT.ORDERS.workers", b"1", reply=inbox)
             raw = await asyncio.wait_for(anext(subscription), DEADLINE)
-            assert "durable workers" in await needed_by(config, link, end)
+            assert "durable workers" in await needed_by(config, config.key, link, end)
             await link.publish(raw.reply.decode(), b"+ACK")
             await until(partial(is_needed, config, link, end, bool(left)))
 
 
 async def is_needed(config: ReceiverConfig, link: Link, end: int, wanted: bool) -> bool:
-    return bool(await needed_by(config, link, end)) is wanted
+    return bool(await needed_by(config, config.key, link, end)) is wanted
 
 
 async def test_a_record_in_quarantine_keeps_the_keys_of_its_message(stream_stage: Stage) -> None:
@@ -77,10 +77,10 @@ async def test_a_record_in_quarantine_keeps_the_keys_of_its_message(stream_stage
         )
         [frame] = encode_record(record, "name", "XKM_UNPROVEN", 1 << 20)
         await link.request("XKM_UNPROVEN.junk", b"not a record", timeout=DEADLINE)
-        assert await needed_by(config, link, stored) == ""
+        assert await needed_by(config, config.key, link, stored) == ""
         await link.request(frame.subject, frame.data, headers=frame.headers, timeout=DEADLINE)
-        assert "XKM_UNPROVEN still holds" in await needed_by(config, link, stored)
-        assert await needed_by(config, link, stored - 1) == ""
+        assert "XKM_UNPROVEN still holds" in await needed_by(config, config.key, link, stored)
+        assert await needed_by(config, config.key, link, stored - 1) == ""
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_retain_has_to_cover_the_age_of_the_stream(
 ) -> None:
     async with stream_stage.link() as link:
         config = await setting(stream_stage, link, max_age=age)
-        assert why in await needed_by(config, link, 0)
+        assert why in await needed_by(config, config.key, link, 0)
 
 
 @pytest.mark.parametrize("age", ["1", 1.5, None, [], {}])
@@ -105,4 +105,4 @@ async def test_an_invalid_reply_of_the_server_keeps_the_keys(
         config = await setting(stream_stage, link)
         monkeypatch.setattr(API, "request", request)
         with pytest.raises(DeliveryError, match="not valid"):
-            await needed_by(config, link, 0)
+            await needed_by(config, config.key, link, 0)

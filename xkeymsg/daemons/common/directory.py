@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
 
+from xkeymsg.client.tasks import Background
+from xkeymsg.client.threads import in_thread
 from xkeymsg.daemons.common.health import Health
+from xkeymsg.daemons.common.heap import set_aside
+from xkeymsg.daemons.common.identity import DaemonIdentity
 from xkeymsg.daemons.common.logs import Log, reason
 from xkeymsg.daemons.common.reports import code_of
-from xkeymsg.daemons.common.sections import SourcesSection
+from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.directory.directory import Directory
-from xkeymsg.errors import DeliveryError
+from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.key_stores.opening import list_certificates
+from xkeymsg.keys import XKey
+from xkeymsg.transport.credentials import read_login
 from xkeymsg.transport.link import Link
-from xkeymsg.trust.stores.chains import Trust
+from xkeymsg.trust.claims import User
+from xkeymsg.trust.stores.chains import Trust, own_account
 
 __all__ = ("CONDITION", "DaemonDirectory")
 
 CONDITION: Final = "directory"
 _PATIENCE: Final = 10.0
 """Seconds between two log lines of a daemon that waits for the directory."""
+_SETTLE: Final = 300
+"""Ticks for which what is loaded is set aside, at most: a flood may never end."""
+_LOOK: Final = 5.0
+"""Seconds between two looks at the own claims of a daemon without rotation."""
 
 
 class DaemonDirectory:
@@ -48,6 +61,7 @@ class DaemonDirectory:
         )
         self._stale_after = section.stale_after
         self._log, self._health = log, health
+        self._settling = _SETTLE
 
         def gauge(name: str, text: str) -> Gauge:
             return Gauge(f"xkeymsg_directory_{name}", text, registry=registry)
@@ -79,10 +93,43 @@ class DaemonDirectory:
                 self._log.warning("waiting", why=str(error))
         self.tick()
 
+    @asynccontextmanager
+    async def keeping(self, nats: NatsSection, identity: DaemonIdentity) -> AsyncIterator[None]:
+        """Keep the own entry for the duration of a block, for a daemon without rotation.
+
+        Its JWT is that of the login. Certificates are made elsewhere: that of the key in use is
+        repaired once the entry has had it, or if the key store has it.
+        """
+        background = Background()
+        background.spawn(self._keep(nats, identity))
+        try:
+            yield
+        finally:
+            await background.close()
+
+    async def _keep(self, nats: NatsSection, identity: DaemonIdentity) -> None:
+        kept: object = None
+        while True:
+            try:
+                found = await in_thread(_own_claims, nats, identity)
+                if self.directory.is_loaded and self.directory.may_publish and found != kept:
+                    user, key, certificates = found
+                    if not user.bearer:
+                        text = user.claims.text
+                        await self.directory.publish(text, certificates, held={key})
+                    kept = found
+            except Exception as error:  # noqa: BLE001 - it is tried again
+                self._tell(error)
+            await asyncio.sleep(_LOOK)
+
     def tick(self) -> None:
         """Report the state; call it once a second."""
         report = self.directory.report()
-        self._health.set(CONDITION, report.loaded and report.silent <= self._stale_after)
+        if self._settling:  # until the first load is verified
+            self._settling = 0 if report.loaded and not report.unverified else self._settling - 1
+            set_aside()
+        is_heard = report.silent <= self._stale_after
+        self._health.set(CONDITION, report.loaded and is_heard and not report.failed)
         self._entries.set(report.entries)
         self._unverified.set(report.unverified)
         self._revision.set(report.revision)
@@ -92,3 +139,14 @@ class DaemonDirectory:
 
     def _tell(self, error: Exception) -> None:
         self._log.often("error", "directory", "code", code=code_of(error), why=reason(error))
+
+
+def _own_claims(nats: NatsSection, identity: DaemonIdentity) -> tuple[User, XKey, tuple[str, ...]]:
+    """Return the user JWT of the login, the key in use, and its certificate in the key store."""
+    creds, store = nats.options("").creds, identity.section.key_store
+    if creds is None:
+        raise ConfigurationError("a directory requires creds in [nats]")
+    key = identity.keyring.active.public
+    found = list_certificates(store) if store else {}
+    certificates = (found[str(key)],) if str(key) in found else ()
+    return own_account(read_login(creds)), key, certificates

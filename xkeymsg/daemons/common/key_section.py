@@ -129,12 +129,20 @@ class KeySection(Section):
     def open(self) -> tuple[XKeyPair, ...]:
         """Return the active key and the retired ones, as opened when the section was read.
 
+        The owner of an empty store gets a key that is in no store: it makes its first before use.
+
         Raises:
             KeyStoreError: If a key cannot be read.
         """
-        if not self._now().pairs:  # the owner of an empty store makes its first key before use
-            self._opened.pairs = (XKeyPair.generate(),)
-        return self._opened.pairs
+        return self.opened() or (XKeyPair.generate(),)
+
+    def opened(self) -> tuple[XKeyPair, ...]:
+        """Return the keys as opened when the section was read; empty if the store is.
+
+        Raises:
+            KeyStoreError: If a key cannot be read.
+        """
+        return self._now().pairs
 
     def close(self) -> None:
         """Forget the opened keys."""

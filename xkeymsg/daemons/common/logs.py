@@ -20,14 +20,12 @@ import time
 from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Final, Literal
 
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.shown import safe_repr
+from xkeymsg.shown import origin, safe_repr
 
 __all__ = ("Level", "Log", "reason", "report_to", "set_up")
 
@@ -53,16 +51,7 @@ def reason(error: BaseException) -> str:
         return f"{error.code}: {error}" if str(error) else error.code
     if isinstance(error, OSError) and error.strerror:
         return f"{type(error).__name__}: {error.strerror}"
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return type(error).__name__ + _place(trace)
-
-
-def _place(trace: TracebackType | None) -> str:
-    if trace is None:
-        return ""
-    return f" at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+    return origin(error)
 
 
 class _Kind:

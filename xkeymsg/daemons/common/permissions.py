@@ -143,8 +143,11 @@ class Needs:
         if own is not None:
             account = own.account
             self._optional[f"$SYS.REQ.ACCOUNT.{account}.INFO"] = "sees revocations at once"
+            entry = subject_of(Place(account, own.claims.subject))
             if key.rotation is not None:
-                self.publishes(subject_of(Place(account, own.claims.subject)))
+                self.publishes(entry)
+            else:
+                self._optional[entry] = "repairs the own entry of the directory"
 
     def serves(self, name: str) -> None:
         """Allow answers to `nats micro`."""

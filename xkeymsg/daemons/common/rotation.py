@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -46,6 +46,7 @@ _HAVE_ALL: Final = "secrets"
 _LOOK: Final = 5.0
 """Seconds between two looks at the store, at most."""
 _SOON: Final = 0.2
+_NOTICE: Final = 0.05
 _SETTLE: Final = 1.0
 _AGAIN: Final = 60.0
 """Seconds between two attempts to delete a key."""
@@ -68,6 +69,8 @@ class _Seen(NamedTuple):
     certificates: Mapping[XKey, str]
     known: tuple[CertifiedKey, ...]
     """What the certificates say."""
+    asked: int
+    """The time for which `xkeymsg rotate --now` has asked for a newer key."""
 
 
 class DaemonRotation:
@@ -99,20 +102,20 @@ class DaemonRotation:
         use: Callable[[Keyring], None],
         holds: Holds | None = None,
     ) -> None:
-        self._section, self._directory, self._identity = key, directory, identity
+        self._directory, self._identity = directory, identity
         self._nats, self._use, self._holds = nats, use, holds
         self._log, self._health = log, health
         self._is_owner = key.rotation == "self"
-        self._times = RotationTimes(int(key.interval), max(1, int(key.lead)), int(key.retain))
-        self._look = min(_LOOK, key.lead / 4)
         self._store = key.key_store or ""
         self._published: object = None
         self._gone: set[XKey] = set()
+        self._kept: set[XKey] = set()
+        self._deleted: set[XKey] = set()
         self._resume = 0.0
         self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
         self._missing: list[CertifiedKey] = []
-        self._asked, self._begun = True, False
+        self._asked = self._is_reread = False
         # Of a store that cannot be written, a program may have to be run for each look.
         self._is_watched = bool(self._store) and isinstance(
             parse_store(self._store).provider, WritableProvider
@@ -138,13 +141,12 @@ class DaemonRotation:
                         " run `xkeymsg rotate --out`"
                     )
                 stack.enter_context(place.provider.lock(place.address))
-                if not self._section.open_all():
+                if not self._identity.section.open_all():
                     await self._take(RotationStep("create"), await self._see())
                     now = _now()
                     [first] = (seen := await self._see()).pairs
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
-            self._begun = True
             background.spawn(self._run())
             try:
                 yield
@@ -169,7 +171,7 @@ class DaemonRotation:
 
     async def _run(self) -> None:
         while True:
-            pause = self._look
+            pause, shown = self._look, self._shown
             try:
                 if await self._round():
                     pause = min(_SOON, pause)
@@ -180,11 +182,19 @@ class DaemonRotation:
                     self._told = why
                     self._log.error("rotation", code=code_of(error), why=why)
             self._again.clear()
-            try:
-                async with asyncio.timeout(pause):
+            await self._wait(pause, shown)
+
+    async def _wait(self, seconds: float, shown: tuple[CertifiedKey, ...]) -> None:
+        """Wait, but not once the directory shows other certificates of the own user.
+
+        Others may seal to a new key at once, and its secret may be in the store.
+        """
+        end = monotonic() + seconds
+        while (left := end - monotonic()) > 0 and self._shown == shown:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, _NOTICE)):
                     await self._again.wait()
-            except TimeoutError:
-                continue
+                    return
 
     async def _round(self) -> bool:
         """Take the steps that are due; return whether the next round is due soon."""
@@ -195,7 +205,7 @@ class DaemonRotation:
         try:
             for _ in range(_STEPS if self._is_owner else 0):
                 own = self._own(seen)
-                step = own.step(self._times) or own.renewal()
+                step = own.step(self._times, since=seen.asked) or own.renewal()
                 if step is None:
                     break
                 await self._take(step, seen)
@@ -224,21 +234,54 @@ class DaemonRotation:
             except TrustError:
                 continue  # it is signed again
             own = (certificate.account, certificate.claims.issuer)
+            if certificate.claims.issued > _now() + self._authority.policy.skew:
+                continue  # the clock was wrong then: nobody accepts it
             if own == (user.account, user.claims.subject) and certificate.key in pairs:
                 certificates[certificate.key] = text
                 known.append(certified_key(certificate, self._is_revoked(certificate)))
-        return _Seen(pairs, certificates, tuple(known))
+        asked = 0
+        if self._is_owner:
+            provider, address = self._owned()
+            asked = provider.asked(address)
+        return _Seen(pairs, certificates, tuple(known), asked)
 
     def _read_pairs(self) -> dict[XKey, XKeyPair]:
         before = {pair.public: pair for pair in self._pairs}
         if self._asked:
             self._asked = False
-            if self._begun:
-                self._section = self._section.reread()
-        elif not self._is_watched:
+            pairs = self._reread().opened()
+        elif self._is_watched:
+            pairs = self._identity.section.open_all()
+        else:
             return before
         # The same object for the same key: it has computed with the keys of senders already.
-        return {each.public: before.get(each.public, each) for each in self._section.open_all()}
+        found = {each.public: before.get(each.public, each) for each in pairs}
+        if self._is_owner and (lost := self._kept - found.keys() - self._deleted):
+            self._health.set(_HAVE_ALL, False)
+            raise KeyStoreError(
+                f"{len(lost)} keys have left the key store, which may not be mounted; they are"
+                " still used: bring them back, or restart if they are to be forgotten"
+            )
+        return found
+
+    def _reread(self) -> KeySection:
+        before, new = self._identity.section, self._identity.section.reread()
+        if (new.rotation, new.key_store) != (before.rotation, before.key_store):
+            raise ConfigurationError(
+                "rotation and key_store of [key] have changed: restart to use them"
+            )
+        before.close()
+        self._identity.section, self._is_reread = new, True
+        return new
+
+    @property
+    def _times(self) -> RotationTimes:
+        key = self._identity.section
+        return RotationTimes(int(key.interval), max(1, int(key.lead)), int(key.retain))
+
+    @property
+    def _look(self) -> float:
+        return min(_LOOK, self._identity.section.lead / 4)
 
     @property
     def _pairs(self) -> tuple[XKeyPair, ...]:
@@ -250,6 +293,8 @@ class DaemonRotation:
         if creds is None:
             raise ConfigurationError("rotation requires creds in [nats]")
         claims, signer = parse_creds(read_login(creds))
+        if claims.subject != self._identity.user:
+            raise ConfigurationError("the creds in [nats] belong to another user now: restart")
         return User.decode(claims.text), signer
 
     def _is_revoked(self, certificate: Certificate) -> bool:
@@ -332,6 +377,7 @@ class DaemonRotation:
                     self._resume = monotonic() + _AGAIN
                     self._log.often("warning", "key kept", "key", key=str(key), why=why)
                     return
+                self._deleted.add(key)
                 await in_thread(ask, provider.delete, address, str(key))
                 self._log.info("key deleted", key=str(key))
             elif key in seen.pairs:
@@ -348,11 +394,16 @@ class DaemonRotation:
         order = [each for each in (*order, *own.uncertified) if each in seen.pairs]
         if not order:
             raise KeyStoreError("the key store is empty")
+        self._kept = set(order)
         active = order[0] if sealing is None else sealing.key
         pairs = [seen.pairs[each] for each in (active, *(e for e in order if e != active))]
-        if [pair.public for pair in pairs] != [pair.public for pair in self._pairs]:
+        changed = [pair.public for pair in pairs] != [pair.public for pair in self._pairs]
+        if changed:
             self._identity.keyring = Keyring(pairs[0], retired=pairs[1:], user=self._identity.user)
+        if changed or self._is_reread:  # the sender's signing key may be another one, too
+            self._is_reread = False
             self._use(self._identity.keyring)
+        if changed:
             self._log.info("keys", active=str(active), others=len(pairs) - 1)
         if sealing is not None and own.is_shown(sealing):
             self._certified.set()

@@ -117,7 +117,7 @@ class Following:
         self._reported = 0.0
         self._generation = 0
         self._lacks = ""
-        self._invalid = False
+        self._invalid = self._failed = False
         self._counts = _Counts(registry) if isinstance(trust, Trust) else None
         self._health.set("trust" if isinstance(trust, Trust) else "peers", True)
         self.directory: DaemonDirectory | None = None
@@ -177,16 +177,28 @@ class Following:
             self._upkeep.reloaded("trust", partial(self._read, trust, running.result), quiet=True)
 
     def _read(self, trust: Trust, reload: Callable[[], bool]) -> bool:
-        """Return whether trust has changed, with readiness set."""
+        """Return whether trust has changed, with readiness set.
+
+        After an unforeseen error, what was read is not judged: a revocation may be missing.
+        """
+        self._failed = True
         try:
-            return reload()
+            changed = reload()
+            self._failed = False
+        except XKeyMsgError:
+            self._failed = False
+            raise
         finally:
-            self._health.set("trust", trust.error is None)
+            self._health.set("trust", self._is_valid(trust))
+        return changed
+
+    def _is_valid(self, trust: Trust) -> bool:
+        return trust.error is None and not self._failed
 
     def _report(self, trust: Trust) -> bool:
         """Report the state of trust, and return whether it has changed."""
         changed, self._generation = self._generation != trust.generation, trust.generation
-        was_invalid, self._invalid = self._invalid, trust.error is not None
+        was_invalid, self._invalid = self._invalid, not self._is_valid(trust)
         self._health.set("trust", not self._invalid)
         if was_invalid and not self._invalid:
             self._log.info("trust is valid again")

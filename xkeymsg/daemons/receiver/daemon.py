@@ -140,12 +140,16 @@ class _Receiver:
     async def _rotate(self, streams: Link, stack: contextlib.AsyncExitStack) -> None:
         """Have certificates decide about the keys, if that is configured."""
         config, followed = self._config, self._following.directory
-        if config.key.rotation is None or followed is None:
+        if followed is None:
+            return
+        if config.key.rotation is None:
+            if config.nats.options("").creds is not None:
+                await stack.enter_async_context(followed.keeping(config.nats, self._identity))
             return
         self._rotation = DaemonRotation(
             config.key, config.nats, followed.directory, self._identity,
             log=self._log, health=self._health, registry=self._metrics.registry, use=self._rekey,
-            holds=lambda until: needed_by(config, streams, until),
+            holds=lambda until: needed_by(config, self._identity.section, streams, until),
         )  # fmt: skip
         await stack.enter_async_context(self._rotation.running())
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from xkeymsg.client.jetstream.api import API, nanoseconds
 from xkeymsg.client.jetstream.quarantine_records import parse_record
+from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.daemons.receiver.config import ReceiverConfig
 from xkeymsg.errors import DeliveryError, MalformedError
 from xkeymsg.transport.link import Link
@@ -16,8 +17,14 @@ _RECORDS: Final = 10_000
 """Records of quarantine that are read before a key is deleted."""
 
 
-async def needed_by(config: ReceiverConfig, link: Link, until: int) -> str:
+async def needed_by(config: ReceiverConfig, key: KeySection, link: Link, until: int) -> str:
     """Return what may hold a message that was stored until a time in seconds; empty for nothing.
+
+    Args:
+        config: The configuration at the start.
+        key: The settings of the key in use.
+        link: The connection to the streams.
+        until: The time.
 
     Raises:
         DeliveryError: If the server refuses or does not answer.
@@ -25,7 +32,7 @@ async def needed_by(config: ReceiverConfig, link: Link, until: int) -> str:
     api = API(link, timeout=config.nats.timeout)
     routes = [(each.stream, each.durable) for each in config.route if each.stream and each.durable]
     for stream, durable in routes:
-        if why := await _in_stream(api, config, stream, durable, until):
+        if why := await _in_stream(api, key, stream, durable, until):
             return why
     for name in (config.quarantine.unproven, config.quarantine.proven) if routes else ():
         if why := await _in_quarantine(api, name, until):
@@ -33,14 +40,12 @@ async def needed_by(config: ReceiverConfig, link: Link, until: int) -> str:
     return ""
 
 
-async def _in_stream(
-    api: API, config: ReceiverConfig, stream: str, durable: str, until: int
-) -> str:
+async def _in_stream(api: API, key: KeySection, stream: str, durable: str, until: int) -> str:
     info = await api.request(f"STREAM.INFO.{stream}")
     longest = _number(_table(info, "config"), "max_age")
-    if longest > config.key.retain * 1e9:
+    if longest > key.retain * 1e9:
         return f"max_age of the stream {stream} is longer than retain"
-    if not longest and "retain" not in config.key.model_fields_set:
+    if not longest and "retain" not in key.model_fields_set:
         return f"the stream {stream} has no max_age: set retain"
     consumer = await api.request(f"CONSUMER.INFO.{stream}.{durable}")
     if consumer.get("num_pending") == consumer.get("num_ack_pending") == 0:

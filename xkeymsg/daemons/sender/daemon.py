@@ -26,7 +26,7 @@ from xkeymsg.daemons.common.upkeep import Upkeep
 from xkeymsg.daemons.common.windows import short_windows
 from xkeymsg.daemons.sender.config import SenderConfig, SenderKeySection, SenderRoute
 from xkeymsg.daemons.sender.config import load as load_file
-from xkeymsg.daemons.sender.message_ids import LABEL, Names
+from xkeymsg.daemons.sender.message_ids import LABEL, Names, names_key
 from xkeymsg.daemons.sender.outputs import CoreOutput, Output, StreamOutput
 from xkeymsg.daemons.sender.pipeline import Pipeline
 from xkeymsg.daemons.sender.reports import SenderReporter
@@ -43,8 +43,9 @@ from xkeymsg.errors import (
     UnknownKeyError,
     XKeyMsgError,
 )
-from xkeymsg.transport.credentials import read_user_key
+from xkeymsg.transport.credentials import read_login, read_user_key
 from xkeymsg.transport.link import Link, open_link
+from xkeymsg.trust.creds import parse_creds
 
 __all__ = ("load", "run")
 
@@ -142,8 +143,7 @@ class _Sender:
             if self._following.directory is not None:
                 await self._following.directory.loaded()  # names are not resolved before
             await self._rotate(stack)
-            # Derived from the initial key: message ids stay the same after a key change.
-            self._names_key = self._identity.keyring.active.derive(LABEL)
+            self._names_key = self._find_names_key()
             source = await self._open_source(stack)
             await self._begin(link, source, stack)
             life.on_tick(lambda: self._tick(link, source))
@@ -158,7 +158,11 @@ class _Sender:
     async def _rotate(self, stack: contextlib.AsyncExitStack) -> None:
         """Have certificates decide about the keys, if that is configured."""
         config, followed = self._config, self._following.directory
-        if config.key.rotation is None or followed is None:
+        if followed is None:
+            return
+        if config.key.rotation is None:
+            if config.nats.options("").creds is not None:
+                await stack.enter_async_context(followed.keeping(config.nats, self._identity))
             return
         self._rotation = DaemonRotation(
             config.key, config.nats, followed.directory, self._identity,
@@ -167,6 +171,13 @@ class _Sender:
         )  # fmt: skip
         await stack.enter_async_context(self._rotation.running())
         await self._rotation.certified()
+
+    def _find_names_key(self) -> bytes:
+        """Return the key of message ids, which a rotation and a restart do not change."""
+        creds = self._config.nats.options("").creds
+        if self._rotation is not None and creds is not None:
+            return names_key(parse_creds(read_login(creds))[1])
+        return self._identity.keyring.active.derive(LABEL)
 
     async def _open_source(self, stack: contextlib.AsyncExitStack) -> Link | None:
         section = self._config.source

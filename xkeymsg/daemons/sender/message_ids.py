@@ -1,8 +1,9 @@
 """Message ids for deduplication by a stream, stable across restarts of the sender.
 
-An id is a keyed hash of the message's origin. The key is derived from the sender's secret, so
-nobody else can predict the next id and make the stream take another message for it. The hash covers
-the time at which the source stored the message: a recreated stream counts from 1 again.
+An id is a keyed hash of the message's origin. The key is derived from a secret of the sender, so
+nobody else can predict the next id and make the stream take another message for it: from its xkey,
+or, if that is rotated, from its user's key, which stays. The hash covers the time at which the
+source stored the message: a recreated stream counts from 1 again.
 """
 
 from __future__ import annotations
@@ -12,21 +13,32 @@ from typing import Final
 
 from xkeymsg import primitives
 from xkeymsg.envelope.replay import StreamPosition
+from xkeymsg.nkey import UserKey
 
-__all__ = ("LABEL", "Names")
+__all__ = ("LABEL", "Names", "names_key")
 
 LABEL: Final = b"xkm1/sender-ids"
 """For `XKeyPair.derive`."""
+_OF_USER: Final = b"\xff" + LABEL + b"\0"
+"""Signed by the user's key: a nonce of a server cannot contain the byte 0xFF."""
 _STREAM: Final = primitives.label(b"xkm1/id-stream")
 _LINE: Final = primitives.label(b"xkm1/id-line")
 _CHECK: Final = primitives.label(b"xkm1/id-check")
+
+
+def names_key(user: UserKey) -> bytes:
+    """Return the key for `Names` of a sender whose xkey is rotated.
+
+    An Ed25519 signature is a function of key and text, so it is the same after each restart.
+    """
+    return primitives.digest(primitives.label(LABEL), user.sign(_OF_USER), size=32)
 
 
 class Names:
     """Derives the message ids of one route."""
 
     def __init__(self, key: bytes, route: str) -> None:
-        """Initialize with 32 bytes of `XKeyPair.derive`, and the name of the route."""
+        """Initialize with 32 secret bytes, and the name of the route."""
         self._key = key
         self._route = route.encode() + b"\0"
 

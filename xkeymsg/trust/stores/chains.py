@@ -85,9 +85,9 @@ class Trust(SafeRepr):
         self.path = judge.source.path
         self.account = account
         """The own account, `A…`."""
-        self._own: User | None = None
         self.user = user
         """The own user, `U…`, if credentials were given."""
+        self._own: User | None = None
         self.generation = 1
         """Raised by each change: verdicts of another generation do not count."""
         self.published: Published | None = None
@@ -96,7 +96,8 @@ class Trust(SafeRepr):
         """Verifies what the directory has shown."""
         self.marks = judge.marks
         self._judge = judge
-        self._lock = RLock()
+        self._lock = RLock()  # for milliseconds: an event loop may wait for it
+        self._judging = RLock()  # while everything is judged
         self._audiences = Audiences()
         self._must_ask = False
         self._told = ""
@@ -169,8 +170,9 @@ class Trust(SafeRepr):
         names = checked_pins(pins or {}, aliases)
         kept = MarksFile(marks)
         try:
-            user = None if own is None else own.claims.subject
-            trust = cls(Judge(source, policy, aliases, names, kept), account, user)
+            trust = cls(
+                Judge(source, policy, aliases, names, kept), account, own and own.claims.subject
+            )
         except XKeyMsgError:
             kept.close()
             raise
@@ -278,10 +280,8 @@ class Trust(SafeRepr):
         return tuple(found)
 
     def _first_problem(self) -> XKeyMsgError | None:
-        problems = self.problems
-        if len(problems) < 2:
-            return problems[0] if problems else None
-        return ConfigurationError(f"{problems[0]}; and {len(problems) - 1} more problems")
+        first, *more = self.problems or (None,)
+        return ConfigurationError(f"{first}; and {len(more)} more problems") if more else first
 
     @refusing
     def reload(self, *, force: bool = False) -> bool:
@@ -295,7 +295,7 @@ class Trust(SafeRepr):
         Raises:
             XKeyMsgError: The `error`, once until it changes. What was valid before stays in use.
         """
-        with self._lock:
+        with self._judging:
             now, begun, changed = _now(), monotonic(), False
             if force or begun >= self._resume:
                 changed = self._judge.source.scan()
@@ -313,9 +313,14 @@ class Trust(SafeRepr):
             return changed
 
     def _rejudge(self, now: int, changed: bool) -> bool:
-        if changed := changed or self._judge.is_due(now):
-            self._members = self._judge.judge(now)
-            self.generation += 1
+        judge = self._judge
+        if changed := changed or judge.is_due(now):
+            with self._lock:
+                known = judge.begin(now)
+            members = judge.judge_users(known, now)
+            with self._lock:
+                self._members = judge.finish(members, now)
+                self.generation += 1
         return changed
 
     # --- a directory ------------------------------------------------------------------------------
@@ -330,7 +335,7 @@ class Trust(SafeRepr):
 
         The JWT of the own credentials counts from now on: it shows what the own user may ask for.
         """
-        with self._lock:
+        with self._judging:
             self.published = self._judge.published = Published(dict(self.accounts))
             if (own := self._own) is not None and own.account == self.account and not own.bearer:
                 self.published.users[own.account] = {own.claims.subject: (own,)}
@@ -361,12 +366,12 @@ class Trust(SafeRepr):
     @property
     def has_news(self) -> bool:
         """Whether the directory has shown an account JWT that is not judged yet."""
-        return self._judge.has_news
+        return self._judge.must_judge
 
     def take_news(self) -> bool:
-        """Judge everything again if an account JWT of the directory requires it."""
-        with self._lock:
-            return self._judge.has_news and self._rejudge(_now(), True)
+        """Judge everything again if an account JWT requires it."""
+        with self._judging:
+            return self._judge.must_judge and self._rejudge(_now(), True)
 
     def _take(self, found: Verified) -> None:
         if self._judge.take(self._members, found, _now()):
@@ -424,7 +429,7 @@ class Trust(SafeRepr):
         return found
 
     def _after_fork(self) -> None:
-        self._lock = RLock()
+        self._lock, self._judging = RLock(), RLock()
 
     def __repr__(self) -> str:
         return f"<Trust {str(self.path)!r}: {len(self._members.identities)} users>"

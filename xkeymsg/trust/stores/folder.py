@@ -131,7 +131,7 @@ class _Files(Generic[_Claim]):
 
 
 class ClaimsFolder(SafeRepr):
-    """The claims in a folder, as of the last `scan`; not thread-safe.
+    """The claims in a folder, as of the last `scan`, which one thread at a time may call.
 
     Args:
         path: The folder of an operator.
@@ -215,15 +215,19 @@ class ClaimsFolder(SafeRepr):
         return self._users, self._certificates
 
     def _index(self) -> None:
-        self.operator = next(self._operators.claims, None)
-        self.known, self.users, self.certificates = {}, {}, {}
+        """Set the tables; each is replaced as a whole, since another thread may read them."""
+        known: dict[str, list[Account]] = {}
+        users: dict[str, dict[str, list[User]]] = {}
+        certificates: dict[str, list[Certificate]] = {}
         for account in self._accounts.claims:
-            self.known.setdefault(account.claims.subject, []).append(account)
+            known.setdefault(account.claims.subject, []).append(account)
         for user in self._users.claims:
-            users = self.users.setdefault(user.account, {})
-            users.setdefault(user.claims.subject, []).append(user)
+            of_account = users.setdefault(user.account, {})
+            of_account.setdefault(user.claims.subject, []).append(user)
         for each in self._certificates.claims:
-            self.certificates.setdefault(each.claims.issuer, []).append(each)
+            certificates.setdefault(each.claims.issuer, []).append(each)
+        self.operator = next(self._operators.claims, None)
+        self.known, self.users, self.certificates = known, users, certificates
 
     def _one(
         self, folder: str, entries: Iterable[os.DirEntry[str]], files: _Files[_Claim]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -27,8 +27,10 @@ class Judge:
     """Makes `Members` of the claims in a folder, and of those in a directory.
 
     An operator or account JWT that does not count leaves the last valid one in use, as long as that
-    still counts: the accounts of a removed signing key end, however valid they were. Not
-    thread-safe.
+    still counts: the accounts of a removed signing key end, however valid they were.
+
+    Judging thousands of users takes a second, for which nobody may have to wait: `begin` and
+    `finish` are short and called under the caller's lock, as is `take`, but `judge_users` is not.
 
     Args:
         source: The claims.
@@ -51,47 +53,90 @@ class Judge:
         self.marks = marks
         self.accounts = accounts
         self.published: Published | None = None
-        self.has_news = False
-        """Whether the directory has shown an account JWT that is not judged yet."""
+        self._has_news = False
         self.refusals: dict[str, XKeyMsgError] = {}
         """Why the operator, or an account, of the folder does not count; by what it is."""
         self.pins = pins
         self._operator: Operator | None = None
         self._authorities: dict[str, Authority] = {}
         self._judged = 0
-        self._next = 0
+        self._next = self._users_begin = 0
+        self._taken: set[Place] | None = None
+        """Users that the directory has shown, or dropped, from `begin` to `finish`."""
+
+    @property
+    def must_judge(self) -> bool:
+        """Whether the directory has shown an account JWT, or judging was begun but not finished."""
+        return self._has_news or self._taken is not None
 
     def is_due(self, now: int) -> bool:
         """Return whether the verdicts may have changed without a change of the folder.
 
         A claim begins, now is earlier, or there is another account JWT.
         """
-        return self.has_news or now >= self._next or now < self._judged - self.policy.skew
+        return self.must_judge or now >= self._next or now < self._judged - self.policy.skew
 
     def judge(self, now: int) -> Members:
-        """Decide about all claims at a time in seconds."""
-        self.refusals, self.has_news = {}, False
+        """Decide about all claims at a time in seconds; for callers without a directory."""
+        return self.finish(self.judge_users(self.begin(now), now), now)
+
+    def begin(self, now: int) -> Mapping[str, Known]:
+        """Decide about operator and accounts, and return the claims to judge."""
+        self.refusals, self._has_news = {}, False
+        self._judged, self._taken = now, set()
         operator = self._valid_operator(now)
         known: dict[str, Known] = {}
         for alias, account in self.accounts.items():
             authority = operator and self._authority(operator, alias, account, now)
             if authority:
                 known[alias] = self._known(authority, account)
+        accounts: list[Iterable[Account]] = [*self.source.known.values()]
+        if self.published is not None:
+            accounts += self.published.accounts.values()
+        above: list[Claims] = [each.claims for texts in accounts for each in texts]
+        if self.source.operator is not None:
+            above.append(self.source.operator.claims)
+        self._next = self._first_begin(above, now)
+        return known
+
+    def judge_users(self, known: Mapping[str, Known], now: int) -> Members:
+        """Decide about all users; the marks of operator and accounts are on disk before."""
         seen = [seen for each in known.values() for seen in each.authority.seen]
         self.marks.record(seen, sync=True)
         members = Members(known, self.pins, now, self.marks.marks, self.marks.lock)
-        self.marks.record(seen for each in members.identities.values() for seen in each.seen)
         for identity in members.identities.values():
-            self._record_current(identity, now)
+            self._record(identity, now)
+        tables: list[Any] = [t for each in known.values() for t in (each.users, each.certificates)]
+        claims = (each.claims for table in tables for texts in table.values() for each in texts)
+        self._users_begin = self._first_begin(claims, now)
+        return members
+
+    def finish(self, members: Members, now: int) -> Members:
+        """Judge again what the directory has shown since `begin`, and return the members."""
+        taken, self._taken = self._taken or (), None
+        for place in taken:
+            alias = self._alias(place.account)
+            if (known := members.known.get(alias)) is not None:
+                self._merge(known, *place)
+                if (identity := members.judge(alias, place.user, now)) is not None:
+                    self._record(identity, now)
         if self.published is not None:
             for place in tuple(self.published.certificates):
                 at = self._alias(place.account), place.user
                 self.published.judged(place, admitted=at in members.identities)
             self._drop(members, now)
-        begin = map(self._begin, self._claims())
-        self._next = min((time for time in begin if time > now), default=_NEVER)
-        self._judged = now
+        self._next = min(self._next, self._users_begin)
         return members
+
+    def _first_begin(self, claims: Iterable[Claims], now: int) -> int:
+        """Return when the next of these claims begins to count."""
+        return min((time for each in claims if (time := self._begin(each)) > now), default=_NEVER)
+
+    def _record(self, identity: Identity, now: int) -> None:
+        self.marks.record(identity.seen)
+        with self.marks.lock, suppress(TrustError):
+            current = identity.current(now)
+            self.marks.marks.record_certificate(identity.user, current.not_before)
 
     def take(self, members: Members, found: Verified, now: int) -> bool:
         """Judge the user of an entry of the directory again; return whether anything has changed.
@@ -110,7 +155,7 @@ class Judge:
         is_new = published.add(found, issuers, lambda claims: self._begin(claims) <= now)
         if place.user:
             return self._take_user(members, alias, found, now, is_new=is_new)
-        self.has_news |= is_new
+        self._has_news |= is_new
         if known is not None:
             self._check_shown(found, found.accounts, known.authority.seen, issuers)
         return False
@@ -128,16 +173,16 @@ class Judge:
             self._check_shown(found, found.users, identity.seen)
         if not is_new:
             return False
+        if self._taken is not None:
+            self._taken.add(found.place)
         if identity is not None:
-            self.marks.record(identity.seen)
-            self._record_current(identity, now)
+            self._record(identity, now)
         elif found.stored and (alias, user) in members.refused:
             self.published.alarm(found.place, _placed(members.refused[alias, user], found.place))
         self.published.judged(found.place, admitted=identity is not None)
         self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
-        begin = (time for each in claims if (time := self._begin(each)) > now)
-        self._next = min(self._next, *begin, _NEVER)
+        self._next = min(self._next, self._first_begin(claims, now))
         return alias in members.known
 
     def _alias(self, account: str) -> str:
@@ -147,6 +192,8 @@ class Judge:
         """Take out of the members what the directory has dropped to make room."""
         assert self.published is not None  # noqa: S101 - for mypy
         for account, user in self.published.take_dropped():
+            if self._taken is not None:
+                self._taken.add(Place(account, user))
             alias = self._alias(account)
             if (known := members.known.get(alias)) is not None:
                 self._merge(known, account, user)
@@ -175,11 +222,6 @@ class Judge:
             assert self.published is not None  # noqa: S101 - for mypy
             self.published.alarm(found.place, why)
 
-    def _record_current(self, identity: Identity, now: int) -> None:
-        with self.marks.lock, suppress(TrustError):
-            current = identity.current(now)
-            self.marks.marks.record_certificate(identity.user, current.not_before)
-
     def _known(self, authority: Authority, account: str) -> Known:
         """Return the claims of the folder and the directory under an authority."""
         source, published = self.source, self.published
@@ -204,18 +246,6 @@ class Judge:
         for table in (users, certificates):
             if not table[user]:
                 del table[user]
-
-    def _claims(self) -> Iterator[Claims]:
-        source = self.source
-        if source.operator is not None:
-            yield source.operator.claims
-        yield from (each.claims for texts in source.known.values() for each in texts)
-        for users in source.users.values():
-            yield from (each.claims for texts in users.values() for each in texts)
-        for certificates in source.certificates.values():
-            yield from (each.claims for each in certificates)
-        if self.published is not None:
-            yield from self.published.claims
 
     def _begin(self, claims: Claims) -> int:
         """Return when a claim begins to count; `nbf` of a certificate is compared when asked."""

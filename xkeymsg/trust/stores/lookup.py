@@ -124,6 +124,9 @@ class Lookup:
     def _run(self, steps: Iterator[Verified | None], end: float = float("inf")) -> None:
         for found in steps:
             if found is not None:
-                self._take(found)
+                try:
+                    self._take(found)
+                except Exception as error:  # noqa: BLE001 - one entry must not stop the others
+                    self._published.failed(found.place, error, stored=found.stored)
             if monotonic() >= end:
                 break

@@ -18,7 +18,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from xkeymsg.errors import ConfigurationError, TrustError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, XKeyMsgError
 from xkeymsg.shown import SafeRepr
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Claims, Kind
@@ -28,6 +28,7 @@ from xkeymsg.trust.stores.published_entry import (
     Place,
     PublishedEntry,
     Verified,
+    fault_of,
     form_fault,
 )
 
@@ -135,7 +136,11 @@ class Published(SafeRepr):
         """
         if place.account not in self._aliases:
             return True
-        reason = form_fault(place, value)
+        try:
+            reason = form_fault(place, value)
+        except Exception as error:  # noqa: BLE001 - one entry must not stop the others
+            self.failed(place, error, stored=stored)
+            return True
         if not reason and not self._fits(len(value), stored=stored):
             reason, place = "full", BUCKET
         if reason:
@@ -186,6 +191,10 @@ class Published(SafeRepr):
         if stored:
             self.alarm(place, error)
 
+    def failed(self, place: Place, error: Exception, *, stored: bool) -> None:
+        """Note that an entry cannot be processed because of an unforeseen error."""
+        self._ignore("error", place, fault_of(place, error), stored)
+
     def alarm(self, place: Place, error: XKeyMsgError) -> None:
         """Remember what is wrong with an entry, or with the bucket."""
         self._digests.pop(place, None)
@@ -202,8 +211,12 @@ class Published(SafeRepr):
         """
         while self._arrived and self._left >= 0:
             place, value, stored = self._arrived.popleft()
-            self.index(place, value, stored=stored)
             self._went += len(value)
+            try:
+                self.index(place, value, stored=stored)
+            except Exception as error:  # noqa: BLE001 - one entry must not stop the others
+                self._events_went += not stored
+                self.failed(place, error, stored=stored)
             yield None
         for account in self._aliases:
             yield from self.at(Place(account, ""))
@@ -244,7 +257,9 @@ class Published(SafeRepr):
             if entry.stored:
                 self.alarms.pop(entry.place, None)
             for fault in entry.faults:
-                reason = fault.code if isinstance(fault, TrustError) else "bearer"
+                reason = (
+                    "bearer" if isinstance(fault, ConfigurationError) else fault.code or "error"
+                )
                 self._ignore(reason, entry.place, fault, entry.stored)
             yield entry.result
             return
@@ -297,14 +312,6 @@ class Published(SafeRepr):
     def _note(self, found: Verified) -> None:
         if found.stored and found.place not in self.alarms:
             self._digests[found.place] = found.digest
-
-    @property
-    def claims(self) -> Iterator[Claims]:
-        """The verified claims."""
-        yield from (each.claims for texts in self.accounts.values() for each in texts)
-        for users in self.users.values():
-            yield from (each.claims for texts in users.values() for each in texts)
-        yield from (each.claims for known in self.certificates.values() for each in known)
 
     def judged(self, place: Place, *, admitted: bool) -> None:
         """Note whether a user is valid: others make room when the table is full."""

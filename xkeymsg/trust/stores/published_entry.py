@@ -7,7 +7,8 @@ import json
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from xkeymsg.errors import ConfigurationError, WrongAccountError, XKeyMsgError
+from xkeymsg.errors import ConfigurationError, TrustError, WrongAccountError, XKeyMsgError
+from xkeymsg.shown import origin
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.jwt import Kind
 from xkeymsg.trust.names import fold_name
@@ -19,6 +20,7 @@ __all__ = (
     "Place",
     "PublishedEntry",
     "Verified",
+    "fault_of",
     "form_fault",
     "limit_of",
     "lines_of",
@@ -75,8 +77,8 @@ class PublishedEntry:
         """Verify the next line; return whether that was the last."""
         try:
             self._decode(self.lines[self._next].decode("ascii", "replace"))
-        except XKeyMsgError as error:
-            self.faults.append(type(error)(f"{self.place}: {error}"))
+        except Exception as error:  # noqa: BLE001 - one entry must not stop the others
+            self.faults.append(fault_of(self.place, error))
         self._next += 1
         return self._next >= len(self.lines)
 
@@ -107,6 +109,13 @@ class PublishedEntry:
         """The claims that have verified so far."""
         found = tuple(self._accounts), tuple(self._users), tuple(self._certificates)
         return Verified(self.place, self.stored, self.digest, *found)
+
+
+def fault_of(place: Place, error: Exception) -> XKeyMsgError:
+    """Return an error that names the place; of an unforeseen one, say only what it is."""
+    if isinstance(error, XKeyMsgError):
+        return type(error)(f"{place}: {error}")
+    return TrustError(f"{place}: unforeseen error: {origin(error)}; please report this")
 
 
 def limit_of(place: Place) -> int:

@@ -1,0 +1,117 @@
+"""Judging a large folder again: nobody waits for it, and nothing that comes meanwhile is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.directory.realm import Realm
+from tests.running import DEADLINE
+from xkeymsg import Trust, UnknownKeyError
+from xkeymsg.errors import RevokedError
+from xkeymsg.trust import chain, members
+from xkeymsg.trust.stores.folder import ClaimsFolder
+from xkeymsg.trust.stores.published_entry import Place
+
+
+@contextmanager
+def slowly(trust: Trust, monkeypatch: pytest.MonkeyPatch, step: str) -> Iterator[None]:
+    """Reload in a thread that stops in the middle for the duration of the block."""
+    inside, go_on = threading.Event(), threading.Event()
+    identify, scan = chain.identify, ClaimsFolder.scan
+    thread = threading.Thread(target=trust.reload, kwargs={"force": True})
+
+    def stop() -> None:
+        if threading.current_thread() is thread:
+            inside.set()
+            assert go_on.wait(DEADLINE)
+
+    def identified(*arguments: Any) -> Any:
+        stop()
+        return identify(*arguments)
+
+    def scanned(folder: ClaimsFolder) -> bool:
+        stop()
+        return scan(folder)
+
+    with monkeypatch.context() as patch:
+        where: Any = members if step == "identify" else ClaimsFolder
+        patch.setattr(where, step, identified if step == "identify" else scanned)
+        thread.start()
+        assert inside.wait(DEADLINE)
+        try:
+            yield
+        finally:
+            assert not go_on.is_set()  # nobody has waited for it
+            go_on.set()
+            thread.join(DEADLINE)
+
+
+@pytest.mark.parametrize("step", ["scan", "identify"])
+def test_a_name_is_resolved_while_everything_is_judged(
+    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """An event loop asks, whose heartbeats must not be late."""
+    published, lookup = trust.attach()
+    published.loaded = True
+    bob, carol, dave = (realm.person(name) for name in ("bob", "carol", "dave"))
+    published.put(realm.place(bob), realm.entry(bob), stored=True)
+    lookup.verify(60.0)
+    realm.write_clinic(age=700)
+    with slowly(trust, monkeypatch, step):
+        published.put(realm.place(carol), realm.entry(carol), stored=True)
+        published.index(realm.place(dave), realm.entry(dave), stored=True)
+        lookup.verify(60.0)
+        for person in (bob, carol, dave):
+            [found] = trust.resolve(person.name)
+            assert found.key == person.pair.public
+            assert trust.admit(person.pair.public, "ehr.new", realm.now * 1000) is not None
+    assert trust.revision == 0
+    for person in (bob, carol, dave):  # what came meanwhile is not lost
+        [found] = trust.resolve(person.name)
+        assert found.key == person.pair.public
+
+
+def test_a_revocation_that_comes_while_everything_is_judged_counts(
+    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, lookup = trust.attach()
+    published.loaded = True
+    bob = realm.person("bob")
+    published.put(realm.place(bob), realm.entry(bob), stored=True)
+    lookup.verify(60.0)
+    realm.write_clinic(age=700)
+    realm.revocations[bob.user] = realm.now
+    with slowly(trust, monkeypatch, "identify"):
+        place, text = Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode()
+        published.put(place, text, stored=True)
+        lookup.verify(60.0)
+    assert trust.has_news
+    assert trust.take_news()
+    assert isinstance(trust.members.refused["", bob.user], RevokedError)
+    with pytest.raises(UnknownKeyError):
+        trust.resolve("bob")
+
+
+def test_judging_that_failed_is_done_again(
+    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, lookup = trust.attach()
+    published.loaded = True
+    bob = realm.person("bob")
+    published.put(realm.place(bob), realm.entry(bob), stored=True)
+    lookup.verify(60.0)
+    realm.revocations[bob.user] = realm.now
+    published.put(Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode(), stored=True)
+    lookup.verify(60.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(trust.marks, "record", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            trust.take_news()
+    assert trust.has_news
+    assert trust.reload()
+    assert isinstance(trust.members.refused["", bob.user], RevokedError)
