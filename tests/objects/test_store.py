@@ -556,7 +556,7 @@ async def put_small(store: ObjectStore, name: str) -> bool:
 
 
 class Reordered(StreamPublisher):
-    """Reports the same position for the first two chunks, as if a lost connection had mixed them."""
+    """Reports one position for the first two chunks, as if they were not in order."""
 
     left = 2
 
