@@ -20,6 +20,8 @@ from tests.objects.conftest import ALICE, BOB, BUCKET, CAROL, Scene, scene_on
 from tests.running import DEADLINE, until
 from xkeymsg import ObjectStore, XKeyMsgError
 from xkeymsg.ambient import random_bytes
+from xkeymsg.client.jetstream.api import PubAck
+from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.testing import NATSServer
 
 CHUNK = 128 * 1024
@@ -551,6 +553,38 @@ async def put_small(store: ObjectStore, name: str) -> bool:
     except xkeymsg.DeliveryError:
         return False
     return True
+
+
+class Reordered(StreamPublisher):
+    """Reports one position for the first two chunks, as if they were not in order."""
+
+    left = 2
+
+    async def submit(self, *args: Any, **more: Any) -> asyncio.Future[PubAck]:
+        genuine = await super().submit(*args, **more)
+        if not Reordered.left:
+            return genuine
+        Reordered.left -= 1
+        wrong: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
+        wrong.set_result(PubAck(f"OBJ_{BUCKET}", 1, False))
+        return wrong
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_chunks_out_of_order_are_put_again_if_the_data_can_be_read_again(
+    scene: Scene, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # B-24
+    monkeypatch.setattr("xkeymsg.objects.store.StreamPublisher", Reordered)
+    monkeypatch.setattr(Reordered, "left", 2)
+    if again:
+        file = io.BytesIO(b"before" + DATA)
+        file.seek(6)
+        await scene.writer.put("a", file)
+        assert (await scene.reader.get("a")).data == DATA
+        return
+    with pytest.raises(xkeymsg.DeliveryError, match="order"):
+        await scene.writer.put("a", pieces(DATA, iter([10**9])))
+    assert await scene.reader.list() == []
 
 
 # --- foreign clients ------------------------------------------------------------------------------

@@ -38,7 +38,19 @@ from xkeymsg.objects.info import ObjectInfo
 from xkeymsg.objects.store import ObjectStore
 from xkeymsg.trust.peers import Peers
 
-__all__ = ("delete", "get", "info", "init", "list_", "object_", "purge", "put", "seal", "watch")
+__all__ = (
+    "delete",
+    "get",
+    "info",
+    "init",
+    "list_",
+    "object_",
+    "purge",
+    "put",
+    "seal",
+    "status",
+    "watch",
+)
 
 _T = TypeVar("_T")
 _BUCKET: Final = click.argument("bucket")
