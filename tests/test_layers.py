@@ -34,6 +34,9 @@ LAYERS = [
     {"xkeymsg.key_stores"},
     {"xkeymsg.transport"},
     {"xkeymsg.client"},
+    {"xkeymsg.kv"},
+    {"xkeymsg.client.client"},  # it offers what is below
+    {"xkeymsg.client.connect"},
     {"xkeymsg.directory"},
     {"xkeymsg.daemons.common"},
     {"xkeymsg.daemons.receiver", "xkeymsg.daemons.sender"},
@@ -89,11 +92,20 @@ FILES = Lazily(SOURCES, lambda name: ast.parse(SOURCES[name].read_text()))
 PACKAGES = {name for name, file in SOURCES.items() if file.name == "__init__.py"}
 
 
+def member_of(name: str) -> tuple[int, str] | None:
+    """The layer of a module, and the member of it that says so: the longest one."""
+    found = [
+        (len(member), depth, member)
+        for depth, members in enumerate(LAYERS)
+        for member in members
+        if (name + ".").startswith(member + ".")
+    ]
+    return max(found)[1:] if found else None
+
+
 def layer(name: str) -> int | None:
-    for depth, members in enumerate(LAYERS):
-        if any((name + ".").startswith(member + ".") for member in members):
-            return depth
-    return None
+    found = member_of(name)
+    return None if found is None else found[0]
 
 
 def imports(name: str) -> Iterator[str]:
@@ -135,18 +147,18 @@ def test_imports_point_down() -> None:
 
 
 def points_down(name: str) -> None:
-    me = layer(name)
-    if me is None:
+    found = member_of(name)
+    if found is None:
         assert name in ("xkeymsg", "xkeymsg.daemons"), f"{name} belongs to no layer"
         return
-    [mine] = (member for member in LAYERS[me] if (name + ".").startswith(member + "."))
+    me, _ = found
     for imported in imports(name):
         theirs = layer(imported)
         if theirs is None:
             facade = imported.split(".")[0] == "xkeymsg" and not name.startswith("xkeymsg.cli.")
             assert not facade, f"{imported}: import the module, not the facade"
             continue
-        same = (imported + ".").startswith(mine + ".")
+        same = member_of(imported) == found
         assert theirs < me or same, f"{name} imports {imported}"
 
 

@@ -42,11 +42,15 @@ from xkeymsg.errors import (
     ExpiredError,
     FieldAmbiguousError,
     FieldDeniedError,
+    KeyDeletedError,
     KeyFormatError,
+    KeyNotFoundError,
     KeyStoreError,
+    KVError,
     LimitExceededError,
     MalformedError,
     NotARecipientError,
+    NotSealedError,
     OpenError,
     PayloadTooLargeError,
     PinError,
@@ -62,8 +66,12 @@ from xkeymsg.errors import (
     SubjectMismatchError,
     TransportError,
     TrustError,
+    UnauthenticatedDeletionError,
     UnknownKeyError,
     UnsupportedVersionError,
+    ValueRollbackError,
+    WatchGapError,
+    WrongRevisionError,
     XKeyMsgError,
 )
 from xkeymsg.fields.policy import Policy
@@ -98,6 +106,11 @@ if TYPE_CHECKING:
     from xkeymsg.directory.directory import Directory
     from xkeymsg.directory.report import DirectoryReport
     from xkeymsg.key_stores.opening import open_key, open_signer
+    from xkeymsg.kv.bucket import KVBucket
+    from xkeymsg.kv.entry import KVEntry
+    from xkeymsg.kv.memory import KVMemory
+    from xkeymsg.kv.store import KVStatus
+    from xkeymsg.kv.watch import KVWatch
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
     from xkeymsg.trust.stores.chains import Trust
@@ -132,7 +145,15 @@ __all__ = (
     "FieldDeniedError",
     "Headers",
     "JetStream",
+    "KVBucket",
+    "KVEntry",
+    "KVError",
+    "KVMemory",
+    "KVStatus",
+    "KVWatch",
+    "KeyDeletedError",
     "KeyFormatError",
+    "KeyNotFoundError",
     "KeyStoreError",
     "Keyring",
     "LimitExceededError",
@@ -141,6 +162,7 @@ __all__ = (
     "MalformedError",
     "Message",
     "NotARecipientError",
+    "NotSealedError",
     "OpenError",
     "Opener",
     "PayloadTooLargeError",
@@ -178,11 +200,15 @@ __all__ = (
     "TransportError",
     "Trust",
     "TrustError",
+    "UnauthenticatedDeletionError",
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UserKey",
+    "ValueRollbackError",
     "View",
+    "WatchGapError",
     "Where",
+    "WrongRevisionError",
     "XKey",
     "XKeyMsgError",
     "XKeyPair",
@@ -207,6 +233,11 @@ _ON_FIRST_USE = {
     "Event": "transport.keeper",
     "FailurePolicy": "client.jetstream.failures",
     "JetStream": "client.jetstream.context",
+    "KVBucket": "kv.bucket",
+    "KVEntry": "kv.entry",
+    "KVMemory": "kv.memory",
+    "KVStatus": "kv.store",
+    "KVWatch": "kv.watch",
     "PreparedRoute": "client.prepared_route",
     "PubAck": "client.jetstream.api",
     "Reject": "client.jetstream.events",

@@ -30,6 +30,7 @@ from xkeymsg.errors import (
     ServiceError,
 )
 from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.kv.buckets import KVBuckets
 from xkeymsg.limits import AtRest, Live
 from xkeymsg.opener import View
 from xkeymsg.shown import safe_repr
@@ -42,7 +43,7 @@ RELOAD: Final = 1.0
 
 
 @safe_repr
-class Client(Publisher):
+class Client(Publisher, KVBuckets):
     """Publishes, subscribes, requests and replies with sealed messages; made by `connect`.
 
     Use it only in the event loop that it was made in. A cancelled call leaves the client usable:

@@ -27,6 +27,8 @@ The class tree, grouped by who has to act; classes with a code are raised:
         StaleError                  stale
         ReplayError                 replay
           SessionClonedError        session_cloned
+        NotSealedError              not_sealed
+        ValueRollbackError          value_rollback
         SignatureMissingError       signature_missing
         SignatureInvalidError       signature_invalid
       PolicyError                   policy_invalid
@@ -58,6 +60,12 @@ The class tree, grouped by who has to act; classes with a code are raised:
         PayloadTooLargeError        payload_too_large
         ConnectionFailedError       connection
       ServiceError                  service
+      KVError
+        KeyNotFoundError            key_not_found
+          KeyDeletedError           key_deleted
+        UnauthenticatedDeletionError  unauthenticated_deletion
+        WrongRevisionError          wrong_revision
+        WatchGapError               watch_gap
 """
 
 from __future__ import annotations
@@ -75,6 +83,7 @@ from xkeymsg.errors.messages import (
     LimitExceededError,
     MalformedError,
     NotARecipientError,
+    NotSealedError,
     OpenError,
     PolicyError,
     ReplayError,
@@ -86,17 +95,24 @@ from xkeymsg.errors.messages import (
     StaleError,
     SubjectMismatchError,
     UnsupportedVersionError,
+    ValueRollbackError,
     XKeyMsgError,
 )
 from xkeymsg.errors.operation import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
+    KeyDeletedError,
+    KeyNotFoundError,
     KeyStoreError,
+    KVError,
     PayloadTooLargeError,
     PinError,
     ServiceError,
     TransportError,
+    UnauthenticatedDeletionError,
+    WatchGapError,
+    WrongRevisionError,
 )
 from xkeymsg.errors.trust import (
     AmbiguousNameError,
@@ -139,13 +155,17 @@ __all__ = (
     "FieldDeniedError",
     "FutureClaimError",
     "IdentityIssuerError",
+    "KVError",
+    "KeyDeletedError",
     "KeyFormatError",
+    "KeyNotFoundError",
     "KeyStoreError",
     "LimitExceededError",
     "MalformedClaimError",
     "MalformedError",
     "NotARecipientError",
     "NotLoadedError",
+    "NotSealedError",
     "NotYetValidError",
     "OpenError",
     "PayloadTooLargeError",
@@ -164,11 +184,15 @@ __all__ = (
     "SubjectMismatchError",
     "TransportError",
     "TrustError",
+    "UnauthenticatedDeletionError",
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UntrustedOperatorError",
+    "ValueRollbackError",
+    "WatchGapError",
     "WrongAccountError",
     "WrongIssuerError",
+    "WrongRevisionError",
     "XKeyMsgError",
 )
 

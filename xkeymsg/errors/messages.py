@@ -19,6 +19,7 @@ __all__ = (
     "LimitExceededError",
     "MalformedError",
     "NotARecipientError",
+    "NotSealedError",
     "OpenError",
     "PolicyError",
     "ReplayError",
@@ -30,6 +31,7 @@ __all__ = (
     "StaleError",
     "SubjectMismatchError",
     "UnsupportedVersionError",
+    "ValueRollbackError",
     "XKeyMsgError",
 )
 
@@ -178,6 +180,18 @@ class ReplayError(OpenError):
         super().__init__(reason)
         self.pending = pending
         """Whether the first delivery, from a stream, is still pending (E-83, E-84)."""
+
+
+class NotSealedError(OpenError):
+    """An entry of a bucket is not an envelope: anyone can have written it."""
+
+    code = "not_sealed"
+
+
+class ValueRollbackError(OpenError):
+    """An entry of a bucket is older than one that this reader has opened."""
+
+    code = "value_rollback"
 
 
 class SessionClonedError(ReplayError):

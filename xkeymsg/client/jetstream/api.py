@@ -250,6 +250,21 @@ class API:
             raise DeliveryError("JetStream answered with another message")
         return stored
 
+    async def last_message(self, stream: str, subject: str) -> Stored | None:
+        """Fetch the last message with a subject; None if not found.
+
+        Raises:
+            DeliveryError: If the stream does not exist, or may not be read.
+        """
+        check_name("stream", stream)
+        try:
+            answer = await self.request(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        except DeliveryError as error:
+            if error.err_code == MESSAGE_NOT_FOUND:
+                return None
+            raise
+        return _parse_stored(answer.get("message"))
+
     async def delete_message(self, stream: str, sequence: int) -> None:
         """Delete one message of a stream.
 

@@ -58,7 +58,8 @@ class JetStream:
         self.api = API(link)
         """The client of JetStream's API."""
         self._core = core
-        self._publisher = StreamPublisher(self.api, in_flight=in_flight)
+        self.publisher = StreamPublisher(self.api, in_flight=in_flight)
+        """The publisher of sealed messages."""
 
     # --- streams ----------------------------------------------------------------------------------
 
@@ -250,7 +251,7 @@ class JetStream:
 
     async def flush(self) -> None:
         """Wait until no message is in flight; each future has its own result."""
-        await self._publisher.flush()
+        await self.publisher.flush()
 
     def _room(self, block: bytes) -> Room:
         # Includes Nats-Msg-Id; the connection checks the exact size again.
@@ -274,7 +275,7 @@ class JetStream:
     ) -> asyncio.Future[PubAck]:
         name = base64.urlsafe_b64encode(message_id(envelope))[:22]
         headers = b"%bNats-Msg-Id: %b\r\n\r\n" % (block[:-2], name)
-        return await self._publisher.submit(subject, envelope, headers, timeout=timeout)
+        return await self.publisher.submit(subject, envelope, headers, timeout=timeout)
 
     # --- consuming --------------------------------------------------------------------------------
 
@@ -389,7 +390,7 @@ class JetStream:
 
     async def close(self) -> None:
         """Stop publishing; messages in flight fail."""
-        await self._publisher.close()
+        await self.publisher.close()
 
 
 def _logging(stream: str, durable: str) -> Callable[[ConsumerEvent], None]:
