@@ -21,6 +21,7 @@ from xkeymsg.testing.pytest_plugin import peers_of
 ALICE, BOB, CAROL, EVE = (XKeyPair.generate() for _ in range(4))
 PEERS = peers_of({"alice": ALICE, "bob": BOB, "carol": CAROL})
 BUCKET = "config"
+Pair = tuple[Client, Client]
 
 
 class Broker:
@@ -97,6 +98,15 @@ def writer(client: Client, **options: Any) -> KVBucket:
 
 
 __all__ = (
-    "ALICE", "BOB", "BUCKET", "CAROL", "EVE", "PEERS", "Broker", "nothing_is_left_behind", "taken",
+    "ALICE",
+    "BOB",
+    "BUCKET",
+    "CAROL",
+    "EVE",
+    "PEERS",
+    "Broker",
+    "Pair",
+    "nothing_is_left_behind",
+    "taken",
     "writer",
 )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, Broker, taken, writer
+from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, Broker, Pair, taken, writer
 from xkeymsg import (
     KeyDeletedError,
     KVMemory,
@@ -22,15 +23,12 @@ from xkeymsg import (
     UnsupportedVersionError,
     ValueRollbackError,
     XKeyMsgError,
-    sealer,
 )
 from xkeymsg.client.client import Client
 from xkeymsg.client.outgoing import Room
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.testing import MemoryNATS
-
-Pair = tuple[Client, Client]
 
 
 async def codes(*calls: Any) -> list[str]:
@@ -165,8 +163,7 @@ async def test_k16_a_value_from_the_future_is_refused(
 ) -> None:
     """K-16: it would make all honest values of the key a rollback."""
     alice, bob = pair
-    ahead = sealer.now_ns
-    monkeypatch.setattr(sealer, "now_ns", lambda: ahead() + 60 * 10**9)
+    monkeypatch.setattr("xkeymsg.sealer.now_ns", lambda: time.time_ns() + 60 * 10**9)
     await writer(alice).put("k", b"1")
     with pytest.raises(StaleError):
         await bob.kv(BUCKET).get("k")

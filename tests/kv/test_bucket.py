@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.kv.conftest import ALICE, BOB, BUCKET, CAROL, Broker, taken, writer
+from tests.kv.conftest import ALICE, BOB, BUCKET, CAROL, Broker, Pair, taken, writer
 from xkeymsg import (
     ConfigurationError,
     ExpiredError,
@@ -20,9 +20,6 @@ from xkeymsg import (
     StaleError,
     WrongRevisionError,
 )
-from xkeymsg.client.client import Client
-
-Pair = tuple[Client, Client]
 
 
 async def test_a_value_is_read_by_its_recipients_only(broker: Broker, pair: Pair) -> None:
