@@ -30,14 +30,15 @@ from xkeymsg.testing import MemoryNATS, NATSServer
 
 PUBLIC = {name: getattr(xkeymsg, name) for name in xkeymsg.__all__}
 MADE_BY_OTHERS = {
-    "Client", "Consumer", "JetStream", "Message", "PreparedRoute", "Service", "Subscription",
-    "View",
+    "Client", "Consumer", "JetStream", "KVBucket", "KVCodec", "KVEntry", "KVWatch", "Message",
+    "PreparedRoute", "Service", "Subscription", "View",
 }  # fmt: skip
 """Classes that an application does not construct."""
 PRIVATE_TYPES = {
     "ClientOptions", "ConnectionArguments",  # dicts of keyword arguments
     "Decision", "Segment",  # for `xkeymsg policy`
-    "NATSServer", "State",  # of `xkeymsg.testing`
+    "KeyMark", "Room", "Sealing", "StoredEntry",  # between the parts of a `KVBucket`
+    "MemoryBucket", "NATSServer", "State",  # of `xkeymsg.testing`
     "Prefix",
     "AudienceChange", "Judge", "Members", "TrustReport", "ValidSigner",  # of `Trust`
     "Link", "Lookup", "Published",  # between `Trust` and `Directory`

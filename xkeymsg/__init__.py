@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from xkeymsg.directory.report import DirectoryReport
     from xkeymsg.key_stores.opening import open_key, open_signer
     from xkeymsg.kv.bucket import KVBucket
+    from xkeymsg.kv.codec import KVCodec
     from xkeymsg.kv.entry import KVEntry
     from xkeymsg.kv.memory import KVMemory
     from xkeymsg.kv.store import KVStatus
@@ -146,6 +147,7 @@ __all__ = (
     "Headers",
     "JetStream",
     "KVBucket",
+    "KVCodec",
     "KVEntry",
     "KVError",
     "KVMemory",
@@ -234,6 +236,7 @@ _ON_FIRST_USE = {
     "FailurePolicy": "client.jetstream.failures",
     "JetStream": "client.jetstream.context",
     "KVBucket": "kv.bucket",
+    "KVCodec": "kv.codec",
     "KVEntry": "kv.entry",
     "KVMemory": "kv.memory",
     "KVStatus": "kv.store",

@@ -22,6 +22,7 @@ _LAZY: Final = {
     "inspect": "xkeymsg.cli.inspect",
     "key": "xkeymsg.cli.stores",
     "keygen": "xkeymsg.cli.keys",
+    "kv": "xkeymsg.cli.kv",
     "open": "xkeymsg.cli.messages:open_",
     "peers": "xkeymsg.cli.peers",
     "permissions": "xkeymsg.cli.permissions",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
@@ -24,10 +25,11 @@ class KVBuckets:
     _core: Core
     _events: Events
 
-    @property
-    def js(self) -> JetStream:
-        """JetStream; a client has it."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        @property
+        def js(self) -> JetStream:
+            """JetStream; a client has it."""
 
     def kv(
         self,

@@ -14,7 +14,7 @@ import zlib
 from errno import ENOSPC
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from xkeymsg import primitives
 from xkeymsg.ambient import after_fork
@@ -26,7 +26,7 @@ from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
-__all__ = ("KVMemory", "Mark", "Sealing", "mark_name")
+__all__ = ("KVMemory", "KeyMark", "Sealing", "mark_name")
 
 _LABEL: Final = primitives.label(b"xkm1/kv-mark")
 _SESSIONS: Final = 8
@@ -52,7 +52,7 @@ class Sealing(NamedTuple):
         return cls(session, head.counter, head.created_ms, head.expires_ms or 0)
 
 
-class Mark(NamedTuple):
+class KeyMark(NamedTuple):
     """What is remembered of a key."""
 
     floor: int
@@ -107,7 +107,7 @@ class KVMemory(SafeRepr):
         if self._skew < 0:
             raise ConfigurationError("skew must not be negative")
         self.path = None if path is None else Path(path)
-        self._marks: dict[bytes, Mark] = {}
+        self._marks: dict[bytes, KeyMark] = {}
         self._lock = Lock()
         self._lines = 0
         self._lock_descriptor: int | None = None
@@ -120,7 +120,7 @@ class KVMemory(SafeRepr):
                 self._release()
                 raise
 
-    def mark(self, name: bytes) -> Mark | None:
+    def mark(self, name: bytes) -> KeyMark | None:
         """Return what is remembered of a key."""
         return self._marks.get(name)
 
@@ -192,7 +192,7 @@ class KVMemory(SafeRepr):
             os.close(self._journal)
         self._journal, self._lines = journal, len(self._marks)
 
-    def _write(self, name: bytes, mark: Mark) -> None:
+    def _write(self, name: bytes, mark: KeyMark) -> None:
         assert self._journal is not None  # noqa: S101 - checked by the caller
         assert self.path is not None  # noqa: S101 - a journal has a path
         line = _line(name, mark).encode()
@@ -202,7 +202,7 @@ class KVMemory(SafeRepr):
             end = os.fstat(self._journal).st_size
             if os.write(self._journal, line) != len(line):
                 os.ftruncate(self._journal, end)
-                raise OSError(ENOSPC, os.strerror(ENOSPC))  # noqa: TRY301 - as if written
+                raise _unwritable(self.path, OSError(ENOSPC, os.strerror(ENOSPC)))
         except OSError as error:
             raise _unwritable(self.path, error) from None
         self._lines += 1
@@ -222,11 +222,11 @@ class KVMemory(SafeRepr):
         return f"<KVMemory of {len(self._marks)} keys>"
 
 
-def _next(old: Mark | None, sealing: Sealing, revision: int, live: bool, skew: int) -> Mark:
+def _next(old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew: int) -> KeyMark:
     """Return the mark after an entry; see docs/spec/kv.md, "Rollback"."""
     session, counter, created, expires = sealing
     if old is None:
-        return Mark(0, created, revision, live, expires, ((session, counter, created),))
+        return KeyMark(0, created, revision, live, expires, ((session, counter, created),))
     newest, highest, _ = old.sessions[-1]
     if newest == session and counter == highest:
         return old  # the same entry, wherever the broker stores it
@@ -242,10 +242,10 @@ def _next(old: Mark | None, sealing: Sealing, revision: int, live: bool, skew: i
     if len(others) >= _SESSIONS:
         floor = max(floor, others[0][2] + 1)
         del others[0]
-    return Mark(floor, high, revision, live, expires, (*others, (session, counter, created)))
+    return KeyMark(floor, high, revision, live, expires, (*others, (session, counter, created)))
 
 
-def _line(name: bytes, mark: Mark) -> str:
+def _line(name: bytes, mark: KeyMark) -> str:
     sessions = [[each.hex(), counter, at] for each, counter, at in mark.sessions]
     text = json.dumps(
         [base64.b64encode(name).decode(), *mark[:3], int(mark.live), mark.expires_ms, sessions],
@@ -254,7 +254,7 @@ def _line(name: bytes, mark: Mark) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _load(path: Path) -> dict[bytes, Mark]:
+def _load(path: Path) -> dict[bytes, KeyMark]:
     """Read a journal; an incomplete last line is ignored.
 
     Raises:
@@ -271,32 +271,35 @@ def _load(path: Path) -> dict[bytes, Mark]:
         raise ConfigurationError(f"cannot read {path_text(path)}: {error.strerror}") from None
     if mode & 0o077:
         raise ConfigurationError(f"{path_text(path)}: others can access it; chmod 600 it")
-    lines = content.split(b"\n")[:-1]  # what follows the last line feed is incomplete
-    marks: dict[bytes, Mark] = {}
-    try:
-        if len(content) > _MAX_FILE or not lines or lines[0] != _HEADER.strip().encode():
-            raise ValueError  # noqa: TRY301 - one remedy for all faults
-        for line in lines[1:]:
-            checksum, _, text = line.partition(b" ")
-            if int(checksum, 16) != zlib.crc32(text):
-                raise ValueError  # noqa: TRY301
-            name, mark = _parse(json.loads(text))
-            marks[name] = mark
-    except (ValueError, TypeError, RecursionError):
+    marks = None if len(content) > _MAX_FILE else _parse(content)
+    if marks is None:
         raise ConfigurationError(
             f"{path_text(path)}: damaged; restore the file, or remove it, which permits rollbacks"
             " to older values until newer ones are seen"
-        ) from None
+        )
     return marks
 
 
-def _parse(fields: list[Any]) -> tuple[bytes, Mark]:
-    name, floor, high, revision, live, expires, sessions = fields
-    seen = tuple((bytes.fromhex(each), int(counter), int(at)) for each, counter, at in sessions)
-    if not seen:
-        raise ValueError
-    mark = Mark(int(floor), int(high), int(revision), bool(live), int(expires), seen)
-    return base64.b64decode(name, validate=True), mark
+def _parse(content: bytes) -> dict[bytes, KeyMark] | None:
+    """Return the marks of a journal; None if it is damaged."""
+    first, *lines = content.split(b"\n")[:-1] or [b""]  # what follows the last one is incomplete
+    marks: dict[bytes, KeyMark] = {}
+    if first != _HEADER.strip().encode():
+        return None
+    try:
+        for line in lines:
+            checksum, _, text = line.partition(b" ")
+            if int(checksum, 16) != zlib.crc32(text):
+                return None
+            name, floor, high, revision, live, expires, seen = json.loads(text)
+            sessions = tuple((bytes.fromhex(each), int(n), int(at)) for each, n, at in seen)
+            if not sessions:
+                return None
+            mark = KeyMark(int(floor), int(high), int(revision), bool(live), int(expires), sessions)
+            marks[base64.b64decode(name, validate=True)] = mark
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return marks
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigurationError:

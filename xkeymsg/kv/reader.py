@@ -109,9 +109,10 @@ class KVReader(SafeRepr):
         Only the newest is checked for rollback; the broker can leave out older ones.
 
         Raises:
-            KeyNotFoundError: If there are none.
+            KeyNotFoundError: If the key has no entries.
             ValueRollbackError: If the newest is older than an entry that was opened before.
             DeliveryError: If the bucket does not exist or answer.
+            XKeyMsgError: If the key is invalid, or the secret of blinded names cannot be opened.
         """
         codec = await self._opened()
         name, entries = codec.name_of(key), list[KVEntry]()
@@ -133,7 +134,9 @@ class KVReader(SafeRepr):
 
         Raises:
             ConfigurationError: If the names are blinded and a token follows a wildcard.
+            MalformedError: If the pattern is invalid.
             DeliveryError: If the bucket does not exist or answer.
+            XKeyMsgError: If the secret of blinded names cannot be opened.
         """
         found = set[str]()
         async with self.watch(pattern) as watch:
@@ -157,6 +160,7 @@ class KVReader(SafeRepr):
         Raises:
             MalformedError: If the pattern is invalid.
             TypeError: If it is not a str.
+            XKeyMsgError: As `keys`; raised by the iteration.
         """
         check_pattern(pattern)
         deliver: Deliver = "new" if updates_only else "last"

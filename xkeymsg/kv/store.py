@@ -10,7 +10,7 @@ import base64
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Literal, Protocol, runtime_checkable
 
 from xkeymsg.client.jetstream.acks import parse_ack
 from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, int64
@@ -37,7 +37,6 @@ _MISSING: Final = re.compile(rb"NATS/1\.0 404")
 _SEQUENCE: Final = re.compile(rb"\r\nNats-Sequence: *([1-9][0-9]{0,17})(?=\r\n)")
 _SUBJECT: Final = re.compile(rb"\r\nNats-Subject: *([^\r\n]*)(?=\r\n)")
 _HEARTBEAT: Final = 5.0
-_PATIENCE: Final = 2.5 * _HEARTBEAT
 _INACTIVE: Final = 30.0
 _RETRY: Final = 1.0
 _NS: Final = 10**9
@@ -166,6 +165,9 @@ class JetStreamStore:
         bucket: The name of the bucket.
     """
 
+    patience: ClassVar[float] = 2.5 * _HEARTBEAT
+    """Seconds without deliveries and heartbeats after which a consumer is replaced."""
+
     def __init__(self, api: API, publisher: StreamPublisher, bucket: str) -> None:
         self._api, self._publisher = api, publisher
         self._bucket, self._stream = bucket, f"KV_{bucket}"
@@ -243,6 +245,11 @@ class JetStreamStore:
             ack = await future
         except DeliveryError as error:
             if error.err_code in _WRONG_REVISION:
+                # Of a retry whose first acknowledgement was lost, the server compares the revision
+                # before the id.
+                stored = await self.last(name)
+                if stored is not None and stored.data == data:
+                    return stored.revision
                 raise WrongRevisionError("the key has another revision than expected") from None
             if error.err_code == _NO_ROLLUP:
                 raise DeliveryError(
@@ -377,7 +384,7 @@ class JetStreamStore:
         """Return the next entry; None if the consumer has to be replaced."""
         while True:
             try:
-                raw = await messages.next(_PATIENCE)
+                raw = await messages.next(self.patience)
             except DeliveryError:  # not even a heartbeat
                 return None
             delivery = parse_ack(raw.reply)
