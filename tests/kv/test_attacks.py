@@ -169,6 +169,27 @@ async def test_k16_a_value_from_the_future_is_refused(
         await bob.kv(BUCKET).get("k")
 
 
+async def test_k17_a_writer_with_a_slow_clock_waits_or_refuses(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """K-17: readers would refuse what it seals."""
+    alice, bob = pair
+    reader, bucket = bob.kv(BUCKET), writer(alice)
+    slow = bob.kv(BUCKET, to=["alice", "bob"], memory=reader.memory)
+    monkeypatch.setattr("xkeymsg.sealer.now_ns", lambda: time.time_ns() + 200_000_000)
+    await bucket.put("k", b"fast")
+    await reader.get("k")
+    monkeypatch.setattr("xkeymsg.sealer.now_ns", time.time_ns)
+    await slow.put("k", b"slow")
+    assert (await bucket.get("k")).value == b"slow"
+    monkeypatch.setattr("xkeymsg.sealer.now_ns", lambda: time.time_ns() + 20 * 10**9)
+    await bucket.put("k", b"fast")
+    await reader.get("k")
+    monkeypatch.setattr("xkeymsg.sealer.now_ns", time.time_ns)
+    with pytest.raises(StaleError, match="clock"):
+        await slow.put("k", b"slow")
+
+
 # --- deletions ------------------------------------------------------------------------------------
 
 MARKERS = [
@@ -350,7 +371,7 @@ async def test_a_publisher_cannot_choose_revision_or_key(broker: Broker, pair: P
 
 
 async def test_k17_a_watch_that_skips_a_replaced_revision_is_noticed() -> None:
-    """K-17."""
+    """K-18."""
     nats = MemoryNATS()
     async with nats.connect(key=ALICE, trust=PEERS) as alice:
         async with nats.connect(key=BOB, trust=PEERS) as bob:
@@ -371,7 +392,7 @@ async def test_k17_a_watch_that_skips_a_replaced_revision_is_noticed() -> None:
 
 
 async def test_k17_a_broker_that_ignores_compare_and_set_is_noticed() -> None:
-    """K-17: two writers replaced one revision; the later ignores the earlier."""
+    """K-18: two writers replaced one revision; the later ignores the earlier."""
     nats = MemoryNATS()
     async with (
         nats.connect(key=ALICE, trust=PEERS) as alice,

@@ -70,7 +70,7 @@ async def test_keys_and_watches_by_prefix(pair: Pair, bucket: KVBucket) -> None:
 async def test_k21_a_value_stored_under_another_blinded_name_is_refused(
     broker: Broker, pair: Pair, bucket: KVBucket
 ) -> None:
-    """K-21: also if an admitted sender seals another key than the name stands for."""
+    """K-22: also if an admitted sender seals another key than the name stands for."""
     alice, bob = pair
     codec = await bucket.codec()
     reader = bob.kv(BUCKET, blind=True)
@@ -88,7 +88,7 @@ async def test_k21_a_value_stored_under_another_blinded_name_is_refused(
 async def test_k19_the_secret_is_sealed_and_is_created_once(
     broker: Broker, pair: Pair, bucket: KVBucket
 ) -> None:
-    """K-19."""
+    """K-20."""
     alice, bob = pair
     await bucket.put(KEY, b"1")
     for _ in range(2):
@@ -102,7 +102,7 @@ async def test_k19_the_secret_is_sealed_and_is_created_once(
 
 
 async def test_k19_without_a_secret_nothing_is_written(pair: Pair) -> None:
-    """K-19: a writer never makes another secret by itself."""
+    """K-20: a writer never makes another secret by itself."""
     bucket = writer(pair[0], blind=True)
     for call in (bucket.put("k", b""), bucket.get("k"), bucket.keys(), bucket.codec()):
         with pytest.raises(KeyNotFoundError, match="init"):
@@ -112,7 +112,7 @@ async def test_k19_without_a_secret_nothing_is_written(pair: Pair) -> None:
 async def test_k19_a_secret_that_the_broker_deletes_is_noticed(
     broker: Broker, pair: Pair, bucket: KVBucket
 ) -> None:
-    """K-19."""
+    """K-20."""
     alice, _ = pair
     await broker.store(alice, "_xkm.names", b"", {"KV-Operation": "DEL"})
     fresh = writer(alice, blind=True, memory=bucket.memory)
@@ -137,7 +137,7 @@ async def test_documents_with_blinded_names(pair: Pair) -> None:
 
 
 def test_k18_equal_tokens_look_different_below_different_parents() -> None:
-    """K-18."""
+    """K-19."""
     names = BlindNames(bytes(range(32)))
     one, other = names.blind("a.x").split("."), names.blind("b.x").split(".")
     assert len({*one, *other}) == 4
@@ -149,7 +149,7 @@ def test_k18_equal_tokens_look_different_below_different_parents() -> None:
     ("pattern", "fixed"), [(">", 0), ("*", 0), ("a.>", 1), ("a.*.*", 1), ("a.b", 2), ("*.>", 0)]
 )
 def test_k20_patterns_keep_their_wildcards(pattern: str, fixed: int) -> None:
-    """K-20."""
+    """K-21."""
     names = BlindNames(bytes(32))
     blinded = names.blind_pattern(pattern).split(".")
     tokens = pattern.split(".")

@@ -60,7 +60,7 @@ def test_k12_the_number_of_sessions_is_bounded() -> None:
     assert not accepts(memory, b"%8d" % 0, 1, 100_000, 20)
     mark = memory.mark(NAME)
     assert mark is not None
-    assert len(mark.sessions) <= 9
+    assert len(mark.sessions) <= 8
     assert mark.floor > 100_000
     assert accepts(memory, b"another1", 1, 100_010, 21)
 

@@ -1,4 +1,4 @@
-"""Makes the vectors again, also those of fields and trust: `python -m tests.vectors.generate`.
+"""Makes the vectors again, also those of fields, trust and kv: `python -m tests.vectors.generate`.
 
 All randomness comes from the names of the vectors, so that making them again changes nothing.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from tests.kv import vectors as kv_generate
 from tests.trust.chains import generate as trust_generate
 from tests.vectors import fields_generate, scenarios_replay
 from tests.vectors.builder import Case, make
@@ -117,6 +118,7 @@ def main() -> None:
     JSON.write_text(as_json())
     fields_generate.main()
     trust_generate.main()
+    kv_generate.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())
 
 

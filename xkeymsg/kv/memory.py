@@ -66,7 +66,7 @@ class KeyMark(NamedTuple):
     expires_ms: int
     """When the newest value expires; 0 for never."""
     sessions: tuple[tuple[bytes, int, int], ...]
-    """Session, greatest counter and its time; the session of the newest entry is last."""
+    """Session, greatest counter, greatest time; the session of the newest entry is last."""
 
 
 def mark_name(bucket: str, key: str) -> bytes:
@@ -125,7 +125,7 @@ class KVMemory(SafeRepr):
         return self._marks.get(name)
 
     def accept(self, name: bytes, sealing: Sealing, revision: int, *, live: bool) -> None:
-        """Check an entry that is said to be the newest of its key, and remember it.
+        """Check an entry that the broker presents as the newest of its key, and remember it.
 
         Args:
             name: The name of its mark.
@@ -242,7 +242,8 @@ def _next(old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew
     if len(others) >= _SESSIONS:
         floor = max(floor, others[0][2] + 1)
         del others[0]
-    return KeyMark(floor, high, revision, live, expires, (*others, (session, counter, created)))
+    latest = created if known is None else max(known[2], created)
+    return KeyMark(floor, high, revision, live, expires, (*others, (session, counter, latest)))
 
 
 def _line(name: bytes, mark: KeyMark) -> str:

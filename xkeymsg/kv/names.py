@@ -113,7 +113,7 @@ class BlindNames(SafeRepr):
         return ".".join([*blinded, *rest])
 
     def check(self, key: str | None, name: str) -> str:
-        """Return the sealed key of an entry, if its blinded name is the one on the wire (K-21).
+        """Return the sealed key of an entry, if its blinded name is the one on the wire (K-22).
 
         Raises:
             SubjectMismatchError: If it is not, or the entry has no sealed key.
