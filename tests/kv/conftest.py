@@ -14,7 +14,7 @@ from tests.client.conftest import nothing_is_left_behind
 from xkeymsg import KVBucket, KVEntry, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.kv.entry import StoredEntry
-from xkeymsg.kv.store import JetStreamStore
+from xkeymsg.kv.jetstream import JetStreamStore
 from xkeymsg.testing import MemoryNATS, NATSServer
 from xkeymsg.testing.pytest_plugin import peers_of
 
@@ -43,7 +43,7 @@ class Broker:
         if self.server is None:
             found = await self.memory.bucket(bucket).last(name)
         else:
-            found = await JetStreamStore(client.js.api, client.js.publisher, bucket).last(name)
+            found = await JetStreamStore(client.js.api, bucket).last(name)
         assert found is not None
         return found
 

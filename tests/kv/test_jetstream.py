@@ -31,7 +31,7 @@ from xkeymsg import (
     WrongRevisionError,
 )
 from xkeymsg.client.client import Client
-from xkeymsg.kv.store import JetStreamStore
+from xkeymsg.kv.jetstream import JetStreamStore
 from xkeymsg.testing import NATSServer
 
 
@@ -242,7 +242,7 @@ async def test_another_stream_cannot_take_the_keys(jetstream_server: NATSServer)
     async with both(jetstream_server) as (alice, _):
         config = {"name": "THIEF", "subjects": ["$KV.>"]}
         await alice.js.api.request("STREAM.CREATE.THIEF", config)
-        with pytest.raises(DeliveryError, match="another stream"):
+        with pytest.raises(ConfigurationError, match="another stream"):
             await writer(alice).put("k", b"1")
 
 
@@ -342,11 +342,11 @@ async def test_compare_and_set_survives_a_lost_acknowledgement(
         bucket = writer(alice)
         await bucket.init()
         revision = await bucket.create("k", b"1")
-        store = JetStreamStore(alice.js.api, alice.js.publisher, BUCKET)
+        store = JetStreamStore(alice.js.api, BUCKET)
         stored = await store.last("k")
         assert stored is not None
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
-        again = await store.put("k", stored.data, headers, b"NATS/1.0\r\n\r\n", timeout=30)
+        block = b"NATS/1.0\r\nNats-Expected-Last-Subject-Sequence: 0\r\n\r\n"
+        again = await store.put("k", stored.data, block, timeout=30)
         assert again == revision
         with pytest.raises(WrongRevisionError):
             await bucket.create("k", b"2")

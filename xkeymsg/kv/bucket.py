@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import math
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from weakref import WeakValueDictionary
 from xkeymsg.ambient import now_ns, random_bytes
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
+from xkeymsg.envelope.derive import message_id
+from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
     ConfigurationError,
@@ -23,6 +26,7 @@ from xkeymsg.errors import (
 )
 from xkeymsg.kv.codec import KVCodec, is_marker
 from xkeymsg.kv.entry import Operation
+from xkeymsg.kv.memory import Sealing
 from xkeymsg.kv.names import NAME_KEY
 from xkeymsg.kv.reader import KVReader
 from xkeymsg.kv.store import bucket_config
@@ -247,9 +251,10 @@ class KVBucket(KVReader):
                 envelope = self._codec.envelope(
                     NAME_KEY, NAME_KEY, random_bytes(32), self._room(), as_payload=True
                 )
+                head = self._codec.head_of(envelope)
                 headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
                 with contextlib.suppress(WrongRevisionError):  # another process was faster
-                    await self._send(NAME_KEY, envelope, headers, _TIMEOUT)
+                    await self._send(NAME_KEY, envelope, head, headers, _TIMEOUT)
             await self._opened()
 
     async def codec(self) -> KVCodec:
@@ -304,18 +309,25 @@ class KVBucket(KVReader):
                 content_type=content_type,
                 expires=expires,
             )
-            revision = await self._send(name, envelope, clear, timeout)
-            sealing, live = codec.sealing_of(envelope), operation == "put"
+            head = codec.head_of(envelope)
+            revision = await self._send(name, envelope, head, clear, timeout)
+            sealing, live = Sealing.of(head), operation == "put"
             # Another writer may have been faster, and its newer value was opened here meanwhile.
             with contextlib.suppress(ValueRollbackError):
                 self.memory.accept(self._mark(name), sealing, revision, live=live)
         return revision
 
     async def _send(
-        self, name: str, envelope: bytes, headers: Mapping[str, str], timeout: float
+        self, name: str, envelope: bytes, head: Head, headers: Mapping[str, str], timeout: float
     ) -> int:
-        block = self._core.outgoing.block
-        return await self._store.put(name, envelope, headers, block, timeout=timeout)
+        number = message_id(head.sender, head.ephemeral, head.nonce)
+        block = b"%bNats-Msg-Id: %b\r\n" % (
+            self._core.outgoing.block[:-2],
+            base64.urlsafe_b64encode(number)[:22],
+        )
+        for each in headers.items():
+            block += b"%b: %b\r\n" % tuple(map(str.encode, each))
+        return await self._store.put(name, envelope, block + b"\r\n", timeout=timeout)
 
     async def _turn(self, name: str) -> None:
         """Wait until the clock is not behind the newest value: readers would refuse ours."""

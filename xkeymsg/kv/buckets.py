@@ -12,8 +12,9 @@ from xkeymsg.client.stats import Events
 from xkeymsg.client.trust import To
 from xkeymsg.fields.policy import Policy
 from xkeymsg.kv.bucket import KVBucket
+from xkeymsg.kv.jetstream import JetStreamStore
 from xkeymsg.kv.memory import KVMemory
-from xkeymsg.kv.store import JetStreamStore, KVStore, KVStores
+from xkeymsg.kv.store import KVStore, KVStores
 
 __all__ = ("KVBuckets",)
 
@@ -67,8 +68,7 @@ class KVBuckets:
         if isinstance(self._connection, KVStores):
             store = self._connection.kv_store(bucket)
         else:
-            js = self.js
-            store = JetStreamStore(js.api, js.publisher, bucket)
+            store = JetStreamStore(self.js.api, bucket)
         return KVBucket(
             store,
             self._core,

@@ -12,7 +12,7 @@ from xkeymsg.client.scope import Request
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.frame import locate_head
-from xkeymsg.envelope.head import decode_head
+from xkeymsg.envelope.head import Head, decode_head
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
@@ -176,9 +176,9 @@ class KVCodec(SafeRepr):
         data = value if operation == "put" else b""
         return outgoing.payload(subject, data, recipients, room=room, headers=headers, **more)
 
-    def sealing_of(self, envelope: bytes) -> Sealing:
-        """Return when and by which session an own envelope was sealed."""
-        return Sealing.of(decode_head(envelope, *locate_head(envelope, self._limits)))
+    def head_of(self, envelope: bytes) -> Head:
+        """Return the head of an own envelope."""
+        return decode_head(envelope, *locate_head(envelope, self._limits))
 
     # --- opening ----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 from xkeymsg.errors import DeliveryError, WrongRevisionError
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.kv.store import Deliver, KVStatus
-from xkeymsg.transport.headers import encode_block
+from xkeymsg.transport.headers import encode_block, parse_block
 from xkeymsg.transport.subjects import covers
 
 __all__ = ("MemoryBucket",)
@@ -60,16 +60,15 @@ class MemoryBucket:
         found = (each for each in self.entries if (each.key, each.revision) == (name, revision))
         return next(found, None)
 
-    async def put(
-        self, name: str, data: bytes, headers: Mapping[str, str], block: bytes, *, timeout: float
-    ) -> int:
+    async def put(self, name: str, data: bytes, block: bytes, *, timeout: float) -> int:
         """Store an entry, and return its revision.
 
         Raises:
-            WrongRevisionError: If the key has another revision than `headers` say.
+            WrongRevisionError: If the key has another revision than the headers say.
             DeliveryError: If the bucket does not exist.
         """
         self._check()
+        headers = dict(parse_block(block))
         if _EXPECTED in headers:
             newest = await self.last(name)
             if int(headers[_EXPECTED]) != (0 if newest is None else newest.revision):

@@ -53,7 +53,7 @@ def ignore_statuses(patch: pytest.MonkeyPatch, consumer: Consumer[Any]) -> None:
 
 
 def publisher_of(js: JetStream) -> StreamPublisher:
-    return js.publisher
+    return js._publisher
 
 
 def failures_kept(judge: Failures) -> int:

@@ -58,8 +58,7 @@ class JetStream:
         self.api = API(link)
         """The client of JetStream's API."""
         self._core = core
-        self.publisher = StreamPublisher(self.api, in_flight=in_flight)
-        """The publisher of sealed messages."""
+        self._publisher = StreamPublisher(self.api, in_flight=in_flight)
 
     # --- streams ----------------------------------------------------------------------------------
 
@@ -251,7 +250,7 @@ class JetStream:
 
     async def flush(self) -> None:
         """Wait until no message is in flight; each future has its own result."""
-        await self.publisher.flush()
+        await self._publisher.flush()
 
     def _room(self, block: bytes) -> Room:
         # Includes Nats-Msg-Id; the connection checks the exact size again.
@@ -275,7 +274,7 @@ class JetStream:
     ) -> asyncio.Future[PubAck]:
         name = base64.urlsafe_b64encode(message_id(envelope))[:22]
         headers = b"%bNats-Msg-Id: %b\r\n\r\n" % (block[:-2], name)
-        return await self.publisher.submit(subject, envelope, headers, timeout=timeout)
+        return await self._publisher.submit(subject, envelope, headers, timeout=timeout)
 
     # --- consuming --------------------------------------------------------------------------------
 
@@ -390,7 +389,7 @@ class JetStream:
 
     async def close(self) -> None:
         """Stop publishing; messages in flight fail."""
-        await self.publisher.close()
+        await self._publisher.close()
 
 
 def _logging(stream: str, durable: str) -> Callable[[ConsumerEvent], None]:
