@@ -118,11 +118,9 @@ def _run(
     """Connect, and run `work` with the bucket."""
     options = connection_options("xkeymsg", flags)
     pair = own_pair(seed_file) or XKeyPair.generate()
-    peers = None if peers_file is None else Peers.load(peers_file)
-    if peers is not None and senders:
+    if peers_file is not None and senders:
         raise click.UsageError("give the allowed senders with either --from or --peers")
-    if recipients and policy is not None:
-        raise click.UsageError("--to conflicts with --policy: use one of them")
+    peers = None if peers_file is None else Peers.load(peers_file)
     known = {sender for sender in senders if sender is not None}
     trust: Senders = peers or (ANYONE if None in senders else known or {pair.public})
     to = recipients_of(recipients, (), peers) if recipients else None
@@ -222,15 +220,16 @@ def init(
     click.echo(f"{bucket} ready")
 
 
-def _value(source: BinaryIO, policy: Path | None) -> Any:
-    return source.read() if policy is None else read_document(source)
+def _check_recipients(more: dict[str, Any]) -> None:
+    if bool(more["recipients"]) == (more["policy"] is not None):
+        raise click.UsageError("give the recipients with either --to or --policy")
 
 
 def _store(method: str, bucket: str, key: str, source: BinaryIO, *last: int, **more: Any) -> None:
     """Store FILE, and print the revision."""
-    if not more["recipients"] and more["policy"] is None:
-        raise click.UsageError("Missing option '--to' or '--policy'.")
-    value = _value(source, more["policy"])
+    _check_recipients(more)
+    policy = more["policy"]
+    value = source.read() if policy is None else read_document(source)
     sealed = {name: more.pop(name) for name in ("expires", "content_type")}
 
     async def work(opened: KVBucket) -> int:
@@ -303,6 +302,7 @@ def get(
 @_with(_LAST, *_WRITING, *_COMMON)
 def delete(*, bucket: str, key: str, last: int | None, **more: Any) -> None:
     """Store a sealed tombstone for KEY, and print its revision. Older revisions stay."""
+    _check_recipients(more)
     click.echo(_run(bucket, lambda opened: opened.delete(key, last), **more))
 
 
@@ -312,6 +312,7 @@ def delete(*, bucket: str, key: str, last: int | None, **more: Any) -> None:
 @_with(_LAST, *_WRITING, *_COMMON)
 def purge(*, bucket: str, key: str, last: int | None, **more: Any) -> None:
     """Store a sealed tombstone for KEY, and have the broker delete its older revisions."""
+    _check_recipients(more)
     click.echo(_run(bucket, lambda opened: opened.purge(key, last), **more))
 
 
