@@ -463,3 +463,59 @@ async def test_k9_an_invalid_tombstone_is_refused(broker: Broker, pair: Pair) ->
         envelope = alices.seal(data, to=[BOB.public], subject=f"$KV.{BUCKET}.k", headers=pairs)
         await broker.store(alice, "k", envelope)
         assert await codes(bob.kv(BUCKET).get("k")) == ["malformed"]
+
+
+# --- honest brokers -------------------------------------------------------------------------------
+
+
+async def test_a_replica_that_lags_is_no_rollback() -> None:
+    nats = MemoryNATS()
+    async with nats.connect(key=ALICE, trust=PEERS) as alice:
+        bucket, broker = writer(alice), nats.bucket(BUCKET)
+        await bucket.put("k", b"old")
+        old = await broker.last("k")
+        await bucket.put("k", b"new")
+        for lagging in (old, None):
+            broker.lagging["k"] = lagging
+            assert (await bucket.get("k")).value == b"new"
+
+
+async def test_a_watch_that_lags_behind_a_write_is_no_rollback(pair: Pair) -> None:
+    alice, _ = pair
+    bucket = writer(alice)
+    await bucket.put("k", b"0")
+    async with bucket.watch() as watch:
+        for number in range(1, 50):
+            await bucket.put("k", b"%d" % number)
+            await bucket.get("k")
+        operations, value = set(), b""
+        while value != b"49":
+            [entry] = await taken(watch, 1)
+            if entry is not None:
+                operations.add(entry.operation)
+                value = entry.value or b""
+    assert operations == {"put"}
+
+
+async def test_a_watch_that_begins_with_a_value_known_to_be_old_refuses_it(
+    broker: Broker, pair: Pair
+) -> None:
+    alice, bob = pair
+    reader = bob.kv(BUCKET)
+    await rolled_back(broker, alice, lambda: reader.get("k"))
+    async with reader.watch() as watch:
+        [entry, _] = await taken(watch, 2)
+    assert entry is not None
+    assert entry.operation == "refused"
+    assert isinstance(entry.error, ValueRollbackError)
+
+
+async def test_what_a_watch_has_seen_is_remembered(broker: Broker, pair: Pair) -> None:
+    alice, bob = pair
+    reader, bucket = bob.kv(BUCKET), writer(alice)
+    await bucket.put("k", b"old")
+    old = await broker.stored(alice, "k")
+    await bucket.put("k", b"new")
+    assert await reader.keys() == ["k"]
+    await broker.store(alice, "k", old.data)
+    assert await codes(reader.get("k")) == ["value_rollback"]

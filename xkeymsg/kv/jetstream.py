@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, ClassVar, Final
@@ -68,26 +69,37 @@ class JetStreamStore:
         """The greatest size of headers and data, in bytes."""
         return self._api.link.max_payload
 
-    async def last(self, name: str) -> StoredEntry | None:
+    async def last(self, name: str, *, leader: bool = False) -> StoredEntry | None:
         """Return the newest entry of a key.
+
+        Args:
+            name: The key on the wire.
+            leader: Whether to ask the leader, where that is permitted.
 
         Raises:
             DeliveryError: If the bucket does not exist, or does not answer.
         """
         subject = f"{self._prefix or await self._start()}{name}"
+        if leader and self._direct:
+            with contextlib.suppress(DeliveryError):
+                return await self._last_of_leader(name, subject)
         if not self._direct:
-            stored = await self._api.last_message(self._stream, subject)
-            if stored is None:
-                return None
-            found = stored.subject, stored.sequence, _block(stored.headers), stored.data
-        else:
-            raw = await self._api.ask(f"DIRECT.GET.{self._stream}.{subject}")
-            if _MISSING.match(raw.headers):
-                return None
-            found = _direct(raw)
+            return await self._last_of_leader(name, subject)
+        raw = await self._api.ask(f"DIRECT.GET.{self._stream}.{subject}")
+        if _MISSING.match(raw.headers):
+            return None
+        found = _direct(raw)
         if found[0] != subject:
             raise DeliveryError("JetStream answered with another key")
         return StoredEntry(name, *found[1:])
+
+    async def _last_of_leader(self, name: str, subject: str) -> StoredEntry | None:
+        stored = await self._api.last_message(self._stream, subject)
+        if stored is None:
+            return None
+        if stored.subject != subject:
+            raise DeliveryError("JetStream answered with another key")
+        return StoredEntry(name, stored.sequence, _block(stored.headers), stored.data)
 
     async def at(self, name: str, revision: int) -> StoredEntry | None:
         """Return an entry by revision.
@@ -175,7 +187,7 @@ class JetStreamStore:
         Of a retry whose first acknowledgement was lost, the server compares the expected revision
         before the id.
         """
-        stored = await self.last(name)
+        stored = await self.last(name, leader=True)
         if stored is None or stored.data != data:
             raise WrongRevisionError("the key has another revision than expected")
         return stored.revision

@@ -8,6 +8,7 @@ most an incomplete last line, which is ignored. The journal is rewritten when it
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import zlib
@@ -109,6 +110,7 @@ class KVMemory(SafeRepr):
         self.path = None if path is None else Path(path)
         self._marks: dict[bytes, KeyMark] = {}
         self._lock = Lock()
+        self._parent: KVMemory | None = None
         self._lines = 0
         self._lock_descriptor: int | None = None
         self._journal: int | None = None
@@ -145,9 +147,24 @@ class KVMemory(SafeRepr):
                 return
             if old is None and len(self._marks) >= self._keys:
                 raise LimitExceededError("keys in the memory", len(self._marks) + 1, self._keys)
+            if self._parent is not None:
+                with contextlib.suppress(ValueRollbackError):  # it knows a newer entry
+                    self._parent.accept(name, sealing, revision, live=live)
             if self._journal is not None:
                 self._write(name, new)
             self._marks[name] = new
+
+    def view(self) -> KVMemory:
+        """Return a memory for one watch, with the present marks; what it accepts is kept here, too.
+
+        A watch delivers entries in their order, but later than `get` and `put` may see newer ones:
+        it is checked against what was known when it began, and what it has delivered since.
+        """
+        view = KVMemory(keys=self._keys, skew=self._skew / 1000)
+        with self._lock:
+            view._marks = dict(self._marks)
+        view._parent = self
+        return view
 
     def close(self) -> None:
         """Sync the file and unlock it; the marks stay in memory."""

@@ -15,6 +15,7 @@ from xkeymsg.errors import (
     KeyNotFoundError,
     MalformedError,
     UnauthenticatedDeletionError,
+    ValueRollbackError,
     XKeyMsgError,
 )
 from xkeymsg.fields.policy import Policy
@@ -93,11 +94,7 @@ class KVReader(SafeRepr):
                 raise KeyNotFoundError("the key has no such revision")
             entry = await codec.open_async(stored, fresh=False)
         else:
-            stored = await self._store.last(name)
-            if stored is None or is_marker(stored):
-                raise self._absent(name, marker=stored is not None)
-            entry = await codec.open_async(stored)
-            self._remember(name, entry)
+            entry = await self._newest(name)
         if entry.operation != "put":
             raise KeyDeletedError("the key was deleted")
         return entry
@@ -115,15 +112,15 @@ class KVReader(SafeRepr):
             XKeyMsgError: If the key is invalid, or the secret of blinded names cannot be opened.
         """
         codec = await self._opened()
-        name, entries = codec.name_of(key), list[KVEntry]()
+        name, entries, memory = codec.name_of(key), list[KVEntry](), self.memory.view()
         async for stored in self._store.follow(name, "all"):
             if stored is None:
                 break
-            entries.append(await self._taken(stored, newest=False))
+            entries.append(await self._taken(stored, None))
         if not entries:
             raise self._absent(name, marker=False)
         if entries[-1].message is not None:
-            self._remember(name, entries[-1])
+            self._remember(name, entries[-1], memory)
         return entries
 
     @refusing
@@ -170,7 +167,11 @@ class KVReader(SafeRepr):
             name = pattern if codec.names is None else codec.names.blind_pattern(pattern)
             return self._ours(self._store.follow(name, deliver))
 
-        return KVWatch(follow, self._taken, updates_only=updates_only)
+        async def take(stored: StoredEntry) -> KVEntry:
+            return await self._taken(stored, memory)
+
+        memory = self.memory.view()
+        return KVWatch(follow, take, updates_only=updates_only)
 
     async def status(self) -> KVStatus:
         """Return the settings and the size of the bucket, which the broker states.
@@ -206,10 +207,30 @@ class KVReader(SafeRepr):
     def _mark(self, name: str) -> bytes:
         return mark_name(self._codec.origin, name)
 
-    def _remember(self, name: str, entry: KVEntry) -> None:
+    def _remember(self, name: str, entry: KVEntry, memory: KVMemory | None = None) -> None:
         if entry.message is not None:
             sealing, live = sealing_of(entry.message), entry.operation == "put"
-            self.memory.accept(self._mark(name), sealing, entry.revision, live=live)
+            memory = self.memory if memory is None else memory
+            memory.accept(self._mark(name), sealing, entry.revision, live=live)
+
+    async def _newest(self, name: str) -> KVEntry:
+        """Read and check the newest entry of a key.
+
+        One that seems rolled back is read once more, from the leader: a replica may lag, and
+        another read may have overtaken this one.
+        """
+        try:
+            return await self._checked(name, await self._store.last(name))
+        except (ValueRollbackError, UnauthenticatedDeletionError):
+            stored = await self._store.last(name, leader=True)
+        return await self._checked(name, stored)
+
+    async def _checked(self, name: str, stored: StoredEntry | None) -> KVEntry:
+        if stored is None or is_marker(stored):
+            raise self._absent(name, marker=stored is not None)
+        entry = await self._codec.open_async(stored)
+        self._remember(name, entry)
+        return entry
 
     def _is_live(self, name: str) -> bool:
         """Return whether the newest known entry of a key is a value that has not expired."""
@@ -237,12 +258,15 @@ class KVReader(SafeRepr):
             if stored is None or stored.key != NAME_KEY:
                 yield stored
 
-    async def _taken(self, stored: StoredEntry, *, newest: bool = True) -> KVEntry:
-        """Open an entry of many; one that is refused becomes a report."""
+    async def _taken(self, stored: StoredEntry, memory: KVMemory | None) -> KVEntry:
+        """Open an entry of many; one that is refused becomes a report.
+
+        Past revisions have no memory.
+        """
         try:
-            entry = await self._codec.open_async(stored, fresh=newest)
-            if newest:
-                self._remember(stored.key, entry)
+            entry = await self._codec.open_async(stored, fresh=memory is not None)
+            if memory is not None:
+                self._remember(stored.key, entry, memory)
         except Exception as error:  # noqa: BLE001 - trust may raise anything
             operation: Operation = "refused"
             if isinstance(error, UnauthenticatedDeletionError):

@@ -52,8 +52,13 @@ class KVStore(Protocol):
     def max_payload(self) -> int:
         """The greatest size of headers and data, in bytes."""
 
-    async def last(self, name: str) -> StoredEntry | None:
-        """Return the newest entry of a key on the wire, or None."""
+    async def last(self, name: str, *, leader: bool = False) -> StoredEntry | None:
+        """Return the newest entry of a key on the wire, or None.
+
+        Args:
+            name: The key on the wire.
+            leader: Whether to ask the leader of the bucket, if possible: replicas may lag.
+        """
 
     async def at(self, name: str, revision: int) -> StoredEntry | None:
         """Return an entry by revision, or None if that is missing or of another key."""

@@ -29,6 +29,8 @@ class MemoryBucket:
         self.history = history
         """The number of revisions of each key to keep."""
         self.entries: list[StoredEntry] = []
+        self.lagging: dict[str, StoredEntry | None] = {}
+        """What a replica that lags behind has as the newest entry of a key."""
         self.hidden: set[int] = set()
         """Revisions that watches do not get."""
         self.exists = True
@@ -49,9 +51,11 @@ class MemoryBucket:
             self._changed.notify_all()
         return self._revision
 
-    async def last(self, name: str) -> StoredEntry | None:
+    async def last(self, name: str, *, leader: bool = False) -> StoredEntry | None:
         """Return the newest entry of a key."""
         self._check()
+        if name in self.lagging and not leader:
+            return self.lagging[name]
         return next((each for each in reversed(self.entries) if each.key == name), None)
 
     async def at(self, name: str, revision: int) -> StoredEntry | None:
