@@ -12,6 +12,7 @@ import pytest
 from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, Broker, Pair, taken, writer
 from xkeymsg import (
     KeyDeletedError,
+    KVBucket,
     KVMemory,
     NotSealedError,
     Peers,
@@ -463,6 +464,18 @@ async def test_k9_an_invalid_tombstone_is_refused(broker: Broker, pair: Pair) ->
         envelope = alices.seal(data, to=[BOB.public], subject=f"$KV.{BUCKET}.k", headers=pairs)
         await broker.store(alice, "k", envelope)
         assert await codes(bob.kv(BUCKET).get("k")) == ["malformed"]
+
+
+async def test_a_broker_that_announces_entries_and_delivers_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(KVBucket, "patience", 0.2)
+    nats = MemoryNATS()
+    async with nats.connect(key=ALICE, trust=PEERS) as alice:
+        bucket, broker = writer(alice), nats.bucket(BUCKET)
+        await bucket.put("k", b"1")
+        broker.silent = True
+        assert await codes(bucket.keys(), bucket.history("k")) == ["delivery"] * 2
 
 
 # --- honest brokers -------------------------------------------------------------------------------

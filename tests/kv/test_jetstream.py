@@ -351,3 +351,43 @@ async def test_compare_and_set_survives_a_lost_acknowledgement(
         with pytest.raises(WrongRevisionError):
             await bucket.create("k", b"2")
         assert (await bob.kv(BUCKET).get("k")).value == b"1"
+
+
+async def test_a_watch_of_updates_misses_none_while_its_consumer_is_lost(
+    jetstream_server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JetStreamStore, "patience", 0.5)
+    async with both(jetstream_server) as (alice, bob):
+        bucket = writer(alice)
+        await bucket.init(history=5)
+        await bucket.put("k", b"0")
+        async with bob.kv(BUCKET).watch(updates_only=True) as watch:
+            assert await taken(watch, 1) == [None]
+            [name] = await consumers(bob)
+            await bob.js.api.request(f"CONSUMER.DELETE.KV_{BUCKET}.{name}")
+            await bucket.put("k", b"1")
+            [entry] = await taken(watch, 1)
+            assert entry is not None
+            assert entry.value == b"1"
+
+
+async def test_reading_leaves_no_subscription(jetstream_server: NATSServer) -> None:
+    async with both(jetstream_server) as (alice, bob):
+        bucket, reader = writer(alice), bob.kv(BUCKET)
+        await bucket.init()
+        await bucket.put("k", b"1")
+        for _ in range(3):
+            await reader.keys()
+            await reader.history("k")
+            async with reader.watch() as watch:
+                await taken(watch, 2)
+
+        async def nothing_is_bound() -> bool:
+            answer = await bob.js.api.request(f"CONSUMER.NAMES.KV_{BUCKET}")
+            names: list[str] = answer["consumers"]
+            infos = [
+                await bob.js.api.request(f"CONSUMER.INFO.KV_{BUCKET}.{name}") for name in names
+            ]
+            return not any(info.get("push_bound") for info in infos)
+
+        await until(nothing_is_bound)

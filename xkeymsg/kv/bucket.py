@@ -18,6 +18,7 @@ from xkeymsg.envelope.head import Head
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.errors import (
     ConfigurationError,
+    DeliveryError,
     KeyNotFoundError,
     StaleError,
     ValueRollbackError,
@@ -341,7 +342,10 @@ class KVBucket(KVReader):
 
     async def _expires_entries(self) -> bool:
         if self._entry_ttl is None:
-            self._entry_ttl = (await self._store.status()).entry_ttl
+            try:
+                self._entry_ttl = (await self._store.status()).entry_ttl
+            except DeliveryError:
+                return False  # a writer may lack the permission to ask; readers refuse it anyway
         return self._entry_ttl
 
     def __repr__(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar, Final
 
 from xkeymsg.ambient import monotonic
@@ -248,7 +248,7 @@ class JetStreamStore:
 
     # --- following --------------------------------------------------------------------------------
 
-    async def follow(self, pattern: str, deliver: Deliver) -> AsyncIterator[StoredEntry | None]:
+    async def follow(self, pattern: str, deliver: Deliver) -> AsyncGenerator[StoredEntry | None]:
         """Yield the entries of matching keys, and None once when there are no more for now.
 
         A consumer that has lost deliveries, or does not answer, is replaced by one that continues
@@ -265,8 +265,7 @@ class JetStreamStore:
             messages = await link.subscribe(inbox, max_messages=_MAX_MESSAGES, max_bytes=_MAX_BYTES)
             try:
                 try:
-                    now = (await self._info()).get("created")
-                    last = last if created in (None, now) else 0
+                    now, last = await self._resume(deliver, created, last)
                     left = await self._consumer(inbox, filtered, deliver, last)
                 except DeliveryError as error:
                     if created is None or error.err_code == STREAM_NOT_FOUND:
@@ -274,7 +273,7 @@ class JetStreamStore:
                     await asyncio.sleep(_RETRY)  # the server is away, or elects a leader
                     continue
                 created = now
-                if not left and not told:
+                if not told and (not left or deliver == "new"):
                     told = True
                     yield None
                 expected = 1
@@ -287,12 +286,20 @@ class JetStreamStore:
             finally:
                 await messages.unsubscribe()
 
+    async def _resume(self, deliver: Deliver, created: object, last: int) -> tuple[object, int]:
+        """Return when the bucket was created, and the revision after which to continue."""
+        info = await self._info()
+        now = info.get("created")
+        if created is None and deliver == "new":
+            last = int64(_mapping(info, "state").get("last_seq"))
+        return now, last if created in (None, now) else 0
+
     async def _consumer(self, inbox: str, filtered: str, deliver: Deliver, last: int) -> int:
         """Create a consumer, and return how many entries it has to deliver now."""
         policy: dict[str, Any] = {
-            "deliver_policy": "last_per_subject" if deliver == "last" else deliver
+            "deliver_policy": "last_per_subject" if deliver == "last" else "all"
         }
-        if last:
+        if last or deliver == "new":
             policy = {"deliver_policy": "by_start_sequence", "opt_start_seq": last + 1}
         config = {
             "deliver_subject": inbox,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import aclosing
+from typing import ClassVar, TypeVar
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.core import Core
@@ -11,6 +14,7 @@ from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.trust import To
 from xkeymsg.errors import (
     ConfigurationError,
+    DeliveryError,
     KeyDeletedError,
     KeyNotFoundError,
     MalformedError,
@@ -29,9 +33,14 @@ from xkeymsg.shown import SafeRepr
 
 __all__ = ("KVReader",)
 
+_T = TypeVar("_T")
+
 
 class KVReader(SafeRepr):
     """The part of a `KVBucket` that reads."""
+
+    patience: ClassVar[float] = 60.0
+    """Seconds to wait for each entry of `keys` and `history`."""
 
     def __init__(
         self,
@@ -113,10 +122,9 @@ class KVReader(SafeRepr):
         """
         codec = await self._opened()
         name, entries, memory = codec.name_of(key), list[KVEntry](), self.memory.view()
-        async for stored in self._store.follow(name, "all"):
-            if stored is None:
-                break
-            entries.append(await self._taken(stored, None))
+        async with aclosing(self._store.follow(name, "all")) as found:
+            while (stored := await self._soon(anext(found))) is not None:
+                entries.append(await self._taken(stored, None))
         if not entries:
             raise self._absent(name, marker=False)
         if entries[-1].message is not None:
@@ -137,9 +145,7 @@ class KVReader(SafeRepr):
         """
         found = set[str]()
         async with self.watch(pattern) as watch:
-            async for entry in watch:
-                if entry is None:
-                    break
+            while (entry := await self._soon(anext(watch))) is not None:
                 if entry.operation == "put":
                     found.add(entry.key)
                 else:
@@ -162,7 +168,7 @@ class KVReader(SafeRepr):
         check_pattern(pattern)
         deliver: Deliver = "new" if updates_only else "last"
 
-        async def follow() -> AsyncIterator[StoredEntry | None]:
+        async def follow() -> AsyncGenerator[StoredEntry | None]:
             codec = await self._opened()
             name = pattern if codec.names is None else codec.names.blind_pattern(pattern)
             return self._ours(self._store.follow(name, deliver))
@@ -203,6 +209,18 @@ class KVReader(SafeRepr):
         if entry.value is None:
             raise MalformedError("the secret of blinded names was deleted")
         return entry.value
+
+    async def _soon(self, item: Awaitable[_T]) -> _T:
+        """Wait for the next of the entries that exist.
+
+        Raises:
+            DeliveryError: If it does not come.
+        """
+        try:
+            async with asyncio.timeout(self.patience):
+                return await item
+        except TimeoutError:
+            raise DeliveryError("the bucket does not deliver the entries that it has") from None
 
     def _mark(self, name: str) -> bytes:
         return mark_name(self._codec.origin, name)
@@ -251,12 +269,13 @@ class KVReader(SafeRepr):
         return KeyNotFoundError("the bucket has no value for the key")
 
     async def _ours(
-        self, entries: AsyncIterator[StoredEntry | None]
-    ) -> AsyncIterator[StoredEntry | None]:
+        self, entries: AsyncGenerator[StoredEntry | None]
+    ) -> AsyncGenerator[StoredEntry | None]:
         """Leave out the secret of names."""
-        async for stored in entries:
-            if stored is None or stored.key != NAME_KEY:
-                yield stored
+        async with aclosing(entries):
+            async for stored in entries:
+                if stored is None or stored.key != NAME_KEY:
+                    yield stored
 
     async def _taken(self, stored: StoredEntry, memory: KVMemory | None) -> KVEntry:
         """Open an entry of many; one that is refused becomes a report.

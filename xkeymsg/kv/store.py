@@ -5,7 +5,7 @@ Nothing that a store returns is trusted: entries prove themselves, and revisions
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
@@ -73,7 +73,7 @@ class KVStore(Protocol):
             timeout: How long to wait for the acknowledgement, in seconds.
         """
 
-    def follow(self, pattern: str, deliver: Deliver) -> AsyncIterator[StoredEntry | None]:
+    def follow(self, pattern: str, deliver: Deliver) -> AsyncGenerator[StoredEntry | None]:
         """Yield entries, and None once when there are no more for now."""
 
     async def create(self, config: Mapping[str, Any]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Final
 
 from xkeymsg.client.tasks import Background
 from xkeymsg.errors import ConfigurationError, WatchGapError
@@ -34,7 +34,7 @@ class KVWatch(SafeRepr):
 
     def __init__(
         self,
-        follow: Callable[[], Awaitable[AsyncIterator[StoredEntry | None]]],
+        follow: Callable[[], Awaitable[AsyncGenerator[StoredEntry | None]]],
         take: Callable[[StoredEntry], Awaitable[KVEntry]],
         *,
         updates_only: bool,
@@ -84,8 +84,7 @@ class KVWatch(SafeRepr):
 
     async def _run(self) -> None:
         try:
-            source: Any = await self._follow()
-            async with aclosing(source) as entries:
+            async with aclosing(await self._follow()) as entries:
                 present = self._complete
                 async for stored in entries:
                     if stored is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from xkeymsg.errors import DeliveryError, WrongRevisionError
@@ -33,6 +33,8 @@ class MemoryBucket:
         """What a replica that lags behind has as the newest entry of a key."""
         self.hidden: set[int] = set()
         """Revisions that watches do not get."""
+        self.silent = False
+        """Whether watches get nothing more."""
         self.exists = True
         """Whether the bucket exists."""
         self._revision = 0
@@ -79,13 +81,15 @@ class MemoryBucket:
                 raise WrongRevisionError("the key has another revision than expected")
         return await self.store(name, data, headers)
 
-    async def follow(self, pattern: str, deliver: Deliver) -> AsyncIterator[StoredEntry | None]:
+    async def follow(self, pattern: str, deliver: Deliver) -> AsyncGenerator[StoredEntry | None]:
         """Yield entries, and None once when there are no more for now.
 
         Raises:
             DeliveryError: If the bucket does not exist.
         """
         self._check()
+        if self.silent:
+            await asyncio.Event().wait()
         present = [each for each in self.entries if covers(pattern, each.key)]
         if deliver == "last":
             present = [*{each.key: each for each in present}.values()]
