@@ -298,7 +298,8 @@ class KVBucket(KVReader):
         if lock is None:
             lock = self._locks[name] = asyncio.Lock()
         async with lock:
-            await self._turn(name)
+            mark = self._mark(name)
+            await self._turn(mark)
             envelope = codec.envelope(
                 key,
                 name,
@@ -315,7 +316,7 @@ class KVBucket(KVReader):
             sealing, live = Sealing.of(head), operation == "put"
             # Another writer may have been faster, and its newer value was opened here meanwhile.
             with contextlib.suppress(ValueRollbackError):
-                self.memory.accept(self._mark(name), sealing, revision, live=live)
+                self.memory.accept(mark, sealing, revision, live=live)
         return revision
 
     async def _send(
@@ -330,9 +331,9 @@ class KVBucket(KVReader):
             block += b"%b: %b\r\n" % tuple(map(str.encode, each))
         return await self._store.put(name, envelope, block + b"\r\n", timeout=timeout)
 
-    async def _turn(self, name: str) -> None:
+    async def _turn(self, name: bytes) -> None:
         """Wait until the clock is not behind the newest value: readers would refuse ours."""
-        mark = self.memory.mark(self._mark(name))
+        mark = self.memory.mark(name)
         while mark is not None and (behind := mark.high - now_ns() // 1_000_000) > 0:
             if behind > _WAIT_MS:
                 raise StaleError(
