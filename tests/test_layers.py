@@ -35,6 +35,7 @@ LAYERS = [
     {"xkeymsg.transport"},
     {"xkeymsg.client"},
     {"xkeymsg.objects"},
+    {"xkeymsg.kv"},
     {"xkeymsg.client.client"},  # it offers what is below
     {"xkeymsg.client.connect"},
     {"xkeymsg.directory"},

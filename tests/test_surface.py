@@ -30,15 +30,16 @@ from xkeymsg.testing import MemoryNATS, NATSServer
 
 PUBLIC = {name: getattr(xkeymsg, name) for name in xkeymsg.__all__}
 MADE_BY_OTHERS = {
-    "Client", "Consumer", "JetStream", "Message", "ObjectInfo", "ObjectReader", "ObjectResult",
-    "ObjectStore", "ObjectStoreStatus", "ObjectWatch", "PreparedRoute", "Service", "Subscription",
-    "View",
+    "Client", "Consumer", "JetStream", "KVBucket", "KVCodec", "KVEntry", "KVWatch", "Message",
+    "ObjectInfo", "ObjectReader", "ObjectResult", "ObjectStore", "ObjectStoreStatus",
+    "ObjectWatch", "PreparedRoute", "Service", "Subscription", "View",
 }  # fmt: skip
 """Classes that an application does not construct."""
 PRIVATE_TYPES = {
     "ClientOptions", "ConnectionArguments",  # dicts of keyword arguments
     "Decision", "Segment",  # for `xkeymsg policy`
-    "NATSServer", "State",  # of `xkeymsg.testing`
+    "Head", "KeyMark", "Room", "Sealing", "StoredEntry",  # between the parts of a `KVBucket`
+    "MemoryBucket", "NATSServer", "State",  # of `xkeymsg.testing`
     "Prefix",
     "AudienceChange", "Judge", "Members", "TrustReport", "ValidSigner",  # of `Trust`
     "Link", "Lookup", "Published",  # between `Trust` and `Directory`

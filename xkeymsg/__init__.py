@@ -44,8 +44,11 @@ from xkeymsg.errors import (
     ExpiredError,
     FieldAmbiguousError,
     FieldDeniedError,
+    KeyDeletedError,
     KeyFormatError,
+    KeyNotFoundError,
     KeyStoreError,
+    KVError,
     LimitExceededError,
     MalformedError,
     NotARecipientError,
@@ -70,9 +73,12 @@ from xkeymsg.errors import (
     SubjectMismatchError,
     TransportError,
     TrustError,
+    UnauthenticatedDeletionError,
     UnknownKeyError,
     UnsupportedVersionError,
     ValueRollbackError,
+    WatchGapError,
+    WrongRevisionError,
     XKeyMsgError,
 )
 from xkeymsg.fields.policy import Policy
@@ -107,6 +113,12 @@ if TYPE_CHECKING:
     from xkeymsg.directory.directory import Directory
     from xkeymsg.directory.report import DirectoryReport
     from xkeymsg.key_stores.opening import open_key, open_signer
+    from xkeymsg.kv.bucket import KVBucket
+    from xkeymsg.kv.codec import KVCodec
+    from xkeymsg.kv.entry import KVEntry
+    from xkeymsg.kv.memory import KVMemory
+    from xkeymsg.kv.store import KVStatus
+    from xkeymsg.kv.watch import KVWatch
     from xkeymsg.objects.info import ObjectInfo, ObjectResult, ObjectStoreStatus
     from xkeymsg.objects.reader import ObjectReader
     from xkeymsg.objects.store import ObjectStore
@@ -147,7 +159,16 @@ __all__ = (
     "FieldDeniedError",
     "Headers",
     "JetStream",
+    "KVBucket",
+    "KVCodec",
+    "KVEntry",
+    "KVError",
+    "KVMemory",
+    "KVStatus",
+    "KVWatch",
+    "KeyDeletedError",
     "KeyFormatError",
+    "KeyNotFoundError",
     "KeyStoreError",
     "Keyring",
     "LimitExceededError",
@@ -205,12 +226,15 @@ __all__ = (
     "TransportError",
     "Trust",
     "TrustError",
+    "UnauthenticatedDeletionError",
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UserKey",
     "ValueRollbackError",
     "View",
+    "WatchGapError",
     "Where",
+    "WrongRevisionError",
     "XKey",
     "XKeyMsgError",
     "XKeyPair",
@@ -241,6 +265,12 @@ _ON_FIRST_USE = {
     "ObjectStore": "objects.store",
     "ObjectStoreStatus": "objects.info",
     "ObjectWatch": "objects.watch",
+    "KVBucket": "kv.bucket",
+    "KVCodec": "kv.codec",
+    "KVEntry": "kv.entry",
+    "KVMemory": "kv.memory",
+    "KVStatus": "kv.store",
+    "KVWatch": "kv.watch",
     "PreparedRoute": "client.prepared_route",
     "PubAck": "client.jetstream.api",
     "Reject": "client.jetstream.events",

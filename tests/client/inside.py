@@ -55,7 +55,7 @@ def raw_of(subscription: Subscription[Any]) -> RawSubscription:
 
 def holders(outgoing: Outgoing, policy: Policy, readers: Mapping[str, Any]) -> Any:
     """Return who holds each permission of a policy."""
-    return outgoing._holders(policy, readers)
+    return outgoing.holders(policy, readers)
 
 
 def kinds_known(log: ErrorLog) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
+from tests.kv import vectors as kv_generate
 from tests.objects import vectors as objects_generate
 from tests.trust.chains import generate as trust_generate
 from tests.vectors import fields_generate, keys, scenarios_replay, sealing
@@ -133,6 +134,7 @@ def main() -> None:
     fields_generate.main()
     trust_generate.main()
     objects_generate.main()
+    kv_generate.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())
 
 

@@ -23,6 +23,7 @@ _LAZY: Final = {
     "key": "xkeymsg.cli.stores",
     "keygen": "xkeymsg.cli.keys",
     "object": "xkeymsg.cli.object:object_",
+    "kv": "xkeymsg.cli.kv",
     "open": "xkeymsg.cli.messages:open_",
     "peers": "xkeymsg.cli.peers",
     "permissions": "xkeymsg.cli.permissions",

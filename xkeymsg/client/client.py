@@ -30,6 +30,7 @@ from xkeymsg.errors import (
     ServiceError,
 )
 from xkeymsg.keys import Keyring, XKey, XKeyPair
+from xkeymsg.kv.buckets import KVBuckets
 from xkeymsg.limits import AtRest, Live
 from xkeymsg.objects.stores import ObjectStores
 from xkeymsg.opener import View
@@ -43,7 +44,7 @@ RELOAD: Final = 1.0
 
 
 @safe_repr
-class Client(Publisher, ObjectStores):
+class Client(Publisher, KVBuckets, ObjectStores):
     """Publishes, subscribes, requests and replies with sealed messages; made by `connect`.
 
     Use it only in the event loop that it was made in. A cancelled call leaves the client usable:

@@ -189,6 +189,7 @@ class Outgoing:
         readers: Mapping[str, To] | None = None,
         room: Room,
         headers: Headers = (),
+        own: tuple[tuple[str, str], ...] = (),
         content_type: str | None = None,
         expires: float | None = None,
     ) -> bytes:
@@ -202,6 +203,7 @@ class Outgoing:
                 `perm:<permission>`.
             room: As for `payload`.
             headers: As for `payload`; every reader gets them.
+            own: As for `payload`.
             content_type: As for `payload`.
             expires: As for `payload`.
 
@@ -212,10 +214,12 @@ class Outgoing:
         """
         if not isinstance(policy, Policy):
             raise TypeError(f"policy must be a Policy, not {type(policy).__name__}")
+        if own:
+            headers = TransportHeaders((*own, *pairs_of(headers)))
         return self.sealer().seal_document(
             document,
             policy=policy,
-            readers=self._holders(policy, readers),
+            readers=self.holders(policy, readers),
             subject=subject,
             headers=headers,
             content_type=content_type,
@@ -224,9 +228,14 @@ class Outgoing:
             check_size=room.check,
         )
 
-    def _holders(
+    def holders(
         self, policy: Policy, readers: Mapping[str, To] | None
     ) -> Mapping[str, tuple[XKey | Recipient, ...]]:
+        """Resolve the holders of each permission of a policy; see `document`.
+
+        Raises:
+            UnknownKeyError: If a name is unknown.
+        """
         if readers is None:
             trust, optional = self._client_trust, policy.allow_unread
             names = [(name, PERMISSION + name) for name in sorted(policy.permissions)]

@@ -66,11 +66,13 @@ _ANONYMOUS: Final = primitives.label(b"xkm1/xkv1-name")
 class Request:
     """The reply key and reply subjects of a message, and whether it was answered."""
 
-    __slots__ = ("answered", "key", "reply_to", "target")
+    __slots__ = ("answered", "key", "own", "reply_to", "target")
 
-    def __init__(self, key: str | None, reply_to: str | None, target: str) -> None:
-        self.key = key
-        self.reply_to = reply_to
+    def __init__(self, own: Headers, target: str) -> None:
+        self.own = own
+        """The sealed headers with reserved names."""
+        self.key = own.get("xkm-reply-key")
+        self.reply_to = own.get("xkm-reply-to")
         """The sealed inbox."""
         self.target = target
         """The subject to publish the answer to: the inbox, or the server's subject for it."""
@@ -169,9 +171,8 @@ class OpeningScope:
             raise UnsupportedVersionError("only xkv1 is accepted here")
         message.wire_subject = wire
         if message.headers.pairs and (own := part_own(message)).pairs:
-            inbox = own.get("xkm-reply-to")
-            target = raw.reply_text if raw.reply and position is None else inbox or ""
-            request = Request(own.get("xkm-reply-key"), inbox, target)
+            request = Request(own, raw.reply_text if raw.reply and position is None else "")
+            request.target = request.target or request.reply_to or ""
             message._origin = request  # noqa: SLF001 - read by `Replies`
         return message
 

@@ -67,6 +67,12 @@ The class tree, grouped by who has to act; classes with a code are raised:
         PayloadTooLargeError        payload_too_large
         ConnectionFailedError       connection
       ServiceError                  service
+      KVError
+        KeyNotFoundError            key_not_found
+          KeyDeletedError           key_deleted
+        UnauthenticatedDeletionError  unauthenticated_deletion
+        WrongRevisionError          wrong_revision
+        WatchGapError               watch_gap
 """
 
 from __future__ import annotations
@@ -111,12 +117,18 @@ from xkeymsg.errors.operation import (
     ConfigurationError,
     ConnectionFailedError,
     DeliveryError,
+    KeyDeletedError,
+    KeyNotFoundError,
     KeyStoreError,
+    KVError,
     ObjectNotFoundError,
     PayloadTooLargeError,
     PinError,
     ServiceError,
     TransportError,
+    UnauthenticatedDeletionError,
+    WatchGapError,
+    WrongRevisionError,
 )
 from xkeymsg.errors.trust import (
     AmbiguousNameError,
@@ -161,7 +173,10 @@ __all__ = (
     "FieldDeniedError",
     "FutureClaimError",
     "IdentityIssuerError",
+    "KVError",
+    "KeyDeletedError",
     "KeyFormatError",
+    "KeyNotFoundError",
     "KeyStoreError",
     "LimitExceededError",
     "MalformedClaimError",
@@ -192,12 +207,15 @@ __all__ = (
     "SubjectMismatchError",
     "TransportError",
     "TrustError",
+    "UnauthenticatedDeletionError",
     "UnknownKeyError",
     "UnsupportedVersionError",
     "UntrustedOperatorError",
     "ValueRollbackError",
+    "WatchGapError",
     "WrongAccountError",
     "WrongIssuerError",
+    "WrongRevisionError",
     "XKeyMsgError",
 )
 

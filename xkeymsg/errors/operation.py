@@ -1,4 +1,4 @@
-"""Errors of key stores, configuration, transport and services; see `xkeymsg.errors`."""
+"""Errors of key stores, configuration, transport, services and buckets; see `xkeymsg.errors`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ __all__ = (
     "ConfigurationError",
     "ConnectionFailedError",
     "DeliveryError",
+    "KVError",
+    "KeyDeletedError",
+    "KeyNotFoundError",
     "KeyStoreError",
     "ObjectNotFoundError",
     "PayloadTooLargeError",
     "PinError",
     "ServiceError",
     "TransportError",
+    "UnauthenticatedDeletionError",
+    "WatchGapError",
+    "WrongRevisionError",
 )
 
 
@@ -112,3 +118,37 @@ class ServiceError(XKeyMsgError):
 
     def __str__(self) -> str:
         return f"the service answered {self.reason!a}" + (f": {self.text!a}" if self.text else "")
+
+
+class KVError(XKeyMsgError):
+    """An operation on a key of a bucket failed."""
+
+
+class KeyNotFoundError(KVError):
+    """The bucket has no value for the key, says the broker."""
+
+    code = "key_not_found"
+
+
+class KeyDeletedError(KeyNotFoundError):
+    """An admitted sender has deleted the key: its newest entry is a sealed tombstone."""
+
+    code = "key_deleted"
+
+
+class UnauthenticatedDeletionError(KVError):
+    """The value is gone, but no admitted sender has deleted it: there is no sealed tombstone."""
+
+    code = "unauthenticated_deletion"
+
+
+class WrongRevisionError(KVError):
+    """The key has another revision than expected: someone else has written it."""
+
+    code = "wrong_revision"
+
+
+class WatchGapError(KVError):
+    """A watch did not get a revision that a later value replaces."""
+
+    code = "watch_gap"

@@ -1,7 +1,8 @@
 """NATS in memory, for tests of programs: subjects, queue groups and bounded buffers, no server.
 
-Messages are sealed, opened and refused as over a real connection. There are no connection losses
-and no JetStream: for these use a `NATSServer`, which starts in 25 ms.
+Messages are sealed, opened and refused as over a real connection; so are the entries of key-value
+buckets. There are no connection losses and no JetStream: for these use a `NATSServer`, which starts
+in 25 ms.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConnectionFailedError, PayloadTooLargeError
 from xkeymsg.keys import Keyring, XKeyPair
+from xkeymsg.testing.kv import MemoryBucket
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.raw import RawSubscription
 from xkeymsg.transport.subjects import covers, encode_pattern, encode_subject
@@ -44,6 +46,11 @@ class MemoryNATS:
         self.subscriptions: list[tuple[RawSubscription, bytes]] = []
         """All subscriptions, with their patterns."""
         self._turns = count()
+        self._buckets: dict[str, MemoryBucket] = {}
+
+    def bucket(self, name: str) -> MemoryBucket:
+        """Return a key-value bucket, which exists from the first call on."""
+        return self._buckets.setdefault(name, MemoryBucket(name, self.max_payload))
 
     def connect(
         self,
@@ -150,6 +157,10 @@ class MemoryLink:
         subscription = RawSubscription(self, subject, queue, max_messages, max_bytes)
         self._nats.subscriptions.append((subscription, pattern))
         return subscription
+
+    def kv_store(self, bucket: str) -> MemoryBucket:
+        """Return the store of a bucket."""
+        return self._nats.bucket(bucket)
 
     def new_inbox(self) -> str:
         """Return a subject that nobody can guess."""

@@ -1,0 +1,389 @@
+"""`xkeymsg kv`: reads and writes sealed key-value buckets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeVar
+
+import click
+
+from xkeymsg.cli.documents import read_document
+from xkeymsg.cli.output import OUTPUT, PRIVATE, write
+from xkeymsg.cli.recipients import PEERS, recipients_of
+from xkeymsg.cli.stream import REPLICAS
+from xkeymsg.client.connect import connect
+from xkeymsg.daemons.common.documents import to_json
+from xkeymsg.daemons.common.flags import connection_flags, connection_options, key_flags, own_pair
+from xkeymsg.daemons.common.parameters import DURATION, SENDER, SIZE
+from xkeymsg.daemons.common.records import record_of
+from xkeymsg.daemons.common.terminal import describe, quote, say
+from xkeymsg.envelope.admission import ANYONE, Senders
+from xkeymsg.errors import XKeyMsgError
+from xkeymsg.fields.policy import Policy
+from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.kv.bucket import KVBucket
+from xkeymsg.kv.entry import KVEntry
+from xkeymsg.kv.memory import KVMemory
+from xkeymsg.opener import View
+from xkeymsg.trust.peers import Peers
+
+__all__ = (
+    "create", "delete", "get", "history", "init", "keys", "kv", "purge", "put", "status", "update",
+    "watch",
+)  # fmt: skip
+
+_T = TypeVar("_T")
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_REVISION: Final = click.IntRange(1, 2**63 - 1)
+_BUCKET: Final = click.argument("bucket")
+_KEY: Final = click.argument("key")
+_COMMON: Final = (
+    key_flags("a temporary key is generated, which can open nothing"),
+    PEERS,
+    click.option(
+        "--from",
+        "senders",
+        type=SENDER,
+        multiple=True,
+        help='The key of an allowed sender, without --peers; repeatable; or "anyone".',
+    ),
+    click.option("--blind", is_flag=True, help="The bucket has blinded names."),
+    connection_flags,
+)
+_READING: Final = (
+    click.option("--documents", is_flag=True, help="Values are documents."),
+    click.option("--origin", metavar="BUCKET", help="The bucket that this one mirrors or copies."),
+    click.option(
+        "--memory",
+        type=_FILE,
+        metavar="FILE",
+        help="Remember the newest values in a file, to notice older ones the next time.",
+    ),
+    click.option("--max-age", type=DURATION, help="Refuse older values, such as 1h."),
+)
+_WRITING: Final = (
+    click.option(
+        "--to",
+        "recipients",
+        metavar="KEY|NAME",
+        multiple=True,
+        help="A recipient's public key, or with --peers a name; repeatable.",
+    ),
+    click.option(
+        "--policy",
+        type=_FILE,
+        metavar="TOML",
+        help="The value is a JSON document; the policy says who may read which fields.",
+    ),
+)
+_VALUE: Final = (
+    click.argument("source", metavar="[FILE]", default="-", type=click.File("rb")),
+    click.option("--expires", type=DURATION, help="Readers refuse it after this time, such as 1h."),
+    click.option("--content-type", metavar="TYPE", help="A media type, sealed."),
+)
+_LAST: Final = click.option("--last", type=_REVISION, help="The newest revision that is expected.")
+
+
+def _with(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def decorate(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _run(
+    bucket: str,
+    work: Callable[[KVBucket], Awaitable[_T]],
+    *,
+    seed_file: Path | None,
+    peers_file: Path | None,
+    senders: tuple[XKey | None, ...] = (),
+    recipients: tuple[str, ...] = (),
+    policy: Path | None = None,
+    memory: Path | None = None,
+    blind: bool = False,
+    documents: bool = False,
+    origin: str | None = None,
+    max_age: float | None = None,
+    **flags: Any,
+) -> _T:
+    """Connect, and run `work` with the bucket."""
+    options = connection_options("xkeymsg", flags)
+    pair = own_pair(seed_file) or XKeyPair.generate()
+    if peers_file is not None and senders:
+        raise click.UsageError("give the allowed senders with either --from or --peers")
+    peers = None if peers_file is None else Peers.load(peers_file)
+    known = {sender for sender in senders if sender is not None}
+    trust: Senders = peers or (ANYONE if None in senders else known or {pair.public})
+    to = recipients_of(recipients, (), peers) if recipients else None
+    rules = None if policy is None else Policy.load(policy)
+
+    async def connected(marks: KVMemory | None) -> _T:
+        def tell(error: Exception, _: object) -> None:
+            say("xkeymsg", describe(error) if isinstance(error, XKeyMsgError) else repr(error))
+
+        async with connect(options, key=pair, trust=trust, on_error=tell) as client:
+            opened = client.kv(
+                bucket,
+                to=to,
+                policy=rules,
+                documents=documents,
+                origin=origin,
+                blind=blind,
+                memory=marks,
+                max_age=max_age,
+            )
+            return await work(opened)
+
+    with ExitStack() as stack:
+        marks = None if memory is None else stack.enter_context(KVMemory(memory))
+        return asyncio.run(connected(marks))
+
+
+@click.group(short_help="Read and write sealed key-value buckets.")
+def kv() -> None:
+    """Read and write sealed key-value buckets. The broker sees keys, but no values.
+
+    An entry that is not sealed, was moved or is older than one seen before is refused. See the page
+    docs/kv.md.
+    """
+
+
+@kv.command(short_help="Create a bucket.")
+@_BUCKET
+@click.option(
+    "--history", type=click.IntRange(1, 64), default=1, show_default=True, help="Revisions to keep."
+)
+@click.option("--ttl", type=DURATION, help="Delete older entries, such as 30d; by default, none.")
+@click.option("--entry-ttl", is_flag=True, help="Delete single entries when they expire.")
+@click.option(
+    "--purge",
+    is_flag=True,
+    help="Permit `purge`. Whoever may write one key can then delete all others.",
+)
+@click.option("--max-bytes", type=SIZE, help="Maximum size, such as 10GiB; unlimited by default.")
+@click.option("--max-value", type=SIZE, help="Maximum size of one entry.")
+@click.option(
+    "--storage",
+    type=click.Choice(["file", "memory"]),
+    default="file",
+    show_default=True,
+    help="memory is lost when the server restarts.",
+)
+@REPLICAS
+@_with(*_WRITING[:1], *_COMMON)
+def init(
+    *,
+    bucket: str,
+    history: int,
+    ttl: float | None,
+    entry_ttl: bool,
+    purge: bool,
+    max_bytes: int | None,
+    max_value: int | None,
+    storage: str,
+    replicas: int,
+    **more: Any,
+) -> None:
+    """Create the bucket BUCKET; with --blind, also the secret of its names, for --to.
+
+    \b
+    xkeymsg kv init CONFIG --history 5
+    xkeymsg kv init WARDS --blind --seed alice.seed --peers peers.toml --to alice --to bob
+
+    An existing bucket with these settings stays as it is. Exit 1 if it has others.
+    """  # noqa: D301 - click reads the character
+    if more["blind"] and (more["seed_file"] is None or not more["recipients"]):
+        raise click.UsageError("--blind requires --seed or --key-store, and --to")
+
+    async def work(opened: KVBucket) -> None:
+        await opened.init(
+            history=history,
+            ttl=ttl,
+            entry_ttl=entry_ttl,
+            purge=purge,
+            max_bytes=max_bytes,
+            max_value=max_value,
+            storage=storage,
+            replicas=replicas,
+        )
+
+    _run(bucket, work, **more)
+    click.echo(f"{bucket} ready")
+
+
+def _check_recipients(more: dict[str, Any]) -> None:
+    if bool(more["recipients"]) == (more["policy"] is not None):
+        raise click.UsageError("give the recipients with either --to or --policy")
+
+
+def _store(method: str, bucket: str, key: str, source: BinaryIO, *last: int, **more: Any) -> None:
+    """Store FILE, and print the revision."""
+    _check_recipients(more)
+    policy = more["policy"]
+    value = source.read() if policy is None else read_document(source)
+    sealed = {name: more.pop(name) for name in ("expires", "content_type")}
+
+    async def work(opened: KVBucket) -> int:
+        revision: int = await getattr(opened, method)(key, value, *last, **sealed)
+        return revision
+
+    click.echo(_run(bucket, work, **more))
+
+
+@kv.command(short_help="Store FILE, or stdin, under a key.")
+@_BUCKET
+@_KEY
+@_with(*_VALUE, *_WRITING, *_COMMON)
+def put(*, bucket: str, key: str, source: BinaryIO, **more: Any) -> None:
+    """Seal FILE, or stdin, store it under KEY, and print its revision."""
+    _store("put", bucket, key, source, **more)
+
+
+@kv.command(short_help="Store FILE, or stdin, under a new key.")
+@_BUCKET
+@_KEY
+@_with(*_VALUE, *_WRITING, *_COMMON)
+def create(*, bucket: str, key: str, source: BinaryIO, **more: Any) -> None:
+    """Store FILE, or stdin, under KEY if it has no value; exit 1 if it has one."""
+    _store("create", bucket, key, source, **more)
+
+
+@kv.command(short_help="Replace one revision of a key.")
+@_BUCKET
+@_KEY
+@click.option("--last", type=_REVISION, required=True, help="The revision to replace.")
+@_with(*_VALUE, *_WRITING, *_COMMON)
+def update(*, bucket: str, key: str, source: BinaryIO, last: int, **more: Any) -> None:
+    """Store FILE, or stdin, under KEY if its newest revision is --last; exit 1 otherwise."""
+    _store("update", bucket, key, source, last, **more)
+
+
+@kv.command(short_help="Print the value of a key.")
+@_BUCKET
+@_KEY
+@click.option("--revision", type=_REVISION, help="A past revision; age and order are not checked.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_with(OUTPUT, *_READING, *_COMMON)
+def get(
+    *,
+    bucket: str,
+    key: str,
+    revision: int | None,
+    as_json: bool,
+    output: Path | None,
+    **more: Any,
+) -> None:
+    """Print the value of KEY, or write it to a file.
+
+    Exit 1 if the key has no value, 3 if the entry is refused.
+    """
+    entry = _run(bucket, lambda opened: opened.get(key, revision), **more)
+    if as_json:
+        data = _line(entry).encode()
+    elif isinstance(entry.message, View):
+        data = f"{to_json(entry.document)}\n".encode()
+    else:
+        data = entry.value or b""
+    write(output, data, mode=PRIVATE)
+
+
+@kv.command(short_help="Delete a key.")
+@_BUCKET
+@_KEY
+@_with(_LAST, *_WRITING, *_COMMON)
+def delete(*, bucket: str, key: str, last: int | None, **more: Any) -> None:
+    """Store a sealed tombstone for KEY, and print its revision. Older revisions stay."""
+    _check_recipients(more)
+    click.echo(_run(bucket, lambda opened: opened.delete(key, last), **more))
+
+
+@kv.command(short_help="Delete a key with its history.")
+@_BUCKET
+@_KEY
+@_with(_LAST, *_WRITING, *_COMMON)
+def purge(*, bucket: str, key: str, last: int | None, **more: Any) -> None:
+    """Store a sealed tombstone for KEY, and have the broker delete its older revisions."""
+    _check_recipients(more)
+    click.echo(_run(bucket, lambda opened: opened.purge(key, last), **more))
+
+
+@kv.command(short_help="List the keys with values for you.")
+@_BUCKET
+@click.argument("pattern", default=">")
+@_with(*_READING, *_COMMON)
+def keys(*, bucket: str, pattern: str, **more: Any) -> None:
+    """List the keys that match PATTERN and have a value which you can open."""
+    for key in _run(bucket, lambda opened: opened.keys(pattern), **more):
+        click.echo(key)
+
+
+@kv.command(short_help="Print all revisions of a key.")
+@_BUCKET
+@_KEY
+@_with(*_READING, *_COMMON)
+def history(*, bucket: str, key: str, **more: Any) -> None:
+    """Print the stored revisions of KEY as lines of JSON, oldest first."""
+    for entry in _run(bucket, lambda opened: opened.history(key), **more):
+        click.echo(_line(entry), nl=False)
+
+
+@kv.command(short_help="Print entries as they are written.")
+@_BUCKET
+@click.argument("pattern", default=">")
+@click.option("--updates-only", is_flag=True, help="Leave out what exists at the start.")
+@click.option("--once", is_flag=True, help="End after what exists at the start.")
+@_with(*_READING, *_COMMON)
+def watch(*, bucket: str, pattern: str, updates_only: bool, once: bool, **more: Any) -> None:
+    """Print the entries of keys that match PATTERN as lines of JSON, until interrupted."""
+
+    async def work(opened: KVBucket) -> None:
+        async with opened.watch(pattern, updates_only=updates_only) as entries:
+            async for entry in entries:
+                if entry is not None:
+                    sys.stdout.write(_line(entry))
+                    sys.stdout.flush()
+                elif once:
+                    break
+
+    _run(bucket, work, **more)
+
+
+@kv.command(short_help="Print settings and size of a bucket.")
+@_BUCKET
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_with(*_COMMON)
+def status(*, bucket: str, as_json: bool, **more: Any) -> None:
+    """Print the settings and the size of a bucket, by the broker's word."""
+    found = _run(bucket, lambda opened: opened.status(), **more)
+    fields = {name: getattr(found, name) for name in found.__slots__}
+    if as_json:
+        click.echo(json.dumps(fields))
+        return
+    for name, value in fields.items():
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        click.echo(f"{name.replace('_', ' ')}: {quote(text)[1:-1]}")
+
+
+def _line(entry: KVEntry) -> str:
+    """Return an entry as a line of JSON."""
+    fields: dict[str, Any] = {
+        "key": quote(entry.key)[1:-1],
+        "revision": entry.revision,
+        "operation": entry.operation,
+    }
+    if entry.replaces is not None:
+        fields["replaces"] = entry.replaces
+    if entry.error is not None:
+        fields["code"] = getattr(entry.error, "code", "internal")
+    if entry.message is not None:
+        fields |= json.loads(record_of(entry.message).line)
+    return json.dumps(fields) + "\n"

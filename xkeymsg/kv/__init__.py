@@ -1,0 +1,1 @@
+"""Sealed key-value buckets: `client.kv(…)`; specified in docs/spec/kv.md."""

@@ -1,0 +1,324 @@
+"""`KVMemory`: the newest entry of each key that a reader has opened, against rollback.
+
+The rules are those of docs/spec/kv.md, "Rollback". On disk, the memory is a journal: one line for
+each change, written in one call before the entry is released. A process that is killed leaves at
+most an incomplete last line, which is ignored. The journal is rewritten when it is mostly outdated.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import zlib
+from errno import ENOSPC
+from pathlib import Path
+from threading import Lock
+from typing import Final, NamedTuple
+
+from xkeymsg import primitives
+from xkeymsg.ambient import after_fork
+from xkeymsg.arguments import milliseconds
+from xkeymsg.envelope.head import Head
+from xkeymsg.errors import ConfigurationError, LimitExceededError, ValueRollbackError
+from xkeymsg.refusals import refusing
+from xkeymsg.shown import SafeRepr
+from xkeymsg.text import path_text
+from xkeymsg.trust.stores.file import lock_file, replace_private
+
+__all__ = ("KVMemory", "KeyMark", "Sealing", "mark_name")
+
+_LABEL: Final = primitives.label(b"xkm1/kv-mark")
+_SESSIONS: Final = 8
+"""Sessions that a mark remembers; more concurrent ones end the tolerance for slow clocks."""
+_COMPACT: Final = 4096
+"""Least number of outdated lines before a journal is rewritten."""
+_HEADER: Final = "xkeymsg-kv-memory 1\n"
+_MAX_FILE: Final = 1 << 30
+
+
+class Sealing(NamedTuple):
+    """When an entry was sealed, and by which session."""
+
+    session: bytes
+    counter: int
+    created_ms: int
+    expires_ms: int
+
+    @classmethod
+    def of(cls, head: Head) -> Sealing:
+        """Return that of an entry with this head."""
+        session = primitives.digest(_LABEL, head.sender + head.ephemeral, size=8)
+        return cls(session, head.counter, head.created_ms, head.expires_ms or 0)
+
+
+class KeyMark(NamedTuple):
+    """What is remembered of a key."""
+
+    floor: int
+    """The least time of sealing of further entries, in milliseconds."""
+    high: int
+    """The greatest time of sealing."""
+    revision: int
+    """The revision of the newest entry."""
+    live: bool
+    """Whether the newest entry is a value, not a tombstone."""
+    expires_ms: int
+    """When the newest value expires; 0 for never."""
+    sessions: tuple[tuple[bytes, int, int], ...]
+    """Session, greatest counter, greatest time; the session of the newest entry is last."""
+
+
+def mark_name(bucket: str, key: str) -> bytes:
+    """Return the name of the mark of a key, which does not show the key."""
+    return primitives.digest(_LABEL, f"{bucket}\0{key}".encode(), size=16)
+
+
+class KVMemory(SafeRepr):
+    """Rollback marks of one reader; without a path, they last as long as the object.
+
+        with KVMemory("kv.marks") as memory:
+            bucket = client.kv("config", memory=memory)
+
+    One object may serve several buckets of one cluster. Thread-safe. In a forked child, the marks
+    are in memory only: the file is the parent's.
+    """
+
+    @refusing
+    def __init__(
+        self, path: str | Path | None = None, *, keys: int = 1_000_000, skew: float = 5.0
+    ) -> None:
+        """Read the file, if there is one, and lock it.
+
+        Args:
+            path: The file of this reader alone, mode 0600; created if missing.
+            keys: The greatest number of keys; about 300 bytes each. Beyond it, entries of further
+                keys are refused: forgetting marks would permit rollbacks.
+            skew: How many seconds the clocks of two writers of one key may differ.
+
+        Raises:
+            ConfigurationError: If the file cannot be read or written, is damaged, or is in use by
+                another process; or a value is invalid.
+            TypeError: If an argument has the wrong type.
+        """
+        if type(keys) is not int or keys <= 0:
+            raise ConfigurationError("keys must be an int above 0")
+        self._keys, self._skew = keys, milliseconds("skew", skew)
+        if self._skew < 0:
+            raise ConfigurationError("skew must not be negative")
+        self.path = None if path is None else Path(path)
+        self._marks: dict[bytes, KeyMark] = {}
+        self._lock = Lock()
+        self._parent: KVMemory | None = None
+        self._lines = 0
+        self._lock_descriptor: int | None = None
+        self._journal: int | None = None
+        after_fork(self)
+        if self.path is not None:
+            try:
+                self._open(self.path)
+            except BaseException:
+                self._release()
+                raise
+
+    def mark(self, name: bytes) -> KeyMark | None:
+        """Return what is remembered of a key."""
+        return self._marks.get(name)
+
+    def accept(self, name: bytes, sealing: Sealing, revision: int, *, live: bool) -> None:
+        """Check an entry that the broker presents as the newest of its key, and remember it.
+
+        Args:
+            name: The name of its mark.
+            sealing: When and by which session it was sealed.
+            revision: Its revision, by the broker's word.
+            live: Whether it is a value.
+
+        Raises:
+            ValueRollbackError: If it is older than the newest one opened before (K-10 to K-13).
+            LimitExceededError: If there are too many keys.
+            ConfigurationError: If the file cannot be written.
+        """
+        with self._lock:
+            old = self._marks.get(name)
+            new = _next(old, sealing, revision, live, self._skew)
+            if new == old:
+                return
+            if old is None and len(self._marks) >= self._keys:
+                raise LimitExceededError("keys in the memory", len(self._marks) + 1, self._keys)
+            if self._parent is not None:
+                with contextlib.suppress(ValueRollbackError):  # it knows a newer entry
+                    self._parent.accept(name, sealing, revision, live=live)
+            if self._journal is not None:
+                self._write(name, new)
+            self._marks[name] = new
+
+    def view(self) -> KVMemory:
+        """Return a memory for one watch, with the present marks; what it accepts is kept here, too.
+
+        A watch delivers entries in their order, but later than `get` and `put` may see newer ones:
+        it is checked against what was known when it began, and what it has delivered since.
+        """
+        view = KVMemory(keys=self._keys, skew=self._skew / 1000)
+        with self._lock:
+            view._marks = dict(self._marks)
+        view._parent = self
+        return view
+
+    def close(self) -> None:
+        """Sync the file and unlock it; the marks stay in memory."""
+        with self._lock:
+            if self._journal is not None:
+                os.fsync(self._journal)
+            self._release()
+
+    def __enter__(self) -> KVMemory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    # --- the file ---------------------------------------------------------------------------------
+
+    def _open(self, path: Path) -> None:
+        try:
+            self._lock_descriptor = lock_file(path.with_name(f"{path.name}.lock"))
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"{path_text(path)}: in use by another reader; give each its own memory file"
+            ) from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        self._marks = _load(path)
+        self._compact(path)
+
+    def _compact(self, path: Path) -> None:
+        """Replace the file by one with the present marks, and open it for appending."""
+        text = "".join([_HEADER, *(_line(name, mark) for name, mark in self._marks.items())])
+        try:
+            replace_private(path, text)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            journal = os.open(path, flags)
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        if self._journal is not None:
+            os.close(self._journal)
+        self._journal, self._lines = journal, len(self._marks)
+
+    def _write(self, name: bytes, mark: KeyMark) -> None:
+        assert self._journal is not None  # noqa: S101 - checked by the caller
+        assert self.path is not None  # noqa: S101 - a journal has a path
+        line = _line(name, mark).encode()
+        try:
+            if self._lines > 2 * len(self._marks) + _COMPACT:
+                self._compact(self.path)
+            end = os.fstat(self._journal).st_size
+            if os.write(self._journal, line) != len(line):
+                os.ftruncate(self._journal, end)
+                raise _unwritable(self.path, OSError(ENOSPC, os.strerror(ENOSPC)))
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+        self._lines += 1
+
+    def _release(self) -> None:
+        for descriptor in (self._journal, self._lock_descriptor):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._journal = self._lock_descriptor = None
+
+    def _after_fork(self) -> None:
+        self._lock = Lock()
+        self._release()  # the parent's descriptor keeps the lock
+        self.path = None
+
+    def __repr__(self) -> str:
+        return f"<KVMemory of {len(self._marks)} keys>"
+
+
+def _next(old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew: int) -> KeyMark:
+    """Return the mark after an entry; see docs/spec/kv.md, "Rollback"."""
+    session, counter, created, expires = sealing
+    if old is None:
+        return KeyMark(0, created, revision, live, expires, ((session, counter, created),))
+    newest, highest, _ = old.sessions[-1]
+    if newest == session and counter == highest:
+        return old  # the same entry, wherever the broker stores it
+    known = next((each for each in old.sessions if each[0] == session), None)
+    if known is not None and counter <= known[1]:
+        raise ValueRollbackError("older than an entry of the same session that was opened before")
+    least = max(old.floor, old.high - skew)
+    if created < least or (created <= old.high and newest != session and revision <= old.revision):
+        raise ValueRollbackError("older than an entry of this key that was opened before")
+    high = max(old.high, created)
+    others = [each for each in old.sessions if each[0] != session and each[2] >= high - skew]
+    floor = old.floor
+    if len(others) >= _SESSIONS:
+        floor = max(floor, others[0][2] + 1)
+        del others[0]
+    latest = created if known is None else max(known[2], created)
+    return KeyMark(floor, high, revision, live, expires, (*others, (session, counter, latest)))
+
+
+def _line(name: bytes, mark: KeyMark) -> str:
+    sessions = [[each.hex(), counter, at] for each, counter, at in mark.sessions]
+    text = json.dumps(
+        [base64.b64encode(name).decode(), *mark[:3], int(mark.live), mark.expires_ms, sessions],
+        separators=(",", ":"),
+    )
+    return f"{zlib.crc32(text.encode()):08x} {text}\n"
+
+
+def _load(path: Path) -> dict[bytes, KeyMark]:
+    """Read a journal; an incomplete last line is ignored.
+
+    Raises:
+        ConfigurationError: If it cannot be read, or is damaged: empty marks would permit rollbacks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(descriptor).st_mode
+            content = file.read(_MAX_FILE + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path_text(path)}: {error.strerror}") from None
+    if mode & 0o077:
+        raise ConfigurationError(f"{path_text(path)}: others can access it; chmod 600 it")
+    marks = None if len(content) > _MAX_FILE else _parse(content)
+    if marks is None:
+        raise ConfigurationError(
+            f"{path_text(path)}: damaged; restore the file, or remove it, which permits rollbacks"
+            " to older values until newer ones are seen"
+        )
+    return marks
+
+
+def _parse(content: bytes) -> dict[bytes, KeyMark] | None:
+    """Return the marks of a journal; None if it is damaged."""
+    first, *lines = content.split(b"\n")[:-1] or [b""]  # what follows the last one is incomplete
+    marks: dict[bytes, KeyMark] = {}
+    if first != _HEADER.strip().encode():
+        return None
+    try:
+        for line in lines:
+            checksum, _, text = line.partition(b" ")
+            if int(checksum, 16) != zlib.crc32(text):
+                return None
+            name, floor, high, revision, live, expires, seen = json.loads(text)
+            sessions = tuple((bytes.fromhex(each), int(n), int(at)) for each, n, at in seen)
+            if not sessions:
+                return None
+            mark = KeyMark(int(floor), int(high), int(revision), bool(live), int(expires), sessions)
+            marks[base64.b64decode(name, validate=True)] = mark
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return marks
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"cannot write {path_text(path)}: {error.strerror}")
