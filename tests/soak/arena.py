@@ -7,12 +7,13 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from random import Random  # noqa: TID251 - a run has to be repeatable
-from typing import Any
+from typing import Any, Final
 
 from tests.running import DEADLINE
 from tests.soak.audit import DURABLE, STREAM, Audit
@@ -357,10 +358,23 @@ class Arena:
                 yield stream.removeprefix("XKM_").lower(), parse_record(stored).record
 
 
+_UNAVAILABLE: Final = 10008
+"""JetStream's error while servers elect a leader, as after a kill."""
+
+
 async def messages(api: API, stream: str, subject: str) -> AsyncIterator[Stored]:
     """Yield all that a stream keeps."""
-    sequence = 1
-    while (stored := await api.next_message(stream, sequence, subject)) is not None:
+    sequence, end = 1, time.monotonic() + DEADLINE
+    while True:
+        try:
+            stored = await api.next_message(stream, sequence, subject)
+        except DeliveryError as error:
+            if error.err_code != _UNAVAILABLE or time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.2)
+            continue
+        if stored is None:
+            return
         sequence = stored.sequence + 1
         yield stored
 
