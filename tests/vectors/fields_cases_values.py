@@ -69,6 +69,12 @@ def lengths_of(length: int) -> Vector:
     return joins(document, "F-1", "F-7", of=[root(value(document))])
 
 
+@each(d4=0xD4, d5=0xD5, d6=0xD6, d7=0xD7, d8=0xD8)
+def ext_in_place_of_a_text(first: int) -> Vector:
+    """An ext of unknown code. Read as a str by the low bits of its first byte, it would fit."""
+    return refused("malformed", "F-8", of=[root(bytes([first]) + b"a" * (first & 0x1F))])
+
+
 @each(
     value=root(b"\xc1a"),
     name=root(b"\x81\xc1a\x00"),
