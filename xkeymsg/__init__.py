@@ -74,6 +74,7 @@ from xkeymsg.models.convert import document_of
 from xkeymsg.models.tree import Readers
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.opener import Opener, View
+from xkeymsg.resealed import Origin, Resealed
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
@@ -98,6 +99,9 @@ if TYPE_CHECKING:
     from xkeymsg.directory.directory import Directory
     from xkeymsg.directory.report import DirectoryReport
     from xkeymsg.key_stores.opening import open_key, open_signer
+    from xkeymsg.reseal.bucket import reseal_bucket
+    from xkeymsg.reseal.ledger import ResealReport
+    from xkeymsg.reseal.run import reseal_stream
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
     from xkeymsg.trust.stores.chains import Trust
@@ -143,6 +147,7 @@ __all__ = (
     "NotARecipientError",
     "OpenError",
     "Opener",
+    "Origin",
     "PayloadTooLargeError",
     "Peer",
     "Peers",
@@ -158,6 +163,8 @@ __all__ = (
     "ReplayError",
     "ReplayState",
     "Reply",
+    "ResealReport",
+    "Resealed",
     "Resolver",
     "Sealer",
     "SenderNotAdmittedError",
@@ -192,6 +199,8 @@ __all__ = (
     "open_key",
     "open_signer",
     "read_seed",
+    "reseal_bucket",
+    "reseal_stream",
     "write_seed",
     "xkv1",
 )
@@ -211,6 +220,7 @@ _ON_FIRST_USE = {
     "PubAck": "client.jetstream.api",
     "Reject": "client.jetstream.events",
     "Reply": "client.replies",
+    "ResealReport": "reseal.ledger",
     "Service": "client.services",
     "Stats": "client.stats",
     "Subscription": "client.subscription",
@@ -219,6 +229,8 @@ _ON_FIRST_USE = {
     "connect": "client.connect",
     "open_key": "key_stores.opening",
     "open_signer": "key_stores.opening",
+    "reseal_bucket": "reseal.bucket",
+    "reseal_stream": "reseal.run",
 }
 
 
