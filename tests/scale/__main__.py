@@ -13,6 +13,7 @@ from tests.running import end_on_signals
 from tests.scale.mutations import mutations
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
+from tests.scale.reseal import reseal
 from tests.scale.rotation import rotation
 from tests.scale.stores import interruptions, stores
 from tests.scale.streams import recreated, rewound, takeover
@@ -24,6 +25,7 @@ CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
     "rate": lambda _: rate(),
     "flood": lambda _: flood(),
     "rotation": lambda _: asyncio.run(rotation()),
+    "reseal": lambda _: asyncio.run(reseal()),
     "stores": lambda _: asyncio.run(stores()),
     "interruptions": lambda _: interruptions(),
     "mutations": lambda given: mutations(given.seed, given.mutations, given.unit),
