@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xkeymsg import errors, xkv1
+from xkeymsg.armoured import armour, dearmour
 from xkeymsg.envelope.admission import ANYONE, Admission, SenderTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
@@ -193,7 +194,9 @@ __all__ = (
     "XKey",
     "XKeyMsgError",
     "XKeyPair",
+    "armour",
     "connect",
+    "dearmour",
     "document_of",
     "errors",
     "open_key",
