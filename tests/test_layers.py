@@ -28,7 +28,7 @@ LAYERS = [
     },
     {"xkeymsg.primitives", "xkeymsg.nkey", "xkeymsg.wire", "xkeymsg.ambient"},
     {"xkeymsg.keys", "xkeymsg.files", "xkeymsg.misuse"},
-    {"xkeymsg.resealed", "xkeymsg.xkv1"},
+    {"xkeymsg.protected", "xkeymsg.resealed", "xkeymsg.xkv1"},
     {"xkeymsg.envelope"},
     {"xkeymsg.fields.pattern", "xkeymsg.fields.values"},
     {"xkeymsg.places"},

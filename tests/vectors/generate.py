@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Final
 
 from tests.trust.chains import generate as trust_generate
-from tests.vectors import fields_generate, scenarios_replay
+from tests.vectors import fields_generate, scenarios_replay, text_forms
 from tests.vectors.builder import Case, make
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
@@ -117,6 +117,7 @@ def main() -> None:
     JSON.write_text(as_json())
     fields_generate.main()
     trust_generate.main()
+    text_forms.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())
 
 
