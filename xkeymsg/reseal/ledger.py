@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from xkeymsg.errors import ConfigurationError
+from xkeymsg.shown import safe_repr
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
@@ -29,6 +30,7 @@ _ID_SIZE: Final = 22
 _NUMBERS: Final = ("position", "stored_ms", "target_position", "resealed")
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class Job:
     """What a ledger belongs to: if it changes, the ledger is refused."""
@@ -44,6 +46,7 @@ class Job:
     """A hash of the recipients."""
 
 
+@safe_repr
 @dataclass(frozen=True, slots=True)
 class ResealReport:
     """What became of the messages that were read: `read == resealed + skipped + refused`."""
@@ -56,6 +59,7 @@ class ResealReport:
     """By error code."""
 
 
+@safe_repr
 @dataclass(slots=True)
 class Ledger:
     """The state of a reseal."""
