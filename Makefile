@@ -14,7 +14,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 GENERATED = tests/envelope/test_fuzz.py tests/envelope/test_seasoned.py tests/fields/test_differential.py tests/fields/test_hostile.py tests/models/test_differential.py
 
 # What talks to a nats-server: tested with older ones.
-LIVE = tests/transport tests/client tests/daemons
+LIVE = tests/transport tests/client tests/daemons tests/reseal
 
 .PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz clean
 

@@ -6,19 +6,22 @@ import json
 import os
 import pty
 import resource
+import signal
 import stat
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.daemons.receiver.conftest import OBSERVE, ROUTE, STDOUT, ready
 from tests.key_stores.test_cli import PAIR, run
-from tests.running import DEADLINE
-from xkeymsg import KeyStoreError, XKey, open_key, open_signer, read_seed, write_seed
+from tests.running import DEADLINE, Program
+from xkeymsg import KeyStoreError, XKey, connect, open_key, open_signer, read_seed, write_seed
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.protected import ProtectedProvider
 from xkeymsg.nkey import Prefix, encode_seed, is_seed
 from xkeymsg.protected import Cost, ProtectedSeed, protect
+from xkeymsg.testing import NATSServer
 from xkeymsg.testing.key_stores import check_provider, check_writable
 
 PHRASE = "correct horse battery staple"
@@ -266,6 +269,32 @@ def test_a_passphrase_is_typed_and_not_echoed(tmp_path: Path) -> None:
     sealed.write_bytes(b"")
     typed("seal", "--seed", path, "--to", public, "-o", sealed, path, lines=[PHRASE])
     assert sealed.read_bytes().startswith(b"xkm1")
+
+
+async def test_a_daemon_opens_messages_and_keeps_its_key_on_reload(
+    tmp_path: Path, phrase: Path
+) -> None:
+    (tmp_path / "peers.toml").write_text(
+        f'[peers.a]\nxkey = "{PAIR.public}"\nsubjects = ["orders.>"]\n'
+    )
+    place = store(phrase, seed_file(tmp_path))
+    config = tmp_path / "receiver.toml"
+    with NATSServer() as server:
+        config.write_text(
+            f'[key]\nkey_store = {json.dumps(place)}\n[trust]\npeers = "peers.toml"\n'
+            f'[nats]\nservers = ["{server.url}"]\n' + OBSERVE + ROUTE + STDOUT
+        )
+        with Program("receiver", "--config", str(config)) as receiver:
+            ready(receiver)
+            phrase.unlink()  # as a credential that is gone
+            receiver.process.send_signal(signal.SIGHUP)
+            receiver.wait_for("reloaded what=key changed=false", "err")
+            async with connect(server.url, key=PAIR, trust={PAIR.public}) as client:
+                await client.publish("orders.new", b"7 lamps", to=PAIR.public)
+                await client.flush()
+            assert json.loads(receiver.wait_for("orders.new"))["data"] == "7 lamps"
+            receiver.end()
+            assert PHRASE not in "\n".join(receiver.output("err"))
 
 
 def test_a_daemon_accepts_a_protected_key(tmp_path: Path, phrase: Path) -> None:

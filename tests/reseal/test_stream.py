@@ -398,6 +398,16 @@ async def test_a_stream_that_was_made_again_is_another_one(place: Place) -> None
         await place.reseal()
 
 
+@pytest.mark.parametrize("member", ["position", "target_position"])
+async def test_a_stream_that_lost_messages_is_noticed(place: Place, member: str) -> None:
+    await place.fill(1)
+    await place.reseal()
+    path = place.folder / "ledger"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {member: 2}))
+    with pytest.raises(ConfigurationError, match="lost messages"):
+        await place.reseal()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{}", b"[1]", b"\xff", b'{"format": "xkeymsg reseal ledger 1"}', b"[" * 100_000],

@@ -48,7 +48,8 @@ class Message(SafeRepr):
         self.content_type = content_type
         self.headers = headers
         """The sealed headers: a mapping; `pairs` has every header, including repeated names."""
-        self.resealed: Resealed | None = resealed_by(head.sender, headers.pairs)
+        pairs = headers.pairs
+        self.resealed: Resealed | None = resealed_by(head.sender, pairs) if pairs else None
         """The resealer, `sender`, and what it says about the original; None unless resealed."""
         self.wire_subject: str | None = None
         """The subject on which the broker delivered it; unauthenticated, unlike everything else

@@ -191,6 +191,15 @@ class _Run:
         self._api, self._copier, self._file = api, copier, file
         self._ledger = file.ledger
         self._source, self._target = source, target
+        for place, position in (
+            (source, self._ledger.position),
+            (target, self._ledger.target_position),
+        ):
+            if place.last < position:
+                raise ConfigurationError(
+                    f"stream {place.name} has lost messages that the ledger counts: use a new"
+                    " ledger, and a new target stream"
+                )
         self._prefix = prefix_of(target)
         self._on_refused = on_refused
         self._block = core.outgoing.block
