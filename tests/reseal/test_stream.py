@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -36,11 +37,19 @@ from xkeymsg import (
     connect,
     reseal_stream,
 )
+from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.jetstream.quarantine import create_quarantine
+from xkeymsg.client.outgoing import Room
 from xkeymsg.envelope.content import TransportHeaders
+from xkeymsg.envelope.plan import Planner
 from xkeymsg.limits import AtRest
+from xkeymsg.reseal.copier import Copier
 from xkeymsg.resealed import RESEALED
+
+
+def copier_of() -> Copier:
+    return Copier(Core(RITA, PEERS, {}), [CAROL.public])
 
 
 async def test_a_new_recipient_reads_copies_from_the_resealer(place: Place) -> None:
@@ -91,6 +100,35 @@ async def test_a_consumer_of_the_copies_gets_them_and_what_was_resealed(place: P
         (("A", "1"),),
         "t/p",
     )
+
+
+async def test_a_replayed_or_moved_copy_is_not_handled_again(place: Place) -> None:
+    await place.fill(1)
+    await place.reseal()
+    [copy] = await place.stored()
+    headers = {"Nats-Msg-Id": "another"}
+    await place.store(copy.data, "reseal.COPIES.orders.new", headers=headers)
+    await place.store(copy.data, "reseal.COPIES.orders.other")
+    await create_quarantine(place.api, "XKM_UNPROVEN", "XKM_PROVEN")
+    got: list[Any] = []
+    kinds: list[str] = []
+
+    async def take(message: Any) -> None:
+        got.append(message)
+
+    async with connect(place.server.url, key=CAROL, trust=PEERS) as carol:
+        consumer = carol.js.consume(
+            "COPIES",
+            "d",
+            take,
+            create=DurableOptions(),
+            on_event=lambda event: kinds.append(event.kind),
+        )
+        async with consumer:
+            await until(lambda: kinds.count("drop") == 2)
+    assert [message.subject for message in got] == ["orders.new"]
+    again = await place.reseal(stream="COPIES", into="MORE", ledger=place.folder / "second")
+    assert (again.resealed, again.skipped) == (1, {"copy": 2})
 
 
 async def test_the_original_sender_is_never_the_sender_of_a_copy(place: Place) -> None:
@@ -264,6 +302,25 @@ async def test_an_expiry_is_kept_and_never_later(place: Place) -> None:
     assert 0 <= (before - after).total_seconds() < 60
 
 
+async def test_an_expiry_is_never_later_if_sealing_takes_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-4."""
+    message = opened(place.seal(b"x", expires=3600), RITA, ALICE.public)
+    copier = copier_of()
+    payload = Planner.payload
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return payload(*arguments)
+
+    monkeypatch.setattr(Planner, "payload", slow)
+    copy = opened(copier.seal(message, Room(0, 0)))
+    assert copy.expires is not None
+    assert message.expires is not None
+    assert 0 <= (message.expires - copy.expires).total_seconds() < 60
+
+
 async def test_a_second_call_reads_what_is_new(place: Place) -> None:
     names = await place.fill(3)
     await place.reseal()
@@ -292,6 +349,24 @@ async def test_copies_that_the_ledger_does_not_know_are_not_made_again(place: Pl
     assert await place.ids() == names
     again = json.loads((place.folder / "ledger").read_text())
     assert again == saved
+
+
+async def test_no_duplicate_window_is_needed_to_resume(place: Place) -> None:
+    config = {
+        "name": "COPIES",
+        "subjects": ["reseal.COPIES.>"],
+        "subject_transform": {"src": "reseal.COPIES.>", "dest": ">"},
+        "duplicate_window": 10**8,
+    }
+    await place.api.request("STREAM.CREATE.COPIES", config)
+    names = await place.fill(3)
+    await place.reseal()
+    (place.folder / "ledger").unlink()
+    await asyncio.sleep(0.5)
+    names += await place.fill(2, since=3)
+    report = await place.reseal()
+    assert (report.read, report.resealed) == (5, 5)
+    assert await place.ids() == names
 
 
 async def test_copies_whose_originals_are_gone_are_counted_once(place: Place) -> None:

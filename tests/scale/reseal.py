@@ -28,13 +28,14 @@ from xkeymsg.trust.stores.file import write_seed
 __all__ = ("reseal",)
 
 ALICE, RITA, CAROL, EVE = (XKeyPair.generate() for _ in range(4))
-_WINDOW_NS = 10**9
-"""Not enough to recognize what was copied before a kill: the ledger and the target have to."""
+_WINDOW = 5
+"""Seconds of the target's duplicate window, which have passed before the process starts again: the
+ledger and the target alone have to recognize what was copied before a kill."""
 _STRANGERS = 50
 """One message in so many is a stranger's, and one in so many is stored again."""
 
 
-async def reseal(messages: int = 100_000, kills: int = 10) -> Outcome:
+async def reseal(messages: int = 100_000, kills: int = 10, pause: float = _WINDOW + 1) -> Outcome:
     """Reseal messages, of which some are copies and some a stranger's, and kill the process."""
     outcome = Outcome()
     with TemporaryDirectory(prefix="xkeymsg-reseal-") as path, NATSServer(jetstream=True) as server:
@@ -53,11 +54,11 @@ async def reseal(messages: int = 100_000, kills: int = 10) -> Outcome:
                 config: dict[str, object] = {"name": name, "subjects": subjects}
                 if name == "COPIES":
                     config["subject_transform"] = {"src": "reseal.COPIES.>", "dest": ">"}
-                    config["duplicate_window"] = _WINDOW_NS
+                    config["duplicate_window"] = _WINDOW * 10**9
                 await api.request(f"STREAM.CREATE.{name}", config)
             names, copies, strangers = await _fill(api, messages)
             begun = time.monotonic()
-            killed = await _killed(api, folder, server.url, messages, kills)
+            killed = await _killed(api, folder, server.url, messages, kills, pause)
             outcome.note(f"killed after copies: {killed}")
             said = await _run(folder, server.url)
             outcome.note(f"seconds with {kills} kills: {time.monotonic() - begun:.1f}")
@@ -122,7 +123,9 @@ async def _run(folder: Path, url: str) -> int:
     return await (await _started(folder, url)).wait()
 
 
-async def _killed(api: API, folder: Path, url: str, messages: int, kills: int) -> list[int]:
+async def _killed(
+    api: API, folder: Path, url: str, messages: int, kills: int, pause: float
+) -> list[int]:
     """Start the process and kill it after a random number of copies, so many times."""
     killed = []
     for until in sorted(secrets.randbelow(messages * 9 // 10) for _ in range(kills)):
@@ -134,6 +137,7 @@ async def _killed(api: API, folder: Path, url: str, messages: int, kills: int) -
         process.send_signal(signal.SIGKILL)
         assert await process.wait() == -signal.SIGKILL
         killed.append(await _count(api, "COPIES"))
+        await asyncio.sleep(pause)
     return killed
 
 

@@ -13,6 +13,7 @@ from xkeymsg.key_stores.descriptor import DescriptorProvider
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.key_stores.released import ReleasingProvider
 from xkeymsg.key_stores.systemd import SystemdProvider
+from xkeymsg.refusals import refusing
 from xkeymsg.text import without_mark
 
 __all__ = ("TERMINAL", "new_passphrase", "read_passphrase")
@@ -27,6 +28,7 @@ _SOURCES: Final[dict[str, Callable[[], ReleasingProvider]]] = {
 }
 
 
+@refusing
 def read_passphrase(source: str, what: str) -> str:
     """Return a passphrase.
 
@@ -51,6 +53,7 @@ def read_passphrase(source: str, what: str) -> str:
     raise KeyStoreError("passphrase: not UTF-8")  # outside: the exception has the content
 
 
+@refusing
 def new_passphrase(source: str, what: str) -> str:
     """Return a passphrase to protect something with; a terminal asks twice.
 

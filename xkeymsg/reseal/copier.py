@@ -39,6 +39,8 @@ Documents = Literal["refuse", "part"]
 
 _OWN: Final = "xkm-"
 _EVERYTHING: Final = "reseal"
+_MARGINS: Final = (0, 10, 1000, 60_000)
+"""Milliseconds by which a copy may expire earlier: the clock is read again while it is sealed."""
 _POLICY: Final = Policy([("/**", [_EVERYTHING])])
 
 
@@ -122,11 +124,12 @@ class Copier:
             ContentTypeError: If it is a document that is not to be resealed.
         """
         headers = _headers(message)
-        while True:
-            expires = _remaining(message)
+        for margin_ms in _MARGINS:
+            expires = _remaining(message, margin_ms)
             envelope = self._sealed(message, headers, expires, room)
             if expires is None or _expires_in_time(envelope, message):
                 return envelope
+        raise ExpiredError("the message expires too soon to be sealed again in time")
 
     def _sealed(
         self, message: Message, headers: TransportHeaders, expires: float | None, room: Room
@@ -193,11 +196,11 @@ def _headers(message: Message) -> TransportHeaders:
     return TransportHeaders((*claims, *others))
 
 
-def _remaining(message: Message) -> float | None:
-    """Return the seconds until a message expires; None if it does not."""
+def _remaining(message: Message, margin_ms: int) -> float | None:
+    """Return the seconds until a message expires, less a margin; None if it does not expire."""
     if message.expires is None:
         return None
-    left_ms = round(message.expires.timestamp() * 1000) - now_ns() // 1_000_000
+    left_ms = round(message.expires.timestamp() * 1000) - now_ns() // 1_000_000 - margin_ms
     if left_ms <= 0:
         raise ExpiredError("expired: the sender limited how long the message may be opened")
     return left_ms / 1000
