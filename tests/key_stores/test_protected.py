@@ -186,6 +186,16 @@ def test_a_protected_key_seals_and_opens(tmp_path: Path, phrase: Path) -> None:
     assert run("open", "-K", place, "--from", PAIR.public, sealed) == "hello"
 
 
+def test_a_seed_file_may_be_a_pipe(tmp_path: Path) -> None:
+    report, sealed = tmp_path / "report", tmp_path / "sealed"
+    report.write_text("hello")
+    given = ("--seed", "/dev/stdin", "-o", sealed, report)
+    seed = f"{PAIR.seed()}\n".encode()
+    run("seal", "--to", PAIR.public, *given, data=seed)
+    opened = run("open", "--seed", "/dev/stdin", "--from", PAIR.public, sealed, data=seed)
+    assert opened == "hello"
+
+
 def test_a_passphrase_is_added_changed_and_removed(tmp_path: Path, phrase: Path) -> None:
     path, other = tmp_path / "own.seed", tmp_path / "other"
     write_seed(path, PAIR)

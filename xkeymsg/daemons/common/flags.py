@@ -25,7 +25,7 @@ from xkeymsg.protected import is_protected
 from xkeymsg.text import path_text
 from xkeymsg.transport.contexts import load_context, selected_context
 from xkeymsg.transport.options import ConnectOptions
-from xkeymsg.trust.stores.file import read_private_text, read_seed, seed_line
+from xkeymsg.trust.stores.file import read_private_text, seed_line
 
 __all__ = (
     "StoreChoice",
@@ -268,11 +268,11 @@ def open_seed_file(path: Path) -> XKeyPair:
     Raises:
         KeyStoreError: If the key cannot be used.
     """
-    text, where = read_private_text(path), path_text(path)
-    if not is_protected(seed_line(text, where, "SX…")):
-        return read_seed(path)
+    text, where = read_private_text(path), path_text(path)  # once: it may be a pipe
+    line = seed_line(text, where, "SX…")
+    seed = release(text, where) if is_protected(line) else line
     try:
-        return XKeyPair.from_seed(release(text, where))
+        return XKeyPair.from_seed(seed)
     except KeyFormatError as error:
         raise KeyStoreError(f"{where}: {error}") from None
 
