@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.shown import safe_repr
@@ -46,9 +46,7 @@ class Job:
     """A hash of the recipients."""
 
 
-@safe_repr
-@dataclass(frozen=True, slots=True)
-class ResealReport:
+class ResealReport(NamedTuple):
     """What became of the messages that were read: `read == resealed + skipped + refused`."""
 
     read: int
