@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 CORE = tests/envelope tests/fields tests/models tests/trust tests/reference tests/test_keys.py tests/test_nkey.py tests/test_misuse.py tests/test_refusals.py tests/test_reprs.py
 
 # What talks to a nats-server: tested with older ones.
-LIVE = tests/transport tests/client tests/daemons
+LIVE = tests/transport tests/client tests/daemons tests/reseal
 
 .PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
 

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 SPECS = sorted((ROOT.parent / "docs" / "spec").glob("*.md"))
-ID = re.compile(r"\b[BEFKT]-[1-9][0-9]*\b")
+ID = re.compile(r"\b[BEFKRTX]-[1-9][0-9]*\b")
 
 
 EXCUSES = ("coverage.py", "fields_coverage.py", Path(__file__).name)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from xkeymsg import errors, xkv1
+from xkeymsg.armoured import armour, dearmour
 from xkeymsg.envelope.admission import ANYONE, Admission, SenderTrust
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.message import Message
@@ -89,6 +90,7 @@ from xkeymsg.models.convert import document_of
 from xkeymsg.models.tree import Readers
 from xkeymsg.nkey import Signer, UserKey
 from xkeymsg.opener import Opener, View
+from xkeymsg.resealed import Origin, Resealed
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
@@ -123,6 +125,9 @@ if TYPE_CHECKING:
     from xkeymsg.objects.reader import ObjectReader
     from xkeymsg.objects.store import ObjectStore
     from xkeymsg.objects.watch import ObjectWatch
+    from xkeymsg.reseal.bucket import reseal_bucket
+    from xkeymsg.reseal.ledger import ResealReport
+    from xkeymsg.reseal.run import reseal_stream
     from xkeymsg.transport.keeper import Event
     from xkeymsg.transport.options import ConnectOptions
     from xkeymsg.trust.stores.chains import Trust
@@ -191,6 +196,7 @@ __all__ = (
     "ObjectWatch",
     "OpenError",
     "Opener",
+    "Origin",
     "PayloadTooLargeError",
     "Peer",
     "Peers",
@@ -206,6 +212,8 @@ __all__ = (
     "ReplayError",
     "ReplayState",
     "Reply",
+    "ResealReport",
+    "Resealed",
     "Resolver",
     "Sealer",
     "SenderNotAdmittedError",
@@ -238,12 +246,16 @@ __all__ = (
     "XKey",
     "XKeyMsgError",
     "XKeyPair",
+    "armour",
     "connect",
+    "dearmour",
     "document_of",
     "errors",
     "open_key",
     "open_signer",
     "read_seed",
+    "reseal_bucket",
+    "reseal_stream",
     "write_seed",
     "xkv1",
 )
@@ -275,6 +287,7 @@ _ON_FIRST_USE = {
     "PubAck": "client.jetstream.api",
     "Reject": "client.jetstream.events",
     "Reply": "client.replies",
+    "ResealReport": "reseal.ledger",
     "Service": "client.services",
     "Stats": "client.stats",
     "Subscription": "client.subscription",
@@ -283,6 +296,8 @@ _ON_FIRST_USE = {
     "connect": "client.connect",
     "open_key": "key_stores.opening",
     "open_signer": "key_stores.opening",
+    "reseal_bucket": "reseal.bucket",
+    "reseal_stream": "reseal.run",
 }
 
 

@@ -26,6 +26,7 @@ __all__ = (
     "LABEL_SIZE",
     "Hash",
     "InvalidTag",
+    "argon2id",
     "box_key_of",
     "box_open",
     "box_pair_key",
@@ -140,6 +141,15 @@ def box_open(sealed: bytes, nonce: bytes, pair_key: bytes) -> bytes | None:
     try:
         return bindings.crypto_box_open_easy_afternm(sealed, nonce, pair_key)
     except CryptoError:
+        return None
+
+
+def argon2id(passphrase: bytes, salt: bytes, *, passes: int, kib: int) -> bytes | None:
+    """Return 32 bytes of Argon2id (RFC 9106) with one lane, or None without enough memory."""
+    algorithm = bindings.crypto_pwhash_ALG_ARGON2ID13
+    try:
+        return bindings.crypto_pwhash_alg(KEY_SIZE, passphrase, salt, passes, kib * 1024, algorithm)
+    except RuntimeError:  # PyNaCl's own class is one
         return None
 
 

@@ -85,7 +85,7 @@ class TestTheProtocol:
     @pytest.mark.skipif(find_spec("pkcs11") is None, reason="python-pkcs11 is not installed")
     def test_only_providers_that_write_are_writable(self) -> None:
         writable = {name for name in OWN if isinstance(OWN[name](), WritableProvider)}
-        assert writable == {"file", "pkcs11"}
+        assert writable == {"file", "pkcs11", "protected"}
 
 
 class TestFiles:

@@ -14,6 +14,7 @@ from tests.scale.mutations import mutations
 from tests.scale.objects import objects
 from tests.scale.outcome import Outcome
 from tests.scale.pace import flood, rate
+from tests.scale.reseal import reseal
 from tests.scale.rotation import rotation
 from tests.scale.stores import interruptions, stores
 from tests.scale.streams import recreated, rewound, takeover
@@ -27,6 +28,7 @@ CHECKS: dict[str, Callable[[argparse.Namespace], Outcome]] = {
     "objects": lambda _: asyncio.run(objects()),
     "object-lists": lambda _: asyncio.run(objects(size=160 << 20, max_payload=16 << 10)),
     "rotation": lambda _: asyncio.run(rotation()),
+    "reseal": lambda _: asyncio.run(reseal()),
     "stores": lambda _: asyncio.run(stores()),
     "interruptions": lambda _: interruptions(),
     "mutations": lambda given: mutations(given.seed, given.mutations, given.unit),

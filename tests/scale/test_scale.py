@@ -11,6 +11,7 @@ import pytest
 from tests.scale import mutations, pace, streams
 from tests.scale.objects import objects
 from tests.scale.outcome import Outcome
+from tests.scale.reseal import reseal
 from tests.scale.rotation import rotation
 from xkeymsg import Limits, Message, Opener
 
@@ -55,6 +56,10 @@ def test_a_reader_that_takes_any_subject_is_a_difference() -> None:
 
 async def test_rotation_under_kills_loses_nothing() -> None:
     passed(await rotation(kills=4, per_second=100, interval=6))
+
+
+async def test_a_reseal_that_is_killed_copies_each_message_once() -> None:
+    passed(await reseal(messages=3000, kills=3, pause=0))
 
 
 def test_a_busy_sender_makes_no_slow_one_stale() -> None:

@@ -17,7 +17,7 @@ from typing import Final
 from tests.kv import vectors as kv_generate
 from tests.objects import vectors as objects_generate
 from tests.trust.chains import generate as trust_generate
-from tests.vectors import fields_generate, keys, scenarios_replay, sealing
+from tests.vectors import fields_generate, keys, scenarios_replay, sealing, text_forms
 from tests.vectors.builder import Case, make
 from tests.vectors.scenario import Scenario
 from tests.vectors.vector import Vector
@@ -135,6 +135,7 @@ def main() -> None:
     trust_generate.main()
     objects_generate.main()
     kv_generate.main()
+    text_forms.main()
     (PUBLISHED / CHECKSUMS).write_text(checksums())
 
 

@@ -30,6 +30,7 @@ _LAZY: Final = {
     "policy": "xkeymsg.cli.policy",
     "pub": "xkeymsg.cli.keys",
     "quarantine": "xkeymsg.cli.quarantine",
+    "reseal": "xkeymsg.cli.reseal",
     "rotate": "xkeymsg.cli.rotate",
     "seal": "xkeymsg.cli.messages",
     "stream": "xkeymsg.cli.stream",

@@ -8,12 +8,13 @@ from typing import Any, BinaryIO
 import click
 
 from xkeymsg import xkv1
+from xkeymsg.armoured import dearmour, is_armoured
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.envelope.inspect import Inspection
 from xkeymsg.envelope.inspect import inspect as inspect_envelope
 from xkeymsg.errors import MalformedError
 
-__all__ = ("describe_envelope", "inspect", "print_fields")
+__all__ = ("describe_envelope", "inspect", "print_fields", "read_sealed")
 
 
 @click.command()
@@ -21,11 +22,23 @@ __all__ = ("describe_envelope", "inspect", "print_fields")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def inspect(source: BinaryIO, *, as_json: bool) -> None:
     """Print what anyone can see of FILE, or stdin, without a key. Nothing is verified."""
-    shown = describe_envelope(source.read())
+    shown = describe_envelope(read_sealed(source))
     if as_json:
         click.echo(json.dumps(shown, indent=2))
     else:
         print_fields(shown)
+
+
+def read_sealed(source: BinaryIO) -> bytes:
+    """Return a sealed message, also from its armour.
+
+    Raises:
+        EnvelopeError: If the armour is invalid.
+    """
+    content = source.read()
+    if not is_armoured(content):
+        return content
+    return dearmour(content.decode("ascii", "replace"))
 
 
 def describe_envelope(data: bytes) -> dict[str, Any]:

@@ -9,11 +9,16 @@ import click
 
 from xkeymsg.ambient import random_bytes
 from xkeymsg.daemons.common.terminal import say
-from xkeymsg.keys import XKeyPair
+from xkeymsg.key_stores.passphrases import TERMINAL, new_passphrase
+from xkeymsg.key_stores.protected import protected_text
+from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
+from xkeymsg.protected import ProtectedSeed, is_protected
+from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import (
     parse_seed,
     read_private_text,
+    seed_line,
     write_private,
     write_seed,
 )
@@ -48,11 +53,21 @@ def new_seed(kind: Prefix) -> tuple[str, SigningKey]:
     show_default=True,
     help="curve to seal and open; the others to sign NATS JWTs, or to log in.",
 )
-def keygen(out: Path | None, kind: str) -> None:
+@click.option(
+    "--passphrase", "asks", is_flag=True, help="Ask for a passphrase that protects the seed."
+)
+@click.option(
+    "--passphrase-store",
+    "source",
+    metavar="STORE",
+    help="Protect it with the passphrase in file:, systemd:, descriptor: or command:.",
+)
+def keygen(*, out: Path | None, kind: str, asks: bool, source: str | None) -> None:
     """Generate a key. With --out, print the public key; otherwise the seed.
 
     \b
     xkeymsg keygen --out bob.seed
+    xkeymsg keygen --out bob.seed --passphrase
     xkeymsg keygen --type operator --out operator.nk
 
     Exit 1 if the file exists: a key is never overwritten.
@@ -64,7 +79,17 @@ def keygen(out: Path | None, kind: str) -> None:
     else:
         seed, key = new_seed(_KINDS[kind])
         public = key.public
-    if out is None:
+    if asks and source is not None:
+        raise click.UsageError("--passphrase conflicts with --passphrase-store: use one of them")
+    if asks or source is not None:
+        name = "the new key" if out is None else path_text(out)
+        text = protected_text(seed, new_passphrase(source or TERMINAL, name))
+        if out is None:
+            click.echo(text, nl=False)
+        else:
+            write_private(out, text)
+            click.echo(public)
+    elif out is None:
         click.echo(seed)
         say("xkeymsg", f"public key {public}")
     elif kind == "curve":
@@ -83,12 +108,22 @@ def keygen(out: Path | None, kind: str) -> None:
     help="Print the fingerprint of a curve key, which is short enough to read aloud.",
 )
 def pub(seed_file: Path, *, fingerprint: bool) -> None:
-    """Print the public key of the seed in SEED_FILE or on stdin."""
+    """Print the public key of the seed in SEED_FILE or on stdin.
+
+    A file with a passphrase is not opened: the key that it names is printed unverified.
+    """
     path = Path("/dev/stdin") if str(seed_file) == "-" else seed_file
-    public = parse_seed(read_private_text(path), str(path), "SX…").public
-    if isinstance(public, str):
-        if fingerprint:
-            raise click.UsageError("only curve keys have fingerprints")
-        click.echo(public)
+    text, where = read_private_text(path), str(path)
+    line = seed_line(text, where, "SX…")
+    public: object
+    if is_protected(line):
+        public = ProtectedSeed.parse(line).public
+        public = XKey.parse(public) if public.startswith("X") else public
     else:
+        public = parse_seed(text, where, "SX…").public
+    if isinstance(public, XKey):
         click.echo(public.fingerprint if fingerprint else public)
+    elif fingerprint:
+        raise click.UsageError("only curve keys have fingerprints")
+    else:
+        click.echo(public)

@@ -10,7 +10,9 @@ from typing import BinaryIO
 import click
 from click.core import ParameterSource
 
+from xkeymsg.armoured import armour
 from xkeymsg.cli.documents import is_utf8_terminal, read_document, to_json
+from xkeymsg.cli.inspect import read_sealed
 from xkeymsg.cli.output import OUTPUT, PRIVATE, write
 from xkeymsg.cli.recipients import (
     PEERS,
@@ -24,6 +26,7 @@ from xkeymsg.daemons.common.parameters import SUBJECT, SUBJECT_PATTERN
 from xkeymsg.daemons.common.terminal import failing, say
 from xkeymsg.envelope.admission import ANYONE
 from xkeymsg.envelope.inspect import sender_of
+from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ContentTypeError, SenderNotAdmittedError, SubjectMismatchError
 from xkeymsg.fields.files import load_readers
 from xkeymsg.fields.policy import Policy
@@ -84,6 +87,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--xkv1", is_flag=True, help="Seal to one recipient, in the format of the nkeys libraries."
 )
+@click.option(
+    "-a", "--armour", "as_text", is_flag=True, help="Write text, for mail and for terminals."
+)
 @seed_flag
 @OUTPUT
 @_INPUT
@@ -98,6 +104,7 @@ def seal(
     exact: bool,
     subject: str,
     xkv1: bool,
+    as_text: bool,
     seed_file: Path | None,
     output: Path | None,
     source: BinaryIO,
@@ -114,8 +121,10 @@ def seal(
     who holds which permission. A field without a matching rule is an error. Numbers with a fraction
     or an exponent become floats; a warning reports changed digits, and --exact keeps them.
     """  # noqa: D301 - click reads the character
-    if output is None and sys.stdout.isatty():
-        raise click.UsageError("sealed messages are binary: use -o, or redirect stdout")
+    if xkv1 and as_text:
+        raise click.UsageError("--armour is for xkm1: leave out --xkv1")
+    if output is None and not as_text and sys.stdout.isatty():
+        raise click.UsageError("sealed messages are binary: use -o or --armour, or redirect stdout")
     _check_recipients(bool(recipients or files), policy, readers, xkv1=xkv1)
     if exact and policy is None:
         raise click.UsageError("--exact requires --policy: only documents have numbers")
@@ -137,7 +146,7 @@ def seal(
             if xkv1
             else Sealer(pair, always_to=always).seal(data, to=to, subject=subject)
         )
-    write(output, sealed, mode=0o666)
+    write(output, armour(sealed).encode() if as_text else sealed, mode=0o666)
 
 
 def _rules(
@@ -219,12 +228,13 @@ def open_(
     With --peers, messages must name the sender's user, and be signed if the file says always_signs.
     The file's `subjects` are ignored: --from and --subject decide.
 
-    A document is printed as JSON with the fields that you may see. Decimals are numbers with all
-    digits; times, UUIDs and bytes (in base64) are strings.
+    The text of `seal --armour` is recognized. A document is printed as JSON with the fields that
+    you may see. Decimals are numbers with all digits; times, UUIDs and bytes (in base64) are
+    strings.
     """  # noqa: D301 - click reads the character
     peers = None if peers_file is None else Peers.load(peers_file)
     allowed = _allowed(senders, peers)
-    pair, sealed = required_pair(seed_file), source.read()
+    pair, sealed = required_pair(seed_file), read_sealed(source)
     if sealed[:4] == b"xkv1":
         sender = _xkv1_sender(allowed)
         # An explicit --subject demands xkm1: xkv1 has no subject.
@@ -244,7 +254,9 @@ def open_(
             if show_withheld:
                 say("xkeymsg", f"parts of the document withheld: {opened.withheld}")
         else:
-            data = opened
+            data = opened.data
+        if opened.resealed is not None:
+            say("xkeymsg", str(opened.resealed))
     write(output, data, mode=PRIVATE)
 
 
@@ -267,14 +279,12 @@ def _xkv1_sender(allowed: NamedSenders | None) -> XKey:
     return sender
 
 
-def _open_xkm1(
-    keys: Keyring, sealed: bytes, allowed: NamedSenders | None, subject: str
-) -> bytes | View:
-    """Return the data of a payload, or the view of a document."""
+def _open_xkm1(keys: Keyring, sealed: bytes, allowed: NamedSenders | None, subject: str) -> Message:
+    """Return a payload, or the view of a document."""
     opener = Opener(keys, ANYONE if allowed is None else allowed, replay=AtRest())
     try:
         try:
-            return opener.open(sealed, subject=subject).data
+            return opener.open(sealed, subject=subject)
         except ContentTypeError:
             return opener.open_document(sealed, subject=subject)
     except SenderNotAdmittedError:

@@ -14,6 +14,8 @@ from xkeymsg.daemons.common.terminal import one_line
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.key_stores.command import CommandProvider
 from xkeymsg.key_stores.opening import describe, find_key, list_keys
+from xkeymsg.key_stores.passphrases import TERMINAL
+from xkeymsg.key_stores.protected import change_passphrase
 from xkeymsg.key_stores.protocol import StoredKey, WritableProvider
 from xkeymsg.key_stores.providers import Store, ask, parse_store
 from xkeymsg.key_stores.released import single_seed
@@ -163,11 +165,34 @@ def _delete(*, store: str, public_key: str) -> None:
     click.echo(f"deleted {public_key}")
 
 
+@key.command("passphrase", short_help="Protect a seed file with a passphrase.")
+@click.argument("seed_file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--remove", is_flag=True, help="Remove the passphrase.")
+@click.option("--old", metavar="STORE", default=TERMINAL, help="Where the present passphrase is.")
+@click.option("--new", metavar="STORE", help="Where the new passphrase is.")
+def _passphrase(*, seed_file: Path, remove: bool, old: str, new: str | None) -> None:
+    """Protect SEED_FILE with a passphrase, or change its passphrase, or remove it.
+
+    \b
+    xkeymsg key passphrase own.seed
+    xkeymsg key passphrase own.seed --new systemd:passphrase
+    xkeymsg key passphrase own.seed --remove
+
+    Passphrases are typed, or read from file:, systemd:, descriptor: or command:. The file is
+    replaced; the disk, and backups, may keep the unprotected one.
+    """  # noqa: D301 - click reads the character
+    if remove and new is not None:
+        raise click.UsageError("--remove conflicts with --new: use one of them")
+    click.echo(change_passphrase(seed_file, old, None if remove else new or TERMINAL))
+
+
 @contextmanager
 def _owned(store: str) -> Iterator[tuple[WritableProvider, str]]:
     """Lock a store that can be written, so that no daemon changes it meanwhile."""
     place = parse_store(store)
     if not isinstance(place.provider, WritableProvider):
-        raise KeyStoreError(f"the key store {place.name} cannot be written: use file or pkcs11")
+        raise KeyStoreError(
+            f"the key store {place.name} cannot be written: use file, protected or pkcs11"
+        )
     with place.provider.lock(place.address):
         yield place.provider, place.address

@@ -8,6 +8,7 @@ from xkeymsg.envelope import derive
 from xkeymsg.envelope.content import Headers
 from xkeymsg.envelope.head import Head, from_milliseconds
 from xkeymsg.keys import XKey
+from xkeymsg.resealed import Resealed, resealed_by
 from xkeymsg.shown import SafeRepr
 
 __all__ = ("Message",)
@@ -23,6 +24,7 @@ class Message(SafeRepr):
         "content_type",
         "data",
         "headers",
+        "resealed",
         "signer",
         "wire_subject",
     )
@@ -46,6 +48,9 @@ class Message(SafeRepr):
         self.content_type = content_type
         self.headers = headers
         """The sealed headers: a mapping; `pairs` has every header, including repeated names."""
+        pairs = headers.pairs
+        self.resealed: Resealed | None = resealed_by(head.sender, pairs) if pairs else None
+        """The resealer, `sender`, and what it says about the original; None unless resealed."""
         self.wire_subject: str | None = None
         """The subject on which the broker delivered it; unauthenticated, unlike everything else
         here. None for an envelope that was opened without a client."""

@@ -11,6 +11,7 @@ from xkeymsg.key_stores.command import CommandProvider
 from xkeymsg.key_stores.descriptor import DescriptorProvider
 from xkeymsg.key_stores.environment import EnvironmentProvider
 from xkeymsg.key_stores.file import FileProvider
+from xkeymsg.key_stores.protected import ProtectedProvider
 from xkeymsg.key_stores.protocol import KeyProvider
 from xkeymsg.key_stores.systemd import SystemdProvider
 from xkeymsg.refusals import bare
@@ -38,6 +39,7 @@ OWN: Final[Mapping[str, Callable[[], KeyProvider]]] = MappingProxyType(
         "systemd": SystemdProvider,
         "command": CommandProvider,
         "pkcs11": _pkcs11,
+        "protected": ProtectedProvider,
     }
 )
 """The providers of this package; an entry point cannot replace one."""

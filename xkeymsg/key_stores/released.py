@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import UserKey
+from xkeymsg.protected import is_protected
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 from xkeymsg.text import without_mark
@@ -71,6 +72,8 @@ def single_seed(content: bytes) -> str:
     if len(seeds) != 1:
         found = f"{len(seeds)} lines" if seeds else "nothing"
         raise KeyStoreError(f"expected one line with a seed SX… or SU…, found {found}")
+    if is_protected(seeds[0]):
+        raise KeyStoreError("the seed is protected with a passphrase: use protected:PATH")
     return seeds[0]
 
 

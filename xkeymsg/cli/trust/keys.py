@@ -15,12 +15,14 @@ from typing import Final
 import click
 
 from xkeymsg.errors import ConfigurationError, KeyStoreError
+from xkeymsg.key_stores.protected import release
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import SigningKey, is_public
+from xkeymsg.protected import is_protected
 from xkeymsg.shown import SafeRepr, cut
 from xkeymsg.text import path_text
 from xkeymsg.trust.creds import find_creds
-from xkeymsg.trust.stores.file import parse_seed, read_private_text
+from xkeymsg.trust.stores.file import parse_seed, read_private_text, seed_line
 
 __all__ = ("KeyFolder", "given_key", "read_key", "read_stdin")
 
@@ -73,7 +75,11 @@ def read_key(path: Path) -> SigningKey:
         KeyStoreError: If it holds none, or others can read it.
     """
     text, where = read_private_text(path, limit=_MOST), path_text(path)
-    key = parse_seed(find_creds(text)[1] or text, where, "SO…, SA… or SU…")
+    found = find_creds(text)[1] or text
+    form = "SO…, SA… or SU…"
+    if is_protected(seed_line(found, where, form)):
+        found = release(found, where)
+    key = parse_seed(found, where, form)
     if isinstance(key, XKeyPair):
         raise KeyStoreError(f"{where}: expected a seed SO…, SA… or SU…, not that of a curve key")
     return key

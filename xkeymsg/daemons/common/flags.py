@@ -17,12 +17,15 @@ from click.core import ParameterSource
 
 from xkeymsg.daemons.common.parameters import DURATION, LOGIN
 from xkeymsg.daemons.common.terminal import say
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.errors import ConfigurationError, KeyFormatError, KeyStoreError
 from xkeymsg.key_stores.opening import open_key
+from xkeymsg.key_stores.protected import release
 from xkeymsg.keys import XKeyPair
+from xkeymsg.protected import is_protected
+from xkeymsg.text import path_text
 from xkeymsg.transport.contexts import load_context, selected_context
 from xkeymsg.transport.options import ConnectOptions
-from xkeymsg.trust.stores.file import read_seed
+from xkeymsg.trust.stores.file import read_private_text, seed_line
 
 __all__ = (
     "StoreChoice",
@@ -31,6 +34,7 @@ __all__ = (
     "given_store",
     "key_flags",
     "load_pair",
+    "open_seed_file",
     "own_pair",
     "required_pair",
     "seed_flag",
@@ -255,7 +259,22 @@ def own_pair(seed_file: Path | None) -> XKeyPair | None:
     store = given_store(seed_file)
     if store is not None:
         return open_key(store.store, match_by=store.match_by, match=store.match)
-    return None if seed_file is None else read_seed(seed_file)
+    return None if seed_file is None else open_seed_file(seed_file)
+
+
+def open_seed_file(path: Path) -> XKeyPair:
+    """Return the key of a seed file; ask on the terminal for the passphrase of a protected one.
+
+    Raises:
+        KeyStoreError: If the key cannot be used.
+    """
+    text, where = read_private_text(path), path_text(path)  # once: it may be a pipe
+    line = seed_line(text, where, "SX…")
+    seed = release(text, where) if is_protected(line) else line
+    try:
+        return XKeyPair.from_seed(seed)
+    except KeyFormatError as error:
+        raise KeyStoreError(f"{where}: {error}") from None
 
 
 def required_pair(seed_file: Path | None) -> XKeyPair:

@@ -5,8 +5,9 @@
      "headers": [["Trace", "…"]], "data": "…"}
 
 Instead of `data` there is `data_base64` if it is not UTF-8; or `document` and `withheld`, the
-number of parts that this receiver may not see. Absent attributes are left out. The same message
-always gives the same line, so that a consumer can detect duplicates.
+number of parts that this receiver may not see. If a message was resealed, `sender` is the resealer,
+and `resealed` has what that `says` about the originals. Absent attributes are left out. The same
+message always gives the same line, so that a consumer can detect duplicates.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import base64
 from typing import Any, NamedTuple
 
 from xkeymsg.daemons.common.documents import to_json
+from xkeymsg.envelope.head import from_milliseconds
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import MalformedError
 from xkeymsg.opener import View
 from xkeymsg.refusals import refusing
+from xkeymsg.resealed import Resealed
 
 __all__ = ("Record", "record_of")
 
@@ -60,6 +63,7 @@ def record_of(message: Message, *, is_xkv1: bool = False) -> Record:
         "format": "xkv1" if is_xkv1 else None,
         "content_type": message.content_type,
         "headers": [list(pair) for pair in message.headers.pairs] or None,
+        "resealed": None if message.resealed is None else _resealed(message.resealed),
     }
     fields = {key: value for key, value in fields.items() if value is not None}
     if isinstance(message, View):
@@ -67,6 +71,20 @@ def record_of(message: Message, *, is_xkv1: bool = False) -> Record:
     else:
         fields |= _data(message.data)
     return Record(name, message.subject, _line(fields))
+
+
+def _resealed(resealed: Resealed) -> dict[str, object]:
+    """Return the resealer, and what it says about the originals, the first one first."""
+    says = [
+        {
+            "sender": str(each.sender),
+            "id": each.message_id.hex(),
+            "created": from_milliseconds(each.created_ms).isoformat(),
+            "withheld": each.withheld,
+        }
+        for each in resealed.origins
+    ]
+    return {"by": str(resealed.by), "says": says}
 
 
 def _data(data: bytes) -> dict[str, str]:

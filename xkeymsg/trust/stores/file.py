@@ -11,6 +11,7 @@ from typing import Final
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, is_public, is_seed
+from xkeymsg.protected import is_protected
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 
@@ -21,6 +22,7 @@ __all__ = (
     "read_private_text",
     "read_seed",
     "replace_private",
+    "seed_line",
     "sync_folder",
     "write_private",
     "write_seed",
@@ -154,8 +156,12 @@ def _text(content: bytes) -> str:
     return without_mark(content).decode("ascii", "replace")
 
 
-def _only_seed(text: str, where: str, form: str) -> str:
-    """Return the one line that is not a comment, or the public key that `nk -pubout` adds."""
+def seed_line(text: str, where: str, form: str) -> str:
+    """Return the one line that is not a comment, or the public key that `nk -pubout` adds.
+
+    Raises:
+        KeyStoreError: If there is not exactly one.
+    """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     seeds = [line for line in lines if not is_public(line)] or lines
@@ -163,6 +169,15 @@ def _only_seed(text: str, where: str, form: str) -> str:
         found = f"found {len(seeds)}" if seeds else "found only comments and blank lines"
         raise KeyStoreError(f"{where}: expected one line with a seed {form}, {found}")
     return seeds[0]
+
+
+def _only_seed(text: str, where: str, form: str) -> str:
+    line = seed_line(text, where, form)
+    if is_protected(line):
+        raise KeyStoreError(
+            f"{where} is protected with a passphrase: use the key store protected:PATH"
+        )
+    return line
 
 
 @refusing

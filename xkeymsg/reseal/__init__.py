@@ -1,0 +1,1 @@
+"""Reseals stored messages to other recipients; see docs/reseal.md."""

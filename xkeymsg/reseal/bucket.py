@@ -1,0 +1,194 @@
+"""`reseal_bucket`: replaces the values of a key-value bucket by ones for other recipients.
+
+Each value is replaced by compare-and-set on its revision: a value that changes meanwhile stays, and
+a deleted key stays deleted. A call begins again with all keys, and recognizes what it has replaced
+before: the ledger only records which revision the bucket had at the first call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from xkeymsg.client.client import Client
+from xkeymsg.client.core import Core
+from xkeymsg.client.jetstream.api import API, PubAck, check_name
+from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.client.outgoing import Room
+from xkeymsg.client.refusals import refusing
+from xkeymsg.client.trust import To
+from xkeymsg.errors import ConfigurationError, DeliveryError, PayloadTooLargeError, XKeyMsgError
+from xkeymsg.reseal.copier import Copier, Documents, copy_id
+from xkeymsg.reseal.ledger import Job, LedgerFile, ResealReport, opened
+from xkeymsg.reseal.reader import Begin, StreamMessage, stored_messages
+from xkeymsg.reseal.run import Counted, OnRefused, counted_as, mark_retrieved
+from xkeymsg.reseal.target import stream_state
+
+__all__ = ("reseal_bucket",)
+
+_CHANGED: Final = 10071
+_HEADERS_SIZE: Final = 256
+_EVERY: Final = 256
+_TIMEOUT: Final = 60.0
+_RESEALED: Final = Counted("resealed", "")
+
+
+class _Sent(NamedTuple):
+    stored: StreamMessage
+    name: bytes
+    """The message id of the original."""
+    ack: asyncio.Future[PubAck]
+
+
+@refusing
+async def reseal_bucket(
+    client: Client,
+    bucket: str,
+    *,
+    to: To,
+    ledger: str | Path,
+    documents: Documents = "refuse",
+    max_age: float | None = None,
+    on_refused: OnRefused | None = None,
+) -> ResealReport:
+    """Reseal the current values of a key-value bucket in place, for other recipients.
+
+    Earlier values in the history of a key stay sealed to the recipients that they had. The call can
+    be interrupted at any time and called again with the same ledger; values that were written after
+    the first call are skipped.
+
+    Args:
+        client: The reader, whose trust admits the writers.
+        bucket: The bucket.
+        to: Who may read the values from now on, all of them; the own key is added.
+        ledger: A file that records the first call; one for each bucket and set of recipients.
+        documents: As for `reseal_stream`.
+        max_age: As for `reseal_stream`.
+        on_refused: As for `reseal_stream`, with the revision.
+
+    Returns:
+        The counts, one for each key.
+
+    Raises:
+        ConfigurationError: If there is no such bucket, or the ledger belongs to another reseal.
+        DeliveryError: If a server refuses or does not answer; call again to resume.
+        XKeyMsgError: If a recipient is unknown.
+    """
+    core, api = client._core, client.js.api  # noqa: SLF001 - private to the package
+    copier = Copier(core, to, documents=documents, max_age=max_age)
+    stream = check_name("bucket", f"KV_{bucket}")
+    state = await stream_state(api, stream)
+    if state is None:
+        raise ConfigurationError(f"no bucket {bucket}")
+    subject = f"$KV.{bucket}.>"
+    job = Job(
+        stream,
+        state.created,
+        stream,
+        state.created,
+        subject,
+        str(copier.public),
+        copier.fingerprint(),
+    )
+    with opened(Path(ledger), job) as file:
+        file.ledger.restart(state.last)
+        file.save()
+        run = _Run(api, core, copier, file, on_refused)
+        try:
+            await run.replace_all()
+        finally:
+            await run.close()
+        file.save()
+        return file.ledger.report
+
+
+class _Run:
+    """One call of `reseal_bucket`."""
+
+    def __init__(
+        self,
+        api: API,
+        core: Core,
+        copier: Copier,
+        file: LedgerFile,
+        on_refused: OnRefused | None,
+    ) -> None:
+        self._api, self._copier, self._ledger = api, copier, file.ledger
+        self._on_refused = on_refused
+        self._block = core.outgoing.block
+        self._room = Room(api.link.max_payload, len(self._block) + _HEADERS_SIZE)
+        self._publisher = StreamPublisher(api)
+        self._sent: list[_Sent] = []
+
+    async def close(self) -> None:
+        await self._publisher.close()
+
+    async def replace_all(self) -> None:
+        """Replace the current value of each key."""
+        job = self._ledger.job
+        begin = Begin(last_of_subjects=True)
+        async for stored in stored_messages(self._api, job.source, begin, subject=job.subject):
+            try:
+                verdict = await self._replace(stored)
+            except XKeyMsgError as error:
+                verdict = counted_as(error)
+                if verdict.kind == "refused" and self._on_refused is not None:
+                    self._on_refused(stored.sequence, error)
+            if verdict is not None:
+                self._ledger.count(*verdict)
+            if len(self._sent) >= _EVERY:
+                await self._finish()
+        await self._finish()
+
+    async def _replace(self, stored: StreamMessage) -> Counted | None:
+        """Send the new value of a key; return what became of the value if nothing is sent."""
+        if stored.header("KV-Operation") is not None or not stored.data:
+            return Counted("skipped", "deleted")
+        if stored.header("Nats-TTL") is not None:
+            return Counted("skipped", "ttl")
+        if stored.sequence > self._ledger.target_position:
+            is_own = self._copier.verify(stored.data, stored.subject) is not None
+            return _RESEALED if is_own else Counted("skipped", "newer")
+        message = self._copier.open(stored, self._ledger.job.source, match_wire=True)
+        envelope = self._copier.seal(message, self._room)
+        headers = (
+            self._block[:-2]
+            + (
+                f"Nats-Msg-Id: {copy_id(message.message_id, self._copier.public)}\r\n"
+                f"Nats-Expected-Last-Subject-Sequence: {stored.sequence}\r\n\r\n"
+            ).encode()
+        )
+        ack = await self._publisher.submit(
+            stored.subject, envelope, headers, timeout=_TIMEOUT, known=True
+        )
+        ack.add_done_callback(mark_retrieved)
+        self._sent.append(_Sent(stored, message.message_id, ack))
+        return None
+
+    async def _finish(self) -> None:
+        """Wait for the values that were sent, and count them."""
+        while self._sent:
+            self._ledger.count(*await self._result(self._sent.pop(0)))
+
+    async def _result(self, sent: _Sent) -> Counted:
+        try:
+            ack = await sent.ack
+        except PayloadTooLargeError as error:
+            return counted_as(error)
+        except DeliveryError as error:
+            if error.err_code != _CHANGED:
+                raise
+            return await self._current(sent)  # an earlier attempt may be stored
+        return await self._current(sent) if ack.duplicate else _RESEALED
+
+    async def _current(self, sent: _Sent) -> Counted:
+        """Return whether the current value of a key is our copy of the value that was read."""
+        job, subject = self._ledger.job, sent.stored.subject
+        begin = Begin(last_of_subjects=True)
+        async for stored in stored_messages(self._api, job.source, begin, subject=subject):
+            message = self._copier.verify(stored.data, subject)
+            resealed = None if message is None else message.resealed
+            if resealed is not None and resealed.origins[-1].message_id == sent.name:
+                return _RESEALED
+        return Counted("skipped", "changed")
