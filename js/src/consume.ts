@@ -101,7 +101,7 @@ class Scope {
 export class Consumption<M extends Message | View = Message | View> {
   /** Resolves when consuming has ended after `close()`; rejects if it cannot go on. */
   readonly finished: Promise<void>;
-  #close: (() => Promise<unknown>) | undefined;
+  #close: (() => void) | undefined;
   #isClosed = false;
 
   /** @internal */
@@ -110,10 +110,10 @@ export class Consumption<M extends Message | View = Message | View> {
     this.finished.catch(() => undefined); // the caller may look at it later
   }
 
-  /** Stop: the message in hand is finished first. */
+  /** Stop: the message in hand is finished first, and those that wait are returned to the stream. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    await this.#close?.();
+    this.#close?.();
     await this.finished;
   }
 
@@ -121,15 +121,19 @@ export class Consumption<M extends Message | View = Message | View> {
     const { stream_name: stream, name, created } = await consumer.info();
     const scope = new Scope(consumer, created, job.opener);
     const messages = await consumer.consume({ max_messages: job.options.prefetch ?? 32 });
-    this.#close = () => messages.close();
+    this.#close = () => void messages.close();
+    if (this.#isClosed) this.#close();
+    // The iterator ends only if it is read to its end, so this loop has no `break`.
     for await (const message of messages) {
-      if (this.#isClosed) break;
+      if (this.#isClosed) {
+        message.nak();
+        continue;
+      }
       const info = infoOf(message);
       if (info?.stream !== stream || info.consumer !== name) continue; // not a delivery of this durable
       await scope.follow(info.deliverySequence);
       await handleOne(message, scope, job);
     }
-    await messages.close();
   }
 }
 

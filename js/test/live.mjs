@@ -48,8 +48,11 @@ export async function converse(nc, js, { seed, peer, jobs }) {
     const options = { subjects: "jobs.*", delay: 50, onRefused: () => "terminate" };
     const consumption = sealed.consume(await js.consumers.get("JOBS", "js"), handle, options);
     await Promise.race([finished, consumption.finished]);
-    await new Promise((resolve) => setTimeout(resolve, 200)); // copies that follow are acknowledged
+    // The copy waits until its message is settled; the other refusal is that of the copy on a subject.
+    while (refused.filter((code) => code === "replay").length < 2) await new Promise((resolve) => setTimeout(resolve, 20));
     await consumption.close();
+    // One that is closed at once ends, too, with or without messages.
+    for (let i = 0; i < 5; i++) await sealed.consume(await js.consumers.get("JOBS", "js"), handle, options).close();
     return handled;
   };
 
