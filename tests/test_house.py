@@ -22,7 +22,14 @@ HABITS = re.compile(
 )
 PROSE = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "vectors/*.md", "js/*.md", "examples/**/*.md", "deploy/*")
+    for pattern in (
+        "*.md",
+        "docs/**/*.md",
+        "vectors/*.md",
+        "js/*.md",
+        "examples/**/*.md",
+        "deploy/*",
+    )
     for path in ROOT.glob(pattern)
     if path.is_file()
 )
