@@ -168,6 +168,7 @@ async function handleOne<M extends Message | View>(message: StreamMessage, scope
     job.report(error, message.subject);
     return message.ack();
   }
+  const began = performance.now();
   const notice = setInterval(() => message.working(), options.working ?? 10_000);
   try {
     await job.handle(opened);
@@ -179,6 +180,8 @@ async function handleOne<M extends Message | View>(message: StreamMessage, scope
   } finally {
     clearInterval(notice);
   }
+  // The acknowledgement of a durable that was created again meanwhile would count for its new delivery.
+  if (performance.now() - began > 1_000 && (await scope.isNew())) return;
   opener.settle(opened); // before the acknowledgement, which may be lost (E-85)
   message.ack();
 }
