@@ -54,7 +54,7 @@ export function checkNumbers(createdMs: number, revision: number | undefined, ex
     if (value === undefined) continue;
     if (!Number.isSafeInteger(value) || value < least) fail("malformed", `${name} is out of range`);
   }
-  if (expiresMs !== undefined && expiresMs <= createdMs) fail("malformed", "expires before it is sealed");
+  if (expiresMs !== undefined && expiresMs <= createdMs) fail("expired", "expiresIn must be greater than 0");
 }
 
 /** Read the head after the magic; `reader` then is after it. */

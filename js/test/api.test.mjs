@@ -246,7 +246,7 @@ test("a sealer refuses what a reader would refuse", async () => {
   const seal = (options) => new Sealer(alice, { limits: { envelope: 1000 } }).seal(bytes("x"), { to: bob.public, subject: "a", ...options });
   for (const [options, code] of [
     [{ to: [] }, "malformed"], [{ subject: "a.*" }, "malformed"], [{ subject: "a".repeat(256) }, "limit_exceeded"],
-    [{ subject: "\ud800" }, "malformed"], [{ expiresIn: 0 }, "malformed"], [{ revision: -1 }, "malformed"],
+    [{ subject: "\ud800" }, "malformed"], [{ expiresIn: 0 }, "expired"], [{ revision: -1 }, "malformed"],
     [{ headers: { a: "\ud800" } }, "malformed"], [{ headers: { a: "x".repeat(70_000) } }, "limit_exceeded"],
     [{ headers: Array(1001).fill(["a", "b"]) }, "limit_exceeded"], [{ headers: { a: "x".repeat(1000) } }, "limit_exceeded"],
     [{ to: Array.from({ length: 1025 }, (_, i) => `${bob.public} U${i}`) }, "key_format"],
