@@ -156,6 +156,23 @@ async def announce(hospital: Hospital, *daemons: Program) -> None:
         each.process.send_signal(signal.SIGHUP)
 
 
+async def test_a_daemon_restarts_with_the_folder_from_before_a_push(hospital: Hospital) -> None:
+    """A revocation that was only pushed still counts, also before the server shows it again."""
+    alice, ward = hospital.person("alice"), hospital.person("ward")
+    config = hospital.config(ward, route("mail.>"))
+    hospital.revocations[alice.user] = int(time.time())
+    text = hospital.clinic_jwt(age=0)
+    with receiver(config) as before:
+        await until(ok(ready(before)))
+        await hospital.push(text)
+        before.process.send_signal(signal.SIGHUP)
+        marks = config.with_suffix(".marks")
+        await until(lambda: text in marks.read_text())
+    with receiver(config) as after:
+        await until(ok(ready(after)))
+        assert "rollback" not in after.output("err")
+
+
 @pytest.mark.parametrize(
     ("rotation", "fault"),
     [
