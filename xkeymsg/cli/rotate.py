@@ -73,10 +73,11 @@ def rotate(
     xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --store file:keys
     xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --out next.seed --lead 12h
 
-    A command that was interrupted can be repeated: it goes on with the key that is not published
-    yet, or with the one in FILE. A daemon with `rotation = "self"` owns its store and rotates by
-    itself; with --now, the command asks it to do so at once, and waits until it has. Give FILE to
-    every daemon of the user before the key is current; each is not ready without it.
+    A running daemon with `rotation = "self"` owns its store: with --now, the command asks it to
+    replace the key at once, and waits until it has; without --now, it is refused. A command that
+    was interrupted can be repeated: it goes on with the key that is not published yet, or with the
+    one in FILE. Give FILE to every daemon of the user before the key is current: each is not ready
+    without it.
     """  # noqa: D301 - click reads the character
     if (store is None) == (out is None):
         raise click.UsageError("give either --store or --out")

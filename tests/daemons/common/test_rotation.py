@@ -97,6 +97,10 @@ async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_befor
         replica.wait_for("secret missing", "err")
         assert "NO secrets" in page(where, "/readyz")
         assert metric(where, 'xkeymsg_keys{state="missing"}') == 1
+        login = ("--server", hospital.server.url, "--creds", str(hospital.login(ward)))
+        done = await asyncio.to_thread(run, "xkeymsg.cli", "doctor", *login, "--daemon", where)
+        assert done.returncode == 1
+        assert "not ready: secrets" in done.stdout.decode()
         write_seed(copy / f"{upcoming.public}.seed", upcoming)
         await until(ok(where))
 

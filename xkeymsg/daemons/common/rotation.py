@@ -271,7 +271,9 @@ class DaemonRotation:
                 "rotation and key_store of [key] have changed: restart to use them"
             )
         before.close()
-        self._identity.section, self._is_reread = new, True
+        times, self._identity.section, self._is_reread = self._times, new, True
+        if times != self._times:
+            self._log.info("rotation times", **self._times._asdict())
         return new
 
     @property
