@@ -70,12 +70,12 @@ class _Content(NamedTuple):
             ConfigurationError: If the marks are damaged.
         """
         first, _, rest = text.partition("\n")
-        content = cls(Marks.load(first), {})
+        found: dict[str, list[Account]] = {}
         for line in rest.split("\n"):
             with suppress(TrustError):
                 account = Account.decode(line)
-                content.merge(cls(Marks(), {account.claims.subject: (account,)}))
-        return content
+                found.setdefault(account.claims.subject, []).append(account)
+        return cls(Marks.load(first), {key: tuple(each) for key, each in found.items()})
 
 
 class _NotedMarks(Marks):
