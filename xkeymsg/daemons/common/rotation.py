@@ -311,7 +311,8 @@ class DaemonRotation:
         return self._directory.trust.members.known[""].authority
 
     def _own(self, seen: _Seen) -> OwnKeys:
-        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
+        accounts = self._authority.accounts
+        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now(), accounts)
 
     # --- steps ------------------------------------------------------------------------------------
 
