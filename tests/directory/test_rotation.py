@@ -96,6 +96,17 @@ def test_a_revoked_current_key_is_followed_at_once(upcoming: bool) -> None:
         assert step(keys([A, B], [revoked], 500)) == ("certify", B, 500)
 
 
+def test_a_revoked_key_without_a_certificate_is_not_certified_again(tmp_path: Path) -> None:
+    """A store that outlives its user: the new user must not make a stolen xkey valid again."""
+    store = Store(tmp_path / "HOSPITAL")
+    account = Account.decode(store.account_jwt(revocations={str(A): store.now}))
+    own = OwnKeys([A], [], [], store.now + 3600, [account])
+    assert own.uncertified == [A]  # it still opens messages
+    assert own.step(TIMES) == RotationStep("create")
+    own = OwnKeys([A, B], [], [], store.now + 3600, [account])
+    assert own.step(TIMES) == RotationStep("certify", B, store.now + 3600)
+
+
 def test_a_revoked_upcoming_key_is_replaced() -> None:
     both = [known(A, 0), known(B, 1000, revoked=True)]
     assert keys([A, B], both, 950).step(TIMES) == RotationStep("create")

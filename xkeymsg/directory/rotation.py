@@ -65,6 +65,7 @@ class OwnKeys:
         certified: The certificates beside the secrets.
         shown: Those that the directory has shown; they end with the user's JWT at the latest.
         now: Our clock, in seconds.
+        accounts: The account's JWTs that count: a revoked xkey is not certified again.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class OwnKeys:
         certified: Iterable[CertifiedKey],
         shown: Iterable[CertifiedKey],
         now: int,
+        accounts: Iterable[Account] = (),
     ) -> None:
         self._now = now
         self._held = held
@@ -91,6 +93,8 @@ class OwnKeys:
         """The current key, usable or not."""
         self.upcoming = [each for each in self.ordered if each.not_before > now]
         self.uncertified = [key for key in held if key not in newest]
+        revoked = {key for each in accounts for key in each.revocations}
+        self.certifiable = [key for key in self.uncertified if str(key) not in revoked]
 
     @property
     def missing(self) -> list[CertifiedKey]:
@@ -151,8 +155,8 @@ class OwnKeys:
         begin = now + times.lead if usable and not at_once else now
         # Nor does an older key replace a revoked one, once its time has come.
         begin = min([begin, *(each.not_before for each in self.upcoming if each.revoked)])
-        if self.uncertified:
-            return RotationStep("certify", self.uncertified[0], begin)
+        if self.certifiable:
+            return RotationStep("certify", self.certifiable[0], begin)
         following = [each for each in self.upcoming if not each.revoked]
         if following:
             late = [each for each in following if self._is_late(each, begin, times)]

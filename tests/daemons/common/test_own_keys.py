@@ -121,6 +121,25 @@ async def test_a_reload_reads_a_key_store_once_and_the_settings_of_rotation(
         await until(ok(where))
 
 
+async def test_a_reload_changes_the_times_of_rotation(hospital: Hospital) -> None:
+    """The interval counts from the start of the current key; an invalid one changes nothing."""
+    ward, slow = hospital.person("ward"), 'rotation = "self"\ninterval = "21d"\n'
+    path = hospital.config(ward, route("mail.>"), rotation=slow)
+    with receiver(path) as at_ward:
+        where, left = ready(at_ward), "xkeymsg_key_next_rotation_seconds"
+        await until(ok(where))
+        first = hospital.secrets("ward")
+        hospital.config(ward, route("mail.>"), rotation=f'{slow}lead = "11d"\n')
+        at_ward.process.send_signal(signal.SIGHUP)
+        at_ward.wait_for("lead must be at most half of interval", "err")
+        assert metric(where, left) > 20 * 24 * HOUR
+        hospital.config(ward, route("mail.>"), rotation=FAST)
+        at_ward.process.send_signal(signal.SIGHUP)
+        at_ward.wait_for("rotation times interval=6 lead=2 retain=144", "err")
+        await until(lambda: first < hospital.secrets("ward"))
+        await until(ok(where))
+
+
 async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
     hospital: Hospital,
 ) -> None:

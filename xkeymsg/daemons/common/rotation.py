@@ -271,7 +271,9 @@ class DaemonRotation:
                 "rotation and key_store of [key] have changed: restart to use them"
             )
         before.close()
-        self._identity.section, self._is_reread = new, True
+        times, self._identity.section, self._is_reread = self._times, new, True
+        if times != self._times:
+            self._log.info("rotation times", **self._times._asdict())
         return new
 
     @property
@@ -309,7 +311,8 @@ class DaemonRotation:
         return self._directory.trust.members.known[""].authority
 
     def _own(self, seen: _Seen) -> OwnKeys:
-        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
+        accounts = self._authority.accounts
+        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now(), accounts)
 
     # --- steps ------------------------------------------------------------------------------------
 
