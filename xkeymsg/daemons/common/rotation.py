@@ -63,9 +63,11 @@ def rotation_conditions(key: KeySection) -> tuple[str, ...]:
 
 
 class _Seen(NamedTuple):
-    """What the store has."""
+    """What the store and the files of retired keys have."""
 
     pairs: Mapping[XKey, XKeyPair]
+    stored: frozenset[XKey]
+    """The keys of the store; other pairs are of files, or of stores with retired keys."""
     certificates: Mapping[XKey, str]
     known: tuple[CertifiedKey, ...]
     """What the certificates say."""
@@ -141,10 +143,10 @@ class DaemonRotation:
                         " run `xkeymsg rotate --out`"
                     )
                 stack.enter_context(place.provider.lock(place.address))
-                if not self._identity.section.open_all():
-                    await self._take(RotationStep("create"), await self._see())
+                if not (seen := await self._see()).stored:
+                    await self._take(RotationStep("create"), seen)
                     now = _now()
-                    [first] = (seen := await self._see()).pairs
+                    [first] = (seen := await self._see()).stored
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
             background.spawn(self._run())
@@ -225,7 +227,7 @@ class DaemonRotation:
         return await in_thread(self._read)
 
     def _read(self) -> _Seen:
-        pairs = self._read_pairs()
+        pairs, stored = self._read_pairs()
         certificates, known = {}, []
         user, _ = self._login()
         for text in (list_certificates(self._store) if self._store else {}).values():
@@ -243,26 +245,27 @@ class DaemonRotation:
         if self._is_owner:
             provider, address = self._owned()
             asked = provider.asked(address)
-        return _Seen(pairs, certificates, tuple(known), asked)
+        return _Seen(pairs, stored, certificates, tuple(known), asked)
 
-    def _read_pairs(self) -> dict[XKey, XKeyPair]:
+    def _read_pairs(self) -> tuple[dict[XKey, XKeyPair], frozenset[XKey]]:
         before = {pair.public: pair for pair in self._pairs}
         if self._asked:
             self._asked = False
-            pairs = self._reread().opened()
+            opened = self._reread().opened()
         elif self._is_watched:
-            pairs = self._identity.section.open_all()
+            opened = self._identity.section.open_all()
         else:
-            return before
+            return before, frozenset()
         # The same object for the same key: it has computed with the keys of senders already.
-        found = {each.public: before.get(each.public, each) for each in pairs}
+        found = {each.public: before.get(each.public, each) for each in opened.pairs}
+        stored = frozenset(each.public for each in opened.pairs[: opened.stored])
         if self._is_owner and (lost := self._kept - found.keys() - self._deleted):
             self._health.set(_HAVE_ALL, False)
             raise KeyStoreError(
                 f"{len(lost)} keys have left the key store, which may not be mounted; they are"
                 " still used: bring them back, or restart if they are to be forgotten"
             )
-        return found
+        return found, stored
 
     def _reread(self) -> KeySection:
         before, new = self._identity.section, self._identity.section.reread()
@@ -309,7 +312,7 @@ class DaemonRotation:
         return self._directory.trust.members.known[""].authority
 
     def _own(self, seen: _Seen) -> OwnKeys:
-        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
+        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now(), stored=seen.stored)
 
     # --- steps ------------------------------------------------------------------------------------
 
