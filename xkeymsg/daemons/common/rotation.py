@@ -38,6 +38,7 @@ from xkeymsg.trust.chain import Authority
 from xkeymsg.trust.claims import Certificate, User
 from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.identity import CertifiedKey
+from xkeymsg.trust.stores.signers import own_authority
 
 __all__ = ("DaemonRotation", "Holds", "rotation_conditions")
 
@@ -301,15 +302,12 @@ class DaemonRotation:
         return User.decode(claims.text), signer
 
     def _is_revoked(self, certificate: Certificate) -> bool:
-        claims = certificate.claims
-        return any(
-            each.revokes(claims.issued, claims.subject, claims.issuer)
-            for each in self._authority.accounts
-        )
+        claims, accounts = certificate.claims, self._authority.accounts
+        return any(e.revokes(claims.issued, claims.subject, claims.issuer) for e in accounts)
 
     @property
     def _authority(self) -> Authority:
-        return self._directory.trust.members.known[""].authority
+        return own_authority(self._directory.trust.members)
 
     def _own(self, seen: _Seen) -> OwnKeys:
         return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now(), stored=seen.stored)
@@ -336,11 +334,10 @@ class DaemonRotation:
     def _certify(self, key: XKey, not_before: int, seen: _Seen) -> None:
         provider, address = self._owned()
         user, signer = self._login()
-        accounts = self._authority.accounts
-        known = (*seen.known, *self._shown)
         text = new_certificate(
-            user, signer, key, not_before, now=_now(), known=known, accounts=accounts
-        )
+            user, signer, key, not_before, now=_now(), known=(*seen.known, *self._shown),
+            accounts=self._authority.accounts,
+        )  # fmt: skip
         ask(provider.put_certificate, address, str(key), text)
         self._log.info("key certified", key=str(key), seconds=not_before - _now())
 
@@ -415,8 +412,7 @@ class DaemonRotation:
     def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
         missing = own.missing
         self._health.set(_HAVE_ALL, not missing)
-        begun = None if sealing is None else sealing.not_before
-        self._identity.begun = begun
+        self._identity.begun = None if sealing is None else sealing.not_before
         self._metrics.next.set(own.next_rotation(self._times) - _now() if self._is_owner else 0)
         retired = len(own.ordered) - len(own.upcoming) - (own.current is not None)
         counts = {"upcoming": len(own.upcoming), "current": int(own.current is not None)}
