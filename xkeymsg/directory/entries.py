@@ -110,7 +110,8 @@ def _newer(own: User, text: str, issuers: Collection[str]) -> User:
         return own
     ours, theirs = own.claims, other.claims
     mine = other.account == own.account and theirs.subject == ours.subject
-    if not mine or is_ahead(theirs) or other.bearer or theirs.issuer not in issuers or theirs.text == ours.text:
+    mine &= theirs.issuer in issuers and not other.bearer and not is_ahead(theirs)
+    if not mine or theirs.text == ours.text:
         return own
     if theirs.issued == ours.issued:
         raise ConflictError(
