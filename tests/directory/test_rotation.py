@@ -136,6 +136,19 @@ def test_a_rotation_now_is_done_once_and_needs_no_memory() -> None:
     assert step(keys([A, B, C], three, 1500, both), since=since) == ("certify", C, 1600)
 
 
+def test_keys_outside_of_the_store_are_neither_certified_nor_renewed() -> None:
+    def own(held: list[XKey], certified: list[CertifiedKey], at: int) -> OwnKeys:
+        return OwnKeys(held, certified, certified, T0 + at, stored=[B])
+
+    assert step(own([A, B], [known(B, 0)], 5)) is None
+    assert step(own([A, B], [known(A, 0)], 5)) == ("certify", B, 105)
+    assert own([A], [known(A, 0)], LIFE - 1).renewal() is None
+    both, since = [known(B, 0), known(A, 50)], T0 + 5
+    assert step(own([A, B], both, 5)) is None
+    assert own([A, B], both, 5).step(TIMES, since=since) == RotationStep("create")
+    assert own([A, B], both, 950).step(TIMES) == RotationStep("create")
+
+
 def test_a_request_from_the_future_is_ignored_until_then() -> None:
     assert step(keys([A], [known(A, 0)], 5), since=T0 + 6) is None
     assert keys([A], [known(A, 0)], 6).step(TIMES, since=T0 + 6) == RotationStep("create")

@@ -27,6 +27,7 @@ from xkeymsg import (
     XKeyPair,
 )
 from xkeymsg.errors import ConfigurationError, RollbackError, TrustError
+from xkeymsg.keys import decode_user
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.marks_file import forget_marks
@@ -158,6 +159,31 @@ def test_an_error_lists_a_bounded_number_of_users_that_have_lost_a_key(store: St
     with pytest.raises(SenderRevokedError) as revoked:
         store.load().admit(pair.public, "ehr.new", store.now * 1000)
     assert len(revoked.value.users) == 64
+
+
+def test_a_user_that_loses_a_key_while_others_are_listed_is_no_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread judges entries of the directory."""
+    pair, people = XKeyPair.generate(), [store.add(f"user-{number}") for number in range(3)]
+    for each in people:
+        store.write_xkeys(each, store.certificate(each, pair))
+    store.write_account(age=5, revocations={"*": store.now})
+    found = store.load().members
+    late = people.pop().user
+    users = dict(found.known[""].users)
+    found.known[""].users.pop(late)  # type: ignore[attr-defined]
+    found.judge("", late, store.now)
+
+    def decoded(user: str) -> bytes:
+        found.known[""].users[late] = users[late]  # type: ignore[index]
+        found.judge("", late, store.now)
+        return decode_user(user)
+
+    monkeypatch.setattr("xkeymsg.trust.members.decode_user", decoded)
+    with pytest.raises(SenderRevokedError) as revoked:
+        found.admit(pair.public, "ehr.new", store.now)
+    assert revoked.value.users == {decode_user(each.user) for each in people}
 
 
 # --- stolen keys ----------------------------------------------------------------------------------

@@ -206,11 +206,15 @@ async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -
     """Have the owner replace the current key, and return the certificate of the new one."""
     async with opened_directory(source) as (trust, following, _):
         at = now_ns() // 1_000_000_000 + 1  # later than every key that is current now
+        before, skew = _shown(trust, user), trust.members.known[""].authority.policy.skew
+
+        def is_answer(each: CertifiedKey) -> bool:
+            begun = at <= each.not_before <= now_ns() // 1_000_000_000 + skew
+            return begun and each not in before and not each.revoked
+
         place.ask_owner(at)
         why = "the owner of the store has not replaced the key: see its log, and its readiness"
-        return await _until_shown(
-            trust, following, user, lambda each: each.not_before >= at and not each.revoked, why
-        )
+        return await _until_shown(trust, following, user, is_answer, why)
 
 
 async def _until_shown(
