@@ -50,6 +50,19 @@ async def test_two_accounts_publish_to_each_other_by_name_and_permission(realm: 
             assert seat.directory.report().alarms == ()
 
 
+async def test_an_entry_of_a_user_who_has_left_raises_no_alarm(realm: Realm) -> None:
+    """A reader that starts after a revocation reports what one that saw it come does."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(bob):
+        pass
+    realm.revocations[bob.user] = realm.now
+    realm.write_clinic(age=10)
+    await realm.push(realm.clinic_jwt(age=10))
+    async with realm.seat(alice) as seat:
+        await seat.fails("bob", UnknownKeyError)
+        assert seat.directory.report().alarms == ()
+
+
 async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) -> None:
     alice, bob = realm.person("alice"), realm.person("bob")
     async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob:
