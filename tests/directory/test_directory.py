@@ -76,6 +76,15 @@ async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) ->
         del at_bob
 
 
+async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Realm) -> None:
+    alice = realm.person("alice")
+    await realm.push(realm.clinic_jwt(age=10))
+    account = f"$KV.XKEYS.{realm.account.public}.account"
+    async with realm.seat(alice, jwt={"pub": {"deny": [account]}}) as seat:
+        seat.directory.look_again()
+        await until(lambda: any("run `xkeymsg trust push`" in each for each in seat.told))
+
+
 async def test_a_stream_message_is_held_until_the_directory_is_read(
     realm: Realm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
