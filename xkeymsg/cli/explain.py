@@ -132,7 +132,8 @@ async def _explain(
     else:
         async with opened_directory(source) as (chains, _, _):
             found["sender"] = list(_sender(seen, chains, faults))
-            found["revision"] = f"{seen.revision} of {chains.revision}"
+            sent = "not stated" if seen.revision is None else seen.revision
+            found["revision"] = f"{sent}; the directory has {chains.revision}"
     verdict = "refused: " + "; ".join(faults) if faults else "opens with these keys"
     found["verdict"] = verdict if faults or pairs else "unknown: give a key"
     return found
@@ -147,7 +148,7 @@ def _keys(
     if tried:
         yield "keys", [f"{key}: {why or 'opens it'}" for key, why in tried]
         if all(why for _, why in tried):
-            faults.append(f"{len(tried)} keys were tried, and none opens it")
+            faults.append(f"no key opens it ({len(tried)} tried)")
 
 
 def _open(sealed: bytes, seen: Inspection, pair: XKeyPair, user: str | None) -> str:
@@ -181,7 +182,7 @@ def _time(seen: Inspection, faults: list[str]) -> str:
 
 def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) -> Iterator[str]:
     """Yield the standing of the sender, at the time of the message and now."""
-    yield f"{seen.sender} names the user {seen.identity or '-'}"
+    yield f"{seen.sender} names {f'the user {seen.identity}' if seen.identity else 'no user'}"
     if trust is None:
         return
     now = now_ns() // 1_000_000_000
@@ -209,6 +210,8 @@ def _verdict(admission: Admission | None, seen: Inspection) -> str:
         return "the sender may not send on this subject, or is unknown"
     named = None if seen.identity is None else decode_user(seen.identity)
     if admission.users and named not in admission.users and not seen.signed:
+        if named is None:
+            return "the message names no user: its sender must seal as one"
         return "the sender's key does not belong to the user that the message names"
     if admission.always_signs and not seen.signed:
         return "the sender's messages must be signed"
@@ -226,7 +229,7 @@ def _now(trust: Trust, seen: Inspection, now: int) -> str:
         admission = trust.admit(seen.sender, seen.subject, now * 1000)
     except SenderRevokedError as error:
         return "not admitted" if _is_other(error, seen) else one_line(describe(error))
-    return "admitted" if admission is not None else "not admitted"
+    return "not admitted" if admission is None else _verdict(admission, seen) or "admitted"
 
 
 def _standing(identity: Identity, seen: Inspection, now: int) -> Iterator[str]:

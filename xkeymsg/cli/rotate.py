@@ -101,7 +101,9 @@ def rotate(
             )
     click.echo(f"{begun.key} current from {when(begun.not_before)}")
     if out is not None:
-        say("xkeymsg", f"give {path_text(out)} to every daemon of the user before that")
+        is_now = begun.not_before <= now_ns() // 1_000_000_000
+        deadline = "now: those without it are not ready" if is_now else "before that"
+        say("xkeymsg", f"give {path_text(out)} to every daemon of the user {deadline}")
 
 
 class _Signing(NamedTuple):

@@ -238,7 +238,8 @@ class Members:
         if not found and is_seed(name):
             raise UnknownKeyError("expected a name or a public key, not a secret seed")
         if not found:
-            what = "holds the permission" if name.startswith(PERMISSION) else "is called"
+            is_held = name.startswith(PERMISSION)
+            what = "of the own account holds the permission" if is_held else "is called"
             where = "" if alias in self.known else "; its account is not in `accounts`"
             raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}{where}")
         return found

@@ -218,7 +218,6 @@ async def test_a_daemon_without_rotation_publishes_the_certificate_beside_its_ke
     path = hospital.config(ward, route("mail.>"), rotation="")
     with receiver(path) as at_ward:
         await until(ok(ready(at_ward)))
-        at_ward.wait_for("own key state=certified", "err")
         async with hospital.admin() as link:
             entry = await BucketReader(API(link), frozenset()).get(hospital.place(ward))
         assert entry is not None

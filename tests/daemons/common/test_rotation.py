@@ -75,6 +75,14 @@ async def test_six_users_of_two_accounts_publish_to_each_other_with_no_key_copie
         assert len(stores[0].union(*stores)) == 6
 
 
+async def test_a_first_start_logs_no_error(hospital: Hospital) -> None:
+    """The own certificate is missing only until it is published."""
+    with receiver(hospital.config(hospital.person("ward"), route("mail.>"))) as ward:
+        await until(ok(ready(ward)))
+        ward.end()
+        assert not [line for line in ward.output("err") if " error " in line]
+
+
 async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_before_its_time(
     hospital: Hospital,
 ) -> None:

@@ -313,9 +313,8 @@ class DaemonRotation:
 
     def _own(self, seen: _Seen) -> OwnKeys:
         accounts = self._authority.accounts
-        return OwnKeys(
-            seen.pairs.keys(), seen.known, self._shown, _now(), accounts, stored=seen.stored
-        )
+        held = seen.pairs.keys()
+        return OwnKeys(held, seen.known, self._shown, _now(), accounts, stored=seen.stored)
 
     # --- steps ------------------------------------------------------------------------------------
 

@@ -6,7 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from xkeymsg.errors import RollbackError, TrustError, XKeyMsgError
+from xkeymsg.errors import (
+    ExpiredClaimError,
+    RevokedError,
+    RollbackError,
+    TrustError,
+    XKeyMsgError,
+)
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, check_operator
 from xkeymsg.trust.claims import Account, Operator, User
 from xkeymsg.trust.identity import Identity
@@ -179,8 +185,9 @@ class Judge:
             self._taken.add(found.place)
         if identity is not None:
             self._record(identity, now)
-        elif found.stored and (alias, user) in members.refused:
-            self.published.alarm(found.place, _placed(members.refused[alias, user], found.place))
+        elif found.stored and (refusal := members.refused.get((alias, user))) is not None:
+            if not isinstance(refusal, (RevokedError, ExpiredClaimError)):  # users leave
+                self.published.alarm(found.place, _placed(refusal, found.place))
         self.published.judged(found.place, admitted=identity is not None)
         self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
