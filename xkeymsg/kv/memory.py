@@ -104,7 +104,9 @@ class KVMemory(SafeRepr):
         """
         if type(keys) is not int or keys <= 0:
             raise ConfigurationError("keys must be an int above 0")
-        self._keys, self._skew = keys, milliseconds("skew", skew)
+        self.most = keys
+        """The greatest number of keys."""
+        self._skew = milliseconds("skew", skew)
         if self._skew < 0:
             raise ConfigurationError("skew must not be negative")
         self.path = None if path is None else Path(path)
@@ -145,8 +147,8 @@ class KVMemory(SafeRepr):
             new = _next(old, sealing, revision, live, self._skew)
             if new == old:
                 return
-            if old is None and len(self._marks) >= self._keys:
-                raise LimitExceededError("keys in the memory", len(self._marks) + 1, self._keys)
+            if old is None and len(self._marks) >= self.most:
+                raise LimitExceededError("keys in the memory", len(self._marks) + 1, self.most)
             if self._parent is not None:
                 with contextlib.suppress(ValueRollbackError):  # it knows a newer entry
                     self._parent.accept(name, sealing, revision, live=live)
@@ -160,7 +162,7 @@ class KVMemory(SafeRepr):
         A watch delivers entries in their order, but later than `get` and `put` may see newer ones:
         it is checked against what was known when it began, and what it has delivered since.
         """
-        view = KVMemory(keys=self._keys, skew=self._skew / 1000)
+        view = KVMemory(keys=self.most, skew=self._skew / 1000)
         with self._lock:
             view._marks = dict(self._marks)
         view._parent = self
