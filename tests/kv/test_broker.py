@@ -6,6 +6,7 @@ import asyncio
 import gc
 import math
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from xkeymsg import (
     KVMemory,
     LimitExceededError,
     Sealer,
+    XKeyPair,
     connect,
 )
 from xkeymsg.envelope.content import TransportHeaders
@@ -259,3 +261,22 @@ async def test_an_update_that_another_writer_may_have_replaced_is_not_reported_a
         assert not isinstance(caught.value, WrongRevisionError)
         with pytest.raises(WrongRevisionError):
             await bucket.update("k", b"2", revision)
+
+
+async def test_values_of_many_writers_of_one_key_at_a_time_are_no_rollbacks() -> None:
+    nats, count, reader = MemoryNATS(), 40, XKeyPair.generate()
+    nats.bucket(BUCKET).history = 64
+    writers = [XKeyPair.generate() for _ in range(count)]
+    trust = {pair.public for pair in writers}
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(nats.connect(key=reader, trust=trust))
+        buckets = []
+        for pair in writers:
+            each = await stack.enter_async_context(nats.connect(key=pair, trust=trust))
+            buckets.append(each.kv(BUCKET, to=[reader.public]))
+        async with client.kv(BUCKET).watch("k") as watch:
+            await taken(watch, 1)
+            for _ in range(3):
+                await asyncio.gather(*(each.put("k", b"1") for each in buckets))
+            entries = await taken(watch, 3 * count)
+    assert {each.operation for each in entries if each} == {"put"}
