@@ -207,6 +207,7 @@ class KVCodec(SafeRepr):
             blinded: Whether its name is blinded, if names are.
 
         Raises:
+            MalformedError: If the key is invalid or reserved (K-3).
             NotSealedError: If it is not an envelope (K-6).
             UnauthenticatedDeletionError: If it is the broker's marker of a deletion (K-15).
             StaleError: If it is older than `max_age`, or sealed in the future.
@@ -214,6 +215,8 @@ class KVCodec(SafeRepr):
                 bucket, `sender_not_admitted` if its sender may not write the key.
         """
         name, revision, _, data = stored
+        if self.names is None and blinded:
+            check_key(name)
         if not data.startswith((b"xkm", b"xkv1")):
             if is_marker(stored):
                 raise UnauthenticatedDeletionError(
