@@ -59,7 +59,7 @@ export function checkNumbers(createdMs: number, revision: number | undefined, ex
 
 /** Read the head after the magic; `reader` then is after it. */
 export function readHead(reader: Reader): Head {
-  const bytes = reader.bin({ most: MAX_HEAD, name: "head" });
+  const bytes = reader.bin({ most: MAX_HEAD, name: "head" }).slice(); // else a pending message would keep its envelope
   const fields = new Reader(bytes);
   const isArray = (found: number, wanted: number) => found === wanted || fail("malformed", "head: not six fields");
   isArray(fields.array(), 6);
