@@ -185,9 +185,12 @@ class Judge:
             self._taken.add(found.place)
         if identity is not None:
             self._record(identity, now)
-        elif found.stored and (refusal := members.refused.get((alias, user))) is not None:
-            if not isinstance(refusal, (RevokedError, ExpiredClaimError)):  # users leave
-                self.published.alarm(found.place, _placed(refusal, found.place))
+        elif (
+            found.stored
+            and (refusal := members.refused.get((alias, user))) is not None
+            and not isinstance(refusal, (RevokedError, ExpiredClaimError))  # users leave
+        ):
+            self.published.alarm(found.place, _placed(refusal, found.place))
         self.published.judged(found.place, admitted=identity is not None)
         self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
