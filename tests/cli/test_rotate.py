@@ -191,3 +191,24 @@ def test_explain_shows_a_certificate_of_any_time(tmp_path: Path) -> None:
     found = run("xkeymsg.cli", "explain", *map(str, flags), data=sealed)
     assert not found.returncode, found.stderr.decode()
     assert b"certificate after the year 9999 to after the year 9999" in found.stdout
+
+
+def test_explain_tells_nobody_that_a_key_is_revoked_because_another_user_claimed_it(
+    tmp_path: Path,
+) -> None:
+    """Anyone can certify the key of somebody who is not known here, and be revoked."""
+    store = Store(tmp_path / "HOSPITAL")
+    victim, mallory = Person("victim", store.key), store.add("mallory")
+    store.write_xkeys(mallory, store.certificate(mallory, victim.pair))
+    store.write_account(age=5, revocations={mallory.user: store.now})
+    to = [Recipient(XKeyPair.generate().public)]
+    flags = ("--folder", store.folder, "--anchor", store.operator.public, "--json")
+
+    def verdict(user: str) -> str:
+        sealed = Sealer(victim.pair, identity=user).seal(b"", to=to, subject="mail.new")
+        found = run("xkeymsg.cli", "explain", *map(str, flags), data=sealed)
+        assert found.returncode == 1, found.stderr.decode()
+        return str(json.loads(found.stdout)["verdict"])
+
+    assert "revoked" not in verdict(victim.user)
+    assert "revoked" in verdict(mallory.user)

@@ -189,6 +189,8 @@ def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) ->
     try:
         then = trust.admit(seen.sender, seen.subject, int(seen.created.timestamp() * 1000))
         verdict = _verdict(then, seen)
+    except SenderRevokedError as error:
+        verdict = _verdict(None, seen) if _is_other(error, seen) else one_line(describe(error))
     except XKeyMsgError as error:
         verdict = one_line(describe(error))
     if verdict:
@@ -216,13 +218,17 @@ def _verdict(admission: Admission | None, seen: Inspection) -> str:
     return ""
 
 
+def _is_other(error: SenderRevokedError, seen: Inspection) -> bool:
+    """Return whether those who have lost the key are not the user that the message names."""
+    named = None if seen.identity is None else decode_user(seen.identity)
+    return bool(error.users) and named not in error.users
+
+
 def _now(trust: Trust, seen: Inspection, now: int) -> str:
     try:
         admission = trust.admit(seen.sender, seen.subject, now * 1000)
     except SenderRevokedError as error:
-        named = None if seen.identity is None else decode_user(seen.identity)
-        is_other = error.users and named not in error.users
-        return "not admitted" if is_other else one_line(describe(error))
+        return "not admitted" if _is_other(error, seen) else one_line(describe(error))
     return "not admitted" if admission is None else _verdict(admission, seen) or "admitted"
 
 

@@ -12,7 +12,6 @@ own account.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -173,7 +172,7 @@ class Members:
             return Admission(frozenset[bytes]().union(*(each.users for each in found)))
         if not found and (lost := self._index.get((sender,))):
             error = SenderRevokedError("the sender's key or user is revoked")
-            error.users = frozenset(decode_user(user) for _, user in islice(lost, _MOST_LOST))
+            error.users = frozenset(decode_user(user) for _, user in tuple(lost)[:_MOST_LOST])
             raise error
         return found[0] if found else None
 

@@ -33,7 +33,8 @@ class Judge:
     """Makes `Members` of the claims in a folder, and of those in a directory.
 
     An operator or account JWT that does not count leaves the last valid one in use, as long as that
-    still counts: the accounts of a removed signing key end, however valid they were.
+    still counts: the accounts of a removed signing key end, however valid they were. The last
+    account JWTs survive a restart in the file of marks.
 
     Judging thousands of users takes a second, for which nobody may have to wait: `begin` and
     `finish` are short and called under the caller's lock, as is `take`, but `judge_users` is not.
@@ -107,8 +108,9 @@ class Judge:
 
     def judge_users(self, known: Mapping[str, Known], now: int) -> Members:
         """Decide about all users; the marks of operator and accounts are on disk before."""
-        seen = [seen for each in known.values() for seen in each.authority.seen]
-        self.marks.record(seen, sync=True)
+        authorities = [each.authority for each in known.values()]
+        seen = [seen for each in authorities for seen in each.seen]
+        self.marks.record(seen, [each.accounts for each in authorities], sync=True)
         members = Members(known, self.pins, now, self.marks.marks, self.marks.lock)
         for identity in members.identities.values():
             self._record(identity, now)
@@ -276,12 +278,12 @@ class Judge:
     def _authority(
         self, operator: Operator, alias: str, account: str, now: int
     ) -> Authority | None:
-        """Return the authority by the known account JWTs, or else by the last valid one."""
+        """Return the authority by the known account JWTs, or else by the last valid ones."""
         last = self._authorities.get(alias)
         texts: list[Iterable[Account]] = [self.source.known.get(account, ())]
         if self.published is not None and (shown := self.published.accounts.get(account)):
             texts.insert(0, [*texts[0], *shown])
-        for candidates in [*texts, *([last.accounts] if last else [])]:
+        for candidates in [*texts, last.accounts if last else (), self.marks.kept(account)]:
             try:
                 authority = authorize(
                     self.policy, operator, account, candidates, now, self.marks.marks
