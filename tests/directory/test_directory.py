@@ -11,7 +11,8 @@ import pytest
 
 from tests.directory.realm import Realm
 from tests.running import until
-from xkeymsg import DurableOptions, FailurePolicy, Message, UnknownKeyError
+from xkeymsg import DurableOptions, FailurePolicy, Message, Sealer, UnknownKeyError
+from xkeymsg.directory import directory as module
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import RevokedError
 from xkeymsg.trust.stores.published import Published
@@ -83,6 +84,32 @@ async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Re
     async with realm.seat(alice, jwt={"pub": {"deny": [account]}}) as seat:
         seat.directory.look_again()
         await until(lambda: any("run `xkeymsg trust push`" in each for each in seat.told))
+
+
+async def test_a_sender_that_resolves_with_an_old_revision_is_counted(
+    realm: Realm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is behind once the bucket has been past its revision for two questions."""
+    monkeypatch.setattr(module, "EVERY", 0.1)
+    monkeypatch.setattr(module, "AGAIN", 0.05)
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob:
+        await at_bob.resolves("alice", alice)
+        sealer, to = Sealer(alice.pair, identity=alice.user), at_bob.trust.resolve("bob")
+        report = at_bob.directory.report
+        async with at_bob.client.subscribe("ehr.>") as messages:
+            await at_bob.client.flush()
+
+            async def behind(revision: int) -> int:
+                sealed = sealer.seal(b"", to=to, subject="ehr.new", revision=revision)
+                await at_alice.client.js.api.link.publish("ehr.new", sealed)
+                await asyncio.wait_for(anext(messages), 60)
+                return report().behind
+
+            assert await behind(report().revision) == 0
+            while await behind(report().revision - 1) == 0:
+                await asyncio.sleep(0.05)
+            assert await behind(report().revision) == 0
 
 
 async def test_a_stream_message_is_held_until_the_directory_is_read(

@@ -260,7 +260,7 @@ async def test_keys_that_leave_the_store_are_still_used_and_no_other_is_made(
         there = hospital.secrets("ward")
         away = keys.rename(keys.with_name("away"))
         assert not hospital.secrets("ward")
-        at_ward.wait_for("have left the key store", "err")
+        at_ward.wait_for("is it mounted?", "err")
         assert "NO secrets" in page(where, "/readyz")
         send(to, "still opened")
         assert json.loads(at_ward.next_line())["data"] == "still opened"

@@ -263,8 +263,8 @@ class DaemonRotation:
         if self._is_owner and (lost := self._kept - found.keys() - self._deleted):
             self._health.set(_HAVE_ALL, False)
             raise KeyStoreError(
-                f"{len(lost)} keys have left the key store, which may not be mounted; they are"
-                " still used: bring them back, or restart if they are to be forgotten"
+                f"the key store lacks {len(lost)} keys that are in use; is it mounted? Restore"
+                " them, or restart to forget them"
             )
         return found, stored
 
@@ -425,8 +425,8 @@ class DaemonRotation:
         if missing and missing != self._missing:
             self._log.error(
                 "secret missing", key=str(missing[-1].key), seconds=missing[-1].not_before - _now(),
-                why="the own user has certified a key that is not here: give it to this daemon; or"
-                " the user's key is stolen",
+                why="the own user has certified a key that this daemon lacks: give it the secret;"
+                " if none of you made it, the user's key is stolen: revoke the user",
             )  # fmt: skip
         self._missing = missing
 
