@@ -121,6 +121,15 @@ def index_is(scene: Scene, index: int) -> Vector:
     return refused(scene, "malformed", made, "E-51")
 
 
+def index_that_only_a_part_has(scene: Scene) -> Vector:
+    """The index in the wrap counts views; here there are more parts than views."""
+    made = scene.sealed(
+        Part(1, ONE), Part(1, TWO), to=[to(BOB, 0, 1)],
+        rows=lambda rows: [replace(rows[0], index=1)],
+    )  # fmt: skip
+    return refused(scene, "malformed", made, "E-51")
+
+
 def index_of_the_view_of_another(scene: Scene) -> Vector:
     """The wrap names a view that is there, with the key of another."""
     made = document(scene, rows=lambda rows: [replace(row, index=1 - row.index) for row in rows])
