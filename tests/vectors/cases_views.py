@@ -26,7 +26,7 @@ def refused(scene: Scene, code: str, made: Forged, *spec: str) -> Vector:
     return scene.refused(code, made, *spec, kind="document")
 
 
-@each(n_257=b"\xdc\x01\x01", most=b"\xdd\xff\xff\xff\xff")
+@each(n_257=b"\xdc\x01\x01", n_65536=b"\xdd\x00\x01\x00\x00", most=b"\xdd\xff\xff\xff\xff")
 def views_limit(scene: Scene, header: bytes) -> Vector:
     """More than 256 views are announced; whether they are there is not asked."""
     made = document(scene, views_element=lambda element: header + element[1:])

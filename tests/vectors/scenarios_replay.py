@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.vectors.people import ALICE, MALLORY, person
+from tests.vectors.people import ALICE, CAROL, DAVE, MALLORY, person
 from tests.vectors.stage import ONE, SENDER, Sealed, Stage, requires
 from tests.vectors.vector import NOW
 
@@ -675,3 +675,26 @@ def settled_after_a_clone_took_its_place(stage: Stage) -> None:
     stage.release(first)
     stage.deliver(clone, 9, "replay-pending")
     stage.deliver(first, 9, "session_cloned")
+
+
+@requires("E-79")
+def senders_that_leave_no_room(stage: Stage) -> None:
+    """The records of senders without pages leave less than 1/16 of the budget free. All of them are
+    forgotten, and the floor of the strangers, with which a new sender begins, becomes theirs."""
+    stage.limit(limit_replay=3 * SENDER + ONE + 35)
+    stage.handle(stage.seal("alice"), 1)
+    stage.handle(stage.seal("mallory", sender=MALLORY, created=NOW + 10), 2)
+    stage.handle(stage.seal("carol", sender=CAROL), 3)
+    stage.deliver(stage.seal("at_floor", sender=DAVE, created=NOW + 10), 4, "stale")
+    stage.deliver(stage.seal("above", sender=DAVE, created=NOW + 11), 5)
+
+
+@requires("E-79")
+def charge_of_a_full_page(stage: Stage) -> None:
+    """205 marks of a page are charged as 1,024 bytes, not 1,025: the budget is just not exceeded."""
+    stage.limit(limit_replay=SENDER + ONE + 320 + 440 + 1024)
+    first = stage.seal("first", session="first")
+    stage.handle(first, 1)
+    for counter in range(1, 206):
+        stage.handle(stage.seal(f"mark_{counter}", counter, session="full"), 10 + counter)
+    stage.deliver(first, 3, "replay-final")
