@@ -17,8 +17,10 @@ from xkeymsg import (
     DurableOptions,
     FailurePolicy,
     Keyring,
+    KVStatus,
     Limits,
     Live,
+    ObjectInfo,
     Opener,
     Peers,
     Policy,
@@ -118,6 +120,8 @@ IMMUTABLE = [
     DurableOptions(),
     FailurePolicy(),
     ConnectOptions(),
+    KVStatus("CONFIG", 0, 0, 1, None, False, "file", 1, False, None, ()),
+    ObjectInfo(bucket="scans", name="a", nuid="", size=0, chunks=0, created=None, sender=None),
 ]
 
 

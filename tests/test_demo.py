@@ -10,11 +10,15 @@ import pytest
 
 from examples.hospital import demo, waiting
 from examples.hospital.authority import Authority
+from examples.hospital.problems import Problems
+from examples.hospital.receivers import Receiver
 from examples.hospital.roles import resources
 from examples.hospital.screen import table
 from examples.hospital.search import search, texts
 from tests.running import DEADLINE
+from xkeymsg import XKeyPair
 from xkeymsg.client.client import Client
+from xkeymsg.trust.stores.file import write_seed
 
 
 def test_each_failure_is_found(
@@ -62,7 +66,21 @@ def test_a_search_finds_texts_wherever_they_are(tmp_path: Path) -> None:
     (tmp_path / "2.blk").write_bytes(b"Jane Doe Smit")
     found = search(tmp_path, wanted)
     assert found.texts == {"Grüße aus Köln": 2}
-    assert found.files == 2
+    assert found.size == 53
+
+
+def test_a_copy_of_a_secret_key_is_found(tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    authority = Authority(tmp_path)
+    receiver = Receiver("clinic", authority.machine("clinic"), 0)
+    pair = XKeyPair.generate()
+    write_seed(tmp_path / "clinic" / "keys" / f"{pair.public}.seed", pair)
+    problems = Problems()
+    assert demo.count_copies(tmp_path, [receiver], problems) == 0
+    assert not problems.found
+    write_seed(tmp_path / "copy" / "seed", pair)
+    assert demo.count_copies(tmp_path, [receiver], problems) == 1
+    assert problems.found == ["1 copies of secret keys"]
 
 
 def test_numbers_stand_to_the_right() -> None:

@@ -101,6 +101,16 @@ def make_receivers(authority: Authority, kinds: list[str]) -> list[Receiver]:
     ]  # fmt: skip
 
 
+def count_copies(folder: Path, receivers: list[Receiver], problems: Problems) -> int:
+    """Return how many copies of the receivers' secret keys are in a folder."""
+    seeds = [seed for each in receivers for seed in each.seeds()]
+    found = search(folder, seeds).texts
+    copies = sum(found.values()) - len(seeds)
+    problems.check(set(found) == set(seeds), "the search does not find the secret keys")
+    problems.check(not copies, f"{copies} copies of secret keys")
+    return copies
+
+
 # --- while it runs --------------------------------------------------------------------------------
 
 
@@ -238,10 +248,12 @@ async def run(problems: Problems) -> None:
             seen = SeenKeys(trust)
             if not await becomes(lambda: all(map(seen.current, ROLES))):
                 raise SystemExit("the receivers have not published their keys")
+            copies = count_copies(Path(name), receivers, problems)
             print(
                 "A nats-server in operator mode, and four receiver daemons. Each has made its own"
-                f" key, and published\nit in the directory. {len(records):,} FHIR resources are"
-                " sealed, each once for all receivers:\n"
+                " key pair, and\npublished the public key in the directory; copies of secret keys:"
+                f" {copies}.\n\n{len(records):,} FHIR resources are sealed, each once for all"
+                " receivers:\n"
             )
             outsider = Outsider()
             listening = asyncio.create_task(outsider.listen(await api.link.subscribe("ehr.>")))

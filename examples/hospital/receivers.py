@@ -85,6 +85,10 @@ class Receiver:
                 self._stolen[path.stem] = Keyring(read_seed(path), user=self.user)
         return list(self._stolen.values())
 
+    def seeds(self) -> list[str]:
+        """Return the secret keys in the daemon's store."""
+        return [path.read_text().strip() for path in self._keys.glob("*.seed")]
+
     @contextlib.asynccontextmanager
     async def running(self, url: str, stream: str) -> AsyncIterator[None]:
         """Run the daemon during a block, then terminate it; it must exit with 0."""

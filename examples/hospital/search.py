@@ -13,7 +13,6 @@ WINDOW = 8
 class Found(NamedTuple):
     """The result of a search."""
 
-    files: int
     size: int
     """Number of bytes searched."""
     texts: dict[str, int]
@@ -40,14 +39,16 @@ def search(folder: Path, wanted: Iterable[str]) -> Found:
         needle = text.encode()
         starting.setdefault(needle[:WINDOW], []).append(needle)
     found: dict[str, int] = {}
-    files = [path for path in folder.rglob("*") if path.is_file()]
     size = 0
-    for path in files:
-        data = path.read_bytes()
+    for path in folder.rglob("*"):
+        try:
+            data = path.read_bytes() if path.is_file() else b""
+        except FileNotFoundError:  # a running program has removed it
+            continue
         size += len(data)
         for at in range(len(data) - WINDOW + 1):
             for needle in starting.get(data[at : at + WINDOW], ()):
                 if data.startswith(needle, at):
                     text = needle.decode()
                     found[text] = found.get(text, 0) + 1
-    return Found(len(files), size, found)
+    return Found(size, found)

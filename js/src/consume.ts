@@ -137,10 +137,20 @@ export class Consumption<M extends Message | View = Message | View> {
   }
 }
 
+/** Run a callback of the caller, which may be async; return undefined if it fails, so that it ends no loop. */
+export async function quietly<T>(callback: () => T): Promise<Awaited<T> | undefined> {
+  try {
+    return await callback();
+  } catch {
+    return undefined;
+  }
+}
+
 /** Return the metadata of a delivery, or undefined if it is not one. */
 function infoOf(message: StreamMessage): StreamMessage["info"] | undefined {
   try {
-    const { info } = message;
+    const { info, timestampNanos } = message;
+    if (typeof timestampNanos !== "bigint") return undefined;
     return Number.isSafeInteger(info.streamSequence) && Number.isSafeInteger(info.deliverySequence) ? info : undefined;
   } catch {
     return undefined;
@@ -168,28 +178,26 @@ async function handleOne<M extends Message | View>(message: StreamMessage, scope
     job.report(error, message.subject);
     return message.ack();
   }
-  const notice = setInterval(() => message.working(), options.working ?? 10_000);
+  const began = performance.now();
+  const notice = setInterval(() => void quietly(() => message.working()), options.working ?? 10_000);
   try {
     await job.handle(opened);
   } catch (error) {
     opener.release(opened);
     message.nak(delay);
-    options.onFailed?.(error, opened);
+    void quietly(() => options.onFailed?.(error, opened));
     return;
   } finally {
     clearInterval(notice);
   }
+  // The acknowledgement of a durable that was created again meanwhile would count for its new delivery.
+  if (performance.now() - began > 1_000 && (await scope.isNew())) return;
   opener.settle(opened); // before the acknowledgement, which may be lost (E-85)
   message.ack();
 }
 
 async function refuse(error: unknown, message: StreamMessage, options: ConsumeOptions, delay: number): Promise<void> {
-  let verdict: unknown = "retry";
-  try {
-    verdict = await options.onRefused(error, message);
-  } catch {
-    // a callback that fails decides nothing
-  }
+  const verdict = await quietly(() => options.onRefused(error, message)); // one that fails decides nothing
   if (verdict === "terminate") message.term(error instanceof XKeyMsgError ? error.publicCode : undefined);
   else message.nak(delay);
 }

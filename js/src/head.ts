@@ -54,12 +54,12 @@ export function checkNumbers(createdMs: number, revision: number | undefined, ex
     if (value === undefined) continue;
     if (!Number.isSafeInteger(value) || value < least) fail("malformed", `${name} is out of range`);
   }
-  if (expiresMs !== undefined && expiresMs <= createdMs) fail("malformed", "expires before it is sealed");
+  if (expiresMs !== undefined && expiresMs <= createdMs) fail("expired", "expiresIn must be greater than 0");
 }
 
 /** Read the head after the magic; `reader` then is after it. */
 export function readHead(reader: Reader): Head {
-  const bytes = reader.bin({ most: MAX_HEAD, name: "head" });
+  const bytes = reader.bin({ most: MAX_HEAD, name: "head" }).slice(); // else a pending message would keep its envelope
   const fields = new Reader(bytes);
   const isArray = (found: number, wanted: number) => found === wanted || fail("malformed", "head: not six fields");
   isArray(fields.array(), 6);

@@ -36,7 +36,7 @@ export const DEFAULTS: Limits = {
 };
 
 /** The largest limit of depth: documents are visited recursively. */
-const MAX_DEPTH = 1_000;
+export const MAX_DEPTH = 1_000;
 export const MAX_HEAD = 1_024;
 export const MAX_RECIPIENTS = 1_024;
 export const MAX_PARTS = 64;
@@ -48,7 +48,7 @@ export const MAX_HEADERS = 1_000;
 export function withDefaults(limits: Partial<Limits> = {}): Limits {
   const all = { ...DEFAULTS, ...limits };
   for (const [name, value] of Object.entries(all)) {
-    if (!(name in DEFAULTS)) throw new TypeError(`unknown limit ${name.slice(0, 40)}`);
+    if (!Object.hasOwn(DEFAULTS, name)) throw new TypeError(`unknown limit ${name.slice(0, 40)}`);
     if (!Number.isSafeInteger(value) || value < 0) throw new TypeError(`limit ${name} must be an integer of at least 0`);
   }
   if (all.depth > MAX_DEPTH) throw new TypeError(`limit depth must be at most ${MAX_DEPTH}`);

@@ -11,7 +11,7 @@ import type { DocumentOptions, PayloadOptions, SealerOptions } from "./sealer.js
 import { Sealer } from "./sealer.js";
 
 export { type Consumption, type ConsumeOptions, type DurableConsumer, type StreamMessage } from "./consume.js";
-import { Consumption, type ConsumeOptions, type DurableConsumer } from "./consume.js";
+import { Consumption, type ConsumeOptions, type DurableConsumer, quietly } from "./consume.js";
 
 export interface SealedOptions extends Omit<SealerOptions, "clock" | "limits"> {
   readonly key: XKey;
@@ -98,11 +98,7 @@ export class SealedConnection {
     const code = (error as { code?: unknown } | undefined)?.code;
     const name = typeof code === "string" ? code : "internal";
     this.refused.set(name, (this.refused.get(name) ?? 0) + 1);
-    try {
-      this.#options.onRefused?.(error, subject);
-    } catch {
-      // an error of the callback does not end the loop
-    }
+    void quietly(() => this.#options.onRefused?.(error, subject));
   }
 
   /** Return the one header on the wire, an untrusted hint. */

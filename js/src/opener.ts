@@ -9,7 +9,7 @@ import { joinParts } from "./fields/join.js";
 import { type Body, FIELDS, isPadded, MESSAGE, METADATA, PAYLOAD, readBody, unpadded } from "./frame.js";
 import type { Head } from "./head.js";
 import { decodeUser, type XKey } from "./keys.js";
-import { CLOCK, type Clock, type Position, ReplayMemory } from "./replay.js";
+import { CLOCK, type Clock, copiedPosition, type Position, ReplayMemory } from "./replay.js";
 import { type Limits, withDefaults } from "./limits.js";
 import { Message, type Opened, View } from "./message.js";
 import { checkPattern, matches } from "./subject.js";
@@ -133,7 +133,11 @@ export class Opener {
     if (!(envelope instanceof Uint8Array)) throw new TypeError("the envelope must be a Uint8Array");
     const expected = [options.subject].flat().map(checkPattern);
     if (!expected.length) throw new TypeError("subject: expected at least one");
-    if (this.#replay === "stream" && !options.position) throw new TypeError("replay \"stream\" requires a position");
+    if ((this.#replay === "stream") !== (options.position !== undefined)) {
+      throw new TypeError('a position is required with replay "stream", and only there');
+    }
+    const position = options.position && copiedPosition(options.position);
+    const { wire } = options;
     const now = this.#clock.now();
     const unlocked = await publicly("undecryptable", () => this.#unlocker.unlock(envelope));
     return publicly("refused", async () => {
@@ -142,16 +146,16 @@ export class Opener {
       if (!expected.some((pattern) => matches(pattern, head.subject))) {
         fail("subject_mismatch", "sealed for an unexpected subject");
       }
-      if (options.wire !== undefined && options.wire !== head.subject) {
+      if (wire !== undefined && wire !== head.subject) {
         fail("subject_mismatch", "sealed for another subject than that on the wire");
       }
       const { metadata, make } = content(read);
-      if (head.expiresMs !== undefined && now >= head.expiresMs) fail("expired", "the message has expired");
+      if (head.expiresMs !== undefined && !(now < head.expiresMs)) fail("expired", "the message has expired");
       const checksReplay = this.#replay !== "none";
-      if (checksReplay) this.memory.checkFresh(head, options.position, now);
+      if (checksReplay) this.memory.checkFresh(head, position, now);
       const signed = await this.#checkSignature(unlocked, read.body);
       const message = make({ head, sender, signed, metadata });
-      if (checksReplay) this.memory.take(head, sender.admitted, options.position);
+      if (checksReplay) this.memory.take(head, sender.admitted, position);
       this.#heads.set(message, head);
       return message;
     });

@@ -12,6 +12,13 @@ export interface Position {
   readonly storedAt: number;
 }
 
+/** Copy the position that a caller passes, because it may change it later, and check it. */
+export function copiedPosition(position: Position): Position {
+  const { stream, sequence, storedAt } = position;
+  if (typeof stream === "string" && Number.isSafeInteger(sequence) && Number.isFinite(storedAt)) return { stream, sequence, storedAt };
+  throw new TypeError("position: expected a stream, and numbers as sequence and storedAt");
+}
+
 /** The clocks of a program; tests replace them. */
 export interface Clock {
   /** Milliseconds since 1970. */
@@ -123,6 +130,7 @@ export class ReplayMemory {
   readonly #waiting = new Map<string, Pending>();
 
   constructor(limits?: Partial<Limits>, clock: Clock = CLOCK, started = clock.now()) {
+    if (!Number.isFinite(started)) throw new TypeError("started must be a number");
     this.limits = withDefaults(limits);
     this.clock = clock;
     this.started = started;
@@ -136,8 +144,9 @@ export class ReplayMemory {
   checkFresh(head: Head, position: Position | undefined, now: number): void {
     const { maxAge, skew } = this.limits;
     const base = position ? position.storedAt : now;
-    if (position && position.storedAt > now + skew) fail("stale", "stored in the future");
-    if (head.createdMs < base - maxAge || head.createdMs > base + skew) fail("stale", "outside the freshness window");
+    // In this form, a clock that returns NaN refuses.
+    if (position && !(position.storedAt <= now + skew)) fail("stale", "stored in the future");
+    if (!(head.createdMs >= base - maxAge && head.createdMs <= base + skew)) fail("stale", "outside the freshness window");
     if (!position && head.createdMs < this.started - skew) fail("stale", "sealed before this reader began");
   }
 

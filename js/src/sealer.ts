@@ -7,7 +7,7 @@ import type { PairKeys } from "./derive.js";
 import { fail } from "./errors.js";
 import { type Policy, type Readers, recipientsOf } from "./fields/policy.js";
 import { split } from "./fields/split.js";
-import type { Sealable } from "./fields/values.js";
+import { isPlain, type Sealable } from "./fields/values.js";
 import { FIELDS, MESSAGE, METADATA, padded, PAYLOAD } from "./frame.js";
 import { checkNumbers, type Head } from "./head.js";
 import { decodeUser, Recipient, type UserKey, type XKey } from "./keys.js";
@@ -59,10 +59,12 @@ const recipients = (given: Recipients): Recipient[] =>
   (Array.isArray(given) ? given : [given]).map((each) => (each instanceof Recipient ? each : Recipient.parse(each)));
 
 function metadataOf({ contentType, headers = [] }: SealOptions): Metadata {
+  // A Map or the headers of `fetch` have no entries of their own, and would be lost.
+  if (!Array.isArray(headers) && !isPlain(headers)) throw new TypeError("headers: expected an object, or an array of pairs");
   const pairs: Headers = Array.isArray(headers) ? headers : Object.entries(headers);
-  for (const text of [contentType ?? "", ...pairs.flat()]) {
-    if (typeof text !== "string") throw new TypeError("contentType and headers must be strings");
-  }
+  if (!pairs.every((pair) => Array.isArray(pair) && pair.length === 2)) throw new TypeError("headers: expected pairs of name and value");
+  if (contentType !== undefined && typeof contentType !== "string") throw new TypeError("contentType must be a string");
+  if (!pairs.every(([name, value]) => typeof name === "string" && typeof value === "string")) throw new TypeError("headers must be strings");
   for (const [name] of pairs) if (/^xkm-/i.test(name)) throw new TypeError("headers that begin with xkm- are reserved");
   return { contentType, headers: pairs };
 }

@@ -7,6 +7,7 @@ import {
   UserKey, UUID, WITHHELD, XKey, XKeyMsgError,
 } from "xkeymsg";
 import { parsePolicy } from "xkeymsg/files";
+import { assemble, pairWith, wrapKeys } from "../dist/seal.js";
 
 const ALICE_SEED = generateSeed();
 const [alice, bob, carol] = [await XKey.fromSeed(ALICE_SEED), await XKey.generate(), await XKey.generate()];
@@ -74,6 +75,25 @@ test("each reader of a document gets its fields, with their kinds", async () => 
   assert.deepEqual([part.document, part.withheld], [new Map([["patient", new Map([["name", "Ada"]])]]), 1]);
   assert.equal(part.header("T"), "1");
   await assert.rejects(new Opener(bob, { senders: ANYONE }).open(envelope, { subject: ">" }), { code: "content_type" });
+});
+
+test("a document whose metadata comes first is no payload", async () => {
+  for (const type of [3, 19]) {
+    const session = await XKey.generate();
+    const nonce = Uint8Array.of(0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8);
+    const head = { S: alice.raw, E: session.raw, nonce, createdMs: Date.now(), subject: "a" };
+    const parts = [
+      { type, content: Uint8Array.of(0x92, 0xc0, 0x90, ...(type > 3 ? [0x80] : [])) },
+      { type: 1, content: Uint8Array.of(0x91, 0x92, 0x90, 0x07) },
+    ];
+    const targets = [{ R: bob.raw, U: new Uint8Array(32), parts: [0, 1] }];
+    const draw = () => crypto.getRandomValues(new Uint8Array(32));
+    const keysOf = async ({ R, U }) => wrapKeys(await pairWith(alice, R, U), session, R);
+    const envelope = await assemble({ head, targets, parts, draw }, keysOf);
+    const opener = new Opener(bob, { senders: [alice.public] });
+    await assert.rejects(opener.open(envelope, { subject: "a" }), { code: "content_type", publicCode: "refused" });
+    assert.equal((await opener.openDocument(envelope, { subject: "a" })).document, 7n);
+  }
 });
 
 test("withheld items of a list keep their positions", async () => {
@@ -226,7 +246,7 @@ test("a sealer refuses what a reader would refuse", async () => {
   const seal = (options) => new Sealer(alice, { limits: { envelope: 1000 } }).seal(bytes("x"), { to: bob.public, subject: "a", ...options });
   for (const [options, code] of [
     [{ to: [] }, "malformed"], [{ subject: "a.*" }, "malformed"], [{ subject: "a".repeat(256) }, "limit_exceeded"],
-    [{ subject: "\ud800" }, "malformed"], [{ expiresIn: 0 }, "malformed"], [{ revision: -1 }, "malformed"],
+    [{ subject: "\ud800" }, "malformed"], [{ expiresIn: 0 }, "expired"], [{ revision: -1 }, "malformed"],
     [{ headers: { a: "\ud800" } }, "malformed"], [{ headers: { a: "x".repeat(70_000) } }, "limit_exceeded"],
     [{ headers: Array(1001).fill(["a", "b"]) }, "limit_exceeded"], [{ headers: { a: "x".repeat(1000) } }, "limit_exceeded"],
     [{ to: Array.from({ length: 1025 }, (_, i) => `${bob.public} U${i}`) }, "key_format"],

@@ -4,15 +4,19 @@ import { wsconnect } from "@nats-io/nats-core";
 import { ANYONE, Opener, Sealer, XKey } from "../dist/index.js";
 import { runFields } from "./fields.mjs";
 import { converse } from "./live.mjs";
-import { runEnvelopes } from "./vectors.mjs";
+import { runEnvelopes, runKeys, runSeal } from "./vectors.mjs";
 
 globalThis.xkeymsg = {
   async vectors() {
     const read = async (name) => (await fetch(`/vectors/${name}`)).json();
-    const envelopes = await read("xkm1.json");
-    const fields = await read("fields.json");
-    const failures = [...(await runEnvelopes(envelopes)), ...runFields(fields)];
-    return { count: envelopes.length + fields.length, failures };
+    const files = { "xkm1.json": runEnvelopes, "xkm1-large.json": runEnvelopes, "keys.json": runKeys, "seal.json": runSeal, "fields.json": runFields };
+    const [failures, counts] = [[], []];
+    for (const [name, run] of Object.entries(files)) {
+      const vectors = await read(name);
+      counts.push(vectors.length);
+      failures.push(...(await run(vectors)));
+    }
+    return { count: counts.reduce((sum, each) => sum + each), failures };
   },
 
   async converse(options) {

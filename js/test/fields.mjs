@@ -7,7 +7,12 @@ import { Policy, recipientsOf } from "../dist/fields/policy.js";
 import { split } from "../dist/fields/split.js";
 import { withDefaults } from "../dist/limits.js";
 import { parse, show } from "./notation.mjs";
-import { fromHex } from "./vectors.mjs";
+import { checkKeys, fromHex } from "./vectors.mjs";
+
+const KEYS = [
+  "name", "spec", "comment", "do", "expect", "limit-depth", "limit-nodes", "limit-fields", "limit-holes", "parts", "document", "withheld",
+  "rule", "allow-unread", "reader", "metadata", "part", "view", "pointer", "line", "number", "body",
+];
 
 const one = (value) => (Array.isArray(value) ? value : value === undefined ? [] : [value]);
 
@@ -103,6 +108,7 @@ export function runFields(vectors) {
   for (const vector of vectors) {
     let failure;
     try {
+      checkKeys(vector, KEYS);
       failure = DO[vector.do](vector);
       if (!failure && vector.expect !== "success") failure = "success";
     } catch (error) {

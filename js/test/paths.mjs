@@ -4,4 +4,5 @@ import { fileURLToPath } from "node:url";
 
 const folder = process.env.XKEYMSG_VECTORS ?? fileURLToPath(new URL("../../vectors", import.meta.url));
 
-export const vectors = (name) => JSON.parse(readFileSync(`${folder}/${name}`, "utf8"));
+export const text = (name) => readFileSync(`${folder}/${name}`, "utf8");
+export const vectors = (name) => JSON.parse(text(name));

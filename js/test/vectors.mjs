@@ -1,11 +1,33 @@
 // Runs the vectors of envelopes and replay; the same code runs in Node and in a browser.
-import { ANYONE, Opener, ReplayMemory, XKey } from "../dist/index.js";
+import { ANYONE, inspect, Opener, Recipient, ReplayMemory, Sealer, UserKey, XKey } from "../dist/index.js";
+import { signer } from "../dist/crypto.js";
 import { bin, array } from "../dist/encoding.js";
 import { openFrame, readBody, readTags } from "../dist/frame.js";
 import { encodeHead, readHead } from "../dist/head.js";
 import { joinParts } from "../dist/fields/join.js";
 import { DEFAULTS } from "../dist/limits.js";
-import { show } from "./notation.mjs";
+import { parse, show } from "./notation.mjs";
+
+/** The version of the format of the vectors that these functions know. */
+export const VERSION = "2\n";
+const COMMON = ["name", "spec", "comment"];
+const KEYS = {
+  envelope: [
+    ...COMMON, "expect", "outside", "identity", "user", "zero-user", "sender", "subject", "wire", "open", "require-signature", "now",
+    "policy", "after", "limit-envelope", "content", "message-id", "report", "envelope", "secrets", "values",
+  ],
+  scenario: [...COMMON, "identity", "limit-replay", "limit-replay-unadmitted", "limit-pending", "started", "message", "step"],
+  key: [...COMMON, "expect", "kind", "text", "key"],
+  seal: [
+    ...COMMON, "expect", "identity", "signer", "to", "subject", "content-type", "headers", "payload", "lifetime", "recipients", "length",
+  ],
+};
+
+/** Refuse a vector that has a key which its test does not read. */
+export function checkKeys(vector, known) {
+  const unknown = Object.keys(vector).filter((key) => !known.includes(key));
+  if (unknown.length) throw new Error(`unknown keys ${unknown}`);
+}
 
 const NOW = 1767225600000;
 const one = (value) => (Array.isArray(value) ? value : value === undefined ? [] : [value]);
@@ -13,9 +35,15 @@ export const fromHex = (text) => Uint8Array.from(text.replace(/\s/g, "").match(/
 export const toHex = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 export const idToHex = (id) => toHex(Uint8Array.from(atob(id.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
 
+/** A set of keys, a mapping to users, or trust that knows several users of one key. */
 function senders(lines) {
   if (!lines.length) return ANYONE;
-  return new Map(lines.map((line) => line.split(" ")));
+  const pairs = lines.map((line) => line.split(" "));
+  if (pairs.every(([, user]) => user === undefined)) return pairs.flat();
+  if (pairs.every(([, user]) => user !== undefined)) return new Map(pairs);
+  const users = new Map();
+  for (const [key, user] of pairs) users.set(key, [...(users.get(key) ?? []), ...(user ? [user] : [])]);
+  return { admit: (sender) => users.has(sender) ? { users: users.get(sender) } : undefined };
 }
 
 const seeds = new Map();
@@ -56,6 +84,29 @@ function encodeAgain(envelope) {
   return all.map(toHex).join("");
 }
 
+function reportOf(message) {
+  const report = {
+    sender: message.sender,
+    admitted: message.admitted,
+    identity: message.identity ?? null,
+    signed: message.signed,
+    subject: message.subject,
+    created: message.createdMs,
+    revision: message.revision ?? null,
+    expires: message.expiresMs ?? null,
+    "content-type": message.contentType ?? null,
+    headers: message.headers,
+    withheld: message.withheld ?? 0,
+  };
+  return message.document === undefined ? report : { ...report, document: show(message.document) };
+}
+
+function checkReport(message, report) {
+  const wanted = report.document === undefined ? report : { ...report, document: show(parse(report.document)) };
+  const [got, expected] = [reportOf(message), wanted].map((each) => JSON.stringify(each));
+  return got === expected ? undefined : `reports ${got}, expected ${expected}`;
+}
+
 /** Split concatenated plaintexts of fields. */
 function documentOf(content) {
   const bytes = fromHex(content);
@@ -88,6 +139,7 @@ function partsOf(bytes, end) {
 }
 
 async function check(vector, all) {
+  checkKeys(vector, KEYS.envelope);
   const [kind, started] = (vector.policy ?? "file").split(" ");
   const memory = new ReplayMemory({}, { now: () => NOW, monotonic: () => 0 }, kind === "live" ? Number(started) : 0);
   for (const name of one(vector.after)) await outcome(all.get(name), memory).catch(() => undefined);
@@ -102,13 +154,14 @@ async function check(vector, all) {
   if (vector.expect !== "success") return "opened";
   if (idToHex(message.id) !== vector["message-id"]) return "another message id";
   if (encodeAgain(fromHex(vector.envelope)) !== vector.envelope.replace(/\s/g, "")) return "encodes to other bytes";
-  if (vector.open === "document") {
-    return show(message.document) === show(documentOf(vector.content)) ? undefined : "another document";
-  }
-  return toHex(message.data) === vector.content.replace(/\s/g, "") ? undefined : "another payload";
+  const isSame = vector.open === "document"
+    ? show(message.document) === show(documentOf(vector.content))
+    : toHex(message.data) === vector.content.replace(/\s/g, "");
+  return isSame ? checkReport(message, vector.report) : "another content";
 }
 
 async function checkScenario(scenario) {
+  checkKeys(scenario, KEYS.scenario);
   let now = NOW;
   let monotonic = 0;
   const clock = { now: () => now, monotonic: () => monotonic };
@@ -116,7 +169,9 @@ async function checkScenario(scenario) {
   for (const [key, name] of [["replay", "replay"], ["replay-unadmitted", "replayUnadmitted"], ["pending", "pending"]]) {
     if (scenario[`limit-${key}`]) limits[name] = Number(scenario[`limit-${key}`]);
   }
-  const memory = new ReplayMemory(limits, clock, Number(scenario.started ?? 0));
+  const begin = () => new ReplayMemory(limits, clock, Number(scenario.started ?? 0));
+  let memory = begin();
+  const scopes = new Map([["first", memory]]);
   const key = await keyOf(one(scenario.identity)[0]);
   const messages = new Map(one(scenario.message).map((line) => line.split(" ")));
   const opened = new Map();
@@ -125,11 +180,15 @@ async function checkScenario(scenario) {
     const at = `step ${i}, ${step}`;
     if (verb === "now") now = Number(name);
     else if (verb === "wait") monotonic += Number(name) * 1000;
-    else if (verb === "settle" || verb === "release") {
+    else if (verb === "scope") {
+      if (!scopes.has(name)) scopes.set(name, begin());
+      memory = scopes.get(name);
+    } else if (verb === "settle" || verb === "release") {
       const known = opened.get(name);
       if (known && verb === "release") known.opener.release(known.message);
       else if (known) known.opener.settle(known.message, rest[0] === "handled");
-    } else {
+    } else if (verb !== "open") return `${at}: unknown step`;
+    else {
       const [admission, ...place] = rest;
       const expected = place.pop();
       const isLive = place[0] === "live";
@@ -153,14 +212,56 @@ async function checkScenario(scenario) {
   return undefined;
 }
 
-/** Run a list of vectors; return a text for each that fails. */
-export async function runEnvelopes(vectors) {
-  const all = new Map(vectors.map((vector) => [vector.name, vector]));
+const ANY_XKEY = "XCHUBRNNW2HSKYSK4WZBJ2TWPJXMSTMCTU6XWXQ22G5G6PRBHAUF76G7";
+/** How a program reads each kind of text; for a seed it gets the public key, which is derived from `key`, too. */
+const KEY_KINDS = {
+  xkey: [async (text) => new Recipient(text).R, async (raw) => raw],
+  user: [async (text) => new Recipient(ANY_XKEY, text).U, async (raw) => raw],
+  seed: [async (text) => (await XKey.fromSeed(text)).raw, async (raw) => (await XKey.fromRaw(raw)).raw],
+  "user-seed": [async (text) => (await UserKey.fromSeed(text)).raw, async (raw) => (await signer(raw)).public],
+};
+
+async function checkKey(vector) {
+  checkKeys(vector, KEYS.key);
+  const [read, derive] = KEY_KINDS[vector.kind];
+  let raw;
+  try {
+    raw = await read(vector.text);
+  } catch (error) {
+    if (error.name !== "XKeyMsgError") return error.stack;
+    return error.code === vector.expect ? undefined : error.code;
+  }
+  if (vector.expect !== "success") return "success";
+  return toHex(raw) === toHex(await derive(fromHex(vector.key))) ? undefined : "another key";
+}
+
+async function checkSeal(vector) {
+  checkKeys(vector, KEYS.seal);
+  const own = vector.signer === null ? undefined : await UserKey.fromSeed(vector.signer);
+  let envelope;
+  try {
+    envelope = await new Sealer(await keyOf(vector.identity), { signer: own }).seal(fromHex(vector.payload), {
+      to: vector.to,
+      subject: vector.subject,
+      contentType: vector["content-type"] ?? undefined,
+      headers: vector.headers,
+      expiresIn: vector.lifetime ?? undefined,
+    });
+  } catch (error) {
+    if (error.name !== "XKeyMsgError") return error.stack;
+    return error.code === vector.expect ? undefined : error.code;
+  }
+  if (vector.expect !== "success") return "success";
+  const { recipients, size } = inspect(envelope);
+  return recipients === vector.recipients && size === vector.length ? undefined : `${recipients} recipients, ${size} bytes`;
+}
+
+async function run(vectors, checkOne) {
   const failures = [];
   for (const vector of vectors) {
     let failure;
     try {
-      failure = vector.step ? await checkScenario(vector) : await check(vector, all);
+      failure = await checkOne(vector);
     } catch (error) {
       failure = String(error.stack);
     }
@@ -168,3 +269,15 @@ export async function runEnvelopes(vectors) {
   }
   return failures;
 }
+
+/** Run a list of vectors; return a text for each that fails. */
+export function runEnvelopes(vectors) {
+  const all = new Map(vectors.map((vector) => [vector.name, vector]));
+  return run(vectors, (vector) => (vector.step ? checkScenario(vector) : check(vector, all)));
+}
+
+/** The same for `keys.json`. */
+export const runKeys = (vectors) => run(vectors, checkKey);
+
+/** The same for `seal.json`. */
+export const runSeal = (vectors) => run(vectors, checkSeal);

@@ -6,8 +6,8 @@ import { XKey } from "xkeymsg";
 import * as xkv1 from "xkeymsg/xkv1";
 import { accumulated } from "./accumulated.mjs";
 import { runFields } from "./fields.mjs";
-import { vectors } from "./paths.mjs";
-import { fromHex, runEnvelopes } from "./vectors.mjs";
+import { text as file, vectors } from "./paths.mjs";
+import { fromHex, runEnvelopes, runKeys, runSeal, VERSION } from "./vectors.mjs";
 
 const HASHES = {
   100: "2f900fbc4edf11fd0494e65b573338c2271da994967553519e4d9804103e2280",
@@ -15,23 +15,42 @@ const HASHES = {
   10000: "3ce7dfb9554e5ad3ddb5d3578c1eb6e2de7e639d6ea5e3d0a45ae6182d49b741",
 };
 
-test("every vector of envelopes and replay has its outcome", async () => {
-  const all = vectors("xkm1.json");
-  assert.ok(all.length >= 753);
-  assert.deepEqual(await runEnvelopes(all), []);
+test("the vectors have the format that these tests know", () => {
+  assert.equal(file("VERSION"), VERSION);
 });
 
-test("every vector of documents, policies and readers has its outcome", () => {
-  const all = vectors("fields.json");
-  assert.ok(all.length >= 843);
-  assert.deepEqual(runFields(all), []);
-});
+for (const [name, run, least] of [
+  ["xkm1", runEnvelopes, 925],
+  ["xkm1-large", runEnvelopes, 18],
+  ["keys", runKeys, 110],
+  ["seal", runSeal, 32],
+  ["fields", runFields, 958],
+]) {
+  test(`every vector of ${name}.json has its outcome`, async () => {
+    const all = vectors(`${name}.json`);
+    assert.ok(all.length >= least);
+    assert.deepEqual(await run(all), []);
+  });
+}
 
 test("the runner reports a vector with another outcome", async () => {
   const [envelope] = vectors("xkm1.json").filter(({ expect }) => expect === "authentication");
   assert.equal((await runEnvelopes([{ ...envelope, expect: "commitment" }])).length, 1);
   const [joined] = vectors("fields.json").filter(({ expect }) => expect === "malformed");
   assert.equal(runFields([{ ...joined, expect: "success" }]).length, 1);
+});
+
+test("the runner reports another report, and keys that it does not know", async () => {
+  const opened = vectors("xkm1.json").find(({ report }) => report?.headers.length);
+  assert.deepEqual(await runEnvelopes([opened]), []);
+  for (const [member, value] of Object.entries(opened.report)) {
+    const other = { ...opened.report, [member]: typeof value === "number" ? value + 1 : "other" };
+    assert.equal((await runEnvelopes([{ ...opened, report: other }])).length, 1, member);
+  }
+  const first = (name, run) => run([{ ...vectors(name)[0], later: "x" }]);
+  for (const [name, run] of [["xkm1.json", runEnvelopes], ["keys.json", runKeys], ["seal.json", runSeal], ["fields.json", runFields]]) {
+    assert.equal((await first(name, run)).length, 1, name);
+  }
 });
 
 test("boxes of other nkeys libraries open, and ours have their form", async () => {

@@ -136,6 +136,19 @@ async def test_verify_reports_damage_and_init_refuses_rollups(town: Town) -> Non
         assert found["directory"]["level"] == "fail"
 
 
+def test_verify_names_users_who_are_revoked_without_a_fault(town: Town) -> None:
+    boss = town.admin.join("boss")
+    ward = town.admin.join("ward-a", "--permission", "ward", "-K", "daemon")
+    town.run("init", boss)
+    town.run("publish", boss, "--all")
+    town.admin.run("revoke", "CLINIC", "ward-a")
+    town.run("publish", boss, "--all")
+    done = town.done("verify", boss)
+    assert b"2 entries, 1 valid users, 0 faults" in done.stdout
+    assert f"the account has revoked the user {ward.user}" in done.stderr.decode()
+    assert done.returncode == 0
+
+
 def test_watch_prints_users_and_alarms_as_they_come(town: Town) -> None:
     boss = town.admin.join("boss")
     ward = town.admin.join("ward-a", "--permission", "ward", "-K", "daemon")

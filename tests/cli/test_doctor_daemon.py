@@ -1,4 +1,4 @@
-"""Checking a daemon that runs, by its page of metrics; whoever answers there may be anybody."""
+"""Checking a daemon that runs, by its pages; whoever answers there may be anybody."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xkeymsg.cli.doctor.daemon import check_daemon
-from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics
+from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics, judge_readiness
 from xkeymsg.daemons.common.health import Health, serving
 from xkeymsg.daemons.common.metrics import Metrics
 from xkeymsg.envelope.replay import ReplayState
@@ -73,9 +73,43 @@ def test_it_is_asked_where_it_listens(tmp_path: Path, kind: str) -> None:
     listen = "127.0.0.1:0" if kind == "port" else f"unix:{tmp_path}/x.sock"
     with serving(listen, Health(), lambda: page(None).encode()) as where:
         assert where is not None
-        [finding] = check_daemon(where, 60)
+        findings = check_daemon(where, 60)
 
-    assert finding.level == "ok"
+    assert [(each.check, each.level) for each in findings] == [
+        ("readiness", "ok"),
+        ("replay", "ok"),
+    ]
+
+
+def test_a_daemon_that_is_not_ready_fails_with_its_unmet_conditions() -> None:
+    health = Health("connected", "directory", "secrets")
+    health.set("connected", True)
+    with serving("127.0.0.1:0", health, lambda: page(None).encode()) as where:
+        assert where is not None
+        [readiness, replay] = check_daemon(where, 60)
+
+    assert readiness.level == "fail"
+    assert readiness.text == "not ready: directory, secrets"
+    assert "secrets: its user has certified a key that it lacks" in readiness.remedy
+    assert replay.level == "ok"
+
+
+@pytest.mark.parametrize(
+    "hostile", ["", "OK ready", "NO \x1b[2J", "NO " + "a" * 100_000, "xok alive"]
+)
+def test_a_page_without_conditions_is_not_taken_for_a_ready_daemon(hostile: str) -> None:
+    finding = judge_readiness(hostile)
+
+    assert finding.level == "fail"
+    assert len(finding.text) < 100
+
+
+def test_a_flood_of_unmet_conditions_makes_a_short_finding() -> None:
+    finding = judge_readiness("".join(f"NO {'a' * 30}\n" for _ in range(100_000)))
+
+    assert finding.level == "fail"
+    assert finding.text.endswith("and 99992 more")
+    assert len(finding.text) < 500
 
 
 @pytest.mark.parametrize("where", ["", "x", ":80", "127.0.0.1:99999", "unix:/none", "127.0.0.1:1"])

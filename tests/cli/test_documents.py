@@ -151,6 +151,7 @@ def test_a_permission_without_readers_stops_the_sealing(desk: Desk) -> None:
     assert (status, output) == (1, b"")
     assert said.startswith("xkeymsg: policy_invalid: ")
     assert "billing" in said
+    assert "allow_unread" in said
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def test_permissions_of_a_policy_are_held_by_peers(folder: Path) -> None:
     done = run(CLI, "seal", *policy, *peers, data=b"{}")
     assert done.returncode == 1
     assert b"no peer holds 'clinics'; did you mean 'perm:clinic'?" in done.stderr
+    assert b"list it in the policy's allow_unread" in done.stderr
     assert run(CLI, "seal", *policy, data=b"{}").returncode == 2
 
 

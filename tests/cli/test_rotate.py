@@ -82,7 +82,7 @@ async def test_a_store_gets_its_next_key_once_however_often_the_command_is_repea
 async def test_a_seed_for_a_store_that_cannot_be_written(hospital: Hospital) -> None:
     ward = hospital.person("ward")
     file = hospital.folder.parent / "next.seed"
-    assert "give" in done(
+    assert "of the user now" in done(
         hospital, "rotate", ward, hospital.folder, "--anchor", hospital.operator.public,
         "--out", file,
     ).stderr.decode()  # fmt: skip
@@ -94,6 +94,11 @@ async def test_a_seed_for_a_store_that_cannot_be_written(hospital: Hospital) -> 
     )  # fmt: skip
     assert again.returncode == 1
     assert b"exists" in again.stderr
+    later = done(
+        hospital, "rotate", ward, hospital.folder, "--anchor", hospital.operator.public,
+        "--out", file.with_name("later.seed"), "--lead", "1h",
+    )  # fmt: skip
+    assert b"of the user before that" in later.stderr
 
 
 async def test_a_store_that_a_daemon_owns_is_refused(hospital: Hospital) -> None:
@@ -134,7 +139,7 @@ async def test_a_message_is_explained_to_its_reader_and_to_an_outsider(hospital:
     write_seed(other, XKeyPair.generate())
     code, found = explain(hospital, ward, sealed, "--seed", other)
     assert code == 1
-    assert "none opens it" in found["verdict"]
+    assert "no key opens it (1 tried)" in found["verdict"]
     assert "secret text" not in json.dumps(found)
 
     rotate(hospital, alice, "--store", f"file:{hospital.keys('alice')}", "--now")
@@ -164,6 +169,14 @@ async def test_explain_names_an_unknown_sender_and_a_foreign_identity(hospital: 
     false = Sealer(pair, identity=ward.user).seal(b"", to=to, subject="mail.new")
     _, found = explain(hospital, ward, false, *store)
     assert "does not belong to the user" in found["verdict"]
+    nameless = Sealer(pair).seal(b"", to=to, subject="mail.new")
+    code, found = explain(hospital, ward, nameless, *store)
+    assert code == 1
+    why = "the message names no user: its sender must seal as one"
+    assert found["verdict"] == f"refused: {why}"
+    assert found["sender"][0] == f"{pair.public} names no user"
+    assert sum(why in line for line in found["sender"]) == 2, "at its time, and now"
+    assert found["revision"].startswith("not stated; the directory has ")
 
 
 def test_explain_shows_a_certificate_of_any_time(tmp_path: Path) -> None:
@@ -178,3 +191,24 @@ def test_explain_shows_a_certificate_of_any_time(tmp_path: Path) -> None:
     found = run("xkeymsg.cli", "explain", *map(str, flags), data=sealed)
     assert not found.returncode, found.stderr.decode()
     assert b"certificate after the year 9999 to after the year 9999" in found.stdout
+
+
+def test_explain_tells_nobody_that_a_key_is_revoked_because_another_user_claimed_it(
+    tmp_path: Path,
+) -> None:
+    """Anyone can certify the key of somebody who is not known here, and be revoked."""
+    store = Store(tmp_path / "HOSPITAL")
+    victim, mallory = Person("victim", store.key), store.add("mallory")
+    store.write_xkeys(mallory, store.certificate(mallory, victim.pair))
+    store.write_account(age=5, revocations={mallory.user: store.now})
+    to = [Recipient(XKeyPair.generate().public)]
+    flags = ("--folder", store.folder, "--anchor", store.operator.public, "--json")
+
+    def verdict(user: str) -> str:
+        sealed = Sealer(victim.pair, identity=user).seal(b"", to=to, subject="mail.new")
+        found = run("xkeymsg.cli", "explain", *map(str, flags), data=sealed)
+        assert found.returncode == 1, found.stderr.decode()
+        return str(json.loads(found.stdout)["verdict"])
+
+    assert "revoked" not in verdict(victim.user)
+    assert "revoked" in verdict(mallory.user)

@@ -22,8 +22,8 @@ def alarms_of(directory: Directory) -> Collection[object]:
 
 async def lose_events(directory: Directory) -> None:
     """Unsubscribe from events, as if their permission were missing."""
-    assert directory._link is not None
-    for subscription in list(directory._link._subscriptions):
+    assert directory._api is not None
+    for subscription in list(directory._api.link._subscriptions):
         if subscription.subject.startswith(EVENTS):
             await subscription.unsubscribe()
 

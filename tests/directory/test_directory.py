@@ -50,6 +50,19 @@ async def test_two_accounts_publish_to_each_other_by_name_and_permission(realm: 
             assert seat.directory.report().alarms == ()
 
 
+async def test_an_entry_of_a_user_who_has_left_raises_no_alarm(realm: Realm) -> None:
+    """A reader that starts after a revocation reports what one that saw it come does."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    async with realm.seat(bob):
+        pass
+    realm.revocations[bob.user] = realm.now
+    realm.write_clinic(age=10)
+    await realm.push(realm.clinic_jwt(age=10))
+    async with realm.seat(alice) as seat:
+        await seat.fails("bob", UnknownKeyError)
+        assert seat.directory.report().alarms == ()
+
+
 async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) -> None:
     alice, bob = realm.person("alice"), realm.person("bob")
     async with realm.seat(alice) as at_alice, realm.seat(bob) as at_bob:
@@ -61,6 +74,15 @@ async def test_a_revocation_comes_by_a_push_to_the_server_alone(realm: Realm) ->
         refused = at_alice.trust.members.refused["", bob.user]
         assert isinstance(refused, RevokedError)
         del at_bob
+
+
+async def test_a_user_who_may_not_publish_the_account_says_what_to_run(realm: Realm) -> None:
+    alice = realm.person("alice")
+    await realm.push(realm.clinic_jwt(age=10))
+    account = f"$KV.XKEYS.{realm.account.public}.account"
+    async with realm.seat(alice, jwt={"pub": {"deny": [account]}}) as seat:
+        seat.directory.look_again()
+        await until(lambda: any("run `xkeymsg trust push`" in each for each in seat.told))
 
 
 async def test_a_stream_message_is_held_until_the_directory_is_read(

@@ -286,6 +286,28 @@ async def test_a_stale_directory_resolves_nothing_if_it_is_to_fail_closed(
         await closed.resolves("bob", bob)
 
 
+async def test_jwts_from_the_future_do_not_keep_their_successors_out(realm: Realm) -> None:
+    """The clock of the issuer was wrong: readers ignore them, but the bucket has one of each."""
+    alice, bob = realm.person("alice"), realm.person("bob")
+    far, account = -4_000_000, Place(realm.account.public, "")
+    async with realm.admin() as link:
+        await realm.put(link, account, realm.clinic_jwt(age=far).encode())
+        await realm.put(link, realm.place(alice), realm.user_jwt(alice, age=far).encode())
+        async with realm.seat(alice, publish=False) as seat:
+            assert await seat.directory.publish(*realm.texts(alice)) > 2
+            assert await seat.directory.publish_account() > 2
+            reader = BucketReader(API(link), frozenset([realm.account.public]))
+            for place, text in (
+                (account, realm.clinic_jwt().encode()), (realm.place(alice), realm.entry(alice)),
+            ):  # fmt: skip
+                found = await reader.get(place)
+                assert found is not None
+                assert found.value == text
+        async with realm.seat(bob) as at_bob:
+            await at_bob.resolves("alice", alice)
+            assert at_bob.directory.report().alarms == ()
+
+
 async def test_two_replicas_do_not_fight(realm: Realm) -> None:
     alice = realm.person("alice")
     first, second = XKeyPair.generate(), XKeyPair.generate()

@@ -96,6 +96,17 @@ def test_a_revoked_current_key_is_followed_at_once(upcoming: bool) -> None:
         assert step(keys([A, B], [revoked], 500)) == ("certify", B, 500)
 
 
+def test_a_revoked_key_without_a_certificate_is_not_certified_again(tmp_path: Path) -> None:
+    """A store that outlives its user: the new user must not make a stolen xkey valid again."""
+    store = Store(tmp_path / "HOSPITAL")
+    account = Account.decode(store.account_jwt(revocations={str(A): store.now}))
+    own = OwnKeys([A], [], [], store.now + 3600, [account])
+    assert own.uncertified == [A]  # it still opens messages
+    assert own.step(TIMES) == RotationStep("create")
+    own = OwnKeys([A, B], [], [], store.now + 3600, [account])
+    assert own.step(TIMES) == RotationStep("certify", B, store.now + 3600)
+
+
 def test_a_revoked_upcoming_key_is_replaced() -> None:
     both = [known(A, 0), known(B, 1000, revoked=True)]
     assert keys([A, B], both, 950).step(TIMES) == RotationStep("create")
@@ -123,6 +134,19 @@ def test_a_rotation_now_is_done_once_and_needs_no_memory() -> None:
     assert keys([A, B], both, 906).step(TIMES, since=since) == RotationStep("create")
     three = [*both, known(C, 1006)]
     assert step(keys([A, B, C], three, 1500, both), since=since) == ("certify", C, 1600)
+
+
+def test_keys_outside_of_the_store_are_neither_certified_nor_renewed() -> None:
+    def own(held: list[XKey], certified: list[CertifiedKey], at: int) -> OwnKeys:
+        return OwnKeys(held, certified, certified, T0 + at, stored=[B])
+
+    assert step(own([A, B], [known(B, 0)], 5)) is None
+    assert step(own([A, B], [known(A, 0)], 5)) == ("certify", B, 105)
+    assert own([A], [known(A, 0)], LIFE - 1).renewal() is None
+    both, since = [known(B, 0), known(A, 50)], T0 + 5
+    assert step(own([A, B], both, 5)) is None
+    assert own([A, B], both, 5).step(TIMES, since=since) == RotationStep("create")
+    assert own([A, B], both, 950).step(TIMES) == RotationStep("create")
 
 
 def test_a_request_from_the_future_is_ignored_until_then() -> None:

@@ -149,6 +149,22 @@ async def test_a_task_that_keeps_failing_waits_longer_and_longer(
     assert all(60 <= each <= 75 for each in pauses[-3:])
 
 
+async def test_a_task_that_has_failed_and_then_ends_is_not_failed() -> None:
+    """`fetch` ends as soon as everything is read, perhaps before it has run for a time."""
+    kept, told, runs = DirectoryTasks(), list[XKeyMsgError](), list[None]()
+
+    async def work() -> None:
+        runs.append(None)
+        if len(runs) == 1:
+            raise KeyError(SECRET)
+
+    kept.tell = told.append
+    await kept.keep("test", work)
+    assert len(told) == 1
+    assert kept.failed == set()
+    assert kept.why("test") == ""
+
+
 def broken(monkeypatch: pytest.MonkeyPatch, step: str, mallory: Person) -> None:
     """Let one step of judging raise something unforeseen for one user."""
     steps: dict[str, tuple[Any, Callable[..., bool]]] = {

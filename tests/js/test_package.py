@@ -13,7 +13,9 @@ from tests.js.package import NPM_FLAGS, SOURCE, Package, done
 from tests.js.peer import Peer
 
 
-@pytest.mark.parametrize("name", ["vectors", "api", "fallback", "cofactor", "size", "example"])
+@pytest.mark.parametrize(
+    "name", ["vectors", "api", "fallback", "cofactor", "size", "example", "hostile"]
+)
 def test_own_tests_pass(package: Package, name: str) -> None:
     said = package.run("--test", "--test-reporter=tap", f"test/{name}.test.mjs")
     counts = dict(re.findall(r"^# (pass|skipped|fail) (\d+)$", said, re.MULTILINE))

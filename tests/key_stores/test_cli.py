@@ -117,33 +117,40 @@ def test_keys_of_a_folder_that_a_daemon_owns_are_not_changed(tmp_path: Path) -> 
 
 
 def test_doctor_checks_a_folder_with_certificates(tmp_path: Path) -> None:
+    """They last 30 days, and a retired key is kept for longer than its certificate lasts."""
     user = SigningKey(encode_seed(Prefix.USER, bytes(range(50, 82))), Prefix.USER)
     folder, provider, now = tmp_path / "keys", FileProvider(), int(time.time())
     folder.mkdir(mode=0o700)
-    made = [provider.create(str(folder), Prefix.CURVE).public() for _ in range(5)]
+    made = [provider.create(str(folder), Prefix.CURVE).public() for _ in range(4)]
     day = 86_400
-    for public, begins, ends in (
-        (made[0], now - day, now + 90 * day + 60),
-        (made[1], now - day, now + 10 * day + 60),
-        (made[2], now - 9 * day, now - 3 * day - 60),
-        (made[3], now + 5 * day + 60, now + 90 * day),
-    ):
+    server = ("--server", "nats://127.0.0.1:1", "--timeout", "1s")
+
+    def certify(public: str, begins: int, ends: int) -> str:
         text = issue(
-            Kind.XKEY, user, public, {"issuer_account": None}, issued=now - 10 * day,
-            not_before=begins, expires=ends,
+            Kind.XKEY, user, public, {"issuer_account": None}, issued=now - 40 * day,
+            not_before=now + begins, expires=now + ends,
         )  # fmt: skip
         provider.put_certificate(str(folder), public, text)
-    server = ("--server", "nats://127.0.0.1:1", "--timeout", "1s")
-    said = " ".join(run("doctor", "-K", f"file:{folder}", *server, code=1).split())
-    for expected in (
-        f"ok certificate {made[0]}: expires in 90 days",
-        f"warn certificate {made[1]}: expires in 10 days",
-        f"fail certificate {made[2]}: expired 3 days ago",
-        f"ok certificate {made[3]}: upcoming, valid in 5 days",
-        f"warn certificate {made[4]} has no certificate yet",
-        "mode 0600, owner",
+        return text
+
+    certify(made[1], -40 * day, -10 * day)
+    text = certify(made[3], 5 * day + 60, 35 * day)
+    for age, expected in (
+        (1, "ok certificate {}: expires in 29 days"),
+        (26, "ok certificate {}: expires in 4 days"),
+        (28, "warn certificate {}: expires in 2 days"),
+        (33, "fail certificate {}: expired 3 days ago"),
     ):
-        assert expected in said, said
+        certify(made[0], -age * day, (30 - age) * day + (60 if age < 30 else -60))
+        said = " ".join(run("doctor", "-K", f"file:{folder}", *server, code=1).split())
+        assert expected.format(made[0]) in said
+        for other in (
+            f"ok certificate {made[1]}: of a retired key",
+            f"warn certificate {made[2]} has no certificate yet",
+            f"ok certificate {made[3]}: upcoming, valid in 5 days",
+            "mode 0600, owner",
+        ):
+            assert other in said, said
     provider.put_certificate(str(folder), made[0], "garbage")
     provider.put_certificate(str(folder), made[1], text)
     said = " ".join(run("doctor", "-K", f"file:{folder}", *server, code=1).split())

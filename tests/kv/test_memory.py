@@ -55,14 +55,29 @@ def test_k11_another_session_may_have_a_slow_clock() -> None:
 def test_k12_the_number_of_sessions_is_bounded() -> None:
     """K-12: what is forgotten raises the floor."""
     memory = KVMemory(skew=5)
-    for number in range(10):
+    for number in range(70):
         assert accepts(memory, b"%8d" % number, 1, 100_000 + number, number + 1)
-    assert not accepts(memory, b"%8d" % 0, 1, 100_000, 20)
+    assert not accepts(memory, b"%8d" % 0, 1, 100_000, 80)
     mark = memory.mark(NAME)
     assert mark is not None
-    assert len(mark.sessions) <= 8
+    assert len(mark.sessions) <= 64
     assert mark.floor > 100_000
-    assert accepts(memory, b"another1", 1, 100_010, 21)
+    assert accepts(memory, b"another1", 1, 100_070, 81)
+
+
+def test_k12_the_number_of_sessions_of_all_keys_is_bounded() -> None:
+    """K-12: one key may have many sessions, and all keys eight each."""
+    memory = KVMemory(keys=10, skew=5)
+    for key in range(10):
+        for number in range(64):
+            sealing = Sealing(b"%8d" % number, 1, 100_000 + number, 0)
+            memory.accept(mark_name("config", str(key)), sealing, number + 1, live=True)
+    marks = [memory.mark(mark_name("config", str(key))) for key in range(10)]
+    assert sum(len(mark.sessions) for mark in marks if mark) <= 8 * 10 + 64
+    sealing = Sealing(b"%8d" % 0, 1, 100_000, 0)
+    for key in range(10):
+        with pytest.raises(ValueRollbackError):
+            memory.accept(mark_name("config", str(key)), sealing, 99, live=True)
 
 
 def test_k13_a_later_time_counts_whatever_the_revision() -> None:
@@ -207,6 +222,31 @@ def test_an_invalid_number_of_keys_is_refused(value: object) -> None:
         KVMemory(keys=value)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError):
         KVMemory(skew=-1)
+
+
+def test_an_incomplete_last_line_may_be_long_and_have_no_end(tmp_path: Path) -> None:
+    """After a power failure, a file can end with zeros."""
+    path = tmp_path / "marks"
+    with KVMemory(path) as memory:
+        assert accepts(memory, ONE, 5, 100_000, 9)
+    whole = path.read_bytes()
+    path.write_bytes(whole + bytes(1 << 20))
+    with KVMemory(path) as memory:
+        assert not accepts(memory, ONE, 4, 100_000, 10)
+    path.write_bytes(whole + bytes(1 << 20) + b"\n")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        KVMemory(path)
+
+
+def test_a_file_of_keys_with_many_writers_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "marks"
+    with KVMemory(path, keys=100) as memory:
+        for number in range(64 * 200):
+            sealing = Sealing(b"%8d" % (number % 64), 10**15 + number, 10**12 + number, 0)
+            memory.accept(mark_name("c", str(number % 2)), sealing, 10**15 + number, live=True)
+        assert path.stat().st_size < 1 << 20
+    with KVMemory(path, keys=100) as memory:
+        assert len(memory) == 2
 
 
 PROGRAM = """

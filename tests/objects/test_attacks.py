@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -104,6 +105,18 @@ async def test_a_chunk_that_a_recipient_has_sealed_is_refused(scene: Scene) -> N
     _, *rest = await scene.chunks("a")
     await scene.replace_chunks("a", [forged, *rest])
     assert await refused(scene) == "chunk_replaced"
+
+
+async def test_a_forged_entry_from_the_future_does_not_block_writers(scene: Scene) -> None:  # B-25
+    """Eve may publish, and is not admitted; honest writers take no notice of her time."""
+    await scene.writer.put("a", DATA)
+    late = time.time_ns() + 3600 * 10**9
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xkeymsg.sealer.now_ns", lambda: late)
+        await store_manifest(scene, b"", EVE)
+    assert await refused(scene) == "sender_not_admitted"
+    await scene.writer.put("a", b"again")
+    assert (await scene.reader.get("a")).data == b"again"
 
 
 # --- manifests ------------------------------------------------------------------------------------

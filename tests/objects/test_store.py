@@ -421,6 +421,31 @@ async def test_an_entry_whose_acknowledgement_is_lost_is_stored_once(
     assert await scene.stored() == 1 + 4
 
 
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_an_entry_that_another_writer_may_have_replaced_is_not_written_again(
+    scene: Scene, arrives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:  # B-25: the other writer has deleted its chunks
+    link, other = scene.api.link, scene.alice.objects(scene.writer.bucket, to=[BOB.public])
+    genuine, lost = link.request, 0
+
+    async def losing(subject: str, data: bytes, **more: Any) -> Any:
+        nonlocal lost
+        if ".M." not in subject or lost:
+            return await genuine(subject, data, **more)
+        lost += 1
+        if arrives:
+            await genuine(subject, data, **more)
+        await other.put("a", b"other")
+        raise xkeymsg.DeliveryError("no answer within 5 s")
+
+    await scene.writer.put("a", b"old")
+    monkeypatch.setattr(link, "request", losing)
+    with pytest.raises(xkeymsg.DeliveryError, match="no answer") as caught:
+        await scene.writer.put("a", DATA)
+    assert caught.value.err_code is None
+    assert (await scene.reader.get("a")).data == b"other"
+
+
 # --- watching, and the bucket ---------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -39,17 +39,27 @@ from xkeymsg import (
 )
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.durables import DurableOptions
+from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.jetstream.quarantine import create_quarantine
 from xkeymsg.client.outgoing import Room
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.plan import Planner
 from xkeymsg.limits import AtRest
+from xkeymsg.reseal import run
 from xkeymsg.reseal.copier import Copier
 from xkeymsg.resealed import RESEALED
 
 
 def copier_of() -> Copier:
     return Copier(Core(RITA, PEERS, {}), [CAROL.public])
+
+
+def target(**more: object) -> dict[str, object]:
+    return {
+        "name": "COPIES",
+        "subjects": ["reseal.COPIES.>"],
+        "subject_transform": {"src": "reseal.COPIES.>", "dest": ">"},
+    } | more
 
 
 async def test_a_new_recipient_reads_copies_from_the_resealer(place: Place) -> None:
@@ -271,7 +281,7 @@ async def test_reply_headers_are_not_copied(place: Place) -> None:
     await place.reseal()
     [copy] = await place.stored()
     names = [name for name, _ in opened(copy.data).headers.pairs]
-    assert names == ["xkm-resealed", "A", "A"]
+    assert names == ["xkm-resealed", "xkm-reseal-job", "A", "A"]
 
 
 async def test_a_message_moved_to_another_subject_keeps_its_sealed_one(place: Place) -> None:
@@ -330,6 +340,23 @@ async def test_a_second_call_reads_what_is_new(place: Place) -> None:
     assert await place.ids() == names
 
 
+async def test_a_later_call_reads_from_where_the_first_one_began(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise, messages that the first call did not reach would be left out."""
+    await place.fill(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(StreamPublisher, "submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            await place.reseal(since=600)
+    monkeypatch.setattr(run, "now_ns", lambda: time.time_ns() + 10**12)
+    assert (await place.reseal(since=600)).resealed == 2
+
+
+async def interrupted(*_: Any, **__: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
 async def test_a_copy_stored_after_the_first_call_is_not_resealed_again(place: Place) -> None:
     envelope = place.seal(b"x")
     await place.store(envelope)
@@ -352,13 +379,7 @@ async def test_copies_that_the_ledger_does_not_know_are_not_made_again(place: Pl
 
 
 async def test_no_duplicate_window_is_needed_to_resume(place: Place) -> None:
-    config = {
-        "name": "COPIES",
-        "subjects": ["reseal.COPIES.>"],
-        "subject_transform": {"src": "reseal.COPIES.>", "dest": ">"},
-        "duplicate_window": 10**8,
-    }
-    await place.api.request("STREAM.CREATE.COPIES", config)
+    await place.api.request("STREAM.CREATE.COPIES", target(duplicate_window=10**8))
     names = await place.fill(3)
     await place.reseal()
     (place.folder / "ledger").unlink()
@@ -386,6 +407,37 @@ async def test_another_message_under_the_id_of_a_copy_is_an_alarm(place: Place) 
     forged = Sealer(EVE).seal(b"x", to=[RITA.public], subject="orders.new")
     await place.store(forged, "reseal.COPIES.orders.new", headers=headers)
     with pytest.raises(ConflictError, match="only resealers"):
+        await place.reseal(ledger=place.folder / "second")
+
+
+async def test_a_copy_for_other_recipients_hides_no_original(place: Place) -> None:
+    """R-10: a publisher to the target puts our own copies of another target there."""
+    await place.api.request("STREAM.CREATE.COPIES", target(duplicate_window=10**8))
+    await place.fill(3)
+    await place.reseal(into="OTHERS", to="dave", ledger=place.folder / "others")
+    for copy in await place.stored("OTHERS"):
+        await place.store(copy.data, f"reseal.COPIES.{copy.subject}", dict(copy.headers))
+    await asyncio.sleep(0.5)
+    report = await place.reseal()
+    assert report.resealed == 3
+    assert [opened(each.data).data for each in (await place.stored())[3:]] == [b"0", b"1", b"2"]
+
+
+async def test_copies_for_other_recipients_do_not_count(place: Place) -> None:
+    """R-10: the operator has used another ledger, and the same target."""
+    await place.api.request("STREAM.CREATE.COPIES", target(duplicate_window=10**8))
+    await place.fill(2)
+    await place.reseal(to="dave")
+    await asyncio.sleep(0.5)
+    report = await place.reseal(ledger=place.folder / "second")
+    assert report.resealed == 2
+    assert [opened(each.data).data for each in (await place.stored())[2:]] == [b"0", b"1"]
+
+
+async def test_a_copy_for_other_recipients_within_the_window_is_an_alarm(place: Place) -> None:
+    await place.fill(1)
+    await place.reseal(to="dave")
+    with pytest.raises(ConflictError, match="other recipients"):
         await place.reseal(ledger=place.folder / "second")
 
 
@@ -512,6 +564,9 @@ async def test_a_stream_with_other_subjects_is_no_target(place: Place) -> None:
     await place.client.js.add_stream("PLAIN", "plain.>")
     with pytest.raises(ConfigurationError, match="subject_transform"):
         await place.reseal(into="PLAIN")
+    await place.api.request("STREAM.CREATE.COPIES", target(retention="interest"))
+    with pytest.raises(ConfigurationError, match="retention"):
+        await place.reseal()  # without consumers, the server drops what it acknowledges
     with pytest.raises(ConfigurationError, match="into itself"):
         await place.reseal(into="ORDERS")
     with pytest.raises(ConfigurationError, match="no stream NONE"):

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import xkeymsg
-from tests.running import end_on_signals
 from xkeymsg import XKey, XKeyPair
 from xkeymsg.ambient import random_bytes
 
@@ -60,5 +59,4 @@ async def main(role: str, url: str, seed: str, other: str, size: int) -> None:
 
 
 if __name__ == "__main__":
-    end_on_signals()
     asyncio.run(main(*json.loads(sys.stdin.readline())))

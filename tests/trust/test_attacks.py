@@ -27,6 +27,7 @@ from xkeymsg import (
     XKeyPair,
 )
 from xkeymsg.errors import ConfigurationError, RollbackError, TrustError
+from xkeymsg.keys import decode_user
 from xkeymsg.nkey import Prefix
 from xkeymsg.trust.stores.judge import Judge
 from xkeymsg.trust.stores.marks_file import forget_marks
@@ -158,6 +159,31 @@ def test_an_error_lists_a_bounded_number_of_users_that_have_lost_a_key(store: St
     with pytest.raises(SenderRevokedError) as revoked:
         store.load().admit(pair.public, "ehr.new", store.now * 1000)
     assert len(revoked.value.users) == 64
+
+
+def test_a_user_that_loses_a_key_while_others_are_listed_is_no_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread judges entries of the directory."""
+    pair, people = XKeyPair.generate(), [store.add(f"user-{number}") for number in range(3)]
+    for each in people:
+        store.write_xkeys(each, store.certificate(each, pair))
+    store.write_account(age=5, revocations={"*": store.now})
+    found = store.load().members
+    late = people.pop().user
+    users = dict(found.known[""].users)
+    found.known[""].users.pop(late)  # type: ignore[attr-defined]
+    found.judge("", late, store.now)
+
+    def decoded(user: str) -> bytes:
+        found.known[""].users[late] = users[late]  # type: ignore[index]
+        found.judge("", late, store.now)
+        return decode_user(user)
+
+    monkeypatch.setattr("xkeymsg.trust.members.decode_user", decoded)
+    with pytest.raises(SenderRevokedError) as revoked:
+        found.admit(pair.public, "ehr.new", store.now)
+    assert revoked.value.users == {decode_user(each.user) for each in people}
 
 
 # --- stolen keys ----------------------------------------------------------------------------------
@@ -450,13 +476,76 @@ def test_older_claims_do_not_come_back_after_a_restart(store: Store, marks: Path
     store.load(marks=marks).close()
     for path, text in older.items():
         path.write_text(text)
-    with pytest.raises(RollbackError):
-        store.load(marks=marks)
-    store.write_account(age=5)
     trust = store.load(marks=marks)
+    assert isinstance(trust.error, RollbackError)
     assert trust.report().refused == {"rollback": 1}
     with pytest.raises(UnknownKeyError):
         trust.resolve("perm:audit")
+    store.write_account(age=5)
+    trust.reload(force=True)
+    assert trust.error is None
+    assert trust.report().refused == {"rollback": 1}
+
+
+def test_a_folder_that_is_rolled_back_during_a_restart_restores_no_revoked_user(
+    store: Store, marks: Path
+) -> None:
+    """The attacker writes the folder: the account JWT beside the marks is newer."""
+    alice = store.add("alice")
+    store.write_account(age=5, revocations={alice.user: store.now - 10})
+    store.load(marks=marks).close()
+    store.write_account()
+    trust = store.load(marks=marks)
+    assert isinstance(trust.error, RollbackError)
+    with pytest.raises(SenderRevokedError):
+        trust.admit(alice.pair.public, "a", store.now * 1000)
+    trust.close()
+    marks.write_text(marks.read_text().partition("\n")[0] + "\n")  # without the JWT: fails closed
+    with pytest.raises(RollbackError):
+        store.load(marks=marks)
+
+
+@pytest.mark.parametrize("line", ["older", "of a stranger", "damaged", "a user", "not text"])
+def test_a_hostile_account_jwt_beside_the_marks_does_not_count(
+    store: Store, marks: Path, line: str
+) -> None:
+    """Its form, signature, issuer and time are checked as if it came from the folder."""
+    alice = store.add("alice")
+    older, stranger = store.account_jwt(store.key), Key(Prefix.OPERATOR, "stranger")
+    store.write_account(age=5, revocations={alice.user: store.now - 10})
+    store.load(marks=marks).close()
+    text = {
+        "older": older,
+        "of a stranger": store.account_jwt(store.key, age=1, issuer=stranger),
+        "damaged": store.account_jwt(store.key, age=1)[:-4] + "AAAA",
+        "a user": (store.folder / "accounts/CLINIC/users/alice.jwt").read_text(),
+        "not text": "\x1b\u2028.." * 9,
+    }[line]
+    store.write_account()
+    with marks.open("a") as file:
+        file.write(f"{text}\n")
+    trust = store.load(marks=marks)
+    with pytest.raises(SenderRevokedError):
+        trust.admit(alice.pair.public, "a", store.now * 1000)
+    trust.close()
+    marks.write_text(marks.read_text().partition("\n")[0] + f"\n{text}\n")
+    with pytest.raises(RollbackError):
+        store.load(marks=marks)
+
+
+def test_a_kept_account_jwt_of_a_removed_signing_key_does_not_count(
+    store: Store, marks: Path
+) -> None:
+    alice = store.add("alice")
+    thief = Key(Prefix.OPERATOR, "stolen signing key")
+    store.write_operator([store.operator_key, thief], age=900)
+    store.write_account(age=5, issuer=thief)
+    store.load(marks=marks).close()
+    store.write_operator(age=800)
+    store.write_account()
+    trust = store.load(marks=marks)
+    assert trust.error is None
+    assert trust.resolve("alice")[0].key == alice.pair.public
 
 
 def test_an_older_account_in_a_running_folder_is_reported_and_the_newer_one_remains(

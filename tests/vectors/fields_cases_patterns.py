@@ -216,6 +216,23 @@ def wanting(value: str) -> Rules:
     exact_digits_of_a_float=('{"a": {"t": 1e23, "v": 1}}', wanting(str(int(1e23)))),
     integer_of_400_digits=(f'{{"a": {{"t": {10**399}, "v": 1}}}}', wanting(f'"{10**399}"')),
     null_as_text=('{"a": {"t": "NULL", "v": 1}}', wanting("null")),
+    uuid=(
+        '{"a": {"t": u"018f428e-34f6-4707-8009-5ad742f901e7", "v": 1}}',
+        wanting('"018F428E-34F6-4707-8009-5AD742F901E7"'),
+    ),
+    time=(
+        '{"a": {"t": t"2026-03-01T09:30:00-03:30", "v": 1}}',
+        wanting('"2026-03-01 09:30:00-03:30"'),
+    ),
+    time_with_fraction_and_seconds=(
+        '{"a": {"t": t"1969-12-31T23:59:59.250000+00:00:15", "v": 1}}',
+        wanting('"1969-12-31 23:59:59.250000+00:00:15"'),
+    ),
+    time_of_an_early_year=(
+        '{"a": {"t": t"0044-03-15T12:00:00+00:00", "v": 1}}',
+        wanting('"0044-03-15 12:00:00+00:00"'),
+    ),
+    bytes_not_utf_8=('{"a": {"t": h"78ffe282", "v": 1}}', wanting('"X\ufffd\ufffd"')),
 )
 def filter_that_cannot_be_decided(form: tuple[str, Rules]) -> Vector:
     """What the filter means is there, in another form: sealing stops."""
@@ -230,6 +247,7 @@ def filter_that_cannot_be_decided(form: tuple[str, Rules]) -> Vector:
     null='{"a": {"t": null, "v": 1}}',
     exact_beside_a_look_alike='{"a": {"t": "x", "T": "x", "v": 1}}',
     another_value_under_a_look_alike='{"a": {"T": "y", "v": 1}}',
+    time='{"a": {"t": t"2026-03-01T09:30:00+00:00", "v": 1}}',
     scalar='{"a": "x"}',
 )
 def filter_that_is_decided(document: str) -> Vector:

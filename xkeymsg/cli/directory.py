@@ -29,7 +29,13 @@ from xkeymsg.daemons.common.terminal import EXIT_FAILED, describe, one_line, say
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.directory import Directory
 from xkeymsg.directory.entries import certificates_in
-from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    DeliveryError,
+    ExpiredClaimError,
+    RevokedError,
+    XKeyMsgError,
+)
 from xkeymsg.files import read_text
 from xkeymsg.shown import cut
 from xkeymsg.trust.stores.chains import Trust
@@ -260,8 +266,9 @@ def verify(
     \b
     xkeymsg directory verify HOSPITAL --anchor O… --creds alice.creds
 
-    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. In another
-    account than that of the bucket, its settings cannot be checked.
+    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. Users who are
+    revoked or have expired are named, and are no fault. The settings of the bucket cannot be
+    checked from another account.
     """  # noqa: D301 - click reads the character
     source = source_of(folder, anchors, others, flags)
 
@@ -272,6 +279,9 @@ def verify(
         for each in told:
             if each not in others:  # what we may not ask for is not a fault of the directory
                 say("xkeymsg", one_line(describe(each)))
+        for refusal in trust.members.refused.values():
+            if isinstance(refusal, (RevokedError, ExpiredClaimError)):  # nor is a user who left
+                say("xkeymsg", one_line(describe(refusal)))
         return {
             "revision": report.revision,
             "bucket_checked": report.is_checked,

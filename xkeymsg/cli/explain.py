@@ -132,7 +132,8 @@ async def _explain(
     else:
         async with opened_directory(source) as (chains, _, _):
             found["sender"] = list(_sender(seen, chains, faults))
-            found["revision"] = f"{seen.revision} of {chains.revision}"
+            sent = "not stated" if seen.revision is None else seen.revision
+            found["revision"] = f"{sent}; the directory has {chains.revision}"
     verdict = "refused: " + "; ".join(faults) if faults else "opens with these keys"
     found["verdict"] = verdict if faults or pairs else "unknown: give a key"
     return found
@@ -147,7 +148,7 @@ def _keys(
     if tried:
         yield "keys", [f"{key}: {why or 'opens it'}" for key, why in tried]
         if all(why for _, why in tried):
-            faults.append(f"{len(tried)} keys were tried, and none opens it")
+            faults.append(f"no key opens it ({len(tried)} tried)")
 
 
 def _open(sealed: bytes, seen: Inspection, pair: XKeyPair, user: str | None) -> str:
@@ -181,15 +182,11 @@ def _time(seen: Inspection, faults: list[str]) -> str:
 
 def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) -> Iterator[str]:
     """Yield the standing of the sender, at the time of the message and now."""
-    yield f"{seen.sender} names the user {seen.identity or '-'}"
+    yield f"{seen.sender} names {f'the user {seen.identity}' if seen.identity else 'no user'}"
     if trust is None:
         return
     now = now_ns() // 1_000_000_000
-    try:
-        then = trust.admit(seen.sender, seen.subject, int(seen.created.timestamp() * 1000))
-        verdict = _verdict(then, seen)
-    except XKeyMsgError as error:
-        verdict = one_line(describe(error))
+    verdict = _refusal(trust, seen, int(seen.created.timestamp() * 1000))
     if verdict:
         faults.append(verdict)
     yield f"at its time: {verdict or 'admitted'}"
@@ -199,7 +196,20 @@ def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) ->
         for (_, user), refusal in trust.members.refused.items():
             if user == seen.identity:
                 yield f"{user}: {one_line(describe(refusal))}"
-        yield f"now: {_now(trust, seen, now)}"
+        yield f"now: {_refusal(trust, seen, now * 1000) or 'admitted'}"
+
+
+def _refusal(trust: Peers | Trust, seen: Inspection, at: int) -> str:
+    """Return why the sender is not admitted at a time in milliseconds; empty if it is."""
+    try:
+        return _verdict(trust.admit(seen.sender, seen.subject, at), seen)
+    except SenderRevokedError as error:
+        named = None if seen.identity is None else decode_user(seen.identity)
+        if error.users and named not in error.users:  # anyone can certify the key, and be revoked
+            return _verdict(None, seen)
+        return one_line(describe(error))
+    except XKeyMsgError as error:
+        return one_line(describe(error))
 
 
 def _verdict(admission: Admission | None, seen: Inspection) -> str:
@@ -207,20 +217,12 @@ def _verdict(admission: Admission | None, seen: Inspection) -> str:
         return "the sender may not send on this subject, or is unknown"
     named = None if seen.identity is None else decode_user(seen.identity)
     if admission.users and named not in admission.users and not seen.signed:
+        if named is None:
+            return "the message names no user: its sender must seal as one"
         return "the sender's key does not belong to the user that the message names"
     if admission.always_signs and not seen.signed:
         return "the sender's messages must be signed"
     return ""
-
-
-def _now(trust: Trust, seen: Inspection, now: int) -> str:
-    try:
-        admission = trust.admit(seen.sender, seen.subject, now * 1000)
-    except SenderRevokedError as error:
-        named = None if seen.identity is None else decode_user(seen.identity)
-        is_other = error.users and named not in error.users
-        return "not admitted" if is_other else one_line(describe(error))
-    return "admitted" if admission is not None else "not admitted"
 
 
 def _standing(identity: Identity, seen: Inspection, now: int) -> Iterator[str]:

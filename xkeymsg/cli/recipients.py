@@ -83,9 +83,10 @@ def holders_of(policy: Policy, peers: Peers) -> dict[str, tuple[Recipient, ...]]
     for name in sorted(policy.permissions):
         try:
             holders[name] = peers.resolve(PERMISSION + name)
-        except UnknownKeyError:
+        except UnknownKeyError as error:
             if name not in policy.allow_unread:
-                raise
+                why = f"{error} - grant {name!r}, or list it in the policy's allow_unread"
+                raise UnknownKeyError(why) from None
             holders[name] = ()
     return holders
 

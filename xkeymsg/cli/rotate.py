@@ -73,10 +73,11 @@ def rotate(
     xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --store file:keys
     xkeymsg rotate HOSPITAL --anchor O… --creds ward.creds --out next.seed --lead 12h
 
-    A command that was interrupted can be repeated: it goes on with the key that is not published
-    yet, or with the one in FILE. A daemon with `rotation = "self"` owns its store and rotates by
-    itself; with --now, the command asks it to do so at once, and waits until it has. Give FILE to
-    every daemon of the user before the key is current; each is not ready without it.
+    A running daemon with `rotation = "self"` owns its store: with --now, the command asks it to
+    replace the key at once, and waits until it has; without --now, it is refused. A command that
+    was interrupted can be repeated: it goes on with the key that is not published yet, or with the
+    one in FILE. Give FILE to every daemon of the user before the key is current: each is not ready
+    without it.
     """  # noqa: D301 - click reads the character
     if (store is None) == (out is None):
         raise click.UsageError("give either --store or --out")
@@ -100,7 +101,9 @@ def rotate(
             )
     click.echo(f"{begun.key} current from {when(begun.not_before)}")
     if out is not None:
-        say("xkeymsg", f"give {path_text(out)} to every daemon of the user before that")
+        is_now = begun.not_before <= now_ns() // 1_000_000_000
+        deadline = "now: those without it are not ready" if is_now else "before that"
+        say("xkeymsg", f"give {path_text(out)} to every daemon of the user {deadline}")
 
 
 class _Signing(NamedTuple):
@@ -175,11 +178,12 @@ async def _rotate(
         limit = now + trust.members.known[""].authority.policy.skew
         known = [certified_key(each) for each in map(_decoded, texts) if each is not None]
         known = [each for each in known if each.issued <= limit]  # nobody accepts others
-        own = OwnKeys(place.keys(), known, shown, now)
+        accounts = trust.members.known[""].authority.accounts
+        own = OwnKeys(place.keys(), known, shown, now, accounts)
         waiting = [each for each in own.upcoming if own.is_shown(each) and not each.revoked]
         if waiting and lead:
             return waiting[0]
-        unused = [*own.uncertified, *(each.key for each in own.upcoming if not each.revoked)]
+        unused = [*own.certifiable, *(each.key for each in own.upcoming if not each.revoked)]
         key = unused[0] if unused else place.create()
         in_use = any(e.not_before <= now <= e.not_after and not e.revoked for e in shown)
         text = new_certificate(
@@ -189,7 +193,7 @@ async def _rotate(
             now + (lead if in_use else 0),
             now=now,
             known=(*known, *shown),
-            accounts=trust.members.known[""].authority.accounts,
+            accounts=accounts,
         )
         place.keep(key, text)
         await following.publish(signing.user.claims.text, [*texts, text])
@@ -204,11 +208,15 @@ async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -
     """Have the owner replace the current key, and return the certificate of the new one."""
     async with opened_directory(source) as (trust, following, _):
         at = now_ns() // 1_000_000_000 + 1  # later than every key that is current now
+        before, skew = _shown(trust, user), trust.members.known[""].authority.policy.skew
+
+        def is_answer(each: CertifiedKey) -> bool:
+            begun = at <= each.not_before <= now_ns() // 1_000_000_000 + skew
+            return begun and each not in before and not each.revoked
+
         place.ask_owner(at)
         why = "the owner of the store has not replaced the key: see its log, and its readiness"
-        return await _until_shown(
-            trust, following, user, lambda each: each.not_before >= at and not each.revoked, why
-        )
+        return await _until_shown(trust, following, user, is_answer, why)
 
 
 async def _until_shown(

@@ -87,7 +87,6 @@ class Directory(SafeRepr):
         self._revisions: deque[tuple[float, int]] = deque(maxlen=64)
         self._tasks = DirectoryTasks()
         self._own = OwnClaims(trust, self._published, self._tasks)
-        self._link: Link | None = None
         self._api: API | None = None
 
     # --- for applications -------------------------------------------------------------------------
@@ -186,7 +185,7 @@ class Directory(SafeRepr):
             XKeyMsgError: If the connection is closed.
         """
         api = API(link)
-        self._link, self._api, self._tasks.tell = link, api, tell
+        self._api, self._tasks.tell = api, tell
         reader = BucketReader(api, frozenset(self.trust.accounts.values()))
         background = Background()
         try:
@@ -208,7 +207,7 @@ class Directory(SafeRepr):
             yield
         finally:
             await background.close()
-            self._link = self._api = None
+            self._api = None
 
     async def _check_bucket(self) -> None:
         """Check the bucket if that is permitted: in another account, it is not."""

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from xkeymsg.ambient import now_ns
 from xkeymsg.errors import ConfigurationError, ConflictError, TrustError
 from xkeymsg.keys import XKey
 from xkeymsg.trust.claims import Certificate, User
+from xkeymsg.trust.jwt import Claims
 from xkeymsg.trust.stores.published_entry import (
     MOST_CERTIFICATES,
     Place,
@@ -17,8 +19,9 @@ from xkeymsg.trust.stores.published_entry import (
     lines_of,
 )
 
-__all__ = ("OwnEntry", "certificates_in")
+__all__ = ("OwnEntry", "certificates_in", "is_ahead")
 
+_AHEAD: Final = 3600
 _Text = tuple[Certificate, str]
 
 
@@ -107,13 +110,23 @@ def _newer(own: User, text: str, issuers: Collection[str]) -> User:
         return own
     ours, theirs = own.claims, other.claims
     mine = other.account == own.account and theirs.subject == ours.subject
-    if not mine or other.bearer or theirs.issuer not in issuers or theirs.text == ours.text:
+    mine &= theirs.issuer in issuers and not other.bearer and not is_ahead(theirs)
+    if not mine or theirs.text == ours.text:
         return own
     if theirs.issued == ours.issued:
         raise ConflictError(
             "the directory has another JWT of this user with the same `iat`: issue it again"
         )
     return other if theirs.issued > ours.issued else own
+
+
+def is_ahead(claims: Claims) -> bool:
+    """Return whether a JWT in the bucket is dated far ahead of our clock.
+
+    No reader accepts it before its time, so it must not keep others out until then. A difference of
+    less than an hour ends by itself, and our own clock may be the wrong one.
+    """
+    return claims.issued > now_ns() // 1_000_000_000 + _AHEAD
 
 
 _COMMENT: Final = "#"

@@ -23,6 +23,7 @@ from xkeymsg.transport.link import Link
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
+from xkeymsg.trust.stores.signers import own_authority
 
 __all__ = ("EVERY", "REPAIR", "OwnClaims")
 
@@ -65,7 +66,7 @@ class OwnClaims:
 
     async def publish_account(self, api: API | None) -> int:
         """Publish the newest known JWT of the own account; see `Directory.publish_account`."""
-        authority = self._trust.members.known[""].authority
+        authority = own_authority(self._trust.members)
         text, signers = authority.accounts[0].claims.text, authority.operator.signers
         return await self._publisher(api).publish_account(text, signers)
 
@@ -124,7 +125,7 @@ class OwnClaims:
     async def _show_account(self, api: API) -> None:
         """Publish the own account's JWT if the bucket lacks it, with the right to."""
         account, published = self._trust.account, self._published
-        ours = self._trust.members.known[""].authority.accounts[0].claims
+        ours = own_authority(self._trust.members).accounts[0].claims
         shown = published.shown.get(account, 0)
         if published.is_waiting(Place(account, "")) or ours.issued <= shown:
             return
@@ -132,8 +133,8 @@ class OwnClaims:
             await self.publish_account(api)
         else:
             raise ConfigurationError(
-                "the directory lacks the newest JWT of the own account; run `xkeymsg directory"
-                " publish`"
+                "the directory lacks the newest JWT of the own account: run `xkeymsg trust push`"
+                " or `xkeymsg directory publish --all`"
             )
 
     async def repair(self, api: API) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from xkeymsg.client.jetstream.api import API, parse_puback
-from xkeymsg.directory.entries import OwnEntry
+from xkeymsg.directory.entries import OwnEntry, is_ahead
 from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.settings import subject_of
 from xkeymsg.errors import DeliveryError, TrustError
@@ -97,4 +97,4 @@ def _replaces(ours: Claims, present: bytes, signers: Collection[str]) -> bool:
         return True
     if theirs.subject != ours.subject or theirs.issuer not in signers:
         return True
-    return theirs.issued < ours.issued
+    return theirs.issued < ours.issued or is_ahead(theirs)

@@ -65,6 +65,8 @@ class OwnKeys:
         certified: The certificates beside the secrets.
         shown: Those that the directory has shown; they end with the user's JWT at the latest.
         now: Our clock, in seconds.
+        accounts: The account's JWTs that count: a revoked xkey is not certified again.
+        stored: The keys in the store, which alone are certified; by default, all that are held.
     """
 
     def __init__(
@@ -73,9 +75,13 @@ class OwnKeys:
         certified: Iterable[CertifiedKey],
         shown: Iterable[CertifiedKey],
         now: int,
+        accounts: Iterable[Account] = (),
+        *,
+        stored: Collection[XKey] | None = None,
     ) -> None:
         self._now = now
         self._held = held
+        self._stored = held if stored is None else stored
         shown = tuple(shown)
         self._shown = {(each.key, each.not_before, each.issued) for each in shown}
         newest: dict[XKey, CertifiedKey] = {}
@@ -91,6 +97,10 @@ class OwnKeys:
         """The current key, usable or not."""
         self.upcoming = [each for each in self.ordered if each.not_before > now]
         self.uncertified = [key for key in held if key not in newest]
+        revoked = {key for each in accounts for key in each.revocations}
+        self.certifiable = [
+            key for key in self.uncertified if key in self._stored and str(key) not in revoked
+        ]
 
     @property
     def missing(self) -> list[CertifiedKey]:
@@ -151,9 +161,10 @@ class OwnKeys:
         begin = now + times.lead if usable and not at_once else now
         # Nor does an older key replace a revoked one, once its time has come.
         begin = min([begin, *(each.not_before for each in self.upcoming if each.revoked)])
-        if self.uncertified:
-            return RotationStep("certify", self.uncertified[0], begin)
+        if self.certifiable:
+            return RotationStep("certify", self.certifiable[0], begin)
         following = [each for each in self.upcoming if not each.revoked]
+        following = [e for e in self.upcoming if e.key in self._stored and not e.revoked]
         if following:
             late = [each for each in following if self._is_late(each, begin, times)]
             return RotationStep("certify", late[0].key, begin) if late else None
@@ -171,7 +182,7 @@ class OwnKeys:
     def renewal(self) -> RotationStep | None:
         """Return the renewal of a current certificate that ends before another key can follow."""
         current = self.current
-        if current is None or current.revoked:
+        if current is None or current.revoked or current.key not in self._stored:
             return None
         if current.not_after - self._now > (current.not_after - current.not_before) // _RENEW:
             return None

@@ -52,7 +52,8 @@ class DirectoryTasks:
             begun = monotonic()
             calm = asyncio.get_running_loop().call_later(pause, self._recovered, what)
             try:
-                return await work()
+                await work()
+                return self._recovered(what)
             except Exception as error:  # noqa: BLE001 - it must not end for good
                 self.failed.add(what)
                 with suppress(Exception):  # of an application's callback

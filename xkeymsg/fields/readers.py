@@ -46,7 +46,8 @@ class Holders:
             name for name, some in self._of.items() if not some and name not in policy.allow_unread
         )
         if unread:
-            raise PolicyError(f"no readers for permission {listed(unread)}")
+            remedy = "give it a reader, or list it in the policy's allow_unread"
+            raise PolicyError(f"no readers for permission {listed(unread)}: {remedy}")
         self._sharings: dict[_Shape, Sharing] = {}
 
     def grants(self, sets: Iterable[int]) -> dict[Recipient, set[int]]:

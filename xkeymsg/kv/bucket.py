@@ -8,9 +8,11 @@ import contextlib
 import math
 from collections.abc import Mapping
 from typing import Any, Final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from xkeymsg.ambient import now_ns, random_bytes
+from xkeymsg.arguments import milliseconds
+from xkeymsg.client.core import Core
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.envelope.derive import message_id
@@ -29,7 +31,7 @@ from xkeymsg.kv.codec import KVCodec, is_marker
 from xkeymsg.kv.entry import Operation
 from xkeymsg.kv.memory import Sealing
 from xkeymsg.kv.names import NAME_KEY
-from xkeymsg.kv.reader import KVReader
+from xkeymsg.kv.reader import KVReader, check_revision
 from xkeymsg.kv.store import bucket_config
 
 __all__ = ("KVBucket",)
@@ -46,6 +48,8 @@ _MARKERS: Final[Mapping[str, Mapping[str, str]]] = {
     "purge": {_OPERATION: "PURGE", "Nats-Rollup": "sub"},
 }
 """The broker's headers of each operation, which other clients understand."""
+_LOCKS: Final[WeakKeyDictionary[Core, WeakValueDictionary[str, asyncio.Lock]]] = WeakKeyDictionary()
+"""A lock for each key that a client is writing, through any of its bucket objects: K-17."""
 
 
 class KVBucket(KVReader):
@@ -61,7 +65,7 @@ class KVBucket(KVReader):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks = _LOCKS.setdefault(self._core, WeakValueDictionary())
         self._entry_ttl: bool | None = None
 
     @refusing
@@ -132,7 +136,7 @@ class KVBucket(KVReader):
             raise WrongRevisionError("the key has a value")
         with contextlib.suppress(WrongRevisionError):
             return await self._write(key, value, last=0, **more)
-        stored = await self._store.last(name)
+        stored = await self._store.last(name, leader=True)  # a replica may lag
         if stored is None:
             raise WrongRevisionError("the key was written at the same time")
         if not is_marker(stored):
@@ -290,13 +294,16 @@ class KVBucket(KVReader):
             raise ConfigurationError("a bucket with an origin is read-only: write to its origin")
         clear = dict(_MARKERS[operation])
         if last is not None:
-            clear["Nats-Expected-Last-Subject-Sequence"] = str(last)
-        if expires is not None and await self._expires_entries():
-            clear["Nats-TTL"] = f"{max(1, math.ceil(expires))}s"
+            clear["Nats-Expected-Last-Subject-Sequence"] = str(check_revision("last", last))
+        if expires is not None:
+            seconds = math.ceil(milliseconds("expires", expires) / 1000)
+            if await self._expires_entries():
+                clear["Nats-TTL"] = f"{max(1, seconds)}s"
         # Two writes of one key at a time could be stored in the wrong order.
-        lock = self._locks.get(name)
+        subject = f"{self.bucket}.{name}"
+        lock = self._locks.get(subject)
         if lock is None:
-            lock = self._locks[name] = asyncio.Lock()
+            lock = self._locks[subject] = asyncio.Lock()
         async with lock:
             mark = self._mark(name)
             await self._turn(mark)

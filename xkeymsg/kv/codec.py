@@ -32,11 +32,20 @@ from xkeymsg.shown import SafeRepr
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
 
-__all__ = ("KVCodec", "KVOptions", "ReaderOptions", "is_marker", "sealing_of")
+__all__ = (
+    "KEY",
+    "OPERATION",
+    "REPLACES",
+    "KVCodec",
+    "KVOptions",
+    "ReaderOptions",
+    "is_marker",
+    "sealing_of",
+)
 
-_OPERATION: Final = "xkm-kv"
-_REPLACES: Final = "xkm-kv-replaces"
-_KEY: Final = "xkm-kv-key"
+OPERATION: Final = "xkm-kv"
+REPLACES: Final = "xkm-kv-replaces"
+KEY: Final = "xkm-kv-key"
 """Names of our sealed headers."""
 
 _MARKERS: Final = ("kv-operation", "nats-marker-reason")
@@ -155,11 +164,11 @@ class KVCodec(SafeRepr):
         """
         own: tuple[tuple[str, str], ...] = ()
         if operation != "put":
-            own += ((_OPERATION, operation),)
+            own += ((OPERATION, operation),)
         if replaces is not None:
-            own += ((_REPLACES, str(replaces)),)
+            own += ((REPLACES, str(replaces)),)
         if self.names is not None and name != key:
-            own += ((_KEY, key),)
+            own += ((KEY, key),)
         subject, (to, policy, readers) = f"$KV.{self.origin}.{name}", self._options
         outgoing, trust = self._core.outgoing, self._core.client_trust
         more: dict[str, Any] = {"own": own, "content_type": content_type, "expires": expires}
@@ -207,6 +216,7 @@ class KVCodec(SafeRepr):
             blinded: Whether its name is blinded, if names are.
 
         Raises:
+            MalformedError: If the key is invalid or reserved (K-3).
             NotSealedError: If it is not an envelope (K-6).
             UnauthenticatedDeletionError: If it is the broker's marker of a deletion (K-15).
             StaleError: If it is older than `max_age`, or sealed in the future.
@@ -214,6 +224,8 @@ class KVCodec(SafeRepr):
                 bucket, `sender_not_admitted` if its sender may not write the key.
         """
         name, revision, _, data = stored
+        if self.names is None and blinded:
+            check_key(name)
         if not data.startswith((b"xkm", b"xkv1")):
             if is_marker(stored):
                 raise UnauthenticatedDeletionError(
@@ -232,8 +244,8 @@ class KVCodec(SafeRepr):
             raise StaleError("older than max_age")
         key = name
         if self.names is not None and blinded:
-            key = self.names.check(own.get(_KEY), name)
-        replaces = _number(own.get(_REPLACES))
+            key = self.names.check(own.get(KEY), name)
+        replaces = _number(own.get(REPLACES))
         return KVEntry(self._bucket, key, revision, operation, message=message, replaces=replaces)
 
     def _message(self, name: str, data: bytes) -> Message:
@@ -247,12 +259,12 @@ class KVCodec(SafeRepr):
         except ContentTypeError:
             message = self._payloads.open(raw)
             own = message._origin  # noqa: SLF001
-            if name != NAME_KEY and not (isinstance(own, Request) and _OPERATION in own.own):
+            if name != NAME_KEY and not (isinstance(own, Request) and OPERATION in own.own):
                 raise  # a payload, where documents are expected
         return message
 
     def _operation(self, message: Message, own: Mapping[str, str]) -> Operation:
-        match own.get(_OPERATION):
+        match own.get(OPERATION):
             case None:
                 return "put"
             case "delete" | "purge" as operation if not message.data:

@@ -30,6 +30,9 @@ _DEFAULT_API: Final = "$JS.API"
 _NOT_NOW: Final = (None, 10008, 10158, 10167)
 """JetStream's error numbers after which an entry is sent again: no number, temporarily unavailable,
 message id in process, too many requests."""
+_UNSURE: Final = (None, 10158)
+"""Those after which an entry may be stored."""
+_WRONG_LAST: Final = 10071
 _MISSING: Final = re.compile(rb"NATS/1\.0 404")
 _SEQUENCE: Final = re.compile(rb"\r\nNats-Sequence: *([1-9][0-9]{0,17})(?=\r\n)")
 _SUBJECT: Final = re.compile(rb"\r\nNats-Subject: *([^\r\n]*)(?=\r\n)")
@@ -137,13 +140,23 @@ class JetStreamStore:
             DeliveryError: If the bucket does not exist, or does not accept the entry.
             PayloadTooLargeError: If it exceeds a limit.
         """
-        begun, attempts = monotonic(), 0
+        begun, attempts, unsure = monotonic(), 0, False
         while (left := begun + timeout - monotonic()) > 0:
             attempts, started = attempts + 1, monotonic()
             attempt = min(left, _ATTEMPT)
             try:
                 return await self._attempt(name, data, block, attempt, again=attempts > 1)
+            except WrongRevisionError:
+                if not unsure:
+                    raise
+                # It may be stored, and another writer has replaced it: not to be done twice.
+                raise DeliveryError(
+                    "the key has changed, and an attempt had no answer: the entry may or may not"
+                    " have been stored",
+                    _WRONG_LAST,
+                ) from None
             except DeliveryError as error:
+                unsure = unsure or error.err_code in _UNSURE
                 if error.err_code not in _NOT_NOW:
                     raise
                 if monotonic() >= started + attempt:

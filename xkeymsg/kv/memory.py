@@ -15,7 +15,7 @@ import zlib
 from errno import ENOSPC
 from pathlib import Path
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
 from xkeymsg import primitives
 from xkeymsg.ambient import after_fork
@@ -30,12 +30,17 @@ from xkeymsg.trust.stores.file import lock_file, replace_private
 __all__ = ("KVMemory", "KeyMark", "Sealing", "mark_name")
 
 _LABEL: Final = primitives.label(b"xkm1/kv-mark")
-_SESSIONS: Final = 8
+_SESSIONS: Final = 64
 """Sessions that a mark remembers; more concurrent ones end the tolerance for slow clocks."""
-_COMPACT: Final = 4096
-"""Least number of outdated lines before a journal is rewritten."""
-_HEADER: Final = "xkeymsg-kv-memory 1\n"
+_AVERAGE: Final = 8
+"""Sessions of each key, if as many keys are known as the memory may have."""
+_COMPACT: Final = 1 << 19
+"""Least number of bytes of outdated lines before a journal is rewritten."""
+_HEADER: Final = b"xkeymsg-kv-memory 1\n"
 _MAX_FILE: Final = 1 << 30
+_MAX_MARK: Final = 1200
+"""Bytes of a file for each key: twice a mark with the average number of sessions."""
+_MAX_LINE: Final = 1 << 13
 
 
 class Sealing(NamedTuple):
@@ -104,14 +109,17 @@ class KVMemory(SafeRepr):
         """
         if type(keys) is not int or keys <= 0:
             raise ConfigurationError("keys must be an int above 0")
-        self._keys, self._skew = keys, milliseconds("skew", skew)
+        self.most = keys
+        """The greatest number of keys."""
+        self._skew = milliseconds("skew", skew)
         if self._skew < 0:
             raise ConfigurationError("skew must not be negative")
         self.path = None if path is None else Path(path)
         self._marks: dict[bytes, KeyMark] = {}
         self._lock = Lock()
         self._parent: KVMemory | None = None
-        self._lines = 0
+        self._sessions = 0
+        self._compacted = 0  # bytes of the file after it was rewritten
         self._lock_descriptor: int | None = None
         self._journal: int | None = None
         after_fork(self)
@@ -142,17 +150,19 @@ class KVMemory(SafeRepr):
         """
         with self._lock:
             old = self._marks.get(name)
-            new = _next(old, sealing, revision, live, self._skew)
+            most = _SESSIONS if self._sessions < _AVERAGE * self.most else _AVERAGE
+            new = _next(old, sealing, revision, live, self._skew, most)
             if new == old:
                 return
-            if old is None and len(self._marks) >= self._keys:
-                raise LimitExceededError("keys in the memory", len(self._marks) + 1, self._keys)
+            if old is None and len(self._marks) >= self.most:
+                raise LimitExceededError("keys in the memory", len(self._marks) + 1, self.most)
             if self._parent is not None:
                 with contextlib.suppress(ValueRollbackError):  # it knows a newer entry
                     self._parent.accept(name, sealing, revision, live=live)
             if self._journal is not None:
                 self._write(name, new)
             self._marks[name] = new
+            self._sessions += len(new.sessions) - (0 if old is None else len(old.sessions))
 
     def view(self) -> KVMemory:
         """Return a memory for one watch, with the present marks; what it accepts is kept here, too.
@@ -160,9 +170,9 @@ class KVMemory(SafeRepr):
         A watch delivers entries in their order, but later than `get` and `put` may see newer ones:
         it is checked against what was known when it began, and what it has delivered since.
         """
-        view = KVMemory(keys=self._keys, skew=self._skew / 1000)
+        view = KVMemory(keys=self.most, skew=self._skew / 1000)
         with self._lock:
-            view._marks = dict(self._marks)
+            view._marks, view._sessions = dict(self._marks), self._sessions
         view._parent = self
         return view
 
@@ -193,12 +203,14 @@ class KVMemory(SafeRepr):
             ) from None
         except OSError as error:
             raise _unwritable(path, error) from None
-        self._marks = _load(path)
+        self._marks = _load(path, max(_MAX_FILE, _MAX_MARK * self.most))
+        self._sessions = sum(len(each.sessions) for each in self._marks.values())
         self._compact(path)
 
     def _compact(self, path: Path) -> None:
         """Replace the file by one with the present marks, and open it for appending."""
-        text = "".join([_HEADER, *(_line(name, mark) for name, mark in self._marks.items())])
+        lines = (_line(name, mark) for name, mark in self._marks.items())
+        text = "".join([_HEADER.decode(), *lines])
         try:
             replace_private(path, text)
             flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -207,22 +219,22 @@ class KVMemory(SafeRepr):
             raise _unwritable(path, error) from None
         if self._journal is not None:
             os.close(self._journal)
-        self._journal, self._lines = journal, len(self._marks)
+        self._journal, self._compacted = journal, len(text)
 
     def _write(self, name: bytes, mark: KeyMark) -> None:
         assert self._journal is not None  # noqa: S101 - checked by the caller
         assert self.path is not None  # noqa: S101 - a journal has a path
         line = _line(name, mark).encode()
         try:
-            if self._lines > 2 * len(self._marks) + _COMPACT:
-                self._compact(self.path)
             end = os.fstat(self._journal).st_size
+            if end > 2 * self._compacted + _COMPACT:
+                self._compact(self.path)
+                end = self._compacted
             if os.write(self._journal, line) != len(line):
                 os.ftruncate(self._journal, end)
                 raise _unwritable(self.path, OSError(ENOSPC, os.strerror(ENOSPC)))
         except OSError as error:
             raise _unwritable(self.path, error) from None
-        self._lines += 1
 
     def _release(self) -> None:
         for descriptor in (self._journal, self._lock_descriptor):
@@ -239,8 +251,10 @@ class KVMemory(SafeRepr):
         return f"<KVMemory of {len(self._marks)} keys>"
 
 
-def _next(old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew: int) -> KeyMark:
-    """Return the mark after an entry; see docs/spec/kv.md, "Rollback"."""
+def _next(
+    old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew: int, most: int
+) -> KeyMark:
+    """Return the mark after an entry, with this many sessions; see docs/spec/kv.md, "Rollback"."""
     session, counter, created, expires = sealing
     if old is None:
         return KeyMark(0, created, revision, live, expires, ((session, counter, created),))
@@ -256,9 +270,10 @@ def _next(old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew
     high = max(old.high, created)
     others = [each for each in old.sessions if each[0] != session and each[2] >= high - skew]
     floor = old.floor
-    if len(others) >= _SESSIONS:
-        floor = max(floor, others[0][2] + 1)
-        del others[0]
+    while len(others) >= most:
+        oldest = min(others, key=lambda each: each[2])
+        floor = max(floor, oldest[2] + 1)
+        others.remove(oldest)
     latest = created if known is None else max(known[2], created)
     return KeyMark(floor, high, revision, live, expires, (*others, (session, counter, latest)))
 
@@ -272,7 +287,7 @@ def _line(name: bytes, mark: KeyMark) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _load(path: Path) -> dict[bytes, KeyMark]:
+def _load(path: Path, limit: int) -> dict[bytes, KeyMark]:
     """Read a journal; an incomplete last line is ignored.
 
     Raises:
@@ -281,15 +296,14 @@ def _load(path: Path) -> dict[bytes, KeyMark]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            content = file.read(_MAX_FILE + 1)
+            status = os.fstat(descriptor)
+            marks = _parse(file) if status.st_size <= limit else None
     except FileNotFoundError:
         return {}
     except OSError as error:
         raise ConfigurationError(f"cannot read {path_text(path)}: {error.strerror}") from None
-    if mode & 0o077:
+    if status.st_mode & 0o077:
         raise ConfigurationError(f"{path_text(path)}: others can access it; chmod 600 it")
-    marks = None if len(content) > _MAX_FILE else _parse(content)
     if marks is None:
         raise ConfigurationError(
             f"{path_text(path)}: damaged; restore the file, or remove it, which permits rollbacks"
@@ -298,15 +312,14 @@ def _load(path: Path) -> dict[bytes, KeyMark]:
     return marks
 
 
-def _parse(content: bytes) -> dict[bytes, KeyMark] | None:
+def _parse(file: BinaryIO) -> dict[bytes, KeyMark] | None:
     """Return the marks of a journal; None if it is damaged."""
-    first, *lines = content.split(b"\n")[:-1] or [b""]  # what follows the last one is incomplete
     marks: dict[bytes, KeyMark] = {}
-    if first != _HEADER.strip().encode():
+    if file.readline(len(_HEADER)) != _HEADER:
         return None
     try:
-        for line in lines:
-            checksum, _, text = line.partition(b" ")
+        while (line := file.readline(_MAX_LINE)).endswith(b"\n"):
+            checksum, _, text = line[:-1].partition(b" ")
             if int(checksum, 16) != zlib.crc32(text):
                 return None
             name, floor, high, revision, live, expires, seen = json.loads(text)
@@ -317,6 +330,9 @@ def _parse(content: bytes) -> dict[bytes, KeyMark] | None:
             marks[base64.b64decode(name, validate=True)] = mark
     except (ValueError, TypeError, RecursionError):
         return None
+    while rest := file.read(_COMPACT):  # of an incomplete last line
+        if b"\n" in rest:
+            return None
     return marks
 
 

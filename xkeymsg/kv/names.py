@@ -117,7 +117,8 @@ class BlindNames(SafeRepr):
 
         Raises:
             SubjectMismatchError: If it is not, or the entry has no sealed key.
+            MalformedError: If the key is invalid (K-3).
         """
         if key is None or self.blind(key) != name:
             raise SubjectMismatchError("the sealed key is not the one of this blinded name")
-        return key
+        return check_key(key)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from xkeymsg.ambient import now_ns
+from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
@@ -17,7 +18,9 @@ from xkeymsg.errors import (
     DeliveryError,
     KeyDeletedError,
     KeyNotFoundError,
+    LimitExceededError,
     MalformedError,
+    SubjectMismatchError,
     UnauthenticatedDeletionError,
     ValueRollbackError,
     XKeyMsgError,
@@ -30,10 +33,33 @@ from xkeymsg.kv.names import NAME_KEY, BlindNames, check_bucket_name, check_patt
 from xkeymsg.kv.store import Deliver, KVStatus, KVStore
 from xkeymsg.kv.watch import KVWatch
 from xkeymsg.shown import SafeRepr
+from xkeymsg.transport.subjects import covers
 
-__all__ = ("KVReader",)
+__all__ = ("KVReader", "check_revision")
 
 _T = TypeVar("_T")
+_REVISIONS: Final = 1024
+_HISTORY: Final = 1 << 29
+"""Bounds of the history of a key: entries, and bytes. Clients create buckets with up to 64."""
+
+
+def check_revision(name: str, revision: int) -> int:
+    """Return a revision, if it is one.
+
+    Raises:
+        ConfigurationError: If it is negative, or too large.
+        TypeError: If it is not an int.
+    """
+    if type(revision) is not int:
+        raise TypeError(f"{name} must be an int, not {type(revision).__name__}")
+    if not 0 <= revision < 2**63:
+        raise ConfigurationError(f"{name} must be a revision, which is not negative")
+    return revision
+
+
+def _check_asked(pattern: str, name: str) -> None:
+    if not covers(pattern, name):
+        raise SubjectMismatchError("the broker delivers an entry of another key")
 
 
 class KVReader(SafeRepr):
@@ -62,6 +88,8 @@ class KVReader(SafeRepr):
         self.bucket = check_bucket_name(bucket)
         if to is not None and policy is not None:
             raise ConfigurationError("kv: to conflicts with policy: use one of them")
+        if max_age is not None and milliseconds("max_age", max_age) <= 0:
+            raise ConfigurationError("max_age must be above 0")
         if memory is not None and not isinstance(memory, KVMemory):
             raise TypeError(f"memory must be a KVMemory, not {type(memory).__name__}")
         self.memory = KVMemory() if memory is None else memory
@@ -98,7 +126,7 @@ class KVReader(SafeRepr):
         codec = await self._opened()
         name = codec.name_of(key)
         if revision is not None:
-            stored = await self._store.at(name, revision)
+            stored = await self._store.at(name, check_revision("revision", revision))
             if stored is None:
                 raise KeyNotFoundError("the key has no such revision")
             entry = await codec.open_async(stored, fresh=False)
@@ -116,15 +144,20 @@ class KVReader(SafeRepr):
 
         Raises:
             KeyNotFoundError: If the key has no entries.
+            LimitExceededError: If it has more than 1,024 entries or 512 MiB.
             ValueRollbackError: If the newest is older than an entry that was opened before.
             DeliveryError: If the bucket does not exist or answer.
             XKeyMsgError: If the key is invalid, or the secret of blinded names cannot be opened.
         """
         codec = await self._opened()
         name, entries, memory = codec.name_of(key), list[KVEntry](), self.memory.view()
+        size = 0
         async with aclosing(self._store.follow(name, "all")) as found:
             while (stored := await self._soon(anext(found))) is not None:
-                entries.append(await self._taken(stored, None))
+                size += len(stored.data)
+                if len(entries) >= _REVISIONS or size > _HISTORY:
+                    raise LimitExceededError("revisions of a key", len(entries) + 1, _REVISIONS)
+                entries.append(await self._taken(stored, None, name))
         if not entries:
             raise self._absent(name, marker=False)
         if entries[-1].message is not None:
@@ -141,11 +174,15 @@ class KVReader(SafeRepr):
             ConfigurationError: If the names are blinded and a token follows a wildcard.
             MalformedError: If the pattern is invalid.
             DeliveryError: If the bucket does not exist or answer.
+            LimitExceededError: If it has more entries than the memory has room for keys.
             XKeyMsgError: If the secret of blinded names cannot be opened.
         """
-        found = set[str]()
+        found, count, most = set[str](), 0, self.memory.most
         async with self.watch(pattern) as watch:
             while (entry := await self._soon(anext(watch))) is not None:
+                count += 1
+                if count > most:
+                    raise LimitExceededError("entries of the bucket", count, most)
                 if entry.operation == "put":
                     found.add(entry.key)
                 else:
@@ -168,16 +205,19 @@ class KVReader(SafeRepr):
         check_pattern(pattern)
         deliver: Deliver = "new" if updates_only else "last"
 
+        name, memory = pattern, self.memory.view()
+
         async def follow() -> AsyncGenerator[StoredEntry | None]:
+            nonlocal name
             codec = await self._opened()
-            name = pattern if codec.names is None else codec.names.blind_pattern(pattern)
+            if codec.names is not None:
+                name = codec.names.blind_pattern(pattern)
             return self._ours(self._store.follow(name, deliver))
 
         async def take(stored: StoredEntry) -> KVEntry:
-            return await self._taken(stored, memory)
+            return await self._taken(stored, memory, name)
 
-        memory = self.memory.view()
-        return KVWatch(follow, take, updates_only=updates_only)
+        return KVWatch(follow, take, updates_only=updates_only, most=memory.most)
 
     async def status(self) -> KVStatus:
         """Return the settings and the size of the bucket, which the broker states.
@@ -277,12 +317,13 @@ class KVReader(SafeRepr):
                 if stored is None or stored.key != NAME_KEY:
                     yield stored
 
-    async def _taken(self, stored: StoredEntry, memory: KVMemory | None) -> KVEntry:
-        """Open an entry of many; one that is refused becomes a report.
+    async def _taken(self, stored: StoredEntry, memory: KVMemory | None, pattern: str) -> KVEntry:
+        """Open an entry of those with a pattern; one that is refused becomes a report.
 
         Past revisions have no memory.
         """
         try:
+            _check_asked(pattern, stored.key)
             entry = await self._codec.open_async(stored, fresh=memory is not None)
             if memory is not None:
                 self._remember(stored.key, entry, memory)

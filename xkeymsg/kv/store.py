@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
+from xkeymsg.arguments import milliseconds
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.kv.entry import StoredEntry
 from xkeymsg.shown import safe_repr
@@ -112,7 +113,7 @@ def bucket_config(
         raise ConfigurationError(
             "expected a history of 1 to 64, storage 'file' or 'memory', and 1 to 5 replicas"
         )
-    if ttl is not None and ttl <= 0:
+    if ttl is not None and milliseconds("ttl", ttl) <= 0:
         raise ConfigurationError("ttl must be above 0 seconds")
     age = int((ttl or 0) * _NS)
     return {

@@ -10,6 +10,7 @@ from typing import Final
 from xkeymsg.client.tasks import Background
 from xkeymsg.errors import ConfigurationError, WatchGapError
 from xkeymsg.kv.entry import KVEntry, StoredEntry
+from xkeymsg.limits import MAX_SUBJECT
 from xkeymsg.shown import SafeRepr
 
 __all__ = ("KVWatch",)
@@ -38,9 +39,11 @@ class KVWatch(SafeRepr):
         take: Callable[[StoredEntry], Awaitable[KVEntry]],
         *,
         updates_only: bool,
+        most: int,
     ) -> None:
         self._follow, self._take = follow, take
         self._complete = not updates_only
+        self._most = most
         self._queue: asyncio.Queue[KVEntry | Exception | None] = asyncio.Queue(_AHEAD)
         self._background = Background()
         self._seen: dict[str, int] = {}
@@ -93,12 +96,18 @@ class KVWatch(SafeRepr):
                         continue
                     entry = await self._take(stored)
                     gap = None if present else self._gap(stored.key, entry)
-                    self._seen[stored.key] = stored.revision
+                    self._see(stored)
                     if gap is not None:
                         await self._queue.put(gap)
                     await self._queue.put(entry)
         except Exception as error:  # noqa: BLE001 - raised where the entries are taken
             await self._queue.put(error)
+
+    def _see(self, stored: StoredEntry) -> None:
+        """Remember a revision; not of ever more keys, which nobody needs to have sealed."""
+        known = stored.key in self._seen
+        if known or (len(self._seen) < self._most and len(stored.key) <= MAX_SUBJECT):
+            self._seen[stored.key] = stored.revision
 
     def _gap(self, name: str, entry: KVEntry) -> KVEntry | None:
         """Return the report of a gap, if the entry replaces another revision than the last seen."""

@@ -170,22 +170,25 @@ class Bucket:
             The id of the replaced object, and the entry that is stored.
 
         Raises:
-            DeliveryError: If the server refuses; without `err_code`, the entry may be stored.
+            DeliveryError: If the server refuses; without `err_code`, the entry may be stored, and
+                another one may have replaced it.
             ConflictError: If the present entry is from the future, or others keep writing.
         """
         error: XKeyMsgError | None = None
         written: dict[bytes, str | None] = {}
+        unanswered: int | None = None
         for attempt in range(ATTEMPTS + 1):
             present = await self._last(subject)
             if present is not None and (ours := sha256(present.data)) in written:
                 return written[ours], Arrival(subject, present.sequence, present.data)
-            if attempt == ATTEMPTS:
+            position = 0 if present is None else present.sequence
+            # Ours may have been stored, and replaced by another writer, who has deleted its chunks.
+            if attempt == ATTEMPTS or unanswered not in (None, position):
                 break
             await self._wait_until_newer(present)
             entry, replaced = make(present), None if present is None else nuid_in(present.data)
             written[sha256(entry)] = replaced
-            expected = 0 if present is None else present.sequence
-            block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(expected)})
+            block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(position)})
             try:
                 raw = await self._api.link.request(
                     subject, entry, headers=block, timeout=self._api.timeout
@@ -194,25 +197,34 @@ class Bucket:
             except DeliveryError as failure:
                 if failure.err_code not in (None, *_WRONG_LAST):
                     raise
-                error = failure
                 if failure.err_code is None:
-                    await asyncio.sleep(_PAUSE)  # no answer: it may or may not be stored
+                    unanswered = position  # it may or may not be stored
+                    await asyncio.sleep(_PAUSE)
+                if unanswered is None or failure.err_code is None:
+                    error = failure
         raise error or ConflictError("others keep writing this object")
 
     async def _wait_until_newer(self, present: Stored | None) -> None:
         """Wait until the clock is past the present entry's time, or readers would refuse ours.
 
+        An entry that was from the future already when it was stored is ignored: readers refuse it,
+        and anyone who may publish can have written it.
+
         Raises:
             ConflictError: If that is more than `Limits.skew` in the future.
         """
         created_ms = None if present is None else _created(present.data, self.bucket, self._limits)
-        ahead = 0 if created_ms is None else (created_ms - now_ns() // _NS_PER_MS) / 1000
-        if ahead > self._limits.skew:
+        skew_ms = milliseconds("skew", self._limits.skew)
+        if present is None or created_ms is None or created_ms > present.stored_ms + skew_ms:
+            return
+        ahead_ms = created_ms - now_ns() // _NS_PER_MS
+        if ahead_ms > skew_ms:
             raise ConflictError(
-                f"the present object was sealed {ahead:.0f} s in the future: compare clocks"
+                f"the present object was sealed {ahead_ms / 1000:.0f} s in the future: compare"
+                " clocks"
             )
-        if ahead >= 0 and created_ms is not None:
-            await asyncio.sleep(ahead + 0.001)
+        if ahead_ms >= 0:
+            await asyncio.sleep(ahead_ms / 1000 + 0.001)
 
     def _feed(self, policy: Literal["last_per_subject", "new"], *, follow: bool = False) -> Feed:
         return Feed(

@@ -18,7 +18,15 @@ from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.trust import To
-from xkeymsg.errors import ConfigurationError, DeliveryError, PayloadTooLargeError, XKeyMsgError
+from xkeymsg.errors import (
+    ConfigurationError,
+    ContentTypeError,
+    DeliveryError,
+    PayloadTooLargeError,
+    XKeyMsgError,
+)
+from xkeymsg.kv.codec import OPERATION, REPLACES
+from xkeymsg.opener import View
 from xkeymsg.reseal.copier import Copier, Documents, copy_id
 from xkeymsg.reseal.ledger import Job, LedgerFile, ResealReport, opened
 from xkeymsg.reseal.reader import Begin, StreamMessage, stored_messages
@@ -91,6 +99,7 @@ async def reseal_bucket(
         str(copier.public),
         copier.fingerprint(),
     )
+    copier.begin(job)
     with opened(Path(ledger), job) as file:
         file.ledger.restart(state.last)
         file.save()
@@ -143,7 +152,7 @@ class _Run:
 
     async def _replace(self, stored: StreamMessage) -> Counted | None:
         """Send the new value of a key; return what became of the value if nothing is sent."""
-        if stored.header("KV-Operation") is not None or not stored.data:
+        if not stored.data:  # a marker of the broker; its header alone would hide a value
             return Counted("skipped", "deleted")
         if stored.header("Nats-TTL") is not None:
             return Counted("skipped", "ttl")
@@ -151,7 +160,12 @@ class _Run:
             is_own = self._copier.verify(stored.data, stored.subject) is not None
             return _RESEALED if is_own else Counted("skipped", "newer")
         message = self._copier.open(stored, self._ledger.job.source, match_wire=True)
-        envelope = self._copier.seal(message, self._room)
+        if OPERATION in message.headers:
+            return Counted("skipped", "deleted")
+        if isinstance(message, View) and message.withheld:
+            raise ContentTypeError("the value would lose the parts that are withheld from you")
+        own = ((REPLACES, str(stored.sequence)),)
+        envelope = self._copier.seal(message, self._room, own=own)
         headers = (
             self._block[:-2]
             + (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
 from typing import Final, Literal
 
@@ -26,10 +28,12 @@ from xkeymsg.errors import (
 from xkeymsg.fields.policy import Policy
 from xkeymsg.fields.values import WITHHELD
 from xkeymsg.keys import Recipient
+from xkeymsg.kv.codec import KEY, OPERATION
 from xkeymsg.limits import AtRest, Limits, Stream
 from xkeymsg.nkey import Prefix, encode_public
 from xkeymsg.opener import Opener, View
-from xkeymsg.primitives import sha256
+from xkeymsg.primitives import digest, label, sha256
+from xkeymsg.reseal.ledger import Job
 from xkeymsg.reseal.reader import StreamMessage
 from xkeymsg.resealed import ORIGINS, Origin, id_text
 
@@ -38,6 +42,11 @@ __all__ = ("Copier", "Documents", "copy_id", "origin_of")
 Documents = Literal["refuse", "part"]
 
 _OWN: Final = "xkm-"
+_KEPT: Final = frozenset({OPERATION, KEY})
+"""Our headers that are copied: they say which key of a bucket was deleted, or has a value."""
+_JOB: Final = "xkm-reseal-job"
+"""The header that tells the resealer for whom, and for which target, it has made a copy."""
+_LABEL: Final = label(b"xkm1/reseal-job")
 _EVERYTHING: Final = "reseal"
 _MARGINS: Final = (0, 10, 1000, 60_000)
 """Milliseconds by which a copy may expire earlier: the clock is read again while it is sealed."""
@@ -84,6 +93,8 @@ class Copier:
             core.keyring, core.client_trust.senders, replay=replay, limits=core.limits
         )
         self._verifier = Opener(core.keyring, {self.public}, replay=AtRest(), limits=core.limits)
+        self._secret = core.keyring.active.derive(b"xkm-reseal-job")
+        self._mark = ""
 
     @property
     def recipients(self) -> Sequence[Recipient]:
@@ -94,6 +105,15 @@ class Copier:
         """Return a hash of the recipients."""
         each = sorted(bytes(one.key) + one.user for one in set(self.recipients))
         return sha256(b"".join(each)).hex()
+
+    def begin(self, job: Job) -> None:
+        """Make and recognize copies of a job only.
+
+        Their mark reveals nothing: a hash without the key would confirm a guess of the recipients.
+        """
+        data = json.dumps([job.target, job.target_created, job.recipients]).encode()
+        mark = digest(_LABEL, data, key=self._secret, size=16)
+        self._mark = base64.urlsafe_b64encode(mark)[:22].decode()
 
     def open(self, stored: StreamMessage, stream: str, *, match_wire: bool = False) -> Message:
         """Open a message of a stream, and mark it: a copy of it is a replay from now on.
@@ -115,15 +135,20 @@ class Copier:
         self._opener.settle(message)
         return message
 
-    def seal(self, message: Message, room: Room) -> bytes:
+    def seal(self, message: Message, room: Room, *, own: Sequence[tuple[str, str]] = ()) -> bytes:
         """Seal the content of a message to the recipients, for the same subject.
+
+        Args:
+            message: The message.
+            room: The size limit.
+            own: More sealed headers with reserved names.
 
         Raises:
             PayloadTooLargeError: If the envelope would exceed `room`.
             LimitExceededError: If the message was resealed too often, or a limit is exceeded.
             ContentTypeError: If it is a document that is not to be resealed.
         """
-        headers = _headers(message)
+        headers = _headers(message, ((_JOB, self._mark), *own))
         for margin_ms in _MARGINS:
             expires = _remaining(message, margin_ms)
             envelope = self._sealed(message, headers, expires, room)
@@ -163,7 +188,7 @@ class Copier:
         )
 
     def verify(self, data: bytes, wire_subject: str | None = None) -> Message | None:
-        """Return a message that this reader has resealed; None if it is another one."""
+        """Return a message that this reader has resealed for this job, or None."""
         message: Message
         try:
             try:
@@ -172,7 +197,8 @@ class Copier:
                 message = self._verifier.open_document(data, subject=">", wire_subject=wire_subject)
         except (EnvelopeError, OpenError):
             return None
-        return message if message.resealed is not None and message.resealed.origins else None
+        is_known = message.resealed is not None and bool(message.resealed.origins)
+        return message if is_known and message.headers.all(_JOB) == (self._mark,) else None
 
 
 def origin_of(message: Message) -> Origin:
@@ -182,8 +208,8 @@ def origin_of(message: Message) -> Origin:
     return Origin(message.sender, message.message_id, created_ms, withheld)
 
 
-def _headers(message: Message) -> TransportHeaders:
-    """Return the sealed headers of a copy: its origins, then the application's headers."""
+def _headers(message: Message, own: Sequence[tuple[str, str]]) -> TransportHeaders:
+    """Return the sealed headers of a copy: its origins, `own`, then those of the message."""
     before: tuple[Origin, ...] = ()
     if message.resealed is not None:
         before = message.resealed.origins
@@ -192,8 +218,12 @@ def _headers(message: Message) -> TransportHeaders:
     if len(before) >= ORIGINS:
         raise LimitExceededError("number of times resealed", len(before) + 1, ORIGINS)
     claims = [each.header() for each in (*before, origin_of(message))]
-    others = [pair for pair in message.headers.pairs if not pair[0].lower().startswith(_OWN)]
-    return TransportHeaders((*claims, *others))
+    others = [
+        (name, value)
+        for name, value in message.headers.pairs
+        if name in _KEPT or not name.lower().startswith(_OWN)
+    ]
+    return TransportHeaders((*claims, *own, *others))
 
 
 def _remaining(message: Message, margin_ms: int) -> float | None:

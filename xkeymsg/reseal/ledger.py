@@ -66,7 +66,7 @@ class Ledger:
     position: int = 0
     """Every message of the source up to this sequence is counted."""
     stored_ms: int = 0
-    """When the message at `position` was stored."""
+    """When the message at `position` was stored; before the first one, when reading begins."""
     target_position: int = 0
     """Every copy in the target up to this sequence is counted."""
     resealed: int = 0

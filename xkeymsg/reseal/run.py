@@ -147,6 +147,7 @@ async def reseal_stream(
         str(copier.public),
         copier.fingerprint(),
     )
+    copier.begin(job)
     with opened(Path(ledger), job) as file:
         run = _Run(api, core, copier, file, source, target, on_refused)
         try:
@@ -256,7 +257,10 @@ class _Run:
         ledger = self._ledger
         begin = Begin(ledger.position + 1)
         if since is not None and not ledger.position:
-            begin = Begin(since_ms=max(1, now_ns() // 10**6 - int(since * 1000)))
+            if not ledger.stored_ms:  # another call must not begin later
+                ledger.stored_ms = max(1, now_ns() // 10**6 - int(since * 1000))
+                self._file.save()
+            begin = Begin(since_ms=ledger.stored_ms)
         batch: list[_Pending] = []
         async for stored in self._messages(begin):
             if stored.sequence > self._source.last:
@@ -327,8 +331,8 @@ class _Run:
             found = dict(reversed(stored.headers)).get("Nats-Msg-Id")
             if self._own_copy(found, stored.data) != each.name:
                 raise ConflictError(
-                    f"stream {ack.stream} has another message under the id of a copy: only"
-                    " resealers may be permitted to publish to it"
+                    f"stream {ack.stream} has another message under the id of a copy, perhaps one"
+                    " for other recipients: only resealers may be permitted to publish to it"
                 )
         return Counted("resealed", ""), ack.sequence
 

@@ -73,8 +73,12 @@ def prefix_of(target: StreamState) -> str:
     """Return the prefix under which a stream receives copies, with the final dot.
 
     Raises:
-        ConfigurationError: If it does not store the original subjects.
+        ConfigurationError: If it does not store the original subjects, or deletes what was read.
     """
+    if target.config.get("retention") != "limits":
+        raise ConfigurationError(
+            f"stream {target.name} deletes messages by its retention policy: use limits"
+        )
     match target.config.get("subject_transform"):
         case {"src": str(source), "dest": ">"} if source.endswith(_ALL):
             if source in target.config.get("subjects", ()):

@@ -76,7 +76,7 @@ class MemoryBucket:
         self._check()
         headers = dict(parse_block(block))
         if _EXPECTED in headers:
-            newest = await self.last(name)
+            newest = await self.last(name, leader=True)
             if int(headers[_EXPECTED]) != (0 if newest is None else newest.revision):
                 raise WrongRevisionError("the key has another revision than expected")
         return await self.store(name, data, headers)

@@ -222,7 +222,8 @@ def _explain(
     elif isinstance(cause, (PlaintextRefusedError, ssl.SSLError)):
         check = _check_of_tls(cause)
     elif "authorization violation" in reason.lower():
-        reason, check = "the server refused the login", "are the credentials for this server?"
+        reason = "the server refused the login"
+        check = "are the credentials for this server, and the user not revoked?"
         if (invalid := validity(options)) is not None:
             reason, check = f"{reason}: {invalid}", "use valid credentials"
     if is_silent and not options.tls_first:

@@ -12,7 +12,6 @@ own account.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
@@ -173,7 +172,7 @@ class Members:
             return Admission(frozenset[bytes]().union(*(each.users for each in found)))
         if not found and (lost := self._index.get((sender,))):
             error = SenderRevokedError("the sender's key or user is revoked")
-            error.users = frozenset(decode_user(user) for _, user in islice(lost, _MOST_LOST))
+            error.users = frozenset(decode_user(user) for _, user in tuple(lost)[:_MOST_LOST])
             raise error
         return found[0] if found else None
 
@@ -239,7 +238,8 @@ class Members:
         if not found and is_seed(name):
             raise UnknownKeyError("expected a name or a public key, not a secret seed")
         if not found:
-            what = "holds the permission" if name.startswith(PERMISSION) else "is called"
+            is_held = name.startswith(PERMISSION)
+            what = "of the own account holds the permission" if is_held else "is called"
             where = "" if alias in self.known else "; its account is not in `accounts`"
             raise UnknownKeyError(f"no valid user {what} {quoted_name(name)}{where}")
         return found

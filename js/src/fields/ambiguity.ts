@@ -136,7 +136,10 @@ export class AmbiguityCheck {
 
   #anyField(value: Value, visit: Visit, renamed: Visit): boolean {
     if (++this.#compared > this.#most) fail("limit_exceeded", "too many names resemble those of rules");
-    if (isContainer(value) && !this.#undecided(visit, value) !== !this.#undecided(renamed, value)) return true;
+    if (isContainer(value)) {
+      const [here, there] = [this.#undecided(visit, value), this.#undecided(renamed, value)];
+      if (here || there) return !here || !there;
+    }
     if (isField(value)) return this.#policy.setOf(visit) !== this.#policy.setOf(renamed);
     for (const [name, child] of (value as Value[] | Map<string, Value>).entries()) {
       for (const each of [visit, renamed]) {

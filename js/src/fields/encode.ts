@@ -4,7 +4,7 @@ import { arrayHeader, bin, str } from "../encoding.js";
 import { fail } from "../errors.js";
 import type { Limits } from "../limits.js";
 import { checkDecimal, isLong, isTooLong, type Segment } from "./plaintext.js";
-import { Decimal, isTime, Time, UUID, type Value } from "./values.js";
+import { Decimal, isPlain, isTime, Time, UUID, type Value } from "./values.js";
 
 const unsupported = (): never => fail("malformed", "the document contains a value of a kind that documents lack");
 
@@ -33,8 +33,7 @@ export class DocumentCopier {
     if (depth >= this.#limits.depth) fail("limit_exceeded", `the document is nested more than ${this.#limits.depth} deep`);
     if (Array.isArray(value)) return Array.from(value, (each) => this.copy(each, depth + 1));
     if (value instanceof Map) return this.#map(value, depth);
-    const prototype: unknown = Object.getPrototypeOf(value);
-    if (prototype !== Object.prototype && prototype !== null) return unsupported();
+    if (!isPlain(value)) return unsupported();
     if (Object.getOwnPropertySymbols(value).length) return unsupported();
     return this.#map(Object.entries(value), depth);
   }

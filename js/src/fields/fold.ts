@@ -1,6 +1,5 @@
 /** Which names and values a person would take for each other (F-63, F-64). */
-import { fromUtf8 } from "../bytes.js";
-import { Decimal, MAX_DIGITS, type Scalar, UUID, type Value } from "./values.js";
+import { Decimal, MAX_DIGITS, type Scalar, Time, type Value } from "./values.js";
 
 const INVISIBLE =
   // eslint-disable-next-line no-control-regex, no-misleading-character-class
@@ -74,15 +73,27 @@ function numbersOf(value: Scalar): (string | undefined)[] {
   if (typeof value === "bigint") return [canonical(value < 0n, String(value < 0n ? -value : value), 0)];
   if (typeof value === "number") return [exactly(value), numberOfText(String(value))];
   if (value instanceof Decimal) return [canonical(value.negative, value.digits, value.exponent)];
-  const text = textOf(value);
-  return [text === undefined ? undefined : numberOfText(text)];
+  return [numberOfText(textOf(value))];
 }
 
-function textOf(value: Scalar): string | undefined {
-  if (typeof value === "string") return value;
-  if (value === null) return "null";
-  if (value instanceof Uint8Array) return fromUtf8(value);
-  return value instanceof UUID ? value.toString() : undefined;
+const lossy = new TextDecoder("utf-8", { ignoreBOM: true });
+const two = (value: number): string => String(value).padStart(2, "0");
+
+/** Write wall and offset, without fraction or seconds of the offset that are zero. */
+function textOfTime(time: Time): string {
+  const { micros, offset } = time;
+  const fraction = String(((micros % 1_000_000n) + 1_000_000n) % 1_000_000n).padStart(6, "0");
+  const wall = time.toDate().getTime() + offset * 1_000;
+  const [away, seconds] = [Math.abs(offset), Math.abs(offset) % 60];
+  const zone = `${offset < 0 ? "-" : "+"}${two(Math.floor(away / 3_600))}:${two(Math.floor(away / 60) % 60)}`;
+  const clock = new Date(wall).toISOString().slice(0, 19).replace("T", " ");
+  return clock + (Number(fraction) ? `.${fraction}` : "") + zone + (seconds ? `:${two(seconds)}` : "");
+}
+
+/** Return the text of a scalar that is not a number or boolean. */
+function textOf(value: Scalar): string {
+  if (value instanceof Uint8Array) return lossy.decode(value);
+  return value instanceof Time ? textOfTime(value) : String(value);
 }
 
 const isNumeric = (value: Scalar): boolean =>
@@ -94,8 +105,7 @@ export function areAlike(a: Scalar, b: Scalar): boolean {
     const numbers = numbersOf(a);
     return numbersOf(b).some((number) => number !== undefined && numbers.includes(number));
   }
-  const [one, other] = [textOf(a), textOf(b)];
-  return one !== undefined && other !== undefined && fold(one) === fold(other);
+  return fold(textOf(a)) === fold(textOf(b));
 }
 
 export const isContainer = (value: Value): value is Value[] | Map<string, Value> =>

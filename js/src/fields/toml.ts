@@ -40,6 +40,9 @@ class TomlParser {
   readonly root = new Table(1, "header");
   readonly #text: string;
   #at = 0;
+  /** The number of the line that begins at `#counted`. */
+  #lines = 1;
+  #counted = 0;
 
   constructor(text: string) {
     this.#text = text;
@@ -57,8 +60,10 @@ class TomlParser {
     }
   }
 
+  /** Return the line of the current place; places only grow. */
   #line(): number {
-    return this.#text.slice(0, this.#at).split("\n").length;
+    for (let end; (end = this.#text.indexOf("\n", this.#counted)) >= 0 && end < this.#at; this.#lines++) this.#counted = end + 1;
+    return this.#lines;
   }
 
   #invalid(why: string): never {
@@ -124,7 +129,7 @@ class TomlParser {
     table.lines.set(name, line);
   }
 
-  #keyValue(table: Table): void {
+  #keyValue(table: Table, depth = 0): void {
     const line = this.#line();
     const key = this.#key();
     if (!this.#accept("=")) this.#invalid("expected =");
@@ -135,7 +140,7 @@ class TomlParser {
       table = next instanceof Table && next.state === "dotted" ? next : this.#invalid("a key is defined twice");
     }
     if (table.values.has(last)) this.#invalid("a key is defined twice");
-    this.#put(table, last, this.#value(), line);
+    this.#put(table, last, this.#value(depth), line);
   }
 
   #value(depth = 0): TomlValue {
@@ -146,7 +151,7 @@ class TomlParser {
     const basic = this.#basic(LONG_BASIC) ?? (this.#text.startsWith('"""', this.#at) ? undefined : this.#basic(BASIC));
     if (basic !== undefined) return basic;
     if (this.#accept("[")) return this.#array(depth);
-    if (this.#accept("{")) return this.#inline();
+    if (this.#accept("{")) return this.#inline(depth + 1);
     return this.#take(PLAIN) ? OTHER : this.#invalid("expected a value");
   }
 
@@ -161,11 +166,11 @@ class TomlParser {
     return array;
   }
 
-  #inline(): Table {
+  #inline(depth: number): Table {
     const table = new Table(this.#line(), "inline");
     this.#take(SPACE);
     if (this.#accept("}")) return table;
-    do this.#keyValue(table);
+    do this.#keyValue(table, depth);
     while ((this.#take(SPACE), this.#accept(",")));
     return this.#accept("}") ? table : this.#invalid("expected , or }");
   }

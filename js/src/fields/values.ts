@@ -1,5 +1,7 @@
 /** The kinds of values that JavaScript lacks, and the type of documents. */
 import { type Bytes, copied, fromHex, toHex } from "../bytes.js";
+import { fail } from "../errors.js";
+import { MAX_DEPTH } from "../limits.js";
 
 /** What stands for an item of a list that this reader may not see. */
 export const WITHHELD: unique symbol = Symbol("xkeymsg.WITHHELD");
@@ -133,10 +135,22 @@ export type Value = Scalar | typeof WITHHELD | Value[] | Map<string, Value>;
 /** A value that can be sealed: objects stand for maps. */
 export type Sealable = Scalar | readonly Sealable[] | ReadonlyMap<string, Sealable> | { readonly [name: string]: Sealable };
 
+/** Return whether a value is an object without a class. */
+export function isPlain(value: unknown): value is object {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
 /** Turn every number of JSON data that is a safe integer into an integer; others stay floats. */
 export function fromJSON(value: unknown): Sealable {
+  return converted(value, MAX_DEPTH);
+}
+
+function converted(value: unknown, depth: number): Sealable {
   if (typeof value === "number") return Number.isSafeInteger(value) && !Object.is(value, -0) ? BigInt(value) : value;
-  if (Array.isArray(value)) return value.map(fromJSON);
   if (typeof value !== "object" || value === null) return value as Sealable;
-  return new Map(Object.entries(value).map(([name, each]) => [name, fromJSON(each)]));
+  if (depth === 0) fail("limit_exceeded", `the data is nested more than ${MAX_DEPTH} deep`);
+  if (Array.isArray(value)) return value.map((each) => converted(each, depth - 1));
+  return new Map(Object.entries(value).map(([name, each]) => [name, converted(each, depth - 1)]));
 }

@@ -121,6 +121,25 @@ async def test_a_reload_reads_a_key_store_once_and_the_settings_of_rotation(
         await until(ok(where))
 
 
+async def test_a_reload_changes_the_times_of_rotation(hospital: Hospital) -> None:
+    """The interval counts from the start of the current key; an invalid one changes nothing."""
+    ward, slow = hospital.person("ward"), 'rotation = "self"\ninterval = "21d"\n'
+    path = hospital.config(ward, route("mail.>"), rotation=slow)
+    with receiver(path) as at_ward:
+        where, left = ready(at_ward), "xkeymsg_key_next_rotation_seconds"
+        await until(ok(where))
+        first = hospital.secrets("ward")
+        hospital.config(ward, route("mail.>"), rotation=f'{slow}lead = "11d"\n')
+        at_ward.process.send_signal(signal.SIGHUP)
+        at_ward.wait_for("lead must be at most half of interval", "err")
+        assert metric(where, left) > 20 * 24 * HOUR
+        hospital.config(ward, route("mail.>"), rotation=FAST)
+        at_ward.process.send_signal(signal.SIGHUP)
+        at_ward.wait_for("rotation times interval=6 lead=2 retain=144", "err")
+        await until(lambda: first < hospital.secrets("ward"))
+        await until(ok(where))
+
+
 async def test_rotate_now_has_the_owner_replace_its_key_and_followers_use_it(
     hospital: Hospital,
 ) -> None:
@@ -199,7 +218,6 @@ async def test_a_daemon_without_rotation_publishes_the_certificate_beside_its_ke
     path = hospital.config(ward, route("mail.>"), rotation="")
     with receiver(path) as at_ward:
         await until(ok(ready(at_ward)))
-        at_ward.wait_for("own key state=certified", "err")
         async with hospital.admin() as link:
             entry = await BucketReader(API(link), frozenset()).get(hospital.place(ward))
         assert entry is not None
@@ -264,3 +282,47 @@ async def test_creds_of_another_user_change_neither_keys_nor_entries(hospital: H
         at_ward.process.send_signal(signal.SIGHUP)
         at_ward.wait_for("belong to another user", "err")
         assert {each.name: each.read_text() for each in keys.glob("X*")} == before
+
+
+async def test_rotate_now_does_not_wait_for_the_time_of_an_upcoming_key(
+    hospital: Hospital,
+) -> None:
+    """Nor does the command take the certificate that is published already for the answer."""
+    ward, keys = hospital.person("ward"), hospital.keys("ward")
+    old = XKeyPair.generate()
+    write_seed(keys / f"{old.public}.seed", old)
+    (keys / f"{old.public}.jwt").write_text(hospital.certificate(ward, old, age=19 * HOUR) + "\n")
+    rotation = 'rotation = "self"\ninterval = "20h"\nlead = "2h"\nretain = "48h"\n'
+    login = ("--creds", str(hospital.login(ward)), "--server", hospital.server.url)
+    trust = (str(hospital.folder), "--anchor", hospital.operator.public)
+    with receiver(hospital.config(ward, route("mail.>"), rotation=rotation)) as owner:
+        where = ready(owner)
+        await until(ok(where))
+        await until(lambda: metric(where, 'xkeymsg_keys{state="upcoming"}') == 1)
+        [new] = hospital.secrets("ward") - {old.public}
+        store = ("--store", f"file:{keys}", "--now")
+        done = run("xkeymsg.cli", "rotate", *trust, *login, *store)
+        assert done.returncode == 0, done.stderr
+        assert str(new) in done.stdout.decode()
+        found = run("xkeymsg.cli", "directory", "list", *trust, *login, "--json")
+        assert [row["xkey"] for row in json.loads(found.stdout)] == [str(new)]
+
+
+async def test_keys_outside_of_the_store_are_not_certified_and_stop_no_rotation(
+    hospital: Hospital,
+) -> None:
+    """Their messages are opened; the owner certifies and replaces the keys of its store only."""
+    alice, ward, folder = hospital.person("alice"), hospital.person("ward"), hospital.folder.parent
+    before = XKeyPair.generate()
+    write_seed(folder / "before.seed", before)
+    rotation = 'rotation = "self"\nretired = ["before.seed"]\n'
+    with receiver(hospital.config(ward, route("mail.>"), rotation=rotation)) as at_ward:
+        where = ready(at_ward)
+        await until(ok(where))
+        [own] = hospital.secrets("ward")
+        assert hospital.certified("ward") == {own} != {before.public}
+        with sender(hospital.config(alice, lines("mail.new", "ward"))) as to:
+            await until(ok(ready(to)))
+            send(to, "for the key of the store")
+            assert json.loads(at_ward.next_line())["data"] == "for the key of the store"
+        assert metric(where, "xkeymsg_rotation_failures_total") == 0

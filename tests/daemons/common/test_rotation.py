@@ -75,6 +75,14 @@ async def test_six_users_of_two_accounts_publish_to_each_other_with_no_key_copie
         assert len(stores[0].union(*stores)) == 6
 
 
+async def test_a_first_start_logs_no_error(hospital: Hospital) -> None:
+    """The own certificate is missing only until it is published."""
+    with receiver(hospital.config(hospital.person("ward"), route("mail.>"))) as ward:
+        await until(ok(ready(ward)))
+        ward.end()
+        assert not [line for line in ward.output("err") if " error " in line]
+
+
 async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_before_its_time(
     hospital: Hospital,
 ) -> None:
@@ -97,6 +105,10 @@ async def test_a_secret_that_was_not_distributed_makes_a_replica_not_ready_befor
         replica.wait_for("secret missing", "err")
         assert "NO secrets" in page(where, "/readyz")
         assert metric(where, 'xkeymsg_keys{state="missing"}') == 1
+        login = ("--server", hospital.server.url, "--creds", str(hospital.login(ward)))
+        done = await asyncio.to_thread(run, "xkeymsg.cli", "doctor", *login, "--daemon", where)
+        assert done.returncode == 1
+        assert "not ready: secrets" in done.stdout.decode()
         write_seed(copy / f"{upcoming.public}.seed", upcoming)
         await until(ok(where))
 
@@ -154,6 +166,23 @@ async def announce(hospital: Hospital, *daemons: Program) -> None:
     await hospital.push(hospital.clinic_jwt(age=0))
     for each in daemons:
         each.process.send_signal(signal.SIGHUP)
+
+
+async def test_a_daemon_restarts_with_the_folder_from_before_a_push(hospital: Hospital) -> None:
+    """A revocation that was only pushed still counts, also before the server shows it again."""
+    alice, ward = hospital.person("alice"), hospital.person("ward")
+    config = hospital.config(ward, route("mail.>"))
+    hospital.revocations[alice.user] = int(time.time())
+    text = hospital.clinic_jwt(age=0)
+    with receiver(config) as before:
+        await until(ok(ready(before)))
+        await hospital.push(text)
+        before.process.send_signal(signal.SIGHUP)
+        marks = config.with_suffix(".marks")
+        await until(lambda: text in marks.read_text())
+    with receiver(config) as after:
+        await until(ok(ready(after)))
+        assert "rollback" not in after.output("err")
 
 
 @pytest.mark.parametrize(

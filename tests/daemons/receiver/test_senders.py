@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.trust.store import Store
+from tests.trust.chains.world import Key
+from tests.trust.store import Person, Store
 from xkeymsg import PeersFile, SenderRevokedError, Trust, XKey, XKeyPair
 from xkeymsg.ambient import now_ns
 from xkeymsg.daemons.receiver.senders import RouteSenders
+from xkeymsg.errors import XKeyMsgError
 from xkeymsg.keys import decode_user
 from xkeymsg.nkey import Prefix, encode_public
 
@@ -117,3 +119,25 @@ def test_peers_are_narrowed_by_name_and_permission_until_the_file_changes(tmp_pa
     path.write_text(text.replace('permissions = ["p"]', ""))
     peers.reload()
     assert not admits(by_permission, bob)
+
+
+def test_users_of_another_account_are_judged_when_the_own_account_has_ended(store: Store) -> None:
+    """The signing key of the operator that issued it was removed."""
+    insurer, issuer = Key(Prefix.ACCOUNT, "insurer"), Key(Prefix.OPERATOR, "second signing")
+    key = Key(Prefix.ACCOUNT, "insurer signing")
+    claims = Person("claims", key)
+    below = "accounts/INSURER"
+    text = store.account_jwt(key, account=insurer, issuer=issuer)
+    store.write(f"{below}/INSURER.jwt", text)
+    store.write(f"{below}/users/claims.jwt", store.user_jwt(claims, account=insurer))
+    store.write(f"{below}/users/claims.xkeys", store.certificate(claims, account=insurer))
+    store.write_operator([store.operator_key, issuer])
+    trust = store.load(accounts={"insurer": insurer.public})
+    senders = narrowed(trust, "insurer/claims", "perm:billing", "alice")
+    assert admits(senders, claims.pair.public)
+    store.write_operator([issuer], age=5)
+    with pytest.raises(XKeyMsgError, match="does not list the key"):
+        trust.reload(force=True)
+    assert "" not in trust.members.known
+    assert admits(senders, claims.pair.public)
+    assert not admits(narrowed(trust, "perm:billing", "alice"), claims.pair.public)

@@ -250,8 +250,9 @@ async def test_a_policy_that_nobody_can_read_for_is_not_loaded(tmp_path: Path) -
     (tmp_path / "p").write_text(POLICY)
     each = sealing(recipients=None, policy=str(tmp_path / "p"))
     (tmp_path / "p").write_text('[[rule]]\npattern = "/**"\nreaders = ["nobody"]\n')
-    with pytest.raises(UnknownKeyError):
+    with pytest.raises(UnknownKeyError, match="list it in the policy's allow_unread") as caught:
         each.reload()
+    assert is_of_setup(caught.value)  # messages wait
     (tmp_path / "p").write_text("[[rule]]\n")
     with pytest.raises(PolicyError):
         each.reload()

@@ -1,4 +1,4 @@
-"""Checks of a running daemon, based on its metrics."""
+"""Checks of a running daemon, based on its readiness and its metrics."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import socket
 import time
 from typing import Final
 
-from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics
+from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics, judge_readiness
 from xkeymsg.text import may_be_secret
 
 __all__ = ("check_daemon",)
 
 _LONGEST: Final = 4 << 20
-_REQUEST: Final = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_REQUEST: Final = "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_STATUSES: Final = b"HTTP/1.1 200 ", b"HTTP/1.1 503 "  # 503: not ready
 
 
 def check_daemon(where: str, timeout: float) -> list[CheckResult]:
@@ -22,17 +23,18 @@ def check_daemon(where: str, timeout: float) -> list[CheckResult]:
         where: The `observe.listen` of its configuration: `127.0.0.1:9464`, `unix:/run/x.sock`.
         timeout: Seconds.
     """
+    deadline = time.monotonic() + timeout
     try:
-        page = _fetch(where, time.monotonic() + timeout)
+        readiness, metrics = (_fetch(where, each, deadline) for each in ("/readyz", "/metrics"))
     except (OSError, ValueError) as error:  # ValueError: invalid address or response
         shown = "the address" if may_be_secret(where) else where
         said = f"{shown}: {getattr(error, 'strerror', None) or str(error)}"
-        return [CheckResult("metrics", "fail", said, "give the observe.listen of a running daemon")]
-    return judge_metrics(page)
+        return [CheckResult("daemon", "fail", said, "give the observe.listen of a running daemon")]
+    return [judge_readiness(readiness), *judge_metrics(metrics)]
 
 
-def _fetch(where: str, deadline: float) -> str:
-    """Fetch the metrics page.
+def _fetch(where: str, page: str, deadline: float) -> str:
+    """Fetch a page.
 
     Raises:
         OSError: If the daemon does not respond in time.
@@ -51,7 +53,7 @@ def _fetch(where: str, deadline: float) -> str:
         if path != where:
             dialled.settimeout(_left(deadline))
             dialled.connect(path)
-        dialled.sendall(_REQUEST)
+        dialled.sendall(_REQUEST.format(page).encode())
         answer = bytearray()
         while len(answer) <= _LONGEST:
             dialled.settimeout(_left(deadline))
@@ -60,8 +62,8 @@ def _fetch(where: str, deadline: float) -> str:
                 break
             answer += chunk
     head, _, body = bytes(answer).partition(b"\r\n\r\n")
-    if len(answer) > _LONGEST or not head.startswith(b"HTTP/1.1 200 "):
-        raise ValueError("the response is not a metrics page")
+    if len(answer) > _LONGEST or not head.startswith(_STATUSES):
+        raise ValueError(f"the response is not the page {page} of a daemon")
     return body.decode("utf-8", "replace")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -32,6 +33,8 @@ _T = TypeVar("_T")
 _SEED_HINT: Final = "correct that, or make a new key: xkeymsg keygen --out FILE"
 _WARNING: Final = "warning: "
 _CLIENT: Final = "client certificate"
+_RENEWED: Final = 10
+"""A daemon renews certificates in the last of so many parts of their life."""
 _MOST_PEM: Final = 1 << 20
 _WAIT: Final = "use a regular file on an available disk"
 
@@ -148,13 +151,13 @@ def _stored(store: StoreChoice) -> tuple[list[CheckResult], XKeyPair | None]:
     except KeyStoreError as error:
         hint = "see docs/stores.md; for details: xkeymsg key show --store STORE --debug-store"
         return [CheckResult("key", "fail", str(error), hint)], None
-    findings = []
+    findings, current = [], _current_since(certificates.values())
     for pair, several in zip(pairs, facts, strict=True):
         said = f"{pair.public}, fingerprint {pair.public.fingerprint}"
         findings += [CheckResult("key", "ok", said), *map(_fact, several)]
         certificate = certificates.get(str(pair.public))
         if certificate is not None:
-            findings.append(_certified(pair.public, certificate))
+            findings.append(_certified(pair.public, certificate, current))
         elif certificates:
             said = f"{pair.public} has no certificate yet"
             findings.append(CheckResult("certificate", "warn", said, "start the rotating daemon"))
@@ -168,8 +171,21 @@ def _fact(text: str) -> CheckResult:
     return CheckResult("key store", "warn", text.removeprefix(_WARNING), hint)
 
 
-def _certified(public: XKey, text: str) -> CheckResult:
-    """Judge the times of a certificate that the store keeps beside its key."""
+def _current_since(certificates: Iterable[str]) -> int:
+    """Return when the current one of the certified keys became current; 0 without one."""
+    now, begun = now_ns() // 1_000_000_000, 0
+    for text in certificates:
+        with suppress(TrustError):
+            begins = Certificate.decode(text).claims.not_before
+            begun = max(begun, begins if begins <= now else 0)
+    return begun
+
+
+def _certified(public: XKey, text: str, current: int) -> CheckResult:
+    """Judge the times of a certificate that the store keeps beside its key.
+
+    That of a retired key may end before the key is deleted.
+    """
     try:
         claims = Certificate.decode(text).claims
         fault = "" if claims.subject == str(public) else f"certificate of {claims.subject}"
@@ -177,13 +193,19 @@ def _certified(public: XKey, text: str) -> CheckResult:
         claims, fault = None, str(error)
     if claims is None or fault:
         return CheckResult("certificate", "fail", f"{public}: {fault}", "certify the key again")
+    if claims.not_before < current:
+        return CheckResult("certificate", "ok", f"{public}: of a retired key")
     now = now_ns() // 1_000_000_000
     left = claims.expires - now if claims.expires else None
-    remedy = "renew it: xkeymsg trust certify"
-    return _lasting("certificate", str(public), claims.not_before - now, left, remedy)
+    soon = (claims.expires - claims.not_before) // _RENEWED if claims.expires else 0
+    remedy = "renew it: xkeymsg rotate, or xkeymsg trust certify"
+    begins = claims.not_before - now
+    return _lasting("certificate", str(public), begins, left, remedy, soon)
 
 
-def _lasting(check: str, name: str, begins: float, left: float | None, remedy: str) -> CheckResult:
+def _lasting(
+    check: str, name: str, begins: float, left: float | None, remedy: str, soon: float = SOON
+) -> CheckResult:
     """Judge how long a certificate is valid.
 
     Args:
@@ -192,6 +214,7 @@ def _lasting(check: str, name: str, begins: float, left: float | None, remedy: s
         begins: Seconds until it is valid.
         left: Seconds until it expires; None for never.
         remedy: What to do before.
+        soon: A certificate that expires within this many seconds is reported.
     """
     if begins > 0:
         return CheckResult(check, "ok", f"{name}: upcoming, valid in {shown_time(begins)}")
@@ -199,7 +222,7 @@ def _lasting(check: str, name: str, begins: float, left: float | None, remedy: s
         return CheckResult(check, "ok", f"{name}: never expires")
     if left <= 0:
         return CheckResult(check, "fail", f"{name}: expired {shown_time(-left)} ago", remedy)
-    level: Level = "warn" if left < SOON else "ok"
+    level: Level = "warn" if left < soon else "ok"
     said = f"{name}: expires in {shown_time(left)}"
     return CheckResult(check, level, said, remedy if level == "warn" else "")
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from xkeymsg.directory.settings import bucket_faults
 from xkeymsg.limits import Limits
+from xkeymsg.shown import listed
 from xkeymsg.transport.subjects import covers, overlap
 
 __all__ = (
@@ -26,6 +27,7 @@ __all__ = (
     "judge_durable",
     "judge_metrics",
     "judge_payload",
+    "judge_readiness",
     "judge_stream",
     "shown_time",
     "table_of",
@@ -44,6 +46,7 @@ _SERIES: Final = re.compile(
     r'^xkeymsg_([a-z_]{1,64})\{route="([A-Za-z0-9_-]{1,64})"\} ([0-9.eE+InfNa-]{1,32})$',
     re.MULTILINE,
 )
+_CONDITION: Final = re.compile(r"^(ok|NO) ([a-z -]{1,32})$", re.MULTILINE)
 
 
 class CheckResult(NamedTuple):
@@ -119,6 +122,20 @@ def judge_payload(limit: int) -> CheckResult:
         remedy = f"lower it: receivers refuse more than {_size(most)} by default"
         return CheckResult("max_payload", "warn", said, remedy)
     return CheckResult("max_payload", "ok", said)
+
+
+def judge_readiness(page: str) -> CheckResult:
+    """Judge the conditions on the daemon's page of readiness."""
+    conditions = _CONDITION.findall(page)
+    unmet = [name for state, name in conditions if state == "NO"]
+    if not conditions:
+        return CheckResult("readiness", "fail", "the page shows no conditions", "check the address")
+    if not unmet:
+        return CheckResult("readiness", "ok", f"{len(conditions)} conditions hold")
+    remedy = "the daemon's log says why"
+    if "secrets" in unmet:
+        remedy += "; secrets: its user has certified a key that it lacks: give it the key"
+    return CheckResult("readiness", "fail", f"not ready: {listed(unmet[:8], len(unmet))}", remedy)
 
 
 def judge_metrics(page: str) -> list[CheckResult]:

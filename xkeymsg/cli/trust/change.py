@@ -250,7 +250,8 @@ def revoke(
 
     A signing key of the operator issues the account again. Messages of a revoked user or xkey are
     refused, whenever they were sealed: drain streams before revoking a user who merely leaves.
-    '*' revokes all users and certificates issued until now.
+    '*' revokes all users and certificates issued until now. An xkey is revoked for good: certify
+    another one.
     """  # noqa: D301 - click reads the character
     with editing(folder, keys) as (store, change):
         found = store.account(account)
@@ -267,27 +268,27 @@ def _entry(store: TrustStore, account: AccountFile, target: str) -> tuple[str, i
         if user.account != account.key:
             raise WrongAccountError(f"{target}: a user of another account, {cut(user.account)}")
         return user.claims.subject, user.claims.issued
-    times = [now()]
-    if target == "*":
-        # Not those that anybody may date in the future: nothing newer could be issued then.
-        issued = [each.user.claims.issued for each in store.users(account)]
-        times += [each for each in issued if each <= now() + SKEW]
-    elif target[:1] == "X" and is_public(target):
+    every = [c.claims for each in store.source.certificates.values() for c in each]
+    if target[:1] == "X" and is_public(target):
         decode_public(Prefix.CURVE, target)
-        known = [c for each in store.source.certificates.values() for c in each]
-        times += [each.claims.issued for each in known if each.claims.subject == target]
+        # Also certificates that only the directory has: they are dated after the user JWT, and by
+        # another clock. Nobody certifies this xkey again.
+        times = [each.issued for each in every if each.subject == target]
+        return target, max([now() + SKEW, *times])
+    if target == "*":
+        users = [each.user.claims for each in store.users(account)]
     elif target[:1] == "U" and is_public(target):
         decode_public(Prefix.USER, target)
-        times += [
-            each.user.claims.issued
-            for each in store.users(account)
-            if each.user.claims.subject == target
-        ]
+        users = [u for each in store.users(account) if (u := each.user.claims).subject == target]
     else:
-        member = store.user(account, target).user.claims
-        target = member.subject
-        times.append(member.issued)
-    return target, max(times)
+        users = [store.user(account, target).user.claims]
+        target = users[0].subject
+    # A certificate that was made in the second of the user JWT is dated a second later. Those from
+    # the future do not count: nothing newer could be issued then.
+    keys, limit = {each.subject for each in users}, now() + SKEW
+    certified = [each.issued for each in every if each.issuer in keys and each.issued <= limit]
+    issued = [each.issued + 1 for each in users if target != "*" or each.issued < limit]
+    return target, max([now(), *issued, *certified])
 
 
 @click.command(short_help="Forget the rollback marks of a key.")

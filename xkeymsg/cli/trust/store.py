@@ -151,7 +151,7 @@ class TrustStore(SafeRepr):
             raise ConfigurationError(_several("users", name, found))
         if not found:
             near = did_you_mean(name, [each.user.claims.name for each in users])
-            raise UnknownKeyError(f"{account.name}: no user {cut(name)!r}{near}")
+            raise UnknownKeyError(f"{account.name}: no user {cut(name)!r} in the folder{near}")
         return found[0]
 
     @property

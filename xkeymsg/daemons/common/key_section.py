@@ -42,9 +42,11 @@ def _past(day: date) -> date:
 class OpenedKeys:
     """Opened keys, and how to read their section again."""
 
-    def __init__(self, pairs: Sequence[XKeyPair] = (), signer: Signer | None = None) -> None:
+    def __init__(self, pairs: Sequence[XKeyPair] = (), stored: int = 0) -> None:
         self.pairs = tuple(pairs)
-        self.signer = signer
+        self.stored = stored
+        """How many of them, the first ones, are in `key_store`."""
+        self.signer: Signer | None = None
         self.reread: Callable[[], KeySection] | None = None
 
 
@@ -134,24 +136,21 @@ class KeySection(Section):
         Raises:
             KeyStoreError: If a key cannot be read.
         """
-        return self.opened() or (XKeyPair.generate(),)
-
-    def opened(self) -> tuple[XKeyPair, ...]:
-        """Return the keys as opened when the section was read; empty if the store is.
-
-        Raises:
-            KeyStoreError: If a key cannot be read.
-        """
-        return self._now().pairs
+        return self.opened().pairs or (XKeyPair.generate(),)
 
     def close(self) -> None:
         """Forget the opened keys."""
         self._opened.pairs, self._opened.signer = (), None
 
-    def _now(self) -> OpenedKeys:
+    def opened(self) -> OpenedKeys:
+        """Return the keys as opened when the section was read; none if the store is empty.
+
+        Raises:
+            KeyStoreError: If a key cannot be read.
+        """
         if not self._opened.pairs:
             opened = self._open()
-            self._opened.pairs, self._opened.signer = opened.pairs, opened.signer
+            opened.reread, self._opened = self._opened.reread, opened
         return self._opened
 
     def reread_with(self, reread: Callable[[], KeySection]) -> None:
@@ -174,13 +173,13 @@ class KeySection(Section):
         section.reread_with(reread)
         return section
 
-    def open_all(self) -> tuple[XKeyPair, ...]:
+    def open_all(self) -> OpenedKeys:
         """Return all keys, opened again; with `rotation`, their order says nothing.
 
         Raises:
             KeyStoreError: If a key cannot be read.
         """
-        return KeySection._open(self).pairs  # without a signing key
+        return KeySection._open(self)  # without a signing key
 
     def _open(self) -> OpenedKeys:
         """Open the keys; all that match in `key_store` open messages, and the first one seals."""
@@ -198,7 +197,7 @@ class KeySection(Section):
         pairs = [*own, *retired, *map(open_key, self.retired_stores)]
         if not pairs and self.rotation != "self":
             raise KeyStoreError("unable to find key in store")
-        return OpenedKeys(pairs)
+        return OpenedKeys(pairs, len(own) if self.key_store is not None else 0)
 
 
 def rotation_faults(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ from xkeymsg.trust.chain import Authority
 from xkeymsg.trust.claims import Certificate, User
 from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.identity import CertifiedKey
+from xkeymsg.trust.stores.signers import own_authority
 
 __all__ = ("DaemonRotation", "Holds", "rotation_conditions")
 
@@ -63,9 +64,11 @@ def rotation_conditions(key: KeySection) -> tuple[str, ...]:
 
 
 class _Seen(NamedTuple):
-    """What the store has."""
+    """What the store and the files of retired keys have."""
 
     pairs: Mapping[XKey, XKeyPair]
+    stored: frozenset[XKey]
+    """The keys of the store; other pairs are of files, or of stores with retired keys."""
     certificates: Mapping[XKey, str]
     known: tuple[CertifiedKey, ...]
     """What the certificates say."""
@@ -141,10 +144,10 @@ class DaemonRotation:
                         " run `xkeymsg rotate --out`"
                     )
                 stack.enter_context(place.provider.lock(place.address))
-                if not self._identity.section.open_all():
-                    await self._take(RotationStep("create"), await self._see())
+                if not (seen := await self._see()).stored:
+                    await self._take(RotationStep("create"), seen)
                     now = _now()
-                    [first] = (seen := await self._see()).pairs
+                    [first] = (seen := await self._see()).stored
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
             background.spawn(self._run())
@@ -225,7 +228,7 @@ class DaemonRotation:
         return await in_thread(self._read)
 
     def _read(self) -> _Seen:
-        pairs = self._read_pairs()
+        pairs, stored = self._read_pairs()
         certificates, known = {}, []
         user, _ = self._login()
         for text in (list_certificates(self._store) if self._store else {}).values():
@@ -243,26 +246,27 @@ class DaemonRotation:
         if self._is_owner:
             provider, address = self._owned()
             asked = provider.asked(address)
-        return _Seen(pairs, certificates, tuple(known), asked)
+        return _Seen(pairs, stored, certificates, tuple(known), asked)
 
-    def _read_pairs(self) -> dict[XKey, XKeyPair]:
+    def _read_pairs(self) -> tuple[dict[XKey, XKeyPair], frozenset[XKey]]:
         before = {pair.public: pair for pair in self._pairs}
         if self._asked:
             self._asked = False
-            pairs = self._reread().opened()
+            opened = self._reread().opened()
         elif self._is_watched:
-            pairs = self._identity.section.open_all()
+            opened = self._identity.section.open_all()
         else:
-            return before
+            return before, frozenset()
         # The same object for the same key: it has computed with the keys of senders already.
-        found = {each.public: before.get(each.public, each) for each in pairs}
+        found = {each.public: before.get(each.public, each) for each in opened.pairs}
+        stored = frozenset(each.public for each in opened.pairs[: opened.stored])
         if self._is_owner and (lost := self._kept - found.keys() - self._deleted):
             self._health.set(_HAVE_ALL, False)
             raise KeyStoreError(
                 f"{len(lost)} keys have left the key store, which may not be mounted; they are"
                 " still used: bring them back, or restart if they are to be forgotten"
             )
-        return found
+        return found, stored
 
     def _reread(self) -> KeySection:
         before, new = self._identity.section, self._identity.section.reread()
@@ -271,7 +275,9 @@ class DaemonRotation:
                 "rotation and key_store of [key] have changed: restart to use them"
             )
         before.close()
-        self._identity.section, self._is_reread = new, True
+        times, self._identity.section, self._is_reread = self._times, new, True
+        if times != self._times:
+            self._log.info("rotation times", **self._times._asdict())
         return new
 
     @property
@@ -298,18 +304,17 @@ class DaemonRotation:
         return User.decode(claims.text), signer
 
     def _is_revoked(self, certificate: Certificate) -> bool:
-        claims = certificate.claims
-        return any(
-            each.revokes(claims.issued, claims.subject, claims.issuer)
-            for each in self._authority.accounts
-        )
+        claims, accounts = certificate.claims, self._authority.accounts
+        return any(e.revokes(claims.issued, claims.subject, claims.issuer) for e in accounts)
 
     @property
     def _authority(self) -> Authority:
-        return self._directory.trust.members.known[""].authority
+        return own_authority(self._directory.trust.members)
 
     def _own(self, seen: _Seen) -> OwnKeys:
-        return OwnKeys(seen.pairs.keys(), seen.known, self._shown, _now())
+        accounts = self._authority.accounts
+        held = seen.pairs.keys()
+        return OwnKeys(held, seen.known, self._shown, _now(), accounts, stored=seen.stored)
 
     # --- steps ------------------------------------------------------------------------------------
 
@@ -333,11 +338,10 @@ class DaemonRotation:
     def _certify(self, key: XKey, not_before: int, seen: _Seen) -> None:
         provider, address = self._owned()
         user, signer = self._login()
-        accounts = self._authority.accounts
-        known = (*seen.known, *self._shown)
         text = new_certificate(
-            user, signer, key, not_before, now=_now(), known=known, accounts=accounts
-        )
+            user, signer, key, not_before, now=_now(), known=(*seen.known, *self._shown),
+            accounts=self._authority.accounts,
+        )  # fmt: skip
         ask(provider.put_certificate, address, str(key), text)
         self._log.info("key certified", key=str(key), seconds=not_before - _now())
 
@@ -412,8 +416,7 @@ class DaemonRotation:
     def _report(self, own: OwnKeys, sealing: CertifiedKey | None) -> None:
         missing = own.missing
         self._health.set(_HAVE_ALL, not missing)
-        begun = None if sealing is None else sealing.not_before
-        self._identity.begun = begun
+        self._identity.begun = None if sealing is None else sealing.not_before
         self._metrics.next.set(own.next_rotation(self._times) - _now() if self._is_owner else 0)
         retired = len(own.ordered) - len(own.upcoming) - (own.current is not None)
         counts = {"upcoming": len(own.upcoming), "current": int(own.current is not None)}

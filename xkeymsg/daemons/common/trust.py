@@ -116,7 +116,7 @@ class Following:
         self._running: asyncio.Future[bool] | None = None
         self._reported = 0.0
         self._generation = 0
-        self._lacks = ""
+        self._lacks = self._told = ""
         self._invalid = self._failed = False
         self._counts = _Counts(registry) if isinstance(trust, Trust) else None
         self._health.set("trust" if isinstance(trust, Trust) else "peers", True)
@@ -222,10 +222,16 @@ class Following:
         except TrustError as error:
             lacks = f"{error.code or 'trust'}: {error}"
         self._health.set("certified", not lacks)
-        if lacks != self._lacks:
+        if lacks != self._told and (not lacks or self._is_settled(lacks)):
             level = self._log.error if lacks else self._log.info
             level("own key", state=lacks or "certified")
+            self._told = lacks
         self._lacks = lacks
+
+    def _is_settled(self, lacks: str) -> bool:
+        """Return whether a lack is more than a certificate that is about to be published."""
+        following = self.directory
+        return following is None or (following.directory.is_loaded and lacks == self._lacks)
 
 
 def _reload(trust: PeersFile | Trust) -> bool:

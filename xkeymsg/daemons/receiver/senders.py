@@ -69,12 +69,13 @@ class RouteSenders:
                 yield decode_user(identity.user)
 
     def _is(self, members: Members, identity: Identity, name: str, at: int) -> bool:
-        own = members.known[""].authority
         if name.startswith(PERMISSION):
+            own = members.known.get("")
             held = name.removeprefix(PERMISSION) in identity.permissions
-            return held and identity.account == own.account
+            return held and own is not None and identity.account == own.authority.account
+        skew = next(iter(members.known.values())).authority.policy.skew
         try:
-            return identity in members.holders(name, at - own.policy.skew)
+            return identity in members.holders(name, at - skew)
         except (AmbiguousNameError, UnknownKeyError):
             return False
 

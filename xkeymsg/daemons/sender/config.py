@@ -106,7 +106,7 @@ class SenderKeySection(KeySection):
         Raises:
             KeyStoreError: If it cannot be used.
         """
-        return self._now().signer
+        return self.opened().signer
 
     def _open(self) -> OpenedKeys:
         opened = super()._open()

@@ -293,8 +293,9 @@ class RouteSealer:
                 raise ConfigurationError(f"readers: no holder of {name!r} of the policy{remedy}")
             try:
                 holders[name] = self._resolve(names) if names else ()
-            except UnknownKeyError:
+            except UnknownKeyError as error:
                 if not optional:
-                    raise
+                    why = f"{error} - grant {name!r}, or list it in the policy's allow_unread"
+                    raise UnknownKeyError(why) from None
                 holders[name] = ()
         return holders

@@ -138,8 +138,8 @@ class Trust(SafeRepr):
             creds: The own credentials file.
             accounts: Other accounts, from alias to `A…`; `insurer/claims` is a user of `insurer`.
             pins: Names that stand for one user key `U…`, whoever else uses the name.
-            marks: A file of this process alone for the rollback marks. Without one, an older claim
-                can come back after a restart.
+            marks: A file of this process alone for rollback marks and newest account JWTs. Without
+                one, an older claim can come back after a restart.
             operator_identity_issues: Whether the operator's identity may issue accounts.
             account_identity_issues: Whether an account's identity may issue users.
 
@@ -334,17 +334,18 @@ class Trust(SafeRepr):
         """Use a directory, too: until it is loaded, names are not resolved.
 
         The JWT of the own credentials counts from now on: it shows what the own user may ask for.
+        So do the account JWTs that are kept in the file of marks.
         """
         with self._judging:
-            self.published = self._judge.published = Published(dict(self.accounts))
+            published = self.published = self._judge.published = Published(dict(self.accounts))
+            published.accounts |= {each: self.marks.kept(each) for each in self.accounts.values()}
             if (own := self._own) is not None and own.account == self.account and not own.bearer:
-                self.published.users[own.account] = {own.claims.subject: (own,)}
-                self.published.certificates[Place(own.account, own.claims.subject)] = ()
-            self.lookup = Lookup(
-                self.published, self.accounts, self._judge.pins, self._lock, self._take
-            )
+                published.users[own.account] = {own.claims.subject: (own,)}
+                published.certificates[Place(own.account, own.claims.subject)] = ()
+            self.lookup = Lookup(published, self.accounts, self._judge.pins, self._lock, self._take)
             self._rejudge(_now(), True)
-            return self.published, self.lookup
+            self.error = self._first_problem()
+            return published, self.lookup
 
     def close_resolving(self, why: str) -> None:
         """Resolve nothing from now on, for this reason; without one, resolve again."""
@@ -446,5 +447,4 @@ def own_account(creds: str) -> User:
         ConfigurationError: If it does not hold matching credentials.
         TrustError: If its JWT is malformed.
     """
-    claims, _ = parse_creds(creds)
-    return User.decode(claims.text)
+    return User.decode(parse_creds(creds)[0].text)

@@ -6,7 +6,13 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from xkeymsg.errors import RollbackError, TrustError, XKeyMsgError
+from xkeymsg.errors import (
+    ExpiredClaimError,
+    RevokedError,
+    RollbackError,
+    TrustError,
+    XKeyMsgError,
+)
 from xkeymsg.trust.chain import Authority, TrustPolicy, authorize, check_operator
 from xkeymsg.trust.claims import Account, Operator, User
 from xkeymsg.trust.identity import Identity
@@ -27,7 +33,8 @@ class Judge:
     """Makes `Members` of the claims in a folder, and of those in a directory.
 
     An operator or account JWT that does not count leaves the last valid one in use, as long as that
-    still counts: the accounts of a removed signing key end, however valid they were.
+    still counts: the accounts of a removed signing key end, however valid they were. The last
+    account JWTs survive a restart in the file of marks.
 
     Judging thousands of users takes a second, for which nobody may have to wait: `begin` and
     `finish` are short and called under the caller's lock, as is `take`, but `judge_users` is not.
@@ -101,8 +108,9 @@ class Judge:
 
     def judge_users(self, known: Mapping[str, Known], now: int) -> Members:
         """Decide about all users; the marks of operator and accounts are on disk before."""
-        seen = [seen for each in known.values() for seen in each.authority.seen]
-        self.marks.record(seen, sync=True)
+        authorities = [each.authority for each in known.values()]
+        seen = [seen for each in authorities for seen in each.seen]
+        self.marks.record(seen, [each.accounts for each in authorities], sync=True)
         members = Members(known, self.pins, now, self.marks.marks, self.marks.lock)
         for identity in members.identities.values():
             self._record(identity, now)
@@ -177,8 +185,12 @@ class Judge:
             self._taken.add(found.place)
         if identity is not None:
             self._record(identity, now)
-        elif found.stored and (alias, user) in members.refused:
-            self.published.alarm(found.place, _placed(members.refused[alias, user], found.place))
+        elif (
+            found.stored
+            and (refusal := members.refused.get((alias, user))) is not None
+            and not isinstance(refusal, (RevokedError, ExpiredClaimError))  # users leave
+        ):
+            self.published.alarm(found.place, _placed(refusal, found.place))
         self.published.judged(found.place, admitted=identity is not None)
         self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
@@ -269,12 +281,12 @@ class Judge:
     def _authority(
         self, operator: Operator, alias: str, account: str, now: int
     ) -> Authority | None:
-        """Return the authority by the known account JWTs, or else by the last valid one."""
+        """Return the authority by the known account JWTs, or else by the last valid ones."""
         last = self._authorities.get(alias)
         texts: list[Iterable[Account]] = [self.source.known.get(account, ())]
         if self.published is not None and (shown := self.published.accounts.get(account)):
             texts.insert(0, [*texts[0], *shown])
-        for candidates in [*texts, *([last.accounts] if last else [])]:
+        for candidates in [*texts, last.accounts if last else (), self.marks.kept(account)]:
             try:
                 authority = authorize(
                     self.policy, operator, account, candidates, now, self.marks.marks

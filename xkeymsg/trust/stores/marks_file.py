@@ -1,5 +1,9 @@
 """The rollback marks of one reader in a file (docs/spec/trust.md, T-11 to T-16).
 
+The first line has the marks, each other line an account JWT that counted last: a newer one may have
+come from elsewhere than the folder, and the marks refuse the folder's after a restart. A JWT is
+verified again when it is read, and one that does not verify is dropped: the marks still count.
+
 The file is replaced as a whole and synced; a lock beside it keeps other processes away. If it
 cannot be written, the marks in memory still count, and `error` says why. A damaged file is an
 error: empty marks would permit every rollback.
@@ -9,16 +13,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from xkeymsg.ambient import after_fork
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.errors import ConfigurationError, TrustError
 from xkeymsg.files import decode_file, read_file
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
+from xkeymsg.trust.claims import Account
 from xkeymsg.trust.marks import Marks, Seen
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
@@ -26,6 +32,50 @@ __all__ = ("MarksFile", "forget_marks", "locked", "merge_marks", "read_marks")
 
 _MAX_FILE: Final = 64 << 20
 """Bytes of a file; 10,000 users take 1.9 MB."""
+_MOST_TEXT: Final = 16 << 20
+"""Bytes of account JWTs that are written."""
+
+_Accounts = dict[str, tuple[Account, ...]]
+"""Account JWTs by account; several have the same `iat`, or come from merged files."""
+
+
+class _Content(NamedTuple):
+    """The content of a file."""
+
+    marks: Marks
+    accounts: _Accounts
+
+    def dump(self) -> str:
+        """Return the text of the file; all JWTs of an account are in it, or none."""
+        lines, left = [self.marks.dump()], _MOST_TEXT
+        for accounts in self.accounts.values():
+            text = "".join(f"{each.claims.text}\n" for each in accounts)
+            if len(text) <= left:
+                lines.append(text)
+                left -= len(text)
+        return "".join(lines)
+
+    def merge(self, other: _Content) -> None:
+        self.marks.merge(other.marks)
+        for account, found in other.accounts.items():
+            known = self.accounts.get(account, ())
+            texts = {each.claims.text: each for each in (*known, *found)}
+            self.accounts[account] = tuple(texts.values())
+
+    @classmethod
+    def load(cls, text: str) -> _Content:
+        """Read the text of `dump`.
+
+        Raises:
+            ConfigurationError: If the marks are damaged.
+        """
+        first, _, rest = text.partition("\n")
+        found: dict[str, list[Account]] = {}
+        for line in rest.split("\n"):
+            with suppress(TrustError):
+                account = Account.decode(line)
+                found.setdefault(account.claims.subject, []).append(account)
+        return cls(Marks.load(first), {key: tuple(each) for key, each in found.items()})
 
 
 class _NotedMarks(Marks):
@@ -71,6 +121,7 @@ class MarksFile(SafeRepr):
         """Hold it while using `marks`."""
         self.marks = _NotedMarks()
         """Raise them under the lock only; `save` writes what has changed."""
+        self._content = _Content(self.marks, {})
         self._saving = Lock()
         self._descriptor: int | None = None
         after_fork(self)
@@ -79,21 +130,37 @@ class MarksFile(SafeRepr):
                 self._take(self.path)
             except OSError as error:
                 self.error = _unwritable(self.path, error)
-                self._merge(read_marks(self.path))
+                self._merge(_read(self.path))
             self.marks.changed = not os.path.lexists(self.path)
             self.save()
 
-    def record(self, seen: Iterable[Seen], *, sync: bool = False) -> None:
+    def record(
+        self,
+        seen: Iterable[Seen],
+        accounts: Iterable[tuple[Account, ...]] = (),
+        *,
+        sync: bool = False,
+    ) -> None:
         """Raise the marks of admitted claims.
 
         Args:
             seen: The claims.
+            accounts: For some accounts, all JWTs that count; they are kept in the file.
             sync: Whether to write a change to the disk before returning, as far as possible.
         """
         with self.lock:
             changed = self.marks.record(seen)
+            for each in accounts:
+                account = each[0].claims.subject
+                if self._content.accounts.get(account) != each:
+                    self._content.accounts[account] = each
+                    self.marks.changed = changed = True
         if sync and changed:
             self.save()
+
+    def kept(self, account: str) -> tuple[Account, ...]:
+        """Return the JWTs of an account that counted last."""
+        return self._content.accounts.get(account, ())
 
     def save(self) -> None:
         """Write the marks if the file lacks any; `error` keeps a failure until a call succeeds.
@@ -108,7 +175,7 @@ class MarksFile(SafeRepr):
                 if self._descriptor is None:
                     self._take(path)
                 with self.lock:
-                    text, self.marks.changed = self.marks.dump(), False
+                    text, self.marks.changed = self._content.dump(), False
                 replace_private(path, text)
             except OSError as error:
                 self.marks.changed, self.error = True, _unwritable(path, error)
@@ -127,7 +194,7 @@ class MarksFile(SafeRepr):
         """Lock the file, and read it after that: its last owner may just have written it."""
         descriptor = locked(path)
         try:
-            self._merge(read_marks(path))
+            self._merge(_read(path))
         except ConfigurationError:
             os.close(descriptor)
             raise
@@ -138,9 +205,9 @@ class MarksFile(SafeRepr):
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _merge(self, other: Marks) -> None:
+    def _merge(self, other: _Content) -> None:
         with self.lock:
-            self.marks.merge(other)
+            self._content.merge(other)
 
     def _after_fork(self) -> None:
         self.lock, self._saving = Lock(), Lock()
@@ -157,15 +224,19 @@ def read_marks(path: Path) -> Marks:
     Raises:
         ConfigurationError: If the file cannot be read, or is damaged.
     """
+    return _read(path).marks
+
+
+def _read(path: Path) -> _Content:
     try:
         path.lstat()
     except FileNotFoundError:
-        return Marks()
+        return _Content(Marks(), {})
     except (OSError, ValueError):
         pass  # reading it fails too, and says why
     content, _ = read_file(path, ConfigurationError, limit=_MAX_FILE)
     try:
-        return Marks.load(decode_file(content, path_text(path), ConfigurationError))
+        return _Content.load(decode_file(content, path_text(path), ConfigurationError))
     except ConfigurationError as error:
         raise ConfigurationError(
             f"{path_text(path)}: {error}; restore the file, or remove it, which permits rollbacks"
@@ -183,10 +254,11 @@ def forget_marks(path: str | Path, subjects: Iterable[str]) -> None:
     """
     path, subjects = Path(path), tuple(subjects)
 
-    def forget(marks: Marks) -> None:
+    def forget(content: _Content) -> None:
         for subject in subjects:
-            if not marks.forget(subject):
+            if not content.marks.forget(subject):
                 raise ConfigurationError(f"{path_text(path)}: no marks of this key")
+            content.accounts.pop(subject, None)  # it would prevail over the older one
 
     if not os.path.lexists(path):
         raise ConfigurationError(f"{path_text(path)}: no such file")
@@ -202,20 +274,20 @@ def merge_marks(path: str | Path, others: Iterable[str | Path]) -> None:
         ConfigurationError: If a file is damaged, or `path` is in use or cannot be written.
     """
 
-    def merge(marks: Marks) -> None:
+    def merge(content: _Content) -> None:
         for other in others:
-            marks.merge(read_marks(Path(other)))
+            content.merge(_read(Path(other)))
 
     _edit(Path(path), merge)
 
 
-def _edit(path: Path, change: Callable[[Marks], None]) -> None:
+def _edit(path: Path, change: Callable[[_Content], None]) -> None:
     try:
         descriptor = locked(path)
         try:
-            marks = read_marks(path)
-            change(marks)
-            replace_private(path, marks.dump())
+            content = _read(path)
+            change(content)
+            replace_private(path, content.dump())
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -1,12 +1,14 @@
-"""Who may issue users of an account."""
+"""The authority of the own account, and who may issue users of an account."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from xkeymsg.errors import TrustError
 from xkeymsg.trust.chain import Authority
+from xkeymsg.trust.members import Members
 
-__all__ = ("ValidSigner", "valid_signers")
+__all__ = ("ValidSigner", "own_authority", "valid_signers")
 
 
 class ValidSigner(NamedTuple):
@@ -18,6 +20,17 @@ class ValidSigner(NamedTuple):
     scoped: bool
     identity: bool
     """Whether it is the account's identity."""
+
+
+def own_authority(members: Members) -> Authority:
+    """Return the authority of the own account.
+
+    Raises:
+        TrustError: If it has none: the operator does not list the key that issued it any more.
+    """
+    if (known := members.known.get("")) is None:
+        raise TrustError("the own account is not valid now: see the problems of trust")
+    return known.authority
 
 
 def valid_signers(authority: Authority) -> tuple[ValidSigner, ...]:
