@@ -22,6 +22,7 @@ from xkeymsg import ObjectStore, XKeyMsgError
 from xkeymsg.ambient import random_bytes
 from xkeymsg.client.jetstream.api import PubAck
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.objects.feed import Feed
 from xkeymsg.testing import NATSServer
 
 CHUNK = 128 * 1024
@@ -447,6 +448,33 @@ async def test_an_entry_that_another_writer_may_have_replaced_is_not_written_aga
 
 
 # --- watching, and the bucket ---------------------------------------------------------------------
+
+
+async def test_a_watch_that_lags_behind_other_reads_refuses_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:  # B-22
+    arrived, go = asyncio.Event(), asyncio.Event()
+    genuine = Feed.next
+
+    async def late(feed: Feed) -> Any:
+        arrival = await genuine(feed)
+        if arrival is not None and ".M." in arrival.subject:
+            arrived.set()
+            await go.wait()
+        return arrival
+
+    await scene.writer.put("a", b"1")
+    monkeypatch.setattr(Feed, "next", late)
+    async with scene.reader.watch() as watch, asyncio.timeout(DEADLINE):
+        first = asyncio.create_task(anext(watch))
+        await arrived.wait()
+        await scene.writer.put("a", b"22")
+        assert (await scene.reader.get("a")).data == b"22"
+        go.set()
+        assert [(await first).size, (await anext(watch)).size] == [1, 2]
+    assert not scene.bob.stats.refused
+    await scene.replace_entry("a", await scene.entry("a"))
+    assert (await scene.reader.get("a")).data == b"22"
 
 
 async def test_a_watch_yields_what_is_there_and_what_changes(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from xkeymsg.daemons.common.terminal import EXIT_NOT_OPENED, describe, say
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import XKeyMsgError
 from xkeymsg.keys import Keyring, Recipient, XKey
+from xkeymsg.kv.memory import KVMemory
 from xkeymsg.reseal.bucket import reseal_bucket
 from xkeymsg.reseal.ledger import ResealReport
 from xkeymsg.reseal.run import reseal_stream
@@ -82,6 +84,12 @@ _SHOWN: Final = 20
     help="part: seal the part of a document that you can read, for all recipients.",
 )
 @click.option("--max-age", type=DURATION, help="The consumer's max_age, such as 5m; default: 300s.")
+@click.option(
+    "--memory",
+    "memory_file",
+    type=_FILE,
+    help="With --kv: the file of `xkeymsg kv --memory`; older values than it knows are refused.",
+)
 @connection_flags
 def reseal(
     *,
@@ -101,6 +109,7 @@ def reseal(
     since: float | None,
     documents: str,
     max_age: float | None,
+    memory_file: Path | None,
     **flags: Any,
 ) -> int:
     """Seal the messages of a stream to other recipients, in another stream.
@@ -118,7 +127,7 @@ def reseal(
 
     Exit 3 if a message was refused.
     """  # noqa: D301 - click reads the character
-    _check(is_bucket, into, recipients, added, {"--create": create, "--since": since})
+    _check(is_bucket, into, recipients, added, {"--create": create, "--since": since}, memory_file)
     peers = None if peers_file is None else Peers.load(peers_file)
     to = _recipients(recipients, added, removed, peers)
     trust, keys = _trust(senders, peers), Keyring(required_pair(seed_file), user=identity)
@@ -137,11 +146,12 @@ def reseal(
             more: dict[str, Any] = {"documents": documents, "max_age": max_age}
             more |= {"to": to, "ledger": path, "on_refused": refused}
             if is_bucket:
-                return await reseal_bucket(client, name, **more)
+                return await reseal_bucket(client, name, **more, memory=memory)
             more |= {"create": create, "subject": subject, "since": since}
             return await reseal_stream(client, name, into=into or "", **more)
 
-    report = asyncio.run(work())
+    with nullcontext() if memory_file is None else KVMemory(memory_file) as memory:
+        report = asyncio.run(work())
     _print(report)
     return EXIT_NOT_OPENED if report.refused else 0
 
@@ -152,9 +162,12 @@ def _check(
     recipients: tuple[str, ...],
     added: tuple[str, ...],
     of_streams: Mapping[str, object],
+    memory_file: Path | None,
 ) -> None:
     if is_bucket and into is not None:
         raise click.UsageError("--kv replaces values in place: leave out --into")
+    if not is_bucket and memory_file is not None:
+        raise click.UsageError("--memory is for --kv")
     if not is_bucket and into is None:
         raise click.UsageError("--into names the stream for the copies, or use --kv")
     for flag, value in of_streams.items():

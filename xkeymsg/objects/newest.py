@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from xkeymsg.errors import ValueRollbackError
@@ -25,6 +26,16 @@ class Newest:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._marks: OrderedDict[str, _Mark] = OrderedDict()
+        self._parent: Newest | None = None
+
+    def view(self) -> Newest:
+        """Return what one watch remembers: the present marks; what it accepts is kept here, too.
+
+        A watch delivers entries in their order, but later than other reads may see newer ones.
+        """
+        view = Newest(self._most)
+        view._marks, view._parent = self._marks.copy(), self
+        return view
 
     def check(self, subject: str, created_ms: int, sequence: int, message_id: bytes) -> None:
         """Remember a manifest, unless a newer one was opened before.
@@ -51,3 +62,6 @@ class Newest:
         self._marks.move_to_end(subject)
         if len(self._marks) > self._most:
             self._marks.popitem(last=False)
+        if self._parent is not None:
+            with suppress(ValueRollbackError):  # it knows a newer one
+                self._parent.check(subject, created_ms, sequence, message_id)

@@ -50,10 +50,17 @@ class EntryOpener:
             replay=AtRest(),
             require_signature=require_signature,
         )
-        self._newest = Newest()
+        self.newest = Newest()
+        """What it remembers."""
 
-    def open(self, arrival: Arrival) -> tuple[ObjectInfo, Manifest | None]:
+    def open(
+        self, arrival: Arrival, newest: Newest | None = None
+    ) -> tuple[ObjectInfo, Manifest | None]:
         """Open an entry; without a manifest, the object was deleted.
+
+        Args:
+            arrival: The entry.
+            newest: What the caller remembers, if it is not what the opener does.
 
         Raises:
             XKeyMsgError: If it is refused.
@@ -70,22 +77,18 @@ class EntryOpener:
             if manifest is None or not entry.deleted:
                 if not entry.deleted:
                     check_entry(entry, manifest)
-                self._check_time(message, sequence)
+                self._check_time(message, sequence, newest or self.newest)
                 return _described(self._bucket, name, sequence, message, manifest), manifest
         # Foreign clients delete without a tombstone, and so can the server.
         return _deletion(self._bucket, name, sequence), None
 
-    def _check_time(self, message: Message, sequence: int) -> None:
+    def _check_time(self, message: Message, sequence: int, newest: Newest) -> None:
         created_ms, now_ms = milliseconds_of(message.created), now_ns() // 10**6
         if created_ms > now_ms + self._skew_ms:
             raise StaleError("the object was sealed in the future: compare clocks")
         if self._max_age_ms is not None and created_ms < now_ms - self._max_age_ms:
             raise StaleError("the object is older than max_age")
-        self.remember(message.subject, created_ms, sequence, message.message_id)
-
-    def remember(self, subject: str, created_ms: int, sequence: int, message_id: bytes) -> None:
-        """Remember a manifest as the newest of its name; see `Newest.check`."""
-        self._newest.check(subject, created_ms, sequence, message_id)
+        newest.check(message.subject, created_ms, sequence, message.message_id)
 
 
 def _described(

@@ -166,7 +166,7 @@ class ObjectStore(Bucket, SafeRepr):
         about = inspect(envelope, self._limits)
         created_ms, number = milliseconds_of(about.created), bytes.fromhex(about.message_id)
         with suppress(ValueRollbackError):  # another writer was faster
-            self._opener.remember(stored.subject, created_ms, stored.sequence, number)
+            self._opener.newest.check(stored.subject, created_ms, stored.sequence, number)
         return ObjectInfo(
             bucket=self.bucket,
             name=name,
@@ -393,10 +393,10 @@ class ObjectStore(Bucket, SafeRepr):
         ignore_deletes: bool,
         follow: bool = False,
     ) -> ObjectWatch:
-        feed = self._feed(policy, follow=follow)
+        feed, newest = self._feed(policy, follow=follow), self._opener.newest.view()
         return ObjectWatch(
             feed,
-            lambda arrival: self._opener.open(arrival)[0],
+            lambda arrival: self._opener.open(arrival, newest)[0],
             self._events,
             ignore_deletes=ignore_deletes,
         )
