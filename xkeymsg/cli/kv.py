@@ -17,6 +17,7 @@ from xkeymsg.cli.output import OUTPUT, PRIVATE, write
 from xkeymsg.cli.recipients import PEERS, recipients_of
 from xkeymsg.cli.stream import REPLICAS
 from xkeymsg.client.connect import connect
+from xkeymsg.client.memory import RollbackMemory
 from xkeymsg.daemons.common.documents import to_json
 from xkeymsg.daemons.common.flags import connection_flags, connection_options, key_flags, own_pair
 from xkeymsg.daemons.common.parameters import DURATION, SENDER, SIZE
@@ -28,7 +29,6 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.kv.bucket import KVBucket
 from xkeymsg.kv.entry import KVEntry
-from xkeymsg.kv.memory import KVMemory
 from xkeymsg.opener import View
 from xkeymsg.trust.peers import Peers
 
@@ -126,7 +126,7 @@ def _run(
     to = recipients_of(recipients, (), peers) if recipients else None
     rules = None if policy is None else Policy.load(policy)
 
-    async def connected(marks: KVMemory | None) -> _T:
+    async def connected(marks: RollbackMemory | None) -> _T:
         def tell(error: Exception, _: object) -> None:
             say("xkeymsg", describe(error) if isinstance(error, XKeyMsgError) else repr(error))
 
@@ -144,7 +144,7 @@ def _run(
             return await work(opened)
 
     with ExitStack() as stack:
-        marks = None if memory is None else stack.enter_context(KVMemory(memory))
+        marks = None if memory is None else stack.enter_context(RollbackMemory(memory))
         return asyncio.run(connected(marks))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from xkeymsg.ambient import now_ns, random_bytes
+from xkeymsg.client.memory import Sealing
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.envelope.derive import message_id
@@ -27,7 +28,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.kv.codec import KVCodec, is_marker
 from xkeymsg.kv.entry import Operation
-from xkeymsg.kv.memory import Sealing
 from xkeymsg.kv.names import NAME_KEY
 from xkeymsg.kv.reader import KVReader
 from xkeymsg.kv.store import bucket_config
