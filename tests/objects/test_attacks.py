@@ -166,7 +166,7 @@ async def test_a_manifest_moved_to_another_name_is_refused(scene: Scene) -> None
 async def test_an_object_moved_to_another_bucket_is_refused(scene: Scene) -> None:  # B-4, B-19
     await scene.writer.put("a", DATA)
     other = scene.bob.objects("other")
-    await other.create(storage="memory")
+    await other.init(storage="memory")
     for entry in (await scene.entry("a"), await scene.entry("a") | {"bucket": "other"}):
         await scene.replace_entry("a", entry, "other")
         with pytest.raises(xkeymsg.SubjectMismatchError):

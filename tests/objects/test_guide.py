@@ -53,7 +53,7 @@ async def test_the_permissions_in_the_guide_suffice() -> None:
             xkeymsg.connect(server.url, key=ALICE, user="alice", password="alice", **more) as alice,
             xkeymsg.connect(server.url, key=BOB, user="bob", password="bob", **more) as bob,
         ):
-            await admin.objects("scans").create()
+            await admin.objects("scans").init()
             writer, reader = alice.objects("scans", to="bob"), bob.objects("scans")
             for data in (b"one", b"another"):
                 await writer.put("a", data)

@@ -473,7 +473,7 @@ async def test_a_bucket_that_is_not_there_is_an_error(scene: Scene) -> None:
     for call in (store.info("a"), store.list(), store.status(), store.get("a")):
         with pytest.raises(xkeymsg.DeliveryError):
             await call
-    await store.create(ttl=60, storage="memory")
+    await store.init(ttl=60, storage="memory")
     assert (await store.status()).ttl == 60
 
 
@@ -489,7 +489,7 @@ async def filed(jetstream_server: NATSServer) -> AsyncIterator[tuple[Scene, Obje
     """A bucket on disk, which survives a restart."""
     async with scene_on(jetstream_server) as made:
         store = made.alice.objects("filed", to=[BOB.public, CAROL.public])
-        await store.create()
+        await store.init()
         yield made, store
 
 

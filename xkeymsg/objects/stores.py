@@ -38,7 +38,7 @@ class ObjectStores:
         """Return a store of sealed objects; nothing is sent before it is used.
 
         Args:
-            bucket: The name of the bucket; `create` makes it.
+            bucket: The name of the bucket; `init` creates it.
             to: The recipients, as for `publish`, of objects for which `put` names none.
             memory: The reader's rollback marks, on disk for instance; by default in memory.
             max_age: The greatest age of an object that is opened, in seconds; by default unlimited.
