@@ -13,8 +13,8 @@ from xkeymsg import (
     ConfigurationError,
     DeliveryError,
     KeyDeletedError,
-    KVMemory,
     Policy,
+    RollbackMemory,
     connect,
     reseal_bucket,
 )
@@ -104,7 +104,7 @@ async def test_a_value_older_than_the_resealer_remembers_is_refused(
     await place.put("a", b"old")
     [old] = await place.stored("KV_config")
     await place.put("a", b"new")
-    with KVMemory(tmp_path / "marks") as memory:
+    with RollbackMemory(tmp_path / "marks") as memory:
         assert (await place.client.kv("config", memory=memory).get("a")).value == b"new"
         await place.store(old.data, old.subject)
         refused: list[str] = []
@@ -159,6 +159,6 @@ async def test_mirrors_and_objects_are_refused(place: Place) -> None:
     )
     with pytest.raises(ConfigurationError, match="mirror"):
         await reseal_bucket(place.client, "copy", to="carol", ledger=place.folder / "copy")
-    await place.client.objects("scans").create()
+    await place.client.objects("scans").init()
     with pytest.raises(ConfigurationError, match="objects"):
         await place.reseal(stream="OBJ_scans")

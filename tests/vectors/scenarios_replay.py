@@ -640,7 +640,7 @@ def redelivery_as_a_stranger(stage: Stage) -> None:
 
 @requires("E-79")
 def removed_sender_keeps_its_record(stage: Stage) -> None:
-    """A sender that is no longer admitted still has a record: strangers do not displace its marks."""
+    """A sender that is no longer admitted has a record: strangers do not displace its marks."""
     stage.limit(limit_replay_unadmitted=THREE)
     stage.handle(stage.seal("admitted"), 1)
     removed = stage.seal("removed", 2, session="two")
@@ -691,7 +691,7 @@ def senders_that_leave_no_room(stage: Stage) -> None:
 
 @requires("E-79")
 def charge_of_a_full_page(stage: Stage) -> None:
-    """205 marks of a page are charged as 1,024 bytes, not 1,025: the budget is just not exceeded."""
+    """205 marks of a page are charged as 1,024 bytes, not 1,025: the budget is not exceeded."""
     stage.limit(limit_replay=SENDER + ONE + 320 + 440 + 1024)
     first = stage.seal("first", session="first")
     stage.handle(first, 1)

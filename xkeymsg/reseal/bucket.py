@@ -16,6 +16,7 @@ from xkeymsg.client.client import Client
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck, check_name
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.trust import To
@@ -28,8 +29,7 @@ from xkeymsg.errors import (
     StaleError,
     XKeyMsgError,
 )
-from xkeymsg.kv.codec import OPERATION, REPLACES, sealing_of
-from xkeymsg.kv.memory import KVMemory, mark_name
+from xkeymsg.kv.codec import OPERATION, REPLACES
 from xkeymsg.opener import View
 from xkeymsg.reseal.copier import Copier, Documents, copy_id
 from xkeymsg.reseal.ledger import Job, LedgerFile, ResealReport, opened
@@ -54,7 +54,7 @@ async def _turn(message: Message) -> None:
     Raises:
         StaleError: If that would take too long.
     """
-    while (behind := sealing_of(message).created_ms - now_ns() // 1_000_000) > 0:
+    while (behind := Sealing.of_message(message).created_ms - now_ns() // 1_000_000) > 0:
         if behind > _WAIT_MS:
             raise StaleError(f"the clock here is {behind / 1000:.0f} s behind the value")
         await asyncio.sleep(behind / 1000)
@@ -77,7 +77,7 @@ async def reseal_bucket(
     documents: Documents = "refuse",
     max_age: float | None = None,
     on_refused: OnRefused | None = None,
-    memory: KVMemory | None = None,
+    memory: RollbackMemory | None = None,
 ) -> ResealReport:
     """Reseal the current values of a key-value bucket in place, for other recipients.
 
@@ -146,7 +146,7 @@ class _Run:
         copier: Copier,
         file: LedgerFile,
         on_refused: OnRefused | None,
-        memory: KVMemory | None,
+        memory: RollbackMemory | None,
     ) -> None:
         self._api, self._copier, self._ledger = api, copier, file.ledger
         self._memory = memory
@@ -195,11 +195,8 @@ class _Run:
         message = self._copier.open(stored, self._ledger.job.source, match_wire=True)
         is_deletion = OPERATION in message.headers
         if self._memory is not None:
-            _, bucket, name = stored.subject.split(".", 2)
-            seen = sealing_of(message)
-            self._memory.accept(
-                mark_name(bucket, name), seen, stored.sequence, live=not is_deletion
-            )
+            name, seen = mark_name(stored.subject), Sealing.of_message(message)
+            self._memory.accept(name, seen, stored.sequence, live=not is_deletion)
         if is_deletion:
             return Counted("skipped", "deleted")
         if isinstance(message, View) and message.withheld:
