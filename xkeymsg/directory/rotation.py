@@ -163,7 +163,6 @@ class OwnKeys:
         begin = min([begin, *(each.not_before for each in self.upcoming if each.revoked)])
         if self.certifiable:
             return RotationStep("certify", self.certifiable[0], begin)
-        following = [each for each in self.upcoming if not each.revoked]
         following = [e for e in self.upcoming if e.key in self._stored and not e.revoked]
         if following:
             late = [each for each in following if self._is_late(each, begin, times)]
