@@ -105,10 +105,10 @@ class OwnKeys:
     @property
     def missing(self) -> list[CertifiedKey]:
         """Certificates of secrets that are not here, though others seal to them now or soon."""
-        begun = 0 if self.current is None else self.current.not_before
+        age = (0, 0) if self.current is None else by_age(self.current)
         return [
             each for each in self._newest.values()
-            if each.key not in self._held and each.not_before > begun
+            if each.key not in self._held and by_age(each) >= age
             and each.not_after >= self._now and not each.revoked
         ]  # fmt: skip
 
