@@ -12,7 +12,7 @@ from examples.hospital import demo, waiting
 from examples.hospital.authority import Authority
 from examples.hospital.problems import Problems
 from examples.hospital.receivers import Receiver
-from examples.hospital.roles import resources
+from examples.hospital.roles import HERE, resources
 from examples.hospital.screen import table
 from examples.hospital.search import search, texts
 from tests.running import DEADLINE
@@ -28,7 +28,7 @@ def test_each_failure_is_found(
     revocation without effect.
     """
     send = demo.send
-    policy = (demo.HERE / "policy.toml").read_text()
+    policy = (HERE / "policy.toml").read_text()
     wider = policy.replace(
         '"/Observation/status"', '["/Observation/status", "/Observation/effectiveDateTime"]'
     )
