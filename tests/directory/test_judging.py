@@ -97,6 +97,29 @@ def test_a_revocation_that_comes_while_everything_is_judged_counts(
         trust.resolve("bob")
 
 
+def test_a_revocation_counts_while_the_folder_is_read(
+    realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be on a file system that does not answer."""
+    published, lookup = trust.attach()
+    published.loaded = True
+    bob = realm.person("bob")
+    published.put(realm.place(bob), realm.entry(bob), stored=True)
+    lookup.verify(60.0)
+    realm.revocations[bob.user] = realm.now
+    with slowly(trust, monkeypatch, "scan"):
+        place, text = Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode()
+        published.put(place, text, stored=True)
+        lookup.verify(60.0)
+        judging = threading.Thread(target=trust.take_news, daemon=True)
+        judging.start()
+        judging.join(DEADLINE)
+        with pytest.raises(UnknownKeyError):
+            trust.resolve("bob")
+    with pytest.raises(UnknownKeyError):
+        trust.resolve("bob")
+
+
 def test_judging_that_failed_is_done_again(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -159,6 +159,10 @@ def test_a_certificate_of_a_secret_that_is_not_here_is_reported_before_its_time(
     assert [each.key for each in keys([A], [known(A, 0)], 950, both).missing] == [B]
     assert [each.key for each in keys([A], [known(A, 0)], 1500, both).missing] == [B]
     assert keys([B], [known(B, 1000)], 1500, both).missing == []
+    for later in (-1, 0, 1):  # a thief of the user's key chooses both times
+        thief = known(C, 1000)._replace(issued=known(B, 1000).issued + later)
+        found = keys([B], [known(B, 1000)], 1500, [known(B, 1000), thief]).missing
+        assert bool(found) is (later >= 0)
     gone = [*both, known(C, 1200, revoked=True)]
     assert keys([B], [known(B, 1000)], 1500, gone).missing == []
 

@@ -105,10 +105,10 @@ class OwnKeys:
     @property
     def missing(self) -> list[CertifiedKey]:
         """Certificates of secrets that are not here, though others seal to them now or soon."""
-        begun = 0 if self.current is None else self.current.not_before
+        age = (0, 0) if self.current is None else by_age(self.current)
         return [
             each for each in self._newest.values()
-            if each.key not in self._held and each.not_before > begun
+            if each.key not in self._held and by_age(each) >= age
             and each.not_after >= self._now and not each.revoked
         ]  # fmt: skip
 
@@ -163,7 +163,6 @@ class OwnKeys:
         begin = min([begin, *(each.not_before for each in self.upcoming if each.revoked)])
         if self.certifiable:
             return RotationStep("certify", self.certifiable[0], begin)
-        following = [each for each in self.upcoming if not each.revoked]
         following = [e for e in self.upcoming if e.key in self._stored and not e.revoked]
         if following:
             late = [each for each in following if self._is_late(each, begin, times)]

@@ -96,8 +96,8 @@ class Trust(SafeRepr):
         """Verifies what the directory has shown."""
         self.marks = judge.marks
         self._judge = judge
-        self._lock = RLock()  # for milliseconds: an event loop may wait for it
-        self._judging = RLock()  # while everything is judged
+        # An event loop may wait for the first, for milliseconds; the others are held for long.
+        self._lock, self._judging, self._scanning = RLock(), RLock(), RLock()
         self._audiences = Audiences()
         self._must_ask = False
         self._told = ""
@@ -295,13 +295,13 @@ class Trust(SafeRepr):
         Raises:
             XKeyMsgError: The `error`, once until it changes. What was valid before stays in use.
         """
-        with self._judging:
-            now, begun, changed = _now(), monotonic(), False
+        with self._scanning:  # which may take long; a revocation in the directory does not wait
+            begun, changed = monotonic(), False
             if force or begun >= self._resume:
                 changed = self._judge.source.scan()
                 took = monotonic() - begun
                 self._resume = begun + (took * _SHARE if took > _SHORT else 0)
-            changed = self._rejudge(now, changed)
+            changed = self._rejudge(changed)
             self.marks.save()
             for name in self._audiences.names:
                 with suppress(TrustError):
@@ -312,16 +312,17 @@ class Trust(SafeRepr):
                 raise error
             return changed
 
-    def _rejudge(self, now: int, changed: bool) -> bool:
-        judge = self._judge
-        if changed := changed or judge.is_due(now):
-            with self._lock:
-                known = judge.begin(now)
-            members = judge.judge_users(known, now)
-            with self._lock:
-                self._members = judge.finish(members, now)
-                self.generation += 1
-        return changed
+    def _rejudge(self, changed: bool) -> bool:
+        with self._judging:
+            judge, now = self._judge, _now()
+            if changed := changed or judge.is_due(now):
+                with self._lock:
+                    known = judge.begin(now)
+                members = judge.judge_users(known, now)
+                with self._lock:
+                    self._members = judge.finish(members, now)
+                    self.generation += 1
+            return changed
 
     # --- a directory ------------------------------------------------------------------------------
 
@@ -343,7 +344,7 @@ class Trust(SafeRepr):
                 published.users[own.account] = {own.claims.subject: (own,)}
                 published.certificates[Place(own.account, own.claims.subject)] = ()
             self.lookup = Lookup(published, self.accounts, self._judge.pins, self._lock, self._take)
-            self._rejudge(_now(), True)
+            self._rejudge(True)
             self.error = self._first_problem()
             return published, self.lookup
 
@@ -371,8 +372,7 @@ class Trust(SafeRepr):
 
     def take_news(self) -> bool:
         """Judge everything again if an account JWT requires it."""
-        with self._judging:
-            return self._judge.must_judge and self._rejudge(_now(), True)
+        return self._rejudge(False)
 
     def _take(self, found: Verified) -> None:
         if self._judge.take(self._members, found, _now()):
@@ -430,7 +430,7 @@ class Trust(SafeRepr):
         return found
 
     def _after_fork(self) -> None:
-        self._lock, self._judging = RLock(), RLock()
+        self._lock, self._judging, self._scanning = RLock(), RLock(), RLock()
 
     def __repr__(self) -> str:
         return f"<Trust {str(self.path)!r}: {len(self._members.identities)} users>"
