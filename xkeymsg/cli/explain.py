@@ -185,7 +185,6 @@ def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) ->
     yield f"{seen.sender} names {f'the user {seen.identity}' if seen.identity else 'no user'}"
     if trust is None:
         return
-    now = now_ns() // 1_000_000_000
     try:
         then = trust.admit(seen.sender, seen.subject, int(seen.created.timestamp() * 1000))
         verdict = _verdict(then, seen)
@@ -197,12 +196,17 @@ def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) ->
         faults.append(verdict)
     yield f"at its time: {verdict or 'admitted'}"
     if isinstance(trust, Trust):
-        for identity in trust.members.found(seen.sender):
-            yield from _standing(identity, seen, now)
-        for (_, user), refusal in trust.members.refused.items():
-            if user == seen.identity:
-                yield f"{user}: {one_line(describe(refusal))}"
-        yield f"now: {_now(trust, seen, now)}"
+        yield from _users(trust, seen, now_ns() // 1_000_000_000)
+
+
+def _users(trust: Trust, seen: Inspection, now: int) -> Iterator[str]:
+    """Yield the standing of the users who have certified the sender's key."""
+    for identity in trust.members.found(seen.sender):
+        yield from _standing(identity, seen, now)
+    for (_, user), refusal in trust.members.refused.items():
+        if user == seen.identity:
+            yield f"{user}: {one_line(describe(refusal))}"
+    yield f"now: {_now(trust, seen, now)}"
 
 
 def _verdict(admission: Admission | None, seen: Inspection) -> str:

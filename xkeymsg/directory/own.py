@@ -133,8 +133,8 @@ class OwnClaims:
             await self.publish_account(api)
         else:
             raise ConfigurationError(
-                "the directory lacks the newest JWT of the own account: run `xkeymsg trust push`, or"
-                " `xkeymsg directory publish --all`"
+                "the directory lacks the newest JWT of the own account: run `xkeymsg trust push`,"
+                " or `xkeymsg directory publish --all`"
             )
 
     async def repair(self, api: API) -> None:
