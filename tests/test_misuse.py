@@ -162,6 +162,11 @@ def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of
     assert next(counted) == 1
 
 
+def test_an_object_that_was_not_initialized_dies_in_silence() -> None:
+    """Such as one whose `__init__` was interrupted."""
+    misuse.Usage.__new__(misuse.Usage).__del__()
+
+
 # --- labels ---------------------------------------------------------------------------------------
 
 

@@ -38,7 +38,7 @@ MADE_BY_OTHERS = {
 PRIVATE_TYPES = {
     "ClientOptions", "ConnectionArguments",  # dicts of keyword arguments
     "Decision", "Segment",  # for `xkeymsg policy`
-    "Head", "KeyMark", "Room", "Sealing", "StoredEntry",  # between the parts of a `KVBucket`
+    "Head", "RollbackMark", "Room", "Sealing", "StoredEntry",  # between the parts of a `KVBucket`
     "MemoryBucket", "NATSServer", "State",  # of `xkeymsg.testing`
     "Prefix",
     "AudienceChange", "Judge", "Members", "TrustReport", "ValidSigner",  # of `Trust`

@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from xkeymsg.client.jetstream.durables import DurableOptions
     from xkeymsg.client.jetstream.events import ConsumerEvent, Reject
     from xkeymsg.client.jetstream.failures import FailurePolicy
+    from xkeymsg.client.memory import RollbackMemory
     from xkeymsg.client.prepared_route import PreparedRoute
     from xkeymsg.client.replies import Reply
     from xkeymsg.client.services import Service
@@ -118,7 +119,6 @@ if TYPE_CHECKING:
     from xkeymsg.kv.bucket import KVBucket
     from xkeymsg.kv.codec import KVCodec
     from xkeymsg.kv.entry import KVEntry
-    from xkeymsg.kv.memory import KVMemory
     from xkeymsg.kv.store import KVStatus
     from xkeymsg.kv.watch import KVWatch
     from xkeymsg.objects.info import ObjectInfo, ObjectResult, ObjectStoreStatus
@@ -168,7 +168,6 @@ __all__ = (
     "KVCodec",
     "KVEntry",
     "KVError",
-    "KVMemory",
     "KVStatus",
     "KVWatch",
     "KeyDeletedError",
@@ -215,6 +214,7 @@ __all__ = (
     "ResealReport",
     "Resealed",
     "Resolver",
+    "RollbackMemory",
     "Sealer",
     "SenderNotAdmittedError",
     "SenderRevokedError",
@@ -280,7 +280,7 @@ _ON_FIRST_USE = {
     "KVBucket": "kv.bucket",
     "KVCodec": "kv.codec",
     "KVEntry": "kv.entry",
-    "KVMemory": "kv.memory",
+    "RollbackMemory": "client.memory",
     "KVStatus": "kv.store",
     "KVWatch": "kv.watch",
     "PreparedRoute": "client.prepared_route",

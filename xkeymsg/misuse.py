@@ -66,7 +66,8 @@ class Usage:
             )
 
     def __del__(self) -> None:
-        if not self._used or monotonic() - self._made >= BRIEF:
+        # An object whose `__init__` was interrupted has no attributes.
+        if not getattr(self, "_used", False) or monotonic() - self._made >= BRIEF:
             return
         if next(brief_openers) == MANY:
             text = f"{MANY} openers lived for less than {BRIEF:g} s: one for each message is"

@@ -19,22 +19,25 @@ __all__ = ("ABSENT", "SHOWN", "Outsider", "check_views", "show_one", "show_outsi
 
 PATIENT = "018f428e-34f6-4707-8009-5ad742f901e7"
 OBSERVATION = "f13d3b8d-0097-4b35-8d6e-31c73ac2601c"
+CARE, STUDY = ("clinic", "audit"), ("clinic", "research", "audit")
+PERSON = ("clinic", "billing", "audit")
 SHOWN = {
     PATIENT: {
-        "/name/0/family": "family name",
-        "/birthDate": "birth date",
-        "/address/0/line/0": "street",
-        "/telecom/0/value": "telephone",
-        "/maritalStatus/text": "marital status",
-        "/address/0/extension/0/extension/0/valueDecimal": "home latitude",
+        "/name/0/family": ("family name", PERSON),
+        "/birthDate": ("birth date", PERSON),
+        "/address/0/line/0": ("street", PERSON),
+        "/telecom/0/value": ("telephone", PERSON),
+        "/maritalStatus/text": ("marital status", CARE),
+        "/address/0/extension/0/extension/0/valueDecimal": ("home latitude", CARE),
     },
     OBSERVATION: {
-        "/code/coding/0/display": "finding",
-        "/component/1/valueQuantity/value": "value",
-        "/effectiveDateTime": "time",
-        "/subject/reference": "patient",
+        "/code/coding/0/display": ("finding", STUDY),
+        "/component/1/valueQuantity/value": ("value", STUDY),
+        "/effectiveDateTime": ("time", CARE),
+        "/subject/reference": ("patient", CARE),
     },
 }
+"""Fields of two resources, with the roles that may read them."""
 VISIBLE = ("format", "bytes", "message id", "sender", "created", "subject", "recipients")
 WITHHELD, ABSENT = "WITHHELD", "-"
 
@@ -77,10 +80,12 @@ def show_one(resource: dict[str, Any], receivers: list[Receiver], problems: Prob
     views = [_view(each, message, kind) for each in receivers]
     print(f"\nWhat each role sees of the same message, {kind} {resource['id'][:8]}…:\n")
     rows: Rows = [("", *ROLES)]
-    for path, title in SHOWN[resource["id"]].items():
+    for path, (title, readers) in SHOWN[resource["id"]].items():
         cells = []
-        for view in views:
+        for role, view in zip(ROLES, views, strict=True):
             got = None if view is None else view.get(path)
+            verb = "does not read" if got is None else "reads"
+            problems.check((got is not None) == (role in readers), f"{role} {verb} {path}")
             problems.check(got in (None, everything[path]), f"{path}: the received value differs")
             cells.append(ABSENT if view is None else WITHHELD if got is None else short(got))
         rows.append((title, *cells))

@@ -103,6 +103,9 @@ async def test_refused_entries_exit_with_3_and_are_shown(
         "key": "plain", "revision": 1, "operation": "refused", "code": "not_sealed",
     }  # fmt: skip
     assert "\x1b" not in said
+    code, output, said = await kv("keys", "C", *FROM)
+    assert (code, output) == (3, "")
+    assert "not_sealed" in said
 
 
 @pytest.mark.parametrize(
@@ -111,11 +114,12 @@ async def test_refused_entries_exit_with_3_and_are_shown(
         (("put", "C", "k"), "--to"),
         (("init", "C", "--blind"), "--blind requires"),
         (("put", "C", "k", *TO, "--policy", "x.toml"), "either --to"),
-        (("keys", "C", *FROM, "--peers", "peers.toml"), "either --from"),
+        (("keys", "C"), "give --from or --peers"),
+        (("keys", "C", *FROM, "--from", "anyone"), "cannot be combined"),
         (("update", "C", "k", *TO), "--last"),
         (("get", "C"), "KEY"),
     ],
-    ids=["recipients", "blind", "policy", "senders", "last", "key"],
+    ids=["recipients", "blind", "policy", "senders", "anyone", "last", "key"],
 )
 async def test_wrong_usage(kv: Kv, words: tuple[str, ...], hint: str, tmp_path: Path) -> None:
     (tmp_path / "peers.toml").write_text("")

@@ -46,7 +46,7 @@ async def test_an_object_goes_from_a_file_into_a_file(
     jetstream_server: NATSServer, tmp_path: Path
 ) -> None:
     server, at = jetstream_server, tmp_path
-    assert await call(server, at, "init", BUCKET) == (0, f"{BUCKET} is there\n", "")
+    assert await call(server, at, "init", BUCKET) == (0, f"{BUCKET} ready\n", "")
     assert (await call(server, at, "init", BUCKET))[0] == 0
     words = ("put", BUCKET, "a", "@data", "--content-type", "image/tiff", *WRITING)
     assert await call(server, at, *words) == (0, "300000 bytes in 3 chunks\n", "")
@@ -62,7 +62,7 @@ async def test_an_object_goes_from_a_file_into_a_file(
         assert (at / "out").read_bytes() == DATA
         assert (at / "out").stat().st_mode & 0o777 == 0o600
     assert "size" in (await call(server, at, "info", BUCKET, "a", *READING))[1]
-    assert json.loads((await call(server, at, "status", BUCKET))[1])["sealed"] is False
+    assert json.loads((await call(server, at, "status", BUCKET, "--json"))[1])["sealed"] is False
     assert (await call(server, at, "delete", BUCKET, "a", *WRITING))[0] == 0
     code, _, said = await call(server, at, "get", BUCKET, "a", "-o", "@out", *READING)
     assert code == 1
@@ -118,6 +118,19 @@ async def test_a_list_reports_what_is_refused(jetstream_server: NATSServer, tmp_
         code, out, said = await call(jetstream_server, tmp_path, *words)
         assert (code, out) == (3, "")
         assert "sender_not_admitted" in said
+
+
+async def test_the_memory_outlasts_a_run(jetstream_server: NATSServer, tmp_path: Path) -> None:
+    async with scene_on(jetstream_server) as scene:
+        await scene.writer.put("a", b"old")
+        old = await scene.entry("a")
+        await scene.writer.put("a", b"new")
+        words = ("get", BUCKET, "a", *READING, "--memory", "@marks")
+        assert await call(jetstream_server, tmp_path, *words) == (0, "new", "")
+        await scene.replace_entry("a", old)
+        code, out, said = await call(jetstream_server, tmp_path, *words)
+        assert (code, out) == (3, "")
+        assert "value_rollback" in said
 
 
 async def call_list(scene: Scene, folder: Path, *more: str) -> tuple[int, str, str]:

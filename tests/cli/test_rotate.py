@@ -212,3 +212,25 @@ def test_explain_tells_nobody_that_a_key_is_revoked_because_another_user_claimed
 
     assert "revoked" not in verdict(victim.user)
     assert "revoked" in verdict(mallory.user)
+
+
+async def test_the_keys_of_another_user_in_a_store_are_left_alone(hospital: Hospital) -> None:
+    """The wrong credentials were given: one xkey must not belong to two users."""
+    ward, alice = hospital.person("ward"), hospital.person("alice")
+    store = ("--store", f"file:{hospital.keys('ward')}")
+    rotate(hospital, ward, *store)
+    [own] = hospital.secrets("ward")
+    certificate = (hospital.keys("ward") / f"{own}.jwt").read_text()
+    rotate(hospital, alice, *store)
+    assert (hospital.keys("ward") / f"{own}.jwt").read_text() == certificate
+    [other] = hospital.secrets("ward") - {own}
+    assert listed(hospital, ward) == {"ward": str(own), "alice": str(other)}
+    stranger = hospital.person("stranger")
+    with FileProvider().lock(str(hospital.keys("ward"))):
+        found = done(
+            hospital, "rotate", stranger, hospital.folder, "--anchor", hospital.operator.public,
+            *store, "--now",
+        )  # fmt: skip
+    assert found.returncode == 1
+    assert b"belong to another user" in found.stderr
+    assert FileProvider().asked(str(hospital.keys("ward"))) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import resource
 import signal
 import stat
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from tests.daemons.receiver.conftest import OBSERVE, ROUTE, STDOUT, ready
 from tests.key_stores.test_cli import PAIR, run
 from tests.running import DEADLINE, Program
 from xkeymsg import KeyStoreError, XKey, connect, open_key, open_signer, read_seed, write_seed
+from xkeymsg.key_stores import passphrases
 from xkeymsg.key_stores.file import FileProvider
-from xkeymsg.key_stores.protected import ProtectedProvider
+from xkeymsg.key_stores.protected import ProtectedProvider, change_passphrase
 from xkeymsg.nkey import Prefix, encode_seed, is_seed
 from xkeymsg.protected import Cost, ProtectedSeed, protect
 from xkeymsg.testing import NATSServer
@@ -231,7 +234,7 @@ def can_open_terminal() -> bool:
     return True
 
 
-def typed(*words: str | Path, lines: list[str]) -> str:
+def typed(*words: str | Path, lines: list[str], code: int = 0) -> str:
     """Run a program in a terminal of its own, and type lines."""
     child, terminal = pty.fork()
     if not child:
@@ -240,13 +243,13 @@ def typed(*words: str | Path, lines: list[str]) -> str:
     try:
         for line in lines:
             said += until_prompt(terminal)
-            os.write(terminal, line.encode() + b"\n")
+            os.write(terminal, line.encode("utf-8", "surrogateescape") + b"\n")
         while more := read_some(terminal):
             said += more
     finally:
         os.close(terminal)
         _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, said
+    assert os.waitstatus_to_exitcode(status) == code, said
     return said.decode()
 
 
@@ -323,3 +326,50 @@ def test_a_daemon_accepts_a_protected_key(tmp_path: Path, phrase: Path) -> None:
     phrase.write_text("another\n")
     said = run("--config", config, "--check", module="xkeymsg.daemons.receiver", code=1)
     assert "wrong passphrase" in " ".join(said.split())
+
+
+@pytest.mark.timeout(10 * DEADLINE)
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        (["secret\udcff"], "passphrase: not UTF-8"),
+        (["secret", "Secret"], "the two passphrases differ"),
+        (["", ""], "one line of 1 to 1024 bytes"),
+    ],
+)
+def test_what_is_typed_wrongly_is_refused_and_not_shown(
+    tmp_path: Path, lines: list[str], reason: str
+) -> None:
+    said = typed("keygen", "--passphrase", "--out", tmp_path / "x", lines=lines, code=1)
+    assert reason in said
+    assert "ecret" not in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_terminal_that_would_show_the_passphrase_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shows(prompt: str) -> str:
+        warnings.warn("it would be shown", getpass.GetPassWarning, stacklevel=2)
+        return prompt
+
+    monkeypatch.setattr(passphrases, "_TTY", "/dev/null")
+    monkeypatch.setattr(getpass, "getpass", shows)
+    warnings.simplefilter("ignore")
+    with pytest.raises(KeyStoreError, match="cannot hide"):
+        open_key(f"protected:{seed_file(tmp_path)}")
+
+
+def test_a_file_that_another_user_has_prepared_does_not_get_the_seed(
+    tmp_path: Path, phrase: Path
+) -> None:
+    """`own.seed.new` exists, and others can read it."""
+    path, other = seed_file(tmp_path), tmp_path / "own.seed.new"
+    other.touch(mode=0o666)
+    other.chmod(0o666)
+    with other.open("rb") as prepared:
+        change_passphrase(path, f"file:{phrase}", None)
+        assert prepared.read() == b""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert read_seed(path).public == PAIR.public

@@ -162,7 +162,7 @@ def an_extractable_key_is_refused(folder: Path) -> None:
 
 @check
 def threads(folder: Path) -> None:
-    """Eight threads derive 250 times each, and eight sign; a module may crash without the lock."""
+    """Eight threads derive 250 times each, and eight sign; test_token_lock.py tests the lock."""
     pair = open_key(made(folder))
     signer = open_signer(made(folder, Prefix.USER, "signer"))
     peer = XKeyPair.generate()

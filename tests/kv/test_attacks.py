@@ -13,9 +13,9 @@ from tests.kv.conftest import ALICE, BOB, BUCKET, EVE, PEERS, Broker, Pair, take
 from xkeymsg import (
     KeyDeletedError,
     KVBucket,
-    KVMemory,
     NotSealedError,
     Peers,
+    RollbackMemory,
     Sealer,
     SenderNotAdmittedError,
     StaleError,
@@ -120,11 +120,11 @@ async def test_k14_a_rollback_is_noticed_after_a_restart(
 ) -> None:
     """K-14."""
     alice, bob = pair
-    with KVMemory(tmp_path / "marks") as memory:
+    with RollbackMemory(tmp_path / "marks") as memory:
         reader = bob.kv(BUCKET, memory=memory)
         await rolled_back(broker, alice, lambda: reader.get("k"))
     with (
-        KVMemory(tmp_path / "marks") as memory,
+        RollbackMemory(tmp_path / "marks") as memory,
         pytest.raises(ValueRollbackError),
     ):
         await bob.kv(BUCKET, memory=memory).get("k")
@@ -432,7 +432,7 @@ async def test_honest_updates_are_no_gap(pair: Pair) -> None:
 
 async def test_two_keys_of_one_memory_file_do_not_mix(pair: Pair, tmp_path: Path) -> None:
     alice, bob = pair
-    with KVMemory(tmp_path / "marks") as memory:
+    with RollbackMemory(tmp_path / "marks") as memory:
         bucket, reader = writer(alice), bob.kv(BUCKET, memory=memory)
         await bucket.put("a", b"1")
         await bucket.put("b", b"2")

@@ -16,8 +16,8 @@ from tests.kv.test_attacks import codes
 from xkeymsg import (
     ConfigurationError,
     DeliveryError,
-    KVMemory,
     LimitExceededError,
+    RollbackMemory,
     Sealer,
     XKeyPair,
     connect,
@@ -109,7 +109,7 @@ async def test_keys_without_end_are_refused(
     _, (_, bob) = memory_pair
     delivering(monkeypatch, StoredEntry("k", 1, b"", b"junk"), forever=True, different=True)
     with pytest.raises(LimitExceededError):
-        await bob.kv(BUCKET, memory=KVMemory(keys=100)).keys()
+        await bob.kv(BUCKET, memory=RollbackMemory(keys=100)).keys()
 
 
 async def test_a_watch_does_not_remember_ever_more_keys_of_strangers(
@@ -117,7 +117,7 @@ async def test_a_watch_does_not_remember_ever_more_keys_of_strangers(
 ) -> None:
     _, (_, bob) = memory_pair
     delivering(monkeypatch, StoredEntry("k", 1, b"", b"junk"), forever=True, different=True)
-    async with bob.kv(BUCKET, memory=KVMemory(keys=10)).watch() as watch:
+    async with bob.kv(BUCKET, memory=RollbackMemory(keys=10)).watch() as watch:
         await taken(watch, 50)
         assert isinstance(watch, KVWatch)
         assert repr(watch) == "<KVWatch of 10 keys>"

@@ -26,4 +26,4 @@ async def test_the_guide_runs(
     ran = eval(compile(session, "docs/kv.md", "exec", flags=flags, dont_inherit=True), names)
     assert inspect.iscoroutine(ran)
     await ran
-    assert (tmp_path / "kv.marks").exists()
+    assert (tmp_path / "reader.marks").exists()

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.kv import vectors
-from xkeymsg import KVMemory, XKey, XKeyMsgError, XKeyPair
+from xkeymsg import RollbackMemory, XKey, XKeyMsgError, XKeyPair
 from xkeymsg.client.core import Core
+from xkeymsg.client.memory import Sealing, mark_name
 from xkeymsg.kv.codec import KVCodec, KVOptions, ReaderOptions
 from xkeymsg.kv.entry import StoredEntry
-from xkeymsg.kv.memory import Sealing, mark_name
 from xkeymsg.kv.names import BlindNames
 from xkeymsg.transport.headers import encode_block
 
@@ -59,7 +59,7 @@ def test_an_entry(vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("vector", of_kind("steps"))
 def test_rollback(vector: dict[str, Any]) -> None:
-    memory, name = KVMemory(skew=vector["skew"] / 1000), mark_name("config", "k")
+    memory, name = RollbackMemory(skew=vector["skew"] / 1000), mark_name("$KV.config.k")
     for step in vector["steps"]:
         sealing = Sealing(bytes.fromhex(step["session"]), step["counter"], step["created"], 0)
         outcome = "success"

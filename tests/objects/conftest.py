@@ -91,7 +91,7 @@ async def scene_on(server: NATSServer, bucket: str = BUCKET) -> AsyncIterator[Sc
             client.js.api.timeout = DEADLINE
         to = [pair.public for pair in (ALICE, BOB, CAROL)]
         writer = alice.objects(bucket, to=to)
-        await writer.create(storage="memory")
+        await writer.init(storage="memory")
         yield Scene(server, alice, bob, carol, writer, bob.objects(bucket))
 
 

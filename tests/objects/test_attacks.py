@@ -8,13 +8,14 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 import xkeymsg
 from tests.objects.conftest import ALICE, BOB, BUCKET, CAROL, EVE, Scene
 from tests.running import DEADLINE
-from xkeymsg import XKeyMsgError, primitives
+from xkeymsg import RollbackMemory, XKeyMsgError, primitives
 from xkeymsg.ambient import random_bytes
 from xkeymsg.limits import AtRest
 from xkeymsg.nkey import Prefix, UserKey, encode_seed
@@ -178,7 +179,7 @@ async def test_a_manifest_moved_to_another_name_is_refused(scene: Scene) -> None
 async def test_an_object_moved_to_another_bucket_is_refused(scene: Scene) -> None:  # B-4, B-19
     await scene.writer.put("a", DATA)
     other = scene.bob.objects("other")
-    await other.create(storage="memory")
+    await other.init(storage="memory")
     for entry in (await scene.entry("a"), await scene.entry("a") | {"bucket": "other"}):
         await scene.replace_entry("a", entry, "other")
         with pytest.raises(xkeymsg.SubjectMismatchError):
@@ -275,7 +276,7 @@ async def test_a_link_is_refused(scene: Scene, link: dict[str, str]) -> None:  #
     assert await refused(scene) == "object_link"
 
 
-async def test_an_unsealed_deletion_is_shown_as_a_claim_of_the_server(scene: Scene) -> None:
+async def test_an_unsealed_deletion_is_refused(scene: Scene) -> None:
     """B-23."""
     await scene.writer.put("a", DATA)
     for entry in (
@@ -283,11 +284,50 @@ async def test_an_unsealed_deletion_is_shown_as_a_claim_of_the_server(scene: Sce
         await scene.entry("a") | {"deleted": True, "size": 0, "chunks": 0},  # as nats.go does
     ):
         await scene.replace_entry("a", entry)
-        with pytest.raises(xkeymsg.ObjectNotFoundError, match="server claims"):
-            await scene.reader.get("a")
+        assert await refused(scene) == "unauthenticated_deletion"
+        assert await refused(scene) == "unauthenticated_deletion"
         [info] = await scene.reader.list(ignore_deletes=False)
         assert info.deleted
         assert info.sender is None
+
+
+async def test_an_object_that_was_opened_does_not_vanish(scene: Scene, tmp_path: Path) -> None:
+    """B-23."""
+    await scene.writer.put("a", b"x")
+    await scene.writer.put("b", b"x")
+    with RollbackMemory(tmp_path / "marks") as memory:
+        store = scene.bob.objects(BUCKET, memory=memory)
+        await store.get("a")
+        await scene.writer.delete("b")
+        with pytest.raises(xkeymsg.ObjectNotFoundError, match="deleted by"):
+            await store.get("b")
+    for name in ("a", "b"):
+        subject = metadata_subject(BUCKET, name)
+        await scene.api.request(f"STREAM.PURGE.OBJ_{BUCKET}", {"filter": subject})
+    with RollbackMemory(tmp_path / "marks") as memory:
+        store = scene.bob.objects(BUCKET, memory=memory)
+        with pytest.raises(xkeymsg.UnauthenticatedDeletionError):
+            await store.get("a")
+        with pytest.raises(xkeymsg.ObjectNotFoundError, match="was deleted"):
+            await store.get("b")
+    assert await refused(scene) == "object_not_found"  # this reader has opened nothing
+
+
+async def test_the_memory_on_disk_outlasts_the_reader(scene: Scene, tmp_path: Path) -> None:
+    """B-22: of buckets of both kinds."""
+    await scene.writer.put("a", b"old")
+    old = await scene.entry("a")
+    await scene.writer.put("a", b"new")
+    with RollbackMemory(tmp_path / "marks") as memory:
+        assert await scene.bob.objects(BUCKET, memory=memory).list()
+    await scene.replace_entry("a", old)
+    with RollbackMemory(tmp_path / "marks") as memory:
+        store = scene.bob.objects(BUCKET, memory=memory)
+        with pytest.raises(xkeymsg.ValueRollbackError):
+            await store.get("a")
+        assert await store.list() == []
+        with pytest.raises(TypeError):
+            scene.bob.objects(BUCKET, memory=tmp_path)  # type: ignore[arg-type]
 
 
 async def test_a_tombstone_does_not_become_an_object(scene: Scene) -> None:  # B-20

@@ -22,6 +22,7 @@ from xkeymsg import ObjectStore, XKeyMsgError
 from xkeymsg.ambient import random_bytes
 from xkeymsg.client.jetstream.api import PubAck
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.objects.feed import Feed
 from xkeymsg.testing import NATSServer
 
 CHUNK = 128 * 1024
@@ -449,6 +450,33 @@ async def test_an_entry_that_another_writer_may_have_replaced_is_not_written_aga
 # --- watching, and the bucket ---------------------------------------------------------------------
 
 
+async def test_a_watch_that_lags_behind_other_reads_refuses_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:  # B-22
+    arrived, go = asyncio.Event(), asyncio.Event()
+    genuine = Feed.next
+
+    async def late(feed: Feed) -> Any:
+        arrival = await genuine(feed)
+        if arrival is not None and ".M." in arrival.subject:
+            arrived.set()
+            await go.wait()
+        return arrival
+
+    await scene.writer.put("a", b"1")
+    monkeypatch.setattr(Feed, "next", late)
+    async with scene.reader.watch() as watch, asyncio.timeout(DEADLINE):
+        first = asyncio.create_task(anext(watch))
+        await arrived.wait()
+        await scene.writer.put("a", b"22")
+        assert (await scene.reader.get("a")).data == b"22"
+        go.set()
+        assert [(await first).size, (await anext(watch)).size] == [1, 2]
+    assert not scene.bob.stats.refused
+    await scene.replace_entry("a", await scene.entry("a"))
+    assert (await scene.reader.get("a")).data == b"22"
+
+
 async def test_a_watch_yields_what_is_there_and_what_changes(scene: Scene) -> None:
     await scene.writer.put("a", b"1")
     seen: list[tuple[str, int, bool]] = []
@@ -498,7 +526,7 @@ async def test_a_bucket_that_is_not_there_is_an_error(scene: Scene) -> None:
     for call in (store.info("a"), store.list(), store.status(), store.get("a")):
         with pytest.raises(xkeymsg.DeliveryError):
             await call
-    await store.create(ttl=60, storage="memory")
+    await store.init(ttl=60, storage="memory")
     assert (await store.status()).ttl == 60
 
 
@@ -514,7 +542,7 @@ async def filed(jetstream_server: NATSServer) -> AsyncIterator[tuple[Scene, Obje
     """A bucket on disk, which survives a restart."""
     async with scene_on(jetstream_server) as made:
         store = made.alice.objects("filed", to=[BOB.public, CAROL.public])
-        await store.create()
+        await store.init()
         yield made, store
 
 
@@ -632,7 +660,7 @@ async def test_nats_py_lists_and_copies_the_ciphertext(scene: Scene) -> None:  #
         with pytest.raises(xkeymsg.NotSealedError):
             await scene.reader.get("plain")
         await store.delete("a")
-        with pytest.raises(xkeymsg.ObjectNotFoundError, match="server claims"):
+        with pytest.raises(xkeymsg.UnauthenticatedDeletionError):
             await scene.reader.get("a")
     finally:
         await foreign.close()
@@ -655,5 +683,5 @@ async def test_the_nats_cli_lists_and_copies_the_ciphertext(
     await asyncio.to_thread(call, "get", BUCKET, "a", "--output", str(copy), "--no-progress")
     assert copy.read_bytes() == b"".join(await scene.chunks("a"))
     await asyncio.to_thread(call, "rm", BUCKET, "a", "--force")
-    with pytest.raises(xkeymsg.ObjectNotFoundError, match="server claims"):
+    with pytest.raises(xkeymsg.UnauthenticatedDeletionError):
         await scene.reader.get("a")

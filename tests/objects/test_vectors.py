@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.objects.vectors import JSON, as_json, objects
-from xkeymsg import ObjectNotFoundError, ObjectTruncatedError, XKey, XKeyMsgError, XKeyPair
+from xkeymsg import ObjectTruncatedError, XKey, XKeyMsgError, XKeyPair
 from xkeymsg.client.core import Core
 from xkeymsg.objects.chunks import DataOpener
 from xkeymsg.objects.feed import Arrival
@@ -26,9 +26,9 @@ def read(vector: dict[str, Any]) -> bytes:
     subject = metadata_subject(vector["bucket"], vector["object"])
     if before := vector.get("opened_before"):
         opener.open(Arrival(subject, 1, before.encode()))
-    _, manifest = opener.open(Arrival(subject, 2, vector["entry"].encode()))
+    info, manifest = opener.open(Arrival(subject, 2, vector["entry"].encode()))
     if manifest is None:
-        raise ObjectNotFoundError("deleted")
+        raise opener.absent(subject, info)
     data, found = DataOpener(manifest), b""
     chunks, listed = (iter(map(bytes.fromhex, vector[name])) for name in ("chunks", "list"))
     try:

@@ -261,7 +261,7 @@ def rows() -> Iterator[tuple[str, str, str, str, Stored]]:
         replace(dead, entry={"deleted": None}),
     )  # fmt: skip
     yield (
-        "unsealed_deletion", "B-23", "object_not_found", "only the server says so",
+        "unsealed_deletion", "B-23", "unauthenticated_deletion", "only the server says so",
         replace(PLAIN, entry={"deleted": True, "metadata": None}),
     )  # fmt: skip
     yield (

@@ -63,9 +63,10 @@ class ArrayCursor(Cursor):
             raise RefusalError("limit_exceeded", STEP, "E-60")
 
     def array_of(self, count: int) -> None:
-        if self.header("array") != count:
-            raise self.malformed("E-59")
+        announced = self.header("array")
         self.bounded()
+        if announced != count:
+            raise self.malformed("E-59")
 
     def item(self) -> str:
         start = self.at

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.reseal.conftest import ALICE, CAROL, DAVE, PEERS, RITA, Place
-from xkeymsg import KeyDeletedError, Policy, connect
+from xkeymsg import (
+    ConfigurationError,
+    DeliveryError,
+    KeyDeletedError,
+    Policy,
+    RollbackMemory,
+    connect,
+    reseal_bucket,
+)
+from xkeymsg.reseal.reader import Begin, stored_messages
 
 POLICY = Policy([("/name", ["desk"]), ("/blood", ["ward"])])
 
@@ -81,3 +94,71 @@ async def test_a_value_that_would_lose_parts_is_not_replaced(place: Place) -> No
     async with connect(place.server.url, key=DAVE, trust=PEERS) as dave:
         entry = await dave.kv("config", documents=True).get("a")
     assert entry.document == {"blood": "AB"}
+
+
+async def test_a_value_older_than_the_resealer_remembers_is_refused(
+    place: Place, tmp_path: Path
+) -> None:
+    """R-11: its copy would be newer than all that other readers have opened."""
+    await place.add_bucket(history=5)
+    await place.put("a", b"old")
+    [old] = await place.stored("KV_config")
+    await place.put("a", b"new")
+    with RollbackMemory(tmp_path / "marks") as memory:
+        assert (await place.client.kv("config", memory=memory).get("a")).value == b"new"
+        await place.store(old.data, old.subject)
+        refused: list[str] = []
+        report = await place.reseal_bucket(
+            memory=memory, on_refused=lambda _, error: refused.append(error.code)
+        )
+    assert (report.resealed, report.refused) == (0, {"value_rollback": 1})
+    assert refused == ["value_rollback"]
+
+
+@pytest.mark.parametrize(("ahead", "resealed"), [(1, 1), (20, 0)])
+async def test_a_copy_is_not_older_than_the_value(
+    place: Place, ahead: int, resealed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-11: readers of the value would take it for a rollback."""
+    await place.add_bucket()
+    with monkeypatch.context() as patch:
+        patch.setattr("xkeymsg.sealer.now_ns", lambda: time.time_ns() + ahead * 10**9)
+        await place.put("a", b"1")
+    reader = place.client.kv("config")
+    before = await reader.get("a")
+    report = await place.reseal_bucket()
+    assert (report.resealed, report.refused) == (resealed, {} if resealed else {"stale": 1})
+    after = await reader.get("a")
+    assert after.value == b"1"
+    assert before.created is not None
+    assert after.created is not None
+    assert after.created >= before.created
+
+
+async def test_a_server_cannot_choose_where_a_copy_is_published(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R-11: it delivers a message of another stream as a value of the bucket."""
+    await place.add_bucket()
+    await place.fill(1)
+    genuine = stored_messages
+
+    def other(api: Any, _stream: str, _begin: Any, **_: Any) -> Any:
+        return genuine(api, "ORDERS", Begin())
+
+    monkeypatch.setattr("xkeymsg.reseal.bucket.stored_messages", other)
+    with pytest.raises(DeliveryError, match="other subjects"):
+        await place.reseal_bucket()
+    assert len(await place.stored("ORDERS")) == 1
+
+
+async def test_mirrors_and_objects_are_refused(place: Place) -> None:
+    await place.add_bucket()
+    await place.api.request(
+        "STREAM.CREATE.KV_copy", {"name": "KV_copy", "mirror": {"name": "KV_config"}}
+    )
+    with pytest.raises(ConfigurationError, match="mirror"):
+        await reseal_bucket(place.client, "copy", to="carol", ledger=place.folder / "copy")
+    await place.client.objects("scans").init()
+    with pytest.raises(ConfigurationError, match="objects"):
+        await place.reseal(stream="OBJ_scans")

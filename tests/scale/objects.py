@@ -24,7 +24,7 @@ async def objects(*, size: int = 1 << 30, max_payload: int = 1 << 20) -> Outcome
     with NATSServer(f"max_payload: {max_payload}", jetstream=True) as server:
         async with xkeymsg.connect(server.url, key=alice, trust={bob.public}) as client:
             client.js.api.timeout = 60.0
-            await client.objects("scale").create()
+            await client.objects("scale").init()
             results = {}
             for role, pair, other in (("put", alice, bob), ("get", bob, alice)):
                 words = role, server.url, pair.seed(), str(other.public), size

@@ -93,6 +93,12 @@ def large_array_header_of_a_pair_beyond(scene: Scene) -> Vector:
     return scene.refused("limit_exceeded", made, "E-60")
 
 
+def large_array_header_of_three_beyond(scene: Scene) -> Vector:
+    """Byte 65,537 is the header of an array of three: the limit comes before the number."""
+    made = scene.message(text_until(65_535) + b"\x91\x93\xa0\xa0\xa0")
+    return scene.refused("limit_exceeded", made, "E-60", "E-8")
+
+
 def large_array_name_beyond(scene: Scene) -> Vector:
     """The header of the pair is byte 65,536; an empty name is byte 65,537."""
     made = scene.message(text_until(65_534) + b"\x91\x92\xa0\xa0")

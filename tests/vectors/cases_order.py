@@ -32,6 +32,16 @@ def head_form_before(scene: Scene, model: Callable[[Head], Head]) -> Vector:
     return scene.undecryptable("malformed", made, "E-15", "E-88", sender=[])
 
 
+@each(
+    unsound_key=lambda head: replace(head, S=bytes(32)),
+    subject=lambda head: replace(head, subject="orders.*"),
+)
+def head_end_before(scene: Scene, model: Callable[[Head], Head]) -> Vector:
+    """A byte after attrs is found before any value is checked."""
+    made = scene.payload(sender=MALLORY, model=model, head=lambda head: head + NIL)
+    return scene.undecryptable("malformed", made, "E-15", "E-88", sender=[])
+
+
 def head_version_before_unsound_key(scene: Scene) -> Vector:
     """The header of attrs is read before the keys are checked."""
     made = scene.payload(
@@ -59,6 +69,18 @@ def sender_key_before_subject(scene: Scene) -> Vector:
     return scene.undecryptable("bad_key", made, "E-18", "E-88", sender=[])
 
 
+@each(
+    counter=lambda head: replace(head, nonce=bytes(4) + head.nonce[4:]),
+    created=lambda head: replace(head, created_ms=2**32 - 1),
+    revision=lambda head: replace(head, revision=2**53),
+    expires=lambda head: replace(head, expires_ms=2**53),
+)
+def session_key_before(scene: Scene, model: Callable[[Head], Head]) -> Vector:
+    """E-18 comes before E-19."""
+    made = scene.payload(model=lambda head: replace(model(head), E=bytes(32)))
+    return scene.undecryptable("bad_key", made, "E-18", "E-88")
+
+
 def session_key_before_sender_not_admitted(scene: Scene) -> Vector:
     """All values of the head are checked before the sender is admitted."""
     made = scene.payload(sender=MALLORY, model=lambda head: replace(head, E=bytes(32)))
@@ -83,6 +105,12 @@ def sender_not_admitted_before_identity_of_another(scene: Scene) -> Vector:
     return scene.undecryptable("sender_not_admitted", made, "E-62", "E-88", sender=[ALICE.mapping])
 
 
+def identity_before_tags(scene: Scene) -> Vector:
+    """Step 4 ends before the tags are read."""
+    made = scene.payload(identity=MALLORY.user, tags=lambda tags: tags[:-1])
+    return scene.undecryptable("sender_not_admitted", made, "E-63", "E-88", sender=[ALICE.mapping])
+
+
 def tags_order_before_wraps_header(scene: Scene) -> Vector:
     """The tags are checked before the header of the wraps, with the same code."""
     made = scene.payload(tags=lambda tags: tags * 2, wraps_header=lambda _: b"\xc1\xc1")
@@ -101,6 +129,12 @@ def signature_element_before_index(scene: Scene) -> Vector:
         signature=lambda _: bytes(64), rows=lambda rows: [replace(rows[0], index=1)]
     )
     return scene.refused("malformed", made, "E-50", "E-88")
+
+
+def signature_without_identity_before_subject(scene: Scene) -> Vector:
+    """The signature element is checked in step 8, although the signature is verified later."""
+    made = scene.payload(signature=lambda _: bytes(64))
+    return scene.refused("malformed", made, "E-50", "E-88", subject=["news"])
 
 
 def subject_before_content_type_and_padding(scene: Scene) -> Vector:

@@ -26,7 +26,7 @@ def refused(scene: Scene, code: str, made: Forged, *spec: str) -> Vector:
     return scene.refused(code, made, *spec, kind="document")
 
 
-@each(n_257=b"\xdc\x01\x01", most=b"\xdd\xff\xff\xff\xff")
+@each(n_257=b"\xdc\x01\x01", n_65536=b"\xdd\x00\x01\x00\x00", most=b"\xdd\xff\xff\xff\xff")
 def views_limit(scene: Scene, header: bytes) -> Vector:
     """More than 256 views are announced; whether they are there is not asked."""
     made = document(scene, views_element=lambda element: header + element[1:])
@@ -118,6 +118,15 @@ def index_of_the_only_part(scene: Scene) -> Vector:
 def index_is(scene: Scene, index: int) -> Vector:
     """The wrap names a view that is not there."""
     made = document(scene, rows=lambda rows: [replace(row, index=index) for row in rows])
+    return refused(scene, "malformed", made, "E-51")
+
+
+def index_that_only_a_part_has(scene: Scene) -> Vector:
+    """The index in the wrap counts views; here there are more parts than views."""
+    made = scene.sealed(
+        Part(1, ONE), Part(1, TWO), to=[to(BOB, 0, 1)],
+        rows=lambda rows: [replace(rows[0], index=1)],
+    )  # fmt: skip
     return refused(scene, "malformed", made, "E-51")
 
 

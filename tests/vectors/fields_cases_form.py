@@ -33,6 +33,12 @@ def pair_with_items(encoded: bytes) -> Vector:
     return refused("malformed", "F-20", of=[b"\x91" + encoded + bytes(2)])
 
 
+@each(one=b"\x91\x90\x01", three=b"\x93\x90\x01")
+def pair_that_announces(encoded: bytes) -> Vector:
+    """A pair announces two items, even if a path and a value follow up to the end."""
+    return refused("malformed", "F-20", of=[b"\x91" + encoded])
+
+
 @each(
     null=b"\xc0",
     boolean=b"\xc3",

@@ -61,6 +61,10 @@ KEYS: Final[dict[Kind, bytes]] = {
 }
 
 
+LOOKALIKES: Final = (("O", "0"), ("I", "1"), ("L", "1"), ("B", "8"), ("7", "9"), ("A", "9"))
+"""Letters of base32, and characters outside it that a lax decoder takes for them."""
+
+
 def edits(text: str) -> Iterator[tuple[str, str, str]]:
     """Texts that are not the one text of a key: name, text, comment."""
     data, at = raw(text), len(text) // 2
@@ -70,6 +74,10 @@ def edits(text: str) -> Iterator[tuple[str, str, str]]:
     yield "one_letter_in_lower_case", text[:-1] + text[-1].lower(), "Only upper case"
     yield "mistyped", text[:at] + other + text[at + 1 :], "The checksum differs"
     yield "digit_1", text[:at] + "1" + text[at + 1 :], "1 is not in the alphabet of base32"
+    for letter, wrong in LOOKALIKES:
+        if letter in text:
+            swapped = text.replace(letter, wrong, 1)
+            yield f"{wrong}_for_{letter}", swapped, f"{wrong} is not in the alphabet of base32"
     yield "short", text[:-1], "A letter is missing"
     yield "long", text + "A", "A letter too many"
     yield "twice", text * 2, "Two keys"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.vectors.people import ALICE, MALLORY, person
+from tests.vectors.people import ALICE, CAROL, DAVE, MALLORY, person
 from tests.vectors.stage import ONE, SENDER, Sealed, Stage, requires
 from tests.vectors.vector import NOW
 
@@ -579,3 +579,122 @@ def budget_exceeded_by_one_mark(stage: Stage) -> None:
     stage.deliver(first, 3, "replay-final")
     stage.handle(stage.seal("mark_5", 5, session="second"), 15)
     stage.deliver(first, 4, "stale")
+
+
+@requires("E-79")
+def oldest_page_with_a_new_mark(stage: Stage) -> None:
+    """The oldest page is the one made first, whenever it was marked again."""
+    stage.limit(limit_replay=SENDER + 4 * ONE)
+    first = stage.seal("first", 1, session="first")
+    second = stage.seal("second", 1, session="second")
+    stage.handle(first, 1)
+    stage.handle(second, 2)
+    stage.handle(stage.seal("third", 1, session="third"), 3)
+    stage.handle(stage.seal("first_again", 2, session="first"), 4)
+    stage.handle(stage.seal("more", 1, session="more", created=NOW + 1), 5)
+    stage.deliver(first, 6, "stale")
+    stage.deliver(second, 7, "replay-final")
+
+
+@requires("E-79")
+def sixteenth_of_the_budget_free_exactly(stage: Stage) -> None:
+    """With the fifth session the budget is exceeded; after one page, 1/16 of it is free."""
+    stage.limit(limit_replay=(SENDER + 4 * ONE) // 15 * 16)
+    first, second = stage.flood(5, sender=ALICE)[:2]
+    stage.deliver(first, 1, "stale")
+    stage.deliver(second, 2, "replay-final")
+
+
+@requires("E-82")
+def redelivery_with_another_time_of_storing(stage: Stage) -> None:
+    """Stream and sequence are the place; the time of storing is not part of it."""
+    message = stage.seal("order")
+    stage.deliver(message, 7)
+    stage.deliver(message, 7, stored=NOW + 1000)
+    stage.deliver(message, 8, "replay-pending")
+
+
+@requires("E-79")
+def redelivery_as_an_admitted_sender(stage: Stage) -> None:
+    """The sender was admitted between two deliveries: the last opening counts for the mark."""
+    stage.limit(limit_replay_unadmitted=THREE)
+    message = stage.seal("order")
+    stage.deliver(message, 7, admitted=False)
+    stage.deliver(message, 7)
+    stage.settle(message)
+    stage.flood(4, sender=MALLORY, admitted=False)
+    stage.deliver(message, 8, "replay-final")
+
+
+@requires("E-79")
+def redelivery_as_a_stranger(stage: Stage) -> None:
+    """The sender was removed between two deliveries: its mark is one of the strangers'."""
+    stage.limit(limit_replay_unadmitted=THREE)
+    message = stage.seal("order")
+    stage.deliver(message, 7)
+    stage.deliver(message, 7, admitted=False)
+    stage.settle(message)
+    stage.flood(4, sender=MALLORY, admitted=False)
+    stage.deliver(message, 8, "stale")
+
+
+@requires("E-79")
+def removed_sender_keeps_its_record(stage: Stage) -> None:
+    """A sender that is no longer admitted has a record: strangers do not displace its marks."""
+    stage.limit(limit_replay_unadmitted=THREE)
+    stage.handle(stage.seal("admitted"), 1)
+    removed = stage.seal("removed", 2, session="two")
+    stage.handle(removed, 2, admitted=False)
+    stage.flood(4, sender=MALLORY, admitted=False)
+    stage.deliver(removed, 3, "replay-final", admitted=False)
+
+
+@requires("E-86")
+def released_twice(stage: Stage) -> None:
+    """A message that waits already is released again: it has waited since the first time."""
+    stage.limit(limit_pending=2)
+    a, b, c = (stage.seal(name, n) for n, name in enumerate("abc", 1))
+    stage.deliver(a, 1)
+    stage.deliver(b, 2)
+    stage.release(a)
+    stage.release(b)
+    stage.release(a)
+    stage.deliver(c, 3)
+    stage.deliver(b, 12, "replay-pending")
+    stage.deliver(a, 11)
+
+
+@requires("E-85", "E-71")
+def settled_after_a_clone_took_its_place(stage: Stage) -> None:
+    """A handler returns late, when its message is forgotten and a clone of it is pending."""
+    first, clone = stage.seal("first"), stage.seal("clone")
+    stage.deliver(first, 7)
+    stage.forget(first)
+    stage.deliver(clone, 8)
+    stage.settle(first)
+    stage.release(first)
+    stage.deliver(clone, 9, "replay-pending")
+    stage.deliver(first, 9, "session_cloned")
+
+
+@requires("E-79")
+def senders_that_leave_no_room(stage: Stage) -> None:
+    """The records of senders without pages leave less than 1/16 of the budget free. All of them are
+    forgotten, and the floor of the strangers, with which a new sender begins, becomes theirs."""
+    stage.limit(limit_replay=3 * SENDER + ONE + 35)
+    stage.handle(stage.seal("alice"), 1)
+    stage.handle(stage.seal("mallory", sender=MALLORY, created=NOW + 10), 2)
+    stage.handle(stage.seal("carol", sender=CAROL), 3)
+    stage.deliver(stage.seal("at_floor", sender=DAVE, created=NOW + 10), 4, "stale")
+    stage.deliver(stage.seal("above", sender=DAVE, created=NOW + 11), 5)
+
+
+@requires("E-79")
+def charge_of_a_full_page(stage: Stage) -> None:
+    """205 marks of a page are charged as 1,024 bytes, not 1,025: the budget is not exceeded."""
+    stage.limit(limit_replay=SENDER + ONE + 320 + 440 + 1024)
+    first = stage.seal("first", session="first")
+    stage.handle(first, 1)
+    for counter in range(1, 206):
+        stage.handle(stage.seal(f"mark_{counter}", counter, session="full"), 10 + counter)
+    stage.deliver(first, 3, "replay-final")

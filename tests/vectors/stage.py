@@ -81,8 +81,9 @@ class Stage:
         *,
         stream: str = "ORDERS",
         admitted: bool = True,
+        stored: int | None = None,
     ) -> None:
-        where = f"{stream} {sequence} {one.created}"
+        where = f"{stream} {sequence} {one.created if stored is None else stored}"
         self._open(one, where, outcome, admitted=admitted)
 
     def settle(self, one: Sealed) -> None:

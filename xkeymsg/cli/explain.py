@@ -185,28 +185,31 @@ def _sender(seen: Inspection, trust: Peers | Trust | None, faults: list[str]) ->
     yield f"{seen.sender} names {f'the user {seen.identity}' if seen.identity else 'no user'}"
     if trust is None:
         return
-    try:
-        then = trust.admit(seen.sender, seen.subject, int(seen.created.timestamp() * 1000))
-        verdict = _verdict(then, seen)
-    except SenderRevokedError as error:
-        verdict = _verdict(None, seen) if _is_other(error, seen) else one_line(describe(error))
-    except XKeyMsgError as error:
-        verdict = one_line(describe(error))
+    now = now_ns() // 1_000_000_000
+    verdict = _refusal(trust, seen, int(seen.created.timestamp() * 1000))
     if verdict:
         faults.append(verdict)
     yield f"at its time: {verdict or 'admitted'}"
     if isinstance(trust, Trust):
-        yield from _users(trust, seen, now_ns() // 1_000_000_000)
+        for identity in trust.members.found(seen.sender):
+            yield from _standing(identity, seen, now)
+        for (_, user), refusal in trust.members.refused.items():
+            if user == seen.identity:
+                yield f"{user}: {one_line(describe(refusal))}"
+        yield f"now: {_refusal(trust, seen, now * 1000) or 'admitted'}"
 
 
-def _users(trust: Trust, seen: Inspection, now: int) -> Iterator[str]:
-    """Yield the standing of the users who have certified the sender's key."""
-    for identity in trust.members.found(seen.sender):
-        yield from _standing(identity, seen, now)
-    for (_, user), refusal in trust.members.refused.items():
-        if user == seen.identity:
-            yield f"{user}: {one_line(describe(refusal))}"
-    yield f"now: {_now(trust, seen, now)}"
+def _refusal(trust: Peers | Trust, seen: Inspection, at: int) -> str:
+    """Return why the sender is not admitted at a time in milliseconds; empty if it is."""
+    try:
+        return _verdict(trust.admit(seen.sender, seen.subject, at), seen)
+    except SenderRevokedError as error:
+        named = None if seen.identity is None else decode_user(seen.identity)
+        if error.users and named not in error.users:  # anyone can certify the key, and be revoked
+            return _verdict(None, seen)
+        return one_line(describe(error))
+    except XKeyMsgError as error:
+        return one_line(describe(error))
 
 
 def _verdict(admission: Admission | None, seen: Inspection) -> str:
@@ -220,20 +223,6 @@ def _verdict(admission: Admission | None, seen: Inspection) -> str:
     if admission.always_signs and not seen.signed:
         return "the sender's messages must be signed"
     return ""
-
-
-def _is_other(error: SenderRevokedError, seen: Inspection) -> bool:
-    """Return whether those who have lost the key are not the user that the message names."""
-    named = None if seen.identity is None else decode_user(seen.identity)
-    return bool(error.users) and named not in error.users
-
-
-def _now(trust: Trust, seen: Inspection, now: int) -> str:
-    try:
-        admission = trust.admit(seen.sender, seen.subject, now * 1000)
-    except SenderRevokedError as error:
-        return "not admitted" if _is_other(error, seen) else one_line(describe(error))
-    return "not admitted" if admission is None else _verdict(admission, seen) or "admitted"
 
 
 def _standing(identity: Identity, seen: Inspection, now: int) -> Iterator[str]:

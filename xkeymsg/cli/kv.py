@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 
 import click
 
+from xkeymsg.cli.buckets import (
+    FROM,
+    JSON,
+    MAX_AGE,
+    MEMORY,
+    STORAGE,
+    USER,
+    Refusals,
+    print_status,
+    run_with_client,
+    trust_of,
+)
 from xkeymsg.cli.documents import read_document
 from xkeymsg.cli.output import OUTPUT, PRIVATE, write
 from xkeymsg.cli.recipients import PEERS, recipients_of
 from xkeymsg.cli.stream import REPLICAS
-from xkeymsg.client.connect import connect
+from xkeymsg.client.client import Client
+from xkeymsg.client.memory import RollbackMemory
 from xkeymsg.daemons.common.documents import to_json
-from xkeymsg.daemons.common.flags import connection_flags, connection_options, key_flags, own_pair
-from xkeymsg.daemons.common.parameters import DURATION, SENDER, SIZE
+from xkeymsg.daemons.common.flags import connection_flags, key_flags, required_pair
+from xkeymsg.daemons.common.parameters import DURATION, SIZE
 from xkeymsg.daemons.common.records import record_of
-from xkeymsg.daemons.common.terminal import describe, quote, say
-from xkeymsg.envelope.admission import ANYONE, Senders
-from xkeymsg.errors import XKeyMsgError
+from xkeymsg.daemons.common.terminal import EXIT_NOT_OPENED, quote
 from xkeymsg.fields.policy import Policy
-from xkeymsg.keys import XKey, XKeyPair
+from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.kv.bucket import KVBucket
 from xkeymsg.kv.entry import KVEntry
-from xkeymsg.kv.memory import KVMemory
 from xkeymsg.opener import View
 from xkeymsg.trust.peers import Peers
 
@@ -44,28 +52,18 @@ _REVISION: Final = click.IntRange(1, 2**63 - 1)
 _BUCKET: Final = click.argument("bucket")
 _KEY: Final = click.argument("key")
 _COMMON: Final = (
-    key_flags("a temporary key is generated, which can open nothing"),
+    key_flags(),
     PEERS,
-    click.option(
-        "--from",
-        "senders",
-        type=SENDER,
-        multiple=True,
-        help='The key of an allowed sender, without --peers; repeatable; or "anyone".',
-    ),
+    FROM,
+    USER,
     click.option("--blind", is_flag=True, help="The bucket has blinded names."),
     connection_flags,
 )
 _READING: Final = (
     click.option("--documents", is_flag=True, help="Values are documents."),
     click.option("--origin", metavar="BUCKET", help="The bucket that this one mirrors or copies."),
-    click.option(
-        "--memory",
-        type=_FILE,
-        metavar="FILE",
-        help="Remember the newest values in a file, to notice older ones the next time.",
-    ),
-    click.option("--max-age", type=DURATION, help="Refuse older values, such as 1h."),
+    MEMORY,
+    MAX_AGE,
 )
 _WRITING: Final = (
     click.option(
@@ -103,9 +101,11 @@ def _run(
     bucket: str,
     work: Callable[[KVBucket], Awaitable[_T]],
     *,
-    seed_file: Path | None,
-    peers_file: Path | None,
-    senders: tuple[XKey | None, ...] = (),
+    seed_file: Path | None = None,
+    needs_key: bool = True,
+    peers_file: Path | None = None,
+    senders: tuple[str, ...] = (),
+    identity: str | None = None,
     recipients: tuple[str, ...] = (),
     policy: Path | None = None,
     memory: Path | None = None,
@@ -113,25 +113,18 @@ def _run(
     documents: bool = False,
     origin: str | None = None,
     max_age: float | None = None,
+    on_error: Refusals | None = None,
     **flags: Any,
 ) -> _T:
-    """Connect, and run `work` with the bucket."""
-    options = connection_options("xkeymsg", flags)
-    pair = own_pair(seed_file) or XKeyPair.generate()
-    if peers_file is not None and senders:
-        raise click.UsageError("give the allowed senders with either --from or --peers")
+    """Connect, and run `work` with the bucket; without --from and --peers, trust the own key."""
+    pair = required_pair(seed_file) if needs_key else XKeyPair.generate()
     peers = None if peers_file is None else Peers.load(peers_file)
-    known = {sender for sender in senders if sender is not None}
-    trust: Senders = peers or (ANYONE if None in senders else known or {pair.public})
     to = recipients_of(recipients, (), peers) if recipients else None
     rules = None if policy is None else Policy.load(policy)
 
-    async def connected(marks: KVMemory | None) -> _T:
-        def tell(error: Exception, _: object) -> None:
-            say("xkeymsg", describe(error) if isinstance(error, XKeyMsgError) else repr(error))
-
-        async with connect(options, key=pair, trust=trust, on_error=tell) as client:
-            opened = client.kv(
+    async def opened(client: Client, marks: RollbackMemory | None) -> _T:
+        return await work(
+            client.kv(
                 bucket,
                 to=to,
                 policy=rules,
@@ -141,11 +134,23 @@ def _run(
                 memory=marks,
                 max_age=max_age,
             )
-            return await work(opened)
+        )
 
-    with ExitStack() as stack:
-        marks = None if memory is None else stack.enter_context(KVMemory(memory))
-        return asyncio.run(connected(marks))
+    return run_with_client(
+        flags,
+        opened,
+        keys=Keyring(pair, user=identity),
+        trust=trust_of(senders, peers) or {pair.public},
+        memory=memory,
+        on_error=on_error or Refusals(),
+    )
+
+
+def _read(bucket: str, work: Callable[[KVBucket], Awaitable[_T]], **more: Any) -> _T:
+    """Connect, and run `work` with the bucket, which reads values of others."""
+    if not more["senders"] and more["peers_file"] is None:
+        raise click.UsageError("no senders to trust: give --from or --peers")
+    return _run(bucket, work, **more)
 
 
 @click.group(short_help="Read and write sealed key-value buckets.")
@@ -171,13 +176,7 @@ def kv() -> None:
 )
 @click.option("--max-bytes", type=SIZE, help="Maximum size, such as 10GiB; unlimited by default.")
 @click.option("--max-value", type=SIZE, help="Maximum size of one entry.")
-@click.option(
-    "--storage",
-    type=click.Choice(["file", "memory"]),
-    default="file",
-    show_default=True,
-    help="memory is lost when the server restarts.",
-)
+@STORAGE
 @REPLICAS
 @_with(*_WRITING[:1], *_COMMON)
 def init(
@@ -201,7 +200,7 @@ def init(
 
     An existing bucket with these settings stays as it is. Exit 1 if it has others.
     """  # noqa: D301 - click reads the character
-    if more["blind"] and (more["seed_file"] is None or not more["recipients"]):
+    if more["blind"] and not more["recipients"]:
         raise click.UsageError("--blind requires --seed or --key-store, and --to")
 
     async def work(opened: KVBucket) -> None:
@@ -216,7 +215,7 @@ def init(
             replicas=replicas,
         )
 
-    _run(bucket, work, **more)
+    _run(bucket, work, needs_key=more["blind"], **more)
     click.echo(f"{bucket} ready")
 
 
@@ -271,7 +270,7 @@ def update(*, bucket: str, key: str, source: BinaryIO, last: int, **more: Any) -
 @_BUCKET
 @_KEY
 @click.option("--revision", type=_REVISION, help="A past revision; age and order are not checked.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@JSON
 @_with(OUTPUT, *_READING, *_COMMON)
 def get(
     *,
@@ -286,7 +285,7 @@ def get(
 
     Exit 1 if the key has no value, 3 if the entry is refused.
     """
-    entry = _run(bucket, lambda opened: opened.get(key, revision), **more)
+    entry = _read(bucket, lambda opened: opened.get(key, revision), **more)
     if as_json:
         data = _line(entry).encode()
     elif isinstance(entry.message, View):
@@ -320,10 +319,15 @@ def purge(*, bucket: str, key: str, last: int | None, **more: Any) -> None:
 @_BUCKET
 @click.argument("pattern", default=">")
 @_with(*_READING, *_COMMON)
-def keys(*, bucket: str, pattern: str, **more: Any) -> None:
-    """List the keys that match PATTERN and have a value which you can open."""
-    for key in _run(bucket, lambda opened: opened.keys(pattern), **more):
+def keys(*, bucket: str, pattern: str, **more: Any) -> int:
+    """List the keys that match PATTERN and have a value which you can open.
+
+    Others are reported on stderr with the code of the refusal (exit 3).
+    """
+    refused = Refusals()
+    for key in _read(bucket, lambda opened: opened.keys(pattern), on_error=refused, **more):
         click.echo(key)
+    return EXIT_NOT_OPENED if refused.count else 0
 
 
 @kv.command(short_help="Print all revisions of a key.")
@@ -332,7 +336,7 @@ def keys(*, bucket: str, pattern: str, **more: Any) -> None:
 @_with(*_READING, *_COMMON)
 def history(*, bucket: str, key: str, **more: Any) -> None:
     """Print the stored revisions of KEY as lines of JSON, oldest first."""
-    for entry in _run(bucket, lambda opened: opened.history(key), **more):
+    for entry in _read(bucket, lambda opened: opened.history(key), **more):
         click.echo(_line(entry), nl=False)
 
 
@@ -354,23 +358,17 @@ def watch(*, bucket: str, pattern: str, updates_only: bool, once: bool, **more: 
                 elif once:
                     break
 
-    _run(bucket, work, **more)
+    _read(bucket, work, **more)
 
 
 @kv.command(short_help="Print settings and size of a bucket.")
 @_BUCKET
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@_with(*_COMMON)
-def status(*, bucket: str, as_json: bool, **more: Any) -> None:
-    """Print the settings and the size of a bucket, by the broker's word."""
-    found = _run(bucket, lambda opened: opened.status(), **more)
-    fields = {name: getattr(found, name) for name in found.__slots__}
-    if as_json:
-        click.echo(json.dumps(fields))
-        return
-    for name, value in fields.items():
-        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        click.echo(f"{name.replace('_', ' ')}: {quote(text)[1:-1]}")
+@JSON
+@connection_flags
+def status(*, bucket: str, as_json: bool, **flags: Any) -> None:
+    """Print the settings and the size of BUCKET, as the server describes them."""
+    found = _run(bucket, lambda opened: opened.status(), needs_key=False, **flags)
+    print_status({name: getattr(found, name) for name in found.__slots__}, as_json=as_json)
 
 
 def _line(entry: KVEntry) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import sys
@@ -14,24 +13,34 @@ from typing import Any, BinaryIO, Final, NamedTuple, TypeVar
 
 import click
 
+from xkeymsg.cli.buckets import (
+    FROM,
+    JSON,
+    MAX_AGE,
+    MEMORY,
+    STORAGE,
+    USER,
+    Refusals,
+    print_status,
+    run_with_client,
+    trust_of,
+)
 from xkeymsg.cli.inspect import print_fields
 from xkeymsg.cli.output import PRIVATE, replacing
-from xkeymsg.cli.recipients import PEERS, NamedSenders, recipients_of, senders_of
+from xkeymsg.cli.recipients import PEERS, recipients_of
 from xkeymsg.cli.stream import REPLICAS, run_with_api
 from xkeymsg.cli.table import aligned, bare
-from xkeymsg.client.connect import connect
+from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.client.stats import Where
+from xkeymsg.client.memory import RollbackMemory
 from xkeymsg.daemons.common.flags import (
     connection_flags,
-    connection_options,
     key_flags,
     required_pair,
 )
 from xkeymsg.daemons.common.parameters import DURATION, SIZE
-from xkeymsg.daemons.common.terminal import EXIT_NOT_OPENED, describe, quote, say
-from xkeymsg.envelope.admission import ANYONE, Senders
-from xkeymsg.errors import XKeyMsgError
+from xkeymsg.daemons.common.terminal import EXIT_NOT_OPENED
+from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.objects.bucket import Bucket
 from xkeymsg.objects.info import ObjectInfo
@@ -45,7 +54,7 @@ __all__ = (
     "init",
     "list_",
     "object_",
-    "purge",
+    "purge_leftovers",
     "put",
     "seal",
     "status",
@@ -55,7 +64,6 @@ __all__ = (
 _T = TypeVar("_T")
 _BUCKET: Final = click.argument("bucket")
 _NAME: Final = click.argument("name")
-_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 _TO: Final = click.option(
     "--to",
     "recipients",
@@ -63,19 +71,6 @@ _TO: Final = click.option(
     required=True,
     multiple=True,
     help="A recipient's public key, or with --peers a name; repeatable.",
-)
-_FROM: Final = click.option(
-    "--from",
-    "senders",
-    metavar="KEY|NAME",
-    multiple=True,
-    help='The key of a writer to trust, or with --peers a name; repeatable; or "anyone".',
-)
-_USER: Final = click.option(
-    "--as", "identity", metavar="U…", help="Your user nkey, if objects are sealed to your user."
-)
-_MAX_AGE: Final = click.option(
-    "--max-age", type=DURATION, help="Refuse older objects, such as 1d; by default, none."
 )
 
 
@@ -88,22 +83,28 @@ class _Access(NamedTuple):
     to: tuple[Recipient, ...] = ()
     identity: str | None = None
     max_age: float | None = None
+    memory: Path | None = None
 
     def run(
         self,
         bucket: str,
         work: Callable[[ObjectStore], Awaitable[_T]],
-        on_error: Callable[[Exception, Where], None] | None = None,
+        on_error: Refusals | None = None,
     ) -> _T:
         """Connect, and run `work` with the store."""
-        keys = Keyring(required_pair(self.seed_file), user=self.identity)
-        options = connection_options("xkeymsg", self.flags)
 
-        async def connected() -> _T:
-            async with connect(options, key=keys, trust=self.trust, on_error=on_error) as client:
-                return await work(client.objects(bucket, to=self.to, max_age=self.max_age))
+        async def opened(client: Client, marks: RollbackMemory | None) -> _T:
+            more: dict[str, Any] = {"to": self.to, "memory": marks, "max_age": self.max_age}
+            return await work(client.objects(bucket, **more))
 
-        return asyncio.run(connected())
+        return run_with_client(
+            self.flags,
+            opened,
+            keys=Keyring(required_pair(self.seed_file), user=self.identity),
+            trust=self.trust,
+            memory=self.memory,
+            on_error=on_error or Refusals(),
+        )
 
 
 def _with_access(command: Callable[..., _T], make: Callable[..., _Access]) -> Callable[..., _T]:
@@ -124,7 +125,7 @@ def _writing(command: Callable[..., _T]) -> Callable[..., _T]:
 
 def _reading(command: Callable[..., _T]) -> Callable[..., _T]:
     inner = connection_flags(_with_access(command, _reader))
-    return _FROM(PEERS(key_flags()(_USER(_MAX_AGE(inner)))))
+    return FROM(PEERS(key_flags()(USER(MEMORY(MAX_AGE(inner))))))
 
 
 def _writer(
@@ -146,22 +147,14 @@ def _reader(
     peers_file: Path | None,
     seed_file: Path | None,
     identity: str | None,
+    memory: Path | None,
     max_age: float | None,
     **flags: Any,
 ) -> _Access:
-    trust: Senders
-    peers = None if peers_file is None else Peers.load(peers_file)
-    if "anyone" in senders:
-        if peers is not None or len(senders) > 1:
-            raise click.UsageError("--from anyone cannot be combined with other senders")
-        trust = ANYONE
-    elif senders:
-        trust = NamedSenders(senders_of(senders, peers), peers)
-    elif peers is not None:
-        trust = peers
-    else:
-        raise click.UsageError("no writers to trust: give --from or --peers")
-    return _Access(trust, seed_file, flags, (), identity, max_age)
+    trust = trust_of(senders, None if peers_file is None else Peers.load(peers_file))
+    if trust is None:
+        raise click.UsageError("no senders to trust: give --from or --peers")
+    return _Access(trust, seed_file, flags, (), identity, max_age, memory)
 
 
 @click.group("object", short_help="Store and read sealed objects in buckets.")
@@ -177,13 +170,7 @@ def object_() -> None:
 @_BUCKET
 @click.option("--ttl", type=DURATION, help="Delete older objects, such as 30d; by default, none.")
 @click.option("--max-bytes", type=SIZE, help="Maximum size, such as 10GiB; unlimited by default.")
-@click.option(
-    "--storage",
-    type=click.Choice(["file", "memory"]),
-    default="file",
-    show_default=True,
-    help="memory is lost when the server restarts.",
-)
+@STORAGE
 @REPLICAS
 @connection_flags
 def init(
@@ -199,10 +186,10 @@ def init(
 
     async def work(api: API) -> None:
         store = Bucket(api, bucket)
-        await store.create(storage=storage, ttl=ttl, max_bytes=max_bytes, replicas=replicas)
+        await store.init(storage=storage, ttl=ttl, max_bytes=max_bytes, replicas=replicas)
 
     run_with_api(flags, work)
-    click.echo(f"{bucket} is there")
+    click.echo(f"{bucket} ready")
 
 
 @object_.command(short_help="Store FILE, or stdin, as an object.")
@@ -241,8 +228,9 @@ def get(*, bucket: str, name: str, output: Path | None, access: _Access) -> None
     \b
     xkeymsg object get scans 7.tif -o 7.tif --seed bob.seed --peers peers.toml --from alice
 
-    What is written to stdout before an error (exit 3) is a beginning of the object. One run cannot
-    notice that the server has an older object than it had: --max-age limits how old.
+    What is written to stdout before an error (exit 3) is a beginning of the object. Without
+    --memory, a run cannot know that the server has gone back to an older object; --max-age limits
+    how old it can be.
     """  # noqa: D301 - click reads the character
     with _target(output) as file:
         access.run(bucket, lambda store: store.get(name, into=file))
@@ -264,7 +252,7 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
 @object_.command(short_help="Print what the writer of an object has sealed.")
 @_BUCKET
 @_NAME
-@_JSON
+@JSON
 @_reading
 def info(*, bucket: str, name: str, as_json: bool, access: _Access) -> None:
     """Print what the writer of the object NAME has sealed about it."""
@@ -277,21 +265,15 @@ def info(*, bucket: str, name: str, as_json: bool, access: _Access) -> None:
 
 @object_.command("list", short_help="List the objects of a bucket.")
 @_BUCKET
-@_JSON
+@JSON
 @_reading
 def list_(*, bucket: str, as_json: bool, access: _Access) -> int:
     """List the objects that you may read. The server can withhold any.
 
     Others are reported on stderr with the code of the refusal (exit 3).
     """
-    refused: list[str] = []
-
-    def note(error: Exception, where: Where) -> None:
-        refused.append(where.subject)
-        reason = describe(error) if isinstance(error, XKeyMsgError) else type(error).__name__
-        say("xkeymsg", f"{quote(where.subject)}: {reason}")
-
-    found = [_fields(each) for each in access.run(bucket, lambda store: store.list(), note)]
+    refused = Refusals()
+    found = [_fields(each) for each in access.run(bucket, lambda store: store.list(), refused)]
     if as_json:
         for each in found:
             click.echo(json.dumps(each))
@@ -300,7 +282,7 @@ def list_(*, bucket: str, as_json: bool, access: _Access) -> int:
         rows = [tuple(bare(str(each[key])) for key in keys) for each in found]
         for line in aligned([("NAME", "BYTES", "CREATED", "WRITER"), *rows]):
             click.echo(line)
-    return EXIT_NOT_OPENED if refused else 0
+    return EXIT_NOT_OPENED if refused.count else 0
 
 
 @object_.command(short_help="Print the objects of a bucket, and each change, as JSON.")
@@ -327,7 +309,7 @@ def delete(*, bucket: str, name: str, access: _Access) -> None:
     access.run(bucket, lambda store: store.delete(name))
 
 
-@object_.command(short_help="Delete chunks that belong to no object.")
+@object_.command("purge-leftovers", short_help="Delete chunks that belong to no object.")
 @_BUCKET
 @click.option(
     "--older-than",
@@ -337,7 +319,7 @@ def delete(*, bucket: str, name: str, access: _Access) -> None:
     help="Only those to which nothing was added for so long.",
 )
 @connection_flags
-def purge(*, bucket: str, older_than: float, **flags: Any) -> None:
+def purge_leftovers(*, bucket: str, older_than: float, **flags: Any) -> None:
     """Delete what writers that were killed have left. A writer must not pause for longer."""
 
     async def work(api: API) -> int:
@@ -358,16 +340,14 @@ def seal(*, bucket: str, **flags: Any) -> None:
     run_with_api(flags, work)
 
 
-@object_.command(short_help="Print the state of a bucket.")
+@object_.command(short_help="Print settings and size of a bucket.")
 @_BUCKET
+@JSON
 @connection_flags
-def status(*, bucket: str, **flags: Any) -> None:
-    """Print the state of BUCKET, as the server describes it, as JSON."""
-
-    async def work(api: API) -> str:
-        return json.dumps((await Bucket(api, bucket).status())._asdict())
-
-    click.echo(run_with_api(flags, work))
+def status(*, bucket: str, as_json: bool, **flags: Any) -> None:
+    """Print the settings and the size of BUCKET, as the server describes them."""
+    found = run_with_api(flags, lambda api: Bucket(api, bucket).status())
+    print_status(found._asdict(), as_json=as_json)
 
 
 def _fields(each: ObjectInfo) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`xkeymsg permissions`: the NATS permissions that a daemon's configuration needs."""
+"""`xkeymsg permissions`: the NATS permissions that a daemon, or a user of a bucket, needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from xkeymsg.cli.bucket_permissions import kv_permissions, object_permissions
 from xkeymsg.daemons.common.config import daemon_of
 from xkeymsg.daemons.common.permissions import Permissions
 from xkeymsg.daemons.common.terminal import say_faults
@@ -21,17 +22,30 @@ from xkeymsg.text import parse_toml
 __all__ = ("permissions",)
 
 
-@click.command(short_help="Print the NATS permissions that a daemon needs.")
-@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path, dir_okay=False))
+@click.command(short_help="Print the NATS permissions for a daemon or a bucket.")
+@click.argument(
+    "config_file",
+    metavar="[CONFIG]",
+    required=False,
+    type=click.Path(path_type=Path, dir_okay=False),
+)
+@click.option("--kv", "kv_bucket", metavar="BUCKET", help="For users of a key-value bucket.")
+@click.option("--object", "object_bucket", metavar="BUCKET", help="For users of an object bucket.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON array with one object per connection."
 )
-def permissions(*, config_file: Path, as_json: bool) -> int:
+def permissions(
+    *, config_file: Path | None, kv_bucket: str | None, object_bucket: str | None, as_json: bool
+) -> int:
     """Print the NATS permissions that the receiver or sender with the file CONFIG needs.
 
     \b
     xkeymsg permissions receiver.toml
     xkeymsg permissions --json sender.toml
+    xkeymsg permissions --kv CONFIG
+    xkeymsg permissions --object scans
+
+    With --kv or --object it prints those of a reader and of a writer of the bucket.
 
     For each connection it prints the `permissions` of a user, as in nats-server's configuration. A
     daemon with exactly these works; optional ones are comments. An `allow` list replaces the
@@ -39,8 +53,16 @@ def permissions(*, config_file: Path, as_json: bool) -> int:
 
     Exit 1 if CONFIG is invalid.
     """  # noqa: D301 - click reads the character
+    if sum(each is not None for each in (config_file, kv_bucket, object_bucket)) != 1:
+        raise click.UsageError("give one of CONFIG, --kv and --object")
     try:
-        found = _permissions_of(config_file)
+        if kv_bucket is not None:
+            found = kv_permissions(kv_bucket)
+        elif object_bucket is not None:
+            found = object_permissions(object_bucket)
+        else:
+            assert config_file is not None  # noqa: S101 - checked above
+            found = _permissions_of(config_file)
     except ConfigurationError as error:
         return say_faults("xkeymsg", error)
     if as_json:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from xkeymsg.cli.buckets import FROM, USER, run_with_client, trust_of
 from xkeymsg.cli.recipients import PEERS, recipients_of
-from xkeymsg.client.connect import connect
+from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import check_name
+from xkeymsg.client.memory import RollbackMemory
 from xkeymsg.daemons.common.flags import (
     connection_flags,
-    connection_options,
     key_flags,
     required_pair,
 )
-from xkeymsg.daemons.common.parameters import DURATION, SUBJECT_PATTERN, XKEY
+from xkeymsg.daemons.common.parameters import DURATION, SUBJECT_PATTERN
 from xkeymsg.daemons.common.terminal import EXIT_NOT_OPENED, describe, say
-from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import XKeyMsgError
-from xkeymsg.keys import Keyring, Recipient, XKey
+from xkeymsg.keys import Keyring, Recipient
 from xkeymsg.reseal.bucket import reseal_bucket
 from xkeymsg.reseal.ledger import ResealReport
 from xkeymsg.reseal.run import reseal_stream
@@ -55,18 +54,10 @@ _SHOWN: Final = 20
     multiple=True,
     help="Leave out a recipient that --to includes, such as a holder of a permission; repeatable.",
 )
-@click.option(
-    "--from",
-    "senders",
-    type=XKEY,
-    multiple=True,
-    help="The key of an allowed sender; repeatable; instead of --peers.",
-)
+@FROM
 @PEERS
 @key_flags()
-@click.option(
-    "--as", "identity", metavar="U…", help="Your user nkey, if messages are sealed to your user."
-)
+@USER
 @click.option(
     "--ledger",
     type=_FILE,
@@ -82,6 +73,12 @@ _SHOWN: Final = 20
     help="part: seal the part of a document that you can read, for all recipients.",
 )
 @click.option("--max-age", type=DURATION, help="The consumer's max_age, such as 5m; default: 300s.")
+@click.option(
+    "--memory",
+    "memory_file",
+    type=_FILE,
+    help="With --kv: the file of `xkeymsg kv --memory`; older values than it knows are refused.",
+)
 @connection_flags
 def reseal(
     *,
@@ -92,7 +89,7 @@ def reseal(
     recipients: tuple[str, ...],
     added: tuple[str, ...],
     removed: tuple[str, ...],
-    senders: tuple[XKey, ...],
+    senders: tuple[str, ...],
     peers_file: Path | None,
     seed_file: Path | None,
     identity: str | None,
@@ -101,6 +98,7 @@ def reseal(
     since: float | None,
     documents: str,
     max_age: float | None,
+    memory_file: Path | None,
     **flags: Any,
 ) -> int:
     """Seal the messages of a stream to other recipients, in another stream.
@@ -118,10 +116,12 @@ def reseal(
 
     Exit 3 if a message was refused.
     """  # noqa: D301 - click reads the character
-    _check(is_bucket, into, recipients, added, {"--create": create, "--since": since})
+    _check(is_bucket, into, recipients, added, {"--create": create, "--since": since}, memory_file)
     peers = None if peers_file is None else Peers.load(peers_file)
     to = _recipients(recipients, added, removed, peers)
-    trust, keys = _trust(senders, peers), Keyring(required_pair(seed_file), user=identity)
+    trust, keys = trust_of(senders, peers), Keyring(required_pair(seed_file), user=identity)
+    if trust is None:
+        raise click.UsageError("no senders to trust: give --from or --peers")
     path = ledger or Path(f"{check_name('stream', name)}.{'kv' if is_bucket else into}.ledger")
     shown = 0
 
@@ -131,17 +131,15 @@ def reseal(
         if shown <= _SHOWN:
             say("xkeymsg", f"message {sequence}: {describe(error)}")
 
-    async def work() -> ResealReport:
-        options = connection_options("xkeymsg", flags)
-        async with connect(options, key=keys, trust=trust) as client:
-            more: dict[str, Any] = {"documents": documents, "max_age": max_age}
-            more |= {"to": to, "ledger": path, "on_refused": refused}
-            if is_bucket:
-                return await reseal_bucket(client, name, **more)
-            more |= {"create": create, "subject": subject, "since": since}
-            return await reseal_stream(client, name, into=into or "", **more)
+    async def work(client: Client, memory: RollbackMemory | None) -> ResealReport:
+        more: dict[str, Any] = {"documents": documents, "max_age": max_age}
+        more |= {"to": to, "ledger": path, "on_refused": refused}
+        if is_bucket:
+            return await reseal_bucket(client, name, **more, memory=memory)
+        more |= {"create": create, "subject": subject, "since": since}
+        return await reseal_stream(client, name, into=into or "", **more)
 
-    report = asyncio.run(work())
+    report = run_with_client(flags, work, keys=keys, trust=trust, memory=memory_file)
     _print(report)
     return EXIT_NOT_OPENED if report.refused else 0
 
@@ -152,9 +150,12 @@ def _check(
     recipients: tuple[str, ...],
     added: tuple[str, ...],
     of_streams: Mapping[str, object],
+    memory_file: Path | None,
 ) -> None:
     if is_bucket and into is not None:
         raise click.UsageError("--kv replaces values in place: leave out --into")
+    if not is_bucket and memory_file is not None:
+        raise click.UsageError("--memory is for --kv")
     if not is_bucket and into is None:
         raise click.UsageError("--into names the stream for the copies, or use --kv")
     for flag, value in of_streams.items():
@@ -185,12 +186,6 @@ def _recipients(
     if not left:
         raise click.UsageError("--remove leaves no recipient")
     return left
-
-
-def _trust(senders: tuple[XKey, ...], peers: Peers | None) -> Senders:
-    if bool(senders) == (peers is not None):
-        raise click.UsageError("give the allowed senders with either --from or --peers")
-    return frozenset(senders) if peers is None else peers
 
 
 def _print(report: ResealReport) -> None:

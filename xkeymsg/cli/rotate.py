@@ -174,12 +174,14 @@ async def _rotate(
     """Return the certificate of the next key, when the directory has shown it."""
     async with opened_directory(source) as (trust, following, _):
         now = now_ns() // 1_000_000_000
-        shown, texts = _shown(trust, signing.user), place.certificates()
+        shown = _shown(trust, signing.user)
+        texts, others = _certificates(place, signing.user)
         limit = now + trust.members.known[""].authority.policy.skew
-        known = [certified_key(each) for each in map(_decoded, texts) if each is not None]
+        known = [certified_key(Certificate.decode(each)) for each in texts]
         known = [each for each in known if each.issued <= limit]  # nobody accepts others
         accounts = trust.members.known[""].authority.accounts
-        own = OwnKeys(place.keys(), known, shown, now, accounts)
+        held = sorted({*place.keys()} - others, key=str)
+        own = OwnKeys(held, known, shown, now, accounts)
         waiting = [each for each in own.upcoming if own.is_shown(each) and not each.revoked]
         if waiting and lead:
             return waiting[0]
@@ -214,6 +216,9 @@ async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -
             begun = at <= each.not_before <= now_ns() // 1_000_000_000 + skew
             return begun and each not in before and not each.revoked
 
+        texts, others = _certificates(place, user)
+        if others and not texts:
+            raise ConfigurationError("the keys of this store belong to another user than --creds")
         place.ask_owner(at)
         why = "the owner of the store has not replaced the key: see its log, and its readiness"
         return await _until_shown(trust, following, user, is_answer, why)
@@ -243,8 +248,16 @@ def _shown(trust: Trust, user: User) -> tuple[CertifiedKey, ...]:
     return () if identity is None else identity.keys
 
 
-def _decoded(text: str) -> Certificate | None:
-    try:
-        return Certificate.decode(text)
-    except TrustError:
-        return None
+def _certificates(place: _Store | _SeedFile, user: User) -> tuple[list[str], set[XKey]]:
+    """Return the user's own certificates, and the keys that another user has certified."""
+    texts, others = list[str](), set[XKey]()
+    for text in place.certificates():
+        try:
+            found = Certificate.decode(text)
+        except TrustError:
+            continue
+        if (found.account, found.claims.issuer) == (user.account, user.claims.subject):
+            texts.append(text)
+        else:
+            others.add(found.key)
+    return texts, others

@@ -133,7 +133,7 @@ class OwnClaims:
             await self.publish_account(api)
         else:
             raise ConfigurationError(
-                "the directory lacks the newest JWT of the own account: run `xkeymsg trust push`,"
+                "the directory lacks the newest JWT of the own account: run `xkeymsg trust push`"
                 " or `xkeymsg directory publish --all`"
             )
 

@@ -62,6 +62,7 @@ The class tree, grouped by who has to act; classes with a code are raised:
         PinError                    pin
       ConfigurationError            configuration
       ObjectNotFoundError           object_not_found
+      UnauthenticatedDeletionError  unauthenticated_deletion
       TransportError
         DeliveryError               delivery
         PayloadTooLargeError        payload_too_large
@@ -70,7 +71,6 @@ The class tree, grouped by who has to act; classes with a code are raised:
       KVError
         KeyNotFoundError            key_not_found
           KeyDeletedError           key_deleted
-        UnauthenticatedDeletionError  unauthenticated_deletion
         WrongRevisionError          wrong_revision
         WatchGapError               watch_gap
 """

@@ -42,7 +42,7 @@ class ConfigurationError(XKeyMsgError):
 
 
 class ObjectNotFoundError(XKeyMsgError):
-    """The bucket has no such object, or it was deleted: the text says by whom."""
+    """The bucket has no such object, or an admitted sender has deleted it: the text says who."""
 
     code = "object_not_found"
 
@@ -136,8 +136,8 @@ class KeyDeletedError(KeyNotFoundError):
     code = "key_deleted"
 
 
-class UnauthenticatedDeletionError(KVError):
-    """The value is gone, but no admitted sender has deleted it: there is no sealed tombstone."""
+class UnauthenticatedDeletionError(XKeyMsgError):
+    """The value or object is gone, and there is no sealed tombstone of an admitted sender."""
 
     code = "unauthenticated_deletion"
 

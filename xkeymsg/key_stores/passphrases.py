@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import termios
+import warnings
 from collections.abc import Callable
 from typing import Final
 
@@ -20,6 +22,7 @@ __all__ = ("TERMINAL", "new_passphrase", "read_passphrase")
 
 TERMINAL: Final = "terminal"
 _TTY: Final = "/dev/tty"
+_NOT_UTF8: Final = "passphrase: not UTF-8"
 _SOURCES: Final[dict[str, Callable[[], ReleasingProvider]]] = {
     "file": FileProvider,
     "systemd": SystemdProvider,
@@ -50,7 +53,7 @@ def read_passphrase(source: str, what: str) -> str:
         return content.decode()
     except UnicodeDecodeError:
         pass
-    raise KeyStoreError("passphrase: not UTF-8")  # outside: the exception has the content
+    raise KeyStoreError(_NOT_UTF8)  # outside: the exception has the content
 
 
 @refusing
@@ -75,6 +78,13 @@ def _typed(prompt: str) -> str:
             " protected:passphrase=systemd:NAME PATH, or another source"
         ) from None
     try:
-        return getpass.getpass(prompt)
-    except (EOFError, OSError):
-        raise KeyStoreError("no passphrase was typed") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)
+            return getpass.getpass(prompt)
+    except (EOFError, OSError, termios.error):
+        reason = "no passphrase was typed"
+    except getpass.GetPassWarning:
+        reason = "the terminal cannot hide the passphrase"
+    except UnicodeDecodeError:
+        reason = _NOT_UTF8
+    raise KeyStoreError(reason)  # outside: an exception may have what was typed

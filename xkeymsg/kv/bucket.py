@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from xkeymsg.ambient import now_ns, random_bytes
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
+from xkeymsg.client.memory import Sealing
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.envelope.derive import message_id
@@ -29,7 +30,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.kv.codec import KVCodec, is_marker
 from xkeymsg.kv.entry import Operation
-from xkeymsg.kv.memory import Sealing
 from xkeymsg.kv.names import NAME_KEY
 from xkeymsg.kv.reader import KVReader, check_revision
 from xkeymsg.kv.store import bucket_config

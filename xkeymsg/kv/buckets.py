@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
+from xkeymsg.client.memory import RollbackMemory
 from xkeymsg.client.stats import Events
 from xkeymsg.client.trust import To
 from xkeymsg.fields.policy import Policy
 from xkeymsg.kv.bucket import KVBucket
 from xkeymsg.kv.jetstream import JetStreamStore
-from xkeymsg.kv.memory import KVMemory
 from xkeymsg.kv.store import KVStore, KVStores
 
 __all__ = ("KVBuckets",)
@@ -42,7 +42,7 @@ class KVBuckets:
         documents: bool = False,
         origin: str | None = None,
         blind: bool = False,
-        memory: KVMemory | None = None,
+        memory: RollbackMemory | None = None,
         max_age: float | None = None,
         require_signature: bool = False,
     ) -> KVBucket:

@@ -25,7 +25,6 @@ from xkeymsg.errors import (
 )
 from xkeymsg.fields.policy import Policy
 from xkeymsg.kv.entry import KVEntry, Operation, StoredEntry
-from xkeymsg.kv.memory import Sealing
 from xkeymsg.kv.names import NAME_KEY, BlindNames, check_key
 from xkeymsg.limits import AtRest, Limits
 from xkeymsg.shown import SafeRepr
@@ -40,7 +39,6 @@ __all__ = (
     "KVOptions",
     "ReaderOptions",
     "is_marker",
-    "sealing_of",
 )
 
 OPERATION: Final = "xkm-kv"
@@ -281,8 +279,3 @@ def _number(text: str | None) -> int | None:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < _MAX):
         raise MalformedError("an invalid revision in a sealed header")
     return int(text)
-
-
-def sealing_of(message: Message) -> Sealing:
-    """Return when and by which session a message was sealed."""
-    return Sealing.of(message._head)  # noqa: SLF001 - private to the package

@@ -10,6 +10,7 @@ from typing import ClassVar, Final, TypeVar
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
+from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.trust import To
@@ -26,9 +27,8 @@ from xkeymsg.errors import (
     XKeyMsgError,
 )
 from xkeymsg.fields.policy import Policy
-from xkeymsg.kv.codec import KVCodec, KVOptions, ReaderOptions, is_marker, sealing_of
+from xkeymsg.kv.codec import KVCodec, KVOptions, ReaderOptions, is_marker
 from xkeymsg.kv.entry import KVEntry, Operation, StoredEntry
-from xkeymsg.kv.memory import KVMemory, mark_name
 from xkeymsg.kv.names import NAME_KEY, BlindNames, check_bucket_name, check_pattern
 from xkeymsg.kv.store import Deliver, KVStatus, KVStore
 from xkeymsg.kv.watch import KVWatch
@@ -81,7 +81,7 @@ class KVReader(SafeRepr):
         documents: bool,
         origin: str | None,
         blind: bool,
-        memory: KVMemory | None,
+        memory: RollbackMemory | None,
         max_age: float | None,
         require_signature: bool,
     ) -> None:
@@ -90,9 +90,9 @@ class KVReader(SafeRepr):
             raise ConfigurationError("kv: to conflicts with policy: use one of them")
         if max_age is not None and milliseconds("max_age", max_age) <= 0:
             raise ConfigurationError("max_age must be above 0")
-        if memory is not None and not isinstance(memory, KVMemory):
-            raise TypeError(f"memory must be a KVMemory, not {type(memory).__name__}")
-        self.memory = KVMemory() if memory is None else memory
+        if memory is not None and not isinstance(memory, RollbackMemory):
+            raise TypeError(f"memory must be a RollbackMemory, not {type(memory).__name__}")
+        self.memory = RollbackMemory() if memory is None else memory
         """What this reader remembers against rollback."""
         self._store, self._core, self._events = store, core, events
         self._blind = blind
@@ -263,11 +263,11 @@ class KVReader(SafeRepr):
             raise DeliveryError("the bucket does not deliver the entries that it has") from None
 
     def _mark(self, name: str) -> bytes:
-        return mark_name(self._codec.origin, name)
+        return mark_name(f"$KV.{self._codec.origin}.{name}")
 
-    def _remember(self, name: str, entry: KVEntry, memory: KVMemory | None = None) -> None:
+    def _remember(self, name: str, entry: KVEntry, memory: RollbackMemory | None = None) -> None:
         if entry.message is not None:
-            sealing, live = sealing_of(entry.message), entry.operation == "put"
+            sealing, live = Sealing.of_message(entry.message), entry.operation == "put"
             memory = self.memory if memory is None else memory
             memory.accept(self._mark(name), sealing, entry.revision, live=live)
 
@@ -317,7 +317,9 @@ class KVReader(SafeRepr):
                 if stored is None or stored.key != NAME_KEY:
                     yield stored
 
-    async def _taken(self, stored: StoredEntry, memory: KVMemory | None, pattern: str) -> KVEntry:
+    async def _taken(
+        self, stored: StoredEntry, memory: RollbackMemory | None, pattern: str
+    ) -> KVEntry:
         """Open an entry of those with a pattern; one that is refused becomes a report.
 
         Past revisions have no memory.

@@ -49,7 +49,7 @@ class Bucket:
         self._stream = f"OBJ_{bucket}"
         self._entries = f"$O.{bucket}.M.*"
 
-    async def create(
+    async def init(
         self,
         *,
         storage: Literal["file", "memory"] = "file",

@@ -5,8 +5,16 @@ from __future__ import annotations
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
+from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
 from xkeymsg.envelope.message import Message
-from xkeymsg.errors import ConfigurationError, MalformedError, StaleError
+from xkeymsg.errors import (
+    ConfigurationError,
+    MalformedError,
+    ObjectNotFoundError,
+    StaleError,
+    UnauthenticatedDeletionError,
+    XKeyMsgError,
+)
 from xkeymsg.limits import AtRest, Limits
 from xkeymsg.objects.bucket import milliseconds_of
 from xkeymsg.objects.entry import check_entry, parse_entry
@@ -14,18 +22,18 @@ from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.info import ObjectInfo
 from xkeymsg.objects.manifest import Manifest, parse_manifest
 from xkeymsg.objects.names import name_of
-from xkeymsg.objects.newest import Newest
 from xkeymsg.transport.raw import Raw
 
 __all__ = ("EntryOpener",)
 
 
 class EntryOpener:
-    """Opens the entries of one bucket, and remembers the newest of each name.
+    """Opens the entries of one bucket, and remembers the newest one of each name.
 
     Args:
         core: The client's keys and trust.
         bucket: The bucket.
+        memory: The rollback marks.
         max_age: The greatest age of an object, in seconds.
         require_signature: Whether to refuse manifests that the writer's user has not signed.
     """
@@ -35,6 +43,7 @@ class EntryOpener:
         core: Core,
         bucket: str,
         *,
+        memory: RollbackMemory | None = None,
         max_age: float | None = None,
         require_signature: bool = False,
     ) -> None:
@@ -50,10 +59,19 @@ class EntryOpener:
             replay=AtRest(),
             require_signature=require_signature,
         )
-        self._newest = Newest()
+        if memory is not None and not isinstance(memory, RollbackMemory):
+            raise TypeError(f"memory must be a RollbackMemory, not {type(memory).__name__}")
+        self.memory = RollbackMemory() if memory is None else memory
+        """What this reader remembers against rollback."""
 
-    def open(self, arrival: Arrival) -> tuple[ObjectInfo, Manifest | None]:
+    def open(
+        self, arrival: Arrival, memory: RollbackMemory | None = None
+    ) -> tuple[ObjectInfo, Manifest | None]:
         """Open an entry; without a manifest, the object was deleted.
+
+        Args:
+            arrival: The entry.
+            memory: The rollback marks of a watch, instead of the reader's.
 
         Raises:
             XKeyMsgError: If it is refused.
@@ -70,22 +88,56 @@ class EntryOpener:
             if manifest is None or not entry.deleted:
                 if not entry.deleted:
                     check_entry(entry, manifest)
-                self._check_time(message, sequence)
+                self._check_time(message)
+                self.remember(
+                    subject,
+                    Sealing.of_message(message),
+                    sequence,
+                    live=manifest is not None,
+                    memory=memory,
+                )
                 return _described(self._bucket, name, sequence, message, manifest), manifest
         # Foreign clients delete without a tombstone, and so can the server.
         return _deletion(self._bucket, name, sequence), None
 
-    def _check_time(self, message: Message, sequence: int) -> None:
+    def _check_time(self, message: Message) -> None:
         created_ms, now_ms = milliseconds_of(message.created), now_ns() // 10**6
         if created_ms > now_ms + self._skew_ms:
             raise StaleError("the object was sealed in the future: compare clocks")
         if self._max_age_ms is not None and created_ms < now_ms - self._max_age_ms:
             raise StaleError("the object is older than max_age")
-        self.remember(message.subject, created_ms, sequence, message.message_id)
 
-    def remember(self, subject: str, created_ms: int, sequence: int, message_id: bytes) -> None:
-        """Remember a manifest as the newest of its name; see `Newest.check`."""
-        self._newest.check(subject, created_ms, sequence, message_id)
+    def remember(
+        self,
+        subject: str,
+        sealing: Sealing,
+        sequence: int,
+        *,
+        live: bool,
+        memory: RollbackMemory | None = None,
+    ) -> None:
+        """Remember an entry as the newest of its name.
+
+        Raises:
+            ValueRollbackError: If a newer one was opened before (B-22).
+            LimitExceededError: If the memory has too many names.
+            ConfigurationError: If the memory's file cannot be written.
+        """
+        memory = self.memory if memory is None else memory
+        memory.accept(mark_name(subject), sealing, sequence, live=live, exact=True)
+
+    def absent(self, subject: str, deletion: ObjectInfo | None) -> XKeyMsgError:
+        """Return the error for a name without an object, or with a deletion (B-23)."""
+        mark = self.memory.mark(mark_name(subject))
+        if deletion is not None and deletion.sender is not None:
+            return ObjectNotFoundError(f"the object was deleted by {deletion.sender}")
+        if mark is not None and not mark.live:
+            return ObjectNotFoundError("the object was deleted")
+        if deletion is not None or mark is not None:
+            return UnauthenticatedDeletionError(
+                "the object is gone, but no admitted sender has deleted it"
+            )
+        return ObjectNotFoundError("the bucket has no such object")
 
 
 def _described(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.context import JetStream
+from xkeymsg.client.memory import RollbackMemory
 from xkeymsg.client.stats import Events
 from xkeymsg.client.trust import To
 from xkeymsg.objects.store import ObjectStore
@@ -30,14 +31,16 @@ class ObjectStores:
         bucket: str,
         *,
         to: To | None = None,
+        memory: RollbackMemory | None = None,
         max_age: float | None = None,
         require_signature: bool = False,
     ) -> ObjectStore:
         """Return a store of sealed objects; nothing is sent before it is used.
 
         Args:
-            bucket: The name of the bucket; `create` makes it.
+            bucket: The name of the bucket; `init` creates it.
             to: The recipients, as for `publish`, of objects for which `put` names none.
+            memory: The reader's rollback marks, on disk for instance; by default in memory.
             max_age: The greatest age of an object that is opened, in seconds; by default unlimited.
             require_signature: Whether to refuse objects that the writer's user has not signed.
 
@@ -52,6 +55,7 @@ class ObjectStores:
             self._events,
             bucket,
             to=to,
+            memory=memory,
             max_age=max_age,
             require_signature=require_signature,
         )

@@ -11,18 +11,22 @@ import asyncio
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from xkeymsg.ambient import now_ns
 from xkeymsg.client.client import Client
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, PubAck, check_name
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.trust import To
+from xkeymsg.envelope.message import Message
 from xkeymsg.errors import (
     ConfigurationError,
     ContentTypeError,
     DeliveryError,
     PayloadTooLargeError,
+    StaleError,
     XKeyMsgError,
 )
 from xkeymsg.kv.codec import OPERATION, REPLACES
@@ -32,6 +36,7 @@ from xkeymsg.reseal.ledger import Job, LedgerFile, ResealReport, opened
 from xkeymsg.reseal.reader import Begin, StreamMessage, stored_messages
 from xkeymsg.reseal.run import Counted, OnRefused, counted_as, mark_retrieved
 from xkeymsg.reseal.target import stream_state
+from xkeymsg.transport.subjects import covers
 
 __all__ = ("reseal_bucket",)
 
@@ -39,7 +44,20 @@ _CHANGED: Final = 10071
 _HEADERS_SIZE: Final = 256
 _EVERY: Final = 256
 _TIMEOUT: Final = 60.0
+_WAIT_MS: Final = 5000
 _RESEALED: Final = Counted("resealed", "")
+
+
+async def _turn(message: Message) -> None:
+    """Wait until the clock is not behind a value: readers would refuse its copy (K-17).
+
+    Raises:
+        StaleError: If that would take too long.
+    """
+    while (behind := Sealing.of_message(message).created_ms - now_ns() // 1_000_000) > 0:
+        if behind > _WAIT_MS:
+            raise StaleError(f"the clock here is {behind / 1000:.0f} s behind the value")
+        await asyncio.sleep(behind / 1000)
 
 
 class _Sent(NamedTuple):
@@ -59,6 +77,7 @@ async def reseal_bucket(
     documents: Documents = "refuse",
     max_age: float | None = None,
     on_refused: OnRefused | None = None,
+    memory: RollbackMemory | None = None,
 ) -> ResealReport:
     """Reseal the current values of a key-value bucket in place, for other recipients.
 
@@ -74,12 +93,15 @@ async def reseal_bucket(
         documents: As for `reseal_stream`.
         max_age: As for `reseal_stream`.
         on_refused: As for `reseal_stream`, with the revision.
+        memory: What the client remembers of the bucket. Older values than those are refused; their
+            copies would be newer than all that other readers remember.
 
     Returns:
         The counts, one for each key.
 
     Raises:
-        ConfigurationError: If there is no such bucket, or the ledger belongs to another reseal.
+        ConfigurationError: If there is no such bucket, it is a mirror, or the ledger belongs to
+            another reseal.
         DeliveryError: If a server refuses or does not answer; call again to resume.
         XKeyMsgError: If a recipient is unknown.
     """
@@ -89,6 +111,8 @@ async def reseal_bucket(
     state = await stream_state(api, stream)
     if state is None:
         raise ConfigurationError(f"no bucket {bucket}")
+    if state.config.get("mirror") is not None:
+        raise ConfigurationError("a mirror is read-only: reseal the mirrored bucket")
     subject = f"$KV.{bucket}.>"
     job = Job(
         stream,
@@ -103,7 +127,7 @@ async def reseal_bucket(
     with opened(Path(ledger), job) as file:
         file.ledger.restart(state.last)
         file.save()
-        run = _Run(api, core, copier, file, on_refused)
+        run = _Run(api, core, copier, file, on_refused, memory)
         try:
             await run.replace_all()
         finally:
@@ -122,8 +146,10 @@ class _Run:
         copier: Copier,
         file: LedgerFile,
         on_refused: OnRefused | None,
+        memory: RollbackMemory | None,
     ) -> None:
         self._api, self._copier, self._ledger = api, copier, file.ledger
+        self._memory = memory
         self._on_refused = on_refused
         self._block = core.outgoing.block
         self._room = Room(api.link.max_payload, len(self._block) + _HEADERS_SIZE)
@@ -134,10 +160,17 @@ class _Run:
         await self._publisher.close()
 
     async def replace_all(self) -> None:
-        """Replace the current value of each key."""
+        """Replace the current value of each key.
+
+        Raises:
+            DeliveryError: If the server delivers messages that are not of the bucket: their copies
+                would be published to subjects of its choice.
+        """
         job = self._ledger.job
         begin = Begin(last_of_subjects=True)
         async for stored in stored_messages(self._api, job.source, begin, subject=job.subject):
+            if not covers(job.subject, stored.subject):
+                raise DeliveryError("the server delivers messages of other subjects")
             try:
                 verdict = await self._replace(stored)
             except XKeyMsgError as error:
@@ -160,10 +193,15 @@ class _Run:
             is_own = self._copier.verify(stored.data, stored.subject) is not None
             return _RESEALED if is_own else Counted("skipped", "newer")
         message = self._copier.open(stored, self._ledger.job.source, match_wire=True)
-        if OPERATION in message.headers:
+        is_deletion = OPERATION in message.headers
+        if self._memory is not None:
+            name, seen = mark_name(stored.subject), Sealing.of_message(message)
+            self._memory.accept(name, seen, stored.sequence, live=not is_deletion)
+        if is_deletion:
             return Counted("skipped", "deleted")
         if isinstance(message, View) and message.withheld:
             raise ContentTypeError("the value would lose the parts that are withheld from you")
+        await _turn(message)
         own = ((REPLACES, str(stored.sequence)),)
         envelope = self._copier.seal(message, self._room, own=own)
         headers = (

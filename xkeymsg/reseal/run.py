@@ -164,6 +164,8 @@ async def _streams(
 ) -> tuple[StreamState, StreamState]:
     if stream == into:
         raise ConfigurationError("a stream cannot be resealed into itself")
+    if stream.startswith("OBJ_"):
+        raise ConfigurationError("objects cannot be resealed: put them again for their recipients")
     source = await stream_state(api, stream)
     if source is None:
         raise ConfigurationError(f"no stream {stream}")

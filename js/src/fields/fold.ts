@@ -19,6 +19,15 @@ const swaps = (first: string, second: string): boolean => (first + second).norma
  * class, but normalization orders marks by it.
  */
 function isStacked(mark: string): boolean {
+  let known = stacked.get(mark);
+  if (known === undefined) stacked.set(mark, (known = hasOtherClass(mark)));
+  return known;
+}
+
+/** What is known of marks, of which Unicode has about 2,500. */
+const stacked = new Map<string, boolean>();
+
+function hasOtherClass(mark: string): boolean {
   if (swaps(CLASS_9, mark)) return true; // 1 to 8
   if (swaps(mark, CLASS_132)) return true; // above 132
   return swaps(CLASS_84, mark) && swaps(mark, CLASS_9); // 10 to 83
@@ -30,8 +39,9 @@ const foldCase = (text: string): string =>
 
 /** Fold a name so that names that look alike become equal. */
 export function fold(name: string): string {
+  if (/^[!-~]*$/.test(name)) return name.length > LONGEST ? name : name.toLowerCase();
   const visible = name.replace(INVISIBLE, "");
-  if (visible.length > LONGEST && Array.from(visible).length > LONGEST) return name;
+  if (visible.length > 2 * LONGEST || Array.from(visible).length > LONGEST) return name;
   const folded = foldCase(visible.normalize("NFKC")).normalize("NFKC").replace(INVISIBLE, "");
   return folded.replace(/\p{M}/gu, (mark) => (isStacked(mark) ? "" : mark));
 }
@@ -41,7 +51,9 @@ const NUMBER = /^([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))(?:e([+-]?[0-9]{1,
 /** Write a number in one way: digits without zeros at the ends, and an exponent. */
 function canonical(negative: boolean, digits: string, exponent: number): string {
   const significant = digits.replace(/^0+/, "");
-  const short = significant.replace(/0+$/, "");
+  let end = significant.length;
+  while (end > 0 && significant[end - 1] === "0") end--; // /0+$/ would take quadratic time
+  const short = significant.slice(0, end);
   return short ? `${negative ? "-" : ""}${short}e${exponent + significant.length - short.length}` : "0";
 }
 
@@ -99,11 +111,13 @@ function textOf(value: Scalar): string {
 const isNumeric = (value: Scalar): boolean =>
   typeof value === "boolean" || typeof value === "bigint" || typeof value === "number" || value instanceof Decimal;
 
-/** Return whether two scalars are alike. */
+/** Return whether a scalar is like the value of a filter. */
 export function areAlike(a: Scalar, b: Scalar): boolean {
   if (isNumeric(a) || isNumeric(b)) {
-    const numbers = numbersOf(a);
-    return numbersOf(b).some((number) => number !== undefined && numbers.includes(number));
+    const numbers = numbersOf(b);
+    // The exact value of a float takes time, and is needed only if the other number rounds to it.
+    if (typeof a === "number" && !numbers.some((number) => Number(number) === a)) return false;
+    return numbersOf(a).some((number) => number !== undefined && numbers.includes(number));
   }
   return fold(textOf(a)) === fold(textOf(b));
 }

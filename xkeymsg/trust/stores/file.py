@@ -221,13 +221,14 @@ def replace_private(path: Path, text: str) -> None:
     """Replace a file as a whole, mode 0600, and wait until the disk has it; hold a lock meanwhile.
 
     An interruption leaves the old file or the new one, and perhaps `NAME.new`, which the next call
-    overwrites.
+    deletes: another user may have created it, and could read what is written to it.
 
     Raises:
         OSError: If it cannot be written.
     """
     new = path.with_name(f"{path.name}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    new.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with os.fdopen(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
         file.write(text)
         file.flush()

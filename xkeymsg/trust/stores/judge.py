@@ -185,18 +185,17 @@ class Judge:
             self._taken.add(found.place)
         if identity is not None:
             self._record(identity, now)
-        elif found.stored and (refusal := members.refused.get((alias, user))) is not None:
-            self._alarm(found.place, refusal)
+        elif (
+            found.stored
+            and (refusal := members.refused.get((alias, user))) is not None
+            and not isinstance(refusal, (RevokedError, ExpiredClaimError))  # users leave
+        ):
+            self.published.alarm(found.place, _placed(refusal, found.place))
         self.published.judged(found.place, admitted=identity is not None)
         self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
         self._next = min(self._next, self._first_begin(claims, now))
         return alias in members.known
-
-    def _alarm(self, place: Place, refusal: TrustError) -> None:
-        """Raise an alarm about a user who is not valid, but not about one who has left."""
-        if self.published and not isinstance(refusal, (RevokedError, ExpiredClaimError)):
-            self.published.alarm(place, _placed(refusal, place))
 
     def _alias(self, account: str) -> str:
         return next(alias for alias, key in self.accounts.items() if key == account)

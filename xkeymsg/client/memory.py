@@ -1,8 +1,9 @@
-"""`KVMemory`: the newest entry of each key that a reader has opened, against rollback.
+"""`RollbackMemory`: the newest entry of each key or object that a reader has opened.
 
-The rules are those of docs/spec/kv.md, "Rollback". On disk, the memory is a journal: one line for
-each change, written in one call before the entry is released. A process that is killed leaves at
-most an incomplete last line, which is ignored. The journal is rewritten when it is mostly outdated.
+The rules are those of docs/spec/kv.md, "Rollback", and docs/spec/objects.md, B-22. On disk, the
+memory is a journal: one line for each change, written in one call before the entry is released. A
+process that is killed leaves at most an incomplete last line, which is ignored. The journal is
+rewritten when it is mostly outdated.
 """
 
 from __future__ import annotations
@@ -21,22 +22,23 @@ from xkeymsg import primitives
 from xkeymsg.ambient import after_fork
 from xkeymsg.arguments import milliseconds
 from xkeymsg.envelope.head import Head
+from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, LimitExceededError, ValueRollbackError
 from xkeymsg.refusals import refusing
 from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
-__all__ = ("KVMemory", "KeyMark", "Sealing", "mark_name")
+__all__ = ("RollbackMark", "RollbackMemory", "Sealing", "mark_name")
 
-_LABEL: Final = primitives.label(b"xkm1/kv-mark")
+_LABEL: Final = primitives.label(b"xkm1/rollback-mark")
 _SESSIONS: Final = 64
 """Sessions that a mark remembers; more concurrent ones end the tolerance for slow clocks."""
 _AVERAGE: Final = 8
 """Sessions of each key, if as many keys are known as the memory may have."""
 _COMPACT: Final = 1 << 19
 """Least number of bytes of outdated lines before a journal is rewritten."""
-_HEADER: Final = b"xkeymsg-kv-memory 1\n"
+_HEADER: Final = b"xkeymsg-rollback-memory 1\n"
 _MAX_FILE: Final = 1 << 30
 _MAX_MARK: Final = 1200
 """Bytes of a file for each key: twice a mark with the average number of sessions."""
@@ -57,9 +59,14 @@ class Sealing(NamedTuple):
         session = primitives.digest(_LABEL, head.sender + head.ephemeral, size=8)
         return cls(session, head.counter, head.created_ms, head.expires_ms or 0)
 
+    @classmethod
+    def of_message(cls, message: Message) -> Sealing:
+        """Return that of an opened message."""
+        return cls.of(message._head)  # noqa: SLF001 - private to the package
 
-class KeyMark(NamedTuple):
-    """What is remembered of a key."""
+
+class RollbackMark(NamedTuple):
+    """What is remembered of a key or object."""
 
     floor: int
     """The least time of sealing of further entries, in milliseconds."""
@@ -75,19 +82,20 @@ class KeyMark(NamedTuple):
     """Session, greatest counter, greatest time; the session of the newest entry is last."""
 
 
-def mark_name(bucket: str, key: str) -> bytes:
-    """Return the name of the mark of a key, which does not show the key."""
-    return primitives.digest(_LABEL, f"{bucket}\0{key}".encode(), size=16)
+def mark_name(subject: str) -> bytes:
+    """Return the name of the mark of the entry with this sealed subject, which it does not show."""
+    return primitives.digest(_LABEL, subject.encode(), size=16)
 
 
-class KVMemory(SafeRepr):
+class RollbackMemory(SafeRepr):
     """Rollback marks of one reader; without a path, they last as long as the object.
 
-        with KVMemory("kv.marks") as memory:
+        with RollbackMemory("reader.marks") as memory:
             bucket = client.kv("config", memory=memory)
+            store = client.objects("scans", memory=memory)
 
-    One object may serve several buckets of one cluster. Thread-safe. In a forked child, the marks
-    are in memory only: the file is the parent's.
+    One object may serve several buckets of one cluster, of both kinds. Thread-safe. In a forked
+    child, the marks are in memory only: the file is the parent's.
     """
 
     @refusing
@@ -98,9 +106,10 @@ class KVMemory(SafeRepr):
 
         Args:
             path: The file of this reader alone, mode 0600; created if missing.
-            keys: The greatest number of keys; about 300 bytes each. Beyond it, entries of further
-                keys are refused: forgetting marks would permit rollbacks.
-            skew: How many seconds the clocks of two writers of one key may differ.
+            keys: The greatest number of keys and objects; about 300 bytes each. Beyond it, further
+                ones are refused: forgetting marks would permit rollbacks.
+            skew: How many seconds the clocks of two writers of one key may differ. Writers of
+                objects wait for each other instead.
 
         Raises:
             ConfigurationError: If the file cannot be read or written, is damaged, or is in use by
@@ -115,9 +124,9 @@ class KVMemory(SafeRepr):
         if self._skew < 0:
             raise ConfigurationError("skew must not be negative")
         self.path = None if path is None else Path(path)
-        self._marks: dict[bytes, KeyMark] = {}
+        self._marks: dict[bytes, RollbackMark] = {}
         self._lock = Lock()
-        self._parent: KVMemory | None = None
+        self._parent: RollbackMemory | None = None
         self._sessions = 0
         self._compacted = 0  # bytes of the file after it was rewritten
         self._lock_descriptor: int | None = None
@@ -130,47 +139,51 @@ class KVMemory(SafeRepr):
                 self._release()
                 raise
 
-    def mark(self, name: bytes) -> KeyMark | None:
+    def mark(self, name: bytes) -> RollbackMark | None:
         """Return what is remembered of a key."""
         return self._marks.get(name)
 
-    def accept(self, name: bytes, sealing: Sealing, revision: int, *, live: bool) -> None:
+    def accept(
+        self, name: bytes, sealing: Sealing, revision: int, *, live: bool, exact: bool = False
+    ) -> None:
         """Check an entry that the broker presents as the newest of its key, and remember it.
 
         Args:
             name: The name of its mark.
             sealing: When and by which session it was sealed.
             revision: Its revision, by the broker's word.
-            live: Whether it is a value.
+            live: Whether it is a value or object, not a tombstone.
+            exact: Whether writers wait for each other's clocks: then `skew` is 0.
 
         Raises:
-            ValueRollbackError: If it is older than the newest one opened before (K-10 to K-13).
+            ValueRollbackError: If it is older than the newest one opened before (K-10 to
+                K-13, B-22).
             LimitExceededError: If there are too many keys.
             ConfigurationError: If the file cannot be written.
         """
         with self._lock:
             old = self._marks.get(name)
             most = _SESSIONS if self._sessions < _AVERAGE * self.most else _AVERAGE
-            new = _next(old, sealing, revision, live, self._skew, most)
+            new = _next(old, sealing, revision, live, 0 if exact else self._skew, most)
             if new == old:
                 return
             if old is None and len(self._marks) >= self.most:
                 raise LimitExceededError("keys in the memory", len(self._marks) + 1, self.most)
             if self._parent is not None:
                 with contextlib.suppress(ValueRollbackError):  # it knows a newer entry
-                    self._parent.accept(name, sealing, revision, live=live)
+                    self._parent.accept(name, sealing, revision, live=live, exact=exact)
             if self._journal is not None:
                 self._write(name, new)
             self._marks[name] = new
             self._sessions += len(new.sessions) - (0 if old is None else len(old.sessions))
 
-    def view(self) -> KVMemory:
+    def view(self) -> RollbackMemory:
         """Return a memory for one watch, with the present marks; what it accepts is kept here, too.
 
         A watch delivers entries in their order, but later than `get` and `put` may see newer ones:
         it is checked against what was known when it began, and what it has delivered since.
         """
-        view = KVMemory(keys=self.most, skew=self._skew / 1000)
+        view = RollbackMemory(keys=self.most, skew=self._skew / 1000)
         with self._lock:
             view._marks, view._sessions = dict(self._marks), self._sessions
         view._parent = self
@@ -183,7 +196,7 @@ class KVMemory(SafeRepr):
                 os.fsync(self._journal)
             self._release()
 
-    def __enter__(self) -> KVMemory:
+    def __enter__(self) -> RollbackMemory:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -221,7 +234,7 @@ class KVMemory(SafeRepr):
             os.close(self._journal)
         self._journal, self._compacted = journal, len(text)
 
-    def _write(self, name: bytes, mark: KeyMark) -> None:
+    def _write(self, name: bytes, mark: RollbackMark) -> None:
         assert self._journal is not None  # noqa: S101 - checked by the caller
         assert self.path is not None  # noqa: S101 - a journal has a path
         line = _line(name, mark).encode()
@@ -248,16 +261,16 @@ class KVMemory(SafeRepr):
         self.path = None
 
     def __repr__(self) -> str:
-        return f"<KVMemory of {len(self._marks)} keys>"
+        return f"<RollbackMemory of {len(self._marks)} keys>"
 
 
 def _next(
-    old: KeyMark | None, sealing: Sealing, revision: int, live: bool, skew: int, most: int
-) -> KeyMark:
+    old: RollbackMark | None, sealing: Sealing, revision: int, live: bool, skew: int, most: int
+) -> RollbackMark:
     """Return the mark after an entry, with this many sessions; see docs/spec/kv.md, "Rollback"."""
     session, counter, created, expires = sealing
     if old is None:
-        return KeyMark(0, created, revision, live, expires, ((session, counter, created),))
+        return RollbackMark(0, created, revision, live, expires, ((session, counter, created),))
     newest, highest, _ = old.sessions[-1]
     if newest == session and counter == highest:
         return old  # the same entry, wherever the broker stores it
@@ -275,10 +288,10 @@ def _next(
         floor = max(floor, oldest[2] + 1)
         others.remove(oldest)
     latest = created if known is None else max(known[2], created)
-    return KeyMark(floor, high, revision, live, expires, (*others, (session, counter, latest)))
+    return RollbackMark(floor, high, revision, live, expires, (*others, (session, counter, latest)))
 
 
-def _line(name: bytes, mark: KeyMark) -> str:
+def _line(name: bytes, mark: RollbackMark) -> str:
     sessions = [[each.hex(), counter, at] for each, counter, at in mark.sessions]
     text = json.dumps(
         [base64.b64encode(name).decode(), *mark[:3], int(mark.live), mark.expires_ms, sessions],
@@ -287,7 +300,7 @@ def _line(name: bytes, mark: KeyMark) -> str:
     return f"{zlib.crc32(text.encode()):08x} {text}\n"
 
 
-def _load(path: Path, limit: int) -> dict[bytes, KeyMark]:
+def _load(path: Path, limit: int) -> dict[bytes, RollbackMark]:
     """Read a journal; an incomplete last line is ignored.
 
     Raises:
@@ -312,9 +325,9 @@ def _load(path: Path, limit: int) -> dict[bytes, KeyMark]:
     return marks
 
 
-def _parse(file: BinaryIO) -> dict[bytes, KeyMark] | None:
+def _parse(file: BinaryIO) -> dict[bytes, RollbackMark] | None:
     """Return the marks of a journal; None if it is damaged."""
-    marks: dict[bytes, KeyMark] = {}
+    marks: dict[bytes, RollbackMark] = {}
     if file.readline(len(_HEADER)) != _HEADER:
         return None
     try:
@@ -326,7 +339,9 @@ def _parse(file: BinaryIO) -> dict[bytes, KeyMark] | None:
             sessions = tuple((bytes.fromhex(each), int(n), int(at)) for each, n, at in seen)
             if not sessions:
                 return None
-            mark = KeyMark(int(floor), int(high), int(revision), bool(live), int(expires), sessions)
+            mark = RollbackMark(
+                int(floor), int(high), int(revision), bool(live), int(expires), sessions
+            )
             marks[base64.b64decode(name, validate=True)] = mark
     except (ValueError, TypeError, RecursionError):
         return None
