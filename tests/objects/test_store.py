@@ -450,6 +450,62 @@ async def test_an_entry_that_another_writer_may_have_replaced_is_not_written_aga
 # --- watching, and the bucket ---------------------------------------------------------------------
 
 
+async def test_a_list_names_an_object_once_that_is_replaced_meanwhile(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = Feed.next
+
+    async def late(feed: Feed) -> Any:
+        arrival = await genuine(feed)
+        if arrival is not None and ".M." in arrival.subject and not replaced:
+            replaced.append(True)
+            await scene.writer.put("a", b"22")
+            await scene.writer.put("b", b"333")
+        return arrival
+
+    replaced: list[bool] = []
+    await scene.writer.put("a", b"1")
+    await scene.writer.put("b", b"1")
+    monkeypatch.setattr(Feed, "next", late)
+    names = [each.name for each in await scene.reader.list()]
+    assert sorted(names) == ["a", "b"]
+
+
+async def test_a_list_without_end_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.writer.put("a", b"1")
+    genuine, kept = Feed.next, list[Any]()
+
+    async def again(feed: Feed) -> Any:
+        if not kept:
+            kept.append(await genuine(feed))
+        return kept[0]._replace(sequence=kept[0].sequence + 1)
+
+    monkeypatch.setattr(Feed, "next", again)
+    monkeypatch.setattr("xkeymsg.objects.store._ENTRIES", 10)
+    with pytest.raises(xkeymsg.LimitExceededError):
+        await scene.reader.list()
+
+
+@pytest.mark.parametrize("updates_only", [True, False])
+async def test_a_watch_continues_when_the_bucket_was_created_again(
+    scene: Scene, updates_only: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xkeymsg.objects.feed._SILENCE", 0.2)
+    monkeypatch.setattr("xkeymsg.objects.feed._EXPIRES", 0.2)
+    for number in range(3):
+        await scene.writer.put("a", bytes(number))
+    watch = scene.reader.watch(updates_only=updates_only)
+    async with watch, asyncio.timeout(DEADLINE):
+        if not updates_only:
+            assert (await anext(watch)).size == 2
+        waiting = asyncio.create_task(anext(watch))
+        await asyncio.sleep(0.5)
+        await scene.api.request(f"STREAM.DELETE.OBJ_{BUCKET}")
+        await scene.writer.create(storage="memory")
+        await scene.writer.put("b", bytes(9))
+        assert (await waiting).name == "b"
+
+
 async def test_a_watch_that_lags_behind_other_reads_refuses_nothing(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # B-22

@@ -74,6 +74,7 @@ class Feed:
         self._left = 0  # messages that the server had when the consumer was created
         self._asked = 0  # messages that are requested and have not arrived
         self._last = -1  # the sequence up to which messages are known; -1 for none
+        self._newest = 0  # the sequence of the newest message when a consumer was created
         self._number = 0
         self._reconnects = 0
         self._heard = 0.0  # when the consumer was created, or has sent something
@@ -131,19 +132,9 @@ class Feed:
         await self._restart()
         self._reconnects = self._link.reconnects
         self._inbox = self._link.new_inbox()
-        config: dict[str, Any] = {
-            "deliver_policy": self._policy,
-            "ack_policy": "none",
-            "max_deliver": 1,
-            "mem_storage": True,
-            "num_replicas": 1,
-            "filter_subject": self._pattern,
-            "inactive_threshold": int(_INACTIVE * _NS),
-        }
-        if self._last >= 0:  # also of the last ones: each subject has one message
-            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last + 1}
-        body = {"stream_name": self._stream, "config": config}
         try:
+            await self._notice_another_stream()
+            body = {"stream_name": self._stream, "config": self._config()}
             answer = await self._api.request(f"CONSUMER.CREATE.{self._stream}", body)
         except DeliveryError as error:
             waited = asyncio.get_running_loop().time() - self._since
@@ -156,15 +147,39 @@ class Feed:
         if not name or set(name) & set(" .*>\r\n\t"):
             raise DeliveryError("JetStream's reply names no valid consumer")
         self._heard = asyncio.get_running_loop().time()
+        delivered = answer.get("delivered")
+        at = max(0, int64(delivered.get("stream_seq") if isinstance(delivered, dict) else 0))
         if self._policy == "new" and self._last < 0:  # continue here if the consumer is lost
-            delivered = answer.get("delivered")
-            at = delivered.get("stream_seq") if isinstance(delivered, dict) else 0
-            self._last = max(0, int64(at))
+            self._last = at
         self._left, self._asked, self._number = max(0, int64(answer.get("num_pending"))), 0, 0
         self._messages = await self._link.subscribe(
             self._inbox, max_messages=4 * self._window + 16, max_bytes=16 << 20
         )
         return True
+
+    def _config(self) -> dict[str, Any]:
+        """Return the settings of a consumer after the last message."""
+        config: dict[str, Any] = {
+            "deliver_policy": self._policy,
+            "ack_policy": "none",
+            "max_deliver": 1,
+            "mem_storage": True,
+            "num_replicas": 1,
+            "filter_subject": self._pattern,
+            "inactive_threshold": int(_INACTIVE * _NS),
+        }
+        if self._last >= 0:  # also of the last ones: each subject has one message
+            config |= {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last + 1}
+        return config
+
+    async def _notice_another_stream(self) -> None:
+        """Begin again if the stream was deleted and created again: its sequences are lower."""
+        if self._follow:
+            stored = await self._api.last_message(self._stream, self._pattern)
+            newest = 0 if stored is None else stored.sequence
+            if newest < self._newest:
+                self._last, self._policy = -1, "last_per_subject"
+            self._newest = newest
 
     async def _restart(self) -> None:
         messages, self._messages = self._messages, None
@@ -211,4 +226,5 @@ class Feed:
         self._asked = max(0, self._asked - 1)
         self._left = max(0, self._left - 1)
         self._last = max(self._last, delivery.sequence)
+        self._newest = max(self._newest, delivery.sequence)
         return Arrival(raw.subject_text, delivery.sequence, raw.data)

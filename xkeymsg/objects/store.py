@@ -57,6 +57,8 @@ _WRITE: Final = 1 << 20
 _HEADERS: Final = 256
 """Bytes of the header block of an entry, at most."""
 _MOST: Final = 64 << 20
+_ENTRIES: Final = 1_000_000
+"""Entries that `list` reads; each has less than 1 KiB in memory."""
 
 
 class ObjectStore(Bucket, SafeRepr):
@@ -388,10 +390,18 @@ class ObjectStore(Bucket, SafeRepr):
 
         Raises:
             DeliveryError: If the bucket does not exist, or the server does not answer.
+            LimitExceededError: If there are more than a million.
             ConnectionFailedError: If the client is closed.
         """
-        async with self._watch("last_per_subject", ignore_deletes=ignore_deletes) as entries:
-            return [info async for info in entries]
+        found: dict[str, ObjectInfo] = {}  # what is replaced meanwhile can arrive twice
+        count = 0
+        async with self._watch("last_per_subject", ignore_deletes=False) as entries:
+            async for info in entries:
+                count += 1
+                if count > _ENTRIES:
+                    raise LimitExceededError("entries of the bucket", count, _ENTRIES)
+                found[info.name] = info
+        return [info for info in found.values() if not (info.deleted and ignore_deletes)]
 
     def watch(self, *, updates_only: bool = False, ignore_deletes: bool = False) -> ObjectWatch:
         """Return the objects of the bucket, and then each change; use it with `async with`.
