@@ -573,6 +573,13 @@ async def test_a_stream_with_other_subjects_is_no_target(place: Place) -> None:
         await place.reseal(into="NONE", create=False)
 
 
+@pytest.mark.parametrize("name", ["COPIES.X", "../x", "", "a b", ">", "COPIES\n"])
+async def test_an_invalid_name_of_a_stream_is_refused(place: Place, name: str) -> None:
+    for change in ({"into": name}, {"stream": name}):
+        with pytest.raises(ConfigurationError, match="stream"):
+            await place.reseal(**change)
+
+
 async def test_a_stream_that_listens_on_the_originals_subjects_is_refused_by_nats(
     place: Place,
 ) -> None:
