@@ -354,7 +354,7 @@ def test_a_terminal_that_would_show_the_passphrase_is_not_used(
         warnings.warn("it would be shown", getpass.GetPassWarning, stacklevel=2)
         return prompt
 
-    monkeypatch.setattr(passphrases, "_TTY", "/dev/null")
+    monkeypatch.setattr(passphrases, "TTY", "/dev/null")
     monkeypatch.setattr(getpass, "getpass", shows)
     warnings.simplefilter("ignore")
     with pytest.raises(KeyStoreError, match="cannot hide"):

@@ -14,6 +14,7 @@ from tests.reseal.conftest import (
     CAROL,
     DAVE,
     EVE,
+    PAIRS,
     PEERS,
     RITA,
     Place,
@@ -48,6 +49,7 @@ from xkeymsg.limits import AtRest
 from xkeymsg.reseal import run
 from xkeymsg.reseal.copier import Copier
 from xkeymsg.resealed import RESEALED
+from xkeymsg.testing.pytest_plugin import peers_of
 
 
 def copier_of() -> Copier:
@@ -331,6 +333,25 @@ async def test_an_expiry_is_never_later_if_sealing_takes_time(
     assert 0 <= (message.expires - copy.expires).total_seconds() < 60
 
 
+async def test_refused_messages_are_copied_without_the_ledger_once_the_sender_is_a_peer(
+    place: Place,
+) -> None:
+    await place.fill(2)
+    await place.store(Sealer(EVE).seal(b"2", to=[RITA.public], subject="orders.new"))
+    assert (await place.reseal()).refused == {"sender_not_admitted": 1}
+    await place.fill(1, since=3)
+    (place.folder / "ledger").unlink()
+    peers = peers_of(PAIRS | {"eve": EVE})
+    async with connect(place.server.url, key=RITA, trust=peers) as client:
+        report = await reseal_stream(
+            client, "ORDERS", into="COPIES", to="carol", ledger=place.folder / "ledger"
+        )
+    assert (report.read, report.resealed, report.refused) == (4, 4, {})
+    assert sorted(opened(each.data).data for each in await place.stored()) == [
+        b"0", b"1", b"2", b"3",
+    ]  # fmt: skip
+
+
 async def test_a_second_call_reads_what_is_new(place: Place) -> None:
     names = await place.fill(3)
     await place.reseal()
@@ -571,6 +592,13 @@ async def test_a_stream_with_other_subjects_is_no_target(place: Place) -> None:
         await place.reseal(into="ORDERS")
     with pytest.raises(ConfigurationError, match="no stream NONE"):
         await place.reseal(into="NONE", create=False)
+
+
+@pytest.mark.parametrize("name", ["COPIES.X", "../x", "", "a b", ">", "COPIES\n"])
+async def test_an_invalid_name_of_a_stream_is_refused(place: Place, name: str) -> None:
+    for change in ({"into": name}, {"stream": name}):
+        with pytest.raises(ConfigurationError, match="stream"):
+            await place.reseal(**change)
 
 
 async def test_a_stream_that_listens_on_the_originals_subjects_is_refused_by_nats(

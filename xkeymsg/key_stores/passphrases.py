@@ -18,10 +18,10 @@ from xkeymsg.key_stores.systemd import SystemdProvider
 from xkeymsg.refusals import refusing
 from xkeymsg.text import without_mark
 
-__all__ = ("TERMINAL", "new_passphrase", "read_passphrase")
+__all__ = ("TERMINAL", "TTY", "new_passphrase", "read_passphrase")
 
 TERMINAL: Final = "terminal"
-_TTY: Final = "/dev/tty"
+TTY: Final = "/dev/tty"
 _NOT_UTF8: Final = "passphrase: not UTF-8"
 _SOURCES: Final[dict[str, Callable[[], ReleasingProvider]]] = {
     "file": FileProvider,
@@ -71,7 +71,7 @@ def new_passphrase(source: str, what: str) -> str:
 
 def _typed(prompt: str) -> str:
     try:
-        os.close(os.open(_TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+        os.close(os.open(TTY, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
     except OSError:
         raise KeyStoreError(
             "no terminal to ask for the passphrase: use"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, int64
+from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, check_name, int64
 from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.errors import ConfigurationError, DeliveryError
 
@@ -32,10 +32,11 @@ async def stream_state(api: API, name: str) -> StreamState | None:
     """Return the state of a stream; None if it does not exist.
 
     Raises:
+        ConfigurationError: If the name is invalid.
         DeliveryError: If the server refuses or does not reply.
     """
     try:
-        answer = await api.request(f"STREAM.INFO.{name}")
+        answer = await api.request(f"STREAM.INFO.{check_name('stream', name)}")
     except DeliveryError as error:
         if error.err_code == STREAM_NOT_FOUND:
             return None

@@ -227,7 +227,8 @@ def replace_private(path: Path, text: str) -> None:
         OSError: If it cannot be written.
     """
     new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
+    if not new.is_symlink():  # somebody's, which is an error
+        new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with os.fdopen(os.open(new, flags, 0o600), "w", encoding="ascii") as file:
         file.write(text)
