@@ -129,7 +129,10 @@ class ObjectStore(Bucket, SafeRepr):
         self._entry(name, wanted, None, **sealed)  # refuses arguments before anything is stored
         publisher = StreamPublisher(self._api, in_flight_bytes=_FLYING)
         try:
-            upload = await self._upload(publisher, data)
+            try:
+                upload = await self._upload(publisher, data)
+            except DeliveryError as error:
+                raise await self._explained(error) from None
 
             def make(_: Stored | None) -> bytes:
                 return self._entry(name, wanted, upload, **sealed)
@@ -390,8 +393,11 @@ class ObjectStore(Bucket, SafeRepr):
             DeliveryError: If the bucket does not exist, or the server does not answer.
             ConnectionFailedError: If the client is closed.
         """
-        async with self._watch("last_per_subject", ignore_deletes=ignore_deletes) as entries:
-            return [info async for info in entries]
+        try:
+            async with self._watch("last_per_subject", ignore_deletes=ignore_deletes) as entries:
+                return [info async for info in entries]
+        except DeliveryError as error:
+            raise await self._explained(error) from None
 
     def watch(self, *, updates_only: bool = False, ignore_deletes: bool = False) -> ObjectWatch:
         """Return the objects of the bucket, and then each change; use it with `async with`.
