@@ -120,7 +120,7 @@ class Bucket:
             DeliveryError: If the server refuses, or does not answer.
         """
         before = now_ns() // _NS_PER_MS - milliseconds("older_than", older_than)
-        found = await self._chunk_subjects()  # first: what becomes an object meanwhile is seen
+        found = await self._chunk_subjects()  # first: later objects are found below
         async with self._feed("last_per_subject") as feed:
             while found and (arrival := await feed.next()) is not None:
                 found.pop(nuid_in(arrival.data) or "", None)

@@ -101,7 +101,7 @@ class ObjectStore(Bucket, SafeRepr):
         headers: Headers = (),
         content_type: str | None = None,
     ) -> ObjectInfo:
-        """Store an object, in place of one with the same name.
+        """Store an object; it replaces one with the same name.
 
         Until the manifest is stored, which comes last, the previous object stays; of two writers at
         a time, the last one wins. If the task is cancelled, or the data ends with an exception,
@@ -146,7 +146,7 @@ class ObjectStore(Bucket, SafeRepr):
                 raise
         finally:
             await publisher.close()
-        # The old entry is the server's word: it must not name the new chunks.
+        # The server chooses the old entry, which must not name the new chunks.
         await self._purge_replaced(None if replaced == upload.nuid else replaced)
         return self._own(name, stored, upload.manifest()[0], pairs, content_type)
 
@@ -218,7 +218,7 @@ class ObjectStore(Bucket, SafeRepr):
                 return upload
 
     async def _discard(self, upload: Upload) -> None:
-        """Delete the chunks of an object that does not come to be."""
+        """Delete the chunks of an upload that failed."""
         await upload.abandon()
         with suppress(XKeyMsgError):
             await self._purge(upload.nuid)
