@@ -86,6 +86,9 @@ async def test_status_and_purge(kv: Kv) -> None:
     code, _, said = await kv("get", "missing", "k", *FROM)
     assert code == 1
     assert "xkeymsg kv init missing" in said
+    code, _, said = await kv("put", "missing", "k", *TO)
+    assert code == 1
+    assert "xkeymsg kv init missing" in said
 
 
 async def test_refused_entries_exit_with_3_and_are_shown(

@@ -120,6 +120,19 @@ async def test_a_list_reports_what_is_refused(jetstream_server: NATSServer, tmp_
         assert "sender_not_admitted" in said
 
 
+async def test_a_missing_bucket_is_named(jetstream_server: NATSServer, tmp_path: Path) -> None:
+    for words in (
+        ("put", "missing", "a", "@data", *WRITING),
+        ("delete", "missing", "a", *WRITING),
+        ("get", "missing", "a", *READING),
+        ("list", "missing", *READING),
+        ("status", "missing"),
+    ):
+        code, _, said = await call(jetstream_server, tmp_path, *words)
+        assert code == 1
+        assert "xkeymsg object init missing" in said
+
+
 async def test_the_memory_outlasts_a_run(jetstream_server: NATSServer, tmp_path: Path) -> None:
     async with scene_on(jetstream_server) as scene:
         await scene.writer.put("a", b"old")

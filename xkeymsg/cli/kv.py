@@ -172,7 +172,7 @@ def kv() -> None:
 @click.option(
     "--purge",
     is_flag=True,
-    help="Permit `purge`. Whoever may write one key can then delete all others.",
+    help="Permit `purge`. Anyone who may write one key can then delete all others.",
 )
 @click.option("--max-bytes", type=SIZE, help="Maximum size, such as 10GiB; unlimited by default.")
 @click.option("--max-value", type=SIZE, help="Maximum size of one entry.")

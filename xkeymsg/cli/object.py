@@ -201,7 +201,7 @@ def init(
 def put(
     *, bucket: str, name: str, source: BinaryIO, content_type: str | None, access: _Access
 ) -> None:
-    """Seal FILE, or stdin, and store it as the object NAME, in place of one with this name.
+    """Seal FILE, or stdin, and store it as the object NAME; it replaces one with this name.
 
     \b
     xkeymsg object put scans 7.tif scan.tif --seed alice.seed --peers peers.toml --to bob

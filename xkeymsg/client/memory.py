@@ -151,7 +151,7 @@ class RollbackMemory(SafeRepr):
         Args:
             name: The name of its mark.
             sealing: When and by which session it was sealed.
-            revision: Its revision, by the broker's word.
+            revision: The revision that the broker reports.
             live: Whether it is a value or object, not a tombstone.
             exact: Whether writers wait for each other's clocks: then `skew` is 0.
 

@@ -1,4 +1,4 @@
-"""`KVBucket`: a sealed key-value bucket, in the manner of nats-py's `KeyValue`."""
+"""`KVBucket`: a sealed key-value bucket with the interface of nats-py's `KeyValue`."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class KVBucket(KVReader):
         entry = await bucket.get("lamps.hall")
 
     Every value is bound to its key and bucket, and an older one than was opened before is refused.
-    See docs/kv.md for what the broker can do nevertheless.
+    See docs/kv.md for what the broker can still do.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -226,7 +226,8 @@ class KVBucket(KVReader):
             history: The number of revisions of each key to keep, 1 to 64.
             ttl: Seconds after which the broker deletes entries; by default never.
             entry_ttl: Whether the broker deletes single entries when they expire.
-            purge: Whether to permit `purge`. Then whoever may write one key can delete all others.
+            purge: Whether to permit `purge`. Then anyone who may write one key can delete
+                all others.
             max_bytes: The greatest size; by default unlimited.
             max_value: The greatest size of one entry; by default the server's limit.
             storage: `file` or `memory`.

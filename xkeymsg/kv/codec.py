@@ -77,7 +77,7 @@ class _NatsEntry(Protocol):
 
 
 def is_marker(entry: StoredEntry) -> bool:
-    """Return whether an entry is a deletion by the broker's word alone: without content."""
+    """Return whether an entry is a marker of the broker: a deletion without sealed content."""
     return not entry.data and any(
         name.lower() in _MARKERS for name, _ in parse_block(entry.headers)
     )

@@ -51,7 +51,7 @@ class KVEntry(SafeRepr):
         """The key. Of an entry that is not authenticated in a bucket with blinded names, the
         blinded one."""
         self.revision = revision
-        """The revision, by the broker's word."""
+        """The revision that the broker reports."""
         self.operation: Operation = operation
         self.message = message
         """The opened message; None unless the entry is authenticated."""

@@ -162,7 +162,7 @@ class JetStreamStore:
                 if monotonic() >= started + attempt:
                     continue  # there was no answer
                 if error.err_code is None and monotonic() >= begun + _RETRY:
-                    raise
+                    raise await self._explained(error) from None
                 await asyncio.sleep(_SOON)
         raise DeliveryError(f"no acknowledgement within {timeout:g} s: it may or may not be stored")
 
@@ -243,12 +243,13 @@ class JetStreamStore:
         try:
             return await self._api.request(f"STREAM.INFO.{self._stream}")
         except DeliveryError as error:
-            if error.err_code != STREAM_NOT_FOUND:
+            if error.err_code is None:
                 raise
-            raise DeliveryError(
-                f"no bucket {self._bucket}: create it with `xkeymsg kv init {self._bucket}`",
-                STREAM_NOT_FOUND,
-            ) from None
+            raise await self._explained(error) from None
+
+    async def _explained(self, error: DeliveryError) -> DeliveryError:
+        missing = f"no bucket {self._bucket}: create it with `xkeymsg kv init {self._bucket}`"
+        return await self._api.explained(error, self._stream, missing)
 
     async def _start(self) -> str:
         """Return the prefix of stored subjects; a mirror keeps those of the mirrored bucket."""

@@ -298,7 +298,7 @@ class KVReader(SafeRepr):
         return not 0 < mark.expires_ms <= now_ns() // 1_000_000
 
     def _absent(self, name: str, *, marker: bool) -> XKeyMsgError:
-        """Return the error for a key of which the broker has no sealed entry."""
+        """Return the error for a key without a sealed entry."""
         mark = self.memory.mark(self._mark(name))
         if mark is not None and not mark.live:
             return KeyDeletedError("the key was deleted")

@@ -24,7 +24,7 @@ _NS: Final = 10**9
 @safe_repr
 @dataclass(frozen=True, slots=True)
 class KVStatus:
-    """The settings and the size of a bucket, by the broker's word."""
+    """The settings and the size of a bucket, as the broker reports them."""
 
     bucket: str
     values: int
@@ -39,7 +39,7 @@ class KVStatus:
     storage: str
     replicas: int
     rollups: bool
-    """Whether `purge` works; then whoever may write one key can delete all others."""
+    """Whether `purge` works; then anyone who may write one key can delete all others."""
     mirror: str | None
     """The bucket that this one mirrors."""
     sources: tuple[str, ...]

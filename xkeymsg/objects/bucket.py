@@ -82,7 +82,10 @@ class Bucket:
         Raises:
             DeliveryError: If it does not exist, or the server does not answer.
         """
-        answer = await self._api.request(f"STREAM.INFO.{self._stream}")
+        try:
+            answer = await self._api.request(f"STREAM.INFO.{self._stream}")
+        except DeliveryError as error:
+            raise await self._explained(error) from None
         config, state = (_mapping(answer.get(name)) for name in ("config", "state"))
         age = config.get("max_age")
         return ObjectStoreStatus(
@@ -117,7 +120,7 @@ class Bucket:
             DeliveryError: If the server refuses, or does not answer.
         """
         before = now_ns() // _NS_PER_MS - milliseconds("older_than", older_than)
-        found = await self._chunk_subjects()  # first: what becomes an object meanwhile is seen
+        found = await self._chunk_subjects()  # first: later objects are found below
         async with self._feed("last_per_subject") as feed:
             while found and (arrival := await feed.next()) is not None:
                 found.pop(nuid_in(arrival.data) or "", None)
@@ -147,10 +150,19 @@ class Bucket:
 
     async def _last(self, subject: str) -> Stored | None:
         """Return the last message with a subject."""
-        stored = await self._api.last_message(self._stream, subject)
+        try:
+            stored = await self._api.last_message(self._stream, subject)
+        except DeliveryError as error:
+            if error.err_code is None:
+                raise
+            raise await self._explained(error) from None
         if stored is not None and stored.subject != subject:
             raise DeliveryError("JetStream answered with another message")
         return stored
+
+    async def _explained(self, error: DeliveryError) -> DeliveryError:
+        missing = f"no bucket {self.bucket}: create it with `xkeymsg object init {self.bucket}`"
+        return await self._api.explained(error, self._stream, missing)
 
     async def _purge(self, nuid: str) -> None:
         subject = chunk_subject(self.bucket, nuid)

@@ -66,7 +66,7 @@ class ObjectReader(SafeRepr):
         Raises:
             ObjectError: If a chunk is missing, replaced, or at another place.
             AuthenticationError: If a chunk does not open.
-            DeliveryError: If the server does not answer; or the object was replaced meanwhile.
+            DeliveryError: If the server does not answer; or the object was replaced.
         """
         if not self._opener.left:
             raise StopAsyncIteration

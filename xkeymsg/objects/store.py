@@ -57,7 +57,7 @@ _WRITE: Final = 1 << 20
 _HEADERS: Final = 256
 """Bytes of the header block of an entry, at most."""
 _MOST: Final = 64 << 20
-_ENTRIES: Final = 1_000_000
+MOST_ENTRIES: Final = 1_000_000
 """Entries that `list` reads; each has less than 1 KiB in memory."""
 
 
@@ -103,7 +103,7 @@ class ObjectStore(Bucket, SafeRepr):
         headers: Headers = (),
         content_type: str | None = None,
     ) -> ObjectInfo:
-        """Store an object, in place of one with the same name.
+        """Store an object; it replaces one with the same name.
 
         Until the manifest is stored, which comes last, the previous object stays; of two writers at
         a time, the last one wins. If the task is cancelled, or the data ends with an exception,
@@ -131,7 +131,10 @@ class ObjectStore(Bucket, SafeRepr):
         self._entry(name, wanted, None, **sealed)  # refuses arguments before anything is stored
         publisher = StreamPublisher(self._api, in_flight_bytes=_FLYING)
         try:
-            upload = await self._upload(publisher, data)
+            try:
+                upload = await self._upload(publisher, data)
+            except DeliveryError as error:
+                raise await self._explained(error) from None
 
             def make(_: Stored | None) -> bytes:
                 return self._entry(name, wanted, upload, **sealed)
@@ -145,7 +148,7 @@ class ObjectStore(Bucket, SafeRepr):
                 raise
         finally:
             await publisher.close()
-        # The old entry is the server's word: it must not name the new chunks.
+        # The server chooses the old entry, which must not name the new chunks.
         await self._purge_replaced(None if replaced == upload.nuid else replaced)
         return self._own(name, stored, upload.manifest()[0], pairs, content_type)
 
@@ -217,7 +220,7 @@ class ObjectStore(Bucket, SafeRepr):
                 return upload
 
     async def _discard(self, upload: Upload) -> None:
-        """Delete the chunks of an object that does not come to be."""
+        """Delete the chunks of an upload that failed."""
         await upload.abandon()
         with suppress(XKeyMsgError):
             await self._purge(upload.nuid)
@@ -395,12 +398,15 @@ class ObjectStore(Bucket, SafeRepr):
         """
         found: dict[str, ObjectInfo] = {}  # what is replaced meanwhile can arrive twice
         count = 0
-        async with self._watch("last_per_subject", ignore_deletes=False) as entries:
-            async for info in entries:
-                count += 1
-                if count > _ENTRIES:
-                    raise LimitExceededError("entries of the bucket", count, _ENTRIES)
-                found[info.name] = info
+        try:
+            async with self._watch("last_per_subject", ignore_deletes=False) as entries:
+                async for info in entries:
+                    count += 1
+                    if count > MOST_ENTRIES:
+                        raise LimitExceededError("entries of the bucket", count, MOST_ENTRIES)
+                    found[info.name] = info
+        except DeliveryError as error:
+            raise await self._explained(error) from None
         return [info for info in found.values() if not (info.deleted and ignore_deletes)]
 
     def watch(self, *, updates_only: bool = False, ignore_deletes: bool = False) -> ObjectWatch:

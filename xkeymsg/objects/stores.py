@@ -24,7 +24,7 @@ class ObjectStores:
 
         @property
         def js(self) -> JetStream:
-            """JetStream, of which a client has the implementation."""
+            """JetStream; a client has it."""
 
     def objects(
         self,

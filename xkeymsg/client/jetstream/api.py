@@ -209,6 +209,18 @@ class API:
             return False
         return True
 
+    async def explained(self, error: DeliveryError, stream: str, missing: str) -> DeliveryError:
+        """Return an error with the text `missing` if there is no such stream, otherwise `error`."""
+        if error.err_code is None:  # nobody may have listened
+            try:
+                if await self.has_stream(stream):
+                    return error
+            except DeliveryError:
+                return error
+        elif error.err_code != STREAM_NOT_FOUND:
+            return error
+        return DeliveryError(missing, STREAM_NOT_FOUND)
+
     async def stream_config(self, stream: str) -> dict[str, Any]:
         """Return the configuration of a stream; empty if the reply has none.
 
