@@ -481,7 +481,7 @@ async def test_a_list_without_end_is_refused(scene: Scene, monkeypatch: pytest.M
         return kept[0]._replace(sequence=kept[0].sequence + 1)
 
     monkeypatch.setattr(Feed, "next", again)
-    monkeypatch.setattr("xkeymsg.objects.store._ENTRIES", 10)
+    monkeypatch.setattr(ObjectStore, "most_entries", 10)
     with pytest.raises(xkeymsg.LimitExceededError):
         await scene.reader.list()
 
@@ -490,8 +490,8 @@ async def test_a_list_without_end_is_refused(scene: Scene, monkeypatch: pytest.M
 async def test_a_watch_continues_when_the_bucket_was_created_again(
     scene: Scene, updates_only: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xkeymsg.objects.feed._SILENCE", 0.2)
-    monkeypatch.setattr("xkeymsg.objects.feed._EXPIRES", 0.2)
+    monkeypatch.setattr(Feed, "silence", 0.2)
+    monkeypatch.setattr(Feed, "expires", 0.2)
     for number in range(3):
         await scene.writer.put("a", bytes(number))
     watch = scene.reader.watch(updates_only=updates_only)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, ClassVar, Final, Literal
 
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, Stored
@@ -53,8 +53,6 @@ _WRITE: Final = 1 << 20
 _HEADERS: Final = 256
 """Bytes of the header block of an entry, at most."""
 _MOST: Final = 64 << 20
-_ENTRIES: Final = 1_000_000
-"""Entries that `list` reads; each has less than 1 KiB in memory."""
 
 
 class ObjectStore(Bucket, SafeRepr):
@@ -68,6 +66,9 @@ class ObjectStore(Bucket, SafeRepr):
     remembers the newest object of each name that it has opened, and refuses an older one. A new
     store cannot know whether the bucket has gone back.
     """
+
+    most_entries: ClassVar[int] = 1_000_000
+    """The number of entries that `list` reads at most; each has less than 1 KiB in memory."""
 
     def __init__(
         self,
@@ -377,12 +378,12 @@ class ObjectStore(Bucket, SafeRepr):
             ConnectionFailedError: If the client is closed.
         """
         found: dict[str, ObjectInfo] = {}  # what is replaced meanwhile can arrive twice
-        count = 0
+        count, most = 0, self.most_entries
         async with self._watch("last_per_subject", ignore_deletes=False) as entries:
             async for info in entries:
                 count += 1
-                if count > _ENTRIES:
-                    raise LimitExceededError("entries of the bucket", count, _ENTRIES)
+                if count > most:
+                    raise LimitExceededError("entries of the bucket", count, most)
                 found[info.name] = info
         return [info for info in found.values() if not (info.deleted and ignore_deletes)]
 
