@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from xkeymsg.client.jetstream.acks import parse_ack
 from xkeymsg.client.jetstream.api import API, int64
@@ -19,11 +19,15 @@ from xkeymsg.transport.raw import RawSubscription
 
 __all__ = ("Arrival", "Feed")
 
+EXPIRES: Final = 30.0
+"""How long the server keeps a request for messages, in seconds."""
 _INACTIVE: Final = 60.0
 """Seconds without a request after which the server deletes the consumer."""
 _TICK: Final = 1.0
 _PATIENCE: Final = 30.0
 """Seconds without progress after which reading fails."""
+SILENCE: Final = 5.0
+"""Seconds after which a consumer that sends nothing is replaced."""
 _PAUSE: Final = 0.25
 _DELETED: Final = 409
 _NS: Final = 10**9
@@ -48,11 +52,6 @@ class Feed:
         policy: Which messages to begin with.
         follow: Whether to wait for messages that are stored later.
     """
-
-    expires: ClassVar[float] = 30.0
-    """How long the server keeps a request for messages, in seconds."""
-    silence: ClassVar[float] = 5.0
-    """Seconds after which a consumer that sends nothing is replaced."""
 
     def __init__(
         self,
@@ -125,7 +124,7 @@ class Feed:
         now = asyncio.get_running_loop().time()
         if not self._follow and now - self._since > _PATIENCE:
             raise DeliveryError(f"no message within {_PATIENCE:g} s")
-        if now - self._heard > (self.expires + self.silence if self._follow else self.silence):
+        if now - self._heard > (EXPIRES + SILENCE if self._follow else SILENCE):
             await self._restart()
 
     async def _begin(self) -> bool:
@@ -196,7 +195,7 @@ class Feed:
         if batch <= 0 or 2 * self._asked > self._window or (self._follow and self._asked):
             return
         # What is there already is sent at once; if it is not there any more, a status is.
-        how = {"expires": int(self.expires * _NS)} if self._follow else {"no_wait": True}
+        how = {"expires": int(EXPIRES * _NS)} if self._follow else {"no_wait": True}
         body = {"batch": batch} | how
         subject = f"{self._api.prefix}.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
         self._asked += batch

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any, BinaryIO, ClassVar, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 from xkeymsg.client.core import Core
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.client.jetstream.publisher import StreamPublisher
+from xkeymsg.client.memory import RollbackMemory, Sealing
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import ONE, To
 from xkeymsg.envelope.content import Headers as SealedHeaders
+from xkeymsg.envelope.frame import locate_head
+from xkeymsg.envelope.head import decode_head
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.errors import (
@@ -26,10 +29,11 @@ from xkeymsg.errors import (
     ObjectTruncatedError,
     PayloadTooLargeError,
     TransportError,
+    UnauthenticatedDeletionError,
     ValueRollbackError,
     XKeyMsgError,
 )
-from xkeymsg.objects.bucket import Bucket, milliseconds_of
+from xkeymsg.objects.bucket import Bucket
 from xkeymsg.objects.entry import encode_entry, nuid_in, parse_entry
 from xkeymsg.objects.feed import Arrival
 from xkeymsg.objects.info import ObjectInfo, ObjectResult
@@ -53,6 +57,8 @@ _WRITE: Final = 1 << 20
 _HEADERS: Final = 256
 """Bytes of the header block of an entry, at most."""
 _MOST: Final = 64 << 20
+MOST_ENTRIES: Final = 1_000_000
+"""Entries that `list` reads; each has less than 1 KiB in memory."""
 
 
 class ObjectStore(Bucket, SafeRepr):
@@ -63,12 +69,9 @@ class ObjectStore(Bucket, SafeRepr):
             async for piece in reader: ...
 
     Objects are stored and read in chunks, so that memory is bounded in both directions. The store
-    remembers the newest object of each name that it has opened, and refuses an older one. A new
-    store cannot know whether the bucket has gone back.
+    remembers the newest object of each name that it has opened, and refuses an older one. Without a
+    `RollbackMemory` on disk, a new store cannot know whether the bucket has gone back.
     """
-
-    most_entries: ClassVar[int] = 1_000_000
-    """The number of entries that `list` reads at most; each has less than 1 KiB in memory."""
 
     def __init__(
         self,
@@ -78,13 +81,14 @@ class ObjectStore(Bucket, SafeRepr):
         bucket: str,
         *,
         to: To | None = None,
+        memory: RollbackMemory | None = None,
         max_age: float | None = None,
         require_signature: bool = False,
     ) -> None:
         super().__init__(api, bucket, core.limits)
         self._core, self._events, self._to = core, events, to
         self._opener = EntryOpener(
-            core, bucket, max_age=max_age, require_signature=require_signature
+            core, bucket, memory=memory, max_age=max_age, require_signature=require_signature
         )
 
     # --- writing ----------------------------------------------------------------------------------
@@ -99,7 +103,7 @@ class ObjectStore(Bucket, SafeRepr):
         headers: Headers = (),
         content_type: str | None = None,
     ) -> ObjectInfo:
-        """Store an object, in place of one with the same name.
+        """Store an object; it replaces one with the same name.
 
         Until the manifest is stored, which comes last, the previous object stays; of two writers at
         a time, the last one wins. If the task is cancelled, or the data ends with an exception,
@@ -127,7 +131,10 @@ class ObjectStore(Bucket, SafeRepr):
         self._entry(name, wanted, None, **sealed)  # refuses arguments before anything is stored
         publisher = StreamPublisher(self._api, in_flight_bytes=_FLYING)
         try:
-            upload = await self._upload(publisher, data)
+            try:
+                upload = await self._upload(publisher, data)
+            except DeliveryError as error:
+                raise await self._explained(error) from None
 
             def make(_: Stored | None) -> bytes:
                 return self._entry(name, wanted, upload, **sealed)
@@ -141,7 +148,7 @@ class ObjectStore(Bucket, SafeRepr):
                 raise
         finally:
             await publisher.close()
-        # The old entry is the server's word: it must not name the new chunks.
+        # The server chooses the old entry, which must not name the new chunks.
         await self._purge_replaced(None if replaced == upload.nuid else replaced)
         return self._own(name, stored, upload.manifest()[0], pairs, content_type)
 
@@ -165,11 +172,7 @@ class ObjectStore(Bucket, SafeRepr):
         content_type: str | None,
     ) -> ObjectInfo:
         """Return what was just stored, and remember it."""
-        envelope = parse_entry(stored.data, self.bucket, name, self._limits).envelope
-        about = inspect(envelope, self._limits)
-        created_ms, number = milliseconds_of(about.created), bytes.fromhex(about.message_id)
-        with suppress(ValueRollbackError):  # another writer was faster
-            self._opener.newest.check(stored.subject, created_ms, stored.sequence, number)
+        about = inspect(self._remember_own(name, stored, live=True), self._limits)
         return ObjectInfo(
             bucket=self.bucket,
             name=name,
@@ -184,6 +187,14 @@ class ObjectStore(Bucket, SafeRepr):
             headers=SealedHeaders(pairs),
             revision=stored.sequence,
         )
+
+    def _remember_own(self, name: str, stored: Arrival, *, live: bool) -> bytes:
+        """Remember the entry that was just stored, and return its envelope."""
+        envelope = parse_entry(stored.data, self.bucket, name, self._limits).envelope
+        sealing = Sealing.of(decode_head(envelope, *locate_head(envelope, self._limits)))
+        with suppress(ValueRollbackError):  # another writer was faster
+            self._opener.remember(stored.subject, sealing, stored.sequence, live=live)
+        return envelope
 
     def _wanted(self, to: To | None) -> To:
         wanted = self._to if to is None else to
@@ -209,7 +220,7 @@ class ObjectStore(Bucket, SafeRepr):
                 return upload
 
     async def _discard(self, upload: Upload) -> None:
-        """Delete the chunks of an object that does not come to be."""
+        """Delete the chunks of an upload that failed."""
         await upload.abandon()
         with suppress(XKeyMsgError):
             await self._purge(upload.nuid)
@@ -271,7 +282,8 @@ class ObjectStore(Bucket, SafeRepr):
                 raise ObjectNotFoundError("no such object")
             return self._entry(name, wanted, None, nuid=nuid)
 
-        replaced, _ = await self._write(subject, make)
+        replaced, stored = await self._write(subject, make)
+        self._remember_own(name, stored, live=False)
         await self._purge_replaced(replaced)
 
     # --- reading ----------------------------------------------------------------------------------
@@ -284,7 +296,10 @@ class ObjectStore(Bucket, SafeRepr):
             name: The name of the object.
 
         Raises:
-            ObjectNotFoundError: If the bucket has no such object, or it was deleted.
+            ObjectNotFoundError: If the bucket has no such object, or an admitted sender has deleted
+                it.
+            UnauthenticatedDeletionError: If the object is gone, and no admitted sender has deleted
+                it.
             ObjectError: If the entry is not what a writer has sealed.
             ValueRollbackError: If a newer object of this name was opened here.
             StaleError: If it is older than `max_age`, or from the future.
@@ -295,13 +310,17 @@ class ObjectStore(Bucket, SafeRepr):
 
     async def _find(self, name: str) -> tuple[ObjectInfo, Manifest]:
         subject = metadata_subject(self.bucket, name)
+        with suppress(ValueRollbackError, UnauthenticatedDeletionError):
+            return await self._newest(subject)
+        return await self._newest(subject)  # another read, or a write, may have overtaken this one
+
+    async def _newest(self, subject: str) -> tuple[ObjectInfo, Manifest]:
         stored = await self._last(subject)
         if stored is None:
-            raise ObjectNotFoundError("the bucket has no such object")
+            raise self._opener.absent(subject, None)
         info, manifest = self._opener.open(Arrival(subject, stored.sequence, stored.data))
         if manifest is None:
-            who = f"by {info.sender}" if info.sender else "as the server claims; nobody sealed that"
-            raise ObjectNotFoundError(f"the object was deleted, {who}")
+            raise self._opener.absent(subject, info)
         return info, manifest
 
     @asynccontextmanager
@@ -378,13 +397,16 @@ class ObjectStore(Bucket, SafeRepr):
             ConnectionFailedError: If the client is closed.
         """
         found: dict[str, ObjectInfo] = {}  # what is replaced meanwhile can arrive twice
-        count, most = 0, self.most_entries
-        async with self._watch("last_per_subject", ignore_deletes=False) as entries:
-            async for info in entries:
-                count += 1
-                if count > most:
-                    raise LimitExceededError("entries of the bucket", count, most)
-                found[info.name] = info
+        count = 0
+        try:
+            async with self._watch("last_per_subject", ignore_deletes=False) as entries:
+                async for info in entries:
+                    count += 1
+                    if count > MOST_ENTRIES:
+                        raise LimitExceededError("entries of the bucket", count, MOST_ENTRIES)
+                    found[info.name] = info
+        except DeliveryError as error:
+            raise await self._explained(error) from None
         return [info for info in found.values() if not (info.deleted and ignore_deletes)]
 
     def watch(self, *, updates_only: bool = False, ignore_deletes: bool = False) -> ObjectWatch:
@@ -404,10 +426,10 @@ class ObjectStore(Bucket, SafeRepr):
         ignore_deletes: bool,
         follow: bool = False,
     ) -> ObjectWatch:
-        feed, newest = self._feed(policy, follow=follow), self._opener.newest.view()
+        feed, memory = self._feed(policy, follow=follow), self._opener.memory.view()
         return ObjectWatch(
             feed,
-            lambda arrival: self._opener.open(arrival, newest)[0],
+            lambda arrival: self._opener.open(arrival, memory)[0],
             self._events,
             ignore_deletes=ignore_deletes,
         )
