@@ -59,8 +59,9 @@ export function admission(senders: Senders): { admit: Admit; knowsUsers: boolean
 function byTrust(trust: Trust, head: Head): Admitted {
   const verdict: unknown = trust.admit(encodeXKey(head.S), head.subject, head.createdMs) || refuse();
   // A promise, or `true`, would admit every sender without a user.
-  if (typeof verdict !== "object" || "then" in verdict!) throw new TypeError("admit() must return a verdict or undefined, and no promise");
   const { users = [], alwaysSigns = false } = verdict as Verdict;
-  if (!Array.isArray(users)) throw new TypeError("admit() must return users as an array");
+  if (typeof verdict !== "object" || "then" in verdict! || !Array.isArray(users)) {
+    throw new TypeError("admit() must return a verdict or undefined");
+  }
   return { admitted: true, users: users.map(decodeSigner), alwaysSigns };
 }

@@ -64,9 +64,13 @@ export function latin1(bytes: Uint8Array): string {
 export const toBase64Url = (bytes: Uint8Array): string =>
   btoa(latin1(bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
+export function checkBytes(value: unknown, name = "the envelope"): asserts value is Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new TypeError(`${name} must be a Uint8Array`);
+}
+
 /** Copy the bytes that a caller passes, because it may change them while a promise is pending. */
 export function copied(value: unknown, name: string): Bytes {
-  if (!(value instanceof Uint8Array)) throw new TypeError(`${name} must be a Uint8Array`);
+  checkBytes(value, name);
   return new Uint8Array(value);
 }
 

@@ -1,5 +1,5 @@
 /** What an envelope reveals without a key. Nothing of it is authenticated. */
-import type { Bytes } from "./bytes.js";
+import { type Bytes, checkBytes } from "./bytes.js";
 import { messageId } from "./derive.js";
 import { isPadded, MESSAGE, openFrame, PAYLOAD, readBody, readTags, unpadded } from "./frame.js";
 import { counterOf, readHead } from "./head.js";
@@ -28,7 +28,7 @@ export interface Inspected {
 
 /** Describe an envelope; throw an XKeyMsgError if its form is invalid. */
 export function inspect(envelope: Uint8Array, limit = DEFAULTS.envelope): Inspected {
-  if (!(envelope instanceof Uint8Array)) throw new TypeError("the envelope must be a Uint8Array");
+  checkBytes(envelope);
   if (envelope.length > limit) fail("limit_exceeded", `envelope: more than ${limit} bytes`);
   const bytes: Bytes = new Uint8Array(envelope);
   const reader = openFrame(bytes);

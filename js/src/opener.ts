@@ -1,6 +1,6 @@
 /** The only way to open: all steps of the opening order (E-88). */
 import { admission, type Senders } from "./admission.js";
-import { type Bytes, equal } from "./bytes.js";
+import { type Bytes, checkBytes, equal } from "./bytes.js";
 import { type Metadata, NO_METADATA, readMetadata, unpad } from "./content.js";
 import { aead, EMPTY, sha256, verify, ZERO12 } from "./crypto.js";
 import { partKeys, signedBytes, viewKeys } from "./derive.js";
@@ -130,7 +130,7 @@ export class Opener {
     options: OpenOptions,
     content: (read: Read) => { metadata: Metadata; make: (opened: Opened) => M },
   ): Promise<M> {
-    if (!(envelope instanceof Uint8Array)) throw new TypeError("the envelope must be a Uint8Array");
+    checkBytes(envelope);
     const expected = [options.subject].flat().map(checkPattern);
     if (!expected.length) throw new TypeError("subject: expected at least one");
     if ((this.#replay === "stream") !== (options.position !== undefined)) {

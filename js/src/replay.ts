@@ -16,7 +16,7 @@ export interface Position {
 export function copiedPosition(position: Position): Position {
   const { stream, sequence, storedAt } = position;
   if (typeof stream === "string" && Number.isSafeInteger(sequence) && Number.isFinite(storedAt)) return { stream, sequence, storedAt };
-  throw new TypeError("position: expected a stream, and numbers as sequence and storedAt");
+  throw new TypeError("position: expected a stream, a sequence, storedAt");
 }
 
 /** The clocks of a program; tests replace them. */
@@ -277,14 +277,15 @@ export class ReplayMemory {
         if (page !== kept && page.markedAt <= idle) this.#drop(budget, page);
       }
     }
-    while (budget.held > target) {
-      const sender = heaviest(budget, kept);
-      if (!sender) break;
-      for (const page of sender.pages) {
-        if (page === kept) continue;
-        this.#drop(budget, page);
-        break;
-      }
+    const heap = [...budget.senders.values()].map((sender) => ({ sender, pages: sender.pages.values() }));
+    heap.sort((a, b) => b.sender.held - a.sender.held);
+    while (budget.held > target && heap.length) {
+      const { value: page } = heap[0]!.pages.next();
+      if (page === undefined) {
+        const last = heap.pop()!;
+        if (heap.length) heap[0] = last;
+      } else if (page !== kept) this.#drop(budget, page);
+      sink(heap);
     }
     if (budget === this.#unadmitted) return;
     for (const [key, sender] of budget.senders) {
@@ -310,13 +311,17 @@ export class ReplayMemory {
   }
 }
 
-/** Return the sender that holds most, among those with a page to drop. */
-function heaviest(budget: Budget, kept: Page): Sender | undefined {
-  let found: Sender | undefined;
-  for (const sender of budget.senders.values()) {
-    const droppable = sender.pages.size - (sender.pages.has(kept) ? 1 : 0);
-    if (droppable > 0 && (!found || sender.held > found.held)) found = sender;
-  }
-  return found;
+/** A sender, and the pages of it that are not dropped yet, oldest first. */
+interface Droppable {
+  readonly sender: Sender;
+  readonly pages: Iterator<Page, undefined>;
 }
 
+/** Restore the order of a heap, in which no sender holds more than the one above it, after its first one has changed. */
+function sink(heap: Droppable[]): void {
+  for (let at = 0, next = 1; next < heap.length; at = next, next = 2 * at + 1) {
+    if (next + 1 < heap.length && heap[next + 1]!.sender.held > heap[next]!.sender.held) next++;
+    if (heap[at]!.sender.held >= heap[next]!.sender.held) return;
+    [heap[at], heap[next]] = [heap[next]!, heap[at]!];
+  }
+}

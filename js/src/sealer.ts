@@ -5,7 +5,7 @@ import { encodeMetadata, type Headers, type Metadata, pad } from "./content.js";
 import { EMPTY } from "./crypto.js";
 import type { PairKeys } from "./derive.js";
 import { fail } from "./errors.js";
-import { type Policy, type Readers, recipientsOf } from "./fields/policy.js";
+import { isTexts, type Policy, type Readers, recipientsOf } from "./fields/policy.js";
 import { split } from "./fields/split.js";
 import { isPlain, type Sealable } from "./fields/values.js";
 import { FIELDS, MESSAGE, METADATA, padded, PAYLOAD } from "./frame.js";
@@ -58,13 +58,14 @@ type Content = Pick<Plan, "parts">["parts"];
 const recipients = (given: Recipients): Recipient[] =>
   (Array.isArray(given) ? given : [given]).map((each) => (each instanceof Recipient ? each : Recipient.parse(each)));
 
+const isPairs = (value: unknown): value is Headers =>
+  Array.isArray(value) && value.every((pair) => isTexts(pair) && pair.length === 2);
+
 function metadataOf({ contentType, headers = [] }: SealOptions): Metadata {
   // A Map or the headers of `fetch` have no entries of their own, and would be lost.
-  if (!Array.isArray(headers) && !isPlain(headers)) throw new TypeError("headers: expected an object, or an array of pairs");
-  const pairs: Headers = Array.isArray(headers) ? headers : Object.entries(headers);
-  if (!pairs.every((pair) => Array.isArray(pair) && pair.length === 2)) throw new TypeError("headers: expected pairs of name and value");
+  const pairs: unknown = isPlain(headers) ? Object.entries(headers) : headers;
+  if (!isPairs(pairs)) throw new TypeError("headers: expected an object, or pairs of strings");
   if (contentType !== undefined && typeof contentType !== "string") throw new TypeError("contentType must be a string");
-  if (!pairs.every(([name, value]) => typeof name === "string" && typeof value === "string")) throw new TypeError("headers must be strings");
   for (const [name] of pairs) if (/^xkm-/i.test(name)) throw new TypeError("headers that begin with xkm- are reserved");
   return { contentType, headers: pairs };
 }

@@ -38,6 +38,6 @@ if (process.env.XKEYMSG_URL) {
   test("NATS", async () => {
     globalThis.url = process.env.XKEYMSG_URL;
     const lines = await run(blocks[2]);
-    assert.deepEqual(lines[0], ["orders.new", "7 lamps"]);
+    assert.deepEqual(lines, [["orders.new", "7 lamps"], ["print"]]);
   });
 }

@@ -269,3 +269,27 @@ test("a clone of an object with a secret has none", async () => {
     assert.ok(!Buffer.from(JSON.stringify(clone)).includes("secret"));
   }
 });
+
+test("a replay memory drops marks of many senders quickly, those of the heaviest first", () => {
+  const memory = new ReplayMemory({ replay: 8 << 20 }, { now: () => 0, monotonic: () => 0 }, 0);
+  const head = (sender, session) => {
+    const [S, E] = [new Uint8Array(32), new Uint8Array(32)];
+    new DataView(S.buffer).setUint32(0, sender);
+    new DataView(E.buffer).setUint32(0, session);
+    return { S, E, nonce: Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1), createdMs: 2 ** 40 };
+  };
+  const take = (...numbers) => memory.take(head(...numbers), true, undefined);
+  for (let session = 0; session < 1_000; session++) take(0, session);
+  let dropped = false;
+  for (let sender = 1; !dropped; sender++) {
+    take(sender, 0);
+    assert.ok(sender < 20_000);
+    try {
+      take(0, 0);
+    } catch (error) {
+      if (error.code === "stale") dropped = true;
+      else assert.equal(error.code, "replay");
+    }
+  }
+  for (let sender = 1; sender < 5_000; sender++) assert.throws(() => take(sender, 0), { code: "replay" });
+});

@@ -4,7 +4,7 @@ import { arrayHeader, bin, str } from "../encoding.js";
 import { fail } from "../errors.js";
 import type { Limits } from "../limits.js";
 import { checkDecimal, isLong, isTooLong, type Segment } from "./plaintext.js";
-import { Decimal, isPlain, isTime, Time, UUID, type Value } from "./values.js";
+import { Decimal, isPlain, isTime, MAX_DIGITS, Time, UUID, type Value } from "./values.js";
 
 const unsupported = (): never => fail("malformed", "the document contains a value of a kind that documents lack");
 
@@ -21,7 +21,7 @@ export class DocumentCopier {
     if (++this.#nodes > this.#limits.nodes) fail("limit_exceeded", `the document has more than ${this.#limits.nodes} nodes`);
     if (value === null || typeof value === "boolean") return value;
     if (typeof value === "bigint") {
-      return isTooLong(value) ? fail("limit_exceeded", "an integer of more than 4300 digits") : value;
+      return isTooLong(value) ? fail("limit_exceeded", `an integer of more than ${MAX_DIGITS} digits`) : value;
     }
     if (typeof value === "number") return Number.isFinite(value) ? value : fail("malformed", "a float that is not finite");
     if (typeof value === "string") return this.#text(value);

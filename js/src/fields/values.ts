@@ -150,7 +150,7 @@ export function fromJSON(value: unknown): Sealable {
 function converted(value: unknown, depth: number): Sealable {
   if (typeof value === "number") return Number.isSafeInteger(value) && !Object.is(value, -0) ? BigInt(value) : value;
   if (typeof value !== "object" || value === null) return value as Sealable;
-  if (depth === 0) fail("limit_exceeded", `the data is nested more than ${MAX_DEPTH} deep`);
+  if (depth === 0) fail("limit_exceeded", `the document is nested more than ${MAX_DEPTH} deep`);
   if (Array.isArray(value)) return value.map((each) => converted(each, depth - 1));
   return new Map(Object.entries(value).map(([name, each]) => [name, converted(each, depth - 1)]));
 }
