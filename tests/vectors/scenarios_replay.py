@@ -649,7 +649,7 @@ def redelivery_as_a_stranger(stage: Stage) -> None:
 
 @requires("E-79")
 def removed_sender_keeps_its_record(stage: Stage) -> None:
-    """A sender that is no longer admitted still has a record: strangers do not displace its marks."""
+    """A sender that is no longer admitted has a record: strangers do not displace its marks."""
     stage.limit(limit_replay_unadmitted=THREE)
     stage.handle(stage.seal("admitted"), 1)
     removed = stage.seal("removed", 2, session="two")
