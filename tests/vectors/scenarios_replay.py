@@ -590,6 +590,7 @@ def oldest_page_with_a_new_mark(stage: Stage) -> None:
     stage.handle(first, 1)
     stage.handle(second, 2)
     stage.handle(stage.seal("third", 1, session="third"), 3)
+    stage.wait(60)
     stage.handle(stage.seal("first_again", 2, session="first"), 4)
     stage.handle(stage.seal("more", 1, session="more", created=NOW + 1), 5)
     stage.deliver(first, 6, "stale")
