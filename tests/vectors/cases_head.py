@@ -185,6 +185,7 @@ def head_created(scene: Scene, field: bytes) -> Vector:
     as_nil=NIL,
     not_shortest=b"\xd9\x06orders",
     not_shortest_in_two=b"\xda\x00\x06orders",
+    not_shortest_of_31_bytes=b"\xd9\x1f" + b"s" * 31,
     long_and_not_shortest=b"\xda\x00\xff" + b"s" * 255,
     not_shortest_beyond_the_limit=b"\xdb\x00\x00\xff\xff",
 )
