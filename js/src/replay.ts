@@ -31,13 +31,18 @@ export const CLOCK: Clock = { now: () => Date.now(), monotonic: () => performanc
 
 const PAGE = 1_024;
 const IDLE = 3_600_000;
-const CHARGE = { sender: 600, session: 320, page: 440, mark: 5 };
+const CHARGE = { sender: 600, session: 320, page: 440, mark: 5, marks: 1024 };
 
 /** Tags of a page by counter: a Map while they are few, then an array. */
 class Marks {
   size = 0;
   #few: Map<number, number> | undefined = new Map();
   #many: Uint8Array | undefined;
+
+  /** The bytes charged for all marks of the page. */
+  get charge(): number {
+    return Math.min(CHARGE.marks, CHARGE.mark * this.size);
+  }
 
   get(counter: number): number | undefined {
     return this.#few ? this.#few.get(counter) : this.#many![counter % PAGE] || undefined;
@@ -103,7 +108,7 @@ interface Pending {
   readonly head: Head;
   readonly admitted: boolean;
   readonly position: Position;
-  greatest: number;
+  readonly greatest: number;
 }
 
 const sessionOf = (head: Head): string => latin1(head.S) + latin1(head.E);
@@ -154,7 +159,7 @@ export class ReplayMemory {
   take(head: Head, admitted: boolean, position: Position | undefined): void {
     const key = messageOf(head);
     const pending = this.#inHand.get(key) ?? this.#waiting.get(key);
-    if (pending) return this.#takeAgain(key, pending, head, position);
+    if (pending) return this.#takeAgain(key, pending, head, admitted, position);
     const sender = this.#senderOf(head);
     const session = sender.sessions.get(sessionOf(head));
     const counter = counterOf(head.nonce);
@@ -168,14 +173,13 @@ export class ReplayMemory {
     else this.#mark(head, admitted, head.createdMs);
   }
 
-  #takeAgain(key: string, pending: Pending, head: Head, position: Position | undefined): void {
+  #takeAgain(key: string, pending: Pending, head: Head, admitted: boolean, position: Position | undefined): void {
     if (tail(pending.head) !== tail(head)) fail("session_cloned", "two copies of one sender are running");
     const at = pending.position;
     if (!position || at.stream !== position.stream || at.sequence !== position.sequence) refuse("pending");
-    pending.greatest = Math.max(pending.greatest, head.createdMs);
     this.#waiting.delete(key);
     this.#inHand.delete(key); // the age of a message in hand counts from its last opening
-    this.#inHand.set(key, pending);
+    this.#inHand.set(key, { ...pending, admitted, greatest: Math.max(pending.greatest, head.createdMs) });
   }
 
   #hold(key: string, pending: Pending): void {
@@ -189,16 +193,17 @@ export class ReplayMemory {
   settle(head: Head, handled: boolean): void {
     const key = messageOf(head);
     const pending = this.#inHand.get(key) ?? this.#waiting.get(key);
+    if (!pending || tail(pending.head) !== tail(head)) return;
     this.#inHand.delete(key);
     this.#waiting.delete(key);
-    if (pending && handled) this.#mark(pending.head, pending.admitted, pending.greatest);
+    if (handled) this.#mark(pending.head, pending.admitted, pending.greatest);
   }
 
   /** Note that a handler has released a message, which waits for its redelivery. @internal */
   release(head: Head): void {
     const key = messageOf(head);
     const pending = this.#inHand.get(key);
-    if (!pending) return;
+    if (!pending || tail(pending.head) !== tail(head)) return;
     this.#inHand.delete(key);
     this.#waiting.set(key, pending);
   }
@@ -233,7 +238,7 @@ export class ReplayMemory {
       this.#strangers.pages.delete(page);
       sender.pages.add(page);
       page.sender = sender;
-      move(CHARGE.page + CHARGE.mark * page.marks.size);
+      move(CHARGE.page + page.marks.charge);
     }
     return sender;
   }
@@ -259,8 +264,9 @@ export class ReplayMemory {
       budget.add(sender, CHARGE.page);
     }
     if (page.marks.get(counter) === undefined) {
+      const before = page.marks.charge;
       page.marks.add(counter, tagOf(head));
-      budget.add(sender, CHARGE.mark);
+      budget.add(sender, page.marks.charge - before);
     }
     page.greatest = Math.max(page.greatest, created);
     page.markedAt = this.clock.monotonic();
@@ -287,9 +293,8 @@ export class ReplayMemory {
       } else if (page !== kept) this.#drop(budget, page);
       sink(heap);
     }
-    if (budget === this.#unadmitted) return;
+    if (budget === this.#unadmitted || budget.held <= target) return;
     for (const [key, sender] of budget.senders) {
-      if (budget.held <= target) return;
       if (sender.sessions.size) continue;
       this.#strangers.floor = Math.max(this.#strangers.floor, sender.floor);
       budget.senders.delete(key);
@@ -302,7 +307,7 @@ export class ReplayMemory {
     const { sender, session } = page;
     session.pages.delete(page.number);
     sender.pages.delete(page);
-    budget.add(sender, -CHARGE.page - CHARGE.mark * page.marks.size);
+    budget.add(sender, -CHARGE.page - page.marks.charge);
     session.floor = Math.max(session.floor, page.greatest);
     if (session.pages.size) return;
     sender.sessions.delete(session.key);

@@ -255,6 +255,6 @@ class StreamMemory:
 
     def release(self, head: Head) -> None:
         known = self.pending.get(triple(head))
-        if known is not None and known.in_hand:
+        if known is not None and known.in_hand and known.tail == head.nonce_tail:
             self.turn += 1
             known.in_hand, known.turn = False, self.turn

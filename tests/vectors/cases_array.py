@@ -38,6 +38,7 @@ TYPES = {
     "as_false": b"\xc2",
     "as_array": array([string("text/plain")]),
     "not_shortest": b"\xd9\x0atext/plain",
+    "not_shortest_beyond_the_limit": b"\xdb\x00\x00\xff\xfftext",
     "that_is_not_there": b"\xda\x80\x00text",
 }
 HEADERS = {
@@ -184,6 +185,8 @@ def array_within_the_limit_and_not_there(scene: Scene) -> Vector:
     with_repeated_headers=MessageArray("text/plain", (("A", "1"), ("a", "2"), ("A", "1"))).encode(),
     with_empty_texts=MessageArray("", (("", ""),)).encode(),
     with_line_feeds=MessageArray("a\r\nb", (("n\n", "v\x00"),)).encode(),
+    with_texts_of_31_and_32_bytes=MessageArray("t" * 31, (("n" * 32, "v" * 31),)).encode(),
+    with_15_headers=MessageArray(None, (("n", "v"),) * 15).encode(),
     with_16_headers=MessageArray(None, (("n", "v"),) * 16).encode(),
     with_1000_headers=MessageArray(None, (("", ""),) * 1000).encode(),
     with_a_long_value=MessageArray(None, (("n", "v" * 300),)).encode(),

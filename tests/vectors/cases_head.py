@@ -46,6 +46,13 @@ def head_header_not_shortest_in(scene: Scene, header: bytes) -> Vector:
     return scene.undecryptable("malformed", made, "E-6", "E-8")
 
 
+def head_of_255_bytes_with_a_header_of_three(scene: Scene) -> Vector:
+    """255 bytes is the most that a header of two bytes announces."""
+    made = scene.payload(subject="s" * 157, head_element=lambda head: b"\xc5\x00" + head[1:])
+    assert made.envelope[5:8] == b"\xc5\x00\xff"
+    return scene.undecryptable("malformed", made, "E-6")
+
+
 @each(str=b"\xd9\x62", array=b"", nil=NIL, ext=b"\xc7\x62\x00")
 def head_as(scene: Scene, header: bytes) -> Vector:
     """The head is a bin, whatever it holds."""
@@ -178,7 +185,9 @@ def head_created(scene: Scene, field: bytes) -> Vector:
     as_nil=NIL,
     not_shortest=b"\xd9\x06orders",
     not_shortest_in_two=b"\xda\x00\x06orders",
+    not_shortest_of_31_bytes=b"\xd9\x1f" + b"s" * 31,
     long_and_not_shortest=b"\xda\x00\xff" + b"s" * 255,
+    not_shortest_beyond_the_limit=b"\xdb\x00\x00\xff\xff",
 )
 def head_subject(scene: Scene, field: bytes) -> Vector:
     """The subject is a str with the shortest header."""

@@ -94,7 +94,7 @@ def large_array_header_of_a_pair_beyond(scene: Scene) -> Vector:
 
 
 def large_array_header_of_three_beyond(scene: Scene) -> Vector:
-    """Byte 65,537 is the header of an array of three: the limit comes before the number."""
+    """Byte 65,537 is the header of an array of three: the limit comes before the count."""
     made = scene.message(text_until(65_535) + b"\x91\x93\xa0\xa0\xa0")
     return scene.refused("limit_exceeded", made, "E-60", "E-8")
 

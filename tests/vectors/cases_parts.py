@@ -32,6 +32,12 @@ def parts_as(scene: Scene, header: bytes) -> Vector:
     return refused(scene, "malformed", made, "E-6", "E-8")
 
 
+def part_of_255_bytes_with_a_header_of_three(scene: Scene) -> Vector:
+    """255 bytes is the most that a header of two bytes announces."""
+    made = scene.payload(b"p" * 206, parts_element=lambda one: b"\x91\xc5\x00" + one[2:])
+    return scene.refused("malformed", made, "E-6")
+
+
 @each(str=b"\xd9\x36", not_shortest=b"\xc5\x00\x36", ext=b"\xc7\x36\x00", nil=b"\xc0")
 def part_as(scene: Scene, header: bytes) -> Vector:
     """A part is a bin with the shortest header."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.reference.encoding import string
 from tests.reference.seal import Row
-from tests.vectors.builder import Scene, each
+from tests.vectors.builder import Scene, each, flipped
 from tests.vectors.people import BOB, CAROL, crowd, to
 from tests.vectors.vector import Vector
 
@@ -48,6 +50,16 @@ def tags_of_bytes(scene: Scene, length: int) -> Vector:
     """A tag has eight bytes."""
     made = scene.payload(tags=lambda tags: (tags + tags)[:length])
     return scene.undecryptable("malformed", made, "E-31")
+
+
+def tags_that_differ_in_the_last_bit(scene: Scene) -> Vector:
+    """Tags are compared to their last byte."""
+
+    def edit(rows: list[Row]) -> list[Row]:
+        other = replace(rows[0], tag=flipped(rows[0].tag), K=bytes(32))
+        return sorted([rows[0], other], key=lambda row: row.tag)
+
+    return scene.success(scene.payload(rows=edit), "E-32")
 
 
 def tags_descending(scene: Scene) -> Vector:

@@ -44,6 +44,16 @@ def order_pairs_that_do_not_fit_before_a_limit() -> Vector:
     return refused("malformed", "F-29", "F-26", of=[b"\x9f\x92\x90" + TOO_MANY])
 
 
+def order_members_that_do_not_fit_before_a_limit() -> Vector:
+    """Two members need four bytes and three are left; the value of the first is too deep."""
+    return refused("malformed", "F-29", "F-26", of=[root(b"\x82\xa0\x90\xa0")], limit_depth=1)
+
+
+def order_limit_where_pairs_just_fit() -> Vector:
+    """As many pairs are announced as there are bytes left; the path of the first is too long."""
+    return refused("limit_exceeded", "F-29", "F-23", of=[b"\x93\x92\x9f\x00"], limit_depth=10)
+
+
 def order_pair_that_does_not_fit_before_a_limit() -> Vector:
     """One byte is left for the two items of a pair: the header of a path that is too long."""
     return refused("malformed", "F-29", "F-26", of=[b"\x91\x92\x9f"], limit_depth=10)

@@ -590,10 +590,20 @@ def oldest_page_with_a_new_mark(stage: Stage) -> None:
     stage.handle(first, 1)
     stage.handle(second, 2)
     stage.handle(stage.seal("third", 1, session="third"), 3)
+    stage.wait(60)
     stage.handle(stage.seal("first_again", 2, session="first"), 4)
     stage.handle(stage.seal("more", 1, session="more", created=NOW + 1), 5)
     stage.deliver(first, 6, "stale")
     stage.deliver(second, 7, "replay-final")
+
+
+@requires("E-79")
+def sixteenth_of_the_budget_free_but_for_a_byte(stage: Stage) -> None:
+    """After one page, a byte less than 1/16 of the budget is free: another page is dropped."""
+    stage.limit(limit_replay=(SENDER + 4 * ONE) // 15 * 16 - 1)
+    second, third = stage.flood(5, sender=ALICE)[1:3]
+    stage.deliver(second, 1, "stale")
+    stage.deliver(third, 2, "replay-final")
 
 
 @requires("E-79")
@@ -664,17 +674,22 @@ def released_twice(stage: Stage) -> None:
     stage.deliver(a, 11)
 
 
-@requires("E-85", "E-71")
+@requires("E-85", "E-86", "E-71")
 def settled_after_a_clone_took_its_place(stage: Stage) -> None:
-    """A handler returns late, when its message is forgotten and a clone of it is pending."""
-    first, clone = stage.seal("first"), stage.seal("clone")
+    """A handler returns late, when its message is forgotten and a clone of it is in hand."""
+    stage.limit(limit_pending=2)
+    first, clone, other = stage.seal("first"), stage.seal("clone"), stage.seal("other", 2)
     stage.deliver(first, 7)
     stage.forget(first)
-    stage.deliver(clone, 8)
+    stage.deliver(other, 8)
+    stage.deliver(clone, 9)
     stage.settle(first)
+    stage.forget(first)
     stage.release(first)
-    stage.deliver(clone, 9, "replay-pending")
-    stage.deliver(first, 9, "session_cloned")
+    stage.deliver(clone, 10, "replay-pending")
+    stage.deliver(first, 10, "session_cloned")
+    stage.deliver(stage.seal("third", 3), 11)
+    stage.deliver(clone, 10, "replay-pending")
 
 
 @requires("E-79")
@@ -690,11 +705,11 @@ def senders_that_leave_no_room(stage: Stage) -> None:
 
 
 @requires("E-79")
-def charge_of_a_full_page(stage: Stage) -> None:
-    """205 marks of a page are charged as 1,024 bytes, not 1,025: the budget is not exceeded."""
-    stage.limit(limit_replay=SENDER + ONE + 320 + 440 + 1024)
-    first = stage.seal("first", session="first")
-    stage.handle(first, 1)
-    for counter in range(1, 206):
-        stage.handle(stage.seal(f"mark_{counter}", counter, session="full"), 10 + counter)
-    stage.deliver(first, 3, "replay-final")
+def sender_without_pages_keeps_its_record(stage: Stage) -> None:
+    """There is room for the record of a sender without pages: its floor stays its own."""
+    stage.limit(limit_replay=2 * SENDER + 2 * ONE - 1)
+    stage.handle(stage.seal("alice"), 1)
+    stage.handle(stage.seal("mallory", sender=MALLORY), 2)
+    stage.deliver(stage.seal("dave", sender=DAVE, created=NOW - 1), 3)
+    stage.deliver(stage.seal("at_floor", session="new"), 4, "stale")
+    stage.deliver(stage.seal("above", session="new", created=NOW + 1), 5)
