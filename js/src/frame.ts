@@ -93,7 +93,7 @@ export function readBody(envelope: Bytes, layout: Layout, head: Head): Body {
     const size = view.length - 48;
     if (size < 33 || size > 33 * parts.length || size % 33) fail("malformed", "invalid view length");
   }
-  if (views.length > 0 !== parts.length > 1) fail("malformed", "views are required for several parts, and only there");
+  if (views.length > 0 !== parts.length > 1) fail("malformed", "several parts need views, one part has none");
   if (!isCombination(parts.map((part) => unpadded(part[0]!)))) fail("malformed", "invalid combination of parts");
   if (signature.length && !head.identity) fail("malformed", "a signature without identity");
   return { views, parts, signature, d };

@@ -76,7 +76,7 @@ export function readHead(reader: Reader): Head {
   const expires = fields.nil() ? undefined : fields.uint();
   if (fields.at !== fields.end) fail("malformed", "head: bytes after the attributes");
 
-  if (!isSound(S) || !isSound(E)) fail("bad_key", "head: a public key of small order, or not in canonical form");
+  if (!isSound(S) || !isSound(E)) fail("bad_key", "head: a key of small order, or not canonical");
   inRange(BigInt(counterOf(nonce)), 1, MAX_COUNTER, "the counter");
   const head: Head = {
     S,

@@ -74,7 +74,7 @@ const decodeSeed = (seed: unknown, kind: Kind): Bytes => decode(seed, seedPrefix
 /** Decode a public curve key `X…`; it is sound. */
 export function decodeXKey(text: unknown): Bytes {
   const raw = decode(text, [KINDS.X], "public curve key X…");
-  return crypto.isSound(raw) ? raw : fail("key_format", "a public curve key of small order, or not in canonical form");
+  return crypto.isSound(raw) ? raw : fail("key_format", "a curve key of small order, or not canonical");
 }
 
 /** Decode a user key `U…` of a sender; no signature by the key of zeros is valid. */

@@ -147,7 +147,7 @@ export class Opener {
         fail("subject_mismatch", "sealed for an unexpected subject");
       }
       if (wire !== undefined && wire !== head.subject) {
-        fail("subject_mismatch", "sealed for another subject than that on the wire");
+        fail("subject_mismatch", "sealed for another subject");
       }
       const { metadata, make } = content(read);
       if (head.expiresMs !== undefined && !(now < head.expiresMs)) fail("expired", "the message has expired");
@@ -166,7 +166,7 @@ export class Opener {
     const { envelope, layout, head, index, key } = unlocked;
     const body = readBody(envelope, layout, head);
     const isSingle = body.parts.length === 1;
-    if (index >= (isSingle ? 1 : body.views.length)) fail("malformed", "the wrap names a view that does not exist");
+    if (index >= (isSingle ? 1 : body.views.length)) fail("malformed", "the wrap names a missing view");
     const grants = isSingle ? [{ part: 0, CK: key }] : await this.#grants(body, head, index, key);
     const parts = [];
     for (const { part, CK } of grants) {
@@ -202,7 +202,7 @@ export class Opener {
     }
     const D = await sha256(envelope.subarray(0, body.d));
     if (await verify(head.identity!, body.signature, signedBytes(D))) return true;
-    return fail("signature_invalid", "the signature is not valid for the sender's user key");
+    return fail("signature_invalid", "not signed by the sender's user key");
   }
 }
 

@@ -74,7 +74,7 @@ export class Unlocker {
       keys.sessions.set(id, K); // only now (E-38)
       return { envelope, head, sender, layout, index: wrap[0]!, key: wrap.subarray(1) };
     }
-    return fail("authentication", "the message was altered, or was not sealed by this sender for this key");
+    return fail("authentication", "altered, or not sealed by this sender for this key");
   }
 
   /** Check admission and identity (E-62, E-63). */
@@ -82,7 +82,7 @@ export class Unlocker {
     const sender = this.#admit(head);
     const { identity } = head;
     if (sender.users.length && !(identity && sender.users.some((user) => latin1(user) === latin1(identity)))) {
-      fail("sender_not_admitted", "the message does not name a user that is known for its sender");
+      fail("sender_not_admitted", "the message names no known user of its sender");
     }
     return sender;
   }
