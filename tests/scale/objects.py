@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import xkeymsg
+from tests.running import DEADLINE
 from tests.scale.outcome import Outcome
 from xkeymsg import XKeyPair
 from xkeymsg.testing import NATSServer
@@ -22,8 +23,10 @@ async def objects(*, size: int = 1 << 30, max_payload: int = 1 << 20) -> Outcome
     outcome = Outcome()
     alice, bob = XKeyPair.generate(), XKeyPair.generate()
     with NATSServer(f"max_payload: {max_payload}", jetstream=True) as server:
-        async with xkeymsg.connect(server.url, key=alice, trust={bob.public}) as client:
-            client.js.api.timeout = 60.0
+        async with xkeymsg.connect(
+            server.url, key=alice, trust={bob.public}, timeout=DEADLINE
+        ) as client:
+            client.js.api.timeout = DEADLINE
             await client.objects("scale").init()
             results = {}
             for role, pair, other in (("put", alice, bob), ("get", bob, alice)):

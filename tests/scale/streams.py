@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import xkeymsg
+from tests.running import DEADLINE
 from tests.scale.outcome import Outcome, counted
 from xkeymsg import Client, DurableOptions, Message, XKeyPair
 from xkeymsg.client.jetstream.consumer import Consumer
@@ -105,11 +106,11 @@ async def _scene() -> AsyncIterator[_Scene]:
     alice, bob = XKeyPair.generate(), XKeyPair.generate()
     with NATSServer(jetstream=True) as server:
         async with (
-            xkeymsg.connect(server.url, key=alice, trust={bob.public}) as sender,
-            xkeymsg.connect(server.url, key=bob, trust={alice.public}) as reader,
+            xkeymsg.connect(server.url, key=alice, trust={bob.public}, timeout=DEADLINE) as sender,
+            xkeymsg.connect(server.url, key=bob, trust={alice.public}, timeout=DEADLINE) as reader,
         ):
             scene = _Scene(server, alice, bob, sender, reader)
-            scene.api.timeout = 60.0  # the machine may be busy
+            scene.api.timeout = DEADLINE
             await create_quarantine(scene.api)
             body = {"name": _STREAM, "subjects": ["orders.>"], "storage": "memory"}
             await scene.api.request(f"STREAM.CREATE.{_STREAM}", body)

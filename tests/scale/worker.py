@@ -11,6 +11,7 @@ import json
 import sys
 
 import xkeymsg
+from tests.running import DEADLINE
 from xkeymsg import Message, XKey, XKeyPair
 
 
@@ -22,7 +23,7 @@ async def hold(message: Message) -> None:
 async def main(url: str, seed: str, sender: str, stream: str, durable: str, held: int) -> None:
     """Consume until killed."""
     key, trust = XKeyPair.from_seed(seed), {XKey.parse(sender)}
-    async with xkeymsg.connect(url, key=key, trust=trust) as client:
+    async with xkeymsg.connect(url, key=key, trust=trust, timeout=DEADLINE) as client:
         consumer = client.js.consume(stream, durable, hold, workers=held, prefetch=held)
         await consumer.run()
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from tests.running import DEADLINE
 from tests.soak.journal import Journal
 from xkeymsg import Sealer, XKey
 from xkeymsg.client.jetstream.api import API, PubAck
@@ -74,7 +75,8 @@ class Feeder:
     async def run(self) -> None:
         """Send what is missing; return when all of it is acknowledged."""
         sent, acked = self._journal.sent(), self._journal.acked()
-        options = ConnectOptions(servers=tuple(self._settings["servers"]))
+        servers = tuple(self._settings["servers"])
+        options = ConnectOptions(servers=servers, timeout=DEADLINE)
         async with open_link(options) as link:
             publisher = StreamPublisher(API(link), in_flight=IN_FLIGHT)
             async with asyncio.TaskGroup() as group:

@@ -110,7 +110,7 @@ async def feed(url: str, folder: str, to: str, rate: float) -> None:
     """Publish so many a second, until ended."""
     sealer, recipients = Sealer(read_seed(Path(folder) / "alice.seed")), [XKey.parse(to)]
     headers = encode_block({"sender": str(sealer.public)})
-    async with open_link(ConnectOptions(servers=(url,))) as link:
+    async with open_link(ConnectOptions(servers=(url,), timeout=DEADLINE)) as link:
         loop = asyncio.get_running_loop()
         due, number = loop.time(), 0
         while True:

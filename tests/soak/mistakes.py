@@ -294,7 +294,7 @@ async def held_acks(plan: Plan, seed: int) -> Ledger:
     with NATSServer(jetstream=True) as local:
         async with (
             _watch("acknowledgements held", plan, seed) as (watch, ledger),
-            open_link(ConnectOptions(servers=(local.url,))) as link,
+            open_link(ConnectOptions(servers=(local.url,), timeout=DEADLINE)) as link,
         ):
             api = API(link, timeout=DEADLINE)
             await api.request("STREAM.CREATE.OUT", {"name": "OUT", "subjects": ["out.>"]})

@@ -124,7 +124,7 @@ async def kills_nats(plan: Plan, seed: int) -> Ledger:
     with NATSServer(jetstream=True) as local:
         async with (
             stage("kills, into a stream", plan, seed) as (made, ledger),
-            open_link(ConnectOptions(servers=(local.url,))) as link,
+            open_link(ConnectOptions(servers=(local.url,), timeout=DEADLINE)) as link,
         ):
             api = API(link, timeout=DEADLINE)
             await api.request("STREAM.CREATE.OUT", {"name": "OUT", "subjects": ["out.>"]})
@@ -148,7 +148,7 @@ async def _sealing(
     with NATSServer(jetstream=True) as inside:
         async with (
             stage(scenario, plan, seed) as (made, ledger),
-            open_link(ConnectOptions(servers=(inside.url,))) as link,
+            open_link(ConnectOptions(servers=(inside.url,), timeout=DEADLINE)) as link,
         ):
             api = API(link, timeout=DEADLINE)
             await api.request("STREAM.CREATE.PLAIN", {"name": "PLAIN", "subjects": ["plain.*"]})

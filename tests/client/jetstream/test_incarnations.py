@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, options
-from tests.client.jetstream.inside import ignore_statuses, inbox_of, puller_of
+from tests.client.jetstream.inside import api_of, ignore_statuses, inbox_of, puller_of
 from tests.transport.inside import abort, client_of
+from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consumer import Consumer
 from xkeymsg.client.jetstream.durables import DurableOptions
 from xkeymsg.client.scope import LARGE, OpeningScope
@@ -270,3 +271,45 @@ async def test_a_durable_that_its_count_shows_to_be_new_begins_one_scope_and_not
 
     assert Counter(stage.handled) == Counter(OLD * 2 + NEW)
     assert consumer.counts["rewound"] == 1
+
+
+async def test_a_server_before_an_election_does_not_begin_a_new_scope(
+    stage: Stage, jetstream_server: NATSServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of a cluster that has just started reports a count of 0, and names no leader."""
+    before_election = 0
+
+    async def request(what: str, *arguments: Any, **more: Any) -> dict[str, Any]:
+        nonlocal before_election
+        reply = await API.request(api, what, *arguments, **more)
+        if not what.startswith("CONSUMER."):
+            return reply
+        if before_election:
+            before_election -= 1
+            nothing = {"consumer_seq": 0, "stream_seq": 0}
+            return reply | {"delivered": nothing, "ack_floor": nothing}
+        return reply | {"cluster": {"name": "c", "leader": "n1"}}
+
+    await stage.publish(*OLD)
+    async with open_link(options(jetstream_server)) as link:
+        gate, handle = gated(stage)
+        gate.set()
+        consumer = stage.consumer(handle, link=link, create=DurableOptions(ack_wait=1.0))
+        api = api_of(consumer)
+        monkeypatch.setattr(api, "request", request)
+        async with consumer:
+            await stage.until(lambda: len(stage.handled) == len(OLD), LONG)
+            await stage.settled(seconds=LONG)
+            gate.clear()
+            await stage.publish(b"held")
+            await stage.until(lambda: consumer.held, LONG)
+            before_election = 3
+            await lose_connection(link)
+            gate.set()
+            await stage.publish(b"after")
+            await stage.until(lambda: b"after" in stage.handled, LONG)
+            await stage.settled(seconds=LONG)
+
+    assert stage.handled == [*OLD, b"held", b"after"]
+    assert not noticed(consumer)
+    assert not before_election

@@ -130,3 +130,16 @@ def test_a_durable_that_its_count_shows_to_be_new_is_not_found_to_be_new_a_secon
     assert not restarts.learn(durable(SECOND, delivered=1), 0)
     assert not restarts.is_restart(2)
     assert restarts.learn(durable("2026-01-01T00:00:01Z", delivered=1), 0)
+
+
+def test_a_reply_without_a_leader_says_nothing_once_a_leader_was_named() -> None:
+    restarts = Restarts()
+    assert restarts.is_current(durable())
+    assert not restarts.learn(durable()._replace(led=True), 0)
+
+    assert not restarts.is_current(durable(delivered=0))
+    assert restarts.is_current(durable(delivered=0)._replace(led=True))
+
+
+def test_a_single_server_names_no_leader_and_its_replies_are_current() -> None:
+    assert counted(1, 100).is_current(durable(delivered=0))

@@ -83,6 +83,8 @@ class Durable(NamedTuple):
     """How many deliveries it has made, including redeliveries."""
     config: dict[str, Any]
     """Its configuration, for creating it again."""
+    led: bool = False
+    """Whether the reply names a leader, as every reply of the leader in a cluster does."""
 
 
 async def find_durable(
@@ -132,7 +134,7 @@ async def create_durable(api: API, stream: str, durable: str, config: dict[str, 
 
 def _parse(answer: dict[str, Any]) -> Durable:
     config, created = answer.get("config"), answer.get("created")
-    delivered = answer.get("delivered")
+    delivered, cluster = answer.get("delivered"), answer.get("cluster")
     if not isinstance(config, dict):
         raise DeliveryError("JetStream's reply is not a valid consumer")
     if config.get("deliver_subject"):
@@ -154,4 +156,5 @@ def _parse(answer: dict[str, Any]) -> Durable:
         created[:_LONGEST_TIME] if isinstance(created, str) else "",
         int64(delivered.get("consumer_seq")) if isinstance(delivered, dict) else 0,
         config,
+        isinstance(cluster, dict) and bool(cluster.get("leader")),
     )

@@ -346,6 +346,10 @@ class Intake(Generic[_M]):
             missing = error.err_code in (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
             puller.unserved |= not missing and puller.unknown
             return missing
+        if not self._restarts.is_current(durable):
+            puller.suspect = True  # look again
+            puller.unserved |= puller.unknown
+            return False
         if self._restarts.learn(durable, reconnects, interrupted=puller.unknown):
             await self._begin_inbox(durable)
             self._status.tell("rewound")

@@ -18,6 +18,10 @@ A nats-server before 2.12 stores a time of creation that is a fraction of a mill
 the one in its first reply; its next process reports the stored one. After a reconnection, times
 within 10 ms are therefore equal.
 
+In a cluster only the leader knows the count. A server that has just started, or one before an
+election, replies too: with a count of 0, or an old one, and without the name of a leader. Such a
+reply says nothing once an earlier one has named a leader. A single server never names one.
+
 The count usually shows a restart first. The time of creation is then taken from the next reply.
 """
 
@@ -44,12 +48,17 @@ class Restarts:
         self._greatest = 0
         self._last = 0
         self._reconnects = 0
+        self._led = False
+
+    def is_current(self, durable: Durable) -> bool:
+        """Return whether a reply about the durable is its leader's, or a single server's."""
+        return durable.led or not self._led
 
     def learn(self, durable: Durable, reconnects: int, *, interrupted: bool = False) -> bool:
         """Record the server's reply about the durable; return whether it restarted.
 
         Args:
-            durable: The reply.
+            durable: The reply; it must be current.
             reconnects: How often the connection was restored so far.
             interrupted: Whether the connection or the server was lost since the last reply, and no
                 messages were requested since. Otherwise its count may be outdated.
@@ -62,6 +71,7 @@ class Restarts:
         self._reconnects = reconnects
         restart |= lost and not 0 < durable.delivered >= self._greatest - tolerated
         self._created = durable.created
+        self._led |= durable.led
         if restart:
             self._greatest = self._last = 0
         elif lost:
