@@ -95,6 +95,29 @@ def edits(text: str) -> Iterator[tuple[str, str, str]]:
     yield "key_of_33_bytes", nkeystring.to_text(data[:-2] + b"\x00"), "A key has 32 bytes"
 
 
+def overflows(kind: Kind) -> Iterator[KeyVector]:
+    """A key, and texts that a lax decoder reads as this key.
+
+    Such a decoder does not check the alphabet, and a value of more than 5 bits changes the bits
+    before it. An unknown character has the value -1; or values are computed from character codes,
+    so that "8" has the value 32, and a lower-case letter 32 more than in upper case.
+    """
+    text, at, run = TEXTS[kind](KEYS[kind]), 24, "BABD7777"
+    size = len(raw(text)) - 2
+    key = raw(text[:at] + run + text[at + len(run) :])[size - 32 : size]
+    text = TEXTS[kind](key)
+    assert text[at : at + len(run)] == run
+    yield KeyVector(f"{kind}_with_ones", kind, text, key, "A key with a run of ones")
+    for name, wrong, comment in (
+        ("unknown_after_ones", "BABD7779", "9 is not in the alphabet of base32"),
+        ("8_after_an_odd_letter", "B8BD7777", "8 is not in the alphabet of base32"),
+        ("8_that_carries", "A8BD7777", "8 is not in the alphabet of base32"),
+        ("lower_case_after_an_odd_letter", "BABd7777", "Only upper case"),
+    ):
+        edited = text[:at] + wrong + text[at + len(run) :]
+        yield KeyVector(f"{kind}_{name}", kind, edited, None, comment)
+
+
 SPARE: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
@@ -115,6 +138,7 @@ def everything() -> tuple[KeyVector, ...]:
                 found.append(
                     KeyVector(name, kind, TEXTS[other](KEYS[other]), None, "Another kind of key")
                 )
+        found += overflows(kind)
         account = nkeystring.to_text(bytes(1) + key)
         found.append(KeyVector(f"{kind}_account", kind, account, None, "A key of an account"))
         if kind in ("seed", "user-seed"):

@@ -696,12 +696,34 @@ def settled_after_a_clone_took_its_place(stage: Stage) -> None:
 def senders_that_leave_no_room(stage: Stage) -> None:
     """The records of senders without pages leave less than 1/16 of the budget free. All of them are
     forgotten, and the floor of the strangers, with which a new sender begins, becomes theirs."""
-    stage.limit(limit_replay=3 * SENDER + ONE + 35)
+    three_senders(stage, 3 * SENDER + ONE + 35)
+    stage.deliver(stage.seal("at_floor", sender=DAVE, created=NOW + 10), 4, "stale")
+    stage.deliver(stage.seal("above", sender=DAVE, created=NOW + 11), 5)
+
+
+@requires("E-79")
+def senders_that_leave_a_sixteenth_exactly(stage: Stage) -> None:
+    """No page is left to drop, and exactly 1/16 of the budget is free: no sender is forgotten."""
+    three_senders(stage, (3 * SENDER + ONE) // 15 * 16)
+    stage.deliver(stage.seal("stranger", sender=DAVE, created=NOW - 1), 4)
+    stage.deliver(stage.seal("at_floor", session="new"), 5, "stale")
+
+
+@requires("E-79")
+def senders_that_leave_a_byte_less_than_a_sixteenth(stage: Stage) -> None:
+    """No page is left to drop, and a byte less than 1/16 of the budget is free: senders without
+    sessions are forgotten."""
+    three_senders(stage, (3 * SENDER + ONE) // 15 * 16 - 1)
+    stage.deliver(stage.seal("at_floor", sender=DAVE, created=NOW + 10), 4, "stale")
+    stage.deliver(stage.seal("above", sender=DAVE, created=NOW + 11), 5)
+
+
+def three_senders(stage: Stage, budget: int) -> None:
+    """Mark a message of each of three senders; the pages of the first two are dropped."""
+    stage.limit(limit_replay=budget)
     stage.handle(stage.seal("alice"), 1)
     stage.handle(stage.seal("mallory", sender=MALLORY, created=NOW + 10), 2)
     stage.handle(stage.seal("carol", sender=CAROL), 3)
-    stage.deliver(stage.seal("at_floor", sender=DAVE, created=NOW + 10), 4, "stale")
-    stage.deliver(stage.seal("above", sender=DAVE, created=NOW + 11), 5)
 
 
 @requires("E-79")
