@@ -38,6 +38,12 @@ def forget_modules() -> None:
     pkcs11_token._modules.clear()
 
 
+def isolate_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Know no modules for a test, and none that OpenSSL uses, too."""
+    monkeypatch.setattr(pkcs11_token, "_modules", {})
+    monkeypatch.setattr(pkcs11_token, "_shared", set())
+
+
 def initialize_again() -> bool:
     """Initialize each module again; return whether all could be."""
     done = []

@@ -7,7 +7,7 @@ time, so that no test with a real token fails without the lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from tests.running import DEADLINE
 
 pkcs11 = pytest.importorskip("pkcs11")
 
-from tests.key_stores.inside import forget_modules  # noqa: E402 - needs python-pkcs11
+from tests.key_stores.inside import isolate_modules  # noqa: E402 - needs python-pkcs11
 from xkeymsg.key_stores import pkcs11_token  # noqa: E402
 
 PATH = "/bin/true"
@@ -88,12 +88,11 @@ class WatchedLock:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeModule]:
-    forget_modules()
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeModule:
+    isolate_modules(monkeypatch)
     made = FakeModule()
     monkeypatch.setattr(pkcs11, "lib", lambda _: made)
-    yield made
-    forget_modules()
+    return made
 
 
 @pytest.mark.parametrize("first", ACTIONS)
