@@ -25,6 +25,7 @@ from benchmarks.trust import Realm, resident
 from xkeymsg import Directory, Recipient, Trust, TrustError, XKeyPair, connect
 from xkeymsg.client.client import Client
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.daemons.common.directory import SETTLING
 from xkeymsg.daemons.common.heap import set_aside
 from xkeymsg.directory.bucket import create_bucket
 from xkeymsg.directory.settings import subject_of
@@ -242,7 +243,7 @@ async def _set_aside(directory: Directory) -> None:
     """Do as a daemon does."""
     while not directory.is_loaded or directory.report().unverified:
         set_aside()
-        await asyncio.sleep(1)
+        await asyncio.sleep(SETTLING)
 
 
 async def _read(folder: Path, url: str, anchor: str, kind: str, account: str) -> dict[str, float]:

@@ -30,7 +30,7 @@ from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("AGAIN", "EVERY", "FULL", "Directory")
 
-_SLICE: Final = 0.004
+_SLICE: Final = 0.003
 """Seconds of verification in a row; the last step ends within 0.005 s."""
 EVERY: Final = 30.0
 """Seconds between two questions for the last sequence."""

@@ -19,6 +19,7 @@ from xkeymsg.daemons.common import directory, heap, lifecycle
 from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.logs import Log
 from xkeymsg.daemons.common.sections import SourcesSection
+from xkeymsg.directory.report import DirectoryReport
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -80,16 +81,21 @@ async def test_the_first_load_is_set_aside_and_nothing_after_it(
     """The collector looks at none of it again; garbage of later times is still found."""
     calls = list[None]()
     monkeypatch.setattr(directory, "set_aside", lambda: calls.append(None))
+    monkeypatch.setattr(directory, "SETTLING", 0.0)
     states = iter([(False, 0), (True, 7), (True, 0), (True, 0), (True, 9), (True, 0)])
     trust = Store(tmp_path / "HOSPITAL").load()
     found = directory.DaemonDirectory(
         SourcesSection.model_construct(), trust, Log("test"), Health(), CollectorRegistry()
     )
     report = found.directory.report()
-    for loaded, unverified in states:
-        now = report._replace(loaded=loaded, unverified=unverified)
-        monkeypatch.setattr(found.directory, "report", lambda now=now: now)
-        found.tick()
+
+    def state() -> DirectoryReport:
+        loaded, unverified = next(states)
+        return report._replace(loaded=loaded, unverified=unverified)
+
+    monkeypatch.setattr(found.directory, "report", state)
+    await found.settle()
+    await found.settle()  # the connection is another one
     assert len(calls) == 3
 
 

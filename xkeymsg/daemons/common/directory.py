@@ -31,8 +31,10 @@ __all__ = ("CONDITION", "DaemonDirectory")
 CONDITION: Final = "directory"
 _PATIENCE: Final = 10.0
 """Seconds between two log lines of a daemon that waits for the directory."""
-_SETTLE: Final = 300
-"""Ticks for which what is loaded is set aside, at most: a flood may never end."""
+_SETTLE: Final = 3_000
+"""How often what is loaded is set aside, at most: a flood may never end."""
+SETTLING: Final = 0.1
+"""Seconds between two times: what is made meanwhile takes the garbage collector about 2 ms."""
 _LOOK: Final = 5.0
 """Seconds between two looks at the own claims of a daemon without rotation."""
 
@@ -81,8 +83,23 @@ class DaemonDirectory:
             ConfigurationError: If the bucket is not safe.
             XKeyMsgError: If the connection is closed.
         """
-        async with self.directory.following(link, self._tell):
-            yield
+        background = Background()
+        background.spawn(self.settle())
+        try:
+            async with self.directory.following(link, self._tell):
+                yield
+        finally:
+            await background.close()
+
+    async def settle(self) -> None:
+        """Set aside what is loaded, until the first load is verified."""
+        while self._settling:
+            self._settling -= 1
+            report = self.directory.report()
+            set_aside()
+            if report.loaded and not report.unverified:
+                self._settling = 0
+            await asyncio.sleep(SETTLING)
 
     async def loaded(self) -> None:
         """Wait until everything was read; the log tells what is missing."""
@@ -125,9 +142,6 @@ class DaemonDirectory:
     def tick(self) -> None:
         """Report the state; call it once a second."""
         report = self.directory.report()
-        if self._settling:  # until the first load is verified
-            self._settling = 0 if report.loaded and not report.unverified else self._settling - 1
-            set_aside()
         is_heard = report.silent <= self._stale_after
         self._health.set(CONDITION, report.loaded and is_heard and not report.failed)
         self._entries.set(report.entries)
