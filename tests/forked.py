@@ -314,6 +314,7 @@ def _main(requests: socket.socket) -> None:
     os.environ.clear()
     os.environ.update(request.environment)
     module, *sys.argv[1:] = request.arguments
+    sys.modules.pop(f"{module}.__main__", None)  # imported by a program of the tests: `runpy` warns
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
