@@ -47,6 +47,17 @@ async def test_a_second_call_replaces_nothing_again(place: Place) -> None:
     assert (report.resealed, report.skipped) == (1, {"newer": 1})
 
 
+async def test_values_written_after_a_first_call_on_an_empty_bucket_are_newer(
+    place: Place,
+) -> None:
+    await place.add_bucket()
+    assert (await place.reseal_bucket()).read == 0
+    await place.put("a", b"1")
+    report = await place.reseal_bucket()
+    assert (report.resealed, report.skipped) == (0, {"newer": 1})
+    assert opened((await current(place, "a")).data, RITA, ALICE.public).data == b"1"
+
+
 @pytest.mark.parametrize("operation", ["DEL", "PURGE"])
 async def test_a_deleted_key_stays_deleted(place: Place, operation: str) -> None:
     await place.add_bucket(history=5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from typing import Any, NoReturn
 
@@ -50,6 +51,7 @@ from xkeymsg.reseal import run
 from xkeymsg.reseal.copier import Copier
 from xkeymsg.resealed import RESEALED
 from xkeymsg.testing.pytest_plugin import peers_of
+from xkeymsg.trust.stores.file import lock_file
 
 
 def copier_of() -> Copier:
@@ -546,6 +548,30 @@ async def test_a_stream_that_was_made_again_is_another_one(place: Place) -> None
         await place.reseal()
 
 
+async def test_a_ledger_has_one_process(place: Place) -> None:
+    await place.fill(1)
+    descriptor = lock_file(place.folder / "ledger.lock")
+    try:
+        with pytest.raises(ConfigurationError, match="another process uses this ledger"):
+            await place.reseal()
+    finally:
+        os.close(descriptor)
+    assert (await place.reseal()).resealed == 1
+
+
+async def test_a_target_with_too_many_copies_is_not_continued_without_its_ledger(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place.fill(3)
+    await place.reseal()
+    (place.folder / "ledger").unlink()
+    monkeypatch.setattr(run, "AHEAD", 2)
+    with pytest.raises(ConfigurationError, match="more copies than the ledger knows"):
+        await place.reseal()
+    monkeypatch.setattr(run, "AHEAD", 3)
+    assert (await place.reseal()).resealed == 3
+
+
 @pytest.mark.parametrize("member", ["position", "target_position"])
 async def test_a_stream_that_lost_messages_is_noticed(place: Place, member: str) -> None:
     await place.fill(1)
@@ -568,7 +594,14 @@ async def test_a_damaged_ledger_is_refused(place: Place, content: bytes) -> None
 
 @pytest.mark.parametrize(
     ("member", "value"),
-    [("position", -1), ("resealed", 2), ("skipped", {"copy": True}), ("ahead", ["x"]), ("read", 7)],
+    [
+        ("position", -1),
+        ("stored_ms", 2**62),
+        ("resealed", 2),
+        ("skipped", {"copy": True}),
+        ("ahead", ["x"]),
+        ("read", 7),
+    ],
 )
 async def test_a_ledger_that_does_not_balance_is_refused(
     place: Place, member: str, value: object

@@ -125,7 +125,7 @@ async def reseal_bucket(
     )
     copier.begin(job)
     with opened(Path(ledger), job) as file:
-        file.ledger.restart(state.last)
+        file.ledger.restart(state.last, now_ns() // 1_000_000)
         file.save()
         run = _Run(api, core, copier, file, on_refused, memory)
         try:

@@ -1,7 +1,7 @@
 """The ledger of a reseal: how far it is, and what became of each message that was read.
 
-The file is replaced as a whole, so that a killed process leaves the old state or the new one. What
-was stored since is found in the target stream (`Target.copies_since`) and counted from there.
+The file is replaced as a whole, so that a killed process leaves the old state or the new one. `run`
+finds the copies that were stored since then in the target stream, and counts them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ AHEAD: Final = 1 << 16
 _FORMAT: Final = "xkeymsg reseal ledger 1"
 _MOST_BYTES: Final = 4 << 20
 _MOST: Final = 2**63
+_LATEST_MS: Final = 2**47
+"""Beyond all times that a server can name, and within those that `datetime` has."""
 _ID_SIZE: Final = 22
 _NUMBERS: Final = ("position", "stored_ms", "target_position", "resealed")
 
@@ -109,9 +111,10 @@ class Ledger:
             raise ConfigurationError("the ledger is damaged: its counts do not balance")
         return ledger
 
-    def restart(self, last: int) -> None:
-        """Count from the beginning; the first call records the last sequence of a bucket."""
-        self.target_position = self.target_position or last
+    def restart(self, last: int, now_ms: int) -> None:
+        """Count from the beginning; the first call records the time and the last sequence."""
+        if not self.stored_ms:
+            self.stored_ms, self.target_position = now_ms, last
         self.resealed = 0
         self.skipped.clear()
         self.refused.clear()
@@ -199,7 +202,8 @@ def _state(content: bytes) -> dict[str, Any]:
         } if form == _FORMAT:
             counts = [*skipped.values(), *refused.values(), *map(numbers.get, _NUMBERS)]
             names = all(isinstance(each, str) and len(each) == _ID_SIZE for each in ahead)
-            if all(map(_is_count, counts)) and names and len(ahead) <= AHEAD:
+            valid = all(map(_is_count, counts)) and state["stored_ms"] < _LATEST_MS
+            if valid and names and len(ahead) <= AHEAD:
                 return dict(state)
             raise ConfigurationError("the ledger is damaged")
     raise ConfigurationError("not a ledger of `xkeymsg reseal`")
