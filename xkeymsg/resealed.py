@@ -1,4 +1,4 @@
-"""`Resealed`: who resealed a message, and whose message that was (docs/spec/text.md, "Reseal").
+"""`Resealed`: who resealed a message, and whose message that was (docs/spec/reseal.md).
 
 A resealed message is an ordinary message of its resealer. A sealed header names the original: that
 is the resealer's word, and no proof of the original's sender.

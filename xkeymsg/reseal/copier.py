@@ -119,19 +119,11 @@ class Copier:
         """Open a message of a stream, and mark it: a copy of it is a replay from now on.
 
         Raises:
-            XKeyMsgError: If it is refused; `ContentTypeError` if it is a document.
+            XKeyMsgError: If it is refused.
         """
         position = StreamPosition(stream, stored.sequence, stored.stored_ms)
         wire = stored.subject if match_wire else None
-        message: Message
-        try:
-            message = self._opener.open(
-                stored.data, subject=">", wire_subject=wire, position=position
-            )
-        except ContentTypeError:
-            message = self._opener.open_document(
-                stored.data, subject=">", wire_subject=wire, position=position
-            )
+        message = _opened(self._opener, stored.data, wire, position)
         self._opener.settle(message)
         return message
 
@@ -189,12 +181,8 @@ class Copier:
 
     def verify(self, data: bytes, wire_subject: str | None = None) -> Message | None:
         """Return a message that this reader has resealed for this job, or None."""
-        message: Message
         try:
-            try:
-                message = self._verifier.open(data, subject=">", wire_subject=wire_subject)
-            except ContentTypeError:
-                message = self._verifier.open_document(data, subject=">", wire_subject=wire_subject)
+            message = _opened(self._verifier, data, wire_subject)
         except (EnvelopeError, OpenError):
             return None
         is_known = message.resealed is not None and bool(message.resealed.origins)
@@ -206,6 +194,20 @@ def origin_of(message: Message) -> Origin:
     withheld = message.withheld if isinstance(message, View) else 0
     created_ms = round(message.created.timestamp() * 1000)
     return Origin(message.sender, message.message_id, created_ms, withheld)
+
+
+def _opened(
+    opener: Opener, data: bytes, wire: str | None, position: StreamPosition | None = None
+) -> Message:
+    """Open a payload or a document.
+
+    Raises:
+        XKeyMsgError: If it is refused.
+    """
+    try:
+        return opener.open(data, subject=">", wire_subject=wire, position=position)
+    except ContentTypeError:
+        return opener.open_document(data, subject=">", wire_subject=wire, position=position)
 
 
 def _headers(message: Message, own: Sequence[tuple[str, str]]) -> TransportHeaders:
