@@ -18,7 +18,15 @@ from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
 from xkeymsg.refusals import refusing
 
-__all__ = ("SALT_SIZE", "Cost", "ProtectedSeed", "is_protected", "protect", "public_of_seed")
+__all__ = (
+    "SALT_SIZE",
+    "Cost",
+    "ProtectedSeed",
+    "is_protected",
+    "key_of_seed",
+    "protect",
+    "public_of_seed",
+)
 
 SALT_SIZE: Final = 16
 _VERSION: Final = "xks1."
@@ -143,19 +151,27 @@ def protect(seed: str, passphrase: str, *, salt: bytes, cost: Cost | None = None
 
 
 @refusing
-def public_of_seed(seed: str) -> str:
-    """Return the public key of a seed.
+def key_of_seed(seed: str) -> XKeyPair | nkey.SigningKey:
+    """Return the key of a seed `SX…`, `SU…`, `SA…` or `SO…`.
 
     Raises:
         KeyStoreError: If it is not a seed.
     """
     kind = _KINDS.get(seed[:2])
     try:
-        if kind is None:
-            return str(XKeyPair.from_seed(seed).public)
-        return nkey.SigningKey(seed, kind).public
+        return XKeyPair.from_seed(seed) if kind is None else nkey.SigningKey(seed, kind)
     except KeyFormatError as error:
         raise KeyStoreError(str(error)) from None
+
+
+@refusing
+def public_of_seed(seed: str) -> str:
+    """Return the public key of a seed.
+
+    Raises:
+        KeyStoreError: If it is not a seed.
+    """
+    return str(key_of_seed(seed).public)
 
 
 def _derived(passphrase: str, salt: bytes, cost: Cost) -> bytes:

@@ -183,6 +183,13 @@ def test_keygen_protects_a_new_seed(tmp_path: Path, phrase: Path) -> None:
     assert "\nxks1." in operator
 
 
+def test_pub_names_the_file_with_a_malformed_line(tmp_path: Path) -> None:
+    path = seed_file(tmp_path)
+    path.write_text("xks1.x\n")
+    said = " ".join(run("pub", path, code=1).split())
+    assert "own.seed: the protected seed is malformed" in said
+
+
 def test_a_protected_key_seals_and_opens(tmp_path: Path, phrase: Path) -> None:
     place, sealed = store(phrase, seed_file(tmp_path)), tmp_path / "sealed"
     run("seal", "-K", place, "--to", PAIR.public, "-o", sealed, "-", data=b"hello")

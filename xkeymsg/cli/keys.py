@@ -10,10 +10,10 @@ import click
 from xkeymsg.ambient import random_bytes
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.key_stores.passphrases import TERMINAL, new_passphrase
-from xkeymsg.key_stores.protected import protected_text
+from xkeymsg.key_stores.protected import parse_protected, protected_text
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
-from xkeymsg.protected import ProtectedSeed, is_protected
+from xkeymsg.protected import is_protected
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import (
     parse_seed,
@@ -113,11 +113,10 @@ def pub(seed_file: Path, *, fingerprint: bool) -> None:
     A file with a passphrase is not opened: the key that it names is printed unverified.
     """
     path = Path("/dev/stdin") if str(seed_file) == "-" else seed_file
-    text, where = read_private_text(path), str(path)
-    line = seed_line(text, where, "SX…")
+    text, where = read_private_text(path), path_text(path)
     public: object
-    if is_protected(line):
-        public = ProtectedSeed.parse(line).public
+    if is_protected(seed_line(text, where, "SX…")):
+        public = parse_protected(text, where).public
         public = XKey.parse(public) if public.startswith("X") else public
     else:
         public = parse_seed(text, where, "SX…").public

@@ -168,7 +168,7 @@ def _delete(*, store: str, public_key: str) -> None:
 @key.command("passphrase", short_help="Protect a seed file with a passphrase.")
 @click.argument("seed_file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--remove", is_flag=True, help="Remove the passphrase.")
-@click.option("--old", metavar="STORE", default=TERMINAL, help="Where the present passphrase is.")
+@click.option("--old", metavar="STORE", default=TERMINAL, help="Where the current passphrase is.")
 @click.option("--new", metavar="STORE", help="Where the new passphrase is.")
 def _passphrase(*, seed_file: Path, remove: bool, old: str, new: str | None) -> None:
     """Protect SEED_FILE with a passphrase, or change its passphrase, or remove it.

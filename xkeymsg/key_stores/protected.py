@@ -33,12 +33,19 @@ from xkeymsg.trust.stores.file import (
     write_private,
 )
 
-__all__ = ("ProtectedProvider", "change_passphrase", "protected_text", "release")
+__all__ = (
+    "ProtectedProvider",
+    "change_passphrase",
+    "parse_protected",
+    "protected_text",
+    "release",
+)
 
 _SOURCE: Final = "passphrase="
 _GROUP: Final = "group_may_read"
-_released: Final[dict[str, str]] = {}  # lines that this process has opened, so that a reload
-_MOST: Final = 32  # neither asks nor computes again
+_released: Final[dict[str, str]] = {}
+"""Seeds by line of a file: a reload neither asks for the passphrase nor derives the key again."""
+_MOST: Final = 32
 _lock: Final = Lock()
 
 
@@ -92,7 +99,7 @@ class ProtectedProvider(ReleasingProvider):
         """Delete the file if it has this public key; the disk may keep it."""
         path, _, group_may_read = _parsed(address)
         text = read_private_text(path, group_may_read=group_may_read)
-        if _parsed_line(text, path_text(path)).public != public:
+        if parse_protected(text, path_text(path)).public != public:
             raise KeyStoreError(f"{path_text(path)} holds another key")
         try:
             path.unlink()
@@ -137,7 +144,7 @@ def release(text: str, where: str, source: str = TERMINAL) -> str:
     Raises:
         KeyStoreError: If it is not a protected file, or the passphrase is wrong.
     """
-    parsed = _parsed_line(text, where)
+    parsed = parse_protected(text, where)
     line = parsed.text()
     with _lock:
         if line not in _released:
@@ -167,7 +174,7 @@ def change_passphrase(path: Path, old: str, new: str | None) -> str:
 
     Args:
         path: The file.
-        old: Where the present passphrase is, if it has one.
+        old: Where the current passphrase is, if it has one.
         new: Where the new passphrase is; None removes it.
 
     Raises:
@@ -188,7 +195,12 @@ def change_passphrase(path: Path, old: str, new: str | None) -> str:
     return public
 
 
-def _parsed_line(text: str, where: str) -> ProtectedSeed:
+def parse_protected(text: str, where: str) -> ProtectedSeed:
+    """Parse the text of a protected file.
+
+    Raises:
+        KeyStoreError: If it is not one; names `where`.
+    """
     line = seed_line(text, where, "xks1.…")
     if not is_protected(line):
         raise KeyStoreError(

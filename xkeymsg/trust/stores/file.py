@@ -10,8 +10,8 @@ from typing import Final
 
 from xkeymsg.errors import KeyFormatError, KeyStoreError
 from xkeymsg.keys import XKeyPair
-from xkeymsg.nkey import Prefix, SigningKey, is_public, is_seed
-from xkeymsg.protected import is_protected
+from xkeymsg.nkey import SigningKey, is_public, is_seed
+from xkeymsg.protected import is_protected, key_of_seed
 from xkeymsg.refusals import refusing
 from xkeymsg.text import path_text, without_mark
 
@@ -31,7 +31,6 @@ __all__ = (
 _MAX_FILE: Final = 4096
 _INHERITED: Final = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
 """Paths of our own open descriptors; nobody else can put another file there."""
-_SIGNING: Final = {"SO": Prefix.OPERATOR, "SA": Prefix.ACCOUNT, "SU": Prefix.USER}
 
 
 @refusing
@@ -49,7 +48,7 @@ def read_seed(path: str | Path, *, group_may_read: bool = False) -> XKeyPair:
             message shows nothing of its contents.
         TypeError: If `path` is neither a str nor a Path.
     """
-    where, text = str(path), read_private_text(path, group_may_read=group_may_read)
+    where, text = path_text(path), read_private_text(path, group_may_read=group_may_read)
     seed = _only_seed(text, where, "SX…")
     try:
         return XKeyPair.from_seed(seed)
@@ -70,10 +69,9 @@ def parse_seed(text: str, where: str, form: str = "S…") -> XKeyPair | SigningK
         KeyStoreError: If it does not hold one.
     """
     seed = _only_seed(text, where, form)
-    kind = _SIGNING.get(seed[:2])
     try:
-        return XKeyPair.from_seed(seed) if kind is None else SigningKey(seed, kind)
-    except KeyFormatError as error:
+        return key_of_seed(seed)
+    except KeyStoreError as error:
         raise KeyStoreError(f"{where}: {error}") from None
 
 
