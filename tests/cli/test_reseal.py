@@ -11,7 +11,7 @@ import pytest
 import xkeymsg
 from tests.reseal.conftest import ALICE, CAROL, DAVE, PAIRS, PEERS, RITA, Place, opened
 from tests.running import run
-from xkeymsg import NotARecipientError, Sealer, XKeyPair
+from xkeymsg import NotARecipientError, RollbackMemory, Sealer, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
 
@@ -53,6 +53,29 @@ async def test_copies_for_an_added_recipient(place: Place) -> None:
     assert (place.folder / "ORDERS.COPIES.ledger").exists()
 
 
+async def test_only_the_first_refused_messages_are_named(place: Place) -> None:
+    for _ in range(21):
+        await place.store(b"plain")
+    code, output, said = await call(
+        place, "ORDERS", "--add", "carol", "--into", "COPIES", "--create"
+    )
+    assert (code, output) == (3, "read 21, resealed 0\nrefused 21: malformed\n")
+    assert said.count("malformed") == 20
+
+
+async def test_a_bucket_is_checked_against_a_memory(place: Place) -> None:
+    await place.add_bucket(history=5)
+    await place.put("a", b"old")
+    [old] = await place.stored("KV_config")
+    await place.put("a", b"new")
+    with RollbackMemory(place.folder / "marks") as memory:
+        await place.client.kv("config", memory=memory).get("a")
+    await place.store(old.data, old.subject)
+    given = ("config", "--kv", "--to", "carol", "--memory", "marks")
+    code, output, _ = await call(place, *given)
+    assert (code, output) == (3, "read 1, resealed 0\nrefused 1: value_rollback\n")
+
+
 async def test_copies_without_a_removed_recipient(place: Place) -> None:
     await place.fill(1)
     code, _, _ = await call(
@@ -85,6 +108,8 @@ async def test_a_bucket_in_place(place: Place) -> None:
         (["b", "--kv", "--add", "carol"], "--kv requires --to"),
         (["b", "--kv", "--to", "carol", "--into", "C"], "leave out --into"),
         (["b", "--kv", "--to", "carol", "--create"], "--create is for streams"),
+        (["b", "--kv", "--to", "carol", "--since", "1h"], "--since is for streams"),
+        (["ORDERS", "--into", "C", "--to", "carol", "--memory", "m"], "--memory is for --kv"),
         (["b", "--kv", "--to", "carol", "--from", "anyone"], "cannot be combined"),
     ],
 )

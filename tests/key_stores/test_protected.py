@@ -114,6 +114,15 @@ def test_a_passphrase_file_that_others_read_is_refused(tmp_path: Path, phrase: P
         open_key(store(phrase, seed_file(tmp_path)))
 
 
+def test_the_group_may_read_a_quoted_path_on_demand(tmp_path: Path, phrase: Path) -> None:
+    path = seed_file(tmp_path, name="own key.seed")
+    path.chmod(0o640)
+    given = f"protected:passphrase=file:{phrase}"
+    with pytest.raises(KeyStoreError, match="others can read it"):
+        open_key(f"{given} '{path}'")
+    assert open_key(f"{given} group_may_read '{path}'").public == PAIR.public
+
+
 @pytest.mark.parametrize(
     ("address", "text"),
     [
