@@ -218,7 +218,8 @@ async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -
 
         texts, others = _certificates(place, user)
         if others and not texts:
-            raise ConfigurationError("the keys of this store belong to another user than --creds")
+            why = "the keys of this store belong to another user: give the --creds of that user"
+            raise ConfigurationError(why)
         place.ask_owner(at)
         why = "the owner of the store has not replaced the key: see its log, and its readiness"
         return await _until_shown(following, user, is_answer, why)
