@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.daemons.common.hospital import Hospital
-from tests.running import run
+from tests.running import run, run_here
 from tests.trust.store import Person, Store
 from xkeymsg import Recipient, Sealer, XKey, XKeyPair
 from xkeymsg.key_stores.file import FileProvider
@@ -111,6 +112,24 @@ async def test_a_store_that_a_daemon_owns_is_refused(hospital: Hospital) -> None
         )  # fmt: skip
     assert found.returncode == 1
     assert b"only one may own it" in found.stderr
+
+
+@pytest.mark.parametrize("method", ["lock", "create", "put_certificate"])
+async def test_a_store_that_fails_ends_the_command_without_its_text(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Other packages can add stores, and their errors may have a secret."""
+    ward, secret = hospital.person("ward"), XKeyPair.generate().seed()
+    login = ("--creds", str(hospital.login(ward)), "--server", hospital.server.url)
+    store = ("--anchor", hospital.operator.public, "--store", f"file:{hospital.keys('ward')}")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(secret)
+
+    monkeypatch.setattr(FileProvider, method, fail)
+    rotating = ("rotate", str(hospital.folder), *store, *login)
+    found = await asyncio.to_thread(run_here, *rotating)
+    assert found.stderr == b"xkeymsg: key_store: the key store failed: RuntimeError\n"
 
 
 async def test_a_message_is_explained_to_its_reader_and_to_an_outsider(hospital: Hospital) -> None:

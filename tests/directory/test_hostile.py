@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ async def realm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def stored(link: Link, place: Place) -> bytes:
     entry = await BucketReader(API(link), frozenset({place.account})).get(place)
     return b"" if entry is None else entry.value
+
+
+async def stored_is(link: Link, place: Place, value: bytes) -> None:
+    """Wait until the bucket has this value."""
+
+    async def holds() -> bool:
+        return await stored(link, place) == value
+
+    await until(holds)
 
 
 async def looked(seat: Seat, alarm: str) -> None:
@@ -99,9 +109,7 @@ async def forged(realm: Realm, reader: Seat, link: Link, bob: Person, n: int, of
             await realm.put(link, realm.place(bob), value)
             reader.directory.look_again()
             assert is_resolved()
-            async with asyncio.timeout(60):
-                while await stored(link, realm.place(bob)) != honest:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await stored_is(link, realm.place(bob), honest)
         assert is_resolved()
         # The next forgery may come before the owner has read its entry back.
         assert all("the entry changes while it is written" in each for each in at_bob.told)
@@ -182,9 +190,7 @@ async def test_rights_to_the_stream_withhold_until_the_owners_publish(realm: Rea
         # A bucket that counts from 1 again; the owners put their entries back.
         await api.request(f"STREAM.CREATE.{STREAM}", bucket_config())
         for place in (realm.place(alice), realm.place(bob)):
-            async with asyncio.timeout(60):
-                while not await stored(link, place):  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await until(partial(stored, link, place))
         carol = realm.person("carol")
         await realm.put(link, realm.place(carol), realm.entry(carol))
         await at_alice.resolves("carol", carol)
@@ -341,14 +347,10 @@ async def test_the_certificate_of_a_held_key_is_repaired_though_another_program_
         assert await stored(link, realm.place(alice)) == b""
         honest = realm.entry(alice)
         await realm.put(link, realm.place(alice), honest + b"\n" + retired)
-        async with asyncio.timeout(60):
-            while not await seat.directory.publish(jwt, [], held=held):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: seat.directory.publish(jwt, [], held=held))
         for damage in (b"", b"x", honest.partition(b"\n")[0]):
             await realm.put(link, realm.place(alice), damage)
-            async with asyncio.timeout(60):
-                while await stored(link, realm.place(alice)) != honest:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
+            await stored_is(link, realm.place(alice), honest)
 
 
 async def test_a_bucket_that_was_made_again_and_has_grown_unseen_is_read_from_its_start(

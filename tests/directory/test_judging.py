@@ -11,10 +11,13 @@ import pytest
 
 from tests.directory.realm import Realm
 from tests.running import DEADLINE
+from tests.trust.store import Person
 from xkeymsg import Trust, UnknownKeyError
 from xkeymsg.errors import RevokedError
 from xkeymsg.trust import chain, members
 from xkeymsg.trust.stores.folder import ClaimsFolder
+from xkeymsg.trust.stores.lookup import Lookup
+from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
 
 
@@ -51,16 +54,29 @@ def slowly(trust: Trust, monkeypatch: pytest.MonkeyPatch, step: str) -> Iterator
             thread.join(DEADLINE)
 
 
+def known(realm: Realm, trust: Trust, person: Person) -> tuple[Published, Lookup]:
+    """Let a loaded directory have a person's entry."""
+    published, lookup = trust.attach()
+    published.loaded = True
+    published.put(realm.place(person), realm.entry(person), stored=True)
+    lookup.verify(60.0)
+    return published, lookup
+
+
+def show_account(realm: Realm, published: Published, lookup: Lookup) -> None:
+    """Let the bucket show a newer account JWT, with the revocations of the realm."""
+    place, text = Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode()
+    published.put(place, text, stored=True)
+    lookup.verify(60.0)
+
+
 @pytest.mark.parametrize("step", ["scan", "identify"])
 def test_a_name_is_resolved_while_everything_is_judged(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """An event loop asks, whose heartbeats must not be late."""
-    published, lookup = trust.attach()
-    published.loaded = True
     bob, carol, dave = (realm.person(name) for name in ("bob", "carol", "dave"))
-    published.put(realm.place(bob), realm.entry(bob), stored=True)
-    lookup.verify(60.0)
+    published, lookup = known(realm, trust, bob)
     realm.write_clinic(age=700)
     with slowly(trust, monkeypatch, step):
         published.put(realm.place(carol), realm.entry(carol), stored=True)
@@ -79,17 +95,12 @@ def test_a_name_is_resolved_while_everything_is_judged(
 def test_a_revocation_that_comes_while_everything_is_judged_counts(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published, lookup = trust.attach()
-    published.loaded = True
     bob = realm.person("bob")
-    published.put(realm.place(bob), realm.entry(bob), stored=True)
-    lookup.verify(60.0)
+    published, lookup = known(realm, trust, bob)
     realm.write_clinic(age=700)
     realm.revocations[bob.user] = realm.now
     with slowly(trust, monkeypatch, "identify"):
-        place, text = Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode()
-        published.put(place, text, stored=True)
-        lookup.verify(60.0)
+        show_account(realm, published, lookup)
     assert trust.has_news
     assert trust.take_news()
     assert isinstance(trust.members.refused["", bob.user], RevokedError)
@@ -101,16 +112,11 @@ def test_a_revocation_counts_while_the_folder_is_read(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be on a file system that does not answer."""
-    published, lookup = trust.attach()
-    published.loaded = True
     bob = realm.person("bob")
-    published.put(realm.place(bob), realm.entry(bob), stored=True)
-    lookup.verify(60.0)
+    published, lookup = known(realm, trust, bob)
     realm.revocations[bob.user] = realm.now
     with slowly(trust, monkeypatch, "scan"):
-        place, text = Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode()
-        published.put(place, text, stored=True)
-        lookup.verify(60.0)
+        show_account(realm, published, lookup)
         judging = threading.Thread(target=trust.take_news, daemon=True)
         judging.start()
         judging.join(DEADLINE)
@@ -123,14 +129,10 @@ def test_a_revocation_counts_while_the_folder_is_read(
 def test_judging_that_failed_is_done_again(
     realm: Realm, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    published, lookup = trust.attach()
-    published.loaded = True
     bob = realm.person("bob")
-    published.put(realm.place(bob), realm.entry(bob), stored=True)
-    lookup.verify(60.0)
+    published, lookup = known(realm, trust, bob)
     realm.revocations[bob.user] = realm.now
-    published.put(Place(realm.account.public, ""), realm.clinic_jwt(age=5).encode(), stored=True)
-    lookup.verify(60.0)
+    show_account(realm, published, lookup)
     with monkeypatch.context() as patch:
         patch.setattr(trust.marks, "record", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):

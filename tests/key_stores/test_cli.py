@@ -12,7 +12,7 @@ import pytest
 from tests import forked
 from tests.key_stores.test_pkcs11 import PIN
 from tests.key_stores.test_pkcs11 import token as token  # noqa: PLC0414 - a fixture
-from tests.running import DEADLINE, ROOT
+from tests.running import DEADLINE, ROOT, run_here
 from xkeymsg import XKey, XKeyPair, read_seed, write_seed
 from xkeymsg.key_stores.file import FileProvider
 from xkeymsg.nkey import Prefix, SigningKey, encode_seed
@@ -35,6 +35,19 @@ def run(
     assert PAIR.seed() not in text
     assert "Traceback" not in text
     return text
+
+
+@pytest.mark.parametrize("method", ["lock", "create"])
+def test_a_store_that_fails_shows_no_text_of_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(PAIR.seed())
+
+    monkeypatch.setattr(FileProvider, method, fail)
+    found = run_here("key", "generate", "--store", f"file:{tmp_path / 'own.seed'}")
+    assert found.returncode == 1
+    assert found.stderr == b"xkeymsg: key_store: the key store failed: RuntimeError\n"
 
 
 def test_a_key_in_a_file(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from xkeymsg.cli.trust.flags import when
 from xkeymsg.daemons.common.parameters import DURATION
 from xkeymsg.daemons.common.terminal import say
 from xkeymsg.directory.directory import Directory
-from xkeymsg.directory.rotation import OwnKeys, certified_key, new_certificate
+from xkeymsg.directory.rotation import OwnKeys, certified_key, new_certificate, shown_keys
 from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
 from xkeymsg.key_stores.opening import list_certificates, list_keys
 from xkeymsg.key_stores.protocol import WritableProvider
-from xkeymsg.key_stores.providers import parse_store
+from xkeymsg.key_stores.providers import ask, parse_store
 from xkeymsg.key_stores.writing import StoreOwnedError
 from xkeymsg.keys import XKey, XKeyPair
 from xkeymsg.nkey import Prefix, Signer
@@ -29,8 +29,8 @@ from xkeymsg.transport.credentials import read_login
 from xkeymsg.trust.claims import Certificate, User
 from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.identity import CertifiedKey
-from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.file import read_seed, write_seed
+from xkeymsg.trust.stores.signers import own_authority
 
 __all__ = ("rotate",)
 
@@ -122,7 +122,7 @@ class _Store:
         self._provider: WritableProvider = provider
 
     def lock(self, stack: ExitStack) -> None:
-        stack.enter_context(self._provider.lock(self._place.address))
+        ask(lambda: stack.enter_context(self._provider.lock(self._place.address)))
 
     def keys(self) -> list[XKey]:
         keys = [each.public() for each in list_keys(self._text)]
@@ -132,13 +132,15 @@ class _Store:
         return list(list_certificates(self._text).values())
 
     def ask_owner(self, at: int) -> None:
-        self._provider.ask_owner(self._place.address, at)
+        ask(self._provider.ask_owner, self._place.address, at)
 
     def create(self) -> XKey:
-        return XKey.parse(self._provider.create(self._place.address, Prefix.CURVE).public())
+        return XKey.parse(
+            ask(lambda: self._provider.create(self._place.address, Prefix.CURVE).public())
+        )
 
     def keep(self, key: XKey, certificate: str) -> None:
-        self._provider.put_certificate(self._place.address, str(key), certificate)
+        ask(self._provider.put_certificate, self._place.address, str(key), certificate)
 
 
 class _SeedFile:
@@ -173,15 +175,14 @@ async def _rotate(
 ) -> CertifiedKey:
     """Return the certificate of the next key, when the directory has shown it."""
     async with opened_directory(source) as (trust, following, _):
-        now = now_ns() // 1_000_000_000
-        shown = _shown(trust, signing.user)
+        now, authority = now_ns() // 1_000_000_000, own_authority(trust.members)
+        shown = shown_keys(trust.members, signing.user.claims.subject)
         texts, others = _certificates(place, signing.user)
-        limit = now + trust.members.known[""].authority.policy.skew
+        limit = now + authority.policy.skew
         known = [certified_key(Certificate.decode(each)) for each in texts]
         known = [each for each in known if each.issued <= limit]  # nobody accepts others
-        accounts = trust.members.known[""].authority.accounts
         held = sorted({*place.keys()} - others, key=str)
-        own = OwnKeys(held, known, shown, now, accounts)
+        own = OwnKeys(held, known, shown, now, authority.accounts)
         waiting = [each for each in own.upcoming if own.is_shown(each) and not each.revoked]
         if waiting and lead:
             return waiting[0]
@@ -195,22 +196,21 @@ async def _rotate(
             now + (lead if in_use else 0),
             now=now,
             known=(*known, *shown),
-            accounts=accounts,
+            accounts=authority.accounts,
         )
         place.keep(key, text)
         await following.publish(signing.user.claims.text, [*texts, text])
         wanted = certified_key(Certificate.decode(text))
         why = "the certificate was published, but is not valid: see `xkeymsg directory verify`"
-        return await _until_shown(
-            trust, following, signing.user, lambda each: each[:2] == wanted[:2], why
-        )
+        return await _until_shown(following, signing.user, lambda each: each[:2] == wanted[:2], why)
 
 
 async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -> CertifiedKey:
     """Have the owner replace the current key, and return the certificate of the new one."""
     async with opened_directory(source) as (trust, following, _):
         at = now_ns() // 1_000_000_000 + 1  # later than every key that is current now
-        before, skew = _shown(trust, user), trust.members.known[""].authority.policy.skew
+        before = shown_keys(trust.members, user.claims.subject)
+        skew = own_authority(trust.members).policy.skew
 
         def is_answer(each: CertifiedKey) -> bool:
             begun = at <= each.not_before <= now_ns() // 1_000_000_000 + skew
@@ -218,34 +218,27 @@ async def _ask(source: DirectorySource, place: _Store | _SeedFile, user: User) -
 
         texts, others = _certificates(place, user)
         if others and not texts:
-            raise ConfigurationError("the keys of this store belong to another user than --creds")
+            why = "the keys of this store belong to another user: give the --creds of that user"
+            raise ConfigurationError(why)
         place.ask_owner(at)
         why = "the owner of the store has not replaced the key: see its log, and its readiness"
-        return await _until_shown(trust, following, user, is_answer, why)
+        return await _until_shown(following, user, is_answer, why)
 
 
 async def _until_shown(
-    trust: Trust,
-    following: Directory,
-    user: User,
-    wanted: Callable[[CertifiedKey], bool],
-    why: str,
+    following: Directory, user: User, wanted: Callable[[CertifiedKey], bool], why: str
 ) -> CertifiedKey:
     """Return the certificate that is wanted, when the directory has shown it."""
     following.look_again()
     try:
         async with asyncio.timeout(_WAIT):
             while True:
-                for each in filter(wanted, _shown(trust, user)):
-                    return each
+                shown = shown_keys(following.trust.members, user.claims.subject)
+                if (found := next(filter(wanted, shown), None)) is not None:
+                    return found
                 await asyncio.sleep(_TICK)
     except TimeoutError:
         raise ConfigurationError(why) from None
-
-
-def _shown(trust: Trust, user: User) -> tuple[CertifiedKey, ...]:
-    identity = trust.members.identities.get(("", user.claims.subject))
-    return () if identity is None else identity.keys
 
 
 def _certificates(place: _Store | _SeedFile, user: User) -> tuple[list[str], set[XKey]]:

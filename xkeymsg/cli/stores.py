@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -128,7 +128,7 @@ def _generate(*, store: str, user: bool) -> None:
     """  # noqa: D301 - click reads the character
     with _owned(store) as (provider, address):
         kind = Prefix.USER if user else Prefix.CURVE
-        click.echo(ask(provider.create, address, kind).public())
+        click.echo(ask(lambda: provider.create(address, kind).public()))
 
 
 @key.command("import", short_help="Import a seed into a store.")
@@ -144,7 +144,8 @@ def _import(*, store: str, seed_file: Path) -> None:
     """  # noqa: D301 - click reads the character
     content = read_private(Path("/dev/stdin") if str(seed_file) == "-" else seed_file)
     with _owned(store) as (provider, address):
-        click.echo(ask(provider.put, address, single_seed(content)).public())
+        seed = single_seed(content)
+        click.echo(ask(lambda: provider.put(address, seed).public()))
 
 
 @key.command("delete", short_help="Delete a key from a store.")
@@ -194,5 +195,7 @@ def _owned(store: str) -> Iterator[tuple[WritableProvider, str]]:
         raise KeyStoreError(
             f"the key store {place.name} cannot be written: use file, protected or pkcs11"
         )
-    with place.provider.lock(place.address):
-        yield place.provider, place.address
+    provider = place.provider
+    with ExitStack() as stack:
+        ask(lambda: stack.enter_context(provider.lock(place.address)))
+        yield provider, place.address

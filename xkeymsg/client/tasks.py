@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, Final, Self
 
 __all__ = ("Background",)
 
@@ -13,10 +13,19 @@ _GRACE: Final = 1.0
 
 
 class Background:
-    """Background tasks of one owner; unlike in a task group, a failure ends no other task."""
+    """Background tasks of one owner; unlike in a task group, a failure ends no other task.
+
+    As a context manager, it cancels them at the end of the block.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def __len__(self) -> int:
         return len(self._tasks)

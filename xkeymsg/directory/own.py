@@ -20,6 +20,7 @@ from xkeymsg.directory.tasks import DirectoryTasks, jittered
 from xkeymsg.errors import ConfigurationError, DeliveryError, XKeyMsgError
 from xkeymsg.keys import XKey
 from xkeymsg.transport.link import Link
+from xkeymsg.trust.identity import Identity
 from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.published import Published
 from xkeymsg.trust.stores.published_entry import Place
@@ -81,17 +82,20 @@ class OwnClaims:
                 return known.authority.issuers
         return ()
 
+    @property
+    def _identity(self) -> Identity | None:
+        return self._trust.members.identities.get(("", self._trust.user or ""))
+
     def may(self, subject: str) -> bool:
         """Return whether the own user may publish on a subject, as far as trust knows."""
-        own = self._trust.members.identities.get(("", self._trust.user or ""))
+        own = self._identity
         return own is None or own.may_send(subject)
 
     @property
     def may_publish(self) -> bool:
         """Whether the own user is known, and may write its entry."""
-        user = self._trust.user or ""
-        own = self._trust.members.identities.get(("", user))
-        return own is not None and own.may_send(subject_of(Place(own.account, user)))
+        own = self._identity
+        return own is not None and own.may_send(subject_of(Place(own.account, own.user)))
 
     async def ask_server(self, link: Link, api: API) -> None:
         """Ask the server for the own account's JWT: `nsc push` tells nobody else."""

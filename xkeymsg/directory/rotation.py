@@ -15,20 +15,23 @@ from xkeymsg.nkey import Signer
 from xkeymsg.trust.claims import Account, Certificate, User
 from xkeymsg.trust.identity import CertifiedKey, by_age
 from xkeymsg.trust.jwt import Kind, issue, issue_time
+from xkeymsg.trust.members import Members
 
 __all__ = (
     "LIFE",
+    "RENEW",
     "OwnKeys",
     "RotationStep",
     "RotationTimes",
     "certified_key",
     "new_certificate",
+    "shown_keys",
 )
 
 LIFE: Final = 30 * 86_400
 """Seconds for which a certificate is valid: the longest life that readers accept."""
-_RENEW: Final = 10
-"""In the last tenth of its life a certificate is renewed if no other key can follow."""
+RENEW: Final = 10
+"""A certificate is renewed in the last of so many parts of its life if no key can follow it."""
 
 
 class RotationTimes(NamedTuple):
@@ -55,6 +58,12 @@ def certified_key(certificate: Certificate, revoked: bool = False) -> CertifiedK
     """Return what a certificate says, as `Identity.keys` has it."""
     claims = certificate.claims
     return CertifiedKey(certificate.key, claims.not_before, claims.expires, claims.issued, revoked)
+
+
+def shown_keys(members: Members, user: str) -> tuple[CertifiedKey, ...]:
+    """Return what the folder and the directory show of a user of the own account."""
+    identity = members.identities.get(("", user))
+    return () if identity is None else identity.keys
 
 
 class OwnKeys:
@@ -183,7 +192,7 @@ class OwnKeys:
         current = self.current
         if current is None or current.revoked or current.key not in self._stored:
             return None
-        if current.not_after - self._now > (current.not_after - current.not_before) // _RENEW:
+        if current.not_after - self._now > (current.not_after - current.not_before) // RENEW:
             return None
         if any(self.is_shown(each) for each in self.upcoming):
             return None

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 from xkeymsg.ambient import now_ns
 from xkeymsg.cli.doctor.findings import SOON, CheckResult, Level, shown_time
 from xkeymsg.daemons.common.flags import StoreChoice
+from xkeymsg.directory.rotation import RENEW
 from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError, XKeyMsgError
 from xkeymsg.key_stores.certificates import validities
 from xkeymsg.key_stores.opening import describe, find_keys, list_certificates
@@ -33,8 +34,6 @@ _T = TypeVar("_T")
 _SEED_HINT: Final = "correct that, or make a new key: xkeymsg keygen --out FILE"
 _WARNING: Final = "warning: "
 _CLIENT: Final = "client certificate"
-_RENEWED: Final = 10
-"""A daemon renews certificates in the last of so many parts of their life."""
 _MOST_PEM: Final = 1 << 20
 _WAIT: Final = "use a regular file on an available disk"
 
@@ -197,7 +196,7 @@ def _certified(public: XKey, text: str, current: int) -> CheckResult:
         return CheckResult("certificate", "ok", f"{public}: of a retired key")
     now = now_ns() // 1_000_000_000
     left = claims.expires - now if claims.expires else None
-    soon = (claims.expires - claims.not_before) // _RENEWED if claims.expires else 0
+    soon = (claims.expires - claims.not_before) // RENEW if claims.expires else 0
     remedy = "renew it: xkeymsg rotate, or xkeymsg trust certify"
     begins = claims.not_before - now
     return _lasting("certificate", str(public), begins, left, remedy, soon)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -18,11 +19,12 @@ from xkeymsg.daemons.common.logs import Log, reason
 from xkeymsg.daemons.common.reports import code_of
 from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.directory.directory import Directory
-from xkeymsg.errors import ConfigurationError, DeliveryError
+from xkeymsg.errors import DeliveryError
 from xkeymsg.key_stores.opening import list_certificates
 from xkeymsg.keys import XKey
 from xkeymsg.transport.credentials import read_login
 from xkeymsg.transport.link import Link
+from xkeymsg.transport.options import LoginText
 from xkeymsg.trust.claims import User
 from xkeymsg.trust.stores.chains import Trust, own_account
 
@@ -83,13 +85,10 @@ class DaemonDirectory:
             ConfigurationError: If the bucket is not safe.
             XKeyMsgError: If the connection is closed.
         """
-        background = Background()
-        background.spawn(self.settle())
-        try:
+        async with Background() as background:
+            background.spawn(self.settle())
             async with self.directory.following(link, self._tell):
                 yield
-        finally:
-            await background.close()
 
     async def settle(self) -> None:
         """Set aside what is loaded, until the first load is verified."""
@@ -114,21 +113,20 @@ class DaemonDirectory:
     async def keeping(self, nats: NatsSection, identity: DaemonIdentity) -> AsyncIterator[None]:
         """Keep the own entry for the duration of a block, for a daemon without rotation.
 
-        Its JWT is that of the login. Certificates are made elsewhere: that of the key in use is
-        repaired once the entry has had it, or if the key store has it.
+        Its JWT is that of the login; without `creds`, there is no entry to keep. Certificates are
+        made elsewhere: that of the key in use is repaired once the entry has had it, or if the key
+        store has it.
         """
-        background = Background()
-        background.spawn(self._keep(nats, identity))
-        try:
+        async with Background() as background:
+            if (creds := nats.options("").creds) is not None:
+                background.spawn(self._keep(creds, identity))
             yield
-        finally:
-            await background.close()
 
-    async def _keep(self, nats: NatsSection, identity: DaemonIdentity) -> None:
+    async def _keep(self, creds: Path | LoginText, identity: DaemonIdentity) -> None:
         kept: object = None
         while True:
             try:
-                found = await in_thread(_own_claims, nats, identity)
+                found = await in_thread(_own_claims, creds, identity)
                 if self.directory.is_loaded and self.directory.may_publish and found != kept:
                     user, key, certificates = found
                     if not user.bearer:
@@ -155,12 +153,11 @@ class DaemonDirectory:
         self._log.often("error", "directory", "code", code=code_of(error), why=reason(error))
 
 
-def _own_claims(nats: NatsSection, identity: DaemonIdentity) -> tuple[User, XKey, tuple[str, ...]]:
+def _own_claims(
+    creds: Path | LoginText, identity: DaemonIdentity
+) -> tuple[User, XKey, tuple[str, ...]]:
     """Return the user JWT of the login, the key in use, and its certificate in the key store."""
-    creds, store = nats.options("").creds, identity.section.key_store
-    if creds is None:
-        raise ConfigurationError("a directory requires creds in [nats]")
-    key = identity.keyring.active.public
+    store, key = identity.section.key_store, identity.keyring.active.public
     found = list_certificates(store) if store else {}
     certificates = (found[str(key)],) if str(key) in found else ()
     return own_account(read_login(creds)), key, certificates

@@ -26,6 +26,7 @@ from xkeymsg.directory.rotation import (
     RotationTimes,
     certified_key,
     new_certificate,
+    shown_keys,
 )
 from xkeymsg.errors import ConfigurationError, KeyStoreError, TrustError
 from xkeymsg.key_stores.opening import list_certificates
@@ -118,7 +119,7 @@ class DaemonRotation:
         self._again, self._certified = asyncio.Event(), asyncio.Event()
         self._told = ""
         self._missing: list[CertifiedKey] = []
-        self._asked = self._is_reread = False
+        self._must_reread = self._is_reread = False
         # Of a store that cannot be written, a program may have to be run for each look.
         self._is_watched = bool(self._store) and isinstance(
             parse_store(self._store).provider, WritableProvider
@@ -134,7 +135,6 @@ class DaemonRotation:
             KeyStoreError: If the store fails, or another process owns it.
             TrustError: If the credentials are malformed.
         """
-        background = Background()
         with ExitStack() as stack:
             if self._is_owner:
                 place = parse_store(self._store)
@@ -143,18 +143,17 @@ class DaemonRotation:
                         f'key.rotation = "self": {place.name} cannot be written; set "follow", and'
                         " run `xkeymsg rotate --out`"
                     )
-                stack.enter_context(place.provider.lock(place.address))
+                provider = place.provider
+                ask(lambda: stack.enter_context(provider.lock(place.address)))
                 if not (seen := await self._see()).stored:
                     await self._take(RotationStep("create"), seen)
                     now = _now()
                     [first] = (seen := await self._see()).stored
                     await self._take(RotationStep("certify", first, now), seen)
             await self._adopt(await self._see())
-            background.spawn(self._run())
-            try:
+            async with Background() as background:
+                background.spawn(self._run())
                 yield
-            finally:
-                await background.close()
 
     async def certified(self) -> None:
         """Wait until the directory has shown the certificate of the key that seals.
@@ -169,7 +168,7 @@ class DaemonRotation:
     def look_again(self) -> None:
         """Read the settings and the store now; one that runs a program is read only then."""
         self._resume = 0.0
-        self._asked = True
+        self._must_reread = True
         self._again.set()
 
     async def _run(self) -> None:
@@ -245,13 +244,13 @@ class DaemonRotation:
         asked = 0
         if self._is_owner:
             provider, address = self._owned()
-            asked = provider.asked(address)
+            asked = ask(provider.asked, address)
         return _Seen(pairs, stored, certificates, tuple(known), asked)
 
     def _read_pairs(self) -> tuple[dict[XKey, XKeyPair], frozenset[XKey]]:
         before = {pair.public: pair for pair in self._pairs}
-        if self._asked:
-            self._asked = False
+        if self._must_reread:
+            self._must_reread = False
             opened = self._reread().opened()
         elif self._is_watched:
             opened = self._identity.section.open_all()
@@ -332,7 +331,7 @@ class DaemonRotation:
 
     def _create(self) -> None:
         provider, address = self._owned()
-        public = ask(provider.create, address, Prefix.CURVE).public()
+        public = ask(lambda: provider.create(address, Prefix.CURVE).public())
         self._log.info("key created", key=public)
 
     def _certify(self, key: XKey, not_before: int, seen: _Seen) -> None:
@@ -347,9 +346,7 @@ class DaemonRotation:
 
     @property
     def _shown(self) -> tuple[CertifiedKey, ...]:
-        members = self._directory.trust.members
-        identity = members.identities.get(("", self._identity.user or ""))
-        return () if identity is None else identity.keys
+        return shown_keys(self._directory.trust.members, self._identity.user or "")
 
     async def _publish(self, seen: _Seen) -> bool:
         """Publish what has changed; from then on the directory repairs the entry."""

@@ -143,8 +143,7 @@ class _Receiver:
         if followed is None:
             return
         if config.key.rotation is None:
-            if config.nats.options("").creds is not None:
-                await stack.enter_async_context(followed.keeping(config.nats, self._identity))
+            await stack.enter_async_context(followed.keeping(config.nats, self._identity))
             return
         self._rotation = DaemonRotation(
             config.key, config.nats, followed.directory, self._identity,

@@ -22,7 +22,7 @@ from xkeymsg.trust.members import Known, Members
 from xkeymsg.trust.stores.folder import ClaimsFolder
 from xkeymsg.trust.stores.marks_file import MarksFile
 from xkeymsg.trust.stores.published import Published
-from xkeymsg.trust.stores.published_entry import Place, Verified
+from xkeymsg.trust.stores.published_entry import Place, Verified, fault_of
 
 __all__ = ("Judge",)
 
@@ -190,7 +190,7 @@ class Judge:
             and (refusal := members.refused.get((alias, user))) is not None
             and not isinstance(refusal, (RevokedError, ExpiredClaimError))  # users leave
         ):
-            self.published.alarm(found.place, _placed(refusal, found.place))
+            self.published.alarm(found.place, fault_of(found.place, refusal))
         self.published.judged(found.place, admitted=identity is not None)
         self._drop(members, now)
         claims = [each.claims for each in found.users] + [c.claims for c in found.certificates]
@@ -301,7 +301,3 @@ class Judge:
     def _refused(self, what: str, error: TrustError) -> None:
         refusal = type(error)(f"{self.source.path}: {what}: {error}")
         self.refusals.setdefault(what, refusal)
-
-
-def _placed(error: TrustError, place: Place) -> TrustError:
-    return type(error)(f"{place}: {error}")
