@@ -13,7 +13,7 @@ from xkeymsg.client.jetstream.api import API, Stored, int64, parse_puback
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import ConflictError, DeliveryError, XKeyMsgError
 from xkeymsg.limits import Limits
-from xkeymsg.objects.entry import nuid_in, parse_entry
+from xkeymsg.objects.entry import nuid_in, parse_entry, proven_nuid
 from xkeymsg.objects.feed import Arrival, Feed
 from xkeymsg.objects.info import ObjectStoreStatus
 from xkeymsg.objects.names import bucket_config, check_bucket, chunk_subject, is_nuid
@@ -179,7 +179,7 @@ class Bucket:
             make: Makes the entry, from the present one.
 
         Returns:
-            The id of the replaced object, and the entry that is stored.
+            The id of the replaced object if the entry proves it, and the entry that is stored.
 
         Raises:
             DeliveryError: If the server refuses; without `err_code`, the entry may be stored, and
@@ -198,7 +198,8 @@ class Bucket:
             if attempt == ATTEMPTS or unanswered not in (None, position):
                 break
             await self._wait_until_newer(present)
-            entry, replaced = make(present), None if present is None else nuid_in(present.data)
+            entry = make(present)
+            replaced = None if present is None else proven_nuid(present.data, subject)
             written[sha256(entry)] = replaced
             block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(position)})
             try:
