@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zlib
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_an_incomplete_last_line_is_ignored(tmp_path: Path) -> None:
             assert accepts(memory, ONE, 5, 100_000, 9)
 
 
-@pytest.mark.parametrize("damage", ["flip", "empty", "text", "zeros", "header", "json"])
+@pytest.mark.parametrize("damage", ["flip", "empty", "text", "zeros", "header", "json", "infinite"])
 def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "marks"
     with RollbackMemory(path) as memory:
@@ -153,6 +154,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
             assert accepts(memory, ONE, 5 + number, 100_000, 9)
     whole = path.read_bytes()
     at = len(whole) // 2
+    infinite = b'["AAAA",Infinity,1,1,1,0,[["00",1,1]]]'
     path.write_bytes(
         {
             "flip": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :],
@@ -161,6 +163,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, damage: str) -> None:
             "zeros": bytes(100) + b"\n",
             "header": whole.replace(b"memory 1", b"memory 2"),
             "json": whole.split(b"\n")[0] + b"\n00000000 []\n",
+            "infinite": whole + b"%08x %b\n" % (zlib.crc32(infinite), infinite),
         }[damage]
     )
     with pytest.raises(ConfigurationError, match="damaged"):

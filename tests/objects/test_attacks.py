@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -380,6 +381,62 @@ async def test_an_id_from_the_bucket_purges_nothing_else(scene: Scene) -> None: 
         await scene.replace_entry("a", await scene.entry("a") | {"nuid": nuid})
         await scene.writer.put("a", b"z")
         assert (await scene.reader.get("b")).data == b"y"
+
+
+@pytest.mark.parametrize("copied", [("nuid",), ("nuid", "metadata")])
+async def test_an_entry_with_the_id_of_another_object_purges_nothing(
+    scene: Scene, copied: tuple[str, ...]
+) -> None:  # B-24
+    """Eve may publish one entry only, and names the chunks of an object that she may not touch."""
+    await scene.writer.put("b", DATA)
+    foreign = await scene.entry("b")
+    for replace in (lambda: scene.writer.put("a", b"new"), lambda: scene.writer.delete("a")):
+        await scene.writer.put("a", b"old")
+        await scene.replace_entry(
+            "a", await scene.entry("a") | {each: foreign[each] for each in copied}
+        )
+        await replace()
+        assert (await scene.reader.get("b")).data == DATA
+    assert await scene.writer.purge_leftovers(older_than=0) == 2, "the old objects"
+    assert await scene.stored() == 4 + 2
+    assert (await scene.reader.get("b")).data == DATA
+
+
+@pytest.mark.parametrize("salt", [None, 7, [], "", "?" * 22, "A" * 21, "A" * 24, "\u00e4" * 22])
+async def test_an_entry_with_an_invalid_salt_purges_nothing(scene: Scene, salt: object) -> None:
+    await scene.writer.put("a", b"old")  # B-24
+    entry = await scene.entry("a")
+    await scene.replace_entry("a", entry | {"metadata": entry["metadata"] | {"xkm1-salt": salt}})
+    await scene.writer.put("a", b"new")
+    assert await scene.stored() == 2 + 1
+    assert await scene.writer.purge_leftovers(older_than=0) == 1
+    assert (await scene.reader.get("a")).data == b"new"
+
+
+async def test_chunks_of_a_plain_object_stay_until_leftovers_are_purged(scene: Scene) -> None:
+    await scene.publish(f"$O.{BUCKET}.C.plain", b"data")  # B-24
+    await scene.replace_entry("a", {"name": "a", "bucket": BUCKET, "nuid": "plain"})
+    await scene.writer.put("a", b"new")
+    assert await scene.messages(f"$O.{BUCKET}.C.plain") == [b"data"]
+    assert await scene.writer.purge_leftovers(older_than=0) == 1
+    assert (await scene.reader.get("a")).data == b"new"
+
+
+async def test_the_id_of_an_object_is_bound_to_its_name(scene: Scene) -> None:  # B-1
+    await scene.writer.put("a", DATA)
+    entry = await scene.entry("a")
+    salt = entry["metadata"]["xkm1-salt"]
+    label = b"xkm1/object-id".ljust(16, b"\0")
+    data = label + (salt + metadata_subject(BUCKET, "a")).encode()
+    expected = hashlib.blake2b(data, digest_size=16).digest()
+    assert entry["nuid"] == base64.urlsafe_b64encode(expected)[:22].decode()
+    assert len(salt) == 22
+
+
+async def test_a_writer_that_cannot_open_an_object_deletes_its_chunks(scene: Scene) -> None:
+    await scene.writer.put("a", DATA, to=BOB.public)  # B-24
+    await scene.alice.objects(BUCKET, to=BOB.public).put("a", b"new")
+    assert await scene.stored() == 1 + 1
 
 
 async def test_an_entry_that_names_the_chunks_being_written_purges_none(scene: Scene) -> None:

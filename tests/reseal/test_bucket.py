@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from tests.reseal.conftest import ALICE, CAROL, DAVE, EVE, RITA, Place, opened
-from xkeymsg import ConfigurationError, NotARecipientError, Sealer, XKeyMsgError
+from xkeymsg import ConfigurationError, DeliveryError, NotARecipientError, Sealer, XKeyMsgError
 from xkeymsg.client.jetstream.api import Stored
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 
@@ -89,6 +90,23 @@ async def test_a_value_that_changes_meanwhile_is_not_replaced(
     last = await current(place, "a")
     assert last.sequence == 2
     assert last.data == b"" or opened(last.data, RITA, ALICE.public).data == b"2"
+
+
+@pytest.mark.parametrize("code", [10071, 10164])
+async def test_both_numbers_for_a_wrong_revision_are_a_change(
+    place: Place, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:  # 10164: another write of the key is in progress in a cluster
+    await place.add_bucket()
+    await place.put("a", b"1")
+
+    async def late(*_: Any, **__: Any) -> Any:
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(DeliveryError("wrong last sequence", code))
+        return refused
+
+    monkeypatch.setattr(StreamPublisher, "submit", late)
+    report = await place.reseal_bucket()
+    assert (report.resealed, report.skipped) == (0, {"changed": 1})
 
 
 async def test_a_lost_acknowledgement_is_not_a_change(

@@ -24,7 +24,7 @@ from xkeymsg.cli.buckets import (
 )
 from xkeymsg.cli.documents import read_document
 from xkeymsg.cli.output import OUTPUT, PRIVATE, write
-from xkeymsg.cli.recipients import PEERS, recipients_of
+from xkeymsg.cli.recipients import PEERS, recipients_of, to_option
 from xkeymsg.cli.stream import REPLICAS
 from xkeymsg.client.client import Client
 from xkeymsg.client.memory import RollbackMemory
@@ -66,13 +66,7 @@ _READING: Final = (
     MAX_AGE,
 )
 _WRITING: Final = (
-    click.option(
-        "--to",
-        "recipients",
-        metavar="KEY|NAME",
-        multiple=True,
-        help="A recipient's public key, or with --peers a name; repeatable.",
-    ),
+    to_option(),
     click.option(
         "--policy",
         type=_FILE,

@@ -20,6 +20,7 @@ from xkeymsg.cli.recipients import (
     holders_of,
     recipients_of,
     senders_of,
+    to_option,
 )
 from xkeymsg.daemons.common.flags import key_flags, load_pair, required_pair, seed_flag
 from xkeymsg.daemons.common.parameters import SUBJECT, SUBJECT_PATTERN
@@ -45,13 +46,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command(short_help="Seal FILE, or stdin.")
-@click.option(
-    "--to",
-    "recipients",
-    metavar="KEY|NAME",
-    multiple=True,
-    help="A recipient's public key, or with --peers a name; repeatable.",
-)
+@to_option()
 @click.option(
     "-R",
     "--recipients-file",

@@ -27,7 +27,7 @@ from xkeymsg.cli.buckets import (
 )
 from xkeymsg.cli.inspect import print_fields
 from xkeymsg.cli.output import PRIVATE, replacing
-from xkeymsg.cli.recipients import PEERS, recipients_of
+from xkeymsg.cli.recipients import PEERS, recipients_of, to_option
 from xkeymsg.cli.stream import REPLICAS, run_with_api
 from xkeymsg.cli.table import aligned, bare
 from xkeymsg.client.client import Client
@@ -64,14 +64,6 @@ __all__ = (
 _T = TypeVar("_T")
 _BUCKET: Final = click.argument("bucket")
 _NAME: Final = click.argument("name")
-_TO: Final = click.option(
-    "--to",
-    "recipients",
-    metavar="KEY|NAME",
-    required=True,
-    multiple=True,
-    help="A recipient's public key, or with --peers a name; repeatable.",
-)
 
 
 class _Access(NamedTuple):
@@ -120,7 +112,8 @@ def _with_access(command: Callable[..., _T], make: Callable[..., _Access]) -> Ca
 
 
 def _writing(command: Callable[..., _T]) -> Callable[..., _T]:
-    return _TO(PEERS(key_flags()(connection_flags(_with_access(command, _writer)))))
+    inner = key_flags()(connection_flags(_with_access(command, _writer)))
+    return to_option(required=True)(PEERS(inner))
 
 
 def _reading(command: Callable[..., _T]) -> Callable[..., _T]:

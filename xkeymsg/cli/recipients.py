@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -17,8 +17,16 @@ from xkeymsg.text import may_be_secret
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.resolver import PERMISSION
 
-__all__ = ("PEERS", "NamedSenders", "holders_of", "recipients_of", "senders_of")
+__all__ = (
+    "PEERS",
+    "NamedSenders",
+    "holders_of",
+    "recipients_of",
+    "senders_of",
+    "to_option",
+)
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 PEERS: Final = click.option(
     "--peers",
     "peers_file",
@@ -26,6 +34,18 @@ PEERS: Final = click.option(
     metavar="TOML",
     help="A peers file, for names instead of keys: bob, or perm:audit for all with a permission.",
 )
+
+
+def to_option(*, required: bool = False) -> Callable[[_Command], _Command]:
+    """Return the option `--to`."""
+    return click.option(
+        "--to",
+        "recipients",
+        metavar="KEY|NAME",
+        required=required,
+        multiple=True,
+        help="A recipient's public key, or with --peers a name; repeatable.",
+    )
 
 
 class NamedSenders:

@@ -29,7 +29,7 @@ from xkeymsg.shown import SafeRepr
 from xkeymsg.text import path_text
 from xkeymsg.trust.stores.file import lock_file, replace_private
 
-__all__ = ("RollbackMark", "RollbackMemory", "Sealing", "mark_name")
+__all__ = ("RollbackMark", "RollbackMemory", "Sealing", "mark_name", "memory_of")
 
 _LABEL: Final = primitives.label(b"xkm1/rollback-mark")
 _SESSIONS: Final = 64
@@ -85,6 +85,19 @@ class RollbackMark(NamedTuple):
 def mark_name(subject: str) -> bytes:
     """Return the name of the mark of the entry with this sealed subject, which it does not show."""
     return primitives.digest(_LABEL, subject.encode(), size=16)
+
+
+def memory_of(memory: RollbackMemory | None) -> RollbackMemory:
+    """Return the memory that a caller gave, or a new one that lasts as long as the object.
+
+    Raises:
+        TypeError: If it is not a RollbackMemory.
+    """
+    if memory is None:
+        return RollbackMemory()
+    if not isinstance(memory, RollbackMemory):
+        raise TypeError(f"memory must be a RollbackMemory, not {type(memory).__name__}")
+    return memory
 
 
 class RollbackMemory(SafeRepr):
@@ -343,7 +356,7 @@ def _parse(file: BinaryIO) -> dict[bytes, RollbackMark] | None:
                 int(floor), int(high), int(revision), bool(live), int(expires), sessions
             )
             marks[base64.b64decode(name, validate=True)] = mark
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     while rest := file.read(_COMPACT):  # of an incomplete last line
         if b"\n" in rest:

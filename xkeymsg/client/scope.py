@@ -68,13 +68,13 @@ class Request:
 
     __slots__ = ("answered", "key", "own", "reply_to", "target")
 
-    def __init__(self, own: Headers, target: str) -> None:
+    def __init__(self, own: Headers, reply: str) -> None:
         self.own = own
         """The sealed headers with reserved names."""
         self.key = own.get("xkm-reply-key")
         self.reply_to = own.get("xkm-reply-to")
         """The sealed inbox."""
-        self.target = target
+        self.target = reply or self.reply_to or ""
         """The subject to publish the answer to: the inbox, or the server's subject for it."""
         self.answered = False
 
@@ -171,9 +171,8 @@ class OpeningScope:
             raise UnsupportedVersionError("only xkv1 is accepted here")
         message.wire_subject = wire
         if message.headers.pairs and (own := part_own(message)).pairs:
-            request = Request(own, raw.reply_text if raw.reply and position is None else "")
-            request.target = request.target or request.reply_to or ""
-            message._origin = request  # noqa: SLF001 - read by `Replies`
+            reply = raw.reply_text if position is None else ""
+            message._origin = Request(own, reply)  # noqa: SLF001 - read by `Replies`
         return message
 
     def _open_envelope(self, raw: Raw, wire: str, position: StreamPosition | None) -> Any:

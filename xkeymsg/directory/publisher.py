@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from xkeymsg.client.jetstream.api import API, parse_puback
+from xkeymsg.client.jetstream.api import API, EXPECTED_LAST, WRONG_LAST, parse_puback
 from xkeymsg.directory.entries import OwnEntry, is_ahead
 from xkeymsg.directory.reader import BucketEntry, BucketReader
 from xkeymsg.directory.settings import subject_of
@@ -17,10 +17,7 @@ from xkeymsg.trust.stores.published_entry import Place
 
 __all__ = ("EntryPublisher",)
 
-_WRONG_LAST: Final = (10071, 10164)
-"""JetStream's error numbers: another entry was written since."""
 _ATTEMPTS: Final = 5
-_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
 
 class EntryPublisher:
@@ -79,14 +76,14 @@ class EntryPublisher:
     async def _put(self, place: Place, value: bytes, present: BucketEntry | None) -> None:
         """Write an entry, unless another one was written since; the caller reads it back."""
         sequence = 0 if present is None else present.sequence
-        block = encode_block({_EXPECTED: str(sequence)})
+        block = encode_block({EXPECTED_LAST: str(sequence)})
         raw = await self._api.link.request(
             subject_of(place), value, headers=block, timeout=self._api.timeout
         )
         try:
             parse_puback(raw.data)
         except DeliveryError as error:
-            if error.err_code not in _WRONG_LAST:
+            if error.err_code not in WRONG_LAST:
                 raise
 
 

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from xkeymsg.ambient import now_ns, random_bytes
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
+from xkeymsg.client.jetstream.api import EXPECTED_LAST
 from xkeymsg.client.memory import Sealing
 from xkeymsg.client.outgoing import Room
 from xkeymsg.client.refusals import refusing
@@ -258,7 +259,7 @@ class KVBucket(KVReader):
                     NAME_KEY, NAME_KEY, random_bytes(32), self._room(), as_payload=True
                 )
                 head = self._codec.head_of(envelope)
-                headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+                headers = {EXPECTED_LAST: "0"}
                 with contextlib.suppress(WrongRevisionError):  # another process was faster
                     await self._send(NAME_KEY, envelope, head, headers, _TIMEOUT)
             await self._opened()
@@ -295,7 +296,7 @@ class KVBucket(KVReader):
             raise ConfigurationError("a bucket with an origin is read-only: write to its origin")
         clear = dict(_MARKERS[operation])
         if last is not None:
-            clear["Nats-Expected-Last-Subject-Sequence"] = str(check_revision("last", last))
+            clear[EXPECTED_LAST] = str(check_revision("last", last))
         if expires is not None:
             seconds = math.ceil(milliseconds("expires", expires) / 1000)
             if await self._expires_entries():

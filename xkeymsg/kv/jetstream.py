@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 
 from xkeymsg.ambient import monotonic
 from xkeymsg.client.jetstream.acks import parse_ack
-from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, int64, parse_puback
+from xkeymsg.client.jetstream.api import API, STREAM_NOT_FOUND, WRONG_LAST, int64, parse_puback
 from xkeymsg.errors import (
     ConfigurationError,
     ConflictError,
@@ -32,7 +32,6 @@ _NOT_NOW: Final = (None, 10008, 10158, 10167)
 message id in process, too many requests."""
 _UNSURE: Final = (None, 10158)
 """Those after which an entry may be stored."""
-_WRONG_LAST: Final = 10071
 _MISSING: Final = re.compile(rb"NATS/1\.0 404")
 _SEQUENCE: Final = re.compile(rb"\r\nNats-Sequence: *([1-9][0-9]{0,17})(?=\r\n)")
 _SUBJECT: Final = re.compile(rb"\r\nNats-Subject: *([^\r\n]*)(?=\r\n)")
@@ -153,7 +152,7 @@ class JetStreamStore:
                 raise DeliveryError(
                     "the key has changed, and an attempt had no answer: the entry may or may not"
                     " have been stored",
-                    _WRONG_LAST,
+                    WRONG_LAST[0],
                 ) from None
             except DeliveryError as error:
                 unsure = unsure or error.err_code in _UNSURE
@@ -176,7 +175,7 @@ class JetStreamStore:
             ack = parse_puback(raw.data)
         except DeliveryError as error:
             match error.err_code:
-                case 10071 | 10164:
+                case code if code in WRONG_LAST:
                     return await self._stored(name, data)
                 case 10054:
                     raise PayloadTooLargeError(len(data) + len(block)) from None

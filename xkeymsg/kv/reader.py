@@ -10,7 +10,7 @@ from typing import ClassVar, Final, TypeVar
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
-from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
+from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name, memory_of
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.trust import To
@@ -90,9 +90,7 @@ class KVReader(SafeRepr):
             raise ConfigurationError("kv: to conflicts with policy: use one of them")
         if max_age is not None and milliseconds("max_age", max_age) <= 0:
             raise ConfigurationError("max_age must be above 0")
-        if memory is not None and not isinstance(memory, RollbackMemory):
-            raise TypeError(f"memory must be a RollbackMemory, not {type(memory).__name__}")
-        self.memory = RollbackMemory() if memory is None else memory
+        self.memory = memory_of(memory)
         """What this reader remembers against rollback."""
         self._store, self._core, self._events = store, core, events
         self._blind = blind

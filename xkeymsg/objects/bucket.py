@@ -9,11 +9,18 @@ from typing import Any, Final, Literal
 
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import milliseconds
-from xkeymsg.client.jetstream.api import API, Stored, int64, parse_puback
+from xkeymsg.client.jetstream.api import (
+    API,
+    EXPECTED_LAST,
+    WRONG_LAST,
+    Stored,
+    int64,
+    parse_puback,
+)
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import ConflictError, DeliveryError, XKeyMsgError
 from xkeymsg.limits import Limits
-from xkeymsg.objects.entry import nuid_in, parse_entry
+from xkeymsg.objects.entry import nuid_in, parse_entry, proven_nuid
 from xkeymsg.objects.feed import Arrival, Feed
 from xkeymsg.objects.info import ObjectStoreStatus
 from xkeymsg.objects.names import bucket_config, check_bucket, chunk_subject, is_nuid
@@ -22,9 +29,6 @@ from xkeymsg.transport.headers import encode_block
 
 __all__ = ("ATTEMPTS", "Bucket", "milliseconds_of")
 
-_WRONG_LAST: Final = (10071, 10164)
-"""JetStream's error numbers: another entry was written since."""
-_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 ATTEMPTS: Final = 20
 """How often to write an entry while others write it, too."""
 _PAUSE: Final = 0.25
@@ -179,7 +183,7 @@ class Bucket:
             make: Makes the entry, from the present one.
 
         Returns:
-            The id of the replaced object, and the entry that is stored.
+            The id of the replaced object if the entry proves it, and the entry that is stored.
 
         Raises:
             DeliveryError: If the server refuses; without `err_code`, the entry may be stored, and
@@ -198,16 +202,17 @@ class Bucket:
             if attempt == ATTEMPTS or unanswered not in (None, position):
                 break
             await self._wait_until_newer(present)
-            entry, replaced = make(present), None if present is None else nuid_in(present.data)
+            entry = make(present)
+            replaced = None if present is None else proven_nuid(present.data, subject)
             written[sha256(entry)] = replaced
-            block = encode_block({"Nats-Rollup": "sub", _EXPECTED: str(position)})
+            block = encode_block({"Nats-Rollup": "sub", EXPECTED_LAST: str(position)})
             try:
                 raw = await self._api.link.request(
                     subject, entry, headers=block, timeout=self._api.timeout
                 )
                 return replaced, Arrival(subject, parse_puback(raw.data).sequence, entry)
             except DeliveryError as failure:
-                if failure.err_code not in (None, *_WRONG_LAST):
+                if failure.err_code not in (None, *WRONG_LAST):
                     raise
                 if failure.err_code is None:
                     unanswered = position  # it may or may not be stored

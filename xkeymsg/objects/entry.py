@@ -17,12 +17,14 @@ from xkeymsg.errors import (
 )
 from xkeymsg.limits import Limits
 from xkeymsg.objects.manifest import Manifest
-from xkeymsg.objects.names import is_nuid
+from xkeymsg.objects.names import id_of, is_nuid, nuid_of
 
-__all__ = ("PublicEntry", "check_entry", "encode_entry", "nuid_in", "parse_entry")
+__all__ = ("PublicEntry", "check_entry", "encode_entry", "nuid_in", "parse_entry", "proven_nuid")
 
 _MEMBER: Final = "xkm1"
 """The member of `metadata` that has the envelope."""
+_SALT: Final = "xkm1-salt"
+"""The member of `metadata` that proves whose the id is (B-1)."""
 _REST: Final = 65_536
 """Bytes that an entry may have in addition to the envelope."""
 
@@ -45,6 +47,7 @@ def encode_entry(
     envelope: bytes,
     *,
     nuid: str,
+    salt: str,
     digest: bytes,
     mtime: str,
 ) -> bytes:
@@ -61,6 +64,7 @@ def encode_entry(
     if manifest is None:
         info["deleted"] = True
     else:
+        info["metadata"][_SALT] = salt
         info["digest"] = f"SHA-256={base64.urlsafe_b64encode(digest).decode()}"
         info["options"] = {"max_chunk_size": manifest.chunk + 16}
     return json.dumps(info, separators=(",", ":")).encode()
@@ -74,11 +78,32 @@ def _json(data: bytes) -> dict[str, Any] | None:
     return info if isinstance(info, dict) else None
 
 
+def _live(data: bytes) -> dict[str, Any]:
+    info = _json(data) if len(data) <= Limits().envelope * 2 else None
+    return info if info and info.get("deleted") is not True else {}
+
+
+def _token(value: object) -> str | None:
+    return value if isinstance(value, str) and is_nuid(value) else None
+
+
 def nuid_in(data: bytes) -> str | None:
     """Return the id of the chunks that an entry names, if it is safe as a token of a subject."""
-    info = _json(data) if len(data) <= Limits().envelope * 2 else None
-    nuid = info.get("nuid") if info and info.get("deleted") is not True else None
-    return nuid if isinstance(nuid, str) and is_nuid(nuid) else None
+    return _token(_live(data).get("nuid"))
+
+
+def proven_nuid(data: bytes, subject: str) -> str | None:
+    """Return the id that an entry names, if its salt proves that no other object has it (B-24).
+
+    Anyone who may publish the entry can name any id; it must not select the chunks to delete.
+    """
+    info = _live(data)
+    metadata = info.get("metadata")
+    salt = _token(metadata.get(_SALT)) if isinstance(metadata, dict) else None
+    if salt is None:
+        return None
+    nuid = nuid_of(id_of(subject, salt))
+    return nuid if info.get("nuid") == nuid else None
 
 
 def parse_entry(data: bytes, bucket: str, name: str | None, limits: Limits) -> PublicEntry:

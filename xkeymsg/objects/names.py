@@ -7,6 +7,7 @@ import binascii
 import re
 from typing import Any, Final
 
+from xkeymsg import primitives
 from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.errors import ConfigurationError, MalformedError
@@ -15,6 +16,7 @@ __all__ = (
     "bucket_config",
     "check_bucket",
     "chunk_subject",
+    "id_of",
     "is_nuid",
     "list_subject",
     "metadata_subject",
@@ -24,6 +26,7 @@ __all__ = (
 
 _BUCKET: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NUID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID: Final = primitives.label(b"xkm1/object-id")
 
 
 def check_bucket(bucket: str) -> str:
@@ -69,6 +72,11 @@ def name_of(bucket: str, subject: str) -> str | None:
         return name if metadata_subject(bucket, name) == subject else None
     except (binascii.Error, ValueError, MalformedError):
         return None
+
+
+def id_of(subject: str, salt: str) -> bytes:
+    """Return the id of an object, which its salt proves to be of the entry with this subject."""
+    return primitives.digest(_ID, (salt + subject).encode(), size=16)
 
 
 def nuid_of(id: bytes) -> str:  # noqa: A002 - the term of the spec

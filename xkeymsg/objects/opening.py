@@ -5,7 +5,7 @@ from __future__ import annotations
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import milliseconds
 from xkeymsg.client.core import Core
-from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
+from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name, memory_of
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import (
     ConfigurationError,
@@ -59,9 +59,7 @@ class EntryOpener:
             replay=AtRest(),
             require_signature=require_signature,
         )
-        if memory is not None and not isinstance(memory, RollbackMemory):
-            raise TypeError(f"memory must be a RollbackMemory, not {type(memory).__name__}")
-        self.memory = RollbackMemory() if memory is None else memory
+        self.memory = memory_of(memory)
         """What this reader remembers against rollback."""
 
     def open(

@@ -132,7 +132,7 @@ class ObjectStore(Bucket, SafeRepr):
         publisher = StreamPublisher(self._api, in_flight_bytes=_FLYING)
         try:
             try:
-                upload = await self._upload(publisher, data)
+                upload = await self._upload(publisher, subject, data)
             except DeliveryError as error:
                 raise await self._explained(error) from None
 
@@ -202,12 +202,12 @@ class ObjectStore(Bucket, SafeRepr):
             raise ConfigurationError("no recipients: give `to` here, or to client.objects()")
         return wanted if isinstance(wanted, ONE) else tuple(wanted)
 
-    async def _upload(self, publisher: StreamPublisher, data: Source) -> Upload:
+    async def _upload(self, publisher: StreamPublisher, subject: str, data: Source) -> Upload:
         check_source(data)
         rewind, left = await in_thread(rewinder, data), _RETRIES
         while True:
             chunk = chunk_length(self._api.link.max_payload)
-            upload = Upload(publisher, self.bucket, chunk)
+            upload = Upload(publisher, self.bucket, subject, chunk)
             try:
                 await upload.store(data)
             except BaseException as error:
@@ -237,9 +237,10 @@ class ObjectStore(Bucket, SafeRepr):
     ) -> bytes:
         """Seal a manifest, or a tombstone; return the entry around it."""
         manifest, digest = (None, b"") if upload is None else upload.manifest()
+        salt = "" if upload is None else upload.salt
         mtime = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         nuid = nuid if manifest is None else manifest.nuid
-        outside: Any = {"nuid": nuid, "digest": digest, "mtime": mtime}
+        outside: Any = {"nuid": nuid, "salt": salt, "digest": digest, "mtime": mtime}
         frame = encode_entry(self.bucket, name, manifest, b"", **outside)
         limit = self._api.link.max_payload
         room = max(1, (limit - len(frame) - _HEADERS) * 3 // 4) if limit else 0

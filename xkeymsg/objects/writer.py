@@ -15,7 +15,7 @@ from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.errors import ConfigurationError, DeliveryError, LimitExceededError
 from xkeymsg.objects.chunks import ChunkSealer, draw_key
 from xkeymsg.objects.manifest import HASH, INLINE, LARGEST, SMALLEST, Manifest
-from xkeymsg.objects.names import chunk_subject, list_subject, nuid_of
+from xkeymsg.objects.names import chunk_subject, id_of, list_subject, nuid_of
 from xkeymsg.objects.sources import Source, blocks
 from xkeymsg.shown import SafeRepr
 
@@ -99,11 +99,13 @@ class _Track:
 class Upload(SafeRepr):
     """The chunks of one object, and of the list of their hashes if there are many."""
 
-    def __init__(self, publisher: StreamPublisher, bucket: str, chunk: int) -> None:
+    def __init__(self, publisher: StreamPublisher, bucket: str, subject: str, chunk: int) -> None:
         self._publisher = publisher
         self._bucket = bucket
         self._chunk = chunk
-        self._id = random_bytes(16)
+        self.salt = nuid_of(random_bytes(16))
+        """Proves to other writers that the id is of the entry with this subject."""
+        self._id = id_of(subject, self.salt)
         self._listed = random_bytes(16)
         self._key = draw_key()
         self.nuid = nuid_of(self._id)

@@ -14,7 +14,13 @@ from typing import Final, NamedTuple
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.client import Client
 from xkeymsg.client.core import Core
-from xkeymsg.client.jetstream.api import API, PubAck, check_name
+from xkeymsg.client.jetstream.api import (
+    API,
+    EXPECTED_LAST,
+    WRONG_LAST,
+    PubAck,
+    check_name,
+)
 from xkeymsg.client.jetstream.publisher import StreamPublisher
 from xkeymsg.client.memory import RollbackMemory, Sealing, mark_name
 from xkeymsg.client.outgoing import Room
@@ -40,7 +46,6 @@ from xkeymsg.transport.subjects import covers
 
 __all__ = ("reseal_bucket",)
 
-_CHANGED: Final = 10071
 _HEADERS_SIZE: Final = 256
 _EVERY: Final = 256
 _TIMEOUT: Final = 60.0
@@ -208,7 +213,7 @@ class _Run:
             self._block[:-2]
             + (
                 f"Nats-Msg-Id: {copy_id(message.message_id, self._copier.public)}\r\n"
-                f"Nats-Expected-Last-Subject-Sequence: {stored.sequence}\r\n\r\n"
+                f"{EXPECTED_LAST}: {stored.sequence}\r\n\r\n"
             ).encode()
         )
         ack = await self._publisher.submit(
@@ -229,7 +234,7 @@ class _Run:
         except PayloadTooLargeError as error:
             return counted_as(error)
         except DeliveryError as error:
-            if error.err_code != _CHANGED:
+            if error.err_code not in WRONG_LAST:
                 raise
             return await self._current(sent)  # an earlier attempt may be stored
         return await self._current(sent) if ack.duplicate else _RESEALED

@@ -22,8 +22,10 @@ from xkeymsg.transport.raw import Raw
 __all__ = (
     "API",
     "CONSUMER_NOT_FOUND",
+    "EXPECTED_LAST",
     "MESSAGE_NOT_FOUND",
     "STREAM_NOT_FOUND",
+    "WRONG_LAST",
     "PubAck",
     "Stored",
     "check_name",
@@ -37,6 +39,10 @@ __all__ = (
 CONSUMER_NOT_FOUND: Final = 10014
 MESSAGE_NOT_FOUND: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
+WRONG_LAST: Final = (10071, 10164)
+"""JetStream's error numbers: the subject has another last message than the request expects."""
+EXPECTED_LAST: Final = "Nats-Expected-Last-Subject-Sequence"
+"""The header with the sequence of the last message that a request expects."""
 _NOT_STORED: Final = 10077
 _SUBJECT_IS_FULL: Final = "per subject"
 """JetStream's error number for a message that could not be stored, and its text if only the subject
