@@ -51,7 +51,7 @@ def suite(report: Report) -> None:
                     measures = ("time", "CPU")
                     report.measure(title, made, baseline=_STOCK, measures=measures, longer=10)
     except ConfigurationError:
-        report.leave_out("nats-server", "there is none that starts (extra `server`)")
+        report.leave_out_server()
 
 
 def _contender(peer: Peer, operation: str, how: str, size: int) -> Contender:
