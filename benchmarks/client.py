@@ -73,7 +73,7 @@ def suite(report: Report) -> None:
             asyncio.run(_make_streams(server.url))
             _measure(report, _Peers(server.url, stack))
     except ConfigurationError:
-        report.leave_out("nats-server", "there is none that starts (extra `server`)")
+        report.leave_out_server()
 
 
 async def _make_streams(url: str) -> None:

@@ -1,8 +1,9 @@
 """The directory: reading 10,000 identities, verifying them in slices, lookups, a revocation.
 
 Reading ends when every entry can be found; verification goes on in the background, as in a daemon,
-which has the garbage collector ignore what was verified, once a second. One reader does without
-that, to show what it is for. Each reader is a process of its own, with nats-server 0.1 ms away.
+which has the garbage collector ignore what was verified, ten times a second. One reader does
+without that, to show what it is for. Each reader is a process of its own, with nats-server 0.1 ms
+away.
 
 A revocation ends on the wire: with the last message that was sealed to the user.
 """

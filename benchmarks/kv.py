@@ -16,7 +16,7 @@ import nats
 from nats.js.api import KeyValueConfig, StorageType
 
 import xkeymsg
-from benchmarks.harness import Batch, Contender, gc_off
+from benchmarks.harness import Contender, gc_off
 from benchmarks.peer import Peer
 from benchmarks.promises import Promise
 from benchmarks.report import AnyPromise, Report, human
@@ -51,15 +51,16 @@ def suite(report: Report) -> None:
                     measures = ("time", "CPU")
                     report.measure(title, made, baseline=_STOCK, measures=measures, longer=10)
     except ConfigurationError:
-        report.leave_out("nats-server", "there is none that starts (extra `server`)")
+        report.leave_out_server()
 
 
 def _contender(peer: Peer, operation: str, how: str, size: int) -> Contender:
-    def run(n: int) -> tuple[int, ...]:
-        return peer.ask(operation, how, size, n)
-
-    batch: Batch = run
-    return Contender(name=how, batch=batch, most=1000, warm_up=_WARM_UP)
+    return Contender(
+        name=how,
+        batch=lambda n: peer.ask(operation, how, size, n),
+        most=1000,
+        warm_up=_WARM_UP,
+    )
 
 
 async def _peer(url: str) -> None:

@@ -41,7 +41,7 @@ def suite(report: Report) -> None:
             with asyncio.Runner() as runner:
                 runner.run(_measure(report, runner, server.url, Path(folder)))
     except ConfigurationError:
-        report.leave_out("nats-server", "there is none that starts (extra `server`)")
+        report.leave_out_server()
 
 
 async def _measure(report: Report, runner: asyncio.Runner, url: str, folder: Path) -> None:

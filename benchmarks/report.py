@@ -65,6 +65,10 @@ class Report:
         self._left_out[name] = why
         print(f"{name}: left out: {why}\n", flush=True)
 
+    def leave_out_server(self) -> None:
+        """Note that no nats-server can be started."""
+        self.leave_out("nats-server", "it cannot be started; install the extra `server`")
+
     def print_promises(self, promises: Sequence[AnyPromise]) -> None:
         """Print the closing sections."""
         ratios = [promise for promise in promises if isinstance(promise, Promise)]

@@ -42,7 +42,7 @@ def suite(report: Report) -> None:
         with NATSServer() as server:
             _measure(report, server.url)
     except ConfigurationError:
-        report.leave_out("nats-server", "there is none that starts (extra `server`)")
+        report.leave_out_server()
 
 
 def _measure(report: Report, url: str) -> None:

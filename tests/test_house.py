@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import LONGEST
 from tests.test_layers import FILES, ROOT
 
 MOST = 450
@@ -56,6 +57,12 @@ def test_no_class_name_is_used_twice() -> None:
 def test_a_file_can_be_read_at_once() -> None:
     lines = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in CODE}
     assert {path: n for path, n in lines.items() if n > LARGER.get(path, MOST)} == {}
+
+
+def test_the_longest_tests_are_there() -> None:
+    for start in LONGEST:
+        path, _, name = start.partition("::")
+        assert f"def {name.partition('[')[0]}" in (ROOT / path).read_text(), start
 
 
 def private_names(source: str) -> Iterator[str]:

@@ -36,7 +36,7 @@ def _is_shown_by_us(cls: type) -> bool:
 
 
 def made(cls: Any) -> Any:
-    """An object of a class before `__init__`, or nothing where there is none."""
+    """An object of a class before `__init__`, or None if that is impossible."""
     try:
         return cls.__new__(cls)
     except TypeError:  # abstract, or a tuple that is complete when it exists

@@ -15,11 +15,11 @@ Path = tuple[str | int, ...]
 Rules = Sequence[tuple[str, Sequence[str]]]
 
 MISSING: Final = object()
-"""In the place of a value of which nothing may be seen."""
+"""Instead of a value that must not be visible."""
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Every field of a document, in its order; what is withheld is none."""
+    """Every field of a document, in its order; withheld ones are not fields."""
     if value and isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for segment, item in items:

@@ -6,17 +6,20 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pytest
 
-from tests.running import DEADLINE, ROOT, Process, run
+from tests.running import DEADLINE, LONG, ROOT, Process, run
 from xkeymsg.keys import XKeyPair
 
-__all__ = ("Foreign", "Ours", "Peer", "Receiver", "find_tool")
+__all__ = ("NPM_FLAGS", "Foreign", "Ours", "Peer", "Receiver", "done", "find_tool")
+
+NPM_FLAGS: Final = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 
 
 def find_tool(name: str) -> str:
@@ -27,6 +30,26 @@ def find_tool(name: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+def done(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
+    """Run a command and return what it prints; a failure fails the test, and never skips it."""
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=cwd,
+            env=os.environ | (env or {}),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"{command}: not done within {LONG:.0f} s")
+    if ended.returncode:
+        pytest.fail(f"{command} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
+    return ended.stdout
 
 
 class Receiver(Process):

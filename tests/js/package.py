@@ -3,42 +3,19 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.interop.programs import find_tool
-from tests.running import LONG, ROOT
+from tests.interop.programs import NPM_FLAGS, done, find_tool
+from tests.running import ROOT
 
 __all__ = ("SOURCE", "Package", "built", "find_chromium")
 
 SOURCE: Final = ROOT / "js"
-NPM_FLAGS: Final = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
-
-
-def done(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
-    """Run a command and return what it prints; a failure fails the test, and never skips it."""
-    try:
-        ended = subprocess.run(
-            command,
-            cwd=cwd,
-            env=os.environ | (env or {}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONG,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        pytest.fail(f"{command}: not done within {LONG:.0f} s")
-    if ended.returncode:
-        pytest.fail(f"{command} ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}")
-    return ended.stdout
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.programs import NPM_FLAGS, done
 from tests.js.fuzz import Fuzzer
-from tests.js.package import NPM_FLAGS, SOURCE, Package, done
+from tests.js.package import SOURCE, Package
 from tests.js.peer import Peer
 
 

@@ -14,7 +14,7 @@ def read_metrics(path: Path) -> dict[str, float]:
 
     Raises:
         OSError: If nobody answers there.
-        HTTPException: If the answer is none.
+        HTTPException: If the answer is not valid HTTP.
     """
     connection = http.client.HTTPConnection("localhost", timeout=DEADLINE)
     connection.sock = socket.socket(socket.AF_UNIX)

@@ -89,7 +89,7 @@ class Operator:
         )
 
     async def revoke(self, server: NATSServer, user: Nkey) -> None:
-        """Tell a managed server that a user is none any more."""
+        """Tell a managed server that a user is revoked."""
         claims = self._claims(self.account, revocations={user.public: int(time.time()) + 1})
         client = await nats.connect(
             server.url, user_credentials=RawCredentials(self._user(self._system, Nkey()))

@@ -570,7 +570,7 @@ GARBAGE = {
     "INFO that is not an object": b"INFO []\r\n",
     "INFO that nests without end": b"INFO " + b"[" * 100_000 + b"\r\n",
     "INFO with a number for addresses": b'INFO {"connect_urls":5}\r\n',
-    "INFO with an address that is none": b'INFO {"connect_urls":["["]}\r\n',
+    "INFO with an invalid address": b'INFO {"connect_urls":["["]}\r\n',
     "line without an end": b"INFO " + b"x" * (1 << 20),
 }
 
@@ -645,7 +645,7 @@ GREETINGS = {
     "INFO that is not UTF-8": b"INFO \xff\r\n",
     "INFO longer than is read": b"INFO " + b"x" * 40_000 + b"\r\n",
     "INFO with a number for addresses": b'INFO {"connect_urls":5}\r\n',
-    "INFO with an address that is none": b'INFO {"connect_urls":["["]}\r\n',
+    "INFO with an invalid address": b'INFO {"connect_urls":["["]}\r\n',
     "INFO with words for a size": b'INFO {"max_payload":"much"}\r\nPONG\r\n',
     "INFO, then no PONG": b"INFO {}\r\n+OK\r\n",
     "INFO, then an error not UTF-8": b"INFO {}\r\n-ERR \xff\r\n",

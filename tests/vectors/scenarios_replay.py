@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.vectors.people import ALICE, CAROL, DAVE, MALLORY, person
-from tests.vectors.stage import ONE, SENDER, Sealed, Stage, requires
+from tests.vectors.stage import ONE, SENDER, Stage, requires
 from tests.vectors.vector import NOW
 
 THREE = SENDER + 3 * ONE
@@ -478,37 +478,31 @@ def pages_have_1024_counters(stage: Stage) -> None:
     stage.deliver(last, 5002, "replay-final")
 
 
-def twins(stage: Stage) -> tuple[Sealed, Sealed]:
-    """Two messages with one counter and nonce, and different times."""
+def deliver_twins(stage: Stage, *, early_first: bool) -> None:
+    """Deliver two messages with one counter and nonce, and different times, at one place."""
+    stage.limit(limit_replay=THREE)
     tail = b"the same"
     early = stage.seal("early", session="twins", created=NOW - MINUTE, tail=tail)
-    return early, stage.seal("late", session="twins", created=NOW, tail=tail)
+    late = stage.seal("late", session="twins", created=NOW, tail=tail)
+    first, second = (early, late) if early_first else (late, early)
+    stage.deliver(first, 7)
+    stage.deliver(second, 7)
+    stage.settle(second)
+    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
+    stage.deliver(late, 8, "stale")
+    stage.deliver(early, 7, "stale")
 
 
 @requires("E-78", "E-82")
 def redelivery_with_a_later_time(stage: Stage) -> None:
     """The sender made two messages with one nonce: the later time counts for the floor."""
-    stage.limit(limit_replay=THREE)
-    early, late = twins(stage)
-    stage.deliver(early, 7)
-    stage.deliver(late, 7)
-    stage.settle(late)
-    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
-    stage.deliver(late, 8, "stale")
-    stage.deliver(early, 7, "stale")
+    deliver_twins(stage, early_first=True)
 
 
 @requires("E-78", "E-82")
 def redelivery_with_an_earlier_time(stage: Stage) -> None:
     """The same in the other order."""
-    stage.limit(limit_replay=THREE)
-    early, late = twins(stage)
-    stage.deliver(late, 7)
-    stage.deliver(early, 7)
-    stage.settle(early)
-    stage.flood(3, sender=ALICE, created=NOW - MINUTE // 2)
-    stage.deliver(late, 8, "stale")
-    stage.deliver(early, 7, "stale")
+    deliver_twins(stage, early_first=False)
 
 
 @requires("E-86", "E-82")

@@ -11,7 +11,19 @@ import pytest
 
 from tests.vectors import coverage
 
-FILES = ("xkm1", "xkm1-large", "keys", "seal", "fields", "trust")
+FILES = (
+    "xkm1",
+    "xkm1-large",
+    "keys",
+    "seal",
+    "fields",
+    "trust",
+    "objects",
+    "kv",
+    "reseal",
+    "armour",
+    "seeds",
+)
 
 
 @cache
@@ -33,14 +45,11 @@ def outcomes_of(vector: dict[str, Any]) -> Iterator[str]:
     yield vector.get("expect", "")
 
 
-SPECS = {"E": coverage.ENVELOPE, "F": coverage.FIELDS, "T": coverage.TRUST}
-
-
-@pytest.mark.parametrize("letter", SPECS)
+@pytest.mark.parametrize("letter", coverage.SPECS)
 def test_every_requirement_has_a_vector_or_a_reason(letter: str) -> None:
-    required = coverage.requirements(SPECS[letter]).keys()
+    required = coverage.requirements(coverage.SPECS[letter]).keys()
     assert list(required) == [f"{letter}-{n}" for n in range(1, len(required) + 1)]
-    assert len(required) == SPECS[letter].count(f"[{letter}-")
+    assert len(required) == coverage.SPECS[letter].count(f"[{letter}-")
     named = {rule for one in published() for rule in rules_of(one) if rule.startswith(letter)}
     reasons = {rule for rule in coverage.without_vector() if rule.startswith(letter)}
     assert not named & reasons
@@ -54,7 +63,7 @@ def test_every_code_behind_a_requirement_has_a_vector() -> None:
     missing = {
         (rule, code)
         for letter in "EF"
-        for rule, codes in coverage.requirements(SPECS[letter]).items()
+        for rule, codes in coverage.requirements(coverage.SPECS[letter]).items()
         for code in codes
         if rule not in coverage.without_vector() and (rule, code) not in tested
     }

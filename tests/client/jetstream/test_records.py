@@ -1,4 +1,4 @@
-"""A quarantine record: what went in comes out, and what is none is none."""
+"""Quarantine records: a valid one returns from its encoding, and an invalid one is refused."""
 
 from __future__ import annotations
 

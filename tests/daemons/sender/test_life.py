@@ -43,7 +43,7 @@ async def test_another_key_and_a_signature_count_for_the_next_message(stage: Sta
             await stage.publish("ehr.a", SECRET)
             await until(lambda: len(witness.raws) == 1)
             (stage.folder / "alice.seed").unlink()
-            alice.process.send_signal(signal.SIGHUP)  # there is none: the one of before stays
+            alice.process.send_signal(signal.SIGHUP)  # without a seed: the old key stays
             alice.wait_for("reload failed what=key", "err")
             await stage.publish("ehr.a", SECRET)
             await until(lambda: len(witness.raws) == 2)

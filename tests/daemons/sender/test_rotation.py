@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +17,6 @@ from xkeymsg.envelope.replay import StreamPosition
 from xkeymsg.nkey import Prefix, UserKey
 
 FAST = 'rotation = "self"\ninterval = "4s"\nlead = "1s"\nretain = "90s"\n'
-
-
-@pytest.fixture
-async def hospital(tmp_path: Path) -> AsyncIterator[Hospital]:
-    found = Hospital(tmp_path / "HOSPITAL")
-    async with found.running():
-        yield found
 
 
 def test_the_key_of_message_ids_belongs_to_the_user_and_is_no_other_signature() -> None:
