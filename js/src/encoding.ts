@@ -6,7 +6,7 @@ export const NIL = Uint8Array.of(0xc0);
 
 function sized(size: number, first: readonly (readonly [number, number])[]): Bytes {
   for (const [byte, width] of first) {
-    if (width < 4 && size >= 2 ** (8 * width)) continue;
+    if (size >= 2 ** (8 * width)) continue;
     const header = new Uint8Array(1 + width);
     header[0] = byte;
     for (let i = width, rest = size; i > 0; i--, rest = Math.floor(rest / 256)) header[i] = rest % 256;
@@ -35,16 +35,7 @@ export function str(text: string): Bytes {
 
 /** Encode an integer in 0..2^53-1. */
 export function uint(value: number): Bytes {
-  if (value < 128) return Uint8Array.of(value);
-  if (value < 2 ** 32) return sized(value, [[0xcc, 1], [0xcd, 2], [0xce, 4]]);
-  return sized8(0xcf, BigInt(value));
-}
-
-function sized8(first: number, value: bigint): Bytes {
-  const bytes = new Uint8Array(9);
-  bytes[0] = first;
-  new DataView(bytes.buffer).setBigUint64(1, value);
-  return bytes;
+  return value < 128 ? Uint8Array.of(value) : sized(value, [[0xcc, 1], [0xcd, 2], [0xce, 4], [0xcf, 8]]);
 }
 
 /** Which limit a header may exceed, and the name of what it announces. */

@@ -1,4 +1,4 @@
-/** What an envelope reveals without a key. Nothing of it is authenticated. */
+/** Describes envelopes without a key. Nothing in a description is authenticated. */
 import { type Bytes, checkBytes } from "./bytes.js";
 import { messageId } from "./derive.js";
 import { isPadded, MESSAGE, openFrame, PAYLOAD, readBody, readTags, unpadded } from "./frame.js";

@@ -1,4 +1,4 @@
-/** What an opened envelope is. Content is in accessors, so that neither `console.log` nor JSON shows it. */
+/** Opened envelopes. Content is in accessors, so that neither `console.log` nor JSON shows it. */
 import type { Bytes } from "./bytes.js";
 import type { Admitted } from "./admission.js";
 import type { Headers, Metadata } from "./content.js";

@@ -206,14 +206,14 @@ export class Opener {
   }
 }
 
-/** Open what a commitment precedes. */
+/** Check the commitment to a key, and open what the key sealed. */
 async function openCommitted([key, commit]: [Bytes, Bytes], sealed: Bytes, name: string): Promise<Bytes> {
   if (!equal(commit, sealed.subarray(0, 32))) fail("commitment", `${name} does not match the commitment of its key`);
   const opened = await (await aead(key)).open(ZERO12, sealed.subarray(32), EMPTY);
   return opened ?? fail("authentication", `${name} does not open`);
 }
 
-/** Mark the errors of a stage with what others may learn (E-90). */
+/** Set the public code of the errors of a stage (E-90). */
 async function publicly<T>(code: PublicCode, stage: () => Promise<T>): Promise<T> {
   try {
     return await stage();

@@ -105,7 +105,7 @@ export async function assemble(plan: Plan, keysOf: (target: Target) => Promise<W
   return concat(authenticated, ...wraps);
 }
 
-/** Seal what a commitment precedes. */
+/** Seal a plaintext, and put the commitment to its key before it. */
 async function sealCommitted([key, commit]: [Bytes, Bytes], plaintext: Bytes): Promise<Bytes> {
   return concat(commit, await (await aead(key)).seal(ZERO12, plaintext, EMPTY));
 }

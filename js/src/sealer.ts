@@ -1,5 +1,5 @@
 /** The only way to seal. */
-import { copied, latin1 } from "./bytes.js";
+import { checkBytes, concat, latin1 } from "./bytes.js";
 import { Recent } from "./cache.js";
 import { encodeMetadata, type Headers, type Metadata, pad } from "./content.js";
 import { EMPTY } from "./crypto.js";
@@ -53,7 +53,7 @@ export interface DocumentOptions extends SealOptions {
   readonly readers: Readers;
 }
 
-type Content = Pick<Plan, "parts">["parts"];
+type Content = Plan["parts"];
 
 const recipients = (given: Recipients): Recipient[] =>
   (Array.isArray(given) ? given : [given]).map((each) => (each instanceof Recipient ? each : Recipient.parse(each)));
@@ -97,15 +97,13 @@ export class Sealer {
 
   /** Seal a payload for its recipients. */
   async seal(data: Uint8Array, options: PayloadOptions): Promise<Uint8Array<ArrayBuffer>> {
-    const content = copied(data, "data");
+    checkBytes(data, "data");
     const metadata = metadataOf(options);
     const hasArray = metadata.contentType !== undefined || metadata.headers.length > 0;
     const array = hasArray ? encodeMetadata(metadata) : EMPTY;
-    const whole = new Uint8Array(array.length + content.length);
-    whole.set(array);
-    whole.set(content, array.length);
     const targets = [...recipients(options.to), ...this.#always].map(({ R, U }) => ({ R, U, parts: [0] }));
-    return this.#seal([{ type: hasArray ? MESSAGE : PAYLOAD, content: whole }], merged(targets), options);
+    const content = concat(array, data); // a copy, because the caller may change its bytes while this waits
+    return this.#seal([{ type: hasArray ? MESSAGE : PAYLOAD, content }], merged(targets), options);
   }
 
   /** Split a document by a policy, and seal it for the holders of its permissions. */

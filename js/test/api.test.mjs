@@ -183,12 +183,12 @@ test("no text shows a secret or a content", async () => {
   assert.ok(!show(sealer, deep).includes(ALICE_SEED));
 });
 
-test("keys in another form are refused, without showing them", async () => {
+test("invalid keys are refused, without showing them", async () => {
   const flipped = ALICE_SEED.slice(0, -1) + (ALICE_SEED.endsWith("A") ? "E" : "A");
   const bad = ["", "x", flipped, ALICE_SEED.toLowerCase(), ` ${ALICE_SEED}`, `${ALICE_SEED}\n`, alice.public, generateSeed("U"), null, 7];
   for (const seed of bad) {
-    await assert.rejects(XKey.fromSeed(seed), (error) => error.code === "key_format" && (seed?.length ?? 0) < 2 || !error.message.includes(seed));
-    await assert.rejects(XKey.fromSeed(seed), { code: "key_format" });
+    const isShown = (error) => seed?.length > 1 && error.message.includes(seed);
+    await assert.rejects(XKey.fromSeed(seed), (error) => error.code === "key_format" && !isShown(error));
   }
   const zeros = "X" + "A".repeat(55);
   for (const text of [ALICE_SEED, zeros, `${bob.public} `, ` ${bob.public}`, `${bob.public}  ${bob.public}`, undefined]) {

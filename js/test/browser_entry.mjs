@@ -1,4 +1,4 @@
-// What runs in the page: vectors, a conversation over a WebSocket, a benchmark.
+// Functions of the page: vectors, a conversation over a WebSocket, a benchmark.
 import { jetstream } from "@nats-io/jetstream";
 import { wsconnect } from "@nats-io/nats-core";
 import { ANYONE, Opener, Sealer, XKey } from "../dist/index.js";

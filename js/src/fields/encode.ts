@@ -6,7 +6,7 @@ import type { Limits } from "../limits.js";
 import { checkDecimal, isLong, isTooLong, type Segment } from "./plaintext.js";
 import { Decimal, isPlain, isTime, MAX_DIGITS, Time, UUID, type Value } from "./values.js";
 
-const unsupported = (): never => fail("malformed", "the document contains a value of a kind that documents lack");
+const unsupported = (): never => fail("malformed", "the document contains a value of an unsupported type");
 
 /** Copies a document, so that its caller cannot change it afterwards, and checks every value in document order. */
 export class DocumentCopier {
@@ -143,7 +143,7 @@ export function encodePairs(pairs: readonly { readonly path: readonly Segment[];
   return joined(out);
 }
 
-/** Count the nodes of a value, without itself. */
+/** Count the nodes inside a value. */
 export function nodesOf(value: Value): number {
   let nodes = 0;
   if (Array.isArray(value)) for (const each of value) nodes += 1 + nodesOf(each);

@@ -15,7 +15,7 @@ const CLASS_132 = "\u0f74";
 const swaps = (first: string, second: string): boolean => (first + second).normalize("NFD") === second + first;
 
 /**
- * Return whether a mark has a canonical combining class other than 0, 9 and 84 to 132. JavaScript does not tell the
+ * Return whether a mark has a canonical combining class other than 0, 9 and 84 to 132. JavaScript does not expose the
  * class, but normalization orders marks by it.
  */
 function isStacked(mark: string): boolean {
@@ -24,7 +24,7 @@ function isStacked(mark: string): boolean {
   return known;
 }
 
-/** What is known of marks, of which Unicode has about 2,500. */
+/** Results for marks, of which Unicode has about 2,500. */
 const stacked = new Map<string, boolean>();
 
 function hasOtherClass(mark: string): boolean {

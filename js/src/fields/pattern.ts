@@ -102,7 +102,7 @@ class PatternParser {
     const string = this.#take(STRING);
     if (string === undefined) return undefined;
     const value = JSON.parse(string) as string;
-    return isWellFormed(value) ? value : invalid("a surrogate");
+    return isWellFormed(value) ? value : invalid("it contains a surrogate");
   }
 
   #filter(): Filter {
@@ -137,7 +137,7 @@ const NAME_OF_MEMBER = /(?:[^/"[\]{}.*~=]|~[012])+/y;
 const invalid = (why: string): never => fail("policy_invalid", `invalid pattern: ${why}`);
 
 export function parsePattern(text: string): Pattern {
-  if (!isWellFormed(text)) invalid("a surrogate");
+  if (!isWellFormed(text)) invalid("it contains a surrogate");
   return new PatternParser(text).parse();
 }
 

@@ -145,7 +145,7 @@ class PlaintextReader {
     return index <= Number.MAX_SAFE_INTEGER ? Number(index) : index;
   }
 
-  /** Read the rest of an integer; return undefined if `first` begins none. */
+  /** Read the rest of an integer; return undefined if `first` does not begin one. */
   #integer(first: number): bigint | undefined {
     if (first < 0x80) return BigInt(first);
     if (first >= 0xe0) return BigInt(first - 0x100);
@@ -200,17 +200,17 @@ class PlaintextReader {
     const code = this.#bytes[this.#need(1)];
     switch (code) {
       case 1:
-        if (size < 9) fail("malformed", "fields: an integer in another form");
+        if (size < 9) fail("malformed", "fields: an integer not in the shortest form");
         if (size > 1_786) fail("limit_exceeded", `fields: an integer of more than ${MAX_DIGITS} digits`);
         return longInteger(this.#contents(size));
       case 2:
         if (size > 4_307) fail("limit_exceeded", "fields: a Decimal that is too long");
         return decimal(this.#contents(size));
       case 3:
-        if (size !== 12) fail("malformed", "fields: a time of another length");
+        if (size !== 12) fail("malformed", "fields: a time that is not 12 bytes long");
         return time(this.#contents(size));
       case 4:
-        if (size !== 16) fail("malformed", "fields: a UUID of another length");
+        if (size !== 16) fail("malformed", "fields: a UUID that is not 16 bytes long");
         return new UUID(this.#contents(size));
       default:
         return wrongType();
@@ -221,12 +221,12 @@ class PlaintextReader {
 function longInteger(data: Bytes): bigint {
   const value = BigInt.asIntN(8 * data.length, BigInt("0x" + toHex(data)));
   const isShort = (data[0] === 0 && data[1]! < 0x80) || (data[0] === 0xff && data[1]! >= 0x80);
-  if (isShort || !isLong(value)) fail("malformed", "fields: an integer in another form");
+  if (isShort || !isLong(value)) fail("malformed", "fields: an integer not in the shortest form");
   return isTooLong(value) ? fail("limit_exceeded", `fields: an integer of more than ${MAX_DIGITS} digits`) : value;
 }
 
 function decimal(data: Bytes): Decimal {
-  const value = Decimal.fromExt(fromUtf8(data) ?? "") ?? fail("malformed", "fields: a Decimal in another form");
+  const value = Decimal.fromExt(fromUtf8(data) ?? "") ?? fail("malformed", "fields: not a valid Decimal");
   checkDecimal(value);
   return value;
 }

@@ -80,7 +80,7 @@ export class Policy {
   }
 }
 
-/** Run a check, and say where what it refuses is. */
+/** Run a check; errors begin with the place that it checks. */
 export function located<T>(where: string, check: () => T): T {
   try {
     return check();

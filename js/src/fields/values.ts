@@ -3,7 +3,7 @@ import { type Bytes, copied, fromHex, toHex } from "../bytes.js";
 import { fail } from "../errors.js";
 import { MAX_DEPTH } from "../limits.js";
 
-/** What stands for an item of a list that this reader may not see. */
+/** Stands for an item of a list that this reader may not see. */
 export const WITHHELD: unique symbol = Symbol("xkeymsg.WITHHELD");
 
 export const MAX_DIGITS = 4_300;
@@ -77,7 +77,7 @@ export class Time {
   readonly offset: number;
 
   constructor(micros: bigint, offset: number) {
-    if (typeof micros !== "bigint" || !Number.isInteger(offset)) throw new TypeError("Time: expected a bigint, an integer");
+    if (typeof micros !== "bigint" || !Number.isInteger(offset)) throw new TypeError("Time: expected microseconds as a bigint, and an integer offset");
     this.micros = micros;
     this.offset = offset;
   }
