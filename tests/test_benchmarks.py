@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.running import LONG, ROOT
 
 
@@ -48,7 +49,7 @@ def test_this_tree_is_measured_against_a_commit(tmp_path: Path) -> None:
     assert str(tmp_path.parent) not in result.read_text()
 
 
-@pytest.mark.parametrize("words", [["against"], ["against", "no-such-commit"], ["against", "-x"]])
+@for_each("words", [["against"], ["against", "no-such-commit"], ["against", "-x"]])
 def test_a_commit_that_git_does_not_know_is_an_error_of_one_line(words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--", *words],

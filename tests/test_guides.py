@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
+from tests.cases import for_each
 from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import LONG, run, unused_port
 from xkeymsg import KeyStoreError, Sealer, XKeyPair, errors
@@ -140,7 +141,7 @@ def test_every_code_is_explained_and_no_other() -> None:
     assert len(CODES) == 58
 
 
-@pytest.mark.parametrize("code", CODES)
+@for_each("code", CODES)
 def test_the_guide_says_whether_a_code_is_worth_another_attempt(code: str) -> None:
     again, means, do = rows()[code]
     assert (again == "yes") == CODES[code].retryable

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.test_refusals import errors_behind, holds
 from xkeymsg import ANYONE, ConfigurationError, XKeyMsgError, XKeyPair, connect
 from xkeymsg.cli.command import command as xkeymsg_command
@@ -147,7 +148,7 @@ FIELDS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("field", ["servers", *FIELDS])
+@for_each("field", ["servers", *FIELDS])
 def test_options_of_connect_are_not_repeated(field: str) -> None:
     def use(secret: str) -> ConnectOptions:
         more = {"user": "ada"} if field == "password" else {}

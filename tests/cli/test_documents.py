@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.running import run
 from xkeymsg import WITHHELD, LimitExceededError, MalformedError, Policy, Sealer, XKeyPair
 from xkeymsg.cli.documents import read_document, to_json
@@ -247,7 +248,7 @@ def test_payloads_open_as_before_whatever_is_said_of_documents(desk: Desk) -> No
     assert desk.open(sealed, "bob", "--pretty", "--show-withheld") == (0, b"hello", "")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "flags",
     [
         ("--policy", "policy.toml"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.directory.inside import hide_account
 from tests.directory.realm import Realm, withhold
 from tests.running import until
@@ -155,7 +156,7 @@ async def test_a_consumer_that_lies_about_what_is_left_is_not_believed(pending: 
     assert (last, len(taken)) == ((7, 1) if is_number else (0, 0))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "answer",
     [
         b"", b"{}", b"[]", b"null", b'{"data": []}', b'{"data": {"jwt": 1}}', b"[" * 100_000,

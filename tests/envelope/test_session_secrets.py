@@ -13,6 +13,7 @@ from functools import partial
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, CAROL, SUBJECT, Clock
 from tests.envelope.inside import (
     alarms,
@@ -173,7 +174,7 @@ def test_what_is_mixed_does_not_depend_on_what_was_mixed_before() -> None:
 PICKLES = [partial(pickle.dumps, protocol=each) for each in range(pickle.HIGHEST_PROTOCOL + 1)]
 
 
-@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, *PICKLES])
+@for_each("take", [copy.copy, copy.deepcopy, *PICKLES])
 def test_a_sealer_and_its_session_cannot_be_copied_or_pickled(
     take: Callable[[object], object],
 ) -> None:

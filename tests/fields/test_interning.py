@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB
 from tests.fields.inside import apart, at_once, interns_forever, read_apart, reads_apart
 from tests.fields.people import SUBJECT
@@ -55,7 +56,7 @@ def test_damaged_plaintexts_have_the_same_outcome(document: Any, data: st.DataOb
     assert outcome(apart, bytes(packed)) == outcome(at_once, bytes(packed))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "packed",
     [
         b"",

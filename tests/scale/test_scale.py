@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from tests.cases import for_each
 from tests.scale import mutations, pace, streams
 from tests.scale.objects import objects
 from tests.scale.outcome import Outcome
@@ -34,9 +35,7 @@ def test_a_unit_of_mutations_is_repeated_by_its_seed() -> None:
     assert mutations.unit(7, 3, 100) == mutations.unit(7, 3, 100) != mutations.unit(7, 4, 100)
 
 
-@pytest.mark.parametrize(
-    "error", [KeyError("x"), IndexError(), UnicodeDecodeError("a", b"", 0, 1, "b")]
-)
+@for_each("error", [KeyError("x"), IndexError(), UnicodeDecodeError("a", b"", 0, 1, "b")])
 def test_an_exception_that_is_not_ours_is_a_difference(error: Exception) -> None:
     with mock.patch("xkeymsg.opener.locate", side_effect=error):
         with pytest.raises(mutations.DifferenceError, match=type(error).__name__):
