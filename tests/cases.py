@@ -60,7 +60,7 @@ def check_each(
 def for_each(
     names: str | Sequence[str],
     cases: Iterable[Any],
-    ids: Iterable[str] | Callable[[Any], Any] | None = None,
+    ids: Iterable[object] | Callable[[Any], Any] | None = None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Like `pytest.mark.parametrize`, but one test checks all cases.
 
