@@ -131,7 +131,7 @@ def test_positions_of_their_own_are_taken() -> None:
 def test_openers_that_are_made_for_each_message_are_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect()  # openers of other tests that die later would count here
+    gc.collect(1)  # openers of other tests that die later would count here
     monkeypatch.setattr(misuse, "brief_openers", itertools.count(1))
     monkeypatch.setattr(misuse, "MANY", 5)
     monkeypatch.setattr(misuse, "BRIEF", 60.0)
@@ -139,7 +139,7 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
     def open_each() -> None:
         for _ in range(8):
             Opener(BOB, {ALICE.public}).open(seal(), subject="a")
-        gc.collect()
+        gc.collect(1)
 
     with pytest.warns(RuntimeWarning, match="keep one per subscription") as caught:
         open_each()
@@ -149,7 +149,7 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
 def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect()  # openers of other tests that die later would count here
+    gc.collect(1)  # openers of other tests that die later would count here
     counted = itertools.count(1)
     monkeypatch.setattr(misuse, "brief_openers", counted)
     monkeypatch.setattr(misuse, "BRIEF", 60.0)
@@ -157,7 +157,7 @@ def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of
     Opener(BOB, {ALICE.public})
     kept = Opener(BOB, {ALICE.public})
     kept.open(seal(), subject="a")
-    gc.collect()
+    gc.collect(1)
     assert next(counted) == 1
 
 

@@ -226,7 +226,7 @@ def test_a_document_cannot_act_on_the_terminal(desk: Desk) -> None:
         assert json.loads(shown) == document
     who = ("--from", desk.public("alice"), "--seed", str(desk.path / "bob"))
     env = os.environ | {"PYTHONIOENCODING": "latin-1"}
-    shown = run(CLI, "open", *who, data=sealed, env=env).stdout
+    shown = run(CLI, "open", *who, data=sealed, env=env, fresh=True).stdout
     assert shown.isascii()
     assert json.loads(shown) == document
 

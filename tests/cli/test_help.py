@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -51,7 +50,7 @@ def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
 
 @for_each("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
 def test_a_verb_imports_what_it_uses(verb: str) -> None:
-    done = start("xkeymsg.cli", verb, "--help", env=os.environ)  # in a new interpreter
+    done = start("xkeymsg.cli", verb, "--help", fresh=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
 

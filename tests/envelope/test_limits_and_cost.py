@@ -60,7 +60,7 @@ class Memory:
 
     def __exit__(self, *failure: object) -> None:
         _, self.most = tracemalloc.get_traced_memory()
-        gc.collect()
+        gc.collect(1)  # what was made since is young
         self.grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 

@@ -132,7 +132,7 @@ def test_a_reader_does_not_grow_with_the_names_that_it_reads() -> None:
             dict.fromkeys(names), policy=policy, readers={"p": [BOB.public]}, subject=SUBJECT
         )
         reader.open_document(sealed, subject=SUBJECT)
-        gc.collect()
+        gc.collect(1)
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         seen.append(pages * 4096 / 2**20)
     assert (seen[-1] - seen[2]) / 3 < 1.5  # it was 5 MiB a document
