@@ -15,6 +15,7 @@ from tests.cases import for_each
 from tests.running import LONG, ROOT
 
 
+@pytest.mark.slow
 def test_a_short_run_measures_every_contender_and_writes_json(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = subprocess.run(
@@ -30,6 +31,7 @@ def test_a_short_run_measures_every_contender_and_writes_json(tmp_path: Path) ->
     assert str(ROOT) not in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="not a git repository"
 )

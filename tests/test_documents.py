@@ -44,6 +44,7 @@ def test_the_session_in_the_facade_runs() -> None:
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_the_demo_prints_what_the_readme_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.hospital.demo"],

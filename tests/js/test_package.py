@@ -33,6 +33,7 @@ def test_both_sides_give_the_same_verdict(package: Package) -> None:
     assert {"field_ambiguous", "field_denied", "policy_invalid", "not_a_recipient"} <= codes
 
 
+@pytest.mark.slow
 def test_a_packed_package_installs_into_an_empty_project(package: Package, tmp_path: Path) -> None:
     pack = ("pack", "--ignore-scripts", "--json", f"--pack-destination={tmp_path}")
     said = json.loads(done(package.npm, *pack, cwd=package.folder))

@@ -53,10 +53,12 @@ def test_a_reader_that_takes_any_subject_is_a_difference() -> None:
             mutations.unit(1, 0, 1000)
 
 
+@pytest.mark.slow
 async def test_rotation_under_kills_loses_nothing() -> None:
     passed(await rotation(kills=4, per_second=100, interval=6))
 
 
+@pytest.mark.slow
 async def test_a_reseal_that_is_killed_copies_each_message_once() -> None:
     passed(await reseal(messages=3000, kills=3, pause=0))
 
@@ -65,14 +67,17 @@ def test_a_busy_sender_makes_no_slow_one_stale() -> None:
     passed(pace.rate(per_second=500, seconds=2))
 
 
+@pytest.mark.slow
 def test_a_hostile_sender_floods_its_own_marks_alone() -> None:
     passed(pace.flood(most=20_000, others=50, limits=Limits(replay_bytes=1 << 20)))
 
 
+@pytest.mark.slow
 async def test_an_object_needs_little_memory_on_both_sides() -> None:
     passed(await objects(size=96 << 20))
 
 
+@pytest.mark.slow
 async def test_an_object_with_a_list_of_hashes_needs_little_memory() -> None:
     passed(await objects(size=8 << 20, max_payload=4 << 10))
 
