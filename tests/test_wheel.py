@@ -15,6 +15,8 @@ from tests.test_layers import ROOT
 
 PROGRAMS = ("xkeymsg", "xkeymsg-receiver", "xkeymsg-sender")
 
+pytestmark = pytest.mark.slow
+
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -38,7 +40,6 @@ def test_the_wheel_has_one_package(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"xkeymsg"}
 
 
-@pytest.mark.slow
 def test_programs_run_beside_packages_of_the_same_name(wheel: Path, tmp_path: Path) -> None:
     """PyPI has a `sender`, and a folder `receiver` is a natural name for a user's own."""
     venv.create(tmp_path / "venv", with_pip=False)

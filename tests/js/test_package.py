@@ -15,8 +15,11 @@ from tests.js.peer import Peer
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors", "api", "fallback", "cofactor", "size", "example", "hostile"]
-)
+    "name",
+    ["vectors", "api"]
+    + [pytest.param(name, marks=pytest.mark.slow)
+       for name in ("fallback", "cofactor", "size", "example", "hostile")],
+)  # fmt: skip
 def test_own_tests_pass(package: Package, name: str) -> None:
     said = package.run("--test", "--test-reporter=tap", f"test/{name}.test.mjs")
     counts = dict(re.findall(r"^# (pass|skipped|fail) (\d+)$", said, re.MULTILINE))
