@@ -116,7 +116,8 @@ class Stage:
         rate: float = 500.0,
         **more: Any,
     ) -> Consumer[Message]:
-        api = API(link or self.link, timeout=DEADLINE)
+        # A server that is starting can leave a request without a reply, for as long as this.
+        api = API(link or self.link, timeout=DEADLINE / 6)
         whom = ClientTrust({ALICE.public} if senders is None else senders)
         settings: dict[str, Any] = {"policy": QUICK, "heartbeat": 0.3, "expires": 2.0} | more
         return Consumer(

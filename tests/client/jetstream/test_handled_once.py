@@ -14,6 +14,7 @@ import pytest
 from tests.client.jetstream.conftest import ALICE, BOB, EVE, QUICK, Stage, options
 from tests.client.jetstream.inside import answers_of, inbox_of, puller_of, queued_in
 from tests.envelope.inside import seal_at
+from tests.running import DEADLINE
 from tests.servers import needs_server
 from tests.transport.inside import abort, client_of
 from xkeymsg.client.jetstream.acks import ACK
@@ -33,7 +34,7 @@ from xkeymsg.testing import NATSServer
 from xkeymsg.transport.link import open_link
 
 pytestmark = pytest.mark.timeout(300)
-LONG = 60.0
+LONG = DEADLINE
 """Seconds that something may take on a busy machine."""
 
 

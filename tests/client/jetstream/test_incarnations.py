@@ -19,6 +19,7 @@ import pytest
 
 from tests.client.jetstream.conftest import ALICE, BOB, Stage, options
 from tests.client.jetstream.inside import api_of, ignore_statuses, inbox_of, puller_of
+from tests.running import DEADLINE
 from tests.transport.inside import abort, client_of
 from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.jetstream.consumer import Consumer
@@ -36,7 +37,7 @@ from xkeymsg.transport.raw import Raw
 Handler = Callable[[Message], Awaitable[None]]
 
 pytestmark = pytest.mark.timeout(300)
-LONG = 60.0
+LONG = DEADLINE
 """Seconds that something may take on a busy machine."""
 PATIENT = DurableOptions(ack_wait=600.0)
 """Nothing is delivered again because time has passed."""
