@@ -247,11 +247,11 @@ class Story:
         take = ["tls", "exec", "--cert-store", f"descriptor:{number}", "--fd", "9", "--"]
         serve = [binary(), "-c", str(self._folder / "server.conf")]
         server = self._start("nats-server", [*xkeymsg, *take, *serve], (number,))
-        ready = "Server is ready"
-        _wait("the server", server, lambda: ready in self._text("server.log"))
-        ports = json.loads(next(self._folder.glob("*.ports")).read_text())
+        # The server writes this file, in one line, once it is ready.
+        ports = self._folder / f"nats-server_{server.pid}.ports"
+        _wait("the server", server, lambda: self._text(ports.name).endswith("}"))
         print("the server runs; its TLS key is in sealed memory")
-        return f"tls://127.0.0.1:{ports['nats'][0].rpartition(':')[2]}"
+        return f"tls://127.0.0.1:{json.loads(ports.read_text())['nats'][0].rpartition(':')[2]}"
 
     def _daemon(
         self, name: str, routes: str, url: str, key: tuple[str, str], tls: tuple[str, str]

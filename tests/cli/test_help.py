@@ -49,7 +49,7 @@ def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.slow
-@for_each("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
+@pytest.mark.parametrize("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
 def test_a_verb_imports_what_it_uses(verb: str) -> None:
     done = start("xkeymsg.cli", verb, "--help", fresh=True)
     assert (done.returncode, done.stderr) == (0, b"")
