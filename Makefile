@@ -13,7 +13,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
+.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test slow lint format types bench server vectors fuzz js clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,8 +33,11 @@ soak: $(READY) ## Kill, freeze and flood for minutes, then account for every mes
 scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--check flood --check rate"
 	$(BIN)/python -m tests.scale $(S)
 
-test: $(READY) ## Run the tests; T=tests/test_keys.py for a selection
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(T)
+test: $(READY) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
+
+slow: $(READY) ## Run the slow tests: demonstrations, guides, short soaks, builds
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lowest: ## Test the core with the lowest versions of the dependencies
 	@$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install -q --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'

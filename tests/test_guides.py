@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import forked
+from tests.cases import for_each
 from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import LONG, run, unused_port
 from xkeymsg import KeyStoreError, Sealer, XKeyPair, errors
@@ -87,6 +88,7 @@ def possible(path: Path) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 async def test_a_guide_does_what_it_says(
@@ -140,7 +142,7 @@ def test_every_code_is_explained_and_no_other() -> None:
     assert len(CODES) == 58
 
 
-@pytest.mark.parametrize("code", CODES)
+@for_each("code", CODES)
 def test_the_guide_says_whether_a_code_is_worth_another_attempt(code: str) -> None:
     again, means, do = rows()[code]
     assert (again == "yes") == CODES[code].retryable

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -48,7 +49,7 @@ def test_in_place_or_not_the_bytes_are_the_same(
     assert assembled() == placed
 
 
-@pytest.mark.parametrize("size", SIZES)
+@for_each("size", SIZES)
 def test_a_large_message_opens_here_and_in_the_reference(size: int) -> None:
     data = b"\xa5" * size
     envelope = Sealer(ALICE, signer=ALICE_USER, padding=True).seal(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.daemons.common.explained import DEPLOY, ROOT, check_explained, uncommented
 from tests.daemons.receiver.conftest import BOB
 from tests.running import run
@@ -73,7 +74,7 @@ def example() -> list[tuple[str, str]]:
     return list(zip(["", *parts[1::2]], parts[::2], strict=True))
 
 
-@pytest.mark.parametrize("title", SECTIONS)
+@for_each("title", SECTIONS)
 def test_every_key_is_explained_in_the_document(title: str) -> None:
     section = SECTIONS[title]
     check_explained("receiver.md", title, section, fields(section))

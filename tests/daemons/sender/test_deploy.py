@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.daemons.common.explained import DEPLOY, check_explained, uncommented
 from tests.daemons.sender.conftest import ALICE
 from tests.running import run
@@ -39,7 +40,7 @@ def fields(section: type[Section]) -> set[str]:
     return {"servers"} if section is PlainNatsSection else set(section.model_fields)
 
 
-@pytest.mark.parametrize("title", SECTIONS)
+@for_each("title", SECTIONS)
 def test_every_key_is_explained_in_the_document(title: str) -> None:
     section = SECTIONS[title]
     check_explained("sender.md", title, section, fields(section))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from prometheus_client import CollectorRegistry
 
+from tests.cases import for_each
 from tests.daemons.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
 from tests.examples import examples
 from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
@@ -108,7 +109,7 @@ def test_what_the_source_is_given_to_has_no_way_out() -> None:
         assert "xkeymsg.daemons.sender.outputs" not in imported
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("more", "code"),
     [
         ({"recipients": ["nobody"]}, "unknown_key"),
