@@ -148,9 +148,12 @@ class Sealer(SafeRepr):
         """
         planner = self._planner
         try:
-            contents = planner.payload(data, planner.message_array(headers, content_type))
-            all_to = planner.recipients(to)
-            return self._seal_at(now_ns(), contents, all_to, subject, expires, revision, check_size)
+            plain = not headers and content_type is None  # most messages
+            array = None if plain else planner.message_array(headers, content_type)
+            contents, everyone = planner.payload(data, array), planner.recipients(to)
+            return self._seal_at(
+                now_ns(), contents, everyone, subject, expires, revision, check_size
+            )
         except Exception as error:
             redact(error)
             raise
@@ -241,15 +244,14 @@ class Sealer(SafeRepr):
     ) -> bytes:
         """Seal at a given time, in nanoseconds since 1970."""
         created_ms, planner = now // 1_000_000, self._planner
-        raw_subject = encode_subject(subject)
         attributes = planner.attributes(created_ms, expires, revision)
         if check_size is not None:
-            check_size(planner.size(contents, to, raw_subject, attributes))
+            check_size(planner.size(contents, to, encode_subject(subject), attributes))
         while True:
             session = self._session or self._begin(None)
             try:
+                plan = session.plan(to, subject, attributes)
                 nonce, key = session.next_nonce(now)
-                plan = session.plan(to, raw_subject, attributes)
                 keys = [key]
                 if len(contents) > 1:
                     more = len(contents) - 1 + len(plan.audience.views)
