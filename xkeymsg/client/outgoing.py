@@ -166,14 +166,13 @@ class Outgoing:
         """
         data = as_bytes("data", data)
         sealer, revision = self.sealer(), self._client_trust.revision
-        pairs = pairs_of(headers) if headers else []
-        headers = TransportHeaders((*own, *pairs)) if own else pairs
-        most = most_bytes(subject, (*own, *pairs), content_type)
+        pairs = (*own, *pairs_of(headers)) if headers else own
+        most = most_bytes(subject, pairs, content_type)
         return sealer.seal(
             data,
             to=to,
             subject=subject,
-            headers=headers,
+            headers=TransportHeaders(pairs) if pairs else (),
             content_type=content_type,
             expires=expires,
             revision=revision,
@@ -266,10 +265,9 @@ def _several(name: str, to: To) -> tuple[str | XKey | Recipient, ...]:
 def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str | None) -> int:
     """Return an upper bound of what an envelope adds to the data, without the recipients."""
     most = _OVERHEAD + 4 * len(subject)
-    if pairs or content_type is not None:
-        texts = (content_type or "", *(text for pair in pairs for text in pair))
-        most += sum(8 + 4 * len(text) for text in texts)
-    return most
+    for name, value in pairs:
+        most += 16 + 4 * (len(name) + len(value))
+    return most if content_type is None else most + 8 + 4 * len(content_type)
 
 
 def _clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

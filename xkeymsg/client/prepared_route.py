@@ -10,11 +10,11 @@ from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import Outgoing, Room, check_subject, most_bytes
-from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Stats
 from xkeymsg.client.trust import ONE, ClientTrust, To
 from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.envelope.subject import encode_subject
+from xkeymsg.refusals import redact
 from xkeymsg.shown import safe_repr
 
 __all__ = ("PreparedRoute",)
@@ -59,7 +59,6 @@ class PreparedRoute:
         self._clear_headers = dict(clear_headers or {})
         client_trust.recipients(self._to)  # refuse unknown names now
 
-    @refusing
     async def publish(self, data: Buffer) -> None:
         """Seal a message and pass it to the connection, as `Client.publish` does.
 
@@ -70,25 +69,29 @@ class PreparedRoute:
             XKeyMsgError: As `Client.publish`.
             TypeError: If `data` is not a buffer.
         """
-        outgoing, trust = self._outgoing, self._client_trust
-        if outgoing.block is not self._made_of:  # another key
-            self._block = outgoing.block_with(self._clear_headers)
-            self._made_of = outgoing.block
-        sealer, to = outgoing.sealer(), trust.recipients(self._to)
-        planner, room = sealer._planner, Room(self._connection.max_payload, len(self._block))
-        contents = planner.payload(data, self._array)
-        most = self._most + len(contents[0][1]) * 9 // 8
-        envelope = sealer._seal_at(
-            now_ns(),
-            contents,
-            planner.recipients(to),
-            self.subject,
-            self._expires,
-            trust.revision,
-            outgoing.check_size(most, to, room),
-        )
-        await self._connection.publish(self.subject, envelope, headers=self._block)
-        self._stats.published += 1
+        try:
+            outgoing, trust = self._outgoing, self._client_trust
+            if outgoing.block is not self._made_of:  # another key
+                self._block = outgoing.block_with(self._clear_headers)
+                self._made_of = outgoing.block
+            sealer, to = outgoing.sealer(), trust.recipients(self._to)
+            planner, room = sealer._planner, Room(self._connection.max_payload, len(self._block))
+            contents = planner.payload(data, self._array)
+            most = self._most + len(contents[0][1]) * 9 // 8
+            envelope = sealer._seal_at(
+                now_ns(),
+                contents,
+                planner.recipients(to),
+                self.subject,
+                self._expires,
+                trust.revision,
+                outgoing.check_size(most, to, room),
+            )
+            await self._connection.publish(self.subject, envelope, headers=self._block)
+            self._stats.published += 1
+        except Exception as error:
+            redact(error)
+            raise
 
     def __repr__(self) -> str:
         return f"<PreparedRoute to {self.subject!r:.80}>"
