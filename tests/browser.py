@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -29,9 +29,17 @@ import pytest_asyncio
 from tests.running import DEADLINE
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+    from playwright.async_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Locator,
+        LocatorAssertions,
+        Page,
+        Request,
+    )
 
-__all__ = ("ARGUMENTS", "Sent", "Site", "Visit", "find_chromium", "spellings")
+__all__ = ("ARGUMENTS", "Sent", "Site", "Visit", "expect", "find_chromium", "spellings")
 
 ARGUMENTS: Final = (
     "--no-sandbox",
@@ -56,6 +64,33 @@ _KEPT: Final = """async () => JSON.stringify([
   (await navigator.serviceWorker.getRegistrations()).length,
 ])"""
 """What a page keeps; empty databases and caches are not distinguished from filled ones."""
+
+_SCHEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+_TOO_WIDE: Final = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_PALE: Final = """() => {
+  const rgb = (color) => color.match(/[\\d.]+/g).map(Number);
+  const linear = (part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const luminance = (color) => {
+    const [red, green, blue] = rgb(color).map((each) => linear(each / 255));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const isOpaque = (color) => (rgb(color)[3] ?? 1) !== 0;
+  const background = (each) => {
+    const { backgroundColor } = getComputedStyle(each);
+    if (isOpaque(backgroundColor)) return backgroundColor;
+    return each.parentElement ? background(each.parentElement) : "rgb(255, 255, 255)";
+  };
+  const isText = (node) => node.nodeType === Node.TEXT_NODE && node.data.trim();
+  const hasText = (each) => [...each.childNodes].some(isText);
+  return [...document.querySelectorAll("body *")]
+    .filter((each) => hasText(each) && each.checkVisibility() && !each.closest(":disabled"))
+    .map((each) => {
+      const both = [luminance(getComputedStyle(each).color), luminance(background(each))];
+      return [each.outerHTML.slice(0, 60), (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05)];
+    })
+    .filter(([, ratio]) => ratio < 4.5);
+}"""
+"""The elements whose text has a contrast less than 4.5 (WCAG 2.2, 1.4.3)."""
 
 
 class Sent(NamedTuple):
@@ -123,6 +158,18 @@ class Visit:
                 for start in range(max(1, len(spelling) - size + 1)):
                     fragment = spelling[start : start + size]
                     assert not any(fragment in each for each in haystack), f"leaked as {name}"
+
+    async def check_looks(self) -> None:
+        """See that the page fits a phone and has contrast, light and dark."""
+        await self.page.set_viewport_size({"width": 360, "height": 740})
+        backgrounds = set()
+        for scheme in _SCHEMES:
+            await self.page.emulate_media(color_scheme=scheme)
+            assert await self.page.evaluate(_TOO_WIDE) == 0, "scrolls horizontally"
+            assert await self.page.evaluate(_PALE) == [], f"low contrast, {scheme}"
+            background = "getComputedStyle(document.body).backgroundColor"
+            backgrounds.add(await self.page.evaluate(background))
+        assert len(backgrounds) == len(_SCHEMES)
 
     async def end(self) -> None:
         """Close the profile."""
@@ -225,6 +272,14 @@ class Site:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+def expect(locator: Locator) -> LocatorAssertions:
+    """Return assertions that wait."""
+    from playwright.async_api import expect as make  # noqa: PLC0415 - slow to import
+
+    make.set_options(timeout=DEADLINE * 1_000)
+    return make(locator)
 
 
 def find_chromium() -> str:

@@ -8,6 +8,7 @@ import contextlib
 from xkeymsg.cli.console.app import Page, make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import ConsoleConfig
+from xkeymsg.cli.console.open_page import open_page
 from xkeymsg.cli.web.guard import loopback_hosts
 from xkeymsg.cli.web.server import served
 from xkeymsg.daemons.common import lifecycle
@@ -73,13 +74,7 @@ class _Console:
         return own | loopback_hosts(host, int(port)) if is_loopback(host) else own
 
     def _pages(self) -> list[Page]:
-        websocket = self._config.websocket or ""
-        return [
-            Page(
-                "/open", "Open here", "open.html", lambda: {"websocket": websocket},
-                connect=websocket, is_live=False,
-            ),
-        ]  # fmt: skip
+        return [open_page(self._config.websocket or "")]
 
     def _note(self, event: Event) -> None:
         if event.kind != "slow":
