@@ -81,7 +81,7 @@ async def test_the_shapes_are_those_of_adr_32(server: NATSServer) -> None:
             "last_error": "replay",
             "processing_time": 2_000_000_000,
             "average_processing_time": 500_000_000,
-            "data": {"ready": True, "blocked": False},
+            "data": {"ready": True, "sink": "out", "blocked": False},
         }
     ]
 

@@ -74,7 +74,7 @@ class Endpoint:
             "last_error": self.last_error,
             "processing_time": spent,
             "average_processing_time": spent // self.requests if self.requests else 0,
-            "data": {**state, **self.data},
+            "data": {**state, **self.metadata, **self.data},
         }
 
 
