@@ -34,7 +34,6 @@ if TYPE_CHECKING:
         BrowserContext,
         ConsoleMessage,
         Locator,
-        LocatorAssertions,
         Page,
         Request,
     )
@@ -274,7 +273,7 @@ class Site:
         self._server.server_close()
 
 
-def expect(locator: Locator) -> LocatorAssertions:
+def expect(locator: Locator) -> Any:
     """Return assertions that wait."""
     from playwright.async_api import expect as make  # noqa: PLC0415 - slow to import
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 from tests.browser import Visit, expect
@@ -20,6 +20,9 @@ from xkeymsg.cli.console.open_page import open_page
 from xkeymsg.cli.web.server import served
 from xkeymsg.daemons.common.listening import listening
 from xkeymsg.testing import NATSServer
+
+if TYPE_CHECKING:
+    from playwright.async_api import FilePayload, Locator, Page
 
 __all__ = ("OpenHere", "Opened", "Place", "place", "rows")
 

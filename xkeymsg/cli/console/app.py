@@ -10,14 +10,18 @@ from typing import Any, Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import xkeymsg
 from xkeymsg.cli.console.changes import MOST_STREAMS, Changes
+from xkeymsg.cli.console.login import Login
 from xkeymsg.cli.page import name_html
 from xkeymsg.cli.style import STYLE
 from xkeymsg.cli.web.guard import Guard
@@ -30,8 +34,8 @@ _PATIENCE: Final = 10.0
 """Seconds for a browser to send a form."""
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{};"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect};"
+    " form-action {form}; base-uri 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
@@ -49,8 +53,8 @@ class Page(NamedTuple):
     """Returns what the template shows; it must be short, and wait for nothing."""
     posted: Callable[[bytes], Awaitable[_Context]] | None = None
     """Returns the same for a form."""
-    connect: str = ""
-    """What scripts of the page may connect to, in addition to the console."""
+    connect: str = "'self'"
+    """What scripts of the page may connect to."""
     is_live: bool = True
 
 
@@ -60,6 +64,7 @@ def make_app(
     *,
     hosts: frozenset[str],
     scheme: str = "http",
+    login: Login | None = None,
 ) -> Guard:
     """Make the application.
 
@@ -68,6 +73,7 @@ def make_app(
         changes: Tells when a page has changed.
         hosts: The values of `Host` to accept.
         scheme: `http` or `https`.
+        login: What browsers have to send; None for nothing.
     """
     templates = Environment(
         loader=PackageLoader("xkeymsg.cli.console"),
@@ -77,6 +83,7 @@ def make_app(
         lstrip_blocks=True,
     )
     templates.filters["name"] = lambda text: Markup(name_html(str(text)))  # noqa: S704 - escaped
+    templates.filters["duration"] = _duration
     templates.globals.update(pages=pages, version=xkeymsg.__version__)
     served = _Served(templates, changes)
     routes = [
@@ -92,9 +99,28 @@ def make_app(
             for page in pages
         ),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
-    headers = {"content-security-policy": _POLICY.format("")}
+    middleware = [] if login is None else [Middleware(_Gate, login)]
+    app = Starlette(
+        routes=routes, middleware=middleware, exception_handlers={HTTPException: _refused}
+    )
+    headers = {"content-security-policy": _POLICY.format(connect="'none'", form="'none'")}
     return Guard(app, hosts=hosts, scheme=scheme, headers=headers, most_body=MOST_BODY)
+
+
+class _Gate:
+    """ASGI middleware: every request needs the login."""
+
+    def __init__(self, app: ASGIApp, login: Login) -> None:
+        self._app, self._login = app, login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = Headers(scope=scope).get("authorization", "")
+        if not (status := self._login.status(given)):
+            await self._app(scope, receive, send)
+            return
+        more = {"www-authenticate": 'Basic realm="xkeymsg console", charset="UTF-8"'}
+        response = PlainTextResponse(f"{status}\n", status, more if status == 401 else None)
+        await response(scope, receive, send)
 
 
 class _Served:
@@ -112,7 +138,8 @@ class _Served:
             else:
                 context = page.context()
             html = template.render(page=page, **context)
-            policy = _POLICY.format(page.connect and f" {page.connect}")
+            form = "'none'" if page.posted is None else "'self'"
+            policy = _POLICY.format(connect=page.connect, form=form)
             return HTMLResponse(html, headers={"content-security-policy": policy})
 
         return show
@@ -130,6 +157,16 @@ class _Served:
             return StreamingResponse(stream, media_type="text/event-stream")
 
         return events
+
+
+def _duration(seconds: float | None) -> str:
+    """Format a duration with one unit."""
+    if seconds is None:
+        return ""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 async def _body(request: Request) -> bytes:

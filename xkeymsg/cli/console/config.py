@@ -15,7 +15,7 @@ from xkeymsg.daemons.common.config import load_config
 from xkeymsg.daemons.common.destinations import is_loopback
 from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.daemons.common.tables import Section
-from xkeymsg.daemons.common.values import FilePath, Name, Pattern, PolicyPath, Text
+from xkeymsg.daemons.common.values import Duration, FilePath, Name, Pattern, PolicyPath, Text
 from xkeymsg.daemons.receiver.sinks.token import read_token
 from xkeymsg.errors import ConfigurationError
 
@@ -134,6 +134,8 @@ class ConsoleConfig(Section):
     websocket: Annotated[Text, AfterValidator(_websocket)] | None = None
     """The websocket of the NATS server, `wss://HOST:PORT`: browsers connect to it themselves, with
     their own login, to open messages."""
+    retain: Duration = 90.0 * 86_400
+    """How long receivers keep retired keys: their `retain`."""
     streams: Annotated[tuple[Name, ...], Field(max_length=_MOST)] = ()
     """The streams to show, and to sample."""
     unproven: Name = "XKM_UNPROVEN"

@@ -19,6 +19,5 @@ def open_page(websocket: str) -> Page:
         websocket: The URL of the NATS server's WebSocket; empty if subjects cannot be followed.
     """
     context = {"websocket": websocket, "explanations": EXPLANATIONS}
-    return Page(
-        "/open", "Open here", "open.html", lambda: context, connect=websocket, is_live=False
-    )
+    connect = websocket or "'none'"  # and not even to the console
+    return Page("/open", "Open here", "open.html", lambda: context, connect=connect, is_live=False)
