@@ -33,6 +33,8 @@ interface Reader {
 }
 
 let reader: Reader | undefined;
+/** Grows with each key that is entered, and with each that is forgotten. */
+let attempt = 0;
 let follower: Follower | undefined;
 const counts = { opened: 0, refused: 0 };
 
@@ -69,24 +71,27 @@ async function hasCurve(): Promise<boolean> {
 }
 
 async function useKey(): Promise<void> {
+  const mine = ++attempt;
   reader = undefined;
   stopFollowing("");
   const passphrase = taken("passphrase");
-  say("key-state", "reading the key …");
+  const sayKey = (text: string) => mine === attempt && say("key-state", text);
+  sayKey("reading the key …");
   try {
     if (!(await hasCurve())) throw new TypeError("this browser cannot keep a key of X25519 to itself: use a newer one, over HTTPS or on loopback");
     let seed = await seedText();
     if (isProtected(seed)) {
-      say("key-state", "deriving the key from the passphrase …");
+      sayKey("deriving the key from the passphrase …");
       seed = await releaseSeed(seed, passphrase);
     }
     const key = await XKey.fromSeed(seed);
     const user = input("user").value.trim() || undefined;
     if (user !== undefined) decodeUser(user);
+    if (mine !== attempt) return; // it was forgotten meanwhile
     reader = { key, user };
-    say("key-state", `Opening with ${key.public}`);
+    sayKey(`Opening with ${key.public}`);
   } catch (error) {
-    say("key-state", `No key: ${reasonOf(error)}`);
+    sayKey(`No key: ${reasonOf(error)}`);
   }
 }
 
@@ -244,6 +249,7 @@ async function follow(): Promise<void> {
 // Forgetting.
 
 function forget(): void {
+  attempt++;
   reader = undefined;
   stopFollowing("");
   for (const field of root.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>("input:not([type=radio]), textarea")) field.value = field.defaultValue;
@@ -271,20 +277,15 @@ for (const id of ["subject", "nats-user", "nats-password"]) onEnter(id, () => fo
 onEnter("expected", openEntered);
 
 const drop = get("drop");
-for (const name of ["dragenter", "dragover"]) {
+for (const name of ["dragenter", "dragover", "dragleave", "drop"] as const) {
   document.addEventListener(name, (event) => {
-    event.preventDefault(); // a file dropped beside must not replace the page
-    drop.classList.add("over");
+    const { types, files } = event.dataTransfer!;
+    if (!types.includes("Files")) return; // text goes into the field on which it is dropped
+    event.preventDefault(); // a file must not replace the page, wherever it is dropped
+    drop.classList.toggle("over", name === "dragenter" || name === "dragover");
+    if (name === "drop") void openAll([...files].map(sourceOf));
   });
 }
-document.addEventListener("dragleave", () => drop.classList.remove("over"));
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  const { files } = event.dataTransfer!;
-  const dropped = event.dataTransfer!.getData("text/plain");
-  void openAll(files.length ? [...files].map(sourceOf) : dropped ? [["dropped text", () => readText(dropped)]] : []);
-});
 window.addEventListener("pagehide", forget);
 forget(); // browsers restore fields
 for (const each of root.querySelectorAll("fieldset")) each.disabled = each.id === "following" && !root.dataset.websocket;

@@ -279,7 +279,9 @@ async def test_a_followed_subject_is_shown_live(opening: OpenHere, at: Place) ->
 
 
 async def test_each_login(opening: OpenHere, visit: Visit) -> None:
-    config = 'authorization { users: [{ user: "ada", password: "opensesame" }] }'
+    config = """authorization { users: [
+      { user: "ada", password: "opensesame", permissions: { subscribe: "ehr.>", publish: [] } }
+    ] }"""
     said = opening.page.locator("#follow-state")
     async with place(config) as guarded:
         opening = await ready(visit, guarded)
@@ -291,6 +293,10 @@ async def test_each_login(opening: OpenHere, visit: Visit) -> None:
         await opening.page.locator("#nats-password").fill("opensesame")
         await opening.page.locator("#nats-password").press("Enter")
         await expect(said).to_have_text("following ehr.>")
+        await opening.page.get_by_role("button", name="Stop").click()
+        await opening.page.locator("#subject").fill("billing.>")
+        await opening.page.locator("#subject").press("Enter")
+        await expect(said).to_contain_text("not connected: Permissions Violation", ignore_case=True)
     operator, user = Operator(), Nkey()
     visit.hide(user.seed)
     async with place(operator.config) as guarded:
@@ -363,6 +369,27 @@ async def test_the_key_cannot_be_read_and_its_field_is_cleared(visit: Visit, at:
     assert await opening.page.locator("#seed").input_value() == ""
     attribute = opening.page.locator("#seed").get_attribute
     assert (await attribute("type"), await attribute("autocomplete")) == ("password", "off")
+
+
+FORGET_EARLY = """() => {
+  const state = document.getElementById("key-state");
+  new MutationObserver(() => {
+    if (state.textContent.startsWith("deriving")) document.getElementById("forget").click();
+  }).observe(state, { childList: true });
+}"""
+
+
+async def test_a_key_is_forgotten_while_it_is_derived(visit: Visit, at: Place) -> None:
+    await visit.context.add_init_script(WATCH_KEYS)
+    opening = await OpenHere.visited(visit, at)
+    salt = bytes(range(16))
+    protected = protect(CLINIC.seed(), "correct horse", salt=salt, cost=Cost(1, 8 << 10))
+    await opening.page.evaluate(FORGET_EARLY)
+    await opening.use(protected, passphrase="correct horse")
+    imports = "imported.filter(([format]) => format === 'pkcs8').length === 2"
+    await opening.page.wait_for_function(imports)
+    await opening.page.evaluate("new Promise((resolve) => setTimeout(resolve))")
+    await empty(opening)
 
 
 async def test_the_page_works_by_keyboard(visit: Visit, at: Place) -> None:
