@@ -34,8 +34,8 @@ _PATIENCE: Final = 10.0
 """Seconds for a browser to send a form."""
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'{};"
-    " form-action 'self'; base-uri 'none'; frame-ancestors 'none';"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect};"
+    " form-action {form}; base-uri 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
@@ -53,8 +53,8 @@ class Page(NamedTuple):
     """Returns what the template shows; it must be short, and wait for nothing."""
     posted: Callable[[bytes], Awaitable[_Context]] | None = None
     """Returns the same for a form."""
-    connect: str = ""
-    """What scripts of the page may connect to, in addition to the console."""
+    connect: str = "'self'"
+    """What scripts of the page may connect to."""
     is_live: bool = True
 
 
@@ -103,7 +103,7 @@ def make_app(
     app = Starlette(
         routes=routes, middleware=middleware, exception_handlers={HTTPException: _refused}
     )
-    headers = {"content-security-policy": _POLICY.format("")}
+    headers = {"content-security-policy": _POLICY.format(connect="'none'", form="'none'")}
     return Guard(app, hosts=hosts, scheme=scheme, headers=headers, most_body=MOST_BODY)
 
 
@@ -138,7 +138,8 @@ class _Served:
             else:
                 context = page.context()
             html = template.render(page=page, **context)
-            policy = _POLICY.format(page.connect and f" {page.connect}")
+            form = "'none'" if page.posted is None else "'self'"
+            policy = _POLICY.format(connect=page.connect, form=form)
             return HTMLResponse(html, headers={"content-security-policy": policy})
 
         return show

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import Page
 from xkeymsg.cli.console.fleet import Fleet
+from xkeymsg.cli.console.open_page import open_page
 from xkeymsg.cli.console.people import KeyState, People, Person
 from xkeymsg.cli.console.refused import Quarantines
 from xkeymsg.cli.console.seen import SeenSender, SeenSenders
@@ -90,11 +91,8 @@ class Pages:
             Page("/refused", "Refused", "refused.html", self._refused),
             Page("/rotation", "Rotation", "rotation.html", self._rotation),
             Page("/streams", "Streams", "streams.html", self._show_streams),
-            Page(
-                "/open", "Open here", "open.html", lambda: {"websocket": self._websocket},
-                connect=self._websocket, is_live=False,
-            ),
-        ]  # fmt: skip
+            open_page(self._websocket),
+        ]
 
     def _access(self, **form: Any) -> Mapping[str, Any]:
         shown = {"accesses": self._accesses, "people": self._people}
