@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
 import time
@@ -21,7 +20,7 @@ from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import write_seed
 
-__all__ = ("HOSTILE", "POLICY", "Hospital", "fetch", "text_of")
+__all__ = ("CONSOLE", "HOSTILE", "POLICY", "Hospital", "fetch", "rows_of", "text_of")
 
 HOSTILE = "ehr.<img/src=x/onerror=alert(1)//"
 POLICY = """
@@ -112,25 +111,17 @@ class Hospital:
         reader = Recipient(self.clinic.pair.public, self.clinic.user)
         return Sealer(pair, identity=person.user).seal(b"Ann", to=[reader], subject=subject)
 
-    def publish(self, messages: Mapping[str, list[bytes]]) -> None:
+    async def publish(self, messages: Mapping[str, list[bytes]]) -> None:
         """Publish messages by subject, and wait until the stream has them."""
+        async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
+            for subject, several in messages.items():
+                for each in several:
+                    await link.request(subject, each, timeout=DEADLINE)
 
-        async def work() -> None:
-            async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
-                for subject, several in messages.items():
-                    for each in several:
-                        await link.request(subject, each, timeout=DEADLINE)
-
-        asyncio.run(work())
-
-    def make_stream(self) -> None:
+    async def make_stream(self) -> None:
         """Make the stream."""
-
-        async def work() -> None:
-            async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
-                await make_stream(link, "EHR", "ehr.>")
-
-        asyncio.run(work())
+        async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
+            await make_stream(link, "EHR", "ehr.>")
 
 
 def fetch(
