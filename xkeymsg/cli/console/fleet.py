@@ -111,7 +111,7 @@ class Daemon(NamedTuple):
             f"route {each.name}: replay window is short" for each in self.routes if each.is_short
         ]
         if self.retired_senders:
-            found.append(f"{self.retired_senders} senders use a retired key")
+            found.append(f"senders that use a retired key: {self.retired_senders}")
         return found
 
 

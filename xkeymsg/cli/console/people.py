@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
@@ -25,6 +25,8 @@ __all__ = ("KeyState", "People", "Person")
 
 _EVERY: Final = 2.0
 """Seconds between two looks at the files."""
+_SILENT: Final = 600.0
+"""Seconds without an answer of the directory that are a problem."""
 _MOST: Final = 2000
 """People that a page shows."""
 
@@ -69,8 +71,6 @@ class People:
         self._trust: PeersFile | Trust | None = None
         self.directory: Directory | None = None
         """The directory that is followed, if any."""
-        self.problem = ""
-        """What is wrong with the source."""
         if section is not None:
             self._trust = load_trust(section, nats.creds)
             if section.directory and isinstance(self._trust, Trust):
@@ -78,6 +78,20 @@ class People:
         self._all: list[Person] = []
         self._names: dict[XKey, str] = {}
         self._look()
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the source; empty for nothing."""
+        if self._trust is not None and self._trust.error is not None:
+            return str(self._trust.error)[:300]
+        if self.directory is None:
+            return ""
+        report = self.directory.report()
+        if not report.loaded:
+            return "the directory is being read"
+        if report.silent > _SILENT:
+            return "the directory does not answer"
+        return str(report.alarms[0])[:300] if report.alarms else ""
 
     @property
     def is_configured(self) -> bool:
@@ -134,30 +148,22 @@ class People:
             if self.directory is None:
                 yield
                 return
-            async with self.directory.following(link, self._tell):
+            async with self.directory.following(link, lambda _: None):
                 yield
         finally:
             if isinstance(self._trust, Trust):
                 self._trust.close()
-
-    def _tell(self, error: Exception) -> None:
-        self.problem = str(error)[:300] if isinstance(error, XKeyMsgError) else "unexpected error"
 
     async def run(self) -> None:
         """Follow the files until cancelled."""
         trust = self._trust
         while trust is not None:
             await asyncio.sleep(_EVERY)
-            try:
+            before = self._all, self.problem
+            with suppress(XKeyMsgError):  # `problem` tells it
                 await in_thread(trust.reload)
-            except XKeyMsgError as error:
-                self._tell(error)
-            else:
-                if trust.error is None and self.directory is None:
-                    self.problem = ""
-            before = self._all
             self._look()
-            if self._all != before:
+            if (self._all, self.problem) != before:
                 for page in ("/", "/rotation", "/fleet"):
                     self._changes.note(page)
 
