@@ -172,9 +172,9 @@ export interface Arrival {
   readonly input: Input;
 }
 
-function card(state: [string, string], title: Child, ...content: Child[]): HTMLDetailsElement {
+function card([classes, state]: [string, string], title: Child, about: string, ...content: Child[]): HTMLDetailsElement {
   const made = document.createElement("details");
-  const summary = element("summary", "", element("span", `state ${state[0]}`, state[1]), " ", title);
+  const summary = element("summary", "", element("span", `state ${classes}`, state), " ", title, element("span", "pale", about));
   made.append(summary, ...content);
   made.className = "opened";
   return made;
@@ -194,6 +194,7 @@ export function opened(message: Message | View, seen: Inspected, arrival: Arriva
   return card(
     ["good", "opened"],
     text(message.subject, 300),
+    `, sealed ${time(message.createdMs)}, opened with ${arrival.reader.slice(0, 8)}…`,
     facts([
       ["subject", text(message.subject, 300)],
       ["sender", senderOf(message, names)],
@@ -223,6 +224,7 @@ export function refused(error: unknown, seen: Inspected | undefined, arrival: Ar
   return card(
     ["bad", "refused"],
     element("code", "code", code),
+    seen ? `, ${seen.size} bytes` : "",
     element("p", "", link, ": ", text(why, 300)),
     facts([
       ...(seen

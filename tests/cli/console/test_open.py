@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
@@ -13,7 +12,6 @@ import pytest
 
 from tests.browser import Visit, expect
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place, rows
-from tests.running import ROOT
 from tests.transport.authority import Nkey, Operator
 from xkeymsg import AtRest, Opener, Policy, Sealer, UserKey, XKeyPair
 from xkeymsg.armoured import armour
@@ -86,15 +84,10 @@ async def test_a_patient_as_clinic_and_as_research(opening: OpenHere, visit: Vis
         "/weight": "55.50",
     }
     assert await visit.requests() == loaded
-    await picture(opening, "open")
-
-
-async def picture(opening: OpenHere, name: str) -> None:
-    """Make a picture for the documentation, if `XKEYMSG_PICTURES` is set."""
-    if os.environ.get("XKEYMSG_PICTURES"):
-        folder = ROOT / "docs" / "images"
-        folder.mkdir(exist_ok=True)
-        await opening.page.screenshot(path=folder / f"console-{name}.png", full_page=False)
+    await opening.cards.nth(1).locator("summary").click()
+    await opening.page.locator("#messages").scroll_into_view_if_needed()
+    await opening.page.evaluate("document.getElementById('messages').scrollIntoView()")
+    await visit.picture("open")
 
 
 async def test_each_form_of_an_envelope(opening: OpenHere) -> None:
