@@ -1,13 +1,22 @@
-"""The page "Open here", ready to open messages for the clinic."""
+"""The console with everything running; and its page "Open here", ready to open messages."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import pytest
 import pytest_asyncio
 
 from tests.browser import Visit
+from tests.cli.console.hospital import Stage
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place
+
+
+@pytest.fixture(scope="package")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The hospital with everything running."""
+    with Stage.running(tmp_path_factory.mktemp("console")) as made:
+        yield made
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="session")

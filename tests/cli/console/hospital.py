@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
+import json
 import re
 import time
 import urllib.error
@@ -10,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from tests.daemons.receiver.conftest import make_stream
 from tests.running import DEADLINE, Program
@@ -20,7 +23,7 @@ from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import write_seed
 
-__all__ = ("CONSOLE", "HOSTILE", "POLICY", "Hospital", "fetch", "rows_of", "text_of")
+__all__ = ("CONSOLE", "HOSTILE", "POLICY", "Hospital", "Stage", "fetch", "rows_of", "text_of")
 
 HOSTILE = "ehr.<img/src=x/onerror=alert(1)//"
 POLICY = """
@@ -122,6 +125,34 @@ class Hospital:
         """Make the stream."""
         async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
             await make_stream(link, "EHR", "ehr.>")
+
+
+class Stage(NamedTuple):
+    """The hospital with everything running."""
+
+    hospital: Hospital
+    address: str
+    stranger: XKeyPair
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path) -> Iterator[Self]:
+        """Run everything during a block: five messages, of which the clinic opens two."""
+        with NATSServer(jetstream=True) as server:
+            hospital = Hospital(server, folder)
+            asyncio.run(hospital.make_stream())
+            with hospital.receiver(), hospital.console() as address:
+                stranger = XKeyPair.generate()
+                good, old = (
+                    hospital.seal(hospital.ward, pair, "ehr.Patient")
+                    for pair in (hospital.ward.pair, hospital.old)
+                )
+                to = [hospital.clinic.pair.public]
+                foreign = Sealer(stranger).seal(b"secret words", to=to, subject=HOSTILE)
+                plain = json.dumps({"name": "<img src=x onerror=alert(1)>"}).encode()
+                messages = {"ehr.Patient": [good, old, good, plain], HOSTILE: [foreign]}
+                asyncio.run(hospital.publish(messages))
+                yield cls(hospital, address, stranger)
 
 
 def fetch(

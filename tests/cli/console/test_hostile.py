@@ -356,8 +356,10 @@ async def test_odd_requests_are_refused(request_: bytes) -> None:
         reader, writer = await opened.connect()
         writer.write(request_.replace(b"{}", opened.host.encode()))
         writer.write_eof()
+        answer = b""
         async with asyncio.timeout(DEADLINE):
-            answer = await reader.read()
+            with suppress(ConnectionError):
+                answer = await reader.read()
         assert answer == b"" or answer[9:10] == b"4", answer
         assert b" 200 " in (await opened.get("/streams"))[0]
 

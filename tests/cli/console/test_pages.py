@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.cli.console.hospital import HOSTILE, POLICY, Hospital, fetch, text_of
-from xkeymsg import Sealer, XKeyPair
-from xkeymsg.testing import NATSServer
+from tests.cli.console.hospital import HOSTILE, POLICY, Stage, fetch, text_of
 
 PAGES = ("", "fleet", "refused", "rotation", "streams", "open")
-
-
-class Stage(NamedTuple):
-    """The hospital with everything running."""
-
-    hospital: Hospital
-    address: str
-    stranger: XKeyPair
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder: Path = tmp_path_factory.mktemp("console")
-    with NATSServer(jetstream=True) as server:
-        hospital = Hospital(server, folder)
-        asyncio.run(hospital.make_stream())
-        with hospital.receiver(), hospital.console() as address:
-            stranger = XKeyPair.generate()
-            good, old = (
-                hospital.seal(hospital.ward, pair, "ehr.Patient")
-                for pair in (hospital.ward.pair, hospital.old)
-            )
-            to = [hospital.clinic.pair.public]
-            foreign = Sealer(stranger).seal(b"secret words", to=to, subject=HOSTILE)
-            plain = json.dumps({"name": "<img src=x onerror=alert(1)>"}).encode()
-            messages = {"ehr.Patient": [good, old, good, plain], HOSTILE: [foreign]}
-            asyncio.run(hospital.publish(messages))
-            yield Stage(hospital, address, stranger)
 
 
 def has(*words: str) -> Callable[[list[str]], bool]:
