@@ -15,7 +15,6 @@ import pytest
 
 from tests.running import DEADLINE, until
 from xkeymsg import Sealer, XKeyPair
-from xkeymsg.cli.console import fleet as fleet_module
 from xkeymsg.cli.console.app import Page, make_app
 from xkeymsg.cli.console.changes import MOST_STREAMS, Changes
 from xkeymsg.cli.console.fleet import Fleet
@@ -49,7 +48,9 @@ DEEP = "[" * 30_000
 
 
 @asynccontextmanager
-async def asked(server: NATSServer, *answers: bytes) -> AsyncIterator[tuple[Fleet, Link]]:
+async def asked(
+    server: NATSServer, *answers: bytes, most: int = 512
+) -> AsyncIterator[tuple[Fleet, Link]]:
     """A fleet, whose questions a service answers with these bytes."""
     options = ConnectOptions(servers=(server.url,))
     async with open_link(options) as link, open_link(options) as theirs:
@@ -61,7 +62,7 @@ async def asked(server: NATSServer, *answers: bytes) -> AsyncIterator[tuple[Flee
                     with suppress(Exception):
                         await theirs.publish(raw.reply_text, each)
 
-        fleet = Fleet(link, Changes())
+        fleet = Fleet(link, Changes(), most=most)
         await theirs.confirm()
         tasks = [asyncio.create_task(each) for each in (answer(), fleet.run())]
         try:
@@ -112,12 +113,9 @@ async def test_values_of_any_type_are_bounded(server: NATSServer) -> None:
         assert len(repr(fleet.daemons)) < 2000
 
 
-async def test_a_flood_of_answers_is_cut_and_stalls_nothing(
-    server: NATSServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fleet_module, "_MOST", 20)
+async def test_a_flood_of_answers_is_cut_and_stalls_nothing(server: NATSServer) -> None:
     many = [json.dumps(GOOD | {"id": str(n)}).encode() for n in range(200)]
-    async with asked(server, *many) as (fleet, _):
+    async with asked(server, *many, most=20) as (fleet, _):
         assert fleet.is_cut
         assert len(fleet.daemons) <= 20
 
@@ -291,7 +289,12 @@ async def test_events_follow_changes() -> None:
         async with asyncio.timeout(DEADLINE):
             assert b"event: changed" in await reader.readuntil(b"data: 1\n\n")
         writer.close()
-        await until(lambda: opened.changes.streams == 0 or opened.changes.note("/streams"))
+
+        def is_left() -> bool:
+            opened.changes.note("/streams")  # a write shows that the browser has gone
+            return opened.changes.streams == 0
+
+        await until(is_left)
         assert b" 404 " in (await opened.get("/events?page=/nothing"))[0]
 
 

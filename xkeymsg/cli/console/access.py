@@ -19,7 +19,7 @@ from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient
 from xkeymsg.trust.resolver import PERMISSION
 
-__all__ = ("Access", "Accesses", "Change", "Comparison", "Service", "compare")
+__all__ = ("Access", "AccessChange", "AccessComparison", "Accesses", "ReadingService", "compare")
 
 _MOST: Final = 300
 """Patterns of both policies that are compared."""
@@ -29,7 +29,7 @@ _LONGEST: Final = 5.0
 """Seconds for a comparison."""
 
 
-class Service(NamedTuple):
+class ReadingService(NamedTuple):
     """Readers with the same permissions, by name."""
 
     names: tuple[str, ...]
@@ -44,12 +44,12 @@ class Access(NamedTuple):
     """The file of the policy; empty without one."""
     matrix: Matrix | None
     """Patterns against groups of readers; None without a policy."""
-    services: tuple[Service, ...]
+    services: tuple[ReadingService, ...]
     """The readers of each column of the matrix; or the recipients of whole messages."""
     problems: tuple[str, ...]
 
 
-class Change(NamedTuple):
+class AccessChange(NamedTuple):
     """What another policy changes about the places of a pattern."""
 
     pattern: str
@@ -63,10 +63,10 @@ class Change(NamedTuple):
     is_denied_after: bool
 
 
-class Comparison(NamedTuple):
+class AccessComparison(NamedTuple):
     """What another policy changes."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[AccessChange, ...]
     same: int
     """The number of patterns for which nothing changes."""
     findings: tuple[str, ...]
@@ -93,7 +93,7 @@ def _read(section: SubjectSection, people: People) -> Access:
     if section.policy is None:
         found, problems = people.resolve(section.recipients)
         names = {people.name_of_reader(each) for each in (*found, *people.always_to())}
-        whole = Service(tuple(sorted(names)), ())
+        whole = ReadingService(tuple(sorted(names)), ())
         return Access(section.subject, "", None, (whole,), tuple(problems))
     try:
         policy = Policy.load(section.policy)
@@ -106,12 +106,14 @@ def _read(section: SubjectSection, people: People) -> Access:
     return Access(section.subject, str(section.policy), matrix, services, tuple(problems))
 
 
-def _service(column: Column, people: People) -> Service:
+def _service(column: Column, people: People) -> ReadingService:
     names = tuple(sorted(set(map(people.name_of_reader, column.readers))))
-    return Service(names, column.permissions)
+    return ReadingService(names, column.permissions)
 
 
-def compare(before: Policy, after: Policy, section: SubjectSection, people: People) -> Comparison:
+def compare(
+    before: Policy, after: Policy, section: SubjectSection, people: People
+) -> AccessComparison:
     """Compare two policies: for each pattern of either, who may read the places that it matches.
 
     A pattern stands for what it matches and no more special pattern before it does: that one has a
@@ -139,9 +141,11 @@ def compare(before: Policy, after: Policy, section: SubjectSection, people: Peop
             continue
         readers, later = _readers(one, names), _readers(other, names)
         gains, loses = tuple(sorted(later - readers)), tuple(sorted(readers - later))
-        changes.append(Change(pattern.text, one, other, gains, loses, was is None, will is None))
+        changes.append(
+            AccessChange(pattern.text, one, other, gains, loses, was is None, will is None)
+        )
     found = make_matrix(after, None, _holders_of(after, section, people)[0]).findings
-    return Comparison(tuple(changes), same, found)
+    return AccessComparison(tuple(changes), same, found)
 
 
 def _deciding(patterns: Sequence[PatternOf], inner: PatternOf, end: float) -> PatternOf | None:
@@ -177,7 +181,7 @@ class Accesses:
         self._sections, self._people, self._changes = sections, people, changes
         self._is_comparing = False
         self.all: list[Access] = []
-        self.comparisons: dict[str, Comparison | str] = {}
+        self.comparisons: dict[str, AccessComparison | str] = {}
         """By subject, what the configured other policies change, or why that is unknown."""
 
     @property
@@ -194,7 +198,7 @@ class Accesses:
                 self._changes.note("/")
             await asyncio.sleep(_EVERY)
 
-    def _read_all(self) -> tuple[list[Access], dict[str, Comparison | str]]:
+    def _read_all(self) -> tuple[list[Access], dict[str, AccessComparison | str]]:
         found = [_read(each, self._people) for each in self._sections]
         compared = {}
         for each in self._sections:
@@ -202,7 +206,7 @@ class Accesses:
                 compared[each.subject] = self._compare(each, partial(Policy.load, each.compare))
         return found, compared
 
-    async def compare_text(self, subject: str, text: str) -> Comparison | str:
+    async def compare_text(self, subject: str, text: str) -> AccessComparison | str:
         """Compare the policy of a subject with that in a text; return why if that fails.
 
         One comparison runs at a time; another one is refused meanwhile.
@@ -220,7 +224,9 @@ class Accesses:
         finally:
             self._is_comparing = False
 
-    def _compare(self, section: SubjectSection, other: Callable[[], Policy]) -> Comparison | str:
+    def _compare(
+        self, section: SubjectSection, other: Callable[[], Policy]
+    ) -> AccessComparison | str:
         try:
             assert section.policy is not None  # noqa: S101 - checked by the callers
             return compare(Policy.load(section.policy), other(), section, self._people)

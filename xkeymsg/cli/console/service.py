@@ -36,7 +36,7 @@ _PAUSE: Final = 5.0
 """Seconds until a collector that has failed runs again."""
 
 
-class Collector(Protocol):
+class _Collector(Protocol):
     """Keeps current what some pages show."""
 
     async def run(self) -> None:
@@ -105,7 +105,7 @@ class _Console:
             retain=config.retain, websocket=websocket,
         )  # fmt: skip
 
-    async def _keep(self, collector: Collector) -> None:
+    async def _keep(self, collector: _Collector) -> None:
         """Run a collector; an unforeseen error of one stops no page."""
         while True:
             try:
