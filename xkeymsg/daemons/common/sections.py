@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from xkeymsg.client.telemetry import Telemetry
 from xkeymsg.daemons.common.destinations import check_address, is_loopback
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
@@ -252,6 +253,9 @@ class ObserveSection(Section):
     """The format of log lines, on stderr."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged."""
+    telemetry: Telemetry = "sealed"
+    """With a tracer provider of OpenTelemetry: `sealed` also seals trace contexts, `clear` also
+    publishes them unencrypted, `off` makes no spans."""
     micro: Flag = True
     """Answer `$SRV.PING`, `INFO` and `STATS`, for `nats micro ls`."""
 

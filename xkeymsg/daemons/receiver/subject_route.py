@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractContextManager
 from time import perf_counter
 
 from xkeymsg.daemons.common.records import Record
@@ -75,15 +76,15 @@ class SubjectRoute:
         self._report.metrics.received.inc()
         try:
             if len(raw.data) < self._opening.large:
-                record = self._opening.read(raw)
+                record, span = self._opening.read(raw)
             else:
-                record = await asyncio.to_thread(self._opening.read, raw)
+                record, span = await asyncio.to_thread(self._opening.read, raw)
         except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._room.release()
             self._report.refused(error)
             return
         self._report.metrics.in_flight.inc()
-        task = asyncio.create_task(self._deliver(record))
+        task = asyncio.create_task(self._handle(record, span))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -91,6 +92,10 @@ class SubjectRoute:
         self._tasks.discard(task)
         self._room.release()
         self._report.metrics.in_flight.dec()
+
+    async def _handle(self, record: Record, span: AbstractContextManager[object]) -> None:
+        with span:
+            await self._deliver(record)
 
     async def _deliver(self, record: Record) -> None:
         begun, pause = perf_counter(), self._route.backoff
@@ -100,6 +105,8 @@ class SubjectRoute:
             except DeliveryError as error:
                 self._report.not_delivered(error)
                 if attempt == self._route.attempts:
+                    if self._opening.tracing is not None:
+                        self._opening.tracing.failed(error)
                     self._report.lost(error)
                     return
             else:
