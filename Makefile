@@ -13,7 +13,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
+.PHONY: help console demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,9 @@ demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers tha
 
 demo-hsm: $(READY) ## Keys on tokens of SoftHSM, and a search for secrets; D="--provider PATH" for OpenSSL's pkcs11-provider elsewhere
 	@$(BIN)/python -m examples.hsm.demo $(D)
+
+console: $(READY) ## The hospital with the console on it, until Ctrl-C; prints the address for a browser
+	@$(BIN)/python -m examples.hospital.console
 
 hello: $(READY) ## Hello Secure World: a server, two receivers, one message that only one can read
 	@$(BIN)/python examples/hello.py

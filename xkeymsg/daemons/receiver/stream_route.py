@@ -218,7 +218,7 @@ class StreamRoute:
                 metrics.quarantined("kept" if event.kind == "quarantined" else "lost")
             case "blocked" | "unblocked":
                 self._blocked = event.kind == "blocked"
-                metrics.blocked.set(self._blocked)
+                self._report.blocked(is_blocked=self._blocked)
             case "trouble" if event.code == "outage":
                 self._outage_began = monotonic()
             case "recovered" if event.code == "outage":

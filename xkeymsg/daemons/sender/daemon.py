@@ -16,7 +16,7 @@ from xkeymsg.client.jetstream.api import API
 from xkeymsg.client.telemetry import tracing_of
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
-from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, daemon_state, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.daemons.common.metrics import Metrics
@@ -216,7 +216,16 @@ class _Sender:
         if source is not None:
             await source.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
-        await stack.enter_async_context(as_service(link, config, "seals messages", endpoints))
+        await stack.enter_async_context(
+            as_service(
+                link,
+                config,
+                "xkeymsg-sender",
+                "seals messages",
+                endpoints,
+                lambda: daemon_state(self._identity, self._health),
+            )
+        )
 
     def _worker(
         self,
