@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from xkeymsg.client.telemetry import Telemetry
-from xkeymsg.daemons.common.destinations import check_address, is_loopback
+from xkeymsg.daemons.common.destinations import check_address
+from xkeymsg.daemons.common.listening import is_local
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
     FilePath,
@@ -231,12 +232,7 @@ class PlainNatsSection(NatsSection):
 
 
 def _listen(text: str) -> str:
-    path = text.removeprefix("unix:")
-    if path != text and path.startswith("/") and len(path.encode()) < 108:
-        return text
-    host, colon, port = text.rpartition(":")
-    fits = colon and port.isascii() and port.isdecimal() and int(port) < 65536
-    if path != text or not fits or not is_loopback(host.strip("[]")):
+    if not is_local(text):
         raise ValueError(
             "expected 127.0.0.1:PORT, [::1]:PORT or unix:/PATH: anyone who can connect sees how"
             " many messages come from where"
