@@ -11,6 +11,7 @@ from xkeymsg.arguments import Buffer
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.outgoing import Outgoing, Room, check_subject, most_bytes
 from xkeymsg.client.stats import Stats
+from xkeymsg.client.telemetry import Destination, Tracing
 from xkeymsg.client.trust import ONE, ClientTrust, To
 from xkeymsg.envelope.plan import Headers, pairs_of
 from xkeymsg.envelope.subject import encode_subject
@@ -50,7 +51,8 @@ class PreparedRoute:
         self._connection, self._outgoing = connection, outgoing
         self._client_trust, self._stats = client_trust, stats
         self._to = to if isinstance(to, ONE) else tuple(to)
-        self._expires = expires
+        self._expires, self._place = expires, Destination(subject)
+        self._headers, self._content_type = pairs, content_type
         planner = outgoing.sealer()._planner
         planner.attributes(now_ns() // 1_000_000, expires, None)  # refuse an invalid expiry now
         self._array = planner.message_array(pairs, content_type)
@@ -71,6 +73,9 @@ class PreparedRoute:
         """
         try:
             outgoing, trust = self._outgoing, self._client_trust
+            if outgoing.tracing is not None:
+                await self._publish_traced(outgoing.tracing, data)
+                return
             if outgoing.block is not self._made_of:  # another key
                 self._block = outgoing.block_with(self._clear_headers)
                 self._made_of = outgoing.block
@@ -92,6 +97,24 @@ class PreparedRoute:
         except Exception as error:
             redact(error)
             raise
+
+    async def _publish_traced(self, tracing: Tracing, data: Buffer) -> None:
+        """Publish with a trace context, which is another one for each message."""
+        outgoing = self._outgoing
+        with tracing.publishing(self._place) as trace:
+            block = outgoing.block_with(self._clear_headers, trace)
+            envelope = outgoing.payload(
+                self.subject,
+                data,
+                self._client_trust.recipients(self._to),
+                room=Room(self._connection.max_payload, len(block)),
+                headers=self._headers,
+                content_type=self._content_type,
+                expires=self._expires,
+                trace=trace,
+            )
+            await self._connection.publish(self.subject, envelope, headers=block)
+        self._stats.published += 1
 
     def __repr__(self) -> str:
         return f"<PreparedRoute to {self.subject!r:.80}>"

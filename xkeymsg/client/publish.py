@@ -11,6 +11,7 @@ from xkeymsg.client.core import Core
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.prepared_route import PreparedRoute
 from xkeymsg.client.stats import Stats
+from xkeymsg.client.telemetry import NOWHERE, publishing
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.fields.policy import Policy
@@ -62,18 +63,20 @@ class Publisher:
             TypeError: If an argument has the wrong type.
         """
         try:
-            block = self._outgoing.block_with(clear_headers)
-            check_subject(subject)
-            envelope = self._outgoing.payload(
-                subject,
-                data,
-                self._client_trust.recipients(to),
-                room=Room(self._connection.max_payload, len(block)),
-                headers=headers,
-                content_type=content_type,
-                expires=expires,
-            )
-            await self._connection.publish(subject, envelope, headers=block)
+            with publishing(self._outgoing.tracing, NOWHERE) as trace:
+                block = self._outgoing.block_with(clear_headers, trace)
+                check_subject(subject)
+                envelope = self._outgoing.payload(
+                    subject,
+                    data,
+                    self._client_trust.recipients(to),
+                    room=Room(self._connection.max_payload, len(block)),
+                    headers=headers,
+                    content_type=content_type,
+                    expires=expires,
+                    trace=trace,
+                )
+                await self._connection.publish(subject, envelope, headers=block)
             self._stats.published += 1
         except Exception as error:
             redact(error)
@@ -110,19 +113,21 @@ class Publisher:
             XKeyMsgError: As `publish`.
         """
         try:
-            block = self._outgoing.block_with(clear_headers)
-            check_subject(subject)
-            envelope = self._outgoing.document(
-                subject,
-                document,
-                policy=policy,
-                readers=readers,
-                room=Room(self._connection.max_payload, len(block)),
-                headers=headers,
-                content_type=content_type,
-                expires=expires,
-            )
-            await self._connection.publish(subject, envelope, headers=block)
+            with publishing(self._outgoing.tracing, NOWHERE) as trace:
+                block = self._outgoing.block_with(clear_headers, trace)
+                check_subject(subject)
+                envelope = self._outgoing.document(
+                    subject,
+                    document,
+                    policy=policy,
+                    readers=readers,
+                    room=Room(self._connection.max_payload, len(block)),
+                    headers=headers,
+                    content_type=content_type,
+                    expires=expires,
+                    trace=trace,
+                )
+                await self._connection.publish(subject, envelope, headers=block)
             self._stats.published += 1
         except Exception as error:
             redact(error)
