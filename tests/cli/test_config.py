@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.common.explained import DEPLOY
+from tests.daemons.common.example import DEPLOY
 from tests.running import run
 from xkeymsg import Peers, XKeyPair
 from xkeymsg.trust.stores.file import read_seed
