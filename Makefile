@@ -71,7 +71,7 @@ format: $(READY) ## Format the code
 
 docs: $(READY) ## Build the documentation site in build/docs; warnings are errors
 	@rm -rf build/docs
-	$(BIN)/sphinx-build -q -W --keep-going -b html -d build/doctrees -c docs . build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html -d build/doctrees -c docs . build/docs
 	@echo "build/docs/index.html"
 
 types: $(READY) ## Check types, strictly

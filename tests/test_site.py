@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from _ext import codes, counters, names, programs, settings
+from _ext import codes, counters, generated, names, programs, settings
 
 import xkeymsg
 from tests.cases import check_each
@@ -31,7 +31,6 @@ PAGES = sorted(
     for pattern in ("*.md", "docs/**/*.md", "examples/*/*.md", "benchmarks/*.md", "js/*.md")
     for path in ROOT.glob(pattern)
 )
-NAMES = re.compile(r"^<!-- generated: names (\S+)(.*) -->$", re.MULTILINE)
 FENCE = re.compile(r"^ *```(\S*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 RUN = {
@@ -90,13 +89,11 @@ def name_of(path: Path) -> str:
 
 def test_every_public_name_is_on_one_page() -> None:
     text = "".join(path.read_text() for path in (DOCS / "reference" / "python").glob("*.md"))
-    shown = [
-        f"{module}.{name}"
-        for module, chosen in re.findall(
-            r"^<!-- generated: names (\S+)(.*) -->$", text, re.MULTILINE
-        )
-        for name in chosen.split() or vars(__import__(module, fromlist=["_"]))["__all__"]
-    ]
+    shown = []
+    for words in generated.MARK.findall(text):
+        _, module, *chosen = words.split()
+        home = __import__(module, fromlist=["_"])
+        shown += [f"{module}.{name}" for name in chosen or home.__all__]
     public = {name for name in xkeymsg.__all__ if name not in errors.__all__}
     modules = {name for name in public if isinstance(getattr(xkeymsg, name), types.ModuleType)}
     expected = {f"xkeymsg.{name}" for name in public - modules}
@@ -138,9 +135,9 @@ def test_every_setting_has_a_type_a_default_and_a_meaning(program: str) -> None:
 def test_programs_name_only_what_an_installed_program_has() -> None:
     helps = [each.get_help() for name in programs.PROGRAMS for each in programs.contexts(name)]
     literals = [
-        node.value
+        text
         for path in sorted((ROOT / "xkeymsg").rglob("*.py"))
-        for node in literals_of(ast.parse(path.read_text()))
+        for text in literals_of(ast.parse(path.read_text()))
     ]
     examples = [(ROOT / "deploy" / f"{daemon}.toml").read_text() for daemon in CONFIGS]
     assert len(helps) > 50
@@ -151,7 +148,7 @@ def test_programs_name_only_what_an_installed_program_has() -> None:
             assert [wrong for _, wrong in commands_of(line)] == [""], line
 
 
-def literals_of(tree: ast.Module) -> Iterator[ast.Constant]:
+def literals_of(tree: ast.Module) -> Iterator[str]:
     """Yield the texts of a module that are not docstrings or comments."""
     told = {
         node.value
@@ -160,7 +157,7 @@ def literals_of(tree: ast.Module) -> Iterator[ast.Constant]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in told:
-            yield node
+            yield node.value
 
 
 def test_the_help_on_key_stores_lists_all_providers() -> None:

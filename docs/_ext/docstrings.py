@@ -17,7 +17,8 @@ from sphinx.ext.napoleon.docstring import GoogleDocstring
 __all__ = ("resolve", "to_rst")
 
 _ROOT: Final = Path(__file__).parents[2]
-_PUBLIC: Final = ("xkeymsg", "xkeymsg.errors", "xkeymsg.xkv1", "xkeymsg.testing")
+_PUBLIC: Final = ("xkeymsg.errors", "xkeymsg.xkv1", "xkeymsg.testing", "xkeymsg")
+"""Modules with public names; a name of the facade that is also in another is shown there."""
 _PAGE: Final = re.compile(r"\b((?:docs/[\w./-]+|SECURITY)\.md)\b")
 _SECTION: Final = re.compile(r"(?:Args|Raises|Returns|Yields|Attributes):$")
 
@@ -67,7 +68,8 @@ def resolve(
         )
         if found is not None:
             return found
-    return content if node["reftype"] == "obj" or _private(target) else None
+    is_word = node["reftype"] == "obj"
+    return content if is_word or (public is None and _private(target)) else None
 
 
 def _object(path: str) -> Any:

@@ -12,7 +12,7 @@ from . import codes, counters, names, programs, settings
 
 __all__ = ("MARK", "fill")
 
-MARK: Final = re.compile(r"^<!-- generated: ([\w -]+) -->$", re.MULTILINE)
+MARK: Final = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
 
 _KINDS: Final[dict[str, Callable[..., str]]] = {
     "commands": programs.commands,

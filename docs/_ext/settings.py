@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
+from typing import Final
 
 from xkeymsg.cli.settings import Setting, setting_tables, texts_below
 from xkeymsg.limits import MAX_HEAD, MAX_SUBJECT, Limits
 
 __all__ = ("limits", "settings")
+
+_QUOTED: Final = re.compile(r'"[^"]*"')
 
 
 def settings(daemon: str) -> str:
@@ -21,7 +25,8 @@ def settings(daemon: str) -> str:
 
 def _setting(place: str, setting: Setting) -> str:
     default = "none: required" if setting.required else setting.default and f"`{setting.default}`"
-    lines = [f":::{{confval}} {place}{setting.name}", f":type: {setting.kind}"]
+    kind = _QUOTED.sub(r"`\g<0>`", setting.kind)
+    lines = [f":::{{confval}} {place}{setting.name}", f":type: {kind}"]
     lines += [f":default: {default}"] if default else []
     return "\n".join([*lines, "", setting.text, ":::"])
 

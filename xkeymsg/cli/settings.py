@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from xkeymsg.daemons.common.sections import NatsSection, PlainNatsSection
+from xkeymsg.daemons.common.sections import DaemonConfig, NatsSection, PlainNatsSection
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import ReceiverConfig
 from xkeymsg.daemons.sender.config import SenderConfig
@@ -78,15 +78,16 @@ class SettingTable(NamedTuple):
 
 
 def setting_tables(daemon: str) -> Iterator[SettingTable]:
-    """Yield each table of a daemon's configuration file, in the order of the schema.
+    """Yield each table of a daemon's configuration file: its own first, then those of both daemons.
 
     Args:
         daemon: `receiver` or `sender`.
     """
     config = CONFIGS[daemon]
     yield SettingTable("", "", "", (_setting("name", config),))
-    for field, annotation in config.model_fields.items():
-        for many, section in _sections(annotation.annotation):
+    shared = DaemonConfig.model_fields
+    for field in sorted(config.model_fields, key=shared.__contains__):
+        for many, section in _sections(config.model_fields[field].annotation):
             text, names = " ".join((section.__doc__ or "").split()), [*section.model_fields]
             if issubclass(section, PlainNatsSection):
                 own = [name for name in names if name not in NatsSection.model_fields]
