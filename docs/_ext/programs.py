@@ -11,7 +11,7 @@ from xkeymsg.cli.command import command
 from xkeymsg.daemons.receiver.command import command as receiver
 from xkeymsg.daemons.sender.command import command as sender
 
-__all__ = ("PROGRAMS", "commands", "contexts")
+__all__ = ("PROGRAMS", "WIDTH", "commands", "contexts")
 
 PROGRAMS: Final[dict[str, click.Command]] = {
     "xkeymsg": command,
@@ -19,10 +19,20 @@ PROGRAMS: Final[dict[str, click.Command]] = {
     "xkeymsg-sender": sender,
 }
 
+WIDTH: Final = 88
+"""Characters of a line."""
+
 
 def contexts(program: str) -> Iterator[click.Context]:
     """Yield a context for a program, and for each of its commands, in the order of `--help`."""
-    yield from _below(click.Context(PROGRAMS[program], info_name=program, terminal_width=88))
+    yield from _below(_context(PROGRAMS[program], program))
+
+
+def _context(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> click.Context:
+    settings = {"terminal_width": WIDTH, **command.context_settings}
+    return click.Context(command, parent, name, **settings)
 
 
 def _below(context: click.Context) -> Iterator[click.Context]:
@@ -31,7 +41,7 @@ def _below(context: click.Context) -> Iterator[click.Context]:
         for name in group.list_commands(context):
             found = group.get_command(context, name)
             if found is not None and not found.hidden:
-                yield from _below(click.Context(found, context, info_name=name, terminal_width=88))
+                yield from _below(_context(found, name, context))
 
 
 def commands(program: str) -> str:

@@ -1,4 +1,4 @@
-"""What is in `deploy/` works, as far as it can be tried here; and every key is explained."""
+"""What is in `deploy/` works, as far as it can be tried here, and has every key."""
 
 from __future__ import annotations
 

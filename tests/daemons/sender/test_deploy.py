@@ -1,4 +1,4 @@
-"""Every key is explained, and stands in the example; and the example is right."""
+"""Every key stands in the example; and the example is right."""
 
 from __future__ import annotations
 
