@@ -13,7 +13,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help console demo demo-hsm hello soak scale lowest pythons servers test slow lint format types bench server vectors fuzz js pictures clean
+.PHONY: help console demo docs demo-hsm hello soak scale lowest pythons servers test slow lint format types bench server vectors fuzz js pictures clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -75,6 +75,11 @@ lint: $(READY) ## Check style
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+docs: $(READY) ## Build the documentation site in build/docs; warnings are errors
+	@rm -rf build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html -d build/doctrees -c docs . build/docs
+	@echo "build/docs/index.html"
+
 types: $(READY) ## Check types, strictly
 	$(BIN)/mypy
 
@@ -100,7 +105,7 @@ pictures: $(READY) ## Make the pictures of the console in docs/images, with Chro
 	XKEYMSG_PICTURES=1 $(BIN)/python -m pytest -q -n 0 tests/cli/console
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }
