@@ -13,7 +13,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
+.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js dist lock clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -90,8 +90,20 @@ js: $(READY) ## Test the npm package in full, and compare 100,000 messages with 
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
 
+dist: $(READY) ## Build the sdist, the wheel, its SBOM and checksums from the last commit, into dist/
+	@$(BIN)/python -m release dist
+
+lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer versions, U="-P click" for one package
+	@set -e; compile() { out=requirements/$$1.txt; shift; echo "$$out"; \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
+	compile dev --extra dev pyproject.toml; \
+	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
+	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \
+	sed -n '/^\[build-system\]/,/^$$/s/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | \
+	  compile build -c requirements/dev.txt -
+
 clean: ## Remove the virtual environment and tool caches
-	rm -rf js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf dist js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }
