@@ -6,14 +6,34 @@ import hashlib
 import os
 import subprocess
 import sys
+import tarfile
+from io import BytesIO
 from pathlib import Path
 
 from release.lock import locked_packages
 from release.sbom import sbom
 
-__all__ = ("SUMS", "build")
+__all__ = ("SUMS", "build", "export")
 
 SUMS = "SHA256SUMS"
+
+
+def export(repository: Path, target: Path) -> int:
+    """Write the files of the last commit to a folder, and return the time of that commit.
+
+    Changes that are not committed, and files that git does not know, are left out.
+
+    Raises:
+        CalledProcessError: If git fails.
+    """
+
+    def git(*arguments: str) -> bytes:
+        command = ["git", *arguments]
+        return subprocess.run(command, cwd=repository, check=True, stdout=subprocess.PIPE).stdout
+
+    with tarfile.open(fileobj=BytesIO(git("archive", "HEAD"))) as archive:
+        archive.extractall(target, filter="data")
+    return int(git("log", "-1", "--format=%ct"))
 
 
 def build(source: Path, target: Path, epoch: int) -> list[Path]:

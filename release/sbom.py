@@ -1,4 +1,4 @@
-"""The software bill of materials of a wheel: itself, and the locked versions of its dependencies."""
+"""The software bill of materials of a wheel: the wheel, and its dependencies as locked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from zipfile import ZipFile
 
 from cyclonedx.model import (
@@ -66,7 +66,7 @@ def sbom(wheel: Path, locked: Iterable[LockedPackage], epoch: int) -> str:
     for name, package in packages.items():
         for parent in package.required_by:
             bom.register_dependency(components.get(parent, root), [components[name]])
-    return cast("str", JsonV1Dot6(bom).output_as_string(indent=2)) + "\n"
+    return JsonV1Dot6(bom).output_as_string(indent=2) + "\n"
 
 
 def _metadata(wheel: Path) -> Message[Any, Any]:
@@ -78,7 +78,9 @@ def _metadata(wheel: Path) -> Message[Any, Any]:
 def _required(metadata: Message[Any, Any], packages: dict[str, LockedPackage]) -> set[str]:
     """Return the names of packages that the library needs without any extra."""
     direct = (Requirement(each) for each in metadata.get_all("Requires-Dist", []))
-    found = {canonicalize_name(each.name) for each in direct if "extra" not in str(each.marker)}
+    found: set[str] = {
+        canonicalize_name(each.name) for each in direct if "extra" not in str(each.marker)
+    }
     while more := {
         name
         for name, each in packages.items()
