@@ -17,6 +17,7 @@ _LAZY: Final = {
     "completion": "xkeymsg.cli.completion",
     "config": "xkeymsg.cli.config",
     "directory": "xkeymsg.cli.directory",
+    "docs": "xkeymsg.cli.docs",
     "doctor": "xkeymsg.cli.doctor.command",
     "explain": "xkeymsg.cli.explain",
     "inspect": "xkeymsg.cli.inspect",
@@ -48,4 +49,8 @@ _LAZY: Final = {
 )
 @click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
 def command() -> None:
-    """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""
+    """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes.
+
+    `xkeymsg docs` shows the documentation, `xkeymsg completion --help` how a shell completes
+    the commands.
+    """

@@ -33,7 +33,7 @@ _STORE: Final = click.option(
     "--store",
     required=True,
     metavar="STORE",
-    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see docs/stores.md.",
+    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see `xkeymsg docs stores`.",
 )
 _WHICH: Final = (
     click.option(
