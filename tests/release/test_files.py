@@ -91,12 +91,12 @@ def check_sdist(path: Path, names: list[str]) -> None:
 
 
 def check_wheel(path: Path) -> None:
-    """The package with its pages and templates; no test and no tool of this repository."""
+    """The package with its templates; no test and no tool of this repository."""
     with zipfile.ZipFile(path) as file:
         names = [each for each in file.namelist() if ".dist-info/" not in each]
     assert {each.partition("/")[0] for each in names} == {"xkeymsg"}
-    assert {each.rpartition(".")[2] for each in names} == {"py", "md", "toml", "typed"}
-    assert {"xkeymsg/docs/receiver.md", "xkeymsg/cli/templates/receiver.toml"} <= {*names}
+    assert {each.rpartition(".")[2] for each in names} == {"py", "toml", "typed"}
+    assert {"xkeymsg/cli/templates/receiver.toml", "xkeymsg/py.typed"} <= {*names}
 
 
 def check_bill(path: Path, wheel: Path) -> None:

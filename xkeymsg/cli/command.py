@@ -8,7 +8,7 @@ import click
 
 import xkeymsg
 from xkeymsg.cli.lazy import LazyGroup
-from xkeymsg.daemons.common.terminal import EXIT_CODES
+from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES
 
 __all__ = ("command",)
 
@@ -17,7 +17,6 @@ _LAZY: Final = {
     "completion": "xkeymsg.cli.completion",
     "config": "xkeymsg.cli.config",
     "directory": "xkeymsg.cli.directory",
-    "docs": "xkeymsg.cli.docs",
     "doctor": "xkeymsg.cli.doctor.command",
     "explain": "xkeymsg.cli.explain",
     "inspect": "xkeymsg.cli.inspect",
@@ -45,12 +44,8 @@ _LAZY: Final = {
     cls=LazyGroup,
     lazy=_LAZY,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EXIT_CODES,
+    epilog=f"{EXIT_CODES}\n\n{COMPLETION}",
 )
 @click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
 def command() -> None:
-    """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes.
-
-    `xkeymsg docs` shows the documentation, `xkeymsg completion --help` how a shell completes
-    the commands.
-    """
+    """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""

@@ -26,8 +26,8 @@ from xkeymsg.trust.stores.file import read_seed, write_seed
 __all__ = ("config", "init")
 
 _KEY: Final = (
-    'key_store = "systemd:xkey"          # a key store (xkeymsg docs stores); or:\n#seed_file',
-    '#key_store = "systemd:xkey"         # a key store (xkeymsg docs stores); or:\nseed_file',
+    'key_store = "systemd:xkey"          # a key store (docs/stores.md); or instead:\n#seed_file',
+    '#key_store = "systemd:xkey"         # a key store (docs/stores.md); or instead:\nseed_file',
 )
 """The installed service has its key from systemd; here it is in the folder of the file."""
 _LOAD: Final[Mapping[str, Callable[[Path, Mapping[str, str]], Any]]] = {

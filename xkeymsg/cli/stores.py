@@ -33,7 +33,7 @@ _STORE: Final = click.option(
     "--store",
     required=True,
     metavar="STORE",
-    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see `xkeymsg docs stores`.",
+    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see docs/stores.md.",
 )
 _WHICH: Final = (
     click.option(

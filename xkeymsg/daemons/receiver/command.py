@@ -15,8 +15,7 @@ _PROGRAM = "receiver"
 def command(*, config_file: Path, check: bool) -> int:
     """Open sealed messages from NATS subjects and streams, and forward them.
 
-    They go to files, programs and servers. `xkeymsg docs receiver` explains the configuration,
-    `xkeymsg completion --help` how a shell completes the options.
+    They go to files, programs and servers; docs/receiver.md explains the configuration.
     """
     return run_file(config_file, check=check)
 

@@ -15,8 +15,8 @@ _PROGRAM = "sender"
 def command(*, config_file: Path, check: bool) -> int:
     """Seal messages from files or from a trusted NATS server, and publish them.
 
-    It runs as a daemon, or as a job that ends with its files. `xkeymsg docs sender` explains the
-    configuration, `xkeymsg completion --help` how a shell completes the options.
+    It runs as a daemon, or as a job that ends with its files; docs/sender.md explains the
+    configuration.
     """
     return run_file(config_file, check=check)
 
