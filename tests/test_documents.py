@@ -17,6 +17,7 @@ from tests.running import DEADLINE, LONG
 from xkeymsg.testing import NATSServer
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver"}
 README = (ROOT / "README.md").read_text()
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -76,6 +77,44 @@ def test_the_shell_session_of_the_readme_runs(tmp_path: Path) -> None:
     assert [line[:1] + "…" if len(line) == 56 else line for line in printed] == [
         re.sub("^X.…", "X…", line) for line in expected
     ]
+
+
+def test_the_quick_start_is_ten_lines_that_work(tmp_path: Path, server: NATSServer) -> None:
+    """A stranger takes seconds between two lines; the script waits instead."""
+    [session] = [block for block in blocks("console") if "config init" in block]
+    commands = [line[2:] for line in session.splitlines() if line.startswith("$ ")]
+    assert len(commands) <= 10
+    install, serve, *rest = commands[1:]
+    assert install == "pip install '.[programs,server]'"
+    assert serve.startswith("nats-server -c nats-server.conf &")
+    listening, kept = (
+        "until grep -q ' ready ' log; do sleep 0.1; done",
+        "until [ -s received/*.json ]",
+    )
+    script = "\n".join(
+        re.sub(r"&.*", f"2> log & {listening}", line)
+        if line.startswith("xkeymsg-receiver")
+        else line.replace("cat ", f"{kept}; do sleep 0.1; done; cat ")
+        for line in rest
+    )
+    (tmp_path / "bin").mkdir()
+    forked.write_commands(tmp_path / "bin", PROGRAMS)
+    environment = os.environ | {
+        "NATS_URL": server.url,
+        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "XKEYMSG_RECEIVER__NATS__SERVERS": f'["{server.url}"]',
+        "XKEYMSG_RECEIVER__OBSERVE__LISTEN": "127.0.0.1:0",
+    }
+    (tmp_path / "clone").mkdir()
+    command = ["bash", "-euc", f"trap 'kill $(jobs -p)' EXIT\numask 022\n{script}"]
+    done = forked.run_script(command, tmp_path / "clone", environment, DEADLINE)
+    assert done.returncode == 0, done.stderr
+    shown = [line for line in session.splitlines() if not line.startswith("$ ")]
+    printed = done.stdout.splitlines()
+    assert len(printed) == len(shown)
+    for line, want in zip(printed, shown, strict=True):
+        assert re.fullmatch(re.escape(want).replace("…", ".+"), line), line
 
 
 @pytest.mark.parametrize("name", ["docs/peers.md", "docs/doctor.md", "docs/objects.md"])
