@@ -14,7 +14,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js dist lock clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10

@@ -16,16 +16,22 @@ from tests.test_layers import ROOT
 REQUIREMENTS = ROOT / "requirements"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PYPROJECT["project"]["optional-dependencies"]
+
+
+def required(*extras: str) -> list[str]:
+    """Return what the project requires with some extras, and with those that they name."""
+    found = list(PYPROJECT["project"]["dependencies"])
+    for text in (each for extra in extras for each in EXTRAS[extra]):
+        own = Requirement(text)
+        found += required(*own.extras) if own.name == "xkeymsg" else [text]
+    return found
+
+
 LOCKS = {
     "build": PYPROJECT["build-system"]["requires"],
-    "programs": [*PYPROJECT["project"]["dependencies"], *EXTRAS["programs"]],
-    "demo": [*PYPROJECT["project"]["dependencies"], *EXTRAS["programs"], *EXTRAS["server"]],
-    "dev": [
-        each
-        for extra in ("programs", "server", "pkcs11", "dev")
-        for each in EXTRAS[extra]
-        if not each.startswith("xkeymsg[")
-    ],
+    "programs": required("programs"),
+    "demo": required("programs", "server"),
+    "dev": required("dev"),
 }
 
 
