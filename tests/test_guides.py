@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests import forked
-from tests.cases import for_each
 from tests.key_stores.test_pkcs11 import MISSING
 from tests.running import LONG, run, unused_port
 from xkeymsg import KeyStoreError, Sealer, XKeyPair
