@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.running import DEADLINE, Program, run_here
+from tests.running import DEADLINE, ROOT, Program, run_here
 from xkeymsg import (
     ANYONE,
     AtRest,
@@ -117,6 +118,29 @@ async def test_a_document_has_the_fields_of_the_reader(client: httpx.AsyncClient
     assert found["message"]["document"] == {"name": SECRET}
     assert found["message"]["withheld"] == 1
     assert len(found["envelope"]["parts in each view"]) == 2
+
+
+async def test_the_page_of_the_documentation_shows_what_is_answered(
+    client: httpx.AsyncClient,
+) -> None:
+    page = (ROOT / "docs" / "decode.md").read_text()
+    opened, refused = map(json.loads, re.findall(r"```json\n(.*?)```", page, re.DOTALL))
+    policy = Policy([("/item", ["bob"]), ("/**", ["eve"])])
+    readers = {"bob": [BOB.public], "eve": [EVE.public]}
+    envelope = Sealer(ALICE).seal_document(
+        {"item": "lamp", "price": 1}, policy=policy, readers=readers, subject="orders.new"
+    )
+    for query, shown in (("", opened), ("?subject=orders.old", refused)):
+        answer = await client.post(f"/decode{query}", headers=BINARY, content=envelope)
+        found = answer.json()
+        assert found.keys() == shown.keys()
+        for name, value in shown.items():
+            if isinstance(value, dict):
+                assert value.keys() <= found[name].keys()
+            elif value != "…":
+                assert found[name] == value
+    assert found["envelope"]["recipients"] == opened["envelope"]["recipients"]
+    assert f"{MOST_BODY >> 20} MiB" in page
 
 
 async def test_a_signature_is_told(tmp_path: Path) -> None:
@@ -300,26 +324,27 @@ async def test_other_methods_and_paths_are_refused(client: httpx.AsyncClient) ->
     assert (await client.post("/decode/", headers=BINARY)).status_code == 404
 
 
-async def test_bodies_are_bounded(
-    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bodies_are_bounded(client: httpx.AsyncClient) -> None:
     answer = await client.post("/decode", headers=BINARY, content=bytes(MOST_BODY + 1))
     assert answer.status_code == 413
 
-    async def chunks(last: bytes) -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncIterator[bytes]:
         for _ in range(MOST_BODY // (1 << 20)):
             yield bytes(1 << 20)
-        yield last
+        yield b"x"
 
-    answer = await client.post("/decode", headers=BINARY, content=chunks(bytes(2)))
+    answer = await client.post("/decode", headers=BINARY, content=chunks())
     assert answer.status_code == 413
-    monkeypatch.setattr(decoding, "_PATIENCE", 0.05)
 
+
+async def test_a_slow_body_is_given_up() -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield b"x"
         await asyncio.sleep(DEADLINE)
 
-    answer = await client.post("/decode", headers=BINARY, content=slow())
+    opener = Opener(BOB, ANYONE, replay=AtRest())
+    async with client_of(Decoder(opener, subject=">", token=TOKEN, patience=0.05)) as client:
+        answer = await client.post("/decode", headers=BINARY, content=slow())
     assert answer.status_code == 408
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 import xkeymsg
 from tests.client.conftest import ALICE, BOB, EVE, PEERS, Told
-from tests.running import DEADLINE
+from tests.running import DEADLINE, ROOT
 from tests.spans import PARENT, SECRET, Spans, error_of, ids, links_of, parent_of
 from xkeymsg import (
     ConfigurationError,
@@ -245,6 +246,24 @@ async def test_tracestate_travels_if_it_is_short(spans: Spans) -> None:
         "a=short,b=short,1t@v=short",
         "",
     ]
+
+
+PAGE = """
+import ast, asyncio, sys
+from xkeymsg import XKeyPair
+
+names = {"url": sys.argv[1], "ALICE": XKeyPair.generate(), "BOB": XKeyPair.generate()}
+code = compile(sys.argv[2], "telemetry.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+asyncio.run(eval(code, names))
+"""
+
+
+def test_the_page_of_the_documentation_runs(server: NATSServer) -> None:
+    page = (ROOT / "docs" / "telemetry.md").read_text()
+    [session] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    # A process of its own: a provider is set once, for all that follows.
+    command = [sys.executable, "-c", PAGE, server.url, session]
+    subprocess.run(command, check=True, timeout=DEADLINE)
 
 
 # --- streams --------------------------------------------------------------------------------------

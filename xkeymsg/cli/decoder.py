@@ -8,7 +8,7 @@ CLI and JetStream's API write stored messages. The subject is what the broker sa
 the sealed subject must be equal.
 
 Any page in a browser, and any user of this machine, can reach the address. Each request therefore
-needs the token as `Authorization: Bearer …`, besides what `Guard` demands; pages only of permitted
+needs the token as `Authorization: Bearer …`, and what `Guard` demands. Only pages of permitted
 origins get an answer. A request with a wrong token is refused before its body is read.
 """
 
@@ -49,8 +49,6 @@ MOST_BODY: Final = Limits().envelope * 3 // 2
 """Bytes of a body: the largest envelope in base64, and its subject."""
 _AT_ONCE: Final = 4
 """Bodies that are read and opened at a time."""
-_PATIENCE: Final = 10.0
-"""Seconds for a client to send a body."""
 _MOST_SUBJECT: Final = 65_536
 _PREFLIGHT: Final = {
     "access-control-allow-methods": "POST",
@@ -81,6 +79,7 @@ class Decoder:
         token: What each request must present.
         peers: Names the senders; read again before each message.
         origins: Values of `Origin` of the pages that may ask.
+        patience: Seconds for a client to send a body.
     """
 
     def __init__(
@@ -91,10 +90,11 @@ class Decoder:
         token: str,
         peers: PeersFile | None = None,
         origins: Iterable[str] = (),
+        patience: float = 10.0,
     ) -> None:
         self._opener, self._subject, self._peers = opener, subject, peers
         self._expected = f"Bearer {token}".encode()
-        self._origins = frozenset(origins)
+        self._origins, self._patience = frozenset(origins), patience
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     def guarded(self, hosts: Iterable[str]) -> Guard:
@@ -149,8 +149,15 @@ class Decoder:
             raise _BadRequestError(405, "expected POST")
         parse = _parser(request)
         async with self._room:
-            body = await _body(request)
+            body = await self._body(request)
             return await asyncio.to_thread(self._decode, parse, body)
+
+    async def _body(self, request: Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._patience):
+                return await request.body()
+        except TimeoutError:
+            raise _BadRequestError(408, "the body did not arrive in time") from None
 
     def _decode(self, parse: Callable[[bytes], _Question], body: bytes) -> Response:
         question = parse(body)
@@ -205,14 +212,6 @@ class Decoder:
                 self._peers.reload()
             except ConfigurationError as error:
                 say("xkeymsg", f"the previous peers stay in use: {error}")
-
-
-async def _body(request: Request) -> bytes:
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            return await request.body()
-    except TimeoutError:
-        raise _BadRequestError(408, "the body did not arrive in time") from None
 
 
 def _parser(request: Request) -> Callable[[bytes], _Question]:
