@@ -5,7 +5,7 @@
  * the key and all that was opened.
  */
 import { ANYONE, type Senders } from "../src/admission.js";
-import type { Bytes } from "../src/bytes.js";
+import { type Bytes, latin1 } from "../src/bytes.js";
 import { fail, XKeyMsgError } from "../src/errors.js";
 import { inspect, type Inspected } from "../src/inspect.js";
 import { decodeUser, XKey } from "../src/keys.js";
@@ -106,11 +106,19 @@ function senders(): Senders {
   return keys;
 }
 
-function makeOpener(replay: "live" | "none"): { opener: Opener; names: (sender: string) => readonly string[]; reader: Reader } {
-  if (!reader) return fail("key_format", "enter your key first");
+interface Opening {
+  readonly opener: Opener;
+  readonly names: (sender: string) => readonly string[];
+  readonly reader: Reader;
+}
+
+async function makeOpening(replay: "live" | "none"): Promise<Opening> {
+  const mine = reader;
+  if (!mine) return fail("key_format", "enter your key first");
   const who = senders();
-  const opener = new Opener(reader.key, { senders: who, replay, ...(reader.user === undefined ? {} : { user: reader.user }) });
-  return { opener, names: (sender) => (who instanceof Peers ? who.namesOf(sender) : []), reader };
+  const user = mine.user ?? (await userOfCreds());
+  const opener = new Opener(mine.key, { senders: who, replay, ...(user === undefined ? {} : { user }) });
+  return { opener, names: (sender) => (who instanceof Peers ? who.namesOf(sender) : []), reader: mine };
 }
 
 // Results.
@@ -155,8 +163,6 @@ function seen(envelope: Bytes): Inspected | undefined {
   }
 }
 
-type Opening = ReturnType<typeof makeOpener>;
-
 async function show(found: Input, from: string, subject: string, opening: Opening, isOpen: boolean): Promise<void> {
   const arrival = { from, reader: opening.reader.key.public, input: found };
   const inspected = seen(found.envelope);
@@ -182,7 +188,7 @@ const sourceOf = (file: File): Source => [
 
 async function openAll(sources: readonly Source[]): Promise<void> {
   try {
-    const opening = makeOpener("none");
+    const opening = await makeOpening("none");
     const subject = checkPattern(input("expected").value.trim() || ">");
     if (!sources.length) fail("malformed", "paste an envelope, or choose a file");
     say("open-state", "");
@@ -209,9 +215,28 @@ function openEntered(): Promise<void> {
 
 // Following.
 
+async function readCreds(): Promise<Bytes | undefined> {
+  const [file] = input("creds").files ?? [];
+  return file && new Uint8Array(await file.slice(0, 65_536).arrayBuffer());
+}
+
+/** Return the user of the chosen credentials, which need no proof: they are the viewer's own. */
+async function userOfCreds(): Promise<string | undefined> {
+  const creds = await readCreds();
+  if (!creds) return undefined;
+  const claims = /-BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\./.exec(latin1(creds))?.[1];
+  try {
+    const { sub } = JSON.parse(atob(claims!.replaceAll("-", "+").replaceAll("_", "/")));
+    decodeUser(sub);
+    return sub;
+  } catch {
+    return fail("key_format", "the credentials file has no user");
+  }
+}
+
 async function loginOf(): Promise<Login> {
-  const [creds] = input("creds").files ?? [];
-  if (creds) return { creds: new Uint8Array(await creds.slice(0, 65_536).arrayBuffer()) };
+  const creds = await readCreds();
+  if (creds) return { creds };
   const user = input("nats-user").value;
   return user ? { user, password: input("nats-password").value } : {};
 }
@@ -228,8 +253,9 @@ function stopFollowing(text: string): void {
 async function follow(): Promise<void> {
   if (follower) return stopFollowing("stopped");
   try {
-    const opening = makeOpener("live");
     const subject = checkPattern(input("subject").value.trim());
+    const opening = await makeOpening("live");
+    if (follower || opening.reader !== reader) return;
     const mine = new Follower({
       message: (envelope, on) => show({ envelope, origin: [] }, `on ${on}`, subject, opening, false),
       state: (text, isOver) => (isOver ? stopFollowing(text) : say("follow-state", text)),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from playwright.async_api import Error as PlaywrightError
 
 from tests.browser import Visit, expect
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place, rows
+from tests.running import until
 from tests.transport.authority import Nkey, Operator
-from xkeymsg import AtRest, Opener, Policy, Sealer, UserKey, XKeyPair
+from xkeymsg import AtRest, Opener, Policy, Recipient, Sealer, UserKey, XKeyPair
 from xkeymsg.armoured import armour
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, encode_record
 from xkeymsg.protected import Cost, protect
@@ -299,6 +302,9 @@ async def test_each_login(opening: OpenHere, visit: Visit) -> None:
         await opening.page.locator("#creds").set_input_files(
             {"name": "user.creds", "mimeType": "", "buffer": content}
         )
+        to = [Recipient(CLINIC.public, user.public)]
+        sealed = Sealer(WARD).seal(b"for ada", to=to, subject=SUBJECT)
+        assert (await opening.paste(sealed)).text == "for ada"
         await opening.page.get_by_role("button", name="Follow").click()
         await expect(said).to_have_text("following ehr.>")
     visit.problems.clear()  # the browser reports that it cannot connect again
@@ -423,6 +429,25 @@ async def test_it_fits_a_phone_in_both_colour_schemes(opening: OpenHere) -> None
     await opening.paste(b"plaintext")
     await opening.paste(Sealer(WARD).seal(b"a" * 3_000, to=[CLINIC.public], subject="a" * 250))
     await opening.visit.check_looks()
+
+
+async def test_the_page_may_connect_to_the_nats_server_only(visit: Visit, at: Place) -> None:
+    answer = await visit.page.goto(at.url)
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    socket = await visit.page.locator("#open").get_attribute("data-websocket")
+    assert f"connect-src {socket}; form-action 'none';" in policy
+    assert "script-src 'self'; style-src 'self';" in policy
+    assert "'unsafe" not in policy
+    for url in ("/open", "https://example.com/", "ws://127.0.0.1:9/"):
+        script = "(url) => url[0] === 'w' ? void new WebSocket(url) : fetch(url)"
+        with suppress(PlaywrightError):  # the promise of `fetch` is rejected
+            await visit.page.evaluate(script, url)
+        await until(lambda: any("CSP: connect-src" in each for each in visit.problems))
+        visit.problems.clear()
+    assert len(await visit.requests()) < 10
+    await visit.page.goto("about:blank")
+    visit.problems.clear()
 
 
 async def test_each_field_has_a_label(opening: OpenHere) -> None:
