@@ -427,6 +427,29 @@ async def test_a_client_refuses_a_document_without_it() -> None:
         assert leaks(caught.value, SECRETS) == set()
 
 
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "publish text": lambda client: client.publish("a", CANARY, to="bob"),
+    "publish text along a route": lambda client: client.route("a", "bob").publish(CANARY),
+    "publish with headers of no text": lambda client: client.publish(
+        "a", CANARY.encode(), to="bob", headers=[(CANARY, 1)]
+    ),
+    "publish a document without a policy": lambda client: client.publish_document(
+        "a", {"a": CANARY}, policy=None
+    ),
+}
+
+
+@pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
+async def test_a_wrong_call_of_a_client_has_no_secret_in_any_frame(
+    call: Callable[[Any], Any],
+) -> None:
+    async with MemoryNATS().connect(key=ALICE, trust=PEERS) as client:
+        with pytest.raises(TypeError) as caught:
+            await call(client)
+        assert caught.value.__traceback__ is not None
+        assert leaks(caught.value, SECRETS) == set()
+
+
 async def test_what_a_client_is_told_of_has_no_plaintext() -> None:
     """Messages that are refused, handlers whose answer cannot be sealed."""
     told: list[Exception] = []

@@ -31,7 +31,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.limits import Limits, Live, Replay
 from xkeymsg.opener import DOCUMENT, PAYLOAD, Opener
-from xkeymsg.refusals import refusing
+from xkeymsg.refusals import redact
 from xkeymsg.text import is_unicode
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
@@ -145,7 +145,7 @@ class OpeningScope:
         self._tracing, self._place = tracing, place
         self._form: Any = DOCUMENT if documents else PAYLOAD
         # `open` has no place for the check of a reply subject, before the message is marked.
-        self._open: Any = refusing(self._opener._open)  # noqa: SLF001 - private to the package
+        self._open: Any = self._opener._open  # noqa: SLF001 - private to the package
         self.large = LARGE_DOCUMENT if documents else LARGE
         """Bytes from which messages should be opened in a thread."""
 
@@ -203,8 +203,10 @@ class OpeningScope:
         now_ms = now_ns() // 1_000_000
         try:
             message = self._open(now_ms, raw.data, form, self._subjects, None, expected, position)
-        except NotLoadedError:
-            self._client_trust.want(inspect(raw.data, self._limits).identity)
+        except Exception as error:
+            redact(error)
+            if isinstance(error, NotLoadedError):
+                self._client_trust.want(inspect(raw.data, self._limits).identity)
             raise
         if message.revision is not None:
             self._client_trust.compare(message)

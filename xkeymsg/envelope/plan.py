@@ -149,7 +149,7 @@ class Planner:
         """
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the system clock is out of range for an envelope: set it")
-        if expires is None and revision is None:
+        if expires is revision is None:
             return self._attributes
         if revision is not None and type(revision) is not int:  # True and 7.0 would pass
             raise TypeError(f"a revision must be an int, not {type(revision).__name__}")

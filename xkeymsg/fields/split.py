@@ -28,6 +28,7 @@ __all__ = ("Part", "Split", "check_size", "split")
 _ENCODED: Final = frozenset({type(None), bool, int, bytes, Decimal, datetime, UUID})
 """Types that the encoder checks, as it does text."""
 _CONTAINERS: Final = {dict, list}
+_TEXT: Final = {str}
 
 
 class Part(NamedTuple):
@@ -180,7 +181,8 @@ def _check(value: Any, depth: int, left: int) -> int:
     if depth < 1 or left < 0:
         raise _OddError
     if type(value) is dict:
-        "".join(value)  # raises if a name is not text
+        if not _TEXT.issuperset(map(type, value)):
+            raise _OddError
         value = value.values()
     for item in value:
         kind = type(item)
