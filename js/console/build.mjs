@@ -16,6 +16,7 @@ const { outputFiles, metafile } = await build({
   target: "es2022",
   charset: "ascii",
   minify: true,
+  drop: ["console"], // a library prints what servers say
   legalComments: "none", // their texts are beside the script
   metafile: true,
   write: false,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import json
 import re
 import time
 import urllib.error
@@ -11,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from tests.daemons.receiver.conftest import make_stream
 from tests.running import DEADLINE, Program
@@ -21,7 +23,7 @@ from xkeymsg.transport.link import open_link
 from xkeymsg.transport.options import ConnectOptions
 from xkeymsg.trust.stores.file import write_seed
 
-__all__ = ("HOSTILE", "POLICY", "Hospital", "fetch", "text_of")
+__all__ = ("CONSOLE", "HOSTILE", "POLICY", "Hospital", "Stage", "fetch", "rows_of", "text_of")
 
 HOSTILE = "ehr.<img/src=x/onerror=alert(1)//"
 POLICY = """
@@ -112,25 +114,45 @@ class Hospital:
         reader = Recipient(self.clinic.pair.public, self.clinic.user)
         return Sealer(pair, identity=person.user).seal(b"Ann", to=[reader], subject=subject)
 
-    def publish(self, messages: Mapping[str, list[bytes]]) -> None:
+    async def publish(self, messages: Mapping[str, list[bytes]]) -> None:
         """Publish messages by subject, and wait until the stream has them."""
+        async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
+            for subject, several in messages.items():
+                for each in several:
+                    await link.request(subject, each, timeout=DEADLINE)
 
-        async def work() -> None:
-            async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
-                for subject, several in messages.items():
-                    for each in several:
-                        await link.request(subject, each, timeout=DEADLINE)
-
-        asyncio.run(work())
-
-    def make_stream(self) -> None:
+    async def make_stream(self) -> None:
         """Make the stream."""
+        async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
+            await make_stream(link, "EHR", "ehr.>")
 
-        async def work() -> None:
-            async with open_link(ConnectOptions(servers=(self.server.url,))) as link:
-                await make_stream(link, "EHR", "ehr.>")
 
-        asyncio.run(work())
+class Stage(NamedTuple):
+    """The hospital with everything running."""
+
+    hospital: Hospital
+    address: str
+    stranger: XKeyPair
+
+    @classmethod
+    @contextmanager
+    def running(cls, folder: Path) -> Iterator[Self]:
+        """Run everything during a block: five messages, of which the clinic opens two."""
+        with NATSServer(jetstream=True) as server:
+            hospital = Hospital(server, folder)
+            asyncio.run(hospital.make_stream())
+            with hospital.receiver(), hospital.console() as address:
+                stranger = XKeyPair.generate()
+                good, old = (
+                    hospital.seal(hospital.ward, pair, "ehr.Patient")
+                    for pair in (hospital.ward.pair, hospital.old)
+                )
+                to = [hospital.clinic.pair.public]
+                foreign = Sealer(stranger).seal(b"secret words", to=to, subject=HOSTILE)
+                plain = json.dumps({"name": "<img src=x onerror=alert(1)>"}).encode()
+                messages = {"ehr.Patient": [good, old, good, plain], HOSTILE: [foreign]}
+                asyncio.run(hospital.publish(messages))
+                yield cls(hospital, address, stranger)
 
 
 def fetch(

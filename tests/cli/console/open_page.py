@@ -24,7 +24,12 @@ from xkeymsg.testing import NATSServer
 if TYPE_CHECKING:
     from playwright.async_api import FilePayload, Locator, Page
 
-__all__ = ("OpenHere", "Opened", "Place", "place", "rows")
+__all__ = ("CLINIC", "WARD", "OpenHere", "Opened", "Place", "place", "rows")
+
+WARD: Final = XKeyPair.generate()
+"""The sender."""
+CLINIC: Final = XKeyPair.generate()
+"""A reader."""
 
 
 class Place(NamedTuple):
@@ -40,7 +45,7 @@ async def place(config: str = "") -> AsyncIterator[Place]:
     websocket = unused_port()
     config += f'\nwebsocket {{ listen: "127.0.0.1:{websocket}", no_tls: true }}'
     async with AsyncExitStack() as stack:
-        server = stack.enter_context(NATSServer(config, jetstream=True))
+        server = stack.enter_context(NATSServer(config))
         listener, where = stack.enter_context(listening("127.0.0.1:0"))
         app = make_app(
             [open_page(f"ws://127.0.0.1:{websocket}")], Changes(), hosts=frozenset({where})

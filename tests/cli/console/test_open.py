@@ -5,18 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
-import pytest_asyncio
 
 from tests.browser import Visit, expect
-from tests.cli.console.open_page import OpenHere, Place, place, rows
+from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place, rows
 from tests.running import ROOT
-from xkeymsg import AtRest, Opener, Policy, Sealer, XKeyPair
+from tests.transport.authority import Nkey, Operator
+from xkeymsg import AtRest, Opener, Policy, Sealer, UserKey, XKeyPair
 from xkeymsg.armoured import armour
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, encode_record
 from xkeymsg.protected import Cost, protect
@@ -24,7 +23,7 @@ from xkeymsg.transport.client import HardenedClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-WARD, CLINIC, RESEARCH, OTHER = (XKeyPair.generate() for _ in range(4))
+RESEARCH, OTHER = XKeyPair.generate(), XKeyPair.generate()
 PATIENT = {
     "resourceType": "Patient",
     "name": [{"family": "Lovelace-Marker", "given": ["Ada", "Augusta"]}],
@@ -57,28 +56,13 @@ READERS = {"clinic": [CLINIC.public], "research": [RESEARCH.public]}
 SUBJECT = "ehr.patient.7"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def at() -> AsyncIterator[Place]:
-    async with place() as made:
-        yield made
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def opening(visit: Visit, at: Place) -> OpenHere:
-    """The page, with the key of the clinic and trust in the ward; nothing may leave it."""
-    opening = await OpenHere.visited(visit, at)
-    visit.hide("Lovelace-Marker", "London-Marker")
-    await opening.use(CLINIC)
-    await opening.trust(str(WARD.public))
-    return opening
-
-
 def patient(subject: str = SUBJECT) -> bytes:
     return Sealer(WARD).seal_document(PATIENT, policy=POLICY, readers=READERS, subject=subject)
 
 
 async def test_a_patient_as_clinic_and_as_research(opening: OpenHere, visit: Visit) -> None:
     envelope = patient()
+    visit.hide("Lovelace-Marker", "London-Marker")
     loaded = await visit.requests()
     seen = {}
     for key in (CLINIC, RESEARCH):
@@ -213,6 +197,15 @@ async def test_peers_admit_by_subject_user_and_signature(opening: OpenHere) -> N
     assert card.facts["sender"] == f"ward-7 {WARD.public} admitted"
     card = await opening.paste(patient("ehr.visit.7"))
     assert card.code == "sender_not_admitted"
+    user = UserKey(Nkey().seed)
+    signing = Sealer(WARD, signer=user)
+    signed = signing.seal(b"x", to=[CLINIC.public], subject="ehr.patient.1")
+    assert (await opening.paste(signed)).facts["signature"].startswith("present, but not verified")
+    name = user.public_key.decode()
+    await opening.trust(f'{text}user = "{name}"\nalways_signs = true', "a peers file")
+    assert (await opening.paste(signed)).facts["signature"] == f"verified, by {name}"
+    unsigned = Sealer(WARD, identity=name).seal(b"x", to=[CLINIC.public], subject="ehr.patient.1")
+    assert (await opening.paste(unsigned)).code == "signature_missing"
     for wrong, why in (
         (f'[peers.a]\nxkey = "{WARD.public}"\nsubject = ["a"]', "unknown setting"),
         (f'[peers.a]\nxkey = "{WARD.seed()}"', "secret seed"),
@@ -285,7 +278,43 @@ async def test_a_followed_subject_is_shown_live(opening: OpenHere, at: Place) ->
     assert b"PUB " not in sent
 
 
+async def test_each_login(opening: OpenHere, visit: Visit) -> None:
+    config = 'authorization { users: [{ user: "ada", password: "opensesame" }] }'
+    said = opening.page.locator("#follow-state")
+    async with place(config) as guarded:
+        opening = await ready(visit, guarded)
+        await opening.page.get_by_text("Login of the NATS server").click()
+        await opening.page.locator("#nats-user").fill("ada")
+        await opening.page.locator("#nats-password").fill("wrong")
+        await opening.page.locator("#nats-password").press("Enter")
+        await expect(said).to_have_text("not connected: Authorization Violation", ignore_case=True)
+        await opening.page.locator("#nats-password").fill("opensesame")
+        await opening.page.locator("#nats-password").press("Enter")
+        await expect(said).to_have_text("following ehr.>")
+    operator, user = Operator(), Nkey()
+    visit.hide(user.seed)
+    async with place(operator.config) as guarded:
+        opening = await ready(visit, guarded)
+        await opening.page.get_by_text("Login of the NATS server").click()
+        content = operator.creds(user).encode()
+        await opening.page.locator("#creds").set_input_files(
+            {"name": "user.creds", "mimeType": "", "buffer": content}
+        )
+        await opening.page.get_by_role("button", name="Follow").click()
+        await expect(said).to_have_text("following ehr.>")
+    visit.problems.clear()  # the browser reports that it cannot connect again
+
+
+async def ready(visit: Visit, at: Place) -> OpenHere:
+    opening = await OpenHere.visited(visit, at)
+    await opening.use(CLINIC)
+    await opening.trust(str(WARD.public))
+    await opening.page.locator("#subject").fill("ehr.>")
+    return opening
+
+
 async def test_forgetting_leaves_nothing(opening: OpenHere, at: Place) -> None:
+    opening.visit.hide("Lovelace-Marker")
     await opening.paste(patient())
     assert "Lovelace-Marker" in await opening.page.content()
     await opening.page.get_by_role("button", name="Forget everything").click()

@@ -102,6 +102,14 @@ async def test_another_origin_is_refused(origin: str, method: str) -> None:
     assert (await ask(guarded(tools=True), ("Origin", origin), method=method))[0] == 403
 
 
+async def test_the_form_of_an_own_page_is_accepted() -> None:
+    """With `no-referrer`, browsers send `Origin: null` for it, too."""
+    null = ("Origin", "null")
+    assert (await ask(guarded(), null, ("Sec-Fetch-Site", "same-origin"), method="POST"))[0] == 200
+    for site in ("cross-site", "same-site", "none", ""):
+        assert (await ask(guarded(), null, ("Sec-Fetch-Site", site), method="POST"))[0] == 403
+
+
 async def test_own_and_listed_origins_are_accepted() -> None:
     for origin in (OWN, "http://localhost:8480", "https://ui.example"):
         guard = guarded(origins=("https://ui.example",))

@@ -34,8 +34,8 @@ _PATIENCE: Final = 10.0
 """Seconds for a browser to send a form."""
 _HERE: Final = Path(__file__).parent
 _POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src {connect};"
-    " form-action {form}; base-uri 'none'; frame-ancestors 'none';"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src {connect}; form-action {form}; base-uri 'none'; frame-ancestors 'none';"
     " require-trusted-types-for 'script'; trusted-types 'none'"
 )
 

@@ -27,7 +27,7 @@ from xkeymsg.nkey import is_public
 from xkeymsg.transport.link import Link
 from xkeymsg.transport.raw import RawSubscription
 
-__all__ = ("PROGRAMS", "Daemon", "Fleet", "Refusals", "Route")
+__all__ = ("PROGRAMS", "Daemon", "Fleet", "FleetRoute", "RefusalCount")
 
 PROGRAMS: Final = ("xkeymsg-receiver", "xkeymsg-sender")
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
@@ -47,7 +47,7 @@ _FORGET: Final = 600.0
 """Seconds without a reply after which it is forgotten."""
 
 
-class Route(NamedTuple):
+class FleetRoute(NamedTuple):
     """A route of a daemon, as it says itself."""
 
     name: str
@@ -85,7 +85,7 @@ class Daemon(NamedTuple):
     ready: bool | None
     retired_senders: int
     """Senders of the last hour that seal with a key that is no longer current."""
-    routes: tuple[Route, ...]
+    routes: tuple[FleetRoute, ...]
     answered: float
     """When it answered last, by the monotonic clock."""
     at: datetime
@@ -115,7 +115,7 @@ class Daemon(NamedTuple):
         return found
 
 
-class Refusals(NamedTuple):
+class RefusalCount(NamedTuple):
     """Messages that one route of one daemon has refused for one reason."""
 
     code: str
@@ -134,10 +134,11 @@ class Fleet:
     Args:
         link: The connection.
         changes: Is told about changes of the pages `/fleet` and `/refused`.
+        most: The limit of daemons, and of replies in a round.
     """
 
-    def __init__(self, link: Link, changes: Changes) -> None:
-        self._link, self._changes = link, changes
+    def __init__(self, link: Link, changes: Changes, *, most: int = _MOST) -> None:
+        self._link, self._changes, self._most = link, changes, most
         self._daemons: dict[tuple[str, str], Daemon] = {}
         self._history: dict[tuple[str, str], list[tuple[float, dict[tuple[str, str], int]]]] = {}
         self.others = 0
@@ -154,7 +155,7 @@ class Fleet:
         return sorted(self._daemons.values(), key=lambda each: (each.program, each.name, each.id))
 
     @property
-    def refusals(self) -> list[Refusals]:
+    def refusals(self) -> list[RefusalCount]:
         """The refused messages by code and route, the most frequent first."""
         found = []
         for at, daemon in self._daemons.items():
@@ -163,7 +164,7 @@ class Fleet:
                 for code, total in route.refused.items():
                     minute = max(0, total - before.get((route.name, code), 0))
                     found.append(
-                        Refusals(code, daemon.name, route.name, route.durable, total, minute)
+                        RefusalCount(code, daemon.name, route.name, route.durable, total, minute)
                     )
         return sorted(found, key=lambda each: (-each.minute, -each.total, each[:3]))
 
@@ -192,7 +193,7 @@ class Fleet:
 
     async def _ask(self) -> None:
         link, inbox = self._link, self._link.new_inbox()
-        replies = await link.subscribe(inbox, max_messages=_MOST, max_bytes=_BYTES)
+        replies = await link.subscribe(inbox, max_messages=self._most, max_bytes=_BYTES)
         try:
             await link.publish("$SRV.STATS", b"", reply=inbox)
             await self._take(replies)
@@ -202,7 +203,7 @@ class Fleet:
     async def _take(self, replies: RawSubscription) -> None:
         end, left, others = monotonic() + _ROUND, _BYTES, set()
         self.is_cut = False
-        for _ in range(_MOST):
+        for _ in range(self._most):
             try:
                 raw = await replies.next(max(0.0, end - monotonic()))
             except XKeyMsgError:  # no more replies in time
@@ -224,7 +225,7 @@ class Fleet:
 
     def _add(self, daemon: Daemon) -> None:
         at = daemon.name, daemon.id
-        if at not in self._daemons and len(self._daemons) >= _MOST:
+        if at not in self._daemons and len(self._daemons) >= self._most:
             oldest = min(self._daemons, key=lambda each: self._daemons[each].answered)
             if not self._daemons[oldest].is_silent:
                 self.is_cut = True
@@ -273,11 +274,11 @@ def _daemon(answer: Mapping[str, Any]) -> Daemon | None:
     )
 
 
-def _routes(endpoints: list[Mapping[str, Any]]) -> Iterator[Route]:
+def _routes(endpoints: list[Mapping[str, Any]]) -> Iterator[FleetRoute]:
     for each in endpoints:
         data = table_in(each, "data")
         replay = table_in(data, "replay")
-        yield Route(
+        yield FleetRoute(
             name=text_in(each, "name", 64),
             subject=text_in(each, "subject"),
             stream=text_in(data, "stream", 64),

@@ -20,7 +20,7 @@ from xkeymsg.envelope.head import from_milliseconds
 from xkeymsg.errors import DeliveryError, MalformedError, XKeyMsgError
 from xkeymsg.keys import XKey
 
-__all__ = ("Quarantines", "RefusedMessage")
+__all__ = ("QuarantineState", "Quarantines", "RefusedMessage")
 
 _EVERY: Final = 3.0
 """Seconds between two rounds."""
@@ -58,7 +58,7 @@ class RefusedMessage(NamedTuple):
     is_signed: bool = False
 
 
-class Quarantine(NamedTuple):
+class QuarantineState(NamedTuple):
     """A quarantine stream, and its newest records."""
 
     name: str
@@ -87,7 +87,7 @@ class Quarantines:
         self, api: API, unproven: str, proven: str, seen: SeenSenders, changes: Changes
     ) -> None:
         self._api, self._seen, self._changes = api, seen, changes
-        self.states = [Quarantine(proven, True), Quarantine(unproven, False)]
+        self.states = [QuarantineState(proven, True), QuarantineState(unproven, False)]
         self.has_asked = False
 
     @property
@@ -119,7 +119,7 @@ class Quarantines:
                     self._changes.note(page)
             await asyncio.sleep(_EVERY)
 
-    async def _read(self, before: Quarantine) -> Quarantine:
+    async def _read(self, before: QuarantineState) -> QuarantineState:
         info = await self._api.request(f"STREAM.INFO.{before.name}")
         state = table_in(info, "state")
         messages, last = number_in(state, "messages"), number_in(state, "last_seq")

@@ -18,7 +18,7 @@ from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.envelope.head import from_milliseconds
 from xkeymsg.errors import XKeyMsgError
 
-__all__ = ("ConsumerState", "Sample", "StreamState", "Streams")
+__all__ = ("ConsumerState", "Sample", "SampledStream", "Streams")
 
 _EVERY: Final = 5.0
 """Seconds between two rounds."""
@@ -58,7 +58,7 @@ class ConsumerState(NamedTuple):
     redelivered: int
 
 
-class StreamState(NamedTuple):
+class SampledStream(NamedTuple):
     """A stream, and the samples of it."""
 
     name: str
@@ -112,7 +112,7 @@ class Streams:
         self._api = api
         self._is_protected = is_protected
         self._seen, self._changes = seen, changes
-        self.states = {name: StreamState(name) for name in names}
+        self.states = {name: SampledStream(name) for name in names}
         self._next = dict.fromkeys(self.states, 0)
         self.has_asked = False
 
@@ -131,7 +131,7 @@ class Streams:
                     self._changes.note(page)
             await asyncio.sleep(_EVERY)
 
-    async def _look(self, before: StreamState) -> StreamState:
+    async def _look(self, before: SampledStream) -> SampledStream:
         info = await self._api.request(f"STREAM.INFO.{before.name}")
         state = table_in(info, "state")
         consumers, more = await self._consumers(before.name)
@@ -166,7 +166,7 @@ class Streams:
         )
         return found, max(0, number_in(answer, "total") - len(found))
 
-    async def _sample(self, state: StreamState, kept: dict[int, Sample]) -> None:
+    async def _sample(self, state: SampledStream, kept: dict[int, Sample]) -> None:
         """Read the newest messages that were not read yet, and go on through the others."""
         left = _BYTES
         for sequence in self._chosen(state, kept):
@@ -177,7 +177,7 @@ class Streams:
             if left < 0:
                 break
 
-    def _chosen(self, state: StreamState, kept: Container[int]) -> list[int]:
+    def _chosen(self, state: SampledStream, kept: Container[int]) -> list[int]:
         """Return the sequences to read in a round."""
         new = range(max(state.last - _NEW + 1, state.first), state.last + 1)
         chosen = [each for each in new if each not in kept]

@@ -37,7 +37,7 @@ def parse_object(data: bytes, most: int) -> dict[str, Any] | None:
 
 
 def text_in(table: Mapping[str, Any], name: str, most: int = _LONGEST) -> str:
-    """Return a text, cut to a length; empty if there is none."""
+    """Return a text, cut to a length; empty if it is missing."""
     value = table.get(name)
     if not isinstance(value, str):
         return ""
@@ -45,13 +45,13 @@ def text_in(table: Mapping[str, Any], name: str, most: int = _LONGEST) -> str:
 
 
 def number_in(table: Mapping[str, Any], name: str) -> int:
-    """Return a count; 0 if there is none."""
+    """Return a count; 0 if it is missing."""
     value = table.get(name)
     return value if type(value) is int and 0 <= value <= _LARGEST else 0
 
 
 def seconds_in(table: Mapping[str, Any], name: str) -> float | None:
-    """Return a duration in seconds; None if there is none."""
+    """Return a duration in seconds; None if it is missing."""
     value = table.get(name)
     if type(value) not in (int, float) or not isinstance(value, int | float):
         return None
@@ -63,7 +63,7 @@ def seconds_in(table: Mapping[str, Any], name: str) -> float | None:
 
 
 def time_in(table: Mapping[str, Any], name: str) -> datetime | None:
-    """Return a time (RFC 3339); None if there is none."""
+    """Return a time (RFC 3339); None if it is missing."""
     try:
         return from_milliseconds(nanoseconds(text_in(table, name, 64)) // 10**6)
     except (ValueError, OverflowError):
@@ -71,7 +71,7 @@ def time_in(table: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def table_in(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return a table; empty if there is none."""
+    """Return a table; empty if it is missing."""
     value = table.get(name)
     return value if isinstance(value, dict) else {}
 

@@ -125,6 +125,8 @@ class Guard:
 
     def _is_ours(self, method: bytes, origin: bytes, site: bytes, mode: bytes) -> bool:
         """Return whether no page of another origin has caused a request, or it does no harm."""
+        if origin == b"null" and site == b"same-origin":
+            return True  # a form of a page with `no-referrer`; no script can set Sec-Fetch-Site
         if origin:
             return origin in self._origins
         if method not in _SAFE:
