@@ -13,7 +13,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help console demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
+.PHONY: help console demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js pictures clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -92,6 +92,9 @@ fuzz: $(READY) ## Mutate a million trust claims, and test with 30 times the exam
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
+
+pictures: $(READY) ## Make the pictures of the console in docs/images, with Chromium
+	XKEYMSG_PICTURES=1 $(BIN)/python -m pytest -q -n 0 tests/cli/console
 
 clean: ## Remove the virtual environment and tool caches
 	rm -rf js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ warning or an error, or sent or stored what `hide` was given.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -26,7 +27,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 import pytest_asyncio
 
-from tests.running import DEADLINE
+from tests.running import DEADLINE, ROOT
 
 if TYPE_CHECKING:
     from playwright.async_api import (
@@ -169,6 +170,17 @@ class Visit:
             background = "getComputedStyle(document.body).backgroundColor"
             backgrounds.add(await self.page.evaluate(background))
         assert len(backgrounds) == len(_SCHEMES)
+
+    async def picture(self, name: str, scheme: Literal["light", "dark"] = "light") -> None:
+        """Make docs/images/console-NAME.png, if `XKEYMSG_PICTURES` is set (`make pictures`)."""
+        if not os.environ.get("XKEYMSG_PICTURES"):
+            return
+        path = ROOT / "docs" / "images" / f"console-{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        await self.page.set_viewport_size({"width": 1120, "height": 820})
+        await self.page.emulate_media(color_scheme=scheme)
+        await self.page.screenshot(path=path)
+        assert path.stat().st_size < 150_000
 
     async def end(self) -> None:
         """Close the profile."""

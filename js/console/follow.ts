@@ -93,11 +93,14 @@ export class Follower {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    for (let next; (next = this.#waiting.shift()); ) {
-      this.#bytes -= next.data.length;
-      await this.#handlers.message(next.data, next.subject);
-      await new Promise((resolve) => setTimeout(resolve)); // lets the page react
+    try {
+      for (let next; (next = this.#waiting.shift()); ) {
+        this.#bytes -= next.data.length;
+        await this.#handlers.message(next.data, next.subject);
+        await new Promise((resolve) => setTimeout(resolve)); // lets the page react
+      }
+    } finally {
+      this.#isRunning = false;
     }
-    this.#isRunning = false;
   }
 }

@@ -5,7 +5,7 @@
  * the key and all that was opened.
  */
 import { ANYONE, type Senders } from "../src/admission.js";
-import type { Bytes } from "../src/bytes.js";
+import { type Bytes, latin1 } from "../src/bytes.js";
 import { fail, XKeyMsgError } from "../src/errors.js";
 import { inspect, type Inspected } from "../src/inspect.js";
 import { decodeUser, XKey } from "../src/keys.js";
@@ -33,6 +33,8 @@ interface Reader {
 }
 
 let reader: Reader | undefined;
+/** Grows with each key that is entered, and with each that is forgotten. */
+let attempt = 0;
 let follower: Follower | undefined;
 const counts = { opened: 0, refused: 0 };
 
@@ -69,24 +71,27 @@ async function hasCurve(): Promise<boolean> {
 }
 
 async function useKey(): Promise<void> {
+  const mine = ++attempt;
   reader = undefined;
   stopFollowing("");
   const passphrase = taken("passphrase");
-  say("key-state", "reading the key …");
+  const sayKey = (text: string) => mine === attempt && say("key-state", text);
+  sayKey("reading the key …");
   try {
     if (!(await hasCurve())) throw new TypeError("this browser cannot keep a key of X25519 to itself: use a newer one, over HTTPS or on loopback");
     let seed = await seedText();
     if (isProtected(seed)) {
-      say("key-state", "deriving the key from the passphrase …");
+      sayKey("deriving the key from the passphrase …");
       seed = await releaseSeed(seed, passphrase);
     }
     const key = await XKey.fromSeed(seed);
     const user = input("user").value.trim() || undefined;
     if (user !== undefined) decodeUser(user);
+    if (mine !== attempt) return; // it was forgotten meanwhile
     reader = { key, user };
-    say("key-state", `Opening with ${key.public}`);
+    sayKey(`Opening with ${key.public}`);
   } catch (error) {
-    say("key-state", `No key: ${reasonOf(error)}`);
+    sayKey(`No key: ${reasonOf(error)}`);
   }
 }
 
@@ -101,11 +106,19 @@ function senders(): Senders {
   return keys;
 }
 
-function makeOpener(replay: "live" | "none"): { opener: Opener; names: (sender: string) => readonly string[]; reader: Reader } {
-  if (!reader) return fail("key_format", "enter your key first");
+interface Opening {
+  readonly opener: Opener;
+  readonly names: (sender: string) => readonly string[];
+  readonly reader: Reader;
+}
+
+async function makeOpening(replay: "live" | "none"): Promise<Opening> {
+  const mine = reader;
+  if (!mine) return fail("key_format", "enter your key first");
   const who = senders();
-  const opener = new Opener(reader.key, { senders: who, replay, ...(reader.user === undefined ? {} : { user: reader.user }) });
-  return { opener, names: (sender) => (who instanceof Peers ? who.namesOf(sender) : []), reader };
+  const user = mine.user ?? (await userOfCreds());
+  const opener = new Opener(mine.key, { senders: who, replay, ...(user === undefined ? {} : { user }) });
+  return { opener, names: (sender) => (who instanceof Peers ? who.namesOf(sender) : []), reader: mine };
 }
 
 // Results.
@@ -150,8 +163,6 @@ function seen(envelope: Bytes): Inspected | undefined {
   }
 }
 
-type Opening = ReturnType<typeof makeOpener>;
-
 async function show(found: Input, from: string, subject: string, opening: Opening, isOpen: boolean): Promise<void> {
   const arrival = { from, reader: opening.reader.key.public, input: found };
   const inspected = seen(found.envelope);
@@ -177,7 +188,7 @@ const sourceOf = (file: File): Source => [
 
 async function openAll(sources: readonly Source[]): Promise<void> {
   try {
-    const opening = makeOpener("none");
+    const opening = await makeOpening("none");
     const subject = checkPattern(input("expected").value.trim() || ">");
     if (!sources.length) fail("malformed", "paste an envelope, or choose a file");
     say("open-state", "");
@@ -204,9 +215,28 @@ function openEntered(): Promise<void> {
 
 // Following.
 
+async function readCreds(): Promise<Bytes | undefined> {
+  const [file] = input("creds").files ?? [];
+  return file && new Uint8Array(await file.slice(0, 65_536).arrayBuffer());
+}
+
+/** Return the user of the chosen credentials, which need no proof: they are the viewer's own. */
+async function userOfCreds(): Promise<string | undefined> {
+  const creds = await readCreds();
+  if (!creds) return undefined;
+  const claims = /-BEGIN NATS USER JWT-+\s+[\w-]+\.([\w-]+)\./.exec(latin1(creds))?.[1];
+  try {
+    const { sub } = JSON.parse(atob(claims!.replaceAll("-", "+").replaceAll("_", "/")));
+    decodeUser(sub);
+    return sub;
+  } catch {
+    return fail("key_format", "the credentials file has no user");
+  }
+}
+
 async function loginOf(): Promise<Login> {
-  const [creds] = input("creds").files ?? [];
-  if (creds) return { creds: new Uint8Array(await creds.slice(0, 65_536).arrayBuffer()) };
+  const creds = await readCreds();
+  if (creds) return { creds };
   const user = input("nats-user").value;
   return user ? { user, password: input("nats-password").value } : {};
 }
@@ -223,8 +253,9 @@ function stopFollowing(text: string): void {
 async function follow(): Promise<void> {
   if (follower) return stopFollowing("stopped");
   try {
-    const opening = makeOpener("live");
     const subject = checkPattern(input("subject").value.trim());
+    const opening = await makeOpening("live");
+    if (follower || opening.reader !== reader) return;
     const mine = new Follower({
       message: (envelope, on) => show({ envelope, origin: [] }, `on ${on}`, subject, opening, false),
       state: (text, isOver) => (isOver ? stopFollowing(text) : say("follow-state", text)),
@@ -244,6 +275,7 @@ async function follow(): Promise<void> {
 // Forgetting.
 
 function forget(): void {
+  attempt++;
   reader = undefined;
   stopFollowing("");
   for (const field of root.querySelectorAll<HTMLInputElement | HTMLTextAreaElement>("input:not([type=radio]), textarea")) field.value = field.defaultValue;
@@ -271,20 +303,15 @@ for (const id of ["subject", "nats-user", "nats-password"]) onEnter(id, () => fo
 onEnter("expected", openEntered);
 
 const drop = get("drop");
-for (const name of ["dragenter", "dragover"]) {
+for (const name of ["dragenter", "dragover", "dragleave", "drop"] as const) {
   document.addEventListener(name, (event) => {
-    event.preventDefault(); // a file dropped beside must not replace the page
-    drop.classList.add("over");
+    const { types, files } = event.dataTransfer!;
+    if (!types.includes("Files")) return; // text goes into the field on which it is dropped
+    event.preventDefault(); // a file must not replace the page, wherever it is dropped
+    drop.classList.toggle("over", name === "dragenter" || name === "dragover");
+    if (name === "drop") void openAll([...files].map(sourceOf));
   });
 }
-document.addEventListener("dragleave", () => drop.classList.remove("over"));
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  drop.classList.remove("over");
-  const { files } = event.dataTransfer!;
-  const dropped = event.dataTransfer!.getData("text/plain");
-  void openAll(files.length ? [...files].map(sourceOf) : dropped ? [["dropped text", () => readText(dropped)]] : []);
-});
 window.addEventListener("pagehide", forget);
 forget(); // browsers restore fields
 for (const each of root.querySelectorAll("fieldset")) each.disabled = each.id === "following" && !root.dataset.websocket;

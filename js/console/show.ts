@@ -7,33 +7,49 @@ import type { Inspected } from "../src/inspect.js";
 import { Message, View } from "../src/message.js";
 import type { Input } from "./input.js";
 
-/** Rows of one message, and characters of one value, that are shown. */
+/** What is shown of one message: rows of a table, and characters, also of one value. */
 const MOST_ROWS = 2_000;
-const MOST_CHARACTERS = 10_000;
+const MOST_CHARACTERS = 200_000;
+const MOST_VALUE = 10_000;
 const MOST_BYTES = 1_024;
+/** A special character costs as much as so many others: it needs an element of its own. */
+const SPECIAL_COST = 20;
 /** Characters that are invisible, or change how others are shown. */
 const SPECIAL = /[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u;
-const SPECIALS = new RegExp(`(${SPECIAL.source})`, "u");
 
-export type Child = Node | string;
+type Child = Node | string;
 
 /** Make an element. */
-export function element(name: string, classes: string, ...children: Child[]): HTMLElement {
+function element(name: string, classes: string, ...children: Child[]): HTMLElement {
   const made = document.createElement(name);
   if (classes) made.className = classes;
   made.append(...children);
   return made;
 }
 
+/** Characters that the present message may still show. */
+let left = MOST_CHARACTERS;
+
 /** Show a text of a message: isolated, bounded, and with special characters written out. */
-export function text(value: string, most = MOST_CHARACTERS): HTMLElement {
+function text(value: string, most = MOST_VALUE): HTMLElement {
   const shown = element("bdi", "value");
-  const cut = value.length > most ? value.slice(0, most) : value;
-  for (const piece of cut.split(SPECIALS)) {
-    if (!SPECIAL.test(piece) || piece === "\n" || piece === "\t") shown.append(piece);
-    else for (const one of piece) shown.append(element("span", "special", `U+${one.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0")}`));
+  let plain = "";
+  let used = 0;
+  for (const one of value) {
+    if (used >= most || left <= 0) break;
+    used += one.length;
+    if (one === "\n" || one === "\t" || !SPECIAL.test(one)) {
+      plain += one;
+      left -= one.length;
+      continue;
+    }
+    left -= SPECIAL_COST;
+    const name = one.codePointAt(0)!.toString(16).toUpperCase().padStart(4, "0");
+    shown.append(plain, element("span", "special", `U+${name}`));
+    plain = "";
   }
-  if (cut !== value) shown.append(element("span", "pale", ` … ${value.length - most} more characters`));
+  shown.append(plain);
+  if (used < value.length) shown.append(element("span", "pale", ` … ${value.length - used} more characters`));
   return shown;
 }
 
@@ -109,11 +125,13 @@ function documentTable(view: View): HTMLElement[] {
   const rows: Child[][] = [];
   let count = 0;
   for (const { path, kind, value } of fieldsOf(view.document, "")) {
-    if (++count <= MOST_ROWS) rows.push([path ? text(path) : element("span", "pale", "whole document"), element("span", "pale kind-of", kind), shown(value)]);
+    count++;
+    if (rows.length >= MOST_ROWS || left <= 0) continue;
+    rows.push([path ? text(path) : element("span", "pale", "whole document"), element("span", "pale kind-of", kind), shown(value)]);
   }
   const made = table(`Fields you may read: ${count}`, ["field", "kind", "value"], rows);
   made.classList.add("fields");
-  return count > MOST_ROWS ? [made, element("p", "note", `The first ${MOST_ROWS} of ${count} fields are shown.`)] : [made];
+  return rows.length < count ? [made, element("p", "note", `The first ${rows.length} of ${count} fields are shown.`)] : [made];
 }
 
 function payload(message: Message): HTMLElement[] {
@@ -154,9 +172,9 @@ export interface Arrival {
   readonly input: Input;
 }
 
-function card(state: [string, string], title: Child, ...content: Child[]): HTMLDetailsElement {
+function card([classes, state]: [string, string], title: Child, about: string, ...content: Child[]): HTMLDetailsElement {
   const made = document.createElement("details");
-  const summary = element("summary", "", element("span", `state ${state[0]}`, state[1]), " ", title);
+  const summary = element("summary", "", element("span", `state ${classes}`, state), " ", title, element("span", "pale", about));
   made.append(summary, ...content);
   made.className = "opened";
   return made;
@@ -168,13 +186,15 @@ function originOf({ from, reader, input }: Arrival): (readonly [string, Child])[
 
 /** Show an opened message. */
 export function opened(message: Message | View, seen: Inspected, arrival: Arrival, names: readonly string[]): HTMLDetailsElement {
+  left = MOST_CHARACTERS;
   const isDocument = message instanceof View;
   const documentParts = seen.parts.filter(({ type }) => type === FIELDS).length;
   const view = isDocument ? `${documentParts - message.withheld} of ${documentParts} parts; ${seen.recipients} recipients have ${Math.max(seen.views, 1)} views` : undefined;
-  const headers = message.headers.slice(0, MOST_ROWS).map(([name, value]) => [text(name), text(value)]);
+  const headers = message.headers.map(([name, value]) => [text(name), text(value)]);
   return card(
     ["good", "opened"],
     text(message.subject, 300),
+    `, sealed ${time(message.createdMs)}, opened with ${arrival.reader.slice(0, 8)}…`,
     facts([
       ["subject", text(message.subject, 300)],
       ["sender", senderOf(message, names)],
@@ -193,8 +213,9 @@ export function opened(message: Message | View, seen: Inspected, arrival: Arriva
   );
 }
 
-/** Show a refusal. Its public parts are claims: nothing of them is authenticated. */
+/** Show a refusal, with a link to the explanation of its code. Its public parts are claims: nothing of them is authenticated. */
 export function refused(error: unknown, seen: Inspected | undefined, arrival: Arrival): HTMLDetailsElement {
+  left = MOST_CHARACTERS;
   const code = error instanceof XKeyMsgError ? error.code : "internal";
   const why = error instanceof XKeyMsgError ? error.message : "the page failed: please report this";
   const link = document.createElement("a");
@@ -203,6 +224,7 @@ export function refused(error: unknown, seen: Inspected | undefined, arrival: Ar
   return card(
     ["bad", "refused"],
     element("code", "code", code),
+    seen ? `, ${seen.size} bytes` : "",
     element("p", "", link, ": ", text(why, 300)),
     facts([
       ...(seen

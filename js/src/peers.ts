@@ -22,6 +22,8 @@ interface Claim extends Verdict {
 export class Peers implements Trust {
   readonly #claims = new Map<string, Claim[]>();
   readonly #names = new Map<string, string[]>();
+  /** Names of peers, and `perm:…` of permissions that they hold. */
+  readonly #known = new Set<string>();
 
   /** Parse the text of a peers file; throw an XKeyMsgError `policy_invalid` if it is invalid. */
   static parse(text: string): Peers {
@@ -30,7 +32,7 @@ export class Peers implements Trust {
     const root = parseToml(text.replace(/^\ufeff/, ""));
     const unknown = [...root.values.keys()].find((key) => key !== "peers" && key !== "always_to");
     if (unknown !== undefined) fail("policy_invalid", "peers: unknown setting (known: peers, always_to)");
-    textsOf(root.values.get("always_to"), "always_to");
+    const always = textsOf(root.values.get("always_to"), "always_to");
     const tables = root.values.get("peers");
     if (!(tables instanceof Table) || !tables.values.size) return fail("policy_invalid", "peers: expected a table [peers.NAME]");
     const peers = new Peers();
@@ -38,6 +40,7 @@ export class Peers implements Trust {
       if (!NAME.test(name)) fail("policy_invalid", `line ${tables.lines.get(name)}: invalid peer name`);
       peers.#add(name, table);
     }
+    if (!always.every((each) => peers.#known.has(each))) fail("policy_invalid", "always_to: no such peer, or nobody holds the permission");
     return peers;
   }
 
@@ -75,7 +78,9 @@ export class Peers implements Trust {
     }
     if (new Set(keys).size < keys.length) invalid("xkeys lists a key twice");
     if (subjects.some((each) => each.split(".")[0] === "_XKM")) invalid("subjects: _XKM is reserved for replies");
-    if (!textsOf(value("permissions"), `${where}: permissions`).every(isPermission)) invalid("invalid permission");
+    const permissions = textsOf(value("permissions"), `${where}: permissions`);
+    if (!permissions.every(isPermission)) invalid("invalid permission");
+    for (const known of [name, ...permissions.map((each) => `perm:${each}`)]) this.#known.add(known);
     const claim = { users: user === undefined ? [] : [user as string], alwaysSigns, subjects };
     for (const key of keys as string[]) {
       this.#claims.set(key, [...(this.#claims.get(key) ?? []), claim]);

@@ -12,7 +12,7 @@ from tests.cli.console.hospital import Stage
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # tests of one module count what those of another publish
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The hospital with everything running."""
     with Stage.running(tmp_path_factory.mktemp("console")) as made:

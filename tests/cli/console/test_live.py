@@ -22,6 +22,15 @@ PAGES = {
 }
 
 
+NEUTRAL = """(folder) => {
+  for (const each of document.querySelectorAll("code")) {
+    if (!each.textContent.includes(folder)) continue;
+    each.textContent = each.textContent.replace(folder, "/etc/xkeymsg");
+  }
+}"""
+"""Replaces the folder of the test, for the pictures."""
+
+
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_page_is_shown_and_stays_live(path: str, stage: Stage, visit: Visit) -> None:
     page = visit.page
@@ -35,6 +44,10 @@ async def test_a_page_is_shown_and_stays_live(path: str, stage: Stage, visit: Vi
         == 0
     )
     await visit.check_looks()
+    if path == "refused":
+        await expect(page.locator("#refused th code", has_text="malformed").first).to_be_visible()
+    await page.evaluate(NEUTRAL, str(stage.hospital.folder))
+    await visit.picture(path or "access")
     for sent in await visit.requests():
         assert sent.url.startswith(stage.address)
         assert sent.method == "GET"
@@ -49,6 +62,12 @@ async def test_what_happens_is_shown_without_a_reload(stage: Stage, visit: Visit
     await expect(page.locator("#refused td", has_text="ehr.live").first).to_be_visible()
     await expect(page.locator("#refused td code", has_text=HOSTILE).first).to_be_visible()
     assert await page.evaluate("window.loaded")
+
+
+async def test_a_code_leads_to_its_explanation(stage: Stage, visit: Visit) -> None:
+    await visit.page.goto(f"{stage.address}refused")
+    await visit.page.get_by_role("link", name="malformed").first.click()
+    await expect(visit.page.locator("#code-malformed")).to_be_in_viewport()
 
 
 async def test_updates_can_be_paused_and_keep_the_focus(stage: Stage, visit: Visit) -> None:

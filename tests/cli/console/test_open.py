@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
-import os
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from playwright.async_api import Error as PlaywrightError
 
 from tests.browser import Visit, expect
 from tests.cli.console.open_page import CLINIC, WARD, OpenHere, Place, place, rows
-from tests.running import ROOT
+from tests.running import until
 from tests.transport.authority import Nkey, Operator
-from xkeymsg import AtRest, Opener, Policy, Sealer, UserKey, XKeyPair
+from xkeymsg import AtRest, Opener, Policy, Recipient, Sealer, UserKey, XKeyPair
 from xkeymsg.armoured import armour
 from xkeymsg.client.jetstream.quarantine_records import QuarantineRecord, encode_record
 from xkeymsg.protected import Cost, protect
@@ -86,15 +87,10 @@ async def test_a_patient_as_clinic_and_as_research(opening: OpenHere, visit: Vis
         "/weight": "55.50",
     }
     assert await visit.requests() == loaded
-    await picture(opening, "open")
-
-
-async def picture(opening: OpenHere, name: str) -> None:
-    """Make a picture for the documentation, if `XKEYMSG_PICTURES` is set."""
-    if os.environ.get("XKEYMSG_PICTURES"):
-        folder = ROOT / "docs" / "images"
-        folder.mkdir(exist_ok=True)
-        await opening.page.screenshot(path=folder / f"console-{name}.png", full_page=False)
+    await opening.cards.nth(1).locator("summary").click()
+    await opening.page.locator("#messages").scroll_into_view_if_needed()
+    await opening.page.evaluate("document.getElementById('messages').scrollIntoView()")
+    await visit.picture("open")
 
 
 async def test_each_form_of_an_envelope(opening: OpenHere) -> None:
@@ -279,7 +275,9 @@ async def test_a_followed_subject_is_shown_live(opening: OpenHere, at: Place) ->
 
 
 async def test_each_login(opening: OpenHere, visit: Visit) -> None:
-    config = 'authorization { users: [{ user: "ada", password: "opensesame" }] }'
+    config = """authorization { users: [
+      { user: "ada", password: "opensesame", permissions: { subscribe: "ehr.>", publish: [] } }
+    ] }"""
     said = opening.page.locator("#follow-state")
     async with place(config) as guarded:
         opening = await ready(visit, guarded)
@@ -291,6 +289,10 @@ async def test_each_login(opening: OpenHere, visit: Visit) -> None:
         await opening.page.locator("#nats-password").fill("opensesame")
         await opening.page.locator("#nats-password").press("Enter")
         await expect(said).to_have_text("following ehr.>")
+        await opening.page.get_by_role("button", name="Stop").click()
+        await opening.page.locator("#subject").fill("billing.>")
+        await opening.page.locator("#subject").press("Enter")
+        await expect(said).to_contain_text("not connected: Permissions Violation", ignore_case=True)
     operator, user = Operator(), Nkey()
     visit.hide(user.seed)
     async with place(operator.config) as guarded:
@@ -300,6 +302,9 @@ async def test_each_login(opening: OpenHere, visit: Visit) -> None:
         await opening.page.locator("#creds").set_input_files(
             {"name": "user.creds", "mimeType": "", "buffer": content}
         )
+        to = [Recipient(CLINIC.public, user.public)]
+        sealed = Sealer(WARD).seal(b"for ada", to=to, subject=SUBJECT)
+        assert (await opening.paste(sealed)).text == "for ada"
         await opening.page.get_by_role("button", name="Follow").click()
         await expect(said).to_have_text("following ehr.>")
     visit.problems.clear()  # the browser reports that it cannot connect again
@@ -365,6 +370,27 @@ async def test_the_key_cannot_be_read_and_its_field_is_cleared(visit: Visit, at:
     assert (await attribute("type"), await attribute("autocomplete")) == ("password", "off")
 
 
+FORGET_EARLY = """() => {
+  const state = document.getElementById("key-state");
+  new MutationObserver(() => {
+    if (state.textContent.startsWith("deriving")) document.getElementById("forget").click();
+  }).observe(state, { childList: true });
+}"""
+
+
+async def test_a_key_is_forgotten_while_it_is_derived(visit: Visit, at: Place) -> None:
+    await visit.context.add_init_script(WATCH_KEYS)
+    opening = await OpenHere.visited(visit, at)
+    salt = bytes(range(16))
+    protected = protect(CLINIC.seed(), "correct horse", salt=salt, cost=Cost(1, 8 << 10))
+    await opening.page.evaluate(FORGET_EARLY)
+    await opening.use(protected, passphrase="correct horse")
+    imports = "imported.filter(([format]) => format === 'pkcs8').length === 2"
+    await opening.page.wait_for_function(imports)
+    await opening.page.evaluate("new Promise((resolve) => setTimeout(resolve))")
+    await empty(opening)
+
+
 async def test_the_page_works_by_keyboard(visit: Visit, at: Place) -> None:
     opening = await OpenHere.visited(visit, at)
     visit.hide(CLINIC.seed())
@@ -403,6 +429,25 @@ async def test_it_fits_a_phone_in_both_colour_schemes(opening: OpenHere) -> None
     await opening.paste(b"plaintext")
     await opening.paste(Sealer(WARD).seal(b"a" * 3_000, to=[CLINIC.public], subject="a" * 250))
     await opening.visit.check_looks()
+
+
+async def test_the_page_may_connect_to_the_nats_server_only(visit: Visit, at: Place) -> None:
+    answer = await visit.page.goto(at.url)
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    socket = await visit.page.locator("#open").get_attribute("data-websocket")
+    assert f"connect-src {socket}; form-action 'none';" in policy
+    assert "script-src 'self'; style-src 'self';" in policy
+    assert "'unsafe" not in policy
+    for url in ("/open", "https://example.com/", "ws://127.0.0.1:9/"):
+        script = "(url) => url[0] === 'w' ? void new WebSocket(url) : fetch(url)"
+        with suppress(PlaywrightError):  # the promise of `fetch` is rejected
+            await visit.page.evaluate(script, url)
+        await until(lambda: any("CSP: connect-src" in each for each in visit.problems))
+        visit.problems.clear()
+    assert len(await visit.requests()) < 10
+    await visit.page.goto("about:blank")
+    visit.problems.clear()
 
 
 async def test_each_field_has_a_label(opening: OpenHere) -> None:

@@ -76,6 +76,10 @@ async def test_large_contents_are_cut(opening: OpenHere) -> None:
     assert len(card.fields) == 2_000
     note = opening.cards.first.locator(".note")
     await expect(note).to_have_text("The first 2000 of 9000 fields are shown.")
+    (card,) = await opening.choose(document({str(number): "\0" * 9_000 for number in range(100)}))
+    note = opening.cards.first.locator(".note")
+    await expect(note).to_have_text("The first 2 of 100 fields are shown.")
+    assert await opening.cards.first.locator(".special").count() <= 10_000
     envelope = Sealer(WARD).seal(b"\xff" * 3_000_000, to=[CLINIC.public], subject="ehr.a")
     (card,) = await opening.choose(envelope)
     assert card.text == "ff" * 1_024 + " … 2998976 more bytes"

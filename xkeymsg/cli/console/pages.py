@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import Page
+from xkeymsg.cli.console.explanations import EXPLANATIONS
 from xkeymsg.cli.console.fleet import Fleet
 from xkeymsg.cli.console.open_page import open_page
 from xkeymsg.cli.console.people import KeyState, People, Person
@@ -135,6 +136,7 @@ class Pages:
             "refusals": self._fleet.refusals,
             "quarantines": self._quarantines,
             "terminated": self._terminations.counts,
+            "explained": {each.code for each in EXPLANATIONS},
             "people": self._people,
         }
 
