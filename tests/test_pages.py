@@ -76,7 +76,6 @@ NOT_RUN = {
     "docs/benchmarks.md": {COMMANDS: "takes minutes; tests/test_benchmarks.py has short runs"},
     "docs/decode.md": {
         "console": "runs until it is stopped; tests/cli/test_decode.py runs it with these options",
-        COMMANDS: "needs the nats command",
     },
     "docs/directory.md": {
         COMMANDS: "needs nsc; tests/cli/trust/test_share_directory.py compares what it makes",
