@@ -25,6 +25,9 @@ demo: $(DEMO) ## Hospital demo: a server that reads nothing, four receivers that
 demo-hsm: $(READY) ## Keys on tokens of SoftHSM, and a search for secrets; D="--provider PATH" for OpenSSL's pkcs11-provider elsewhere
 	@$(BIN)/python -m examples.hsm.demo $(D)
 
+console: $(READY) ## The hospital with the console on it, until Ctrl-C; prints the address for a browser
+	@$(BIN)/python -m examples.hospital.console
+
 hello: $(DEMO) ## Hello Secure World: a server, two receivers, one message that only one can read
 	@$(BIN)/python examples/hello.py
 
@@ -34,8 +37,11 @@ soak: $(READY) ## Kill, freeze and flood for minutes, then account for every mes
 scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--check flood --check rate"
 	$(BIN)/python -m tests.scale $(S)
 
-test: $(READY) ## Run the tests; T=tests/test_keys.py for a selection
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(T)
+test: $(READY) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
+
+slow: $(READY) ## Run the slow tests: demonstrations, guides, short soaks, builds
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lowest: ## Test the core with the lowest versions of the dependencies
 	@$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install -q --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
@@ -96,12 +102,15 @@ js: $(READY) ## Test the npm package in full, and compare 100,000 messages with 
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
 
+pictures: $(READY) ## Make the pictures of the console in docs/images, with Chromium
+	XKEYMSG_PICTURES=1 $(BIN)/python -m pytest -q -n 0 tests/cli/console
+
 dist: $(READY) ## Build the sdist, the wheel, its SBOM and checksums from the last commit, into dist/
 	@$(BIN)/python -m release dist
 
 lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer versions, U="-P click" for one package
 	@set -e; compile() { out=requirements/$$1.txt; shift; echo "$$out"; \
-	  $(BIN)/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
 	compile dev --extra dev pyproject.toml; \
 	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
 	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \

@@ -88,6 +88,7 @@ def possible(path: Path) -> str:
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")
 @pytest.mark.parametrize("path", GUIDES, ids=lambda path: path.stem)
 async def test_a_guide_does_what_it_says(

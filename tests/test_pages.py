@@ -44,6 +44,8 @@ RUN = {
     },
     "docs/api.md": {"python": "tests/client/test_api_page.py"},
     "docs/client.md": {"python": "tests/client/test_guide.py"},
+    "docs/console.md": {"console": "tests/cli/console/test_document.py"},
+    "docs/decode.md": {"console": "tests/cli/test_decode.py", "json": "tests/cli/test_decode.py"},
     "docs/directory.md": {"python": "tests/directory/test_directory.py"},
     "docs/doctor.md": {"console": "tests/test_documents.py"},
     "docs/documents.md": {"python": "tests/test_documents.py"},
@@ -60,6 +62,7 @@ RUN = {
         "sh": "tests/reseal/test_document.py",
     },
     "docs/stores.md": dict.fromkeys(("python", "sh", "toml"), "tests/key_stores/test_document.py"),
+    "docs/telemetry.md": {"python": "tests/client/test_telemetry.py"},
     "docs/trust.md": {"python": "tests/client/test_chains.py"},
     "docs/xkm1.md": {"python": "tests/test_documents.py"},
 }
@@ -91,6 +94,7 @@ NOT_RUN = {
     "docs/sender.md": {COMMANDS: "tests/daemons/sender runs the program"},
     "docs/soak.md": {COMMANDS: "takes minutes; tests/soak has short runs"},
     "docs/stores.md": {"yaml": "a part of a manifest; the guide to containers has a whole one"},
+    "docs/telemetry.md": {COMMANDS: "installs packages"},
     "examples/hospital/README.md": {COMMANDS: "tests/test_documents.py runs the demo"},
     "js/README.md": {"js": "tests/js runs the package, and compares its messages"},
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
+import xkeymsg
 from release.build import SUMS, build, export
 from release.lock import locked_packages
 from tests.test_layers import ROOT
@@ -137,6 +139,14 @@ def test_only_what_is_committed_is_published(tmp_path: Path) -> None:
     epoch = export(repository, target)
     assert [(each.name, each.read_text()) for each in target.iterdir()] == [("a.txt", "committed")]
     assert epoch == int(git("log", "-1", "--format=%ct", folder=repository))
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    package = json.loads((ROOT / "js" / "package.json").read_text())
+    lock = json.loads((ROOT / "js" / "package-lock.json").read_text())
+    assert package["version"] == lock["version"] == xkeymsg.__version__
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", xkeymsg.__version__]
 
 
 def test_a_failed_build_is_reported_with_its_output(tmp_path: Path) -> None:

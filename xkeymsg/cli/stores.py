@@ -136,7 +136,7 @@ def _generate(*, store: str, user: bool) -> None:
     \b
     xkeymsg key generate --store file:own.seed
 
-    Nothing is ever replaced. On a token, the key is generated there and never leaves it.
+    Existing keys are never replaced. On a token, the key is generated there and never leaves it.
     """  # noqa: D301 - click reads the character
     with _owned(store) as (provider, address):
         kind = Prefix.USER if user else Prefix.CURVE
