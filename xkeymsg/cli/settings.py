@@ -1,4 +1,4 @@
-"""The settings of the configuration files: types, defaults and meanings.
+"""The settings of configuration files: types, defaults and meanings.
 
 The meanings are the strings below the fields of the sections, which are read from the source.
 """
@@ -10,7 +10,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -47,7 +47,6 @@ _WORDS: Final = {
     "SeedPath": "file",
     "SignerPath": "file",
     "Subject": "subject",
-    "Telemetry": '"sealed" or "clear" or "off"',
     "Text": "text",
     "UserName": "user key U…",
     "date": "date",
@@ -80,18 +79,19 @@ class SettingTable(NamedTuple):
     settings: tuple[Setting, ...]
 
 
-def setting_tables(program: str) -> Iterator[SettingTable]:
-    """Yield each table of a program's configuration file: its own first, then those of all daemons.
+def setting_tables(daemon: str) -> Iterator[SettingTable]:
+    """Yield each table of a configuration file: its own first, then those that daemons share.
 
     Args:
-        program: A key of `CONFIGS`.
+        daemon: A key of `CONFIGS`.
     """
-    config = CONFIGS[program]
-    top = [each for each in config.model_fields if not _sections_of(config, each)]
-    yield SettingTable("", "", "", tuple(_setting(name, config) for name in top))
+    config = CONFIGS[daemon]
+    fields = {name: [*_sections(each.annotation)] for name, each in config.model_fields.items()}
+    top = tuple(_setting(name, config) for name, sections in fields.items() if not sections)
+    yield SettingTable("", "", "", top)
     shared = DaemonConfig.model_fields
     for field in sorted(config.model_fields, key=shared.__contains__):
-        for many, section in _sections_of(config, field):
+        for many, section in fields[field]:
             text, names = " ".join((section.__doc__ or "").split()), [*section.model_fields]
             if issubclass(section, PlainNatsSection):
                 own = [name for name in names if name not in NatsSection.model_fields]
@@ -104,10 +104,6 @@ def setting_tables(program: str) -> Iterator[SettingTable]:
                 header, place = f'[{field}.NAME] with kind = "{kind}"', f"{field}.{kind}."
             found = tuple(_setting(name, section) for name in names)
             yield SettingTable(header, place, text, found)
-
-
-def _sections_of(config: type[Section], field: str) -> list[tuple[Any, type[Section]]]:
-    return list(_sections(config.model_fields[field].annotation))
 
 
 def _sections(annotation: Any) -> Iterator[tuple[Any, type[Section]]]:
@@ -145,9 +141,17 @@ def texts_below(owner: type) -> dict[str, tuple[ast.expr, str]]:
 def _setting(name: str, section: type[Section]) -> Setting:
     field = section.model_fields[name]
     annotation, text = texts_below(section)[name]
-    kind = f"{_kind(annotation)}{_bounds(field)}"
+    kind = f"{_choices(field) or _kind(annotation)}{_bounds(field)}"
     default = "" if field.is_required() else _default(field, ast.unparse(annotation))
     return Setting(name, kind, default, field.is_required(), text)
+
+
+def _choices(field: FieldInfo) -> str:
+    """Return the values that a setting can have, if they are listed."""
+    for each in (field.annotation, *get_args(field.annotation)):
+        if get_origin(each) is Literal:
+            return " or ".join(json.dumps(value) for value in get_args(each))
+    return ""
 
 
 def _kind(node: ast.expr) -> str:
@@ -156,9 +160,6 @@ def _kind(node: ast.expr) -> str:
             return _kind(left)
         case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[first, *_])):
             return _kind(first)
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
-            each = values.elts if isinstance(values, ast.Tuple) else [values]
-            return " or ".join(json.dumps(ast.literal_eval(value)) for value in each)
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=[first, *_])):
             return f"array: {_kind(first)}"
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, value])):

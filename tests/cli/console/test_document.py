@@ -1,4 +1,4 @@
-"""The page about the console: its commands run."""
+"""The page about the console: its commands run, and print what it shows."""
 
 from __future__ import annotations
 
