@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from tests.examples import examples
 
-pytest_plugins = ("xkeymsg.testing.pytest_plugin",)
+pytest_plugins = ("xkeymsg.testing.pytest_plugin", "tests.browser")
 
 # No deadline: a busy machine must not fail a test.
 settings.register_profile("xkeymsg", deadline=None, max_examples=examples(50))

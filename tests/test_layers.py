@@ -81,6 +81,7 @@ OWNERS = {
     "cryptography": "xkeymsg.primitives",
     "nkeys": "xkeymsg.nkey",
     "msgpack": "xkeymsg.fields.plaintext",
+    "opentelemetry": "xkeymsg.client.telemetry",
 }
 
 

@@ -14,9 +14,11 @@ import receiver.command
 import sender.command
 import xkeymsg
 import xkeymsg.cli.command
+import xkeymsg.daemons.receiver.command as receiver_daemon
+import xkeymsg.daemons.sender.command as sender_daemon
 from tests.cases import for_each
 from tests.running import run as start
-from xkeymsg.daemons.common.terminal import EXIT_CODES, EXIT_CODES_UNOPENED, run
+from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES, EXIT_CODES_UNOPENED, run
 
 PROGRAMS = {
     "xkeymsg": xkeymsg.cli.command.command,
@@ -61,6 +63,14 @@ def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None
     assert f"  {codes}\n" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
     shown = CliRunner().invoke(PROGRAMS[program], ["--version"]).output
     assert shown.endswith(f"version {xkeymsg.__version__}\n")
+
+
+def test_every_installed_program_says_how_a_shell_completes_it() -> None:
+    installed = (PROGRAMS["xkeymsg"], receiver_daemon.command, sender_daemon.command)
+    for command in installed:
+        shown = CliRunner().invoke(command, ["--help"]).output
+        assert shown.endswith(f"\n\n  {COMPLETION}\n")
+    assert CliRunner().invoke(PROGRAMS["xkeymsg"], ["completion", "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("program", ["receiver", "sender"])

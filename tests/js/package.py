@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pytest
-
+from tests.browser import Site
 from tests.interop.programs import NPM_FLAGS, built_once, done, find_tool
 from tests.running import ROOT
 
-__all__ = ("SOURCE", "Package", "built", "find_chromium")
+__all__ = ("SOURCE", "Package", "built")
 
 SOURCE: Final = ROOT / "js"
 
@@ -30,6 +29,20 @@ class Package:
         where = {"XKEYMSG_VECTORS": str(ROOT / "vectors")}
         return done(self.node, *arguments, cwd=self.folder, env=where | env)
 
+    def page(self) -> Site:
+        """Return a page with the functions of test/browser_entry.mjs as `xkeymsg`."""
+        esbuild = ("node_modules/esbuild/bin/esbuild", "--bundle", "--format=esm")
+        script = self.run(*esbuild, "test/browser_entry.mjs")
+        files = {f"/vectors/{each.name}": each for each in (ROOT / "vectors").glob("*.json")}
+        return Site(
+            {
+                "/": ("text/html", b'<!doctype html><script type="module" src="/all.js"></script>'),
+                "/all.js": ("text/javascript", script.encode()),
+                **{path: ("application/json", each.read_bytes()) for path, each in files.items()},
+            },
+            "default-src 'none'; script-src 'self'; connect-src 'self' ws:",
+        )
+
 
 def built(folder: Path) -> Package:
     """Return the package in `folder`; the first caller installs and builds it."""
@@ -43,11 +56,3 @@ def built(folder: Path) -> Package:
 
     built_once(package.folder, build)
     return package
-
-
-def find_chromium() -> str:
-    """Return the path of a Chromium, or skip."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.skip("no Chromium in PATH: nothing was tried in a browser")

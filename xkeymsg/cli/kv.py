@@ -151,8 +151,7 @@ def _read(bucket: str, work: Callable[[KVBucket], Awaitable[_T]], **more: Any) -
 def kv() -> None:
     """Read and write sealed key-value buckets. The broker sees keys, but no values.
 
-    An entry that is not sealed, was moved or is older than one seen before is refused. See the page
-    docs/kv.md.
+    An entry that is not sealed, was moved or is older than one seen before is refused.
     """
 
 

@@ -33,7 +33,7 @@ _STORE: Final = click.option(
     "--store",
     required=True,
     metavar="STORE",
-    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see docs/stores.md.",
+    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see `xkeymsg key --help`.",
 )
 _WHICH: Final = (
     click.option(
@@ -53,7 +53,19 @@ def _which(command: _Command) -> _Command:
 
 @click.group(short_help="Maintain keys in key stores.")
 def key() -> None:
-    """List, check, generate, import and delete keys in key stores: files, tokens, and others."""
+    """List, check, generate, import and delete keys in key stores: files, tokens, and others.
+
+    A store is written PROVIDER:ADDRESS:
+
+    \b
+    file:PATH               a seed file, or a folder of them
+    systemd:NAME            a credential of LoadCredential= or LoadCredentialEncrypted=
+    command:PROGRAM ARG...  what a program prints, such as a password manager
+    descriptor:N            an open file descriptor
+    environment:NAME        a variable of the environment
+    protected:…             a seed file with a passphrase; see key passphrase
+    pkcs11:…                a key on a token, as a PKCS#11 URI (RFC 7512)
+    """  # noqa: D301 - click reads the character
 
 
 @key.command("list")

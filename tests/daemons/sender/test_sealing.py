@@ -74,7 +74,7 @@ async def test_an_output_takes_nothing_else(stage: Stage) -> None:
 
 async def test_only_sealing_makes_what_may_leave() -> None:
     with pytest.raises(TypeError, match="only be made by RouteSealer"):
-        Sealed(object(), "out", SECRET, b"", "name", ())
+        Sealed(object(), "out", SECRET, b"", "name", (), None)
     sealed = await sealing().seal(SECRET)
     for call in (copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="only be made by RouteSealer"):

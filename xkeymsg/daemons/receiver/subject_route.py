@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any
 
@@ -56,13 +57,17 @@ class SubjectRoute:
         self._report.metrics.received.inc()
         try:
             if len(raw.data) < self._opening.large:
-                record = self._opening.read(raw)
+                record, span = self._opening.read(raw)
             else:
-                record = await asyncio.to_thread(self._opening.read, raw)
+                record, span = await asyncio.to_thread(self._opening.read, raw)
         except Exception as error:  # noqa: BLE001 - no message may end the loop
             self._report.refused(error)
             return None
-        return self._deliver(record)
+        return self._handle(record, span)
+
+    async def _handle(self, record: Record, span: AbstractContextManager[object]) -> None:
+        with span:
+            await self._deliver(record)
 
     async def _deliver(self, record: Record) -> None:
         with self._report.metrics.in_flight.track_inprogress():
@@ -76,6 +81,8 @@ class SubjectRoute:
             except DeliveryError as error:
                 self._report.not_delivered(error)
                 if attempt == self._route.attempts:
+                    if self._opening.tracing is not None:
+                        self._opening.tracing.failed(error)
                     self._report.lost(error)
                     return
             else:
