@@ -852,7 +852,7 @@ async def test_cancelling_the_first_connection_leaves_nothing() -> None:
 
     async with broker(say_nothing) as server:
         opening = asyncio.create_task(open_and_wait())
-        await asyncio.sleep(0.05)
+        await until(lambda: server.sessions)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
