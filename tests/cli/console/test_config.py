@@ -197,7 +197,8 @@ def test_the_console_can_only_ask(folder: Path) -> None:
         *(f"$JS.API.STREAM.{what}.XKM_{which}" for what in ("INFO", "MSG.GET")
           for which in ("PROVEN", "UNPROVEN")),
     }  # fmt: skip
-    assert needed.subscribe == ("_MINE.>",)
+    advisories = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED"
+    assert needed.subscribe == ("_MINE.>", f"{advisories}.EHR.*")
     assert not needed.responses
     done = run_here("permissions", "--json", "--console", str(folder / "console.toml"))
     assert json.loads(done.stdout) == [needed.as_json()]

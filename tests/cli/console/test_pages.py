@@ -93,6 +93,7 @@ def test_refused_shows_codes_and_what_an_outsider_can_see(stage: Stage) -> None:
         and has("EHR 5", "undecryptable")(rows),
     )  # fmt: skip
     assert has("replay | ward-7 | records | clinic |")(rows)
+    assert has("EHR | clinic | undecryptable | 2 |")(rows)
     message = row(rows, "EHR 5 clinic", "undecryptable")
     assert HOSTILE in message
     assert str(stage.stranger.public)[:10] in message

@@ -5,28 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from time import monotonic
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import SubjectSection
+from xkeymsg.cli.console.differences import differences
 from xkeymsg.cli.console.people import People
-from xkeymsg.cli.covering import PatternOf, contains, patterns_of
 from xkeymsg.cli.matrix import Column, Matrix, make_matrix
 from xkeymsg.client.threads import in_thread
-from xkeymsg.errors import PolicyError, XKeyMsgError
+from xkeymsg.errors import XKeyMsgError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient
 from xkeymsg.trust.resolver import PERMISSION
 
 __all__ = ("Access", "AccessChange", "AccessComparison", "Accesses", "ReadingService", "compare")
 
-_MOST: Final = 300
-"""Patterns of both policies that are compared."""
+_MOST_ROWS: Final = 1000
+_MOST_SERVICES: Final = 40
+"""Rows and columns of a table."""
 _EVERY: Final = 3.0
 """Seconds between two looks at the policies."""
-_LONGEST: Final = 5.0
-"""Seconds for a comparison."""
 
 
 class ReadingService(NamedTuple):
@@ -50,17 +49,16 @@ class Access(NamedTuple):
 
 
 class AccessChange(NamedTuple):
-    """What another policy changes about the places of a pattern."""
+    """What another policy changes about some places."""
 
-    pattern: str
-    before: tuple[str, ...]
-    """Permissions; empty if no rule matches."""
-    after: tuple[str, ...]
+    patterns: tuple[str, ...]
+    """One pattern, or two where both match."""
+    before: tuple[str, ...] | None
+    """Permissions; None if no rule matches."""
+    after: tuple[str, ...] | None
     gains: tuple[str, ...]
     """The services that may read it only afterwards."""
     loses: tuple[str, ...]
-    is_denied_before: bool
-    is_denied_after: bool
 
 
 class AccessComparison(NamedTuple):
@@ -102,6 +100,11 @@ def _read(section: SubjectSection, people: People) -> Access:
     except XKeyMsgError as error:
         fault = (str(error)[:500],)
         return Access(section.subject, str(section.policy), None, (), fault)
+    if len(matrix.rows) > _MOST_ROWS or len(matrix.columns) > _MOST_SERVICES:
+        size = f"{len(matrix.rows)} patterns and {len(matrix.columns)} groups of services"
+        problems.append(f"{size}: only the first {_MOST_ROWS} and {_MOST_SERVICES} are shown")
+        rows, columns = matrix.rows[:_MOST_ROWS], matrix.columns[:_MOST_SERVICES]
+        matrix = matrix._replace(rows=rows, columns=columns)
     services = tuple(_service(column, people) for column in matrix.columns)
     return Access(section.subject, str(section.policy), matrix, services, tuple(problems))
 
@@ -114,56 +117,35 @@ def _service(column: Column, people: People) -> ReadingService:
 def compare(
     before: Policy, after: Policy, section: SubjectSection, people: People
 ) -> AccessComparison:
-    """Compare two policies: for each pattern of either, who may read the places that it matches.
-
-    A pattern stands for what it matches and no more special pattern before it does: that one has a
-    line of its own.
+    """Compare two policies: who gains or loses access, and where.
 
     Raises:
         PolicyError: If they have too many patterns.
     """
-    end = monotonic() + _LONGEST
-    old, new = patterns_of(before), patterns_of(after)
-    if len(old) + len(new) > _MOST:
-        raise PolicyError(f"{len(old)} and {len(new)} patterns: at most {_MOST} can be compared")
+    found, same = differences(before, after)
     names = {
-        permission: {people.name_of_reader(each) for each in found}
+        permission: {people.name_of_reader(each) for each in holders}
         for policy in (before, after)
-        for permission, found in _holders_of(policy, section, people)[0].items()
+        for permission, holders in _holders_of(policy, section, people)[0].items()
     }
-    changes, same = [], 0
-    unique = {each.text: each for each in (*new, *old)}
-    for pattern in unique.values():
-        was, will = _deciding(old, pattern, end), _deciding(new, pattern, end)
-        one, other = _permissions(was), _permissions(will)
-        if one == other:
-            same += 1
-            continue
-        readers, later = _readers(one, names), _readers(other, names)
+    changes = []
+    for patterns, was, will in found:
+        readers, later = _readers(was or (), names), _readers(will or (), names)
         gains, loses = tuple(sorted(later - readers)), tuple(sorted(readers - later))
-        changes.append(
-            AccessChange(pattern.text, one, other, gains, loses, was is None, will is None)
-        )
-    found = make_matrix(after, None, _holders_of(after, section, people)[0]).findings
-    return AccessComparison(tuple(changes), same, found)
-
-
-def _deciding(patterns: Sequence[PatternOf], inner: PatternOf, end: float) -> PatternOf | None:
-    """Return the first pattern that matches everything that another one does."""
-    for each in patterns:
-        if monotonic() > end:
-            raise PolicyError(f"the policies take more than {_LONGEST:g} s to compare")
-        if each.text == inner.text or contains(each, inner):
-            return each
-    return None
-
-
-def _permissions(pattern: PatternOf | None) -> tuple[str, ...]:
-    return () if pattern is None else tuple(sorted(pattern.readers))
+        changes.append(AccessChange(patterns, was, will, gains, loses))
+    lint = make_matrix(after, None, _holders_of(after, section, people)[0]).findings
+    return AccessComparison(tuple(changes), same, lint)
 
 
 def _readers(permissions: Sequence[str], names: Mapping[str, set[str]]) -> set[str]:
     return set().union(*(names.get(each, set()) for each in permissions))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 class Accesses:
@@ -180,6 +162,7 @@ class Accesses:
     ) -> None:
         self._sections, self._people, self._changes = sections, people, changes
         self._is_comparing = False
+        self._state: object = None
         self.all: list[Access] = []
         self.comparisons: dict[str, AccessComparison | str] = {}
         """By subject, what the configured other policies change, or why that is unknown."""
@@ -199,6 +182,12 @@ class Accesses:
             await asyncio.sleep(_EVERY)
 
     def _read_all(self) -> tuple[list[Access], dict[str, AccessComparison | str]]:
+        """Read all policies, unless neither they nor the people have changed."""
+        files = [path for each in self._sections for path in (each.policy, each.compare) if path]
+        state = [_content(path) for path in files], self._people.all, self._people.always_to()
+        if state == self._state:
+            return self.all, self.comparisons
+        self._state = state
         found = [_read(each, self._people) for each in self._sections]
         compared = {}
         for each in self._sections:

@@ -16,6 +16,7 @@ from xkeymsg.cli.console.people import KeyState, People, Person
 from xkeymsg.cli.console.refused import Quarantines
 from xkeymsg.cli.console.seen import SeenSender, SeenSenders
 from xkeymsg.cli.console.streams import Streams
+from xkeymsg.cli.console.terminated import Terminations
 
 __all__ = ("KeyRow", "Pages", "SenderRow")
 
@@ -61,6 +62,7 @@ class Pages:
         people: Who holds which keys.
         fleet: The daemons.
         quarantines: The messages in quarantine.
+        terminations: The messages that consumers have terminated.
         streams: The samples of streams.
         seen: The senders in both.
         retain: How long receivers keep retired keys, in seconds.
@@ -73,6 +75,7 @@ class Pages:
         people: People,
         fleet: Fleet,
         quarantines: Quarantines,
+        terminations: Terminations,
         streams: Streams,
         seen: SeenSenders,
         *,
@@ -80,7 +83,8 @@ class Pages:
         websocket: str,
     ) -> None:
         self._accesses, self._people, self._fleet = accesses, people, fleet
-        self._quarantines, self._streams, self._seen = quarantines, streams, seen
+        self._quarantines, self._terminations = quarantines, terminations
+        self._streams, self._seen = streams, seen
         self._retain, self._websocket = retain, websocket
         self._revision = 0, datetime.now(UTC)
 
@@ -132,6 +136,7 @@ class Pages:
             "refusals": self._fleet.refusals,
             "quarantines": self._quarantines,
             "explained": {each.code for each in EXPLANATIONS},
+            "terminated": self._terminations.counts,
             "people": self._people,
         }
 

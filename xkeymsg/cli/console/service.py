@@ -17,6 +17,7 @@ from xkeymsg.cli.console.people import People
 from xkeymsg.cli.console.refused import Quarantines
 from xkeymsg.cli.console.seen import SeenSenders
 from xkeymsg.cli.console.streams import Streams
+from xkeymsg.cli.console.terminated import Terminations
 from xkeymsg.cli.web.guard import loopback_hosts
 from xkeymsg.cli.web.server import served
 from xkeymsg.client.jetstream.api import API
@@ -97,11 +98,12 @@ class _Console:
             api, config.streams, lambda text: any(covers(each, text) for each in patterns),
             seen, changes,
         )  # fmt: skip
-        for each in (people, accesses, fleet, quarantines, streams):
+        terminations = Terminations(link, config.streams, changes)
+        for each in (people, accesses, fleet, quarantines, streams, terminations):
             background.spawn(self._keep(each))
         websocket = config.websocket or ""
         return Pages(
-            accesses, people, fleet, quarantines, streams, seen,
+            accesses, people, fleet, quarantines, terminations, streams, seen,
             retain=config.retain, websocket=websocket,
         )  # fmt: skip
 

@@ -23,8 +23,6 @@ MOST: Final = 64
 """Connections at a time; a further one closes the one that has been idle for longest."""
 _HEAD: Final = 16_384
 """Bytes of the head of a request."""
-_LOOK: Final = 5.0
-"""Seconds between two looks at a connection."""
 _STUCK: Final = 6
 """Looks in a row without progress of reading after which a connection is closed."""
 _GRACE: Final = 1
@@ -32,6 +30,7 @@ _GRACE: Final = 1
 
 
 class _Connection(H11Protocol):
+    patience = 5.0
     _since = 0.0
     _left = _looks = 0
     _timer: asyncio.TimerHandle | None = None
@@ -44,7 +43,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._since = self.loop.time()
-        self._timer = self.loop.call_later(_LOOK, self._look)
+        self._timer = self.loop.call_later(self.patience, self._look)
         if len(self.connections) > MOST:
             others = [each for each in self.connections if isinstance(each, _Connection)]
             idle = [each for each in others if each.is_idle]
@@ -61,11 +60,11 @@ class _Connection(H11Protocol):
 
     def _look(self) -> None:
         """Close the connection if it sends no request, or reads nothing of the response."""
-        self._timer = self.loop.call_later(_LOOK, self._look)
+        self._timer = self.loop.call_later(self.patience, self._look)
         left = self.transport.get_write_buffer_size()
         self._looks = self._looks + 1 if left and left >= self._left else 0
         self._left = left
-        is_late = self.is_idle and self.loop.time() - self._since >= _LOOK
+        is_late = self.is_idle and self.loop.time() - self._since >= self.patience
         if (is_late and not left) or self._looks >= _STUCK:
             self.transport.abort()
 
@@ -79,7 +78,11 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def served(
-    app: Any, listener: socket.socket, certificate: tuple[Path, Path] | None = None
+    app: Any,
+    listener: socket.socket,
+    certificate: tuple[Path, Path] | None = None,
+    *,
+    patience: float = 5.0,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Serve while the block runs, and close the listener.
 
@@ -87,6 +90,8 @@ async def served(
         app: The ASGI application.
         listener: The socket.
         certificate: For TLS: the files with the certificate and its private key, PEM.
+        patience: How long a connection may send nothing, in seconds; six times as long, it may read
+            nothing.
 
     Yields:
         The task of the server, which ends only if it fails.
@@ -96,7 +101,7 @@ async def served(
     """
     config = uvicorn.Config(
         app,
-        http=_Connection,
+        http=type("_Connection", (_Connection,), {"patience": patience}),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -105,7 +110,7 @@ async def served(
         proxy_headers=False,
         limit_concurrency=MOST + 1,
         h11_max_incomplete_event_size=_HEAD,
-        timeout_keep_alive=int(_LOOK),
+        timeout_keep_alive=5,
         timeout_graceful_shutdown=_GRACE,
         ssl_certfile=certificate and certificate[0],
         ssl_keyfile=certificate and certificate[1],
