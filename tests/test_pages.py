@@ -44,6 +44,7 @@ RUN = {
     },
     "docs/api.md": {"python": "tests/client/test_api_page.py"},
     "docs/client.md": {"python": "tests/client/test_guide.py"},
+    "docs/console.md": {"console": "tests/cli/console/test_document.py"},
     "docs/directory.md": {"python": "tests/directory/test_directory.py"},
     "docs/doctor.md": {"console": "tests/test_documents.py"},
     "docs/documents.md": {"python": "tests/test_documents.py"},
