@@ -135,8 +135,8 @@ class Pages:
         return {
             "refusals": self._fleet.refusals,
             "quarantines": self._quarantines,
-            "explained": {each.code for each in EXPLANATIONS},
             "terminated": self._terminations.counts,
+            "explained": {each.code for each in EXPLANATIONS},
             "people": self._people,
         }
 
