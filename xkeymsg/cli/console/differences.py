@@ -44,7 +44,7 @@ class PolicyDifference(NamedTuple):
 
 
 def differences(before: Policy, after: Policy) -> tuple[list[PolicyDifference], int]:
-    """Return the differences, and the number of patterns for which there is none.
+    """Return the differences, and the number of patterns without one.
 
     Raises:
         PolicyError: If the policies have too many patterns.
