@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from tests.browser import Site
-from tests.interop.programs import NPM_FLAGS, done, find_tool
+from tests.interop.programs import NPM_FLAGS, built_once, done, find_tool
 from tests.running import ROOT
 
 __all__ = ("SOURCE", "Package", "built")
@@ -48,12 +47,12 @@ class Package:
 def built(folder: Path) -> Package:
     """Return the package in `folder`; the first caller installs and builds it."""
     package = Package(find_tool("node"), find_tool("npm"), folder / "js")
-    with (folder / "js.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (package.folder / ".built").exists():
-            ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz")
-            shutil.copytree(SOURCE, package.folder, ignore=ignored, dirs_exist_ok=True)
-            done(package.npm, "ci", *NPM_FLAGS, cwd=package.folder)
-            done(package.node, "node_modules/typescript/bin/tsc", cwd=package.folder)
-            (package.folder / ".built").touch()
+
+    def build(copy: Path) -> None:
+        ignored = shutil.ignore_patterns("node_modules", "dist", "*.tgz")
+        shutil.copytree(SOURCE, copy, ignore=ignored, dirs_exist_ok=True)
+        done(package.npm, "ci", *NPM_FLAGS, cwd=copy)
+        done(package.node, "node_modules/typescript/bin/tsc", cwd=copy)
+
+    built_once(package.folder, build)
     return package

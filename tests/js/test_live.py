@@ -19,6 +19,8 @@ from xkeymsg import AtRest, Opener, Policy, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.client import HardenedClient
 
+pytestmark = pytest.mark.slow
+
 ALICE = XKeyPair.generate()
 DOCUMENT = {"a": [1, 1.5, None], "b": "both", "c": {"d": b"x"}}
 POLICY = Policy([("/b", ["q"]), ("/**", ["p"])])

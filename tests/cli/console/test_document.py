@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
 
-from tests.daemons.common.explained import ROOT, check_explained
+from tests.running import ROOT
 from tests.test_documents import run_session
 from tests.test_guides import write_files
 from xkeymsg.cli.console.config import ConsoleConfig, LoginSection, SubjectSection, TLSSection
+from xkeymsg.cli.settings import texts_below
 from xkeymsg.daemons.common.tables import Section
 
 TEXT = (ROOT / "docs" / "console.md").read_text()
@@ -33,6 +35,15 @@ def test_the_commands_print_what_the_page_shows(tmp_path: Path) -> None:
 
 def test_every_setting_is_explained() -> None:
     keys = ConsoleConfig.model_fields.keys() - TABLES
-    check_explained("console.md", "console", ConsoleConfig, set(keys))
+    check_explained("console", ConsoleConfig, keys)
     for title, section in SECTIONS.items():
-        check_explained("console.md", title, section, set(section.model_fields))
+        check_explained(title, section, section.model_fields.keys())
+
+
+def check_explained(title: str, section: type[Section], keys: Set[str]) -> None:
+    """Check that the page has a row for each key of a section, with its text."""
+    part = TEXT.split(f"### `{title}`\n")[1].split("\n### ")[0]
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| [^|]* \| (.+) \|$", part, re.MULTILINE))
+    assert rows.keys() == keys
+    texts = texts_below(section)
+    assert rows == {name: texts[name][1] for name in rows}

@@ -10,11 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from xkeymsg.daemons.common.destinations import is_loopback
 from xkeymsg.errors import ConfigurationError
 
-__all__ = ("listening",)
+__all__ = ("is_local", "listening")
 
 _BACKLOG: Final = 16
+
+
+def is_local(listen: str) -> bool:
+    """Return whether only programs of this machine can connect to an address.
+
+    Args:
+        listen: `HOST:PORT`, with an address as host, or `unix:/PATH`.
+    """
+    path = listen.removeprefix("unix:")
+    if path != listen:
+        return path.startswith("/") and len(path.encode()) < 108
+    host, colon, port = listen.rpartition(":")
+    fits = colon and port.isascii() and port.isdecimal() and int(port) < 65536
+    return bool(fits) and is_loopback(host.strip("[]"))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 from xkeymsg.client.jetstream.events import Trouble
+from xkeymsg.client.telemetry import tracing_of
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
 from xkeymsg.daemons.common.identity import DaemonIdentity, daemon_state, self_test
@@ -86,6 +87,7 @@ class _Receiver:
         self._health = health
         self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
         self._workers: list[Worker] = []
+        self._tracing = tracing_of(config.observe.telemetry)
         self._endpoints: list[Endpoint] = []
         self._outlets: dict[str, Outlet] = {}
         self._stuck: list[str] = []
@@ -224,6 +226,7 @@ class _Receiver:
                 require_signature=self._config.trust.require_signature,
                 on_opened=report.opened,
                 on_message=partial(self._activity.note, senders),
+                tracing=self._tracing,
             )
 
         self._endpoints.append(endpoint)

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.telemetry import tracing_of
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
 from xkeymsg.daemons.common.identity import DaemonIdentity, daemon_state, self_test
@@ -114,6 +115,7 @@ class _Sender:
         self._sealings: dict[str, RouteSealer] = {}
         self._reports: list[SenderReporter] = []
         self._stuck: BaseException | None = None
+        self._tracing = tracing_of(config.observe.telemetry)
         self._rules = RuleCounts(metrics.registry)
         self._rotation: DaemonRotation | None = None
 
@@ -241,6 +243,7 @@ class _Sender:
             max_payload=lambda: self._link.max_payload,
             on_loss=report.numbers_changed,
             rules=self._rules,
+            tracing=self._tracing,
         )
         self._check(route, sealing)
         self._sealings[route.name] = sealing
