@@ -45,6 +45,7 @@ RUN = {
     "docs/api.md": {"python": "tests/client/test_api_page.py"},
     "docs/client.md": {"python": "tests/client/test_guide.py"},
     "docs/console.md": {"console": "tests/cli/console/test_document.py"},
+    "docs/decode.md": {"console": "tests/cli/test_decode.py", "json": "tests/cli/test_decode.py"},
     "docs/directory.md": {"python": "tests/directory/test_directory.py"},
     "docs/doctor.md": {"console": "tests/test_documents.py"},
     "docs/documents.md": {"python": "tests/test_documents.py"},
@@ -61,13 +62,16 @@ RUN = {
         "sh": "tests/reseal/test_document.py",
     },
     "docs/stores.md": dict.fromkeys(("python", "sh", "toml"), "tests/key_stores/test_document.py"),
+    "docs/telemetry.md": {"python": "tests/client/test_telemetry.py"},
     "docs/trust.md": {"python": "tests/client/test_chains.py"},
     "docs/xkm1.md": {"python": "tests/test_documents.py"},
 }
 """The test that runs the blocks of a page, by their language; guides have a test for all."""
 
 NOT_RUN = {
+    "CONTRIBUTING.md": {COMMANDS: "runs the tests"},
     "README.md": {COMMANDS: "tests/test_documents.py runs what both targets run"},
+    "RELEASING.md": {COMMANDS: "needs a release, Docker and gh; tests/release builds its files"},
     "benchmarks/README.md": {COMMANDS: "takes minutes; tests/test_benchmarks.py has short runs"},
     "docs/benchmarks.md": {COMMANDS: "takes minutes; tests/test_benchmarks.py has short runs"},
     "docs/directory.md": {
@@ -90,6 +94,7 @@ NOT_RUN = {
     "docs/sender.md": {COMMANDS: "tests/daemons/sender runs the program"},
     "docs/soak.md": {COMMANDS: "takes minutes; tests/soak has short runs"},
     "docs/stores.md": {"yaml": "a part of a manifest; the guide to containers has a whole one"},
+    "docs/telemetry.md": {COMMANDS: "installs packages"},
     "examples/hospital/README.md": {COMMANDS: "tests/test_documents.py runs the demo"},
     "js/README.md": {"js": "tests/js runs the package, and compares its messages"},
 }
@@ -139,7 +144,7 @@ def test_the_minimal_configuration_of_a_page_is_valid(daemon: str, tmp_path: Pat
 
 def command_lines(text: str) -> Iterator[str]:
     """Yield everything in code that calls one of the programs, whole lines joined."""
-    text = text.replace("\\\n", " ")
+    text = re.sub(r"^.*\bdocker run\b.*$", "", text.replace("\\\n", " "), flags=re.MULTILINE)
     code = [block for _, block in FENCE.findall(text)]
     code += re.findall(r"`([^`\n]+)`", FENCE.sub("", text))
     code += re.findall(r"^    .+$", text, re.MULTILINE)

@@ -336,9 +336,13 @@ async def test_publishing_into_a_stream_ends_with_its_acknowledgement(spans: Spa
             await alice.js.add_stream("ORDERS", "orders.>")
             ack = await alice.js.publish("orders.new", b"1", to="bob", clear_headers={"a": "b"})
             raw = await alice.js.api.message("ORDERS", ack.sequence)
+            own = {"traceparent": PARENT}
+            ack = await alice.js.publish("orders.new", b"2", to="bob", clear_headers=own)
+            given = await alice.js.api.message("ORDERS", ack.sequence)
             with pytest.raises(xkeymsg.errors.DeliveryError):
                 await alice.js.publish("other", b"1", to="bob", timeout=0.5)
-    good, bad = spans.of("publish")
+    good, _, bad = spans.of("publish")
+    assert [value for name, value in given.headers if name == "traceparent"] == [PARENT]
     assert (error_of(good), error_of(bad)) == (None, "delivery")
     headers = dict(raw.headers)
     assert headers.keys() == {"traceparent", "sender", "a", "Nats-Msg-Id"}

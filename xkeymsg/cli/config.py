@@ -34,6 +34,7 @@ _LOAD: Final[Mapping[str, Callable[[Path, Mapping[str, str]], Any]]] = {
     "receiver": load_receiver,
     "sender": load_sender,
 }
+_PROGRAMS: Final = ("receiver", "sender", "console")
 _SUBJECTS: Final = "'sealed.orders.>'"
 _PEERS: Final = """\
 # Who may send what, and whose keys a name stands for. `xkeymsg peers add` adds a peer, and `xkeymsg
@@ -93,10 +94,10 @@ def init(*, daemon: str, output: Path | None) -> int:
     return 0
 
 
-@config.command(short_help="Describe the settings of a daemon.")
-@click.argument("daemon", metavar="receiver|sender", type=click.Choice(["receiver", "sender"]))
+@config.command(short_help="Describe the settings of a program.")
+@click.argument("program", metavar="receiver|sender|console", type=click.Choice(_PROGRAMS))
 @click.argument("names", metavar="[NAME]...", nargs=-1)
-def describe(*, daemon: str, names: tuple[str, ...]) -> int:
+def describe(*, program: str, names: tuple[str, ...]) -> int:
     """Print the type, default and meaning of each setting whose name contains a NAME, or of all.
 
     \b
@@ -108,7 +109,7 @@ def describe(*, daemon: str, names: tuple[str, ...]) -> int:
     from xkeymsg.cli.settings import setting_tables  # noqa: PLC0415 - `init` needs none of it
 
     unknown = set(names)
-    for table in setting_tables(daemon):
+    for table in setting_tables(program):
         title = table.header or "At the top"
         for setting in table.settings:
             full = f"{table.place}{setting.name}"
@@ -123,7 +124,7 @@ def describe(*, daemon: str, names: tuple[str, ...]) -> int:
             click.echo(f"  {full}: {setting.kind}; {default}")
             click.echo(click.wrap_text(setting.text, 88, "      ", "      "))
     for each in sorted(unknown):
-        say("xkeymsg", f"no setting of the {daemon} is called {each}")
+        say("xkeymsg", f"no setting of the {program} is called {each}")
     return 1 if unknown else 0
 
 

@@ -1,4 +1,4 @@
-"""The settings of the daemons' configuration files: types, defaults and meanings.
+"""The settings of configuration files: types, defaults and meanings.
 
 The meanings are the strings below the fields of the sections, which are read from the source.
 """
@@ -10,10 +10,11 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from xkeymsg.cli.console.config import ConsoleConfig
 from xkeymsg.daemons.common.sections import DaemonConfig, NatsSection, PlainNatsSection
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import ReceiverConfig
@@ -22,6 +23,7 @@ from xkeymsg.daemons.sender.config import SenderConfig
 __all__ = ("CONFIGS", "Setting", "SettingTable", "setting_tables", "texts_below")
 
 CONFIGS: Final[Mapping[str, type[Section]]] = {
+    "console": ConsoleConfig,
     "receiver": ReceiverConfig,
     "sender": SenderConfig,
 }
@@ -78,16 +80,18 @@ class SettingTable(NamedTuple):
 
 
 def setting_tables(daemon: str) -> Iterator[SettingTable]:
-    """Yield each table of a daemon's configuration file: its own first, then those of both daemons.
+    """Yield each table of a configuration file: its own first, then those that daemons share.
 
     Args:
-        daemon: `receiver` or `sender`.
+        daemon: A key of `CONFIGS`.
     """
     config = CONFIGS[daemon]
-    yield SettingTable("", "", "", (_setting("name", config),))
+    fields = {name: [*_sections(each.annotation)] for name, each in config.model_fields.items()}
+    top = tuple(_setting(name, config) for name, sections in fields.items() if not sections)
+    yield SettingTable("", "", "", top)
     shared = DaemonConfig.model_fields
     for field in sorted(config.model_fields, key=shared.__contains__):
-        for many, section in _sections(config.model_fields[field].annotation):
+        for many, section in fields[field]:
             text, names = " ".join((section.__doc__ or "").split()), [*section.model_fields]
             if issubclass(section, PlainNatsSection):
                 own = [name for name in names if name not in NatsSection.model_fields]
@@ -137,9 +141,17 @@ def texts_below(owner: type) -> dict[str, tuple[ast.expr, str]]:
 def _setting(name: str, section: type[Section]) -> Setting:
     field = section.model_fields[name]
     annotation, text = texts_below(section)[name]
-    kind = f"{_kind(annotation)}{_bounds(field)}"
+    kind = f"{_choices(field) or _kind(annotation)}{_bounds(field)}"
     default = "" if field.is_required() else _default(field, ast.unparse(annotation))
     return Setting(name, kind, default, field.is_required(), text)
+
+
+def _choices(field: FieldInfo) -> str:
+    """Return the values that a setting can have, if they are listed."""
+    for each in (field.annotation, *get_args(field.annotation)):
+        if get_origin(each) is Literal:
+            return " or ".join(json.dumps(value) for value in get_args(each))
+    return ""
 
 
 def _kind(node: ast.expr) -> str:
@@ -148,9 +160,6 @@ def _kind(node: ast.expr) -> str:
             return _kind(left)
         case ast.Subscript(value=ast.Name(id="Annotated"), slice=ast.Tuple(elts=[first, *_])):
             return _kind(first)
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=values):
-            each = values.elts if isinstance(values, ast.Tuple) else [values]
-            return " or ".join(json.dumps(ast.literal_eval(value)) for value in each)
         case ast.Subscript(value=ast.Name(id="tuple"), slice=ast.Tuple(elts=[first, *_])):
             return f"array: {_kind(first)}"
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, value])):

@@ -100,7 +100,7 @@ def test_every_error_is_told_at_once_with_its_key_its_value_and_what_was_expecte
             "/daemon.toml: observe.level = \"loud\": expected 'debug', 'info', 'warning' or "
             "'error'",
             "/daemon.toml: observe.colour: unknown setting; expected one of listen, log, level,"
-            " micro",
+            " telemetry, micro",
         ]
     )
 

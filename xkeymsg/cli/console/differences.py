@@ -44,7 +44,7 @@ class PolicyDifference(NamedTuple):
 
 
 def differences(before: Policy, after: Policy) -> tuple[list[PolicyDifference], int]:
-    """Return the differences, and the number of patterns that stay as they are.
+    """Return the differences, and the number of patterns without any.
 
     Raises:
         PolicyError: If the policies have too many patterns.

@@ -22,7 +22,7 @@ from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.scope import OpeningScope
-from xkeymsg.client.telemetry import NOWHERE, Carried, Destination, publishing
+from xkeymsg.client.telemetry import NOWHERE, TRACEPARENT, Carried, Destination, publishing
 from xkeymsg.client.threads import check_handler
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.inspect import message_id
@@ -286,9 +286,10 @@ class JetStream:
         Raises:
             MalformedError: If an unencrypted header is invalid.
         """
-        block = self._core.outgoing.block_with(None, trace)
+        outgoing = self._core.outgoing
         if not clear:
-            return block
+            return outgoing.block_with(None, trace)
+        block = outgoing.block_with(None, None if TRACEPARENT in clear else trace)
         if any(header.lower().startswith(_OURS) for header in clear):
             raise MalformedError("clear_headers: reserved header name")
         return block[:-2] + encode_block(clear)[len(b"NATS/1.0\r\n") :]
