@@ -1,6 +1,6 @@
 """The hospital with the console on it: traffic without end, some of it refused.
 
-    python -m examples.hospital.console
+    python -m examples.hospital.console [ADDRESS]
 
 Starts a nats-server in operator mode with a websocket, the four receiver daemons, and the console,
 whose user may only read; prints the console's address. Publishes sealed documents, and now and then
@@ -82,9 +82,7 @@ class Console:
         listen: Where it listens.
     """
 
-    def __init__(
-        self, authority: Authority, server: NATSServer, folder: Path, listen: str = LISTEN
-    ) -> None:
+    def __init__(self, authority: Authority, server: NATSServer, folder: Path, listen: str) -> None:
         self._path = folder / "console.toml"
         wider = (HERE / "policy.toml").read_text().replace(
             '"/Observation/status"', '["/Observation/status", "/Observation/effectiveDateTime"]'
@@ -190,8 +188,8 @@ class Traffic:
             await self._link.publish(subject, sealed)
 
 
-async def run() -> None:
-    """Run everything until cancelled."""
+async def run(listen: str) -> None:
+    """Run everything until cancelled; the console listens on the address `listen`."""
     kinds = [resource["resourceType"] for resource in resources()]
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
         folder = Path(name)
@@ -221,7 +219,7 @@ async def run() -> None:
             seen = SeenKeys(trust)
             if not await becomes(lambda: all(map(seen.current, ROLES))):
                 raise SystemExit("the receivers have not published their keys")
-            console = await asyncio.to_thread(Console, authority, server, folder)
+            console = await asyncio.to_thread(Console, authority, server, folder, listen)
             await stack.enter_async_context(console.running())
             show(console, receivers)
             [victim] = trust.resolve("clinic")
@@ -237,14 +235,14 @@ def show(console: Console, receivers: list[Receiver]) -> None:
     print("\nCtrl-C ends everything.", flush=True)
 
 
-def main() -> int:
-    """Run until Ctrl-C; return 0."""
+def main(arguments: list[str]) -> int:
+    """Run until Ctrl-C; return 0. The argument is the address to listen on."""
     with contextlib.suppress(SystemExit):
-        asyncio.run(interruptible(run()))
+        asyncio.run(interruptible(run(arguments[0] if arguments else LISTEN)))
     return 0
 
 
 if __name__ == "__main__":
     for number in SIGNALS:
         signal.signal(number, interrupted)
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -116,7 +116,7 @@ async def test_a_policy_is_compared_in_the_form(stage: Stage, visit: Visit) -> N
     text = POLICY.replace('["clinic", "research"]', '["clinic"]')
     await page.get_by_label("The other policy").fill(text)
     await page.get_by_role("button", name="Compare").press("Enter")
-    result = page.get_by_role("status").filter(has_text="stay as they are")
+    result = page.get_by_role("status").filter(has_text="patterns that stay")
     await expect(result.locator(".removed")).to_contain_text("research")
     await page.get_by_label("The other policy").fill("</textarea><script>alert(1)</script>")
     await page.get_by_role("button", name="Compare").click()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
@@ -23,6 +23,10 @@ __all__ = ("KeyRow", "Pages", "SenderRow")
 _GRACE: Final = timedelta(seconds=60)
 """How long a sender may resolve names with an old revision of the directory."""
 _MOST_SENDERS: Final = 200
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class SenderRow(NamedTuple):
@@ -67,6 +71,7 @@ class Pages:
         seen: The senders in both.
         retain: How long receivers keep retired keys, in seconds.
         websocket: The websocket of the NATS server, for browsers; empty without one.
+        now: The clock.
     """
 
     def __init__(
@@ -81,12 +86,14 @@ class Pages:
         *,
         retain: float,
         websocket: str,
+        now: Callable[[], datetime] = _now,
     ) -> None:
         self._accesses, self._people, self._fleet = accesses, people, fleet
         self._quarantines, self._terminations = quarantines, terminations
         self._streams, self._seen = streams, seen
         self._retain, self._websocket = retain, websocket
-        self._revision = 0, datetime.now(UTC)
+        self._now = now
+        self._revision = 0, now()
 
     def all(self) -> list[Page]:
         """Return the pages, in the order of the navigation."""
@@ -120,7 +127,7 @@ class Pages:
     def _senders(self) -> list[SenderRow]:
         directory = self._people.directory
         if directory is not None and (now := directory.report().revision) != self._revision[0]:
-            self._revision = now, datetime.now(UTC)
+            self._revision = now, self._now()
         revision, since = self._revision
         states = {each.key: each.state for who in self._people.all for each in who.keys}
         rows = []

@@ -63,7 +63,7 @@ def _too_old() -> str | None:
         requirements = metadata.requires("xkeymsg") or []
     except metadata.PackageNotFoundError:  # run from its source
         return None
-    for package, least, extra in filter(None, map(_parsed, requirements)):
+    for package, least, extra in sorted(filter(None, map(_parsed, requirements)), key=_by_extra):
         with contextlib.suppress(metadata.PackageNotFoundError):
             version = metadata.version(package)
             if _numbers(version) < _numbers(least):
@@ -75,6 +75,11 @@ def _too_old() -> str | None:
 def _parsed(requirement: str) -> tuple[str, str, str] | None:
     match = _REQUIREMENT.fullmatch(requirement)
     return None if match is None else (match[1], match[2], match[3])
+
+
+def _by_extra(parsed: tuple[str, str, str]) -> bool:
+    """Order requirements: `console` repeats those of `programs`."""
+    return parsed[2] != "programs"
 
 
 def _numbers(version: str) -> list[int]:
