@@ -96,7 +96,7 @@ dist: $(READY) ## Build the sdist, the wheel, its SBOM and checksums from the la
 
 lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer versions, U="-P click" for one package
 	@set -e; compile() { out=requirements/$$1.txt; shift; echo "$$out"; \
-	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
+	  $(BIN)/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
 	compile dev --extra dev pyproject.toml; \
 	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
 	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \
