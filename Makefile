@@ -25,6 +25,9 @@ demo: $(DEMO) ## Hospital demo: a server that reads nothing, four receivers that
 demo-hsm: $(READY) ## Keys on tokens of SoftHSM, and a search for secrets; D="--provider PATH" for OpenSSL's pkcs11-provider elsewhere
 	@$(BIN)/python -m examples.hsm.demo $(D)
 
+console: $(READY) ## The hospital with the console on it, until Ctrl-C; prints the address for a browser
+	@$(BIN)/python -m examples.hospital.console
+
 hello: $(DEMO) ## Hello Secure World: a server, two receivers, one message that only one can read
 	@$(BIN)/python examples/hello.py
 
@@ -34,8 +37,11 @@ soak: $(READY) ## Kill, freeze and flood for minutes, then account for every mes
 scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--check flood --check rate"
 	$(BIN)/python -m tests.scale $(S)
 
-test: $(READY) ## Run the tests; T=tests/test_keys.py for a selection
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(T)
+test: $(READY) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
+
+slow: $(READY) ## Run the slow tests: demonstrations, guides, short soaks, builds
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lowest: ## Test the core with the lowest versions of the dependencies
 	@$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install -q --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
@@ -70,6 +76,11 @@ lint: $(READY) ## Check style
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+docs: $(READY) ## Build the documentation site in build/docs; warnings are errors
+	@rm -rf build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html -d build/doctrees -c docs . build/docs
+	@echo "build/docs/index.html"
+
 types: $(READY) ## Check types, strictly
 	$(BIN)/mypy
 
@@ -91,6 +102,9 @@ js: $(READY) ## Test the npm package in full, and compare 100,000 messages with 
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
 
+pictures: $(READY) ## Make the pictures of the console in docs/images, with Chromium
+	XKEYMSG_PICTURES=1 $(BIN)/python -m pytest -q -n 0 tests/cli/console
+
 dist: $(READY) ## Build the sdist, the wheel, its SBOM and checksums from the last commit, into dist/
 	@$(BIN)/python -m release dist
 
@@ -109,7 +123,7 @@ lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer
 	compile build -c requirements/dev.txt requirements/build.in
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf dist js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Installs lock files into .venv, with a line for each package; hashes are checked.
 define install

@@ -13,6 +13,7 @@ import pytest
 
 import xkeymsg
 from tests import forked
+from tests.cases import for_each
 from tests.running import DEADLINE, LONG
 from xkeymsg.testing import NATSServer
 
@@ -30,9 +31,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "docs/xkm1.md", "docs/documents.md", "docs/peers.md"]
-)
+@for_each("name", ["README.md", "docs/xkm1.md", "docs/documents.md", "docs/peers.md"])
 def test_the_python_sessions_run(name: str) -> None:
     session = "".join(re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL))
     test = doctest.DocTestParser().get_doctest(session, {}, name, name, 0)
@@ -46,6 +45,7 @@ def test_the_session_in_the_facade_runs() -> None:
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_the_demo_prints_what_the_readme_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.hospital.demo"],
@@ -141,14 +141,14 @@ def run_session(session: str, folder: Path, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@for_each("path", documents(), ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@for_each("path", documents(), ids=lambda path: path.name)
 def test_files_that_are_named_exist(path: Path) -> None:
     for name in re.findall(r"`((?:tests|docs|examples|benchmarks)/[\w./-]+)`", path.read_text()):
         assert (ROOT / name).exists(), f"{path.name} names {name}"

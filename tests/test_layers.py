@@ -10,9 +10,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.cases import Lazily, check_each
+from tests.cases import Lazily, check_each, for_each
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
@@ -83,6 +81,7 @@ OWNERS = {
     "cryptography": "xkeymsg.primitives",
     "nkeys": "xkeymsg.nkey",
     "msgpack": "xkeymsg.fields.plaintext",
+    "opentelemetry": "xkeymsg.client.telemetry",
 }
 
 
@@ -194,7 +193,7 @@ def stays_pure(name: str) -> None:
     assert list(impurities(FILES[name])) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         "open('f')",

@@ -160,6 +160,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
@@ -197,6 +198,7 @@ def test_the_lowest_versions_are_those_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     promised = [*project["dependencies"], *extras["programs"], *extras["pkcs11"]]
+    promised += [each for each in extras["console"] if "[" not in each]
     promised += [each for each in extras["dev"] if each.startswith("msgspec")]
     bounds = dict(each.split(">=") for each in promised)
     lines = [line for line in LOWEST.read_text().splitlines() if not line.startswith("#")]

@@ -14,6 +14,8 @@ from tests.test_layers import ROOT
 
 PROGRAMS = ("xkeymsg", "xkeymsg-receiver", "xkeymsg-sender")
 
+pytestmark = pytest.mark.slow
+
 
 def run(*command: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -17,6 +16,7 @@ import xkeymsg
 import xkeymsg.cli.command
 import xkeymsg.daemons.receiver.command as receiver_daemon
 import xkeymsg.daemons.sender.command as sender_daemon
+from tests.cases import for_each
 from tests.running import run as start
 from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES, EXIT_CODES_UNOPENED, run
 
@@ -42,7 +42,7 @@ def verbs(group: click.Group) -> Iterator[tuple[str, click.Command]]:
         yield name, each
 
 
-@pytest.mark.parametrize("path", [*groups(PROGRAMS["xkeymsg"])], ids=" ".join)
+@for_each("path", [*groups(PROGRAMS["xkeymsg"])], ids=" ".join)
 def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(PROGRAMS["xkeymsg"], [*path, "--help"]).output
     verbs = shown.partition("Commands:\n")[2]
@@ -50,13 +50,14 @@ def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
     assert "..." not in verbs
 
 
-@pytest.mark.parametrize("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
+@pytest.mark.slow
+@for_each("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
 def test_a_verb_imports_what_it_uses(verb: str) -> None:
-    done = start("xkeymsg.cli", verb, "--help", env=os.environ)  # in a new interpreter
+    done = start("xkeymsg.cli", verb, "--help", fresh=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@for_each("program", PROGRAMS)
 def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None:
     codes = EXIT_CODES_UNOPENED if program == "sender" else EXIT_CODES
     assert f"  {codes}\n" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output

@@ -16,6 +16,8 @@ __all__ = ("command",)
 _LAZY: Final = {
     "completion": "xkeymsg.cli.completion",
     "config": "xkeymsg.cli.config",
+    "console": "xkeymsg.cli.console.command",
+    "decode": "xkeymsg.cli.decode",
     "directory": "xkeymsg.cli.directory",
     "doctor": "xkeymsg.cli.doctor.command",
     "explain": "xkeymsg.cli.explain",
