@@ -116,8 +116,8 @@ image: $(READY) ## Build the image, and compare its packages with requirements/p
 
 lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer versions, U="-P click" for one package
 	@set -e; compile() { out=requirements/$$1.txt; shift; echo "$$out"; \
-	  $(BIN)/uv pip compile -q --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
-	compile dev --extra dev pyproject.toml; \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
+	compile dev --extra dev -c requirements/constraints.in pyproject.toml; \
 	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
 	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \
 	compile build -c requirements/dev.txt requirements/build.in

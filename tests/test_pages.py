@@ -44,6 +44,8 @@ RUN = {
     },
     "docs/api.md": {"python": "tests/client/test_api_page.py"},
     "docs/client.md": {"python": "tests/client/test_guide.py"},
+    "docs/console.md": {"console": "tests/cli/console/test_document.py"},
+    "docs/decode.md": {"json": "tests/cli/test_decode.py"},
     "docs/directory.md": {"python": "tests/directory/test_directory.py"},
     "docs/doctor.md": {"console": "tests/test_documents.py"},
     "docs/documents.md": {"python": "tests/test_documents.py"},
@@ -60,15 +62,22 @@ RUN = {
         "sh": "tests/reseal/test_document.py",
     },
     "docs/stores.md": dict.fromkeys(("python", "sh", "toml"), "tests/key_stores/test_document.py"),
+    "docs/telemetry.md": {"python": "tests/client/test_telemetry.py"},
     "docs/trust.md": {"python": "tests/client/test_chains.py"},
     "docs/xkm1.md": {"python": "tests/test_documents.py"},
 }
 """The test that runs the blocks of a page, by their language; guides have a test for all."""
 
 NOT_RUN = {
+    "CONTRIBUTING.md": {COMMANDS: "installs what a clone installs before it runs this test"},
+    "RELEASING.md": {COMMANDS: "needs a release and Docker; tests/release builds the files"},
     "README.md": {COMMANDS: "tests/test_documents.py runs what both targets run"},
     "benchmarks/README.md": {COMMANDS: "takes minutes; tests/test_benchmarks.py has short runs"},
     "docs/benchmarks.md": {COMMANDS: "takes minutes; tests/test_benchmarks.py has short runs"},
+    "docs/decode.md": {
+        "console": "runs until it is stopped; tests/cli/test_decode.py runs it with these options",
+        COMMANDS: "needs the nats command",
+    },
     "docs/directory.md": {
         COMMANDS: "needs nsc; tests/cli/trust/test_share_directory.py compares what it makes",
         "toml": "the guide to the directory runs daemons with these settings",
@@ -89,6 +98,7 @@ NOT_RUN = {
     "docs/sender.md": {COMMANDS: "tests/daemons/sender runs the program"},
     "docs/soak.md": {COMMANDS: "takes minutes; tests/soak has short runs"},
     "docs/stores.md": {"yaml": "a part of a manifest; the guide to containers has a whole one"},
+    "docs/telemetry.md": {COMMANDS: "installs packages, and needs a collector of traces"},
     "examples/hospital/README.md": {COMMANDS: "tests/test_documents.py runs the demo"},
     "js/README.md": {"js": "tests/js runs the package, and compares its messages"},
 }

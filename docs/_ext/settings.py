@@ -14,12 +14,12 @@ __all__ = ("limits", "settings")
 _QUOTED: Final = re.compile(r'"[^"]*"')
 
 
-def settings(daemon: str) -> str:
+def settings(program: str) -> str:
     """Return a section for each table of a configuration file."""
     parts = []
-    for table in setting_tables(daemon):
+    for table in setting_tables(program):
         parts += [f"## `{table.header}`" if table.header else "## At the top", table.text]
-        parts += [_setting(f"{daemon}.{table.place}", each) for each in table.settings]
+        parts += [_setting(f"{program}.{table.place}", each) for each in table.settings]
     return "\n\n".join(parts)
 
 

@@ -93,11 +93,12 @@ def check_sdist(path: Path, names: list[str]) -> None:
 
 
 def check_wheel(path: Path) -> None:
-    """The package with its templates; no test and no tool of this repository."""
+    """The package with its templates and pages; no test and no tool of this repository."""
     with zipfile.ZipFile(path) as file:
         names = [each for each in file.namelist() if ".dist-info/" not in each]
     assert {each.partition("/")[0] for each in names} == {"xkeymsg"}
-    assert {each.rpartition(".")[2] for each in names} == {"py", "toml", "typed"}
+    pages = {"css", "html", "js", "svg", "txt"}
+    assert {each.rpartition(".")[2] for each in names} == {"py", "toml", "typed"} | pages
     assert {"xkeymsg/cli/templates/receiver.toml", "xkeymsg/py.typed"} <= {*names}
 
 

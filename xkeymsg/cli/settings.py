@@ -1,4 +1,4 @@
-"""The settings of the daemons' configuration files: types, defaults and meanings.
+"""The settings of the configuration files: types, defaults and meanings.
 
 The meanings are the strings below the fields of the sections, which are read from the source.
 """
@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from xkeymsg.cli.console.config import ConsoleConfig
 from xkeymsg.daemons.common.sections import DaemonConfig, NatsSection, PlainNatsSection
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.receiver.config import ReceiverConfig
@@ -22,6 +23,7 @@ from xkeymsg.daemons.sender.config import SenderConfig
 __all__ = ("CONFIGS", "Setting", "SettingTable", "setting_tables", "texts_below")
 
 CONFIGS: Final[Mapping[str, type[Section]]] = {
+    "console": ConsoleConfig,
     "receiver": ReceiverConfig,
     "sender": SenderConfig,
 }
@@ -45,6 +47,7 @@ _WORDS: Final = {
     "SeedPath": "file",
     "SignerPath": "file",
     "Subject": "subject",
+    "Telemetry": '"sealed" or "clear" or "off"',
     "Text": "text",
     "UserName": "user key U…",
     "date": "date",
@@ -77,17 +80,18 @@ class SettingTable(NamedTuple):
     settings: tuple[Setting, ...]
 
 
-def setting_tables(daemon: str) -> Iterator[SettingTable]:
-    """Yield each table of a daemon's configuration file: its own first, then those of both daemons.
+def setting_tables(program: str) -> Iterator[SettingTable]:
+    """Yield each table of a program's configuration file: its own first, then those of all daemons.
 
     Args:
-        daemon: `receiver` or `sender`.
+        program: A key of `CONFIGS`.
     """
-    config = CONFIGS[daemon]
-    yield SettingTable("", "", "", (_setting("name", config),))
+    config = CONFIGS[program]
+    top = [each for each in config.model_fields if not _sections_of(config, each)]
+    yield SettingTable("", "", "", tuple(_setting(name, config) for name in top))
     shared = DaemonConfig.model_fields
     for field in sorted(config.model_fields, key=shared.__contains__):
-        for many, section in _sections(config.model_fields[field].annotation):
+        for many, section in _sections_of(config, field):
             text, names = " ".join((section.__doc__ or "").split()), [*section.model_fields]
             if issubclass(section, PlainNatsSection):
                 own = [name for name in names if name not in NatsSection.model_fields]
@@ -100,6 +104,10 @@ def setting_tables(daemon: str) -> Iterator[SettingTable]:
                 header, place = f'[{field}.NAME] with kind = "{kind}"', f"{field}.{kind}."
             found = tuple(_setting(name, section) for name in names)
             yield SettingTable(header, place, text, found)
+
+
+def _sections_of(config: type[Section], field: str) -> list[tuple[Any, type[Section]]]:
+    return list(_sections(config.model_fields[field].annotation))
 
 
 def _sections(annotation: Any) -> Iterator[tuple[Any, type[Section]]]:
