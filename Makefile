@@ -108,6 +108,12 @@ pictures: $(READY) ## Make the pictures of the console in docs/images, with Chro
 dist: $(READY) ## Build the sdist, the wheel, its SBOM and checksums from the last commit, into dist/
 	@$(BIN)/python -m release dist
 
+image: $(READY) ## Build the image, and compare its packages with requirements/programs.txt; needs Docker
+	docker build -f deploy/Dockerfile -t xkeymsg .
+	@docker run --rm --entrypoint python xkeymsg -c \
+	  'from importlib.metadata import distributions; print(*(f"{x.name}=={x.version}" for x in distributions()), sep="\n")' | \
+	  $(BIN)/python -m release.image
+
 lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer versions, U="-P click" for one package
 	@set -e; compile() { out=requirements/$$1.txt; shift; echo "$$out"; \
 	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
@@ -122,7 +128,7 @@ clean: ## Remove the virtual environment and tool caches
 # Installs lock files into .venv, with a line for each package; hashes are checked.
 define install
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }
-	@test -d .venv || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
+	@test -x $(BIN)/pip || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
 	@rm -f .venv/.failed; for lock in $(1); do \
 	  echo "Installing the packages of requirements/$$lock.txt into .venv:"; \
 	  { $(BIN)/pip install --disable-pip-version-check --no-build-isolation --require-hashes -r requirements/$$lock.txt || touch .venv/.failed; } | \

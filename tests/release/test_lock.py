@@ -10,6 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import xkeymsg
+from release.image import differences
 from release.lock import LockedPackage, locked_packages
 from tests.test_layers import ROOT
 
@@ -89,6 +91,21 @@ def test_all_that_is_installed_is_pinned(path: str) -> None:
                 or "build.txt" in command
             )
     assert found >= 2
+
+
+def test_an_image_with_other_packages_is_seen() -> None:
+    """The names are those of the packages' metadata, such as PyNaCl and pydantic_core."""
+    locked = locked_packages(REQUIREMENTS / "programs.txt").values()
+    lines = [f"{each.name.replace('-', '_').upper()}=={each.version}\n" for each in locked]
+    lines.append(f"xkeymsg=={xkeymsg.__version__}\n")
+    assert differences(lines) == []
+    click = next(each for each in lines if each.startswith("CLICK"))
+    changed = [each for each in lines if each != click]
+    assert differences([*changed, "click==1.0", "pip==26.0"]) == [
+        "+ click==1.0",
+        "+ pip==26.0",
+        f"- {click.strip().lower()}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ WORKFLOWS = {
 }
 RIGHTS = {
     "ci.yml test": {"contents": "read"},
+    "ci.yml image": {"contents": "read"},
     "release.yml test": {"contents": "read"},
     "release.yml build": {"contents": "read"},
     "release.yml reproduce": {"contents": "read"},
