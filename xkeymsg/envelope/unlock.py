@@ -30,7 +30,9 @@ __all__ = (
     "ADMITTED_SENDERS",
     "ADMITTED_SESSIONS",
     "Admitted",
+    "Cache",
     "Located",
+    "Opened",
     "Unlocked",
     "Unlocker",
     "admit",
@@ -71,14 +73,18 @@ class Admitted(NamedTuple):
         return "<Admitted>"
 
 
+Opened = tuple[frame.Body, dict[int, bytes]]
+"""The body, and the plaintext of the parts granted to us, by part number, ascending."""
+
+
 class Unlocked(NamedTuple):
     """An envelope whose wrap for us has verified (steps 5 to 7): the sender made every byte."""
 
     admitted: Admitted
     body: frame.Span
     """The span of views, parts and signature."""
-    grant: bytes
-    """The content of the wrap: an index and a key."""
+    grant: bytes | Opened
+    """The content of the wrap, an index and a key; or what that has opened already."""
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
@@ -133,7 +139,7 @@ _NOTHING: Final[_SessionKeys] = {}
 _new: Final = tuple.__new__
 
 
-class _Cache:
+class Cache:
     """A bounded cache of the keys of senders and sessions; unused entries are dropped."""
 
     def __init__(self, senders: int, sessions: int) -> None:
@@ -154,8 +160,8 @@ class Unlocker:
         )
         self._numbered = tuple(enumerate(self._own))
         self._limits = limits
-        self._admitted = _Cache(ADMITTED_SENDERS, ADMITTED_SESSIONS)
-        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
+        self._admitted = Cache(ADMITTED_SENDERS, ADMITTED_SESSIONS)
+        self._others = Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
 
     def unlock(self, admitted: Admitted) -> Unlocked:
         """Find and open the wrap for one of our keys.
@@ -165,14 +171,21 @@ class Unlocker:
             NotARecipientError: If no tag is ours (E-35).
             AuthenticationError: If no wrap under a tag of ours opens (E-37).
         """
-        (envelope, view, head, head_end), admission = admitted
-        tags, start, end, wraps = frame.locate_wraps(envelope, head_end, self._limits)
+        located, admission = admitted
+        envelope, view, head, head_end = located
         cache = self._admitted if admission.admitted else self._others
+        opened = self._open(located, cache)
+        if opened is not None:
+            return _new(Unlocked, (admitted, (0, 0), opened))
+        tags, start, end, wraps = frame.locate_wraps(envelope, head_end, self._limits)
         grant = self._unwrap(view, head, tags, wraps, cache)
         return _new(Unlocked, (admitted, (start, end), grant))
 
+    def _open(self, located: Located, cache: Cache) -> Opened | None:
+        """Open with cached keys, as the native core can; None if it cannot."""
+
     def _unwrap(
-        self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache
+        self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: Cache
     ) -> bytes:
         """Open the first wrap that verifies for one of our (key, user) pairs, in order (E-37)."""
         sender, ephemeral, nonce = head[:3]
@@ -199,7 +212,7 @@ class Unlocker:
             raise AuthenticationError
         raise NotARecipientError(len(tags) // frame.TAG_SIZE)
 
-    def _pairs(self, cache: _Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
+    def _pairs(self, cache: Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
         """Return the keys shared with a sender; the first call costs an X25519 for each own key."""
         keys = cache.senders.get(sender)
         if keys is None:
@@ -214,13 +227,15 @@ class Unlocker:
             cache.senders.add(sender, keys)
         return keys
 
-    def _tag(self, cache: _Cache, number: int, head: Head) -> bytes:
+    def _tag(self, cache: Cache, number: int, head: Head) -> bytes:
         return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
 
-    def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
+    def _aead(self, key: bytes) -> primitives.AEAD:
+        return primitives.AEAD(key)
+
+    def _wrap_aead(self, cache: Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
         """Derive K, the only X25519 with a key that anybody can choose, after the tag matched."""
         auth_key = self._pairs(cache, head.sender)[number].auth_key
         ephemeral = XKey(head.ephemeral)
-        return primitives.AEAD(
-            derive.wrap_key(own.pair, ephemeral, head.ephemeral, own.public, auth_key)
-        )
+        key = derive.wrap_key(own.pair, ephemeral, head.ephemeral, own.public, auth_key)
+        return self._aead(key)
