@@ -13,7 +13,7 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
+.PHONY: help native demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -86,12 +86,18 @@ fuzz: $(READY) ## Mutate a million trust claims, and test with 30 times the exam
 	$(BIN)/python -m tests.trust.fuzz $(F)
 	XKEYMSG_EXAMPLES=$(or $(X),30) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -o timeout=7200 -m hypothesis
 
+native: $(READY) ## Build the native core into .venv, and compare it with the Python code; N="--count 1000000 --seed 2"
+	@command -v cargo >/dev/null || { echo "the native core needs Rust: cargo is not installed" >&2; exit 1; }
+	cd native && cargo fmt --check && cargo clippy -q --release --locked -- -D warnings
+	$(BIN)/pip install -q --disable-pip-version-check ./native
+	$(BIN)/python -m tests.native.cases $(N)
+
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf js/node_modules js/dist .venv .venv-* .servers native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }

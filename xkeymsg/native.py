@@ -14,10 +14,7 @@ from importlib import import_module
 from typing import Any, Final
 from warnings import warn
 
-from xkeymsg import nkey
 from xkeymsg.ambient import monotonic, random_bytes
-from xkeymsg.envelope import frame
-from xkeymsg.envelope.content import PADDED
 from xkeymsg.envelope.derive import PairKeys
 from xkeymsg.envelope.plan import Contents
 from xkeymsg.envelope.seal import Plan, Wrap, sign
@@ -25,9 +22,10 @@ from xkeymsg.envelope.session import LIFETIME, Session
 from xkeymsg.envelope.unlock import Cache, Located, Opened, Unlocker
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer
 from xkeymsg.primitives import AEAD
 
-__all__ = ("INTERFACE", "NativeSession", "NativeUnlocker", "load", "session", "unlocker", "used")
+__all__ = ("INTERFACE", "NativeSession", "NativeUnlocker", "load", "session", "unlocker")
 
 INTERFACE: Final = "xkm1 1"
 """The format, and the version of the interface between both distributions."""
@@ -37,27 +35,21 @@ def load() -> Any:
     """Return the native core; None if it is missing, switched off, or unusable, with a warning."""
     if os.environ.get("XKEYMSG_NATIVE") == "0":
         return None
+    found = None
     try:
         found = import_module("xkeymsg_native")
     except ModuleNotFoundError:
         return None
     except ImportError:
-        warn("xkeymsg-native cannot be loaded and is not used", RuntimeWarning, stacklevel=2)
-        return None
-    if getattr(found, "INTERFACE", None) != INTERFACE:
-        text = "xkeymsg-native is of another version and is not used: install the matching one"
-        warn(text, RuntimeWarning, stacklevel=2)
-        return None
-    return found
+        pass  # built for another machine
+    if getattr(found, "INTERFACE", None) == INTERFACE:
+        return found
+    warn(f"{_UNUSABLE}, and is not used", RuntimeWarning, stacklevel=2)
+    return None
 
 
+_UNUSABLE: Final = "xkeymsg-native is of another version, or cannot be loaded"
 core: Any = load()
-_new: Final = tuple.__new__
-
-
-def used() -> str:
-    """Return which core seals and opens, for people."""
-    return "pure Python" if core is None else f"native core {core.__version__}"
 
 
 def session(pair: XKeyPair, pairs: Callable[[Recipient], PairKeys]) -> Session:
@@ -81,50 +73,31 @@ class NativeSession(Session):
         super().end()
         self._core.end()
 
-    def seal(  # noqa: D102 - as in the class above
-        self, plan: Plan, now_ns: int, contents: Contents, signer: nkey.Signer | None
-    ) -> bytes:
+    def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:  # noqa: D102
         keys = len(contents) + len(plan.audience.views)
         drawn = random_bytes(40 + 64 * (keys // 2))
         signing = None if signer is None else partial(sign, signer)
-        sealed: bytes = self._core.seal(plan, now_ns, monotonic(), drawn, contents, keys, signing)
-        return sealed
+        return self._core.seal(plan, now_ns, monotonic(), drawn, contents, keys, signing)  # type: ignore[no-any-return]
 
     def _wrap(self, recipient: XKey, auth_key: bytes) -> Wrap:
-        key: Wrap = self._core.wrap_key(bytes(recipient), auth_key)
-        return key
+        return self._core.wrap_key(bytes(recipient), auth_key)  # type: ignore[no-any-return]
 
 
 class NativeUnlocker(Unlocker):
     """Keeps the keys of sessions in the native core, and opens with them there."""
 
-    def __init__(self, keyring: Keyring, limits: Limits) -> None:
-        super().__init__(keyring, limits)
-        self._most = limits.recipients, limits.views, limits.parts
-
     def _aead(self, key: bytes) -> AEAD:
         return core.Key(key)  # type: ignore[no-any-return]
 
     def _open(self, located: Located, cache: Cache) -> Opened | None:
-        envelope, _, head, at = located
-        sender, ephemeral, nonce, _, _, _, identity, _ = head
-        keys: dict[int, Any] | None = cache.sessions.get(sender + ephemeral)
-        if keys is None:
-            return None
-        others, signable = b"", identity is not None
-        for number, _ in self._numbered:
+        sender, ephemeral, *_ = head = located.head
+        keys: dict[int, Any] = cache.sessions.get(sender + ephemeral) or {}
+        others = b""
+        for number, _ in self._numbered if keys else ():
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
-            if key is not None:  # refused if a tag of an earlier candidate is there, too (E-37)
-                found = key.open(envelope, at, ephemeral, nonce, tag, others, signable, self._most)
-                if found is not None:
-                    return _opened(*found)
+            # Refused if a tag of an earlier candidate is there, too (E-37).
+            opened: Opened | None = key and key.open(located, tag, others, self._limits)
+            if opened:
+                return opened
             others += tag
         return None
-
-
-def _opened(views: Any, parts: Any, signature: Any, end: int, metadata: bool, texts: Any) -> Opened:
-    placed = [
-        _new(frame.FramePart, (frame.KINDS[kind], kind >= PADDED, start, last))
-        for kind, start, last in parts
-    ]
-    return _new(frame.Body, (views, tuple(placed), signature, end, metadata)), texts

@@ -2,6 +2,7 @@
 
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
@@ -74,24 +75,31 @@ impl Key {
 
     /// Open an envelope under this key, from the tags to the plaintexts.
     ///
-    /// Args are the envelope, the end of its head, E, the nonce, the tag of this key, tags that must
-    /// not be among those of the envelope, whether it may be signed, and the most recipients, views
-    /// and parts. Return None if the envelope does not open; why, the caller finds out in Python.
-    #[expect(clippy::too_many_arguments, reason = "each is a value of one message")]
+    /// `located` is its tuple `Located`, `tag` the tag of this key; none of the tags `others` may be
+    /// among those of the envelope. Return its `Body` and the plaintexts by part, or None if it does
+    /// not open: Python then finds out why.
     fn open<'py>(
         &self,
-        py: Python<'py>,
-        envelope: &[u8],
-        head_end: usize,
-        ephemeral: &[u8],
-        nonce: &[u8],
+        located: &Bound<'py, PyTuple>,
         tag: &[u8],
         others: &[u8],
-        signable: bool,
-        most: (usize, usize, usize),
+        limits: &Bound<'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyTuple>>> {
-        let nonce = nonce_of(nonce)?;
-        let envelope = Envelope { bytes: envelope, head_end, ephemeral, nonce, signable, most };
+        let py = located.py();
+        let head = located.get_item(2)?.cast_into::<PyTuple>()?;
+        let bytes = located.get_item(0)?.cast_into::<PyBytes>()?;
+        let ephemeral = head.get_item(1)?.cast_into::<PyBytes>()?;
+        let nonce = head.get_item(2)?.cast_into::<PyBytes>()?;
+        let envelope = Envelope {
+            bytes: bytes.as_bytes(),
+            head_end: located.get_item(3)?.extract()?,
+            ephemeral: ephemeral.as_bytes(),
+            nonce: nonce_of(nonce.as_bytes())?,
+            signable: !head.get_item(6)?.is_none(),
+            recipients: limits.getattr(intern!(py, "recipients"))?.extract()?,
+            views: limits.getattr(intern!(py, "views"))?.extract()?,
+            parts: limits.getattr(intern!(py, "parts"))?.extract()?,
+        };
         caught(|| open(py, &envelope, &self.0, tag, others)).or_else(|_: PyErr| Ok(None))
     }
 

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -39,8 +40,12 @@ pub struct Envelope<'a> {
     pub nonce: &'a NonceBytes,
     /// Whether the head names an identity, which a signature requires.
     pub signable: bool,
-    /// The most recipients, views and parts.
-    pub most: (usize, usize, usize),
+    /// The most recipients.
+    pub recipients: usize,
+    /// The most views.
+    pub views: usize,
+    /// The most parts.
+    pub parts: usize,
 }
 
 /// The type of a part, and the place of its commitment and ciphertext.
@@ -70,7 +75,7 @@ impl Envelope<'_> {
     /// Check tags and the header of the wraps (E-30 to E-34), and find a tag (E-35).
     fn outline(&self, tag: &[u8], others: &[u8]) -> Option<Outline> {
         let mut reader = Reader::new(self.bytes, self.head_end, self.bytes.len());
-        let span = reader.bin(self.most.0.checked_mul(TAG)?)?;
+        let span = reader.bin(self.recipients.checked_mul(TAG)?)?;
         let tags = self.bytes.get(span)?;
         let count = tags.len().checked_div(TAG).filter(|count| *count > 0)?;
         if !tags.len().is_multiple_of(TAG) {
@@ -117,9 +122,9 @@ impl Envelope<'_> {
     /// Parse the body (E-41 to E-50).
     fn body(&self, span: &Range<usize>) -> Option<Body> {
         let mut reader = Reader::new(self.bytes, span.start, span.end);
-        let count = reader.array(self.most.1)?;
+        let count = reader.array(self.views)?;
         let views: Vec<_> = (0..count).map(|_| reader.bin(usize::MAX)).collect::<Option<_>>()?;
-        let count = reader.array(self.most.2)?;
+        let count = reader.array(self.parts)?;
         let parts: Vec<_> = (0..count).map(|_| self.part(&mut reader)).collect::<Option<_>>()?;
         let signed_end = reader.at;
         let signature = reader.bin(SIGNATURE_SIZE)?;
@@ -208,6 +213,46 @@ fn check_together(views: &[Range<usize>], parts: &[Part]) -> Option<bool> {
     (payload || document).then_some(metadata == 1)
 }
 
+/// The classes and types of `xkeymsg.envelope.frame`.
+struct Shapes {
+    new: Py<PyAny>,
+    body: Py<PyAny>,
+    part: Py<PyAny>,
+    kinds: Py<PyDict>,
+}
+
+static SHAPES: PyOnceLock<Shapes> = PyOnceLock::new();
+
+impl Shapes {
+    fn get(py: Python<'_>) -> PyResult<&Self> {
+        SHAPES.get_or_try_init(py, || {
+            let frame = py.import("xkeymsg.envelope.frame")?;
+            Ok(Self {
+                new: py.get_type::<PyTuple>().getattr("__new__")?.unbind(),
+                body: frame.getattr("Body")?.unbind(),
+                part: frame.getattr("FramePart")?.unbind(),
+                kinds: frame.getattr("KINDS")?.cast_into::<PyDict>()?.unbind(),
+            })
+        })
+    }
+
+    fn part<'py>(&self, py: Python<'py>, part: &Part) -> PyResult<Bound<'py, PyAny>> {
+        let kind = self.kinds.bind(py).get_item(part.kind)?;
+        let fields = (kind, part.kind >= PADDED, part.place.start, part.place.end);
+        self.new.bind(py).call1((&self.part, fields))
+    }
+
+    fn body<'py>(&self, py: Python<'py>, body: &Body) -> PyResult<Bound<'py, PyAny>> {
+        let spans = |range: &Range<usize>| (range.start, range.end);
+        let views = PyTuple::new(py, body.views.iter().map(spans))?;
+        let parts =
+            body.parts.iter().map(|part| self.part(py, part)).collect::<PyResult<Vec<_>>>()?;
+        let (parts, signature) = (PyTuple::new(py, parts)?, spans(&body.signature));
+        let fields = (views, parts, signature, body.signed_end, body.metadata);
+        self.new.bind(py).call1((&self.body, fields))
+    }
+}
+
 /// Open an envelope; return its body and the granted plaintexts, or None.
 pub fn open<'py>(
     py: Python<'py>,
@@ -216,21 +261,14 @@ pub fn open<'py>(
     tag: &[u8],
     others: &[u8],
 ) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let granted = PyDict::new(py);
     let Some((body, opened)) = opened(py, envelope, aead, tag, others) else {
         return Ok(None);
     };
+    let granted = PyDict::new(py);
     for (number, text) in opened {
         granted.set_item(number, text)?;
     }
-    let spans = |range: &Range<usize>| (range.start, range.end);
-    let views = PyTuple::new(py, body.views.iter().map(spans))?;
-    let parts = PyTuple::new(
-        py,
-        body.parts.iter().map(|part| (part.kind, part.place.start, part.place.end)),
-    )?;
-    let signature = spans(&body.signature);
-    (views, parts, signature, body.signed_end, body.metadata, granted).into_pyobject(py).map(Some)
+    (Shapes::get(py)?.body(py, &body)?, granted).into_pyobject(py).map(Some)
 }
 
 type Opened<'py> = (Body, Vec<(usize, Bound<'py, PyBytes>)>);

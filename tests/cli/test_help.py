@@ -16,6 +16,7 @@ import sender.command
 import xkeymsg
 import xkeymsg.cli.command
 from tests.running import run as start
+from xkeymsg.daemons.common.command import core_in_use
 from xkeymsg.daemons.common.terminal import EXIT_CODES, EXIT_CODES_UNOPENED, run
 
 PROGRAMS = {
@@ -59,7 +60,7 @@ def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None
     codes = EXIT_CODES_UNOPENED if program == "sender" else EXIT_CODES
     assert f"  {codes}\n" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
     shown = CliRunner().invoke(PROGRAMS[program], ["--version"]).output
-    assert shown.endswith(f"version {xkeymsg.__version__}\n")
+    assert shown.endswith(f"version {xkeymsg.__version__} ({core_in_use()})\n")
 
 
 @pytest.mark.parametrize("program", ["receiver", "sender"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from xkeymsg import Limits, Recipient, XKeyPair, native, primitives
 from xkeymsg.envelope import derive
@@ -26,6 +27,11 @@ def with_known_secrets(
     natively._core = native.core.Session(ends, secret, hedge)
     assert natively.public == natively._core.public == python.public
     return python, natively
+
+
+def core_of(session: NativeSession) -> Any:
+    """Return the object of the native core."""
+    return session._core
 
 
 def open_at_once(unlocker: NativeUnlocker, located: Located) -> Opened | None:

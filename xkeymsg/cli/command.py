@@ -6,8 +6,8 @@ from typing import Final
 
 import click
 
-import xkeymsg
 from xkeymsg.cli.lazy import LazyGroup
+from xkeymsg.daemons.common.command import version_flag
 from xkeymsg.daemons.common.terminal import EXIT_CODES
 
 __all__ = ("command",)
@@ -46,6 +46,6 @@ _LAZY: Final = {
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-@click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
+@version_flag("xkeymsg")
 def command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""

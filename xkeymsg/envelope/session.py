@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from xkeymsg import nkey, primitives, wire
+from xkeymsg import primitives, wire
 from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import MAGIC, ONE_PART, UNSIGNED, WRAP_SIZE
@@ -21,6 +21,7 @@ from xkeymsg.envelope.head import HEAD_SIZE, MAX_COUNTER, encode_prefix
 from xkeymsg.envelope.plan import Contents, Sharing, as_recipient
 from xkeymsg.envelope.seal import Audience, Plan, Wrap, assemble
 from xkeymsg.keys import Recipient, XKey, XKeyPair
+from xkeymsg.nkey import Signer
 
 __all__ = (
     "AUDIENCES",
@@ -103,9 +104,7 @@ class Session:
         self._last = [(_NOTHING, _NOWHERE)]
         self._hedge = None
 
-    def seal(
-        self, plan: Plan, now_ns: int, contents: Contents, signer: nkey.Signer | None
-    ) -> bytes:
+    def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:
         """Consume the next counter, draw the keys, and assemble an envelope.
 
         Raises:
