@@ -6,6 +6,7 @@ from typing import Final
 
 import click
 
+import xkeymsg
 from xkeymsg.cli.lazy import LazyGroup
 from xkeymsg.daemons.common.command import version_flag
 from xkeymsg.daemons.common.terminal import EXIT_CODES
@@ -46,6 +47,6 @@ _LAZY: Final = {
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-@version_flag("xkeymsg")
+@version_flag("xkeymsg", xkeymsg.__version__)
 def command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""

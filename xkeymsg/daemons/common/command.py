@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-import xkeymsg
 from xkeymsg.daemons.common.terminal import EXIT_CODES_UNOPENED, say, say_faults
 from xkeymsg.errors import ConfigurationError
 
@@ -36,12 +36,13 @@ def core_in_use() -> str:
     return "pure Python" if native.core is None else f"native core {native.core.__version__}"
 
 
-def version_flag(program: str) -> Callable[[_Function], _Function]:
+def version_flag(program: str, version: str | None = None) -> Callable[[_Function], _Function]:
     """Add `--version`, which shows the core that is in use, too."""
 
     def show(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
         if value and not context.resilient_parsing:
-            click.echo(f"{program}, version {xkeymsg.__version__} ({core_in_use()})")
+            known = version or metadata.version("xkeymsg")
+            click.echo(f"{program}, version {known} ({core_in_use()})")
             context.exit()
 
     return click.option(
