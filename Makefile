@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DEMO := .venv/.demo
 # More workers than cores: tests mostly wait for servers and other programs.
 WORKERS = $(shell expr 4 + $$(getconf _NPROCESSORS_ONLN))
 # Tests start hundreds of programs; without cached bytecode, each would compile every import.
@@ -13,18 +14,21 @@ CORE = tests/envelope tests/fields tests/models tests/trust tests/reference test
 # What talks to a nats-server: tested with older ones.
 LIVE = tests/transport tests/client tests/daemons tests/reseal
 
-.PHONY: help native demo demo-hsm hello soak scale lowest pythons servers test lint format types bench server vectors fuzz js clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*## .*/\1/p' Makefile)
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(READY) ## Hospital demo: a server that reads nothing, four receivers that each read their part
+demo: $(DEMO) ## Hospital demo: a server that reads nothing, four receivers that each read their part
 	@$(BIN)/python -m examples.hospital.demo
 
 demo-hsm: $(READY) ## Keys on tokens of SoftHSM, and a search for secrets; D="--provider PATH" for OpenSSL's pkcs11-provider elsewhere
 	@$(BIN)/python -m examples.hsm.demo $(D)
 
-hello: $(READY) ## Hello Secure World: a server, two receivers, one message that only one can read
+console: $(READY) ## The hospital with the console on it, until Ctrl-C; prints the address for a browser
+	@$(BIN)/python -m examples.hospital.console
+
+hello: $(DEMO) ## Hello Secure World: a server, two receivers, one message that only one can read
 	@$(BIN)/python examples/hello.py
 
 soak: $(READY) ## Kill, freeze and flood for minutes, then account for every message; S="--scenario kills --seed 1"
@@ -33,8 +37,11 @@ soak: $(READY) ## Kill, freeze and flood for minutes, then account for every mes
 scale: $(READY) ## Test replay and opening at scale, about ten minutes; S="--check flood --check rate"
 	$(BIN)/python -m tests.scale $(S)
 
-test: $(READY) ## Run the tests; T=tests/test_keys.py for a selection
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(T)
+test: $(READY) ## Run the tests but the slow ones; T=tests/test_keys.py for a selection
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(or $(T),-m "not slow")
+
+slow: $(READY) ## Run the slow tests: demonstrations, guides, short soaks, builds
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 lowest: ## Test the core with the lowest versions of the dependencies
 	@$(PYTHON) -m venv .venv-lowest && .venv-lowest/bin/pip install -q --disable-pip-version-check -c tests/lowest.txt -e '.[dev]'
@@ -69,13 +76,18 @@ lint: $(READY) ## Check style
 format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
+docs: $(READY) ## Build the documentation site in build/docs; warnings are errors
+	@rm -rf build/docs
+	$(BIN)/sphinx-build -q -E -W --keep-going -b html -d build/doctrees -c docs . build/docs
+	@echo "build/docs/index.html"
+
 types: $(READY) ## Check types, strictly
 	$(BIN)/mypy
 
 bench: $(READY) ## Compare with other libraries; B="xkv1 --json out.json" for a part, B="against REF" for a commit
 	$(BIN)/pip install -q -e '.[bench]' && $(BIN)/python -m benchmarks $(B)
 
-server: $(READY) ## Run a nats-server on loopback with nats-server.conf
+server: $(DEMO) ## Run a nats-server on loopback with nats-server.conf
 	@mkdir -m 700 -p .nats && $(BIN)/nats-server -c nats-server.conf
 
 vectors: $(READY) ## Regenerate the test vectors and seal all accumulated ones; a difference changes the format
@@ -96,9 +108,39 @@ js: $(READY) ## Test the npm package in full, and compare 100,000 messages with 
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
 
-clean: ## Remove the virtual environment and tool caches
-	rm -rf js/node_modules js/dist .venv .venv-* .servers native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+pictures: $(READY) ## Make the pictures of the console in docs/images, with Chromium
+	XKEYMSG_PICTURES=1 $(BIN)/python -m pytest -q -n 0 tests/cli/console
 
-$(READY): pyproject.toml
+dist: $(READY) ## Build the sdist, the wheel, its SBOM and checksums from the last commit, into dist/
+	@$(BIN)/python -m release dist
+
+lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer versions, U="-P click" for one package
+	@set -e; compile() { out=requirements/$$1.txt; shift; echo "$$out"; \
+	  $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(U) -o $$out "$$@"; }; \
+	compile dev --extra dev -c requirements/constraints.in pyproject.toml; \
+	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
+	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \
+	compile build -c requirements/dev.txt requirements/build.in
+
+clean: ## Remove the virtual environment and tool caches
+	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Installs lock files into .venv, with a line for each package; hashes are checked.
+define install
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "xkeymsg needs Python 3.11 or newer with venv (Debian: apt install python3-venv); '$(PYTHON)' is $$( ($(PYTHON) --version) 2>/dev/null | head -n 1 | grep . || echo missing)" >&2; exit 1; }
-	@$(PYTHON) -m venv .venv && $(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' && touch $@
+	@test -d .venv || { echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
+	@rm -f .venv/.failed; for lock in $(1); do \
+	  echo "Installing the packages of requirements/$$lock.txt into .venv:"; \
+	  { $(BIN)/pip install --disable-pip-version-check --no-build-isolation --require-hashes -r requirements/$$lock.txt || touch .venv/.failed; } | \
+	    sed -un 's/^Collecting \([^ ;]*\).*/  \1/p'; \
+	  test ! -e .venv/.failed || exit 1; \
+	done
+	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+endef
+
+$(DEMO): pyproject.toml requirements/build.txt requirements/demo.txt
+	$(call install,build demo)
+
+$(READY): $(DEMO) requirements/dev.txt
+	$(call install,dev)

@@ -60,7 +60,7 @@ def command(
     """Listen on a NATS subject and print messages sealed to this receiver's key.
 
     With --config it runs as a daemon that opens messages of subjects and streams, and forwards them
-    to files, programs and servers; docs/receiver.md explains the file.
+    to files, programs and servers; `xkeymsg config describe receiver` explains the file.
     """
     if config_file is not None or check:
         return run_file(only_config(config_file), check=check)

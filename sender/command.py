@@ -65,7 +65,7 @@ def command(
     """Seal TEXT to RECIPIENT, a public key X…, and publish it. Without TEXT, seal stdin.
 
     With --config it runs as a daemon or a job that seals messages from files or from a trusted
-    server; docs/sender.md explains the file.
+    server; `xkeymsg config describe sender` explains the file.
     """
     if config_file is not None or check:
         return run_file(only_config(config_file), check=check)

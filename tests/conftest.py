@@ -8,13 +8,14 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from tests.examples import examples
 
-pytest_plugins = ("xkeymsg.testing.pytest_plugin",)
+pytest_plugins = ("xkeymsg.testing.pytest_plugin", "tests.browser")
 
 # No deadline: a busy machine must not fail a test.
 settings.register_profile("xkeymsg", deadline=None, max_examples=examples(50))
@@ -93,6 +94,13 @@ def no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         patch.setenv("SSL_CERT_FILE", os.devnull)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this run."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 To start Python and import a program costs many times what most runs of the program do. A fork is a
 process like any other, with its own pipes, working directory, environment and exit code, and it
 runs the module as `python -m` does. Two things are not tested this way: how the interpreter starts,
-and that each module imports what it uses. `Program` with `fresh`, and `run` with an environment,
-start a new interpreter; `tests/cli/test_help.py` does so for every verb.
+and that each module imports what it uses. `Program` and `run` start a new interpreter with `fresh`;
+`tests/cli/test_help.py` does so for every verb.
 
 `python -m tests.forked SOCKET` is the interpreter that is forked. A request is a datagram: what to
 run, and four file descriptors. Three are the streams of the program; its pid and its exit code are
@@ -51,11 +51,14 @@ IMPORTED: Final = (
     "xkeymsg.cli.explain",
     "xkeymsg.cli.inspect",
     "xkeymsg.cli.keys",
+    "xkeymsg.cli.kv",
     "xkeymsg.cli.messages",
+    "xkeymsg.cli.object",
     "xkeymsg.cli.peers",
     "xkeymsg.cli.permissions",
     "xkeymsg.cli.policy",
     "xkeymsg.cli.quarantine",
+    "xkeymsg.cli.reseal",
     "xkeymsg.cli.rotate",
     "xkeymsg.cli.stores",
     "xkeymsg.cli.stream",

@@ -75,11 +75,11 @@ def unused_port() -> int:
 
 
 def run(
-    *arguments: str, data: bytes = b"", env: Mapping[str, str] | None = None
+    *arguments: str, data: bytes = b"", env: Mapping[str, str] | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `python -m …` to its end; with `env`, in a newly started interpreter."""
-    if env is None:
-        return forked.run([*arguments], data, DEADLINE)
+    """Run `python -m …` to its end; with `fresh`, in a newly started interpreter."""
+    if not fresh:
+        return forked.run([*arguments], data, DEADLINE, env)
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(
         command, check=False, input=data, capture_output=True, timeout=DEADLINE, env=env

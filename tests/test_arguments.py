@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, EVE
 from xkeymsg import (
     AtRest,
@@ -39,7 +40,7 @@ KINDS = [bytes, bytearray, memoryview]
 # --- buffers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("kind", KINDS)
 def test_any_buffer_is_sealed_and_opened(kind: Any) -> None:
     envelope = Sealer(ALICE).seal(kind(b"data"), to=[BOB.public], subject="a")
     assert type(envelope) is bytes
@@ -49,7 +50,7 @@ def test_any_buffer_is_sealed_and_opened(kind: Any) -> None:
     assert xkv1.open(kind(box), key=BOB, sender=ALICE.public) == b"data"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("kind", KINDS)
 def test_any_buffer_with_a_document_is_opened(kind: Any) -> None:
     envelope = Sealer(ALICE).seal_document(
         {"a": 1}, policy=Policy([("/**", ["p"])]), readers={"p": [BOB.public]}, subject="a"
@@ -88,7 +89,7 @@ def test_a_buffer_of_another_layout_is_its_bytes_in_order() -> None:
     assert as_bytes("data", memoryview(b"abcdef")[::2]) == b"ace"
 
 
-@pytest.mark.parametrize("value", ["text", None, 7, [1, 2], array("B", [1])])
+@for_each("value", ["text", None, 7, [1, 2], array("B", [1])])
 def test_what_is_not_a_buffer_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="data must be bytes, a bytearray or a memoryview, not"):
         Sealer(ALICE).seal(value, to=[BOB.public], subject="a")
@@ -97,9 +98,7 @@ def test_what_is_not_a_buffer_is_refused(value: Any) -> None:
 # --- durations ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(300, 300_000), (0.0294, 29), (1.001, 1001), (-1, -1000)]
-)
+@for_each(("seconds", "expected"), [(300, 300_000), (0.0294, 29), (1.001, 1001), (-1, -1000)])
 def test_a_duration_is_a_number_of_seconds(seconds: float, expected: int) -> None:
     assert milliseconds("x", seconds) == expected
 
@@ -125,7 +124,7 @@ IMMUTABLE = [
 ]
 
 
-@pytest.mark.parametrize("one", IMMUTABLE, ids=lambda each: type(each).__name__)
+@for_each("one", IMMUTABLE, ids=lambda each: type(each).__name__)
 def test_its_attributes_cannot_be_set_or_deleted(one: Any) -> None:
     names = [
         name for name in dir(one) if not name.startswith("__") and not callable(getattr(one, name))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg import Sealer, XKeyPair, armour, dearmour
 from xkeymsg.errors import LimitExceededError, MalformedError, XKeyMsgError
 
@@ -20,7 +21,7 @@ def sealed(size: int = 0) -> bytes:
     return Sealer(ALICE).seal(bytes(size), to=[BOB.public], subject="a")
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 18, 19, 20, 1000, 100_000])
+@for_each("size", [0, 1, 2, 3, 18, 19, 20, 1000, 100_000])
 def test_an_envelope_returns_from_its_armour(size: int) -> None:
     """X-1, X-2."""
     envelope = sealed(size)
@@ -63,7 +64,7 @@ CHANGES: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@for_each("change", CHANGES)
 def test_every_other_form_is_refused(change: str) -> None:
     """X-2, X-3."""
     text = CHANGES[change](armour(sealed(100)))
@@ -83,7 +84,7 @@ def test_unused_bits_must_be_zero() -> None:
         dearmour(text[:at] + other + text[at + 1 :])
 
 
-@pytest.mark.parametrize("content", [b"", b"xkv1" + bytes(100), b"xkm1", b"xkm1\x95", b"xkm2\x96"])
+@for_each("content", [b"", b"xkv1" + bytes(100), b"xkm1", b"xkm1\x95", b"xkm2\x96"])
 def test_only_envelopes_are_armoured(content: bytes) -> None:
     """X-4."""
     with pytest.raises(MalformedError):

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.running import LONG, ROOT
 
 
+@pytest.mark.slow
 def test_a_short_run_measures_every_contender_and_writes_json(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     done = subprocess.run(
@@ -29,6 +31,7 @@ def test_a_short_run_measures_every_contender_and_writes_json(tmp_path: Path) ->
     assert str(ROOT) not in text
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="not a git repository"
 )
@@ -48,7 +51,7 @@ def test_this_tree_is_measured_against_a_commit(tmp_path: Path) -> None:
     assert str(tmp_path.parent) not in result.read_text()
 
 
-@pytest.mark.parametrize("words", [["against"], ["against", "no-such-commit"], ["against", "-x"]])
+@for_each("words", [["against"], ["against", "no-such-commit"], ["against", "-x"]])
 def test_a_commit_that_git_does_not_know_is_an_error_of_one_line(words: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--", *words],

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB
 from xkeymsg import Peers, Policy, XKeyMsgError, read_seed, xkv1
 from xkeymsg.cli.documents import read_document
@@ -99,7 +100,7 @@ def test_a_mark_in_front_is_skipped(
     assert load(path) == plain
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("parse", "text"),
     [
         (Policy.parse, RULE),

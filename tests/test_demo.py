@@ -21,6 +21,7 @@ from xkeymsg.client.client import Client
 from xkeymsg.trust.stores.file import write_seed
 
 
+@pytest.mark.slow
 def test_each_failure_is_found(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

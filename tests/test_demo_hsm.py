@@ -45,6 +45,7 @@ def _tokens() -> None:
         pytest.skip(f"not installed: {', '.join(MISSING)}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_tokens")
 class TestTheDemonstration:
     def test_decrypts_logs_in_and_finds_nothing(self) -> None:

@@ -13,10 +13,12 @@ import pytest
 
 import xkeymsg
 from tests import forked
+from tests.cases import for_each
 from tests.running import DEADLINE, LONG
 from xkeymsg.testing import NATSServer
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver"}
 README = (ROOT / "README.md").read_text()
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -29,9 +31,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "docs/xkm1.md", "docs/documents.md", "docs/peers.md"]
-)
+@for_each("name", ["README.md", "docs/xkm1.md", "docs/documents.md", "docs/peers.md"])
 def test_the_python_sessions_run(name: str) -> None:
     session = "".join(re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL))
     test = doctest.DocTestParser().get_doctest(session, {}, name, name, 0)
@@ -45,6 +45,7 @@ def test_the_session_in_the_facade_runs() -> None:
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_the_demo_prints_what_the_readme_shows() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.hospital.demo"],
@@ -52,8 +53,9 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout, "nobody looks: lines, and nothing drawn over them"
+    [demo] = [block for block in blocks("console") if block.startswith("$ make demo\n")]
     printed = iter(done.stdout.splitlines())
-    for line in blocks("console")[0].split("$ make demo\n")[1].splitlines():
+    for line in demo.removeprefix("$ make demo\n").splitlines():
         # What differs from run to run is left out in the README, and keys are made anew.
         pattern = re.sub(r"(X|y9c)\w+…|…", ".+", re.escape(line))
         assert any(re.fullmatch(pattern, each) for each in printed), f"not, or not there: {line}"
@@ -70,12 +72,50 @@ def test_hello_says_who_could_read() -> None:
 
 
 def test_the_shell_session_of_the_readme_runs(tmp_path: Path) -> None:
-    [session] = [block for block in blocks("console") if "keygen" in block]
+    [session] = [block for block in blocks("console") if "keygen --out bob.seed" in block]
     expected = [line for line in session.splitlines() if not line.startswith("$ ")]
     printed = run_session(session, tmp_path)
     assert [line[:1] + "…" if len(line) == 56 else line for line in printed] == [
         re.sub("^X.…", "X…", line) for line in expected
     ]
+
+
+def test_the_quick_start_is_ten_lines_that_work(tmp_path: Path, server: NATSServer) -> None:
+    """A stranger takes seconds between two lines; the script waits instead."""
+    [session] = [block for block in blocks("console") if "config init" in block]
+    commands = [line[2:] for line in session.splitlines() if line.startswith("$ ")]
+    assert len(commands) <= 10
+    install, serve, *rest = commands[1:]
+    assert install == "pip install '.[programs,server]'"
+    assert serve.startswith("nats-server -c nats-server.conf &")
+    listening, kept = (
+        "until grep -q ' ready ' log; do sleep 0.1; done",
+        "until [ -s received/*.json ]",
+    )
+    script = "\n".join(
+        re.sub(r"&.*", f"2> log & {listening}", line)
+        if line.startswith("xkeymsg-receiver")
+        else line.replace("cat ", f"{kept}; do sleep 0.1; done; cat ")
+        for line in rest
+    )
+    (tmp_path / "bin").mkdir()
+    forked.write_commands(tmp_path / "bin", PROGRAMS)
+    environment = os.environ | {
+        "NATS_URL": server.url,
+        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "XKEYMSG_RECEIVER__NATS__SERVERS": f'["{server.url}"]',
+        "XKEYMSG_RECEIVER__OBSERVE__LISTEN": "127.0.0.1:0",
+    }
+    (tmp_path / "clone").mkdir()
+    command = ["bash", "-euc", f"trap 'kill $(jobs -p)' EXIT\numask 022\n{script}"]
+    done = forked.run_script(command, tmp_path / "clone", environment, DEADLINE)
+    assert done.returncode == 0, done.stderr
+    shown = [line for line in session.splitlines() if not line.startswith("$ ")]
+    printed = done.stdout.splitlines()
+    assert len(printed) == len(shown)
+    for line, want in zip(printed, shown, strict=True):
+        assert re.fullmatch(re.escape(want).replace("…", ".+"), line), line
 
 
 @pytest.mark.parametrize("name", ["docs/peers.md", "docs/doctor.md", "docs/objects.md"])
@@ -101,14 +141,14 @@ def run_session(session: str, folder: Path, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@for_each("path", documents(), ids=lambda path: path.name)
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+@for_each("path", documents(), ids=lambda path: path.name)
 def test_files_that_are_named_exist(path: Path) -> None:
     for name in re.findall(r"`((?:tests|docs|examples|benchmarks)/[\w./-]+)`", path.read_text()):
         assert (ROOT / name).exists(), f"{path.name} names {name}"

@@ -7,8 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-import pytest
-
+from tests.cases import for_each
 from tests.conftest import LONGEST
 from tests.test_layers import FILES, ROOT
 
@@ -86,7 +85,7 @@ def test_tests_use_public_names() -> None:
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         "from a import _b",
@@ -111,7 +110,7 @@ def test_the_worst_habits_of_language_stay_out() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     ["expected is a text", "'x' is none", "read anew", "in the place of it", "for ever", "besides"],
 )

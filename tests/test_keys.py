@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import raw_secret
 from xkeymsg import (
     AuthenticationError,
@@ -74,7 +75,7 @@ def test_a_refused_point_would_have_shared_the_zero_secret() -> None:
         nacl.bindings.crypto_scalarmult(bytes(range(32)), little(1))
 
 
-@pytest.mark.parametrize("raw", [b"", bytes(31), bytes(33), bytes(10_000_000)])
+@for_each("raw", [b"", bytes(31), bytes(33), bytes(10_000_000)])
 def test_a_raw_key_has_32_bytes(raw: bytes) -> None:
     with pytest.raises(KeyFormatError, match="32 bytes"):
         XKey(raw)
@@ -93,7 +94,7 @@ def test_what_is_derived_is_of_the_secret_and_of_the_use() -> None:
     assert not any(secret in seen for secret in (*shared, bytes(one.public)))
 
 
-@pytest.mark.parametrize("value", ["x" * 32, bytearray(32), memoryview(bytes(32)), None])
+@for_each("value", ["x" * 32, bytearray(32), memoryview(bytes(32)), None])
 def test_a_raw_key_of_another_type_is_the_callers_bug(value: object) -> None:
     for make in (XKey, XKeyPair):
         with pytest.raises(TypeError):
@@ -181,7 +182,7 @@ def test_only_the_recipient_opens_and_only_as_from_the_sender() -> None:
             xkv1.open(sealed, key=pair, sender=sender)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("sealed", "error"),
     [
         (b"", MalformedError),
@@ -207,7 +208,7 @@ def test_what_xkv1_does_not_give_is_as_documented() -> None:
     assert xkv1.open(forged, key=BOB, sender=ALICE.public) == b"pay 500", "the recipient forges"
 
 
-@pytest.mark.parametrize("value", ["text", [120] * 60, None])
+@for_each("value", ["text", [120] * 60, None])
 def test_wrong_types_are_the_callers_bug(value: object) -> None:
     with pytest.raises(TypeError):
         xkv1.seal(value, key=ALICE, to=BOB.public)  # type: ignore[arg-type]

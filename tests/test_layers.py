@@ -10,9 +10,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.cases import Lazily, check_each
+from tests.cases import Lazily, check_each, for_each
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
@@ -86,6 +84,7 @@ OWNERS = {
     "nkeys": "xkeymsg.nkey",
     "xkeymsg_native": "xkeymsg.native",
     "msgpack": "xkeymsg.fields.plaintext",
+    "opentelemetry": "xkeymsg.client.telemetry",
 }
 
 
@@ -197,7 +196,7 @@ def stays_pure(name: str) -> None:
     assert list(impurities(FILES[name])) == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         "open('f')",

@@ -23,6 +23,69 @@ LOWEST = ROOT / "tests" / "lowest.txt"
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
+PYTHON = r"""#!/bin/sh
+case "$*" in
+  --version) echo Python 3.12.1 ;;
+  "-m venv .venv")
+    mkdir -p .venv/bin
+    cp "$0.pip" .venv/bin/pip ;;
+esac
+"""
+PIP = r"""#!/bin/sh
+case "$*" in
+  *"--no-build-isolation --require-hashes -r requirements/"*)
+    echo "Collecting click==8.5.1 (from -r somewhere)"
+    echo "  Downloading click-8.5.1-py3-none-any.whl (100 kB)"
+    echo "Collecting cffi==2.1.1 ; python_version < '4'"
+    case "$*" in *$FAIL*) echo "hashes do not match" >&2; exit 1; esac ;;
+  *"--no-deps -e ."*) ;;
+  *) echo "unexpected: $*"; exit 1 ;;
+esac
+"""
+
+
+def copy_makefile(folder: Path) -> None:
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "pyproject.toml").touch()
+    (folder / "requirements").mkdir()
+    for path in (ROOT / "requirements").iterdir():
+        (folder / "requirements" / path.name).touch()
+
+
+@needs_make
+def test_an_installation_names_each_package_and_ends_at_a_failure(tmp_path: Path) -> None:
+    copy_makefile(tmp_path)
+    for name, text in (("python3", PYTHON), ("python3.pip", PIP)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o700)
+
+    def make(target: str, fail: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "-s", target, f"PYTHON={tmp_path / 'python3'}"],
+            cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE, check=False,
+            env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")} | {"FAIL": fail},
+        )  # fmt: skip
+
+    packages = ["  click==8.5.1", "  cffi==2.1.1"]
+    lines = {
+        name: [f"Installing the packages of requirements/{name}.txt into .venv:", *packages]
+        for name in ("build", "demo", "dev")
+    }
+    created = "Creating .venv with Python 3.12.1"
+    done = make(".venv/.demo", "demo.txt")
+    assert done.returncode != 0
+    assert done.stdout.splitlines() == [created, *lines["build"], *lines["demo"]]
+    assert "hashes do not match" in done.stderr
+    assert not (tmp_path / ".venv" / ".demo").exists()
+    done = make(".venv/.demo", "nothing")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [*lines["build"], *lines["demo"]]
+    done = make(".venv/.ready", "nothing")
+    assert (done.returncode, done.stdout.splitlines()) == (0, lines["dev"])
+    done = make(".venv/.ready", "nothing")
+    assert (done.returncode, done.stdout) == (0, ""), "installed already"
+
+
 @needs_make
 @pytest.mark.parametrize(
     ("script", "said"),
@@ -36,8 +99,7 @@ needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 def test_a_python_that_will_not_do_is_said_in_one_line(
     tmp_path: Path, script: str | None, said: str
 ) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "pyproject.toml").touch()
+    copy_makefile(tmp_path)
     python = tmp_path / "python3"
     if script is not None:
         python.write_text(f"#!/bin/sh\n{script}\n")
@@ -76,6 +138,8 @@ def test_help_lists_the_targets() -> None:
         "server",
         "vectors",
         "fuzz",
+        "dist",
+        "lock",
     }
     assert every <= listed
 
@@ -96,6 +160,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are read from /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
@@ -133,6 +198,7 @@ def test_the_lowest_versions_are_those_of_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     promised = [*project["dependencies"], *extras["programs"], *extras["pkcs11"]]
+    promised += [each for each in extras["console"] if "[" not in each]
     promised += [each for each in extras["dev"] if each.startswith("msgspec")]
     bounds = dict(each.split(">=") for each in promised)
     lines = [line for line in LOWEST.read_text().splitlines() if not line.startswith("#")]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg import (
     AtRest,
     ConfigurationError,
@@ -44,9 +45,7 @@ def generated() -> Iterator[XKey]:
     yield BOB.public
 
 
-@pytest.mark.parametrize(
-    "make", [generated, lambda: iter([BOB.public]), lambda: map(XKey, [bytes(BOB.public)])]
-)
+@for_each("make", [generated, lambda: iter([BOB.public]), lambda: map(XKey, [bytes(BOB.public)])])
 def test_readers_in_an_iterator_are_refused_with_the_first_document(
     make: Callable[[], Any],
 ) -> None:
@@ -79,7 +78,7 @@ async def test_a_client_refuses_readers_in_an_iterator() -> None:
                 await client.publish_document("a", {}, policy=ALL, readers={"p": generated()})
 
 
-@pytest.mark.parametrize("kind", [list, tuple, set, frozenset, dict.fromkeys])
+@for_each("kind", [list, tuple, set, frozenset, dict.fromkeys])
 def test_readers_in_any_collection_are_taken(kind: Callable[[Any], Any]) -> None:
     sealer, opener = Sealer(ALICE), Opener(BOB, {ALICE.public})
     readers = {"p": kind([BOB.public])}
@@ -132,7 +131,7 @@ def test_positions_of_their_own_are_taken() -> None:
 def test_openers_that_are_made_for_each_message_are_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect()  # openers of other tests that die later would count here
+    gc.collect(1)  # openers of other tests that die later would count here
     monkeypatch.setattr(misuse, "brief_openers", itertools.count(1))
     monkeypatch.setattr(misuse, "MANY", 5)
     monkeypatch.setattr(misuse, "BRIEF", 60.0)
@@ -140,7 +139,7 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
     def open_each() -> None:
         for _ in range(8):
             Opener(BOB, {ALICE.public}).open(seal(), subject="a")
-        gc.collect()
+        gc.collect(1)
 
     with pytest.warns(RuntimeWarning, match="keep one per subscription") as caught:
         open_each()
@@ -150,7 +149,7 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
 def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect()  # openers of other tests that die later would count here
+    gc.collect(1)  # openers of other tests that die later would count here
     counted = itertools.count(1)
     monkeypatch.setattr(misuse, "brief_openers", counted)
     monkeypatch.setattr(misuse, "BRIEF", 60.0)
@@ -158,7 +157,7 @@ def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of
     Opener(BOB, {ALICE.public})
     kept = Opener(BOB, {ALICE.public})
     kept.open(seal(), subject="a")
-    gc.collect()
+    gc.collect(1)
     assert next(counted) == 1
 
 
@@ -170,13 +169,13 @@ def test_an_object_that_was_not_initialized_dies_in_silence() -> None:
 # --- labels ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("label", [b"x" * 17, b"a\0", b"\0", b"x" * 15 + b"\0"])
+@for_each("label", [b"x" * 17, b"a\0", b"\0", b"x" * 15 + b"\0"])
 def test_labels_that_collide_are_refused(label: bytes) -> None:
     with pytest.raises(ConfigurationError, match="at most 16 bytes, and not end in NUL"):
         ALICE.derive(label)
 
 
-@pytest.mark.parametrize("label", ["text", bytearray(b"x"), None])
+@for_each("label", ["text", bytearray(b"x"), None])
 def test_a_label_is_bytes(label: Any) -> None:
     with pytest.raises(TypeError, match="a label must be bytes"):
         ALICE.derive(label)
@@ -205,22 +204,22 @@ EXPECTED = (
 NOT_SECONDS: list[Any] = ["5m", True, timedelta(minutes=5), Decimal(1), [1]]
 
 
-@pytest.mark.parametrize("value", [*NOT_SECONDS, None])
-@pytest.mark.parametrize("name", ["max_age", "skew"])
+@for_each("value", [*NOT_SECONDS, None])
+@for_each("name", ["max_age", "skew"])
 def test_a_duration_among_the_limits_is_a_number_of_seconds(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"limit {name} must be a number of seconds, such as"):
         Limits(**{name: value})
 
 
-@pytest.mark.parametrize("value", [0, -1, 0.0004, float("nan"), float("inf"), -float("inf"), 1e300])
-@pytest.mark.parametrize("name", ["max_age", "skew"])
+@for_each("value", [0, -1, 0.0004, float("nan"), float("inf"), -float("inf"), 1e300])
+@for_each("name", ["max_age", "skew"])
 def test_a_duration_among_the_limits_is_positive_and_finite(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=f"limit {name} must be"):
         Limits(**{name: value})
 
 
-@pytest.mark.parametrize("value", [1e6, "8 MiB", None, True, timedelta(seconds=1)])
-@pytest.mark.parametrize("name", ["envelope", "depth", "recipients", "holes"])
+@for_each("value", [1e6, "8 MiB", None, True, timedelta(seconds=1)])
+@for_each("name", ["envelope", "depth", "recipients", "holes"])
 def test_a_number_limit_is_an_int(name: str, value: Any) -> None:
     with pytest.raises(TypeError, match=f"limit {name} must be an int, not"):
         Limits(**{name: value})
@@ -244,7 +243,7 @@ async def test_other_durations_are_numbers_of_seconds_too(value: Any) -> None:
             await client.publish("a", b"x", to=BOB.public, expires=value)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300, 10**400])
+@for_each("value", [float("nan"), float("inf"), 1e300, 10**400])
 def test_an_expiry_that_is_not_finite_is_refused(value: float) -> None:
     with pytest.raises(ConfigurationError, match="expires must be a finite number of seconds"):
         seal(expires=value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg import Peers, UnknownKeyError, XKeyPair
 from xkeymsg.nearest import did_you_mean
 from xkeymsg.shown import MOST_NAME
@@ -11,7 +12,7 @@ from xkeymsg.shown import MOST_NAME
 PAIR = XKeyPair(bytes(range(32)))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "names", "expected"),
     [
         ("alcie", ["bob", "alice"], "alice"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg import KeyFormatError, nkey
 from xkeymsg.nkey import Prefix, UserKey
 
@@ -86,21 +87,21 @@ def test_any_text_decodes_to_a_seed_that_encodes_to_it_or_is_refused(text: str) 
     assert len(text) <= 8 or text not in shown
 
 
-@pytest.mark.parametrize("place", range(56))
+@for_each("place", range(56))
 def test_one_mistyped_character_of_a_public_key_is_refused(place: int) -> None:
     for letter in set(ALPHABET) - {PUBLIC[place]}:
         with pytest.raises(KeyFormatError):
             nkey.decode_public(Prefix.CURVE, PUBLIC[:place] + letter + PUBLIC[place + 1 :])
 
 
-@pytest.mark.parametrize("place", range(58))
+@for_each("place", range(58))
 def test_one_mistyped_character_of_a_seed_is_refused(place: int) -> None:
     for letter in set(ALPHABET) - {SEED[place]}:
         with pytest.raises(KeyFormatError):
             nkey.decode_seed(Prefix.CURVE, SEED[:place] + letter + SEED[place + 1 :])
 
 
-@pytest.mark.parametrize("bits", [1, 2, 3])
+@for_each("bits", [1, 2, 3])
 def test_spare_bits_of_a_seed_have_to_be_zero(bits: int) -> None:
     loose = SEED[:-1] + ALPHABET[ALPHABET.index(SEED[-1]) | bits]
     padded = base64.b32decode(loose + "=" * 6)
@@ -109,7 +110,7 @@ def test_spare_bits_of_a_seed_have_to_be_zero(bits: int) -> None:
         nkey.decode_seed(Prefix.CURVE, loose)
 
 
-@pytest.mark.parametrize("prefix", [p for p in Prefix if p is not Prefix.CURVE])
+@for_each("prefix", [p for p in Prefix if p is not Prefix.CURVE])
 def test_a_key_of_another_kind_is_refused(prefix: Prefix) -> None:
     with pytest.raises(KeyFormatError, match="must begin with X"):
         nkey.decode_public(Prefix.CURVE, nkey.encode_public(prefix, RAW))
@@ -117,7 +118,7 @@ def test_a_key_of_another_kind_is_refused(prefix: Prefix) -> None:
         nkey.decode_seed(Prefix.CURVE, nkey.encode_seed(prefix, RAW))
 
 
-@pytest.mark.parametrize("text", [PUBLIC.lower(), f" {PUBLIC}", f"{PUBLIC}\n", PUBLIC + "A", "X"])
+@for_each("text", [PUBLIC.lower(), f" {PUBLIC}", f"{PUBLIC}\n", PUBLIC + "A", "X"])
 def test_looser_spellings_are_refused(text: str) -> None:
     with pytest.raises(KeyFormatError):
         nkey.decode_public(Prefix.CURVE, text)
@@ -131,7 +132,7 @@ def test_ten_megabytes_are_refused_without_reading_them() -> None:
     assert time.process_time() - begin < 1, "its length alone decides"
 
 
-@pytest.mark.parametrize("value", [b"X", None, 5, bytearray(b"X")])
+@for_each("value", [b"X", None, 5, bytearray(b"X")])
 def test_what_is_not_text_is_the_callers_bug(value: object) -> None:
     with pytest.raises(TypeError):
         nkey.decode_public(Prefix.CURVE, value)  # type: ignore[arg-type]
@@ -145,7 +146,7 @@ def test_the_nkeys_package_takes_a_mistyped_seed_and_we_do_not() -> None:
         UserKey(typo)
 
 
-@pytest.mark.parametrize("text", [SEED, SEED.lower(), f" {SEED}\n"])
+@for_each("text", [SEED, SEED.lower(), f" {SEED}\n"])
 def test_a_seed_in_the_place_of_a_public_key_is_told_and_not_shown(text: str) -> None:
     with pytest.raises(KeyFormatError, match="not a secret seed") as caught:
         nkey.decode_public(Prefix.CURVE, text)

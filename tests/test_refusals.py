@@ -49,7 +49,7 @@ from xkeymsg.daemons.sender.route_sealer import Author
 from xkeymsg.envelope import derive
 from xkeymsg.fields.files import parse_readers
 from xkeymsg.nkey import Prefix, encode_seed
-from xkeymsg.refusals import bare, refusing
+from xkeymsg.refusals import bare, redact, refusing
 from xkeymsg.testing import MemoryNATS
 from xkeymsg.transport.contexts import load_context
 from xkeymsg.transport.credentials import login, read_user_key
@@ -427,6 +427,29 @@ async def test_a_client_refuses_a_document_without_it() -> None:
         assert leaks(caught.value, SECRETS) == set()
 
 
+WRONG: dict[str, Callable[[Any], Any]] = {
+    "publish text": lambda client: client.publish("a", CANARY, to="bob"),
+    "publish text along a route": lambda client: client.route("a", "bob").publish(CANARY),
+    "publish with headers of no text": lambda client: client.publish(
+        "a", CANARY.encode(), to="bob", headers=[(CANARY, 1)]
+    ),
+    "publish a document without a policy": lambda client: client.publish_document(
+        "a", {"a": CANARY}, policy=None
+    ),
+}
+
+
+@pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
+async def test_a_wrong_call_of_a_client_has_no_secret_in_any_frame(
+    call: Callable[[Any], Any],
+) -> None:
+    async with MemoryNATS().connect(key=ALICE, trust=PEERS) as client:
+        with pytest.raises(TypeError) as caught:
+            await call(client)
+        assert caught.value.__traceback__ is not None
+        assert leaks(caught.value, SECRETS) == set()
+
+
 async def test_what_a_client_is_told_of_has_no_plaintext() -> None:
     """Messages that are refused, handlers whose answer cannot be sealed."""
     told: list[Exception] = []
@@ -485,9 +508,30 @@ def test_an_error_that_is_not_ours_loses_the_variables_of_its_frames() -> None:
 
     with pytest.raises(KeyError) as caught:
         refusing(fail)(CANARY)
-    assert [each.name for each in caught.traceback][-2:] == ["call", "fail"]
+    assert [each.name for each in caught.traceback][1:] == ["fail"]
     frames = [each for error in errors_behind(caught.value) for each in frames_of(error)]
     assert {name: value for name, value in frames if value == CANARY} == {}
+
+
+@pytest.mark.parametrize("kind", [KeyError, XKeyMsgError])
+def test_the_frame_that_caught_an_error_is_in_no_traceback_behind_it(kind: type) -> None:
+    """It still runs, so that its variables cannot be cleared."""
+
+    def call(secret: str) -> None:
+        try:
+            try:
+                int(secret)
+            except ValueError as error:
+                raise kind("a bug") from error
+        except Exception as error:
+            redact(error)
+            raise
+
+    with pytest.raises(kind) as caught:
+        call(CANARY)
+    frames = [each for error in errors_behind(caught.value) for each in frames_of(error)]
+    assert {name: value for name, value in frames if value == CANARY} == {}
+    assert [each.name for each in caught.traceback][1:] == []
 
 
 async def test_a_suspended_task_that_told_of_an_error_goes_on() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import xkeymsg
+from tests.cases import for_each
 from xkeymsg import Limits, Opener, Recipient, Sealer, UserKey, XKey, XKeyPair
 
 from .cases import check_each
@@ -62,7 +63,7 @@ def test_an_object_without_attributes_has_a_repr() -> None:
     check_each(empty_objects(), has_repr, lambda each: type(each).__qualname__)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "call",
     [
         lambda: UserKey("SUX"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
+from tests.cases import for_each
 
 ROOT = Path(__file__).parent
 SPECS = sorted((ROOT.parent / "docs" / "spec").glob("*.md"))
@@ -34,7 +34,7 @@ def test_there_is_a_specification() -> None:
     assert [spec.name for spec in SPECS] >= ["envelope.md"]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@for_each("spec", SPECS, ids=lambda spec: spec.name)
 def test_ids_are_consecutive_and_every_must_has_one(spec: Path) -> None:
     ids = defined(spec)
     letter = ids[0][0]
@@ -44,7 +44,7 @@ def test_ids_are_consecutive_and_every_must_has_one(spec: Path) -> None:
             assert re.match(r"- \[[A-Z]-[0-9]+\]", item), f"a MUST without an id: {item[:80]}"
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+@for_each("spec", SPECS, ids=lambda spec: spec.name)
 def test_every_requirement_is_named_by_a_test_or_a_vector(spec: Path) -> None:
     missing = sorted(set(defined(spec)) - named().keys())
     assert missing == []

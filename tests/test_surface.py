@@ -276,6 +276,7 @@ def found(command: list[str], path: Path, pattern: str) -> set[int]:
     return lines
 
 
+@pytest.mark.slow
 def test_mypy_finds_misspelt_options(tmp_path: Path) -> None:
     command = [
         sys.executable,
@@ -288,6 +289,7 @@ def test_mypy_finds_misspelt_options(tmp_path: Path) -> None:
     assert found(command, tmp_path / "sample.py", r"sample\.py:(\d+): error") == EXPECTED
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("node") is None, reason="pyright runs on Node.js")
 def test_pyright_finds_misspelt_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYRIGHT_PYTHON_IGNORE_WARNINGS", "1")

@@ -19,7 +19,7 @@ from xkeymsg.envelope.derive import PairKeys
 from xkeymsg.envelope.plan import Contents
 from xkeymsg.envelope.seal import Plan, Wrap, sign
 from xkeymsg.envelope.session import LIFETIME, Session
-from xkeymsg.envelope.unlock import Cache, Located, Opened, Unlocker
+from xkeymsg.envelope.unlock import Admitted, Unlocked, Unlocker
 from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
 from xkeymsg.nkey import Signer
@@ -75,7 +75,7 @@ class NativeSession(Session):
 
     def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:  # noqa: D102
         keys = len(contents) + len(plan.audience.views)
-        drawn = random_bytes(40 + 64 * (keys // 2))
+        drawn = random_bytes(8 + 32 * keys)
         signing = None if signer is None else partial(sign, signer)
         return self._core.seal(plan, now_ns, monotonic(), drawn, contents, keys, signing)  # type: ignore[no-any-return]
 
@@ -89,15 +89,17 @@ class NativeUnlocker(Unlocker):
     def _aead(self, key: bytes) -> AEAD:
         return core.Key(key)  # type: ignore[no-any-return]
 
-    def _open(self, located: Located, cache: Cache) -> Opened | None:
+    def unlock(self, admitted: Admitted) -> Unlocked:  # noqa: D102 - as in the class above
+        located, admission = admitted
         sender, ephemeral, *_ = head = located.head
+        cache = self._admitted if admission.admitted else self._others
         keys: dict[int, Any] = cache.sessions.get(sender + ephemeral) or {}
         others = b""
         for number, _ in self._numbered if keys else ():
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).
-            opened: Opened | None = key and key.open(located, tag, others, self._limits)
+            opened = key and key.open(located, tag, others, self._limits)
             if opened:
-                return opened
+                return tuple.__new__(Unlocked, (admitted, (0, 0), opened))
             others += tag
-        return None
+        return super().unlock(admitted)

@@ -37,7 +37,7 @@ from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import AtRest, Limits, Live, Replay, Stream
 from xkeymsg.misuse import Usage
 from xkeymsg.models import convert
-from xkeymsg.refusals import refusing
+from xkeymsg.refusals import redact, refusing
 from xkeymsg.shown import SafeRepr
 
 __all__ = ("DOCUMENT", "PAYLOAD", "Form", "Opener", "View")
@@ -164,7 +164,6 @@ class Opener(SafeRepr):
         self._usage = Usage()
         self._memory = ReplayMemory(self._limits, now_ns() // 1_000_000)
 
-    @refusing
     def open(
         self,
         envelope: Buffer,
@@ -194,9 +193,12 @@ class Opener(SafeRepr):
             TypeError: If an argument has the wrong type.
         """
         now_ms = now_ns() // 1_000_000
-        return self._open(now_ms, envelope, PAYLOAD, subject, senders, wire_subject, position)
+        try:
+            return self._open(now_ms, envelope, PAYLOAD, subject, senders, wire_subject, position)
+        except Exception as error:
+            redact(error)
+            raise
 
-    @refusing
     def open_document(
         self,
         envelope: Buffer,
@@ -221,7 +223,11 @@ class Opener(SafeRepr):
             TypeError: As for `open`.
         """
         now_ms = now_ns() // 1_000_000
-        return self._open(now_ms, envelope, DOCUMENT, subject, senders, wire_subject, position)
+        try:
+            return self._open(now_ms, envelope, DOCUMENT, subject, senders, wire_subject, position)
+        except Exception as error:
+            redact(error)
+            raise
 
     def rekey(self, keys: XKeyPair | Keyring) -> None:
         """Replace the keys of the same reader; the replay memory is kept.

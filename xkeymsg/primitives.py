@@ -167,7 +167,7 @@ def digest(label: bytes, data: bytes, *, key: bytes = b"", size: int) -> bytes:
 
 
 Hash = hashlib.blake2b
-"""An incremental hash with `copy`, `update` and `digest`."""
+"""An incremental hash with `copy`, `update` and `digest`; 64 bytes by default."""
 
 
 def keyed_hash(label: bytes, key: bytes) -> Hash:

@@ -3,6 +3,9 @@
 Error reporters collect the local variables of every frame of a traceback. A refusal is raised
 without inner frames. Other errors, such as a TypeError for a wrong argument, keep their frames,
 which help to locate a bug, but not the variables in them.
+
+A public function is decorated with `refusing`. One that is called for every message has a `try`
+with `redact` in its body instead, which costs nothing unless there is an error.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from xkeymsg.errors import XKeyMsgError
 
-__all__ = ("bare", "clear_frames", "refusing")
+__all__ = ("bare", "redact", "refusing")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -30,12 +33,19 @@ def bare(error: _E) -> _E:
     return error.with_traceback(None)
 
 
-def clear_frames(error: BaseException) -> None:
-    """Clear the variables of the frames that led to an error, except frames that still run.
+def redact(error: BaseException) -> None:
+    """Remove the secrets behind an error in the `except` block that caught it.
 
-    Generators and coroutines are skipped: one may have raised the error and be suspended now, and
-    would end if its frame were cleared.
+    The block has to end with a bare `raise`. The frame with the block still runs, with all its
+    variables: it is removed from the traceback, and a bare `raise` does not add it again. Of other
+    errors than refusals, the frames before it stay, without their variables.
+
+    Generators and coroutines are not cleared: one may have raised the error and be suspended now,
+    and would end if its frame were cleared.
     """
+    if isinstance(error, XKeyMsgError):
+        bare(error)
+    caught = error.__traceback__ and error.__traceback__.tb_frame
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:
@@ -45,6 +55,8 @@ def clear_frames(error: BaseException) -> None:
         seen.add(id(each))
         left += [each.__cause__, each.__context__]
         entry = each.__traceback__
+        if entry is not None and entry.tb_frame is caught:
+            each.__traceback__ = entry = entry.tb_next
         while entry is not None:
             if not entry.tb_frame.f_code.co_flags & _SUSPENDABLE:
                 with suppress(RuntimeError):  # it still runs
@@ -59,12 +71,8 @@ def refusing(function: Callable[_P, _R]) -> Callable[_P, _R]:
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return function(*args, **kwargs)
-        except XKeyMsgError as error:
-            del args, kwargs  # this frame stays in the traceback
-            raise bare(error) from None
         except Exception as error:
-            del args, kwargs
-            clear_frames(error)
+            redact(error)
             raise
 
     return call

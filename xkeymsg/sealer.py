@@ -31,7 +31,7 @@ from xkeymsg.fields.readers import KnownHolders, Readers
 from xkeymsg.fields.split import check_size, split
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
-from xkeymsg.refusals import refusing
+from xkeymsg.refusals import redact, refusing
 from xkeymsg.shown import SafeRepr
 
 __all__ = ("Headers", "Sealer")
@@ -114,7 +114,6 @@ class Sealer(SafeRepr):
         """The sender's public key."""
         return self._pair.public
 
-    @refusing
     def seal(
         self,
         data: Buffer,
@@ -147,11 +146,18 @@ class Sealer(SafeRepr):
             ExpiredError: If `expires` is not in the future.
             TypeError: If an argument has the wrong type.
         """
-        contents = self._planner.payload(data, self._planner.message_array(headers, content_type))
-        recipients = self._planner.recipients(to)
-        return self._seal_at(now_ns(), contents, recipients, subject, expires, revision, check_size)
+        planner = self._planner
+        try:
+            plain = not headers and content_type is None  # most messages
+            array = None if plain else planner.message_array(headers, content_type)
+            contents, everyone = planner.payload(data, array), planner.recipients(to)
+            return self._seal_at(
+                now_ns(), contents, everyone, subject, expires, revision, check_size
+            )
+        except Exception as error:
+            redact(error)
+            raise
 
-    @refusing
     def seal_document(
         self,
         document: Any,
@@ -189,8 +195,12 @@ class Sealer(SafeRepr):
             LimitExceededError: If it is too deep or too large; and as for `seal`.
             ExpiredError: If `expires` is not in the future.
         """
-        contents, sharing = self._planned(document, policy, readers, headers, content_type)
-        return self._seal_at(now_ns(), contents, sharing, subject, expires, revision, check_size)
+        try:
+            contents, to = self._planned(document, policy, readers, headers, content_type)
+            return self._seal_at(now_ns(), contents, to, subject, expires, revision, check_size)
+        except Exception as error:
+            redact(error)
+            raise
 
     def close(self) -> None:
         """End the session and drop its secrets; the next message begins another."""
@@ -234,14 +244,13 @@ class Sealer(SafeRepr):
     ) -> bytes:
         """Seal at a given time, in nanoseconds since 1970."""
         created_ms, planner = now // 1_000_000, self._planner
-        raw_subject = encode_subject(subject)
         attributes = planner.attributes(created_ms, expires, revision)
         if check_size is not None:
-            check_size(planner.size(contents, to, raw_subject, attributes))
+            check_size(planner.size(contents, to, encode_subject(subject), attributes))
         while True:
             session = self._session or self._begin(None)
             try:
-                plan = session.plan(to, raw_subject, attributes)
+                plan = session.plan(to, subject, attributes)
                 envelope = session.seal(plan, now, contents, self._signer)
             except (SessionEndedError, TagCollisionError):
                 self._begin(session)

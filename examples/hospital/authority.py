@@ -58,7 +58,7 @@ class Authority:
         self._folder = folder
         self._path = folder / "HOSPITAL"
         self._creds = folder / "keys" / "creds" / "HOSPITAL"
-        self._anchor = self._trust("init")
+        self.anchor = self._trust("init")
         self._trust("add-signing-key")
         self._trust("add-account", "SYS", "--system")
         self._trust("add-signing-key", "SYS")
@@ -82,12 +82,16 @@ class Authority:
         """The credentials of a user of CLINIC who may do everything."""
         return self._creds / "CLINIC" / f"{BOSS}.creds"
 
+    def add_user(self, user: str, *rights: str) -> None:
+        """Add a user of CLINIC, with flags of `xkeymsg trust add-user`."""
+        self._trust("add-user", "CLINIC", user, "--expires", "1d", *rights)
+
     def machine(self, user: str) -> Machine:
         """Return the machine of a user of CLINIC."""
         folder = self._folder / user
         without = shutil.ignore_patterns("users")
         shutil.copytree(self._path, folder / "HOSPITAL", ignore=without)
-        return Machine(folder, self._anchor, self._creds / "CLINIC" / f"{user}.creds")
+        return Machine(folder, self.anchor, self._creds / "CLINIC" / f"{user}.creds")
 
     def open_directory(self, url: str) -> None:
         """Create the bucket."""

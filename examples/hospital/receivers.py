@@ -8,6 +8,7 @@ import json
 import re
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from examples.hospital.authority import Machine
@@ -68,6 +69,7 @@ class Receiver:
         self.refusals: set[str] = set()
         """The codes of its refusals, from its log."""
         self.user = machine.user
+        self.creds = machine.creds
         self._machine, self._times = machine, times
         self._keys = machine.folder / "keys"
         self._keys.mkdir(mode=0o700)
@@ -85,9 +87,13 @@ class Receiver:
                 self._stolen[path.stem] = Keyring(read_seed(path), user=self.user)
         return list(self._stolen.values())
 
+    def seed_files(self) -> list[Path]:
+        """Return the files of the secret keys in the daemon's store."""
+        return sorted(self._keys.glob("*.seed"))
+
     def seeds(self) -> list[str]:
         """Return the secret keys in the daemon's store."""
-        return [path.read_text().strip() for path in self._keys.glob("*.seed")]
+        return [path.read_text().strip() for path in self.seed_files()]
 
     @contextlib.asynccontextmanager
     async def running(self, url: str, stream: str) -> AsyncIterator[None]:

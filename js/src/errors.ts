@@ -17,6 +17,7 @@ export type Code =
   | "replay"
   | "session_cloned"
   | "key_format"
+  | "key_store"
   | "policy_invalid"
   | "field_denied"
   | "field_ambiguous";

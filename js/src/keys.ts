@@ -4,9 +4,10 @@ import * as crypto from "./crypto.js";
 import { fail } from "./errors.js";
 
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const KINDS = { X: 23 << 3, U: 20 << 3 } as const;
+const KINDS = { X: 23 << 3, U: 20 << 3, A: 0, O: 14 << 3 } as const;
 const SEED = 18 << 3;
 type Kind = keyof typeof KINDS;
+const isKind = (letter: string | undefined): letter is Kind => letter !== undefined && Object.hasOwn(KINDS, letter);
 
 /** CRC-16/XMODEM. */
 function checksum(bytes: Uint8Array): number {
@@ -90,11 +91,35 @@ export const encodeXKey = (raw: Uint8Array): string => encode([KINDS.X], raw);
 export const encodeUser = (raw: Uint8Array): string => encode([KINDS.U], raw);
 
 /** Make a seed: of a curve key, `SX…`, or of a user key, `SU…`. */
-export function generateSeed(kind: Kind = "X"): string {
+export function generateSeed(kind: "X" | "U" = "X"): string {
   const raw = crypto.randomBytes(32);
   const seed = encode(seedPrefix(kind), raw);
   raw.fill(0);
   return seed;
+}
+
+/** @internal Return whether a text is a public key `X…`, `U…`, `A…` or `O…`. */
+export function isPublic(text: string): boolean {
+  try {
+    return isKind(text[0]) && (text[0] === "X" ? decodeXKey(text) : decode(text, [KINDS[text[0]]], "public key")).length === 32;
+  } catch {
+    return false;
+  }
+}
+
+/** @internal Return the public key of a seed `SX…`, `SU…`, `SA…` or `SO…`, or undefined if it is invalid. */
+export async function publicOfSeed(seed: string): Promise<string | undefined> {
+  const kind = seed[1];
+  if (!isKind(kind)) return undefined;
+  try {
+    if (kind === "X") return (await XKey.fromSeed(seed)).public;
+    const raw = decodeSeed(seed, kind);
+    const signer = await crypto.signer(raw);
+    raw.fill(0);
+    return encode([KINDS[kind]], signer.public);
+  } catch {
+    return undefined;
+  }
 }
 
 /** A secret curve key. It is not extractable, and no text shows it. */

@@ -5,5 +5,5 @@ import { converse } from "./live.mjs";
 
 const options = JSON.parse(process.argv[2]);
 const nc = await connect({ servers: options.url });
-process.stdout.write(JSON.stringify([await converse(nc, jetstream(nc), options)]) + "\n");
+process.stdout.write(JSON.stringify(await converse(nc, jetstream(nc), options)) + "\n");
 await nc.close();

@@ -2,11 +2,14 @@
 import { createInterface } from "node:readline";
 import { ANYONE, Opener, Policy, Sealer, UserKey, XKey } from "../dist/index.js";
 import { parsePolicy, parseReaders } from "../dist/fields/files.js";
+import { Peers } from "../dist/peers.js";
 import { parse, show } from "./notation.mjs";
 import { fromHex, idToHex, toHex } from "./vectors.mjs";
 
 /** The end of the year 9999, the latest time that the other side can report. */
 const LAST_TIME = 253_402_300_799_999;
+
+const SUBJECTS = ["a", "a.b", "a.b.c", "b", "_XKM.a"];
 
 const keys = new Map();
 async function cached(kind, seed) {
@@ -45,7 +48,12 @@ const operations = {
     const policy = new Policy(rules.map(([pattern, permissions]) => ({ pattern, readers: permissions })), { allowUnread });
     return { envelope: toHex(await sealer.sealDocument(parse(document), { ...options, policy, readers })) };
   },
-  toml({ kind, text }) {
+  toml({ kind, text, senders }) {
+    if (kind === "peers") {
+      const peers = Peers.parse(text);
+      const verdicts = senders.flatMap((sender) => SUBJECTS.map((subject) => peers.admit(sender, subject)));
+      return { verdicts: verdicts.map((each) => each && [[...new Set(each.users)].sort(), each.alwaysSigns]).map((each) => each ?? null) };
+    }
     if (kind === "readers") return { readers: [...parseReaders(text)].map(([name, held]) => [name, held.map(String)]) };
     const policy = parsePolicy(text);
     return { sets: policy.entries.map(({ permissions }) => permissions), unread: [...policy.allowUnread].sort() };

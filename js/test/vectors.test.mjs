@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { XKey } from "xkeymsg";
+import { armour, dearmour, releaseSeed } from "xkeymsg/text";
 import * as xkv1 from "xkeymsg/xkv1";
 import { accumulated } from "./accumulated.mjs";
 import { runFields } from "./fields.mjs";
@@ -32,6 +33,31 @@ for (const [name, run, least] of [
     assert.deepEqual(await run(all), []);
   });
 }
+
+test("every vector of armour.json has its outcome", () => {
+  const outcome = ({ text: armoured, limit }) => {
+    try {
+      return Buffer.from(dearmour(armoured, limit)).toString("hex");
+    } catch (error) {
+      return error.code;
+    }
+  };
+  const all = vectors("armour.json");
+  assert.ok(all.length >= 29);
+  for (const each of all) {
+    assert.equal(outcome(each), each.envelope ?? each.expect, each.name);
+    if (each.envelope) assert.equal(armour(fromHex(each.envelope)), each.text);
+  }
+});
+
+test("every vector of seeds.json has its outcome", async () => {
+  const all = vectors("seeds.json");
+  assert.ok(all.length >= 43);
+  for (const each of all) {
+    const seed = await releaseSeed(each.text, each.passphrase).catch((error) => error.code);
+    assert.equal(seed, each.seed ?? each.expect, each.name);
+  }
+});
 
 test("the runner reports a vector with another outcome", async () => {
   const [envelope] = vectors("xkm1.json").filter(({ expect }) => expect === "authentication");

@@ -23,7 +23,7 @@ pyo3::import_exception!(xkeymsg.errors, BadKeyError);
 /// Messages of a session (E-22).
 const MAX_COUNTER: u32 = 1 << 20;
 
-/// Random bytes for the nonce and the first key, and those for two further keys.
+/// Random bytes for the nonce and the first key, and those that are mixed for two further keys.
 const FIRST_DRAW: usize = 40;
 const NEXT_DRAW: usize = 64;
 
@@ -92,7 +92,7 @@ impl Session {
             *to = *from;
         }
         let mut keys = vec![secret(key.get(..32).ok_or(Fault)?)?];
-        for (position, random) in (1..).step_by(2).zip(rest.chunks_exact(NEXT_DRAW)) {
+        for (position, random) in (1..).step_by(NEXT_DRAW).zip(rest.chunks(NEXT_DRAW)) {
             let (one, two) = split_64(&secrets.mix(random, now_ns, position))?;
             keys.extend([one, two]);
         }
@@ -151,7 +151,7 @@ impl Session {
 
     /// Take the next counter, draw a nonce and keys, and assemble an envelope.
     ///
-    /// `random` are 40 fresh random bytes, and 64 for each two keys after the first.
+    /// `random` are 40 fresh random bytes, and 32 for each key after the first.
     #[expect(clippy::too_many_arguments, reason = "each is a value of one message")]
     fn seal<'py>(
         &self,

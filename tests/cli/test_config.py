@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.common.explained import DEPLOY
+from tests.daemons.common.example import DEPLOY
 from tests.running import run
 from xkeymsg import Peers, XKeyPair
 from xkeymsg.trust.stores.file import read_seed
@@ -123,3 +123,22 @@ def test_what_cannot_be_used_or_written_is_an_error_and_leaves_no_configuration(
         assert text in said
         assert seed[4:30] not in said
         assert not (folder / path).exists()
+
+
+def test_settings_are_described() -> None:
+    done = run(CLI, "config", "describe", "receiver", "route.replay_bytes", "attempts")
+    said = done.stdout.decode()
+    assert done.returncode == 0
+    assert "[[route]]" in said
+    assert "route.replay_bytes: integer, at least 65,536; default: 67108864\n" in said
+    assert "route.replay_bytes_unadmitted: " in said
+    assert "route.attempts: integer; default: 5\n" in said
+    assert "route.subject:" not in said
+    for daemon in ("receiver", "sender"):
+        everything = run(CLI, "config", "describe", daemon).stdout.decode()
+        assert "\n[[route]]  " in everything
+        assert "  nats.creds: file; default: none\n" in everything
+        assert "  route.name: name: letters, digits, _ and -; required\n" in everything
+    done = run(CLI, "config", "describe", "sender", "to", "colour")
+    assert done.returncode == 1
+    assert done.stderr == b"xkeymsg: no setting of the sender is called colour\n"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE
 from tests.running import run
 from xkeymsg.testing import NATSServer
@@ -62,7 +63,7 @@ def test_without_a_server_the_files_are_checked_all_the_same(files: tuple[str, .
     assert ALICE.seed() not in shown
 
 
-@pytest.mark.parametrize("wrong", [("--proven", "a.b"), ("--publish", "a b"), ("--unproven", ">")])
+@for_each("wrong", [("--proven", "a.b"), ("--publish", "a b"), ("--unproven", ">")])
 def test_being_called_wrongly_is_exit_2(wrong: tuple[str, str]) -> None:
     status, shown, said = called("nats://127.0.0.1:1", *wrong)
     assert (status, shown) == (2, "")

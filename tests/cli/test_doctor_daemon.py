@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg.cli.doctor.daemon import check_daemon
 from xkeymsg.cli.doctor.findings import CheckResult, judge_metrics, judge_readiness
 from xkeymsg.daemons.common.health import Health, serving
@@ -29,7 +30,7 @@ def test_a_memory_that_holds_every_mark_is_ok() -> None:
     ]
 
 
-@pytest.mark.parametrize(("covers", "level"), [(300.0, "ok"), (299.0, "warn"), (0.0, "warn")])
+@for_each(("covers", "level"), [(300.0, "ok"), (299.0, "warn"), (0.0, "warn")])
 def test_a_memory_that_covers_less_than_the_age_of_messages_is_warned_of(
     covers: float, level: str
 ) -> None:
@@ -47,7 +48,7 @@ def test_a_daemon_without_such_a_memory_is_passed_over() -> None:
     assert [each.level for each in judge_metrics(metrics.exposition().decode())] == ["skip"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "hostile",
     [
         "",
@@ -61,7 +62,7 @@ def test_what_is_no_series_of_ours_is_passed_over(hostile: str) -> None:
     assert [each.level for each in judge_metrics(hostile)] == ["skip"]
 
 
-@pytest.mark.parametrize("number", ["NaN", "-Inf", "1e-30"])
+@for_each("number", ["NaN", "-Inf", "1e-30"])
 def test_a_number_that_covers_nothing_is_warned_of(number: str) -> None:
     [finding] = judge_metrics(f'xkeymsg_replay_covers_seconds{{route="a"}} {number}')
 
@@ -94,9 +95,7 @@ def test_a_daemon_that_is_not_ready_fails_with_its_unmet_conditions() -> None:
     assert replay.level == "ok"
 
 
-@pytest.mark.parametrize(
-    "hostile", ["", "OK ready", "NO \x1b[2J", "NO " + "a" * 100_000, "xok alive"]
-)
+@for_each("hostile", ["", "OK ready", "NO \x1b[2J", "NO " + "a" * 100_000, "xok alive"])
 def test_a_page_without_conditions_is_not_taken_for_a_ready_daemon(hostile: str) -> None:
     finding = judge_readiness(hostile)
 
@@ -112,7 +111,7 @@ def test_a_flood_of_unmet_conditions_makes_a_short_finding() -> None:
     assert len(finding.text) < 500
 
 
-@pytest.mark.parametrize("where", ["", "x", ":80", "127.0.0.1:99999", "unix:/none", "127.0.0.1:1"])
+@for_each("where", ["", "x", ":80", "127.0.0.1:99999", "unix:/none", "127.0.0.1:1"])
 def test_where_nobody_listens_is_a_finding(where: str) -> None:
     [finding] = check_daemon(where, 60)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg.cli.doctor.findings import (
     CheckResult,
     granted,
@@ -31,7 +31,7 @@ JSON = st.recursive(
 )
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("ahead", "trip", "level", "said"),
     [
         (0.0, 0.002, "ok", "0.0 ms behind the server's, ± 1.0 ms"),
@@ -68,7 +68,7 @@ def permissions(allow: list[str], deny: list[str]) -> dict[str, Any]:
     return {"publish": {"allow": allow, "deny": deny}}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("allow", "deny", "subject", "extent"),
     [
         ([], [], "a.>", "all"),
@@ -112,9 +112,7 @@ def test_a_right_may_be_that_of_a_queue_group() -> None:
     assert granted(rules, "subscribe", "a.b") == ("all", "")
 
 
-@pytest.mark.parametrize(
-    ("limit", "level"), [(1 << 20, "ok"), (1 << 10, "warn"), (64 << 20, "warn")]
-)
+@for_each(("limit", "level"), [(1 << 20, "ok"), (1 << 10, "warn"), (64 << 20, "warn")])
 def test_what_fits_in_a_message_is_told(limit: int, level: str) -> None:
     found = judge_payload(limit)
     assert (found.level, bool(found.remedy)) == (level, level == "warn")
@@ -156,7 +154,7 @@ GOOD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("proven", "changes", "level", "said"),
     [
         (True, {}, "ok", "3 messages, 500 B of 1000 B"),

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.running import run
 from xkeymsg import WITHHELD, LimitExceededError, MalformedError, Policy, Sealer, XKeyPair
 from xkeymsg.cli.documents import read_document, to_json
@@ -225,7 +226,7 @@ def test_a_document_cannot_act_on_the_terminal(desk: Desk) -> None:
         assert json.loads(shown) == document
     who = ("--from", desk.public("alice"), "--seed", str(desk.path / "bob"))
     env = os.environ | {"PYTHONIOENCODING": "latin-1"}
-    shown = run(CLI, "open", *who, data=sealed, env=env).stdout
+    shown = run(CLI, "open", *who, data=sealed, env=env, fresh=True).stdout
     assert shown.isascii()
     assert json.loads(shown) == document
 
@@ -247,7 +248,7 @@ def test_payloads_open_as_before_whatever_is_said_of_documents(desk: Desk) -> No
     assert desk.open(sealed, "bob", "--pretty", "--show-withheld") == (0, b"hello", "")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "flags",
     [
         ("--policy", "policy.toml"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
@@ -15,9 +14,12 @@ import receiver.command
 import sender.command
 import xkeymsg
 import xkeymsg.cli.command
+import xkeymsg.daemons.receiver.command as receiver_daemon
+import xkeymsg.daemons.sender.command as sender_daemon
+from tests.cases import for_each
 from tests.running import run as start
 from xkeymsg.daemons.common.command import core_in_use
-from xkeymsg.daemons.common.terminal import EXIT_CODES, EXIT_CODES_UNOPENED, run
+from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES, EXIT_CODES_UNOPENED, run
 
 PROGRAMS = {
     "xkeymsg": xkeymsg.cli.command.command,
@@ -41,7 +43,7 @@ def verbs(group: click.Group) -> Iterator[tuple[str, click.Command]]:
         yield name, each
 
 
-@pytest.mark.parametrize("path", [*groups(PROGRAMS["xkeymsg"])], ids=" ".join)
+@for_each("path", [*groups(PROGRAMS["xkeymsg"])], ids=" ".join)
 def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(PROGRAMS["xkeymsg"], [*path, "--help"]).output
     verbs = shown.partition("Commands:\n")[2]
@@ -49,18 +51,27 @@ def test_a_list_of_verbs_is_not_cut_off(path: tuple[str, ...]) -> None:
     assert "..." not in verbs
 
 
-@pytest.mark.parametrize("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
+@pytest.mark.slow
+@for_each("verb", [name for name, _ in verbs(xkeymsg.cli.command.command)])
 def test_a_verb_imports_what_it_uses(verb: str) -> None:
-    done = start("xkeymsg.cli", verb, "--help", env=os.environ)  # in a new interpreter
+    done = start("xkeymsg.cli", verb, "--help", fresh=True)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@for_each("program", PROGRAMS)
 def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None:
     codes = EXIT_CODES_UNOPENED if program == "sender" else EXIT_CODES
     assert f"  {codes}\n" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
     shown = CliRunner().invoke(PROGRAMS[program], ["--version"]).output
     assert shown.endswith(f"version {xkeymsg.__version__} ({core_in_use()})\n")
+
+
+def test_every_installed_program_says_how_a_shell_completes_it() -> None:
+    installed = (PROGRAMS["xkeymsg"], receiver_daemon.command, sender_daemon.command)
+    for command in installed:
+        shown = CliRunner().invoke(command, ["--help"]).output
+        assert shown.endswith(f"\n\n  {COMPLETION}\n")
+    assert CliRunner().invoke(PROGRAMS["xkeymsg"], ["completion", "--help"]).exit_code == 0
 
 
 @pytest.mark.parametrize("program", ["receiver", "sender"])

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.cases import for_each
 from tests.running import run
 from xkeymsg import Policy, PolicyError, XKeyMsgError
 from xkeymsg.cli.finding import Finding, lines
@@ -68,7 +67,7 @@ def found_in(path: Path) -> list[Finding]:
     return findings(Policy.load(path), documents_of(path.parent))
 
 
-@pytest.mark.parametrize("path", POLICIES, ids=name_of)
+@for_each("path", POLICIES, ids=name_of)
 def test_a_policy_that_does_not_do_what_was_meant_is_named(path: Path) -> None:
     try:
         policy = Policy.load(path)
@@ -82,7 +81,7 @@ def test_a_policy_that_does_not_do_what_was_meant_is_named(path: Path) -> None:
         assert found
 
 
-@pytest.mark.parametrize("folder", sorted(FOLDER.iterdir()), ids=lambda folder: folder.name)
+@for_each("folder", sorted(FOLDER.iterdir()), ids=lambda folder: folder.name)
 def test_the_data_has_a_policy_that_was_wrong(folder: Path) -> None:
     wrong = 0
     for path in folder.glob("policy*.toml"):
@@ -135,7 +134,7 @@ NAMED: dict[str, str | None] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", NAMED)
+@for_each("name", NAMED)
 def test_lint_names_the_mistake_in_a_policy(name: str) -> None:
     expected = NAMED[name]
     try:
@@ -164,7 +163,7 @@ def linted(rules: Rules, *documents: Any, readers: dict[str, Any] | None = None)
 REST = ("", "all hr")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("rules", "documents", "said"),
     [
         # Rules for everything else.
@@ -222,7 +221,7 @@ def test_lint_says(rules: Rules, documents: list[Any], said: str) -> None:
     assert any(said in line for line in shown), shown
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("rules", "documents", "unsaid"),
     [
         # No suggestion of a place that has nothing in common.
@@ -247,7 +246,7 @@ def test_lint_does_not_say(rules: Rules, documents: list[Any], unsaid: str) -> N
     assert [line for line in shown if unsaid in line] == []
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("rules", "document"),
     [
         ([("/point/2", "hr"), ("/point", "all hr")], {"point": [1, 2, 3]}),
@@ -282,7 +281,7 @@ def test_findings_are_bounded_and_show_no_value() -> None:
     assert "S3CRET" not in str(found)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("one", "other", "expected"),
     [
         ("note", "notes", True), ("token", "access_token", True), ("token", "refreshToken", True),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.objects.conftest import ALICE, BOB, BUCKET, EVE, Scene, scene_on
-from tests.running import DEADLINE, run
+from tests.running import run
 from xkeymsg.ambient import random_bytes
 from xkeymsg.testing import NATSServer
 from xkeymsg.trust.stores.file import write_seed
@@ -73,17 +71,14 @@ async def test_an_object_goes_from_a_file_into_a_file(
 async def test_a_pipe_of_objects(jetstream_server: NATSServer, tmp_path: Path) -> None:
     async with scene_on(jetstream_server):
         environment = os.environ | {"NATS_URL": jetstream_server.url}
-        words = [sys.executable, "-m", "xkeymsg.cli", "object"]
-        keys = ["--seed", str(tmp_path / "alice"), "--to", str(BOB.public)]
-        put = [*words, "put", BUCKET, "a", *keys]
-        keys = ["--seed", str(tmp_path / "bob"), "--from", str(ALICE.public)]
-        get = [*words, "get", BUCKET, "a", *keys]
-        await asyncio.to_thread(
-            subprocess.run, put, input=DATA, env=environment, check=True, timeout=DEADLINE
-        )
-        done = await asyncio.to_thread(
-            subprocess.run, get, capture_output=True, env=environment, check=True, timeout=DEADLINE
-        )
+        keys = ("--seed", str(tmp_path / "alice"), "--to", str(BOB.public))
+        words = ("xkeymsg.cli", "object", "put", BUCKET, "a", *keys)
+        done = await asyncio.to_thread(run, *words, data=DATA, env=environment)
+        assert done.returncode == 0, done.stderr
+        keys = ("--seed", str(tmp_path / "bob"), "--from", str(ALICE.public))
+        words = ("xkeymsg.cli", "object", "get", BUCKET, "a", *keys)
+        done = await asyncio.to_thread(run, *words, env=environment)
+        assert done.returncode == 0, done.stderr
         assert done.stdout == DATA
 
 

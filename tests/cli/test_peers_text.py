@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, pair
 from xkeymsg import ConfigurationError, Peer, Peers
 from xkeymsg.cli.peers_text import with_peer, without_peer
@@ -79,7 +80,7 @@ def test_a_name_that_is_taken_is_replaced_only_on_request() -> None:
     assert Peers.parse(with_peer(FILE, CAROL_PEER, "f", replace=True)).resolve("carol")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         f'peers = {{alice = {{xkey = "{ALICE.public}"}}}}',

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg.daemons.common.terminal import quote
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("data", "shown"),
     [
         (b"Hello Secure World", '"Hello Secure World"'),

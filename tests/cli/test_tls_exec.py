@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.running import DEADLINE, ROOT, Process
 from tests.transport.authority import Certificate, CertificateAuthority
 from xkeymsg.testing.server import binary
@@ -192,7 +193,7 @@ def test_an_error_runs_nothing(arguments: tuple[str, ...], reason: str, own: Cer
     assert own.key.read_text().splitlines()[1] not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("store", "reason"),
     [
         ("pkcs11:token=tls", "a token does not release its keys"),

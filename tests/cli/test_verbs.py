@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.running import DEADLINE, run
 from xkeymsg import XKey, XKeyPair
 
@@ -208,7 +209,7 @@ def test_inspect_shows_xkv1_and_refuses_what_is_neither(seeds: dict[str, Path]) 
         assert done.stderr.startswith(b"xkeymsg: malformed: ")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "arguments",
     [
         ("seal",),
@@ -251,7 +252,7 @@ def test_a_reader_that_went_away_is_not_a_traceback(seeds: dict[str, Path]) -> N
     assert b"Traceback" not in complaint
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@for_each("shell", ["bash", "zsh", "fish"])
 def test_shells_get_a_completion_script(shell: str) -> None:
     done = run(CLI, "completion", shell)
     assert done.returncode == 0
@@ -271,7 +272,7 @@ def test_a_program_completes_its_own_options() -> None:
     assert done.stdout.decode().split() == ["plain,--config", "plain,--check"]
 
 
-@pytest.mark.parametrize("arguments", [("kegen",), ("doctr",), ("peers", "vefiry"), ("sael",)])
+@for_each("arguments", [("kegen",), ("doctr",), ("peers", "vefiry"), ("sael",)])
 def test_a_misspelt_command_is_corrected(arguments: tuple[str, ...]) -> None:
     done = run(CLI, *arguments)
     assert done.returncode == 2

@@ -13,6 +13,7 @@ import pytest
 
 import xkeymsg
 from tests.running import until
+from tests.spans import Spans, recording
 from xkeymsg import Keyring, Peers, XKeyPair
 from xkeymsg.client.client import Client
 from xkeymsg.client.stats import Where
@@ -74,6 +75,12 @@ class Told(list[tuple[str, Where]]):
 @pytest.fixture
 def told() -> Told:
     return Told()
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> Spans:
+    """The spans of clients that connect in a test."""
+    return recording(monkeypatch, Spans())
 
 
 @pytest.fixture(autouse=True)

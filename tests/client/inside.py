@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xkeymsg import Client, Policy, XKey
+from xkeymsg import Client, XKey
 from xkeymsg.client.connection import Connection
 from xkeymsg.client.error_log import ErrorLog
 from xkeymsg.client.outgoing import Outgoing
@@ -51,11 +51,6 @@ def raw_of(subscription: Subscription[Any]) -> RawSubscription:
     """Return the messages that a subscription has received but not opened."""
     assert subscription._raw is not None
     return subscription._raw
-
-
-def holders(outgoing: Outgoing, policy: Policy, readers: Mapping[str, Any]) -> Any:
-    """Return who holds each permission of a policy."""
-    return outgoing.holders(policy, readers)
 
 
 def kinds_known(log: ErrorLog) -> int:

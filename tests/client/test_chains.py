@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import xkeymsg
-from tests.running import until
+from tests.running import ROOT, until
 from tests.trust.store import Person, Store
 from xkeymsg import Keyring, Trust, UnknownKeyError, XKeyPair
 from xkeymsg.client import client as module
@@ -64,6 +66,27 @@ async def test_users_of_an_account_exchange_messages_by_name(
         message = await taker
         assert message.data == b"secret"
         assert message.sender == alice.pair.public
+
+
+async def test_the_program_of_the_page_on_trust_runs(
+    store: Store, server: NATSServer, tmp_path: Path
+) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs/trust.md").read_text(), re.DOTALL)
+    alice, ward = store.add("alice"), store.add("ward-a", "billing")
+    for text, value in {
+        "stores/HOSPITAL": store.folder,
+        "O…": store.operator.public,
+        "alice.creds": store.creds(alice),
+        "/var/lib/app/marks.json": tmp_path / "marks.json",
+    }.items():
+        assert f'"{text}"' in program
+        program = program.replace(f'"{text}"', f'"{value}"')
+    names = {"Trust": Trust, "connect": xkeymsg.connect, "url": server.url, "alice": alice.pair}
+    async with client(server, store, ward) as at_ward, at_ward.subscribe("ehr.>") as messages:
+        await at_ward.flush()
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        await eval(compile(program, "docs/trust.md", "exec", flags=flags), names)
+        assert (await anext(messages)).signer is None
 
 
 async def test_a_request_and_its_reply(store: Store, server: NATSServer) -> None:

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from tests.cases import for_each
 from tests.running import DEADLINE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -30,7 +29,7 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("name", SAID)
+@for_each("name", SAID)
 def test_an_example(name: str) -> None:
     path = EXAMPLES / f"{name}.py"
     done = subprocess.run(

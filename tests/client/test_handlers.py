@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg import Message
 from xkeymsg.client.threads import check_handler
 
@@ -54,7 +55,7 @@ RIGHT = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("handler", WRONG, ids=range(len(WRONG)))
+@for_each("handler", WRONG, ids=range(len(WRONG)))
 def test_a_handler_that_is_not_async_is_refused_with_the_fix(handler: Any) -> None:
     with pytest.raises(TypeError, match=r"must be an async function: define .* with `async def`"):
         check_handler(handler)
@@ -67,7 +68,7 @@ def test_a_coroutine_is_not_a_handler() -> None:
     handler.close()
 
 
-@pytest.mark.parametrize("handler", RIGHT, ids=range(len(RIGHT)))
+@for_each("handler", RIGHT, ids=range(len(RIGHT)))
 def test_an_async_handler_is_taken(handler: Any) -> None:
     check_handler(handler)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.running import DEADLINE
 from tests.transport.raw import pub, publisher
 from xkeymsg import DeliveryError, Message, Peers, SubjectMismatchError, XKeyPair, connect
@@ -95,7 +96,7 @@ async def test_a_request_resent_with_another_reply_subject_is_refused_before_the
     assert len(refused) == 1
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("reply", "is_accepted"),
     [
         (b"_INBOX.a.b", True),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.inside import holders
 from tests.running import DEADLINE, until
 from xkeymsg import (
     Keyring,
@@ -177,9 +176,9 @@ def test_readers_of_a_document_that_change_in_place_count_for_the_next() -> None
     outgoing = Outgoing(ALICE, ClientTrust({ALICE.public}))
     policy = Policy([("/**", ["clinic"])])
     readers = {"clinic": [BOB.public]}
-    assert holders(outgoing, policy, readers) == {"clinic": (Recipient(BOB.public),)}
+    assert outgoing.holders(policy, readers) == {"clinic": (Recipient(BOB.public),)}
     readers["clinic"].append(CAROL.public)
     both = Recipient(BOB.public), Recipient(CAROL.public)
-    assert holders(outgoing, policy, readers) == {"clinic": both}
+    assert outgoing.holders(policy, readers) == {"clinic": both}
     readers["clinic"].clear()
-    assert holders(outgoing, policy, readers) == {}
+    assert outgoing.holders(policy, readers) == {}

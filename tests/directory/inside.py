@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import pytest
-
 from xkeymsg.directory.directory import Directory
-from xkeymsg.directory.own import OwnClaims
 from xkeymsg.directory.settings import EVENTS
 from xkeymsg.trust.stores.published import Published
 
@@ -26,15 +23,6 @@ async def lose_events(directory: Directory) -> None:
     for subscription in list(directory._api.link._subscriptions):
         if subscription.subject.startswith(EVENTS):
             await subscription.unsubscribe()
-
-
-def hide_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep directories from asking the server for the account's JWT."""
-
-    async def nothing(*_: object) -> None:
-        return
-
-    monkeypatch.setattr(OwnClaims, "ask_server", nothing)
 
 
 def bound(published: Published, most: int, size: int = 64 << 20) -> None:

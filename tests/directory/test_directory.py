@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,17 @@ from typing import Any
 import pytest
 
 from tests.directory.realm import Realm
-from tests.running import until
-from xkeymsg import DurableOptions, FailurePolicy, Message, Sealer, UnknownKeyError
+from tests.running import ROOT, until
+from xkeymsg import (
+    Directory,
+    DurableOptions,
+    FailurePolicy,
+    Message,
+    Sealer,
+    Trust,
+    UnknownKeyError,
+    connect,
+)
 from xkeymsg.directory import directory as module
 from xkeymsg.directory.reader import BucketReader
 from xkeymsg.errors import RevokedError
@@ -152,3 +163,26 @@ async def test_a_stream_message_is_held_until_the_directory_is_read(
 
 async def _nothing(*_: object) -> None:
     return None
+
+
+async def test_the_program_of_the_page_runs(realm: Realm, tmp_path: Path) -> None:
+    page = (ROOT / "docs/directory.md").read_text()
+    [program] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    alice, claims = realm.person("alice"), realm.person("claims", realm.insurer_key)
+    for text, value in {
+        "HOSPITAL": realm.folder,
+        "O…": realm.operator.public,
+        "A…": realm.insurer.public,
+        "alice.creds": realm.login(alice, "billing"),
+        "marks.json": tmp_path / "marks.json",
+    }.items():
+        assert f'"{text}"' in program
+        program = program.replace(f'"{text}"', f'"{value}"')
+    jwt, certificates = realm.texts(alice, "billing")
+    names: dict[str, Any] = {
+        "Trust": Trust, "Directory": Directory, "connect": connect, "url": realm.server.url,
+        "alice": alice.pair, "jwt": jwt, "certificates": certificates,
+    }  # fmt: skip
+    async with realm.seat(claims):
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        await eval(compile(program, "docs/directory.md", "exec", flags=flags), names)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.trust.store import Person, Store
 from xkeymsg import XKey, XKeyPair
 from xkeymsg.directory.rotation import (
@@ -193,7 +194,7 @@ def test_a_clock_that_is_set_back_does_not_sign_again_and_again() -> None:
     assert step(again) is None
 
 
-@pytest.mark.parametrize("interrupted", [*itertools.product([False, True], repeat=3)])
+@for_each("interrupted", [*itertools.product([False, True], repeat=3)])
 def test_every_interruption_ends_with_one_next_key(interrupted: tuple[bool, ...]) -> None:
     """A process that was killed after any step, with or without its effects."""
     created, certified, published = interrupted

@@ -139,7 +139,7 @@ def user_seed(key: UserKey) -> bytes:
 def skip_to(monkeypatch: pytest.MonkeyPatch, session: Session, counter: int) -> None:
     """Let the next message of a session have this counter."""
     if isinstance(session, NativeSession):
-        plan = session.plan((BOB.public,), b"", b"")
+        plan = session.plan((BOB.public,), SUBJECT, b"")
         for _ in range(counter - 2):  # the session has sealed one message
             with suppress(ValueError):  # without random bytes, only the counter is taken
                 session._core.seal(plan, 0, 0.0, b"", [], 0, None)

@@ -17,7 +17,6 @@ from xkeymsg.envelope.head import Attributes
 from xkeymsg.envelope.plan import Sharing
 from xkeymsg.envelope.seal import assemble
 from xkeymsg.envelope.session import Session
-from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.keys import Keyring
 from xkeymsg.nkey import Prefix, UserKey, encode_public, encode_seed
 
@@ -38,8 +37,7 @@ def seal(inputs: Inputs, *, large: bool) -> bytes:
     session = Session(pair, pairs, secret=inputs.e)
     readers = {Recipient(XKey(one.R), user_of(one.U)): one.grants for one in inputs.recipients}
     attributes = Attributes(inputs.revision, inputs.identity, inputs.expires_ms).encode()
-    subject = encode_subject(inputs.subject)
-    plan = session.plan(Sharing(readers, len(inputs.parts)), subject, attributes)
+    plan = session.plan(Sharing(readers, len(inputs.parts)), inputs.subject, attributes)
     seed = inputs.signing_seed
     signer = None if seed is None else UserKey(encode_seed(Prefix.USER, seed))
     keys = [*inputs.content_keys, *(inputs.view_keys if plan.audience.views else ())]

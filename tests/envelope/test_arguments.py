@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, SUBJECT
 from xkeymsg import (
     ANYONE,
@@ -39,7 +40,7 @@ def open_(**changes: Any) -> object:
     return Opener(BOB, {ALICE.public}).open(envelope, **arguments)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("data", "text"),
@@ -85,7 +86,7 @@ def test_a_sealer_refuses_an_argument_of_the_wrong_type(name: str, value: object
         seal(**{name: value})
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("envelope", "xkm1"),
@@ -115,7 +116,7 @@ def test_an_opener_refuses_an_argument_of_the_wrong_type(name: str, value: objec
         open_(**{name: value})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "make",
     [
         lambda: Sealer(ALICE.public),  # type: ignore[arg-type]
@@ -146,7 +147,7 @@ def test_what_is_made_of_the_wrong_type_is_refused_at_once(make: Callable[[], ob
         make()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "make",
     [
         lambda: Opener(BOB, ALICE.public),  # type: ignore[arg-type]
@@ -182,7 +183,7 @@ def test_contradictory_arguments_are_configuration_errors(make: Callable[[], obj
         make()
 
 
-@pytest.mark.parametrize("bad", ["", "a b", "a..b", ">.a", "a.>.b", "a*", "*.", "a\n", "x" * 256])
+@for_each("bad", ["", "a b", "a..b", ">.a", "a.>.b", "a*", "*.", "a\n", "x" * 256])
 def test_an_invalid_pattern_is_the_readers_fault_not_the_senders(bad: str) -> None:
     # With `malformed`, a consumer would discard every message.
     with pytest.raises(ConfigurationError):
@@ -191,7 +192,7 @@ def test_an_invalid_pattern_is_the_readers_fault_not_the_senders(bad: str) -> No
         open_(subject=[SUBJECT, bad])
 
 
-@pytest.mark.parametrize("user", ["", "U", str(BOB.public), ALICE_USER.public + "A"])
+@for_each("user", ["", "U", str(BOB.public), ALICE_USER.public + "A"])
 def test_a_senders_user_is_a_user_key(user: str) -> None:
     with pytest.raises(KeyFormatError):
         Opener(BOB, {ALICE.public: user})

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, code_of, reader, to
 from tests.envelope.forge import CONTENT_KEYS, FIELDS, VIEW_KEYS, Pieces, Rogue, grant_list
 from tests.envelope.inside import open_fields, session_of
@@ -115,7 +116,7 @@ def test_a_part_key_differs_from_a_view_key() -> None:
     assert code_of(reader(), rogue.envelope(parts=parts, views=[view])) == "commitment"
 
 
-@pytest.mark.parametrize("at", [1, 16, 32])
+@for_each("at", [1, 16, 32])
 def test_a_wrong_commitment_is_refused_though_the_ciphertext_opens(at: int) -> None:
     rogue = Rogue()
     part = bytearray(rogue.part(0, b"fine"))

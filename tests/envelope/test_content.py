@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB, SUBJECT, code_of, reader
 from tests.envelope.forge import MESSAGE, PADDED, PAYLOAD, Pieces, Rogue
 from tests.reference.content import MessageArray
@@ -82,7 +83,7 @@ def test_an_empty_content_type_is_not_none() -> None:
     assert there_and_back().content_type is None
 
 
-@pytest.mark.parametrize("headers", [(), [], {}, iter(()), Headers()])
+@for_each("headers", [(), [], {}, iter(()), Headers()])
 def test_without_headers_and_content_type_it_is_a_plain_payload(headers: SealedHeaders) -> None:
     envelope = Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT, headers=headers)
     assert part_type(envelope) == PAYLOAD
@@ -93,7 +94,7 @@ def test_a_message_array_with_nothing_in_it_is_accepted_all_the_same() -> None:
     assert (message.data, message.content_type, message.headers.pairs) == (b"data", None, ())
 
 
-@pytest.mark.parametrize("name", ["xkm-", "xkm-wire", "XKM-Wire", "Xkm-"])
+@for_each("name", ["xkm-", "xkm-wire", "XKM-Wire", "Xkm-"])
 def test_names_of_the_transport_cannot_be_sealed(name: str) -> None:
     with pytest.raises(MalformedError, match="reserved"):
         there_and_back(headers={name: ""})
@@ -131,7 +132,7 @@ def test_local_limits_of_headers_hold_on_both_sides() -> None:
         sealer.seal(b"", to=[BOB.public], subject=SUBJECT, headers=[("A", ""), ("B", "")])
 
 
-@pytest.mark.parametrize(
+@for_each(
     "content",
     [
         b"",
@@ -195,7 +196,7 @@ def test_the_form_of_an_item_counts_before_the_limit() -> None:
     assert refusal(content) == "malformed"
 
 
-@pytest.mark.parametrize("size", [0, 1, 8, 16, 64, 100, 1000, 1024, 65_536])
+@for_each("size", [0, 1, 8, 16, 64, 100, 1000, 1024, 65_536])
 def test_padding_hides_the_exact_length_and_comes_off_again(size: int) -> None:
     data = b"\x80" * size
     envelope = Sealer(ALICE, padding=True).seal(data, to=[BOB.public], subject=SUBJECT)
@@ -222,7 +223,7 @@ def test_lengths_that_differ_a_little_look_the_same() -> None:
     assert len(sizes) <= 5
 
 
-@pytest.mark.parametrize("plaintext", [b"", b"\0", bytes(100), b"\x81", b"data", b"\x80x\0"])
+@for_each("plaintext", [b"", b"\0", bytes(100), b"\x81", b"data", b"\x80x\0"])
 def test_a_padded_part_without_padding_is_refused(plaintext: bytes) -> None:
     # E-58
     assert refusal(plaintext, PAYLOAD + PADDED) == "malformed"

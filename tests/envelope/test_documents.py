@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -128,7 +129,7 @@ def test_padding_hides_the_lengths_of_all_parts() -> None:
     assert open_fields(reader(), envelope) == dict(enumerate(parts))
 
 
-@pytest.mark.parametrize("indices", [[3], [-1], [0, 99]])
+@for_each("indices", [[3], [-1], [0, 99]])
 def test_a_grant_of_a_part_that_is_not_there_is_refused(indices: list[int]) -> None:
     with pytest.raises(MalformedError, match="a missing part"):
         seal({BOB.public: indices})
@@ -224,7 +225,7 @@ def test_documents_and_payloads_share_the_counter() -> None:
     assert nonces == [n.to_bytes(4, "big") for n in (1, 2, 3)]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wrong",
     [
         {"parts": ["text"]},

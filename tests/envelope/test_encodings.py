@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
-
-import pytest
-
+from tests.cases import for_each
 from tests.envelope.cast import ALICE_USER, BOB, CAROL, NOW, code_of, raw_user, reader, to
 from tests.envelope.forge import CONTENT_KEYS, FIELDS, FRONT, Pieces, Rogue, grant_list
 from tests.reference import crypto
@@ -86,13 +83,13 @@ def test_the_head_in_its_own_spelling_opens() -> None:
     assert reader().open(ROGUE.envelope(b"x"), subject=">").data == b"x"
 
 
-@pytest.mark.parametrize("head", heads(), ids=count())
+@for_each("head", heads())
 def test_a_head_in_other_words_is_refused(head: bytes) -> None:
     # E-6, E-15
     assert code_of(reader(), ROGUE.envelope(head=head)) == "malformed"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wrong",
     [
         lambda fields: fields[:5],
@@ -132,7 +129,7 @@ def test_a_byte_behind_the_attributes_is_refused() -> None:
     assert code_of(reader(), ROGUE.envelope(head=head)) == "malformed"
 
 
-@pytest.mark.parametrize("extra", [b"\xc0", b"\xdb\xff\xff\xff\xff", b"\xc1", b""])
+@for_each("extra", [b"\xc0", b"\xdb\xff\xff\xff\xff", b"\xc1", b""])
 def test_a_fourth_attribute_is_of_a_later_version_whatever_it_is(extra: bytes) -> None:
     # E-17: the fourth attribute is not read.
     fields = Rogue().fields()
@@ -140,7 +137,7 @@ def test_a_fourth_attribute_is_of_a_later_version_whatever_it_is(extra: bytes) -
     assert code_of(reader(), Rogue().envelope(head=head)) == "unsupported_version"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("field", "value"),
     [
         (2, binary(bytes(4) + b"random..")),
@@ -164,7 +161,7 @@ def test_a_number_out_of_its_range_is_refused(field: int, value: bytes) -> None:
     assert code_of(reader(), Rogue().envelope(head=array(fields))) == "malformed"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "subject",
     [b"", b".", b"a.", b".a", b"a..b", b"a b", b"a\n", b"a\0", b"a\x7f", b"*", b"a.*", b"a*", b">",
      b"a.>", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"a\xe2\x82", b"\xf4\x90\x80\x80"],
@@ -176,7 +173,7 @@ def test_an_invalid_subject_is_refused(subject: bytes) -> None:
     assert code_of(reader(), Rogue().envelope(head=array(fields))) == "malformed"
 
 
-@pytest.mark.parametrize("size", [256, 300, 65_536])
+@for_each("size", [256, 300, 65_536])
 def test_a_subject_that_announces_too_much_is_refused_before_it_is_looked_for(size: int) -> None:
     # E-8, E-16
     fields = Rogue().fields()
@@ -191,8 +188,8 @@ def unsound() -> list[bytes]:
     return [*crypto.LOW_ORDER, *others, second_name]
 
 
-@pytest.mark.parametrize("key", unsound(), ids=bytes.hex)
-@pytest.mark.parametrize("field", [0, 1])
+@for_each("key", unsound(), ids=bytes.hex)
+@for_each("field", [0, 1])
 def test_a_key_that_is_not_sound_is_refused(field: int, key: bytes) -> None:
     # E-18: with the first five the shared secret is public; the others are second encodings.
     fields = Rogue().fields()
@@ -240,9 +237,7 @@ def outer_spellings(own: XKeyPair) -> dict[str, list[bytes]]:
     return fronts
 
 
-@pytest.mark.parametrize(
-    "element", ["head", "tags", "views", "parts", "part", "signature", "wraps"]
-)
+@for_each("element", ["head", "tags", "views", "parts", "part", "signature", "wraps"])
 def test_an_element_in_another_spelling_is_refused(element: str) -> None:
     # E-6, E-34: the wrap verifies over these very bytes.
     fronts = outer_spellings(BOB)[element]
@@ -259,7 +254,7 @@ def test_a_view_in_another_spelling_is_refused() -> None:
         assert code_of(reader(), rogue.envelope(body=body)) == "malformed"
 
 
-@pytest.mark.parametrize("start", [b"xkm1\xdc\x00\x06", b"xkm1\x97", b"xkm1\x95", b"xkm1\x86"])
+@for_each("start", [b"xkm1\xdc\x00\x06", b"xkm1\x97", b"xkm1\x95", b"xkm1\x86"])
 def test_another_array_than_of_six_is_refused(start: bytes) -> None:
     # E-12
     assert code_of(reader(), start + Rogue().envelope()[5:]) == "malformed"
@@ -274,7 +269,7 @@ def test_tags_have_to_be_strictly_ascending() -> None:
         assert code_of(reader(), pieces._replace(tags=tags, wraps=wraps).join()) == "malformed"
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 9, 15])
+@for_each("size", [0, 1, 7, 9, 15])
 def test_tags_are_whole_and_at_least_one(size: int) -> None:
     # E-31
     pieces = Pieces.of(Rogue().envelope())

@@ -11,8 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
+from tests.cases import for_each
 from tests.running import DEADLINE
 
 ROOT = Path(__file__).parent.parent.parent
@@ -112,7 +111,7 @@ def test_a_parents_session_is_not_in_the_childs_sealer() -> None:
     tell('seal(); in_child(lambda: b"" if sealer._session is None else 1/0)')
 
 
-@pytest.mark.parametrize(
+@for_each(
     "lock",
     ["sealer._lock", "opener._memory._lock", "ambient._alarm._condition"],
 )

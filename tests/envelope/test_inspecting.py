@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, NOW, SUBJECT, Clock, reader
 from tests.envelope.forge import Pieces, Rogue, head_of
 from tests.envelope.inside import seal_parts
@@ -60,7 +61,7 @@ def test_what_is_seen_is_what_the_bytes_say_and_not_what_is_true() -> None:
     assert inspect(forged).subject == "orders.old"
 
 
-@pytest.mark.parametrize("envelope", ["xkm1", [120], None])
+@for_each("envelope", ["xkm1", [120], None])
 def test_an_envelope_is_bytes(envelope: object) -> None:
     with pytest.raises(TypeError):
         inspect(envelope)  # type: ignore[arg-type]

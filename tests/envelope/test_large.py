@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -21,7 +22,6 @@ from tests.envelope.together import together
 from tests.reference import Reader, open_envelope
 from xkeymsg import Opener, Sealer, UserKey
 from xkeymsg.envelope import seal as assembly
-from xkeymsg.envelope.subject import encode_subject
 
 LARGE = assembly.LARGE
 SIZES = [LARGE - 1, LARGE, LARGE + 1, LARGE + 65_536]
@@ -37,7 +37,7 @@ def test_in_place_or_not_the_bytes_are_the_same(
     seal(sealer)
     session, data = running(sealer), bytes(range(256)) * (LARGE // 256 + 1)
     to = tuple(pair(number).public for number in range(readers))
-    plan = session.plan(to, encode_subject("a"), b"\x93\xc0\xc0\xc0")
+    plan = session.plan(to, "a", b"\x93\xc0\xc0\xc0")
 
     def assembled() -> bytes:
         nonce, keys = b"\0\0\0\7random..", [b"k" * 32]
@@ -48,7 +48,7 @@ def test_in_place_or_not_the_bytes_are_the_same(
     assert assembled() == placed
 
 
-@pytest.mark.parametrize("size", SIZES)
+@for_each("size", SIZES)
 def test_a_large_message_opens_here_and_in_the_reference(size: int) -> None:
     data = b"\xa5" * size
     envelope = Sealer(ALICE, signer=ALICE_USER, padding=True).seal(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import reader
 from tests.envelope.forge import (
     FIELDS,
@@ -17,7 +18,7 @@ from tests.envelope.rogue import ROGUE, code, parts, view
 from tests.reference.encoding import binary
 
 
-@pytest.mark.parametrize("size", [0, 1, 33, 48])
+@for_each("size", [0, 1, 33, 48])
 def test_a_part_that_is_too_short_is_refused(size: int) -> None:
     # E-46
     assert code(ROGUE.envelope(parts=[bytes(size)])) == "malformed"
@@ -53,8 +54,8 @@ def test_one_part_has_no_views_and_several_have_some() -> None:
     assert code(ROGUE.envelope(parts=parts(FIELDS, FIELDS))) == "malformed"
 
 
-@pytest.mark.parametrize("size", [0, 47, 48, 80, 82, 48 + 33 * 3, 2160, 2161])
-@pytest.mark.parametrize("place", [0, 1])
+@for_each("size", [0, 47, 48, 80, 82, 48 + 33 * 3, 2160, 2161])
+@for_each("place", [0, 1])
 def test_a_view_of_a_length_that_no_list_has_is_refused_by_all(size: int, place: int) -> None:
     # E-43: also for readers of another view.
     views = [view(0, 1), view(0, 1, index=1)]
@@ -69,7 +70,7 @@ def body(*elements: bytes) -> bytes:
 PART = binary(ROGUE.part(0, b"x"))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "elements",
     [
         (),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import BOB, CAROL, SUBJECT, code_of, reader, to
 from tests.envelope.forge import (
     CONTENT_KEYS,
@@ -50,7 +51,7 @@ def test_documents_and_payloads_are_not_interchangeable() -> None:
             open_fields(reader(), ROGUE.envelope(parts=parts(kind)))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "kinds",
     [
         (PAYLOAD, PAYLOAD),
@@ -89,7 +90,7 @@ def test_two_payloads_for_two_readers_open_for_neither() -> None:
         assert code_of(reader(own), envelope) == "malformed"
 
 
-@pytest.mark.parametrize("kind", [4, 5, 15, 20, 32, 128, 255])
+@for_each("kind", [4, 5, 15, 20, 32, 128, 255])
 def test_a_part_of_an_unknown_type_is_of_a_later_version(kind: int) -> None:
     # E-47, granted or not.
     assert code(ROGUE.envelope(parts=parts(kind))) == "unsupported_version"
@@ -97,14 +98,14 @@ def test_a_part_of_an_unknown_type_is_of_a_later_version(kind: int) -> None:
     assert code(envelope) == "unsupported_version"
 
 
-@pytest.mark.parametrize("index", [1, 2, 255])
+@for_each("index", [1, 2, 255])
 def test_the_wrap_of_one_part_names_view_0(index: int) -> None:
     # E-51
     grant = bytes([index]) + CONTENT_KEYS[0]
     assert code(ROGUE.envelope(parts=parts(FIELDS), grants=[grant])) == "malformed"
 
 
-@pytest.mark.parametrize("index", [1, 2, 255])
+@for_each("index", [1, 2, 255])
 def test_a_wrap_for_a_view_that_is_not_there_is_refused(index: int) -> None:
     # E-51
     grant = bytes([index]) + VIEW_KEYS[0]
@@ -112,7 +113,7 @@ def test_a_wrap_for_a_view_that_is_not_there_is_refused(index: int) -> None:
     assert code(envelope) == "malformed"
 
 
-@pytest.mark.parametrize("indices", [(1, 0), (0, 0), (1, 1), (2,), (0, 2), (255,), (0, 1, 1)[1:]])
+@for_each("indices", [(1, 0), (0, 0), (1, 1), (2,), (0, 2), (255,), (0, 1, 1)[1:]])
 def test_a_list_whose_parts_are_not_ascending_or_not_there_is_refused(
     indices: Sequence[int],
 ) -> None:
@@ -133,7 +134,7 @@ def test_a_view_without_the_metadata_is_refused() -> None:
     assert code(envelope) == "malformed"
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@for_each("place", [0, 1, 2])
 def test_metadata_may_stand_anywhere(place: int) -> None:
     kinds = [FIELDS, FIELDS]
     kinds.insert(place, METADATA)

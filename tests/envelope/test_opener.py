@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -205,14 +206,14 @@ def test_a_reader_with_a_user_also_opens_what_was_sealed_to_the_bare_key() -> No
     assert code_of(Opener(strict, {ALICE.public}), sealed()) == "not_a_recipient"
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"xkm", b"xkv1" + bytes(60), b"hello world", b"\x96"])
+@for_each("data", [b"", b"x", b"xkm", b"xkv1" + bytes(60), b"hello world", b"\x96"])
 def test_bytes_other_than_an_envelope_are_malformed(data: bytes) -> None:
     # E-12
     with pytest.raises(MalformedError):
         reader().open(data, subject=">")
 
 
-@pytest.mark.parametrize("data", [b"xkm2", b"xkm0" + bytes(300), b"xkm\0", b"xkmm", b"xkm\xff\x96"])
+@for_each("data", [b"xkm2", b"xkm0" + bytes(300), b"xkm\0", b"xkmm", b"xkm\xff\x96"])
 def test_another_version_is_said_to_be_one(data: bytes) -> None:
     # E-11
     with pytest.raises(UnsupportedVersionError):

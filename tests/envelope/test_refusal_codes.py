@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -60,7 +61,7 @@ def stories() -> Iterator[tuple[str, str, Opener, bytes]]:
     yield "subject_mismatch", "refused", signing, document
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("code", "outside", "opener", "envelope"), list(stories()), ids=lambda value: str(value)[:20]
 )
 def test_the_first_check_that_fails_counts(

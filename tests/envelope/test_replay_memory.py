@@ -13,6 +13,7 @@ from types import FrameType
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import NOW
 from tests.envelope.inside import admitted_in, as_after_a_fork
 from xkeymsg import Limits, ReplayError, SessionClonedError, StaleError, StreamPosition
@@ -57,7 +58,7 @@ def outcome(memory: ReplayMemory, message: Head, place: int = 0, *, admitted: bo
     return "opens"
 
 
-@pytest.mark.parametrize("seed", range(12))
+@for_each("seed", range(12))
 def test_promises_hold_under_attack(seed: int) -> None:
     draw = Random(seed)
     senders, budget = draw.choice((2, 5)), draw.choice((8_000, 20_000, 100_000))
@@ -130,7 +131,7 @@ def test_a_late_message_opens_after_a_hundred_thousand_others() -> None:
     assert state.size < 200_000
 
 
-@pytest.mark.parametrize("kind", ["sessions", "pages", "counters", "strangers", "senders"])
+@for_each("kind", ["sessions", "pages", "counters", "strangers", "senders"])
 def test_a_mark_costs_a_bounded_number_of_steps_whatever_came_before(kind: str) -> None:
     # Counted in lines, not in seconds: twice the budget, and so twice the pages, must not slow down
     # a mark of a sender that is over its budget.
@@ -248,8 +249,8 @@ class Stop(BaseException):
     """The moment of a fork: the child continues from here, without the working thread."""
 
 
-@pytest.mark.parametrize("admitted", [True, False])
-@pytest.mark.parametrize("kind", ["settle", "adopt", "live"])
+@for_each("admitted", [True, False])
+@for_each("kind", ["settle", "adopt", "live"])
 def test_nothing_handled_opens_in_a_child_forked_in_the_middle_of_a_change(
     kind: str, *, admitted: bool
 ) -> None:

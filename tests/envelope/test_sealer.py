@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -139,7 +140,7 @@ def test_an_envelope_beyond_the_local_limit_is_not_handed_out() -> None:
         sealer.seal(bytes(1000), to=[BOB.public], subject=SUBJECT)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "subject",
     ["", ".", "a.", ".a", "a..b", "a b", "a\tb", "a\x7f", "a.*", "*", "a*", ">", "a.>", "\n", "\0"],
 )
@@ -176,13 +177,13 @@ def test_the_attributes_arrive(clock: Clock) -> None:
     assert message.expires - message.created == timedelta(hours=1)
 
 
-@pytest.mark.parametrize("revision", [-1, 2**53, 2**70])
+@for_each("revision", [-1, 2**53, 2**70])
 def test_a_revision_that_no_envelope_can_say_is_refused(revision: int) -> None:
     with pytest.raises(MalformedError, match="revision"):
         Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT, revision=revision)
 
 
-@pytest.mark.parametrize("expires", [0, -1, 0.000_009])
+@for_each("expires", [0, -1, 0.000_009])
 def test_a_message_that_would_be_expired_when_sealed_is_refused(expires: float) -> None:
     with pytest.raises(ExpiredError):
         Sealer(ALICE).seal(b"", to=[BOB.public], subject=SUBJECT, expires=expires)
@@ -206,7 +207,7 @@ def test_the_identity_has_to_be_the_signers() -> None:
         Sealer(ALICE, signer=ALICE_USER, identity=MALLORY_USER.public)
 
 
-@pytest.mark.parametrize("identity", ["", "U", str(ALICE.public), ALICE_USER.public.lower()])
+@for_each("identity", ["", "U", str(ALICE.public), ALICE_USER.public.lower()])
 def test_an_identity_is_a_user_key(identity: str) -> None:
     with pytest.raises(KeyFormatError):
         Sealer(ALICE, identity=identity)
@@ -224,7 +225,7 @@ class _Token:
         return self._sign(data)
 
 
-@pytest.mark.parametrize("size", [0, 63, 65])
+@for_each("size", [0, 63, 65])
 def test_what_a_signer_returns_has_to_be_a_signature(size: int) -> None:
     sealer = Sealer(ALICE, signer=_Token(lambda _: bytes(size)))
     with pytest.raises(SignatureInvalidError):

@@ -11,7 +11,7 @@ from tests.envelope.forge import Pieces, head_of
 from tests.envelope.inside import cached_in_session, is_empty, running, seal, set_monotonic, skip_to
 from tests.envelope.together import together
 from tests.reference.head import Head
-from xkeymsg import Recipient, Sealer, XKey
+from xkeymsg import MalformedError, Recipient, Sealer, XKey
 from xkeymsg.envelope import derive, session
 
 
@@ -37,6 +37,14 @@ def test_every_message_has_random_bytes_and_a_content_key_of_its_own() -> None:
     parts = [Pieces.of(envelope).parts[0] for envelope in envelopes]
     assert len({head_of(envelope).nonce_tail for envelope in envelopes}) == 50
     assert len({part[1:33] for part in parts}) == len({part[33:] for part in parts}) == 50
+
+
+def test_a_subject_that_is_refused_takes_no_number_of_the_session() -> None:
+    sealer = Sealer(ALICE)
+    seal(sealer)
+    with pytest.raises(MalformedError):
+        sealer.seal(b"", to=[BOB.public], subject="a b")
+    assert seal(sealer).counter == 2
 
 
 def test_two_sealers_of_one_key_have_two_sessions() -> None:

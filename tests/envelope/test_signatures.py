@@ -7,6 +7,7 @@ import json
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -100,7 +101,7 @@ def test_a_signature_of_another_message_is_invalid() -> None:
         assert code_of(demanding(), forged) == "signature_invalid"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "change",
     [
         {"counter": 2},
@@ -155,7 +156,7 @@ def test_a_signature_without_identity_is_malformed() -> None:
     assert code_of(reader(), rogue.signed(SEED)) == "malformed"
 
 
-@pytest.mark.parametrize("size", [1, 32, 63, 65, 128, 255, 256])
+@for_each("size", [1, 32, 63, 65, 128, 255, 256])
 def test_a_signature_of_another_length_is_malformed(size: int) -> None:
     # E-49
     rogue = Rogue(identity=IDENTITY)
@@ -201,7 +202,7 @@ def test_one_signature_fits_every_message_under_a_key_of_small_order() -> None:
         Ed25519PublicKey.from_public_bytes(identity).verify(signature, message)
 
 
-@pytest.mark.parametrize("identity", ed25519.SMALL_ORDER)
+@for_each("identity", ed25519.SMALL_ORDER)
 def test_a_key_of_small_order_signs_nothing(identity: bytes) -> None:
     # E-4: Mallory has had such a key registered as a user key, and the thief uses it.
     _, signature = small_order_signature()
@@ -218,7 +219,7 @@ def test_a_signature_cannot_be_made_into_another_one() -> None:
         assert code_of(demanding(), THIEF.envelope(b"x", signature=changed)) == "signature_invalid"
 
 
-@pytest.mark.parametrize("point", ed25519.SMALL_ORDER)
+@for_each("point", ed25519.SMALL_ORDER)
 def test_a_first_half_of_small_order_is_refused(point: bytes) -> None:
     # E-4
     signature = THIEF.signature(SEED, [THIEF.part(0, b"x")])

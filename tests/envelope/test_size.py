@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.inside import is_idle
 from xkeymsg import Policy, Recipient, Sealer, XKey, XKeyPair
 
@@ -89,7 +90,7 @@ def many(count: int) -> Iterable[XKey]:
     return (XKeyPair.generate().public for _ in range(count))
 
 
-@pytest.mark.parametrize("count", [31, 32, 33, 200, 1024])
+@for_each("count", [31, 32, 33, 200, 1024])
 def test_of_many_recipients(count: int) -> None:
     sealer, to = Sealer(ALICE), list(many(count))
     told: list[int] = []

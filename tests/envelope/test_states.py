@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB, MALLORY, NOW, SUBJECT, Clock, reader
 from tests.envelope.forge import MESSAGE, Rogue
 from tests.envelope.inside import admitted_in
@@ -34,7 +35,7 @@ PACKAGE: Final = Path(__file__).parent.parent.parent / "xkeymsg"
 MAKERS: Final = {
     "Located": {"envelope.unlock.locate"},
     "Admitted": {"envelope.unlock.admit"},
-    "Unlocked": {"envelope.unlock.Unlocker.unlock"},
+    "Unlocked": {"envelope.unlock.Unlocker.unlock", "native.NativeUnlocker.unlock"},
     "Read": {"envelope.open.read"},
     # The forms of a call: `_release` makes these after all checks.
     "Message": {"opener", "client.scope.OpeningScope._open_box"},  # xkv1 has no envelope
@@ -88,7 +89,7 @@ def test_each_state_is_made_in_one_place() -> None:
     assert makers() == MAKERS
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         "def f(): return Message(head)",
@@ -103,7 +104,7 @@ def test_every_use_of_a_class_is_seen(line: str) -> None:
     assert "Message" in {name for name, _ in used(ast.parse(line), "module")}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         "def f(m: Message) -> Message: return isinstance(m, Message)",

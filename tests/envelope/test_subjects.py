@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     BOB,
@@ -28,7 +29,7 @@ def sealed(subject: str = SUBJECT, data: bytes = b"data") -> bytes:
     return Sealer(ALICE).seal(data, to=[BOB.public], subject=subject)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("expected", "subject"),
     [
         (SUBJECT, SUBJECT),
@@ -55,7 +56,7 @@ def test_a_subject_that_is_expected_is_taken(expected: str | Sequence[str], subj
     assert reader().open(sealed(subject), subject=expected).subject == subject
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("expected", "subject"),
     [
         ("orders.new", "orders.New"),
@@ -80,7 +81,7 @@ def test_a_subject_that_is_not_expected_is_refused(
         reader().open(sealed(subject), subject=expected)
 
 
-@pytest.mark.parametrize("pattern", [">", "*.>", "*.*.*", "_XKM.>", "_XKM.*.*", "_XKM.reply.*"])
+@for_each("pattern", [">", "*.>", "*.*.*", "_XKM.>", "_XKM.*.*", "_XKM.reply.*"])
 def test_no_pattern_takes_a_reply(pattern: str) -> None:
     # E-68: a reply belongs to the request that waits for it, not to a subscriber of `>`.
     with pytest.raises(SubjectMismatchError):
@@ -121,7 +122,7 @@ def test_trust_is_asked_about_the_sealed_subject_not_that_on_the_wire() -> None:
     assert trust.asked == [(ALICE.public, "orders.new"), (ALICE.public, "wages.new")]
 
 
-@pytest.mark.parametrize("expected", ["a..b", "a.>.b", "a b", ""])
+@for_each("expected", ["a..b", "a.>.b", "a b", ""])
 def test_what_is_expected_has_to_be_a_subject_or_a_pattern(expected: str) -> None:
     with pytest.raises(ConfigurationError, match="neither a subject nor a pattern: a subject "):
         matcher(expected)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, ALICE_USER, BOB, CAROL, NOW, SUBJECT, code_of, pair, reader
 from tests.envelope.forge import Pieces, key_of
 from tests.envelope.inside import open_fields, seal_parts
@@ -44,7 +45,7 @@ def fields_of(head: bytes) -> list[bytes]:
     return [*fields, head[cursor.at :]]
 
 
-@pytest.mark.parametrize("element", ["head", "parts", "signature", "wraps"])
+@for_each("element", ["head", "parts", "signature", "wraps"])
 def test_an_element_of_another_message_of_the_same_session_does_not_fit(element: str) -> None:
     # The attacker holds two messages of one session, with the same sender, readers and tags.
     first, second = map(Pieces.of, two_messages())
@@ -77,7 +78,7 @@ def test_the_tag_of_another_session_matches_no_recipient() -> None:
     assert code_of(reader(), newer._replace(tags=older.tags).join()) == "not_a_recipient"
 
 
-@pytest.mark.parametrize("field", range(6))
+@for_each("field", range(6))
 def test_no_field_of_the_head_can_come_from_another_message(field: int) -> None:
     # S and E are replaced by existing keys, the other fields by values of another message.
     first = Sealer(ALICE, identity=ALICE_USER.public).seal(b"", to=[BOB.public], subject="orders")
@@ -107,7 +108,7 @@ def test_an_identity_cannot_be_added_or_removed_on_the_way() -> None:
                 assert code_of(reader(), changed) == "authentication"
 
 
-@pytest.mark.parametrize("element", ["head", "views", "parts", "wraps"])
+@for_each("element", ["head", "views", "parts", "wraps"])
 def test_an_element_of_another_document_does_not_fit(element: str) -> None:
     first, second = map(Pieces.of, two_documents())
     mixed = first._replace(**{element: getattr(second, element)}).join()

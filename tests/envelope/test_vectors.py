@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.envelope.cast import FIELDS, PAYLOAD, Clock, Raw
 from tests.envelope.forge import head_of
 from tests.envelope.inside import open_at, share_memory
@@ -143,7 +143,7 @@ def report_of(vector: Vector, opened: Raw) -> Report:
     }
 
 
-@pytest.mark.parametrize("file", FILES)
+@for_each("file", FILES)
 def test_vectors(file: str) -> None:
     check_each(FILES[file], lambda vector: run(vector, open_with))
 

@@ -13,6 +13,7 @@ import msgspec
 import pydantic
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB
 from tests.fields.people import SUBJECT
 from xkeymsg import (
@@ -99,7 +100,7 @@ def nested(depth: int, value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("call", HOSTILE.values(), ids=HOSTILE)
+@for_each("call", HOSTILE.values(), ids=HOSTILE)
 def test_an_error_about_hostile_input_is_bounded_in_text_and_attributes(
     call: Callable[[], object],
 ) -> None:
@@ -109,8 +110,8 @@ def test_an_error_about_hostile_input_is_bounded_in_text_and_attributes(
     assert str(caught.value)
 
 
-@pytest.mark.parametrize("model", [Box, PBox, MBox])
-@pytest.mark.parametrize("item", [{}, dict.fromkeys(NAMES, "text")], ids=["missing", "misfits"])
+@for_each("model", [Box, PBox, MBox])
+@for_each("item", [{}, dict.fromkeys(NAMES, "text")], ids=["missing", "misfits"])
 def test_an_error_of_a_model_names_the_first_places(model: type, item: dict[str, str]) -> None:
     view = view_of({"items": [item] * 1000})
     with pytest.raises(XKeyMsgError) as caught:
@@ -196,7 +197,7 @@ VALUES = (
 )
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+@for_each("value", VALUES, ids=lambda value: type(value).__name__)
 def test_an_error_about_a_value_names_its_place(value: Any) -> None:
     document: Any = {"patients": [{"n": i} for i in range(600)]}
     document["patients"][517]["a/b"] = value

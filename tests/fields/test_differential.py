@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 import msgpack
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import pair
 from tests.examples import examples
 from tests.fields.strategies import (
@@ -150,8 +150,8 @@ def test_filters_and_look_alikes_are_decided_alike(document: Any, rules: Any) ->
     assert by_package(document, rules, WIDE) == by_reference(document, rules, WIDE)
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("place", ["root", "undecided", "decided"])
+@for_each("fault", FAULTS)
+@for_each("place", ["root", "undecided", "decided"])
 def test_each_fault_is_refused_in_each_place(fault: str, place: str) -> None:
     rules = [("/a/b/c", ["p"]), ("/d/**", ["q"]), ("/**", ["r"])]
     value = FAULTS[fault]()

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB, BOB_USER, CAROL, DAVE
 from tests.fields.people import SEALER, SUBJECT, opener, seal, seen, view
 from xkeymsg import (
@@ -135,8 +136,8 @@ def test_a_document_is_opened_as_one_and_a_payload_as_one() -> None:
     assert caught.value.public_code == "refused"
 
 
-@pytest.mark.parametrize("padding", [False, True])
-@pytest.mark.parametrize("document", [DOCUMENT, {"claim": {}, "b": 1}])
+@for_each("padding", [False, True])
+@for_each("document", [DOCUMENT, {"claim": {}, "b": 1}])
 def test_headers_and_content_type_are_for_every_reader(padding: bool, document: Any) -> None:
     """F-44: and are no part of the document."""
     envelope = seal(

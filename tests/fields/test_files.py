@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB, BOB_USER
 from xkeymsg import KeyFormatError, Policy, PolicyError, Recipient
 from xkeymsg.fields.files import load_readers, parse_readers
@@ -35,7 +36,7 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert isinstance(policy, Policy)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         'rule = [{pattern = "/a", readers = ["x"]}, {pattern = "/b", readers = ["y"]}]',
@@ -56,7 +57,7 @@ def test_a_rule_has_one_pattern_or_several() -> None:
     assert Policy.parse(text).rules == ((("/a", '/"b.c"'), ("x",)),)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "where"),
     [
         ("[[rule]\n", "line 1: not TOML"),
@@ -142,7 +143,7 @@ def test_readers_are_keys_or_keys_of_users(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     ["", "readers = 1", "[reader]", "[readers]\n[other]", "[readers]\nA = []", "[readers]\na = 'X'",
      "[readers]\na = [1]", "[readers]\n'a b' = []", "[readers", "[readers.a]\nb = []"],
@@ -153,7 +154,7 @@ def test_what_is_no_file_of_readers_is_refused(text: str) -> None:
         parse_readers(text)
 
 
-@pytest.mark.parametrize("text", ["", "X", "U", f"{ALICE.public} ", f"{ALICE.public}  U", " "])
+@for_each("text", ["", "X", "U", f"{ALICE.public} ", f"{ALICE.public}  U", " "])
 def test_a_reader_that_is_no_key_is_refused(text: str) -> None:
     """F-38"""
     with pytest.raises(KeyFormatError, match=r"^readers, clinic: ") as caught:

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 
 from examples.hospital import roles
+from tests.cases import for_each
 from tests.envelope.cast import pair
 from tests.fields.model import MISSING, Path, exact, leaves, readers, view
 from tests.fields.people import SEALER, SUBJECT, opener, plaintexts, seen
@@ -124,7 +125,7 @@ def test_audit_sees_everything_as_it_is() -> None:
         assert exact(message.views["audit"]) == exact(message.document)
 
 
-@pytest.mark.parametrize("role", ROLES)
+@for_each("role", ROLES)
 def test_a_view_is_exactly_what_the_rules_say(role: str) -> None:
     for message in messages():
         expected = view(message.document, lambda path: role in rule_of(path))
@@ -135,7 +136,7 @@ def test_a_view_is_exactly_what_the_rules_say(role: str) -> None:
             assert exact(message.views[role]) == exact(expected)
 
 
-@pytest.mark.parametrize(("role", "least"), [("clinic", 18_000), ("billing", 27_000),
+@for_each(("role", "least"), [("clinic", 18_000), ("billing", 27_000),
                                              ("research", 36_000), ("audit", 0)])  # fmt: skip
 def test_no_role_can_decrypt_anything_that_it_may_not_read(role: str, least: int) -> None:
     """In the plaintexts of all its parts, and not in the view alone."""
@@ -230,7 +231,7 @@ def test_a_resource_of_another_type_does_not_leave() -> None:
     assert caught.value.pointers == ("/Device/resourceType", "/Device/id", "/Device/note/0/text")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "pointer",
     ["/Observation/note/0/text", "/Observation/text/div", "/Observation/valueString",
      "/Observation/component/0/valueString", "/Observation/valueQuantity/extension/0/valueString",

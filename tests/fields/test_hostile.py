@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.forge import head_of
 from tests.examples import examples
 from tests.fields.inside import build
@@ -142,14 +143,14 @@ def refused(parts: list[bytes]) -> str:
     return caught.value.code
 
 
-@pytest.mark.parametrize("what", OVERLAPPING)
+@for_each("what", OVERLAPPING)
 def test_what_contradicts_itself_is_refused(what: str) -> None:
     """F-51, F-52, F-53."""
     assert refused(OVERLAPPING[what]) == "malformed"
     assert refused(OVERLAPPING[what][::-1]) == "malformed"
 
 
-@pytest.mark.parametrize("what", HOSTILE)
+@for_each("what", HOSTILE)
 def test_what_is_hostile_is_refused_at_little_cost(what: str) -> None:
     """F-8 to F-28, F-55."""
     data, code = HOSTILE[what]
@@ -234,7 +235,7 @@ def test_arbitrary_bytes_are_a_document_or_an_error_of_ours(data: bytes) -> None
     repr(document)
 
 
-@pytest.mark.parametrize("text", ["", "short", "long" * 100])
+@for_each("text", ["", "short", "long" * 100])
 def test_a_part_that_is_cut_short_is_refused(text: str) -> None:
     """F-22: a part is all that it says, to the last byte."""
     document = {"a": [1, 2.5, text, b"x"], "b": {"c": None, "d": [True, {}]}}
@@ -244,7 +245,7 @@ def test_a_part_that_is_cut_short_is_refused(text: str) -> None:
             join([part.plaintext[:end]], LIMITS)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         value(b"\xa9SECRET\xed\xa0\x80"),
@@ -297,7 +298,7 @@ def filters(count: int) -> Policy:
     return Policy([*rules, ("", ["many"])])
 
 
-@pytest.mark.parametrize(
+@for_each(
     "item",
     [
         {},

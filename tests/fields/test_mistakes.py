@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import pair
 from tests.fields.people import opener, seal, seen
 from xkeymsg import Policy, XKeyMsgError
@@ -138,13 +139,13 @@ MISTAKES: dict[str, tuple[Any, Any, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@for_each("mistake", MISTAKES)
 def test_a_mistake_in_a_pattern_opens_nothing_without_a_word(mistake: str) -> None:
     pattern, document, expected = MISTAKES[mistake]
     assert becomes([(pattern, ["hr"]), ("/**", ["everyone", "hr"])], document) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("rules", "expected"),
     [
         ([("/**", ["everyone", "hr"]), ("/private", ["hr"])], "error"),

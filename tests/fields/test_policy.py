@@ -12,6 +12,7 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.examples import examples
 from tests.fields.inside import states_of
 from tests.fields.model import Rules, first, leaves, readers
@@ -84,7 +85,7 @@ MATCHES = [
 ]
 
 
-@pytest.mark.parametrize(("pattern", "path", "expected"), MATCHES)
+@for_each(("pattern", "path", "expected"), MATCHES)
 def test_a_pattern_matches_as_specified(
     pattern: str, path: list[str | int], expected: bool
 ) -> None:
@@ -98,7 +99,7 @@ def test_a_pattern_matches_as_specified(
     assert bool(policy.readers_of(pointer(path))) == expected
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "right"),
     [
         ("a", "/a"), ("a/b", "/a/b"), ("*", "/*"), ("**", "/**"), ("~0", "/~0"), (" /a", "/a"),
@@ -130,7 +131,7 @@ def test_what_other_languages_write_is_refused_with_the_right_spelling(
     Policy([(right, ["a"])])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "advice"),
     [
         ("/", """write "" or "/**" for the whole document, or '/""'"""),
@@ -170,7 +171,7 @@ def test_a_look_alike_names_the_rule_that_has_the_name() -> None:
         Policy(filtered).explain({"User": {"id": 1, "k": "v"}})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "pattern",
     ["//", "/**/**", "/**/a/**", "/a/**/b/**/c", "/**a/**", "/a\ud800", '/"\ud800"',
      '/"\\ud800"', '/"a', '/a"', '/"\\x"', '/"a\nb"', '/"a"b', '/"a""b"', "/a[k]", "/a[k=]",
@@ -212,7 +213,7 @@ def test_a_pointer_is_a_pattern_of_its_place_and_of_no_other(path: list[str | in
     assert not any(one.deep or one.filters for one in parsed)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "permissions",
     [[], [""], ["A"], ["a b"], ["ä"], ["a\n"], ["a,b"], "clinic", [1], [None], ["a", ""]],
 )
@@ -273,7 +274,7 @@ def test_readers_of_a_place_that_no_rule_matches_are_nobody() -> None:
     assert Policy([("/a", ["x"])]).readers_of("") == ()
 
 
-@pytest.mark.parametrize("text", ["a", "/*", "/**/a", "/~9", "/a*"])
+@for_each("text", ["a", "/*", "/**/a", "/~9", "/a*"])
 def test_readers_of_what_is_no_pointer_is_an_error(text: str) -> None:
     with pytest.raises(PolicyError):
         Policy([("/a", ["x"])]).readers_of(text)
@@ -302,7 +303,7 @@ def test_explain_refuses_what_could_not_be_sealed_for_its_size() -> None:
     assert len(policy.explain({"a": [1, 2]}, Limits(depth=2, nodes=4))) == 2
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         {"a": {"k": Decimal("sNaN")}},
@@ -322,7 +323,7 @@ def test_explain_refuses_what_no_document_can_hold(document: Any) -> None:
         policy.explain(document)
 
 
-@pytest.mark.parametrize("permissions", [None, 1, "x", b"x", [["x"]], [None], [1, "x"], ["S" * 3]])
+@for_each("permissions", [None, 1, "x", b"x", [["x"]], [None], [1, "x"], ["S" * 3]])
 def test_permissions_of_another_type_are_refused(permissions: Any) -> None:
     """F-34: also in `allow_unread`, where a text would be a set of letters."""
     with pytest.raises(PolicyError, match=r"^rule 1: "):
@@ -357,7 +358,7 @@ def test_explain_and_readers_of_agree_with_the_slow_way(document: Any, rules: Ru
 # --- rules that can never match -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("rules", "dead", "why"),
     [
         (["/**", "/private"], 2, r"rule 1 \('/\*\*'\)"),
@@ -385,7 +386,7 @@ def test_a_rule_that_can_never_match_is_refused(rules: Any, dead: int, why: str)
         Policy([(pattern, ["x"]) for pattern in rules])
 
 
-@pytest.mark.parametrize(
+@for_each(
     "rules",
     [
         ["/a/b", "/a", "/**"],

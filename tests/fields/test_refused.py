@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB, CAROL
 from tests.fields.people import ALL, seal, view
 from xkeymsg import (
@@ -37,8 +38,8 @@ class Hostile:
     __hash__ = None  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("place", ["{}", '{{"a": [0, {}]}}', "[{}]"])
-@pytest.mark.parametrize(
+@for_each("place", ["{}", '{{"a": [0, {}]}}', "[{}]"])
+@for_each(
     "value",
     [
         float("nan"), float("inf"), -float("inf"), Decimal("NaN"), Decimal("sNaN"), Decimal("-Inf"),
@@ -62,7 +63,7 @@ def test_what_a_document_cannot_hold_is_refused(place: str, value: Any) -> None:
         assert caught.value.code == "malformed"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value",
     [10**4300, -(10**4300), 1 << 100_000, Decimal(10**4300), Decimal("1E6177"), Decimal("1E-6177"),
      Decimal("0E+6177")],

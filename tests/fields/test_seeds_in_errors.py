@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.cases import for_each
 from tests.envelope.cast import pair
 from xkeymsg import FieldAmbiguousError, Policy, PolicyError, XKeyMsgError
 from xkeymsg.fields.files import load_readers, parse_readers
@@ -60,14 +61,14 @@ def check(function: Callable[[], Any]) -> None:
         assert SEED[at : at + 12].lower() not in text.lower()
 
 
-@pytest.mark.parametrize("seed", [SEED, LOWER])
-@pytest.mark.parametrize("where", POLICIES)
+@for_each("seed", [SEED, LOWER])
+@for_each("where", POLICIES)
 def test_a_seed_in_a_policy_is_not_shown(where: str, seed: str) -> None:
     check(lambda: Policy.parse(POLICIES[where].format(seed)))
 
 
-@pytest.mark.parametrize("seed", [SEED, LOWER])
-@pytest.mark.parametrize("where", READERS)
+@for_each("seed", [SEED, LOWER])
+@for_each("where", READERS)
 def test_a_seed_in_a_file_of_readers_is_not_shown(where: str, seed: str) -> None:
     check(lambda: parse_readers(READERS[where].format(seed)))
 

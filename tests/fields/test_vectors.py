@@ -6,9 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import pytest
-
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.reference.fields_model import FieldLimits
 from tests.vectors.fields_runner import (
     FILES,
@@ -94,6 +92,6 @@ class Package:
             return parse_readers(file.decode())
 
 
-@pytest.mark.parametrize("file", FILES)
+@for_each("file", FILES)
 def test_vectors(file: str) -> None:
     check_each(FILES[file], lambda vector: run(vector, Package()))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -17,7 +19,7 @@ import pytest
 from tests.running import DEADLINE, LONG, ROOT, Process, run
 from xkeymsg.keys import XKeyPair
 
-__all__ = ("NPM_FLAGS", "Foreign", "Ours", "Peer", "Receiver", "done", "find_tool")
+__all__ = ("NPM_FLAGS", "Foreign", "Ours", "Peer", "Receiver", "built_once", "done", "find_tool")
 
 NPM_FLAGS: Final = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 
@@ -30,6 +32,17 @@ def find_tool(name: str) -> str:
     if os.environ.get("CI"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+def built_once(folder: Path, build: Callable[[Path], None]) -> Path:
+    """Return a folder of which the first caller makes the contents, in any process."""
+    folder.mkdir(exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".built").exists():
+            build(folder)
+            (folder / ".built").touch()
+    return folder
 
 
 def done(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:

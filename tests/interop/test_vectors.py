@@ -16,6 +16,7 @@ from typing import Final
 
 import pytest
 
+from tests.cases import for_each
 from tests.interop.inside import seal_with
 from xkeymsg import nkey, xkv1
 from xkeymsg.errors import (
@@ -99,13 +100,13 @@ assert len(GO_BOXES) == 9
 assert len(JS_BOXES) == 2
 
 
-@pytest.mark.parametrize("box", BOXES, ids=str)
+@for_each("box", BOXES, ids=str)
 def test_a_foreign_box_opens_to_its_plaintext(box: Box) -> None:
     recipient = XKeyPair.from_seed(box.recipient_seed)
     assert xkv1.open(box.sealed, key=recipient, sender=XKey.parse(box.sender)) == box.data
 
 
-@pytest.mark.parametrize("box", BOXES, ids=str)
+@for_each("box", BOXES, ids=str)
 def test_a_foreign_box_is_made_again_byte_for_byte(box: Box) -> None:
     sender = XKeyPair.from_seed(box.sender_seed)
     nonce = box.sealed[4:28]
@@ -113,7 +114,7 @@ def test_a_foreign_box_is_made_again_byte_for_byte(box: Box) -> None:
     assert len(box.sealed) == len(box.data) + xkv1.OVERHEAD
 
 
-@pytest.mark.parametrize("box", BOXES, ids=str)
+@for_each("box", BOXES, ids=str)
 def test_foreign_keys_read_and_write_back_as_they_were(box: Box) -> None:
     for seed, public in ((box.sender_seed, box.sender), (box.recipient_seed, box.recipient)):
         pair = XKeyPair.from_seed(seed)
@@ -123,7 +124,7 @@ def test_foreign_keys_read_and_write_back_as_they_were(box: Box) -> None:
         assert str(XKey(bytes(pair.public))) == public
 
 
-@pytest.mark.parametrize("box", BOXES, ids=str)
+@for_each("box", BOXES, ids=str)
 def test_a_foreign_box_opens_for_no_other_pair_of_keys(box: Box) -> None:
     recipient = XKeyPair.from_seed(box.recipient_seed)
     with pytest.raises(AuthenticationError):
@@ -132,7 +133,7 @@ def test_a_foreign_box_opens_for_no_other_pair_of_keys(box: Box) -> None:
         xkv1.open(box.sealed, key=recipient, sender=XKeyPair.generate().public)
 
 
-@pytest.mark.parametrize("box", BOXES, ids=str)
+@for_each("box", BOXES, ids=str)
 def test_a_foreign_box_with_one_bit_flipped_is_refused(box: Box) -> None:
     recipient, sender = XKeyPair.from_seed(box.recipient_seed), XKey.parse(box.sender)
     # Its first four bytes are the version, and what is wrong with them has errors of its own.
@@ -190,7 +191,7 @@ def test_every_exotic_case_of_the_javascript_file_has_its_error_here() -> None:
     assert not hasattr(ALICE, "sign")
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@for_each("name", REFUSED)
 def test_what_is_exotic_for_javascript_is_refused(name: str) -> None:
     error, call = REFUSED[name]
     with pytest.raises(error) as raised:
@@ -206,7 +207,7 @@ def test_a_nonce_of_the_wrong_size_seals_nothing() -> None:
 PUBLIC: Final = JS["alice_pub"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         pytest.param("", id="nothing"),
@@ -227,7 +228,7 @@ def test_what_is_not_quite_a_public_key_is_refused_and_not_repeated(text: str) -
     assert not text or text.strip() not in str(raised.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         pytest.param("", id="nothing"),
@@ -245,7 +246,7 @@ def test_what_is_not_quite_a_seed_is_refused_and_not_repeated(text: str) -> None
     assert not text or text.strip() not in str(raised.value)
 
 
-@pytest.mark.parametrize("last", "NOP")
+@for_each("last", "NOP")
 def test_a_seed_has_one_string_though_go_and_javascript_take_four(last: str) -> None:
     # The last character of a seed carries three bits; Go and JavaScript ignore its other two.
     assert ALICE_SEED[-1] == "M"
@@ -258,7 +259,7 @@ def test_a_seed_of_the_nk_program_gives_the_public_key_that_it_gives() -> None:
     assert str(pair.public) == "XAGBKUBASX2DAHKNQ2NBKTWUICQSV7MGYALYVQMSA3IDAY6EO6LRGE6D"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         "XB2ME3SWDBSHZVZDGJR6AO47VFJ22EJNFTWGF6QFJ34UAIW65Q2QOI3S",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +10,5 @@ from tests.js.package import Package, built
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Package:
-    folder = tmp_path_factory.getbasetemp()
-    # With several workers, each has a folder in one that they share.
-    return built(folder.parent if os.environ.get("PYTEST_XDIST_WORKER") else folder)
+def package(shared_folder: Path) -> Package:
+    return built(shared_folder)

@@ -126,10 +126,11 @@ class Documents:
         ]
 
     def toml(self, kind: str) -> str:
-        """Return the text of a policy or a file of readers, often with something wrong."""
+        """Return the text of a policy, or a file of readers or peers, often with a mistake."""
         draw = self._random
-        pool = POLICY_LINES if kind == "policy" else READERS_LINES
-        start = ["[[rule]]"] if kind == "policy" else ["[readers]"]
+        pool = {"policy": POLICY_LINES, "readers": READERS_LINES, "peers": PEERS_LINES}[kind]
+        first = {"policy": "[[rule]]", "readers": "[readers]", "peers": PEERS_LINES[0]}[kind]
+        start = [first]
         lines = start * (draw.random() < 0.8) + draw.choices(pool, k=draw.randint(1, 5))
         text = draw.choice(["\n", "\n", "\r\n"]).join(lines)
         if draw.random() < 0.5:
@@ -198,6 +199,19 @@ READERS_LINES: Final = (
     "Bad = []",
     "readers = {}", f'w = ["{ALICE.public} "]', "v = [1]", "u = 'x'", "__proto__ = []",
     "[readers]", "# end",
+)  # fmt: skip
+PEERS_LINES: Final = (
+    f'[peers.ann]\nxkey = "{ALICE.public}"\nsubjects = ["a.>", "b"]',
+    f'[peers.bo]\nxkeys = ["{ALICE.public}", \'{BOB.public}\']\nsubjects = ["*.b"]',
+    f'[peers.cy]\nxkey = "{BOB.public}"\nuser = "{ALICE_USER.public}"\nsubjects = ["a"]',
+    f'[peers."d.e"]\nxkey = "{BOB.public}"\nuser = "{ALICE_USER.public}"\nalways_signs = true'
+    '\nsubjects = [">"]',
+    f'[peers.f]\nxkey = "{ALICE.public}"\npermissions = ["clinic", "a.b"]',
+    'always_signs = false', 'always_signs = true', 'always_signs = 1', 'subjects = [">"]',
+    'subjects = ["a.>.b"]', 'subjects = ["_XKM.a"]', 'subjects = "a"', 'permissions = ["A"]',
+    f'user = "{ALICE_USER.public}"', 'user = "U"', 'user = 1', f'xkey = "{BOB.public}"',
+    'xkeys = []', "[peers]", "[peers.g]", "[peers.'-']", 'always_to = ["ann"]', "always_to = [1]",
+    "other = 1", "# end",
 )  # fmt: skip
 TOML_PIECES: Final = (
     "\"", "'", "\\", "[", "]", "{", "}", "=", ",", "\n", "\r", "\t", "\0", "\x7f", "#", ".", " ",

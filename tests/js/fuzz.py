@@ -39,9 +39,12 @@ from tests.reference.encoding import Cursor, array
 from xkeymsg import (
     ANYONE,
     AtRest,
+    ConfigurationError,
     Keyring,
     Opener,
+    Peers,
     Policy,
+    PolicyError,
     Recipient,
     Sealer,
     UserKey,
@@ -337,8 +340,8 @@ class Fuzzer:
         yield opening(envelope, "forged fields", document=True)
 
     def _files(self) -> Iterator[Case]:
-        """Policies and readers in TOML."""
-        kind = self.random.choice(["policy", "readers"])
+        """Policies, readers and peers in TOML."""
+        kind = self.random.choice(["policy", "readers", "peers"])
         text = self.documents.toml(kind)
 
         def ours() -> dict[str, Any]:
@@ -347,13 +350,17 @@ class Fuzzer:
                 return {
                     "readers": [[name, list(map(text_of, held))] for name, held in found.items()]
                 }
+            if kind == "peers":
+                return {"verdicts": verdicts(text)}
             policy = Policy.parse(text)
             sets = [sorted(set(rule.permissions)) for rule in policy.rules for _ in rule.patterns]
             return {"sets": sets, "unread": sorted(policy.allow_unread)}
 
         mine = outcome(ours)
         mine |= {"public": None, "pointers": None, "count": None} if "code" in mine else {}
-        yield Case({"op": "toml", "kind": kind, "text": text}, lambda: mine, f"file of {kind}")
+        senders = [str(each.public) for each in (ALICE, BOB)]
+        request = {"op": "toml", "kind": kind, "text": text, "senders": senders}
+        yield Case(request, lambda: mine, f"file of {kind}")
 
     def _policies(self) -> Iterator[Case]:
         """Policies with filters and names that look alike, and documents for them."""
@@ -413,6 +420,26 @@ def text_of(recipient: Recipient | XKey) -> str:
     if not any(recipient.user):
         return str(recipient.key)
     return f"{recipient.key} {nkey.encode_public(nkey.Prefix.USER, recipient.user)}"
+
+
+def verdicts(text: str) -> list[list[Any] | None]:
+    """Return what peers say about each sender on each subject."""
+    try:
+        peers = Peers.parse(text)
+    except ConfigurationError as error:
+        raise PolicyError(str(error)) from None  # as the npm package calls it
+    found = [peers.admit(pair.public, each, 0) for pair in (ALICE, BOB) for each in SUBJECTS]
+    return [
+        each
+        and [
+            sorted({nkey.encode_public(nkey.Prefix.USER, user) for user in each.users}),
+            each.always_signs,
+        ]
+        for each in found
+    ]
+
+
+SUBJECTS: Final = ("a", "a.b", "a.b.c", "b", "_XKM.a")
 
 
 def texts(readers: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import nats
@@ -13,11 +12,14 @@ import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
 import xkeymsg
-from tests.js.package import Package, find_chromium
-from tests.running import DEADLINE, ROOT, unused_port
+from tests.browser import Visit
+from tests.js.package import Package
+from tests.running import DEADLINE, unused_port
 from xkeymsg import AtRest, Opener, Policy, XKeyPair
 from xkeymsg.testing import NATSServer
 from xkeymsg.transport.client import HardenedClient
+
+pytestmark = pytest.mark.slow
 
 ALICE = XKeyPair.generate()
 DOCUMENT = {"a": [1, 1.5, None], "b": "both", "c": {"d": b"x"}}
@@ -41,9 +43,9 @@ def servers() -> Iterator[Servers]:
 
 
 async def converse(
-    servers: Servers, start: Callable[[dict[str, Any]], list[str | Path]], folder: Path
-) -> list[Any]:
-    """Let a JavaScript program answer all kinds of messages, and return what it prints."""
+    servers: Servers, program: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+) -> None:
+    """Let a JavaScript program answer all kinds of messages."""
     bob = XKeyPair.generate()
     url = servers.server.url
     raw = HardenedClient()  # the PING of the stock client's flush overtakes what it confirms
@@ -57,10 +59,8 @@ async def converse(
     ready = await raw.subscribe("js_ready")
     overheard = await raw.subscribe("js.echo")
     await raw.flush()
-    command = start({"seed": bob.seed(), "peer": str(ALICE.public), "jobs": True})
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=folder, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+    options = {"seed": bob.seed(), "peer": str(ALICE.public), "jobs": True}
+    running = asyncio.ensure_future(program(options))
     try:
         async with (
             xkeymsg.connect(url, key=ALICE, trust={bob.public}) as alice,
@@ -99,10 +99,7 @@ async def converse(
             await js.publish("jobs.js", stored.data)  # a copy
             await js.publish("jobs.js", b"plaintext")
             await alice.js.publish("jobs.js", b"end", to=to)
-            out, err = await asyncio.wait_for(process.communicate(), DEADLINE)
-            assert process.returncode == 0, err.decode()
-            results: list[Any] = json.loads(out)
-            said = results[-1]
+            said = await asyncio.wait_for(running, DEADLINE)
             assert sorted(said["handled"]) == ["one", "two"]
             # A copy and a plaintext, on a subject and in a stream.
             assert said["refused"] == ["malformed", "malformed", "replay", "replay"]
@@ -112,39 +109,53 @@ async def converse(
             opened = Opener(ALICE, {bob.public}, replay=AtRest()).open(last.data, subject="jobs.py")
             assert opened.data in (b"one", b"two")
             assert (await js.consumer_info("JOBS", "js")).num_ack_pending == 0
-            return results
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        running.cancel()
+        await asyncio.wait([running])
         await raw.close()
 
 
 async def test_node_over_tcp(package: Package, servers: Servers) -> None:
-    def start(options: dict[str, Any]) -> list[str | Path]:
-        return [
+    async def program(options: dict[str, Any]) -> dict[str, Any]:
+        process = await asyncio.create_subprocess_exec(
             package.node,
             "test/live_node.mjs",
             json.dumps(options | {"url": servers.server.url}),
-        ]
+            cwd=package.folder,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            out, err = await process.communicate()
+            assert process.returncode == 0, err.decode()
+            said: dict[str, Any] = json.loads(out)
+            return said
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
-    await converse(servers, start, package.folder)
+    await converse(servers, program)
 
 
+@pytest.mark.asyncio(loop_scope="session")
 async def test_chromium_passes_every_vector_and_talks_over_a_websocket(
-    package: Package, servers: Servers
+    package: Package, servers: Servers, visit: Visit
 ) -> None:
-    chromium = find_chromium()
-
-    def start(options: dict[str, Any]) -> list[str | Path]:
+    async def program(options: dict[str, Any]) -> dict[str, Any]:
+        visit.hide(options["seed"])
         talk = options | {"url": f"ws://127.0.0.1:{servers.websocket}"}
-        calls = [["platform"], ["vectors"], ["converse", talk]]
-        return [package.node, "test/browser.mjs", chromium, ROOT / "vectors", json.dumps(calls)]
+        said: dict[str, Any] = await visit.page.evaluate("talk => xkeymsg.converse(talk)", talk)
+        return said
 
-    platform, vectors, _ = await converse(servers, start, package.folder)
-    assert vectors["failures"] == []
-    assert vectors["count"] >= 2_049
-    assert platform["x25519"], "nothing was tried with keys of WebCrypto"
+    with package.page() as site:
+        await visit.page.goto(site.url)
+        platform = await visit.page.evaluate("xkeymsg.platform()")
+        assert platform["x25519"], "nothing was tried with keys of WebCrypto"
+        vectors = await visit.page.evaluate("xkeymsg.vectors()")
+        assert vectors["failures"] == []
+        assert vectors["count"] >= 2_049
+        await converse(servers, program)
 
 
 async def test_the_example_of_the_readme_runs(package: Package, servers: Servers) -> None:

@@ -15,8 +15,11 @@ from tests.js.peer import Peer
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors", "api", "fallback", "cofactor", "size", "example", "hostile"]
-)
+    "name",
+    ["vectors", "api"]
+    + [pytest.param(name, marks=pytest.mark.slow)
+       for name in ("fallback", "cofactor", "size", "example", "hostile")],
+)  # fmt: skip
 def test_own_tests_pass(package: Package, name: str) -> None:
     said = package.run("--test", "--test-reporter=tap", f"test/{name}.test.mjs")
     counts = dict(re.findall(r"^# (pass|skipped|fail) (\d+)$", said, re.MULTILINE))
@@ -33,6 +36,7 @@ def test_both_sides_give_the_same_verdict(package: Package) -> None:
     assert {"field_ambiguous", "field_denied", "policy_invalid", "not_a_recipient"} <= codes
 
 
+@pytest.mark.slow
 def test_a_packed_package_installs_into_an_empty_project(package: Package, tmp_path: Path) -> None:
     pack = ("pack", "--ignore-scripts", "--json", f"--pack-destination={tmp_path}")
     said = json.loads(done(package.npm, *pack, cwd=package.folder))

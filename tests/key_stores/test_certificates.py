@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.cases import for_each
 from tests.key_stores.test_cli import run
 from tests.transport.authority import CertificateAuthority
 from xkeymsg import ANYONE, ConfigurationError, ConnectOptions, KeyStoreError, XKeyPair, connect
@@ -125,7 +126,7 @@ def test_a_thumbprint_matches_in_any_case() -> None:
     assert not matches(LEAF.certificate, "Thumbprint", thumbprint[:-1])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("store", "reason"),
     [
         ("", "expected 'cert_store' to be a valid non-empty string"),

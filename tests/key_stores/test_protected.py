@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.daemons.receiver.conftest import OBSERVE, ROUTE, STDOUT, ready
 from tests.key_stores.test_cli import PAIR, run
 from tests.running import DEADLINE, Program
@@ -123,7 +124,7 @@ def test_the_group_may_read_a_quoted_path_on_demand(tmp_path: Path, phrase: Path
     assert open_key(f"{given} group_may_read '{path}'").public == PAIR.public
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("address", "text"),
     [
         ("", "expected a path"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.kv.conftest import ALICE, BOB, BUCKET, CAROL, Broker, Pair, taken, writer
 from xkeymsg import (
     ConfigurationError,
@@ -145,7 +146,7 @@ def test_k18_equal_tokens_look_different_below_different_parents() -> None:
     assert names.blind("a.a") != BlindNames(bytes(32)).blind("a.a")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "fixed"), [(">", 0), ("*", 0), ("a.>", 1), ("a.*.*", 1), ("a.b", 2), ("*.>", 0)]
 )
 def test_k20_patterns_keep_their_wildcards(pattern: str, fixed: int) -> None:

@@ -225,7 +225,7 @@ async def test_k17_two_bucket_objects_of_one_client_write_in_the_order_of_sealin
         await asyncio.gather(writer(alice).put("k", b"1"), writer(alice).put("k", b"2"))
         entries = await taken(watch, 2)
     assert [each.value for each in entries if each] == [b"1", b"2"]
-    gc.collect()
+    gc.collect(1)
     assert len(bucket.entries) == 1
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.running import DEADLINE, ROOT
 from xkeymsg import ConfigurationError, LimitExceededError, RollbackMemory, ValueRollbackError
 from xkeymsg.client.memory import Sealing, mark_name
@@ -224,7 +225,7 @@ def test_a_mark_that_cannot_be_written_is_not_kept(
         assert accepts(memory, ONE, 2, 100_000, 2)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.5, True, "5"])
+@for_each("value", [0, -1, 1.5, True, "5"])
 def test_an_invalid_number_of_keys_is_refused(value: object) -> None:
     with pytest.raises(ConfigurationError):
         RollbackMemory(keys=value)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.kv import vectors
 from xkeymsg import RollbackMemory, XKey, XKeyMsgError, XKeyPair
 from xkeymsg.client.core import Core
@@ -57,7 +58,7 @@ def test_an_entry(vector: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> No
     assert (entry.message.data.hex(), entry.replaces) == (vector["value"], vector["replaces"])
 
 
-@pytest.mark.parametrize("vector", of_kind("steps"))
+@for_each("vector", of_kind("steps"))
 def test_rollback(vector: dict[str, Any]) -> None:
     memory, name = RollbackMemory(skew=vector["skew"] / 1000), mark_name("$KV.config.k")
     for step in vector["steps"]:

@@ -20,6 +20,7 @@ import pytest
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RootModel, SerializeAsAny
 from typing_extensions import TypedDict
 
+from tests.cases import for_each
 from tests.models.journey import ALL, for_all, there_and_back
 from xkeymsg import WITHHELD, MalformedError, Policy, PolicyError, Readers, document_of
 from xkeymsg.models.convert import into
@@ -130,7 +131,7 @@ class Custom:
         return handler(Address)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "model",
     [
         Bound, Constrained, StructBound, PlainBound,
@@ -185,7 +186,7 @@ def test_the_policy_of_a_model_that_was_rebuilt_is_that_of_its_new_fields() -> N
 # Values that pydantic and msgspec write although no annotation allows them.
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "value"),
     [
         (Any, Address()), (Any, PlainAddress()), (object, [Address()]), (list[Any], [Address()]),
@@ -213,7 +214,7 @@ def test_a_model_among_extras_is_refused() -> None:
         document_of(made)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "value"),
     [
         (tuple[StructBase, ...], (StructDerived(),)), (StructBase | int, StructDerived()),
@@ -228,7 +229,7 @@ def test_msgspec_writes_no_members_that_are_not_annotated(hint: Any, value: Any)
     assert SECRET not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "value"),
     [(set[bool | int | str], {True, 2, "a"}), (tuple[float, ...], (1, 2.5)), (float | str, 1)],
 )
@@ -257,7 +258,7 @@ def test_an_extra_does_not_take_the_place_of_a_field() -> None:
 # Values that would come back as others, or not at all.
 
 
-@pytest.mark.parametrize(
+@for_each(
     "value", [Decimal("1.5"), UUID(int=3), datetime(2026, 1, 1, tzinfo=UTC), b"\xff", 1.5, None]
 )
 def test_an_enum_of_any_value_of_documents_comes_back(value: Any) -> None:
@@ -317,7 +318,7 @@ class OtherSecret(pydantic.SecretStr):
     pass
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "value"),
     [
         (PurePath, PureWindowsPath("a\\b")), (pydantic.SecretStr, OtherSecret("a")),
@@ -379,7 +380,7 @@ class Key(Enum):
     __hash__ = None  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "form"),
     [
         (Missing, 2), (OtherRow, [SECRET]), (set[Unhashable], [{"a": SECRET}]),
@@ -423,7 +424,7 @@ def test_a_strict_model_compares_each_level_of_a_document_once() -> None:
         into(strict, {"x": document}, 0)
 
 
-@pytest.mark.parametrize("instance", [Address(), StructAddress(), PlainAddress()])
+@for_each("instance", [Address(), StructAddress(), PlainAddress()])
 def test_an_instance_in_place_of_a_model_is_not_shown(instance: Any) -> None:
     for call in (Policy.of, lambda model: into(model, {}, 0)):
         with pytest.raises(TypeError, match=r"^an object of .*Address is not a") as caught:

@@ -19,6 +19,7 @@ import pytest
 from pydantic import AliasPath, BaseModel, ConfigDict, Field, RootModel
 from typing_extensions import TypedDict
 
+from tests.cases import for_each
 from tests.models.journey import for_all, there_and_back
 from xkeymsg import LimitExceededError, MalformedError, Policy, PolicyError, document_of
 from xkeymsg.models.convert import into
@@ -96,8 +97,8 @@ def test_a_reader_builds_no_large_set(
     refuses(model_of(hint), {"x": form}, where)
 
 
-@pytest.mark.parametrize("model_of", [pydantic_model, strict_model, struct])
-@pytest.mark.parametrize(
+@for_each("model_of", [pydantic_model, strict_model, struct])
+@for_each(
     ("hint", "form"),
     [
         (dict[int, int], keys(MANY)), (dict[int, int] | None, keys(MANY)),
@@ -143,7 +144,7 @@ class Other(BaseModel):
     kind: Literal["b"]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "form", "where"),
     [
         (pydantic_model(RootModel[set[int]]), ints(MANY), "/x"),
@@ -198,7 +199,7 @@ def test_other_collections_are_unlimited(
     assert there_and_back(made) == made
 
 
-@pytest.mark.parametrize("model_of", [pydantic_model, strict_model, struct])
+@for_each("model_of", [pydantic_model, strict_model, struct])
 def test_a_list_in_a_dict_whose_keys_are_int_is_unlimited(model_of: Callable[[Any], Any]) -> None:
     made = model_of(dict[int, list[float]])(x={1: [0.5] * 5000, 2: [1.5] * 5000})
     assert there_and_back(made) == made

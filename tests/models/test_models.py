@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType
 
+from tests.cases import for_each
 from xkeymsg import (
     WITHHELD,
     FieldDeniedError,
@@ -229,7 +230,7 @@ NOT_MODELS: Final = [
 ]
 
 
-@pytest.mark.parametrize("document", NOT_MODELS)
+@for_each("document", NOT_MODELS)
 def test_nobody_may_read_another_value_where_a_model_is_expected(
     document: dict[str, Any],
 ) -> None:
@@ -240,7 +241,7 @@ def test_nobody_may_read_another_value_where_a_model_is_expected(
     assert any(not told.permissions for told in policy.explain({"id": 1, **document}))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         {"home": "12 Main St"},
@@ -263,7 +264,7 @@ def test_an_instance_with_another_value_where_a_model_is_expected_is_refused(
     assert "Main" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         {},
@@ -396,7 +397,7 @@ class StrictStruct(msgspec.Struct, rename={"nick": "nick~"}):
     nick: str
 
 
-@pytest.mark.parametrize("model", [Strict, StrictModel, StrictStruct])
+@for_each("model", [Strict, StrictModel, StrictStruct])
 def test_one_error_names_all_that_is_missing(model: Any) -> None:
     seen = view(document_of(ada(PlainEmployee, PlainAddress)), Policy.of(PlainEmployee))
     with pytest.raises(PolicyError) as caught:
@@ -408,7 +409,7 @@ def test_one_error_names_all_that_is_missing(model: Any) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", [Strict, StrictModel, StrictStruct])
+@for_each("model", [Strict, StrictModel, StrictStruct])
 def test_what_is_missing_with_nothing_withheld_is_the_documents_fault(model: Any) -> None:
     document = document_of(ada(PlainEmployee, PlainAddress))
     seen = view(document, Policy([("/**", ["team"])]))
@@ -461,14 +462,14 @@ class AnythingStruct(msgspec.Struct):
 LAST_ONLY = Policy([("/texts/1", ["team"]), ("/**", ["hr"])])
 
 
-@pytest.mark.parametrize("model", [Texts, TextsModel, TextsStruct])
+@for_each("model", [Texts, TextsModel, TextsStruct])
 def test_a_withheld_item_is_named(model: Any) -> None:
     seen = view({"texts": ["a", "b", "c"]}, LAST_ONLY)
     with pytest.raises(PolicyError, match=r"requires /texts/0: withheld"):
         seen.into(model)
 
 
-@pytest.mark.parametrize("model", [Anything, AnythingModel, AnythingStruct])
+@for_each("model", [Anything, AnythingModel, AnythingStruct])
 def test_items_that_can_be_anything_can_be_withheld(model: Any) -> None:
     seen = view({"texts": ["a", "b", "c"]}, LAST_ONLY)
     assert seen.into(model).texts == [WITHHELD, "b"]
@@ -532,7 +533,7 @@ class Plain:
             raise ValueError(f"{self.n} {SECRET}")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("model", "document", "places"),
     [
         (Validated, {"n": SECRET}, "/n"),
@@ -665,7 +666,7 @@ class RecursiveStruct(msgspec.Struct):
     below: dict[str, RecursiveStruct] = {}
 
 
-@pytest.mark.parametrize("model", [Recursive, RecursiveModel, RecursiveStruct])
+@for_each("model", [Recursive, RecursiveModel, RecursiveStruct])
 def test_recursive_models_with_readers_of_fields_are_refused(model: Any) -> None:
     with pytest.raises(
         PolicyError, match=r"/below(/\*: Recursive\w* contains itself| and a place below)"
@@ -696,7 +697,7 @@ class OtherAlias(pydantic.BaseModel):
 Both = Annotated[int, HR]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("hint", "why"),
     [
         (tuple[int, ...], "no Readers for /x"),
@@ -876,7 +877,7 @@ class Nested:
     home: StrictAddress
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("instance", "why"),
     [
         (Loose((1, 2)), "/x: a document cannot hold a tuple"),
@@ -902,7 +903,7 @@ def test_a_cycle_is_too_deep() -> None:
         document_of(Loose(cycle))
 
 
-@pytest.mark.parametrize("model", [int, list[PlainAddress], "x", None, PlainAddress("x")])
+@for_each("model", [int, list[PlainAddress], "x", None, PlainAddress("x")])
 def test_what_is_no_model_is_a_type_error(model: Any) -> None:
     with pytest.raises(TypeError):
         Policy.of(model)

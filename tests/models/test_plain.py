@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import TypedDict
 
+from tests.cases import for_each
 from tests.models.journey import ALL, for_all, opened, there_and_back
 from xkeymsg import MalformedError, Policy, PolicyError, XKeyMsgError, document_of
 from xkeymsg.models.convert import into
@@ -46,7 +47,7 @@ class Person:
     secret: Annotated[pydantic.SecretStr | None, ALL] = None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("field_", "form", "expected"),
     [
         ("born", "not a date", "/born (expected date)"),
@@ -102,7 +103,7 @@ class Right:
     child: Left | Right | None = None
 
 
-@pytest.mark.parametrize("kind", ["l", "x", None])
+@for_each("kind", ["l", "x", None])
 def test_unions_of_recursive_dataclasses_are_read_once(kind: Any) -> None:
     """Trying both at each level would take 2**30 steps."""
     document: Any = {"kind": kind} if kind else {}

@@ -22,6 +22,7 @@ import pytest
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Json, RootModel
 from typing_extensions import TypeAliasType
 
+from tests.cases import for_each
 from tests.models.journey import ALL, for_all, there_and_back
 from xkeymsg import MalformedError, Policy, PolicyError, Readers, document_of
 from xkeymsg.models.convert import into
@@ -110,7 +111,7 @@ class Product:
     extra: Annotated[dict[str, Any], ALL] = field(default_factory=dict)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "made",
     [
         Order(total=Decimal("12.50")), Page[date](items=[DAY]), Made(amount_cents=3),
@@ -136,7 +137,7 @@ def test_a_type_that_pydantic_writes_as_text_comes_back() -> None:
 Each = Annotated[int, HR]
 
 
-@pytest.mark.parametrize("library", ["pydantic", "msgspec", "dataclass"])
+@for_each("library", ["pydantic", "msgspec", "dataclass"])
 def test_readers_inside_optional_lists_and_dicts_are_those_of_the_field(library: str) -> None:
     fields: list[tuple[str, Any]] = [("a", Each | None), ("b", list[Each]), ("c", dict[str, Each])]
     pairs: Any = {name: (hint, ...) for name, hint in fields}
@@ -247,7 +248,7 @@ class Holder(BaseModel):
     v: Sequence[int]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "hint",
     [
         tuple[Sequence[int], int], tuple[Holder, ...], RootModel[Sequence[int]], Sequence,
@@ -364,7 +365,7 @@ def test_a_model_that_cannot_be_sealed_is_not_validated_in_exponential_time() ->
             into(model, document, 0)
 
 
-@pytest.mark.parametrize("text", [" 1", "01", "+1", "1.0", "1_0"])
+@for_each("text", [" 1", "01", "+1", "1.0", "1_0"])
 def test_a_strict_model_reads_a_key_only_in_the_form_that_pydantic_writes(text: str) -> None:
     model = strict_model(list[dict[int, int]])
     with pytest.raises(MalformedError, match="does not fit P: /x"):
@@ -385,7 +386,7 @@ class StructTree(msgspec.Struct):
     below: list[StructTree] = []
 
 
-@pytest.mark.parametrize("model", [PlainTree, PydanticTree, StructTree])
+@for_each("model", [PlainTree, PydanticTree, StructTree])
 def test_a_document_too_deep_for_the_stack_raises_our_error(model: Any) -> None:
     document: Any = {}
     for _ in range(127):

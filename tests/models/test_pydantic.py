@@ -12,6 +12,7 @@ import pydantic
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, create_model
 
+from tests.cases import for_each
 from tests.models.journey import ALL, for_all, opened, there_and_back
 from xkeymsg import MalformedError, Policy, PolicyError, Readers, document_of
 from xkeymsg.fields.values import WITHHELD
@@ -121,7 +122,7 @@ EITHER = ConfigDict(populate_by_name=True)
 A = "a"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("config", "alias", "key"),
     [
         ({}, {}, "x"),
@@ -199,7 +200,7 @@ def test_strict_models_come_back() -> None:
     assert there_and_back(Strict(path=12)).path == 12
 
 
-@pytest.mark.parametrize(
+@for_each(
     "document",
     [
         {"n": "1"}, {"n": True}, {"n": 1.0}, {"colour": "green"}, {"colour": 1},
@@ -220,7 +221,7 @@ class Adult(BaseModel):
     name: Annotated[str, ALL, pydantic.StringConstraints(max_length=3)] = ""
 
 
-@pytest.mark.parametrize("document", [{"age": 3}, {"age": 20, "name": SECRET}, {"age": 20, "x": 1}])
+@for_each("document", [{"age": 3}, {"age": 20, "name": SECRET}, {"age": 20, "x": 1}])
 def test_the_sender_is_not_trusted_with_constraints(document: Any) -> None:
     with pytest.raises(MalformedError) as caught:
         opened(document).into(Adult)
@@ -239,7 +240,7 @@ def test_a_validator_that_hashes_runs_again() -> None:
     assert there_and_back(Hashed(password="pw")).password == "hash:hash:pw"
 
 
-@pytest.mark.parametrize("error", [KeyError, ValueError, RuntimeError, ZeroDivisionError])
+@for_each("error", [KeyError, ValueError, RuntimeError, ZeroDivisionError])
 def test_an_error_of_a_validator_becomes_ours_without_its_value(error: type[Exception]) -> None:
     class Failing(BaseModel):
         x: str

@@ -21,7 +21,7 @@ import pydantic_core
 import pytest
 from typing_extensions import TypeAliasType, TypedDict
 
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.models.journey import for_all, there_and_back
 from xkeymsg import Policy, PolicyError
 from xkeymsg.models.tree import name_of
@@ -296,7 +296,7 @@ REFUSED = {
 """Types that the policy refuses in each kind of model; all others come back."""
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@for_each("kind", KINDS)
 def test_a_field_of_each_type_comes_back_or_the_policy_refuses_it(kind: str) -> None:
     others = [] if kind in ("dataclass", "msgspec") else PYDANTIC_TYPES
     check_each(TYPES + others, lambda case: comes_back(kind, *case), itemgetter(0))

@@ -22,7 +22,6 @@ from xkeymsg import Recipient, Sealer, SignatureInvalidError, XKeyMsgError, nati
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.seal import Plan
 from xkeymsg.envelope.session import SessionEndedError
-from xkeymsg.envelope.subject import encode_subject
 
 pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not in use")
 
@@ -41,7 +40,7 @@ class Session:
     def __init__(self, ends: float = 1000.0) -> None:
         _, session = with_known_secrets(ALICE, pairs, *SECRETS, ends=ends)
         self.core = core_of(session)
-        self.plan: Plan = session.plan((BOB.public,), encode_subject(SUBJECT), NO_ATTRIBUTES)
+        self.plan: Plan = session.plan((BOB.public,), SUBJECT, NO_ATTRIBUTES)
 
     def seal(self, now_ns: int = 2**60, monotonic: float = 0.0, drawn: bytes = bytes(40)) -> bytes:
         sealed: bytes = self.core.seal(self.plan, now_ns, monotonic, drawn, [(0, b"x")], 1, None)
@@ -111,7 +110,7 @@ def test_what_ends_amid_a_message_draws_nothing(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(native, "random_bytes", ending)
     with pytest.raises(SessionEndedError):
-        ended.seal(ended.plan((BOB.public,), b"", b""), 0, [(0, b"")], None)
+        ended.seal(ended.plan((BOB.public,), SUBJECT, b""), 0, [(0, b"")], None)
     monkeypatch.setattr(native, "random_bytes", os.urandom)
     assert seal(sealer).E != first.E
 
@@ -164,7 +163,7 @@ def test_a_child_process_cannot_use_the_session_of_its_parent() -> None:
         """
 seal()
 session = sealer._session
-plan = session.plan((BOB.public,), b"", b"")
+plan = session.plan((BOB.public,), SUBJECT, b"")
 def work():
     assert session._core.ended
     for attempt in (
@@ -249,7 +248,7 @@ def test_impossible_plans_and_contents_are_refused_and_nothing_crashes() -> None
         (plan._replace(before=None), [(0, b"")], 1),
     ]
     for changed, contents, keys in hostile:
-        drawn = bytes(40 + 64 * (min(keys, 9) // 2))
+        drawn = bytes(8 + 32 * max(1, min(keys, 9)))
         with pytest.raises((TypeError, ValueError, OverflowError, IndexError)):
             session.core.seal(changed, 2**60, 0.0, drawn, contents, keys, None)
     assert head_of(session.seal()).counter == len(hostile) + 1

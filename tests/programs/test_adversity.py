@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.programs.test_tutorial import BOB, key_of, receiver, send
 from tests.running import DEADLINE, Program, run
 from tests.transport.authority import Nkey, Operator
@@ -103,7 +104,7 @@ def test_what_a_server_or_a_file_says_cannot_act_on_a_terminal(
     assert capsys.readouterr().err == "receiver: -ERR '\\x1b]0;owned\\x07'\\nsender: sent 1 byte\n"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "arguments",
     [
         ("xkeymsg.cli", "pub", "SEED"),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.examples import examples
 from tests.reference.fields_join import join
 from tests.reference.fields_model import (
@@ -61,7 +62,7 @@ EXAMPLES: Final = {
 }
 
 
-@pytest.mark.parametrize("text", EXAMPLES)
+@for_each("text", EXAMPLES)
 def test_examples_of_values(text: str) -> None:
     assert EXAMPLES[text] in SPEC
     encoded = bytes.fromhex(EXAMPLES[text])
@@ -101,7 +102,7 @@ def test_how_long_the_longest_integer_is() -> None:
     assert len(integer_data(10**4300 - 1)) == MAX_INTEGER_BYTES == len(integer_data(1 - 10**4300))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("value", "code"),
     [
         (datetime(2026, 1, 1), "malformed"),  # noqa: DTZ001 - that is what is wrong

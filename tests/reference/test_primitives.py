@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.cases import for_each
 from tests.reference import RefusalError, crypto, ed25519, nkeystring, seal
 from tests.reference.content import MessageArray, pad, read_message_array, recommended_z, unpad
 from tests.reference.encoding import Cursor, array, binary, string, uint
@@ -12,7 +13,7 @@ from tests.reference.limits import Limits
 from tests.reference.subject import is_subject, matches
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("encoded", "expected"),
     [
         (uint(0), "00"),
@@ -34,7 +35,7 @@ def test_values_are_encoded_as_shown(encoded: bytes, expected: str) -> None:
     assert encoded.hex() == expected
 
 
-@pytest.mark.parametrize("kind", ["uint", "str", "bin", "array"])
+@for_each("kind", ["uint", "str", "bin", "array"])
 def test_only_the_shortest_header_is_read(kind: str) -> None:
     for first in range(256):
         for value in (0, 5, 31, 127, 200, 300, 65_535, 65_536, 2**32 - 1, 2**32):
@@ -66,7 +67,7 @@ def seal_header(kind: str, value: int) -> bytes:
     return bytes.fromhex(wide[kind].split()[place]) + value.to_bytes(width, "big")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("length", "padded"),
     [(0, 1), (1, 2), (8, 10), (16, 18), (64, 72), (100, 104), (1000, 1024), (1024, 1088),
      (65_536, 67_584)],
@@ -120,7 +121,7 @@ def test_nkeys_have_one_spelling() -> None:
             nkeystring.seed(wrong)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "subject", "expected"),
     [
         ("a.b", "a.b", True),
@@ -144,9 +145,7 @@ def test_patterns(pattern: str, subject: str, expected: bool) -> None:
     assert matches(pattern, subject) is expected
 
 
-@pytest.mark.parametrize(
-    "subject", ["", ".", "a.", ".a", "a..b", "a b", "a*", ">", "a\x7f", "a\n", "a" * 256]
-)
+@for_each("subject", ["", ".", "a.", ".a", "a..b", "a b", "a*", ">", "a\x7f", "a\n", "a" * 256])
 def test_invalid_subjects_are_refused(subject: str) -> None:
     assert not is_subject(subject)
 

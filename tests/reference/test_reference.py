@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from tests.cases import for_each
 from tests.reference import (
     Inputs,
     Limits,
@@ -197,13 +198,13 @@ def test_a_sealer_merges_recipients_and_drops_those_without_fields() -> None:
         merge((Recipient(R=other, grants=frozenset({2})),), parts)
 
 
-@pytest.mark.parametrize("key", [*crypto.LOW_ORDER, b"\xee" + b"\xff" * 31, b"\xff" * 32])
+@for_each("key", [*crypto.LOW_ORDER, b"\xee" + b"\xff" * 31, b"\xff" * 32])
 def test_a_sealer_refuses_a_recipient_that_is_not_sound(key: bytes) -> None:
     given = inputs(recipients=(Recipient(R=key),))
     assert refusal(lambda: seal_envelope(given)) == "bad_key E-1"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("changes", "expected"),
     [
         ({"subject": "a..b"}, "malformed E-20"),

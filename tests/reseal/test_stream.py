@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.cases import for_each
 from tests.reseal.conftest import (
     ALICE,
     CAROL,
@@ -180,14 +181,14 @@ async def test_a_claim_of_another_sender_is_shown_as_the_word_of_its_resealer() 
         opened(forged, CAROL, ALICE.public)
 
 
-@pytest.mark.parametrize("name", ["xkm-resealed", "XKM-Resealed", "Xkm-resealed"])
+@for_each("name", ["xkm-resealed", "XKM-Resealed", "Xkm-resealed"])
 def test_an_application_cannot_seal_a_claim(name: str) -> None:
     """R-8."""
     with pytest.raises(Exception, match="reserved"):
         Sealer(EVE).seal(b"x", to=[CAROL.public], subject="a", headers={name: "x"})
 
 
-@pytest.mark.parametrize(
+@for_each(
     "claim",
     [
         "",

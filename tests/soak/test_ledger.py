@@ -12,6 +12,7 @@ from typing import cast
 
 import pytest
 
+from tests.cases import for_each
 from tests.soak.audit import DURABLE, STREAM, Audit
 from tests.soak.daemons import Daemon
 from tests.soak.feeder import payload
@@ -134,7 +135,7 @@ def refuse(ledger: Ledger) -> None:
     ledger.acked.discard(NAMES[3])
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("fault", "said"),
     [
         (lose, "1 lost"),
@@ -169,7 +170,7 @@ def test_a_copy_of_what_was_delivered_may_be_in_quarantine() -> None:
     assert ledger.errors() == []
 
 
-@pytest.mark.parametrize("fault", ["kill -9 server", "server full", "leader killed"])
+@for_each("fault", ["kill -9 server", "server full", "leader killed"])
 def test_a_server_that_died_may_have_forgotten_ids_and_what_was_done_with(fault: str) -> None:
     ledger = balanced()
     ledger.faults[fault] = ledger.aside[NAMES[3]] = ledger.left_behind = 1
@@ -187,8 +188,8 @@ def test_no_more_may_come_twice_than_were_under_way() -> None:
     assert ledger.errors() == ["1 duplicates that nothing explains"]
 
 
-@pytest.mark.parametrize("once", [True, False])
-@pytest.mark.parametrize("book", ["in_flight", "replayed"])
+@for_each("once", [True, False])
+@for_each("book", ["in_flight", "replayed"])
 def test_what_was_under_way_may_come_twice_where_the_sink_does_not_know(
     once: bool, book: str
 ) -> None:
@@ -240,7 +241,7 @@ def test_what_is_given_up_is_given_up_by_name() -> None:
     assert audited(RECORDS[:2], 24).errors() == []  # one of two places: its own was not told
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("records", "given_up", "said"),
     [
         (RECORDS[1:], (), "1 hostile messages in no quarantine"),

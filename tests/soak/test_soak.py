@@ -11,11 +11,15 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from tests.running import DEADLINE
 from tests.soak import announced, mistakes, scenarios
 from tests.soak.arena import Plan
 from tests.soak.ledger import Ledger
 from tests.soak.memory import memory
+
+pytestmark = pytest.mark.slow
 
 _PLAN = replace(
     scenarios.SHORT, messages=200, rate=100, hostile=10, receivers=1, frozen=3.0, faults=1

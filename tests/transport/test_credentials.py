@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.transport.authority import Nkey, Operator
 from xkeymsg.errors import ConfigurationError, KeyStoreError, XKeyMsgError
 from xkeymsg.keys import XKeyPair
@@ -50,7 +51,7 @@ def shows_a_part(text: str, seed: str) -> bool:
 # --- what is returned ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("options", "arguments"),
     [
         (ConnectOptions(), {}),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.transport.inside import stock_headers
 from xkeymsg.errors import MalformedError
 from xkeymsg.transport.client import header_size
@@ -37,7 +38,7 @@ def test_the_stock_client_reads_the_same() -> None:
     assert stock_headers(block) == {"a": "b", "c384": "ö"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "headers",
     [
         *[{"": "x"}, {"a b": "x"}, {"a:": "x"}, {"ä": "x"}, {"a\r\n": "x"}],
@@ -75,7 +76,7 @@ def test_only_so_many_are_looked_at() -> None:
     assert len(parse_block(b"NATS/1.0\r\n" + b"a: b\r\n" * 100_000 + b"\r\n")) == 128
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("block", "status"),
     [
         (b"NATS/1.0 503\r\n\r\n", Status(503, "")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.transport.authority import CertificateAuthority
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
@@ -16,7 +17,7 @@ from xkeymsg.transport.options import DEFAULT_SERVER, ConnectOptions
 SECRET = "hunter2"
 
 
-@pytest.mark.parametrize(
+@for_each(
     "server",
     [
         "",
@@ -44,7 +45,7 @@ def test_an_address_that_is_none_is_refused_and_not_repeated(server: str) -> Non
     assert str(caught.value) == "invalid server address; expected e.g. nats://host:4222"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("settings", "message"),
     [
         ({"servers": ()}, "servers is empty"),
@@ -79,7 +80,7 @@ def test_without_settings_the_server_is_the_local_one_and_nothing_is_asked_for()
     assert options.ssl_context() is None
 
 
-@pytest.mark.parametrize("show", [repr, str, "{}".format])
+@for_each("show", [repr, str, "{}".format])
 def test_nothing_shows_a_secret(show: Any) -> None:
     options = ConnectOptions(
         servers=(f"nats://eve:{SECRET}-1@host", f"nats://{SECRET}-2@host"),
@@ -92,7 +93,7 @@ def test_nothing_shows_a_secret(show: Any) -> None:
     assert SECRET not in options.addresses
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("server", "address"),
     [
         ("host", "nats://host:4222"),
@@ -114,7 +115,7 @@ def test_all_addresses_are_shown() -> None:
     assert ConnectOptions(servers=("a", "tls://b:1")).addresses == "nats://a:4222, tls://b:1"
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("settings", "required"),
     [
         ({"servers": ("nats://a", "b:1")}, False),
@@ -202,7 +203,7 @@ def test_merging_nothing_changes_nothing() -> None:
     assert options.merged({}) == options
 
 
-@pytest.mark.parametrize(
+@for_each(
     "login",
     [
         {"creds": Path("c")},
@@ -213,7 +214,7 @@ def test_merging_nothing_changes_nothing() -> None:
     ],
     ids=" and ".join,
 )
-@pytest.mark.parametrize(
+@for_each(
     "below",
     [
         {"creds": Path("below")},
@@ -239,7 +240,7 @@ def test_merging_checks_the_result() -> None:
         ConnectOptions().merged({"tls_cert": Path("c")})
 
 
-@pytest.mark.parametrize("prefix", ["", "a b", "*", "a.>", "a..b", ".", "é"])
+@for_each("prefix", ["", "a b", "*", "a.>", "a..b", ".", "é"])
 def test_an_inbox_prefix_that_is_no_subject_is_refused(prefix: str) -> None:
     with pytest.raises(ConfigurationError, match="inbox_prefix"):
         ConnectOptions(inbox_prefix=prefix)

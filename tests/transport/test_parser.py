@@ -7,11 +7,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nats.errors import ProtocolError
 
+from tests.cases import for_each
 from xkeymsg.transport import parser
 from xkeymsg.transport.parser import StrictParser
 
@@ -68,7 +68,7 @@ def message(
 # --- what the server writes ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("line", "calls"),
     [
         (b"PING\r\n", [("ping",)]),
@@ -104,7 +104,7 @@ def test_headers_do_not_carry_over_to_the_next_message() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "line",
     [
         b"",

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.running import DEADLINE
 from xkeymsg.errors import MalformedError
 from xkeymsg.testing import NATSServer
@@ -45,14 +46,14 @@ def test_a_subject_is_a_pattern(text: str) -> None:
     assert is_written_pattern(text) == is_written_subject(text) == text.isascii()
 
 
-@pytest.mark.parametrize("text", ["a", "a.b", "a-b_c.$d.1", "A" * 2000])
+@for_each("text", ["a", "a.b", "a-b_c.$d.1", "A" * 2000])
 def test_this_is_a_subject(text: str) -> None:
     assert encode_subject(text) == text.encode()
     assert is_written_subject(text)
     assert is_written_pattern(text)
 
 
-@pytest.mark.parametrize("text", ["*", ">", "a.*", "a.>", "*.*.>", "a.*.b"])
+@for_each("text", ["*", ">", "a.*", "a.>", "*.*.>", "a.*.b"])
 def test_this_is_a_pattern_only(text: str) -> None:
     assert encode_pattern(text) == text.encode()
     assert is_written_pattern(text)
@@ -61,16 +62,14 @@ def test_this_is_a_pattern_only(text: str) -> None:
         encode_subject(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", ".", "a.", ">.a", "a.>.b", "a b", "a*", "*a", "a>", "A" * 2001]
-)
+@for_each("text", ["", ".", "a.", ">.a", "a.>.b", "a b", "a*", "*a", "a>", "A" * 2001])
 def test_this_is_neither(text: str) -> None:
     for encode in (encode_subject, encode_pattern):
         with pytest.raises(MalformedError):
             encode(text)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("one", "other", "both"),
     [
         ("a.b", "a.b", True),

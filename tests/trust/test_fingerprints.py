@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import ALICE, BOB
 from xkeymsg import KeyFormatError
 from xkeymsg.cli.fingerprints import is_fingerprint_of
@@ -13,7 +14,7 @@ from xkeymsg.cli.fingerprints import is_fingerprint_of
 OF_ALICE = ALICE.public.fingerprint
 
 
-@pytest.mark.parametrize(
+@for_each(
     "spoken",
     [
         OF_ALICE,
@@ -36,9 +37,7 @@ def test_every_character_counts(place: int, other: str) -> None:
     assert is_fingerprint_of(ALICE.public, spoken) == (spoken == text)
 
 
-@pytest.mark.parametrize(
-    "part", ["", OF_ALICE[:4], OF_ALICE[:-1], OF_ALICE + "A", "9" * 20, "é" * 20]
-)
+@for_each("part", ["", OF_ALICE[:4], OF_ALICE[:-1], OF_ALICE + "A", "9" * 20, "é" * 20])
 def test_a_part_of_it_is_not_enough(part: str) -> None:
     with pytest.raises(KeyFormatError, match="20 letters"):
         is_fingerprint_of(ALICE.public, part)

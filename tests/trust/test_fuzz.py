@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.cases import for_each
 from tests.trust.fuzz import run
 
 
-@pytest.mark.parametrize("seed", range(4))
+@for_each("seed", range(4))
 def test_mutations_are_refused_with_our_errors_or_signed(seed: int) -> None:
     said = run(1500, seed)
     assert said.total() == 1500

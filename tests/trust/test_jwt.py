@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.trust.chains.rows import ROWS, Row, decode_b64
 from tests.trust.chains.verdicts import judge, ours
 from tests.trust.chains.world import Key, Scene, b64, token
@@ -68,7 +68,7 @@ def issued(kind: Kind, **more: Any) -> str:
     return issue(kind, signer, subject, nats, issued=NOW, **(times | more))
 
 
-@pytest.mark.parametrize("kind", Kind)
+@for_each("kind", Kind)
 def test_what_is_issued_is_read(kind: Kind) -> None:
     text = issued(kind)
     claims = decode(text, kind)
@@ -105,7 +105,7 @@ def test_no_login_nonce_is_a_certificate() -> None:
         decode(f"{unsigned}.{b64(nonce)}", Kind.XKEY)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("change", "error"),
     [
         ({"subject": "X" + "A" * 55}, MalformedClaimError),
@@ -138,7 +138,7 @@ def test_a_signer_that_signs_something_else_is_noticed() -> None:
         issue(Kind.USER, Wrong(S.key.seed, Prefix.ACCOUNT), S.user.public, {}, issued=NOW)
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("now", "last", "revoked", "expected"),
     [
         (100, 0, 0, 100),
@@ -241,15 +241,15 @@ def has_a_short_error(row: Row) -> None:
         assert text[70:100] not in str(error) or len(text) < 100
 
 
-@pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize("value", [b"", None, 7, bytearray()], ids=repr)
+@for_each("kind", Kind)
+@for_each("value", [b"", None, 7, bytearray()], ids=repr)
 def test_a_wrong_argument_type_is_a_type_error(kind: Kind, value: Any) -> None:
     with pytest.raises(TypeError):
         decode(value, kind)
 
 
-@pytest.mark.parametrize("kind", Kind)
-@pytest.mark.parametrize(
+@for_each("kind", Kind)
+@for_each(
     "text",
     ["", ".", "..", "...", "a.b.c", "\ud800.b.c", "\0" * 10, "é.é.é", "." * 300_000, "=.=.="],
     ids=lambda text: ascii(text)[:12],
@@ -281,7 +281,7 @@ def test_integers_are_bounded_before_they_are_converted() -> None:
         decode(token(b'{"exp":' + digits + b"}", S.operator_key), Kind.ACCOUNT)
 
 
-@pytest.mark.parametrize("number", [2**63, -(2**63), 10**19, -(10**30)])
+@for_each("number", [2**63, -(2**63), 10**19, -(10**30)])
 def test_integers_have_64_bits(number: int) -> None:
     with pytest.raises(MalformedClaimError):
         decode(S.user_jwt(top={"zzz": number}), Kind.USER)

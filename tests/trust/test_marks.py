@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.trust.chains.world import Key, Scene
 from tests.trust.reader import NOW, Reader
 from xkeymsg.errors import (
@@ -298,7 +299,7 @@ def test_marks_survive_a_file(reader: Reader) -> None:
 GOOD = {"version": 1, "issued": {S.user.public: {S.key.public: 5}}, "certified": {}}
 
 
-@pytest.mark.parametrize(
+@for_each(
     "content",
     [
         {},
@@ -325,7 +326,7 @@ def test_damaged_marks_are_not_empty_marks(content: object) -> None:
         Marks.load(json.dumps(content))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\x00"])
+@for_each("text", ["", "{", "[" * 100_000, "\x00"])
 def test_text_that_is_not_json_is_damaged(text: str) -> None:
     with pytest.raises(ConfigurationError):
         Marks.load(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.trust.chains.world import Key
 from xkeymsg.errors import IdentityIssuerError, RevokedError
 from xkeymsg.keys import XKeyPair
@@ -62,7 +63,7 @@ def test_the_clinic_has_two_signing_keys_and_a_scoped_one() -> None:
     assert account.tags == {"grant:reader:billing"}
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("file", "name", "permissions", "ungranted"),
     [
         ("ward-a", "ward-a", {"clinic"}, set()),
@@ -113,14 +114,14 @@ def test_nobody_may_issue_users_of_the_insurer() -> None:
         identify(insurer, Key(Prefix.USER, "x").public, [User.decode(user)], NOW, Marks())
 
 
-@pytest.mark.parametrize("name", sorted(TEXTS))
+@for_each("name", sorted(TEXTS))
 def test_jti_is_the_one_that_nsc_computed(name: str) -> None:
     part = read(name).split(".")[1]
     claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     assert jti(claims) == claims["jti"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@for_each("name", NAMES)
 def test_credentials_hold_the_user_of_the_store(name: str) -> None:
     creds = (STORE / "creds" / "HOSPITAL" / "CLINIC" / f"{name}.creds").read_text()
     claims, key = parse_creds(creds)

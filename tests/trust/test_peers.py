@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.envelope.cast import (
     ALICE,
     ALICE_USER,
@@ -79,7 +80,7 @@ def test_names_and_permissions_stand_for_keys_with_their_users() -> None:
     assert (peers.revision, peer_warnings(peers)) == (None, ())
 
 
-@pytest.mark.parametrize(
+@for_each(
     "name",
     ["carol", "perm:billing", "perm:", "", "Bob", "perm:Audit", "perm:bob", "clinic", ALICE.seed()],
 )
@@ -211,7 +212,7 @@ def test_names_that_differ_in_case_alone_are_told() -> None:
 # What is wrong with a file.
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "said"),
     [
         ("", ": expected at least one table [peers.NAME]"),
@@ -285,7 +286,7 @@ def test_errors_name_the_place_and_the_expectation(text: str, said: str) -> None
     assert str(caught.value).startswith("peers.toml" + said)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         peer("a", ALICE).replace(str(ALICE.public), MALLORY.seed()),

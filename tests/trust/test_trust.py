@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.trust.chains.world import Key
 from tests.trust.store import HOUR, Person, Store
 from xkeymsg import Recipient, Resolver, Trust, XKeyPair
@@ -54,7 +55,7 @@ def store(tmp_path: Path) -> Store:
 # --- a store of nsc -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("below", [".", "stores", "stores/HOSPITAL"])
+@for_each("below", [".", "stores", "stores/HOSPITAL"])
 def test_a_store_of_nsc_is_read_as_it_is(below: str) -> None:
     operator = Operator.decode((NSC / "stores/HOSPITAL/HOSPITAL.jwt").read_text())
     trust = Trust.load(NSC / below, anchor=operator.claims.subject, account=CLINIC)

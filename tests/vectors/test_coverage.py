@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import pytest
-
+from tests.cases import for_each
 from tests.vectors import coverage
 
 FILES = (
@@ -45,7 +44,7 @@ def outcomes_of(vector: dict[str, Any]) -> Iterator[str]:
     yield vector.get("expect", "")
 
 
-@pytest.mark.parametrize("letter", coverage.SPECS)
+@for_each("letter", coverage.SPECS)
 def test_every_requirement_has_a_vector_or_a_reason(letter: str) -> None:
     required = coverage.requirements(coverage.SPECS[letter]).keys()
     assert list(required) == [f"{letter}-{n}" for n in range(1, len(required) + 1)]

@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.reference import fields_join, fields_policy
 from tests.reference.fields_model import CODES, FieldLimits, FieldsRefusalError
 from tests.reference.fields_text import dumps, loads
@@ -136,7 +136,7 @@ class Wrong(Reference):
         return None
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "mistake"),
     [
         ("join/overview_all", "withheld"),
@@ -170,7 +170,7 @@ def edits(name: str, *changes: tuple[str, str]) -> list[tuple[str, str, str]]:
     return [(name, old, new) for old, new in changes]
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "old", "new"),
     [
         *edits(
@@ -215,7 +215,7 @@ def test_parsing_is_strict(name: str, old: str, new: str) -> None:
         parse(name, text.replace(old, new, 1))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         *(

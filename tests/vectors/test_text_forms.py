@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.vectors import text_forms
 from xkeymsg import KeyStoreError, XKey, XKeyMsgError, armour, dearmour
 from xkeymsg.nkey import Prefix
@@ -27,7 +27,7 @@ def named(vector: dict[str, Any]) -> str:
     return str(vector["name"])
 
 
-@pytest.mark.parametrize("name", text_forms.FILES)
+@for_each("name", text_forms.FILES)
 def test_the_published_vectors_are_what_is_made(name: str) -> None:
     assert (text_forms.PUBLISHED / name).read_text() == text_forms.as_json(name)
 

@@ -10,7 +10,7 @@ from functools import cache, partial
 
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, for_each
 from tests.reference import CODES, Limits
 from tests.reference.body import read_body
 from tests.reference.encoding import array, binary
@@ -53,7 +53,7 @@ def test_the_reference_does_what_a_vector_says(file: str) -> None:
     check_each(FILES[file], lambda vector: run(vector, open_with))
 
 
-@pytest.mark.parametrize("one", SCENARIOS, ids=lambda one: one.name)
+@for_each("one", SCENARIOS, ids=lambda one: one.name)
 def test_the_reference_does_what_a_scenario_says(one: Scenario) -> None:
     scenario.run(one, ReferenceScope(one))
 
@@ -179,7 +179,7 @@ def always(outcome: Outcome, vectors: Sequence[Vector]) -> list[Outcome]:
 GOOD = in_files()[0].text()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "edit",
     [
         lambda text: "colour: blue\n" + text,
@@ -211,7 +211,7 @@ def test_parsing_is_strict(edit: object) -> None:
 LINES = generate.scenarios()[0].text()
 
 
-@pytest.mark.parametrize(
+@for_each(
     "edit",
     [
         lambda text: "colour: blue\n" + text,

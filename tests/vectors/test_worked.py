@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
+from tests.cases import for_each
 from tests.reference import Inputs, Recipient, crypto, seal_envelope
 from tests.vectors import generate, worked
 from tests.vectors.runner import in_files
@@ -23,7 +22,7 @@ def several(table: dict[str, str], name: str) -> list[bytes]:
     return [bytes.fromhex(table[key]) for key in keys if key in table]
 
 
-@pytest.mark.parametrize("name", worked.EXAMPLES)
+@for_each("name", worked.EXAMPLES)
 def test_the_reference_seals_the_same_bytes_from_the_secrets(name: str) -> None:
     plan, secrets = worked.forged(name).plan, EXAMPLES[name]["secrets"]
     keys = zip(several(secrets, "r"), several(secrets, "U"), strict=True)
@@ -53,7 +52,7 @@ def test_the_reference_seals_the_same_bytes_from_the_secrets(name: str) -> None:
     assert made.hex() == EXAMPLES[name]["envelope"]
 
 
-@pytest.mark.parametrize("name", worked.EXAMPLES)
+@for_each("name", worked.EXAMPLES)
 def test_the_values_are_those_of_the_readers(name: str) -> None:
     plan, values = worked.forged(name).plan, EXAMPLES[name]["values"]
     secrets = several(EXAMPLES[name]["secrets"], "r")

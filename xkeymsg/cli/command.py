@@ -9,7 +9,7 @@ import click
 import xkeymsg
 from xkeymsg.cli.lazy import LazyGroup
 from xkeymsg.daemons.common.command import version_flag
-from xkeymsg.daemons.common.terminal import EXIT_CODES
+from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES
 
 __all__ = ("command",)
 
@@ -17,6 +17,8 @@ __all__ = ("command",)
 _LAZY: Final = {
     "completion": "xkeymsg.cli.completion",
     "config": "xkeymsg.cli.config",
+    "console": "xkeymsg.cli.console.command",
+    "decode": "xkeymsg.cli.decode",
     "directory": "xkeymsg.cli.directory",
     "doctor": "xkeymsg.cli.doctor.command",
     "explain": "xkeymsg.cli.explain",
@@ -45,7 +47,7 @@ _LAZY: Final = {
     cls=LazyGroup,
     lazy=_LAZY,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EXIT_CODES,
+    epilog=f"{EXIT_CODES}\n\n{COMPLETION}",
 )
 @version_flag("xkeymsg", xkeymsg.__version__)
 def command() -> None:

@@ -23,11 +23,11 @@ from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.peers_parser import Peer
 from xkeymsg.trust.stores.file import read_seed, write_seed
 
-__all__ = ("config", "init")
+__all__ = ("config", "describe", "init")
 
 _KEY: Final = (
-    'key_store = "systemd:xkey"          # a key store (docs/stores.md); or instead:\n#seed_file',
-    '#key_store = "systemd:xkey"         # a key store (docs/stores.md); or instead:\nseed_file',
+    'key_store = "systemd:xkey"          # see xkeymsg key --help; or instead:\n#seed_file',
+    '#key_store = "systemd:xkey"         # see xkeymsg key --help; or instead:\nseed_file',
 )
 """The installed service has its key from systemd; here it is in the folder of the file."""
 _LOAD: Final[Mapping[str, Callable[[Path, Mapping[str, str]], Any]]] = {
@@ -41,9 +41,9 @@ _PEERS: Final = """\
 """
 
 
-@click.group(short_help="Write the configuration of a daemon.")
+@click.group(short_help="Write and describe the configuration of a daemon.")
 def config() -> None:
-    """Write the configuration of a daemon; --check of the daemon checks it."""
+    """Write the configuration of a daemon, and describe it; --check of the daemon checks it."""
 
 
 @config.command(short_help="Write a configuration, with a key and a peers file.")
@@ -91,6 +91,40 @@ def init(*, daemon: str, output: Path | None) -> int:
     for step in _steps(daemon, path, public):
         say("xkeymsg", step)
     return 0
+
+
+@config.command(short_help="Describe the settings of a daemon.")
+@click.argument("daemon", metavar="receiver|sender", type=click.Choice(["receiver", "sender"]))
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+def describe(*, daemon: str, names: tuple[str, ...]) -> int:
+    """Print the type, default and meaning of each setting whose name contains a NAME, or of all.
+
+    \b
+    xkeymsg config describe receiver
+    xkeymsg config describe sender route.to padding
+
+    Exit 1 if a NAME matches no setting.
+    """  # noqa: D301 - click reads the character
+    from xkeymsg.cli.settings import setting_tables  # noqa: PLC0415 - `init` needs none of it
+
+    unknown = set(names)
+    for table in setting_tables(daemon):
+        title = table.header or "At the top"
+        for setting in table.settings:
+            full = f"{table.place}{setting.name}"
+            found = {each for each in names if each in full}
+            unknown -= found
+            if names and not found:
+                continue
+            if title:
+                click.secho(f"{title}  {table.text}".rstrip(), bold=True)
+                title = ""
+            default = "required" if setting.required else f"default: {setting.default or 'none'}"
+            click.echo(f"  {full}: {setting.kind}; {default}")
+            click.echo(click.wrap_text(setting.text, 88, "      ", "      "))
+    for each in sorted(unknown):
+        say("xkeymsg", f"no setting of the {daemon} is called {each}")
+    return 1 if unknown else 0
 
 
 def _text(daemon: str, *edits: tuple[str, str]) -> str:

@@ -54,7 +54,7 @@ _JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.
 def directory() -> None:
     """Create, read and check the directory: JWTs and xkey certificates of users, in a bucket.
 
-    Nobody has to trust the bucket: each text proves itself. The operator JWT is that of FOLDER.
+    The bucket is untrusted: each JWT and certificate is verified. FOLDER has the operator JWT.
     """
 
 
@@ -103,7 +103,7 @@ def publish(
     xkeymsg directory publish HOSPITAL --anchor O… --creds alice.creds
     xkeymsg directory publish HOSPITAL --all --anchor O… --creds admin.creds
 
-    What an entry has already stays, as far as it is valid. Bearer JWTs are refused.
+    Valid JWTs and certificates of an existing entry are kept. Bearer JWTs are refused.
     """  # noqa: D301 - click reads the character
     source = source_of(folder, anchors, others, flags)
     entries = list(_entries(source, users, certificates, every=every))
@@ -266,8 +266,8 @@ def verify(
     \b
     xkeymsg directory verify HOSPITAL --anchor O… --creds alice.creds
 
-    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. Users who are
-    revoked or have expired are named, and are no fault. The settings of the bucket cannot be
+    Exit 1 if the bucket is not safe, or an entry is damaged, older or not valid. Revoked and
+    expired users are listed; they are not errors. The settings of the bucket cannot be
     checked from another account.
     """  # noqa: D301 - click reads the character
     source = source_of(folder, anchors, others, flags)

@@ -51,7 +51,11 @@ __all__ = ("explain",)
     "--anchor", "anchors", multiple=True, metavar="KEY", help="With --folder: the operator's O…."
 )
 @click.option(
-    "--account", "others", multiple=True, metavar="ALIAS=KEY", help="With --folder: another one."
+    "--account",
+    "others",
+    multiple=True,
+    metavar="ALIAS=KEY",
+    help="With --folder: another account to read.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @PEERS
@@ -76,7 +80,7 @@ def explain(
     xkeymsg explain --seed ward.seed --peers peers.toml report.sealed
     xkeymsg explain -K file:keys --folder HOSPITAL --anchor O… --creds ward.creds lost.sealed
 
-    Without a key it prints what anyone can tell. Nothing of the content is printed. Exit 1 if a
+    Without a key it prints what anyone can tell. No content is printed. Exit 1 if a
     receiver with these keys, and this trust, would refuse the message.
     """  # noqa: D301 - click reads the character
     sealed = message.read()

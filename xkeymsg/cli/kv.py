@@ -151,8 +151,7 @@ def _read(bucket: str, work: Callable[[KVBucket], Awaitable[_T]], **more: Any) -
 def kv() -> None:
     """Read and write sealed key-value buckets. The broker sees keys, but no values.
 
-    An entry that is not sealed, was moved or is older than one seen before is refused. See the page
-    docs/kv.md.
+    An entry that is not sealed, was moved or is older than one seen before is refused.
     """
 
 
@@ -192,7 +191,7 @@ def init(
     xkeymsg kv init CONFIG --history 5
     xkeymsg kv init WARDS --blind --seed alice.seed --peers peers.toml --to alice --to bob
 
-    An existing bucket with these settings stays as it is. Exit 1 if it has others.
+    An existing bucket with the same settings is left unchanged. Exit 1 if its settings differ.
     """  # noqa: D301 - click reads the character
     if more["blind"] and not more["recipients"]:
         raise click.UsageError("--blind requires --seed or --key-store, and --to")

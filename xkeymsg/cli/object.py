@@ -175,7 +175,10 @@ def init(
     replicas: int,
     **flags: Any,
 ) -> None:
-    """Create BUCKET. One that exists with these settings stays; with others, that is an error."""
+    """Create BUCKET.
+
+    An existing bucket with the same settings is left unchanged. Exit 1 if its settings differ.
+    """
 
     async def work(api: API) -> None:
         store = Bucket(api, bucket)
@@ -194,12 +197,12 @@ def init(
 def put(
     *, bucket: str, name: str, source: BinaryIO, content_type: str | None, access: _Access
 ) -> None:
-    """Seal FILE, or stdin, and store it as the object NAME; it replaces one with this name.
+    """Seal FILE, or stdin, and store it as the object NAME; it replaces an object with this name.
 
     \b
     xkeymsg object put scans 7.tif scan.tif --seed alice.seed --peers peers.toml --to bob
 
-    The object is there once everything is stored; until then, the previous one stays.
+    Readers see the object once everything is stored; until then, they see the previous one.
     """  # noqa: D301 - click reads the character
     stored = access.run(bucket, lambda store: store.put(name, source, content_type=content_type))
     click.echo(f"{stored.size} bytes in {stored.chunks} chunks")
@@ -221,8 +224,8 @@ def get(*, bucket: str, name: str, output: Path | None, access: _Access) -> None
     \b
     xkeymsg object get scans 7.tif -o 7.tif --seed bob.seed --peers peers.toml --from alice
 
-    What is written to stdout before an error (exit 3) is a beginning of the object. Without
-    --memory, a run cannot know that the server has gone back to an older object; --max-age limits
+    After an error (exit 3), stdout has only the beginning of the object. Without --memory, a run
+    cannot detect that the server returns an older object; --max-age limits
     how old it can be.
     """  # noqa: D301 - click reads the character
     with _target(output) as file:
@@ -248,7 +251,7 @@ def _target(output: Path | None) -> Iterator[BinaryIO]:
 @JSON
 @_reading
 def info(*, bucket: str, name: str, as_json: bool, access: _Access) -> None:
-    """Print what the writer of the object NAME has sealed about it."""
+    """Print the sealed metadata of the object NAME."""
     fields = _fields(access.run(bucket, lambda store: store.info(name)))
     if as_json:
         click.echo(json.dumps(fields))
@@ -309,11 +312,14 @@ def delete(*, bucket: str, name: str, access: _Access) -> None:
     type=DURATION,
     default="1d",
     show_default=True,
-    help="Only those to which nothing was added for so long.",
+    help="Only those of uploads that have not grown for this long.",
 )
 @connection_flags
 def purge_leftovers(*, bucket: str, older_than: float, **flags: Any) -> None:
-    """Delete what writers that were killed have left. A writer must not pause for longer."""
+    """Delete the chunks that killed writers have left behind.
+
+    A running writer must not pause for longer than --older-than.
+    """
 
     async def work(api: API) -> int:
         return await Bucket(api, bucket).purge_leftovers(older_than=older_than)
@@ -325,7 +331,7 @@ def purge_leftovers(*, bucket: str, older_than: float, **flags: Any) -> None:
 @_BUCKET
 @connection_flags
 def seal(*, bucket: str, **flags: Any) -> None:
-    """Make BUCKET read-only, forever. Its objects are sealed in any case."""
+    """Make BUCKET read-only, forever. This does not concern the encryption of its objects."""
 
     async def work(api: API) -> None:
         await Bucket(api, bucket).seal()

@@ -19,7 +19,7 @@ from xkeymsg.cli.style import STYLE
 from xkeymsg.daemons.common.terminal import quote
 from xkeymsg.fields.policy import Policy
 
-__all__ = ("Source", "page")
+__all__ = ("Source", "name_html", "page")
 
 
 class Source(NamedTuple):
@@ -70,7 +70,7 @@ def _code(character: str) -> str:
     return quote(character)[1:-1]
 
 
-def _name(text: str) -> str:
+def name_html(text: str) -> str:
     """Format a name from outside, so that it can neither act, nor hide, nor reverse the line."""
     pieces = [
         html.escape(each) if each.isprintable() else f'<span class="code">{_code(each)}</span>'
@@ -93,7 +93,7 @@ def _place(place: str, before: str = "") -> str:
 
 
 def _path(place: str) -> str:
-    return "/".join(map(_name, place.split("/")))
+    return "/".join(map(name_html, place.split("/")))
 
 
 def _tags(permissions: Iterable[str]) -> str:
@@ -110,7 +110,7 @@ def _summary(matrix: Matrix, policy: Policy, sources: Sequence[Source], now: dat
     facts = []
     for kind, name, digest in sources:
         hashed = f'<code class="hash">SHA-256 {digest}</code>' if digest else ""
-        facts.append(f"<dt>{kind}</dt><dd>{_name(name)}{hashed}</dd>")
+        facts.append(f"<dt>{kind}</dt><dd>{name_html(name)}{hashed}</dd>")
     numbers = [
         (len(matrix.rows), "field") if matrix.of_document else None,
         (len(policy.rules), "rule"),

@@ -1,4 +1,4 @@
-"""`xkeymsg permissions`: the NATS permissions that a daemon, or a user of a bucket, needs."""
+"""`xkeymsg permissions`: the NATS permissions of daemons, the console, and users of a bucket."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from xkeymsg.cli.bucket_permissions import kv_permissions, object_permissions
+from xkeymsg.cli.console import config as console
+from xkeymsg.cli.console.permissions import permissions_of as permissions_of_console
 from xkeymsg.daemons.common.config import daemon_of
 from xkeymsg.daemons.common.permissions import Permissions
 from xkeymsg.daemons.common.terminal import say_faults
@@ -29,19 +31,32 @@ __all__ = ("permissions",)
     required=False,
     type=click.Path(path_type=Path, dir_okay=False),
 )
+@click.option(
+    "--console",
+    "console_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="For the console with this configuration file.",
+)
 @click.option("--kv", "kv_bucket", metavar="BUCKET", help="For users of a key-value bucket.")
 @click.option("--object", "object_bucket", metavar="BUCKET", help="For users of an object bucket.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print a JSON array with one object per connection."
 )
 def permissions(
-    *, config_file: Path | None, kv_bucket: str | None, object_bucket: str | None, as_json: bool
+    *,
+    config_file: Path | None,
+    console_file: Path | None,
+    kv_bucket: str | None,
+    object_bucket: str | None,
+    as_json: bool,
 ) -> int:
     """Print the NATS permissions that the receiver or sender with the file CONFIG needs.
 
     \b
     xkeymsg permissions receiver.toml
     xkeymsg permissions --json sender.toml
+    xkeymsg permissions --console console.toml
     xkeymsg permissions --kv CONFIG
     xkeymsg permissions --object scans
 
@@ -53,11 +68,14 @@ def permissions(
 
     Exit 1 if CONFIG is invalid.
     """  # noqa: D301 - click reads the character
-    if sum(each is not None for each in (config_file, kv_bucket, object_bucket)) != 1:
-        raise click.UsageError("give one of CONFIG, --kv and --object")
+    given = (config_file, console_file, kv_bucket, object_bucket)
+    if sum(each is not None for each in given) != 1:
+        raise click.UsageError("give one of CONFIG, --console, --kv and --object")
     try:
         if kv_bucket is not None:
             found = kv_permissions(kv_bucket)
+        elif console_file is not None:
+            found = permissions_of_console(console.load(console_file))
         elif object_bucket is not None:
             found = object_permissions(object_bucket)
         else:

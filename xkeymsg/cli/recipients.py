@@ -16,6 +16,7 @@ from xkeymsg.keys import Recipient, XKey
 from xkeymsg.text import may_be_secret
 from xkeymsg.trust.peers import Peers
 from xkeymsg.trust.resolver import PERMISSION
+from xkeymsg.trust.stores.peers_file import PeersFile
 
 __all__ = (
     "PEERS",
@@ -54,7 +55,7 @@ class NamedSenders:
     The command line names the sender and the subject, so `subjects` of the file do not matter.
     """
 
-    def __init__(self, keys: Iterable[XKey], peers: Peers | None) -> None:
+    def __init__(self, keys: Iterable[XKey], peers: Peers | PeersFile | None) -> None:
         self.keys = frozenset(keys)
         self._peers = peers
 

@@ -33,7 +33,7 @@ _STORE: Final = click.option(
     "--store",
     required=True,
     metavar="STORE",
-    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see docs/stores.md.",
+    help="PROVIDER:ADDRESS, such as file:own.seed or systemd:xkey; see `xkeymsg key --help`.",
 )
 _WHICH: Final = (
     click.option(
@@ -53,7 +53,19 @@ def _which(command: _Command) -> _Command:
 
 @click.group(short_help="Maintain keys in key stores.")
 def key() -> None:
-    """List, check, generate, import and delete keys in key stores: files, tokens, and others."""
+    """List, check, generate, import and delete keys in key stores: files, tokens, and others.
+
+    A store is written PROVIDER:ADDRESS:
+
+    \b
+    file:PATH               a seed file, or a folder of them
+    systemd:NAME            a credential of LoadCredential= or LoadCredentialEncrypted=
+    command:PROGRAM ARG...  what a program prints, such as a password manager
+    descriptor:N            an open file descriptor
+    environment:NAME        a variable of the environment
+    protected:…             a seed file with a passphrase; see key passphrase
+    pkcs11:…                a key on a token, as a PKCS#11 URI (RFC 7512)
+    """  # noqa: D301 - click reads the character
 
 
 @key.command("list")
@@ -124,7 +136,7 @@ def _generate(*, store: str, user: bool) -> None:
     \b
     xkeymsg key generate --store file:own.seed
 
-    Nothing is ever replaced. On a token, the key is generated there and never leaves it.
+    Existing keys are never replaced. On a token, the key is generated there and never leaves it.
     """  # noqa: D301 - click reads the character
     with _owned(store) as (provider, address):
         kind = Prefix.USER if user else Prefix.CURVE

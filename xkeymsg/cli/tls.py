@@ -39,7 +39,7 @@ def tls() -> None:
     metavar="NAME",
     help="What --cert-match is: Subject, Issuer or Thumbprint.",
 )
-@click.option("--cert-match", default="", metavar="TERM", help="Which certificate; must be equal.")
+@click.option("--cert-match", default="", metavar="TERM", help="Which certificate (exact match).")
 @click.option(
     "--cert-match-skip-invalid", "skip", is_flag=True, help="Skip certificates not valid now."
 )

@@ -20,6 +20,7 @@ from xkeymsg.client.services import Handler, Service
 from xkeymsg.client.stats import Events, OnError, Stats, Where
 from xkeymsg.client.subscription import MAX_BYTES, MAX_MESSAGES, Subscription
 from xkeymsg.client.tasks import Background
+from xkeymsg.client.telemetry import Destination
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import Reloadable, To
 from xkeymsg.envelope.message import Message
@@ -189,6 +190,7 @@ class Client(Publisher, KVBuckets, ObjectStores):
             formats=formats,
             replay=replay,
             require_signature=require_signature,
+            place=Destination(subject, queue),
         )
         return Subscription(
             self._connection,
@@ -368,6 +370,8 @@ class Client(Publisher, KVBuckets, ObjectStores):
             concurrency=concurrency,
             grace=grace,
             anyone=answer_anyone,
+            tracing=self._outgoing.tracing,
+            place=Destination(subject, queue),
         )
 
     # --- streams ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import ClientOptions, Core
 from xkeymsg.client.replies import Prefix
 from xkeymsg.client.stats import OnError
+from xkeymsg.client.telemetry import Telemetry
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.keys import Keyring, XKeyPair
 from xkeymsg.limits import Limits
@@ -77,6 +78,7 @@ def connect(
     on_error: OnError | None = None,
     on_event: Callable[[Event], None] | None = None,
     reply_prefix: Prefix | None = None,
+    telemetry: Telemetry = "sealed",
     **connection: Unpack[ConnectionArguments],
 ) -> AbstractAsyncContextManager[Client]:
     """Connect to NATS for the duration of a block.
@@ -107,6 +109,8 @@ def connect(
         on_event: Called with each event of the connection.
         reply_prefix: The required prefix of the inboxes in requests, or a function that returns the
             prefix for the sender of a request; by default `inbox_prefix`.
+        telemetry: Where the W3C trace context of OpenTelemetry travels, if a tracer provider is
+            configured: `sealed`; `clear`, which also sends it unencrypted; or `off`, without spans.
         **connection: The fields of `ConnectOptions`: `creds`, `nkey`, `nkey_store`, `user`,
             `password`, `token`, `tls_cert`, `tls_key`, `tls_ca`, `tls_first`, `cert_store`,
             `cert_match_by`, `cert_match`, `cert_match_skip_invalid`, `discover`, `inbox_prefix`,
@@ -129,6 +133,7 @@ def connect(
         "on_error": on_error,
         "on_event": on_event,
         "reply_prefix": reply_prefix,
+        "telemetry": telemetry,
     }
     # Build the core first, so that invalid arguments fail before anything is connected.
     return _connected(options, Core(key, trust, more), more, directory)

@@ -11,6 +11,7 @@ from xkeymsg.client.outgoing import Outgoing
 from xkeymsg.client.replies import Prefix
 from xkeymsg.client.scope import OpeningScope
 from xkeymsg.client.stats import OnError
+from xkeymsg.client.telemetry import Telemetry, tracing_of
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Senders
 from xkeymsg.errors import ConfigurationError
@@ -41,6 +42,8 @@ class ClientOptions(TypedDict, total=False):
     reply_prefix: Prefix | None
     """The required prefix of the inboxes in requests: one for all, or a function that returns the
     prefix for the sender of a request; by default this client's own `inbox_prefix`."""
+    telemetry: Telemetry
+    """How trace contexts travel; by default sealed."""
 
 
 class Core:
@@ -66,6 +69,7 @@ class Core:
             identity=self._identity(self.keyring),
             limits=self.limits,
             padding=options.get("padding", False),
+            tracing=tracing_of(options.get("telemetry", "sealed")),
         )
         self._scopes: weakref.WeakSet[OpeningScope] = weakref.WeakSet()  # to be rekeyed
 
@@ -88,7 +92,8 @@ class Core:
             ConfigurationError: If a value is invalid.
             TypeError: If a subject is not a str.
         """
-        scope = OpeningScope(self.keyring, self.client_trust, limits=self.limits, **accepted)
+        more: Any = {"limits": self.limits, "tracing": self.outgoing.tracing}
+        scope = OpeningScope(self.keyring, self.client_trust, **more, **accepted)
         self._scopes.add(scope)
         return scope
 

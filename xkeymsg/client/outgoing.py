@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from xkeymsg.arguments import Buffer, as_bytes
+from xkeymsg.client.telemetry import TRACEPARENT, Carried, Tracing
 from xkeymsg.client.trust import ONE, ClientTrust, To
 from xkeymsg.envelope import subject as sealed_subject
 from xkeymsg.envelope.content import TransportHeaders
 from xkeymsg.envelope.plan import Headers, pairs_of
-from xkeymsg.errors import MalformedError, PayloadTooLargeError, PolicyError
+from xkeymsg.errors import LimitExceededError, MalformedError, PayloadTooLargeError, PolicyError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.limits import Limits
@@ -70,7 +72,10 @@ class Outgoing:
         identity: str | None = None,
         limits: Limits | None = None,
         padding: bool = False,
+        tracing: Tracing | None = None,
     ) -> None:
+        self.tracing = tracing
+        """Makes the spans of the client; None without telemetry."""
         self._pair = pair
         self._client_trust = client_trust
         self._more: dict[str, Any] = {
@@ -103,14 +108,19 @@ class Outgoing:
         """Drop the session's secrets."""
         self._sealer.close()
 
-    def block_with(self, clear_headers: Mapping[str, str] | None) -> bytes:
-        """Return the header block, with an application's clear headers.
+    def block_with(
+        self, clear_headers: Mapping[str, str] | None, trace: Carried | None = None
+    ) -> bytes:
+        """Return the header block, with an application's clear headers and a clear trace context.
 
         Raises:
             MalformedError: If a name is reserved or not a token, or if a value has a line break or
                 is not Unicode text.
             TypeError: If `clear_headers` is not a mapping of str to str.
         """
+        if trace is not None and trace.clear:
+            own = {**dict(trace.clear), **self._wire_headers}
+            return _clear_block(own, {} if clear_headers is None else clear_headers)
         return _clear_block(self._wire_headers, clear_headers) if clear_headers else self.block
 
     def sealer(self) -> Sealer:
@@ -147,6 +157,7 @@ class Outgoing:
         own: tuple[tuple[str, str], ...] = (),
         content_type: str | None = None,
         expires: float | None = None,
+        trace: Carried | None = None,
     ) -> bytes:
         """Seal a payload.
 
@@ -159,21 +170,25 @@ class Outgoing:
             own: Our own headers, with reserved names.
             content_type: A media type.
             expires: How many seconds from now the message may be opened.
+            trace: The trace context, which is left out if the message has no room for it.
 
         Raises:
             PayloadTooLargeError: If the envelope would exceed `room`; nothing is sealed.
             XKeyMsgError: As `Sealer.seal`.
         """
+        if trace is not None:
+            more: dict[str, Any] = {"room": room, "content_type": content_type, "expires": expires}
+            seal = partial(self.payload, subject, data, to, **more)
+            return _with_trace(trace, seal, headers, own)
         data = as_bytes("data", data)
         sealer, revision = self.sealer(), self._client_trust.revision
-        pairs = pairs_of(headers) if headers else []
-        headers = TransportHeaders((*own, *pairs)) if own else pairs
-        most = most_bytes(subject, (*own, *pairs), content_type)
+        pairs = (*own, *pairs_of(headers)) if headers else own
+        most = most_bytes(subject, pairs, content_type)
         return sealer.seal(
             data,
             to=to,
             subject=subject,
-            headers=headers,
+            headers=TransportHeaders(pairs) if pairs else (),
             content_type=content_type,
             expires=expires,
             revision=revision,
@@ -192,6 +207,7 @@ class Outgoing:
         own: tuple[tuple[str, str], ...] = (),
         content_type: str | None = None,
         expires: float | None = None,
+        trace: Carried | None = None,
     ) -> bytes:
         """Seal a document.
 
@@ -206,12 +222,17 @@ class Outgoing:
             own: As for `payload`.
             content_type: As for `payload`.
             expires: As for `payload`.
+            trace: As for `payload`.
 
         Raises:
             PayloadTooLargeError: If the envelope would exceed `room`; nothing is sealed.
             UnknownKeyError: If a name is unknown.
             XKeyMsgError: As `Sealer.seal_document`.
         """
+        if trace is not None:
+            more: dict[str, Any] = {"room": room, "content_type": content_type, "expires": expires}
+            seal = partial(self.document, subject, document, policy=policy, readers=readers, **more)
+            return _with_trace(trace, seal, headers, own)
         if not isinstance(policy, Policy):
             raise TypeError(f"policy must be a Policy, not {type(policy).__name__}")
         if own:
@@ -255,6 +276,28 @@ class Outgoing:
         return self._client_trust.holders(listed)
 
 
+def _with_trace(
+    trace: Carried,
+    seal: Callable[..., bytes],
+    headers: Headers,
+    own: tuple[tuple[str, str], ...],
+) -> bytes:
+    """Seal a message in a span, with a trace context unless it has its own or has no room for it.
+
+    Raises:
+        XKeyMsgError: As `seal`.
+    """
+    with trace.sealing() as span:
+        pairs = pairs_of(headers)
+        added = () if any(name == TRACEPARENT for name, _ in pairs) else trace.sealed
+        try:
+            envelope = seal(headers=pairs, own=own + added)
+        except (LimitExceededError, PayloadTooLargeError):
+            envelope = seal(headers=pairs, own=own)
+        span.set_attribute("messaging.message.envelope.size", len(envelope))
+        return envelope
+
+
 def _several(name: str, to: To) -> tuple[str | XKey | Recipient, ...]:
     """Return the readers of one permission; see `check_lasting`."""
     if isinstance(to, ONE):
@@ -266,10 +309,9 @@ def _several(name: str, to: To) -> tuple[str | XKey | Recipient, ...]:
 def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str | None) -> int:
     """Return an upper bound of what an envelope adds to the data, without the recipients."""
     most = _OVERHEAD + 4 * len(subject)
-    if pairs or content_type is not None:
-        texts = (content_type or "", *(text for pair in pairs for text in pair))
-        most += sum(8 + 4 * len(text) for text in texts)
-    return most
+    for name, value in pairs:
+        most += 16 + 4 * (len(name) + len(value))
+    return most if content_type is None else most + 8 + 4 * len(content_type)
 
 
 def _clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:

@@ -10,11 +10,12 @@ from xkeymsg.client.connection import Connection
 from xkeymsg.client.core import Core
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.prepared_route import PreparedRoute
-from xkeymsg.client.refusals import refusing
 from xkeymsg.client.stats import Stats
+from xkeymsg.client.telemetry import NOWHERE, publishing
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.plan import Headers
 from xkeymsg.fields.policy import Policy
+from xkeymsg.refusals import redact
 
 __all__ = ("Publisher",)
 
@@ -26,7 +27,6 @@ class Publisher:
         self._connection, self._stats = connection, stats
         self._client_trust, self._outgoing = core.client_trust, core.outgoing
 
-    @refusing
     async def publish(
         self,
         subject: str,
@@ -62,21 +62,26 @@ class Publisher:
             ConnectionFailedError: If the client is closed.
             TypeError: If an argument has the wrong type.
         """
-        block = self._outgoing.block_with(clear_headers)
-        check_subject(subject)
-        envelope = self._outgoing.payload(
-            subject,
-            data,
-            self._client_trust.recipients(to),
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        await self._connection.publish(subject, envelope, headers=block)
-        self._stats.published += 1
+        try:
+            with publishing(self._outgoing.tracing, NOWHERE) as trace:
+                block = self._outgoing.block_with(clear_headers, trace)
+                check_subject(subject)
+                envelope = self._outgoing.payload(
+                    subject,
+                    data,
+                    self._client_trust.recipients(to),
+                    room=Room(self._connection.max_payload, len(block)),
+                    headers=headers,
+                    content_type=content_type,
+                    expires=expires,
+                    trace=trace,
+                )
+                await self._connection.publish(subject, envelope, headers=block)
+            self._stats.published += 1
+        except Exception as error:
+            redact(error)
+            raise
 
-    @refusing
     async def publish_document(
         self,
         subject: str,
@@ -107,20 +112,26 @@ class Publisher:
             PolicyError: If a permission has no readers and is not in `allow_unread`.
             XKeyMsgError: As `publish`.
         """
-        block = self._outgoing.block_with(clear_headers)
-        check_subject(subject)
-        envelope = self._outgoing.document(
-            subject,
-            document,
-            policy=policy,
-            readers=readers,
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        await self._connection.publish(subject, envelope, headers=block)
-        self._stats.published += 1
+        try:
+            with publishing(self._outgoing.tracing, NOWHERE) as trace:
+                block = self._outgoing.block_with(clear_headers, trace)
+                check_subject(subject)
+                envelope = self._outgoing.document(
+                    subject,
+                    document,
+                    policy=policy,
+                    readers=readers,
+                    room=Room(self._connection.max_payload, len(block)),
+                    headers=headers,
+                    content_type=content_type,
+                    expires=expires,
+                    trace=trace,
+                )
+                await self._connection.publish(subject, envelope, headers=block)
+            self._stats.published += 1
+        except Exception as error:
+            redact(error)
+            raise
 
     def route(
         self,

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from xkeymsg.errors import XKeyMsgError
-from xkeymsg.refusals import bare, clear_frames
+from xkeymsg.refusals import redact
 
 __all__ = ("refusing",)
 
@@ -22,15 +21,10 @@ def refusing(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[An
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return await function(*args, **kwargs)
-        except XKeyMsgError as error:
-            del args, kwargs  # this frame stays in the traceback
-            raise bare(error) from None
         except Exception as error:
-            del args, kwargs
-            clear_frames(error)
-            own = error.__traceback__ and error.__traceback__.tb_next
-            if own is not None:
-                own.tb_frame.clear()  # the frame of the coroutine itself, which has ended
+            redact(error)
+            if error.__traceback__ is not None:
+                error.__traceback__.tb_frame.clear()  # that of the coroutine, which has ended
             raise
 
     return call

@@ -20,6 +20,7 @@ from xkeymsg.client.outgoing import Outgoing, Room
 from xkeymsg.client.requests import MOST_TEXT, reply_subject
 from xkeymsg.client.scope import Request
 from xkeymsg.client.stats import Stats
+from xkeymsg.client.telemetry import NOWHERE, publishing
 from xkeymsg.client.threads import guarded
 from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.plan import Headers
@@ -110,23 +111,25 @@ class Replies:
             XKeyMsgError: As `address`, and as sealing and publishing raise.
         """
         request, key, to = self.address(message, anyone=anyone)
-        block = self._outgoing.block
-        envelope = guarded(  # `headers` may be an iterator of the application
-            self._outgoing.payload,
-            reply_subject(message.message_id),
-            data,
-            (key,),
-            room=Room(self._connection.max_payload, len(block)),
-            headers=headers,
-            own=own,
-            content_type=content_type,
-        )
-        request.answered = True
-        try:
-            await self._connection.publish(to, envelope, headers=block)
-        except BaseException:
-            request.answered = False  # nothing was sent
-            raise
+        with publishing(self._outgoing.tracing, NOWHERE) as trace:
+            block = self._outgoing.block_with(None, trace)
+            envelope = guarded(  # `headers` may be an iterator of the application
+                self._outgoing.payload,
+                reply_subject(message.message_id),
+                data,
+                (key,),
+                room=Room(self._connection.max_payload, len(block)),
+                headers=headers,
+                own=own,
+                content_type=content_type,
+                trace=trace,
+            )
+            request.answered = True
+            try:
+                await self._connection.publish(to, envelope, headers=block)
+            except BaseException:
+                request.answered = False  # nothing was sent
+                raise
         self._stats.published += 1
 
     async def fail(self, message: Message, error: ServiceError, *, anyone: bool = False) -> None:

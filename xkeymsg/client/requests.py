@@ -20,7 +20,8 @@ import asyncio
 import base64
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Final
 
 from xkeymsg.arguments import Buffer
@@ -29,6 +30,7 @@ from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
 from xkeymsg.client.scope import LARGE, part_own
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.tasks import Background
+from xkeymsg.client.telemetry import NOWHERE, Carried, publishing
 from xkeymsg.client.threads import in_thread
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.admission import Admission
@@ -175,17 +177,18 @@ class Requests:
             ConnectionFailedError: If the client is closed meanwhile.
             XKeyMsgError: As sealing raises.
         """
-        try:
-            async with (
-                asyncio.timeout(timeout),
-                self._ask(subject, data, to, timeout=timeout, **sealing) as question,
-            ):
-                answer = await question.answers.get()
-                if isinstance(answer, Message):
-                    return answer
-                raise answer
-        except TimeoutError:
-            raise DeliveryError(f"no answer within {timeout:g} s") from None
+        with publishing(self._outgoing.tracing, NOWHERE) as trace:
+            try:
+                async with (
+                    asyncio.timeout(timeout),
+                    self._ask(subject, data, to, trace, timeout=timeout, **sealing) as question,
+                ):
+                    answer = await question.answers.get()
+                    if isinstance(answer, Message):
+                        return answer
+                    raise answer
+            except TimeoutError:
+                raise DeliveryError(f"no answer within {timeout:g} s") from None
 
     async def several(
         self,
@@ -205,10 +208,10 @@ class Requests:
             XKeyMsgError: As sealing raises.
         """
         found: list[Message | ServiceError] = []
-        try:
+        with publishing(self._outgoing.tracing, NOWHERE) as trace, suppress(TimeoutError):
             async with (
                 asyncio.timeout(timeout),
-                self._ask(subject, data, to, timeout=timeout, **sealing) as question,
+                self._ask(subject, data, to, trace, timeout=timeout, **sealing) as question,
             ):
                 while len(found) != replies and not (
                     question.complete and question.answers.empty()
@@ -217,8 +220,6 @@ class Requests:
                     if not isinstance(answer, Message | ServiceError):
                         raise answer
                     found.append(answer)
-        except TimeoutError:
-            pass
         return found
 
     @asynccontextmanager
@@ -227,6 +228,7 @@ class Requests:
         subject: str,
         data: Buffer,
         to: tuple[XKey | Recipient, ...],
+        trace: Carried | None,
         *,
         timeout: float,
         headers: Headers = (),
@@ -241,7 +243,8 @@ class Requests:
         token = secrets.token_urlsafe(16)
         reply_to = f"{self._inbox}.{token}"
         question = _Question(subject, to, self._client_trust.vouch)
-        room = Room(self._connection.max_payload, len(self._outgoing.block))
+        block = self._outgoing.block_with(None, trace)
+        room = Room(self._connection.max_payload, len(block))
         envelope = self._outgoing.payload(
             subject,
             data,
@@ -252,14 +255,13 @@ class Requests:
             content_type=content_type,
             # By then the caller no longer waits; a service whose clock is ahead still answers.
             expires=timeout + self._skew,
+            trace=trace,
         )
         question.subject = reply_subject(message_id(envelope))
         self._waiting[token.encode()] = question
         try:
             with self._connection.asking():
-                await self._connection.publish(
-                    subject, envelope, headers=self._outgoing.block, reply=reply_to
-                )
+                await self._connection.publish(subject, envelope, headers=block, reply=reply_to)
                 self._events.stats.published += 1
                 yield question
         finally:
@@ -311,6 +313,11 @@ class Requests:
         self._events.stats.opened += 1
 
     def _open(self, question: _Question, raw: Raw) -> Message:
-        message = self._opener.open(raw.data, subject=question.subject, senders=question)
+        call = partial(self._opener.open, raw.data, subject=question.subject, senders=question)
+        tracing = self._outgoing.tracing
+        if tracing is None:
+            message = call()
+        else:
+            message = tracing.opening(call, len(raw.data), NOWHERE, lambda _: True)
         message.wire_subject = raw.subject_text
         return message

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final, Literal
 
 from xkeymsg import primitives, xkv1
 from xkeymsg.ambient import now_ns
 from xkeymsg.client.outgoing import REPLIES
+from xkeymsg.client.telemetry import NOWHERE, Destination, Tracing
 from xkeymsg.client.threads import guarded
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.envelope.content import Headers
@@ -29,7 +31,7 @@ from xkeymsg.errors import (
 from xkeymsg.keys import Keyring, XKey
 from xkeymsg.limits import Limits, Live, Replay
 from xkeymsg.opener import DOCUMENT, PAYLOAD, Opener
-from xkeymsg.refusals import refusing
+from xkeymsg.refusals import redact
 from xkeymsg.text import is_unicode
 from xkeymsg.transport.headers import parse_block
 from xkeymsg.transport.raw import Raw
@@ -92,6 +94,8 @@ class OpeningScope:
         replay: The replay policy.
         require_signature: Whether to refuse messages not signed by the sender's user.
         limits: Limits for accepted messages.
+        tracing: Makes a span for each message; None without telemetry.
+        place: Where the messages come from, for the spans.
 
     Raises:
         ConfigurationError: If a value is invalid.
@@ -110,6 +114,8 @@ class OpeningScope:
         replay: Replay = Live(),
         require_signature: bool = False,
         limits: Limits | None = None,
+        tracing: Tracing | None = None,
+        place: Destination = NOWHERE,
     ) -> None:
         accepted = (subjects,) if isinstance(subjects, str) else tuple(subjects)
         if not accepted:
@@ -136,9 +142,10 @@ class OpeningScope:
             limits=limits,
         )
         self._limits = limits or Limits()
+        self._tracing, self._place = tracing, place
         self._form: Any = DOCUMENT if documents else PAYLOAD
         # `open` has no place for the check of a reply subject, before the message is marked.
-        self._open: Any = refusing(self._opener._open)  # noqa: SLF001 - private to the package
+        self._open: Any = self._opener._open  # noqa: SLF001 - private to the package
         self.large = LARGE_DOCUMENT if documents else LARGE
         """Bytes from which messages should be opened in a thread."""
 
@@ -157,7 +164,14 @@ class OpeningScope:
             Exception: If trust raises it, which also refuses the message; RuntimeError if trust
                 raises another BaseException, or StopIteration.
         """
-        return guarded(self._opened, raw, position)
+        if self._tracing is None:
+            return guarded(self._opened, raw, position)
+        return self._tracing.opening(
+            partial(guarded, self._opened, raw, position),
+            len(raw.data),
+            self._place,
+            lambda message: position is None and isinstance(message._origin, Request),  # noqa: SLF001 - set below
+        )
 
     def _opened(self, raw: Raw, position: StreamPosition | None) -> Any:
         wire = raw.subject_text
@@ -189,8 +203,10 @@ class OpeningScope:
         now_ms = now_ns() // 1_000_000
         try:
             message = self._open(now_ms, raw.data, form, self._subjects, None, expected, position)
-        except NotLoadedError:
-            self._client_trust.want(inspect(raw.data, self._limits).identity)
+        except Exception as error:
+            redact(error)
+            if isinstance(error, NotLoadedError):
+                self._client_trust.want(inspect(raw.data, self._limits).identity)
             raise
         if message.revision is not None:
             self._client_trust.compare(message)

@@ -12,6 +12,7 @@ from xkeymsg.client.replies import Replies, Reply
 from xkeymsg.client.stats import Events, Where
 from xkeymsg.client.subscription import Subscription
 from xkeymsg.client.tasks import Background
+from xkeymsg.client.telemetry import NOWHERE, Destination, Tracing, processing
 from xkeymsg.client.threads import check_handler
 from xkeymsg.envelope.message import Message
 from xkeymsg.errors import ConfigurationError, PayloadTooLargeError, ServiceError
@@ -44,6 +45,8 @@ class Service:
         concurrency: int,
         grace: float,
         anyone: bool,
+        tracing: Tracing | None = None,
+        place: Destination = NOWHERE,
     ) -> None:
         check_handler(handler)
         if concurrency < 1 or not grace >= 0:
@@ -55,6 +58,7 @@ class Service:
         self._slots = asyncio.Semaphore(concurrency)
         self._grace = grace
         self._anyone = anyone
+        self._tracing, self._place = tracing, place
         self._taking = Background()
         self._running = Background()
 
@@ -108,13 +112,14 @@ class Service:
         except Exception as error:  # noqa: BLE001 - the prefix may be a function of the application
             self._events.refused(error, Where("message", where.subject))
             return
-        reply = await self._call(message, where)
-        if message._origin.answered:  # type: ignore[attr-defined]  # noqa: SLF001 - set by the client
-            return  # the handler has called `respond`
-        try:
-            await self._send(message, reply)
-        except Exception as error:  # noqa: BLE001 - a bad request must not end the service
-            self._events.tell(bare(error), where)
+        with processing(self._tracing, message, self._place, is_request=True):
+            reply = await self._call(message, where)
+            if message._origin.answered:  # type: ignore[attr-defined]  # noqa: SLF001 - set by the client
+                return  # the handler has called `respond`
+            try:
+                await self._send(message, reply)
+            except Exception as error:  # noqa: BLE001 - a bad request must not end the service
+                self._events.tell(bare(error), where)
 
     async def _call(self, message: Message, where: Where) -> Reply | ServiceError:
         """Run the handler; no exception except KeyboardInterrupt ends the service."""
@@ -126,13 +131,13 @@ class Service:
         except KeyboardInterrupt:
             raise
         except ServiceError as error:
-            self._events.failed(error, where)
+            self._failed(error, where)
             return error
         except BaseException as error:  # SystemExit, too: no message may end the program
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise
-            self._events.failed(error, where)
+            self._failed(error, where)
             return ServiceError(_INTERNAL)
 
     async def _send(self, message: Message, reply: Reply | ServiceError) -> None:
@@ -151,5 +156,10 @@ class Service:
         except Exception as error:
             if message._origin.answered or getattr(error, "retryable", False):  # type: ignore[attr-defined]  # noqa: SLF001
                 raise
-            self._events.failed(bare(error), Where("handler", message.wire_subject or ""))
+            self._failed(bare(error), Where("handler", message.wire_subject or ""))
             await replies.fail(message, ServiceError(_INTERNAL), anyone=anyone)
+
+    def _failed(self, error: BaseException, where: Where) -> None:
+        self._events.failed(error, where)
+        if self._tracing is not None:
+            self._tracing.failed(error)

@@ -89,14 +89,14 @@ def wrap_key(own: XKeyPair, peer: XKey, ephemeral: bytes, recipient: bytes, auth
 
 def part_keys(content_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a part, followed by its commitment (64 bytes)."""
-    data = _PART + ephemeral + nonce + _INDEX[index]
-    return primitives.Hash(data, key=content_key, digest_size=64).digest()
+    data = b"".join((_PART, ephemeral, nonce, _INDEX[index]))
+    return primitives.Hash(data, key=content_key).digest()
 
 
 def view_keys(view_key: bytes, ephemeral: bytes, nonce: bytes, index: int) -> bytes:
     """Derive the encryption key of a view, followed by its commitment (64 bytes)."""
-    data = _VIEW + ephemeral + nonce + _INDEX[index]
-    return primitives.Hash(data, key=view_key, digest_size=64).digest()
+    data = b"".join((_VIEW, ephemeral, nonce, _INDEX[index]))
+    return primitives.Hash(data, key=view_key).digest()
 
 
 def signed_bytes(digest: bytes) -> bytes:

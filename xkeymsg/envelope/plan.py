@@ -50,8 +50,6 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 Grants = Mapping[Any, Iterable[int]]
 """Maps each reader (an XKey or Recipient) to the numbers of the parts that it may open."""
 
-_NO_ATTRIBUTES: Final = Attributes().encode()
-
 
 class Sharing:
     """Recipients and the parts that each may open, with one view for each distinct set of parts.
@@ -92,11 +90,12 @@ class Planner:
         self._padding = padding
         self._always_to = tuple(map(as_recipient, always_to))
         self._identity = identity
+        self._attributes = Attributes(identity=identity).encode()
         self._signed = signed
 
     def payload(self, data: Buffer, array: bytes | None) -> Contents:
         """Return the type and content of the single part of a payload, with its message array."""
-        content = as_bytes("data", data)
+        content = data if type(data) is bytes else as_bytes("data", data)
         contents = [(_PAYLOAD, content) if array is None else (_MESSAGE, array + content)]
         return self._padded(contents) if self._padding else contents
 
@@ -117,7 +116,7 @@ class Planner:
             MalformedError: If there are no recipients.
             LimitExceededError: If there are too many.
         """
-        everyone = (*to, *self._always_to)
+        everyone = tuple(to) + self._always_to
         if not 0 < len(everyone) <= self.limits.recipients:
             self._check_number(set(map(as_recipient, everyone)))
         return everyone
@@ -150,8 +149,8 @@ class Planner:
         """
         if not FIRST_MS <= created_ms < PAST_MS:
             raise MalformedError("the system clock is out of range for an envelope: set it")
-        if expires is None and revision is None and self._identity is None:
-            return _NO_ATTRIBUTES
+        if expires is revision is None:
+            return self._attributes
         if revision is not None and type(revision) is not int:  # True and 7.0 would pass
             raise TypeError(f"a revision must be an int, not {type(revision).__name__}")
         if revision is not None and not 0 <= revision < PAST_MS:
@@ -223,16 +222,18 @@ def pairs_of(headers: Headers) -> list[tuple[str, str]]:
         MalformedError: If a name is reserved.
         TypeError: If the headers are not pairs of str.
     """
-    if isinstance(headers, OpenedHeaders):
+    if type(headers) is TransportHeaders:
+        return list(headers.pairs)  # checked already, and may hold reserved names
+    if type(headers) is dict:  # before the tests for abstract classes, which take ten times as long
+        pairs = list(headers.items())
+    elif isinstance(headers, OpenedHeaders):
         pairs = list(headers.pairs)  # as a mapping it shows only the first value of a name
-        if isinstance(headers, TransportHeaders):
-            return pairs  # checked already, and may hold reserved names
     else:
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
     each: object
     for each in pairs:
         match each:
-            case (str(name), str()):
+            case (name, value) if isinstance(name, str) and isinstance(value, str):
                 if name.lower().startswith(_RESERVED):
                     raise MalformedError(f"header names that begin with {_RESERVED} are reserved")
             case _:

@@ -11,22 +11,12 @@ from typing import Final, NamedTuple
 
 from xkeymsg import nkey, primitives, wire
 from xkeymsg.envelope import derive
-from xkeymsg.envelope.frame import COMMIT_SIZE, WRAP_SIZE
+from xkeymsg.envelope.frame import COMMIT_SIZE, PART_OVERHEAD, WRAP_SIZE
 from xkeymsg.envelope.head import encode_time
 from xkeymsg.envelope.plan import Contents
 from xkeymsg.errors import SignatureInvalidError
 
-__all__ = (
-    "LARGE",
-    "Audience",
-    "Plan",
-    "Wrap",
-    "assemble",
-    "seal_part",
-    "seal_view",
-    "seal_wraps",
-    "sign",
-)
+__all__ = ("LARGE", "Audience", "Plan", "Wrap", "assemble", "sign")
 
 _BYTES: Final = tuple(bytes((value,)) for value in range(256))
 LARGE: Final = 1 << 18
@@ -69,37 +59,26 @@ class Plan(NamedTuple):
     audience: Audience
 
 
-def seal_part(
-    ephemeral: bytes, nonce: bytes, index: int, kind: int, content: bytes, content_key: bytes
-) -> tuple[bytes, ...]:
-    """Encrypt one part under its own, fresh key, and commit to that key.
-
-    Returns:
-        The encoding of the part in pieces, so that a large part is copied only once, at the end.
-    """
-    keys = derive.part_keys(content_key, ephemeral, nonce, index)
-    # The nonce can be fixed: the key is used only for this part of this message.
-    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
-    return wire.bin_header(1 + COMMIT_SIZE + len(sealed)), _BYTES[kind], keys[32:], sealed
-
-
-def seal_view(
+def _seal_views(
     ephemeral: bytes,
     nonce: bytes,
-    index: int,
-    granted: Iterable[int],
-    grants: Sequence[bytes],
-    view_key: bytes,
-) -> bytes:
-    """Encrypt the grants of the parts in one view, ascending: their numbers and content keys.
+    views: Iterable[Iterable[int]],
+    content_keys: Sequence[bytes],
+    view_keys: Sequence[bytes],
+) -> list[bytes]:
+    """Encrypt the grants of the parts in each view, ascending: their numbers and content keys.
 
     Returns:
-        The encoding of the view.
+        The encoding of each view.
     """
-    keys = derive.view_keys(view_key, ephemeral, nonce, index)
-    content = b"".join([grants[part] for part in granted])
-    sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
-    return wire.encode_bin(keys[32:] + sealed)
+    grants = [_BYTES[index] + key for index, key in enumerate(content_keys)]
+    encoded = []
+    for index, granted in enumerate(views):
+        keys = derive.view_keys(view_keys[index], ephemeral, nonce, index)
+        content = b"".join([grants[part] for part in granted])
+        sealed = primitives.AEAD(keys[:32]).encrypt(derive.ZERO_NONCE, content, None)
+        encoded.append(wire.encode_bin(keys[32:] + sealed))
+    return encoded
 
 
 def assemble(
@@ -122,53 +101,34 @@ def assemble(
     """
     ephemeral, before, between, (_, _, wraps_header, unsigned, wraps, views, order) = plan
     pieces = [before, nonce, encode_time(created_ms), between]
-    grants: bytes | list[bytes] = b"\0" + keys[0]
     if views:
-        view_keys = keys[len(contents) :]
-        of_parts = [_BYTES[index] + key for index, key in enumerate(keys[: len(contents)])]
-        of_views = [_BYTES[index] + key for index, key in enumerate(view_keys)]
-        for index, granted in enumerate(views):
-            pieces.append(seal_view(ephemeral, nonce, index, granted, of_parts, view_keys[index]))
+        parts, view_keys = keys[: len(contents)], keys[len(contents) :]
+        pieces += _seal_views(ephemeral, nonce, views, parts, view_keys)
         pieces.append(wire.array_header(len(contents)))
-        for index, (kind, content) in enumerate(contents):
-            pieces += seal_part(ephemeral, nonce, index, kind, content, keys[index])
-        grants = [of_views[index] for index in order]
-    else:
-        [(kind, content)] = contents
-        if len(content) >= LARGE:
-            return _assemble_in_place(plan, nonce, b"".join(pieces), kind, content, keys[0], signer)
-        pieces += seal_part(ephemeral, nonce, 0, kind, content, keys[0])
+    elif len(contents[0][1]) >= LARGE:
+        return _assemble_in_place(plan, nonce, b"".join(pieces), contents[0], keys[0], signer)
+    index = 0
+    for kind, content in contents:
+        of_part = derive.part_keys(keys[index], ephemeral, nonce, index)
+        index += 1  # noqa: SIM113 - faster than `enumerate` for one part
+        # The nonce can be fixed: the key is used only for this part of this message.
+        sealed = primitives.AEAD(of_part[:32]).encrypt(derive.ZERO_NONCE, content, None)
+        pieces += wire.bin_header(PART_OVERHEAD + len(content)), _BYTES[kind], of_part[32:], sealed
     if signer is None:
         pieces.append(unsigned)
     else:
         signature = sign(signer, primitives.sha256(b"".join(pieces)))
         pieces += wire.encode_bin(signature), wraps_header
     covered = b"".join(pieces)
-    return seal_wraps([covered], wraps, nonce, grants, primitives.sha256(covered))
-
-
-def seal_wraps(
-    pieces: list[bytes],
-    wraps: Iterable[Wrap],
-    nonce: bytes,
-    grants: bytes | Iterable[bytes],
-    transcript: bytes,
-) -> bytes:
-    """Join `pieces` and a wrap for each recipient, in the order of their tags.
-
-    Args:
-        pieces: The bytes before the wraps.
-        wraps: The encryption for each recipient.
-        nonce: The nonce of the message.
-        grants: The content of a wrap, an index and a key: one for all recipients, or one for each.
-        transcript: T, the hash of everything before the wraps; each wrap authenticates it.
-    """
-    if isinstance(grants, bytes):
-        for wrap in wraps:
-            pieces.append(wrap(nonce, grants, transcript))  # noqa: PERF401 - saves a call
+    transcript, pieces = primitives.sha256(covered), [covered]
+    if views:
+        of_views = [_BYTES[index] + key for index, key in enumerate(view_keys)]
+        for wrap, index in zip(wraps, order, strict=True):
+            pieces.append(wrap(nonce, of_views[index], transcript))
     else:
-        pairs = zip(wraps, grants, strict=True)
-        pieces += [wrap(nonce, grant, transcript) for wrap, grant in pairs]
+        grant = b"\0" + keys[0]
+        for wrap in wraps:
+            pieces.append(wrap(nonce, grant, transcript))
     return b"".join(pieces)
 
 
@@ -176,8 +136,7 @@ def _assemble_in_place(
     plan: Plan,
     nonce: bytes,
     front: bytes,
-    kind: int,
-    content: bytes,
+    part: tuple[int, bytes],
     content_key: bytes,
     signer: nkey.Signer | None,
 ) -> bytes:
@@ -187,7 +146,7 @@ def _assemble_in_place(
     much as encrypting and hashing: the C library returns such memory to the kernel after each
     message, and gets it back page by page.
     """
-    _, _, wraps_header, _, wraps, _, _ = plan.audience
+    (kind, content), (_, _, wraps_header, _, wraps, _, _) = part, plan.audience
     keys = derive.part_keys(content_key, plan.ephemeral, nonce, 0)
     sealed_size = len(content) + primitives.AEAD_TAG_SIZE
     lead = front + wire.bin_header(1 + COMMIT_SIZE + sealed_size) + _BYTES[kind] + keys[32:]
@@ -201,7 +160,8 @@ def _assemble_in_place(
         signature = b"" if signer is None else sign(signer, primitives.sha256(view[:sealed_end]))
         view[sealed_end:wraps_start] = wire.encode_bin(signature) + wraps_header
         transcript = primitives.sha256(view[:wraps_start])
-        view[wraps_start:] = seal_wraps([], wraps, nonce, b"\0" + content_key, transcript)
+        grant = b"\0" + content_key
+        view[wraps_start:] = b"".join([wrap(nonce, grant, transcript) for wrap in wraps])
     return envelope.getvalue()
 
 

@@ -20,6 +20,7 @@ from xkeymsg.envelope.frame import MAGIC, ONE_PART, UNSIGNED, WRAP_SIZE
 from xkeymsg.envelope.head import HEAD_SIZE, MAX_COUNTER, encode_prefix
 from xkeymsg.envelope.plan import Contents, Sharing, as_recipient
 from xkeymsg.envelope.seal import Audience, Plan, Wrap, assemble
+from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.keys import Recipient, XKey, XKeyPair
 from xkeymsg.nkey import Signer
 
@@ -57,8 +58,8 @@ _counter: Final = struct.Struct(">I").pack
 Recipients = tuple[XKey | Recipient, ...] | Sharing
 """The recipients of a payload; or those of a document, with their parts."""
 
-_Wanted = tuple[Recipients, bytes, bytes]
-_NOTHING: Final[_Wanted] = ((), b"", b"")
+_Wanted = tuple[Recipients, str, bytes]
+_NOTHING: Final[_Wanted] = ((), "", b"")
 _NOWHERE: Final = Plan(b"", b"", b"", Audience(b"", b"", b"", b"", (), (), ()))
 
 
@@ -98,11 +99,11 @@ class Session:
 
     def end(self) -> None:
         """Drop the secrets of the session; calls that already use them complete."""
+        self._hedge = None
         self._ephemeral = None
         self._recipients = {}
         self._audiences = {}
         self._last = [(_NOTHING, _NOWHERE)]
-        self._hedge = None
 
     def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:
         """Consume the next counter, draw the keys, and assemble an envelope.
@@ -111,9 +112,8 @@ class Session:
             SessionEndedError: If the session has ended (E-22).
         """
         nonce, key = self.next_nonce(now_ns)
-        keys = [key]
-        if len(contents) > 1:
-            keys += self.draw_keys(len(contents) - 1 + len(plan.audience.views), now_ns)
+        more = len(contents) - 1 + len(plan.audience.views)
+        keys = [key, *self.draw_keys(more, now_ns)] if more else [key]
         return assemble(plan, nonce, now_ns // 1_000_000, contents, keys, signer)
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
@@ -123,34 +123,36 @@ class Session:
             SessionEndedError: If the session has ended (E-22).
         """
         counter = next(self._counter)  # atomic: one call into C
-        if counter > MAX_COUNTER or self._ephemeral is None or monotonic() >= self._ends:
+        if counter > MAX_COUNTER or monotonic() >= self._ends:
             raise SessionEndedError
-        drawn = self.draw(40, now_ns, 0)
+        drawn = self.mix(random_bytes(40), now_ns, 0)
         return _counter(counter) + drawn[:8], drawn[8:40]
 
-    def draw(self, size: int, now_ns: int, position: int) -> bytes:
-        """Draw 64 bytes: `size` random bytes, hashed with a secret and the clock (E-27).
+    def mix(self, random: bytes, now_ns: int, position: int) -> bytes:
+        """Hash at most 64 random bytes with a secret and the clock (E-27); return 64 bytes.
 
         A virtual machine that is restored from a snapshot may draw the same random bytes again;
         then only the clock differs.
+
+        Raises:
+            SessionEndedError: If the session has ended: nothing is drawn without its secret.
         """
-        data = random_bytes(size) + _when(now_ns, position)
-        hedge = self._hedge
-        if hedge is None:  # another thread has just ended the session: never draw without it
+        hedge = self._hedge  # one read: another thread may end the session
+        if hedge is None:
             raise SessionEndedError
         mixed = hedge.copy()
-        mixed.update(data)
+        mixed.update(random + _when(now_ns, position))
         return mixed.digest()
 
     def draw_keys(self, count: int, now_ns: int) -> list[bytes]:
-        """Draw further keys of a message, two at a time."""
-        keys: list[bytes] = []
-        for at in range(0, count, 2):
-            drawn = self.draw(64, now_ns, 1 + at)
+        """Draw further keys of a message; two at a time are mixed."""
+        random, keys = random_bytes(32 * count), list[bytes]()
+        for at in range(0, len(random), 64):
+            drawn = self.mix(random[at : at + 64], now_ns, 1 + at)
             keys += drawn[:32], drawn[32:]
         return keys[:count]
 
-    def plan(self, to: Recipients, subject: bytes, attributes: bytes) -> Plan:
+    def plan(self, to: Recipients, subject: str, attributes: bytes) -> Plan:
         """Return the prepared route for these recipients and this subject.
 
         Equal recipients are merged (E-28). The last plan and several audiences are cached: most
@@ -160,13 +162,16 @@ class Session:
             TagCollisionError: If two recipients have the same tag in this session.
             SessionEndedError: If the session has ended.
             BadKeyError: If a shared secret is all zeros.
+            XKeyMsgError: As `encode_subject`.
+            TypeError: As `encode_subject`.
         """
         # Store into the object that was read: if the session ends meanwhile, the stored keys are
         # dropped together with that object (E-21), not added to its replacement.
         last, wanted = self._last, (to, subject, attributes)
         same, plan = last[0]  # one read: another thread may replace the entry
         if same != wanted:  # usually equal; identical keys are compared without hashing
-            audience, rest = self._audience(to), subject + attributes
+            rest = encode_subject(subject) + attributes
+            audience = self._audience(to)
             header = wire.bin_header(HEAD_SIZE + len(rest))
             between = rest + audience.tags + audience.views_header
             plan = Plan(self.public, _START + header + self.prefix, between, audience)
@@ -212,8 +217,7 @@ class Session:
         known = of_session.get(recipient)
         if known is None:
             keys = self._pairs(recipient)
-            wrap = self._wrap(recipient.key, keys.auth_key)
-            known = keys.tag(self.public), wrap
+            known = keys.tag(self.public), self._wrap(recipient.key, keys.auth_key)
             if len(of_session) >= RECIPIENTS:
                 of_session.clear()
             of_session[recipient] = known

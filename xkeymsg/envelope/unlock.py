@@ -10,6 +10,7 @@ the tags and the wraps are hashed, not parsed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from xkeymsg import primitives
@@ -30,9 +31,7 @@ __all__ = (
     "ADMITTED_SENDERS",
     "ADMITTED_SESSIONS",
     "Admitted",
-    "Cache",
     "Located",
-    "Opened",
     "Unlocked",
     "Unlocker",
     "admit",
@@ -73,18 +72,14 @@ class Admitted(NamedTuple):
         return "<Admitted>"
 
 
-Opened = tuple[frame.Body, dict[int, bytes]]
-"""The body, and the plaintext of the parts granted to us, by part number, ascending."""
-
-
 class Unlocked(NamedTuple):
     """An envelope whose wrap for us has verified (steps 5 to 7): the sender made every byte."""
 
     admitted: Admitted
     body: frame.Span
     """The span of views, parts and signature."""
-    grant: bytes | Opened
-    """The content of the wrap, an index and a key; or what that has opened already."""
+    grant: bytes | tuple[frame.Body, dict[int, bytes]]
+    """The content of the wrap, an index and a key; natively, what a `Read` takes from it."""
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
@@ -139,7 +134,7 @@ _NOTHING: Final[_SessionKeys] = {}
 _new: Final = tuple.__new__
 
 
-class Cache:
+class _Cache:
     """A bounded cache of the keys of senders and sessions; unused entries are dropped."""
 
     def __init__(self, senders: int, sessions: int) -> None:
@@ -154,14 +149,16 @@ class Cache:
 class Unlocker:
     """Finds and opens the wrap for one of a reader's keys."""
 
+    _aead: Callable[[bytes], primitives.AEAD] = primitives.AEAD
+
     def __init__(self, keyring: Keyring, limits: Limits) -> None:
         self._own = tuple(
             _Own(pair, bytes(pair.public), user) for pair, user in keyring.combinations
         )
         self._numbered = tuple(enumerate(self._own))
         self._limits = limits
-        self._admitted = Cache(ADMITTED_SENDERS, ADMITTED_SESSIONS)
-        self._others = Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
+        self._admitted = _Cache(ADMITTED_SENDERS, ADMITTED_SESSIONS)
+        self._others = _Cache(_OTHER_SENDERS, _OTHER_SESSIONS)
 
     def unlock(self, admitted: Admitted) -> Unlocked:
         """Find and open the wrap for one of our keys.
@@ -171,21 +168,14 @@ class Unlocker:
             NotARecipientError: If no tag is ours (E-35).
             AuthenticationError: If no wrap under a tag of ours opens (E-37).
         """
-        located, admission = admitted
-        envelope, view, head, head_end = located
-        cache = self._admitted if admission.admitted else self._others
-        opened = self._open(located, cache)
-        if opened is not None:
-            return _new(Unlocked, (admitted, (0, 0), opened))
+        (envelope, view, head, head_end), admission = admitted
         tags, start, end, wraps = frame.locate_wraps(envelope, head_end, self._limits)
+        cache = self._admitted if admission.admitted else self._others
         grant = self._unwrap(view, head, tags, wraps, cache)
         return _new(Unlocked, (admitted, (start, end), grant))
 
-    def _open(self, located: Located, cache: Cache) -> Opened | None:
-        """Open with cached keys, as the native core can; None if it cannot."""
-
     def _unwrap(
-        self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: Cache
+        self, view: bytes | memoryview, head: Head, tags: bytes, start: int, cache: _Cache
     ) -> bytes:
         """Open the first wrap that verifies for one of our (key, user) pairs, in order (E-37)."""
         sender, ephemeral, nonce = head[:3]
@@ -212,7 +202,7 @@ class Unlocker:
             raise AuthenticationError
         raise NotARecipientError(len(tags) // frame.TAG_SIZE)
 
-    def _pairs(self, cache: Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
+    def _pairs(self, cache: _Cache, sender: bytes) -> tuple[derive.PairKeys, ...]:
         """Return the keys shared with a sender; the first call costs an X25519 for each own key."""
         keys = cache.senders.get(sender)
         if keys is None:
@@ -227,15 +217,11 @@ class Unlocker:
             cache.senders.add(sender, keys)
         return keys
 
-    def _tag(self, cache: Cache, number: int, head: Head) -> bytes:
+    def _tag(self, cache: _Cache, number: int, head: Head) -> bytes:
         return self._pairs(cache, head.sender)[number].tag(head.ephemeral)
 
-    def _aead(self, key: bytes) -> primitives.AEAD:
-        return primitives.AEAD(key)
-
-    def _wrap_aead(self, cache: Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
+    def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
         """Derive K, the only X25519 with a key that anybody can choose, after the tag matched."""
         auth_key = self._pairs(cache, head.sender)[number].auth_key
-        ephemeral = XKey(head.ephemeral)
-        key = derive.wrap_key(own.pair, ephemeral, head.ephemeral, own.public, auth_key)
-        return self._aead(key)
+        e = head.ephemeral
+        return self._aead(derive.wrap_key(own.pair, XKey(e), e, own.public, auth_key))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from math import isfinite
@@ -29,6 +28,7 @@ __all__ = ("Part", "Split", "check_size", "split")
 _ENCODED: Final = frozenset({type(None), bool, int, bytes, Decimal, datetime, UUID})
 """Types that the encoder checks, as it does text."""
 _CONTAINERS: Final = {dict, list}
+_TEXT: Final = {str}
 
 
 class Part(NamedTuple):
@@ -60,9 +60,10 @@ def split(document: Any, policy: Policy, limits: Limits) -> Split:
         LimitExceededError: If it is too deep or too large (F-5, F-6).
         FieldDeniedError: If no rule matches a field (F-32), or a field is ambiguous (F-63, F-64).
     """
-    # After any error, `check` and `walk` find and report the first fault in document order.
-    with suppress(Exception):
+    try:
         return _split(document, policy, limits)
+    except Exception:  # noqa: BLE001, S110 - `check` and `walk` report the first fault, in order
+        pass
     check(document, limits)
     walk = policy.walk(document, limits)
     denied, count = first_places(path for path, state in walk if state.leaf_set == DENIED)
@@ -180,7 +181,8 @@ def _check(value: Any, depth: int, left: int) -> int:
     if depth < 1 or left < 0:
         raise _OddError
     if type(value) is dict:
-        "".join(value)  # raises if a name is not text
+        if not _TEXT.issuperset(map(type, value)):
+            raise _OddError
         value = value.values()
     for item in value:
         kind = type(item)
@@ -222,11 +224,13 @@ def check_size(split: Split, views: Sequence[Sequence[int]], limits: Limits) -> 
         LimitExceededError: If there are too many fields, nodes, or holes in lists (F-6).
     """
     parts = split.parts
-    fields = sum([len(part.pairs) for part in parts])
+    fields = size = 0
+    for _, plaintext, pairs in parts:
+        fields += len(pairs)
+        size += len(plaintext)
     if fields > limits.fields:
         raise LimitExceededError("number of fields", fields, limits.fields)
-    # Every node has at least one byte of its own.
-    if sum([len(part.plaintext) for part in parts]) > limits.nodes:
+    if size > limits.nodes:  # every node has at least one byte of its own
         counts = Counts()
         for part in parts:
             scan(part.plaintext, limits, counts)

@@ -18,11 +18,10 @@ from xkeymsg.key_stores.systemd import SystemdProvider
 from xkeymsg.refusals import refusing
 from xkeymsg.text import without_mark
 
-__all__ = ("TERMINAL", "TTY", "new_passphrase", "read_passphrase")
+__all__ = ("TERMINAL", "TTY", "new_passphrase", "read_passphrase", "released_text")
 
 TERMINAL: Final = "terminal"
 TTY: Final = "/dev/tty"
-_NOT_UTF8: Final = "passphrase: not UTF-8"
 _SOURCES: Final[dict[str, Callable[[], ReleasingProvider]]] = {
     "file": FileProvider,
     "systemd": SystemdProvider,
@@ -44,16 +43,29 @@ def read_passphrase(source: str, what: str) -> str:
     """
     if source == TERMINAL:
         return _typed(f"Passphrase of {what}: ")
+    return released_text(source, "passphrase")
+
+
+def released_text(source: str, what: str) -> str:
+    """Return text that another key store releases, without the end of its line.
+
+    Args:
+        source: A key store `file:`, `systemd:`, `descriptor:` or `command:`.
+        what: What the text is, for errors.
+
+    Raises:
+        KeyStoreError: If it cannot be read.
+    """
     name, _, address = source.partition(":")
     if name.lower() not in _SOURCES:
-        raise KeyStoreError("passphrase: expected file:, systemd:, descriptor: or command:")
+        raise KeyStoreError(f"{what}: expected file:, systemd:, descriptor: or command:")
     content = without_mark(_SOURCES[name.lower()]().read(address))
     content = content.removesuffix(b"\n").removesuffix(b"\r")
     try:
         return content.decode()
     except UnicodeDecodeError:
         pass
-    raise KeyStoreError(_NOT_UTF8)  # outside: the exception has the content
+    raise KeyStoreError(f"{what}: not UTF-8")  # outside: the exception has the content
 
 
 @refusing
@@ -86,5 +98,5 @@ def _typed(prompt: str) -> str:
     except getpass.GetPassWarning:
         reason = "the terminal cannot hide the passphrase"
     except UnicodeDecodeError:
-        reason = _NOT_UTF8
+        reason = "passphrase: not UTF-8"
     raise KeyStoreError(reason)  # outside: an exception may have what was typed

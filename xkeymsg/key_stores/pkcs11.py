@@ -13,10 +13,8 @@ from typing import Any, Final
 from xkeymsg import nkey, primitives
 from xkeymsg.ambient import random_bytes
 from xkeymsg.errors import KeyFormatError, KeyStoreError
-from xkeymsg.key_stores.environment import EnvironmentProvider
+from xkeymsg.key_stores.passphrases import released_text
 from xkeymsg.key_stores.pkcs11_uri import Pkcs11Uri, parse_uri
-from xkeymsg.key_stores.providers import parse_store
-from xkeymsg.key_stores.released import ReleasingProvider
 from xkeymsg.key_stores.writing import (
     ask_owner,
     asked,
@@ -247,7 +245,7 @@ class Pkcs11Provider:
 
 def open_token(uri: Pkcs11Uri, *, try_pin: bool = False) -> Token:
     """Return the only token that matches a URI, logged in; see `find_token`."""
-    pin = None if uri.pin_source is None else partial(_pin, uri.pin_source)
+    pin = None if uri.pin_source is None else partial(released_text, uri.pin_source, "pin-source")
     return find_token(load_module(uri.module), uri.token, pin, try_pin=try_pin)
 
 
@@ -297,17 +295,3 @@ def _decoded(seed: str) -> tuple[bytes, bytes, Prefix]:
     except KeyFormatError as error:
         raise KeyStoreError(str(error)) from None
     return secret, primitives.x25519_public(secret), Prefix.CURVE
-
-
-def _pin(source: str) -> str:
-    """Read a PIN from another key store."""
-    store = parse_store(source)
-    if not isinstance(store.provider, ReleasingProvider) or isinstance(
-        store.provider, EnvironmentProvider
-    ):
-        raise KeyStoreError("pin-source: expected file:, systemd:, descriptor: or command:")
-    try:
-        return store.provider.read(store.address).decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        pass
-    raise KeyStoreError("pin-source: the PIN is not UTF-8")

@@ -1,10 +1,10 @@
-/** Reads TOML 1.0, but for the values of numbers, booleans and dates, which no file of this package can hold. */
+/** Reads TOML 1.0, but for the values of numbers and dates, which no file of this package can hold. */
 import { fail } from "../errors.js";
 
-/** A number, boolean or date. */
+/** A number or date. */
 export const OTHER: unique symbol = Symbol("another type");
 
-export type TomlValue = string | readonly TomlValue[] | Table | typeof OTHER;
+export type TomlValue = string | boolean | readonly TomlValue[] | Table | typeof OTHER;
 
 /** A table. `line` is where it, or the key that holds it, begins. */
 export class Table {
@@ -152,7 +152,8 @@ class TomlParser {
     if (basic !== undefined) return basic;
     if (this.#accept("[")) return this.#array(depth);
     if (this.#accept("{")) return this.#inline(depth + 1);
-    return this.#take(PLAIN) ? OTHER : this.#invalid("expected a value");
+    const plain = this.#take(PLAIN)?.[0] ?? this.#invalid("expected a value");
+    return plain === "true" || plain === "false" ? plain === "true" : OTHER;
   }
 
   #array(depth: number): TomlValue[] {

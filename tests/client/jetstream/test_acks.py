@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg.client.jetstream.acks import Delivery, nak, parse_ack, term
 from xkeymsg.envelope.subject import is_subject
 
@@ -14,7 +14,7 @@ LONG = b"$JS.ACK.hub.Xn2mA.ORDERS.worker.3.42.7.1700000000123456789.5"
 WANTED = Delivery(b"ORDERS", b"worker", 3, 42, 7, 1700000000123456789)
 
 
-@pytest.mark.parametrize("reply", [SHORT, LONG, LONG + b".r4nd0m", LONG.replace(b"hub", b"_")])
+@for_each("reply", [SHORT, LONG, LONG + b".r4nd0m", LONG.replace(b"hub", b"_")])
 def test_both_forms_are_read(reply: bytes) -> None:
     delivery = parse_ack(reply)
 
@@ -22,7 +22,7 @@ def test_both_forms_are_read(reply: bytes) -> None:
     assert delivery.position == ("ORDERS", 42, 1700000000123)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "reply",
     [
         b"",

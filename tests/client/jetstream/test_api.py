@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from tests.client.jetstream.conftest import Stage
 from xkeymsg.client.jetstream.api import API, check_name, parse_answer, parse_puback
 from xkeymsg.client.jetstream.durables import DurableOptions, find_durable
@@ -65,7 +66,7 @@ def _number(value: object) -> int:
     return value if type(value) is int else 0
 
 
-@pytest.mark.parametrize(
+@for_each(
     "data",
     [
         b'{"stream":"S", "seq":01}',
@@ -157,13 +158,13 @@ async def test_a_consumer_of_whatever_numbers_is_one_that_can_be_worked_with(
     await puller.pull(0, 0)
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "*", ">", "a b", "a\n", "ä", "a" * 256])
+@for_each("name", ["", "a.b", "*", ">", "a b", "a\n", "ä", "a" * 256])
 def test_a_name_is_one_token(name: str) -> None:
     with pytest.raises(ConfigurationError):
         check_name("stream", name)
 
 
-@pytest.mark.parametrize("wrong", [{"ack_wait": 0}, {"max_ack_pending": 0}, {"deliver": "some"}])
+@for_each("wrong", [{"ack_wait": 0}, {"max_ack_pending": 0}, {"deliver": "some"}])
 def test_a_durable_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         DurableOptions(**wrong)

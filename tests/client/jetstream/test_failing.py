@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import for_each
 from tests.client.jetstream.inside import failures_kept
 from xkeymsg.client.jetstream.failures import FailurePolicy, Failures, Verdict
 from xkeymsg.errors import (
@@ -33,7 +34,7 @@ def behind_the_wrap(error: XKeyMsgError) -> XKeyMsgError:
     return error
 
 
-@pytest.mark.parametrize("error", [AuthenticationError(), MalformedError("x"), StaleError("x")])
+@for_each("error", [AuthenticationError(), MalformedError("x"), StaleError("x")])
 def test_what_nothing_is_proven_of_is_unproven(error: XKeyMsgError) -> None:
     verdict = failures().refused(error, 1, 1, 0.0)
 
@@ -41,7 +42,7 @@ def test_what_nothing_is_proven_of_is_unproven(error: XKeyMsgError) -> None:
     assert not verdict.proven
 
 
-@pytest.mark.parametrize("error", [AuthenticationError(), MalformedError("x"), StaleError("x")])
+@for_each("error", [AuthenticationError(), MalformedError("x"), StaleError("x")])
 def test_the_step_decides_and_not_the_code(error: XKeyMsgError) -> None:
     verdict = failures().refused(behind_the_wrap(error), 1, 1, 0.0)
 
@@ -49,9 +50,7 @@ def test_the_step_decides_and_not_the_code(error: XKeyMsgError) -> None:
     assert verdict.proven
 
 
-@pytest.mark.parametrize(
-    "error", [SenderNotAdmittedError("x"), UnknownKeyError("x"), NotARecipientError(1)]
-)
+@for_each("error", [SenderNotAdmittedError("x"), UnknownKeyError("x"), NotARecipientError(1)])
 def test_a_key_may_yet_arrive_for_so_long(error: XKeyMsgError) -> None:
     judge = failures(patience=10, key_delay=3)
 
@@ -151,7 +150,7 @@ def test_an_error_of_the_applications_is_tried_again_and_then_unproven() -> None
     assert judge.refused(RuntimeError(), 1, 2, 0.0) == Verdict("quarantine")
 
 
-@pytest.mark.parametrize(
+@for_each(
     "wrong",
     [
         {"deliveries": 0},

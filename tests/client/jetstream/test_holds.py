@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 from collections import deque
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.cases import for_each
 from tests.client.jetstream.inside import attempts_kept, is_trying
 from tests.examples import examples
 from xkeymsg.client.jetstream.holds import Outage, Proof, is_shortage, is_temporary
@@ -295,7 +295,7 @@ def test_messages_given_back_leave_room_for_others() -> None:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("error", "for_now", "ours"),
     [
         (MemoryError(), True, True),

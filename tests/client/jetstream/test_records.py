@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg.client.jetstream.api import Stored
 from xkeymsg.client.jetstream.quarantine_records import (
     QuarantineRecord,
@@ -51,7 +52,7 @@ def test_a_large_block_of_headers_is_left_out() -> None:
     assert parse_record(one).record == RECORD._replace(headers=b"")
 
 
-@pytest.mark.parametrize("size", [65_000, 65_536, 200_000])
+@for_each("size", [65_000, 65_536, 200_000])
 def test_what_is_too_large_with_its_headers_is_kept_in_pieces(size: int) -> None:
     record = RECORD._replace(data=bytes(size))
     frames = encode_record(record, record_id(KEY, record), "Q", 65_536)
@@ -84,7 +85,7 @@ def test_a_name_is_that_of_one_delivery_place_under_one_key() -> None:
     assert record_id(KEY, RECORD) == record_id(KEY, RECORD._replace(data=b"", reason="handler"))
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("name", "value"),
     [
         ("Xkm-Stream", "a.b"),
@@ -112,7 +113,7 @@ def test_what_is_no_record_is_malformed(name: str, value: str) -> None:
         parse_record(one._replace(headers=headers))
 
 
-@pytest.mark.parametrize("name", ["Xkm-Stream", "Xkm-Sequence", "Xkm-Stored", "Xkm-Reason"])
+@for_each("name", ["Xkm-Stream", "Xkm-Sequence", "Xkm-Stored", "Xkm-Reason"])
 def test_a_record_lacks_nothing_and_says_nothing_twice(name: str) -> None:
     [one] = stored(RECORD)
     [found] = [pair for pair in one.headers if pair[0] == name]

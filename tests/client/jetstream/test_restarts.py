@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg.client.jetstream.durables import Durable
 from xkeymsg.client.jetstream.restarts import Restarts
 
@@ -27,7 +28,7 @@ def test_deliveries_that_count_up_are_of_one_scope() -> None:
     counted(5, 6, 7, 100, 5000)  # other workers got the ones between
 
 
-@pytest.mark.parametrize("number", [1, 3, 99, 100])
+@for_each("number", [1, 3, 99, 100])
 def test_a_count_that_does_not_rise_is_a_restart(number: int) -> None:
     restarts = counted(1, 2, 100)
 
@@ -40,7 +41,7 @@ def test_a_consumer_that_delivered_once_and_is_reset_begins_again() -> None:
     assert counted(1).is_restart(1)
 
 
-@pytest.mark.parametrize("left", [4999, 4001, 4000])
+@for_each("left", [4999, 4001, 4000])
 def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: int) -> None:
     restarts = counted(1, 5000)
 
@@ -50,7 +51,7 @@ def test_after_an_interruption_a_server_may_have_lost_a_part_of_its_count(left: 
     assert restarts.is_restart(left + 2)
 
 
-@pytest.mark.parametrize("left", [0, 1, 3999])
+@for_each("left", [0, 1, 3999])
 def test_it_may_not_have_lost_more_than_may_be_pending(left: int) -> None:
     restarts = counted(1, 5000)
 
@@ -70,7 +71,7 @@ def test_an_old_server_that_restarts_shows_a_slightly_later_creation() -> None:
     assert restarts.learn(durable(FIRST, delivered=20), 1)
 
 
-@pytest.mark.parametrize("other", ["2026-01-01T00:00:00.134456790Z", "no time", ""])
+@for_each("other", ["2026-01-01T00:00:00.134456790Z", "no time", ""])
 def test_after_an_interruption_another_creation_is_a_restart(other: str) -> None:
     assert counted(1, 20).learn(durable(other, delivered=20), 1, interrupted=True)
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import for_each
 from xkeymsg.daemons.common import documents
 from xkeymsg.daemons.common.documents import parse_document, to_json
 from xkeymsg.errors import EnvelopeError, LimitExceededError, MalformedError, XKeyMsgError
@@ -17,7 +18,7 @@ from xkeymsg.errors import EnvelopeError, LimitExceededError, MalformedError, XK
 Loss = tuple[int, str]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "text",
     [
         '{"a":"Jane Doe","b":1,"b":2}',
@@ -32,7 +33,7 @@ Loss = tuple[int, str]
     ],
     ids=lambda text: text[:24],
 )
-@pytest.mark.parametrize("exact", [False, True])
+@for_each("exact", [False, True])
 def test_an_error_repeats_no_value_of_a_document(text: str, exact: bool) -> None:
     if exact and "1e" in text:
         return
@@ -45,7 +46,7 @@ def test_an_error_repeats_no_value_of_a_document(text: str, exact: bool) -> None
         seen = seen.__cause__ or seen.__context__
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("text", "said"),
     [
         ('{"a": [0, 1e999]}', "/a/1: number too large"),
@@ -73,7 +74,7 @@ def test_an_integer_with_too_many_digits_is_named_by_its_place() -> None:
         parse_document(b'{"a": -' + b"9" * 4301 + b"}")
 
 
-@pytest.mark.parametrize("text", ["1e400", "1e-400", "-4.9e-325", "1.0e7000"])
+@for_each("text", ["1e400", "1e-400", "-4.9e-325", "1.0e7000"])
 def test_exact_numbers_have_no_bounds_of_floats(text: str) -> None:
     assert parse_document(text.encode(), exact=True) == Decimal(text)
 
@@ -95,7 +96,7 @@ def losses(text: str, *, exact: bool = False) -> list[Loss]:
     return found
 
 
-@pytest.mark.parametrize(
+@for_each(
     "number",
     [
         "1.00",
@@ -114,7 +115,7 @@ def test_a_number_whose_digits_change_is_counted_with_its_place(number: str) -> 
     assert losses(number) == [(1, "the document")]
 
 
-@pytest.mark.parametrize(
+@for_each(
     "number",
     ["1", "1.0", "-0.0", "0.1", "1e5", "1E5", "12e-1", "0.0000001", "1e-7", "5e-324", "1" * 400],
 )
@@ -191,7 +192,7 @@ def plain(value: Any) -> Any:
     return Decimal(value).as_tuple() if isinstance(value, int | Decimal) else value
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("number", "text"),
     [("12.50", "12.50"), ("1E-7", "1E-7"), ("0.0000001", "1E-7"), ("-0", "-0"), ("1E+3", "1E+3")],
 )

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.cases import for_each
 from xkeymsg import ConfigurationError
 from xkeymsg.daemons.common.flags import connection_flags, connection_options
 from xkeymsg.transport.options import ConnectOptions
@@ -48,7 +49,7 @@ def test_nothing_given_is_the_local_server() -> None:
     assert options() == ConnectOptions(name="test")
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("flag", "variable", "field", "value"),
     [
         ("--server", "NATS_URL", "servers", ("a:1", "b:2")),

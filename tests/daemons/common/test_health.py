@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.running import DEADLINE
 from xkeymsg.daemons.common import health as health_module
 from xkeymsg.daemons.common.health import Health, serving
@@ -160,7 +161,7 @@ def test_a_port_that_is_taken_is_an_error() -> None:
         pass
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("request_", "status"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", b"404"),

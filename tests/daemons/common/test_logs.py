@@ -37,7 +37,7 @@ def test_a_line_has_a_time_a_level_an_event_and_fields(capsys: pytest.CaptureFix
     set_up("text", "info")
     log = Log("receiver")
     log.info("ready", route="orders", n=3)
-    log.debug("not shown")
+    logging.getLogger("receiver").debug("not shown")
     [line] = capsys.readouterr().err.splitlines()
     assert line[:4].isdigit()
     assert line.partition("Z ")[2] == "info ready route=orders n=3"

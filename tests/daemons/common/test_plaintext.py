@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg.daemons.common.destinations import check_address, check_url, is_loopback
 
 GOOD_HOSTS = ["127.0.0.1", "127.8.9.10", "[::1]"]
@@ -51,7 +52,7 @@ def test_this_machine_needs_no_tls(host: str) -> None:
     assert is_loopback(host.strip("[]"))
 
 
-@pytest.mark.parametrize("host", BAD_HOSTS)
+@for_each("host", BAD_HOSTS)
 def test_everything_else_does(host: str) -> None:
     with pytest.raises(ValueError, match="expected "):
         check_url(f"http://{host}/in")
@@ -60,7 +61,7 @@ def test_everything_else_does(host: str) -> None:
     assert not is_loopback(host.strip("[]"))
 
 
-@pytest.mark.parametrize(
+@for_each(
     "url",
     [
         "http://127.0.0.1@evil.example/",
@@ -103,7 +104,7 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
         check_url(url)
 
 
-@pytest.mark.parametrize(
+@for_each(
     "address", ["nats://127.0.0.1@evil", "ws://127.0.0.1", "127.0.0.1:4222", "nats://a,127.0.0.1"]
 )
 def test_so_is_such_an_address(address: str) -> None:

@@ -27,7 +27,10 @@ async def answered(server: NATSServer) -> AsyncIterator[tuple[Link, MicroService
     endpoint = Endpoint("orders", "orders.>", "q", {"sink": "out"})
     endpoint.requests, endpoint.errors, endpoint.last_error = 4, 1, "replay"
     endpoint.seconds = 2.0
-    service = MicroService("receiver", "1.2.3", "opens", [endpoint])
+    endpoint.data["blocked"] = False
+    service = MicroService(
+        "receiver", "1.2.3", "xkeymsg-receiver", "opens", [endpoint], lambda: {"ready": True}
+    )
     options = ConnectOptions(servers=(server.url,))
     async with (
         open_link(options) as ours,
@@ -51,7 +54,7 @@ async def test_all_three_questions_are_answered_for_all_one_kind_and_one(
             assert answer["name"] == "receiver"
             assert answer["id"] == service.id
             assert answer["version"] == "1.2.3"
-            assert answer["metadata"] == {}
+            assert answer["metadata"] == {"program": "xkeymsg-receiver"}
             assert re.fullmatch(r"[A-Za-z0-9]{22}", answer["id"])
 
 
@@ -78,6 +81,7 @@ async def test_the_shapes_are_those_of_adr_32(server: NATSServer) -> None:
             "last_error": "replay",
             "processing_time": 2_000_000_000,
             "average_processing_time": 500_000_000,
+            "data": {"ready": True, "sink": "out", "blocked": False},
         }
     ]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import for_each
 from tests.daemons.receiver.conftest import (
     BOB,
     ROUTE,
@@ -179,7 +180,7 @@ def test_a_receiver_with_a_wrong_file_does_not_begin(stage: Stage) -> None:
     assert b"sinks: missing" in done.stderr
 
 
-@pytest.mark.parametrize(
+@for_each(
     "flags",
     [("--check",), ("--config", "x", "--subject", "a"), ("--config", "x", "-s", "nats://h")],
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import for_each
 from xkeymsg.daemons.sender.subject_map import SubjectMap
 from xkeymsg.errors import ConfigurationError, MalformedError
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "to", "subject", "result"),
     [
         ("ehr.*", "sealed.ehr.{1}", "ehr.new", "sealed.ehr.new"),
@@ -27,7 +28,7 @@ def test_tokens_go_where_they_are_referred_to(
     assert SubjectMap(pattern, to)(subject) == result
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("pattern", "to", "why"),
     [
         ("ehr.*", "s.{2}", "unknown reference {2}"),
@@ -54,7 +55,7 @@ def test_an_invalid_map_is_refused_at_the_start(pattern: str | None, to: str, wh
         SubjectMap(pattern, to)
 
 
-@pytest.mark.parametrize("subject", ["ehr", "ehr.a.b", "x.a", "", "EHR.a", "ehr."])
+@for_each("subject", ["ehr", "ehr.a.b", "x.a", "", "EHR.a", "ehr."])
 def test_another_subject_goes_nowhere(subject: str) -> None:
     with pytest.raises(MalformedError):
         SubjectMap("ehr.*", "s.{1}")(subject)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from prometheus_client import CollectorRegistry
 
+from tests.cases import for_each
 from tests.daemons.sender.conftest import ALICE, BOB, CAROL, POLICY, SECRET, Stage
 from tests.examples import examples
 from tests.fields.strategies import ALIKE, DOCUMENTS, FILTERED_RULES, PATIENT, TOTAL_RULES
@@ -73,7 +74,7 @@ async def test_an_output_takes_nothing_else(stage: Stage) -> None:
 
 async def test_only_sealing_makes_what_may_leave() -> None:
     with pytest.raises(TypeError, match="only be made by RouteSealer"):
-        Sealed(object(), "out", SECRET, b"", "name", ())
+        Sealed(object(), "out", SECRET, b"", "name", (), None)
     sealed = await sealing().seal(SECRET)
     for call in (copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="only be made by RouteSealer"):
@@ -108,7 +109,7 @@ def test_what_the_source_is_given_to_has_no_way_out() -> None:
         assert "xkeymsg.daemons.sender.outputs" not in imported
 
 
-@pytest.mark.parametrize(
+@for_each(
     ("more", "code"),
     [
         ({"recipients": ["nobody"]}, "unknown_key"),

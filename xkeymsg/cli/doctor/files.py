@@ -94,7 +94,7 @@ def check_certificate(options: ConnectOptions) -> list[CheckResult]:
     except TimeoutError:
         return [_timeout(_CLIENT, path)]
     except XKeyMsgError as error:
-        return [CheckResult(_CLIENT, "fail", str(error), "see docs/stores.md")]
+        return [CheckResult(_CLIENT, "fail", str(error), "see xkeymsg key --help")]
     now = now_ns() / 1e9
     return [
         _lasting(
@@ -148,7 +148,7 @@ def _stored(store: StoreChoice) -> tuple[list[CheckResult], XKeyPair | None]:
         facts = [describe(key) for key in keys]
         certificates = list_certificates(store.store)
     except KeyStoreError as error:
-        hint = "see docs/stores.md; for details: xkeymsg key show --store STORE --debug-store"
+        hint = "see xkeymsg key --help; for details: xkeymsg key show --store STORE --debug-store"
         return [CheckResult("key", "fail", str(error), hint)], None
     findings, current = [], _current_since(certificates.values())
     for pair, several in zip(pairs, facts, strict=True):
@@ -166,7 +166,7 @@ def _stored(store: StoreChoice) -> tuple[list[CheckResult], XKeyPair | None]:
 def _fact(text: str) -> CheckResult:
     if not text.startswith(_WARNING):
         return CheckResult("key store", "ok", text)
-    hint = "use another key store: see docs/stores.md"
+    hint = "use another key store: see xkeymsg key --help"
     return CheckResult("key store", "warn", text.removeprefix(_WARNING), hint)
 
 

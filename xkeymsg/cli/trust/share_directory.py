@@ -39,7 +39,7 @@ _EXPORTS: Final = (
     "others",
     multiple=True,
     metavar="ACCOUNT",
-    help="An account that shall use it, too; repeatable.",
+    help="Another account that may use it; repeatable.",
 )
 @KEYS
 @KEY
@@ -53,7 +53,8 @@ def share_directory(
 
     ACCOUNT exports reading, events and writing. The others import them; each can write entries of
     its own users only, and needs no JetStream. All of them import their own JWT from the system
-    account, so that revocations reach them by `trust push` alone. What is there already stays.
+    account, so that revocations reach them by `trust push` alone. Existing exports and imports are
+    kept.
     """  # noqa: D301 - click reads the character
     with editing(folder, keys) as (store, change):
         signer = account_signer(store, key)

@@ -22,6 +22,8 @@ from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.telemetry import NOWHERE, Carried, Destination, publishing
+from xkeymsg.client.threads import check_handler
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.envelope.plan import Headers
@@ -155,17 +157,19 @@ class JetStream:
 
         If the task is cancelled, it is unknown whether the message is stored.
         """
-        future = await self.publish_async(
-            subject,
-            data,
-            to=to,
-            headers=headers,
-            clear_headers=clear_headers,
-            content_type=content_type,
-            expires=expires,
-            timeout=timeout,
-        )
-        return await future
+        with publishing(self._core.outgoing.tracing, NOWHERE) as trace:
+            future = await self._publish(
+                subject,
+                data,
+                to=to,
+                headers=headers,
+                clear_headers=clear_headers,
+                content_type=content_type,
+                expires=expires,
+                timeout=timeout,
+                trace=trace,
+            )
+            return await future
 
     @refusing
     async def publish_async(
@@ -190,19 +194,18 @@ class JetStream:
             XKeyMsgError: If sealing fails. Errors after sending are raised by the future, as by
                 `publish`.
         """
-        check_subject(subject)
-        block = self._block(clear_headers)
-        recipients = self._core.client_trust.recipients(to)
-        envelope = self._core.outgoing.payload(
-            subject,
-            data,
-            recipients,
-            room=self._room(block),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        return await self._submit(subject, envelope, block, timeout)
+        with publishing(self._core.outgoing.tracing, NOWHERE) as trace:
+            return await self._publish(
+                subject,
+                data,
+                to=to,
+                headers=headers,
+                clear_headers=clear_headers,
+                content_type=content_type,
+                expires=expires,
+                timeout=timeout,
+                trace=trace,
+            )
 
     @refusing
     async def publish_document(
@@ -235,34 +238,55 @@ class JetStream:
             XKeyMsgError: As `publish`, and as sealing a document.
         """
         check_subject(subject)
-        block = self._block(clear_headers)
-        envelope = self._core.outgoing.document(
-            subject,
-            document,
-            policy=policy,
-            readers=readers,
-            room=self._room(block),
-            headers=headers,
-            content_type=content_type,
-            expires=expires,
-        )
-        return await (await self._submit(subject, envelope, block, timeout))
+        with publishing(self._core.outgoing.tracing, NOWHERE) as trace:
+            block = self._block(clear_headers, trace)
+            envelope = self._core.outgoing.document(
+                subject,
+                document,
+                policy=policy,
+                readers=readers,
+                room=self._room(block),
+                headers=headers,
+                content_type=content_type,
+                expires=expires,
+                trace=trace,
+            )
+            return await (await self._submit(subject, envelope, block, timeout))
 
     async def flush(self) -> None:
         """Wait until no message is in flight; each future has its own result."""
         await self._publisher.flush()
 
+    async def _publish(
+        self,
+        subject: str,
+        data: Buffer,
+        *,
+        to: To,
+        clear_headers: Mapping[str, str] | None,
+        timeout: float,
+        trace: Carried | None,
+        **sealing: Any,
+    ) -> asyncio.Future[PubAck]:
+        check_subject(subject)
+        block = self._block(clear_headers, trace)
+        recipients = self._core.client_trust.recipients(to)
+        envelope = self._core.outgoing.payload(
+            subject, data, recipients, room=self._room(block), trace=trace, **sealing
+        )
+        return await self._submit(subject, envelope, block, timeout)
+
     def _room(self, block: bytes) -> Room:
         # Includes Nats-Msg-Id; the connection checks the exact size again.
         return Room(self.api.link.max_payload, len(block) + _ID)
 
-    def _block(self, clear: Mapping[str, str] | None) -> bytes:
+    def _block(self, clear: Mapping[str, str] | None, trace: Carried | None) -> bytes:
         """Return the header block, without the line of the message's id.
 
         Raises:
             MalformedError: If an unencrypted header is invalid.
         """
-        block = self._core.outgoing.block
+        block = self._core.outgoing.block_with(None, trace)
         if not clear:
             return block
         if any(header.lower().startswith(_OURS) for header in clear):
@@ -352,6 +376,10 @@ class JetStream:
                 f"prefetch must be at most half of the limit replay_pending ({pending})"
             )
         key = record_key(self._core.keyring.active)
+        place, tracing = Destination(stream, durable), self._core.outgoing.tracing
+        check_handler(handler)
+        if tracing is not None:
+            handler = tracing.handler(handler, place)
         accepted = subjects if isinstance(subjects, str) else tuple(subjects)
 
         def begin() -> OpeningScope:
@@ -361,6 +389,7 @@ class JetStream:
                 match_wire=match_wire,
                 replay=replay,
                 require_signature=require_signature,
+                place=place,
             )
 
         return Consumer(

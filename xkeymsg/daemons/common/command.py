@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from xkeymsg.daemons.common.terminal import EXIT_CODES_UNOPENED, say, say_faults
+from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES_UNOPENED, say, say_faults
 from xkeymsg.errors import ConfigurationError
 
 __all__ = (
@@ -71,7 +71,8 @@ def daemon_command(program: str) -> Callable[[_Function], click.Command]:
 
     def decorate(function: _Function) -> click.Command:
         settings = {"help_option_names": ["-h", "--help"]}
-        command = click.command(program, context_settings=settings, epilog=EXIT_CODES_UNOPENED)
+        epilog = f"{EXIT_CODES_UNOPENED}\n\n{COMPLETION}"
+        command = click.command(program, context_settings=settings, epilog=epilog)
         version = version_flag(f"xkeymsg-{program}")
         return command(version(config_flag(required=True)(check_flag(function))))
 

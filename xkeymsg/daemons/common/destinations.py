@@ -20,6 +20,7 @@ _URL: Final = re.compile(
     rf"(https?)://{_HOST}{_PORT}((?:/[A-Za-z0-9._~!$&'()*+,;=:%/-]*)?(?:\?[A-Za-z0-9._~!$&'()*+,;=:%/?-]*)?)"
 )
 _ADDRESS: Final = re.compile(rf"(nats|tls)://{_HOST}{_PORT}")
+_SECURE: Final = {"http": "https", "nats": "tls"}
 
 
 def is_loopback(host: str) -> bool:
@@ -39,18 +40,10 @@ def check_url(url: str) -> str:
     Raises:
         ValueError: If not; the text says what was expected and never repeats the URL.
     """
-    match = _URL.fullmatch(url)
-    if match is None or not _is_port(match[3]):
-        raise ValueError(
-            "expected https://host[:port][/path], or http:// with 127.0.0.1 or [::1]; without a"
-            " user, a fragment or other characters"
-        )
-    if match[1] == "http" and not is_loopback(match[2].strip("[]")):
-        raise ValueError(
-            "expected https://: without TLS, plaintext may only go to 127.0.0.1 or [::1]; a host"
-            " name, including localhost, may resolve to another machine"
-        )
-    return url
+    return _check(
+        _URL, url, "http", "expected https://host[:port][/path], or http:// with 127.0.0.1 or"
+        " [::1]; without a user, a fragment or other characters",
+    )  # fmt: skip
 
 
 def check_address(address: str) -> str:
@@ -59,18 +52,22 @@ def check_address(address: str) -> str:
     Raises:
         ValueError: As `check_url`.
     """
-    match = _ADDRESS.fullmatch(address)
+    return _check(
+        _ADDRESS, address, "nats", "expected tls://host[:port], or nats:// with 127.0.0.1 or [::1],"
+        " without a user or password: those have settings of their own",
+    )  # fmt: skip
+
+
+def _check(form: re.Pattern[str], text: str, plain: str, expected: str) -> str:
+    match = form.fullmatch(text)
     if match is None or not _is_port(match[3]):
+        raise ValueError(expected)
+    if match[1] == plain and not is_loopback(match[2].strip("[]")):
         raise ValueError(
-            "expected tls://host[:port], or nats:// with 127.0.0.1 or [::1], without a user or"
-            " password: those have settings of their own"
+            f"expected {_SECURE[plain]}://: without TLS, plaintext may only go to 127.0.0.1 or"
+            " [::1]; a host name, including localhost, may resolve to another machine"
         )
-    if match[1] == "nats" and not is_loopback(match[2].strip("[]")):
-        raise ValueError(
-            "expected tls://: without TLS, plaintext may only go to 127.0.0.1 or [::1]; a host"
-            " name, including localhost, may resolve to another machine"
-        )
-    return address
+    return text
 
 
 def _is_port(port: str | None) -> bool:

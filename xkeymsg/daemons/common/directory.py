@@ -19,6 +19,7 @@ from xkeymsg.daemons.common.logs import Log, reason
 from xkeymsg.daemons.common.reports import code_of
 from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.directory.directory import Directory
+from xkeymsg.directory.report import DirectoryReport
 from xkeymsg.errors import DeliveryError
 from xkeymsg.key_stores.opening import list_certificates
 from xkeymsg.keys import XKey
@@ -28,7 +29,7 @@ from xkeymsg.transport.options import LoginText
 from xkeymsg.trust.claims import User
 from xkeymsg.trust.stores.chains import Trust, own_account
 
-__all__ = ("CONDITION", "DaemonDirectory")
+__all__ = ("CONDITION", "DaemonDirectory", "DirectoryMetrics")
 
 CONDITION: Final = "directory"
 _PATIENCE: Final = 10.0
@@ -39,6 +40,30 @@ SETTLING: Final = 0.1
 """Seconds between two times: what is made meanwhile takes the garbage collector about 2 ms."""
 _LOOK: Final = 5.0
 """Seconds between two looks at the own claims of a daemon without rotation."""
+
+
+class DirectoryMetrics:
+    """The metrics of a daemon's directory."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"xkeymsg_directory_{name}", text, registry=registry)
+
+        self._entries = gauge("entries", "Users whose entries are verified.")
+        self._unverified = gauge("unverified", "Entries that wait to be verified.")
+        self._revision = gauge("revision", "The last revision that was read.")
+        self._silent = gauge("silent_seconds", "Seconds since the bucket has answered.")
+        self._alarms = gauge("alarms", "Entries that are damaged or contradict verified ones.")
+        self._behind = gauge("behind", "Senders that resolve names with an old revision.")
+
+    def set(self, report: DirectoryReport) -> None:
+        """Set the metrics to the counts of a report."""
+        self._entries.set(report.entries)
+        self._unverified.set(report.unverified)
+        self._revision.set(report.revision)
+        self._silent.set(report.silent)
+        self._alarms.set(len(report.alarms))
+        self._behind.set(report.behind)
 
 
 class DaemonDirectory:
@@ -66,16 +91,7 @@ class DaemonDirectory:
         self._stale_after = section.stale_after
         self._log, self._health = log, health
         self._settling = _SETTLE
-
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"xkeymsg_directory_{name}", text, registry=registry)
-
-        self._entries = gauge("entries", "Users whose entries are verified.")
-        self._unverified = gauge("unverified", "Entries that wait to be verified.")
-        self._revision = gauge("revision", "The last revision that was read.")
-        self._silent = gauge("silent_seconds", "Seconds since the bucket has answered.")
-        self._alarms = gauge("alarms", "Entries that are damaged or contradict verified ones.")
-        self._behind = gauge("behind", "Senders that resolve names with an old revision.")
+        self._metrics = DirectoryMetrics(registry)
 
     @asynccontextmanager
     async def following(self, link: Link) -> AsyncIterator[None]:
@@ -142,12 +158,7 @@ class DaemonDirectory:
         report = self.directory.report()
         is_heard = report.silent <= self._stale_after
         self._health.set(CONDITION, report.loaded and is_heard and not report.failed)
-        self._entries.set(report.entries)
-        self._unverified.set(report.unverified)
-        self._revision.set(report.revision)
-        self._silent.set(report.silent)
-        self._alarms.set(len(report.alarms))
-        self._behind.set(report.behind)
+        self._metrics.set(report)
 
     def _tell(self, error: Exception) -> None:
         self._log.often("error", "directory", "code", code=code_of(error), why=reason(error))

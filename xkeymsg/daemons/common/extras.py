@@ -1,4 +1,4 @@
-"""Start of the programs, which need packages of the extra `programs`."""
+"""Start of the programs, which need packages of the extras `programs` and `console`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ __all__ = ("INSTALL", "needed", "run_program")
 
 INSTALL: Final = "pip install 'xkeymsg[programs]'"
 """The command that installs them."""
-_PACKAGES: Final = frozenset({"click", "httpx", "prometheus_client", "pydantic"})
-"""The packages of the extra: pip installs the programs' scripts even without them."""
-_REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+); extra == .programs.")
+_INSTALL_CONSOLE: Final = "pip install 'xkeymsg[console]'"
+_PACKAGES: Final = {
+    **dict.fromkeys(("click", "httpx", "prometheus_client", "pydantic"), INSTALL),
+    **dict.fromkeys(("jinja2", "starlette", "uvicorn"), _INSTALL_CONSOLE),
+}
+"""What installs the packages: pip installs the programs' scripts even without them."""
+_REQUIREMENT: Final = re.compile(r"([A-Za-z0-9._-]+)>=([0-9.]+); extra == .(programs|console).")
+_INSTALLS: Final = {"programs": INSTALL, "console": _INSTALL_CONSOLE}
 
 
 @contextlib.contextmanager
 def needed(program: str) -> Iterator[None]:
-    """Exit 1 with a line on stderr if a package of the extra is missing or too old.
+    """Exit 1 with a line on stderr if a package of the extras is missing or too old.
 
-    pip checks versions only if the extra was requested. This module uses nothing of the extra, so
+    pip checks versions only if the extra was requested. This module uses nothing of the extras, so
     that it always runs.
     """
     try:
@@ -32,7 +37,7 @@ def needed(program: str) -> Iterator[None]:
         if fault is None:
             raise
         if sys.stderr is not None:
-            sys.stderr.write(f"{program}: {fault}: {INSTALL}\n")
+            sys.stderr.write(f"{program}: {fault}\n")
         sys.exit(1)
 
 
@@ -47,7 +52,7 @@ def run_program(program: str, module: str) -> NoReturn:
 def _missing(error: Exception) -> str | None:
     name = error.name if isinstance(error, ModuleNotFoundError) else None
     package = (name or "").partition(".")[0]
-    return f"{package} is not installed" if package in _PACKAGES else None
+    return f"{package} is not installed: {_PACKAGES[package]}" if package in _PACKAGES else None
 
 
 def _too_old() -> str | None:
@@ -58,17 +63,18 @@ def _too_old() -> str | None:
         requirements = metadata.requires("xkeymsg") or []
     except metadata.PackageNotFoundError:  # run from its source
         return None
-    for package, least in filter(None, map(_parsed, requirements)):
+    for package, least, extra in filter(None, map(_parsed, requirements)):
         with contextlib.suppress(metadata.PackageNotFoundError):
             version = metadata.version(package)
             if _numbers(version) < _numbers(least):
-                return f"{package} {version} is installed, but {least} is required"
+                fault = f"{package} {version} is installed, but {least} is required"
+                return f"{fault}: {_INSTALLS[extra]}"
     return None
 
 
-def _parsed(requirement: str) -> tuple[str, str] | None:
+def _parsed(requirement: str) -> tuple[str, str, str] | None:
     match = _REQUIREMENT.fullmatch(requirement)
-    return None if match is None else (match[1], match[2])
+    return None if match is None else (match[1], match[2], match[3])
 
 
 def _numbers(version: str) -> list[int]:

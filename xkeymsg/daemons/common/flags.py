@@ -186,10 +186,10 @@ _STORE_FLAGS: Final = (
     (
         ("-K", "--key-store"),
         "STORE",
-        "Your key in a key store instead, such as systemd:xkey; see docs/stores.md.",
+        "Your key in a key store instead, such as systemd:xkey; see `xkeymsg key --help`.",
     ),
     (("--key-match-by",), "NAME", "What --key-match is, such as Label or PublicKey."),
-    (("--key-match",), "TERM", "Which key of --key-store; must be equal."),
+    (("--key-match",), "TERM", "Which key of --key-store (exact match)."),
 )
 
 

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final
 
-from xkeymsg.errors import ConfigurationError
+from xkeymsg.daemons.common.listening import listening
 
 __all__ = ("DEADLINE", "HANGS", "MOST", "Health", "serving")
 
@@ -130,76 +126,30 @@ def serving(
         yield None
         return
     server = _Server(health, exposition)
-    path = Path(listen[5:]) if listen.startswith("unix:") else None
-    listener = _tcp(listen) if path is None else _unix(path)
-    where = _named(listener) if path is None else listen
-    ours = None if path is None else _inode(path)
     started, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
+    with contextlib.ExitStack() as ending:
+        with listening(listen) as (listener, where):
 
-    async def run() -> None:
-        loops.append(asyncio.get_running_loop())
-        async with await asyncio.start_server(
-            server.serve, sock=listener, limit=8192, backlog=MOST
-        ):
-            listener.listen(_QUEUE)
-            started.set()
-            await stop.wait()
+            async def run() -> None:
+                loops.append(asyncio.get_running_loop())
+                async with await asyncio.start_server(
+                    server.serve, sock=listener, limit=8192, backlog=MOST
+                ):
+                    listener.listen(_QUEUE)
+                    started.set()
+                    await stop.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()), name="health", daemon=True)
-    thread.start()
-    started.wait(DEADLINE)
-    try:
-        yield where
-    finally:
-        # While the listener is open no successor's socket has its inode.
-        if path is not None and _inode(path) == ours is not None:
-            with contextlib.suppress(OSError):
-                path.unlink()
-        for loop in loops:
-            loop.call_soon_threadsafe(stop.set)
-        thread.join(DEADLINE)
+            thread = threading.Thread(target=lambda: asyncio.run(run()), name="health", daemon=True)
+            thread.start()
+            ending.callback(_end, thread, loops, stop)
+            started.wait(DEADLINE)
+            yield where
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
-    """Return the device and inode of a file; None if it does not exist."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _tcp(listen: str) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    return _bound(listener, (host, int(port)), listen)
-
-
-def _unix(path: Path) -> socket.socket:
-    with contextlib.suppress(OSError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()  # left by a killed process
-    mask = os.umask(0o117)  # allow the group to connect
-    try:
-        return _bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path), f"unix:{path}")
-    finally:
-        os.umask(mask)
-
-
-def _bound(listener: socket.socket, address: object, shown: str) -> socket.socket:
-    try:
-        listener.bind(address)  # type: ignore[arg-type]
-        listener.listen(MOST)
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(f"cannot listen on {shown}: {error.strerror}") from error
-    return listener
-
-
-def _named(listener: socket.socket) -> str:
-    host, port, *_ = listener.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _end(
+    thread: threading.Thread, loops: list[asyncio.AbstractEventLoop], stop: asyncio.Event
+) -> None:
+    for loop in loops:
+        loop.call_soon_threadsafe(stop.set)
+    thread.join(DEADLINE)

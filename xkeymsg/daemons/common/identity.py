@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from xkeymsg import nkey
 from xkeymsg.client.core import own_user
+from xkeymsg.daemons.common.health import Health
 from xkeymsg.daemons.common.key_section import KeySection
 from xkeymsg.errors import KeyStoreError
 from xkeymsg.keys import Keyring, Recipient, XKey
@@ -17,7 +18,7 @@ from xkeymsg.opener import Opener
 from xkeymsg.sealer import Sealer
 from xkeymsg.trust.stores.chains import Trust
 
-__all__ = ("DaemonIdentity", "self_test")
+__all__ = ("DaemonIdentity", "daemon_state", "self_test")
 
 _SUBJECT: Final = "xkeymsg.selftest"
 
@@ -101,6 +102,11 @@ class DaemonIdentity:
         else:
             return 0.0
         return max(0.0, (datetime.now(UTC) - begun).total_seconds())
+
+
+def daemon_state(identity: DaemonIdentity, health: Health) -> dict[str, Any]:
+    """Return what the STATS reply says of a daemon."""
+    return {"key": identity.public, "key_age": round(identity.age()), "ready": health.ready}
 
 
 def self_test(keyring: Keyring) -> None:

@@ -112,10 +112,6 @@ class Log:
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
 
-    def debug(self, event: str, **fields: Any) -> None:
-        """Log a detail for debugging."""
-        self._write("debug", event, fields)
-
     def info(self, event: str, **fields: Any) -> None:
         """Log a normal event."""
         self._write("info", event, fields)

@@ -130,8 +130,8 @@ class Needs:
         """Add an optional request."""
         self._optional[f"{self._api}.{request}"] = why
 
-    def follows(self, trust: SourcesSection, key: KeySection) -> None:
-        """Allow following the directory, and publishing the own entry if keys are rotated."""
+    def follows(self, trust: SourcesSection, key: KeySection | None = None) -> None:
+        """Allow following the directory, and with an own key publishing the own entry."""
         if not trust.directory:
             return
         login = self._section.options("").creds
@@ -140,7 +140,7 @@ class Needs:
         self.listens(f"{EVENTS}>", None)
         self.may_ask(f"CONSUMER.CREATE.{STREAM}", "reads the directory faster, in its own account")
         self.may_ask(f"STREAM.INFO.{STREAM}", "checks the bucket, in its own account")
-        if own is not None:
+        if own is not None and key is not None:
             account = own.account
             self._optional[f"$SYS.REQ.ACCOUNT.{account}.INFO"] = "sees revocations at once"
             entry = subject_of(Place(account, own.claims.subject))

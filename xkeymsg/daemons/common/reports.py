@@ -6,7 +6,7 @@ from typing import Final
 
 from xkeymsg.client.jetstream.events import ConsumerEvent
 from xkeymsg.daemons.common.logs import Level, Log, reason
-from xkeymsg.daemons.common.metrics import OTHER, RouteMetrics
+from xkeymsg.daemons.common.metrics import CODES, OTHER, RouteMetrics
 from xkeymsg.daemons.common.service import Endpoint
 from xkeymsg.errors import XKeyMsgError
 
@@ -69,6 +69,19 @@ class Reporter:
             fields["why"] = why(event.error)
         level: Level = "error" if event.kind in ("blocked", "trouble") else "warning"
         self.log.often(level, _EVENTS.get(event.kind, event.kind), "route", "code", **fields)
+
+    def blocked(self, *, is_blocked: bool) -> None:
+        """Record whether the route is blocked."""
+        self.metrics.blocked.set(is_blocked)
+        self.endpoint.data["blocked"] = is_blocked
+
+    def _refused(self, code: str) -> None:
+        """Record a refused message."""
+        self.metrics.refused(code)
+        self.failed(code)
+        counts = self.endpoint.data.setdefault("refused", {})
+        code = code if code in CODES else OTHER
+        counts[code] = counts.get(code, 0) + 1
 
     def failed(self, code: str) -> None:
         """Record a failed message, for `nats micro`."""

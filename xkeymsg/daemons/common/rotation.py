@@ -41,7 +41,7 @@ from xkeymsg.trust.creds import parse_creds
 from xkeymsg.trust.identity import CertifiedKey
 from xkeymsg.trust.stores.signers import own_authority
 
-__all__ = ("DaemonRotation", "Holds", "rotation_conditions")
+__all__ = ("DaemonRotation", "Holds", "RotationMetrics", "rotation_conditions")
 
 _HAVE_ALL: Final = "secrets"
 """The readiness condition: the secret of every key that others seal to is here."""
@@ -124,7 +124,7 @@ class DaemonRotation:
         self._is_watched = bool(self._store) and isinstance(
             parse_store(self._store).provider, WritableProvider
         )
-        self._metrics = _RotationMetrics(registry)
+        self._metrics = RotationMetrics(registry)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -428,7 +428,7 @@ class DaemonRotation:
         self._missing = missing
 
 
-class _RotationMetrics:
+class RotationMetrics:
     """The metrics of rotation."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

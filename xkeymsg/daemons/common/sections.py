@@ -16,7 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from xkeymsg.daemons.common.destinations import check_address, is_loopback
+from xkeymsg.client.telemetry import Telemetry
+from xkeymsg.daemons.common.destinations import check_address
+from xkeymsg.daemons.common.listening import is_local
 from xkeymsg.daemons.common.tables import Section
 from xkeymsg.daemons.common.values import (
     FilePath,
@@ -230,12 +232,7 @@ class PlainNatsSection(NatsSection):
 
 
 def _listen(text: str) -> str:
-    path = text.removeprefix("unix:")
-    if path != text and path.startswith("/") and len(path.encode()) < 108:
-        return text
-    host, colon, port = text.rpartition(":")
-    fits = colon and port.isascii() and port.isdecimal() and int(port) < 65536
-    if path != text or not fits or not is_loopback(host.strip("[]")):
+    if not is_local(text):
         raise ValueError(
             "expected 127.0.0.1:PORT, [::1]:PORT or unix:/PATH: anyone who can connect sees how"
             " many messages come from where"
@@ -252,6 +249,9 @@ class ObserveSection(Section):
     """The format of log lines, on stderr."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The lowest level that is logged."""
+    telemetry: Telemetry = "sealed"
+    """With a tracer provider of OpenTelemetry: `sealed` also seals trace contexts, `clear` also
+    publishes them unencrypted, `off` makes no spans."""
     micro: Flag = True
     """Answer `$SRV.PING`, `INFO` and `STATS`, for `nats micro ls`."""
 

@@ -13,7 +13,7 @@ import contextlib
 import json
 import secrets
 import string
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -50,6 +50,8 @@ class Endpoint:
     """An error code of this package."""
     seconds: float = 0.0
     """Total processing time."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Its part of `data` in the STATS reply: numbers, states and codes."""
 
     def info(self) -> dict[str, Any]:
         """Return its part of the INFO reply."""
@@ -60,8 +62,8 @@ class Endpoint:
             "metadata": self.metadata,
         }
 
-    def stats(self) -> dict[str, Any]:
-        """Return its part of the STATS reply."""
+    def stats(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return its part of the STATS reply; `state` is that of the daemon."""
         spent = int(self.seconds * 1e9)
         return {
             "name": self.name,
@@ -72,18 +74,36 @@ class Endpoint:
             "last_error": self.last_error,
             "processing_time": spent,
             "average_processing_time": spent // self.requests if self.requests else 0,
+            "data": {**state, **self.metadata, **self.data},
         }
 
 
 class MicroService:
-    """A daemon, as a NATS service."""
+    """A daemon, as a NATS service.
+
+    Args:
+        name: Its name.
+        version: The version of this package.
+        program: `xkeymsg-receiver` or `xkeymsg-sender`.
+        description: What it does.
+        endpoints: Its routes.
+        state: Returns what the STATS reply says of the daemon, with each endpoint.
+    """
 
     def __init__(
-        self, name: str, version: str, description: str, endpoints: Sequence[Endpoint]
+        self,
+        name: str,
+        version: str,
+        program: str,
+        description: str,
+        endpoints: Sequence[Endpoint],
+        state: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self.name = name
         self.id = "".join(secrets.choice(_LETTERS) for _ in range(22))
-        self._common = {"name": name, "id": self.id, "version": version, "metadata": {}}
+        self._common: dict[str, Any] = {"name": name, "id": self.id, "version": version}
+        self._common["metadata"] = {"program": program}
+        self._state = state
         self._description = description
         self._endpoints = endpoints
         self._started = datetime.now(UTC).isoformat().replace("+00:00", "Z")
@@ -103,11 +123,12 @@ class MicroService:
 
     def stats(self) -> dict[str, Any]:
         """Return the STATS reply."""
+        state = self._state()
         return {
             "type": _TYPE + "stats_response",
             **self._common,
             "started": self._started,
-            "endpoints": [each.stats() for each in self._endpoints],
+            "endpoints": [each.stats(state) for each in self._endpoints],
         }
 
 
@@ -145,12 +166,17 @@ def announce(
 
 
 def as_service(
-    link: Link, config: DaemonConfig, description: str, endpoints: Sequence[Endpoint]
+    link: Link,
+    config: DaemonConfig,
+    program: str,
+    description: str,
+    endpoints: Sequence[Endpoint],
+    state: Callable[[], Mapping[str, Any]],
 ) -> contextlib.AbstractAsyncContextManager[None]:
     """Answer as a NATS service while the block runs, unless the configuration says not to."""
     if not config.observe.micro:
         return contextlib.nullcontext()
-    service = MicroService(config.name, version(), description, endpoints)
+    service = MicroService(config.name, version(), program, description, endpoints, state)
     return answering(link, service, inbox_prefix=config.nats.inbox_prefix)
 
 

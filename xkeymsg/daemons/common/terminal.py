@@ -26,6 +26,7 @@ from xkeymsg.errors import ConfigurationError, EnvelopeError, OpenError, PinErro
 from xkeymsg.text import may_be_secret, path_text
 
 __all__ = (
+    "COMPLETION",
     "EXIT_CODES",
     "EXIT_CODES_UNOPENED",
     "EXIT_FAILED",
@@ -50,6 +51,8 @@ EXIT_CODES: Final = "Exit codes: 0 done, 1 failed, 2 usage error, 3 could not op
 """The last line of --help, for programs that may exit with 3."""
 EXIT_CODES_UNOPENED: Final = "Exit codes: 0 done, 1 failed, 2 usage error."
 """The same for daemons, which continue after such a message, and for programs that only seal."""
+COMPLETION: Final = "Completion in bash, zsh and fish: xkeymsg completion --help."
+"""The line after the exit codes, for the programs that `xkeymsg completion` completes."""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 

@@ -26,7 +26,7 @@ from xkeymsg.trust.stores.chains import Trust
 from xkeymsg.trust.stores.marks_file import read_marks
 from xkeymsg.trust.stores.peers_file import PeersFile
 
-__all__ = ("Following", "check_trust", "conditions", "load_trust")
+__all__ = ("Following", "TrustMetrics", "check_trust", "conditions", "load_trust")
 
 _REPORT: Final = 30.0
 """Seconds between two counts of users."""
@@ -118,7 +118,7 @@ class Following:
         self._generation = 0
         self._lacks = self._told = ""
         self._invalid = self._failed = False
-        self._counts = _Counts(registry) if isinstance(trust, Trust) else None
+        self._counts = TrustMetrics(registry) if isinstance(trust, Trust) else None
         self._health.set("trust" if isinstance(trust, Trust) else "peers", True)
         self.directory: DaemonDirectory | None = None
         """The directory that trust follows, too, if any."""
@@ -242,7 +242,7 @@ def _reload(trust: PeersFile | Trust) -> bool:
     return changed
 
 
-class _Counts:
+class TrustMetrics:
     """The metrics of claims."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -264,6 +264,7 @@ class _Counts:
         self._codes: set[str] = {"revoked"}
 
     def set(self, trust: Trust) -> None:
+        """Set the metrics to the state of a folder of trust."""
         report = trust.report()
         self._users.set(report.valid)
         self._codes |= report.refused.keys()

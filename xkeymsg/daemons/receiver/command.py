@@ -15,7 +15,8 @@ _PROGRAM = "receiver"
 def command(*, config_file: Path, check: bool) -> int:
     """Open sealed messages from NATS subjects and streams, and forward them.
 
-    They go to files, programs and servers; docs/receiver.md explains the configuration.
+    They go to files, programs and servers; `xkeymsg config init receiver` writes a configuration,
+    and `xkeymsg config describe receiver` explains it.
     """
     return run_file(config_file, check=check)
 

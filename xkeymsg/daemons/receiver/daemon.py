@@ -9,9 +9,10 @@ from time import monotonic
 from typing import Any, Final
 
 from xkeymsg.client.jetstream.events import Trouble
+from xkeymsg.client.telemetry import tracing_of
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
-from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, daemon_state, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, set_up
 from xkeymsg.daemons.common.metrics import Metrics
@@ -86,12 +87,14 @@ class _Receiver:
         self._health = health
         self._upkeep = Upkeep(log, metrics, health, key=lambda: self._identity.public)
         self._workers: list[Worker] = []
+        self._tracing = tracing_of(config.observe.telemetry)
         self._endpoints: list[Endpoint] = []
         self._outlets: dict[str, Outlet] = {}
         self._stuck: list[str] = []
         self._activity = Activity(log)
         self._rotation: DaemonRotation | None = None
         self._counted = 0.0
+        self._retired = 0
 
     async def work(self, life: Lifecycle) -> None:
         """Set up, run until stopped, and finish."""
@@ -191,8 +194,19 @@ class _Receiver:
         await link.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
         await stack.enter_async_context(
-            as_service(link, config, "opens sealed messages", self._endpoints)
+            as_service(
+                link,
+                config,
+                "xkeymsg-receiver",
+                "opens sealed messages",
+                self._endpoints,
+                self._state,
+            )
         )
+
+    def _state(self) -> dict[str, Any]:
+        """Return what the STATS reply says of this daemon."""
+        return daemon_state(self._identity, self._health) | {"retired_senders": self._retired}
 
     def _worker(self, route: ReceiverRoute, outlet: Outlet) -> Worker:
         endpoint = Endpoint(
@@ -212,6 +226,7 @@ class _Receiver:
                 require_signature=self._config.trust.require_signature,
                 on_opened=report.opened,
                 on_message=partial(self._activity.note, senders),
+                tracing=self._tracing,
             )
 
         self._endpoints.append(endpoint)
@@ -289,7 +304,8 @@ class _Receiver:
             self._trust_changed()
         if isinstance(self._senders, Trust) and monotonic() >= self._counted + _COUNT:
             self._counted = monotonic()
-            self._metrics.retired_senders.set(self._activity.retired(self._senders.members))
+            self._retired = self._activity.retired(self._senders.members)
+            self._metrics.retired_senders.set(self._retired)
         self._metrics.ready.set(self._health.ready)  # last: it depends on the conditions above
 
     def _watch_sinks(self) -> None:

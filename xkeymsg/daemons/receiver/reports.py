@@ -29,8 +29,7 @@ class ReceiverReporter(Reporter):
             **where: The place of the message.
         """
         code = code_of(error)
-        self.metrics.refused(code)
-        self.failed(code)
+        self._refused(code)
         self._often("warning", "refused", error, **where)
 
     def not_delivered(self, error: DeliveryError) -> None:
@@ -47,6 +46,7 @@ class ReceiverReporter(Reporter):
     def remembered(self, state: ReplayState, max_age: float) -> None:
         """Report the state of the route's replay memory."""
         self.metrics.replay(state, max_age)
+        self.endpoint.data["replay"] = {"covers": state.covers, "max_age": max_age}
         if state.covers is not None and state.covers < max_age:
             self.log.often(
                 "warning", "replay memory is short", "route", route=self.route,

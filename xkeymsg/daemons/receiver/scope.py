@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from time import perf_counter
 from typing import Final
 
 from xkeymsg.client.scope import OpeningScope
+from xkeymsg.client.telemetry import Destination, Tracing, processing
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.daemons.common.records import Record, record_of
 from xkeymsg.daemons.receiver.config import ReceiverRoute
@@ -35,6 +37,7 @@ class RouteScope:
         require_signature: bool = False,
         on_opened: Callable[[float], None] = lambda _: None,
         on_message: Callable[[Message], None] = lambda _: None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Initialize the scope.
 
@@ -45,6 +48,7 @@ class RouteScope:
             require_signature: Whether to refuse unsigned messages.
             on_opened: Called for each opened message with the duration in seconds.
             on_message: Called with each opened message.
+            tracing: Makes a span for each message; None without telemetry.
 
         Raises:
             ConfigurationError: If the arguments conflict.
@@ -60,6 +64,11 @@ class RouteScope:
         """Maximum age of a message on arrival, in seconds."""
         self.skew = limits.skew
         """How many seconds later than our clock a message may have been stored."""
+        self.tracing = tracing
+        """Makes the spans; None without telemetry."""
+        source, group = route.stream or route.subject, route.durable or route.queue
+        self.place = Destination(source or "", group or "")
+        """Where the messages come from, for the spans."""
         self._scope = OpeningScope(
             keys,
             ClientTrust(senders),
@@ -69,6 +78,8 @@ class RouteScope:
             formats=route.formats,
             require_signature=require_signature,
             limits=limits,
+            tracing=tracing,
+            place=self.place,
         )
         self.large = self._scope.large
         """Size in bytes from which a message is opened in a thread."""
@@ -103,10 +114,12 @@ class RouteScope:
         """Return the state of the replay memory."""
         return self._scope.replay_state()
 
-    def read(self, raw: Raw) -> Record:
-        """Open a message outside a stream, and make a record of it.
+    def read(self, raw: Raw) -> tuple[Record, AbstractContextManager[object]]:
+        """Open a message outside a stream; return its record, and the context of its delivery.
 
         Raises:
             XKeyMsgError: If it cannot be opened.
         """
-        return record_of(self.open(raw), is_xkv1=raw.data[:4] == _XKV1)
+        message = self.open(raw)
+        record = record_of(message, is_xkv1=raw.data[:4] == _XKV1)
+        return record, processing(self.tracing, message, self.place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic, perf_counter
 from typing import Final
 
@@ -116,11 +116,15 @@ class StreamRoute:
         most = durable.max_ack_pending if durable.max_ack_pending > 0 else route.max_in_flight
         names = self._config.quarantine
         secret = record_key(keys.active)
+        tracing = self._opening.tracing
+        handler: Callable[[Message], Awaitable[None]] = self._handle
+        if tracing is not None:
+            handler = tracing.handler(handler, self._opening.place)
         self._consumer = Consumer(
             api,
             route.stream,
             route.durable,
-            self._handle,
+            handler,
             new_opening=self._begin_scope,
             new_quarantine=lambda tell: Quarantine(
                 api, secret, unproven=names.unproven, proven=names.proven, on_blocked=tell
@@ -214,7 +218,7 @@ class StreamRoute:
                 metrics.quarantined("kept" if event.kind == "quarantined" else "lost")
             case "blocked" | "unblocked":
                 self._blocked = event.kind == "blocked"
-                metrics.blocked.set(self._blocked)
+                self._report.blocked(is_blocked=self._blocked)
             case "trouble" if event.code == "outage":
                 self._outage_began = monotonic()
             case "recovered" if event.code == "outage":

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from time import perf_counter
+from typing import Any
 
 from xkeymsg.daemons.common.records import Record
+from xkeymsg.daemons.common.subject_loop import SubjectLoop
 from xkeymsg.daemons.receiver.batches import Outlet
 from xkeymsg.daemons.receiver.config import ReceiverRoute
 from xkeymsg.daemons.receiver.reports import ReceiverReporter
@@ -13,13 +17,13 @@ from xkeymsg.daemons.receiver.scope import RouteScope
 from xkeymsg.errors import DeliveryError
 from xkeymsg.keys import Keyring
 from xkeymsg.transport.link import Link
-from xkeymsg.transport.raw import Raw, RawSubscription
+from xkeymsg.transport.raw import Raw
 
 __all__ = ("SubjectRoute",)
 
 
 class SubjectRoute:
-    """Reads messages while fewer than `max_in_flight` are pending; the link bounds the backlog."""
+    """Opens the messages of a subject, and offers each to the sink."""
 
     def __init__(
         self, route: ReceiverRoute, opening: RouteScope, outlet: Outlet, report: ReceiverReporter
@@ -28,9 +32,8 @@ class SubjectRoute:
         self._opening = opening
         self._outlet = outlet
         self._report = report
-        self._room = asyncio.Semaphore(route.max_in_flight)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._subscription: RawSubscription | None = None
+        self._loop = SubjectLoop(route.max_in_flight, self._take)
+        self.run, self.stop = self._loop.run, self._loop.stop
 
     async def begin(self, link: Link) -> None:
         """Subscribe; the link's `confirm` raises if the server refuses it.
@@ -39,27 +42,7 @@ class SubjectRoute:
             ConnectionFailedError: If the link is closed.
         """
         assert self._route.subject is not None  # noqa: S101 - checked by the configuration
-        self._subscription = await link.subscribe(
-            self._route.subject, queue=self._route.queue or ""
-        )
-
-    async def run(self) -> None:
-        """Run until `stop`, then until every accepted message is settled."""
-        assert self._subscription is not None  # noqa: S101 - `begin` was called
-        try:
-            async for raw in self._subscription:
-                await self._room.acquire()
-                await self._take(raw)
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-        finally:
-            for task in self._tasks:
-                task.cancel()
-
-    async def stop(self) -> None:
-        """Read no more; `run` ends when earlier messages are settled."""
-        if self._subscription is not None:
-            await self._subscription.drain()
+        await self._loop.begin(link, self._route.subject, self._route.queue or "")
 
     def rekey(self, keys: Keyring) -> None:
         """Use other keys of the same recipient."""
@@ -68,31 +51,29 @@ class SubjectRoute:
     def tick(self) -> None:
         """Count dropped messages, and report the replay memory."""
         self._report.remembered(self._opening.replay_state(), self._opening.max_age)
-        if self._subscription is not None:
-            self._report.dropped(self._subscription.dropped)
+        self._report.dropped(self._loop.dropped)
 
-    async def _take(self, raw: Raw) -> None:
+    async def _take(self, raw: Raw) -> Coroutine[Any, Any, None] | None:
         self._report.metrics.received.inc()
         try:
             if len(raw.data) < self._opening.large:
-                record = self._opening.read(raw)
+                record, span = self._opening.read(raw)
             else:
-                record = await asyncio.to_thread(self._opening.read, raw)
+                record, span = await asyncio.to_thread(self._opening.read, raw)
         except Exception as error:  # noqa: BLE001 - no message may end the loop
-            self._room.release()
             self._report.refused(error)
-            return
-        self._report.metrics.in_flight.inc()
-        task = asyncio.create_task(self._deliver(record))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+            return None
+        return self._handle(record, span)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._room.release()
-        self._report.metrics.in_flight.dec()
+    async def _handle(self, record: Record, span: AbstractContextManager[object]) -> None:
+        with span:
+            await self._deliver(record)
 
     async def _deliver(self, record: Record) -> None:
+        with self._report.metrics.in_flight.track_inprogress():
+            await self._attempt(record)
+
+    async def _attempt(self, record: Record) -> None:
         begun, pause = perf_counter(), self._route.backoff
         for attempt in range(1, self._route.attempts + 1):
             try:
@@ -100,6 +81,8 @@ class SubjectRoute:
             except DeliveryError as error:
                 self._report.not_delivered(error)
                 if attempt == self._route.attempts:
+                    if self._opening.tracing is not None:
+                        self._opening.tracing.failed(error)
                     self._report.lost(error)
                     return
             else:

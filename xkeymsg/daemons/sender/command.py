@@ -15,8 +15,8 @@ _PROGRAM = "sender"
 def command(*, config_file: Path, check: bool) -> int:
     """Seal messages from files or from a trusted NATS server, and publish them.
 
-    It runs as a daemon, or as a job that ends with its files; docs/sender.md explains the
-    configuration.
+    It runs as a daemon, or as a job that ends with its files; `xkeymsg config init sender`
+    writes a configuration, and `xkeymsg config describe sender` explains it.
     """
     return run_file(config_file, check=check)
 

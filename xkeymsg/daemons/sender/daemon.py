@@ -13,9 +13,10 @@ from typing import Final
 import click
 
 from xkeymsg.client.jetstream.api import API
+from xkeymsg.client.telemetry import tracing_of
 from xkeymsg.daemons.common import lifecycle
 from xkeymsg.daemons.common.health import Health, serving
-from xkeymsg.daemons.common.identity import DaemonIdentity, self_test
+from xkeymsg.daemons.common.identity import DaemonIdentity, daemon_state, self_test
 from xkeymsg.daemons.common.lifecycle import Lifecycle
 from xkeymsg.daemons.common.logs import Log, reason, set_up
 from xkeymsg.daemons.common.metrics import Metrics
@@ -114,6 +115,7 @@ class _Sender:
         self._sealings: dict[str, RouteSealer] = {}
         self._reports: list[SenderReporter] = []
         self._stuck: BaseException | None = None
+        self._tracing = tracing_of(config.observe.telemetry)
         self._rules = RuleCounts(metrics.registry)
         self._rotation: DaemonRotation | None = None
 
@@ -214,7 +216,16 @@ class _Sender:
         if source is not None:
             await source.confirm()  # raises if the server refused a subscription
         self._health.set("subscribed", True)
-        await stack.enter_async_context(as_service(link, config, "seals messages", endpoints))
+        await stack.enter_async_context(
+            as_service(
+                link,
+                config,
+                "xkeymsg-sender",
+                "seals messages",
+                endpoints,
+                lambda: daemon_state(self._identity, self._health),
+            )
+        )
 
     def _worker(
         self,
@@ -232,6 +243,7 @@ class _Sender:
             max_payload=lambda: self._link.max_payload,
             on_loss=report.numbers_changed,
             rules=self._rules,
+            tracing=self._tracing,
         )
         self._check(route, sealing)
         self._sealings[route.name] = sealing

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from time import perf_counter
 
+from xkeymsg.client.telemetry import sending
 from xkeymsg.daemons.common.logs import reason
 from xkeymsg.daemons.sender.config import SenderRoute
 from xkeymsg.daemons.sender.outputs import Output
@@ -51,7 +52,8 @@ class Pipeline:
         begun = perf_counter()
         self.report.metrics.in_flight.inc()
         try:
-            await self._output.send(sealed, name)
+            with sending(sealed.trace):
+                await self._output.send(sealed, name)
         except XKeyMsgError as error:
             self.report.not_delivered(error, **where)
             raise

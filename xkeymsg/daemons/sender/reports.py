@@ -60,8 +60,7 @@ class SenderReporter(Reporter):
         """
         code = code_of(error)
         self.unsent += 1
-        self.metrics.refused(code)
-        self.failed(code)
+        self._refused(code)
         if often:
             self._often("warning", "refused", error, **where)
         else:

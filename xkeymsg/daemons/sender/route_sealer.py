@@ -11,10 +11,12 @@ import asyncio
 import base64
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, NamedTuple, NoReturn, cast
 
 from xkeymsg import xkv1
 from xkeymsg.client.outgoing import REPLIES, Outgoing, Room
+from xkeymsg.client.telemetry import Carried, Destination, Tracing, sealing
 from xkeymsg.client.trust import ClientTrust
 from xkeymsg.daemons.common.documents import OnLoss, parse_document
 from xkeymsg.daemons.sender.config import SenderRoute
@@ -37,6 +39,7 @@ from xkeymsg.limits import Limits
 from xkeymsg.nearest import did_you_mean
 from xkeymsg.nkey import Signer
 from xkeymsg.shown import safe_repr
+from xkeymsg.transport.headers import parse_block
 from xkeymsg.trust.resolver import PERMISSION, Resolver
 
 __all__ = ("Author", "RouteSealer", "Sealed", "is_of_setup")
@@ -53,7 +56,7 @@ _MOST: Final = Limits().recipients
 class Sealed:
     """A message that may leave; only `RouteSealer` makes one."""
 
-    __slots__ = ("block", "envelope", "left_out", "name", "sent", "subject")
+    __slots__ = ("block", "envelope", "left_out", "name", "sent", "subject", "trace")
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class Sealed:
         block: bytes,
         name: str,
         left_out: tuple[str, ...],
+        trace: Carried | None,
     ) -> None:
         if maker is not _OURS:
             raise TypeError("Sealed can only be made by RouteSealer")
@@ -75,6 +79,8 @@ class Sealed:
         """Its id for deduplication by a stream."""
         self.left_out = left_out
         """The names of headers of the source that could not be sealed."""
+        self.trace = trace
+        """Its trace context, if there is telemetry."""
         self.sent = False
         """Whether an attempt was made to send it, which may have succeeded."""
 
@@ -122,6 +128,7 @@ class RouteSealer:
         max_payload: Callable[[], int] = lambda: 0,
         rules: RuleCounts | None = None,
         on_loss: OnLoss | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Initialize the sealer; `check` tells whether it can seal.
 
@@ -132,6 +139,7 @@ class RouteSealer:
             max_payload: Returns the server's limit in bytes; 0 for none.
             rules: Counts the rules of the policy that decide about a field.
             on_loss: Called for numbers whose digits change, as in `parse_document`.
+            tracing: Makes a span for each message; None without telemetry.
 
         Raises:
             XKeyMsgError: If signer and identity belong to different users, or the policy cannot be
@@ -146,6 +154,7 @@ class RouteSealer:
         self._map = SubjectMap(route.pattern, route.to)
         self._headers = RouteHeaders(route)
         self._expires = route.expires
+        self._tracing, self._place = tracing, Destination(route.to)
         self._rules = rules
         self._policy = None if route.policy is None else Policy.load(route.policy)
         self._watch()
@@ -217,11 +226,16 @@ class RouteSealer:
         return self._seal(data, subject, headers)
 
     def _seal(self, data: bytes, subject: str, block: bytes) -> Sealed:
+        with sealing(self._tracing, self._place, partial(parse_block, block)) as trace:
+            return self._seal_with(trace, data, subject, block)
+
+    def _seal_with(self, trace: Carried | None, data: bytes, subject: str, block: bytes) -> Sealed:
         to = self._map(subject)
         if to.startswith(REPLIES):
             raise MalformedError("the subject is reserved for replies")
         (pair, outgoing), policy = self._author, self._policy
-        room = Room(self._max_payload(), len(outgoing.block) + _NAME_SIZE)
+        head = outgoing.block_with(None, trace)
+        room = Room(self._max_payload(), len(head) + _NAME_SIZE)
         headers, left_out = self._headers.select(block)
         if self._route.format == "xkv1":
             [recipient] = self._recipients()
@@ -229,12 +243,13 @@ class RouteSealer:
             envelope = xkv1.seal(data, key=pair, to=recipient.key)
             left_out += tuple(name for name, _ in headers)  # it has none
             name = secrets.token_urlsafe(16)
-            return Sealed(_OURS, to, envelope, outgoing.block, name, left_out)
+            return Sealed(_OURS, to, envelope, head, name, left_out, trace)
         more: dict[str, Any] = {
             "room": room,
             "headers": headers,
             "content_type": self._route.content_type,
             "expires": self._expires,
+            "trace": trace,
         }
         if policy is None:
             envelope = outgoing.payload(to, data, self._recipients(), **more)
@@ -245,7 +260,7 @@ class RouteSealer:
             if self._rules is not None:
                 self._rules.count(self._route.name, deciding_rules(policy, document))
         name = base64.urlsafe_b64encode(message_id(envelope))[:22].decode()
-        return Sealed(_OURS, to, envelope, outgoing.block, name, left_out)
+        return Sealed(_OURS, to, envelope, head, name, left_out, trace)
 
     # --- recipients -------------------------------------------------------------------------------
 

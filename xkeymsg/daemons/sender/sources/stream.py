@@ -175,7 +175,7 @@ class StreamSource:
 
     def tick(self) -> None:
         """Report whether the route is blocked."""
-        self._report.metrics.blocked.set(self.is_blocked)
+        self._report.blocked(is_blocked=self.is_blocked)
 
     def mended(self) -> None:
         """Retry waiting messages at once: names, keys or the policy may have changed."""

@@ -1,0 +1,112 @@
+"""The workflows: each action is pinned by commit, each job has only the rights that it needs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.test_layers import ROOT
+
+WORKFLOWS = {
+    path.name: path.read_text() for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+}
+RIGHTS = {
+    "ci.yml test": {"contents": "read"},
+    "release.yml test": {"contents": "read"},
+    "release.yml build": {"contents": "read"},
+    "release.yml reproduce": {"contents": "read"},
+    "release.yml attest": {"attestations": "write", "id-token": "write"},
+    "release.yml publish": {"id-token": "write"},
+    "release.yml announce": {"contents": "write"},
+}
+"""The permissions of each job; a workflow has none itself."""
+
+
+def workflow(name: str) -> dict[Any, Any]:
+    loaded = yaml.safe_load(WORKFLOWS[name])
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    return {
+        f"{name} {job}": value
+        for name in WORKFLOWS
+        for job, value in workflow(name)["jobs"].items()
+    }
+
+
+def steps() -> list[dict[str, Any]]:
+    return [step for job in jobs().values() for step in job.get("steps", ())]
+
+
+def test_each_job_has_only_the_rights_that_it_needs() -> None:
+    assert {name: job["permissions"] for name, job in jobs().items()} == RIGHTS
+    assert all(workflow(name)["permissions"] == {} for name in WORKFLOWS)
+    triggers = {event for name in WORKFLOWS for event in workflow(name)[True]}  # YAML's `on`
+    assert triggers == {"push", "pull_request", "workflow_call"}
+    assert not any("secrets" in text for text in WORKFLOWS.values())
+
+
+def test_each_action_is_pinned_by_commit_and_says_its_version() -> None:
+    used = [
+        line
+        for text in WORKFLOWS.values()
+        for line in text.splitlines()
+        if re.match(r"\s*(?:- )?uses:", line) and "uses: ./" not in line
+    ]
+    assert len(used) == len([each for each in steps() if "uses" in each]) > 5
+    pinned = [re.search(r"uses: (\S+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$", line) for line in used]
+    assert all(pinned), used
+    commits: dict[str, set[str]] = {}
+    for each in pinned:
+        assert each is not None
+        commits.setdefault(each[1], set()).add(each[2])
+    assert all(len(each) == 1 for each in commits.values()), "one version of an action"
+
+
+def test_no_step_keeps_credentials_or_runs_text_from_outside() -> None:
+    for step in steps():
+        assert "${{" not in step.get("run", ""), "a value in a script can end it"
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("name", [name for name in jobs() if "uses" not in jobs()[name]])
+def test_a_job_ends_on_a_known_image(name: str) -> None:
+    job = jobs()[name]
+    assert job["timeout-minutes"] <= 90
+    assert re.fullmatch(r"ubuntu-\d\d\.\d\d(-arm)?", job["runs-on"])
+
+
+def test_what_is_published_was_tested_and_built_twice() -> None:
+    release = {name: job for name, job in jobs().items() if name.startswith("release.yml")}
+    needs = {name.partition(" ")[2]: job.get("needs", []) for name, job in release.items()}
+    assert needs["announce"] == "publish"
+    assert needs["publish"] == "attest"
+    assert needs["attest"] == ["test", "reproduce"]
+    assert needs["reproduce"] == "build"
+    assert release["release.yml test"]["uses"] == "./.github/workflows/ci.yml"
+    assert release["release.yml publish"]["environment"] == "pypi"
+    scripts = [step.get("run") for step in jobs()["ci.yml test"]["steps"]]
+    assert "bash .ci/run" in scripts
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_hooks_before_a_commit_run_what_make_runs() -> None:
+    loaded = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    [local] = loaded["repos"]
+    assert local["repo"] == "local", "a second list of versions"
+    entries = {each["id"]: shlex.split(each["entry"]) for each in local["hooks"]}
+    assert entries.keys() == {"lint", "types", "vectors"}
+    for each in ("lint", "types"):
+        [*command, target] = entries[each]
+        done = subprocess.run([*command, "-n", target], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert subprocess.run(entries["vectors"], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,171 @@
+"""The pages of the console: what each shows, from the collectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qs
+
+from xkeymsg.cli.console.access import Accesses
+from xkeymsg.cli.console.app import Page
+from xkeymsg.cli.console.explanations import EXPLANATIONS
+from xkeymsg.cli.console.fleet import Fleet
+from xkeymsg.cli.console.open_page import open_page
+from xkeymsg.cli.console.people import KeyState, People, Person
+from xkeymsg.cli.console.refused import Quarantines
+from xkeymsg.cli.console.seen import SeenSender, SeenSenders
+from xkeymsg.cli.console.streams import Streams
+
+__all__ = ("KeyRow", "Pages", "SenderRow")
+
+_GRACE: Final = timedelta(seconds=60)
+"""How long a sender may resolve names with an old revision of the directory."""
+_MOST_SENDERS: Final = 200
+
+
+class SenderRow(NamedTuple):
+    """A sender of sampled messages."""
+
+    seen: SeenSender
+    name: str
+    state: str
+    """The state of its key; empty if nobody known holds it."""
+    behind: int | None
+    """How many revisions of the directory it lacks; None if it states none."""
+    is_stale: bool
+    """Whether it went on sealing by an old revision."""
+
+
+class KeyRow(NamedTuple):
+    """A key of a person."""
+
+    person: Person
+    key: KeyState
+    is_first: bool
+    """Whether it is the first of the person."""
+    seen: SeenSender | None
+    is_misused: bool
+    """Whether a message was sealed with it after it was retired, or revoked."""
+    erase: datetime | None
+    """When receivers may delete it, if it is retired."""
+    holding: tuple[str, ...]
+    """The streams that hold messages of its time."""
+
+
+class Pages:
+    """What the pages show.
+
+    Args:
+        accesses: Who can read what.
+        people: Who holds which keys.
+        fleet: The daemons.
+        quarantines: The messages in quarantine.
+        streams: The samples of streams.
+        seen: The senders in both.
+        retain: How long receivers keep retired keys, in seconds.
+        websocket: The websocket of the NATS server, for browsers; empty without one.
+    """
+
+    def __init__(
+        self,
+        accesses: Accesses,
+        people: People,
+        fleet: Fleet,
+        quarantines: Quarantines,
+        streams: Streams,
+        seen: SeenSenders,
+        *,
+        retain: float,
+        websocket: str,
+    ) -> None:
+        self._accesses, self._people, self._fleet = accesses, people, fleet
+        self._quarantines, self._streams, self._seen = quarantines, streams, seen
+        self._retain, self._websocket = retain, websocket
+        self._revision = 0, datetime.now(UTC)
+
+    def all(self) -> list[Page]:
+        """Return the pages, in the order of the navigation."""
+        return [
+            Page("/", "Who can read what", "access.html", self._access, self._compare),
+            Page("/fleet", "Fleet", "fleet.html", self._show_fleet),
+            Page("/refused", "Refused", "refused.html", self._refused),
+            Page("/rotation", "Rotation", "rotation.html", self._rotation),
+            Page("/streams", "Streams", "streams.html", self._show_streams),
+            open_page(self._websocket),
+        ]
+
+    def _access(self, **form: Any) -> Mapping[str, Any]:
+        shown = {"accesses": self._accesses, "people": self._people}
+        return shown | {"compared": None, "chosen": "", "text": ""} | form
+
+    async def _compare(self, body: bytes) -> Mapping[str, Any]:
+        """Compare a policy that a form has sent with the present one."""
+        try:
+            fields = parse_qs(body.decode("ascii"), max_num_fields=2, strict_parsing=True)
+            subject, text = (fields[name][0] for name in ("subject", "policy"))
+        except (ValueError, KeyError):
+            return self._access(compared="expected a subject and the text of a policy")
+        text = text.replace("\r\n", "\n")
+        compared = await self._accesses.compare_text(subject, text)
+        return self._access(compared=compared, chosen=subject, text=text)
+
+    def _show_fleet(self) -> Mapping[str, Any]:
+        return {"fleet": self._fleet, "senders": self._senders()}
+
+    def _senders(self) -> list[SenderRow]:
+        directory = self._people.directory
+        if directory is not None and (now := directory.report().revision) != self._revision[0]:
+            self._revision = now, datetime.now(UTC)
+        revision, since = self._revision
+        states = {each.key: each.state for who in self._people.all for each in who.keys}
+        rows = []
+        for seen in self._seen.all()[:_MOST_SENDERS]:
+            behind = None if seen.revision is None else max(0, revision - seen.revision)
+            is_stale = bool(behind) and seen.created > since + _GRACE
+            name, state = self._people.name_of(seen.key), states.get(seen.key, "")
+            rows.append(SenderRow(seen, name, state, behind, is_stale))
+        return rows
+
+    def _refused(self) -> Mapping[str, Any]:
+        return {
+            "refusals": self._fleet.refusals,
+            "quarantines": self._quarantines,
+            "explained": {each.code for each in EXPLANATIONS},
+            "people": self._people,
+        }
+
+    def _rotation(self) -> Mapping[str, Any]:
+        oldest = {each.name: each.oldest for each in self._streams.states.values() if each.messages}
+        oldest |= {each.name: each.oldest for each in self._quarantines.states if each.messages}
+        rows = [
+            self._row(person, key, number, oldest)
+            for person in self._people.all
+            for number, key in enumerate(person.keys)
+        ]
+        return {"rows": rows, "people": self._people}
+
+    def _row(
+        self, person: Person, key: KeyState, number: int, oldest: Mapping[str, datetime | None]
+    ) -> KeyRow:
+        seen, ended = self._seen.of(key.key), key.retired
+        if key.state == "expired" and ended is None:
+            ended = key.ends
+        is_misused = seen is not None and (
+            key.state == "revoked" or (ended is not None and seen.created > ended)
+        )
+        erase, holding = None, tuple[str, ...]()
+        if key.retired is not None:
+            erase = _later(key.retired, self._retain)
+            holding = tuple(name for name, at in oldest.items() if at and at <= key.retired)
+        return KeyRow(person, key, not number, seen, is_misused, erase, holding)
+
+    def _show_streams(self) -> Mapping[str, Any]:
+        return {"states": list(self._streams.states.values())}
+
+
+def _later(at: datetime, seconds: float) -> datetime:
+    try:
+        return at + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""HTTP servers of `xkeymsg` verbs, for browsers and tools on the same machine."""
