@@ -98,6 +98,12 @@ fuzz: $(READY) ## Mutate a million trust claims, and test with 30 times the exam
 	$(BIN)/python -m tests.trust.fuzz $(F)
 	XKEYMSG_EXAMPLES=$(or $(X),30) $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -o timeout=7200 -m hypothesis
 
+native: $(READY) ## Build the native core into .venv, and compare it with the Python code; N="--count 1000000 --seed 2"
+	@command -v cargo >/dev/null || { echo "the native core needs Rust: cargo is not installed" >&2; exit 1; }
+	cd native && cargo fmt --check && cargo clippy -q --release --locked -- -D warnings
+	$(BIN)/pip install -q --disable-pip-version-check ./native
+	$(BIN)/python -m tests.native.cases $(N)
+
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
 	XKEYMSG_ALL=1 XKEYMSG_ACCUMULATED=10000 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/js
 	$(BIN)/python -m tests.js.fuzz $(J)
@@ -123,7 +129,7 @@ lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer
 	compile build -c requirements/dev.txt requirements/build.in
 
 clean: ## Remove the virtual environment and tool caches
-	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Installs lock files into .venv, with a line for each package; hashes are checked.
 define install

@@ -37,7 +37,7 @@ class Side:
         self._alice, self._bob = XKeyPair.generate(), XKeyPair.generate()
         self._sealer = Sealer(self._alice)
         self._number = 0
-        ten = [XKeyPair.generate().public for _ in range(10)]
+        hundred = [XKeyPair.generate().public for _ in range(100)]
         self.operations: dict[str, _Batch] = {
             "open": self._opening(),
             "open-live": self._opening(live=True),
@@ -45,7 +45,8 @@ class Side:
             "open-subjects": self._opening_subjects(),
             "open-stream": self._opening_stream(),
             "seal-1": self._sealing([self._bob.public]),
-            "seal-10": self._sealing(ten),
+            "seal-10": self._sealing(hundred[:10]),
+            "seal-100": self._sealing(hundred),
         }
         self._add_documents(tree, documents)
 

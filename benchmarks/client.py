@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 
 import nats
@@ -37,11 +37,21 @@ from xkeymsg import XKeyPair
 from xkeymsg.errors import ConfigurationError
 from xkeymsg.testing import NATSServer
 
-__all__ = ("PROMISES", "suite")
+__all__ = (
+    "PROMISES",
+    "WARM_UP",
+    "Peers",
+    "make_streams",
+    "most_of",
+    "of_stream",
+    "receive",
+    "requests",
+    "suite",
+)
 
 _SIZES = (128, 1 << 10, 1 << 16)
 _READERS = (1, 20)
-_WARM_UP = 1000
+WARM_UP = 1000
 _MOST_BYTES = 16 << 20
 """The most that a batch sends: a server cuts off a subscriber for whom it holds 64 MiB."""
 _CPU, _CLOCK = "CPU", "time"
@@ -70,13 +80,13 @@ def suite(report: Report) -> None:
     """Measure everything."""
     try:
         with NATSServer(jetstream=True) as server, ExitStack() as stack:
-            asyncio.run(_make_streams(server.url))
-            _measure(report, _Peers(server.url, stack))
+            asyncio.run(make_streams(server.url))
+            _measure(report, Peers(server.url, stack))
     except ConfigurationError:
         report.leave_out_server()
 
 
-async def _make_streams(url: str) -> None:
+async def make_streams(url: str) -> None:
     client = await nats.connect(url)
     context = client.jetstream()
     for how in (STOCK, SEALED):
@@ -95,13 +105,13 @@ async def _make_streams(url: str) -> None:
     await client.close()
 
 
-class _Peers:
+class Peers:
     """The four processes, and the keys of readers who are not there."""
 
-    def __init__(self, url: str, stack: ExitStack) -> None:
+    def __init__(self, url: str, stack: ExitStack, env: Mapping[str, str] | None = None) -> None:
         def start(*words: str) -> Peer:
             command = [sys.executable, "-m", "benchmarks.client_peer", *words]
-            return stack.enter_context(Peer(command))
+            return stack.enter_context(Peer(command, env))
 
         self.feeder = start("feeder", url)
         self.receiver = start("receiver", url)
@@ -110,7 +120,7 @@ class _Peers:
         self.others = [str(XKeyPair.generate().public) for _ in range(max(_READERS) - 1)]
 
 
-def _measure(report: Report, peers: _Peers) -> None:
+def _measure(report: Report, peers: Peers) -> None:
     for size in _SIZES:
         for what, contenders in (("receive", _receiving), ("publish", _publishing)):
             title = f"{what} {human(size)}"
@@ -119,46 +129,47 @@ def _measure(report: Report, peers: _Peers) -> None:
     made = list(_receiving(peers, 1 << 10, 200_000))
     report.measure(_PACED, made, baseline=STOCK, measures=(_CPU, _CLOCK), longer=10)
     for what, operation in (("publish 1 KiB to", "store"), ("pull 1 KiB from", "pull")):
-        made = [_of_stream(peers, operation, how) for how in (STOCK, SEALED)]
+        made = [of_stream(peers, operation, how) for how in (STOCK, SEALED)]
         title = f"{what} a stream"
         report.measure(title, made, baseline=STOCK, measures=(_CLOCK, _CPU), longer=30)
     made = [_documents(peers, how) for how in (STOCK, SEALED)]
     report.measure("publish the hospital", made, baseline=STOCK, measures=(_CPU, _CLOCK))
-    report.add_table(_REQUESTS, _requests(peers))
+    report.add_table(_REQUESTS, requests(peers))
 
 
 def _name(how: str, readers: int) -> str:
     return how if readers == 1 else f"{how}, {readers} readers"
 
 
-def _most(size: int) -> int:
+def most_of(size: int) -> int:
     return min(_MOST_BYTES // size, 5000)
 
 
-def _receiving(peers: _Peers, size: int, pause_ns: int = 0) -> Iterator[Contender]:
-    def batch(how: str, readers: int) -> Batch:
-        keys = [peers.receiver.name, *peers.others][:readers] if how == SEALED else []
+def receive(peers: Peers, how: str, readers: int, size: int, pause_ns: int = 0) -> Batch:
+    """Return a batch of messages that the receiver takes: processor time, and time."""
+    keys = [peers.receiver.name, *peers.others][:readers] if how == SEALED else []
 
-        def run(n: int) -> tuple[int, int]:
-            peers.feeder.ask("prepare", how, size, n, *keys)
-            peers.receiver.ask("expect", n)
-            [start] = peers.feeder.ask("send", pause_ns)
-            end, used = peers.receiver.ask("result")
-            return used, end - start
+    def run(n: int) -> tuple[int, int]:
+        peers.feeder.ask("prepare", how, size, n, *keys)
+        peers.receiver.ask("expect", n)
+        [start] = peers.feeder.ask("send", pause_ns)
+        end, used = peers.receiver.ask("result")
+        return used, end - start
 
-        return run
+    return run
 
+
+def _receiving(peers: Peers, size: int, pause_ns: int = 0) -> Iterator[Contender]:
     for how, readers in (
         (STOCK, 1),
         (CALLBACK, 1),
         *((SEALED, readers) for readers in _READERS),
     ):
-        yield Contender(
-            name=_name(how, readers), batch=batch(how, readers), most=_most(size), warm_up=_WARM_UP
-        )
+        batch = receive(peers, how, readers, size, pause_ns)
+        yield Contender(name=_name(how, readers), batch=batch, most=most_of(size), warm_up=WARM_UP)
 
 
-def _publishing(peers: _Peers, size: int) -> Iterator[Contender]:
+def _publishing(peers: Peers, size: int) -> Iterator[Contender]:
     def batch(how: str, readers: int) -> Batch:
         def run(n: int) -> tuple[int, ...]:
             return peers.publisher.ask("publish", how, size, n, *peers.others[:readers])
@@ -167,11 +178,11 @@ def _publishing(peers: _Peers, size: int) -> Iterator[Contender]:
 
     for how, readers in ((STOCK, 1), *((SEALED, readers) for readers in _READERS), (ROUTE, 1)):
         yield Contender(
-            name=_name(how, readers), batch=batch(how, readers), most=_most(size), warm_up=_WARM_UP
+            name=_name(how, readers), batch=batch(how, readers), most=most_of(size), warm_up=WARM_UP
         )
 
 
-def _of_stream(peers: _Peers, operation: str, how: str) -> Contender:
+def of_stream(peers: Peers, operation: str, how: str) -> Contender:
     def store(n: int) -> tuple[int, ...]:
         return peers.publisher.ask("store", how, f"publish.{how}", 1024, n)
 
@@ -180,17 +191,17 @@ def _of_stream(peers: _Peers, operation: str, how: str) -> Contender:
         return peers.receiver.ask("pull", how, n)
 
     run = store if operation == "store" else pull
-    return Contender(name=how, batch=run, most=5000, warm_up=_WARM_UP)
+    return Contender(name=how, batch=run, most=5000, warm_up=WARM_UP)
 
 
-def _documents(peers: _Peers, how: str) -> Contender:
+def _documents(peers: Peers, how: str) -> Contender:
     def run(n: int) -> tuple[int, ...]:
         return peers.publisher.ask("documents", how, n)
 
-    return Contender(name=how, batch=run, most=1000, warm_up=_WARM_UP)
+    return Contender(name=how, batch=run, most=1000, warm_up=WARM_UP)
 
 
-def _requests(peers: _Peers) -> Table:
+def requests(peers: Peers) -> Table:
     """Ask in turns, and take what each single request took."""
     took: dict[str, list[int]] = {STOCK: [], SEALED: []}
     for _ in range(10):

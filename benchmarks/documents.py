@@ -25,8 +25,8 @@ from benchmarks.report import AnyPromise, Promise, Report
 from benchmarks.schemes.jose import JOSERFC, JOSERFC_1PU
 from xkeymsg import AtRest, Opener, Policy, Recipient, Sealer, XKeyPair, primitives, xkv1
 from xkeymsg.envelope.plan import Sharing
-from xkeymsg.envelope.seal import assemble
-from xkeymsg.envelope.session import Plan, Session
+from xkeymsg.envelope.seal import Plan, assemble
+from xkeymsg.envelope.session import Session
 from xkeymsg.fields.matching import NO_PATTERN, State
 from xkeymsg.fields.plaintext import pack
 from xkeymsg.fields.readers import KnownHolders

@@ -11,7 +11,7 @@ import click
 
 from receiver.agent import receive
 from receiver.printer import OUTPUTS
-from xkeymsg.daemons.common.command import check_flag, config_flag, only_config
+from xkeymsg.daemons.common.command import check_flag, config_flag, only_config, version_flag
 from xkeymsg.daemons.common.flags import (
     connection_flags,
     connection_options,
@@ -28,7 +28,7 @@ _PROGRAM = "receiver"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
-@click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{_PROGRAM}")
+@version_flag(f"xkeymsg-{_PROGRAM}")
 @config_flag()
 @check_flag
 @click.option(

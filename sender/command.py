@@ -11,7 +11,7 @@ import anyio
 import click
 
 from sender.agent import send
-from xkeymsg.daemons.common.command import check_flag, config_flag, only_config
+from xkeymsg.daemons.common.command import check_flag, config_flag, only_config, version_flag
 from xkeymsg.daemons.common.flags import (
     connection_flags,
     connection_options,
@@ -29,7 +29,7 @@ _PROGRAM = "sender"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES_UNOPENED)
-@click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{_PROGRAM}")
+@version_flag(f"xkeymsg-{_PROGRAM}")
 @click.argument("recipient", type=XKEY, metavar="RECIPIENT", required=False)
 @click.argument("text", required=False)
 @config_flag()

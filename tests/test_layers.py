@@ -33,6 +33,7 @@ LAYERS = [
     {"xkeymsg.models"},
     {"xkeymsg.faults"},
     {"xkeymsg.fields"},
+    {"xkeymsg.native"},
     {"xkeymsg.sealer", "xkeymsg.opener"},
     {"xkeymsg.trust"},
     {"xkeymsg.key_stores"},
@@ -48,11 +49,12 @@ LAYERS = [
     {"xkeymsg.cli", "xkeymsg.testing", "sender", "receiver"},
     {"xkeymsg.__main__"},
 ]
-PURE_BELOW = 15  # up to and with trust
+PURE_BELOW = 16  # up to and with trust
 IMPURE_BY_DUTY = (
     "xkeymsg.trust.stores.",
     "xkeymsg.ambient.",
     "xkeymsg.files.",
+    "xkeymsg.native.",  # asks the environment, once
 )
 PURE_MODULES = {
     "__future__", "array", "base64", "binascii", "bisect", "collections", "dataclasses", "decimal",
@@ -80,6 +82,7 @@ OWNERS = {
     "nacl": "xkeymsg.primitives",
     "cryptography": "xkeymsg.primitives",
     "nkeys": "xkeymsg.nkey",
+    "xkeymsg_native": "xkeymsg.native",
     "msgpack": "xkeymsg.fields.plaintext",
     "opentelemetry": "xkeymsg.client.telemetry",
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from xkeymsg import native
 from xkeymsg.ambient import now_ns
 from xkeymsg.arguments import Buffer, as_bytes
 from xkeymsg.envelope import open as reading
@@ -23,7 +24,7 @@ from xkeymsg.envelope.message import Message
 from xkeymsg.envelope.open import Read
 from xkeymsg.envelope.replay import ReplayMemory, ReplayState, StreamPosition
 from xkeymsg.envelope.subject import Matcher, matcher
-from xkeymsg.envelope.unlock import Unlocker, admit, locate
+from xkeymsg.envelope.unlock import admit, locate
 from xkeymsg.errors import (
     ConfigurationError,
     ExpiredError,
@@ -236,7 +237,7 @@ class Opener(SafeRepr):
         """
         keyring = Keyring.of(keys)
         self._public = keyring.active.public
-        self._unlocker = Unlocker(keyring, self._limits)
+        self._unlocker = native.unlocker(keyring, self._limits)
 
     def settle(self, message: Message, *, handled: bool = True) -> None:
         """End the handling of a message of a stream, before it is acknowledged.

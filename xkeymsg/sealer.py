@@ -1,7 +1,8 @@
 """`Sealer`: seals data or documents into envelopes for one sender.
 
 Planning checks the arguments (`envelope.plan`, `fields`), a session draws nonces and keys
-(`envelope.session`), and assembling computes the bytes from both alone (`envelope.seal`).
+(`envelope.session`), and assembling computes the bytes from both alone (`envelope.seal`, or
+`native`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,11 @@ from functools import lru_cache
 from threading import Lock
 from typing import Any, Final, NoReturn
 
-from xkeymsg import nkey
+from xkeymsg import native, nkey
 from xkeymsg.ambient import after_fork, call_later, now_ns
 from xkeymsg.arguments import Buffer
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.plan import Contents, Headers, Planner, Sharing
-from xkeymsg.envelope.seal import assemble
 from xkeymsg.envelope.session import (
     LIFETIME,
     Recipients,
@@ -251,16 +251,11 @@ class Sealer(SafeRepr):
             session = self._session or self._begin(None)
             try:
                 plan = session.plan(to, subject, attributes)
-                nonce, key = session.next_nonce(now)
-                keys = [key]
-                if len(contents) > 1:
-                    more = len(contents) - 1 + len(plan.audience.views)
-                    keys += session.draw_keys(more, now)
+                envelope = session.seal(plan, now, contents, self._signer)
             except (SessionEndedError, TagCollisionError):
                 self._begin(session)
             else:
                 break
-        envelope = assemble(plan, nonce, created_ms, contents, keys, self._signer)
         if len(envelope) > planner.limits.envelope:
             raise LimitExceededError(
                 "bytes of the envelope", len(envelope), planner.limits.envelope
@@ -273,7 +268,7 @@ class Sealer(SafeRepr):
             if self._session is None or self._session is old:
                 if old is not None:
                     old.end()
-                self._session = Session(self._pair, self._pairs)
+                self._session = native.session(self._pair, self._pairs)
                 call_later(LIFETIME, self._session.end)
             return self._session
 

@@ -18,6 +18,7 @@ import xkeymsg.daemons.receiver.command as receiver_daemon
 import xkeymsg.daemons.sender.command as sender_daemon
 from tests.cases import for_each
 from tests.running import run as start
+from xkeymsg.daemons.common.command import core_in_use
 from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES, EXIT_CODES_UNOPENED, run
 
 PROGRAMS = {
@@ -62,7 +63,7 @@ def test_every_program_says_its_exit_codes_and_its_version(program: str) -> None
     codes = EXIT_CODES_UNOPENED if program == "sender" else EXIT_CODES
     assert f"  {codes}\n" in CliRunner().invoke(PROGRAMS[program], ["--help"]).output
     shown = CliRunner().invoke(PROGRAMS[program], ["--version"]).output
-    assert shown.endswith(f"version {xkeymsg.__version__}\n")
+    assert shown.endswith(f"version {xkeymsg.__version__} ({core_in_use()})\n")
 
 
 def test_every_installed_program_says_how_a_shell_completes_it() -> None:

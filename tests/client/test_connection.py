@@ -225,7 +225,7 @@ async def test_streams_are_sealed_and_opened_by_the_same_trust(
             await alice.js.publish("_XKM.a", b"", to="bob")
         sealed: list[object] = []
         with monkeypatch.context() as patch:
-            patch.setattr(Session, "next_nonce", lambda *_, **__: sealed.append(1))
+            patch.setattr(Session, "plan", lambda *_, **__: sealed.append(1))
             with pytest.raises(PayloadTooLargeError):  # before it is sealed
                 await alice.js.publish("s.a", b"x", to="bob", clear_headers={"a": "x" * (1 << 20)})
             with pytest.raises(MalformedError):

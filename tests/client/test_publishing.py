@@ -294,7 +294,7 @@ async def test_what_is_too_long_is_refused_before_it_is_sealed(
             await alice.publish("a", bytes(most), to="bob", **more)
             await alice.flush()
             assert len((await anext(messages)).data) == most
-        monkeypatch.setattr(Session, "next_nonce", None)
+        monkeypatch.setattr(Session, "plan", None)
         with pytest.raises(PayloadTooLargeError) as caught:
             await alice.publish("a", bytes(most + 1), to="bob", **more)
         assert (caught.value.size, caught.value.limit) == (wire(most + 1), limit)
@@ -305,7 +305,7 @@ async def test_a_document_that_is_too_long_is_refused_before_it_is_sealed(
 ) -> None:
     async with town.connect(trust=WITH_ESCROW) as alice:
         limit = connection_of(alice).max_payload
-        monkeypatch.setattr(Session, "next_nonce", None)
+        monkeypatch.setattr(Session, "plan", None)
         document = {"name": "x" * limit, "sum": 0}
         with pytest.raises(PayloadTooLargeError) as caught:
             await alice.publish_document("a", document, policy=POLICY)

@@ -1,5 +1,5 @@
 """Makes the fixtures of the envelope tests known."""
 
-from tests.envelope.fixtures import clock
+from tests.envelope.fixtures import clock, pure
 
-__all__ = ("clock",)
+__all__ = ("clock", "pure")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.envelope.cast import Clock
-from xkeymsg import opener, sealer
+from xkeymsg import native, opener, sealer
 
-__all__ = ("clock",)
+__all__ = ("clock", "pure")
 
 
 @pytest.fixture
@@ -17,3 +17,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     for module in (opener, sealer):
         monkeypatch.setattr(module, "now_ns", clock)
     return clock
+
+
+@pytest.fixture
+def pure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seal and open in Python, for a test that looks into, or replaces, parts of that code."""
+    monkeypatch.setattr(native, "core", None)

@@ -10,7 +10,8 @@ No other module of these tests uses private names.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import pytest
@@ -18,15 +19,17 @@ import pytest
 from tests.envelope.cast import BOB, FIELDS, NOW, SUBJECT, Raw
 from tests.envelope.forge import head_of
 from tests.reference.head import Head
-from xkeymsg import Message, Opener, Sealer, UserKey, XKey, XKeyPair, ambient, nkey
+from xkeymsg import Message, Opener, Sealer, UserKey, XKey, XKeyPair, ambient, native, nkey
 from xkeymsg import sealer as sealing
 from xkeymsg.arguments import Buffer
+from xkeymsg.envelope import session as sessions
 from xkeymsg.envelope.admission import Admit, Senders
 from xkeymsg.envelope.head import Head as DecodedHead
 from xkeymsg.envelope.recent import Recent
 from xkeymsg.envelope.replay import ReplayMemory, StreamPosition
 from xkeymsg.envelope.session import Session
 from xkeymsg.envelope.unlock import Unlocker
+from xkeymsg.native import NativeSession
 from xkeymsg.opener import Form
 
 # --- at a given time ------------------------------------------------------------------------------
@@ -104,10 +107,17 @@ def running(sealer: Sealer) -> Session:
 
 
 def session_of(sealer: Sealer) -> XKeyPair:
-    """Return the secret ephemeral key of a sealer's session, known to a malicious sender only."""
-    ephemeral = running(sealer)._ephemeral
-    assert ephemeral is not None
+    """Begin a session, and return its secret ephemeral key, known to a malicious sender only."""
+    ephemeral = XKeyPair.generate()
+    kind = type(native.session(sealer._pair, sealer._pairs))
+    sealer._session = kind(sealer._pair, sealer._pairs, secret=ephemeral._secret)
     return ephemeral
+
+
+def ephemeral_of(session: Session) -> XKeyPair:
+    """Return the ephemeral key that a session of the Python code keeps."""
+    assert session._ephemeral is not None
+    return session._ephemeral
 
 
 def secret_in_memory(own: XKeyPair) -> bytes:
@@ -128,7 +138,19 @@ def user_seed(key: UserKey) -> bytes:
 
 def skip_to(monkeypatch: pytest.MonkeyPatch, session: Session, counter: int) -> None:
     """Let the next message of a session have this counter."""
-    monkeypatch.setattr(session, "_counter", itertools.count(counter))
+    if isinstance(session, NativeSession):
+        plan = session.plan((BOB.public,), SUBJECT, b"")
+        for _ in range(counter - 2):  # the session has sealed one message
+            with suppress(ValueError):  # without random bytes, only the counter is taken
+                session._core.seal(plan, 0, 0.0, b"", [], 0, None)
+    else:
+        monkeypatch.setattr(session, "_counter", itertools.count(counter))
+
+
+def set_monotonic(monkeypatch: pytest.MonkeyPatch, clock: Callable[[], float]) -> None:
+    """Set the clock of sessions that cannot be set back."""
+    for module in (sessions, native):
+        monkeypatch.setattr(module, "monotonic", clock)
 
 
 def cached_in_session(session: Session) -> dict[str, int]:
@@ -136,7 +158,7 @@ def cached_in_session(session: Session) -> dict[str, int]:
     return {"AUDIENCES": len(session._audiences), "RECIPIENTS": len(session._recipients)}
 
 
-HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends"}
+HARMLESS: Final = {"public", "prefix", "_pairs", "_counter", "_ends", "_core"}
 """Attributes that an ended session may keep: none holds a secret of the session."""
 
 
@@ -150,7 +172,8 @@ def is_empty(ended: Session) -> bool:
         "_recipients": {},
         "_audiences": {},
     }
-    return left == expected and not any(wraps)
+    natively = not isinstance(ended, NativeSession) or ended._core.ended
+    return left == expected and not any(wraps) and natively
 
 
 def alarms() -> list[Any]:

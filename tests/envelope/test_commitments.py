@@ -136,9 +136,10 @@ def test_a_session_that_is_warm_does_not_spare_the_commitment() -> None:
     # E-57: Alice is honest until Bob has cached her session, and cheats then. (CVE-2026-6550: a
     # shared cache skipped the check.)
     opener, sealer = reader(), Sealer(ALICE)
+    ephemeral = session_of(sealer)
     for _ in range(3):
         opener.open(sealer.seal(b"fine", to=[BOB.public], subject=SUBJECT), subject=SUBJECT)
-    rogue = Rogue(ephemeral=session_of(sealer), counter=9)
+    rogue = Rogue(ephemeral=ephemeral, counter=9)
     assert opener.open(rogue.envelope(b"fine"), subject=">").data == b"fine"
     pieces = Pieces.of(rogue.but(counter=10).envelope(b"fine"))
     zeroed = pieces.parts[0][:1] + bytes(32) + pieces.parts[0][33:]

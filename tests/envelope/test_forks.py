@@ -20,6 +20,7 @@ PROLOGUE = """
 import contextlib, os, sys, threading, time
 from tests.envelope.cast import ALICE, BOB, SUBJECT, reader
 from tests.envelope.forge import head_of
+from tests.envelope.inside import is_empty, running
 from xkeymsg import Opener, ReplayError, Sealer, ambient
 
 sealer = Sealer(ALICE)
@@ -190,9 +191,9 @@ sealing.LIFETIME = 0.05
 def work():
     seal()
     end = time.monotonic() + 50
-    while sealer._session._ephemeral is not None and time.monotonic() < end:
+    while not is_empty(running(sealer)) and time.monotonic() < end:
         time.sleep(0.01)
-    return b"dropped" if sealer._session._ephemeral is None else b"kept"
+    return b"dropped" if is_empty(running(sealer)) else b"kept"
 assert in_child(work) == b"dropped"
 """
     )

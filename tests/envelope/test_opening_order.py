@@ -75,7 +75,7 @@ class Calls:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+def calls(monkeypatch: pytest.MonkeyPatch, pure: None) -> Calls:
     return Calls(monkeypatch)
 
 
@@ -217,9 +217,10 @@ def test_a_shared_secret_of_zeros_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_sealers_own_session_is_warm_for_its_reader(calls: Calls) -> None:
     opener, sealer = reader(), Sealer(ALICE)
+    ephemeral = session_of(sealer)
     sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
     cost = calls.of(lambda: sealer.seal(b"", to=[BOB.public], subject=SUBJECT))
     assert cost == (0, 0, 1)
     opener.open(sealer.seal(b"", to=[BOB.public], subject=SUBJECT), subject=">")
-    rogue = Rogue(ephemeral=session_of(sealer), counter=9)
+    rogue = Rogue(ephemeral=ephemeral, counter=9)
     assert calls.of(attempt(opener, rogue.envelope())) == (0, 1, 1)

@@ -17,11 +17,11 @@ from tests.cases import for_each
 from tests.envelope.cast import ALICE, CAROL, SUBJECT, Clock
 from tests.envelope.inside import (
     alarms,
+    ephemeral_of,
     is_empty,
     running,
     seal,
     secret_in_memory,
-    session_of,
     skip_to,
 )
 from tests.envelope.together import together
@@ -51,10 +51,10 @@ def test_the_timer_drops_the_secrets_of_a_sealer_that_has_nothing_to_send(
     assert seal(sealer).E != first.E
 
 
-def test_the_ephemeral_secret_is_released_with_the_session() -> None:
+def test_the_ephemeral_secret_is_released_with_the_session(pure: None) -> None:
     sealer = Sealer(ALICE)
     seal(sealer)
-    secret = secret_in_memory(session_of(sealer))
+    secret = secret_in_memory(ephemeral_of(running(sealer)))
     held = sys.getrefcount(secret)
     sealer.close()
     gc.collect(1)
@@ -81,6 +81,7 @@ def test_a_sealer_that_is_let_go_takes_its_session_along() -> None:
 
 def test_keys_that_are_computed_while_the_session_ends_are_not_kept(
     monkeypatch: pytest.MonkeyPatch,
+    pure: None,
 ) -> None:
     # The timer fires in another thread, at any moment: here, during the X25519 with a recipient.
     sealer = Sealer(ALICE)
@@ -97,7 +98,9 @@ def test_keys_that_are_computed_while_the_session_ends_are_not_kept(
     assert is_empty(ended)
 
 
-def test_nothing_is_drawn_without_the_sessions_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_drawn_without_the_sessions_secret(
+    monkeypatch: pytest.MonkeyPatch, pure: None
+) -> None:
     # E-27: the session ends between the check and the draw; an empty key would mix nothing in.
     sealer = Sealer(ALICE)
     first = seal(sealer)
@@ -115,7 +118,7 @@ def test_nothing_is_drawn_without_the_sessions_secret(monkeypatch: pytest.Monkey
 
 
 def test_a_generator_that_repeats_still_gives_other_nonces_and_keys(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, pure: None
 ) -> None:
     # E-27: a virtual machine is restored from a snapshot, and the kernel's randomness repeats. Only
     # the clock differs.
@@ -134,7 +137,7 @@ def test_a_generator_that_repeats_still_gives_other_nonces_and_keys(
 
 
 def test_what_the_clock_says_alone_does_not_give_the_keys(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, pure: None
 ) -> None:
     # E-27: the secret of the session is mixed in as well.
     sealers = [Sealer(ALICE), Sealer(ALICE)]
@@ -146,7 +149,7 @@ def test_what_the_clock_says_alone_does_not_give_the_keys(
 
 
 def test_a_generator_that_is_stuck_still_gives_each_key_of_a_message_other_bytes(
-    monkeypatch: pytest.MonkeyPatch, clock: Clock
+    monkeypatch: pytest.MonkeyPatch, clock: Clock, pure: None
 ) -> None:
     # Two parts must not have one key: the position is mixed in.
     sealer = Sealer(ALICE)

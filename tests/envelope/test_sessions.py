@@ -8,7 +8,7 @@ import pytest
 
 from tests.envelope.cast import ALICE, BOB, CAROL, SUBJECT, Clock, pair, reader
 from tests.envelope.forge import Pieces, head_of
-from tests.envelope.inside import cached_in_session, is_empty, running, seal, skip_to
+from tests.envelope.inside import cached_in_session, is_empty, running, seal, set_monotonic, skip_to
 from tests.envelope.together import together
 from tests.reference.head import Head
 from xkeymsg import MalformedError, Recipient, Sealer, XKey
@@ -67,7 +67,7 @@ def test_a_session_ends_with_message_2_to_the_20(monkeypatch: pytest.MonkeyPatch
 def test_a_session_ends_after_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
     # E-22
     now = 1000.0
-    monkeypatch.setattr(session, "monotonic", lambda: now)
+    set_monotonic(monkeypatch, lambda: now)
     sealer = Sealer(ALICE)
     first = seal(sealer)
     now += 3599.9
@@ -84,7 +84,7 @@ def test_setting_the_clock_back_does_not_prolong_a_session(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(session, "monotonic", lambda: now)
+    set_monotonic(monkeypatch, lambda: now)
     sealer = Sealer(ALICE)
     first = seal(sealer)
     clock.ms -= 10**9

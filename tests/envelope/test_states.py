@@ -35,7 +35,7 @@ PACKAGE: Final = Path(__file__).parent.parent.parent / "xkeymsg"
 MAKERS: Final = {
     "Located": {"envelope.unlock.locate"},
     "Admitted": {"envelope.unlock.admit"},
-    "Unlocked": {"envelope.unlock.Unlocker.unlock"},
+    "Unlocked": {"envelope.unlock.Unlocker.unlock", "native.NativeUnlocker.unlock"},
     "Read": {"envelope.open.read"},
     # The forms of a call: `_release` makes these after all checks.
     "Message": {"opener", "client.scope.OpeningScope._open_box"},  # xkv1 has no envelope

@@ -8,6 +8,7 @@ import click
 
 import xkeymsg
 from xkeymsg.cli.lazy import LazyGroup
+from xkeymsg.daemons.common.command import version_flag
 from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES
 
 __all__ = ("command",)
@@ -48,6 +49,6 @@ _LAZY: Final = {
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=f"{EXIT_CODES}\n\n{COMPLETION}",
 )
-@click.version_option(xkeymsg.__version__, prog_name="xkeymsg")
+@version_flag("xkeymsg", xkeymsg.__version__)
 def command() -> None:
     """End-to-end message encryption for NATS: keys, and sealing and opening files and pipes."""

@@ -22,6 +22,7 @@ from xkeymsg.limits import MAX_HEAD, Limits
 __all__ = (
     "COMMIT_SIZE",
     "GRANT_SIZE",
+    "KINDS",
     "MAGIC",
     "ONE_PART",
     "PART_OVERHEAD",
@@ -59,9 +60,9 @@ Span = tuple[int, int]
 ONE_PART: Final = wire.array_header(0) + wire.array_header(1)
 """No views, and one part."""
 UNSIGNED: Final = wire.encode_bin(b"")
-_KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
+KINDS: Final = {kind + pad: PartType(kind) for kind in PartType for pad in (0, PADDED)}
 _PAYLOADS: Final = {
-    byte: kind for byte, kind in _KINDS.items() if kind in (PartType.PAYLOAD, PartType.MESSAGE)
+    byte: kind for byte, kind in KINDS.items() if kind in (PartType.PAYLOAD, PartType.MESSAGE)
 }
 
 
@@ -191,7 +192,7 @@ def _read_part(data: bytes, reader: wire.WireReader) -> FramePart:
     first, last = reader.read_bin("a part")
     if last - first < PART_OVERHEAD:
         raise MalformedError("a part is too short")
-    kind = _KINDS.get(data[first])
+    kind = KINDS.get(data[first])
     if kind is None:
         raise UnsupportedVersionError("a part has an unknown type")
     return _new(FramePart, (kind, data[first] >= PADDED, first + 1, last))

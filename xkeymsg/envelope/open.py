@@ -57,6 +57,8 @@ def read(unlocked: Unlocked, limits: Limits) -> Read:
         AuthenticationError: If a view or part does not decrypt.
     """
     ((envelope, view, head, _), admission), (start, end), grant = unlocked
+    if isinstance(grant, tuple):
+        return _new(Read, (view, head, admission, *grant))
     body = frame.parse_body(envelope, start, end, limits)
     views, parts, (start, end), _, _ = body
     _, ephemeral, nonce, _, _, _, identity, _ = head

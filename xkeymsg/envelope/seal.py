@@ -5,23 +5,58 @@ Deterministic and stateless: the same arguments make the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
-from typing import Final
+from typing import Final, NamedTuple
 
 from xkeymsg import nkey, primitives, wire
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import COMMIT_SIZE, PART_OVERHEAD, WRAP_SIZE
 from xkeymsg.envelope.head import encode_time
 from xkeymsg.envelope.plan import Contents
-from xkeymsg.envelope.session import Plan
 from xkeymsg.errors import SignatureInvalidError
 
-__all__ = ("LARGE", "assemble")
+__all__ = ("LARGE", "Audience", "Plan", "Wrap", "assemble", "sign")
 
 _BYTES: Final = tuple(bytes((value,)) for value in range(256))
 LARGE: Final = 1 << 18
 """Least size in bytes at which sealing a single part in place is worth its fixed cost."""
+
+
+Wrap = Callable[[bytes, bytes, bytes], bytes]
+"""The encryption under K: nonce, index and key, T."""
+
+
+class Audience(NamedTuple):
+    """A set of recipients in a session, in the order of their tags."""
+
+    tags: bytes
+    """The encoded tags element."""
+    views_header: bytes
+    """The bytes before the first view; without views, those before the single part."""
+    wraps_header: bytes
+    """The header of the wraps."""
+    unsigned: bytes
+    """The signature element of an unsigned message, followed by the header of the wraps."""
+    wraps: tuple[Wrap, ...]
+    views: tuple[tuple[int, ...], ...]
+    """The numbers of the parts in each view."""
+    order: tuple[int, ...]
+    """The number of each recipient's view; empty without views."""
+
+
+class Plan(NamedTuple):
+    """A prepared route: the shared bytes of a session's envelopes for one subject and audience.
+
+    `assemble` makes an envelope from it, a nonce, a time, contents and keys.
+    """
+
+    ephemeral: bytes
+    before: bytes
+    """The bytes before the nonce."""
+    between: bytes
+    """The bytes between the time of sealing and the first view, or the single part."""
+    audience: Audience
 
 
 def _seal_views(
@@ -82,7 +117,7 @@ def assemble(
     if signer is None:
         pieces.append(unsigned)
     else:
-        signature = _sign(signer, primitives.sha256(b"".join(pieces)))
+        signature = sign(signer, primitives.sha256(b"".join(pieces)))
         pieces += wire.encode_bin(signature), wraps_header
     covered = b"".join(pieces)
     transcript, pieces = primitives.sha256(covered), [covered]
@@ -122,7 +157,7 @@ def _assemble_in_place(
         view[: len(lead)] = lead
         aead = primitives.AEAD(keys[:32])
         aead.encrypt_into(derive.ZERO_NONCE, content, None, view[len(lead) : sealed_end])
-        signature = b"" if signer is None else _sign(signer, primitives.sha256(view[:sealed_end]))
+        signature = b"" if signer is None else sign(signer, primitives.sha256(view[:sealed_end]))
         view[sealed_end:wraps_start] = wire.encode_bin(signature) + wraps_header
         transcript = primitives.sha256(view[:wraps_start])
         grant = b"\0" + content_key
@@ -130,7 +165,12 @@ def _assemble_in_place(
     return envelope.getvalue()
 
 
-def _sign(signer: nkey.Signer, digest: bytes) -> bytes:
+def sign(signer: nkey.Signer, digest: bytes) -> bytes:
+    """Return the signature of an envelope with this SHA-256 up to the signature.
+
+    Raises:
+        SignatureInvalidError: If the signer returns anything but 64 bytes.
+    """
     signature = signer.sign(derive.signed_bytes(digest))
     if len(signature) != 64:
         raise SignatureInvalidError("the signer did not return an Ed25519 signature")

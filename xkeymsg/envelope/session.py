@@ -11,28 +11,27 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from xkeymsg import primitives, wire
 from xkeymsg.ambient import monotonic, random_bytes
 from xkeymsg.envelope import derive
 from xkeymsg.envelope.frame import MAGIC, ONE_PART, UNSIGNED, WRAP_SIZE
 from xkeymsg.envelope.head import HEAD_SIZE, MAX_COUNTER, encode_prefix
-from xkeymsg.envelope.plan import Sharing, as_recipient
+from xkeymsg.envelope.plan import Contents, Sharing, as_recipient
+from xkeymsg.envelope.seal import Audience, Plan, Wrap, assemble
 from xkeymsg.envelope.subject import encode_subject
 from xkeymsg.keys import Recipient, XKey, XKeyPair
+from xkeymsg.nkey import Signer
 
 __all__ = (
     "AUDIENCES",
     "LIFETIME",
     "RECIPIENTS",
-    "Audience",
-    "Plan",
     "Recipients",
     "Session",
     "SessionEndedError",
     "TagCollisionError",
-    "Wrap",
 )
 
 LIFETIME: Final = 3600.0
@@ -43,9 +42,6 @@ RECIPIENTS: Final = 16_384
 """Sets of recipients, and recipients, that a session caches. A full cache is cleared; its entries
 are computed again."""
 
-Wrap = Callable[[bytes, bytes, bytes], bytes]
-"""The encryption under K: nonce, index and key, T."""
-
 
 class SessionEndedError(Exception):
     """The session has ended: the sealer begins another one. Never leaves the sealer."""
@@ -53,38 +49,6 @@ class SessionEndedError(Exception):
 
 class TagCollisionError(Exception):
     """Two recipients have the same tag in this session (E-29). Never leaves the sealer."""
-
-
-class Audience(NamedTuple):
-    """A set of recipients in a session, in the order of their tags."""
-
-    tags: bytes
-    """The encoded tags element."""
-    views_header: bytes
-    """The bytes before the first view; without views, those before the single part."""
-    wraps_header: bytes
-    """The header of the wraps."""
-    unsigned: bytes
-    """The signature element of an unsigned message, followed by the header of the wraps."""
-    wraps: tuple[Wrap, ...]
-    views: tuple[tuple[int, ...], ...]
-    """The numbers of the parts in each view."""
-    order: tuple[int, ...]
-    """The number of each recipient's view; empty without views."""
-
-
-class Plan(NamedTuple):
-    """A prepared route: the shared bytes of a session's envelopes for one subject and audience.
-
-    `seal.assemble` makes an envelope from it, a nonce, a time, contents and keys.
-    """
-
-    ephemeral: bytes
-    before: bytes
-    """The bytes before the nonce."""
-    between: bytes
-    """The bytes between the time of sealing and the first view, or the single part."""
-    audience: Audience
 
 
 _START: Final = MAGIC + wire.array_header(6)
@@ -116,18 +80,22 @@ class Session:
             pairs: Returns the static pair keys with a recipient, which outlive the session.
             secret: The ephemeral secret, for test vectors only.
         """
-        ephemeral = XKeyPair(random_bytes(primitives.KEY_SIZE) if secret is None else secret)
-        self.public = bytes(ephemeral.public)
+        self._ends = monotonic() + LIFETIME
+        self.public = self._begin(secret)
         self.prefix = encode_prefix(bytes(pair.public), self.public)
         """The header prefix of every head of this session."""
-        self._ephemeral: XKeyPair | None = ephemeral
         self._pairs = pairs
-        self._hedge: primitives.Hash | None = primitives.keyed_hash(_HEDGE, random_bytes(32))
-        self._counter = itertools.count(1)
-        self._ends = monotonic() + LIFETIME
         self._recipients: dict[Recipient, tuple[bytes, Wrap]] = {}
         self._audiences: dict[Recipients, Audience] = {}
         self._last: list[tuple[_Wanted, Plan]] = [(_NOTHING, _NOWHERE)]
+
+    def _begin(self, secret: bytes | None) -> bytes:
+        """Make the secrets of the session, and return E."""
+        ephemeral = XKeyPair(random_bytes(primitives.KEY_SIZE) if secret is None else secret)
+        self._ephemeral: XKeyPair | None = ephemeral
+        self._hedge: primitives.Hash | None = primitives.keyed_hash(_HEDGE, random_bytes(32))
+        self._counter = itertools.count(1)
+        return bytes(ephemeral.public)
 
     def end(self) -> None:
         """Drop the secrets of the session; calls that already use them complete."""
@@ -136,6 +104,17 @@ class Session:
         self._recipients = {}
         self._audiences = {}
         self._last = [(_NOTHING, _NOWHERE)]
+
+    def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:
+        """Consume the next counter, draw the keys, and assemble an envelope.
+
+        Raises:
+            SessionEndedError: If the session has ended (E-22).
+        """
+        nonce, key = self.next_nonce(now_ns)
+        more = len(contents) - 1 + len(plan.audience.views)
+        keys = [key, *self.draw_keys(more, now_ns)] if more else [key]
+        return assemble(plan, nonce, now_ns // 1_000_000, contents, keys, signer)
 
     def next_nonce(self, now_ns: int) -> tuple[bytes, bytes]:
         """Consume the next counter; return a nonce and a content key (E-23, E-26).
@@ -237,18 +216,20 @@ class Session:
         of_session = self._recipients  # as in `plan`
         known = of_session.get(recipient)
         if known is None:
-            ephemeral = self._ephemeral
-            if ephemeral is None:
-                raise SessionEndedError
             keys = self._pairs(recipient)
-            key = derive.wrap_key(
-                ephemeral, recipient.key, self.public, bytes(recipient.key), keys.auth_key
-            )
-            known = keys.tag(self.public), primitives.AEAD(key).encrypt
+            known = keys.tag(self.public), self._wrap(recipient.key, keys.auth_key)
             if len(of_session) >= RECIPIENTS:
                 of_session.clear()
             of_session[recipient] = known
         return known
+
+    def _wrap(self, recipient: XKey, auth_key: bytes) -> Wrap:
+        """Return the encryption for a recipient, under K."""
+        ephemeral = self._ephemeral
+        if ephemeral is None:
+            raise SessionEndedError
+        key = derive.wrap_key(ephemeral, recipient, self.public, bytes(recipient), auth_key)
+        return primitives.AEAD(key).encrypt
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("a session cannot be pickled or copied")

@@ -10,6 +10,7 @@ the tags and the wraps are hashed, not parsed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from xkeymsg import primitives
@@ -77,8 +78,8 @@ class Unlocked(NamedTuple):
     admitted: Admitted
     body: frame.Span
     """The span of views, parts and signature."""
-    grant: bytes
-    """The content of the wrap: an index and a key."""
+    grant: bytes | tuple[frame.Body, dict[int, bytes]]
+    """The content of the wrap, an index and a key; natively, what a `Read` takes from it."""
 
     def __repr__(self) -> str:
         return "<Unlocked>"  # a NamedTuple would show the key
@@ -147,6 +148,8 @@ class _Cache:
 
 class Unlocker:
     """Finds and opens the wrap for one of a reader's keys."""
+
+    _aead: Callable[[bytes], primitives.AEAD] = primitives.AEAD
 
     def __init__(self, keyring: Keyring, limits: Limits) -> None:
         self._own = tuple(
@@ -220,7 +223,5 @@ class Unlocker:
     def _wrap_aead(self, cache: _Cache, number: int, own: _Own, head: Head) -> primitives.AEAD:
         """Derive K, the only X25519 with a key that anybody can choose, after the tag matched."""
         auth_key = self._pairs(cache, head.sender)[number].auth_key
-        ephemeral = XKey(head.ephemeral)
-        return primitives.AEAD(
-            derive.wrap_key(own.pair, ephemeral, head.ephemeral, own.public, auth_key)
-        )
+        e = head.ephemeral
+        return self._aead(derive.wrap_key(own.pair, XKey(e), e, own.public, auth_key))

@@ -344,7 +344,7 @@ async def test_what_is_too_large_is_refused_before_it_is_sealed(
     form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sealed: list[object] = []
-    for kind, name in ((xkv1, "seal"), (Session, "next_nonce")):
+    for kind, name in ((xkv1, "seal"), (Session, "plan")):
         monkeypatch.setattr(kind, name, lambda *_, **__: sealed.append(1))
     made = RouteSealer(route(format=form), PEERS, Author(ALICE), max_payload=lambda: 1000)
     with pytest.raises(PayloadTooLargeError):

@@ -15,6 +15,7 @@ from xkeymsg.cli.doctor.files import check_certificate, check_files
 from xkeymsg.cli.doctor.findings import CheckResult
 from xkeymsg.cli.doctor.server import check_server
 from xkeymsg.cli.table import aligned
+from xkeymsg.daemons.common.command import core_in_use
 from xkeymsg.daemons.common.flags import (
     connection_flags,
     connection_options,
@@ -128,6 +129,7 @@ def doctor(
     findings, user = check_files(
         seed_file, peers_file, publish, options.timeout, store=given_store(seed_file)
     )
+    findings.insert(0, CheckResult("core", "ok", core_in_use()))
     findings += check_certificate(options)
     findings += asyncio.run(
         check_server(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +13,46 @@ from click.core import ParameterSource
 from xkeymsg.daemons.common.terminal import COMPLETION, EXIT_CODES_UNOPENED, say, say_faults
 from xkeymsg.errors import ConfigurationError
 
-__all__ = ("check_flag", "config_flag", "daemon_command", "only_config", "start")
+__all__ = (
+    "check_flag",
+    "config_flag",
+    "core_in_use",
+    "daemon_command",
+    "only_config",
+    "start",
+    "version_flag",
+)
 
 _Config = TypeVar("_Config")
 _Function = Callable[..., Any]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def core_in_use() -> str:
+    """Return which core seals and opens: the native one, or the Python code."""
+    from xkeymsg import native  # noqa: PLC0415 - only where it is shown: it loads the envelopes
+
+    return "pure Python" if native.core is None else f"native core {native.core.__version__}"
+
+
+def version_flag(program: str, version: str | None = None) -> Callable[[_Function], _Function]:
+    """Add `--version`, which shows the core that is in use, too."""
+
+    def show(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            known = version or metadata.version("xkeymsg")
+            click.echo(f"{program}, version {known} ({core_in_use()})")
+            context.exit()
+
+    return click.option(
+        "--version",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=show,
+        help="Show the version and the core, and exit.",
+    )
 
 
 def config_flag(*, required: bool = False) -> Callable[[_Function], _Function]:
@@ -38,7 +73,7 @@ def daemon_command(program: str) -> Callable[[_Function], click.Command]:
         settings = {"help_option_names": ["-h", "--help"]}
         epilog = f"{EXIT_CODES_UNOPENED}\n\n{COMPLETION}"
         command = click.command(program, context_settings=settings, epilog=epilog)
-        version = click.version_option(package_name="xkeymsg", prog_name=f"xkeymsg-{program}")
+        version = version_flag(f"xkeymsg-{program}")
         return command(version(config_flag(required=True)(check_flag(function))))
 
     return decorate

@@ -1,0 +1,115 @@
+//! K, the key of a wrap: seals for one recipient, or opens for this reader.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::aead::{Aead, NonceBytes, TAG_SIZE};
+use crate::fault::{Fault, caught};
+use crate::hash::secret;
+use crate::open::{Envelope, open};
+
+pyo3::import_exception!(cryptography.exceptions, InvalidTag);
+
+/// A ChaCha20-Poly1305 key, wiped when the object is freed; neither copied nor pickled.
+#[pyclass(frozen, module = "xkeymsg_native")]
+pub struct Key(Aead);
+
+impl From<Aead> for Key {
+    fn from(aead: Aead) -> Self {
+        Self(aead)
+    }
+}
+
+impl Key {
+    /// Return the cipher.
+    pub const fn aead(&self) -> &Aead {
+        &self.0
+    }
+}
+
+fn nonce_of(bytes: &[u8]) -> Result<&NonceBytes, Fault> {
+    bytes.try_into().map_err(|_| Fault)
+}
+
+#[pymethods]
+impl Key {
+    /// Take 32 bytes.
+    #[new]
+    fn new(key: &[u8]) -> PyResult<Self> {
+        Ok(Self(Aead::new(secret(key)?)))
+    }
+
+    /// Encrypt: the result is 16 bytes longer.
+    fn __call__<'py>(
+        &self,
+        py: Python<'py>,
+        nonce: &[u8],
+        data: &[u8],
+        aad: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let nonce = nonce_of(nonce)?;
+        let size = data.len().checked_add(TAG_SIZE).ok_or(Fault)?;
+        PyBytes::new_with(py, size, |place| {
+            place.get_mut(..data.len()).ok_or(Fault)?.copy_from_slice(data);
+            Ok(self.0.seal(nonce, aad, place)?)
+        })
+    }
+
+    /// Decrypt a short buffer, or raise `cryptography.exceptions.InvalidTag`.
+    fn decrypt<'py>(
+        &self,
+        py: Python<'py>,
+        nonce: &[u8],
+        data: &Bound<'py, PyAny>,
+        aad: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (nonce, data) = (nonce_of(nonce)?, &PyBuffer::<u8>::get(data)?.to_vec(py)?);
+        let size = data.len().checked_sub(TAG_SIZE).ok_or_else(|| InvalidTag::new_err(()))?;
+        PyBytes::new_with(py, size, |text| {
+            if self.0.open(nonce, aad, data, text) { Ok(()) } else { Err(InvalidTag::new_err(())) }
+        })
+    }
+
+    /// Open an envelope under this key, from the tags to the plaintexts.
+    ///
+    /// `located` is its tuple `Located`, `tag` the tag of this key; none of the tags `others` may be
+    /// among those of the envelope. Return its `Body` and the plaintexts by part, or None if it does
+    /// not open: Python then finds out why.
+    fn open<'py>(
+        &self,
+        located: &Bound<'py, PyTuple>,
+        tag: &[u8],
+        others: &[u8],
+        limits: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyTuple>>> {
+        let py = located.py();
+        let head = located.get_item(2)?.cast_into::<PyTuple>()?;
+        let bytes = located.get_item(0)?.cast_into::<PyBytes>()?;
+        let ephemeral = head.get_item(1)?.cast_into::<PyBytes>()?;
+        let nonce = head.get_item(2)?.cast_into::<PyBytes>()?;
+        let envelope = Envelope {
+            bytes: bytes.as_bytes(),
+            head_end: located.get_item(3)?.extract()?,
+            ephemeral: ephemeral.as_bytes(),
+            nonce: nonce_of(nonce.as_bytes())?,
+            signable: !head.get_item(6)?.is_none(),
+            recipients: limits.getattr(intern!(py, "recipients"))?.extract()?,
+            views: limits.getattr(intern!(py, "views"))?.extract()?,
+            parts: limits.getattr(intern!(py, "parts"))?.extract()?,
+        };
+        caught(|| open(py, &envelope, &self.0, tag, others)).or_else(|_: PyErr| Ok(None))
+    }
+
+    #[expect(clippy::unused_self, reason = "Python's protocol")]
+    fn __repr__(&self) -> &'static str {
+        "<Key>"
+    }
+
+    #[expect(clippy::unused_self, reason = "Python's protocol")]
+    fn __reduce_ex__(&self, _protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        Err(PyTypeError::new_err("a key cannot be pickled or copied"))
+    }
+}

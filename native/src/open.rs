@@ -1,0 +1,299 @@
+//! Opens an envelope, from its tags to the plaintexts (docs/spec/envelope.md, "Opening order",
+//! steps 5 to 10).
+//!
+//! All bytes are hostile until the wrap has verified, and those of a malicious sender after it. Each
+//! check returns None at once; Python then opens the envelope again, and raises the error.
+
+use std::ops::Range;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::aead::{Aead, NonceBytes, TAG_SIZE, ZERO_NONCE};
+use crate::hash::{Label, PART, Secret, VIEW, hash_64, secret, sha256};
+use crate::seal::{
+    COMMIT_SIZE, GRANT_SIZE, PART_OVERHEAD, SIGNATURE_SIZE, VIEW_OVERHEAD, WRAP_SIZE, unlocked,
+};
+use crate::wire::{Reader, bin_header};
+
+/// Bytes of a tag.
+const TAG: usize = 8;
+
+/// A part with the fields of a document, and one with its metadata, without padding.
+const FIELDS: u8 = 1;
+const METADATA: u8 = 3;
+/// Added to the type of a padded part.
+const PADDED: u8 = 16;
+
+/// An envelope with the head that was read from it.
+pub struct Envelope<'a> {
+    /// All bytes.
+    pub bytes: &'a [u8],
+    /// The end of the head, where the tags begin.
+    pub head_end: usize,
+    /// E.
+    pub ephemeral: &'a [u8],
+    /// The nonce of the message.
+    pub nonce: &'a NonceBytes,
+    /// Whether the head names an identity, which a signature requires.
+    pub signable: bool,
+    /// The most recipients.
+    pub recipients: usize,
+    /// The most views.
+    pub views: usize,
+    /// The most parts.
+    pub parts: usize,
+}
+
+/// The type of a part, and the place of its commitment and ciphertext.
+struct Part {
+    kind: u8,
+    place: Range<usize>,
+}
+
+/// The elements between the tags and the wraps.
+struct Body {
+    views: Vec<Range<usize>>,
+    parts: Vec<Part>,
+    signature: Range<usize>,
+    signed_end: usize,
+    metadata: bool,
+}
+
+/// The places that the tags determine.
+struct Outline {
+    /// The position of the own tag.
+    position: usize,
+    body: Range<usize>,
+    wraps: usize,
+}
+
+impl Envelope<'_> {
+    /// Check tags and the header of the wraps (E-30 to E-34), and find a tag (E-35).
+    fn outline(&self, tag: &[u8], others: &[u8]) -> Option<Outline> {
+        let mut reader = Reader::new(self.bytes, self.head_end, self.bytes.len());
+        let span = reader.bin(self.recipients.checked_mul(TAG)?)?;
+        let tags = self.bytes.get(span)?;
+        let count = tags.len().checked_div(TAG).filter(|count| *count > 0)?;
+        if !tags.len().is_multiple_of(TAG) {
+            return None;
+        }
+        let mut position = None;
+        let mut last: Option<&[u8]> = None;
+        for (at, each) in tags.chunks_exact(TAG).enumerate() {
+            if last.is_some_and(|last| last >= each) {
+                return None;
+            }
+            if others.chunks_exact(TAG).any(|other| other == each) {
+                return None;
+            }
+            if each == tag {
+                position = Some(at);
+            }
+            last = Some(each);
+        }
+        let size = count.checked_mul(WRAP_SIZE)?;
+        let (header, length) = bin_header(size).ok()?;
+        let wraps = self.bytes.len().checked_sub(size)?;
+        let end = wraps.checked_sub(length)?;
+        if end < reader.at || self.bytes.get(end..wraps)? != header.get(..length)? {
+            return None;
+        }
+        Some(Outline { position: position?, body: reader.at..end, wraps })
+    }
+
+    /// Open the wrap (E-37); return the index of the view, and a key.
+    fn unwrap(&self, py: Python<'_>, outline: &Outline, aead: &Aead) -> Option<(u8, Secret)> {
+        let covered = self.bytes.get(..outline.wraps)?;
+        let transcript = unlocked(py, covered.len(), || sha256(covered));
+        let start = outline.position.checked_mul(WRAP_SIZE)?.checked_add(outline.wraps)?;
+        let wrap = self.bytes.get(start..start.checked_add(WRAP_SIZE)?)?;
+        let mut grant = Zeroizing::new([0; GRANT_SIZE]);
+        if !aead.open(self.nonce, &transcript, wrap, grant.as_mut_slice()) {
+            return None;
+        }
+        let (index, key) = grant.split_first()?;
+        Some((*index, secret(key).ok()?))
+    }
+
+    /// Parse the body (E-41 to E-50).
+    fn body(&self, span: &Range<usize>) -> Option<Body> {
+        let mut reader = Reader::new(self.bytes, span.start, span.end);
+        let count = reader.array(self.views)?;
+        let views: Vec<_> = (0..count).map(|_| reader.bin(usize::MAX)).collect::<Option<_>>()?;
+        let count = reader.array(self.parts)?;
+        let parts: Vec<_> = (0..count).map(|_| self.part(&mut reader)).collect::<Option<_>>()?;
+        let signed_end = reader.at;
+        let signature = reader.bin(SIGNATURE_SIZE)?;
+        let signed = signature.len() == SIGNATURE_SIZE;
+        if reader.at != span.end || !(signature.is_empty() || signed && self.signable) {
+            return None;
+        }
+        let metadata = check_together(&views, &parts)?;
+        Some(Body { views, parts, signature, signed_end, metadata })
+    }
+
+    fn part(&self, reader: &mut Reader<'_>) -> Option<Part> {
+        let span = reader.bin(usize::MAX)?;
+        let kind = *self.bytes.get(span.start)?;
+        let known = matches!(kind, 0..=3 | 16..=19);
+        (known && span.len() >= PART_OVERHEAD)
+            .then(|| Some(Part { kind, place: span.start.checked_add(1)?..span.end }))?
+    }
+
+    /// Open `commitment || ciphertext` with a key derived from `key`; the commitment comes first.
+    fn open_committed<'py>(
+        &self,
+        py: Python<'py>,
+        label: &Label,
+        index: usize,
+        key: &Secret,
+        place: &Range<usize>,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let data = [self.ephemeral, self.nonce, &[u8::try_from(index).ok()?]];
+        let (key, expected) = hash_64(label, key.as_slice(), &data).ok()?;
+        let (commitment, sealed) = self.bytes.get(place.clone())?.split_at_checked(COMMIT_SIZE)?;
+        if !bool::from(commitment.ct_eq(expected.as_slice())) {
+            return None;
+        }
+        let (aead, size) = (Aead::new(key), sealed.len().checked_sub(TAG_SIZE)?);
+        PyBytes::new_with(py, size, |text| {
+            let opened = unlocked(py, size, || aead.open(ZERO_NONCE, &[], sealed, text));
+            if opened { Ok(()) } else { Err(crate::fault::Fault.into()) }
+        })
+        .ok()
+    }
+
+    /// Open a view, and return the granted parts and their keys (E-52 to E-54).
+    fn open_view(&self, body: &Body, index: usize, key: &Secret) -> Option<Vec<(usize, Secret)>> {
+        let place = body.views.get(index)?;
+        let data = [self.ephemeral, self.nonce, &[u8::try_from(index).ok()?]];
+        let (key, expected) = hash_64(VIEW, key.as_slice(), &data).ok()?;
+        let (commitment, sealed) = self.bytes.get(place.clone())?.split_at_checked(COMMIT_SIZE)?;
+        if !bool::from(commitment.ct_eq(expected.as_slice())) {
+            return None;
+        }
+        let mut list = Zeroizing::new(vec![0; sealed.len().checked_sub(TAG_SIZE)?]);
+        if !Aead::new(key).open(ZERO_NONCE, &[], sealed, list.as_mut_slice()) {
+            return None;
+        }
+        let (mut granted, mut fields, mut metadata) = (Vec::new(), false, false);
+        let mut next = 0;
+        for grant in list.chunks_exact(GRANT_SIZE) {
+            let (number, key) = grant.split_first()?;
+            let number = usize::from(*number);
+            let kind = body.parts.get(number).filter(|_| number >= next)?.kind & !PADDED;
+            next = number.checked_add(1)?;
+            granted.push((number, secret(key).ok()?));
+            if kind == FIELDS { fields = true } else { metadata = true }
+        }
+        (fields && (metadata || !body.metadata)).then_some(granted)
+    }
+}
+
+/// Check the rules across elements; return whether there is metadata (E-43, E-44, E-48).
+fn check_together(views: &[Range<usize>], parts: &[Part]) -> Option<bool> {
+    for view in views {
+        let list = view.len().checked_sub(VIEW_OVERHEAD)?;
+        let count = list.checked_div(GRANT_SIZE)?;
+        if !list.is_multiple_of(GRANT_SIZE) || count < 1 || count > parts.len() {
+            return None;
+        }
+    }
+    if views.is_empty() != (parts.len() <= 1) {
+        return None;
+    }
+    let of = |wanted: u8| parts.iter().filter(|part| part.kind & !PADDED == wanted).count();
+    let (fields, metadata) = (of(FIELDS), of(METADATA));
+    let payload = parts.len() == 1 && fields == 0 && metadata == 0;
+    let document = fields > 0 && metadata <= 1 && fields.checked_add(metadata)? == parts.len();
+    (payload || document).then_some(metadata == 1)
+}
+
+/// The classes and types of `xkeymsg.envelope.frame`.
+struct Shapes {
+    new: Py<PyAny>,
+    body: Py<PyAny>,
+    part: Py<PyAny>,
+    kinds: Py<PyDict>,
+}
+
+static SHAPES: PyOnceLock<Shapes> = PyOnceLock::new();
+
+impl Shapes {
+    fn get(py: Python<'_>) -> PyResult<&Self> {
+        SHAPES.get_or_try_init(py, || {
+            let frame = py.import("xkeymsg.envelope.frame")?;
+            Ok(Self {
+                new: py.get_type::<PyTuple>().getattr("__new__")?.unbind(),
+                body: frame.getattr("Body")?.unbind(),
+                part: frame.getattr("FramePart")?.unbind(),
+                kinds: frame.getattr("KINDS")?.cast_into::<PyDict>()?.unbind(),
+            })
+        })
+    }
+
+    fn part<'py>(&self, py: Python<'py>, part: &Part) -> PyResult<Bound<'py, PyAny>> {
+        let kind = self.kinds.bind(py).get_item(part.kind)?;
+        let fields = (kind, part.kind >= PADDED, part.place.start, part.place.end);
+        self.new.bind(py).call1((&self.part, fields))
+    }
+
+    fn body<'py>(&self, py: Python<'py>, body: &Body) -> PyResult<Bound<'py, PyAny>> {
+        let spans = |range: &Range<usize>| (range.start, range.end);
+        let views = PyTuple::new(py, body.views.iter().map(spans))?;
+        let parts =
+            body.parts.iter().map(|part| self.part(py, part)).collect::<PyResult<Vec<_>>>()?;
+        let (parts, signature) = (PyTuple::new(py, parts)?, spans(&body.signature));
+        let fields = (views, parts, signature, body.signed_end, body.metadata);
+        self.new.bind(py).call1((&self.body, fields))
+    }
+}
+
+/// Open an envelope; return its body and the granted plaintexts, or None.
+pub fn open<'py>(
+    py: Python<'py>,
+    envelope: &Envelope<'_>,
+    aead: &Aead,
+    tag: &[u8],
+    others: &[u8],
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let Some((body, opened)) = opened(py, envelope, aead, tag, others) else {
+        return Ok(None);
+    };
+    let granted = PyDict::new(py);
+    for (number, text) in opened {
+        granted.set_item(number, text)?;
+    }
+    (Shapes::get(py)?.body(py, &body)?, granted).into_pyobject(py).map(Some)
+}
+
+type Opened<'py> = (Body, Vec<(usize, Bound<'py, PyBytes>)>);
+
+fn opened<'py>(
+    py: Python<'py>,
+    envelope: &Envelope<'_>,
+    aead: &Aead,
+    tag: &[u8],
+    others: &[u8],
+) -> Option<Opened<'py>> {
+    let outline = envelope.outline(tag, others)?;
+    let (index, key) = envelope.unwrap(py, &outline, aead)?;
+    let body = envelope.body(&outline.body)?;
+    let keys = if body.views.is_empty() {
+        (index == 0).then(|| vec![(0, key)])?
+    } else {
+        envelope.open_view(&body, usize::from(index), &key)?
+    };
+    let texts = keys
+        .iter()
+        .map(|(number, key)| {
+            let place = &body.parts.get(*number)?.place;
+            Some((*number, envelope.open_committed(py, PART, *number, key, place)?))
+        })
+        .collect::<Option<Vec<_>>>()?;
+    Some((body, texts))
+}

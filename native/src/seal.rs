@@ -1,0 +1,277 @@
+//! Assembles an envelope from a prepared route (docs/spec/envelope.md, "Sealing order").
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use crate::aead::{Aead, NonceBytes, TAG_SIZE, ZERO_NONCE};
+use crate::fault::Fault;
+use crate::hash::{Label, PART, Secret, VIEW, hash_64, sha256};
+use crate::key::Key;
+use crate::wire::{Writer, array_size, bin_size};
+
+/// Bytes of a wrap: an index, a key and a tag.
+pub const WRAP_SIZE: usize = 49;
+/// Bytes of a commitment.
+pub const COMMIT_SIZE: usize = 32;
+/// Bytes of one grant in a view: an index and a key.
+pub const GRANT_SIZE: usize = 33;
+/// Type, commitment and tag of a part.
+pub const PART_OVERHEAD: usize = 49;
+/// Commitment and tag of a view.
+pub const VIEW_OVERHEAD: usize = 48;
+/// Bytes of a signature.
+pub const SIGNATURE_SIZE: usize = 64;
+/// From this many bytes on, a content is encrypted and hashed without the interpreter's lock.
+pub const LARGE: usize = 1 << 16;
+
+const UINT_64: u8 = 0xcf;
+/// Bytes of an encoded time.
+const TIME_SIZE: usize = 9;
+
+/// Call a function, without the interpreter's lock if it works on many bytes.
+pub fn unlocked<T: Send>(py: Python<'_>, size: usize, work: impl Send + FnOnce() -> T) -> T {
+    if size < LARGE { work() } else { py.detach(work) }
+}
+
+/// A prepared route: the tuple `Plan` of `xkeymsg.envelope.session`.
+struct Route<'py> {
+    ephemeral: Bound<'py, PyBytes>,
+    before: Bound<'py, PyBytes>,
+    between: Bound<'py, PyBytes>,
+    wraps_header: Bound<'py, PyBytes>,
+    unsigned: Bound<'py, PyBytes>,
+    wraps: Bound<'py, PyTuple>,
+    views: Vec<Vec<u8>>,
+    order: Vec<u8>,
+}
+
+impl<'py> Route<'py> {
+    fn read(plan: &Bound<'py, PyTuple>) -> PyResult<Self> {
+        let audience = tuple_at(plan, 3)?;
+        Ok(Self {
+            ephemeral: bytes_at(plan, 0)?,
+            before: bytes_at(plan, 1)?,
+            between: bytes_at(plan, 2)?,
+            wraps_header: bytes_at(&audience, 2)?,
+            unsigned: bytes_at(&audience, 3)?,
+            wraps: tuple_at(&audience, 4)?,
+            views: tuple_at(&audience, 5)?
+                .iter()
+                .map(|view| numbers(&view.cast_into::<PyTuple>()?))
+                .collect::<PyResult<_>>()?,
+            order: numbers(&tuple_at(&audience, 6)?)?,
+        })
+    }
+
+    /// Return the length of an envelope with these parts.
+    fn length(&self, parts: &[Content<'_>], signed: bool) -> Result<usize, Fault> {
+        let mut sum = Sum(0);
+        sum.add(self.before.as_bytes().len())?;
+        sum.add(size_of::<NonceBytes>())?;
+        sum.add(TIME_SIZE)?;
+        sum.add(self.between.as_bytes().len())?;
+        for view in &self.views {
+            sum.add(bin_size(view_size(view)?)?)?;
+        }
+        if !self.views.is_empty() {
+            sum.add(array_size(parts.len())?)?;
+        }
+        for part in parts {
+            sum.add(bin_size(part.size()?)?)?;
+        }
+        if signed {
+            sum.add(bin_size(SIGNATURE_SIZE)?)?;
+            sum.add(self.wraps_header.as_bytes().len())?;
+        } else {
+            sum.add(self.unsigned.as_bytes().len())?;
+        }
+        sum.add(self.wraps.len().checked_mul(WRAP_SIZE).ok_or(Fault)?)?;
+        Ok(sum.0)
+    }
+}
+
+/// The type and content of a part.
+struct Content<'a> {
+    kind: u8,
+    content: &'a [u8],
+}
+
+impl Content<'_> {
+    fn size(&self) -> Result<usize, Fault> {
+        self.content.len().checked_add(PART_OVERHEAD).ok_or(Fault)
+    }
+}
+
+struct Sum(usize);
+
+impl Sum {
+    fn add(&mut self, size: usize) -> Result<(), Fault> {
+        self.0 = self.0.checked_add(size).ok_or(Fault)?;
+        Ok(())
+    }
+}
+
+fn view_size(granted: &[u8]) -> Result<usize, Fault> {
+    granted
+        .len()
+        .checked_mul(GRANT_SIZE)
+        .and_then(|size| size.checked_add(VIEW_OVERHEAD))
+        .ok_or(Fault)
+}
+
+fn bytes_at<'py>(tuple: &Bound<'py, PyTuple>, at: usize) -> PyResult<Bound<'py, PyBytes>> {
+    Ok(tuple.get_item(at)?.cast_into::<PyBytes>()?)
+}
+
+fn tuple_at<'py>(tuple: &Bound<'py, PyTuple>, at: usize) -> PyResult<Bound<'py, PyTuple>> {
+    Ok(tuple.get_item(at)?.cast_into::<PyTuple>()?)
+}
+
+fn numbers(tuple: &Bound<'_, PyTuple>) -> PyResult<Vec<u8>> {
+    tuple.iter().map(|number| number.extract()).collect()
+}
+
+/// Encrypts the views and parts of one message.
+#[derive(Clone, Copy)]
+struct Cipher<'a> {
+    ephemeral: &'a [u8],
+    nonce: &'a NonceBytes,
+}
+
+impl Cipher<'_> {
+    fn keys(self, label: &Label, index: u8, key: &Secret) -> Result<(Aead, Secret), Fault> {
+        let data = [self.ephemeral, self.nonce, &[index]];
+        let (key, commitment) = hash_64(label, key.as_slice(), &data)?;
+        Ok((Aead::new(key), commitment))
+    }
+
+    /// Write a part: its type, its commitment, and its content under a key used only here.
+    fn put_part(
+        self,
+        writer: &mut Writer<'_>,
+        index: u8,
+        part: &Content<'_>,
+        key: &Secret,
+    ) -> Result<(), Fault> {
+        let (aead, commitment) = self.keys(PART, index, key)?;
+        writer.put_bin_header(part.size()?)?;
+        writer.put(&[part.kind])?;
+        writer.put(commitment.as_slice())?;
+        let place = writer.place(part.content.len().checked_add(TAG_SIZE).ok_or(Fault)?)?;
+        place.get_mut(..part.content.len()).ok_or(Fault)?.copy_from_slice(part.content);
+        aead.seal(ZERO_NONCE, &[], place)
+    }
+
+    /// Write a view: its commitment, and the numbers and keys of the granted parts.
+    fn put_view(
+        self,
+        writer: &mut Writer<'_>,
+        index: u8,
+        granted: &[u8],
+        keys: &[Secret],
+        key: &Secret,
+    ) -> Result<(), Fault> {
+        let (aead, commitment) = self.keys(VIEW, index, key)?;
+        let size = view_size(granted)?;
+        writer.put_bin_header(size)?;
+        writer.put(commitment.as_slice())?;
+        let place = writer.place(size.checked_sub(COMMIT_SIZE).ok_or(Fault)?)?;
+        for (part, grant) in granted.iter().zip(place.chunks_exact_mut(GRANT_SIZE)) {
+            put_grant(grant, *part, keys.get(usize::from(*part)).ok_or(Fault)?)?;
+        }
+        aead.seal(ZERO_NONCE, &[], place)
+    }
+}
+
+/// Write an index and a key into the first 33 bytes of a place.
+fn put_grant(place: &mut [u8], index: u8, key: &Secret) -> Result<(), Fault> {
+    let (first, rest) = place.split_first_mut().ok_or(Fault)?;
+    *first = index;
+    rest.get_mut(..key.len()).ok_or(Fault)?.copy_from_slice(key.as_slice());
+    Ok(())
+}
+
+/// Write a wrap for each recipient, in the order of their tags.
+fn put_wraps(
+    writer: &mut Writer<'_>,
+    route: &Route<'_>,
+    nonce: &NonceBytes,
+    keys: &[Secret],
+    transcript: &[u8],
+) -> PyResult<()> {
+    let mut views = route.order.iter();
+    for wrap in &route.wraps {
+        let index = if route.views.is_empty() { 0 } else { *views.next().ok_or(Fault)? };
+        let place = writer.place(WRAP_SIZE)?;
+        put_grant(place, index, keys.get(usize::from(index)).ok_or(Fault)?)?;
+        wrap.cast::<Key>()?.get().aead().seal(nonce, transcript, place)?;
+    }
+    Ok(())
+}
+
+/// Assemble an envelope: the same arguments make the same bytes.
+///
+/// `keys` are those of the parts, followed by one for each view. `sign` signs a SHA-256.
+pub fn assemble<'py>(
+    plan: &Bound<'py, PyTuple>,
+    nonce: &NonceBytes,
+    created_ms: u64,
+    contents: &Bound<'py, PyList>,
+    keys: &[Secret],
+    sign: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let (py, route) = (plan.py(), Route::read(plan)?);
+    let items = contents
+        .iter()
+        .map(|item| {
+            let item = item.cast_into::<PyTuple>()?;
+            Ok((item.get_item(0)?.extract::<u8>()?, bytes_at(&item, 1)?))
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    let parts: Vec<Content<'_>> = items
+        .iter()
+        .map(|(kind, content)| Content { kind: *kind, content: content.as_bytes() })
+        .collect();
+    let (of_parts, of_views) = keys.split_at_checked(parts.len()).ok_or(Fault)?;
+    let shape = if route.views.is_empty() { 1 } else { parts.len() };
+    if of_views.len() != route.views.len() || parts.len() != shape {
+        return Err(Fault.into());
+    }
+    let length = route.length(&parts, sign.is_some())?;
+    let cipher = Cipher { ephemeral: route.ephemeral.as_bytes(), nonce };
+    PyBytes::new_with(py, length, |memory| {
+        let mut writer = Writer::new(memory);
+        writer.put(route.before.as_bytes())?;
+        writer.put(nonce)?;
+        writer.put(&[UINT_64])?;
+        writer.put(&created_ms.to_be_bytes())?;
+        writer.put(route.between.as_bytes())?;
+        for ((index, granted), key) in route.views.iter().enumerate().zip(of_views) {
+            let index = u8::try_from(index).map_err(|_| Fault)?;
+            cipher.put_view(&mut writer, index, granted, of_parts, key)?;
+        }
+        if !route.views.is_empty() {
+            writer.put_array_header(parts.len())?;
+        }
+        for ((index, part), key) in parts.iter().enumerate().zip(of_parts) {
+            let index = u8::try_from(index).map_err(|_| Fault)?;
+            unlocked(py, part.content.len(), || cipher.put_part(&mut writer, index, part, key))?;
+        }
+        if let Some(sign) = sign {
+            let digest = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;
+            let signature = sign.call1((PyBytes::new(py, &digest),))?.cast_into::<PyBytes>()?;
+            if signature.as_bytes().len() != SIGNATURE_SIZE {
+                return Err(Fault.into());
+            }
+            writer.put_bin_header(SIGNATURE_SIZE)?;
+            writer.put(signature.as_bytes())?;
+            writer.put(route.wraps_header.as_bytes())?;
+        } else {
+            writer.put(route.unsigned.as_bytes())?;
+        }
+        let transcript = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;
+        let granted = if route.views.is_empty() { of_parts } else { of_views };
+        put_wraps(&mut writer, &route, nonce, granted, &transcript)?;
+        Ok(writer.finish()?)
+    })
+}

@@ -1,0 +1,60 @@
+"""The internals that the tests of the native core cannot do without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+from unittest import mock
+
+from xkeymsg import Limits, Recipient, XKeyPair, native, primitives
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.session import Session
+from xkeymsg.envelope.unlock import Admitted, Unlocker
+from xkeymsg.native import NativeSession, NativeUnlocker
+
+
+def with_known_secrets(
+    pair: XKeyPair,
+    pairs: Callable[[Recipient], derive.PairKeys],
+    secret: bytes,
+    hedge: bytes,
+    ends: float = float("inf"),
+) -> tuple[Session, NativeSession]:
+    """Begin one session twice, in Python and in the native core."""
+    python = Session(pair, pairs, secret=secret)
+    python._hedge = primitives.keyed_hash(primitives.label(b"xkm1/hedge"), hedge)
+    python._ends = ends
+    natively = NativeSession(pair, pairs, secret=secret)
+    natively._core = native.core.Session(ends, secret, hedge)
+    assert natively.public == natively._core.public == python.public
+    return python, natively
+
+
+def core_of(session: NativeSession) -> Any:
+    """Return the object of the native core."""
+    return session._core
+
+
+class Left(Exception):  # noqa: N818 - no error
+    """The native core has left an envelope to Python."""
+
+
+def open_at_once(unlocker: NativeUnlocker, admitted: Admitted) -> object:
+    """Open natively, without Python's help; return what was opened, or None."""
+
+    def leave(*_: object) -> None:
+        raise Left
+
+    with mock.patch.object(Unlocker, "unlock", leave), suppress(Left):
+        return unlocker.unlock(admitted).grant
+    return None
+
+
+def limits_of(unlocker: Unlocker) -> Limits:
+    return unlocker._limits
+
+
+def keys_of(unlocker: Unlocker) -> tuple[object, ...]:
+    """Return the keys and users under which a reader may be addressed."""
+    return unlocker._own

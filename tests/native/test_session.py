@@ -1,0 +1,262 @@
+"""Sessions of the native core: their counter, their end, forks, threads and copies."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle  # noqa: TID251 - to show that a session does not go in
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.envelope.cast import ALICE, ALICE_USER, BOB, SUBJECT, raw_secret, reader
+from tests.envelope.forge import head_of
+from tests.envelope.inside import running, seal
+from tests.envelope.test_forks import tell
+from tests.envelope.together import together
+from tests.native.inside import core_of, with_known_secrets
+from xkeymsg import Recipient, Sealer, SignatureInvalidError, XKeyMsgError, native, primitives
+from xkeymsg.envelope import derive
+from xkeymsg.envelope.seal import Plan
+from xkeymsg.envelope.session import SessionEndedError
+
+pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not in use")
+
+NO_ATTRIBUTES = b"\x93\xc0\xc0\xc0"
+SECRETS = b"e" * 32, b"h" * 32
+
+
+def pairs(recipient: Recipient) -> derive.PairKeys:
+    shared = primitives.x25519(raw_secret(ALICE), bytes(recipient.key))
+    return derive.pair_keys(shared, bytes(ALICE.public), bytes(recipient.key), recipient.user)
+
+
+class Session:
+    """A native session with known secrets, used below the seam."""
+
+    def __init__(self, ends: float = 1000.0) -> None:
+        _, session = with_known_secrets(ALICE, pairs, *SECRETS, ends=ends)
+        self.core = core_of(session)
+        self.plan: Plan = session.plan((BOB.public,), SUBJECT, NO_ATTRIBUTES)
+
+    def seal(self, now_ns: int = 2**60, monotonic: float = 0.0, drawn: bytes = bytes(40)) -> bytes:
+        sealed: bytes = self.core.seal(self.plan, now_ns, monotonic, drawn, [(0, b"x")], 1, None)
+        return sealed
+
+
+def test_the_counter_begins_with_1_and_goes_up() -> None:
+    # E-23
+    session = Session()
+    assert [head_of(session.seal()).counter for _ in range(4)] == [1, 2, 3, 4]
+
+
+def test_a_failed_attempt_consumes_a_counter() -> None:
+    session = Session()
+    with pytest.raises(ValueError, match="out of range"):
+        session.seal(drawn=bytes(39))
+    assert head_of(session.seal()).counter == 2
+
+
+def test_a_signer_that_fails_consumes_a_counter_and_its_error_arrives() -> None:
+    class Token:
+        public_key = ALICE_USER.public_key
+        works = False
+
+        def sign(self, data: bytes, /) -> bytes:
+            if not self.works:
+                raise OSError("not plugged in")
+            return b"short"
+
+    token = Token()
+    sealer = Sealer(ALICE, signer=token)
+    with pytest.raises(OSError, match="plugged"):
+        seal(sealer)
+    token.works = True
+    with pytest.raises(SignatureInvalidError):
+        seal(sealer)
+
+
+def test_a_session_ends_at_its_time_and_keeps_nothing() -> None:
+    # E-22
+    session = Session(ends=1000.0)
+    session.seal(monotonic=999.9)
+    with pytest.raises(SessionEndedError):
+        session.seal(monotonic=1000.0)
+    assert session.core.ended
+    with pytest.raises(SessionEndedError):
+        session.seal(monotonic=0.0)
+    with pytest.raises(SessionEndedError):
+        session.core.wrap_key(bytes(BOB.public), bytes(32))
+
+
+def test_a_clock_that_is_no_number_ends_a_session() -> None:
+    session = Session()
+    with pytest.raises(SessionEndedError):
+        session.seal(monotonic=float("nan"))
+
+
+def test_what_ends_amid_a_message_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # E-27: the timer ends the session between the draw of random bytes and their use.
+    sealer = Sealer(ALICE)
+    first = seal(sealer)
+    ended = running(sealer)
+
+    def ending(size: int) -> bytes:
+        ended.end()
+        return os.urandom(size)
+
+    monkeypatch.setattr(native, "random_bytes", ending)
+    with pytest.raises(SessionEndedError):
+        ended.seal(ended.plan((BOB.public,), SUBJECT, b""), 0, [(0, b"")], None)
+    monkeypatch.setattr(native, "random_bytes", os.urandom)
+    assert seal(sealer).E != first.E
+
+
+def test_the_secret_of_the_session_and_the_clock_are_mixed_in() -> None:
+    # E-27: even if the kernel's randomness repeats, after a snapshot was restored.
+    one, two = Session(), Session()
+    same = one.seal(now_ns=2**60), two.seal(now_ns=2**60)
+    assert same[0] == same[1], "all secrets, random bytes, counters and clocks are equal"
+    later = Session().seal(now_ns=2**60 + 1)
+    assert head_of(later).nonce[:4] == head_of(same[0]).nonce[:4]
+    assert head_of(later).nonce != head_of(same[0]).nonce
+    core = native.core.Session(1000.0, SECRETS[0], b"i" * 32)
+    other = core.seal(one.plan, 2**60, 0.0, bytes(40), [(0, b"x")], 1, None)
+    assert head_of(other).nonce[4:] != head_of(same[0]).nonce[4:]
+
+
+def test_the_secrets_of_sessions_are_drawn() -> None:
+    sessions = [native.core.Session(1000.0) for _ in range(50)]
+    assert len({session.public for session in sessions}) == 50
+
+
+def test_threads_never_share_a_counter() -> None:
+    # E-23
+    session = Session()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        made = together(8, lambda _: [head_of(session.seal()).counter for _ in range(300)])
+    finally:
+        sys.setswitchinterval(interval)
+    counters = [counter for each in made if isinstance(each, list) for counter in each]
+    assert sorted(counters) == list(range(1, 2401))
+
+
+def test_threads_that_seal_without_the_lock_of_the_interpreter_do_not_mix_anything_up() -> None:
+    sealer, size = Sealer(ALICE), 1 << 17
+
+    def work(number: int) -> set[bytes]:
+        data, opener = bytes([number]) * size, reader(BOB)
+        sealed = [sealer.seal(data, to=[BOB.public], subject=SUBJECT) for _ in range(5)]
+        return {opener.open(envelope, subject=SUBJECT).data for envelope in sealed}
+
+    assert sorted(map(str, together(4, work))) == sorted(str({bytes([n]) * size}) for n in range(4))
+
+
+def test_a_child_process_cannot_use_the_session_of_its_parent() -> None:
+    # E-24: even if nothing tells the sealer about the fork.
+    tell(
+        """
+seal()
+session = sealer._session
+plan = session.plan((BOB.public,), SUBJECT, b"")
+def work():
+    assert session._core.ended
+    for attempt in (
+        lambda: session._core.seal(plan, 0, 0.0, bytes(40), [(0, b"")], 1, None),
+        lambda: session._core.wrap_key(bytes(BOB.public), bytes(32)),
+    ):
+        try:
+            attempt()
+        except Exception as error:
+            assert type(error).__name__ == "SessionEndedError", error
+        else:
+            return b"sealed"
+    session._core.end()
+    return b"refused"
+assert in_child(work) == b"refused"
+assert not session._core.ended
+assert head_of(seal()).counter == 2
+"""
+    )
+
+
+PICKLES = [partial(pickle.dumps, protocol=each) for each in range(pickle.HIGHEST_PROTOCOL + 1)]
+
+
+@pytest.mark.parametrize("take", [copy.copy, copy.deepcopy, *PICKLES])
+def test_neither_a_session_nor_a_key_can_be_copied_or_pickled(
+    take: Callable[[object], object],
+) -> None:
+    # E-25
+    for thing in (native.core.Session(1000.0), native.core.Key(bytes(32))):
+        with pytest.raises(TypeError, match="cannot be pickled or copied"):
+            take(thing)
+
+
+def test_nothing_shows_a_secret_or_can_be_added() -> None:
+    session, key = native.core.Session(1000.0, *SECRETS), native.core.Key(b"k" * 32)
+    for thing in (session, key):
+        assert repr(thing) == str(thing) == f"<{type(thing).__name__}>"
+        assert not hasattr(thing, "__dict__")
+        with pytest.raises(AttributeError):
+            thing.secret = b""
+        with pytest.raises(TypeError):
+            type("Sub", (type(thing),), {})
+    names = {name for name in dir(session) if not name.startswith("_")}
+    assert names == {"end", "ended", "public", "seal", "wrap_key"}
+    assert {name for name in dir(key) if not name.startswith("_")} == {"decrypt", "open"}
+
+
+@pytest.mark.parametrize("wrong", [b"", bytes(31), bytes(33)])
+def test_a_key_or_secret_of_another_length_is_refused(wrong: bytes) -> None:
+    for make in (native.core.Key, lambda key: native.core.Session(0.0, key)):
+        with pytest.raises(ValueError, match="out of range"):
+            make(wrong)
+
+
+def test_a_shared_secret_of_zeros_is_refused() -> None:
+    # E-2: no sound key causes it, but the check is required.
+    with pytest.raises(XKeyMsgError) as caught:
+        native.core.Session(1000.0).wrap_key(bytes(32), bytes(32))
+    assert caught.value.code == "bad_key"
+
+
+def test_impossible_plans_and_contents_are_refused_and_nothing_crashes() -> None:
+    session = Session()
+    plan: Any = session.plan
+    audience = plan.audience
+    hostile: list[tuple[Any, Any, int]] = [
+        (plan, [], 1),
+        (plan, [], 0),
+        (plan, [(0, b""), (0, b"")], 2),
+        (plan, [(256, b"")], 1),
+        (plan, [(0, "text")], 1),
+        (plan, [(0,)], 1),
+        (plan, [(0, b"")], 2),
+        (plan, [(0, b"")], 10**9),
+        ((), [(0, b"")], 1),
+        (plan._replace(audience=audience._replace(views=((0,),))), [(0, b"")], 1),
+        (plan._replace(audience=audience._replace(views=((0,), (9,)))), [(0, b"")] * 2, 4),
+        (plan._replace(audience=audience._replace(views=((0, 1),), order=(7,))), [(0, b"")] * 2, 3),
+        (plan._replace(audience=audience._replace(views=((0, 1),), order=())), [(0, b"")] * 2, 3),
+        (plan._replace(audience=audience._replace(wraps=(print,))), [(0, b"")], 1),
+        (plan._replace(before=None), [(0, b"")], 1),
+    ]
+    for changed, contents, keys in hostile:
+        drawn = bytes(8 + 32 * max(1, min(keys, 9)))
+        with pytest.raises((TypeError, ValueError, OverflowError, IndexError)):
+            session.core.seal(changed, 2**60, 0.0, drawn, contents, keys, None)
+    assert head_of(session.seal()).counter == len(hostile) + 1
+
+
+def test_a_time_before_1970_or_after_the_year_2554_is_refused() -> None:
+    session = Session()
+    for now in (-1, 2**64):
+        with pytest.raises(OverflowError):
+            session.seal(now_ns=now)
+    assert head_of(session.seal(now_ns=2**64 - 1)).created_ms == (2**64 - 1) // 10**6

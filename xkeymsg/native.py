@@ -1,0 +1,105 @@
+"""The native core, if it is installed: three functions of the heart in Rust (docs/native.md).
+
+Sealing with a prepared route, wraps included, and opening from the wrap to the plaintexts. What it
+does not open, Python opens, or refuses: every error is made in one place. It is used only if it
+states the interface that is expected here, and `XKEYMSG_NATIVE=0` switches it off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import Any, Final
+from warnings import warn
+
+from xkeymsg.ambient import monotonic, random_bytes
+from xkeymsg.envelope.derive import PairKeys
+from xkeymsg.envelope.plan import Contents
+from xkeymsg.envelope.seal import Plan, Wrap, sign
+from xkeymsg.envelope.session import LIFETIME, Session
+from xkeymsg.envelope.unlock import Admitted, Unlocked, Unlocker
+from xkeymsg.keys import Keyring, Recipient, XKey, XKeyPair
+from xkeymsg.limits import Limits
+from xkeymsg.nkey import Signer
+from xkeymsg.primitives import AEAD
+
+__all__ = ("INTERFACE", "NativeSession", "NativeUnlocker", "load", "session", "unlocker")
+
+INTERFACE: Final = "xkm1 1"
+"""The format, and the version of the interface between both distributions."""
+
+
+def load() -> Any:
+    """Return the native core; None if it is missing, switched off, or unusable, with a warning."""
+    if os.environ.get("XKEYMSG_NATIVE") == "0":
+        return None
+    found = None
+    try:
+        found = import_module("xkeymsg_native")
+    except ModuleNotFoundError:
+        return None
+    except ImportError:
+        pass  # built for another machine
+    if getattr(found, "INTERFACE", None) == INTERFACE:
+        return found
+    warn(f"{_UNUSABLE}, and is not used", RuntimeWarning, stacklevel=2)
+    return None
+
+
+_UNUSABLE: Final = "xkeymsg-native is of another version, or cannot be loaded"
+core: Any = load()
+
+
+def session(pair: XKeyPair, pairs: Callable[[Recipient], PairKeys]) -> Session:
+    """Begin a session."""
+    return (Session if core is None else NativeSession)(pair, pairs)
+
+
+def unlocker(keyring: Keyring, limits: Limits) -> Unlocker:
+    """Return an unlocker."""
+    return (Unlocker if core is None else NativeUnlocker)(keyring, limits)
+
+
+class NativeSession(Session):
+    """A session whose secrets, counter and limits are in the native core."""
+
+    def _begin(self, secret: bytes | None) -> bytes:
+        self._core = core.Session(monotonic() + LIFETIME, secret)
+        return self._core.public  # type: ignore[no-any-return]
+
+    def end(self) -> None:  # noqa: D102 - as in the class above
+        super().end()
+        self._core.end()
+
+    def seal(self, plan: Plan, now_ns: int, contents: Contents, signer: Signer | None) -> bytes:  # noqa: D102
+        keys = len(contents) + len(plan.audience.views)
+        drawn = random_bytes(8 + 32 * keys)
+        signing = None if signer is None else partial(sign, signer)
+        return self._core.seal(plan, now_ns, monotonic(), drawn, contents, keys, signing)  # type: ignore[no-any-return]
+
+    def _wrap(self, recipient: XKey, auth_key: bytes) -> Wrap:
+        return self._core.wrap_key(bytes(recipient), auth_key)  # type: ignore[no-any-return]
+
+
+class NativeUnlocker(Unlocker):
+    """Keeps the keys of sessions in the native core, and opens with them there."""
+
+    def _aead(self, key: bytes) -> AEAD:
+        return core.Key(key)  # type: ignore[no-any-return]
+
+    def unlock(self, admitted: Admitted) -> Unlocked:  # noqa: D102 - as in the class above
+        located, admission = admitted
+        sender, ephemeral, *_ = head = located.head
+        cache = self._admitted if admission.admitted else self._others
+        keys: dict[int, Any] = cache.sessions.get(sender + ephemeral) or {}
+        others = b""
+        for number, _ in self._numbered if keys else ():
+            tag, key = keys.get(number) or (self._tag(cache, number, head), None)
+            # Refused if a tag of an earlier candidate is there, too (E-37).
+            opened = key and key.open(located, tag, others, self._limits)
+            if opened:
+                return tuple.__new__(Unlocked, (admitted, (0, 0), opened))
+            others += tag
+        return super().unlock(admitted)
