@@ -101,7 +101,8 @@ fuzz: $(READY) ## Mutate a million trust claims, and test with 30 times the exam
 native: $(READY) ## Build the native core into .venv, and compare it with the Python code; N="--count 1000000 --seed 2"
 	@command -v cargo >/dev/null || { echo "the native core needs Rust: cargo is not installed" >&2; exit 1; }
 	cd native && cargo fmt --check && cargo clippy -q --release --locked -- -D warnings
-	$(BIN)/pip install -q --disable-pip-version-check ./native
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements/native.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps --force-reinstall ./native
 	$(BIN)/python -m tests.native.cases $(N)
 
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"
@@ -126,7 +127,8 @@ lock: $(READY) ## Write the lock files in requirements/; U="--upgrade" for newer
 	compile dev --extra dev -c requirements/constraints.in pyproject.toml; \
 	compile demo --extra programs --extra server -c requirements/dev.txt pyproject.toml; \
 	compile programs --extra programs -c requirements/dev.txt pyproject.toml; \
-	compile build -c requirements/dev.txt requirements/build.in
+	compile build -c requirements/dev.txt requirements/build.in; \
+	compile native -c requirements/dev.txt requirements/native.in
 
 clean: ## Remove the virtual environment and tool caches
 	rm -rf build dist js/node_modules js/dist .venv .venv-* .servers native/target .mypy_cache .pytest_cache .ruff_cache .hypothesis

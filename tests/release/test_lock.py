@@ -33,6 +33,9 @@ LOCKS = {
     "build": PYPROJECT["build-system"]["requires"],
     "programs": required("programs"),
     "demo": required("programs", "server"),
+    "native": tomllib.loads((ROOT / "native" / "pyproject.toml").read_text())["build-system"][
+        "requires"
+    ],
     "dev": required("dev"),
 }
 
@@ -89,6 +92,7 @@ def test_all_that_is_installed_is_pinned(path: str) -> None:
                 or "--require-hashes" not in command
                 or "--no-build-isolation" in (command)
                 or "build.txt" in command
+                or "native.txt" in command
             )
     assert found >= 2
 
