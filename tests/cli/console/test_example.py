@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ def shown(*words: str) -> Callable[[list[str]], bool]:
     return lambda rows: all(each in " ".join(rows) for each in words)
 
 
-@pytest.mark.skipif("CI" not in os.environ, reason="20 seconds for the example: in CI only")
+@pytest.mark.slow
 def test_the_hospital_shows_itself_until_it_is_interrupted() -> None:
     with Program("examples.hospital.console", "127.0.0.1:0") as example:
         line = example.wait_for("The console: ")
