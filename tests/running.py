@@ -219,7 +219,7 @@ class Process:
         return code
 
     def output(self, stream: Stream = "out") -> list[str]:
-        """Return all lines of a stream; the program must have ended."""
+        """Return the lines of a stream so far; all of them once the program has ended."""
         return self._lines[stream].all
 
     def fail(self, what: str) -> NoReturn:

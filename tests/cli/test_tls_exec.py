@@ -64,7 +64,15 @@ class Server(Process):
 
     @property
     def port(self) -> int:
-        [path] = self.folder.glob(f"*_{self.process.pid}.ports")  # the program has kept its pid
+        name, end = (
+            f"*_{self.process.pid}.ports",
+            time.monotonic() + DEADLINE,
+        )  # it has kept its pid
+        while not (found := [each for each in self.folder.glob(name) if each.read_text()]):
+            if time.monotonic() > end:  # the file is written after the line "Server is ready"
+                self.fail("no ports")
+            time.sleep(0.02)
+        [path] = found
         return int(json.loads(path.read_text())["nats"][0].rpartition(":")[2])
 
     def said(self, text: str) -> None:
