@@ -141,7 +141,7 @@ async def test_subject_and_queue(server: NATSServer, seed: str) -> None:
             program.wait_for("public key", "err")
         for number in range(10):
             send(server, str(BOB.public), str(number), "--subject", "orders.new")
-        # At SIGTERM, what the server has not yet delivered is lost: core NATS delivers at most once.
+        # Core NATS delivers at most once: what is on its way at SIGTERM is lost.
         await until(lambda: len(one.output()) + len(two.output()) == 10)
         for program in (one, two):
             program.process.terminate()
