@@ -113,14 +113,15 @@ class Outgoing:
     ) -> bytes:
         """Return the header block, with an application's clear headers and a clear trace context.
 
+        An own `traceparent` of the application replaces the whole trace context.
+
         Raises:
             MalformedError: If a name is reserved or not a token, or if a value has a line break or
                 is not Unicode text.
             TypeError: If `clear_headers` is not a mapping of str to str.
         """
-        if trace is not None and trace.clear:
-            own = {**dict(trace.clear), **self._wire_headers}
-            return _clear_block(own, {} if clear_headers is None else clear_headers)
+        if trace is not None and trace.clear and TRACEPARENT not in (clear_headers or ()):
+            return _clear_block({**dict(trace.clear), **self._wire_headers}, clear_headers or {})
         return _clear_block(self._wire_headers, clear_headers) if clear_headers else self.block
 
     def sealer(self) -> Sealer:
