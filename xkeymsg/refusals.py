@@ -10,9 +10,9 @@ with `redact` in its body instead, which costs nothing unless there is an error.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from functools import wraps
+from gc import get_referents
 from types import FrameType
 from typing import ParamSpec, TypeVar
 
@@ -63,7 +63,7 @@ def redact(error: BaseException) -> None:
 
 def _has_ended(frame: FrameType) -> bool:
     """Return whether a frame owns its variables: before its end, a thread or a generator does."""
-    return any(each is frame.f_code for each in gc.get_referents(frame))
+    return any(each is frame.f_code for each in get_referents(frame))
 
 
 def refusing(function: Callable[_P, _R]) -> Callable[_P, _R]:
