@@ -18,7 +18,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def main(target: Path) -> int:
-    """Build into a folder, which an earlier build may have created; return the exit code."""
+    """Build into a folder, which an earlier build may have created; return the exit code.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+        CalledProcessError: If git fails.
+        RuntimeError: If the build fails.
+        ValueError: If the lock file is invalid.
+    """
     if target.exists() and not (target / SUMS).exists():
         print(f"{target} exists, and no earlier build created it", file=sys.stderr)
         return 1
@@ -33,5 +40,5 @@ def main(target: Path) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "dist")))
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
+    except (OSError, RuntimeError, ValueError, subprocess.CalledProcessError) as error:
         sys.exit(f"error: {error}")

@@ -50,6 +50,7 @@ def build(source: Path, target: Path, epoch: int) -> list[Path]:
     Raises:
         FileExistsError: If the folder exists.
         RuntimeError: If the build fails; with its output.
+        ValueError: If the lock file is invalid; see `locked_packages`.
     """
     target.mkdir(parents=True)
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(target), "."]

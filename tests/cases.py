@@ -85,6 +85,8 @@ def for_each(
     parsed = [dict(zip(parameters, parse(case), strict=True)) for case in given]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        assert not inspect.iscoroutinefunction(function), "nobody would await it"
+
         @wraps(function)
         def check_all(**fixtures: Any) -> None:
             numbers = range(len(parsed))

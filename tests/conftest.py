@@ -104,6 +104,14 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def only_young_garbage() -> Iterator[None]:
+    """Leave older objects out of collections, which are fast and complete then."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
 async def nothing_is_left_behind() -> AsyncIterator[None]:
     """Fail a test that leaves a task, or a socket, whose ResourceWarning is an error."""
     before = asyncio.all_tasks()

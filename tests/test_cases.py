@@ -31,3 +31,10 @@ def test_each_case_that_fails_is_named() -> None:
         check()
     assert tried == [1, 2, 3, 4]
     assert "3: " not in str(caught.value)
+
+
+def test_a_coroutine_function_is_refused() -> None:
+    async def check(_: int) -> None: ...
+
+    with pytest.raises(AssertionError, match="await"):
+        for_each("number", [1])(check)  # type: ignore[arg-type]

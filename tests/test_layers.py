@@ -65,6 +65,7 @@ ALLOWED_FROM = {
     "contextlib": {"suppress"},
     # The types; the clock is below.
     "datetime": {"date", "datetime", "time", "timedelta", "timezone", "UTC"},
+    "gc": {"get_referents"},  # whether a frame has ended
     "inspect": {"signature"},
     "io": {"BytesIO"},  # memory
     # What an application has imported, without importing it; whether an object is immortal.
@@ -73,7 +74,7 @@ ALLOWED_FROM = {
     "pathlib": {"Path", "PurePath"},  # names; `files` reads
     "warnings": {"warn"},
     "tomllib": {"TOMLDecodeError", "loads"},
-    "types": {"MappingProxyType"},
+    "types": {"FrameType", "MappingProxyType"},
 }
 IMPURE_CALLS = {"breakpoint", "eval", "exec", "input", "open", "print", "__import__"}
 CLOCK_CALLS = {"now", "utcnow", "today", "monotonic", "perf_counter", "time_ns"}

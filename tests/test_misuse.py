@@ -128,10 +128,10 @@ def test_positions_of_their_own_are_taken() -> None:
 # --- an opener for each message -------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("only_young_garbage")
 def test_openers_that_are_made_for_each_message_are_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect(1)  # openers of other tests that die later would count here
     monkeypatch.setattr(misuse, "brief_openers", itertools.count(1))
     monkeypatch.setattr(misuse, "MANY", 5)
     monkeypatch.setattr(misuse, "BRIEF", 60.0)
@@ -139,17 +139,17 @@ def test_openers_that_are_made_for_each_message_are_warned_of(
     def open_each() -> None:
         for _ in range(8):
             Opener(BOB, {ALICE.public}).open(seal(), subject="a")
-        gc.collect(1)
+        gc.collect()
 
     with pytest.warns(RuntimeWarning, match="keep one per subscription") as caught:
         open_each()
     assert len(caught) == 1
 
 
+@pytest.mark.usefixtures("only_young_garbage")
 def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gc.collect(1)  # openers of other tests that die later would count here
     counted = itertools.count(1)
     monkeypatch.setattr(misuse, "brief_openers", counted)
     monkeypatch.setattr(misuse, "BRIEF", 60.0)
@@ -157,7 +157,7 @@ def test_openers_of_data_at_rest_and_those_that_opened_nothing_are_not_warned_of
     Opener(BOB, {ALICE.public})
     kept = Opener(BOB, {ALICE.public})
     kept.open(seal(), subject="a")
-    gc.collect(1)
+    gc.collect()
     assert next(counted) == 1
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import pydantic
 import pytest
 
+from tests.spans import Spans, recording
 from xkeymsg import (
     AtRest,
     Keyring,
@@ -39,6 +40,8 @@ from xkeymsg import (
     write_seed,
     xkv1,
 )
+from xkeymsg.client.core import Core
+from xkeymsg.client.jetstream.context import JetStream
 from xkeymsg.client.refusals import refusing as client_refusing
 from xkeymsg.client.stats import Where
 from xkeymsg.daemons.common.config import load_config
@@ -51,6 +54,7 @@ from xkeymsg.fields.files import parse_readers
 from xkeymsg.nkey import Prefix, encode_seed
 from xkeymsg.refusals import bare, redact, refusing
 from xkeymsg.testing import MemoryNATS
+from xkeymsg.testing.memory import MemoryLink
 from xkeymsg.transport.contexts import load_context
 from xkeymsg.transport.credentials import login, read_user_key
 from xkeymsg.transport.options import ConnectOptions
@@ -427,6 +431,12 @@ async def test_a_client_refuses_a_document_without_it() -> None:
         assert leaks(caught.value, SECRETS) == set()
 
 
+def stream() -> JetStream:
+    link: Any = MemoryLink(MemoryNATS())
+    link.jetstream_api, link.reconnects = "$JS.API", 0
+    return JetStream(link, Core(ALICE, PEERS, {}))
+
+
 WRONG: dict[str, Callable[[Any], Any]] = {
     "publish text": lambda client: client.publish("a", CANARY, to="bob"),
     "publish text along a route": lambda client: client.route("a", "bob").publish(CANARY),
@@ -436,13 +446,28 @@ WRONG: dict[str, Callable[[Any], Any]] = {
     "publish a document without a policy": lambda client: client.publish_document(
         "a", {"a": CANARY}, policy=None
     ),
+    "request with text": lambda client: client.request("a", CANARY, to="bob"),
+    "request with headers of no text": lambda client: client.request(
+        "a", CANARY.encode(), to="bob", headers=[(CANARY, 1)]
+    ),
+    "request of many with text": lambda client: client.request_many("a", CANARY, to="bob"),
+    "publish text into a stream": lambda _: stream().publish("a", CANARY, to="bob"),  # type: ignore[arg-type]
+    "publish text into a stream later": lambda _: stream().publish_async("a", CANARY, to="bob"),  # type: ignore[arg-type]
+    "publish a document into a stream": lambda _: stream().publish_document(
+        "a",
+        {"a": CANARY},
+        policy=None,  # type: ignore[arg-type]
+    ),
 }
 
 
+@pytest.mark.parametrize("traced", [False, True])
 @pytest.mark.parametrize("call", WRONG.values(), ids=WRONG)
 async def test_a_wrong_call_of_a_client_has_no_secret_in_any_frame(
-    call: Callable[[Any], Any],
+    monkeypatch: pytest.MonkeyPatch, call: Callable[[Any], Any], traced: bool
 ) -> None:
+    if traced:
+        recording(monkeypatch, Spans())
     async with MemoryNATS().connect(key=ALICE, trust=PEERS) as client:
         with pytest.raises(TypeError) as caught:
             await call(client)
@@ -453,9 +478,16 @@ async def test_a_wrong_call_of_a_client_has_no_secret_in_any_frame(
 async def test_what_a_client_is_told_of_has_no_plaintext() -> None:
     """Messages that are refused, handlers whose answer cannot be sealed."""
     told: list[Exception] = []
+    wrong: list[Exception] = []
 
     def note(error: Exception, _: Where) -> None:
         told.append(error)
+
+    async def respond(message: Message) -> None:
+        try:
+            await bob.respond(message, CANARY)  # type: ignore[arg-type]
+        except TypeError as error:
+            wrong.append(error)
 
     async def answer(_: Message) -> Any:
         return Reply(CANARY.encode(), headers={"xkm-a": CANARY})
@@ -468,10 +500,13 @@ async def test_what_a_client_is_told_of_has_no_plaintext() -> None:
         async with bob.serve("ask", answer, subjects="ask"):
             with pytest.raises(ServiceError):
                 await alice.request("ask", CANARY.encode(), to="bob")
+        async with bob.serve("respond", respond, subjects="respond"):
+            await alice.request("respond", CANARY.encode(), to="bob")
         async with bob.subscribe("a", subjects="other"):
             await alice.publish("a", CANARY.encode(), to="bob")
     assert told
-    for error in told:
+    assert wrong
+    for error in told + wrong:
         assert leaks(error, SECRETS) == set()
 
 

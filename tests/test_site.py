@@ -45,7 +45,7 @@ def test_every_public_name_is_on_one_page() -> None:
 def test_every_error_code_is_explained() -> None:
     text = (DOCS / "guides" / "errors.md").read_text()
     made = codes.explain(text)
-    assert len(codes.CODES) == made.count(":::{error-code}") == 58
+    assert len(codes.CODES) == made.count(":::{error-code}")
     for row in codes.ROW.finditer(text):
         assert min(len(row[2]), len(row[3])) > 8
     with pytest.raises(ValueError, match="stale"):

@@ -11,9 +11,10 @@ with `redact` in its body instead, which costs nothing unless there is an error.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar
+from gc import get_referents
+from types import FrameType
+from typing import ParamSpec, TypeVar
 
 from xkeymsg.errors import XKeyMsgError
 
@@ -22,9 +23,6 @@ __all__ = ("bare", "redact", "refusing")
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _E = TypeVar("_E", bound=BaseException)
-
-_SUSPENDABLE: Final = 0x20 | 0x80 | 0x100 | 0x200
-"""Flags of the code objects of generators and coroutines, asynchronous or not."""
 
 
 def bare(error: _E) -> _E:
@@ -40,8 +38,8 @@ def redact(error: BaseException) -> None:
     variables: it is removed from the traceback, and a bare `raise` does not add it again. Of other
     errors than refusals, the frames before it stay, without their variables.
 
-    Generators and coroutines are not cleared: one may have raised the error and be suspended now,
-    and would end if its frame were cleared.
+    Only frames that have ended are cleared: a coroutine that handed the error over and is suspended
+    now would end.
     """
     if isinstance(error, XKeyMsgError):
         bare(error)
@@ -58,10 +56,14 @@ def redact(error: BaseException) -> None:
         if entry is not None and entry.tb_frame is caught:
             each.__traceback__ = entry = entry.tb_next
         while entry is not None:
-            if not entry.tb_frame.f_code.co_flags & _SUSPENDABLE:
-                with suppress(RuntimeError):  # it still runs
-                    entry.tb_frame.clear()
+            if _has_ended(entry.tb_frame):
+                entry.tb_frame.clear()
             entry = entry.tb_next
+
+
+def _has_ended(frame: FrameType) -> bool:
+    """Return whether a frame owns its variables: before its end, a thread or a generator does."""
+    return any(each is frame.f_code for each in get_referents(frame))
 
 
 def refusing(function: Callable[_P, _R]) -> Callable[_P, _R]:

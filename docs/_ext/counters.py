@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -25,34 +25,24 @@ class Metric(NamedTuple):
     text: str
 
 
-def _main() -> CollectorRegistry:
-    return Metrics().registry
-
-
-def _rules() -> CollectorRegistry:
-    registry = CollectorRegistry()
-    RuleCounts(registry)
-    return registry
-
-
-def _of(made: type[TrustMetrics | DirectoryMetrics | RotationMetrics]) -> CollectorRegistry:
+def _of(made: Callable[[CollectorRegistry], object]) -> CollectorRegistry:
     registry = CollectorRegistry()
     made(registry)
     return registry
 
 
-_GROUPS: Final = {
-    "all": (_main,),
-    "rules": (_rules,),
-    "trust": (lambda: _of(TrustMetrics),),
-    "directory": (lambda: _of(DirectoryMetrics),),
-    "rotation": (lambda: _of(RotationMetrics),),
+_GROUPS: Final[dict[str, Callable[[], CollectorRegistry]]] = {
+    "all": lambda: Metrics().registry,
+    "rules": lambda: _of(RuleCounts),
+    "trust": lambda: _of(TrustMetrics),
+    "directory": lambda: _of(DirectoryMetrics),
+    "rotation": lambda: _of(RotationMetrics),
 }
 
 
 def families(group: str) -> Iterator[Metric]:
     """Yield the metrics of a group."""
-    [registry] = [make() for make in _GROUPS[group]]
+    registry = _GROUPS[group]()
     labels = {
         name: tuple(getattr(each, "_labelnames", ("route", "rule")))
         for each, names in registry._collector_to_names.items()

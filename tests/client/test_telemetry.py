@@ -32,6 +32,7 @@ from xkeymsg.client.telemetry import Tracing, tracing_of
 from xkeymsg.sealer import Sealer
 from xkeymsg.testing import MemoryNATS, NATSServer
 from xkeymsg.testing.memory import MemoryLink
+from xkeymsg.transport.headers import parse_block
 
 
 async def overhear(link: MemoryLink) -> Any:
@@ -246,6 +247,23 @@ async def test_tracestate_travels_if_it_is_short(spans: Spans) -> None:
         "a=short,b=short,1t@v=short",
         "",
     ]
+
+
+async def test_an_own_clear_context_replaces_both_headers(spans: Spans) -> None:
+    nats = MemoryNATS()
+    state = TraceState([("a", "b")])
+    above = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(1), trace_state=state)
+    async with nats.connect(key=ALICE, trust=PEERS, telemetry="clear") as alice:
+        broker = await overhear(MemoryLink(nats))
+        token = context.attach(trace.set_span_in_context(trace.NonRecordingSpan(above)))
+        try:
+            await alice.publish("orders.x", b"", to="bob")
+            await alice.publish("orders.x", b"", to="bob", clear_headers={"traceparent": PARENT})
+        finally:
+            context.detach(token)
+        ours, own = [dict(parse_block((await anext(broker)).headers)) for _ in range(2)]
+    assert ours["tracestate"] == "a=b"
+    assert (own["traceparent"], "tracestate" in own) == (PARENT, False)
 
 
 PAGE = """

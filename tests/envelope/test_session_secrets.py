@@ -51,31 +51,34 @@ def test_the_timer_drops_the_secrets_of_a_sealer_that_has_nothing_to_send(
     assert seal(sealer).E != first.E
 
 
-def test_the_ephemeral_secret_is_released_with_the_session(pure: None) -> None:
+@pytest.mark.usefixtures("only_young_garbage", "pure")
+def test_the_ephemeral_secret_is_released_with_the_session() -> None:
     sealer = Sealer(ALICE)
     seal(sealer)
     secret = secret_in_memory(ephemeral_of(running(sealer)))
     held = sys.getrefcount(secret)
     sealer.close()
-    gc.collect(1)
+    gc.collect()
     assert sys.getrefcount(secret) <= 2 < held, "only this test holds a reference"
 
 
+@pytest.mark.usefixtures("only_young_garbage")
 def test_neither_the_timer_nor_a_cache_keeps_a_closed_session_alive() -> None:
     sealer = Sealer(ALICE)
     seal(sealer)
     alive = weakref.ref(running(sealer))
     sealer.close()
-    gc.collect(1)
+    gc.collect()
     assert alive() is None
 
 
+@pytest.mark.usefixtures("only_young_garbage")
 def test_a_sealer_that_is_let_go_takes_its_session_along() -> None:
     sealer = Sealer(ALICE)
     seal(sealer)
     alive = weakref.ref(running(sealer))
     del sealer
-    gc.collect(1)
+    gc.collect()
     assert alive() is None
 
 

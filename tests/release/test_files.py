@@ -57,6 +57,7 @@ def copy(names: list[str], folder: Path, umask: int, seconds: float) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_builds_give_the_same_bytes_and_only_the_sources(tmp_path: Path) -> None:
     names = tracked()
     one = copy(names, tmp_path / "one", 0o022, time.time())

@@ -90,7 +90,7 @@ def test_all_that_is_installed_is_pinned(path: str) -> None:
             assert (
                 target in free
                 or "--require-hashes" not in command
-                or "--no-build-isolation" in (command)
+                or "--no-build-isolation" in command
                 or "build.txt" in command
                 or "native.txt" in command
             )

@@ -1,4 +1,4 @@
-"""`xkeymsg config init`: writes the configuration of a daemon, with the files that it names."""
+"""`xkeymsg config`: writes the configuration of a daemon, and describes the settings."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import ast
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin
 
@@ -54,6 +55,7 @@ _WORDS: Final = {
     "str": "text",
 }
 """What the types of `xkeymsg.daemons.common.values` are called in a file."""
+_UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60))
 
 
 class Setting(NamedTuple):
@@ -117,6 +119,7 @@ def _sections(annotation: Any) -> Iterator[tuple[Any, type[Section]]]:
             yield origin if origin in (tuple, dict) else inner, section
 
 
+@cache  # `inspect` parses the whole module
 def texts_below(owner: type) -> dict[str, tuple[ast.expr, str]]:
     """Return the annotation of each field of a class, inherited ones first, and its text.
 
@@ -183,6 +186,6 @@ def _default(field: FieldInfo, annotation: str) -> str:
     if value is None:
         return ""
     if "Duration" in annotation:
-        minutes = int(value) // 60
-        return f'"{minutes}m"' if minutes % 1440 else f'"{minutes // 1440}d"'
+        unit, size = next((each for each in _UNITS if value % each[1] == 0), ("s", 1))
+        return f'"{value / size:g}{unit}"'
     return json.dumps(value)

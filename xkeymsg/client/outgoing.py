@@ -109,19 +109,29 @@ class Outgoing:
         self._sealer.close()
 
     def block_with(
-        self, clear_headers: Mapping[str, str] | None, trace: Carried | None = None
+        self,
+        clear_headers: Mapping[str, str] | None,
+        trace: Carried | None = None,
+        reserved: tuple[str, ...] = _RESERVED,
     ) -> bytes:
         """Return the header block, with an application's clear headers and a clear trace context.
+
+        Args:
+            clear_headers: Those of the application; a `traceparent` replaces the trace context.
+            trace: The trace context.
+            reserved: The prefixes that no name may have, in lower case.
 
         Raises:
             MalformedError: If a name is reserved or not a token, or if a value has a line break or
                 is not Unicode text.
             TypeError: If `clear_headers` is not a mapping of str to str.
         """
-        if trace is not None and trace.clear:
-            own = {**dict(trace.clear), **self._wire_headers}
-            return _clear_block(own, {} if clear_headers is None else clear_headers)
-        return _clear_block(self._wire_headers, clear_headers) if clear_headers else self.block
+        context = () if trace is None else trace.clear
+        if not (clear_headers or context):
+            return self.block
+        headers = _checked(clear_headers or {}, reserved)
+        own = {} if TRACEPARENT in headers else dict(context)
+        return encode_block({**own, **self._wire_headers, **headers})
 
     def sealer(self) -> Sealer:
         """Return the sealer; its additional recipients are up to date with trust."""
@@ -314,20 +324,18 @@ def most_bytes(subject: str, pairs: Sequence[tuple[str, str]], content_type: str
     return most if content_type is None else most + 8 + 4 * len(content_type)
 
 
-def _clear_block(own: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
+def _checked(headers: Mapping[str, str], reserved: tuple[str, ...]) -> Mapping[str, str]:
     if not isinstance(headers, Mapping):
         raise TypeError(f"clear_headers must be a mapping, not {type(headers).__name__}")
     each: object
     for each in headers.items():
         match each:
-            case (str(), str()):
-                pass
+            case (str(name), str()):
+                if name.lower().startswith(reserved):
+                    raise MalformedError("clear_headers: a name is reserved (for NATS or xkeymsg)")
             case _:
                 raise TypeError("clear_headers must be a mapping of str to str")
-    for name in headers:
-        if name.lower().startswith(_RESERVED):
-            raise MalformedError("clear_headers: a name is reserved (for NATS or xkeymsg)")
-    return encode_block({**own, **headers})
+    return headers
 
 
 def check_subject(subject: str) -> None:

@@ -23,8 +23,6 @@ def refusing(function: Callable[_P, Awaitable[_R]]) -> Callable[_P, Coroutine[An
             return await function(*args, **kwargs)
         except Exception as error:
             redact(error)
-            if error.__traceback__ is not None:
-                error.__traceback__.tb_frame.clear()  # that of the coroutine, which has ended
             raise
 
     return call

@@ -104,21 +104,21 @@ class Carried:
     def __init__(
         self,
         tracing: Tracing,
-        active: Span,
+        span: Span,
         place: Destination,
         *,
         clear: bool,
         creating: bool = False,
     ) -> None:
         self._tracing, self._place = tracing, place
-        self._span, self._creating = active, creating
-        span = active.get_span_context()
+        self._span, self._creating = span, creating
+        context = span.get_span_context()
         self.sealed: tuple[tuple[str, str], ...] = ()
         """The headers to seal."""
-        if span.is_valid:
-            parent = f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
+        if context.is_valid:
+            parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
             self.sealed = ((TRACEPARENT, parent),)
-            state = span.trace_state.to_header()
+            state = context.trace_state.to_header()
             if 0 < len(state) <= _STATE:
                 self.sealed += ((_TRACESTATE, state),)
         self.clear = self.sealed if clear else ()
@@ -132,8 +132,7 @@ class Carried:
 
     def sending(self) -> AbstractContextManager[Span]:
         """Context: a span for an attempt to send the message, after it was sealed."""
-        parent = self._span.get_span_context()
-        return self._tracing.sending(self._place, parent)
+        return self._tracing.sending(self._place, self._span.get_span_context())
 
 
 class Tracing:
@@ -157,7 +156,7 @@ class Tracing:
             yield Carried(self, span, place, clear=self._clear)
 
     @contextmanager
-    def creating(self, place: Destination, headers: Iterable[tuple[str, str]]) -> Iterator[Carried]:
+    def sealing(self, place: Destination, headers: Iterable[tuple[str, str]]) -> Iterator[Carried]:
         """Context: a span for sealing a message of a source, whose headers may name a trace."""
         more: dict[str, Any] = {"context": self._root, "links": self._links(self._parse(headers))}
         with self.span("seal", place, kind="PRODUCER", type_="create", **more) as span:
@@ -354,7 +353,7 @@ def sealing(
     tracing: Tracing | None, place: Destination, headers: Callable[[], Iterable[tuple[str, str]]]
 ) -> AbstractContextManager[Carried | None]:
     """Context: a span for sealing a message of a source, if there is telemetry."""
-    return _NOTHING if tracing is None else tracing.creating(place, headers())
+    return _NOTHING if tracing is None else tracing.sealing(place, headers())
 
 
 def sending(trace: Carried | None) -> AbstractContextManager[object]:

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -158,6 +159,27 @@ async def test_advisories_of_any_form_are_counted_within_bounds(server: NATSServ
         assert max(len(each.reason) for each in terminations.counts) <= 64
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_advisory_on_another_subject_is_ignored() -> None:
+    """A broker can deliver anything to a subscription."""
+
+    class Link:
+        async def subscribe(self, *_: object, **__: object) -> Any:
+            return self
+
+        async def __aiter__(self) -> AsyncIterator[Any]:
+            for subject in ("", "S.c", ADVISORY, f"{ADVISORY}.S", f"{ADVISORY}.S.c.d", "x.S.c"):
+                yield SimpleNamespace(subject_text=subject, data=b"{}")
+            yield SimpleNamespace(subject_text=f"{ADVISORY}.S.c", data=b"{}")
+
+        async def unsubscribe(self) -> None: ...
+
+    link: Any = Link()
+    terminations = Terminations(link, ("S",), Changes())
+    await terminations.run()
+    assert [each[:3] for each in terminations.counts] == [("S", "c", "")]
+    assert terminations.counts[0].messages == 1
 
 
 # --- messages -------------------------------------------------------------------------------------

@@ -126,6 +126,12 @@ async def test_headers_that_are_ours_are_refused(js: JetStream, name: str) -> No
         await js.publish("h.a", b"", to=TO, clear_headers={name: "x"})
 
 
+@pytest.mark.parametrize("headers", [[("a", "b")], {"a": 1}, {1: "a"}])
+async def test_clear_headers_that_are_no_texts_are_refused(js: JetStream, headers: Any) -> None:
+    with pytest.raises(TypeError, match="clear_headers"):
+        await js.publish("h.a", b"", to=TO, clear_headers=headers)
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e9])
 async def test_a_time_that_is_none(js: JetStream, timeout: float) -> None:
     """A deadline of nan never comes, and whoever waited would wait for ever."""

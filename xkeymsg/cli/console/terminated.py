@@ -63,9 +63,12 @@ class Terminations:
             await advisories.unsubscribe()
 
     def _count(self, subject: str, data: bytes) -> None:
-        stream, durable = subject.removeprefix(ADVISORY).split(".")[1:3]
+        start, _, place = subject.partition(f"{ADVISORY}.")
+        stream, _, durable = place.partition(".")
+        if start or not durable or "." in durable or stream not in self._streams:
+            return  # a broker can deliver anything
         advisory = parse_object(data, _LONGEST)
-        if advisory is None or stream not in self._streams:
+        if advisory is None:
             return
         key = stream, durable[:64], text_in(advisory, "reason", 64)
         if key not in self._counts and len(self._counts) >= _MOST:

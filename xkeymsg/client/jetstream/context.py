@@ -22,15 +22,14 @@ from xkeymsg.client.jetstream.streams import build_config
 from xkeymsg.client.outgoing import Room, check_subject
 from xkeymsg.client.refusals import refusing
 from xkeymsg.client.scope import OpeningScope
-from xkeymsg.client.telemetry import NOWHERE, TRACEPARENT, Carried, Destination, publishing
+from xkeymsg.client.telemetry import NOWHERE, Carried, Destination, publishing
 from xkeymsg.client.threads import check_handler
 from xkeymsg.client.trust import To
 from xkeymsg.envelope.inspect import message_id
 from xkeymsg.envelope.plan import Headers
-from xkeymsg.errors import ConfigurationError, MalformedError
+from xkeymsg.errors import ConfigurationError
 from xkeymsg.fields.policy import Policy
 from xkeymsg.limits import Limits, Stream
-from xkeymsg.transport.headers import encode_block
 from xkeymsg.transport.link import Link
 
 __all__ = ("JetStream",)
@@ -239,7 +238,7 @@ class JetStream:
         """
         check_subject(subject)
         with publishing(self._core.outgoing.tracing, NOWHERE) as trace:
-            block = self._block(clear_headers, trace)
+            block = self._core.outgoing.block_with(clear_headers, trace, _OURS)
             envelope = self._core.outgoing.document(
                 subject,
                 document,
@@ -269,7 +268,7 @@ class JetStream:
         **sealing: Any,
     ) -> asyncio.Future[PubAck]:
         check_subject(subject)
-        block = self._block(clear_headers, trace)
+        block = self._core.outgoing.block_with(clear_headers, trace, _OURS)
         recipients = self._core.client_trust.recipients(to)
         envelope = self._core.outgoing.payload(
             subject, data, recipients, room=self._room(block), trace=trace, **sealing
@@ -279,20 +278,6 @@ class JetStream:
     def _room(self, block: bytes) -> Room:
         # Includes Nats-Msg-Id; the connection checks the exact size again.
         return Room(self.api.link.max_payload, len(block) + _ID)
-
-    def _block(self, clear: Mapping[str, str] | None, trace: Carried | None) -> bytes:
-        """Return the header block, without the line of the message's id.
-
-        Raises:
-            MalformedError: If an unencrypted header is invalid.
-        """
-        outgoing = self._core.outgoing
-        if not clear:
-            return outgoing.block_with(None, trace)
-        block = outgoing.block_with(None, None if TRACEPARENT in clear else trace)
-        if any(header.lower().startswith(_OURS) for header in clear):
-            raise MalformedError("clear_headers: reserved header name")
-        return block[:-2] + encode_block(clear)[len(b"NATS/1.0\r\n") :]
 
     async def _submit(
         self, subject: str, envelope: bytes, block: bytes, timeout: float

@@ -66,14 +66,10 @@ class SubjectRoute:
         return self._handle(record, span)
 
     async def _handle(self, record: Record, span: AbstractContextManager[object]) -> None:
-        with span:
+        with self._report.metrics.in_flight.track_inprogress(), span:
             await self._deliver(record)
 
     async def _deliver(self, record: Record) -> None:
-        with self._report.metrics.in_flight.track_inprogress():
-            await self._attempt(record)
-
-    async def _attempt(self, record: Record) -> None:
         begun, pause = perf_counter(), self._route.backoff
         for attempt in range(1, self._route.attempts + 1):
             try:
