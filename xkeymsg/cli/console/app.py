@@ -148,6 +148,8 @@ class _Served:
         """Return the handler of event streams."""
 
         async def events(request: Request) -> Response:
+            if request.headers.get("sec-fetch-mode") == "navigate":
+                raise HTTPException(403)  # a link on another page would hold a stream
             path = request.query_params.get("page", "")
             if path not in paths:
                 raise HTTPException(404)
