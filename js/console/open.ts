@@ -144,7 +144,7 @@ function add(result: HTMLDetailsElement, isOpen: boolean): void {
     hold(list.lastElementChild!, -1);
     list.lastElementChild!.remove();
   }
-  counts[result.querySelector(".state")!.classList.contains("good") ? "opened" : "refused"]++;
+  counts[result.querySelector(".state")!.textContent === "refused" ? "refused" : "opened"]++;
   count();
 }
 

@@ -192,7 +192,7 @@ export function opened(message: Message | View, seen: Inspected, arrival: Arriva
   const view = isDocument ? `${documentParts - message.withheld} of ${documentParts} parts; ${seen.recipients} recipients have ${Math.max(seen.views, 1)} views` : undefined;
   const headers = message.headers.map(([name, value]) => [text(name), text(value)]);
   return card(
-    ["good", "opened"],
+    message.admitted ? ["good", "opened"] : ["bad", "opened, unauthenticated"],
     text(message.subject, 300),
     `, sealed ${time(message.createdMs)}, opened with ${arrival.reader.slice(0, 8)}…`,
     facts([

@@ -218,7 +218,8 @@ async def test_records_of_any_form_are_shown_as_invalid(jetstream_server: NATSSe
         )
         async with collecting(quarantines):
             proven, unproven = quarantines.states
-            assert proven.problem == "there is no such stream"
+            assert proven.is_missing
+            assert "xkeymsg quarantine init" in proven.problem
             newest = unproven.newest[::-1]
         assert [each.reason for each in newest] == [""] * len(wrong) + ["refused"] * 3
         assert newest[5].subject == "a\0\\xff<script>"
@@ -296,10 +297,12 @@ class Site:
         self.writers.append(writer)
         return reader, writer
 
-    async def get(self, path: str) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+    async def get(
+        self, path: str, *headers: str
+    ) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
         """Send a request; return the head of the response, and the connection."""
         reader, writer = await self.connect()
-        lines = [f"GET {path} HTTP/1.1", f"Host: {self.host}", "", ""]
+        lines = [f"GET {path} HTTP/1.1", f"Host: {self.host}", *headers, "", ""]
         writer.write("\r\n".join(lines).encode())
         async with asyncio.timeout(DEADLINE):
             return await reader.readuntil(b"\r\n\r\n"), reader, writer
@@ -338,6 +341,18 @@ async def test_events_follow_changes() -> None:
 
         await until(is_left)
         assert b" 404 " in (await opened.get("/events?page=/nothing"))[0]
+
+
+async def test_another_page_can_hold_no_event_stream() -> None:
+    async with site() as opened:
+        for dest in ("document", "iframe"):
+            sent = (
+                "Sec-Fetch-Site: cross-site",
+                "Sec-Fetch-Mode: navigate",
+                f"Sec-Fetch-Dest: {dest}",
+            )
+            assert b" 403 " in (await opened.get("/events?page=/streams", *sent))[0]
+        assert opened.changes.streams == 0
 
 
 async def test_browsers_that_do_not_read_their_events_cost_a_bounded_amount() -> None:

@@ -182,6 +182,8 @@ async def test_trust_is_asked_for(visit: Visit, at: Place) -> None:
     await opening.trust("", "anyone")
     card = await opening.paste(patient())
     assert card.facts["sender"] == f"{WARD.public} unauthenticated: anyone can have this key"
+    assert card.state == "opened, unauthenticated"  # also while the result is collapsed
+    await expect(opening.page.locator("#status")).to_contain_text("1 opened, ")
     await opening.trust(f"{OTHER.public}, {WARD.public}")
     assert (await opening.paste(patient())).facts["sender"] == f"{WARD.public} admitted"
 

@@ -121,12 +121,15 @@ async def test_own_and_listed_origins_are_accepted() -> None:
 async def test_other_sites_may_only_open_a_page(site: str) -> None:
     """A tag `<img>`, `<script>` or `<iframe>` sends no `Origin`."""
     header = ("Sec-Fetch-Site", site)
+    whole = ("Sec-Fetch-Dest", "document")
     for mode in ("no-cors", "cors", "websocket", ""):
-        assert (await ask(guarded(), header, ("Sec-Fetch-Mode", mode)))[0] == 403
-    assert (await ask(guarded(), header, ("Sec-Fetch-Mode", "navigate")))[0] == 200
+        assert (await ask(guarded(), header, ("Sec-Fetch-Mode", mode), whole))[0] == 403
+    navigate = ("Sec-Fetch-Mode", "navigate")
+    assert (await ask(guarded(), header, navigate, whole))[0] == 200
+    for dest in ("iframe", "frame", "object", "embed", "empty", ""):
+        assert (await ask(guarded(), header, navigate, ("Sec-Fetch-Dest", dest)))[0] == 403
     for tools in (False, True):
-        navigate = ("Sec-Fetch-Mode", "navigate")
-        assert (await ask(guarded(tools=tools), header, navigate, method="POST"))[0] == 403
+        assert (await ask(guarded(tools=tools), header, navigate, whole, method="POST"))[0] == 403
 
 
 async def test_what_changes_something_needs_proof_that_no_other_page_sent_it() -> None:

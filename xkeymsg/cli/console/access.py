@@ -163,6 +163,7 @@ class Accesses:
         self._sections, self._people, self._changes = sections, people, changes
         self._is_comparing = False
         self._state: object = None
+        self.has_read = False
         self.all: list[Access] = []
         self.comparisons: dict[str, AccessComparison | str] = {}
         """By subject, what the configured other policies change, or why that is unknown."""
@@ -176,8 +177,8 @@ class Accesses:
         """Read the policies until cancelled."""
         while True:
             found, compared = await in_thread(self._read_all)
-            if (found, compared) != (self.all, self.comparisons):
-                self.all, self.comparisons = found, compared
+            if not self.has_read or (found, compared) != (self.all, self.comparisons):
+                self.all, self.comparisons, self.has_read = found, compared, True
                 self._changes.note("/")
             await asyncio.sleep(_EVERY)
 
@@ -187,12 +188,12 @@ class Accesses:
         state = [_content(path) for path in files], self._people.all, self._people.always_to()
         if state == self._state:
             return self.all, self.comparisons
-        self._state = state
         found = [_read(each, self._people) for each in self._sections]
         compared = {}
         for each in self._sections:
             if each.compare is not None:
                 compared[each.subject] = self._compare(each, partial(Policy.load, each.compare))
+        self._state = state  # not before: after an error, all are read again
         return found, compared
 
     async def compare_text(self, subject: str, text: str) -> AccessComparison | str:

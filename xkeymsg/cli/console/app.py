@@ -65,6 +65,7 @@ def make_app(
     hosts: frozenset[str],
     scheme: str = "http",
     login: Login | None = None,
+    notices: Callable[[], Sequence[str]] = tuple,
 ) -> Guard:
     """Make the application.
 
@@ -74,6 +75,7 @@ def make_app(
         hosts: The values of `Host` to accept.
         scheme: `http` or `https`.
         login: What browsers have to send; None for nothing.
+        notices: Returns what keeps the pages from being current.
     """
     templates = Environment(
         loader=PackageLoader("xkeymsg.cli.console"),
@@ -84,7 +86,7 @@ def make_app(
     )
     templates.filters["name"] = lambda text: Markup(name_html(str(text)))  # noqa: S704 - escaped
     templates.filters["duration"] = _duration
-    templates.globals.update(pages=pages, version=xkeymsg.__version__)
+    templates.globals.update(pages=pages, notices=notices, version=xkeymsg.__version__)
     served = _Served(templates, changes)
     routes = [
         Route("/events", served.events_of({page.path for page in pages if page.is_live})),
@@ -148,6 +150,8 @@ class _Served:
         """Return the handler of event streams."""
 
         async def events(request: Request) -> Response:
+            if request.headers.get("sec-fetch-mode") == "navigate":
+                raise HTTPException(403)  # a link on another page would hold a stream
             path = request.query_params.get("page", "")
             if path not in paths:
                 raise HTTPException(404)

@@ -10,7 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
-__all__ = ("MOST_STREAMS", "Changes")
+__all__ = ("ALL", "MOST_STREAMS", "Changes")
+
+ALL: Final = ""
+"""Stands for all pages."""
 
 MOST_STREAMS: Final = 32
 """Event streams at a time."""
@@ -31,7 +34,7 @@ class Changes:
         self._is_closed = False
 
     def note(self, page: str) -> None:
-        """Record that a page has changed."""
+        """Record that a page has changed, or `ALL`."""
         self._revisions[page] = self._revisions.get(page, 0) + 1
         self._wake()
 
@@ -44,15 +47,18 @@ class Changes:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def _revision_of(self, page: str) -> int:
+        return self._revisions.get(page, 0) + self._revisions.get(ALL, 0)
+
     async def events(self, page: str) -> AsyncIterator[bytes]:
         """Yield the event stream of a page, in the format of the HTML standard."""
         self.streams += 1
         try:
-            seen = self._revisions.get(page, 0)
+            seen = self._revision_of(page)
             yield b"retry: 3000\n\n"
             while not self._is_closed:
                 changed = self._changed
-                revision = self._revisions.get(page, 0)
+                revision = self._revision_of(page)
                 if revision != seen:
                     seen = revision
                     yield b"event: changed\ndata: %d\n\n" % revision

@@ -105,7 +105,8 @@ class Daemon(NamedTuple):
     def troubles(self) -> list[str]:
         """What is wrong with it."""
         found = ["does not answer"] if self.is_silent else []
-        found += ["not ready"] if self.ready is False and not self.is_silent else []
+        if not self.is_silent and self.ready is not True:
+            found.append("does not say whether it is ready" if self.ready is None else "not ready")
         found += [f"route {each.name} is blocked" for each in self.routes if each.blocked]
         found += [
             f"route {each.name}: replay window is short" for each in self.routes if each.is_short
@@ -124,8 +125,8 @@ class RefusalCount(NamedTuple):
     durable: str
     total: int
     """Since the daemon started."""
-    minute: int
-    """In the last minute, or since the console has seen the daemon."""
+    minute: int | None
+    """In the last minute, or since the console has seen the daemon; None if it is silent."""
 
 
 class Fleet:
@@ -155,6 +156,22 @@ class Fleet:
         return sorted(self._daemons.values(), key=lambda each: (each.program, each.name, each.id))
 
     @property
+    def gaps(self) -> list[str]:
+        """Why what is shown may be incomplete, or old."""
+        found = [] if self.has_asked else ["the first answers are awaited"]
+        found += [self.problem] if self.problem else []
+        if self.is_cut:
+            found.append("more answers than are read: not every daemon is shown")
+        if self.has_asked and not self.problem and not self._daemons:
+            found.append("no daemon has answered: does one run, with the permissions it needs?")
+        return found
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether all daemons that answer are ready, and nothing is missing."""
+        return not self.gaps and not any(each.troubles for each in self._daemons.values())
+
+    @property
     def refusals(self) -> list[RefusalCount]:
         """The refused messages by code and route, the most frequent first."""
         found = []
@@ -162,11 +179,12 @@ class Fleet:
             before = self._history[at][0][1]
             for route in daemon.routes:
                 for code, total in route.refused.items():
-                    minute = max(0, total - before.get((route.name, code), 0))
+                    seen = before.get((route.name, code), 0)
+                    minute = None if daemon.is_silent else max(0, total - seen)
                     found.append(
                         RefusalCount(code, daemon.name, route.name, route.durable, total, minute)
                     )
-        return sorted(found, key=lambda each: (-each.minute, -each.total, each[:3]))
+        return sorted(found, key=lambda each: (-(each.minute or 0), -each.total, each[:3]))
 
     async def run(self) -> None:
         """Ask until cancelled."""

@@ -9,13 +9,14 @@ from urllib.parse import parse_qs
 
 from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import Page
+from xkeymsg.cli.console.connection import Connection
 from xkeymsg.cli.console.explanations import EXPLANATIONS
 from xkeymsg.cli.console.fleet import Fleet
 from xkeymsg.cli.console.open_page import open_page
 from xkeymsg.cli.console.people import KeyState, People, Person
-from xkeymsg.cli.console.refused import Quarantines
+from xkeymsg.cli.console.refused import Quarantines, QuarantineState
 from xkeymsg.cli.console.seen import SeenSender, SeenSenders
-from xkeymsg.cli.console.streams import Streams
+from xkeymsg.cli.console.streams import SampledStream, Streams
 from xkeymsg.cli.console.terminated import Terminations
 
 __all__ = ("KeyRow", "Pages", "SenderRow")
@@ -56,6 +57,8 @@ class KeyRow(NamedTuple):
     """When receivers may delete it, if it is retired."""
     holding: tuple[str, ...]
     """The streams that hold messages of its time."""
+    unread: tuple[str, ...]
+    """The streams that may hold such messages, because they could not be read."""
 
 
 class Pages:
@@ -69,6 +72,7 @@ class Pages:
         terminations: The messages that consumers have terminated.
         streams: The samples of streams.
         seen: The senders in both.
+        connection: What is wrong with the connection.
         retain: How long receivers keep retired keys, in seconds.
         websocket: The websocket of the NATS server, for browsers; empty without one.
         now: The clock.
@@ -84,6 +88,7 @@ class Pages:
         streams: Streams,
         seen: SeenSenders,
         *,
+        connection: Connection,
         retain: float,
         websocket: str,
         now: Callable[[], datetime] = _now,
@@ -91,6 +96,7 @@ class Pages:
         self._accesses, self._people, self._fleet = accesses, people, fleet
         self._quarantines, self._terminations = quarantines, terminations
         self._streams, self._seen = streams, seen
+        self._connection = connection
         self._retain, self._websocket = retain, websocket
         self._now = now
         self._revision = 0, now()
@@ -105,6 +111,19 @@ class Pages:
             Page("/streams", "Streams", "streams.html", self._show_streams),
             open_page(self._websocket),
         ]
+
+    @property
+    def _held(self) -> list[SampledStream | QuarantineState]:
+        """All streams that may hold messages."""
+        return [*self._streams.states.values(), *self._quarantines.states]
+
+    def notices(self) -> list[str]:
+        """Return what keeps the pages from being current, or right."""
+        found = self._connection.problems
+        if ahead := max((each.minutes_ahead for each in self._held), key=abs, default=0):
+            off = f"{abs(ahead)} min {'ahead of' if ahead > 0 else 'behind'}"
+            found.append(f"the clock of the NATS server is {off} this machine's: compare both")
+        return found
 
     def _access(self, **form: Any) -> Mapping[str, Any]:
         shown = {"accesses": self._accesses, "people": self._people}
@@ -140,7 +159,10 @@ class Pages:
 
     def _refused(self) -> Mapping[str, Any]:
         return {
+            "fleet": self._fleet,
             "refusals": self._fleet.refusals,
+            "losses": self._connection.losses,
+            "has_streams": bool(self._streams.states),
             "quarantines": self._quarantines,
             "terminated": self._terminations.counts,
             "explained": {each.code for each in EXPLANATIONS},
@@ -148,17 +170,23 @@ class Pages:
         }
 
     def _rotation(self) -> Mapping[str, Any]:
-        oldest = {each.name: each.oldest for each in self._streams.states.values() if each.messages}
-        oldest |= {each.name: each.oldest for each in self._quarantines.states if each.messages}
+        oldest = {each.name: each.oldest for each in self._held if each.messages}
+        unread = [each.name for each in self._held if not each.is_known]
         rows = [
-            self._row(person, key, number, oldest)
+            self._row(person, key, number, oldest, unread)
             for person in self._people.all
             for number, key in enumerate(person.keys)
         ]
-        return {"rows": rows, "people": self._people}
+        has_streams = bool(self._streams.states)
+        return {"rows": rows, "people": self._people, "has_streams": has_streams}
 
     def _row(
-        self, person: Person, key: KeyState, number: int, oldest: Mapping[str, datetime | None]
+        self,
+        person: Person,
+        key: KeyState,
+        number: int,
+        oldest: Mapping[str, datetime | None],
+        unread: list[str],
     ) -> KeyRow:
         seen, ended = self._seen.of(key.key), key.retired
         if key.state == "expired" and ended is None:
@@ -166,11 +194,12 @@ class Pages:
         is_misused = seen is not None and (
             key.state == "revoked" or (ended is not None and seen.created > ended)
         )
-        erase, holding = None, tuple[str, ...]()
+        erase, holding, missing = None, tuple[str, ...](), tuple[str, ...]()
         if key.retired is not None:
             erase = _later(key.retired, self._retain)
             holding = tuple(name for name, at in oldest.items() if at and at <= key.retired)
-        return KeyRow(person, key, not number, seen, is_misused, erase, holding)
+            missing = tuple(name for name in unread if name not in holding)
+        return KeyRow(person, key, not number, seen, is_misused, erase, holding, missing)
 
     def _show_streams(self) -> Mapping[str, Any]:
         return {"states": list(self._streams.states.values())}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.seen import SeenSenders, look_at
-from xkeymsg.cli.console.untrusted import number_in, table_in, time_in
+from xkeymsg.cli.console.untrusted import minutes_ahead, number_in, table_in, time_in
 from xkeymsg.client.jetstream.api import API, MESSAGE_NOT_FOUND, STREAM_NOT_FOUND, Stored
 from xkeymsg.client.jetstream.quarantine_records import parse_record
 from xkeymsg.envelope.head import from_milliseconds
@@ -70,6 +70,21 @@ class QuarantineState(NamedTuple):
     newest: tuple[RefusedMessage, ...] = ()
     """The newest first."""
     problem: str = ""
+    """Why it cannot be read."""
+    is_missing: bool = False
+    """Whether there is no such stream."""
+    made: datetime | None = None
+    """When the stream was made."""
+    minutes_ahead: int = 0
+    """By how many minutes the server's clock is ahead of ours."""
+    read: datetime | None = None
+    """With `problem`: when it was read last."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known what the stream holds."""
+        is_read = self.made is not None and not self.problem
+        return self.is_missing or (is_read and not (self.messages and self.oldest is None))
 
 
 class Quarantines:
@@ -89,6 +104,7 @@ class Quarantines:
         self._api, self._seen, self._changes = api, seen, changes
         self.states = [QuarantineState(proven, True), QuarantineState(unproven, False)]
         self.has_asked = False
+        self._read_at: dict[str, datetime] = {}
 
     @property
     def by_sender(self) -> list[tuple[XKey | None, str, str, int]]:
@@ -100,6 +116,11 @@ class Quarantines:
         )
         return [(*key, count) for key, count in counts.most_common(_MOST)]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether both streams were read, and are still."""
+        return all(each.is_known for each in self.states)
+
     async def run(self) -> None:
         """Read until cancelled."""
         while True:
@@ -107,29 +128,36 @@ class Quarantines:
             for at, state in enumerate(before):
                 try:
                     self.states[at] = await self._read(state)
+                    self._read_at[state.name] = datetime.now(UTC)
                 except XKeyMsgError as error:
-                    missing = (
-                        isinstance(error, DeliveryError) and error.err_code == STREAM_NOT_FOUND
-                    )
-                    problem = "there is no such stream" if missing else str(error)[:300]
-                    self.states[at] = state._replace(problem=problem)
+                    self.states[at] = self._failed(state, error)
             was_asked, self.has_asked = self.has_asked, True
             if self.states != before or not was_asked:
                 for page in ("/refused", "/rotation"):
                     self._changes.note(page)
             await asyncio.sleep(_EVERY)
 
+    def _failed(self, before: QuarantineState, error: XKeyMsgError) -> QuarantineState:
+        if isinstance(error, DeliveryError) and error.err_code == STREAM_NOT_FOUND:
+            problem = "there is no such stream: `xkeymsg quarantine init` makes it"
+            return QuarantineState(before.name, before.is_proven, problem=problem, is_missing=True)
+        read = self._read_at.get(before.name)
+        return before._replace(problem=str(error)[:300], read=read)
+
     async def _read(self, before: QuarantineState) -> QuarantineState:
         info = await self._api.request(f"STREAM.INFO.{before.name}")
         state = table_in(info, "state")
         messages, last = number_in(state, "messages"), number_in(state, "last_seq")
         first = number_in(state, "first_seq")
-        found = before._replace(
-            messages=messages, last=last, oldest=time_in(state, "first_ts"), problem=""
-        )
+        made = time_in(info, "created")
+        found = QuarantineState(
+            before.name, before.is_proven, messages, last, time_in(state, "first_ts"),
+            minutes_ahead=minutes_ahead(info), made=made,
+        )  # fmt: skip
         known = {each.number: each for each in before.newest}
         # If records were deleted, it is not known which.
-        if last < before.last or messages < before.messages + last - before.last:
+        is_less = messages < before.messages + last - before.last
+        if is_less or made != before.made or last < before.last:
             known = {}
         newest: list[RefusedMessage] = []
         left = _BYTES

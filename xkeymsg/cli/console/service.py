@@ -10,6 +10,7 @@ from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import ConsoleConfig, read_password
+from xkeymsg.cli.console.connection import Connection
 from xkeymsg.cli.console.fleet import Fleet
 from xkeymsg.cli.console.login import Login
 from xkeymsg.cli.console.pages import Pages
@@ -55,6 +56,7 @@ class _Console:
     def __init__(self, config: ConsoleConfig, log: Log) -> None:
         self._config, self._log = config, log
         self._changes = Changes()
+        self._connection = Connection(self._changes)
 
     async def work(self, life: Lifecycle) -> None:
         """Connect, serve until stopped, and finish."""
@@ -70,7 +72,7 @@ class _Console:
             with listening(config.listen) as (listener, where):
                 app = make_app(
                     pages.all(), self._changes, hosts=self._hosts(where), scheme=self._scheme,
-                    login=self._login(),
+                    login=self._login(), notices=pages.notices,
                 )  # fmt: skip
                 tls = config.tls
                 certificate = None if tls is None else (tls.cert, tls.key)
@@ -99,21 +101,26 @@ class _Console:
             seen, changes,
         )  # fmt: skip
         terminations = Terminations(link, config.streams, changes)
-        for each in (people, accesses, fleet, quarantines, streams, terminations):
-            background.spawn(self._keep(each))
+        collectors: dict[str, _Collector] = {
+            "the source of trust": people, "the policies": accesses, "the fleet": fleet,
+            "the quarantine": quarantines, "the streams": streams, "advisories": terminations,
+        }  # fmt: skip
+        for name, each in collectors.items():
+            background.spawn(self._keep(name, each))
         websocket = config.websocket or ""
         return Pages(
             accesses, people, fleet, quarantines, terminations, streams, seen,
-            retain=config.retain, websocket=websocket,
+            connection=self._connection, retain=config.retain, websocket=websocket,
         )  # fmt: skip
 
-    async def _keep(self, collector: _Collector) -> None:
+    async def _keep(self, name: str, collector: _Collector) -> None:
         """Run a collector; an unforeseen error of one stops no page."""
         while True:
             try:
                 await collector.run()
             except Exception as error:  # noqa: BLE001 - it is tried again
                 self._log.often("error", "unexpected", "error", error=reason(error))
+                self._connection.fail(name)
                 await asyncio.sleep(_PAUSE)
             else:
                 return  # nothing to collect
@@ -138,5 +145,6 @@ class _Console:
         return own | loopback_hosts(host, int(port)) if is_loopback(host) else own
 
     def _note(self, event: Event) -> None:
+        self._connection.note(event)
         if event.kind != "slow":
             self._log.often("warning", f"nats {event.kind}", "error", error=str(event.error or ""))

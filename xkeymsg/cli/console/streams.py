@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.seen import SeenSenders, look_at
-from xkeymsg.cli.console.untrusted import items_in, number_in, table_in, text_in, time_in
+from xkeymsg.cli.console.untrusted import (
+    items_in,
+    minutes_ahead,
+    number_in,
+    table_in,
+    text_in,
+    time_in,
+)
 from xkeymsg.client.jetstream.api import API, Stored
 from xkeymsg.envelope.head import from_milliseconds
 from xkeymsg.errors import XKeyMsgError
@@ -75,8 +82,20 @@ class SampledStream(NamedTuple):
     samples: tuple[Sample, ...] = ()
     exposed: tuple[Sample, ...] = ()
     """Those that should be sealed, and are not, the newest first; also of earlier samples."""
+    made: datetime | None = None
+    """When the stream was made."""
+    minutes_ahead: int = 0
+    """By how many minutes the server's clock is ahead of ours."""
     problem: str = ""
     """Why it could not be read."""
+    read: datetime | None = None
+    """With `problem`: when it was read last."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is known since when the stream holds messages."""
+        is_read = self.made is not None and not self.problem
+        return is_read and not (self.messages and self.oldest is None)
 
     @property
     def protected(self) -> int:
@@ -114,6 +133,7 @@ class Streams:
         self._seen, self._changes = seen, changes
         self.states = {name: SampledStream(name) for name in names}
         self._next = dict.fromkeys(self.states, 0)
+        self._read_at: dict[str, datetime] = {}
         self.has_asked = False
 
     async def run(self) -> None:
@@ -123,8 +143,11 @@ class Streams:
             for name in self.states:
                 try:
                     self.states[name] = await self._look(self.states[name])
+                    self._read_at[name] = datetime.now(UTC)
                 except XKeyMsgError as error:
-                    self.states[name] = self.states[name]._replace(problem=str(error)[:300])
+                    read = self._read_at.get(name)
+                    failed = self.states[name]._replace(problem=str(error)[:300], read=read)
+                    self.states[name] = failed
             was_asked, self.has_asked = self.has_asked, True
             if self.states != before or not was_asked:
                 for page in ("/streams", "/rotation"):
@@ -134,16 +157,22 @@ class Streams:
     async def _look(self, before: SampledStream) -> SampledStream:
         info = await self._api.request(f"STREAM.INFO.{before.name}")
         state = table_in(info, "state")
+        made, last = time_in(info, "created"), number_in(state, "last_seq")
+        if made != before.made or last < before.last:  # another stream: its sequences begin again
+            before, self._next[before.name] = SampledStream(before.name), 0
         consumers, more = await self._consumers(before.name)
         found = before._replace(
             messages=number_in(state, "messages"),
             size=number_in(state, "bytes"),
             first=number_in(state, "first_seq"),
-            last=number_in(state, "last_seq"),
+            last=last,
             oldest=time_in(state, "first_ts"),
             consumers=consumers,
             more_consumers=more,
+            made=made,
+            minutes_ahead=minutes_ahead(info),
             problem="",
+            read=None,
         )
         kept = {each.sequence: each for each in before.samples if each.sequence >= found.first}
         exposed = {each.sequence: each for each in before.exposed if each.sequence >= found.first}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from xkeymsg.client.jetstream.api import nanoseconds
@@ -15,6 +15,7 @@ from xkeymsg.envelope.head import from_milliseconds
 __all__ = (
     "codes_in",
     "items_in",
+    "minutes_ahead",
     "number_in",
     "parse_object",
     "seconds_in",
@@ -68,6 +69,12 @@ def time_in(table: Mapping[str, Any], name: str) -> datetime | None:
         return from_milliseconds(nanoseconds(text_in(table, name, 64)) // 10**6)
     except (ValueError, OverflowError):
         return None
+
+
+def minutes_ahead(answer: Mapping[str, Any]) -> int:
+    """Return by how many whole minutes the server's clock is ahead of ours; 0 if it is unknown."""
+    at = time_in(answer, "ts")
+    return 0 if at is None else int((at - datetime.now(UTC)).total_seconds() / 60)
 
 
 def table_in(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -29,7 +29,8 @@ HEADERS: Final = {
 }
 """The headers of every response; an application, or an argument, may override each."""
 _SAFE: Final = (b"GET", b"HEAD", b"OPTIONS")
-_ONCE: Final = (b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"host", b"content-length")
+_SENT: Final = (b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
+_ONCE: Final = (*_SENT, b"host", b"content-length")
 """The headers that are checked, and may occur once."""
 _OWN: Final = (b"same-origin", b"none")
 """Values of `Sec-Fetch-Site` for requests that no other site has caused."""
@@ -121,9 +122,9 @@ class Guard:
             return 421
         if int(length or b"0") > self._most:
             return 413
-        return 0 if self._is_ours(method, *(one[name][0] for name in _ONCE[:3])) else 403
+        return 0 if self._is_ours(method, *(one[name][0] for name in _SENT)) else 403
 
-    def _is_ours(self, method: bytes, origin: bytes, site: bytes, mode: bytes) -> bool:
+    def _is_ours(self, method: bytes, origin: bytes, site: bytes, mode: bytes, dest: bytes) -> bool:
         """Return whether no page of another origin has caused a request, or it does no harm."""
         if origin == b"null" and site == b"same-origin":
             return True  # a form of a page with `no-referrer`; no script can set Sec-Fetch-Site
@@ -131,8 +132,8 @@ class Guard:
             return origin in self._origins
         if method not in _SAFE:
             return site in _OWN or (self._tools and not site)
-        # A link on another page may open a page of this server, but nothing else.
-        return not site or site in _OWN or mode == b"navigate"
+        # A link on another page may open a page of this server, but nothing else: no frame.
+        return not site or site in _OWN or (mode, dest) == (b"navigate", b"document")
 
 
 class _Exchange:

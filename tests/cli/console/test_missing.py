@@ -1,0 +1,292 @@
+"""No page says that all is well while data are missing or old, and each says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+
+from tests.cli.console.hospital import rows_of
+from tests.running import DEADLINE, until
+from xkeymsg import Sealer, XKeyPair
+from xkeymsg.cli.console.access import Accesses
+from xkeymsg.cli.console.app import make_app
+from xkeymsg.cli.console.changes import Changes
+from xkeymsg.cli.console.config import SubjectSection
+from xkeymsg.cli.console.connection import Connection
+from xkeymsg.cli.console.fleet import Daemon, Fleet, FleetRoute
+from xkeymsg.cli.console.pages import Pages
+from xkeymsg.cli.console.people import KeyState, People, Person
+from xkeymsg.cli.console.refused import Quarantines
+from xkeymsg.cli.console.seen import SeenSenders
+from xkeymsg.cli.console.streams import Sample, SampledStream, Streams
+from xkeymsg.cli.console.terminated import ADVISORY, Terminations
+from xkeymsg.cli.console.untrusted import minutes_ahead
+from xkeymsg.client.jetstream.api import API
+from xkeymsg.daemons.common.sections import NatsSection
+from xkeymsg.envelope.inspect import inspect
+from xkeymsg.errors import DeliveryError
+from xkeymsg.testing import NATSServer
+from xkeymsg.transport.link import Event, open_link
+from xkeymsg.transport.options import ConnectOptions
+
+NOW = datetime.now(UTC)
+HOST = "127.0.0.1:1"
+NONE = cast(Any, None)
+REFUSAL = DeliveryError('permissions violation for publish to "$SRV.STATS"')
+
+
+class Office:
+    """The pages, with collectors that have not collected anything."""
+
+    def __init__(self) -> None:
+        changes = Changes()
+        self.people = People(None, NatsSection(), changes)
+        self.fleet = Fleet(NONE, changes)
+        self.seen = SeenSenders(lambda _: True)
+        self.streams = Streams(NONE, ("S",), lambda _: True, self.seen, changes)
+        self.quarantines = Quarantines(NONE, "U", "P", self.seen, changes)
+        self.connection = Connection(changes)
+        self.accesses = Accesses((), self.people, changes)
+        terminations = Terminations(NONE, ("S",), changes)
+        self.pages = Pages(
+            self.accesses, self.people, self.fleet, self.quarantines, terminations, self.streams,
+            self.seen, connection=self.connection, retain=60.0, websocket="",
+        )  # fmt: skip
+        self._app = make_app(
+            self.pages.all(), changes, hosts=frozenset({HOST}), notices=self.pages.notices
+        )
+
+    async def show(self, path: str) -> str:
+        """Return the texts of a page."""
+        body = b""
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            nonlocal body
+            assert message.get("status", 200) == 200
+            body += message.get("body", b"")
+
+        scope = {
+            "type": "http", "method": "GET", "path": path, "query_string": b"", "root_path": "",
+            "headers": [(b"host", HOST.encode())],
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        return "\n".join(rows_of(body.decode()))
+
+    def answer(self, **more: Any) -> None:
+        """Let a daemon have answered."""
+        route = FleetRoute("in", "a", "S", "c", 3, 1, "replay", {"replay": 1}, False, None, None)
+        now = asyncio.get_running_loop().time()
+        daemon = Daemon(
+            "ward", "1", "xkeymsg-receiver", "1", "", "", None, True, 0, (route,), now, NOW
+        )
+        at = "ward", more.get("id", "1")
+        self.fleet._daemons[at] = daemon._replace(**more)  # noqa: SLF001 - no server
+        self.fleet._history[at] = [(0.0, {})]  # noqa: SLF001 - as above
+        self.fleet.has_asked = True
+
+    def know(self, key: KeyState) -> None:
+        """Let a ward have a key."""
+        self.people._all = [Person("ward", "", (), (key,))]  # noqa: SLF001 - no source of trust
+
+    def sample(self, **more: Any) -> None:
+        """Let the stream have been read."""
+        sample = Sample(1, "a", NOW, "xkm1", True)
+        state = SampledStream("S")._replace(
+            messages=1, first=1, last=1, oldest=NOW, samples=(sample,), made=NOW
+        )
+        self.streams.states["S"] = state._replace(**more)
+        self.streams.has_asked = True
+
+
+@pytest.fixture
+def office() -> Office:
+    """The pages."""
+    return Office()
+
+
+async def test_nothing_is_said_to_be_well_before_anything_is_known(office: Office) -> None:
+    for path in ("/", "/fleet", "/refused", "/rotation", "/streams"):
+        assert "✓" not in await office.show(path)
+    refused = await office.show("/refused")
+    assert "the first answers are awaited" in refused
+    assert refused.count("not read") == 2
+    for fine in ("No daemon reports", "No message is in quarantine", "None."):
+        assert fine not in refused
+    assert "The configuration has no" not in await office.show("/")
+    assert "not read yet" in await office.show("/streams")
+
+
+async def test_a_fleet_is_well_only_if_all_is_known(office: Office) -> None:
+    office.answer()
+    assert "✓ all 1 daemons that answer are ready" in await office.show("/fleet")
+    for name, value in (("problem", "no connection"), ("is_cut", True)):
+        before = getattr(office.fleet, name)
+        setattr(office.fleet, name, value)
+        assert "✓" not in await office.show("/fleet")
+        setattr(office.fleet, name, before)
+    for ready in (None, False):
+        office.answer(ready=ready)
+        assert "✓" not in await office.show("/fleet")
+        assert "ready" in office.fleet.daemons[0].troubles[0]
+
+
+async def test_no_answer_is_a_problem(office: Office) -> None:
+    office.fleet.has_asked = True
+    assert "! no daemon has answered" in await office.show("/fleet")
+    refused = await office.show("/refused")
+    assert "! no daemon has answered" in refused
+    assert "No daemon reports" not in refused
+
+
+async def test_counts_of_a_silent_daemon_are_old(office: Office) -> None:
+    office.answer()
+    assert "| in | c | 1 | 1 |" in await office.show("/refused")
+    office.answer(answered=-1e9)
+    shown = await office.show("/refused")
+    assert "ward does not answer: its counts are old" in shown
+    assert "| in | c | unknown | 1 |" in shown
+
+
+async def test_a_stream_is_well_only_if_it_can_be_read(office: Office) -> None:
+    office.sample()
+    assert "✓ S: all 1 sampled" in await office.show("/streams")
+    office.sample(problem="no answer within 5 s", read=NOW)
+    shown = await office.show("/streams")
+    assert "✓" not in shown
+    assert f"no answer within 5 s; last read {NOW:%Y-%m-%d %H:%M:%S}" in shown
+    office.sample(samples=(Sample(1, "a", NOW, "xkm1", False),))
+    shown = await office.show("/streams")
+    assert "✓" not in shown
+    assert "no sampled message is on a subject of [[subject]]" in shown
+
+
+async def test_a_lost_connection_is_said_on_every_page(office: Office) -> None:
+    office.answer()
+    office.sample()
+    office.connection.note(Event("disconnected"))
+    office.connection.note(Event("error", DeliveryError("user authentication expired" + "x" * 999)))
+    for path in ("/", "/fleet", "/refused", "/rotation", "/streams"):
+        shown = await office.show(path)
+        assert "! not connected to a NATS server" in shown
+        assert "authentication expired" in shown
+        assert "✓" not in shown
+    assert len(str(office.connection.problems)) < 500
+    office.connection.note(Event("connected"))
+    assert office.connection.problems == []
+    assert "✓" in await office.show("/fleet")
+    assert "lost 1 times" in await office.show("/refused")
+
+
+async def test_a_missing_permission_is_named(office: Office) -> None:
+    for number in range(100):
+        error = DeliveryError(f'permissions violation for publish to "{number}"')
+        office.connection.note(Event("error", error))
+    assert len(office.connection.problems) == 16
+    office.connection.note(Event("connected"))
+    for _ in range(9):
+        office.connection.note(Event("error", REFUSAL))
+    [problem] = office.connection.problems
+    assert "does not permit publishing on $SRV.STATS" in problem
+    assert "xkeymsg permissions --console" in problem
+    assert "$SRV.STATS" in await office.show("/refused")
+
+
+async def test_lost_advisories_and_failed_collectors_are_said(office: Office) -> None:
+    office.connection.note(Event("slow", subject="_INBOX.x", dropped=9))
+    assert office.connection.problems == []
+    office.connection.note(Event("slow", subject=f"{ADVISORY}.S.*", dropped=7))
+    office.connection.fail("the fleet")
+    shown = await office.show("/refused")
+    assert "7 advisories" in shown
+    assert "the fleet cannot be read" in shown
+
+
+async def test_a_wrong_clock_is_said(office: Office) -> None:
+    assert minutes_ahead({}) == minutes_ahead({"ts": "x"}) == 0
+    for minutes in (-600, 0, 600):
+        at = datetime.now(UTC) + timedelta(minutes=minutes, seconds=1)
+        assert abs(minutes_ahead({"ts": at.isoformat()}) - minutes) <= 1
+    office.sample(minutes_ahead=-3)
+    assert "the clock of the NATS server is 3 min behind" in await office.show("/fleet")
+
+
+async def test_no_key_is_safe_to_erase_while_a_stream_is_unread(office: Office) -> None:
+    pair = XKeyPair.generate()
+    key = KeyState(pair.public, "retired", NOW, NOW, NOW)
+    office.know(key)
+    office.sample(oldest=NOW + timedelta(days=1))
+    made = [each._replace(made=NOW) for each in office.quarantines.states]
+    office.quarantines.states[:] = made
+    assert "could not be read" not in await office.show("/rotation")
+    for state in ({"problem": "x"}, {"made": None}, {"oldest": None}):
+        office.sample(**{"oldest": NOW + timedelta(days=1)} | state)
+        assert "S could not be read: it may hold" in await office.show("/rotation")
+    office.sample(oldest=NOW)
+    assert "S holds messages of its time" in await office.show("/rotation")
+    missing = made[0]._replace(problem="there is no such stream", made=None)
+    office.quarantines.states[0] = missing
+    assert "P could not be read" in await office.show("/rotation")
+    office.quarantines.states[0] = missing._replace(is_missing=True)
+    assert "could not be read" not in await office.show("/rotation")
+    office.streams.states.clear()
+    assert "the configuration has no streams" in await office.show("/rotation")
+
+
+async def test_what_a_message_names_is_no_accusation(office: Office) -> None:
+    """Anyone can publish a message that names a retired key."""
+    pair = XKeyPair.generate()
+    at = NOW - timedelta(days=1)
+    office.know(KeyState(pair.public, "retired", at, at, at))
+    office.seen.note(inspect(Sealer(pair).seal(b"", to=[pair.public], subject="a")), "S")
+    shown = await office.show("/rotation")
+    assert "messages name a retired key of ward as their sender" in shown
+    assert "still seals" not in shown.replace("it still seals with it, or someone else", "")
+
+
+async def test_policies_are_read_again_after_an_error(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, office: Office
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[[rule]]\npattern = '/**'\nreaders = ['a']\n")
+    sections = (SubjectSection(subject="a", policy=cast(Any, str(policy))),)
+    accesses = Accesses(sections, office.people, Changes())
+    with monkeypatch.context() as patched:
+        patched.setattr(office.people, "resolve", {}.pop)
+        with pytest.raises(KeyError):
+            await accesses.run()
+    task = asyncio.create_task(accesses.run())
+    await until(lambda: accesses.has_read)
+    task.cancel()
+    assert [each.subject for each in accesses.all] == ["a"]
+
+
+@asynccontextmanager
+async def sampling(server: NATSServer) -> AsyncIterator[tuple[API, Streams]]:
+    async with open_link(ConnectOptions(servers=(server.url,))) as link:
+        api = API(link)
+        yield api, Streams(api, ("S",), lambda _: True, SeenSenders(lambda _: True), Changes())
+
+
+async def test_a_stream_that_was_made_again_is_sampled_again(jetstream_server: NATSServer) -> None:
+    async with sampling(jetstream_server) as (api, streams):
+        envelope = Sealer(XKeyPair.generate()).seal(
+            b"", to=[XKeyPair.generate().public], subject="s"
+        )
+        for data in (envelope, b"plain"):
+            await api.request("STREAM.CREATE.S", {"name": "S", "subjects": ["s"]})
+            for _ in range(3):
+                await api.link.request("s", data, timeout=DEADLINE)
+            before = streams.states["S"]
+            streams.states["S"] = state = await streams._look(before)  # noqa: SLF001 - one round
+            assert state.share == (data == b"plain")
+            assert state.is_known
+            assert state.minutes_ahead == 0
+            await api.request("STREAM.DELETE.S")
