@@ -2,7 +2,8 @@
 
 Sealing with a prepared route, wraps included, and opening from the wrap to the plaintexts. What it
 does not open, Python opens, or refuses: every error is made in one place. It is used only if it
-states the interface that is expected here, and `XKEYMSG_NATIVE=0` switches it off.
+states the interface that is expected here, and `XKEYMSG_NATIVE=0`, or any value but 1, switches it
+off.
 """
 
 from __future__ import annotations
@@ -33,15 +34,14 @@ INTERFACE: Final = "xkm1 1"
 
 def load() -> Any:
     """Return the native core; None if it is missing, switched off, or unusable, with a warning."""
-    if os.environ.get("XKEYMSG_NATIVE") == "0":
+    if (os.environ.get("XKEYMSG_NATIVE") or "1") != "1":
         return None
-    found = None
     try:
         found = import_module("xkeymsg_native")
-    except ModuleNotFoundError:
-        return None
-    except ImportError:
-        pass  # built for another machine
+    except Exception as error:  # noqa: BLE001 - damaged, or built for another machine
+        if isinstance(error, ModuleNotFoundError) and error.name == "xkeymsg_native":
+            return None
+        found = None
     if getattr(found, "INTERFACE", None) == INTERFACE:
         return found
     warn(f"{_UNUSABLE}, and is not used", RuntimeWarning, stacklevel=2)

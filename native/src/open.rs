@@ -180,9 +180,11 @@ impl Envelope<'_> {
         if !Aead::new(key).open(ZERO_NONCE, &[], sealed, list.as_mut_slice()) {
             return None;
         }
-        let (mut granted, mut fields, mut metadata) = (Vec::new(), false, false);
-        let mut next = 0;
-        for grant in list.chunks_exact(GRANT_SIZE) {
+        let grants = list.chunks_exact(GRANT_SIZE);
+        // With room for all: a vector that grows leaves copies of the keys in freed memory.
+        let mut granted = Vec::with_capacity(grants.len());
+        let (mut next, mut fields, mut metadata) = (0, false, false);
+        for grant in grants {
             let (number, key) = grant.split_first()?;
             let number = usize::from(*number);
             let kind = body.parts.get(number).filter(|_| number >= next)?.kind & !PADDED;

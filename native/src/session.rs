@@ -91,7 +91,10 @@ impl Session {
         for (to, from) in nonce.iter_mut().zip(secrets.counter.to_be_bytes().iter().chain(tail)) {
             *to = *from;
         }
-        let mut keys = vec![secret(key.get(..32).ok_or(Fault)?)?];
+        // With room for all: a vector that grows leaves copies of the keys in freed memory.
+        let pairs = rest.len().div_ceil(NEXT_DRAW);
+        let mut keys = Vec::with_capacity(pairs.saturating_mul(2).saturating_add(1));
+        keys.push(secret(key.get(..32).ok_or(Fault)?)?);
         for (position, random) in (1..).step_by(NEXT_DRAW).zip(rest.chunks(NEXT_DRAW)) {
             let (one, two) = split_64(&secrets.mix(random, now_ns, position))?;
             keys.extend([one, two]);

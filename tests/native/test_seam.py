@@ -56,23 +56,44 @@ def test_a_module_without_an_interface_is_not_used(wanted: pytest.MonkeyPatch) -
         assert native.load() is None
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("GLIBC_9.9 not found"),
+        ModuleNotFoundError("half installed", name="xkeymsg_native.xkeymsg_native"),
+        SyntaxError("source code cannot contain null bytes"),
+        OSError("input/output error"),
+    ],
+)
 def test_a_core_that_cannot_be_loaded_is_not_used_and_a_warning_says_so(
-    wanted: pytest.MonkeyPatch,
+    wanted: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    wanted.setattr(native, "import_module", missing(ImportError("GLIBC_9.9 not found")))
+    wanted.setattr(native, "import_module", missing(error))
     with pytest.warns(RuntimeWarning, match="cannot be loaded"):
         assert native.load() is None
 
 
 def test_without_a_core_python_works_and_nothing_is_said(wanted: pytest.MonkeyPatch) -> None:
-    wanted.setattr(native, "import_module", missing(ModuleNotFoundError()))
+    wanted.setattr(native, "import_module", missing(ModuleNotFoundError(name="xkeymsg_native")))
     assert native.load() is None
 
 
-def test_0_switches_it_off_without_loading_it(wanted: pytest.MonkeyPatch) -> None:
-    wanted.setenv("XKEYMSG_NATIVE", "0")
+@pytest.mark.parametrize("value", ["0", "false", "off", "no", "00", " 0"])
+def test_every_value_but_1_switches_it_off_without_loading_it(
+    wanted: pytest.MonkeyPatch, value: str
+) -> None:
+    # Whoever writes "false" must not get it.
+    wanted.setenv("XKEYMSG_NATIVE", value)
     wanted.setattr(native, "import_module", missing(AssertionError("loaded")))
     assert native.load() is None
+
+
+@pytest.mark.parametrize("value", ["1", ""])
+def test_1_and_an_empty_value_leave_it_on(wanted: pytest.MonkeyPatch, value: str) -> None:
+    module = SimpleNamespace(INTERFACE=native.INTERFACE)
+    wanted.setenv("XKEYMSG_NATIVE", value)
+    found(wanted, module)
+    assert native.load() is module
 
 
 PROGRAM = """

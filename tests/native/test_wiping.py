@@ -1,0 +1,79 @@
+"""What is wiped stays in no freed memory (ADR 0017, "What is wiped")."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.envelope.cast import ALICE, BOB, SUBJECT
+from tests.envelope.forge import head_of
+from tests.native.inside import core_of, with_known_secrets
+from tests.native.test_session import NO_ATTRIBUTES, SECRETS, pairs
+from xkeymsg import Keyring, Limits, Recipient, native, primitives
+from xkeymsg.envelope.admission import Admission
+from xkeymsg.envelope.plan import Sharing
+from xkeymsg.envelope.unlock import Admitted, locate
+
+MAPS = Path("/proc/self/maps")
+
+pytestmark = [
+    pytest.mark.skipif(native.core is None, reason="the native core is not in use"),
+    pytest.mark.skipif(not MAPS.exists(), reason="this system does not show a process its memory"),
+]
+
+PARTS = 40
+NOW_NS = 2**60
+
+
+def heap() -> bytes:
+    """Return the memory of the C library's `malloc`, in which Python keeps no small object."""
+    [line] = [line for line in MAPS.read_text().splitlines() if line.endswith("[heap]")]
+    first, end = (int(address, 16) for address in line.split()[0].split("-"))
+    with Path("/proc/self/mem").open("rb", buffering=0) as memory:
+        memory.seek(first)
+        return memory.read(end - first)
+
+
+def keys_from(drawn: bytes) -> list[bytes]:
+    """Return the keys of the parts and of the view (E-27)."""
+    hedge = primitives.keyed_hash(primitives.label(b"xkm1/hedge"), SECRETS[1])
+    cuts = [0, 40, *range(104, len(drawn), 64), len(drawn)]
+    keys = []
+    for number, (first, end) in enumerate(pairwise(cuts)):
+        mixed = hedge.copy()
+        position = 0 if number == 0 else 1 + first - 40
+        mixed.update(drawn[first:end] + NOW_NS.to_bytes(8, "big") + position.to_bytes(4, "big"))
+        made = mixed.digest()[8 if number == 0 else 0 :]
+        keys += [made[:32], made[32:]]
+    return [key for key in keys if len(key) == 32][: PARTS + 1]
+
+
+def test_the_keys_of_a_message_are_in_no_freed_memory_after_sealing_and_opening() -> None:
+    _, session = with_known_secrets(ALICE, pairs, *SECRETS)
+    sharing = Sharing({Recipient(BOB.public): frozenset(range(PARTS))}, PARTS)
+    plan = session.plan(sharing, SUBJECT, NO_ATTRIBUTES)
+    unlocker = native.NativeUnlocker(Keyring.of(BOB), Limits())
+    contents = [(1, b"content")] * PARTS
+
+    def seal(drawn: bytes) -> bytes:
+        sealed: bytes = core_of(session).seal(plan, NOW_NS, 0.0, drawn, contents, PARTS + 1, None)
+        return sealed
+
+    def unlock(envelope: bytes) -> object:
+        return unlocker.unlock(Admitted(locate(envelope, Limits()), Admission())).grant
+
+    size = 40 + 32 * PARTS
+    unlock(seal(bytes(size)))  # the first message of a session is opened by Python
+    drawn = bytes(range(256)) * 6
+    sealed = seal(drawn[:size])
+    opened = unlock(seal(drawn[-size:]))
+    found = heap()
+    for each in (drawn[:size], drawn[-size:]):
+        # `free` writes into the first 16 bytes.
+        assert sum(key[16:] in found for key in keys_from(each)) == 0
+    assert isinstance(opened, tuple), "by the native core"
+    nonce, keys = head_of(sealed).nonce, keys_from(drawn[:size])
+    again = native.core.assemble(plan, nonce, NOW_NS // 10**6, contents, keys, None)
+    assert again == sealed, "these were the keys"
