@@ -84,7 +84,7 @@ async def served(
     *,
     patience: float = 5.0,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve while the block runs, and close the listener.
+    """Serve while the block runs.
 
     Args:
         app: The ASGI application.
@@ -117,10 +117,11 @@ async def served(
     )
     config.load()
     server = _Server(config)
-    task = asyncio.create_task(server.serve([listener]))
+    copy = listener.dup()  # the server closes it
+    task = asyncio.create_task(server.serve([copy]))
     try:
         yield task
     finally:
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
-        listener.close()
+        copy.close()

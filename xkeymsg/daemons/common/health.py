@@ -128,28 +128,23 @@ def serving(
     server = _Server(health, exposition)
     started, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
-    with contextlib.ExitStack() as ending:
-        with listening(listen) as (listener, where):
+    with listening(listen) as (listener, where):
 
-            async def run() -> None:
-                loops.append(asyncio.get_running_loop())
-                async with await asyncio.start_server(
-                    server.serve, sock=listener, limit=8192, backlog=MOST
-                ):
-                    listener.listen(_QUEUE)
-                    started.set()
-                    await stop.wait()
+        async def run() -> None:
+            loops.append(asyncio.get_running_loop())
+            async with await asyncio.start_server(
+                server.serve, sock=listener.dup(), limit=8192, backlog=MOST
+            ):
+                listener.listen(_QUEUE)
+                started.set()
+                await stop.wait()
 
-            thread = threading.Thread(target=lambda: asyncio.run(run()), name="health", daemon=True)
-            thread.start()
-            ending.callback(_end, thread, loops, stop)
-            started.wait(DEADLINE)
+        thread = threading.Thread(target=lambda: asyncio.run(run()), name="health", daemon=True)
+        thread.start()
+        started.wait(DEADLINE)
+        try:
             yield where
-
-
-def _end(
-    thread: threading.Thread, loops: list[asyncio.AbstractEventLoop], stop: asyncio.Event
-) -> None:
-    for loop in loops:
-        loop.call_soon_threadsafe(stop.set)
-    thread.join(DEADLINE)
+        finally:
+            for loop in loops:
+                loop.call_soon_threadsafe(stop.set)
+            thread.join(DEADLINE)

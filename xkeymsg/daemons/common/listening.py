@@ -36,8 +36,8 @@ def is_local(listen: str) -> bool:
 def listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
     """Listen while the block runs.
 
-    The caller closes the socket, after the block: a Unix socket is removed at the end of the block,
-    unless another process has replaced it.
+    At the end of the block a Unix socket is removed, unless another process has replaced it. A
+    server that closes its socket needs a duplicate of this one.
 
     Args:
         listen: `HOST:PORT`, with an address as host, or `unix:/PATH`.
@@ -58,6 +58,7 @@ def listening(listen: str) -> Iterator[tuple[socket.socket, str]]:
         if path is not None and _inode(path) == ours is not None:
             with contextlib.suppress(OSError):
                 path.unlink()
+        listener.close()
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
