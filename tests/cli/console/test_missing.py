@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from tests.cli.console.hospital import rows_of
 from tests.running import DEADLINE, until
+from tests.trust.store import Store
 from xkeymsg import Sealer, XKeyPair
 from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import make_app
@@ -27,7 +29,7 @@ from xkeymsg.cli.console.streams import Sample, SampledStream, Streams
 from xkeymsg.cli.console.terminated import ADVISORY, Terminations
 from xkeymsg.cli.console.untrusted import minutes_ahead
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.daemons.common.sections import NatsSection
+from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import DeliveryError
 from xkeymsg.testing import NATSServer
@@ -266,6 +268,20 @@ async def test_policies_are_read_again_after_an_error(
     await until(lambda: accesses.has_read)
     task.cancel()
     assert [each.subject for each in accesses.all] == ["a"]
+
+
+async def test_a_directory_that_does_not_exist_is_said(
+    jetstream_server: NATSServer, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "HOSPITAL")
+    store.add("ward")
+    options = ConnectOptions(servers=(jetstream_server.url,))
+    given = {"folder": str(store.folder), "anchor": store.operator.public, "directory": True}
+    section = SourcesSection.model_validate(given)
+    people = People(section, NatsSection(), Changes())
+    async with open_link(options) as link, people.following(link):
+        await until(lambda: "xkeymsg directory init" in people.problem)
+        assert people.problem.startswith("the directory is not read yet: ")
 
 
 @asynccontextmanager
