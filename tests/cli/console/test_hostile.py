@@ -273,6 +273,16 @@ def test_senders_that_anyone_invents_do_not_displace_known_ones() -> None:
     assert seen.of(known.public) is not None
 
 
+def test_a_sender_that_becomes_known_is_listed_once() -> None:
+    pair, known = XKeyPair.generate(), set[object]()
+    seen = SeenSenders(known.__contains__)
+    message = inspect(Sealer(pair).seal(b"", to=[pair.public], subject="a"))
+    for _ in range(2):
+        seen.note(message, "S")
+        known.add(pair.public)
+    assert [each.key for each in seen.all()] == [pair.public]
+
+
 @pytest.mark.parametrize("data", [b"", b"xkm1", b"xkv1", b"x" * 5000, bytes(range(256)) * 9])
 def test_a_look_at_anything_is_no_error(data: bytes) -> None:
     for is_whole in (True, False):

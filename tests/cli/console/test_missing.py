@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from tests.cli.console.hospital import rows_of
 from tests.running import DEADLINE, until
+from tests.trust.store import Store
 from xkeymsg import Sealer, XKeyPair
 from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import make_app
@@ -21,13 +23,13 @@ from xkeymsg.cli.console.connection import Connection
 from xkeymsg.cli.console.fleet import Daemon, Fleet, FleetRoute
 from xkeymsg.cli.console.pages import Pages
 from xkeymsg.cli.console.people import KeyState, People, Person
-from xkeymsg.cli.console.refused import Quarantines
+from xkeymsg.cli.console.refused import Quarantines, RefusedMessage
 from xkeymsg.cli.console.seen import SeenSenders
-from xkeymsg.cli.console.streams import Sample, SampledStream, Streams
+from xkeymsg.cli.console.streams import ConsumerState, Sample, SampledStream, Streams
 from xkeymsg.cli.console.terminated import ADVISORY, Terminations
 from xkeymsg.cli.console.untrusted import minutes_ahead
 from xkeymsg.client.jetstream.api import API
-from xkeymsg.daemons.common.sections import NatsSection
+from xkeymsg.daemons.common.sections import NatsSection, SourcesSection
 from xkeymsg.envelope.inspect import inspect
 from xkeymsg.errors import DeliveryError
 from xkeymsg.testing import NATSServer
@@ -63,6 +65,10 @@ class Office:
 
     async def show(self, path: str) -> str:
         """Return the texts of a page."""
+        return "\n".join(rows_of(await self.show_raw(path)))
+
+    async def show_raw(self, path: str) -> str:
+        """Return a page."""
         body = b""
 
         async def receive() -> dict[str, Any]:
@@ -78,7 +84,7 @@ class Office:
             "headers": [(b"host", HOST.encode())],
         }  # fmt: skip
         await self._app(scope, receive, send)
-        return "\n".join(rows_of(body.decode()))
+        return body.decode()
 
     def answer(self, **more: Any) -> None:
         """Let a daemon have answered."""
@@ -268,6 +274,20 @@ async def test_policies_are_read_again_after_an_error(
     assert [each.subject for each in accesses.all] == ["a"]
 
 
+async def test_a_directory_that_does_not_exist_is_said(
+    jetstream_server: NATSServer, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "HOSPITAL")
+    store.add("ward")
+    options = ConnectOptions(servers=(jetstream_server.url,))
+    given = {"folder": str(store.folder), "anchor": store.operator.public, "directory": True}
+    section = SourcesSection.model_validate(given)
+    people = People(section, NatsSection(), Changes())
+    async with open_link(options) as link, people.following(link):
+        await until(lambda: "xkeymsg directory init" in people.problem)
+        assert people.problem.startswith("the directory is not read yet: ")
+
+
 @asynccontextmanager
 async def sampling(server: NATSServer) -> AsyncIterator[tuple[API, Streams]]:
     async with open_link(ConnectOptions(servers=(server.url,))) as link:
@@ -290,3 +310,52 @@ async def test_a_stream_that_was_made_again_is_sampled_again(jetstream_server: N
             assert state.is_known
             assert state.minutes_ahead == 0
             await api.request("STREAM.DELETE.S")
+
+
+HOSTILE = "</script>\"'><img src=x onerror=alert(1)>\u202e\u2066\x00\x1b[2J\ud800{{7*7}}"
+
+
+async def test_hostile_text_is_text_everywhere(office: Office) -> None:
+    office.answer(name=HOSTILE, id=HOSTILE, version=HOSTILE, started=HOSTILE, ready=False)
+    route = FleetRoute(
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
+        HOSTILE,
+        2**53,
+        2**53,
+        HOSTILE,
+        {"error": 2**53},
+        True,
+        0.0,
+        2.0**53,
+    )
+    office.answer(name=HOSTILE, routes=(route,), key_age=2.0**53)
+    for ready in (True, None):
+        office.answer(name=HOSTILE, routes=(route,), ready=ready, answered=-1e9)
+    samples = (Sample(2**53, HOSTILE, datetime.max.replace(tzinfo=UTC), "", True),)
+    consumers = (ConsumerState(HOSTILE, 2**53, 1, 1),)
+    office.sample(samples=samples, exposed=samples, consumers=consumers, problem=HOSTILE)
+    pair = XKeyPair.generate()
+    early = datetime.min.replace(tzinfo=UTC)
+    record = RefusedMessage(
+        1, early, "refused", HOSTILE, HOSTILE, 1, HOSTILE, "1 of 2", 1, "xkm1", pair.public, early
+    )
+    states = office.quarantines.states
+    states[:] = [each._replace(newest=(record,), problem=HOSTILE) for each in states]
+    office.people._all = [  # noqa: SLF001 - no source of trust
+        Person(
+            HOSTILE,
+            HOSTILE,
+            (HOSTILE,),
+            (KeyState(pair.public, "retired", early, early, early),),
+            HOSTILE,
+        )
+    ]
+    office.seen.note(inspect(Sealer(pair).seal(b"", to=[pair.public], subject="a")), HOSTILE)
+    office.connection.note(Event("disconnected", DeliveryError(HOSTILE)))
+    for path in ("/", "/fleet", "/refused", "/rotation", "/streams"):
+        page = await office.show_raw(path)
+        assert "<img" not in page
+        assert '</script>"' not in page
+        assert not {"\u202e", "\u2066", "\x00", "\x1b"} & set(page)

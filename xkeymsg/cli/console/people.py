@@ -75,6 +75,7 @@ class People:
             self._trust = load_trust(section, nats.creds)
             if section.directory and isinstance(self._trust, Trust):
                 self.directory = Directory(self._trust, wait=0.0)
+        self._told = ""
         self._all: list[Person] = []
         self._names: dict[XKey, str] = {}
         self._look()
@@ -88,9 +89,9 @@ class People:
             return ""
         report = self.directory.report()
         if not report.loaded:
-            return "the directory is being read"
+            return f"the directory is not read yet: {self._told or 'its entries are awaited'}"
         if report.silent > _SILENT:
-            return "the directory does not answer"
+            return f"the directory does not answer, its last state counts: {self._told}"
         return str(report.alarms[0])[:300] if report.alarms else ""
 
     @property
@@ -148,11 +149,14 @@ class People:
             if self.directory is None:
                 yield
                 return
-            async with self.directory.following(link, lambda _: None):
+            async with self.directory.following(link, self._hear):
                 yield
         finally:
             if isinstance(self._trust, Trust):
                 self._trust.close()
+
+    def _hear(self, error: XKeyMsgError) -> None:
+        self._told = str(error)[:300]
 
     async def run(self) -> None:
         """Follow the files until cancelled."""

@@ -70,7 +70,8 @@ class SeenSenders:
         created = min(inspection.created, datetime.now(UTC))
         is_known = self._is_known(inspection.sender)
         seen, most = (self._known, _MOST) if is_known else (self._unknown, _MOST_UNKNOWN)
-        before = seen.pop(inspection.sender, None)
+        other = self._unknown if is_known else self._known
+        before = seen.pop(inspection.sender, None) or other.pop(inspection.sender, None)
         found = SeenSender(inspection.sender, created, inspection.revision, stream)
         seen[inspection.sender] = found if before is None else max(found, before, key=_time)
         while len(seen) > most:
