@@ -140,9 +140,10 @@ define install
 	@rm -f .venv/.failed; for lock in $(1); do \
 	  echo "Installing the packages of requirements/$$lock.txt into .venv:"; \
 	  { $(BIN)/pip install --disable-pip-version-check --no-build-isolation --require-hashes -r requirements/$$lock.txt || touch .venv/.failed; } | \
-	    sed -un 's/^Collecting \([^ ;]*\).*/  \1/p'; \
+	    sed -un 's/^Collecting \([^ ;]*\).*/  \1/p; s/^Installing collected packages.*/  unpacking/p'; \
 	  test ! -e .venv/.failed || exit 1; \
 	done
+	@echo "Installing xkeymsg into .venv"
 	@$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 endef

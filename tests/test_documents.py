@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.running import DEADLINE, LONG
 from xkeymsg.testing import NATSServer
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver"}
+PROGRAMS = {"xkeymsg": "xkeymsg.cli", "xkeymsg-receiver": "receiver", "xkeymsg-sender": "sender"}
 README = (ROOT / "README.md").read_text()
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -81,13 +82,13 @@ def test_the_shell_session_of_the_readme_runs(tmp_path: Path) -> None:
 
 
 def test_the_quick_start_is_ten_lines_that_work(tmp_path: Path, server: NATSServer) -> None:
-    """A stranger takes seconds between two lines; the script waits instead."""
+    """A stranger takes seconds between two lines; the script waits instead. No clone is needed."""
     [session] = [block for block in blocks("console") if "config init" in block]
     commands = [line[2:] for line in session.splitlines() if line.startswith("$ ")]
     assert len(commands) <= 10
     install, serve, *rest = commands[1:]
     assert install == "pip install '.[programs,server]'"
-    assert serve.startswith("nats-server -c nats-server.conf &")
+    assert serve == "nats-server -a 127.0.0.1 &"
     listening, kept = (
         "until grep -q ' ready ' log; do sleep 0.1; done",
         "until [ -s received/*.json ]",
@@ -102,14 +103,18 @@ def test_the_quick_start_is_ten_lines_that_work(tmp_path: Path, server: NATSServ
     forked.write_commands(tmp_path / "bin", PROGRAMS)
     environment = os.environ | {
         "NATS_URL": server.url,
-        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "XKEYMSG_RECEIVER__NATS__SERVERS": f'["{server.url}"]',
         "XKEYMSG_RECEIVER__OBSERVE__LISTEN": "127.0.0.1:0",
+        "XKEYMSG_SENDER__NATS__SERVERS": f'["{server.url}"]',
     }
-    (tmp_path / "clone").mkdir()
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    [settings] = re.findall(r"^    # sender\.toml\n(?:    .*\n)+", README, re.MULTILINE)
+    (folder / "sender.toml").write_text(textwrap.dedent(settings))
     command = ["bash", "-euc", f"trap 'kill $(jobs -p)' EXIT\numask 022\n{script}"]
-    done = forked.run_script(command, tmp_path / "clone", environment, DEADLINE)
+    done = forked.run_script(command, folder, environment, DEADLINE)
     assert done.returncode == 0, done.stderr
     shown = [line for line in session.splitlines() if not line.startswith("$ ")]
     printed = done.stdout.splitlines()

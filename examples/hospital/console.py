@@ -49,7 +49,7 @@ LISTEN = "127.0.0.1:8480"
 PAUSE = 0.25
 """Seconds between two documents."""
 REFUSED = 20
-"""Documents between two messages that are refused."""
+"""Documents between two messages that are refused; then a Patient follows, for who watches."""
 PATIENCE = 120.0
 TIMES = 'interval = "60s"\nlead = "10s"\nretain = "600s"'
 """The rotating receiver's settings."""
@@ -163,20 +163,24 @@ class Traffic:
     ) -> None:
         self._client, self._link, self._receivers = client, link, receivers
         self._victim, self._stranger = victim, Sealer(XKeyPair.generate())
-        self._policy = Policy.load(HERE / "policy.toml")
+        self._policy, self._resources = Policy.load(HERE / "policy.toml"), resources()
+        self._patients = [each for each in self._resources if each["resourceType"] == "Patient"]
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        for number, resource in enumerate(cycle(resources())):
-            subject = f"ehr.{resource['resourceType']}"
-            await self._client.js.publish_document(
-                subject, document_of(resource), policy=self._policy
-            )
+        for number, resource in enumerate(cycle(self._resources)):
+            await self.publish(resource)
             if not number % REFUSED:
+                await self.publish(self._patients[number // REFUSED % len(self._patients)])
                 await self.refused(number // REFUSED, resource)
                 for each in self._receivers:
                     each.seen.clear()
             await asyncio.sleep(PAUSE)
+
+    async def publish(self, resource: dict[str, Any]) -> None:
+        """Publish a document sealed for all roles that may read some of it."""
+        subject = f"ehr.{resource['resourceType']}"
+        await self._client.js.publish_document(subject, document_of(resource), policy=self._policy)
 
     async def refused(self, number: int, resource: dict[str, Any]) -> None:
         """Publish what no receiver accepts: plaintext, and a stranger's message, in turn."""
@@ -221,18 +225,26 @@ async def run(listen: str) -> None:
                 raise SystemExit("the receivers have not published their keys")
             console = await asyncio.to_thread(Console, authority, server, folder, listen)
             await stack.enter_async_context(console.running())
-            show(console, receivers)
+            show(console, receivers, str(key.public))
             [victim] = trust.resolve("clinic")
             await Traffic(client, link, victim, receivers).run()
 
 
-def show(console: Console, receivers: list[Receiver]) -> None:
+def show(console: Console, receivers: list[Receiver], sender: str) -> None:
     """Print the address, and what opens messages in the browser."""
-    print(f"The console: {console.address}\n\nTo open messages in the browser, seed and login:\n")
+    print(
+        f"The console: {console.address}\n\nOn its page Open here, enter the sender {sender},"
+        '\nand follow the subject "ehr.>" with the seed and credentials of a role:\n'
+    )
     for each in receivers:
         for seed in each.seed_files():
             print(f"  {each.role:9} {seed}\n{'':11} {each.creds}")
-    print("\nCtrl-C ends everything.", flush=True)
+    print(
+        f"\n{ROTATING} changes its key every minute: choose the newest *.seed in its folder.\n"
+        "A Patient is published every few seconds; research may read none of it, but much of an"
+        " Observation.\n\nCtrl-C ends everything.",
+        flush=True,
+    )
 
 
 def main(arguments: list[str]) -> int:

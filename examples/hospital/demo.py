@@ -223,6 +223,7 @@ async def search_disk(
 
 async def run(problems: Problems) -> None:
     """Run the demonstration, and collect its problems."""
+    print("Starting a nats-server and four receivers.", flush=True)
     began, records = time.monotonic(), resources()
     kinds = [resource["resourceType"] for resource in records]
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
@@ -250,7 +251,7 @@ async def run(problems: Problems) -> None:
                 raise SystemExit("the receivers have not published their keys")
             copies = count_copies(Path(name), receivers, problems)
             print(
-                "A nats-server in operator mode, and four receiver daemons. Each has made its own"
+                "\nA nats-server in operator mode, and four receiver daemons. Each has made its own"
                 " key pair, and\npublished the public key in the directory; copies of secret keys:"
                 f" {copies}.\n\n{len(records):,} FHIR resources are sealed, each once for all"
                 " receivers:\n"
@@ -276,6 +277,7 @@ async def run(problems: Problems) -> None:
             problems.check(not kept, f"{kept} messages are in quarantine")
             revocation = Revocation(receivers, client, trust, api, problems)
             await revocation.show(partial(authority.revoke, REVOKED, server.url))
+            print("\nStopping the receivers and the server.", flush=True)
     took = time.monotonic() - began
     if not problems.found:
         print(f"\nThere is no plaintext on the server. {took:.0f} seconds.")

@@ -91,13 +91,13 @@ def decode(
     user: str | None,
     origins: tuple[str, ...],
 ) -> None:
-    """Open messages that other programs of this machine send, such as a web UI for NATS.
+    """Open messages for other programs on this machine, such as a web UI for NATS.
 
     \b
     xkeymsg decode --listen 127.0.0.1:8481 --seed bob.seed --peers peers.toml
 
-    It prints its address and a token, which each request must have. It marks nothing as read: the
-    same message opens again, also when it is a replay. For one message in a file or a pipe, use
+    It prints its address and a token, which each request must have. It does not check for replays:
+    the same message opens every time. For one message in a file or a pipe, use
     `xkeymsg open`.
     """  # noqa: D301 - click reads the character
     from xkeymsg.cli.decoder import Decoder  # noqa: PLC0415 - an extra, which --help does not need

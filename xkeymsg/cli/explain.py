@@ -45,7 +45,7 @@ __all__ = ("explain",)
     "--folder",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="The operator's folder of trust; with --creds, the directory counts, too.",
+    help="The operator's folder of trust; with --creds, the directory is also read.",
 )
 @click.option(
     "--anchor", "anchors", multiple=True, metavar="KEY", help="With --folder: the operator's O…."
@@ -74,7 +74,7 @@ def explain(
     seed_file: Path | None,
     **flags: Any,
 ) -> int:
-    """Explain why FILE, or stdin, can be opened or not: keys, sender, subject, time.
+    """Explain why FILE, or stdin, can or cannot be opened: keys, sender, subject, time.
 
     \b
     xkeymsg explain --seed ward.seed --peers peers.toml report.sealed

@@ -51,7 +51,7 @@ def permissions(
     object_bucket: str | None,
     as_json: bool,
 ) -> int:
-    """Print the NATS permissions that the receiver or sender with the file CONFIG needs.
+    """Print the NATS permissions that the daemon with the configuration CONFIG requires.
 
     \b
     xkeymsg permissions receiver.toml
@@ -60,7 +60,7 @@ def permissions(
     xkeymsg permissions --kv CONFIG
     xkeymsg permissions --object scans
 
-    With --kv or --object it prints those of a reader and of a writer of the bucket.
+    With --kv or --object, it prints the permissions for readers and for writers of the bucket.
 
     For each connection it prints the `permissions` of a user, as in nats-server's configuration. A
     daemon with exactly these works; optional ones are comments. An `allow` list replaces the

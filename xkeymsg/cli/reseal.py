@@ -77,7 +77,7 @@ _SHOWN: Final = 20
     "--memory",
     "memory_file",
     type=_FILE,
-    help="With --kv: the file of `xkeymsg kv --memory`; older values than it knows are refused.",
+    help="With --kv: the file of `xkeymsg kv --memory`; values older than it records are refused.",
 )
 @connection_flags
 def reseal(

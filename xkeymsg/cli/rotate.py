@@ -75,9 +75,9 @@ def rotate(
 
     A running daemon with `rotation = "self"` owns its store: with --now, the command asks it to
     replace the key at once, and waits until it has; without --now, it is refused. A command that
-    was interrupted can be repeated: it goes on with the key that is not published yet, or with the
-    one in FILE. Give FILE to every daemon of the user before the key is current: each is not ready
-    without it.
+    was interrupted can be repeated: it continues with the unpublished key, or with the one in
+    FILE. Give FILE to every daemon of the user before the key is current: a daemon without
+    it is not ready.
     """  # noqa: D301 - click reads the character
     if (store is None) == (out is None):
         raise click.UsageError("give either --store or --out")

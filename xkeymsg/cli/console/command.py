@@ -20,7 +20,7 @@ def console(*, config_file: Path, check: bool) -> int:
     \b
     xkeymsg console --config console.toml
 
-    It changes nothing, and holds no key to open messages with. It listens on 127.0.0.1:8480 unless
+    It is read-only, and holds no key that opens messages. It listens on 127.0.0.1:8480 unless
     FILE says otherwise; `xkeymsg config describe console` explains it.
     """  # noqa: D301 - click reads the character
     from xkeymsg.cli.console import config, service  # noqa: PLC0415 - --help needs neither
