@@ -144,22 +144,30 @@ impl Envelope<'_> {
             .then(|| Some(Part { kind, place: span.start.checked_add(1)?..span.end }))?
     }
 
-    /// Open `commitment || ciphertext` with a key derived from `key`; the commitment comes first.
-    fn open_committed<'py>(
+    /// Check the commitment of `commitment || ciphertext`; return the ciphertext and its cipher.
+    fn committed(
         &self,
-        py: Python<'py>,
         label: &Label,
         index: usize,
         key: &Secret,
         place: &Range<usize>,
-    ) -> Option<Bound<'py, PyBytes>> {
+    ) -> Option<(Aead, &[u8])> {
         let data = [self.ephemeral, self.nonce, &[u8::try_from(index).ok()?]];
         let (key, expected) = hash_64(label, key.as_slice(), &data).ok()?;
         let (commitment, sealed) = self.bytes.get(place.clone())?.split_at_checked(COMMIT_SIZE)?;
-        if !bool::from(commitment.ct_eq(expected.as_slice())) {
-            return None;
-        }
-        let (aead, size) = (Aead::new(key), sealed.len().checked_sub(TAG_SIZE)?);
+        bool::from(commitment.ct_eq(expected.as_slice())).then(|| (Aead::new(key), sealed))
+    }
+
+    /// Open a part (E-55, E-56).
+    fn open_part<'py>(
+        &self,
+        py: Python<'py>,
+        index: usize,
+        key: &Secret,
+        place: &Range<usize>,
+    ) -> Option<Bound<'py, PyBytes>> {
+        let (aead, sealed) = self.committed(PART, index, key, place)?;
+        let size = sealed.len().checked_sub(TAG_SIZE)?;
         PyBytes::new_with(py, size, |text| {
             let opened = unlocked(py, size, || aead.open(ZERO_NONCE, &[], sealed, text));
             if opened { Ok(()) } else { Err(crate::fault::Fault.into()) }
@@ -169,15 +177,9 @@ impl Envelope<'_> {
 
     /// Open a view, and return the granted parts and their keys (E-52 to E-54).
     fn open_view(&self, body: &Body, index: usize, key: &Secret) -> Option<Vec<(usize, Secret)>> {
-        let place = body.views.get(index)?;
-        let data = [self.ephemeral, self.nonce, &[u8::try_from(index).ok()?]];
-        let (key, expected) = hash_64(VIEW, key.as_slice(), &data).ok()?;
-        let (commitment, sealed) = self.bytes.get(place.clone())?.split_at_checked(COMMIT_SIZE)?;
-        if !bool::from(commitment.ct_eq(expected.as_slice())) {
-            return None;
-        }
+        let (aead, sealed) = self.committed(VIEW, index, key, body.views.get(index)?)?;
         let mut list = Zeroizing::new(vec![0; sealed.len().checked_sub(TAG_SIZE)?]);
-        if !Aead::new(key).open(ZERO_NONCE, &[], sealed, list.as_mut_slice()) {
+        if !aead.open(ZERO_NONCE, &[], sealed, list.as_mut_slice()) {
             return None;
         }
         let grants = list.chunks_exact(GRANT_SIZE);
@@ -294,7 +296,7 @@ fn opened<'py>(
         .iter()
         .map(|(number, key)| {
             let place = &body.parts.get(*number)?.place;
-            Some((*number, envelope.open_committed(py, PART, *number, key, place)?))
+            Some((*number, envelope.open_part(py, *number, key, place)?))
         })
         .collect::<Option<Vec<_>>>()?;
     Some((body, texts))

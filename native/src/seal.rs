@@ -1,5 +1,6 @@
 //! Assembles an envelope from a prepared route (docs/spec/envelope.md, "Sealing order").
 
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
@@ -8,6 +9,8 @@ use crate::fault::Fault;
 use crate::hash::{Label, PART, Secret, VIEW, hash_64, sha256};
 use crate::key::Key;
 use crate::wire::{Writer, array_size, bin_size};
+
+pyo3::import_exception!(xkeymsg.errors, LimitExceededError);
 
 /// Bytes of a wrap: an index, a key and a tag.
 pub const WRAP_SIZE: usize = 49;
@@ -237,6 +240,13 @@ pub fn assemble<'py>(
     if of_views.len() != route.views.len() || parts.len() != shape {
         return Err(Fault.into());
     }
+    for part in &parts {
+        let size = part.size()?;
+        if u32::try_from(size).is_err() {
+            let what = "bytes or items of one value";
+            return Err(LimitExceededError::new_err((what, size, u32::MAX)));
+        }
+    }
     let length = route.length(&parts, sign.is_some())?;
     let cipher = Cipher { ephemeral: route.ephemeral.as_bytes(), nonce };
     PyBytes::new_with(py, length, |memory| {
@@ -259,12 +269,9 @@ pub fn assemble<'py>(
         }
         if let Some(sign) = sign {
             let digest = unlocked(py, length, || Ok::<_, Fault>(sha256(writer.written()?)))?;
-            let signature = sign.call1((PyBytes::new(py, &digest),))?.cast_into::<PyBytes>()?;
-            if signature.as_bytes().len() != SIGNATURE_SIZE {
-                return Err(Fault.into());
-            }
+            let signature = sign.call1((PyBytes::new(py, &digest),))?;
             writer.put_bin_header(SIGNATURE_SIZE)?;
-            writer.put(signature.as_bytes())?;
+            PyBuffer::<u8>::get(&signature)?.copy_to_slice(py, writer.place(SIGNATURE_SIZE)?)?;
             writer.put(route.wraps_header.as_bytes())?;
         } else {
             writer.put(route.unsigned.as_bytes())?;

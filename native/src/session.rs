@@ -78,10 +78,13 @@ impl Session {
         random: &[u8],
     ) -> PyResult<(NonceBytes, Vec<Secret>)> {
         let mut lock = self.lock()?;
-        lock.take_if(|secrets| {
-            let over = secrets.ends.partial_cmp(&monotonic) != Some(Ordering::Greater);
-            over || secrets.counter >= MAX_COUNTER
+        let over = lock.as_ref().is_some_and(|secrets| {
+            let due = secrets.ends.partial_cmp(&monotonic) != Some(Ordering::Greater);
+            due || secrets.counter >= MAX_COUNTER
         });
+        if over {
+            *lock = None; // wipes them; `Option::take` would leave the bytes in their place
+        }
         let secrets = lock.as_mut().ok_or_else(|| SessionEndedError::new_err(()))?;
         secrets.counter = secrets.counter.saturating_add(1);
         let (first, rest) = random.split_at_checked(FIRST_DRAW).ok_or(Fault)?;

@@ -232,6 +232,25 @@ def test_what_a_signer_returns_has_to_be_a_signature(size: int) -> None:
         sealer.seal(b"", to=[BOB.public], subject=SUBJECT)
 
 
+@for_each("kind", [bytes, bytearray, memoryview])
+def test_a_signature_in_any_buffer_is_one(kind: Callable[[bytes], bytes]) -> None:
+    # Tokens return what their library does, whatever the annotation says.
+    sealer = Sealer(ALICE, signer=_Token(lambda data: kind(ALICE_USER.sign(data))))
+    envelope = sealer.seal(b"x", to=[BOB.public], subject=SUBJECT)
+    opener = Opener(BOB, senders={ALICE.public: ALICE_USER.public}, replay=AtRest())
+    assert opener.open(envelope, subject=SUBJECT).signer == ALICE_USER.public
+
+
+def test_a_payload_that_no_bin_holds_is_refused_before_it_is_copied() -> None:
+    try:
+        data = bytes(2**32 - 49)  # zeros that nobody touches take no memory
+    except MemoryError:
+        pytest.skip("this system reserves memory before it is used")
+    with pytest.raises(LimitExceededError) as caught:
+        Sealer(ALICE).seal(data, to=[BOB.public], subject=SUBJECT)
+    assert (caught.value.actual, caught.value.limit) == (2**32, 2**32 - 1)
+
+
 def test_a_signer_that_fails_costs_a_counter_and_no_more() -> None:
     # E-23: a counter is never used twice, even if sealing failed.
     fail = True

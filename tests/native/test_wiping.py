@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,26 +16,54 @@ from tests.native.test_session import NO_ATTRIBUTES, SECRETS, pairs
 from xkeymsg import Keyring, Limits, Recipient, native, primitives
 from xkeymsg.envelope.admission import Admission
 from xkeymsg.envelope.plan import Sharing
+from xkeymsg.envelope.session import SessionEndedError
 from xkeymsg.envelope.unlock import Admitted, locate
 
 MAPS = Path("/proc/self/maps")
 
-pytestmark = [
-    pytest.mark.skipif(native.core is None, reason="the native core is not in use"),
-    pytest.mark.skipif(not MAPS.exists(), reason="this system does not show a process its memory"),
-]
+pytestmark = pytest.mark.skipif(native.core is None, reason="the native core is not in use")
 
 PARTS = 40
 NOW_NS = 2**60
 
 
+def object_bytes(thing: Any) -> bytes:
+    """Return the memory of an object."""
+    return ctypes.string_at(id(thing), type(thing).__basicsize__)
+
+
+@pytest.mark.parametrize("how", ["end", "time"])
+def test_a_session_that_has_ended_does_not_contain_its_secrets(how: str) -> None:
+    # E-21
+    _, session = with_known_secrets(ALICE, pairs, *SECRETS, ends=1000.0)
+    core, plan = core_of(session), session.plan((Recipient(BOB.public),), SUBJECT, NO_ATTRIBUTES)
+    held = object_bytes(core)
+    if how == "end":
+        core.end()
+    else:  # the counter takes the same way
+        with pytest.raises(SessionEndedError):
+            core.seal(plan, NOW_NS, 1000.0, bytes(40), [(0, b"")], 1, None)
+    assert core.ended
+    left = object_bytes(core)
+    assert SECRETS[0] in held
+    assert SECRETS[0] not in left
+    # The other secret is inside a hash, of which no word is left.
+    words = {held[at : at + 8] for at in range(0, len(held) - 7, 8)}
+    secret = {word for word in words if word.count(0) < 3 and word not in core.public}
+    assert len(secret) > 10
+    assert sum(word in left for word in secret) <= 3, "the type of the object, and the like"
+
+
 def heap() -> bytes:
     """Return the memory of the C library's `malloc`, in which Python keeps no small object."""
-    [line] = [line for line in MAPS.read_text().splitlines() if line.endswith("[heap]")]
-    first, end = (int(address, 16) for address in line.split()[0].split("-"))
+    found = b""
     with Path("/proc/self/mem").open("rb", buffering=0) as memory:
-        memory.seek(first)
-        return memory.read(end - first)
+        for line in MAPS.read_text().splitlines():
+            if line.endswith("[heap]"):
+                first, end = (int(address, 16) for address in line.split()[0].split("-"))
+                memory.seek(first)
+                found += memory.read(end - first)
+    return found
 
 
 def keys_from(drawn: bytes) -> list[bytes]:
@@ -50,6 +80,7 @@ def keys_from(drawn: bytes) -> list[bytes]:
     return [key for key in keys if len(key) == 32][: PARTS + 1]
 
 
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not show a process its memory")
 def test_the_keys_of_a_message_are_in_no_freed_memory_after_sealing_and_opening() -> None:
     _, session = with_known_secrets(ALICE, pairs, *SECRETS)
     sharing = Sharing({Recipient(BOB.public): frozenset(range(PARTS))}, PARTS)
