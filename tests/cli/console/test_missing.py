@@ -19,7 +19,7 @@ from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import SubjectSection
-from xkeymsg.cli.console.connection import Connection
+from xkeymsg.cli.console.connection import ConnectionProblems
 from xkeymsg.cli.console.fleet import Daemon, Fleet, FleetRoute
 from xkeymsg.cli.console.pages import Pages
 from xkeymsg.cli.console.people import KeyState, People, Person
@@ -52,7 +52,7 @@ class Office:
         self.seen = SeenSenders(lambda _: True)
         self.streams = Streams(NONE, ("S",), lambda _: True, self.seen, changes)
         self.quarantines = Quarantines(NONE, "U", "P", self.seen, changes)
-        self.connection = Connection(changes)
+        self.connection = ConnectionProblems(changes)
         self.accesses = Accesses((), self.people, changes)
         terminations = Terminations(NONE, ("S",), changes)
         self.pages = Pages(
