@@ -312,6 +312,22 @@ async def test_a_stream_that_was_made_again_is_sampled_again(jetstream_server: N
             await api.request("STREAM.DELETE.S")
 
 
+@pytest.mark.parametrize("part", ["a", '"a b"', "'='", r'"\""', "-", '""'])
+@pytest.mark.parametrize("dot", [".", " .\t"])
+async def test_a_policy_that_takes_too_long_to_parse_is_refused(
+    tmp_path: Path, office: Office, part: str, dot: str
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[[rule]]\npattern = '/**'\nreaders = ['a']\n")
+    section = SubjectSection(subject="a", policy=cast(Any, str(policy)))
+    accesses = Accesses((section,), office.people, Changes())
+    count = 100_000 // len(part + dot)
+    for text in (dot.join([part] * count) + "=1", f"[{dot.join([part] * count)}]", " " * 140_000):
+        assert "expected at most" in str(await accesses.compare_text("a", text))
+    for text in (policy.read_text(), "#" + "word " * 9_000, "#" + '"' * 9_000, "x" * 90_000):
+        assert "expected at most" not in str(await accesses.compare_text("a", text))
+
+
 HOSTILE = "</script>\"'><img src=x onerror=alert(1)>\u202e\u2066\x00\x1b[2J\ud800{{7*7}}"
 
 
