@@ -19,7 +19,7 @@ from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import SubjectSection
-from xkeymsg.cli.console.connection import Connection
+from xkeymsg.cli.console.connection import ConnectionProblems
 from xkeymsg.cli.console.fleet import Daemon, Fleet, FleetRoute
 from xkeymsg.cli.console.pages import Pages
 from xkeymsg.cli.console.people import KeyState, People, Person
@@ -52,7 +52,7 @@ class Office:
         self.seen = SeenSenders(lambda _: True)
         self.streams = Streams(NONE, ("S",), lambda _: True, self.seen, changes)
         self.quarantines = Quarantines(NONE, "U", "P", self.seen, changes)
-        self.connection = Connection(changes)
+        self.connection = ConnectionProblems(changes)
         self.accesses = Accesses((), self.people, changes)
         terminations = Terminations(NONE, ("S",), changes)
         self.pages = Pages(
@@ -310,6 +310,22 @@ async def test_a_stream_that_was_made_again_is_sampled_again(jetstream_server: N
             assert state.is_known
             assert state.minutes_ahead == 0
             await api.request("STREAM.DELETE.S")
+
+
+@pytest.mark.parametrize("part", ["a", '"a b"', "'='", r'"\""', "-", '""'])
+@pytest.mark.parametrize("dot", [".", " .\t"])
+async def test_a_policy_that_takes_too_long_to_parse_is_refused(
+    tmp_path: Path, office: Office, part: str, dot: str
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[[rule]]\npattern = '/**'\nreaders = ['a']\n")
+    section = SubjectSection(subject="a", policy=cast(Any, str(policy)))
+    accesses = Accesses((section,), office.people, Changes())
+    count = 100_000 // len(part + dot)
+    for text in (dot.join([part] * count) + "=1", f"[{dot.join([part] * count)}]", " " * 140_000):
+        assert "expected at most" in str(await accesses.compare_text("a", text))
+    for text in (policy.read_text(), "#" + "word " * 9_000, "#" + '"' * 9_000, "x" * 90_000):
+        assert "expected at most" not in str(await accesses.compare_text("a", text))
 
 
 HOSTILE = "</script>\"'><img src=x onerror=alert(1)>\u202e\u2066\x00\x1b[2J\ud800{{7*7}}"

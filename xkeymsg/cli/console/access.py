@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,11 @@ __all__ = ("Access", "AccessChange", "AccessComparison", "Accesses", "ReadingSer
 _MOST_ROWS: Final = 1000
 _MOST_SERVICES: Final = 40
 """Rows and columns of a table."""
+_MOST_TEXT: Final = 1 << 17
+"""Characters of a policy in the form."""
+_PART: Final = r"""(?:"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'|(?<![\w-])[\w-]++)"""
+_DEEP: Final = re.compile(rf"(?:{_PART}[ \t]*+\.[ \t]*+){{32}}")
+"""Finds a key of many parts, for which `tomllib` needs time that grows with their cube."""
 _EVERY: Final = 3.0
 """Seconds between two looks at the policies."""
 
@@ -204,6 +210,8 @@ class Accesses:
         section = next((each for each in self._sections if each.subject == subject), None)
         if section is None or section.policy is None:
             return "choose a subject with a policy"
+        if len(text) > _MOST_TEXT or _DEEP.search(text):
+            return f"expected at most {_MOST_TEXT:,} characters, and keys of at most 32 parts"
         if self._is_comparing:
             return "another comparison is running: try again"
         self._is_comparing = True

@@ -10,7 +10,7 @@ from xkeymsg.cli.console.terminated import ADVISORY
 from xkeymsg.transport.link import Event
 from xkeymsg.transport.rights import parse_refusal
 
-__all__ = ("Connection",)
+__all__ = ("ConnectionProblems",)
 
 _LONGEST: Final = 300
 _MOST: Final = 16
@@ -19,7 +19,7 @@ _RECENT: Final = 60.0
 """Seconds for which the failure of a collector is shown; it fails again sooner, or works."""
 
 
-class Connection:
+class ConnectionProblems:
     """What is wrong with the connection, and with the collectors that use it.
 
     Args:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import Page
-from xkeymsg.cli.console.connection import Connection
+from xkeymsg.cli.console.connection import ConnectionProblems
 from xkeymsg.cli.console.explanations import EXPLANATIONS
 from xkeymsg.cli.console.fleet import Fleet
 from xkeymsg.cli.console.open_page import open_page
@@ -88,7 +88,7 @@ class Pages:
         streams: Streams,
         seen: SeenSenders,
         *,
-        connection: Connection,
+        connection: ConnectionProblems,
         retain: float,
         websocket: str,
         now: Callable[[], datetime] = _now,

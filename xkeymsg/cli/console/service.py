@@ -10,7 +10,7 @@ from xkeymsg.cli.console.access import Accesses
 from xkeymsg.cli.console.app import make_app
 from xkeymsg.cli.console.changes import Changes
 from xkeymsg.cli.console.config import ConsoleConfig, read_password
-from xkeymsg.cli.console.connection import Connection
+from xkeymsg.cli.console.connection import ConnectionProblems
 from xkeymsg.cli.console.fleet import Fleet
 from xkeymsg.cli.console.login import Login
 from xkeymsg.cli.console.pages import Pages
@@ -56,7 +56,7 @@ class _Console:
     def __init__(self, config: ConsoleConfig, log: Log) -> None:
         self._config, self._log = config, log
         self._changes = Changes()
-        self._connection = Connection(self._changes)
+        self._connection = ConnectionProblems(self._changes)
 
     async def work(self, life: Lifecycle) -> None:
         """Connect, serve until stopped, and finish."""
