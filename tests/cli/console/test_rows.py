@@ -10,7 +10,7 @@ import pytest
 
 from xkeymsg import Sealer, XKeyPair
 from xkeymsg.cli.console.changes import Changes
-from xkeymsg.cli.console.connection import Connection
+from xkeymsg.cli.console.connection import ConnectionProblems
 from xkeymsg.cli.console.pages import Pages, SenderRow
 from xkeymsg.cli.console.people import People
 from xkeymsg.cli.console.seen import SeenSenders
@@ -35,7 +35,7 @@ def test_a_sender_that_goes_on_with_an_old_revision_is_stale(
     nothing = cast(Any, None)
     pages = Pages(
         nothing, people, nothing, nothing, nothing, nothing, seen,
-        connection=Connection(Changes()), retain=1.0, websocket="",
+        connection=ConnectionProblems(Changes()), retain=1.0, websocket="",
         now=lambda: datetime.now(UTC) - timedelta(seconds=seconds),
     )  # fmt: skip
     [fleet] = [each for each in pages.all() if each.path == "/fleet"]
