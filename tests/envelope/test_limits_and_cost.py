@@ -55,12 +55,14 @@ class Memory:
     grown = most = 0
 
     def __enter__(self) -> Self:
+        gc.freeze()  # a complete collection then sees only what is made from now on
         tracemalloc.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
         _, self.most = tracemalloc.get_traced_memory()
-        gc.collect(1)  # what was made since is young
+        gc.collect()
+        gc.unfreeze()
         self.grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
