@@ -101,7 +101,7 @@ fuzz: $(READY) ## Mutate a million trust claims, and test with 30 times the exam
 native: $(READY) ## Build the native core into .venv, and compare it with the Python code; N="--count 1000000 --seed 2"
 	@command -v cargo >/dev/null || { echo "the native core needs Rust: cargo is not installed" >&2; exit 1; }
 	cd native && cargo fmt --check && cargo clippy -q --release --locked -- -D warnings
-	$(BIN)/pip install -q --disable-pip-version-check ./native
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps ./native
 	$(BIN)/python -m tests.native.cases $(N)
 
 js: $(READY) ## Test the npm package in full, and compare 100,000 messages with it; J="--count 1000 --seed 2"

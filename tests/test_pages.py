@@ -88,6 +88,7 @@ NOT_RUN = {
     "docs/guides/hello.md": {COMMANDS: "installs packages; tests/test_wheel.py does so"},
     "docs/guides/hsm.md": {"sh": "installs Debian packages"},
     "docs/jetstream.md": {"sh": "the guides run these verbs; the handler is the reader's"},
+    "docs/native.md": {COMMANDS: "installs a package; tests/native/test_seam.py switches it off"},
     "docs/peers.md": {"toml": "the keys are left out; tests/trust/test_peers.py has files"},
     "docs/receiver.md": {COMMANDS: "tests/daemons/receiver runs the program"},
     "docs/scale.md": {COMMANDS: "takes minutes; tests/scale has short runs"},
