@@ -28,6 +28,17 @@ const METADATA: u8 = 3;
 /// Added to the type of a padded part.
 const PADDED: u8 = 16;
 
+/// The most elements of an envelope that a reader opens.
+#[derive(Clone, Copy, Default)]
+pub struct Most {
+    /// Recipients.
+    pub recipients: usize,
+    /// Views.
+    pub views: usize,
+    /// Parts.
+    pub parts: usize,
+}
+
 /// An envelope with the head that was read from it.
 pub struct Envelope<'a> {
     /// All bytes.
@@ -40,12 +51,8 @@ pub struct Envelope<'a> {
     pub nonce: &'a NonceBytes,
     /// Whether the head names an identity, which a signature requires.
     pub signable: bool,
-    /// The most recipients.
-    pub recipients: usize,
-    /// The most views.
-    pub views: usize,
-    /// The most parts.
-    pub parts: usize,
+    /// The limits of the reader.
+    pub most: Most,
 }
 
 /// The type of a part, and the place of its commitment and ciphertext.
@@ -75,7 +82,7 @@ impl Envelope<'_> {
     /// Check tags and the header of the wraps (E-30 to E-34), and find a tag (E-35).
     fn outline(&self, tag: &[u8], others: &[u8]) -> Option<Outline> {
         let mut reader = Reader::new(self.bytes, self.head_end, self.bytes.len());
-        let span = reader.bin(self.recipients.checked_mul(TAG)?)?;
+        let span = reader.bin(self.most.recipients.checked_mul(TAG)?)?;
         let tags = self.bytes.get(span)?;
         let count = tags.len().checked_div(TAG).filter(|count| *count > 0)?;
         if !tags.len().is_multiple_of(TAG) {
@@ -122,9 +129,9 @@ impl Envelope<'_> {
     /// Parse the body (E-41 to E-50).
     fn body(&self, span: &Range<usize>) -> Option<Body> {
         let mut reader = Reader::new(self.bytes, span.start, span.end);
-        let count = reader.array(self.views)?;
+        let count = reader.array(self.most.views)?;
         let views: Vec<_> = (0..count).map(|_| reader.bin(usize::MAX)).collect::<Option<_>>()?;
-        let count = reader.array(self.parts)?;
+        let count = reader.array(self.most.parts)?;
         let parts: Vec<_> = (0..count).map(|_| self.part(&mut reader)).collect::<Option<_>>()?;
         let signed_end = reader.at;
         let signature = reader.bin(SIGNATURE_SIZE)?;
