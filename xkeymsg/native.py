@@ -84,7 +84,8 @@ class NativeUnlocker(Unlocker):
         located, admission = admitted
         head = located.head
         cache = self._admitted if admission.admitted else self._others
-        keys, others = cache.sessions.get(head[0] + head[1]) or {}, b""
+        keys: dict[int, Any] = cache.sessions.younger.get(head[0] + head[1]) or {}
+        others = b""
         for number, _ in self._numbered if keys else ():
             tag, key = keys.get(number) or (self._tag(cache, number, head), None)
             # Refused if a tag of an earlier candidate is there, too (E-37).

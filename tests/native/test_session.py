@@ -130,7 +130,9 @@ def test_what_ends_amid_a_message_draws_nothing() -> None:
         ended.seal(plan, 0, [(0, b"")], None)
     assert seal(sealer).E != first.E
     calls = count()
-    core = native.core.Session(LIFETIME, clock=lambda: float((next(calls) and core.end()) or 0))
+    core: Any = native.core.Session(
+        LIFETIME, clock=lambda: float((next(calls) and core.end()) or 0)
+    )
     with pytest.raises(SessionEndedError):
         core.seal(plan, 0, [(0, b"")], None)
 
@@ -264,7 +266,10 @@ def test_nothing_shows_a_secret_or_can_be_added() -> None:
 
 @pytest.mark.parametrize("wrong", [b"", bytes(31), bytes(33)])
 def test_a_key_or_secret_of_another_length_is_refused(wrong: bytes) -> None:
-    makers = (lambda key: native.core.Key(key, Limits()), partial(native.core.Session, 0.0))
+    makers: tuple[Callable[[bytes], object], ...] = (
+        lambda key: native.core.Key(key, Limits()),
+        lambda key: native.core.Session(0.0, key),
+    )
     for make in makers:
         with pytest.raises(ValueError, match="out of range"):
             make(wrong)
